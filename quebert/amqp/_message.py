@@ -1,0 +1,114 @@
+"""
+A delivered message: what a callback of C{watch} gets.  Pure.
+
+The properties stay encoded until somebody asks for them, and go back to the
+broker as they came, byte for byte.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from quebert.amqp._codec import amend_properties, decode_properties
+
+__all__ = ["ERRORS", "NOT_BEFORE", "Message"]
+
+#: Header: how often in a row the callback failed with this message.
+ERRORS = "quebert-errors"
+#: Header: seconds since the epoch before which the callback is not called.
+NOT_BEFORE = "quebert-not-before"
+
+# RabbitMQ copies a message to the queues that these name: a message that is
+# put back would be a new task to each.
+_COPYING_HEADERS = ("CC", "BCC")
+
+
+class Message:
+    """
+    One delivery.
+
+    @ivar body: the body, C{bytes} always.
+    @ivar exchange: where it was published to.
+    @ivar routing_key: with which routing key.
+    @ivar redelivered: whether it may have been delivered before.
+    @ivar delivery_tag: its number on the channel that delivered it.
+    @ivar consumer_tag: the consumer it was delivered to.
+    """
+
+    def __init__(
+        self,
+        consumer_tag: str,
+        delivery_tag: int,
+        redelivered: bool,
+        exchange: str,
+        routing_key: str,
+    ) -> None:
+        self.consumer_tag = consumer_tag
+        self.delivery_tag = delivery_tag
+        self.redelivered = redelivered
+        self.exchange = exchange
+        self.routing_key = routing_key
+        self.body = b""
+        self.encoded_properties = b"\x00\x00"
+
+    def __repr__(self) -> str:
+        return (
+            f"<Message {self.delivery_tag} from {self.exchange!r} with"
+            f" {self.routing_key!r}, {len(self.body)} bytes>"
+        )
+
+    @cached_property
+    def properties(self) -> dict[str, Any]:
+        """
+        The basic properties (AMQP 0-9-1, section 1.8) that are set, under
+        their AMQP names such as C{"content-type"}; C{"headers"} is always a
+        dict.  The timestamp is in seconds since the epoch.
+
+        @raise ValueError: they hold a value of an unknown type.
+        """
+        return {"headers": {}, **decode_properties(self.encoded_properties)}
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """
+        The headers among the properties.
+        """
+        headers: dict[str, Any] = self.properties["headers"]
+        return headers
+
+    @property
+    def content(self) -> Message:
+        """
+        The message itself, so that txamqp's C{msg.content.body} and
+        C{msg.content.properties} are the same as C{msg.body} and
+        C{msg.properties}.
+        """
+        return self
+
+    def number_in(self, header: str) -> float:
+        """
+        A header of ours as a number; 0 when it is missing or no number.
+        """
+        try:
+            value = self.headers.get(header)
+        except ValueError:
+            return 0.0
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if is_number else 0.0  # type: ignore[arg-type]
+
+    def amended_properties(self, *, errors: int, not_before: float | None) -> bytes:
+        """
+        The encoded properties to put the message back with: persistent, and
+        without the sender's user id, which the broker would refuse from us.
+        What cannot be read goes back as it came.
+        """
+        try:
+            return amend_properties(
+                self.encoded_properties,
+                changes={"delivery-mode": 2, "user-id": None},
+                headers={ERRORS: errors or None, NOT_BEFORE: not_before},
+                dropped=_COPYING_HEADERS,
+            )
+        except ValueError:
+            return self.encoded_properties

@@ -1,0 +1,122 @@
+"""
+What can go wrong, as one small tree under L{QuebertError}.
+
+The branches tell whose fault it is: L{ConfigError} the operator's,
+L{BadTask} the producer's, L{ExecutorError} the executor's, L{BrokerError} the
+broker's or the network's.  The text of each is one sentence for a log line.
+"""
+
+from __future__ import annotations
+
+
+class QuebertError(Exception):
+    """
+    Anything that quebert itself raises.
+    """
+
+
+class ConfigError(QuebertError, ValueError):
+    """
+    A setting is wrong; the text names it and says what would be right.
+    """
+
+
+class BadTask(QuebertError, ValueError):
+    """
+    A message is not a task; the text names the field.  It would be bad again,
+    so it is never retried.
+    """
+
+
+class ExecutorError(QuebertError):
+    """
+    A request was made, or could not be, and the task is not done.
+    """
+
+
+class BadStatus(ExecutorError):
+    """
+    The executor answered with something other than 2xx.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class RequestTimedOut(ExecutorError):
+    """
+    The whole answer, to the last byte of its body, was not there in time.
+    """
+
+
+class IncompleteAnswer(ExecutorError):
+    """
+    The connection ended before the answer did.
+    """
+
+
+class BrokerError(QuebertError):
+    """
+    The broker, or the way to it, did not do what was asked.
+    """
+
+
+class BrokerUnreachable(BrokerError):
+    """
+    No connection could be made in the time that was given.
+    """
+
+
+class BrokerRefused(BrokerError):
+    """
+    The broker closed a channel or the connection, and said why.
+
+    @ivar code: the AMQP reply code (AMQP 0-9-1, section 1.1, "constants").
+    """
+
+    # What waiting does not mend: access-refused, not-found,
+    # precondition-failed, not-allowed, not-implemented, the syntax errors.
+    _FINAL = frozenset({402, 403, 404, 406, 501, 502, 503, 504, 505, 530, 540})
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+    @property
+    def final(self) -> bool:
+        """
+        Whether the same request would be refused again.
+        """
+        return self.code in self._FINAL
+
+
+class ChannelLost(BrokerError):
+    """
+    The channel or its connection went away: what was asked may or may not
+    have been done.
+    """
+
+
+class ProtocolError(BrokerError):
+    """
+    The peer sent what is not AMQP 0-9-1.
+
+    @ivar code: the AMQP reply code to close the connection with.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class PublishRefused(BrokerError):
+    """
+    The broker answered a publish with C{basic.nack}: it did not take it.
+    """
+
+
+class Unroutable(BrokerError):
+    """
+    No queue is bound where the message was published to (C{basic.return}).
+    """

@@ -1,0 +1,3 @@
+"""
+The executor side: a web server that runs a function for each task.
+"""

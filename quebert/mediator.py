@@ -1,0 +1,284 @@
+"""
+The mediators: the steps between a message and its L{Outcome<quebert.outcome>}.
+
+Decode, expired?, due?, pre-hooks, request, post-hooks.  They know no AMQP:
+give C{messageReceived} to L{watch<quebert.amqp.TxAMQPClient.watch>}, or call
+it with anything that has a C{body} and C{properties}.  They know no HTTP but
+an HTTP client that can make a request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Union
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from quebert import task as tasks
+from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
+from quebert.errors import BadStatus, BadTask, RequestTimedOut
+from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.policy import exponential
+from quebert.task import Task
+
+__all__ = ["DelayOnErrorMediator", "Mediator"]
+
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Task], Union[bytes, str]]
+
+#: Seconds a task may take unless it says otherwise, as in Cloud Tasks.
+DEFAULT_TIMEOUT = 600.0
+#: Seconds a task may take whatever it says: RabbitMQ's limit for a delivery.
+MAX_TIMEOUT = 1_800.0
+# Of a traceback, the end tells most; it travels with the task.
+_TRACEBACK_LIMIT = 4_000
+
+
+class Mediator:
+    """
+    Executes the task in a message, by requesting its URL.
+
+    A failed task is put back as it was and tried again, at a steady pace.
+
+    @param decode: from a body to a task.
+    @param encode: from a task to a body, which executors get.
+    @param defaulturl: where the scheme and host of partial URLs come from.
+    @param reactor: makes the requests; the global one by default.
+    @param http: makes them instead: a treq client, or anything like it.
+    @param clock: keeps the time limits; C{reactor} by default.
+    @param retryDelay: seconds until a failed task is put back; 0 for at once.
+    @param defaultTimeout: seconds a task may take that does not say.
+    @param maxTimeout: seconds a task may take at most.
+    @param now: the time, in seconds since the epoch.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        decode: Decode = tasks.decode,
+        encode: Encode = tasks.encode,
+        defaulturl: str = "http://localhost:8000/",
+        reactor: Any = None,
+        *,
+        http: HTTPClient | None = None,
+        clock: IReactorTime | None = None,
+        retryDelay: float = 1.0,
+        defaultTimeout: float = DEFAULT_TIMEOUT,
+        maxTimeout: float = MAX_TIMEOUT,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.defaulturl = defaulturl
+        self.retryDelay = retryDelay
+        self.defaultTimeout = defaultTimeout
+        self.maxTimeout = maxTimeout
+        self._decode = decode
+        self._encode = encode
+        self._reactor = reactor
+        self._http = http
+        self._clock = clock
+        self._now = now
+        self._prehooks: list[PreHook] = []
+        self._posthooks: list[PostHook] = []
+
+    def add_prehook(self, hook: PreHook) -> None:
+        """
+        Have C{hook(task)} called before each request, after the hooks added
+        before it.  It may change the task, and return a Deferred or be a
+        coroutine.  When it sets C{task["filter"]} the request is left out;
+        when it fails the task has failed.
+        """
+        self._prehooks.append(hook)
+
+    def add_posthook(self, hook: PostHook) -> None:
+        """
+        Have C{hook(task, result)} called after each success, before the hooks
+        added before it.  When it fails the task has failed.
+        """
+        self._posthooks.insert(0, hook)
+
+    addPrehook = add_prehook
+    addPosthook = add_posthook
+
+    def messageReceived(self, message: Message) -> Deferred[Outcome]:
+        """
+        Execute the task in C{message}.
+
+        @return: fires with what is to become of the message; does not fail.
+        """
+        return Deferred.fromCoroutine(self._mediate(message))
+
+    async def _mediate(self, message: Message) -> Outcome:
+        try:
+            task = self._decoded(message.body)
+            times = tasks.schedule(task, message.properties.get("timestamp"))
+            request = tasks.request(task, self.defaulturl)
+        except BadTask as e:
+            return Discard(f"not a task: {e}")
+        if times.expired(self._now()):
+            return Discard(f"task {_name(task)} has expired")
+        early = times.early(self._now())
+        if early > 0:
+            return Retry(after=early)
+        try:
+            await self._execute(task, request, message.body)
+        except Exception:
+            return self.failed(task, Failure())
+        return Done()
+
+    def failed(self, task: Task, failure: Failure) -> Outcome:
+        """
+        Decide what becomes of a task that could not be executed; to be
+        overridden.
+        """
+        return self._again(task, failure, Retry(after=self.retryDelay))
+
+    def _again(self, task: Task, failure: Failure, retry: Retry) -> Retry:
+        self.log.warn(
+            "Task {name} failed, again in {after} s: {why}",
+            name=_name(task),
+            after=retry.after,
+            why=failure.getErrorMessage(),
+        )
+        return retry
+
+    def _decoded(self, body: bytes) -> Any:
+        try:
+            return self._decode(body)
+        except BadTask:
+            raise
+        except Exception as e:
+            raise BadTask(f"the body cannot be decoded: {e}") from e
+
+    def _encoded(self, task: Task) -> bytes:
+        body = self._encode(task)
+        return body.encode("utf-8") if isinstance(body, str) else body
+
+    async def _execute(self, task: Task, request: tasks.Request, body: bytes) -> None:
+        if self._prehooks:
+            for hook in self._prehooks:
+                await maybeDeferred(hook, task)
+            # They may have changed it.
+            request, body = tasks.request(task, self.defaulturl), self._encoded(task)
+        result = None if task.get("filter") else await self._requested(request, body)
+        for posthook in self._posthooks:
+            await maybeDeferred(posthook, task, result)
+
+    def _requested(self, request: tasks.Request, body: bytes) -> Deferred[Any]:
+        """
+        Fires with the result, once the last byte of a success is there.
+        """
+        seconds = min(request.timeout or self.defaultTimeout, self.maxTimeout)
+        exchange = Deferred.fromCoroutine(self._exchange(request, body))
+        return exchange.addTimeout(seconds, self.clock, _timed_out)
+
+    async def _exchange(self, request: tasks.Request, body: bytes) -> Any:
+        response = await self.http.request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=body if request.has_body else None,
+            allow_redirects=False,
+        )
+        content = await response.content()
+        if not 200 <= response.code < 300:
+            text = f"{request.method} {request.url} was answered {response.code}"
+            raise BadStatus(response.code, text)
+        return self._result(content)
+
+    def _result(self, content: bytes) -> Any:
+        if not content:
+            return None
+        try:
+            return self._decode(content)
+        except Exception:
+            return content.decode("utf-8", "replace")
+
+    @property
+    def reactor(self) -> Any:
+        """
+        The reactor, the global one unless another was given.
+        """
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        What keeps the time limits.
+        """
+        if self._clock is None:
+            self._clock = self.reactor
+        return self._clock
+
+    @property
+    def http(self) -> HTTPClient:
+        """
+        What makes the requests.
+        """
+        if self._http is None:
+            from quebert.http import Dispatcher
+
+            self._http = Dispatcher.with_reactor(self.reactor)
+        return self._http
+
+
+class DelayOnErrorMediator(Mediator):
+    """
+    Backs off exponentially: after its n-th failure a task is put back with
+    C{failures} (n) and C{traceback} (text) in it, after C{constant ** n}
+    seconds, at most C{maxDelay}.
+
+    @param args: as for L{Mediator}, as are the other C{options}.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        constant: float = 1.5,
+        maxDelay: float = 120.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self.constant = constant
+        self.maxDelay = maxDelay
+
+    def failed(self, task: Task, failure: Failure) -> Outcome:
+        """
+        Count the failure, and put the task back with the count later.
+        """
+        failures = _count(task.get("failures")) + 1
+        task["failures"] = failures
+        task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
+        after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
+        try:
+            body = self._encoded(task)
+        except Exception as e:
+            self.log.warn(
+                "Task {name} is put back uncounted, it cannot be encoded: {why}",
+                name=_name(task),
+                why=e,
+            )
+            return self._again(task, failure, Retry(after=after))
+        return self._again(task, failure, Retry(body, after))
+
+
+def _name(task: Task) -> str:
+    return f"{task.get('uuid', '(no uuid)')} for {task.get('url')}"
+
+
+def _count(failures: object) -> int:
+    if isinstance(failures, (int, float)) and not isinstance(failures, bool):
+        return max(0, int(min(failures, 2**31)))
+    return 0
+
+
+def _timed_out(result: object, seconds: float) -> Failure:
+    return Failure(RequestTimedOut(f"no complete answer within {seconds:g} s"))

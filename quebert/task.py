@@ -1,0 +1,383 @@
+"""
+The task message: its fields, its JSON, and the arithmetic of its times.  Pure.
+
+A task is a mutable dict, since hooks may change it.  L{make} builds one,
+L{encode} and L{decode} are its wire form, L{schedule} and L{request} read what
+a mediator needs from it.  Whatever is wrong with a task is told by
+L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import uuid as uuids
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from urllib.parse import unquote, urljoin
+
+import attrs
+from hyperlink import URL
+
+from quebert.errors import BadTask
+
+__all__ = [
+    "Request",
+    "Schedule",
+    "Task",
+    "decode",
+    "encode",
+    "format_time",
+    "make",
+    "parse_time",
+    "request",
+    "schedule",
+]
+
+Task = dict[str, Any]
+
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
+
+# Nearly every URL there is: it needs no more than this look.
+_PLAIN_URL = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::([0-9]{1,5}))?"
+    r"(?:[/?][!$-;=?-\[\]_a-z~]*)?",
+    re.IGNORECASE,
+)
+_HAS_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=//)[^/?#]*@")
+_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# The framing of the request is the client's business (RFC 9112, section 6).
+_FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+# -- The wire form
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def decode(body: bytes) -> Any:
+    """
+    What the JSON in C{body}, in UTF-8, says.
+
+    @raise BadTask: it is not JSON (RFC 8259), or nested too deeply to be read.
+    """
+    try:
+        return _decoder.decode(body.decode("utf-8"))
+    except ValueError as e:
+        raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
+    except RecursionError:
+        raise BadTask("the body is JSON nested too deeply to be read") from None
+
+
+def encode(task: Task) -> bytes:
+    """
+    The task as JSON in UTF-8.
+
+    @raise ValueError: a value has no form in JSON; likewise C{TypeError}.
+    """
+    try:
+        return _dumps(task, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JSON can say only as an escape.
+        return _dumps(task, ensure_ascii=True).encode("ascii")
+
+
+def _dumps(task: Task, ensure_ascii: bool) -> str:
+    return json.dumps(
+        task, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":")
+    )
+
+
+def format_time(when: float) -> str:
+    """
+    Seconds since the epoch as RFC 3339 in UTC: C{2026-11-23T20:15:00.123456Z}.
+    """
+    moment = datetime.fromtimestamp(when, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> float:
+    """
+    Seconds since the epoch of an RFC 3339 or other ISO 8601 time; one without
+    an offset is UTC.
+
+    @raise ValueError: it is not a time.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
+
+
+# -- What a mediator reads from a task
+
+
+@attrs.frozen
+class Schedule:
+    """
+    When a task may run: seconds since the epoch, or C{None} for no limit.
+    """
+
+    run_at: float | None
+    expires_at: float | None
+
+    def early(self, now: float) -> float:
+        """
+        Seconds until the task may run, 0 if it may now.
+        """
+        return 0.0 if self.run_at is None else max(0.0, self.run_at - now)
+
+    def expired(self, now: float) -> bool:
+        """
+        Whether the task's time to live is over.
+        """
+        return self.expires_at is not None and now > self.expires_at
+
+
+@attrs.frozen
+class Request:
+    """
+    The HTTP request that a task asks for.
+
+    @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    timeout: float
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether the task itself is sent as the request's body.
+        """
+        return self.method in METHODS_WITH_BODY
+
+
+def schedule(task: object, sent_at: float | None = None) -> Schedule:
+    """
+    When C{task} may run.
+
+    @param sent_at: stands in for a missing C{timestamp}, seconds since the
+        epoch.
+    @raise BadTask: it is no object, or a time in it is of the wrong type.
+    """
+    if not isinstance(task, dict):
+        raise BadTask(f"a task is a JSON object, not {_kind(task)}")
+    ttl = _number(task, "ttl")
+    timestamp = _time(task, "timestamp")
+    start = sent_at if timestamp is None else timestamp
+    expires_at = start + ttl if ttl > 0 and start is not None else None
+    return Schedule(run_at=_time(task, "run_at"), expires_at=expires_at)
+
+
+def request(task: Task, defaulturl: str) -> Request:
+    """
+    The request that C{task} asks for, its URL completed from C{defaulturl}.
+
+    @raise BadTask: a field of it is missing or wrong.
+    """
+    url, credentials = _absolute(task.get("url"), defaulturl)
+    headers = {"Content-Type": "application/json", **credentials}
+    return Request(
+        method=_method(task),
+        url=url,
+        headers=_with_headers(headers, task.get("headers")),
+        timeout=max(0.0, _number(task, "timeout")),
+    )
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), type(value).__name__)
+
+
+def _number(task: Task, field: str) -> float:
+    value = task.get(field)
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadTask(f"{field} must be a number of seconds, not {_kind(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadTask(f"{field} is too large a number of seconds") from None
+
+
+def _time(task: Task, field: str) -> float | None:
+    value = task.get(field)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return parse_time(value)
+        wrong = _kind(value)
+    except (ValueError, OverflowError):
+        wrong = repr(value[:40])
+    raise BadTask(
+        f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
+    )
+
+
+def _method(task: Task) -> str:
+    method = task.get("method")
+    if method is None:
+        return "POST"
+    if not isinstance(method, str) or method.upper() not in METHODS:
+        raise BadTask(f"method must be one of {', '.join(sorted(METHODS))}")
+    return method.upper()
+
+
+def _with_headers(headers: dict[str, str], wanted: object) -> dict[str, str]:
+    if wanted is None:
+        return headers
+    if not isinstance(wanted, dict):
+        raise BadTask(f"headers must be an object, not {_kind(wanted)}")
+    for name, value in wanted.items():
+        _check_header(name, value)
+    replaced = {name.lower() for name in wanted}
+    kept = {k: v for k, v in headers.items() if k.lower() not in replaced}
+    return {**kept, **wanted}
+
+
+def _check_header(name: str, value: object) -> None:
+    if not _HEADER_NAME.fullmatch(name):
+        raise BadTask(f"headers: {name[:40]!r} is not a name of an HTTP header")
+    if name.lower() in _FRAMING_HEADERS:
+        raise BadTask(f"headers: {name} is set by the mediator, not by a task")
+    if not isinstance(value, str):
+        raise BadTask(f"headers: {name} must be a string, not {_kind(value)}")
+    if _UNSAFE_IN_HEADER.search(value):
+        raise BadTask(f"headers: {name} contains a control character")
+
+
+def _absolute(url: object, defaulturl: str) -> tuple[str, dict[str, str]]:
+    """
+    The URL to request, and the header that carries its user and password.
+    """
+    if not isinstance(url, str) or not url:
+        raise BadTask("url must be a string" if url else "url is missing")
+    shown = repr(_USERINFO.sub("...@", url[:80]))
+    if _UNSAFE_IN_URL.search(url):
+        raise BadTask(f"url {shown} contains a space or control character")
+    try:
+        whole = url if _HAS_SCHEME.match(url) else urljoin(defaulturl, url)
+        plain = _PLAIN_URL.fullmatch(whole)
+        if plain and int(plain[1] or 80) in range(1, 65536):
+            return whole, {}
+        return _unusual(URL.from_text(whole))
+    except ValueError as e:  # hyperlink's, idna's and Unicode's errors are such
+        raise BadTask(f"url {shown} cannot be requested: {e}") from None
+
+
+def _unusual(iri: URL) -> tuple[str, dict[str, str]]:
+    if iri.scheme not in ("http", "https"):
+        raise ValueError("it must begin with http:// or https://")
+    if not iri.host or not 0 < (iri.port or 0) < 65536:
+        raise ValueError("it needs a host, and a port from 1 to 65535")
+    # A numeric IPv6 host is not one for to_uri(), which knows names alone.
+    name = "v6" if ":" in iri.host else iri.host
+    uri = iri.replace(userinfo="", fragment="", host=name).to_uri()
+    if name != iri.host:
+        uri = uri.replace(host=iri.host)
+    return uri.to_text(), _basic_auth(iri.userinfo)
+
+
+def _basic_auth(userinfo: str) -> dict[str, str]:
+    if not userinfo:
+        return {}
+    user, _, password = userinfo.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+
+# -- What a producer writes
+
+
+def make(
+    url: str,
+    params: Any = None,
+    *,
+    now: float,
+    ttl: float = 0,
+    run_at: datetime | str | float | None = None,
+    delay: float | None = None,
+    timeout: float | None = None,
+    uuid: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    method: str = "POST",
+    **extra: Any,
+) -> Task:
+    """
+    A new task, checked the way a mediator will check it.
+
+    @param now: seconds since the epoch.
+    @param ttl: seconds until the task expires, 0 for never.
+    @param run_at: when to run it, not before; C{delay}, in seconds from now,
+        is the other way to say so.
+    @param timeout: seconds an execution may take.
+    @param extra: further keys, which the executor gets to see.
+    @raise BadTask: an argument is wrong; the text names it.
+    """
+    task: Task = {
+        "url": url,
+        "params": params,
+        "timestamp": format_time(now),
+        "ttl": ttl,
+        "uuid": str(uuids.uuid4()) if uuid is None else uuid,
+        **extra,
+    }
+    if run_at is not None or delay is not None:
+        task["run_at"] = _start(now, run_at, delay)
+    if timeout is not None:
+        task["timeout"] = timeout
+    if headers:
+        task["headers"] = dict(headers)
+    if method != "POST":
+        task["method"] = method
+    _check_new(task, now)
+    return task
+
+
+def _start(now: float, run_at: datetime | str | float | None, delay: object) -> str:
+    if delay is not None and run_at is not None:
+        raise BadTask("run_at and delay say the same thing: give one of them")
+    if delay is not None:
+        return format_time(now + max(0.0, _number({"delay": delay}, "delay")))
+    if isinstance(run_at, datetime):
+        run_at = run_at.isoformat()
+    elif isinstance(run_at, (int, float)) and not isinstance(run_at, bool):
+        run_at = format_time(run_at)
+    due = _time({"run_at": run_at}, "run_at")
+    return format_time(now if due is None else due)
+
+
+def _check_new(task: Task, now: float) -> None:
+    if not isinstance(task["uuid"], str) or not task["uuid"]:
+        raise BadTask("uuid must be a string with something in it")
+    request(task, "http://localhost/")
+    times = schedule(task)
+    if times.expired(times.run_at or now):
+        raise BadTask("run_at is beyond the ttl: the task would expire unrun")

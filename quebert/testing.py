@@ -1,0 +1,196 @@
+"""
+For tests, ours and those of users: a private broker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from quebert.errors import QuebertError
+
+__all__ = ["RabbitMQNode", "find_rabbitmq"]
+
+#: How to get what L{RabbitMQNode} needs.
+INSTALL = "apt-get install -y rabbitmq-server"
+# Debian's own commands in /usr/sbin change the user, and refuse most users.
+_FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
+
+
+def find_rabbitmq(command: str = "rabbitmq-server") -> str:
+    """
+    The path of one of RabbitMQ's commands.
+
+    @raise QuebertError: it is not installed.
+    """
+    path = os.pathsep.join((*_FOLDERS, os.environ.get("PATH", "")))
+    found = shutil.which(command, path=path)
+    if found is None:
+        raise QuebertError(f"RabbitMQ is not installed; on Debian: {INSTALL}")
+    return found
+
+
+def free_port() -> int:
+    """
+    A TCP port of the loopback that is free now.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RabbitMQNode:
+    """
+    A RabbitMQ of one's own: on free ports of the loopback, in a temporary
+    folder, away from any other on the machine::
+
+        with RabbitMQNode() as node:
+            client = TxAMQPClient.from_url(node.url)
+
+    Its calls block.  What it holds survives L{kill} and L{stop}, until L{close}.
+
+    @param configuration: lines for C{rabbitmq.conf}.
+    @ivar port: where it speaks AMQP.
+    @ivar url: the same, as an AMQP URL.
+    """
+
+    #: Seconds that starting and stopping may take.
+    PATIENCE = 120.0
+
+    def __init__(self, configuration: str = "") -> None:
+        self._server = find_rabbitmq()
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self._epmd_port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="quebert-rabbitmq-"))
+        (self._folder / "rabbitmq.conf").write_text(configuration)
+        (self._folder / "enabled_plugins").write_text("[].\n")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = self._make_environment()
+
+    def _make_environment(self) -> dict[str, str]:
+        folder = self._folder
+        others = {k: v for k, v in os.environ.items() if not k.startswith("RABBITMQ")}
+        return others | {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"quebert-{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        }
+
+    def start(self) -> None:
+        """
+        Start it; returns once it takes connections.
+
+        @raise QuebertError: it does not start.
+        """
+        with open(self._folder / "output", "ab") as output:
+            self._process = subprocess.Popen(
+                [self._server],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + self.PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self._folder / "output").read_text(errors="replace")
+                raise QuebertError(f"RabbitMQ does not start; it said: {said[-2000:]}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as probe:
+                probe.sendall(b"AMQP\x00\x00\x09\x01")
+                return probe.recv(1) == b"\x01"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """
+        Stop it in an orderly way.
+        """
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """
+        End it at once (SIGKILL).
+        """
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, number)
+            process.wait(self.PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except ProcessLookupError:
+            process.wait()
+
+    def ctl(self, *arguments: str) -> str:
+        """
+        What C{rabbitmqctl} says to these arguments.
+        """
+        command = [find_rabbitmq("rabbitmqctl"), "--quiet", *arguments]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise QuebertError(f"rabbitmqctl {arguments}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def close(self) -> None:
+        """
+        Stop it, and remove all that it left.
+        """
+        self.stop()
+        epmd = shutil.which("epmd")
+        if epmd is not None:
+            subprocess.run(
+                [epmd, "-port", str(self._epmd_port), "-kill"],
+                env=self._environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> RabbitMQNode:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
