@@ -38,6 +38,8 @@ __all__ = [
 
 Task = dict[str, Any]
 
+# It is the AMQP message-id, too, which is a short string.
+_UUID = range(1, 256)
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
 
@@ -375,8 +377,9 @@ def _start(now: float, run_at: datetime | str | float | None, delay: object) -> 
 
 
 def _check_new(task: Task, now: float) -> None:
-    if not isinstance(task["uuid"], str) or not task["uuid"]:
-        raise BadTask("uuid must be a string with something in it")
+    uuid = task["uuid"]
+    if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
+        raise BadTask("uuid must be a string of 1 to 255 bytes")
     request(task, "http://localhost/")
     times = schedule(task)
     if times.expired(times.run_at or now):

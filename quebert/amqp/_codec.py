@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from quebert.errors import QuebertError
+
 __all__ = [
     "CodecError",
     "amend_properties",
@@ -30,7 +32,7 @@ __all__ = [
 Table = Mapping[str, Any]
 
 
-class CodecError(ValueError):
+class CodecError(QuebertError, ValueError):
     """
     Bytes that are no value, or a value that has no bytes.
     """

@@ -107,6 +107,19 @@ class _NegotiatedEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        try:
+            wire = await self._negotiated()
+        except Exception as e:
+            self._client.attempted(e)
+            raise
+        self._client.attempted(None)
+        link = factory.buildProtocol(wire)
+        assert link is not None
+        link.makeConnection(wire.transport)
+        wire.lost.addCallback(lambda why: link.connectionLost(Failure(why)))
+        return link
+
+    async def _negotiated(self) -> Wire:
         broker = self._client.broker
         wires = _Factory(
             lambda _: Wire(
@@ -119,16 +132,11 @@ class _NegotiatedEndpoint:
         )
         try:
             await negotiating.addTimeout(NEGOTIATION, self._clock)
-        except Exception as e:
-            self._client.negotiated(e)
+        except BaseException:
             wire.transport.abortConnection()
             raise
-        self._client.negotiated(None)
-        link = factory.buildProtocol(wire)
-        assert link is not None
-        link.makeConnection(wire.transport)
-        wire.lost.addCallback(lambda why: link.connectionLost(Failure(why)))
-        return link
+        negotiated: Wire = wire
+        return negotiated
 
 
 class TxAMQPClient:
@@ -321,7 +329,10 @@ class TxAMQPClient:
             try:
                 link = await waiting
                 wire: Wire = link.wire
-                return wire
+                if not wire.closed:
+                    return wire
+                problem = wire.why
+                await wire.disconnected.wait()
             except TimeoutError:
                 text = f"{self} was not reached in {timeout} s: {problem}"
                 raise BrokerUnreachable(text) from None
@@ -362,14 +373,14 @@ class TxAMQPClient:
     def _retry_delay(self, attempt: int) -> float:
         return RETRY_REFUSED if self._refused else _retry_soon(attempt)
 
-    def negotiated(self, problem: Exception | None) -> None:
+    def attempted(self, problem: Exception | None) -> None:
         """
-        Called by the endpoint with what became of an attempt to log in.
+        Called by the endpoint with what became of an attempt to connect.
         """
         self._refused = isinstance(problem, BrokerRefused) and problem.final
         if problem is None:
             self._let_in = True
-        elif self._let_in:
+        elif self._let_in or not self._refused:  # else watch() tells
             self.log.warn("{client}: {problem}", client=self, problem=problem)
 
     def _give_up(self) -> None:

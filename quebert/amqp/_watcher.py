@@ -21,7 +21,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Union, assert_never
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -310,6 +316,7 @@ class Watcher:
             await self._consume(channel)
             await channel.call("basic_cancel", consumer_tag=old)
         self._renewing = False
+        self._renew_if_used_up()  # which may have happened meanwhile
 
     def _not_renewed(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # the channel is closed, _keep() takes over
@@ -455,6 +462,7 @@ class Watcher:
         await self._until_idle(_LAST_CONFIRMS)
         if self._channel is not None:
             await self._channel.shut()
+        self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
 
     async def _stop_consuming(self) -> None:

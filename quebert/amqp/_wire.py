@@ -452,8 +452,11 @@ class Wire(AMQClient):  # type: ignore[misc]
 
         @raise BrokerError: the broker does not let us.
         """
+        self.mechanism, self.locale = "PLAIN", "en_US"
+        self.response = f"\0{username}\0{password}"
         try:
-            await self.authenticate(username, password, mechanism="PLAIN")
+            await self.started.wait()
+            await self.channels[0].call("connection_open", virtual_host=self.vhost)
         except Closed:
             raise self.why or ChannelLost("the connection was lost") from None
 
@@ -479,14 +482,20 @@ class Wire(AMQClient):  # type: ignore[misc]
         number = next(free, None)
         if number is None:
             raise BrokerError(f"all {self._channel_max} channels are in use")
-        channel: Channel = self.channelFactory(number, self.outgoing, self)
         if self.closed:
-            channel.close(self.why)
+            raise self.why or ChannelLost("the connection is closed")
+        channel: Channel = self.channelFactory(number, self.outgoing, self)
         self.channels[number] = channel
         await channel.call("channel_open")
         if confirms:
             await channel.call("confirm_select")
         return channel
+
+    def channel(self, id: int) -> Deferred[Channel]:
+        """
+        What txamqp asks for a channel with, which is open by then.
+        """
+        return succeed(self.channels[id])
 
     # -- Reading
 
@@ -582,6 +591,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Close all channels, and then the transport.
         """
+        self.closed = True
         for channel in list(self.channels.values()):
             channel.close(reason)
         self.delegate.close(reason)

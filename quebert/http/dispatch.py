@@ -121,7 +121,7 @@ class _Pool(HTTPConnectionPool):
     _factory = _QuietFactory
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__(reactor)
+        super().__init__(reactor)  # type: ignore[no-untyped-call]
 
 
 class Dispatcher(HTTPClient):

@@ -1,0 +1,176 @@
+"""
+What our twistd plugins share: naming functions, syslog, and how to end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import reduce
+from importlib import import_module
+from traceback import extract_tb
+from types import FrameType, ModuleType
+from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import (
+    LegacyLogObserverWrapper,
+    Logger,
+    LogLevel,
+    globalLogPublisher,
+)
+from twisted.python.usage import UsageError
+
+__all__ = ["exit_cleanly_on_sigterm", "exit_with_failure", "load", "log_to_syslog"]
+
+_log = Logger()
+
+
+# -- Functions by their names
+
+
+def load(dotted: str, option: str) -> Callable[..., Any]:
+    """
+    The function that C{dotted} names, C{module.function}; the module may be in
+    a package, the function in a class.  It is looked for in the current
+    directory first, which twistd itself leaves out.
+
+    @param option: where the name is from, such as C{--function}.
+    @raise UsageError: there is none; one sentence tells why.
+    """
+    given = f"{option}={dotted}"
+    names = dotted.split(".")
+    if len(names) < 2 or not all(name.isidentifier() for name in names):
+        raise UsageError(
+            f"{given} must be module.function, such as {option}=executor.execute"
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    module, attributes = _imported(names, given)
+    try:
+        found: Any = reduce(getattr, attributes, module)
+    except AttributeError:
+        missing = ".".join(attributes)
+        raise UsageError(f"{given}: {module.__name__} has no {missing}") from None
+    if not callable(found):
+        raise UsageError(f"{given} must be a function, not {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _imported(names: list[str], given: str) -> tuple[Any, list[str]]:
+    """
+    The longest beginning of C{names} that is a module, and the names after it.
+    """
+    for end in range(len(names) - 1, 0, -1):
+        module = _module(".".join(names[:end]), given)
+        if module is not None:
+            return module, names[end:]
+    raise UsageError(
+        f"{given}: there is no module {names[0]}, neither installed nor in"
+        f" {os.getcwd()}"
+    )
+
+
+def _module(name: str, given: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except Exception as e:
+        missing = e.name if isinstance(e, ModuleNotFoundError) else None
+        # Itself, or a package it is in; anything else is missed by its code.
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            return None
+        where = extract_tb(e.__traceback__)[-1]
+        raise UsageError(
+            f"{given}: {name} cannot be imported: {type(e).__name__}: {e}"
+            f" ({where.filename}, line {where.lineno})"
+        ) from e
+
+
+# -- Syslog
+
+
+def log_to_syslog(prefix: str) -> Callable[[], None]:
+    """
+    Send what is logged to syslog, too, from now on.
+
+    @param prefix: what each line there begins with.
+    @return: ends it.
+    """
+    import syslog
+
+    from twisted.python.syslog import SyslogObserver
+
+    priorities = {
+        LogLevel.debug: syslog.LOG_DEBUG,
+        LogLevel.info: syslog.LOG_INFO,
+        LogLevel.warn: syslog.LOG_WARNING,
+        LogLevel.error: syslog.LOG_ERR,
+        LogLevel.critical: syslog.LOG_CRIT,
+    }
+    observer = SyslogObserver(prefix)
+
+    def emit(event: dict[str, Any]) -> None:
+        # By itself it knows but "info" and, for failures, "alert", which some
+        # systems show to everybody at once.
+        priority = priorities.get(event.get("log_level"), syslog.LOG_INFO)
+        observer.emit({"syslogPriority": priority, **event})
+
+    observe = LegacyLogObserverWrapper(emit)  # type: ignore[arg-type]
+    globalLogPublisher.addObserver(observe)
+    return lambda: globalLogPublisher.removeObserver(observe)
+
+
+# -- The end of the process
+
+
+def exit_cleanly_on_sigterm(reactor: Any) -> None:
+    """
+    Have SIGTERM stop C{reactor}, and twistd exit with 0 after that.
+
+    The reactor's own handler notes the signal, and twistd, when all is done,
+    sends it to itself again: supervisors then see a process that was killed.
+    """
+    # The reactor puts its own handlers in place when it starts.
+    reactor.callWhenRunning(_handle_sigterm, reactor)
+
+
+def _handle_sigterm(reactor: Any) -> None:
+    def received(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(_stop, reactor)
+
+    signal.signal(signal.SIGTERM, received)
+
+
+def _stop(reactor: Any) -> None:
+    try:
+        reactor.stop()
+    except ReactorNotRunning:
+        _log.info("SIGTERM again: closing down already.")
+    else:
+        _log.info("SIGTERM: closing down.")
+
+
+def exit_with_failure(reactor: Any) -> None:
+    """
+    Stop C{reactor}, at its start if it has not started, and have the process
+    exit with 1 when all is done.
+    """
+    # twistd exits with 0 whatever happened, and takes no advice on it.
+    atexit.register(_exit)
+    reactor.callWhenRunning(_stop_if_running, reactor)
+
+
+def _stop_if_running(reactor: Any) -> None:
+    with suppress(ReactorNotRunning):
+        reactor.stop()
+
+
+def _exit() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

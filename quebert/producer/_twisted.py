@@ -1,0 +1,113 @@
+"""
+Adding tasks from Twisted, through a publisher that is there already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from quebert import task as tasks
+from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
+
+if TYPE_CHECKING:
+    from quebert.boundaries import Publisher
+
+__all__ = ["Producer"]
+
+
+class Producer:
+    """
+    Adds tasks through a L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.
+
+    @param publisher: the client, or anything else that can publish.
+    @param exchange: where tasks are published to.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        exchange: str = EXCHANGE,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._publisher = publisher
+        self._exchange = exchange
+        self._now = now
+
+    def add_task(
+        self,
+        url: str,
+        params: Any = None,
+        *,
+        kind: str = "tasks",
+        priority: str = MEDIUM,
+        ttl: float = 0,
+        run_at: datetime | str | float | None = None,
+        delay: float | None = None,
+        timeout: float | None = None,
+        uuid: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+        **extra: Any,
+    ) -> Deferred[str]:
+        """
+        Add a task: a request of C{url}, whole or partial, which gets the task
+        as JSON.
+
+        @param params: anything JSON can hold.
+        @param kind: with C{priority} the routing key, C{kind.priority}.
+        @param ttl: seconds after which it is not worth doing; 0 for never.
+        @param run_at: when to do it, not before: a datetime or an ISO 8601
+            text, UTC unless it says otherwise, or seconds since the epoch.
+        @param delay: the same in seconds from now.
+        @param timeout: seconds an execution may take.
+        @param headers: of the request.
+        @param extra: further keys of the task.
+        @return: fires with the task's uuid when the broker has confirmed it.
+            Fails with L{BadTask<quebert.errors.BadTask>} or with a
+            L{BrokerError<quebert.errors.BrokerError>}, such as
+            L{Unroutable<quebert.errors.Unroutable>}.
+        """
+        fields = dict(
+            ttl=ttl,
+            run_at=run_at,
+            delay=delay,
+            timeout=timeout,
+            uuid=uuid,
+            headers=headers,
+            method=method,
+            **extra,
+        )
+        return Deferred.fromCoroutine(self._add(url, params, kind, priority, fields))
+
+    async def _add(
+        self, url: str, params: Any, kind: str, priority: str, fields: dict[str, Any]
+    ) -> str:
+        now = self._now()
+        task = tasks.make(url, params, now=now, **fields)
+        await self._publish(task_letter(task, kind, priority, now))
+        uuid: str = task["uuid"]
+        return uuid
+
+    def add_raw_task(
+        self, body: bytes, kind: str = "tasks", priority: str = MEDIUM
+    ) -> Deferred[None]:
+        """
+        Add a task whose C{body} is sent as it is.
+
+        @return: fires when the broker has confirmed it.
+        """
+        return Deferred.fromCoroutine(self._add_raw(body, kind, priority))
+
+    async def _add_raw(self, body: bytes, kind: str, priority: str) -> None:
+        await self._publish(letter(body, kind, priority, self._now(), None))
+
+    def _publish(self, letter: Letter) -> Deferred[None]:
+        return self._publisher.publish(
+            self._exchange, letter.routing_key, letter.body, letter.properties
+        )

@@ -1,0 +1,254 @@
+"""
+The composition root: C{twistd quebert}, its options and its service.  It may
+import anything; nothing but the plugin imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from quebert._twistd import (
+    exit_cleanly_on_sigterm,
+    exit_with_failure,
+    load,
+    log_to_syslog,
+)
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.config import Broker, Watch, default_amqp_url
+from quebert.errors import ConfigError, QuebertError
+from quebert.mediator import DelayOnErrorMediator
+
+__all__ = ["MediatorService", "Options", "makeService"]
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
+
+
+class Options(UsageOptions):
+    """
+    What C{twistd quebert} takes.
+    """
+
+    synopsis = "[--config=module.function] [--watch=exchange:queue:key:maxEvents ...]"
+    longdesc = (
+        "Takes tasks from the queues of a RabbitMQ and requests their URLs, again"
+        " and again with growing delays, until they are done."
+    )
+    optParameters = [
+        [
+            "config",
+            "c",
+            None,
+            "A function that sets up mediators, as module.function: it is called"
+            " with these options, and may return a function to call at the end, a"
+            " service, or a Deferred of either.",
+        ],
+        [
+            "amqp-url",
+            "a",
+            None,
+            "Where the broker is, as amqp://user:password@host:port/vhost; by"
+            " default $QUEBERT_AMQP_URL, or guest at localhost.",
+        ],
+        [
+            "default-url",
+            "u",
+            "http://localhost:8000/",
+            "What completes the partial URLs of tasks.",
+        ],
+        [
+            "grace",
+            "g",
+            30.0,
+            "Seconds that running requests get to finish when the process is"
+            " stopped; the tasks of the rest go back to their queues.",
+            _seconds,
+        ],
+        [
+            "with_syslog_prefix",
+            None,
+            None,
+            "Log to syslog, too, with this prefix.",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["watch"] = []
+
+    def opt_watch(self, text: str) -> None:
+        """
+        Watch a queue, as exchange:queue:key:maxEvents; may be given several
+        times.  maxEvents is how many of its tasks run at once, 0 for no limit,
+        100 where it is left out.
+        """
+        try:
+            self["watch"].append(Watch.parse(text))
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
+
+    opt_w = opt_watch
+
+    def postOptions(self) -> None:
+        """
+        Check what can be checked before anything is started.
+        """
+        self["amqp-url"] = self["amqp-url"] or default_amqp_url()
+        try:
+            Broker.from_url(self["amqp-url"])
+        except ConfigError as e:
+            raise UsageError(f"--amqp-url: {e}") from None
+        if not self["config"] and not self["watch"]:
+            raise UsageError(
+                "nothing to do: give --config=module.function, or at least one"
+                " --watch=exchange:queue:key:maxEvents"
+            )
+        if self["config"]:
+            self["function"] = load(self["config"], "--config")
+
+
+class MediatorService(MultiService):
+    """
+    Runs what L{Options} say, for as long as the process lives.
+    """
+
+    log = Logger()
+
+    def __init__(self, options: Options, reactor: Any = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._options = options
+        self._reactor = reactor
+        self._client: TxAMQPClient | None = None
+        self._stoppers: list[Callable[[], object]] = []
+        self._starting: Deferred[None] = succeed(None)
+
+    @property
+    def reactor(self) -> Any:
+        """
+        The reactor, the global one unless another was given.
+        """
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    def startService(self) -> None:
+        """
+        Begin; connections are made from here on, after twistd has forked.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        exit_cleanly_on_sigterm(self.reactor)
+        if self._options["with_syslog_prefix"]:
+            log_to_syslog(self._options["with_syslog_prefix"])
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._cannot_start)
+
+    async def _start(self) -> None:
+        if self._options["config"]:
+            await self._adopt(self._options["function"](self._options))
+        if self._options["watch"]:
+            await self._watch_all(self._options["watch"])
+
+    async def _adopt(self, made: Any) -> None:
+        """
+        Take over what the function of C{--config} has made.
+        """
+        result: Any = await maybeDeferred(lambda: made)
+        if IService.providedBy(result):
+            result.setServiceParent(self)
+        elif callable(result):
+            self._stoppers.append(result)
+        elif result is not None:
+            raise ConfigError(
+                f"{self._options['config']} of --config must return None, a function"
+                f" or a service, or a Deferred of them, not {type(result).__name__}"
+            )
+
+    async def _watch_all(self, watches: list[Watch]) -> None:
+        self._client = TxAMQPClient.from_url(
+            self._options["amqp-url"], reactor=self._reactor, connectTimeout=None
+        )
+        mediator = DelayOnErrorMediator(
+            defaulturl=self._options["default-url"], reactor=self._reactor
+        )
+        await gatherResults(
+            [self._watch(self._client, mediator, each) for each in watches],
+            consumeErrors=True,
+        )
+
+    def _watch(
+        self, client: TxAMQPClient, mediator: DelayOnErrorMediator, watch: Watch
+    ) -> Deferred[Watcher]:
+        watching = client.watch(
+            watch.exchange,
+            watch.queue,
+            watch.routing_key,
+            mediator.messageReceived,
+            maxEvents=watch.max_events,
+        )
+        return watching.addCallback(self._tell)
+
+    def _tell(self, watcher: Watcher) -> Watcher:
+        self.log.info(
+            "Watching {queue!r}, {maxEvents} tasks at once.",
+            queue=watcher.queue,
+            maxEvents=watcher.maxEvents,
+        )
+        return watcher
+
+    def _cannot_start(self, failure: Failure) -> None:
+        """
+        End the process: nothing it could wait for would mend this.
+        """
+        error: Any = failure.value
+        if hasattr(error, "subFailure"):  # what gatherResults wraps
+            failure, error = error.subFailure, error.subFailure.value
+        if isinstance(error, CancelledError):
+            return
+        if isinstance(error, QuebertError):
+            self.log.critical("Cannot start: {error}", error=error)
+        else:
+            self.log.failure("Cannot start.", failure)
+        exit_with_failure(self.reactor)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Consume no more, let running requests finish, give the rest back.
+        """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._starting.cancel()
+        stopping: list[Deferred[Any]] = [maybeDeferred(stop) for stop in self._stoppers]
+        if self._client is not None:
+            stopping.append(self._client.stop(self._options["grace"]))
+        for each in stopping:
+            each.addErrback(lambda f: self.log.failure("Stopping failed.", f))
+        await gatherResults(stopping)
+        await maybeDeferred(super().stopService)
+
+
+def makeService(options: Options) -> MediatorService:
+    """
+    What twistd calls.
+    """
+    return MediatorService(options)

@@ -1,0 +1,628 @@
+"""
+Watching, settling and publishing on a real RabbitMQ.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from quebert.amqp import Message, TxAMQPClient, Watcher
+from quebert.errors import BrokerRefused, BrokerUnreachable, ConfigError, Unroutable
+from quebert.outcome import Discard, Done, Retry
+from quebert.test.conftest import Names
+from quebert.test.support import depth, publish, until
+from quebert.testing import RabbitMQNode, free_port
+
+
+def adds_up(watcher: Watcher) -> bool:
+    """
+    Whether every message received is accounted for.
+    """
+    c = watcher.counts
+    settled = c.done + c.retried + c.discarded + c.returned
+    return c.received == settled + watcher.in_flight
+
+
+# -- What a callback answers
+
+
+@ensureDeferred
+async def test_none_is_done(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A callback that returns None, or fires or returns Done, ends the task.
+    """
+
+    async def coroutine() -> None:
+        return None
+
+    deferred: Deferred[None] = Deferred()
+    answers: dict[bytes, Callable[[], Any]] = {
+        b"none": lambda: None,
+        b"done": Done,
+        b"deferred": lambda: deferred,
+        b"coroutine": coroutine,
+    }
+
+    def callback(message: Message) -> Any:
+        return answers[message.body]()
+
+    watcher = await client.watch(names.exchange, names.queue, "#", callback)
+    publish(pika_channel, names.exchange, "a", *answers)
+    await until(lambda: watcher.counts.done == 3)
+    assert watcher.in_flight == 1
+    deferred.callback(None)
+    await until(lambda: watcher.counts.done == 4)
+    assert adds_up(watcher)
+    await watcher.stop()
+    assert depth(pika_channel, names.queue) == 0
+
+
+@ensureDeferred
+async def test_replaced_body_comes_back(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Bytes, text and a Retry with a body replace the task; its properties stay.
+    """
+    seen: list[Message] = []
+    answers: dict[bytes, Any] = {
+        b"1": b"2",
+        b"2": "drei \N{SNOWMAN}",
+        "drei \N{SNOWMAN}".encode(): Retry(body=b"4"),
+        b"4": Retry(),
+    }
+
+    def callback(message: Message) -> Any:
+        seen.append(message)
+        return answers.pop(message.body, None)
+
+    watcher = await client.watch(names.exchange, names.queue, "#", callback)
+    publish(
+        pika_channel,
+        names.exchange,
+        "a.b",
+        b"1",
+        message_id="id",
+        priority=3,
+        headers={"n": 2**40},
+    )
+    await until(lambda: watcher.counts.done == 1)
+    bodies = [message.body for message in seen]
+    assert bodies == [b"1", b"2", "drei \N{SNOWMAN}".encode(), b"4", b"4"]
+    assert all(m.properties == seen[0].properties for m in seen)
+    assert seen[-1].properties["message-id"] == "id"
+    assert watcher.counts.retried == 4
+    assert adds_up(watcher)
+
+
+@ensureDeferred
+async def test_put_back_to_its_own_queue(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Other queues bound to the same key, or named by a CC header, do not see a
+    retry as a new task.
+    """
+    other, copied = names.queue + ".other", names.queue + ".copied"
+    answers = [Retry(), None]
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", lambda message: answers.pop(0)
+    )
+    for queue in (other, copied):
+        pika_channel.queue_declare(queue, durable=True)
+    pika_channel.queue_bind(other, names.exchange, "#")
+    pika_channel.queue_bind(copied, names.exchange, copied)
+    publish(pika_channel, names.exchange, "a", b"x", headers={"CC": [copied]})
+    await until(lambda: watcher.counts.done == 1)
+    assert depth(pika_channel, other) == 1
+    assert depth(pika_channel, copied) == 1
+
+
+@ensureDeferred
+async def test_put_back_persistent_for_another_user(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    A transient message, sent under another user's id, is put back all the
+    same, and persistent.
+    """
+    rabbitmq.ctl("add_user", names.queue, "secret")
+    rabbitmq.ctl("set_permissions", names.queue, ".*", ".*", ".*")
+    url = rabbitmq.url.replace("guest:guest", f"{names.queue}:secret")
+    seen: list[Any] = []
+
+    def callback(message: Message) -> Any:
+        seen.append(message.properties)
+        return Retry() if len(seen) == 1 else None
+
+    client = make_client(url)
+    watcher = await client.watch(names.exchange, names.queue, "#", callback)
+    publish(pika_channel, names.exchange, "a", b"x", user_id="guest", delivery_mode=1)
+    await until(lambda: watcher.counts.done == 1)
+    assert seen[0]["user-id"] == "guest"
+    assert seen[1] == {"headers": {}, "delivery-mode": 2}
+
+
+@ensureDeferred
+async def test_discard(client: TxAMQPClient, names: Names, pika_channel: Any) -> None:
+    """
+    A discarded message is gone.
+    """
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", lambda message: Discard("not wanted")
+    )
+    publish(pika_channel, names.exchange, "a", b"x")
+    await until(lambda: watcher.counts.discarded == 1)
+    await watcher.stop()
+    assert depth(pika_channel, names.queue) == 0
+
+
+@ensureDeferred
+async def test_failing_callback(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A callback that raises gets the message again, with the failures counted.
+    """
+    seen: list[Any] = []
+
+    def callback(message: Message) -> None:
+        seen.append(message.headers.get("quebert-errors"))
+        if len(seen) < 4:
+            raise RuntimeError("no")
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, errorDelay=0.01
+    )
+    publish(pika_channel, names.exchange, "a", b"x")
+    await until(lambda: watcher.counts.done == 1)
+    assert seen == [None, 1, 2, 3]
+    assert adds_up(watcher)
+
+
+# -- Contents
+
+EVERY_HEADER = {
+    "text": "\N{GREEK SMALL LETTER ALPHA}\N{GRINNING FACE}",
+    "bytes": b"\xff\x00",
+    "true": True,
+    "small": -3,
+    "large": -(2**50),
+    "decimal": decimal.Decimal("-1.25"),
+    "time": datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC),
+    "null": None,
+    "list": [1, "two", [3.5 > 3, {"four": 4}]],
+    "table": {"nested": {"deeper": [None]}},
+}
+
+
+@ensureDeferred
+async def test_every_header_arrives(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Headers of every type that another library writes come out as they were,
+    before and after they have been put back.
+    """
+    seen: list[Any] = []
+
+    def callback(message: Message) -> Any:
+        seen.append(message.headers)
+        return Retry() if len(seen) == 1 else None
+
+    await client.watch(names.exchange, names.queue, "#", callback)
+    publish(pika_channel, names.exchange, "a", b"x", headers=EVERY_HEADER)
+    await until(lambda: len(seen) == 2)
+    assert seen == [EVERY_HEADER, EVERY_HEADER]
+
+
+@ensureDeferred
+async def test_dead_lettered_headers_arrive(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A message with the x-death of a real dead-letter queue is a message.
+    """
+    seen: list[Any] = []
+    await client.watch(
+        names.exchange, names.queue, "#", lambda message: seen.append(message.headers)
+    )
+    waiting = names.queue + ".waiting"
+    arguments = {
+        "x-message-ttl": 1,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": names.queue,
+    }
+    pika_channel.queue_declare(waiting, durable=True, arguments=arguments)
+    publish(pika_channel, "", waiting, b"x")
+    await until(lambda: seen)
+    death = seen[0]["x-death"][0]
+    assert (death["queue"], death["reason"]) == (waiting, "expired")
+    assert death["count"] == 1
+
+
+FRAME = 131_072
+SIZES = [0, 1, 4095, 4096, FRAME - 9, FRAME - 8, FRAME - 7, FRAME, 5_000_000]
+
+
+@ensureDeferred
+async def test_bodies_of_any_size(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Bodies of multi-byte text arrive byte for byte, whatever their size, from
+    us and from others, and so do those that are put back.
+    """
+    text = "\N{SNOWMAN}\N{GRINNING FACE}ab\N{LATIN SMALL LETTER E WITH ACUTE}"
+    long = text.encode() * (max(SIZES) // 10)
+    bodies = [long[:size] for size in SIZES]
+    seen: Counter[bytes] = Counter()
+
+    def callback(message: Message) -> Any:
+        seen[message.body] += 1
+        return Retry() if seen[message.body] == 1 else None
+
+    watcher = await client.watch(names.exchange, names.queue, "#", callback)
+    for body in bodies[::2]:
+        await client.publish(names.exchange, "a", body)
+    publish(pika_channel, names.exchange, "a", *bodies[1::2])
+    await until(lambda: watcher.counts.done == len(bodies))
+    assert seen == Counter(dict.fromkeys(bodies, 2))
+
+
+@ensureDeferred
+async def test_txamqp_spelling(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A message has its fields, under txamqp's names as well.
+    """
+    seen: list[Message] = []
+    await client.watch(names.exchange, names.queue, "#", seen.append)
+    publish(pika_channel, names.exchange, "a.b", b"\xff", content_type="x/y")
+    (message,) = await until(lambda: seen)
+    assert message.content.body is message.body
+    assert message.content.properties["content-type"] == "x/y"
+    assert (message.exchange, message.routing_key) == (names.exchange, "a.b")
+    assert message.redelivered is False
+
+
+@ensureDeferred
+async def test_what_we_publish_is_what_others_read(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    What is published arrives at another library as it was.
+    """
+    pika_channel.queue_declare(names.queue, durable=True)
+    properties = {
+        "headers": EVERY_HEADER,
+        "content-type": "text/plain",
+        "message-id": "\N{SNOWMAN}",
+        "timestamp": 1_700_000_000,
+        "delivery-mode": 2,
+    }
+    await client.publish("", names.queue, b"\x00\xff", properties)
+    _, got, body = pika_channel.basic_get(names.queue, auto_ack=True)
+    assert body == b"\x00\xff"
+    assert got.headers == properties["headers"]
+    assert (got.content_type, got.message_id) == ("text/plain", "\N{SNOWMAN}")
+    assert (got.timestamp, got.delivery_mode) == (1_700_000_000, 2)
+
+
+# -- Publishing
+
+
+@ensureDeferred
+async def test_unroutable_is_an_error(client: TxAMQPClient, names: Names) -> None:
+    """
+    A message that no queue takes is an error, and no harm to the others.
+    """
+    watcher = await client.watch(
+        names.exchange, names.queue, "known", lambda message: None
+    )
+    published = [
+        client.publish(names.exchange, key, b"same body")
+        for key in ("known", "unknown", "known")
+    ]
+    await published[0]
+    with pytest.raises(Unroutable, match="unknown"):
+        await published[1]
+    await published[2]
+    with pytest.raises(Unroutable, match="no exchange 'no-such'"):
+        await client.publish("no-such", "key", b"")
+    await client.publish(names.exchange, "known", b"")
+    await until(lambda: watcher.counts.done == 3)
+
+
+# -- The window
+
+
+@ensureDeferred
+async def test_at_most_max_events(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    No more than maxEvents messages are with the callback at once.
+    """
+    waiting: list[Deferred[None]] = []
+
+    def callback(message: Message) -> Deferred[None]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=3
+    )
+    publish(pika_channel, names.exchange, "a", *[b"x"] * 10)
+    for done in range(10):
+        await until(lambda: len(waiting) == min(done + 3, 10))  # noqa: B023
+        assert watcher.in_flight <= 3
+        waiting[done].callback(None)
+    await until(lambda: watcher.counts.done == 10)
+
+
+@ensureDeferred
+async def test_waiting_does_not_starve(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Messages that wait for their retry leave their places to those behind.
+    """
+    done: list[bytes] = []
+
+    def callback(message: Message) -> Any:
+        if message.body.startswith(b"wait"):
+            return Retry(after=3600)
+        done.append(message.body)
+        return None
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=2
+    )
+    bodies = [b"wait%d" % n for n in range(7)] + [b"go%d" % n for n in range(7)]
+    publish(pika_channel, names.exchange, "a", *bodies)
+    await until(lambda: len(done) == 7)
+    assert watcher.in_flight == 7
+    await watcher.stop()
+    assert adds_up(watcher)
+    assert depth(pika_channel, names.queue) == 7
+    _, properties, body = pika_channel.basic_get(names.queue)
+    assert body.startswith(b"wait")
+    assert "quebert-not-before" in properties.headers
+
+
+# -- What cannot be watched
+
+
+@ensureDeferred
+async def test_refusals_are_told_at_once(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    A wrong password, a missing virtual host, an exchange or a queue declared
+    otherwise: the broker's sentence, at once.
+    """
+    pika_channel.exchange_declare(names.exchange, "direct", durable=True)
+    pika_channel.queue_declare(names.queue, durable=False)
+    client = make_client()
+    wrong = make_client(rabbitmq.url.replace(":guest", ":wrong"))
+    nowhere = make_client(rabbitmq.url + "nowhere")
+    for watching, sentence in (
+        (wrong.watch("", "q", "", print), "ACCESS_REFUSED"),
+        (nowhere.watch("", "q", "", print), "vhost nowhere not found"),
+        (client.watch(names.exchange, "q", "#", print), "'topic' but current is"),
+        (client.watch("", names.queue, "", print), "'true' but current is 'false'"),
+    ):
+        with pytest.raises(BrokerRefused, match=sentence):
+            await watching
+
+
+@ensureDeferred
+async def test_unreachable_is_told_in_time(
+    make_client: Callable[..., TxAMQPClient],
+) -> None:
+    """
+    Where there is no broker, the last reason is told after connectTimeout.
+    """
+    url = f"amqp://127.0.0.1:{free_port()}"
+    with pytest.raises(BrokerUnreachable, match="refused"):
+        await make_client(url, connectTimeout=0.5).watch("", "q", "", print)
+
+
+@ensureDeferred
+async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
+    """
+    Arguments that make no sense are named.
+    """
+    for arguments, sentence in (
+        (("e", "", "k", print), "name of a queue"),
+        (("e", "q", "k", None), "callback"),
+        (("e", "q", "k", print, None, -1), "maxEvents=-1"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            await client.watch(*arguments)  # type: ignore[arg-type]
+
+
+# -- When things break
+
+
+@ensureDeferred
+async def test_consumes_again_after_a_lost_connection(
+    own_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+) -> None:
+    """
+    A connection that the broker closes is told once to each watch and made
+    again; what was in flight comes again, and no late answer goes astray.
+    """
+    lost: list[Failure] = []
+    seen: list[bool] = []
+    first: Deferred[None] = Deferred()
+
+    def callback(message: Message) -> Any:
+        seen.append(message.redelivered)
+        return first if len(seen) == 1 else None
+
+    client = make_client(own_rabbitmq.url)
+    watcher = await client.watch("flow", "q", "#", callback, lost.append)
+    await client.publish("flow", "a", b"x", {"delivery-mode": 2})
+    await until(lambda: len(seen) == 1)
+    own_rabbitmq.ctl("close_all_connections", "for a test")
+    await until(lambda: watcher.counts.done == 1)
+    first.callback(None)
+    assert seen == [False, True]
+    assert len(lost) == 1
+    assert "for a test" in lost[0].getErrorMessage()
+    assert watcher.consuming
+    assert (watcher.counts.returned, watcher.in_flight) == (1, 0)
+    await client.publish("flow", "a", b"y")
+    await until(lambda: watcher.counts.done == 2)
+
+
+@ensureDeferred
+async def test_survives_a_killed_broker(
+    own_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+) -> None:
+    """
+    A broker that is killed and started again has its tasks, and its watcher.
+    """
+    done: Counter[bytes] = Counter()
+
+    def callback(message: Message) -> Any:
+        done[message.body] += 1
+        return Retry(after=0.05) if done[message.body] < 3 else None
+
+    client = make_client(own_rabbitmq.url)
+    watcher = await client.watch("flow", "q", "#", callback, maxEvents=10)
+    persistent = {"delivery-mode": 2}
+    bodies = [b"%d" % n for n in range(300)]
+    for body in bodies:
+        await client.publish("flow", "a", body, persistent)
+    own_rabbitmq.kill()
+    await until(lambda: not watcher.consuming)
+    own_rabbitmq.start()
+    await until(lambda: watcher.consuming)
+    await until(lambda: watcher.in_flight == 0 and len(done) == 300)
+    await until(lambda: all(done[body] >= 3 for body in bodies))
+    assert adds_up(watcher)
+
+
+@ensureDeferred
+async def test_deleted_queue_is_declared_anew(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A queue that is deleted is there again, and what was in flight is put back.
+    """
+    lost: list[Failure] = []
+    again: Deferred[Retry] = Deferred()
+    answers: list[Any] = [again, None, None]
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", lambda m: answers.pop(0), lost.append
+    )
+    publish(pika_channel, names.exchange, "a", b"x")
+    await until(lambda: watcher.in_flight == 1)
+    pika_channel.queue_delete(names.queue)
+    again.callback(Retry())
+    await until(lambda: watcher.counts.done == 1)
+    publish(pika_channel, names.exchange, "a", b"y")
+    await until(lambda: watcher.counts.done == 2)
+    assert watcher.consuming
+    assert lost == []
+    assert adds_up(watcher)
+
+
+@ensureDeferred
+async def test_full_queue_is_no_hot_loop(
+    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A task that its queue does not take back is kept until it does.
+    """
+    first: Deferred[Retry] = Deferred()
+    answers: list[Any] = [first, None, None]
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", lambda m: answers.pop(0), maxEvents=1
+    )
+    publish(pika_channel, names.exchange, "a", b"x")
+    await until(lambda: watcher.in_flight == 1)
+    full = '{"max-length": 0, "overflow": "reject-publish"}'
+    rabbitmq.ctl("set_policy", names.queue, f"^{names.queue}$", full)
+    applied = f"{names.queue}\t{names.queue}"
+    await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
+    first.callback(Retry())
+    await until(lambda: watcher._pauses)
+    assert watcher.counts.retried == 0
+    rabbitmq.ctl("clear_policy", names.queue)
+    await until(lambda: watcher.counts.done == 1)
+    assert adds_up(watcher)
+
+
+# -- The end
+
+
+@ensureDeferred
+async def test_stop_drains(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A watch that is stopped lets running callbacks finish, and gives back what
+    has not begun.
+    """
+    running: list[Deferred[None]] = []
+
+    def callback(message: Message) -> Deferred[None]:
+        running.append(Deferred())
+        return running[-1]
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=2
+    )
+    publish(pika_channel, names.exchange, "a", *[b"x"] * 5)
+    await until(lambda: len(running) == 2)
+    stopped = watcher.stop()
+    await until(lambda: not watcher.consuming)
+    assert not stopped.called
+    for each in running:
+        each.callback(None)
+    await stopped
+    assert (watcher.counts.done, len(running)) == (2, 2)
+    assert depth(pika_channel, names.queue) == 3
+
+
+@ensureDeferred
+async def test_stop_gives_back_after_the_grace(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    What has not finished after the grace goes back to the queue.
+    """
+    cancelled: list[object] = []
+    running: Deferred[None] = Deferred(cancelled.append)
+    watcher = await client.watch(names.exchange, names.queue, "#", lambda m: running)
+    publish(pika_channel, names.exchange, "a", b"x")
+    await until(lambda: watcher.in_flight == 1)
+    await watcher.stop(grace=0.05)
+    assert len(cancelled) == 1
+    assert watcher.counts.returned == 1
+    assert adds_up(watcher)
+    assert depth(pika_channel, names.queue) == 1
