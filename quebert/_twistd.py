@@ -84,11 +84,18 @@ def _module(name: str, given: str) -> ModuleType | None:
         # Itself, or a package it is in; anything else is missed by its code.
         if missing is not None and f"{name}.".startswith(f"{missing}."):
             return None
-        where = extract_tb(e.__traceback__)[-1]
-        raise UsageError(
-            f"{given}: {name} cannot be imported: {type(e).__name__}: {e}"
-            f" ({where.filename}, line {where.lineno})"
-        ) from e
+        raise UsageError(f"{given}: {name} cannot be imported: {_told(e)}") from e
+
+
+def _told(error: Exception) -> str:
+    """
+    The error in one line, with its place in the code.
+    """
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):  # it tells its place by itself
+        return told
+    place = extract_tb(error.__traceback__)[-1]
+    return f"{told} ({place.filename}, line {place.lineno})"
 
 
 # -- Syslog

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 PreHook = Callable[[Task], object]
-"""Called before the request; what it returns, if awaitable, is waited for."""
+"""Called before the request; a Deferred or coroutine it returns is waited for."""
 
 PostHook = Callable[[Task, Any], object]
 """Called with the result after a success; likewise waited for."""

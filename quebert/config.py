@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import attrs
 
@@ -50,11 +50,12 @@ class Broker:
 
         @raise ConfigError: it is not one; the text tells which part of it.
         """
+        if "#" in url:
+            raise ConfigError("a # in an AMQP URL is written %23")
         try:
             parts = urlsplit(url)
-            port = parts.port
-        except ValueError as e:
-            raise ConfigError(f"the AMQP URL cannot be read: {e}") from None
+        except ValueError:
+            raise ConfigError("the AMQP URL has a host that cannot be read") from None
         if parts.scheme not in ("amqp", "amqps"):
             raise ConfigError(
                 "the AMQP URL must begin with amqp:// or amqps://, like"
@@ -62,14 +63,27 @@ class Broker:
             )
         tls = parts.scheme == "amqps"
         return cls(
-            host=unquote(parts.hostname or "localhost"),
-            port=port or (5671 if tls else 5672),
+            host=_decoded("host", parts.hostname or None, "localhost"),
+            port=_port(parts, 5671 if tls else 5672),
             username=_decoded("user", parts.username, "guest"),
             password=_decoded("password", parts.password, "guest"),
             vhost=_vhost(parts.path),
             heartbeat=_heartbeat(parts.query),
             tls=tls,
         )
+
+
+def _port(parts: SplitResult, default: int) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ConfigError(
+            "the AMQP URL needs a port from 1 to 65535; in a user or password,"
+            " / and ? are written %2f and %3f"
+        )
+    return port or default
 
 
 def _decoded(part: str, text: str | None, default: str) -> str:
@@ -86,14 +100,24 @@ def _vhost(path: str) -> str:
 
 
 def _heartbeat(query: str) -> int:
+    if "@" in query:
+        raise ConfigError("a ? in the user or password of an AMQP URL is written %3f")
     options = dict(parse_qsl(query, keep_blank_values=True))
     text = options.pop("heartbeat", "30")
     if options:
         unknown = min(options)
         raise ConfigError(f"the AMQP URL has the option {unknown}: only heartbeat is")
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+    if not _is_short(text):
         raise ConfigError(f"heartbeat={text} must be seconds from 0 to 65535")
     return int(text)
+
+
+def _is_short(text: str) -> bool:
+    """
+    Whether it is a number from 0 to 65535.
+    """
+    digits = text.isascii() and text.isdigit() and len(text) < 6
+    return digits and int(text) < 65536
 
 
 @attrs.frozen
@@ -124,7 +148,7 @@ class Watch:
                 " flow:medium-priority-queue:tasks.medium:5"
             )
         limit = parts[3] if len(parts) == 4 else ""
-        if limit and not (limit.isascii() and limit.isdigit() and int(limit) < 65536):
+        if limit and not _is_short(limit):
             raise ConfigError(
                 f"--watch {text}: maxEvents must be a number from 0 to 65535"
             )

@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
+from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.errors import BadStatus, BadTask, RequestTimedOut
 from quebert.outcome import Discard, Done, Outcome, Retry
@@ -36,6 +38,7 @@ DEFAULT_TIMEOUT = 600.0
 MAX_TIMEOUT = 1_800.0
 # Of a traceback, the end tells most; it travels with the task.
 _TRACEBACK_LIMIT = 4_000
+_TEXT_LIMIT = 400
 
 
 class Mediator:
@@ -113,22 +116,31 @@ class Mediator:
         return Deferred.fromCoroutine(self._mediate(message))
 
     async def _mediate(self, message: Message) -> Outcome:
+        sent_at = _sent_at(message)
         try:
             task = self._decoded(message.body)
-            times = tasks.schedule(task, message.properties.get("timestamp"))
+            times = tasks.schedule(task, sent_at)
             request = tasks.request(task, self.defaulturl)
         except BadTask as e:
             return Discard(f"not a task: {e}")
         if times.expired(self._now()):
-            return Discard(f"task {_name(task)} has expired")
+            return _expired(task)
         early = times.early(self._now())
         if early > 0:
             return Retry(after=early)
         try:
-            await self._execute(task, request, message.body)
+            return await self._execute(task, request, message.body, sent_at)
+        except GeneratorExit:
+            raise
+        except BaseException:  # a hook's sys.exit() is a failure, too
+            return self._failed(task, Failure())
+
+    def _failed(self, task: Task, failure: Failure) -> Outcome:
+        try:
+            return self.failed(task, failure)
         except Exception:
-            return self.failed(task, Failure())
-        return Done()
+            self.log.failure("{mediator}.failed() failed", mediator=type(self).__name__)
+            return self._again(task, failure, Retry(after=self.retryDelay))
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """
@@ -142,7 +154,7 @@ class Mediator:
             "Task {name} failed, again in {after} s: {why}",
             name=_name(task),
             after=retry.after,
-            why=failure.getErrorMessage(),
+            why=_text(failure.value),
         )
         return retry
 
@@ -152,21 +164,28 @@ class Mediator:
         except BadTask:
             raise
         except Exception as e:
-            raise BadTask(f"the body cannot be decoded: {e}") from e
+            raise BadTask(f"the body cannot be decoded: {_text(e)}") from e
 
     def _encoded(self, task: Task) -> bytes:
         body = self._encode(task)
         return body.encode("utf-8") if isinstance(body, str) else body
 
-    async def _execute(self, task: Task, request: tasks.Request, body: bytes) -> None:
-        if self._prehooks:
-            for hook in self._prehooks:
-                await maybeDeferred(hook, task)
-            # They may have changed it.
-            request, body = tasks.request(task, self.defaulturl), self._encoded(task)
-        result = None if task.get("filter") else await self._requested(request, body)
+    async def _execute(
+        self, task: Task, request: tasks.Request, body: bytes, sent_at: float | None
+    ) -> Outcome:
+        for hook in self._prehooks:
+            await maybeDeferred(hook, task)
+        result = None
+        if not task.get("filter"):
+            if self._prehooks:  # they take time, and may have changed it
+                if tasks.schedule(task, sent_at).expired(self._now()):
+                    return _expired(task)
+                request = tasks.request(task, self.defaulturl)
+                body = self._encoded(task)
+            result = await self._requested(request, body)
         for posthook in self._posthooks:
             await maybeDeferred(posthook, task, result)
+        return Done()
 
     def _requested(self, request: tasks.Request, body: bytes) -> Deferred[Any]:
         """
@@ -259,25 +278,47 @@ class DelayOnErrorMediator(Mediator):
         task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
         try:
+            tasks.request(task, self.defaulturl)
             body = self._encoded(task)
         except Exception as e:
             self.log.warn(
-                "Task {name} is put back uncounted, it cannot be encoded: {why}",
+                "Task {name} is put back as it was, since hooks spoiled it: {why}",
                 name=_name(task),
-                why=e,
+                why=_text(e),
             )
             return self._again(task, failure, Retry(after=after))
         return self._again(task, failure, Retry(body, after))
 
 
+def _expired(task: Task) -> Discard:
+    return Discard(f"task {_name(task)} has expired")
+
+
 def _name(task: Task) -> str:
-    return f"{task.get('uuid', '(no uuid)')} for {task.get('url')}"
+    url = without_userinfo(_text(task.get("url")))
+    return f"{_text(task.get('uuid', '(no uuid)'))} for {url}"
+
+
+def _text(value: object) -> str:
+    """
+    What C{str} says, on one line and of a length that a log can take.
+    """
+    text = safe_str(value)[:_TEXT_LIMIT]
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+
+
+def _sent_at(message: Message) -> float | None:
+    try:
+        sent_at = message.properties.get("timestamp")
+    except ValueError:
+        return None
+    return sent_at if isinstance(sent_at, (int, float)) else None
 
 
 def _count(failures: object) -> int:
-    if isinstance(failures, (int, float)) and not isinstance(failures, bool):
-        return max(0, int(min(failures, 2**31)))
-    return 0
+    if isinstance(failures, bool) or not isinstance(failures, (int, float)):
+        return 0
+    return int(min(failures, 2**31)) if failures > 0 else 0
 
 
 def _timed_out(result: object, seconds: float) -> Failure:

@@ -13,6 +13,6 @@ def exponential(attempt: int, *, constant: float, maximum: float) -> float:
     C{constant ** attempt}, at most C{maximum}.
     """
     try:
-        return float(min(constant**attempt, maximum))
+        return float(min(float(constant) ** attempt, maximum))
     except OverflowError:
         return float(maximum)

@@ -10,7 +10,6 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import (
-    CancelledError,
     Deferred,
     gatherResults,
     maybeDeferred,
@@ -139,6 +138,7 @@ class MediatorService(MultiService):
         self._client: TxAMQPClient | None = None
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
+        self._stopping = False
 
     @property
     def reactor(self) -> Any:
@@ -222,7 +222,7 @@ class MediatorService(MultiService):
         error: Any = failure.value
         if hasattr(error, "subFailure"):  # what gatherResults wraps
             failure, error = error.subFailure, error.subFailure.value
-        if isinstance(error, CancelledError):
+        if self._stopping:
             return
         if isinstance(error, QuebertError):
             self.log.critical("Cannot start: {error}", error=error)
@@ -237,6 +237,7 @@ class MediatorService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._stopping = True
         self._starting.cancel()
         stopping: list[Deferred[Any]] = [maybeDeferred(stop) for stop in self._stoppers]
         if self._client is not None:

@@ -9,18 +9,18 @@ L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
 
 from __future__ import annotations
 
-import base64
 import json
+import math
 import re
+import sys
 import uuid as uuids
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
-from urllib.parse import unquote, urljoin
 
 import attrs
-from hyperlink import URL
 
+from quebert._url import absolute, without_userinfo
 from quebert.errors import BadTask
 
 __all__ = [
@@ -43,15 +43,6 @@ _UUID = range(1, 256)
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
 
-# Nearly every URL there is: it needs no more than this look.
-_PLAIN_URL = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::([0-9]{1,5}))?"
-    r"(?:[/?][!$-;=?-\[\]_a-z~]*)?",
-    re.IGNORECASE,
-)
-_HAS_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=//)[^/?#]*@")
-_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 # The framing of the request is the client's business (RFC 9112, section 6).
@@ -67,7 +58,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(number: str) -> float:
+    """
+    What a float can hold of a number: infinity could not be written again.
+    """
+    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def decode(body: bytes) -> Any:
@@ -92,6 +90,8 @@ def encode(task: Task) -> bytes:
     """
     try:
         return _dumps(task, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
         # Half a surrogate pair, which JSON can say only as an escape.
         return _dumps(task, ensure_ascii=True).encode("ascii")
@@ -118,7 +118,7 @@ def parse_time(text: str) -> float:
 
     @raise ValueError: it is not a time.
     """
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text[:-1] + "Z" if text.endswith("z") else text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()
@@ -223,7 +223,9 @@ def _number(task: Task, field: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadTask(f"{field} must be a number of seconds, not {_kind(value)}")
     try:
-        return float(value)
+        if math.isfinite(value):
+            return float(value)
+        raise OverflowError
     except OverflowError:
         raise BadTask(f"{field} is too large a number of seconds") from None
 
@@ -265,8 +267,8 @@ def _with_headers(headers: dict[str, str], wanted: object) -> dict[str, str]:
 
 
 def _check_header(name: str, value: object) -> None:
-    if not _HEADER_NAME.fullmatch(name):
-        raise BadTask(f"headers: {name[:40]!r} is not a name of an HTTP header")
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
     if name.lower() in _FRAMING_HEADERS:
         raise BadTask(f"headers: {name} is set by the mediator, not by a task")
     if not isinstance(value, str):
@@ -276,43 +278,13 @@ def _check_header(name: str, value: object) -> None:
 
 
 def _absolute(url: object, defaulturl: str) -> tuple[str, dict[str, str]]:
-    """
-    The URL to request, and the header that carries its user and password.
-    """
     if not isinstance(url, str) or not url:
         raise BadTask("url must be a string" if url else "url is missing")
-    shown = repr(_USERINFO.sub("...@", url[:80]))
-    if _UNSAFE_IN_URL.search(url):
-        raise BadTask(f"url {shown} contains a space or control character")
     try:
-        whole = url if _HAS_SCHEME.match(url) else urljoin(defaulturl, url)
-        plain = _PLAIN_URL.fullmatch(whole)
-        if plain and int(plain[1] or 80) in range(1, 65536):
-            return whole, {}
-        return _unusual(URL.from_text(whole))
-    except ValueError as e:  # hyperlink's, idna's and Unicode's errors are such
+        return absolute(url, defaulturl)
+    except ValueError as e:
+        shown = repr(without_userinfo(url)[:80])
         raise BadTask(f"url {shown} cannot be requested: {e}") from None
-
-
-def _unusual(iri: URL) -> tuple[str, dict[str, str]]:
-    if iri.scheme not in ("http", "https"):
-        raise ValueError("it must begin with http:// or https://")
-    if not iri.host or not 0 < (iri.port or 0) < 65536:
-        raise ValueError("it needs a host, and a port from 1 to 65535")
-    # A numeric IPv6 host is not one for to_uri(), which knows names alone.
-    name = "v6" if ":" in iri.host else iri.host
-    uri = iri.replace(userinfo="", fragment="", host=name).to_uri()
-    if name != iri.host:
-        uri = uri.replace(host=iri.host)
-    return uri.to_text(), _basic_auth(iri.userinfo)
-
-
-def _basic_auth(userinfo: str) -> dict[str, str]:
-    if not userinfo:
-        return {}
-    user, _, password = userinfo.partition(":")
-    pair = f"{unquote(user)}:{unquote(password)}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 # -- What a producer writes
@@ -356,17 +328,27 @@ def make(
     if timeout is not None:
         task["timeout"] = timeout
     if headers:
-        task["headers"] = dict(headers)
+        task["headers"] = dict(headers) if isinstance(headers, Mapping) else headers
     if method != "POST":
         task["method"] = method
     _check_new(task, now)
     return task
 
 
-def _start(now: float, run_at: datetime | str | float | None, delay: object) -> str:
-    if delay is not None and run_at is not None:
-        raise BadTask("run_at and delay say the same thing: give one of them")
+def _start(now: float, run_at: object, delay: object) -> str:
+    field = "run_at" if delay is None else "delay"
+    try:
+        return _start_time(now, run_at, delay)
+    except BadTask:
+        raise
+    except (ValueError, OverflowError, OSError):
+        raise BadTask(f"{field} is a time that no calendar has") from None
+
+
+def _start_time(now: float, run_at: Any, delay: object) -> str:
     if delay is not None:
+        if run_at is not None:
+            raise BadTask("run_at and delay say the same thing: give one of them")
         return format_time(now + max(0.0, _number({"delay": delay}, "delay")))
     if isinstance(run_at, datetime):
         run_at = run_at.isoformat()

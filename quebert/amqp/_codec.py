@@ -185,6 +185,22 @@ def _guarded(read: Reader, data: bytes, at: int) -> tuple[Any, int]:
 
 Writer = Callable[[Any], bytes]
 
+_UNWRITABLE = (
+    struct.error,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.40}"
+    except (ValueError, RecursionError):
+        return f"this {type(value).__name__}"
+
 
 def encode_shortstr(value: str | bytes) -> bytes:
     """
@@ -192,13 +208,22 @@ def encode_shortstr(value: str | bytes) -> bytes:
 
     @raise CodecError: it is longer than 255 bytes.
     """
-    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    try:
+        raw = (
+            value.encode("utf-8", "surrogateescape")
+            if isinstance(value, str)
+            else value
+        )
+    except UnicodeEncodeError as e:
+        raise CodecError(f"{value[:40]!r} is no shortstr: {e}") from None
     if len(raw) > 255:
         raise CodecError(f"{value[:40]!r}... is longer than 255 bytes")
     return bytes((len(raw),)) + raw
 
 
 def _write_longstr(value: str | bytes) -> bytes:
+    if not isinstance(value, (str, bytes, bytearray, memoryview)):
+        raise TypeError("it is neither text nor bytes")
     raw = value.encode("utf-8") if isinstance(value, str) else bytes(value)
     return struct.pack(">I", len(raw)) + raw
 
@@ -211,7 +236,9 @@ def _write_decimal(value: Decimal) -> bytes:
     return struct.pack(">Bi", scale, int(value.scaleb(scale)))
 
 
-def _write_timestamp(value: datetime | float) -> bytes:
+def _write_timestamp(value: datetime | float | str) -> bytes:
+    if isinstance(value, str):
+        raise TypeError("it is text")
     if isinstance(value, datetime):
         if value.tzinfo is None:
             value = value.replace(tzinfo=UTC)
@@ -232,8 +259,10 @@ def _write_array(values: Iterable[Any]) -> bytes:
 def _write_field(name: str, value: Any) -> bytes:
     try:
         return encode_shortstr(name) + _write_value(value)
-    except (struct.error, OverflowError, UnicodeEncodeError) as e:
-        raise CodecError(f"{name}: {value!r:.40} cannot be written: {e}") from None
+    except CodecError:
+        raise
+    except _UNWRITABLE as e:
+        raise CodecError(f"{name}: {_shown(value)} cannot be written: {e}") from None
 
 
 def _write_value(value: Any) -> bytes:
@@ -336,8 +365,10 @@ def encode_arguments(types: Sequence[str], values: Sequence[Any]) -> bytes:
 def _written(type: str, value: Any) -> bytes:
     try:
         return _WRITERS[type](value)
-    except (struct.error, AttributeError, TypeError, UnicodeEncodeError) as e:
-        raise CodecError(f"{value!r:.40} is no {type}: {e}") from None
+    except CodecError:
+        raise
+    except _UNWRITABLE as e:
+        raise CodecError(f"{_shown(value)} is no {type}: {e}") from None
 
 
 # -- The basic properties, as in a content header behind the body's size
@@ -399,10 +430,11 @@ def amend_properties(
     @param dropped: further headers to remove.
     """
     fields = {name: raw for name, _, raw in _properties(data)}
+    was_empty = fields.get("headers") == _NO_TABLE
     table = _split_table(fields.pop("headers", _NO_TABLE))
     kept = (raw for k, raw in table.items() if k not in headers and k not in dropped)
     added = (_write_field(k, v) for k, v in headers.items() if v is not None)
-    if written := b"".join((*kept, *added)):
+    if (written := b"".join((*kept, *added))) or was_empty:
         fields["headers"] = _write_longstr(written)
     types = {name: type for name, type, _ in _PROPERTIES}
     for name, value in changes.items():

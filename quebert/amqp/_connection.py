@@ -15,7 +15,6 @@ from twisted.application.internet import ClientService, backoffPolicy
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
-    DeferredLock,
     TimeoutError,
     gatherResults,
 )
@@ -40,6 +39,7 @@ from quebert.config import Broker
 from quebert.errors import (
     BrokerRefused,
     BrokerUnreachable,
+    ChannelLost,
 )
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class TxAMQPClient:
         self._let_in = False
         self._refused = False
         self._publisher: Channel | None = None
-        self._opening = DeferredLock()
+        self._publishers_waiting: list[Deferred[None]] = []
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> TxAMQPClient:
@@ -298,16 +298,31 @@ class TxAMQPClient:
         self, exchange: str, key: str, body: bytes, properties: Mapping[str, Any]
     ) -> None:
         encoded = encode_properties(properties)
-        channel = self._publisher
-        if channel is None or channel.closed:
-            channel = await self._opening.run(self._open_publisher)
-        await channel.publish(exchange, key, body, encoded)
-
-    async def _open_publisher(self) -> Channel:
         if self._publisher is None or self._publisher.closed:
-            wire = await self.connected(self.connectTimeout)
-            self._publisher = await wire.open_channel()
-        return self._publisher
+            await self._publisher_opened()
+        assert self._publisher is not None
+        await self._publisher.publish(exchange, key, body, encoded)
+
+    def _publisher_opened(self) -> Deferred[None]:
+        """
+        Fires once there is a channel to publish on; one attempt for all that
+        wait for it.
+        """
+        waiter: Deferred[None] = Deferred()
+        self._publishers_waiting.append(waiter)
+        if len(self._publishers_waiting) == 1:
+            opening = Deferred.fromCoroutine(self._open_publisher())
+            opening.addBoth(self._tell_publishers)
+        return waiter
+
+    async def _open_publisher(self) -> None:
+        wire = await self.connected(self.connectTimeout)
+        self._publisher = await wire.open_channel()
+
+    def _tell_publishers(self, result: Any) -> None:
+        waiters, self._publishers_waiting = self._publishers_waiting, []
+        for waiter in waiters:
+            waiter.callback(result)
 
     # -- The connection
 
@@ -337,7 +352,7 @@ class TxAMQPClient:
                 text = f"{self} was not reached in {timeout} s: {problem}"
                 raise BrokerUnreachable(text) from None
             except CancelledError:
-                raise BrokerUnreachable(f"{self} is not wanted any more") from None
+                raise ChannelLost(f"{self} is not wanted any more") from None
             except BrokerRefused as e:
                 problem = e
                 if e.final and not self._let_in:

@@ -7,6 +7,7 @@ broker as they came, byte for byte.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -94,8 +95,9 @@ class Message:
             value = self.headers.get(header)
         except ValueError:
             return 0.0
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if is_number else 0.0  # type: ignore[arg-type]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return 0.0
+        return float(value) if math.isfinite(value) else 0.0
 
     def amended_properties(self, *, errors: int, not_before: float | None) -> bytes:
         """

@@ -127,6 +127,7 @@ class Watcher:
         self._running: set[Message] = set()  # those that have a place
         self._tasks: dict[Message, Deferred[None]] = {}
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
+        self._starting = False
         self._renewing = False
         self._stopping: Deferred[None] | None = None
         self._keeping: Deferred[None] = succeed(None)
@@ -271,16 +272,20 @@ class Watcher:
         self._start_ready()
 
     def _start_ready(self) -> None:
-        if self._stopping is not None:
+        if self._stopping is not None or self._starting:
             return
+        self._starting = True  # a callback that ends at once comes back here
         while self._ready and self._has_place():
-            message = self._ready.popleft()
-            self._running.add(message)
-            task = Deferred.fromCoroutine(self._process(message))
-            if not task.called:
-                self._tasks[message] = task
-            task.addBoth(self._ended, message)
+            self._start(self._ready.popleft())
+        self._starting = False
         self._renew_if_used_up()
+
+    def _start(self, message: Message) -> None:
+        self._running.add(message)
+        task = Deferred.fromCoroutine(self._process(message))
+        if not task.called:
+            self._tasks[message] = task
+        task.addBoth(self._ended, message)
 
     def _has_place(self) -> bool:
         return not self.maxEvents or len(self._running) < self.maxEvents
@@ -349,7 +354,9 @@ class Watcher:
         try:
             answer = await maybeDeferred(self._callback, message)
             return _as_outcome(answer), 0
-        except Exception:
+        except GeneratorExit:
+            raise
+        except BaseException:  # its sys.exit() must not leave the message hanging
             self.log.failure("The callback failed with {message}", message=message)
         growth = exponential(errors, constant=2, maximum=_ERROR_LIMIT)
         after = min(self.errorDelay * growth, max(_ERROR_LIMIT, self.errorDelay))

@@ -1,3 +1,9 @@
 """
 The executor side: a web server that runs a function for each task.
 """
+
+from quebert.executor._options import Options, makeService
+from quebert.executor._service import ExecutorService
+from quebert.executor._web import ExecutorResource
+
+__all__ = ["ExecutorResource", "ExecutorService", "Options", "makeService"]

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -88,9 +89,11 @@ class _BodyReader(Protocol):
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
+        if self.finished.called:
+            return
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > BODY_LIMIT and not self.finished.called:
+        if self._size > BODY_LIMIT:
             self.finished.callback(b"".join(self._pieces)[:BODY_LIMIT])
             self._abort()
 
@@ -105,10 +108,9 @@ class _BodyReader(Protocol):
             self.finished.errback(IncompleteAnswer(text))
 
     def _abort(self) -> None:
+        # There is no abortConnection() on what the agent gives to readers.
         transport: Any = self.transport
-        abort = getattr(transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+        transport.loseConnection()
 
 
 class _QuietFactory(_HTTP11ClientFactory):
@@ -152,9 +154,11 @@ class Dispatcher(HTTPClient):
         @param data: the body.
         @param unusual: anything else that treq knows takes treq's own way.
         """
-        if unusual.pop("allow_redirects", False) or unusual:
+        follow = unusual.pop("allow_redirects", False)
+        if follow or unusual:
             fields: Any = headers
-            return super().request(method, url, headers=fields, data=data, **unusual)
+            unusual.update(headers=fields, data=data, allow_redirects=follow)
+            return super().request(method, url, **unusual)
         agent: IAgent = self._agent
         body = None if data is None else _Body(data)
         requested: Deferred[Any] = agent.request(
@@ -170,14 +174,19 @@ def _raw(headers: Mapping[str, str] | None) -> Headers:
     return raw
 
 
-def _explained(failure: Failure) -> None:
+def _explained(failure: Failure) -> Failure:
     """
-    Say in one sentence what the agent says with a list of failures.
+    Say in one sentence what the agent says in several ways.
     """
-    failure.trap(ResponseFailed)  # ResponseNeverReceived is one, too
-    failed: Any = failure.value
-    reasons = "; ".join(str(each.value) for each in failed.reasons)
-    raise ExecutorError(f"the connection failed before an answer: {reasons}")
+    error: Any = failure.value
+    if isinstance(error, ResponseFailed):  # ResponseNeverReceived is one, too
+        reasons = "; ".join(str(each.value) for each in error.reasons)
+        text = f"the connection failed before an answer: {reasons}"
+    elif isinstance(error, (ConnectError, DNSLookupError)):
+        text = f"no connection could be made: {error}"
+    else:
+        return failure
+    raise ExecutorError(text) from error
 
 
 @implementer(IBodyProducer)

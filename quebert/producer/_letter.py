@@ -61,7 +61,7 @@ def task_letter(task: tasks.Task, kind: str, priority: str, now: float) -> Lette
     """
     try:
         body = tasks.encode(task)
-    except (TypeError, ValueError, RecursionError) as e:
+    except (TypeError, ValueError) as e:
         raise BadTask(
             f"params or an extra key cannot be written as JSON: {e}"
         ) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,7 +18,7 @@ from twisted.internet import reactor as global_reactor
 
 from quebert.amqp import TxAMQPClient
 from quebert.errors import QuebertError
-from quebert.test.support import Executor
+from quebert.test.support import Executor, Program
 from quebert.testing import RabbitMQNode, find_rabbitmq
 
 
@@ -108,6 +109,24 @@ def pika_channel(rabbitmq: RabbitMQNode) -> Iterator[Any]:
     channel.confirm_delivery()
     yield channel
     connection.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """
+    Starts programs, which are killed after the test.
+    """
+    programs: list[Program] = []
+
+    def start(*arguments: str, **environment: str) -> Program:
+        folder = tmp_path / str(len(programs))
+        folder.mkdir()
+        programs.append(Program(folder, arguments, environment))
+        return programs[-1]
+
+    yield start
+    for each in programs:
+        each.kill()
 
 
 @pytest_twisted.async_yield_fixture

@@ -5,7 +5,11 @@ Doubles and helpers for the tests that cross real sockets.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pika
@@ -24,12 +28,21 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any
     """
     from twisted.internet import reactor
 
-    deadline = reactor.seconds() + patience  # type: ignore[attr-defined]
+    deadline = reactor.seconds() + patience
     while not (value := condition()):
-        if reactor.seconds() > deadline:  # type: ignore[attr-defined]
+        if reactor.seconds() > deadline:
             raise AssertionError(f"did not come true in {patience} s")
-        await deferLater(reactor, 0.01)  # type: ignore[arg-type]
+        await deferLater(reactor, 0.01)
     return value
+
+
+class _QuietSite(Site):
+    noisy = False
+
+    def log(self, request: Request) -> None:
+        """
+        No access log.
+        """
 
 
 class Executor(Resource):
@@ -45,15 +58,12 @@ class Executor(Resource):
 
     def __init__(self, reactor: Any) -> None:
         super().__init__()
-        self.answer: Callable[[Any], int | Deferred[int]] = lambda task: 200
+        self.answer: Callable[[Any], Any] = lambda task: 200
         self.tasks: list[Any] = []
         self.bodies: list[bytes] = []
         self.now = 0
         self.most = 0
-        site = Site(self)
-        site.noisy = False
-        site.log = lambda request: None  # type: ignore[method-assign]
-        self._port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        self._port = reactor.listenTCP(0, _QuietSite(self), interface="127.0.0.1")
 
     @property
     def url(self) -> str:
@@ -74,7 +84,7 @@ class Executor(Resource):
         self.now += 1
         self.most = max(self.most, self.now)
         request.notifyFinish().addBoth(self._over)
-        answered = maybeDeferred(self.answer, task)
+        answered: Deferred[int] = maybeDeferred(self.answer, task)
         answered.addCallback(self._write, request)
         return NOT_DONE_YET
 
@@ -91,6 +101,70 @@ class Executor(Resource):
         Listen no more.
         """
         await maybeDeferred(self._port.stopListening)
+
+
+class Program:
+    """
+    A Python program of its own, with its output in a file.
+
+    @param arguments: of the interpreter.
+    @param environment: what differs from ours.
+    """
+
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.folder = folder
+        self._output = folder / "output"
+        with open(self._output, "wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", *arguments],
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        """
+        What it has said so far.
+        """
+        return self._output.read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        """
+        Send it a signal.
+        """
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """
+        End it at once.
+        """
+        self._process.kill()
+        self._process.wait()
+
+    async def said(self, text: str) -> None:
+        """
+        Wait until it has said C{text}.
+        """
+
+        def ended_or_said() -> bool:
+            return text in self.output or self._process.poll() is not None
+
+        try:
+            await until(ended_or_said)
+        finally:
+            assert text in self.output, self.output
+
+    async def ended(self) -> int:
+        """
+        Wait until it has ended, and give its exit status.
+        """
+        await until(lambda: self._process.poll() is not None)
+        return int(self._process.returncode)
 
 
 def depth(channel: Any, queue: str) -> int:

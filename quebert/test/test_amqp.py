@@ -458,7 +458,7 @@ async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
         (("e", "q", "k", print, None, -1), "maxEvents=-1"),
     ):
         with pytest.raises(ConfigError, match=sentence):
-            await client.watch(*arguments)  # type: ignore[arg-type]
+            await client.watch(*arguments)
 
 
 # -- When things break

@@ -1,0 +1,75 @@
+"""
+What a request is answered with: from a result or a refusal to a response.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.web import http
+from twisted.web.server import Request
+
+from quebert import task as tasks
+
+__all__ = ["Answer"]
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+@attrs.frozen
+class Answer:
+    """
+    What a request is answered with.
+    """
+
+    status: int
+    body: bytes = b""
+    content_type: str | None = None
+
+    @classmethod
+    def text(cls, status: int, sentence: str) -> Answer:
+        """
+        A sentence, which may hold what UTF-8 cannot.
+        """
+        return cls(status, sentence.encode("utf-8", "backslashreplace"), _TEXT)
+
+    @classmethod
+    def too_large(cls, limit: int) -> Answer:
+        """
+        For a body of more than C{limit} bytes.
+        """
+        sentence = f"the body is larger than {limit} bytes, the most that is taken"
+        return cls.text(http.REQUEST_ENTITY_TOO_LARGE, sentence)
+
+    @classmethod
+    def result(cls, result: Any) -> Answer:
+        """
+        For what a function has returned.
+
+        @raise ValueError: it has no form in JSON or UTF-8; likewise
+            C{TypeError}.
+        """
+        if result is None:
+            return cls(http.NO_CONTENT)
+        if isinstance(result, bytes):
+            return cls(http.OK, result, "application/octet-stream")
+        if isinstance(result, str):
+            return cls(http.OK, result.encode("utf-8"), _TEXT)
+        return cls(http.OK, tasks.encode(result), "application/json")
+
+    def write(self, request: Request, last: bool = False) -> None:
+        """
+        Write it; to finish the request is left to the caller.
+
+        @param last: the connection takes no more requests.
+        """
+        if last:
+            request.setHeader("Connection", "close")
+            request.channel.persistent = False
+        request.setResponseCode(self.status)
+        if self.status != http.NO_CONTENT:
+            request.setHeader("Content-Length", str(len(self.body)))
+        if self.content_type is not None:
+            request.setHeader("Content-Type", self.content_type)
+        request.write(self.body)

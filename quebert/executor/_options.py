@@ -1,0 +1,119 @@
+"""
+C{twistd quexecutor}: its options, and the service they ask for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from quebert._twistd import exit_cleanly_on_sigterm, load, log_to_syslog
+from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
+
+__all__ = ["Options", "ProcessService", "makeService"]
+
+
+class Options(UsageOptions):
+    """
+    What C{twistd quexecutor} takes.  Once parsed, C{function} is the function
+    itself, C{port} and C{grace} are numbers.
+    """
+
+    synopsis = "--function=module.function [--port=8000]"
+    longdesc = (
+        "A web server that calls a function for each task that is POSTed to it,"
+        " with the task as a dict, and answers with the function's result."
+    )
+    optParameters = [
+        [
+            "function",
+            "f",
+            None,
+            "What to call for each task, as module.function; the module may be in"
+            " the current directory. It returns the result, or a Deferred of it,"
+            " or is a coroutine.",
+        ],
+        ["port", "p", PORT, "The TCP port to listen on; 0 for any that is free."],
+        [
+            "interface",
+            "i",
+            INTERFACE,
+            "The IP address to listen on. Whoever reaches it can have tasks run: to"
+            " let others in than this machine, give 0.0.0.0, or :: for IPv6.",
+        ],
+        [
+            "grace",
+            "g",
+            GRACE,
+            "Seconds that running calls get to finish when the process is stopped.",
+        ],
+        ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
+    ]
+
+    def postOptions(self) -> None:
+        """
+        Check what can be checked before anything is started.
+        """
+        if not self["function"]:
+            raise UsageError(
+                "--function is missing: it must be module.function, such as"
+                " --function=executor.execute"
+            )
+        self["port"] = _port(str(self["port"]))
+        self["grace"] = _seconds(str(self["grace"]))
+        self["function"] = load(self["function"], "--function")
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 65536:
+        return int(text)
+    raise UsageError(f"--port={text} must be a number from 0 to 65535")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < float("inf"):
+        return seconds
+    raise UsageError(f"--grace={text} must be a number of seconds, 0 or more")
+
+
+class ProcessService(MultiService):
+    """
+    An executor that has a process to itself.
+
+    @ivar executor: the L{ExecutorService}.
+    """
+
+    def __init__(self, options: Options, reactor: Any = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._syslog_prefix = options["with_syslog_prefix"]
+        self.executor = ExecutorService(
+            options["function"],
+            options["port"],
+            options["interface"],
+            grace=options["grace"],
+            reactor=reactor,
+        )
+        self.executor.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def startService(self) -> None:
+        """
+        See to the process's log and its end, then start the executor.
+        """
+        exit_cleanly_on_sigterm(self.executor.reactor)
+        if self._syslog_prefix:
+            log_to_syslog(self._syslog_prefix)
+        super().startService()  # type: ignore[no-untyped-call]
+
+
+def makeService(options: Options) -> ProcessService:
+    """
+    What twistd calls.
+    """
+    return ProcessService(options)

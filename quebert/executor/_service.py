@@ -1,0 +1,136 @@
+"""
+The executor as a service: it listens, takes tasks, and ends in good order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from quebert.executor._site import ExecutorSite
+from quebert.executor._web import BODY_LIMIT, ExecutorResource, Function
+
+__all__ = ["GRACE", "INTERFACE", "PORT", "ExecutorService"]
+
+PORT = 8000
+#: Whoever reaches the port can have tasks run, so that others than this
+#: machine must be let in knowingly.
+INTERFACE = "127.0.0.1"
+#: Seconds that running calls get when the service is stopped.
+GRACE = 30.0
+
+
+class ExecutorService(Service):
+    """
+    A web server that runs a function for each task.
+
+    @param function: called with each task; returns its result, or a Deferred
+        of it, or is a coroutine.
+    @param port: a TCP port; 0 for any that is free.
+    @param interface: the IP address to listen on; C{""} for all of IPv4, C{"::"}
+        for all.
+    @param grace: seconds that running calls get when the service is stopped.
+    @param body_limit: bytes that a request's body may have.
+    @param reactor: listens; the global one by default.
+    @ivar port_number: where it listens, once it does.
+    @ivar resource: what answers.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        function: Function,
+        port: int = PORT,
+        interface: str = INTERFACE,
+        *,
+        grace: float = GRACE,
+        body_limit: int = BODY_LIMIT,
+        reactor: Any = None,
+    ) -> None:
+        self.port_number = port
+        self.resource = ExecutorResource(function, body_limit=body_limit)
+        self._interface = interface
+        self._grace = grace
+        self._reactor = reactor
+        self._site: ExecutorSite | None = None
+        self._listening: Any = None
+
+    @property
+    def reactor(self) -> Any:
+        """
+        The reactor, the global one unless another was given.
+        """
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen while that is allowed on ports below 1024, too.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._listen()
+
+    def startService(self) -> None:
+        """
+        Listen, and take tasks.
+
+        @raise twisted.internet.error.CannotListenError: the port is taken, or
+            the interface is none of this machine.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        self._listen()
+        self.resource.draining = False
+        self.log.info(
+            "Taking tasks at {interface} port {port}.",
+            interface=self._interface or "0.0.0.0",
+            port=self.port_number,
+        )
+
+    def _listen(self) -> None:
+        if self._listening is not None:
+            return
+        self._site = ExecutorSite(self.resource, self.reactor)
+        self._listening = self.reactor.listenTCP(
+            self.port_number, self._site, interface=self._interface
+        )
+        self.port_number = self._listening.getHost().port
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Listen no more, and let running calls finish.  Requests on connections
+        that are open are answered with 503 until then.
+
+        @return: fires once all answers are on their way, or after C{grace}
+            seconds.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self.resource.draining = True
+        finishing = Deferred.fromCoroutine(self._finish())
+        finishing.addTimeout(self._grace, self.reactor)
+        return finishing.addErrback(self._abandon)
+
+    async def _finish(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await maybeDeferred(listening.stopListening)
+        await self.resource.drained()
+        # Only a closed connection has sent all; a reactor that stops before
+        # would take the last answers with it.
+        if self._site is not None:
+            await self._site.close()
+
+    def _abandon(self, failure: Failure) -> None:
+        failure.trap(TimeoutError)
+        self.log.warn(
+            "After {grace} s, {active} calls are still running: left behind.",
+            grace=self._grace,
+            active=self.resource.active,
+        )

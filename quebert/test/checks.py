@@ -1,0 +1,34 @@
+"""
+What the tests of the pure modules share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+#: The same examples every time, few enough to be quick on any machine.
+QUICK = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def refusal(
+    error: type[Exception], function: Callable[..., object], *args: Any, **options: Any
+) -> str:
+    """
+    The text of the C{error} that a call raises; anything else fails the test.
+    """
+    try:
+        result = function(*args, **options)
+    except error as e:
+        return str(e)
+    raise AssertionError(
+        f"no {error.__name__} for {(args, options)!a:.300}: {result!a}"
+    )

@@ -1,0 +1,958 @@
+"""
+Tests for L{quebert.http.dispatch}, against servers that are scripted byte by
+byte, without sockets.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet._resolver import HostResolution
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostnameResolver,
+    IHostResolution,
+    IResolutionReceiver,
+)
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from quebert import __version__
+from quebert.errors import ExecutorError, IncompleteAnswer
+from quebert.http import Dispatcher
+from quebert.http.dispatch import BODY_LIMIT, IDLE_TIMEOUT, Answer
+from quebert.mediator import Mediator
+from quebert.outcome import Done, Outcome, Retry
+
+URL = "http://127.0.0.1:8000/run"
+
+
+# Ways not to ask for redirects.
+NOT_ASKED: tuple[dict[str, Any], ...] = ({}, {"allow_redirects": False})
+
+
+@implementer(IHostnameResolver)
+class NoNames:
+    """
+    A resolver that finds nothing.
+    """
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """
+        Find nothing.
+        """
+        resolution = HostResolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        resolutionReceiver.resolutionComplete()
+        return resolution
+
+
+@attrs.frozen
+class Message:
+    """
+    A delivery.
+    """
+
+    body: bytes
+    properties: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+class FakeServer:
+    """
+    The server's end of one connection.
+
+    @param factory: what is to be connected to it.
+    """
+
+    def __init__(self, factory: Any) -> None:
+        # Lenient, as real ones are, when reading is resumed after the end.
+        self.transport = StringTransport(lenient=True)
+        self._client = factory.buildProtocol(None)
+        self._client.makeConnection(self.transport)
+
+    @property
+    def received(self) -> bytes:
+        """
+        What the client has sent since this was last asked.
+        """
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return data
+
+    @property
+    def hung_up(self) -> bool:
+        """
+        Whether the client has closed the connection.
+        """
+        return self.transport.disconnecting
+
+    def send(self, *pieces: bytes) -> None:
+        """
+        Send something, piece by piece.
+        """
+        for piece in pieces:
+            self._client.dataReceived(piece)
+
+    def close(self, why: Exception | None = None) -> None:
+        """
+        End the connection.
+        """
+        self._client.connectionLost(Failure(why or ConnectionDone()))
+
+
+def fields_of(request: bytes) -> dict[bytes, bytes]:
+    """
+    The header fields of a request, under their names in lower case.
+    """
+    head = request.partition(b"\r\n\r\n")[0]
+    pairs = (line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    return {name.lower(): value for name, value in pairs}
+
+
+class Case(SynchronousTestCase):
+    """
+    A dispatcher whose connections end at L{FakeServer}s.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a dispatcher.
+        """
+        self.reactor = MemoryReactorClock()
+        self.dispatcher = Dispatcher.with_reactor(self.reactor)
+
+    def connections(self) -> int:
+        """
+        How many connections were begun.
+        """
+        return len(self.reactor.tcpClients)
+
+    def accept(self) -> FakeServer:
+        """
+        Let the connection that was begun last be made.
+        """
+        return FakeServer(self.reactor.tcpClients[-1][2])
+
+    def begin(
+        self, method: str = "POST", url: str = URL, **options: Any
+    ) -> tuple[Deferred[Any], FakeServer]:
+        """
+        Make a request on a new connection.
+        """
+        before = self.connections()
+        requested = self.dispatcher.request(method, url, **options)
+        self.assertEqual(self.connections(), before + 1)
+        return requested, self.accept()
+
+    def answered(
+        self, *pieces: bytes, **options: Any
+    ) -> tuple[Answer, Deferred[bytes], FakeServer]:
+        """
+        Make a request that is answered by these bytes, of which the first
+        are the headers.
+        """
+        requested, server = self.begin(**options)
+        server.send(pieces[0])
+        answer: Answer = self.successResultOf(requested)
+        content = answer.content()
+        server.send(*pieces[1:])
+        return answer, content, server
+
+    def text_of(self, failed: Deferred[Any], *errors: type[Exception]) -> str:
+        """
+        What is said by the error of a Deferred that failed, and must be one
+        sentence.
+        """
+        text: str = self.failureResultOf(failed, *errors).getErrorMessage()
+        self.assertEqual(len(text.splitlines()), 1, text)
+        self.assertNotIn("<", text)
+        self.assertNotIn("[", text)
+        self.assertGreater(len(text), 20)
+        return text
+
+
+# -- Requests
+
+
+class RequestTests(Case):
+    """
+    What is sent.
+    """
+
+    def test_post(self) -> None:
+        """
+        A request has its method, path, host and body, and its length.
+        """
+        _, server = self.begin(url=URL + "?a=%20&b", data=b'{"n": 1}')
+        received = server.received
+        self.assertTrue(received.startswith(b"POST /run?a=%20&b HTTP/1.1\r\n"))
+        self.assertTrue(received.endswith(b'\r\n\r\n{"n": 1}'))
+        fields = fields_of(received)
+        self.assertEqual(fields[b"host"], b"127.0.0.1:8000")
+        self.assertEqual(fields[b"content-length"], b"8")
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 8000))
+
+    def test_binary_body(self) -> None:
+        """
+        A body is sent byte for byte.
+        """
+        body = bytes(range(256)) * 1000
+        _, server = self.begin(data=body)
+        self.assertEqual(server.received.partition(b"\r\n\r\n")[2], body)
+
+    def test_empty_body(self) -> None:
+        """
+        An empty body is a body of length 0.
+        """
+        _, server = self.begin(data=b"")
+        self.assertEqual(fields_of(server.received)[b"content-length"], b"0")
+
+    def test_no_body(self) -> None:
+        """
+        A request without a body announces none.
+        """
+        for method in ("GET", "DELETE"):
+            _, server = self.begin(method)
+            received = server.received
+            self.assertTrue(received.startswith(method.encode() + b" /run HTTP/1.1"))
+            self.assertTrue(received.endswith(b"\r\n\r\n"))
+            fields = fields_of(received)
+            self.assertNotIn(b"transfer-encoding", fields)
+            self.assertEqual(fields.get(b"content-length", b"0"), b"0")
+
+    def test_targets(self) -> None:
+        """
+        The path and query of a URL are sent as they are, C{/} for none; a
+        fragment is not sent.
+        """
+        cases = {
+            "http://127.0.0.1": b"/",
+            "http://127.0.0.1/": b"/",
+            "http://127.0.0.1/;p?a=1": b"/;p?a=1",
+            "http://127.0.0.1//x/../y": b"//x/../y",
+            "HTTP://127.0.0.1:81/?": b"/",
+            "http://127.0.0.1/%7E#top": b"/%7E",
+        }
+        sent = {}
+        for url in cases:
+            _, server = self.begin("GET", url)
+            sent[url] = server.received.split(b" ")[1].removesuffix(b"?")
+        self.assertEqual(sent, cases)
+
+    def test_default_port(self) -> None:
+        """
+        C{http} is at port 80.
+        """
+        self.begin("GET", "http://127.0.0.1/")
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("127.0.0.1", 80))
+
+    def test_ipv6(self) -> None:
+        """
+        A numeric IPv6 host can be requested.
+        """
+        _, server = self.begin("GET", "http://[::1]:81/")
+        self.assertEqual(self.reactor.tcpClients[0][1], 81)
+        self.assertEqual(fields_of(server.received)[b"host"], b"[::1]:81")
+
+    def test_user_agent(self) -> None:
+        """
+        The request says who makes it, unless a header says otherwise.
+        """
+        _, server = self.begin()
+        agent = f"quebert/{__version__}".encode()
+        self.assertEqual(fields_of(server.received)[b"user-agent"], agent)
+        _, server = self.begin(headers={"user-agent": "me"})
+        received = server.received
+        self.assertEqual(fields_of(received)[b"user-agent"], b"me")
+        self.assertEqual(received.lower().count(b"user-agent"), 1)
+
+    def test_headers(self) -> None:
+        """
+        Header values that are not in ASCII are sent in UTF-8.
+        """
+        _, server = self.begin(headers={"X-Name": "Jürgen €", "X-Other": "a\tb"})
+        fields = fields_of(server.received)
+        self.assertEqual(fields[b"x-name"], "Jürgen €".encode())
+        self.assertEqual(fields[b"x-other"], b"a\tb")
+
+    def test_no_encoding_asked_for(self) -> None:
+        """
+        No content encoding is asked for, unless a header does.
+        """
+        _, server = self.begin()
+        self.assertNotIn(b"accept-encoding", fields_of(server.received))
+        _, server = self.begin(headers={"Accept-Encoding": "br"})
+        self.assertEqual(fields_of(server.received)[b"accept-encoding"], b"br")
+
+
+# -- Responses
+
+
+class AnswerTests(Case):
+    """
+    Responses that are whole.
+    """
+
+    def assert_content(self, expected: bytes, *pieces: bytes, **options: Any) -> None:
+        """
+        These bytes make this body, no matter how they are cut.
+        """
+        _, content, _ = self.answered(*pieces, **options)
+        self.assertEqual(self.successResultOf(content), expected)
+        whole = b"".join(pieces)
+        requested, server = self.begin(**options)
+        server.send(whole)
+        answer = self.successResultOf(requested)
+        self.assertEqual(self.successResultOf(answer.content()), expected)
+        requested, server = self.begin(**options)
+        bodies: list[Deferred[bytes]] = []
+        requested.addCallback(lambda a: bodies.append(a.content()))
+        server.send(*(whole[n : n + 1] for n in range(len(whole))))
+        self.assertEqual(self.successResultOf(bodies[0]), expected)
+
+    def test_content_length(self) -> None:
+        """
+        A body ends after C{Content-Length} bytes.
+        """
+        self.assert_content(
+            b"hello",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n",
+            b"he",
+            b"llo",
+        )
+
+    def test_empty(self) -> None:
+        """
+        A body may be empty.
+        """
+        self.assert_content(
+            b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+
+    def test_chunked(self) -> None:
+        """
+        A chunked body is put together.
+        """
+        self.assert_content(
+            b"hello, world",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+            b"Connection: close\r\n\r\n",
+            b"5\r\nhello\r\n",
+            b"7;ext=1\r\n, wor",
+            b"ld\r\n0\r\n\r\n",
+        )
+
+    def test_ended_by_close(self) -> None:
+        """
+        A body without a length ends with the connection.
+        """
+        _, content, server = self.answered(b"HTTP/1.1 200 OK\r\n\r\n", b"he", b"llo")
+        self.assertNoResult(content)
+        server.close()
+        self.assertEqual(self.successResultOf(content), b"hello")
+
+    def test_ended_before_it_is_read(self) -> None:
+        """
+        So does one that is asked for only after that.
+        """
+        requested, server = self.begin()
+        server.send(b"HTTP/1.0 200 OK\r\n\r\nhello")
+        server.close()
+        answer = self.successResultOf(requested)
+        self.assertEqual(self.successResultOf(answer.content()), b"hello")
+
+    def test_no_body(self) -> None:
+        """
+        Answers to C{HEAD}, and 204 and 304, have no body whatever their
+        headers say, and leave the connection fit for the next request.
+        """
+        for method, status in (("HEAD", 200), ("POST", 204), ("POST", 304)):
+            self.setUp()
+            length = b"" if status == 204 else b"Content-Length: 5\r\n"
+            answer, content, server = self.answered(
+                b"HTTP/1.1 %d Fine\r\n%s\r\n" % (status, length), method=method
+            )
+            self.assertEqual(answer.code, status)
+            self.assertEqual(self.successResultOf(content), b"")
+            self.dispatcher.request("GET", URL)
+            self.assertEqual(self.connections(), 1)
+            self.assertIn(b"GET /run", server.received)
+
+    def test_interim(self) -> None:
+        """
+        Interim answers (1xx) are passed over.
+        """
+        answer, content, _ = self.answered(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Wait\r\nX: y\r\n\r\n"
+            b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n",
+            b"OK",
+        )
+        self.assertEqual(answer.code, 201)
+        self.assertEqual(self.successResultOf(content), b"OK")
+
+    def test_headers(self) -> None:
+        """
+        The answer's headers can be read.
+        """
+        answer, _, _ = self.answered(
+            b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.assertEqual(answer.code, 503)
+        self.assertEqual(answer.headers.getRawHeaders("retry-after"), ["7"])
+
+    def test_compressed(self) -> None:
+        """
+        A compressed body that comes all the same is not decoded.
+        """
+        body = gzip.compress(b"hello", mtime=0)
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        )
+        _, content, _ = self.answered(head % len(body), body)
+        self.assertEqual(self.successResultOf(content), body)
+
+    def test_redirects(self) -> None:
+        """
+        A redirect is an answer like any other.
+        """
+        for code in (301, 302, 303, 307, 308):
+            for options in NOT_ASKED:
+                before = self.connections()
+                answer, content, _ = self.answered(
+                    b"HTTP/1.1 %d Moved\r\nLocation: http://127.0.0.2/\r\n" % code
+                    + b"Content-Length: 5\r\nConnection: close\r\n\r\n",
+                    b"there",
+                    **options,
+                )
+                self.assertEqual(answer.code, code)
+                self.assertEqual(self.successResultOf(content), b"there")
+                self.assertEqual(self.connections(), before + 1)
+
+    def test_body_waits(self) -> None:
+        """
+        The connection is not read on before the body is asked for.
+        """
+        requested, server = self.begin()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nh")
+        self.assertEqual(server.transport.producerState, "paused")
+        self.successResultOf(requested).content()
+        self.assertEqual(server.transport.producerState, "producing")
+
+    def test_early(self) -> None:
+        """
+        An answer that comes before a large request has been read counts.
+        """
+        answer, content, _ = self.answered(
+            b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n",
+            b"no",
+            data=b"x" * 1_000_000,
+        )
+        self.assertEqual(answer.code, 413)
+        self.assertEqual(self.successResultOf(content), b"no")
+
+
+class UnusualRequestTests(Case):
+    """
+    What only treq itself knows is done treq's way.
+    """
+
+    def test_asked_for_redirects(self) -> None:
+        """
+        Redirects are followed when asked.
+        """
+        requested, server = self.begin("GET", allow_redirects=True)
+        server.send(
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:81/x\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        self.assertNoResult(requested)
+        self.assertEqual(self.reactor.tcpClients[-1][1], 81)
+
+    def test_no_redirects(self) -> None:
+        """
+        They are not followed because something else is asked.
+        """
+        for options in NOT_ASKED:
+            requested, server = self.begin("GET", params={"a": "1"}, **options)
+            self.assertTrue(server.received.startswith(b"GET /run?a=1 "))
+            before = self.connections()
+            server.send(
+                b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:81/x\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            self.assertEqual(self.connections(), before)
+            self.assertEqual(self.successResultOf(requested).code, 302)
+
+
+class BrokenAnswerTests(Case):
+    """
+    Answers that are not whole, and those that never come.
+    """
+
+    def test_cut_short(self) -> None:
+        """
+        A body that ends early is an error that says how much there was.
+        """
+        cases = (
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"hell"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhell"),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"4\r\nhell\r\n",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"4\r\nhell\r\n0\r\n",
+            ),
+        )
+        for head, body in cases:
+            for why in (ConnectionDone(), ConnectionLost()):
+                _, content, server = self.answered(head, body)
+                self.assertNoResult(content)
+                server.close(why)
+                self.assertIn("4 bytes", self.text_of(content, IncompleteAnswer))
+
+    def test_cut_short_before_it_is_read(self) -> None:
+        """
+        So it is when the body is asked for only after its end.
+        """
+        requested, server = self.begin()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        server.close()
+        content = self.successResultOf(requested).content()
+        self.assertIn("4 bytes", self.text_of(content, IncompleteAnswer))
+
+    def test_bad_chunk(self) -> None:
+        """
+        A chunked body that makes no sense is an error, and the connection is
+        closed.
+        """
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"xyz\r\nhello\r\n",
+        )
+        self.text_of(content, IncompleteAnswer)
+        self.assertTrue(server.hung_up)
+
+    def test_no_answer(self) -> None:
+        """
+        A connection that ends before the answer is one clear sentence.
+        """
+        for sent in (b"", b"HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Le"):
+            for why in (ConnectionDone(), ConnectionLost()):
+                requested, server = self.begin(data=b"{}")
+                server.send(*([sent] if sent else []))
+                server.close(why)
+                text = self.text_of(requested, ExecutorError)
+                self.assertIn("before an answer", text)
+
+    def test_not_http(self) -> None:
+        """
+        So is an answer that is not HTTP; the connection is closed.
+        """
+        for sent in (
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            b"\x15\x03\x01\x00\x02\x02\x0a\r\n",
+            b"HTTP/1.1 fine\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        ):
+            requested, server = self.begin(data=b"{}")
+            server.send(sent)
+            self.text_of(requested, ExecutorError)
+            self.assertTrue(server.hung_up, sent)
+
+    def test_refused(self) -> None:
+        """
+        A connection that is refused is one clear sentence.
+        """
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        ((_, _, factory, _, _),) = self.reactor.tcpClients
+        refused = Failure(ConnectionRefusedError())
+        factory.clientConnectionFailed(self.reactor.connectors[0], refused)
+        self.reactor.advance(1)
+        self.assertIn("refused", self.text_of(requested))
+
+    def test_no_such_host(self) -> None:
+        """
+        So is a host that does not exist, and it is named.
+        """
+        self.reactor.installNameResolver(NoNames())
+        requested = self.dispatcher.request("POST", "http://gone.example/", data=b"{}")
+        self.reactor.advance(1)
+        self.assertIn("gone.example", self.text_of(requested))
+
+    def test_connection_not_made(self) -> None:
+        """
+        So is a host that does not answer at all for 30 seconds.
+        """
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        ((_, _, factory, timeout, _),) = self.reactor.tcpClients
+        self.assertEqual(timeout, 30)
+        failure = Failure(TimeoutError())
+        factory.clientConnectionFailed(self.reactor.connectors[0], failure)
+        self.reactor.advance(1)
+        self.text_of(requested)
+
+
+class BodyLimitTests(Case):
+    """
+    Not more than L{BODY_LIMIT} bytes of a body are read.
+    """
+
+    def test_limit(self) -> None:
+        """
+        A body of exactly the limit is read whole, and the connection kept.
+        """
+        body = b"x" * BODY_LIMIT
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY_LIMIT,
+            body[:1000],
+            body[1000:],
+        )
+        self.assertEqual(self.successResultOf(content), body)
+        self.assertFalse(server.hung_up)
+
+    def test_over(self) -> None:
+        """
+        Of a longer body the first part is given, at once, and the connection
+        is closed.
+        """
+        for head in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+        ):
+            _, content, server = self.answered(head, b"a", b"b" * (BODY_LIMIT - 1))
+            self.assertNoResult(content)
+            self.assertFalse(server.hung_up)
+            server.send(b"c")
+            expected = b"a" + b"b" * (BODY_LIMIT - 1)
+            self.assertEqual(self.successResultOf(content), expected)
+            self.assertTrue(server.hung_up)
+
+    def test_over_chunked(self) -> None:
+        """
+        So it is with a chunked one.
+        """
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"%x\r\n" % (BODY_LIMIT + 1) + b"x" * (BODY_LIMIT + 1),
+        )
+        self.assertEqual(len(self.successResultOf(content)), BODY_LIMIT)
+        self.assertTrue(server.hung_up)
+
+    def test_over_before_it_is_read(self) -> None:
+        """
+        So it is with one that was there before it was asked for.
+        """
+        requested, server = self.begin()
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
+        server.send(head + b"x" * (BODY_LIMIT + 1))
+        content = self.successResultOf(requested).content()
+        self.assertEqual(len(self.successResultOf(content)), BODY_LIMIT)
+        self.assertTrue(server.hung_up)
+
+    def test_one_byte_over(self) -> None:
+        """
+        A whole body that is one byte too long gives its first part, too.
+        """
+        requested, server = self.begin()
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (BODY_LIMIT + 1)
+        server.send(head + b"x" * (BODY_LIMIT + 1))
+        content = self.successResultOf(requested).content()
+        self.assertEqual(len(self.successResultOf(content)), BODY_LIMIT)
+
+    def test_what_comes_after(self) -> None:
+        """
+        What a server still sends does no harm, nor does the end.
+        """
+        for why in (ConnectionDone(), ConnectionLost()):
+            _, content, server = self.answered(
+                b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (BODY_LIMIT + 1)
+            )
+            server.send(b"y" * 100_000)
+            server.close(why)
+            self.assertEqual(self.successResultOf(content), b"x" * BODY_LIMIT)
+
+
+# -- Connections
+
+
+class CancelTests(Case):
+    """
+    What is cancelled stops at once.
+    """
+
+    def test_connecting(self) -> None:
+        """
+        Cancelling before there is a connection gives up making it.
+        """
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        requested.cancel()
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.failureResultOf(requested)
+
+    def test_waiting(self) -> None:
+        """
+        Cancelling while there is no answer closes the connection.
+        """
+        for sent in (b"", b"HTTP/1.1 200 OK\r\nContent-"):
+            requested, server = self.begin(data=b"{}")
+            server.send(*([sent] if sent else []))
+            requested.cancel()
+            self.assertTrue(server.hung_up)
+            self.failureResultOf(requested)
+            server.close()
+
+    def test_reading(self) -> None:
+        """
+        Cancelling while the body is read closes the connection, and what is
+        still sent does no harm.
+        """
+        for head in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+        ):
+            _, content, server = self.answered(head)
+            content.cancel()
+            self.assertTrue(server.hung_up)
+            self.failureResultOf(content, CancelledError)
+            server.send(b"1")
+            server.close()
+
+    def test_not_used_again(self) -> None:
+        """
+        The connection of a request that was cancelled is not used again.
+        """
+        _, content, _ = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"he"
+        )
+        content.cancel()
+        self.failureResultOf(content)
+        self.begin()
+
+    def test_after_the_end(self) -> None:
+        """
+        Cancelling what is complete does nothing.
+        """
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"OK"
+        )
+        content.cancel()
+        self.assertEqual(self.successResultOf(content), b"OK")
+        self.assertFalse(server.hung_up)
+
+
+class KeepAliveTests(Case):
+    """
+    Connections are used again, and tasks still kept apart.
+    """
+
+    def used(self, *headers: bytes) -> FakeServer:
+        """
+        A connection on which a request has been answered.
+        """
+        head = b"".join(header + b"\r\n" for header in headers)
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\n" + head + b"Content-Length: 2\r\n\r\n", b"OK"
+        )
+        self.successResultOf(content)
+        server.received  # noqa: B018
+        return server
+
+    def test_used_again(self) -> None:
+        """
+        The next request to the same origin uses the same connection.
+        """
+        server = self.used()
+        for n in range(3):
+            requested = self.dispatcher.request("POST", URL + f"/{n}", data=b"{}")
+            self.assertEqual(self.connections(), 1)
+            self.assertIn(b"POST /run/%d " % n, server.received)
+            server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % n)
+            content = self.successResultOf(requested).content()
+            self.assertEqual(self.successResultOf(content), b"%d" % n)
+
+    def test_other_origin(self) -> None:
+        """
+        A request to another origin does not use it.
+        """
+        self.used()
+        for url in ("http://127.0.0.1:8001/run", "http://127.0.0.2:8000/run"):
+            self.begin(url=url)
+
+    def test_busy(self) -> None:
+        """
+        Requests at the same time have a connection each.
+        """
+        first, server = self.begin()
+        second, other = self.begin()
+        other.send(b"HTTP/1.1 202 OK\r\nContent-Length: 0\r\n\r\n")
+        server.send(b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(first).code, 201)
+        self.assertEqual(self.successResultOf(second).code, 202)
+
+    def test_not_before_the_body(self) -> None:
+        """
+        A connection is free only once the body has been read.
+        """
+        self.answered(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"he")
+        self.begin()
+
+    def test_close(self) -> None:
+        """
+        A connection that the server wants to close is not used again.
+        """
+        server = self.used(b"Connection: close")
+        self.assertTrue(server.hung_up)
+        self.begin()
+
+    def test_closed(self) -> None:
+        """
+        Neither is one that the server has closed.
+        """
+        self.used().close()
+        self.begin()
+
+    def test_idle(self) -> None:
+        """
+        An idle connection is closed after L{IDLE_TIMEOUT} seconds, and
+        nothing waits any more.
+        """
+        server = self.used()
+        self.reactor.advance(IDLE_TIMEOUT - 0.01)
+        self.assertFalse(server.hung_up)
+        self.reactor.advance(0.02)
+        self.assertTrue(server.hung_up)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.begin()
+
+    def test_lost_when_used_again(self) -> None:
+        """
+        A POST is not silently sent twice when the connection that it uses
+        again is lost: it fails, in one clear sentence.
+        """
+        server = self.used()
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        server.close()
+        self.text_of(requested, ExecutorError)
+        self.assertEqual(self.connections(), 1)
+
+    def test_cookies(self) -> None:
+        """
+        A cookie set by one answer is not sent with the next request, be it on
+        the same connection or another.
+        """
+        cookie = b"Set-Cookie: session=1; Path=/"
+        server = self.used(cookie)
+        self.dispatcher.request("POST", URL, data=b"{}")
+        self.assertNotIn(b"cookie", fields_of(server.received))
+        server.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n")
+        server.send(cookie + b"\r\nContent-Length: 0\r\n\r\n")
+        _, other = self.begin(data=b"{}")
+        self.assertNotIn(b"cookie", fields_of(other.received))
+
+
+class WithMediatorTests(Case):
+    """
+    A mediator makes its requests with a dispatcher by default.
+    """
+
+    def begin_task(self, **task: Any) -> tuple[Deferred[Outcome], FakeServer]:
+        """
+        Have a task executed that succeeds after a post-hook.
+        """
+        self.results: list[object] = []
+        self.mediator = Mediator(reactor=self.reactor)
+        self.mediator.add_posthook(lambda task, result: self.results.append(result))
+        body = json.dumps({"url": URL, **task}).encode()
+        outcome = self.mediator.messageReceived(Message(body))
+        return outcome, self.accept()
+
+    def test_done(self) -> None:
+        """
+        A task whose answer is whole is done.
+        """
+        outcome, server = self.begin_task()
+        received = server.received
+        self.assertTrue(received.startswith(b"POST /run HTTP/1.1\r\n"))
+        self.assertEqual(fields_of(received)[b"content-type"], b"application/json")
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n", b'{"n": 1}')
+        self.assertEqual(self.successResultOf(outcome), Done())
+        self.assertEqual(self.results, [{"n": 1}])
+
+    def test_targets(self) -> None:
+        """
+        What is requested of the server is a valid target, whatever the URL.
+        """
+        cases = {
+            "http://127.0.0.1": b"/",
+            "http://127.0.0.1?a=1": b"/?a=1",
+            "http://127.0.0.1?": b"/",
+            "http://me:secret@127.0.0.1?a=1": b"/?a=1",
+            "http://127.0.0.1?q=\xfc": b"/?q=%C3%BC",
+            "http://127.0.0.1/\u017f": b"/%C5%BF",
+            "http://127.0.0.1/a|b": b"/a%7Cb",
+            "http://127.0.0.1/%zz?%zz": b"/%zz?%zz",
+        }
+        sent = {}
+        for url in cases:
+            _, server = self.begin_task(url=url)
+            sent[url] = server.received.split(b" ")[1].removesuffix(b"?")
+        self.assertEqual(sent, cases)
+
+    def test_cut_short(self) -> None:
+        """
+        A success that is cut short is a failure.
+        """
+        outcome, server = self.begin_task()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n", b'{"n"')
+        server.close()
+        self.assertEqual(self.successResultOf(outcome), Retry(after=1.0))
+        self.assertEqual(self.results, [])
+
+    def test_too_long(self) -> None:
+        """
+        Of a success that is longer than the limit the first part is the
+        result.
+        """
+        outcome, server = self.begin_task()
+        server.send(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * (BODY_LIMIT + 1))
+        self.assertEqual(self.successResultOf(outcome), Done())
+        self.assertEqual(self.results, ["x" * BODY_LIMIT])
+
+    def test_timeouts(self) -> None:
+        """
+        When the time is over the connection is closed, be the answer late in
+        coming or in ending.
+        """
+        for sent in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n123"):
+            outcome, server = self.begin_task(timeout=5)
+            server.send(*([sent] if sent else []))
+            self.reactor.advance(5)
+            self.assertEqual(self.successResultOf(outcome), Retry(after=1.0))
+            self.assertTrue(server.hung_up, sent)
+            server.close()

@@ -1,0 +1,274 @@
+"""
+What a callback of C{watch} gets.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp import Message
+from quebert.amqp._codec import decode_properties, encode_properties
+from quebert.amqp._message import ERRORS, NOT_BEFORE
+from quebert.test.checks import QUICK, refusal
+
+#: A header of a type that there is not.
+UNREADABLE = b"\x20\x00\x00\x00\x00\x03\x01aZ"
+
+
+def message(
+    properties: dict[str, Any] | None = None,
+    *,
+    encoded: bytes | None = None,
+    body: bytes = b"",
+) -> Message:
+    """
+    A message with these properties.
+    """
+    made = Message("tag", 7, False, "flow", "tasks.high")
+    made.body = body
+    if properties is not None:
+        made.encoded_properties = encode_properties(properties)
+    if encoded is not None:
+        made.encoded_properties = encoded
+    return made
+
+
+class MessageTests(SynchronousTestCase):
+    """
+    L{Message} is one delivery.
+    """
+
+    def test_delivery(self) -> None:
+        """
+        It knows how it was delivered.
+        """
+        m = Message("tag", 7, True, "flow", "tasks.high")
+        told = (m.consumer_tag, m.delivery_tag, m.redelivered, m.exchange)
+        self.assertEqual(told, ("tag", 7, True, "flow"))
+        self.assertEqual((m.routing_key, m.body), ("tasks.high", b""))
+
+    def test_properties(self) -> None:
+        """
+        Properties have their AMQP names; those that are not set are missing.
+        """
+        properties = {
+            "content-type": "application/json",
+            "headers": {"a": [1, None]},
+            "delivery-mode": 2,
+            "timestamp": 1_795_464_900,
+        }
+        self.assertEqual(message(properties).properties, properties)
+
+    def test_headers(self) -> None:
+        """
+        The headers are a dict always, in the properties too.
+        """
+        for empty in (message(), message({"priority": 5}), message({"headers": {}})):
+            self.assertEqual(empty.headers, {})
+            self.assertEqual(empty.properties["headers"], {})
+        self.assertEqual(message({"headers": {"a": 1}}).headers, {"a": 1})
+
+    def test_changes_are_kept(self) -> None:
+        """
+        The properties are the same dict each time they are asked for, and
+        those of no other message.
+        """
+        m = message()
+        m.properties["headers"]["a"] = 1
+        self.assertEqual((m.headers, m.content.properties["headers"]), ({"a": 1},) * 2)
+        self.assertEqual(message().headers, {})
+
+    def test_txamqp_spelling(self) -> None:
+        """
+        txamqp's C{content} has the same body and properties.
+        """
+        m = message({"priority": 5}, body='{"é"}'.encode())
+        self.assertIs(m.content.body, m.body)
+        self.assertIs(m.content.properties, m.properties)
+        self.assertIsInstance(m.content.body, bytes)
+
+    def test_repr(self) -> None:
+        """
+        The repr tells where it is from, and nothing of what is in it.
+        """
+        m = message({"headers": {"a": "secret"}}, body=b"secret" * 2)
+        self.assertIn("'flow'", repr(m))
+        self.assertIn("12 bytes", repr(m))
+        self.assertNotIn("secret", repr(m))
+
+    def test_unreadable(self) -> None:
+        """
+        Properties that cannot be read are an error when they are asked for,
+        each time, and not before.
+        """
+        m = message(encoded=UNREADABLE, body=b"x")
+        self.assertEqual(m.content.body, b"x")
+        for _ in range(2):
+            refusal(ValueError, lambda: m.properties)
+            refusal(ValueError, lambda: m.headers)
+
+    def test_identity(self) -> None:
+        """
+        A message is equal to itself alone, and can be kept in sets.
+        """
+        one, other = message(), message()
+        self.assertNotEqual(one, other)
+        self.assertEqual(len({one, other, one}), 2)
+
+
+class NumberTests(SynchronousTestCase):
+    """
+    L{Message.number_in} reads a header of ours, which anybody may have set.
+    """
+
+    def check(self, value: object, number: float) -> None:
+        """
+        C{value} in a header is C{number}.
+        """
+        found = message({"headers": {"a": value}}).number_in("a")
+        self.assertIsInstance(found, float)
+        self.assertEqual(found, number)
+
+    def test_numbers(self) -> None:
+        """
+        Integers and floats are numbers.
+        """
+        for number in (0, 1, -5, 2.5, 2**40, 1e300):
+            self.check(number, number)
+
+    def test_others(self) -> None:
+        """
+        What is no number is 0.
+        """
+        for value in (None, True, False, "5", b"5", [5], {"a": 5}, Decimal(5)):
+            self.check(value, 0.0)
+
+    def test_not_finite(self) -> None:
+        """
+        Nor is NaN one, or an infinity: nothing can be reckoned with them.
+        """
+        for value in (float("nan"), float("inf"), -float("inf")):
+            self.check(value, 0.0)
+
+    def test_missing(self) -> None:
+        """
+        A missing header is 0.
+        """
+        self.assertEqual(message().number_in("a"), 0.0)
+        self.assertEqual(message({"headers": {"b": 1}}).number_in("a"), 0.0)
+
+    def test_unreadable(self) -> None:
+        """
+        So is one among headers that cannot be read.
+        """
+        self.assertEqual(message(encoded=UNREADABLE).number_in("a"), 0.0)
+        self.assertEqual(message(encoded=b"").number_in("a"), 0.0)
+
+    @QUICK
+    @given(st.binary())
+    def test_anything(self, encoded: bytes) -> None:
+        """
+        Whatever the properties are, there is a number.
+        """
+        number = message(encoded=encoded).number_in("a")
+        self.assertIsInstance(number, float)
+
+
+class AmendedTests(SynchronousTestCase):
+    """
+    L{Message.amended_properties} is what a message is put back with.
+    """
+
+    def amended(self, m: Message, errors: int = 0, due: float | None = None) -> Any:
+        """
+        The properties, read again.
+        """
+        return decode_properties(m.amended_properties(errors=errors, not_before=due))
+
+    def test_persistent(self) -> None:
+        """
+        It is persistent, whatever it was.
+        """
+        for mode in (None, 1, 2):
+            m = message({"delivery-mode": mode, "priority": 5})
+            self.assertEqual(self.amended(m), {"delivery-mode": 2, "priority": 5})
+
+    def test_user(self) -> None:
+        """
+        It goes without the sender's user, which the broker would refuse.
+        """
+        m = message({"user-id": "somebody", "app-id": "a"})
+        self.assertEqual(self.amended(m), {"delivery-mode": 2, "app-id": "a"})
+
+    def test_kept(self) -> None:
+        """
+        All other properties are kept.
+        """
+        properties = {
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {"a": [1, {"b": None}], "x-death": [{"count": 1}]},
+            "delivery-mode": 2,
+            "priority": 5,
+            "correlation-id": "c",
+            "reply-to": "r",
+            "expiration": "60000",
+            "message-id": "m",
+            "timestamp": 1_795_464_900,
+            "type": "t",
+            "app-id": "a",
+            "cluster-id": "i",
+        }
+        m = message(properties)
+        self.assertEqual(self.amended(m), properties)
+        self.assertEqual(m.properties, properties)
+
+    def test_counts(self) -> None:
+        """
+        Our headers say what is now, and nothing where there is nothing to say.
+        """
+        m = message({"headers": {ERRORS: 3, NOT_BEFORE: 5.0, "a": 1}})
+        self.assertEqual(self.amended(m)["headers"], {"a": 1})
+        wanted = {"a": 1, ERRORS: 4, NOT_BEFORE: 1e9}
+        self.assertEqual(self.amended(m, 4, 1e9)["headers"], wanted)
+
+    def test_read_back(self) -> None:
+        """
+        What our headers say is read by whoever gets the message next.
+        """
+        encoded = message().amended_properties(errors=4, not_before=1_795_464_900.25)
+        m = message(encoded=encoded)
+        self.assertEqual(m.number_in(ERRORS), 4)
+        self.assertEqual(m.number_in(NOT_BEFORE), 1_795_464_900.25)
+
+    def test_copies(self) -> None:
+        """
+        It goes without the headers that would have the broker copy it.
+        """
+        m = message({"headers": {"CC": ["a"], "BCC": ["b"], "cc": "c"}})
+        self.assertEqual(self.amended(m)["headers"], {"cc": "c"})
+
+    def test_unreadable(self) -> None:
+        """
+        What cannot be read goes back as it came.
+        """
+        for encoded in (UNREADABLE, b"", b"\xff\xff"):
+            m = message(encoded=encoded)
+            amended = m.amended_properties(errors=1, not_before=5.0)
+            self.assertEqual(amended, encoded)
+
+    @QUICK
+    @given(st.binary(), st.integers(0), st.none() | st.floats(0, 1e12))
+    def test_anything(self, encoded: bytes, errors: int, due: float | None) -> None:
+        """
+        Whatever it came with, there is something to put it back with.
+        """
+        amended = message(encoded=encoded).amended_properties(
+            errors=errors, not_before=due
+        )
+        self.assertIsInstance(amended, bytes)

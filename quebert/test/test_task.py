@@ -1,0 +1,1262 @@
+"""
+The task message: its JSON, its times, the request it asks for, its making.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from string import ascii_letters, digits
+from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.errors import BadTask, QuebertError
+from quebert.task import (
+    Request,
+    Schedule,
+    decode,
+    encode,
+    format_time,
+    make,
+    parse_time,
+    request,
+    schedule,
+)
+from quebert.test.checks import QUICK, refusal
+
+#: 2026-11-23T20:15:00Z
+NOW = 1_795_464_900.0
+DEFAULT = "http://localhost:8000/base/file?query"
+
+# JSON has no way to keep the halves of a pair apart.
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+TEXTS = st.text(st.characters()).filter(lambda text: not _PAIR.search(text))
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    max_leaves=15,
+)
+
+
+def nested(depth: int) -> list[Any]:
+    """
+    A list in a list, C{depth} times.
+    """
+    outer: list[Any] = []
+    for _ in range(depth):
+        outer = [outer]
+    return outer
+
+
+class DecodeTests(SynchronousTestCase):
+    """
+    L{decode} reads JSON in UTF-8, and nothing else.
+    """
+
+    def test_values(self) -> None:
+        """
+        Every kind of JSON value is read.
+        """
+        body = b' {"a": [1, -2.5, 1e3, true, false, null, "x"], "b": {}} \n'
+        value = {"a": [1, -2.5, 1000.0, True, False, None, "x"], "b": {}}
+        self.assertEqual(decode(body), value)
+
+    def test_utf8(self) -> None:
+        """
+        Text outside ASCII is read, as it is and as escapes.
+        """
+        for body in ('"é€😀"'.encode(), b'"\\u00e9\\u20ac\\ud83d\\ude00"'):
+            self.assertEqual(decode(body), "é€😀")
+
+    def test_lone_surrogate(self) -> None:
+        """
+        Half a surrogate pair, as an escape, is read as what it is.
+        """
+        self.assertEqual(decode(b'"\\ud800"'), "\ud800")
+
+    def test_large_integer(self) -> None:
+        """
+        An integer larger than any machine word keeps all its digits.
+        """
+        self.assertEqual(decode(b"1" + b"0" * 400), 10**400)
+
+    def test_not_utf8(self) -> None:
+        """
+        Bytes that are not UTF-8 make the message a bad one.
+        """
+        texts = ('{"é": 1}',)
+        bodies = [t.encode(code) for t in texts for code in ("latin-1", "utf-16")]
+        for body in (*bodies, b"\xff", b'"\xed\xa0\x80"', b'"\xc0\xaf"', b'"\xf5"'):
+            self.assertIn("UTF-8", refusal(BadTask, decode, body))
+
+    def test_byte_order_mark(self) -> None:
+        """
+        A byte order mark is no part of JSON (RFC 8259, section 8.1).
+        """
+        self.assertIn("JSON", refusal(BadTask, decode, b"\xef\xbb\xbf{}"))
+
+    def test_not_json(self) -> None:
+        """
+        What is not JSON, or more than one value, makes the message a bad one.
+        """
+        bodies = (
+            b"", b" ", b"\x00", b"{", b"{}{}", b"[1,]", b"01", b"1_0", b"'a'", b"+1",
+            b'"a\nb"', b'{"a"}', b"{a: 1}", b"nul", b"0x10", b'"\\x41"', b"// c\n1",
+        )  # fmt: skip
+        for body in bodies:
+            self.assertIn("JSON", refusal(BadTask, decode, body))
+
+    def test_not_a_number(self) -> None:
+        """
+        NaN and the infinities, which Python would read, are not JSON.
+        """
+        for name in (b"NaN", b"Infinity", b"-Infinity"):
+            for body in (name, b'{"ttl": ' + name + b"}"):
+                self.assertIn("not JSON", refusal(BadTask, decode, body))
+
+    def test_number_beyond_floats(self) -> None:
+        """
+        A number too large for a float does not become an infinity, which
+        nobody could write again.
+        """
+        for body in (b"1e999", b'{"ttl": -1e999}', b"[1.5e400]"):
+            self.assertEqual(decode(encode(decode(body))), decode(body))
+
+    def test_endless_integer(self) -> None:
+        """
+        An integer of more digits than Python reads makes the message a bad one.
+        """
+        refusal(BadTask, decode, b"1" * 100_000)
+
+    def test_nested_too_deeply(self) -> None:
+        """
+        What is nested too deeply makes the message a bad one, and no crash.
+        """
+        for opening in (b"[", b'{"a":', b'[{"a":'):
+            text = refusal(BadTask, decode, opening * 100_000)
+            self.assertIn("nested too deeply", text)
+
+    @QUICK
+    @given(st.binary() | st.text('{}[]",:0123456789eE+-.\\u tfn').map(str.encode))
+    def test_anything(self, body: bytes) -> None:
+        """
+        Whatever the body is, it is read or a bad message.
+        """
+        try:
+            decode(body)
+        except BadTask as e:
+            self.assertTrue(str(e))
+
+
+class EncodeTests(SynchronousTestCase):
+    """
+    L{encode} writes compact JSON in UTF-8.
+    """
+
+    def test_utf8(self) -> None:
+        """
+        Text is written in UTF-8, not as escapes.
+        """
+        self.assertEqual(encode({"é": ["😀", 1]}), '{"é":["😀",1]}'.encode())
+
+    def test_lone_surrogate(self) -> None:
+        """
+        Half a surrogate pair is written as an escape, and comes back.
+        """
+        task = {"é\udfff": "\ud800 😀"}
+        self.assertTrue(encode(task).isascii())
+        self.assertEqual(decode(encode(task)), task)
+
+    def test_impossible(self) -> None:
+        """
+        What JSON cannot say is refused.
+        """
+        circle: dict[str, Any] = {}
+        circle["circle"] = circle
+        refusal(ValueError, encode, circle)
+        for number in (float("nan"), float("inf"), -float("inf")):
+            refusal(ValueError, encode, {"a": number})
+        for value in (b"bytes", {1}, object(), 1j):
+            refusal(TypeError, encode, {"a": value})
+
+    def test_nested_too_deeply(self) -> None:
+        """
+        What is nested too deeply is refused like anything else that has no
+        form in JSON.
+        """
+        refusal(ValueError, encode, {"a": nested(100_000)})
+
+    @QUICK
+    @given(st.dictionaries(TEXTS, VALUES))
+    def test_round_trip(self, task: dict[str, Any]) -> None:
+        """
+        What is written is read as it was.
+        """
+        self.assertEqual(decode(encode(task)), task)
+
+    @QUICK
+    @given(st.dictionaries(TEXTS, VALUES))
+    def test_rewritten(self, task: dict[str, Any]) -> None:
+        """
+        What other producers write can be read, written again, and is the same.
+        """
+        self.assertEqual(decode(encode(decode(json.dumps(task).encode()))), task)
+
+
+class TimeTests(SynchronousTestCase):
+    """
+    L{format_time} and L{parse_time}: seconds since the epoch and RFC 3339.
+    """
+
+    def test_format(self) -> None:
+        """
+        Times are written in UTC, with microseconds and a Z.
+        """
+        cases = {
+            0.0: "1970-01-01T00:00:00.000000Z",
+            NOW: "2026-11-23T20:15:00.000000Z",
+            NOW + 0.25: "2026-11-23T20:15:00.250000Z",
+            -0.5: "1969-12-31T23:59:59.500000Z",
+        }
+        self.assertEqual({when: format_time(when) for when in cases}, cases)
+
+    def test_parse(self) -> None:
+        """
+        Offsets count, fractions too, and a naive time is UTC.
+        """
+        cases = {
+            "2026-11-23T20:15:00Z": NOW,
+            "2026-11-23t20:15:00Z": NOW,
+            "2026-11-23 20:15:00Z": NOW,
+            "2026-11-23T20:15:00": NOW,
+            "2026-11-23T20:15:00+00:00": NOW,
+            "2026-11-23T20:15:00-00:00": NOW,
+            "2026-11-23T21:15:00+01:00": NOW,
+            "2026-11-24T01:45:00+05:30": NOW,
+            "2026-11-23T12:15:00-08:00": NOW,
+            "2026-11-23T20:15:00.5Z": NOW + 0.5,
+            "2026-11-23T20:15:00.250+00:00": NOW + 0.25,
+            "2026-11-23T20:15:00.250000": NOW + 0.25,
+            "2026-11-23": NOW - (20 * 60 + 15) * 60,
+        }
+        self.assertEqual({text: parse_time(text) for text in cases}, cases)
+
+    def test_many_digits(self) -> None:
+        """
+        A fraction finer than microseconds is read.
+        """
+        text = "2026-11-23T20:15:00.123456789Z"
+        self.assertAlmostEqual(parse_time(text), NOW + 0.123456, delta=2e-6)
+
+    def test_small_letters(self) -> None:
+        """
+        The Z may be small, as the T may (RFC 3339, section 5.6).
+        """
+        self.assertEqual(parse_time("2026-11-23t20:15:00z"), NOW)
+
+    def test_no_times(self) -> None:
+        """
+        What is no time is refused.
+        """
+        texts = (
+            "", "now", "1795464900", "20:15:00Z", "2026-11-23T20:15:00Z\n",
+            "2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z", "2026-11-23T25:00:00Z",
+            "2026-11-23T20:15:00+24:00", "Mon, 23 Nov 2026 20:15:00 GMT", "\ud800",
+            "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "٢٠٢٦-11-23",
+        )  # fmt: skip
+        for text in texts:
+            refusal(ValueError, parse_time, text)
+
+    @QUICK
+    @given(st.integers(0, 4_102_444_800_000_000))
+    def test_round_trip(self, microseconds: int) -> None:
+        """
+        A time that is written is read as it was, to the microsecond.
+        """
+        when = microseconds / 1e6
+        self.assertAlmostEqual(parse_time(format_time(when)), when, delta=1e-6)
+
+    @QUICK
+    @given(
+        st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)),
+        st.integers(-14 * 60, 14 * 60),
+    )
+    def test_offsets(self, moment: datetime, minutes: int) -> None:
+        """
+        A moment is the same whatever offset it is told with.
+        """
+        zone = timezone(timedelta(minutes=minutes))
+        aware = moment.replace(tzinfo=UTC)
+        there = aware.astimezone(zone).isoformat()
+        self.assertEqual(parse_time(there), aware.timestamp())
+        self.assertEqual(parse_time(moment.isoformat()), aware.timestamp())
+
+
+class ScheduleTests(SynchronousTestCase):
+    """
+    L{schedule} reads when a task may run.
+    """
+
+    TIMED = {"timestamp": "2026-11-23T20:15:00Z", "ttl": 60}
+
+    def test_nothing(self) -> None:
+        """
+        A task that says nothing of it runs at once and never expires.
+        """
+        times = schedule({})
+        self.assertEqual(times, Schedule(run_at=None, expires_at=None))
+        self.assertEqual((times.early(0), times.expired(1e18)), (0.0, False))
+
+    def test_null_is_missing(self) -> None:
+        """
+        A field that is null is as one that is missing.
+        """
+        nulls = dict.fromkeys(("ttl", "timestamp", "run_at"))
+        self.assertEqual(schedule(nulls), schedule({}))
+        self.assertEqual(schedule(nulls, sent_at=NOW), schedule({}, sent_at=NOW))
+
+    def test_ttl(self) -> None:
+        """
+        The time to live counts from the timestamp, a fraction of a second too.
+        """
+        times = schedule({**self.TIMED, "ttl": 60.5}, sent_at=5)
+        self.assertEqual(times.expires_at, NOW + 60.5)
+        self.assertEqual(
+            [times.expired(NOW + late) for late in (0, 60.25, 60.75)],
+            [False, False, True],
+        )
+
+    def test_sent_at(self) -> None:
+        """
+        Where there is no timestamp, the time at which it was sent stands in.
+        """
+        self.assertEqual(schedule({"ttl": 60}, sent_at=NOW).expires_at, NOW + 60)
+        self.assertEqual(schedule({"ttl": 60}, sent_at=0).expires_at, 60)
+
+    def test_no_start(self) -> None:
+        """
+        With neither, the task does not expire.
+        """
+        self.assertIsNone(schedule({"ttl": 60}).expires_at)
+
+    def test_no_ttl(self) -> None:
+        """
+        A time to live of nothing, or less, is none.
+        """
+        for ttl in (0, 0.0, -0.0, -1, -1e300, -(10**30), None):
+            times = schedule({**self.TIMED, "ttl": ttl}, sent_at=NOW)
+            self.assertFalse(times.expired(1e18), ttl)
+
+    def test_huge_ttl(self) -> None:
+        """
+        A time to live of ages is one, unless no float can hold it.
+        """
+        self.assertFalse(schedule({**self.TIMED, "ttl": 1e308}).expired(1e18))
+        text = refusal(BadTask, schedule, {**self.TIMED, "ttl": 10**400})
+        self.assertIn("ttl", text)
+
+    def test_run_at(self) -> None:
+        """
+        A task is early until its time has come.
+        """
+        times = schedule({"run_at": "2026-11-23T20:15:00Z"})
+        self.assertEqual(times.run_at, NOW)
+        early = [times.early(NOW + s) for s in (-10, -0.5, 0, 10)]
+        self.assertEqual(early, [10, 0.5, 0, 0])
+
+    def test_wrong_types(self) -> None:
+        """
+        A field of the wrong type is named, and so is its type.
+        """
+        kinds: list[tuple[Any, str]] = [
+            (True, "true or false"),
+            (False, "true or false"),
+            ([], "an array"),
+            ([1], "an array"),
+            ({}, "an object"),
+        ]
+        fields = {
+            "ttl": [*kinds, ("60", "a string"), ("", "a string")],
+            "timestamp": [*kinds, (0, "a number"), (1.5, "a number")],
+            "run_at": [*kinds, (0, "a number"), (1.5, "a number")],
+        }
+        for field, cases in fields.items():
+            for value, kind in cases:
+                text = refusal(BadTask, schedule, {field: value})
+                self.assertTrue(text.startswith(f"{field} must be "), text)
+                self.assertTrue(text.endswith(f", not {kind}"), text)
+
+    def test_no_times(self) -> None:
+        """
+        A time that cannot be read is named with its field, and cut short.
+        """
+        for field in ("timestamp", "run_at"):
+            for value in ("", "tomorrow", "x" * 10_000, "\ud800"):
+                text = refusal(BadTask, schedule, {field: value})
+                self.assertIn(f"{field} must be an RFC 3339 time", text)
+                self.assertLess(len(text), 200)
+
+    def test_no_object(self) -> None:
+        """
+        Only an object is a task; what else it is, is told.
+        """
+        cases: list[tuple[Any, str]] = [
+            (None, "null"), (True, "true or false"), (1, "a number"),
+            (1.5, "a number"), ("x", "a string"), ([{}], "an array"),
+        ]  # fmt: skip
+        for value, kind in cases:
+            self.assertIn(f"not {kind}", refusal(BadTask, schedule, value))
+
+    @QUICK
+    @given(
+        st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("ttl", "timestamp", "run_at"), VALUES)
+        )
+        | VALUES,
+        st.none() | st.floats(0, 1e12),
+    )
+    def test_anything(self, task: Any, sent_at: float | None) -> None:
+        """
+        Whatever the task says, it has a schedule or is a bad one.
+        """
+        try:
+            times = schedule(task, sent_at)
+        except BadTask as e:
+            self.assertTrue(str(e))
+        else:
+            self.assertGreaterEqual(times.early(NOW), 0)
+
+
+#: What may stand in a path as it is (RFC 3986, section 3.3), and a percent sign.
+PLAIN = ascii_letters + digits + "-._~!$&'()*+,;=:@/%"
+
+
+def url_of(url: str, defaulturl: str = DEFAULT) -> str:
+    """
+    The URL that is requested for a task with C{url}.
+    """
+    return request({"url": url}, defaulturl).url
+
+
+def authorization(url: str, defaulturl: str = DEFAULT) -> str | None:
+    """
+    The user and password that are sent, or C{None} for none.
+    """
+    header = request({"url": url}, defaulturl).headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, coded = header.partition(" ")
+    assert scheme == "Basic", header
+    return base64.b64decode(coded).decode("utf-8", "surrogateescape")
+
+
+class RequestURLTests(SynchronousTestCase):
+    """
+    L{request} completes, encodes and checks the URL.
+    """
+
+    def test_absolute(self) -> None:
+        """
+        A URL of nothing unusual is requested exactly as it is.
+        """
+        urls = (
+            "http://example.com",
+            "http://example.com/",
+            "https://example.com/a/b.c?d=e&f=g",
+            "http://EXAMPLE.com/A",
+            "http://localhost:8000/a",
+            "http://my_service:8000/a_b",
+            "http://10.0.0.1:1/",
+            "http://example.com:65535/",
+            "http://[::1]:8000/a?b",
+            "http://[2001:db8::1]/",
+            "http://h/@user/a:b;c=d,e!$&'()*+~",
+            "http://h//a//b/../c/./d",
+            "http://h/?a&b=&c==d&&e=f?g/h",
+        )
+        self.assertEqual([url_of(url) for url in urls], list(urls))
+
+    def test_empty_path(self) -> None:
+        """
+        An empty path is a slash (RFC 9110, section 4.2.3).
+        """
+        cases = {
+            "http://h?a=b": "http://h/?a=b",
+            "http://h:81?a=b": "http://h:81/?a=b",
+            "http://h?é": "http://h/?%C3%A9",
+        }
+        self.assertEqual({url: url_of(url) for url in cases}, cases)
+
+    def test_partial(self) -> None:
+        """
+        A partial URL is completed from the default one.
+        """
+        cases = {
+            "/": "http://localhost:8000/",
+            "/a?b=c": "http://localhost:8000/a?b=c",
+            "/a:b": "http://localhost:8000/a:b",
+            "a": "http://localhost:8000/base/a",
+            "../a": "http://localhost:8000/a",
+            "?a": "http://localhost:8000/base/file?a",
+            "//other/a": "http://other/a",
+            "/é": "http://localhost:8000/%C3%A9",
+            "a/b:c": "http://localhost:8000/base/a/b:c",
+        }
+        self.assertEqual({url: url_of(url) for url in cases}, cases)
+
+    def test_scheme_of_default(self) -> None:
+        """
+        A partial URL gets the scheme, host and port of the default one.
+        """
+        cases = {
+            "https://h": "https://h/a",
+            "https://h:8443/": "https://h:8443/a",
+            "http://[::1]:8000/": "http://[::1]:8000/a",
+        }
+        self.assertEqual({base: url_of("/a", base) for base in cases}, cases)
+
+    def test_other_schemes(self) -> None:
+        """
+        Only http and https can be requested.
+        """
+        urls = (
+            "ftp://h/", "file:///etc/passwd", "javascript:alert(1)", "data:,a",
+            "mailto:a@b", "ws://h/", "httpx://h/", "h:8000/a", "amqp://h/", "gopher:",
+        )  # fmt: skip
+        for url in urls:
+            text = refusal(BadTask, request, {"url": url}, DEFAULT)
+            self.assertTrue(text.startswith("url "), text)
+
+    def test_scheme_in_capitals(self) -> None:
+        """
+        A scheme may be in capitals.
+        """
+        self.assertEqual(url_of("HTTP://h/a").lower(), "http://h/a")
+        self.assertEqual(url_of("HTTPS://h/é").lower(), "https://h/%c3%a9")
+
+    def test_iri(self) -> None:
+        """
+        A URL outside ASCII is encoded: the host by IDNA, the rest as UTF-8.
+        """
+        cases = {
+            "http://bücher.example/ü?ö=ß": (
+                "http://xn--bcher-kva.example/%C3%BC?%C3%B6=%C3%9F"
+            ),
+            "http://BÜCHER.example/": "http://xn--bcher-kva.example/",
+            "https://h:8443/😀": "https://h:8443/%F0%9F%98%80",
+            "http://[::1]:8000/é": "http://[::1]:8000/%C3%A9",
+            "http://h/%2Fé%20%e9?a=%26é&b=c+d": (
+                "http://h/%2F%C3%A9%20%e9?a=%26%C3%A9&b=c+d"
+            ),
+            'http://h/"<>^`{|}': "http://h/%22%3C%3E%5E%60%7B%7C%7D",
+        }
+        self.assertEqual({url: url_of(url) for url in cases}, cases)
+
+    def test_iri_is_ascii(self) -> None:
+        """
+        Letters outside ASCII that look or fold like ASCII ones are encoded.
+        """
+        for letter in "\u017f\u212a\u0131\u0130":  # long s, kelvin, Turkish i
+            self.assertTrue(url_of(f"http://h/{letter}").isascii(), ascii(letter))
+            self.assertTrue(url_of(f"http://{letter}x/").isascii(), ascii(letter))
+            self.assertTrue(url_of(f"http{letter}://h/").isascii(), ascii(letter))
+
+    def test_iri_is_not_composed(self) -> None:
+        """
+        What is encoded is what is there: no other form of the same letter
+        (RFC 3987, section 3.1, step 1c).
+        """
+        self.assertEqual(url_of("http://h/e\u0301"), "http://h/e%CC%81")
+
+    @QUICK
+    @given(st.text(st.characters(min_codepoint=0xA1, categories=("Ll", "Lo", "Nd"))))
+    def test_any_iri(self, text: str) -> None:
+        """
+        Any letters in path and query are encoded, and can be decoded.
+        """
+        for iri in (f"http://h/{text}", f"http://h/?a={text}&b"):
+            self.assertTrue(url_of(iri).isascii())
+            self.assertEqual(unquote(url_of(iri)), iri)
+
+    def test_underscore_in_host(self) -> None:
+        """
+        A host with an underscore, as container networks have it, can be
+        requested whatever the rest of the URL is.
+        """
+        cases = {
+            "http://my_service/é": "http://my_service/%C3%A9",
+            "http://my_service/a#b": "http://my_service/a",
+            "http://user:password@my_service/": "http://my_service/",
+        }
+        self.assertEqual({url: url_of(url) for url in cases}, cases)
+
+    def test_percent_encoding_is_kept(self) -> None:
+        """
+        What is percent-encoded stays as it is, and a stray percent sign too.
+        """
+        for tail in ("%2F%2f%41%7e", "a%20b?c=%26%3D", "%", "%zz", "100%25"):
+            self.assertEqual(url_of(f"http://h/{tail}"), f"http://h/{tail}")
+            self.assertEqual(url_of(f"http://h/{tail}#f"), f"http://h/{tail}")
+
+    def test_fragment(self) -> None:
+        """
+        A fragment is not sent (RFC 9110, section 7.1).
+        """
+        for url in ("http://h/a?b#c", "http://h/a?b#", "http://h/a?b#é/?#"):
+            self.assertEqual(url_of(url), "http://h/a?b")
+        self.assertEqual(url_of("/a#b", "http://h/"), "http://h/a")
+
+    @QUICK
+    @given(st.text(PLAIN), st.text(PLAIN + "?", min_size=1))
+    def test_fragment_alone(self, path: str, query: str) -> None:
+        """
+        Dropping a fragment changes nothing else.
+        """
+        for url in (f"http://h:81/{path}", f"http://h:81/{path}?{query}"):
+            self.assertEqual(url_of(f"{url}#f"), url)
+
+    def test_missing(self) -> None:
+        """
+        A task without a URL is a bad one.
+        """
+        for task in ({}, {"url": None}, {"url": ""}):
+            self.assertIn("url", refusal(BadTask, request, task, DEFAULT))
+
+    def test_no_string(self) -> None:
+        """
+        A URL that is no string is named.
+        """
+        for url in (True, 1, ["http://h/"], {"a": 1}, b"http://h/"):
+            text = refusal(BadTask, request, {"url": url}, DEFAULT)
+            self.assertIn("url must be a string", text)
+
+    def test_controls_and_spaces(self) -> None:
+        """
+        A control character or space anywhere in a URL makes the task a bad one.
+        """
+        signs = (*map(chr, range(0x21)), "\x7f", "\x80", "\x85", "\x9f", "\xa0")
+        urls = ("http://h/a{}b", "{}http://h/", "http://h/{}", "http://h{}/", "/a?{}")
+        for sign in (*signs, "\u2028", "\u2029"):
+            for url in urls:
+                task = {"url": url.format(sign)}
+                text = refusal(BadTask, request, task, DEFAULT)
+                self.assertIn("space or control character", text)
+                self.assertTrue(text.isprintable(), ascii(text))
+
+    def test_ports(self) -> None:
+        """
+        A port from 1 to 65535 can be requested, no other.
+        """
+        for port in ("1", "80", "443", "8000", "65535"):
+            self.assertEqual(url_of(f"http://h:{port}/"), f"http://h:{port}/")
+        wrong = ("0", "65536", "99999", "1" * 30, "1" * 5000, "-1", "a", "8_0", "٨")
+        for port in wrong:
+            for url in (f"http://h:{port}/", f"http://h:{port}/é"):
+                refusal(BadTask, request, {"url": url}, DEFAULT)
+
+    def test_hosts(self) -> None:
+        """
+        A URL without a host, or with an impossible one, makes the task a bad one.
+        """
+        urls = (
+            "http:", "http:/", "http://", "http:///a", "http://?a", "http://:80/",
+            "http:a", "http://[::zz]/", "http://[::1/", "http://a]b/", "http://u@/",
+            "http://\ud800/", "http://h/\ud800", "http://ü..ä/", "http://é\u2100/",
+        )  # fmt: skip
+        for url in urls:
+            text = refusal(BadTask, request, {"url": url}, DEFAULT)
+            self.assertTrue(text.startswith("url "), ascii(text))
+
+    @QUICK
+    @given(st.text(st.characters()) | st.text("htps:/@[]%#?.\\0129ab_-é\ud800"))
+    def test_anything(self, text: str) -> None:
+        """
+        Whatever the URL, it can be requested or the task is a bad one.
+        """
+        for url in (text, f"http://{text}", f"http://h/{text}"):
+            try:
+                asked = request({"url": url}, DEFAULT)
+            except BadTask as e:
+                self.assertIn("url", str(e))
+            else:
+                self.assertTrue(asked.url.isascii(), ascii(asked.url))
+                self.assertRegex(asked.url.lower(), "^https?://[^/?#@]")
+
+
+class CredentialTests(SynchronousTestCase):
+    """
+    L{request} sends a user and password as a header, and tells them nobody.
+    """
+
+    def test_sent(self) -> None:
+        """
+        User and password leave the URL for an Authorization header (RFC 7617).
+        """
+        url = "https://user:password@h:8443/a?b"
+        self.assertEqual(url_of(url), "https://h:8443/a?b")
+        cases = {
+            "http://h/": None,
+            "http://@h/": None,
+            "http://user:password@h/": "user:password",
+            "http://user:password@[::1]/": "user:password",
+            "http://user@h/": "user:",
+            "http://user:@h/": "user:",
+            "http://:password@h/": ":password",
+            "http://user:a:b@h/": "user:a:b",
+            "http://us%3aer:p%40ss%2f%25@h/": "us:er:p@ss/%",
+            "http://ü:%C3%BC@h/": "ü:ü",
+            "http://user:a+b@h/": "user:a+b",
+            "http://h/@b": None,
+        }
+        self.assertEqual({url: authorization(url) for url in cases}, cases)
+
+    def test_bytes(self) -> None:
+        """
+        Percent-encoded bytes are sent as they are, UTF-8 or not.
+        """
+        self.assertEqual(authorization("http://user:%FF@h/"), "user:\udcff")
+
+    def test_from_default(self) -> None:
+        """
+        A partial URL gets user and password of the default one.
+        """
+        default = "http://user:password@h:81/"
+        self.assertEqual(url_of("/a", default), "http://h:81/a")
+        self.assertEqual(authorization("/a", default), "user:password")
+        self.assertIsNone(authorization("http://h:81/", default))
+        self.assertIsNone(authorization("//h:81/", default))
+
+    def test_header_wins(self) -> None:
+        """
+        A header of the task's own, in whatever case, replaces them.
+        """
+        headers = {"authorization": "Bearer x"}
+        task = {"url": "http://user:password@h/", "headers": headers}
+        sent = request(task, DEFAULT).headers
+        self.assertEqual(sent, {"Content-Type": "application/json", **headers})
+
+    def check_untold(self, *urls: str, default: str = DEFAULT) -> None:
+        """
+        Each of C{urls} is refused, without telling the hunter2 in it.
+        """
+        for url in urls:
+            text = refusal(BadTask, request, {"url": url}, default)
+            self.assertNotIn("hunter2", text)
+
+    def test_untold(self) -> None:
+        """
+        The password is in no error's text.
+        """
+        self.check_untold(
+            "http://user:hunter2@h/ ",
+            "http://user:hunter2@h:0/",
+            "http://user:hunter2@h:x/",
+            "http://user:hunter2@[::zz]/",
+            "http://user:hunter2@ü..ä/",
+            "http://user:hunter2@/",
+            "http://user:hunter2@h/\ud800",
+            "http://user:hunter2 @h/",
+            "http://user:hunter2\ud800@h/",
+            "ftp://user:hunter2@h/",
+            "//user:hunter2@h:x/",
+        )
+
+    def test_default_untold(self) -> None:
+        """
+        The default URL's password is in no error's text either.
+        """
+        default = "http://user:hunter2@h:x/"
+        self.check_untold("/a", "a", "/é", "/ ", default=default)
+
+    def test_long_one_untold(self) -> None:
+        """
+        Nor is a part of a password that is longer than what is told of a URL.
+        """
+        self.check_untold(
+            f"http://user:hunter2{'x' * 100}@h/ ",
+            f"http://user:hunter2{'x' * 100}@h:0/",
+        )
+
+    def test_undelimited_one_untold(self) -> None:
+        """
+        Nor is a password with characters that should have been encoded.
+        """
+        self.check_untold(
+            "http://user:hunter2/x@h/",
+            "http://user:hunter2?x@h/",
+            "http://user:hunter2#x@h/",
+            "http://user:x/hunter2@h/",
+            "http://user:x?hunter2@h/",
+            "http://user:x#hunter2@h/",
+            "http://user:x@hunter2@h:0/",
+            "http://user:x@hunter2@é:0/",
+        )
+
+    def test_schemeless_one_untold(self) -> None:
+        """
+        Nor is one in a URL whose beginning was forgotten.
+        """
+        self.check_untold("user:hunter2@h/", "http:/user:hunter2@h/")
+
+
+class RequestTests(SynchronousTestCase):
+    """
+    L{request} reads method, headers and timeout.
+    """
+
+    def asked(self, **fields: Any) -> Request:
+        """
+        The request of a task with these C{fields}.
+        """
+        return request({"url": "/", **fields}, DEFAULT)
+
+    def refused(self, **fields: Any) -> str:
+        """
+        What is said against these C{fields}.
+        """
+        return refusal(BadTask, self.asked, **fields)
+
+    def test_defaults(self) -> None:
+        """
+        A task is posted as JSON; the mediator decides how long it may take.
+        """
+        headers = {"Content-Type": "application/json"}
+        wanted = Request("POST", "http://localhost:8000/", headers, 0.0)
+        self.assertEqual(self.asked(), wanted)
+        self.assertEqual(self.asked(method=None, headers=None, timeout=None), wanted)
+
+    def test_methods(self) -> None:
+        """
+        The methods are told in capitals; some have a body.
+        """
+        with_body = {"POST": True, "PUT": True, "PATCH": True}
+        without = {"GET": False, "HEAD": False, "DELETE": False, "OPTIONS": False}
+        for name, has_body in {**with_body, **without}.items():
+            for method in (name, name.lower(), name.title()):
+                asked = self.asked(method=method)
+                self.assertEqual((asked.method, asked.has_body), (name, has_body))
+
+    def test_no_methods(self) -> None:
+        """
+        Any other method is refused, with the ones that there are.
+        """
+        wrong: tuple[Any, ...] = (
+            "",
+            "TRACE",
+            "CONNECT",
+            "GET ",
+            "GET\r\nA: b",
+            1,
+            True,
+            [],
+            {},
+        )
+        for method in wrong:
+            text = self.refused(method=method)
+            self.assertIn("method must be one of DELETE, GET, HEAD", text)
+
+    def test_headers(self) -> None:
+        """
+        Headers are sent beside ours, any text in them.
+        """
+        headers = {"X-Custom": "a b\tc", "Accept": "", "X-Text": "é €😀\x80"}
+        sent = self.asked(headers=headers).headers
+        self.assertEqual(sent, {"Content-Type": "application/json", **headers})
+
+    def test_replaced(self) -> None:
+        """
+        A header replaces ours of the same name in whatever case.
+        """
+        headers = {"content-TYPE": "text/plain"}
+        self.assertEqual(self.asked(headers=headers).headers, headers)
+
+    def test_task_is_untouched(self) -> None:
+        """
+        Reading a task changes nothing in it.
+        """
+        task = {"url": "http://u:p@h/", "headers": {"A": "b"}, "timeout": 5}
+        copy = decode(encode(task))
+        request(task, DEFAULT)
+        self.assertEqual(task, copy)
+
+    def test_no_headers(self) -> None:
+        """
+        Headers that are no object are refused.
+        """
+        cases: dict[str, Any] = {
+            "an array": [["A", "b"]],
+            "a string": "A: b",
+            "a number": 1,
+            "true or false": False,
+        }
+        for kind, headers in cases.items():
+            text = self.refused(headers=headers)
+            self.assertEqual(text, f"headers must be an object, not {kind}")
+
+    def test_header_names(self) -> None:
+        """
+        Names that are none in HTTP are refused (RFC 9110, section 5.6.2).
+        """
+        for name in (
+            "",
+            " ",
+            "A:",
+            "A B",
+            "A\r\nB",
+            "A\n",
+            "é",
+            "\x00",
+            "A" + "(" * 99,
+        ):
+            text = self.refused(headers={name: "x"})
+            self.assertIn("is not a name of an HTTP header", text)
+            self.assertTrue(text.isprintable(), ascii(text))
+
+    def test_names_that_are_no_strings(self) -> None:
+        """
+        A hook can give a header a name that is no string: refused as well.
+        """
+        for name in (1, None, b"A"):
+            self.assertIn("headers", self.refused(headers={name: "x"}))
+
+    def test_framing(self) -> None:
+        """
+        What frames the request is not a task's to say (RFC 9112, section 6).
+        """
+        names = (
+            "Content-Length", "content-length", "Transfer-Encoding", "Connection",
+            "TE", "Trailer", "Upgrade",
+        )  # fmt: skip
+        for name in names:
+            text = self.refused(headers={name: "x"})
+            self.assertIn(f"headers: {name} is set by the mediator", text)
+
+    def test_header_values(self) -> None:
+        """
+        A value that is no string is refused, with the name of the header.
+        """
+        cases: dict[str, Any] = {
+            "a number": 1,
+            "null": None,
+            "true or false": True,
+            "an array": ["a"],
+            "an object": {},
+        }
+        for kind, value in cases.items():
+            text = self.refused(headers={"X-Custom": value})
+            self.assertEqual(text, f"headers: X-Custom must be a string, not {kind}")
+
+    def test_controls_in_headers(self) -> None:
+        """
+        A value cannot begin a new line or hold another control character, and
+        is not told: it may be a secret.
+        """
+        signs = [chr(n) for n in range(0x20) if chr(n) != "\t"]
+        for sign in (*signs, "\x7f", "\ud800"):
+            text = self.refused(headers={"X-Custom": f"hunter2{sign}A: b"})
+            self.assertIn("X-Custom contains a control character", text)
+            self.assertNotIn("hunter2", text)
+
+    def test_timeout(self) -> None:
+        """
+        A timeout is in seconds; nothing, or less, leaves it to the mediator.
+        """
+        cases = {5: 5.0, 0.25: 0.25, 0: 0.0, -1: 0.0, None: 0.0, 10**30: 1e30}
+        for timeout, seconds in cases.items():
+            self.assertEqual(self.asked(timeout=timeout).timeout, seconds)
+
+    def test_no_timeouts(self) -> None:
+        """
+        A timeout that is no number is refused.
+        """
+        cases: dict[str, Any] = {
+            "true or false": True,
+            "a string": "5",
+            "an array": [],
+            "an object": {},
+        }
+        for kind, timeout in cases.items():
+            text = self.refused(timeout=timeout)
+            self.assertEqual(text, f"timeout must be a number of seconds, not {kind}")
+        self.assertIn("timeout is too large", self.refused(timeout=10**400))
+
+    @QUICK
+    @given(
+        st.fixed_dictionaries(
+            {"url": st.just("/a") | VALUES},
+            optional=dict.fromkeys(("method", "headers", "timeout"), VALUES),
+        )
+    )
+    def test_anything(self, task: dict[str, Any]) -> None:
+        """
+        Whatever the fields hold, there is a request or the task is a bad one.
+        """
+        try:
+            asked = request(task, DEFAULT)
+        except BadTask as e:
+            self.assertTrue(str(e))
+        else:
+            self.assertGreaterEqual(asked.timeout, 0)
+
+
+class MakeTests(SynchronousTestCase):
+    """
+    L{make} builds a task that a mediator takes.
+    """
+
+    TIME = "2026-11-23T20:15:00.000000Z"
+    HOUR_LATER = "2026-11-23T21:15:00.000000Z"
+
+    def make(self, url: str = "/a", *args: Any, **options: Any) -> dict[str, Any]:
+        """
+        A task, made now.
+        """
+        return make(url, *args, now=NOW, **options)
+
+    def refused(self, url: str = "/a", **options: Any) -> str:
+        """
+        What is said against these arguments.
+        """
+        return refusal(BadTask, self.make, url, **options)
+
+    def test_least(self) -> None:
+        """
+        A task has url, params, timestamp, ttl and uuid; the rest is left out.
+        """
+        task = self.make(uuid="u")
+        wanted = {
+            "url": "/a",
+            "params": None,
+            "timestamp": self.TIME,
+            "ttl": 0,
+            "uuid": "u",
+        }
+        self.assertEqual(task, wanted)
+
+    def test_left_out(self) -> None:
+        """
+        Arguments that say the same as nothing are left out, too.
+        """
+        task = self.make(
+            uuid="u", run_at=None, delay=None, timeout=None, headers={}, method="POST"
+        )
+        self.assertEqual(task, self.make(uuid="u"))
+
+    def test_most(self) -> None:
+        """
+        Every argument is found in the task, and further keys as they are.
+        """
+        task = self.make(
+            "https://h/é",
+            {"a": [1]},
+            ttl=7200,
+            run_at="2026-11-23T22:15:00+01:00",
+            timeout=30,
+            uuid="u",
+            headers={"X-Custom": "b"},
+            method="PUT",
+            color="green",
+            depth={"x": None},
+        )
+        wanted = {
+            "url": "https://h/é",
+            "params": {"a": [1]},
+            "timestamp": self.TIME,
+            "ttl": 7200,
+            "run_at": self.HOUR_LATER,
+            "timeout": 30,
+            "uuid": "u",
+            "headers": {"X-Custom": "b"},
+            "method": "PUT",
+            "color": "green",
+            "depth": {"x": None},
+        }
+        self.assertEqual(task, wanted)
+        self.assertEqual(decode(encode(task)), task)
+
+    def test_uuid(self) -> None:
+        """
+        A task gets a random UUID of its own.
+        """
+        uuids = [self.make()["uuid"] for _ in range(2)]
+        self.assertEqual([UUID(u).version for u in uuids], [4, 4])
+        self.assertNotEqual(*uuids)
+
+    def test_no_uuids(self) -> None:
+        """
+        Another UUID must be a string with something in it.
+        """
+        for uuid in ("", 5, b"u", UUID(int=5)):
+            self.assertIn("uuid must be a string", self.refused(uuid=uuid))
+
+    def test_headers_are_copied(self) -> None:
+        """
+        The task does not share the headers with who made it.
+        """
+        headers = {"A": "b"}
+        task = self.make(headers=headers)
+        headers["C"] = "d"
+        self.assertEqual(task["headers"], {"A": "b"})
+
+    def test_run_at(self) -> None:
+        """
+        The time to run may be a datetime, a text or seconds, or a delay.
+        """
+        moment = datetime(2026, 11, 23, 21, 15)
+        zone = timezone(timedelta(hours=-5))
+        forms: list[dict[str, Any]] = [
+            {"run_at": moment},
+            {"run_at": moment.replace(tzinfo=UTC)},
+            {"run_at": moment.replace(tzinfo=UTC).astimezone(zone)},
+            {"run_at": "2026-11-23T21:15:00Z"},
+            {"run_at": "2026-11-23T21:15:00"},
+            {"run_at": "2026-11-23T16:15:00-05:00"},
+            {"run_at": NOW + 3600},
+            {"run_at": int(NOW) + 3600},
+            {"delay": 3600},
+            {"delay": 3600.0},
+        ]
+        for form in forms:
+            self.assertEqual(self.make(**form)["run_at"], self.HOUR_LATER, form)
+
+    def test_delay_from_now(self) -> None:
+        """
+        A delay of nothing, or less, is from now.
+        """
+        for delay in (0, 0.0, -5, -1e300):
+            self.assertEqual(self.make(delay=delay)["run_at"], self.TIME)
+
+    def test_epoch(self) -> None:
+        """
+        A time to run of 0 seconds is one, not none.
+        """
+        self.assertEqual(self.make(run_at=0)["run_at"], format_time(0))
+
+    def test_both(self) -> None:
+        """
+        A time to run and a delay at once are refused, with both names.
+        """
+        for run_at, delay in ((NOW, 5), (0, 0), ("", 0)):
+            text = self.refused(run_at=run_at, delay=delay)
+            self.assertIn("run_at and delay", text)
+
+    def test_no_run_at(self) -> None:
+        """
+        A time to run of the wrong kind is refused.
+        """
+        wrong: tuple[Any, ...] = ("", "soon", True, [], {}, b"", date(2026, 11, 23))
+        for run_at in wrong:
+            self.assertIn("run_at must be", self.refused(run_at=run_at))
+
+    def test_no_delay(self) -> None:
+        """
+        A delay of the wrong kind is refused.
+        """
+        wrong: tuple[Any, ...] = ("5", "", True, False, [], {}, timedelta(1))
+        for delay in wrong:
+            self.assertIn("delay must be a number", self.refused(delay=delay))
+
+    def test_beyond_the_calendar(self) -> None:
+        """
+        A time to run that no calendar has is refused by its name.
+        """
+        for number in (1e20, 1e300, float("inf"), 10**400):
+            self.assertIn("run_at", self.refused(run_at=number))
+            self.assertIn("delay", self.refused(delay=number))
+
+    def test_not_finite(self) -> None:
+        """
+        A number that JSON has no form for is refused by its name.
+        """
+        for number in (float("nan"), float("inf")):
+            for field in ("ttl", "timeout", "run_at", "delay"):
+                option: dict[str, Any] = {field: number}
+                self.assertIn(field, self.refused(**option))
+
+    def test_ttl(self) -> None:
+        """
+        A task that would expire before it may run is refused.
+        """
+        for late in (61, 1e9):
+            beyond = self.refused(ttl=60, delay=late)
+            self.assertIn("run_at is beyond the ttl", beyond)
+            self.assertEqual(self.refused(ttl=60, run_at=NOW + late), beyond)
+        for timely in (
+            {"delay": 59},
+            {"run_at": NOW + 59},
+            {"delay": 0},
+            {"run_at": 0},
+        ):
+            self.assertIn("run_at", self.make(ttl=60, **timely))
+        self.assertIn("run_at", self.make(ttl=0, delay=1e9))
+
+    def test_wrong_fields(self) -> None:
+        """
+        What a mediator would refuse is refused at once, by its name.
+        """
+        cases: dict[str, list[Any]] = {
+            "ttl": ["60", True, [], 10**400],
+            "timeout": ["60", True, [], 10**400],
+            "method": ["", "TRACE", 5],
+            "headers": [{"A": 1}, {"A B": "c"}, {"TE": "x"}, {"A": "b\r\nC: d"}],
+            "timestamp": ["now", 5],
+        }
+        for field, values in cases.items():
+            for value in values:
+                self.assertIn(field, self.refused(**{field: value}))
+
+    def test_no_headers(self) -> None:
+        """
+        Headers that are no mapping are refused by their name.
+        """
+        for headers in ("abc", 5, {1: "x"}, ["A"]):
+            self.assertIn("headers", self.refused(headers=headers))
+
+    def test_wrong_urls(self) -> None:
+        """
+        A URL that cannot be requested is refused at once.
+        """
+        for url in ("", "ftp://h/", "http://h/a b", "http://h:0/", "a\n"):
+            self.assertIn("url", self.refused(url))
+
+    def test_error(self) -> None:
+        """
+        The refusal is one of ours, and a ValueError too.
+        """
+        for kind in (QuebertError, ValueError):
+            refusal(kind, self.make, "")
+
+    @QUICK
+    @given(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "params": VALUES,
+                "ttl": st.integers(-5, 10**6) | st.floats(0, 1e6),
+                "delay": st.integers(-5, 10**6) | st.floats(0, 1e6),
+                "timeout": st.integers(-5, 10**6) | st.floats(0, 1e6),
+                "method": st.sampled_from(["POST", "get", "Put"]),
+                "color": VALUES,
+            },
+        )
+    )
+    def test_taken(self, options: dict[str, Any]) -> None:
+        """
+        What is made survives its encoding, and has a schedule and a request.
+        """
+        try:
+            task = decode(encode(self.make(**options)))
+        except BadTask as e:
+            self.assertIn("beyond the ttl", str(e))
+            return
+        self.assertFalse(schedule(task).expired(NOW))
+        self.assertEqual(schedule(task).early(NOW + 2e6), 0)
+        self.assertEqual(request(task, DEFAULT).url, "http://localhost:8000/a")
