@@ -132,6 +132,10 @@ class _NegotiatedEndpoint:
         )
         try:
             await negotiating.addTimeout(NEGOTIATION, self._clock)
+        except TimeoutError:
+            wire.transport.abortConnection()
+            text = f"nothing was negotiated in {NEGOTIATION:g} s"
+            raise BrokerUnreachable(text) from None
         except BaseException:
             wire.transport.abortConnection()
             raise
@@ -268,7 +272,8 @@ class TxAMQPClient:
         try:
             await watcher.start()
         except BaseException:
-            self.watchers.remove(watcher)
+            if watcher in self.watchers:  # else it was stopped
+                self.watchers.remove(watcher)
             raise
         return watcher
 
@@ -347,7 +352,11 @@ class TxAMQPClient:
                 if not wire.closed:
                     return wire
                 problem = wire.why
-                await wire.disconnected.wait()
+                gone = wire.disconnected.wait()
+                if end is not None:
+                    left = max(0.0, end - self.reactor.seconds())
+                    gone.addTimeout(left, self.reactor)
+                await gone
             except TimeoutError:
                 text = f"{self} was not reached in {timeout} s: {problem}"
                 raise BrokerUnreachable(text) from None

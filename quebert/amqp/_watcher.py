@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._wire import Channel
-from quebert.errors import BrokerError, ConfigError
+from quebert.errors import BrokerError, ChannelLost, ConfigError
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
@@ -60,6 +60,12 @@ MAX_HELD = 10_000
 _RETRY_LIMIT = 60.0
 #: The longest wait, in seconds, of a message whose callback fails.
 _ERROR_LIMIT = 120.0
+# Seconds: a finite time, since what is not finite is no time in a header.
+_FOREVER = 1e9
+# What is counted no further.
+_MOST_ERRORS = 1e6
+# Seconds that a channel must have lasted to be replaced at once.
+_LASTING = 60.0
 # Seconds that the broker gets to confirm what is put back at the end.
 _LAST_CONFIRMS = 5.0
 
@@ -129,6 +135,9 @@ class Watcher:
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._starting = False
         self._renewing = False
+        self._consulted: set[Message] = set()  # those with the callback
+        self._short = 0  # how many channels in a row did not last
+        self._attached = 0.0
         self._stopping: Deferred[None] | None = None
         self._keeping: Deferred[None] = succeed(None)
         self._idle: Deferred[None] | None = None
@@ -151,6 +160,7 @@ class Watcher:
         """
         self._check()
         await self._attach(self._client.connectTimeout)
+        self._attached = self._client.reactor.seconds()
         self._keeping = Deferred.fromCoroutine(self._keep())
 
     def _check(self) -> None:
@@ -164,6 +174,9 @@ class Watcher:
     async def _attach(self, timeout: float | None) -> None:
         wire = await self._client.connected(timeout)
         channel = await wire.open_channel()
+        if self._stopping is not None:
+            await channel.shut()
+            raise ChannelLost(f"{self} was stopped")
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
         self._channel = channel
@@ -193,7 +206,7 @@ class Watcher:
         self._taken = 0
         tag = self._consumer_tag
         await channel.call("basic_consume", queue=self.queue, consumer_tag=tag)
-        self.consuming = True
+        self.consuming = self._stopping is None
 
     async def _keep(self) -> None:
         """
@@ -209,18 +222,26 @@ class Watcher:
                 self._channel = None
 
     async def _reattach(self) -> None:
-        attempt = 0
+        lasted = self._client.reactor.seconds() - self._attached
+        attempt = self._short = self._short + 1 if lasted < _LASTING else 0
+        if attempt > 1:
+            await self._wait_for_attempt(attempt)
         while self._stopping is None:
             try:
                 await self._attach(None)
             except BrokerError as e:
                 attempt += 1
-                delay = exponential(attempt, constant=1.5, maximum=_RETRY_LIMIT)
                 self._warn("cannot be consumed, trying again", e)
-                await self._pause(delay)
+                await self._wait_for_attempt(attempt)
             else:
+                self._attached = self._client.reactor.seconds()
                 return
         self._channel = None
+
+    async def _wait_for_attempt(self, attempt: int) -> None:
+        if self._stopping is None:
+            delay = exponential(attempt, constant=1.5, maximum=_RETRY_LIMIT)
+            await self._pause(delay)
 
     def _tell(self, why: BrokerError, channel: Channel) -> None:
         self._warn("is not consumed for now", why)
@@ -240,11 +261,13 @@ class Watcher:
         The broker has ended the consumer: its queue is gone.
         """
         channel = self._channel
+        if self._stopping is not None:
+            return
         if consumer_tag == self._consumer_tag and channel is not None:
             self.consuming = False
             self._warn("is declared anew", "the broker cancelled its consumer")
             again = Deferred.fromCoroutine(self._consume_anew(channel))
-            again.addErrback(lambda _: channel.shut())
+            again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
 
     async def _consume_anew(self, channel: Channel) -> None:
         await self._declare(channel)
@@ -348,16 +371,23 @@ class Watcher:
         What to do with the message, and how often in a row the callback failed.
         """
         early = message.number_in(NOT_BEFORE) - self._now()
-        errors = int(message.number_in(ERRORS))
+        # Anybody can write headers.
+        errors = int(min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS))
         if early > 0:
             return Retry(after=early), errors
+        self._consulted.add(message)
         try:
             answer = await maybeDeferred(self._callback, message)
             return _as_outcome(answer), 0
         except GeneratorExit:
             raise
+        except CancelledError:
+            if message in self._unsettled:  # not by us
+                self.log.failure("The callback failed with {message}", message=message)
         except BaseException:  # its sys.exit() must not leave the message hanging
             self.log.failure("The callback failed with {message}", message=message)
+        finally:
+            self._consulted.discard(message)
         growth = exponential(errors, constant=2, maximum=_ERROR_LIMIT)
         after = min(self.errorDelay * growth, max(_ERROR_LIMIT, self.errorDelay))
         return Retry(after=after), errors + 1
@@ -382,7 +412,7 @@ class Watcher:
             self.counts.returned += 1
 
     async def _put_back(self, message: Message, retry: Retry, errors: int) -> None:
-        due = self._now() + retry.after
+        due = self._now() + min(retry.after, _FOREVER)
         if retry.after > 0 and self._stopping is None:
             held = self._pause(min(retry.after, HOLD_LIMIT))
             self._leave(message)
@@ -463,7 +493,7 @@ class Watcher:
         self._cut_pauses()
         await self._until_idle(grace)
         for message, task in list(self._tasks.items()):
-            if message in self._running:
+            if message in self._consulted:
                 self._give_back(message)
                 task.cancel()
         await self._until_idle(_LAST_CONFIRMS)
@@ -496,6 +526,15 @@ def _pass_on(result: Any, waiter: Deferred[Any]) -> Any:
     return result
 
 
+def _check_retry(retry: Retry) -> None:
+    body: object = retry.body
+    after: object = retry.after
+    if body is not None and not isinstance(body, bytes):
+        raise TypeError(f"the body of a Retry must be bytes, not {type(body).__name__}")
+    if not isinstance(after, (int, float)):
+        raise TypeError(f"Retry(after=...) is seconds, not {type(after).__name__}")
+
+
 def _as_outcome(answer: object) -> Outcome:
     if answer is None:
         return Done()
@@ -503,6 +542,8 @@ def _as_outcome(answer: object) -> Outcome:
         return Retry(body=answer.encode("utf-8"))
     if isinstance(answer, bytes):
         return Retry(body=answer)
+    if isinstance(answer, Retry):
+        _check_retry(answer)
     if isinstance(answer, (Done, Retry, Discard)):
         return answer
     raise TypeError(

@@ -54,6 +54,7 @@ _CONTENT_HEADER = struct.Struct(">HHQ")
 _HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 # Class and method numbers of what does not take txamqp's way.
 _RETURN, _DELIVER, _ACK, _NACK = 0x3C0032, 0x3C003C, 0x3C0050, 0x3C0078
+_CLOSE_OK = struct.pack(">HH", 20, 41)
 _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
 _SETTLE = struct.Struct(">BHIHHQBB")  # a whole frame of ack or nack
 
@@ -90,6 +91,14 @@ class _Publication:
     properties: bytes
     body: bytes
     problem: BrokerError | None = None
+
+    def is_like(self, returned: _Returned) -> bool:
+        return (
+            self.problem is None
+            and self.body == returned.body
+            and self.routing_key == returned.routing_key
+            and self.exchange == returned.exchange
+        )
 
     def settle(self, problem: BrokerError | None) -> None:
         problem = self.problem or problem
@@ -136,6 +145,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self._published = 0
         self._unconfirmed: dict[int, _Publication] = {}
         self._closed_waiters: list[Deferred[BrokerError]] = []
+        self._shutting = False
 
     # -- Methods that are answered
 
@@ -161,7 +171,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if not method.responses:
             return succeed(None)
         reply: Deferred[Any] = self.responses.get()
-        return reply.addCallbacks(self._reply, self._no_reply)
+        reply.addCallbacks(self._reply, self._no_reply)
+        # Who gives up waiting must not leave the answer to the next one.
+        waiter: Deferred[Any] = Deferred()
+        reply.addCallbacks(waiter.callback, waiter.errback)
+        return waiter
 
     def _reply(self, frame: Any) -> Reply:
         return Reply(frame.payload.method, frame.payload.args)
@@ -259,7 +273,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         A piece of a body.
         """
-        if self._incoming is None or len(payload) > self._missing:
+        # A body of no bytes has no frames: nothing is missing, none may come.
+        if self._incoming is None or not 0 < self._missing >= len(payload):
             raise ProtocolError(505, "more of a body came than was announced")
         self._chunks.append(payload)
         self._missing -= len(payload)
@@ -291,18 +306,14 @@ class Channel(AMQChannel):  # type: ignore[misc]
         The broker tells of a return before it confirms, but not of which
         publication: that is the one that was just like it.
         """
-        for publication in self._unconfirmed.values():
-            if (
-                publication.problem is None
-                and publication.body == returned.body
-                and publication.routing_key == returned.routing_key
-                and publication.exchange == returned.exchange
-                and publication.properties == returned.encoded_properties
-            ):
-                where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
-                text = f"no queue takes this message ({where}): {returned.text}"
-                publication.problem = Unroutable(text)
-                return
+        alike = [each for each in self._unconfirmed.values() if each.is_like(returned)]
+        # A broker may write properties in another way than we did.
+        same = (e for e in alike if e.properties == returned.encoded_properties)
+        publication = next(same, alike[0] if alike else None)
+        if publication is not None:
+            where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
+            text = f"no queue takes this message ({where}): {returned.text}"
+            publication.problem = Unroutable(text)
 
     # -- The end
 
@@ -326,13 +337,14 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         Close the channel; what it delivered and nobody settled goes back.
         """
-        if self.closed:
-            return
-        self.why = ChannelLost("the channel was closed here")
-        try:
-            await self.call("channel_close", reply_code=200)
-        except BrokerError:
-            pass  # closed all the same
+        if not self.closed and not self._shutting:
+            self._shutting = True
+            self.why = ChannelLost("the channel was closed here")
+            self.channel_close(reply_code=200).addBoth(self._shut)
+        await self.when_closed()
+
+    def _shut(self, result: object) -> None:
+        self._shutting = False
         self.close(self.why)
 
     def do_close(self, reason: object) -> None:
@@ -341,6 +353,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if self.closed:
             return
+        if self._shutting and not self.client.closed:
+            self.client.closing_channels.add(self.id)  # close-ok will come still
         super().do_close(reason)
         self.client.channels.pop(self.id, None)
         error = self.error()
@@ -434,6 +448,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._channel_max = CHANNEL_MAX
         self._heard = True
         self._silent_beats = 0
+        #: Channels that both sides have closed: the broker answers ours yet.
+        self.closing_channels: set[int] = set()
         self._beat = LoopingCall(self._heartbeat)
         self._beat.clock = clock
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
@@ -478,17 +494,22 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         A new channel, in confirm mode.
         """
-        free = (n for n in range(1, self._channel_max + 1) if n not in self.channels)
-        number = next(free, None)
+        taken = self.channels.keys() | self.closing_channels
+        numbers = range(1, self._channel_max + 1)
+        number = next((n for n in numbers if n not in taken), None)
         if number is None:
             raise BrokerError(f"all {self._channel_max} channels are in use")
         if self.closed:
             raise self.why or ChannelLost("the connection is closed")
         channel: Channel = self.channelFactory(number, self.outgoing, self)
         self.channels[number] = channel
-        await channel.call("channel_open")
-        if confirms:
-            await channel.call("confirm_select")
+        try:
+            await channel.call("channel_open")
+            if confirms:
+                await channel.call("confirm_select")
+        except BaseException:
+            Deferred.fromCoroutine(channel.shut())  # which may take its time
+            raise
         return channel
 
     def channel(self, id: int) -> Deferred[Channel]:
@@ -535,6 +556,10 @@ class Wire(AMQClient):  # type: ignore[misc]
         if kind == _HEARTBEAT:
             return
         channel = self.channels.get(number)
+        if channel is None and number in self.closing_channels:
+            if kind == _METHOD and payload[:4] == _CLOSE_OK:
+                self.closing_channels.remove(number)
+            return
         if channel is None:
             raise ProtocolError(504, f"a frame came for channel {number}: not open")
         if kind == _METHOD:

@@ -39,7 +39,7 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any
 class _QuietSite(Site):
     noisy = False
 
-    def log(self, request: Request) -> None:
+    def log(self, request: object) -> None:
         """
         No access log.
         """

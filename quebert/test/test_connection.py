@@ -1,0 +1,1039 @@
+"""
+L{quebert.amqp._connection} on a reactor that only pretends, with brokers of
+L{quebert.test.test_wire} at the other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from pamqp.commands import Basic, Connection, Exchange, Queue
+from pamqp.commands import Channel as ChannelClass
+from pamqp.commands import Confirm as ConfirmClass
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp._message import Message
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    ConfigError,
+    PublishRefused,
+    QuebertError,
+    Unroutable,
+)
+from quebert.test.test_wire import ScriptedBroker, contents, delivery, marshalled
+
+Frame = Any
+
+#: What a willing broker answers.
+ANSWERS: dict[type, Callable[[Frame], Frame]] = {
+    Connection.Close: lambda asked: Connection.CloseOk(),
+    ChannelClass.Open: lambda asked: ChannelClass.OpenOk(),
+    ChannelClass.Close: lambda asked: ChannelClass.CloseOk(),
+    ConfirmClass.Select: lambda asked: ConfirmClass.SelectOk(),
+    Queue.Declare: lambda asked: Queue.DeclareOk(asked.queue, 0, 0),
+    Exchange.Declare: lambda asked: Exchange.DeclareOk(),
+    Queue.Bind: lambda asked: Queue.BindOk(),
+    Basic.Qos: lambda asked: Basic.QosOk(),
+    Basic.Consume: lambda asked: Basic.ConsumeOk(asked.consumer_tag),
+    Basic.Cancel: lambda asked: Basic.CancelOk(asked.consumer_tag),
+}
+
+
+class ClosingTransport(StringTransport):
+    """
+    A transport that is closed soon after it is asked to be.
+
+    @ivar stuck: whether it is not: what was written does not get away.
+    """
+
+    def __init__(self, reactor: MemoryReactorClock, lose: Callable[[], None]) -> None:
+        super().__init__()
+        self.stuck = False
+        self._reactor = reactor
+        self._lose = lose
+
+    def loseConnection(self) -> None:
+        """
+        Close it soon.
+        """
+        first = not self.disconnecting
+        super().loseConnection()
+        if first and not self.stuck:
+            self._reactor.callLater(0, self._lose)
+
+    def abortConnection(self) -> None:
+        """
+        Close it soon, whatever was written.
+        """
+        if not self.disconnected:
+            self.disconnected = True
+            if self.stuck or not self.disconnecting:
+                self._reactor.callLater(0, self._lose)
+            self.disconnecting = True
+
+
+class ServingBroker(ScriptedBroker):
+    """
+    A broker that answers what it is asked.
+
+    @ivar seen: all that it was asked, with the numbers of channels.
+    @ivar serves: whether it does, which it does after negotiation.
+    @ivar confirms: whether it confirms what is published.
+    """
+
+    transport: ClosingTransport
+
+    def __init__(self, protocol: Any, reactor: MemoryReactorClock) -> None:
+        super().__init__(protocol, ClosingTransport(reactor, self.lose_once))
+        self.seen: list[tuple[int, Frame]] = []
+        self.confirms = True
+        self.lost = False
+        self.serves = False
+        self._published: dict[int, int] = {}
+
+    def lose_once(self) -> None:
+        """
+        The TCP connection ends, if it has not yet.
+        """
+        if not self.lost:
+            self.lost = True
+            self.lose()
+
+    def serve(self) -> None:
+        """
+        Answer all that was asked.
+        """
+        while frames := self.take_numbered():
+            for number, asked in frames:
+                self.seen.append((number, asked))
+                answer = ANSWERS.get(type(asked))
+                if answer is not None and not self.lost:
+                    self.send(answer(asked), channel=number)
+                elif isinstance(asked, Basic.Publish):
+                    tag = self._published[number] = self._published.get(number, 0) + 1
+                    if self.confirms:
+                        self.send(Basic.Ack(tag, False), channel=number)
+
+    def count(self, kind: type) -> int:
+        """
+        How often it was asked for this.
+        """
+        return len([each for _, each in self.seen if isinstance(each, kind)])
+
+
+class ClientTestCase(SynchronousTestCase):
+    """
+    A client on a network where the tests are the brokers.
+    """
+
+    options: dict[str, Any] = {}
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.attempts = 0
+        self.brokers: list[ServingBroker] = []
+        self.disconnects: list[Failure] = []
+        self.client = self.make(**self.options)
+        self.addCleanup(self.end)
+
+    def make(self, **options: Any) -> TxAMQPClient:
+        """
+        A client.
+        """
+        settings = {"reactor": self.reactor, "heartbeat": 0, **options}
+        return TxAMQPClient("rabbit.example", "user", "s3cret", **settings)
+
+    def end(self) -> None:
+        """
+        Stop it; nothing may be left.
+        """
+        stopped = self.client.stop(0)
+        for _ in range(20):
+            self.advance(1)
+        self.successResultOf(stopped)
+        self.flushLoggedErrors(CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertTrue(all(each.lost for each in self.brokers))
+        attempts = len(self.reactor.tcpClients)
+        self.advance(1000)
+        self.assertEqual(len(self.reactor.tcpClients), attempts)
+
+    def advance(self, seconds: float, step: float = 0.25) -> None:
+        """
+        Let time pass, in steps.
+        """
+        self.settle()
+        steps = round(seconds / step) if seconds < 100 else 10
+        for _ in range(steps):
+            self.reactor.advance(seconds / steps)
+            self.settle()
+
+    def settle(self) -> None:
+        """
+        Let happen what happens at once.
+        """
+        for _ in range(5):
+            self.reactor.advance(0)
+            for each in self.brokers:
+                if not each.lost and each.serves:
+                    each.serve()
+
+    def pending(self) -> list[Any]:
+        """
+        The attempts to connect that nobody has dealt with.
+        """
+        return list(self.reactor.tcpClients[self.attempts :])
+
+    def take(self) -> Any:
+        """
+        The next attempt to connect.
+        """
+        self.reactor.advance(0)
+        self.assertTrue(self.pending(), "nobody connects")
+        attempt = self.reactor.tcpClients[self.attempts]
+        self.attempts += 1
+        return attempt[2]
+
+    def accept(self) -> ServingBroker:
+        """
+        Let the next attempt to connect succeed; nothing is said yet.
+        """
+        protocol = self.take().buildProtocol(IPv4Address("TCP", "127.0.0.1", 5672))
+        broker = ServingBroker(protocol, self.reactor)
+        broker.connect()
+        return broker
+
+    def let_in(self) -> ServingBroker:
+        """
+        Let the next attempt to connect succeed, and negotiate.
+        """
+        broker = self.accept()
+        broker.let_in()
+        broker.serves = True
+        self.brokers.append(broker)
+        self.settle()
+        return broker
+
+    def unreachable(self) -> None:
+        """
+        Let the next attempt to connect fail.
+        """
+        self.take().clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        self.reactor.advance(0)
+
+    def refuse(self, code: int = 403, text: str = "ACCESS_REFUSED") -> None:
+        """
+        Accept the next attempt, and refuse the password.
+        """
+        broker = self.accept()
+        self.brokers.append(broker)
+        broker.start()
+        broker.expect(Connection.StartOk)
+        broker.send(Connection.Close(code, text, 0, 0))
+        self.settle()
+
+    def watch(self, queue: str = "queue", **options: Any) -> Deferred[Watcher]:
+        """
+        Watch a queue.
+        """
+        return self.client.watch(
+            "flow",
+            queue,
+            "tasks.#",
+            lambda message: None,
+            onDisconnect=self.disconnects.append,
+            **options,
+        )
+
+    def connect(self) -> ServingBroker:
+        """
+        Watch something, and let the client in.
+        """
+        watching = self.watch()
+        broker = self.let_in()
+        self.successResultOf(watching)
+        return broker
+
+
+class URLTests(ClientTestCase):
+    """
+    Tests for L{TxAMQPClient.from_url} and what a client says of itself.
+    """
+
+    def test_url(self) -> None:
+        """
+        All that a URL says is heeded.
+        """
+        client = TxAMQPClient.from_url(
+            "amqp://us%40er:p%2Fss@h.example:1234/v%2Fhost?heartbeat=7"
+        )
+        broker = client.broker
+        self.assertEqual((broker.host, broker.port), ("h.example", 1234))
+        self.assertEqual((broker.username, broker.password), ("us@er", "p/ss"))
+        self.assertEqual((broker.vhost, broker.heartbeat), ("v/host", 7))
+        self.assertFalse(broker.tls)
+        self.assertEqual(client.connectTimeout, 30)
+
+    def test_tls(self) -> None:
+        """
+        C{amqps} is TLS, on its own port.
+        """
+        client = TxAMQPClient.from_url("amqps://h.example")
+        self.assertTrue(client.broker.tls)
+        self.assertEqual(client.broker.port, 5671)
+
+    def test_options(self) -> None:
+        """
+        Options may be given beside the URL, and go before it.
+        """
+        client = TxAMQPClient.from_url(
+            "amqp://h/?heartbeat=7", heartbeat=9, connectTimeout=None
+        )
+        self.assertEqual(client.broker.heartbeat, 9)
+        self.assertIsNone(client.connectTimeout)
+
+    def test_bad(self) -> None:
+        """
+        What is no URL of a broker is a L{ConfigError}.
+        """
+        for bad in ("http://localhost/", "amqp://h:port/", "amqp://h/?x=1", ""):
+            self.assertRaises(ConfigError, TxAMQPClient.from_url, bad)
+
+    def test_repr(self) -> None:
+        """
+        A client tells where its broker is, but not the password.
+        """
+        for text in (repr(self.client), str(self.client), f"{self.client.broker}"):
+            self.assertIn("rabbit.example", text)
+            self.assertNotIn("s3cret", text)
+
+    def test_errors(self) -> None:
+        """
+        Nor is the password in what it fails with.
+        """
+        watching = self.watch()
+        self.unreachable()
+        self.advance(31)
+        text = str(self.failureResultOf(watching, BrokerUnreachable).value)
+        self.assertIn("rabbit.example:5672", text)
+        self.assertNotIn("s3cret", text)
+
+
+class ConnectTests(ClientTestCase):
+    """
+    Tests for L{TxAMQPClient.connected}, and with it L{TxAMQPClient.watch}.
+    """
+
+    def connected(self, timeout: float | None = None) -> Deferred[Any]:
+        """
+        Ask for a connection.
+        """
+        return Deferred.fromCoroutine(self.client.connected(timeout))
+
+    def test_lazy(self) -> None:
+        """
+        No connection is made before one is needed.
+        """
+        self.advance(100)
+        self.assertEqual(self.pending(), [])
+
+    def test_connected(self) -> None:
+        """
+        It is made to the host and port that were given, once.
+        """
+        self.client = self.make(port=1234)
+        first, second = self.connected(), self.connected()
+        self.assertEqual([each[1] for each in self.pending()], [1234])
+        self.assertNoResult(first)
+        self.let_in()
+        wire = self.successResultOf(first)
+        self.assertIs(self.successResultOf(second), wire)
+        self.assertIs(self.successResultOf(self.connected(0)), wire)
+        self.assertEqual(self.pending(), [])
+
+    def test_heartbeat(self) -> None:
+        """
+        The heartbeat that was asked for is negotiated.
+        """
+        self.client = self.make(heartbeat=17)
+        connected = self.connected()
+        broker = self.accept()
+        self.brokers.append(broker)
+        self.assertEqual(broker.let_in(heartbeat=60).heartbeat, 17)
+        broker.serves = True
+        self.successResultOf(connected)
+
+    def test_times_out(self) -> None:
+        """
+        A broker that is not there is tried again until the time is up; then
+        the error tells the last reason.
+        """
+        connected = self.connected(30)
+        tried = 0
+        for _ in range(299):
+            while self.pending():
+                tried += 1
+                self.unreachable()
+            self.assertNoResult(connected)
+            self.reactor.advance(0.1)
+        self.assertGreater(tried, 8)
+        self.advance(0.2)
+        text = str(self.failureResultOf(connected, BrokerUnreachable).value)
+        self.assertIn("30", text)
+        self.assertIn("refused", text)
+
+    def test_found_again(self) -> None:
+        """
+        A broker that is back is found within five seconds, however long it
+        was away.
+        """
+        connected = self.connected(None)
+        for _ in range(3600):
+            while self.pending():
+                self.unreachable()
+            self.reactor.advance(1)
+        self.assertNoResult(connected)
+        for _ in range(50):
+            if self.pending():
+                break
+            self.reactor.advance(0.1)
+        self.let_in()
+        self.successResultOf(connected)
+
+    def test_no_answer(self) -> None:
+        """
+        Attempts that are not answered at all time out as well.
+        """
+        connected = self.connected(30)
+        self.advance(31)
+        self.failureResultOf(connected, BrokerUnreachable)
+
+    def test_mute_peer(self) -> None:
+        """
+        A peer that accepts and says nothing is left after a while, and tried
+        again while there is time.
+        """
+        connected = self.connected(30)
+        mute = self.accept()
+        self.brokers.append(mute)
+        self.advance(20)
+        self.assertTrue(mute.transport.disconnected)
+        self.assertNoResult(connected)
+        self.let_in()
+        self.successResultOf(connected)
+
+    def test_mute_peer_for_ever(self) -> None:
+        """
+        One who waits for ever does so for a peer that says nothing, too.
+        """
+        connected = self.connected(None)
+        for _ in range(4):
+            self.brokers.append(self.accept())
+            self.advance(20)
+            self.assertNoResult(connected)
+        self.let_in()
+        self.successResultOf(connected)
+
+    def test_hangs_up(self) -> None:
+        """
+        A peer that hangs up while it negotiates is tried again.
+        """
+        connected = self.connected(30)
+        broker = self.accept()
+        self.brokers.append(broker)
+        broker.start()
+        broker.lose_once()
+        self.advance(5)
+        self.assertNoResult(connected)
+        self.let_in()
+        self.successResultOf(connected)
+
+    def test_not_amqp(self) -> None:
+        """
+        A peer that is no broker is named as the reason.
+        """
+        connected = self.connected(10)
+        for _ in range(40):
+            if self.pending():
+                broker = self.accept()
+                self.brokers.append(broker)
+                broker.wire.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            self.advance(0.25)
+        self.advance(1)
+        text = str(self.failureResultOf(connected, BrokerUnreachable).value)
+        self.assertIn("AMQP", text)
+
+    def check_given_up(self) -> None:
+        """
+        Nothing happens any more.
+        """
+        self.advance(0.5)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.advance(1000)
+        self.assertEqual(self.pending(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_refused(self) -> None:
+        """
+        A broker that refuses the first attempt ends it: there is no other.
+        """
+        watching = self.watch()
+        self.refuse(403, "ACCESS_REFUSED - Login was refused")
+        error = self.failureResultOf(watching, BrokerRefused).value
+        self.assertIn("Login was refused", str(error))
+        self.check_given_up()
+        self.assertEqual(self.disconnects, [])
+        self.assertEqual(self.client.watchers, [])
+
+    def test_refused_without_a_limit(self) -> None:
+        """
+        Also for one who would wait for ever.
+        """
+        connected = self.connected(None)
+        self.refuse(530, "NOT_ALLOWED - vhost not found")
+        self.failureResultOf(connected, BrokerRefused)
+        self.check_given_up()
+
+    def test_all_refused(self) -> None:
+        """
+        All who wait are told.
+        """
+        watching = [self.watch(), self.watch("other")]
+        publishing = self.client.publish("", "queue", b"")
+        self.refuse()
+        for each in (*watching, publishing):
+            self.failureResultOf(each, BrokerRefused)
+        self.check_given_up()
+
+    def test_refused_then_let_in(self) -> None:
+        """
+        One who asks again after a refusal is heard.
+        """
+        watching = self.watch()
+        self.refuse()
+        self.failureResultOf(watching, BrokerRefused)
+        self.connect()
+
+    def test_refused_for_now(self) -> None:
+        """
+        A broker that is shutting down is tried again.
+        """
+        watching = self.watch()
+        self.refuse(320, "CONNECTION_FORCED")
+        self.advance(5)
+        self.assertNoResult(watching)
+        self.let_in()
+        self.successResultOf(watching)
+
+    def test_refused_later(self) -> None:
+        """
+        A broker that had let us in and refuses then is tried again, but not
+        often.
+        """
+        self.connect().lose_once()
+        self.advance(5)
+        times: list[float] = []
+        for _ in range(600):
+            if self.pending():
+                times.append(self.reactor.seconds())
+                self.refuse()
+            self.reactor.advance(1)
+            self.settle()
+        self.assertIn(len(times), range(5, 15))
+        pauses = [b - a for a, b in pairwise(times)]
+        self.assertGreater(min(pauses), 30)
+        self.assertEqual(len(self.disconnects), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.advance(61)
+        broker = self.let_in()
+        self.advance(61)
+        self.assertEqual(broker.count(Basic.Consume), 1)
+
+    def test_cancelled(self) -> None:
+        """
+        One who does not want to watch any more is forgotten.
+        """
+        watching = self.watch()
+        watching.cancel()
+        self.failureResultOf(watching, QuebertError, CancelledError)
+        self.assertEqual(self.client.watchers, [])
+        broker = self.let_in()
+        self.advance(5)
+        self.assertEqual(broker.count(Basic.Consume), 0)
+
+
+class WatchTests(ClientTestCase):
+    """
+    Tests for L{TxAMQPClient.watch} on a connection.
+    """
+
+    def test_watch(self) -> None:
+        """
+        It fires with the watcher, once the broker delivers.
+        """
+        watching = self.watch(maxEvents=4)
+        broker = self.let_in()
+        watcher = self.successResultOf(watching)
+        self.assertIsInstance(watcher, Watcher)
+        self.assertTrue(watcher.consuming)
+        self.assertEqual(self.client.watchers, [watcher])
+        (qos,) = [each for _, each in broker.seen if isinstance(each, Basic.Qos)]
+        self.assertEqual((qos.prefetch_count, qos.global_), (4, False))
+
+    def test_callback(self) -> None:
+        """
+        A message goes to the callback, and is acked on its channel.
+        """
+        messages: list[Message] = []
+        watching = self.client.watch("flow", "queue", "k", messages.append)
+        broker = self.let_in()
+        self.successResultOf(watching)
+        tag = broker.seen[-1][1].consumer_tag
+        broker.wire.dataReceived(delivery(b"body", tag=5, consumer=tag))
+        self.settle()
+        self.assertEqual([each.body for each in messages], [b"body"])
+        number, ack = broker.seen[-1]
+        self.assertIsInstance(ack, Basic.Ack)
+        self.assertEqual((number, ack.delivery_tag), (1, 5))
+
+    def test_a_channel_each(self) -> None:
+        """
+        Watches share the connection, and have a channel each.
+        """
+        watching = [self.watch("one"), self.watch("two"), self.watch("three")]
+        broker = self.let_in()
+        for each in watching:
+            self.successResultOf(each)
+        consumers = [n for n, each in broker.seen if isinstance(each, Basic.Consume)]
+        self.assertEqual(sorted(consumers), [1, 2, 3])
+        self.assertEqual(self.pending(), [])
+
+    def test_own_factory(self) -> None:
+        """
+        C{watcherFactory} is called like L{Watcher}.
+        """
+
+        class MyWatcher(Watcher):
+            pass
+
+        self.client = self.make(watcherFactory=MyWatcher)
+        watching = self.watch()
+        self.let_in()
+        self.assertIsInstance(self.successResultOf(watching), MyWatcher)
+
+    def test_settings(self) -> None:
+        """
+        Wrong settings fail at once, without a connection.
+        """
+        self.failureResultOf(self.watch(queue=""), ConfigError)
+        self.failureResultOf(self.watch(maxEvents=-1), ConfigError)
+        self.assertEqual(self.client.watchers, [])
+        self.assertEqual(self.pending(), [])
+
+    def test_declared_otherwise(self) -> None:
+        """
+        A queue that is declared otherwise fails its watch, and no other.
+        """
+        broker = self.connect()
+        broker.serves = False
+        watching = self.watch("other")
+        number = broker.open_channel()
+        broker.expect(Queue.Declare)
+        text = "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'other'"
+        broker.send(ChannelClass.Close(406, text, 50, 10), channel=number)
+        error = self.failureResultOf(watching, BrokerRefused).value
+        self.assertEqual(str(error), text)
+        broker.serves = True
+        self.assertEqual(len(self.client.watchers), 1)
+        self.assertTrue(self.client.watchers[0].consuming)
+
+    def test_lost(self) -> None:
+        """
+        After a loss all watches consume again, on one new connection, and each
+        is told of it once.
+        """
+        watching = [self.watch("one"), self.watch("two")]
+        broker = self.let_in()
+        for each in watching:
+            self.successResultOf(each)
+        broker.lose_once()
+        self.assertEqual(len(self.disconnects), 2)
+        self.advance(5)
+        self.assertEqual(len(self.pending()), 1)
+        other = self.let_in()
+        self.advance(5)
+        self.assertEqual(other.count(Basic.Consume), 2)
+        self.assertEqual(len(self.disconnects), 2)
+        self.assertEqual(self.pending(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_closed_by_the_broker(self) -> None:
+        """
+        A connection that the broker closes is replaced, too, and C{onDisconnect}
+        gets to know the reason.
+        """
+        broker = self.connect()
+        broker.send(Connection.Close(320, "CONNECTION_FORCED", 0, 0))
+        self.advance(5)
+        (failure,) = self.disconnects
+        self.assertIn("CONNECTION_FORCED", str(failure.value))
+        other = self.let_in()
+        self.advance(5)
+        self.assertEqual(other.count(Basic.Consume), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_lost_often(self) -> None:
+        """
+        Each lost connection is told of once.
+        """
+        broker = self.connect()
+        for n in range(1, 5):
+            broker.lose_once()
+            self.assertEqual(len(self.disconnects), n)
+            self.advance(10)
+            broker = self.let_in()
+            self.advance(2)
+            self.assertTrue(self.client.watchers[0].consuming)
+
+
+class PublishTests(ClientTestCase):
+    """
+    Tests for L{TxAMQPClient.publish}.
+    """
+
+    def test_published(self) -> None:
+        """
+        It fires when the broker has confirmed it.
+        """
+        publishing = self.client.publish(
+            "flow", "tasks.low", b"body", {"content-type": "text/plain"}
+        )
+        broker = self.let_in()
+        self.successResultOf(publishing)
+        method, head, piece = [each for _, each in broker.seen[-3:]]
+        self.assertEqual((method.exchange, method.routing_key), ("flow", "tasks.low"))
+        self.assertEqual(head.properties.content_type, "text/plain")
+        self.assertEqual(piece.value, b"body")
+
+    def test_one_channel(self) -> None:
+        """
+        Those that publish at the same time share one channel, and so do those
+        that come later.
+        """
+        publishing = [self.client.publish("", "q", b"%d" % n) for n in range(10)]
+        broker = self.let_in()
+        for each in publishing:
+            self.successResultOf(each)
+        later = self.client.publish("", "q", b"later")
+        self.settle()
+        self.successResultOf(later)
+        self.assertEqual(broker.count(ChannelClass.Open), 1)
+        self.assertEqual(broker.count(Basic.Publish), 11)
+
+    def test_order(self) -> None:
+        """
+        They are published in the order of asking.
+        """
+        for n in range(10):
+            self.client.publish("", "q", b"%d" % n)
+        broker = self.let_in()
+        bodies = [each.value for _, each in broker.seen if hasattr(each, "value")]
+        self.assertEqual(bodies, [b"%d" % n for n in range(10)])
+
+    def test_not_on_a_watch(self) -> None:
+        """
+        A watch's channel is its own.
+        """
+        broker = self.connect()
+        self.client.publish("", "q", b"")
+        self.settle()
+        (number,) = [n for n, each in broker.seen if isinstance(each, Basic.Publish)]
+        self.assertEqual(number, 2)
+        self.assertEqual(self.pending(), [])
+
+    def test_unroutable(self) -> None:
+        """
+        It fails when no queue takes it.
+        """
+        broker = self.connect()
+        broker.confirms = False
+        publishing = self.client.publish("", "nowhere", b"body")
+        self.settle()
+        self.assertNoResult(publishing)
+        returned = marshalled(Basic.Return(312, "NO_ROUTE", "", "nowhere"), channel=2)
+        broker.wire.dataReceived(returned + contents(b"body", channel=2))
+        broker.send(Basic.Ack(1, False), channel=2)
+        self.failureResultOf(publishing, Unroutable)
+
+    def test_refused(self) -> None:
+        """
+        It fails when the broker does not take it.
+        """
+        broker = self.connect()
+        broker.confirms = False
+        publishing = self.client.publish("", "q", b"body")
+        self.settle()
+        broker.send(Basic.Nack(1, False, False), channel=2)
+        self.failureResultOf(publishing, PublishRefused)
+
+    def test_no_such_exchange(self) -> None:
+        """
+        A channel that it costs is replaced for the next.
+        """
+        broker = self.connect()
+        broker.confirms = False
+        publishing = self.client.publish("nowhere", "q", b"body")
+        self.settle()
+        text = "NOT_FOUND - no exchange 'nowhere' in vhost '/'"
+        broker.send(ChannelClass.Close(404, text, 60, 40), channel=2)
+        self.failureResultOf(publishing, Unroutable)
+        broker.confirms = True
+        following = self.client.publish("", "q", b"body")
+        self.settle()
+        broker.send(Basic.Ack(1, False), channel=2)
+        self.successResultOf(following)
+        self.assertFalse(broker.lost)
+
+    def test_lost(self) -> None:
+        """
+        When the connection is lost before the confirm, nobody knows; the next
+        publication has another connection.
+        """
+        broker = self.connect()
+        broker.confirms = False
+        publishing = self.client.publish("", "q", b"body")
+        self.settle()
+        broker.lose_once()
+        self.failureResultOf(publishing, BrokerError)
+        following = self.client.publish("", "q", b"body")
+        self.advance(5)
+        self.let_in()
+        self.advance(1)
+        self.successResultOf(following)
+
+    def test_properties(self) -> None:
+        """
+        A property that does not exist, or cannot be written, fails it without
+        a connection.
+        """
+        for wrong in ({"no-such": 1}, {"priority": 300}, {"headers": {"x": object()}}):
+            publishing = self.client.publish("", "q", b"", wrong)
+            self.failureResultOf(publishing, QuebertError)
+        self.assertEqual(self.pending(), [])
+
+    def test_unreachable(self) -> None:
+        """
+        All who publish while there is no broker fail when their own time is
+        up, however many they are.
+        """
+        publishing = [self.client.publish("", "q", b"%d" % n) for n in range(3)]
+        for _ in range(124):
+            while self.pending():
+                self.unreachable()
+            self.reactor.advance(0.25)
+        for each in publishing:
+            self.failureResultOf(each, BrokerUnreachable)
+
+    def test_stuck(self) -> None:
+        """
+        A connection that was closed, but does not end, does not hold it up
+        longer than the time that there is.
+        """
+        broker = self.connect()
+        broker.transport.stuck = True
+        broker.send(Connection.Close(320, "CONNECTION_FORCED", 0, 0))
+        self.addCleanup(broker.lose_once)
+        publishing = self.client.publish("", "q", b"")
+        self.advance(31)
+        self.failureResultOf(publishing, BrokerError)
+        broker.lose_once()
+
+
+class StopTests(ClientTestCase):
+    """
+    Tests for L{TxAMQPClient.stop}.
+    """
+
+    def check_stopped(self, stopped: Deferred[None]) -> None:
+        """
+        It has stopped, and nothing is left of it.
+        """
+        self.advance(0.5)
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        attempts = len(self.reactor.tcpClients)
+        self.advance(1000)
+        self.assertEqual(len(self.reactor.tcpClients), attempts)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_never_connected(self) -> None:
+        """
+        A client that did nothing has nothing to stop.
+        """
+        self.successResultOf(self.client.stop())
+        self.assertEqual(self.pending(), [])
+
+    def test_connected(self) -> None:
+        """
+        All watches are ended, then the connection is closed politely.
+        """
+        broker = self.connect()
+        watcher = self.client.watchers[0]
+        self.check_stopped(self.client.stop())
+        ends = [type(each).__name__ for _, each in broker.seen[-3:]]
+        self.assertEqual(broker.count(Basic.Cancel), 1)
+        self.assertEqual(broker.count(Connection.Close), 1)
+        self.assertEqual(ends[-1], "Close")
+        self.assertTrue(broker.lost)
+        self.assertFalse(watcher.consuming)
+        self.assertEqual(self.client.watchers, [])
+        self.assertEqual(self.disconnects, [])
+
+    def test_twice(self) -> None:
+        """
+        It may be stopped twice.
+        """
+        self.connect()
+        first, second = self.client.stop(), self.client.stop()
+        self.check_stopped(first)
+        self.check_stopped(second)
+
+    def test_mute_broker(self) -> None:
+        """
+        A broker that does not answer is left after five seconds.
+        """
+        connected = Deferred.fromCoroutine(self.client.connected(None))
+        broker = self.let_in()
+        self.successResultOf(connected)
+        broker.serves = False
+        stopped = self.client.stop()
+        self.advance(6)
+        self.successResultOf(stopped)
+        self.assertTrue(broker.lost)
+
+    def test_while_connecting(self) -> None:
+        """
+        Those who wait for a connection are told that there will be none.
+        """
+        watching = self.watch()
+        publishing = self.client.publish("", "q", b"")
+        stopped = self.client.stop()
+        self.check_stopped(stopped)
+        self.failureResultOf(watching, BrokerError)
+        self.failureResultOf(publishing, BrokerError)
+
+    def test_between_attempts(self) -> None:
+        """
+        The same between two attempts.
+        """
+        watching = self.watch()
+        publishing = self.client.publish("", "q", b"")
+        self.unreachable()
+        self.reactor.advance(0)
+        stopped = self.client.stop()
+        self.check_stopped(stopped)
+        self.failureResultOf(watching, BrokerError)
+        self.failureResultOf(publishing, BrokerError)
+
+    def test_just_after_an_attempt(self) -> None:
+        """
+        The same in the very moment in which an attempt has failed: nobody
+        connects anew after the end.
+        """
+        watching = self.watch()
+        publishing = self.client.publish("", "q", b"")
+        self.take().clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        stopped = self.client.stop()
+        self.check_stopped(stopped)
+        self.failureResultOf(watching, BrokerError)
+        self.failureResultOf(publishing, BrokerError)
+
+    def test_while_negotiating(self) -> None:
+        """
+        The same in the middle of the negotiation.
+        """
+        watching = self.watch()
+        broker = self.accept()
+        self.brokers.append(broker)
+        broker.start()
+        stopped = self.client.stop()
+        self.check_stopped(stopped)
+        self.failureResultOf(watching, BrokerError)
+        self.assertTrue(broker.lost)
+
+    def test_while_declaring(self) -> None:
+        """
+        The same while a queue is being declared.
+        """
+        watching = self.watch()
+        broker = self.accept()
+        self.brokers.append(broker)
+        broker.let_in()
+        stopped = self.client.stop()
+        broker.serves = True
+        self.check_stopped(stopped)
+        self.failureResultOf(watching, BrokerError)
+        self.assertEqual(broker.count(Basic.Consume), 0)
+
+    def test_while_reconnecting(self) -> None:
+        """
+        A client that looks for its broker may be stopped, at any moment.
+        """
+        for seconds in (0.0, 0.3, 1.0, 2.0, 5.0):
+            broker = self.connect()
+            broker.lose_once()
+            for _ in range(round(seconds / 0.1)):
+                while self.pending():
+                    self.unreachable()
+                self.reactor.advance(0.1)
+            self.check_stopped(self.client.stop())
+            self.attempts = len(self.reactor.tcpClients)
+
+    def test_reused(self) -> None:
+        """
+        A client that was stopped may be used again.
+        """
+        self.connect()
+        self.check_stopped(self.client.stop())
+        self.connect()
+
+    def test_grace(self) -> None:
+        """
+        C{grace} is what running callbacks get.
+        """
+        running: list[Deferred[None]] = []
+
+        def callback(message: Message) -> Deferred[None]:
+            running.append(Deferred())
+            return running[-1]
+
+        watching = self.client.watch("flow", "queue", "k", callback)
+        broker = self.let_in()
+        self.successResultOf(watching)
+        tag = broker.seen[-1][1].consumer_tag
+        broker.wire.dataReceived(delivery(b"", tag=1, consumer=tag))
+        broker.wire.dataReceived(delivery(b"", tag=2, consumer=tag))
+        stopped = self.client.stop(grace=10)
+        self.advance(9)
+        self.assertNoResult(stopped)
+        running[0].callback(None)
+        self.settle()
+        self.assertFalse(broker.lost)
+        self.advance(2)
+        self.successResultOf(stopped)
+        acks = [each for _, each in broker.seen if isinstance(each, Basic.Ack)]
+        nacks = [each for _, each in broker.seen if isinstance(each, Basic.Nack)]
+        self.assertEqual([each.delivery_tag for each in acks], [1])
+        self.assertEqual([each.delivery_tag for each in nacks], [2])
+        self.assertTrue(nacks[0].requeue)
+        self.flushLoggedErrors(CancelledError)
