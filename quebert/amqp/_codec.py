@@ -1,5 +1,5 @@
 """
-The AMQP 0-9-1 encoding of values, field tables and basic properties.  Pure.
+The AMQP 0-9-1 encoding of values, field tables and arguments.  Pure.
 
 Types have the meanings that RabbitMQ gives them (its errata to section 4.2.1
 of the specification).  Reading never loses anything: text that is not UTF-8
@@ -10,7 +10,7 @@ C{datetime} can hold comes out as its number.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,14 +19,17 @@ from quebert.errors import QuebertError
 
 __all__ = [
     "CodecError",
-    "amend_properties",
+    "Table",
     "decode_arguments",
-    "decode_properties",
     "decode_table",
+    "decode_value",
     "encode_arguments",
-    "encode_properties",
+    "encode_field",
+    "encode_longstr",
     "encode_shortstr",
     "encode_table",
+    "encode_value",
+    "split_table",
 ]
 
 Table = Mapping[str, Any]
@@ -160,9 +163,11 @@ def decode_table(data: bytes) -> dict[str, Any]:
     return dict(table)
 
 
-def _split_table(data: bytes) -> dict[str, bytes]:
+def split_table(data: bytes) -> dict[str, bytes]:
     """
     The fields of a table by name, each still encoded.
+
+    @raise CodecError: as for L{decode_table}.
     """
     inner, _ = _guarded(_longbytes, data, 0)
     fields, at = {}, 0
@@ -221,7 +226,10 @@ def encode_shortstr(value: str | bytes) -> bytes:
     return bytes((len(raw),)) + raw
 
 
-def _write_longstr(value: str | bytes) -> bytes:
+def encode_longstr(value: str | bytes) -> bytes:
+    """
+    A long string: its length in four octets, then its bytes.
+    """
     if not isinstance(value, (str, bytes, bytearray, memoryview)):
         raise TypeError("it is neither text nor bytes")
     raw = value.encode("utf-8") if isinstance(value, str) else bytes(value)
@@ -253,10 +261,15 @@ def _write_int(value: int) -> bytes:
 
 
 def _write_array(values: Iterable[Any]) -> bytes:
-    return _write_longstr(b"".join(map(_write_value, values)))
+    return encode_longstr(b"".join(map(_write_value, values)))
 
 
-def _write_field(name: str, value: Any) -> bytes:
+def encode_field(name: str, value: Any) -> bytes:
+    """
+    A field of a table: its name, its type, its value.
+
+    @raise CodecError: they have no bytes.
+    """
     try:
         return encode_shortstr(name) + _write_value(value)
     except CodecError:
@@ -274,11 +287,11 @@ def _write_value(value: Any) -> bytes:
 
 # In this order: a bool is an int, too.
 _VALUE_WRITERS: tuple[tuple[Any, Writer], ...] = (
-    (str, lambda v: b"S" + _write_longstr(v)),
+    (str, lambda v: b"S" + encode_longstr(v)),
     (bool, lambda v: b"t" + bytes((v,))),
     (int, _write_int),
     (float, lambda v: b"d" + struct.pack(">d", v)),
-    ((bytes, bytearray, memoryview), lambda v: b"x" + _write_longstr(v)),
+    ((bytes, bytearray, memoryview), lambda v: b"x" + encode_longstr(v)),
     (type(None), lambda v: b"V"),
     (datetime, lambda v: b"T" + _write_timestamp(v)),
     (Decimal, lambda v: b"D" + _write_decimal(v)),
@@ -293,7 +306,7 @@ def encode_table(table: Table) -> bytes:
 
     @raise CodecError: a name is too long, or a value has no AMQP type.
     """
-    return _write_longstr(b"".join(_write_field(*field) for field in table.items()))
+    return encode_longstr(b"".join(encode_field(*field) for field in table.items()))
 
 
 # -- The arguments of methods, by the types of their fields
@@ -316,7 +329,7 @@ _WRITERS: dict[str, Writer] = {
     "longlong": struct.Struct(">Q").pack,
     "timestamp": _write_timestamp,
     "shortstr": encode_shortstr,
-    "longstr": _write_longstr,
+    "longstr": encode_longstr,
     "table": encode_table,
 }
 
@@ -330,7 +343,7 @@ def decode_arguments(types: Sequence[str], data: bytes, at: int) -> list[Any]:
     bit = 8
     for type in types:
         if type != "bit":
-            value, at = _guarded(_READERS[type], data, at)
+            value, at = decode_value(type, data, at)
             bit = 8
         else:
             if bit == 8:
@@ -351,7 +364,7 @@ def encode_arguments(types: Sequence[str], values: Sequence[Any]) -> bytes:
     bit = 8
     for type, value in zip(types, values, strict=True):
         if type != "bit":
-            pieces += _written(type, value)
+            pieces += encode_value(type, value)
             bit = 8
         else:
             if bit == 8:
@@ -362,114 +375,24 @@ def encode_arguments(types: Sequence[str], values: Sequence[Any]) -> bytes:
     return bytes(pieces)
 
 
-def _written(type: str, value: Any) -> bytes:
+def decode_value(type: str, data: bytes, at: int) -> tuple[Any, int]:
+    """
+    A value of an AMQP type, and the offset behind it.
+
+    @raise CodecError: it is cut short, or malformed.
+    """
+    return _guarded(_READERS[type], data, at)
+
+
+def encode_value(type: str, value: Any) -> bytes:
+    """
+    The reverse of L{decode_value}.
+
+    @raise CodecError: the value is not of that type.
+    """
     try:
         return _WRITERS[type](value)
     except CodecError:
         raise
     except _UNWRITABLE as e:
         raise CodecError(f"{_shown(value)} is no {type}: {e}") from None
-
-
-# -- The basic properties, as in a content header behind the body's size
-
-_PROPERTIES: tuple[tuple[str, str, int], ...] = tuple(
-    (name, type, 0x8000 >> place)
-    for place, (name, type) in enumerate(
-        (
-            ("content-type", "shortstr"),
-            ("content-encoding", "shortstr"),
-            ("headers", "table"),
-            ("delivery-mode", "octet"),
-            ("priority", "octet"),
-            ("correlation-id", "shortstr"),
-            ("reply-to", "shortstr"),
-            ("expiration", "shortstr"),
-            ("message-id", "shortstr"),
-            ("timestamp", "timestamp"),
-            ("type", "shortstr"),
-            ("user-id", "shortstr"),
-            ("app-id", "shortstr"),
-            ("cluster-id", "shortstr"),
-        )
-    )
-)
-_NO_TABLE = struct.pack(">I", 0)
-_NAMES = frozenset(name for name, _, _ in _PROPERTIES)
-
-
-def decode_properties(data: bytes) -> dict[str, Any]:
-    """
-    The properties by their AMQP names, those that are there.
-
-    @raise CodecError: they are cut short, or of an unknown type.
-    """
-    return {name: value for name, value, _ in _properties(data)}
-
-
-def _properties(data: bytes) -> Iterator[tuple[str, Any, bytes]]:
-    """
-    Name, value and bytes of each property.
-    """
-    flags, at = _guarded(_READERS["short"], data, 0)
-    for name, type, mask in _PROPERTIES:
-        if flags & mask:
-            start = at
-            value, at = _guarded(_READERS[type], data, at)
-            yield name, value, data[start:at]
-
-
-def amend_properties(
-    data: bytes, *, changes: Table, headers: Table, dropped: Collection[str] = ()
-) -> bytes:
-    """
-    Encoded properties, byte for byte as they came but for some.
-
-    @param changes: properties to set, or with C{None} to remove.
-    @param headers: headers to set, or with C{None} to remove.
-    @param dropped: further headers to remove.
-    """
-    fields = {name: raw for name, _, raw in _properties(data)}
-    was_empty = fields.get("headers") == _NO_TABLE
-    table = _split_table(fields.pop("headers", _NO_TABLE))
-    kept = (raw for k, raw in table.items() if k not in headers and k not in dropped)
-    added = (_write_field(k, v) for k, v in headers.items() if v is not None)
-    if (written := b"".join((*kept, *added))) or was_empty:
-        fields["headers"] = _write_longstr(written)
-    types = {name: type for name, type, _ in _PROPERTIES}
-    for name, value in changes.items():
-        fields.pop(name, None)
-        if value is not None:
-            fields[name] = _property(name, types[name], value)
-    return _joined(fields)
-
-
-def _joined(fields: Mapping[str, bytes]) -> bytes:
-    flags = sum(mask for name, _, mask in _PROPERTIES if name in fields)
-    ordered = (fields[name] for name, _, _ in _PROPERTIES if name in fields)
-    return struct.pack(">H", flags) + b"".join(ordered)
-
-
-def encode_properties(properties: Table) -> bytes:
-    """
-    The reverse of L{decode_properties}.
-
-    @raise CodecError: a property is unknown, or of the wrong type.
-    """
-    unknown = set(properties) - _NAMES
-    if unknown:
-        raise CodecError(f"{min(unknown)!r} is no basic property")
-    return _joined(
-        {
-            name: _property(name, type, properties[name])
-            for name, type, _ in _PROPERTIES
-            if properties.get(name) is not None
-        }
-    )
-
-
-def _property(name: str, type: str, value: Any) -> bytes:
-    try:
-        return _written(type, value)
-    except CodecError as e:
-        raise CodecError(f"{name}: {e}") from None

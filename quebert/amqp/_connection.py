@@ -32,9 +32,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from quebert.amqp._codec import encode_properties
+from quebert.amqp._channel import Channel
+from quebert.amqp._properties import encode_properties
 from quebert.amqp._watcher import DRAIN, Watcher
-from quebert.amqp._wire import Channel, Wire
+from quebert.amqp._wire import Wire
 from quebert.config import Broker
 from quebert.errors import (
     BrokerRefused,

@@ -32,8 +32,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert.amqp._channel import Channel
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
-from quebert.amqp._wire import Channel
 from quebert.errors import BrokerError, ChannelLost, ConfigError
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential

@@ -16,14 +16,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._codec import (
     CodecError,
-    amend_properties,
     decode_arguments,
-    decode_properties,
     decode_table,
     encode_arguments,
-    encode_properties,
     encode_shortstr,
     encode_table,
+)
+from quebert.amqp._properties import (
+    amend_properties,
+    decode_properties,
+    encode_properties,
 )
 from quebert.errors import QuebertError
 from quebert.test.checks import QUICK, refusal

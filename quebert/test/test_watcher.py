@@ -20,8 +20,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._codec import decode_properties, encode_properties
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
+from quebert.amqp._properties import decode_properties, encode_properties
 from quebert.amqp._watcher import HOLD_LIMIT, Watcher
 from quebert.errors import (
     BrokerError,

@@ -1,0 +1,354 @@
+"""
+One AMQP channel: methods that are answered, deliveries, and publications with
+their confirms.
+
+C{basic.deliver}, C{basic.return} and confirms, with their contents, are read
+here, and C{basic.publish}, C{basic.ack} and C{basic.nack} written here, without
+txamqp's queues; any other method goes through them.  Knows no reconnecting, and
+nothing of what messages mean.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from txamqp.message import Message as Reply
+from txamqp.protocol import AMQChannel
+from txamqp.queue import Closed as QueueClosed
+
+from quebert.amqp._codec import CodecError, decode_arguments, encode_shortstr
+from quebert.amqp._frames import (
+    BODY,
+    CONTENT_HEADER,
+    HEADER,
+    METHOD,
+    ack,
+    frame,
+    nack_with_requeue,
+)
+from quebert.amqp._message import Message
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    ProtocolError,
+    PublishRefused,
+    Unroutable,
+)
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["Channel"]
+
+# Class and method numbers of what does not take txamqp's way.
+_RETURN, _DELIVER, _ACK, _NACK = 0x3C0032, 0x3C003C, 0x3C0050, 0x3C0078
+_BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
+
+
+@attrs.define(eq=False)
+class _Publication:
+    """
+    A message that was published and waits for its confirm.
+    """
+
+    confirmed: Deferred[None]
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+    problem: BrokerError | None = None
+
+    def is_like(self, returned: _Returned) -> bool:
+        return (
+            self.problem is None
+            and self.body == returned.body
+            and self.routing_key == returned.routing_key
+            and self.exchange == returned.exchange
+        )
+
+    def settle(self, problem: BrokerError | None) -> None:
+        problem = self.problem or problem
+        if problem is None:
+            self.confirmed.callback(None)
+        else:
+            self.confirmed.errback(problem)
+
+
+@attrs.define(eq=False)
+class _Returned:
+    """
+    A C{basic.return} whose content is being read.
+    """
+
+    text: str
+    exchange: str
+    routing_key: str
+    body: bytes = b""
+    encoded_properties: bytes = b""
+
+
+def _unexpected(what: object) -> None:
+    raise ProtocolError(503, "a delivery came where nothing is consumed")
+
+
+class Channel(AMQChannel):  # type: ignore[misc]
+    """
+    One channel: methods by name with L{call}, and the three quick ones.
+
+    @ivar on_message: called with each L{Message} delivered.
+    @ivar on_cancel: called with the consumer tag when the broker has ended a
+        consumer, since its queue is gone.
+    """
+
+    def __init__(self, id: int, outgoing: object, client: Wire) -> None:
+        super().__init__(id, outgoing, client)
+        self.on_message: Callable[[Message], None] = _unexpected
+        self.on_cancel: Callable[[str], None] = _unexpected
+        self.why: BrokerError | None = None
+        self._incoming: Message | _Returned | None = None
+        self._missing = 0
+        self._chunks: list[bytes] = []
+        self._published = 0
+        self._unconfirmed: dict[int, _Publication] = {}
+        self._closed_waiters: list[Deferred[BrokerError]] = []
+        self._shutting = False
+
+    # -- Methods that are answered
+
+    async def call(self, method: str, **arguments: Any) -> Reply:
+        """
+        Call an AMQP method, such as C{queue_declare}, and wait for its answer.
+
+        @raise BrokerRefused: the broker closed the channel instead.
+        @raise ChannelLost: the connection went away before the answer.
+        """
+        return await getattr(self, method)(**arguments)
+
+    def invoke(self, method: Any, args: Any, content: None = None) -> Deferred[Any]:
+        """
+        What txamqp's generated methods call.
+        """
+        if self.closed:
+            return fail(self.error())
+        try:
+            self.client.send_method(self.id, method, args)
+        except CodecError as e:
+            return fail(BrokerError(f"{method.klass.name}.{method.name}: {e}"))
+        if not method.responses:
+            return succeed(None)
+        reply: Deferred[Any] = self.responses.get()
+        reply.addCallbacks(self._reply, self._no_reply)
+        # Who gives up waiting must not leave the answer to the next one.
+        waiter: Deferred[Any] = Deferred()
+        reply.addCallbacks(waiter.callback, waiter.errback)
+        return waiter
+
+    def _reply(self, frame: Any) -> Reply:
+        return Reply(frame.payload.method, frame.payload.args)
+
+    def _no_reply(self, failure: Failure) -> None:
+        failure.trap(QueueClosed)
+        raise self.error()
+
+    # -- The quick ones
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> Deferred[None]:
+        """
+        Publish, mandatory, on a channel in confirm mode; the Deferred fires
+        with the broker's confirm.  It fails with L{Unroutable},
+        L{PublishRefused}, or L{ChannelLost}: then nobody knows.
+        """
+        if self.closed:
+            return fail(self.error())
+        try:
+            frames = self._publish_frames(exchange, routing_key, body, properties)
+        except CodecError as e:
+            return fail(BrokerError(f"basic.publish: {e}"))
+        self._published += 1
+        confirmed: Deferred[None] = Deferred()
+        self._unconfirmed[self._published] = _Publication(
+            confirmed, exchange, routing_key, properties, body
+        )
+        self.client.transport.write(frames)
+        return confirmed
+
+    def _publish_frames(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> bytes:
+        address = encode_shortstr(exchange) + encode_shortstr(routing_key)
+        method = b"%b%b\x01" % (_BASIC_PUBLISH, address)  # 1: mandatory
+        header = CONTENT_HEADER.pack(60, 0, len(body)) + properties
+        step = self.client.max_payload
+        if len(header) > step:
+            raise CodecError(f"the properties are longer than {step} bytes")
+        pieces = [frame(METHOD, self.id, method), frame(HEADER, self.id, header)]
+        for at in range(0, len(body), step):
+            pieces.append(frame(BODY, self.id, body[at : at + step]))
+        return b"".join(pieces)
+
+    def ack(self, delivery_tag: int) -> None:
+        """
+        Acknowledge one delivery of this channel; nothing when it is closed.
+        """
+        if not self.closed:
+            self.client.transport.write(ack(self.id, delivery_tag))
+
+    def give_back(self, delivery_tag: int) -> None:
+        """
+        Let the broker deliver it again (C{basic.nack} with requeue).
+        """
+        if not self.closed:
+            self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
+
+    # -- What comes from the broker
+
+    def method_received(self, index: int, payload: bytes) -> bool:
+        """
+        A method frame; tells whether it was one of the quick ones.
+        """
+        if self._incoming is not None:
+            raise ProtocolError(505, "a method came where a content was expected")
+        if index == _DELIVER:
+            self._incoming = _parse_deliver(payload)
+        elif index in (_ACK, _NACK):
+            tag, flags = struct.unpack_from(">QB", payload, 4)
+            self._confirm(tag, multiple=bool(flags & 1), taken=index == _ACK)
+        elif index == _RETURN:
+            types = ("short", "shortstr", "shortstr", "shortstr")
+            self._incoming = _Returned(*decode_arguments(types, payload, 4)[1:])
+        else:
+            return False
+        return True
+
+    def header_received(self, payload: bytes) -> None:
+        """
+        A content header: the body's size and the properties.
+        """
+        if self._incoming is None or self._missing:
+            raise ProtocolError(505, "a content header came unexpectedly")
+        self._missing = CONTENT_HEADER.unpack_from(payload)[2]
+        self._incoming.encoded_properties = payload[CONTENT_HEADER.size :]
+        if not self._missing:
+            self._content_complete()
+
+    def body_received(self, payload: bytes) -> None:
+        """
+        A piece of a body.
+        """
+        # A body of no bytes has no frames: nothing is missing, none may come.
+        if self._incoming is None or not 0 < self._missing >= len(payload):
+            raise ProtocolError(505, "more of a body came than was announced")
+        self._chunks.append(payload)
+        self._missing -= len(payload)
+        if not self._missing:
+            self._content_complete()
+
+    def _content_complete(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        chunks, self._chunks = self._chunks, []
+        assert incoming is not None
+        incoming.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if isinstance(incoming, Message):
+            self.on_message(incoming)
+        else:
+            self._returned(incoming)
+
+    def _confirm(self, tag: int, multiple: bool, taken: bool) -> None:
+        problem = None if taken else PublishRefused("the broker did not take it")
+        waiting = self._unconfirmed
+        if multiple:
+            tags = list(takewhile(lambda each: each <= tag, waiting))
+        else:
+            tags = [tag] if tag in waiting else []
+        for each in tags:
+            waiting.pop(each).settle(problem)
+
+    def _returned(self, returned: _Returned) -> None:
+        """
+        The broker tells of a return before it confirms, but not of which
+        publication: that is the one that was just like it.
+        """
+        alike = [each for each in self._unconfirmed.values() if each.is_like(returned)]
+        # A broker may write properties in another way than we did.
+        same = (e for e in alike if e.properties == returned.encoded_properties)
+        publication = next(same, alike[0] if alike else None)
+        if publication is not None:
+            where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
+            text = f"no queue takes this message ({where}): {returned.text}"
+            publication.problem = Unroutable(text)
+
+    # -- The end
+
+    def error(self) -> BrokerError:
+        """
+        Why the channel is closed.
+        """
+        return self.why or self.client.why or ChannelLost("the channel is closed")
+
+    def when_closed(self) -> Deferred[BrokerError]:
+        """
+        A Deferred that fires, with the reason, once the channel is closed.
+        """
+        if self.closed:
+            return succeed(self.error())
+        waiter: Deferred[BrokerError] = Deferred()
+        self._closed_waiters.append(waiter)
+        return waiter
+
+    async def shut(self) -> None:
+        """
+        Close the channel; what it delivered and nobody settled goes back.
+        """
+        if not self.closed and not self._shutting:
+            self._shutting = True
+            self.why = ChannelLost("the channel was closed here")
+            self.channel_close(reply_code=200).addBoth(self._shut)
+        await self.when_closed()
+
+    def _shut(self, result: object) -> None:
+        self._shutting = False
+        self.close(self.why)
+
+    def do_close(self, reason: object) -> None:
+        """
+        Called once, whoever ended it.
+        """
+        if self.closed:
+            return
+        if self._shutting and not self.client.closed:
+            self.client.closing_channels.add(self.id)  # close-ok will come still
+        super().do_close(reason)
+        self.client.channels.pop(self.id, None)
+        error = self.error()
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        for publication in unconfirmed.values():
+            publication.settle(_unknown(publication, error))
+        waiters, self._closed_waiters = self._closed_waiters, []
+        for waiter in waiters:
+            waiter.callback(error)
+
+
+def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
+    no_such_exchange = f"no exchange '{publication.exchange}'"
+    if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
+        return Unroutable(f"no queue takes this message: {error}")
+    return ChannelLost(f"not known to be taken: {error}")
+
+
+def _parse_deliver(payload: bytes) -> Message:
+    end = 5 + payload[4]
+    consumer_tag = payload[5:end].decode("utf-8", "surrogateescape")
+    delivery_tag, redelivered, size = struct.unpack_from(">QBB", payload, end)
+    at = end + 10
+    exchange = payload[at : at + size].decode("utf-8", "surrogateescape")
+    key = payload[at + size + 1 :].decode("utf-8", "surrogateescape")
+    return Message(consumer_tag, delivery_tag, redelivered == 1, exchange, key)

@@ -1,0 +1,55 @@
+"""
+The frames of AMQP 0-9-1 (section 2.3.5), and those that are written often.
+Pure.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = [
+    "BODY",
+    "CONTENT_HEADER",
+    "FRAME_END",
+    "FRAME_START",
+    "HEADER",
+    "HEARTBEAT",
+    "HEARTBEAT_FRAME",
+    "METHOD",
+    "PROTOCOL_HEADER",
+    "ack",
+    "frame",
+    "nack_with_requeue",
+]
+
+PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+FRAME_END = 0xCE
+#: Type, channel, and the payload's size.
+FRAME_START = struct.Struct(">BHI")
+#: Class, weight, and the body's size.
+CONTENT_HEADER = struct.Struct(">HHQ")
+HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+_SETTLE = struct.Struct(">BHIHHQBB")  # a whole frame of ack or nack
+
+
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    """
+    Any frame.
+    """
+    return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
+
+
+def ack(channel: int, delivery_tag: int) -> bytes:
+    """
+    C{basic.ack} of one delivery.
+    """
+    return _SETTLE.pack(METHOD, channel, 13, 60, 80, delivery_tag, 0, FRAME_END)
+
+
+def nack_with_requeue(channel: int, delivery_tag: int) -> bytes:
+    """
+    C{basic.nack} of one delivery, which is to be delivered again.
+    """
+    return _SETTLE.pack(METHOD, channel, 13, 60, 120, delivery_tag, 2, FRAME_END)
