@@ -2,8 +2,9 @@
 The AMQP edge: consuming, settling and publishing on RabbitMQ.
 """
 
-from quebert.amqp._connection import TxAMQPClient
+from quebert.amqp._client import TxAMQPClient
 from quebert.amqp._message import Message
-from quebert.amqp._watcher import Counts, Watcher
+from quebert.amqp._settler import Counts
+from quebert.amqp._watcher import Watcher
 
 __all__ = ["Counts", "Message", "TxAMQPClient", "Watcher"]

@@ -1,91 +1,53 @@
 """
-One watched queue: consume, keep to the window, settle.
+One watched queue: declare, consume, keep consuming, and stop.
 
-A message is acknowledged only after whatever replaces it is confirmed by the
-broker, so that a crash at any point duplicates at worst.  Knows no frames and
-no HTTP; what a message means is the callback's business.
-
-The window is C{maxEvents} running callbacks.  A message that waits before it
-goes back holds its delivery but not its place: when such messages have used
-up the consumer's prefetch, another consumer takes over, which the broker lets
-fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and has
-deprecated the kind that changes running ones.)
+The window (L{Window<quebert.amqp._window.Window>}) is C{maxEvents} running
+callbacks.  A message that waits before it goes back holds its delivery but not
+its place: when such messages have used up the consumer's prefetch, another
+consumer takes over, which the broker lets fetch afresh.  (RabbitMQ applies
+C{basic.qos} to new consumers only, and has deprecated the kind that changes
+running ones.)  Knows no frames and no HTTP; what a message means is the
+callback's business.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Union, assert_never
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import attrs
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    maybeDeferred,
-    succeed,
-)
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
-from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
+from quebert.amqp._message import Message
+from quebert.amqp._settler import Counts, Settler
+from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
-from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
 if TYPE_CHECKING:
-    from quebert.amqp._connection import TxAMQPClient
+    from quebert.amqp._client import TxAMQPClient
 
-__all__ = ["Callback", "Counts", "OnDisconnect", "Watcher"]
+__all__ = ["DRAIN", "OnDisconnect", "Watcher"]
 
-Answer = Union[None, bytes, str, Outcome]
-Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
 OnDisconnect = Callable[[Failure], object]
 
 #: How many messages may be with the callback at once unless told otherwise.
 DEFAULT_MAX_EVENTS = 100
 #: Seconds that running callbacks get to finish when a watch is stopped.
 DRAIN = 30.0
-#: Seconds a delivery is held at most: RabbitMQ closes a channel that holds one
-#: for 30 minutes.  What must wait longer goes back, with the time in a header.
-HOLD_LIMIT = 900.0
 #: How many waiting messages may be held beside the window.
 MAX_HELD = 10_000
-#: Seconds between attempts at what the broker did not do.
-_RETRY_LIMIT = 60.0
-#: The longest wait, in seconds, of a message whose callback fails.
-_ERROR_LIMIT = 120.0
-# Seconds: a finite time, since what is not finite is no time in a header.
-_FOREVER = 1e9
-# What is counted no further.
-_MOST_ERRORS = 1e6
+#: Seconds at most between attempts to consume.
+RETRY_LIMIT = 60.0
 # Seconds that a channel must have lasted to be replaced at once.
 _LASTING = 60.0
 # Seconds that the broker gets to confirm what is put back at the end.
 _LAST_CONFIRMS = 5.0
-
-
-@attrs.define
-class Counts:
-    """
-    What became of the messages; they add up::
-
-        received == done + retried + discarded + returned + watcher.in_flight
-
-    @ivar returned: given back to the broker unfinished, by C{stop} or with
-        the connection.
-    """
-
-    received: int = 0
-    done: int = 0
-    retried: int = 0
-    discarded: int = 0
-    returned: int = 0
 
 
 class Watcher:
@@ -93,7 +55,6 @@ class Watcher:
     What L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>} gives, and
     whose parameters it takes.
 
-    @ivar counts: see L{Counts}.
     @ivar consuming: whether the broker delivers to it now.
     """
 
@@ -118,39 +79,40 @@ class Watcher:
         self.routingKey = routingKey
         self.exchangeType = exchangeType
         self.maxEvents = DEFAULT_MAX_EVENTS if maxEvents is None else maxEvents
-        self.errorDelay = errorDelay
-        self.counts = Counts()
         self.consuming = False
         self._client = client
         self._callback = callback
         self._onDisconnect = onDisconnect
-        self._now = now
+        self._caller = Caller(callback, errorDelay, now)
+        self._settler = Settler(queue, lambda: client.reactor, now, self._settled)
+        self._window = Window(self.maxEvents, self._begin)
+        self._tasks: dict[Message, Deferred[None]] = {}
         self._channel: Channel | None = None
+        self._attached_at = 0.0
+        self._short_lived = 0  # how many channels in a row did not last
         self._consumer_tag = ""
         self._taken = 0  # unsettled messages of that consumer
-        self._unsettled: set[Message] = set()  # of that channel
-        self._ready: deque[Message] = deque()
-        self._running: set[Message] = set()  # those that have a place
-        self._tasks: dict[Message, Deferred[None]] = {}
-        self._pauses: dict[Deferred[None], IDelayedCall] = {}
-        self._starting = False
         self._renewing = False
-        self._consulted: set[Message] = set()  # those with the callback
-        self._short = 0  # how many channels in a row did not last
-        self._attached = 0.0
-        self._stopping: Deferred[None] | None = None
         self._keeping: Deferred[None] = succeed(None)
+        self._stopping: Deferred[None] | None = None
         self._idle: Deferred[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Watcher of {self.queue!r}, consuming: {self.consuming}>"
 
     @property
+    def counts(self) -> Counts:
+        """
+        What became of the messages so far.
+        """
+        return self._settler.counts
+
+    @property
     def in_flight(self) -> int:
         """
         How many messages the broker waits for.
         """
-        return len(self._unsettled)
+        return len(self._settler.unsettled)
 
     # -- Consuming
 
@@ -160,7 +122,6 @@ class Watcher:
         """
         self._check()
         await self._attach(self._client.connectTimeout)
-        self._attached = self._client.reactor.seconds()
         self._keeping = Deferred.fromCoroutine(self._keep())
 
     def _check(self) -> None:
@@ -179,7 +140,7 @@ class Watcher:
             raise ChannelLost(f"{self} was stopped")
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
-        self._channel = channel
+        self._channel = self._settler.channel = channel
         try:
             await self._declare(channel)
             await channel.call("basic_qos", prefetch_count=self.maxEvents)
@@ -187,6 +148,7 @@ class Watcher:
         except BaseException:
             await channel.shut()
             raise
+        self._attached_at = self._client.reactor.seconds()
 
     async def _declare(self, channel: Channel) -> None:
         queue, exchange = self.queue, self.exchange
@@ -208,54 +170,6 @@ class Watcher:
         await channel.call("basic_consume", queue=self.queue, consumer_tag=tag)
         self.consuming = self._stopping is None
 
-    async def _keep(self) -> None:
-        """
-        Consume again, whatever ended it, until stopped.
-        """
-        while self._channel is not None:
-            why = await self._channel.when_closed()
-            self._abandon()
-            if self._stopping is None:
-                self._tell(why, self._channel)
-                await self._reattach()
-            else:
-                self._channel = None
-
-    async def _reattach(self) -> None:
-        lasted = self._client.reactor.seconds() - self._attached
-        attempt = self._short = self._short + 1 if lasted < _LASTING else 0
-        if attempt > 1:
-            await self._wait_for_attempt(attempt)
-        while self._stopping is None:
-            try:
-                await self._attach(None)
-            except BrokerError as e:
-                attempt += 1
-                self._warn("cannot be consumed, trying again", e)
-                await self._wait_for_attempt(attempt)
-            else:
-                self._attached = self._client.reactor.seconds()
-                return
-        self._channel = None
-
-    async def _wait_for_attempt(self, attempt: int) -> None:
-        if self._stopping is None:
-            delay = exponential(attempt, constant=1.5, maximum=_RETRY_LIMIT)
-            await self._pause(delay)
-
-    def _tell(self, why: BrokerError, channel: Channel) -> None:
-        self._warn("is not consumed for now", why)
-        if self._onDisconnect is not None and channel.client.closed:
-            try:
-                self._onDisconnect(Failure(why))
-            except Exception:
-                self.log.failure("onDisconnect failed")
-
-    def _warn(self, what: str, why: object) -> None:
-        self.log.warn(
-            "Queue {queue!r} {what}: {why}", queue=self.queue, what=what, why=why
-        )
-
     def _cancelled(self, consumer_tag: str) -> None:
         """
         The broker has ended the consumer: its queue is gone.
@@ -273,53 +187,78 @@ class Watcher:
         await self._declare(channel)
         await self._consume(channel)
 
-    def _abandon(self) -> None:
-        """
-        The channel is gone: the broker gives out again what it had given us,
-        and does not want to hear of it any more.
-        """
-        self.consuming = False
-        self.counts.returned += len(self._unsettled)
-        self._unsettled.clear()
-        self._ready.clear()
-        self._cut_pauses()
+    # -- Consuming again
 
-    # -- The window
+    async def _keep(self) -> None:
+        """
+        Consume again, whatever ended it, until stopped.
+        """
+        while self._channel is not None:
+            why = await self._channel.when_closed()
+            self.consuming = False
+            self._window.forget_waiting()
+            self._settler.abandon()
+            if self._stopping is None:
+                self._tell(why, self._channel)
+                await self._reattach()
+            else:
+                self._channel = None
+
+    async def _reattach(self) -> None:
+        lasted = self._client.reactor.seconds() - self._attached_at
+        attempt = self._short_lived = self._short_lived + 1 if lasted < _LASTING else 0
+        if attempt > 1:
+            await self._wait_for_attempt(attempt)
+        while self._stopping is None:
+            try:
+                return await self._attach(None)
+            except BrokerError as e:
+                attempt += 1
+                self._warn("cannot be consumed, trying again", e)
+                await self._wait_for_attempt(attempt)
+        self._channel = None
+        return None
+
+    async def _wait_for_attempt(self, attempt: int) -> None:
+        if self._stopping is None:
+            delay = exponential(attempt, constant=1.5, maximum=RETRY_LIMIT)
+            await self._settler.pause(delay)
+
+    def _tell(self, why: BrokerError, channel: Channel) -> None:
+        self._warn("is not consumed for now", why)
+        if self._onDisconnect is not None and channel.client.closed:
+            try:
+                self._onDisconnect(Failure(why))
+            except Exception:
+                self.log.failure("onDisconnect failed")
+
+    def _warn(self, what: str, why: object) -> None:
+        self.log.warn(
+            "Queue {queue!r} {what}: {why}", queue=self.queue, what=what, why=why
+        )
+
+    # -- One message
 
     def _received(self, message: Message) -> None:
-        self.counts.received += 1
-        self._unsettled.add(message)
+        self._settler.received(message)
         if message.consumer_tag == self._consumer_tag:
             self._taken += 1
-        self._ready.append(message)
-        self._start_ready()
-
-    def _start_ready(self) -> None:
-        if self._stopping is not None or self._starting:
-            return
-        self._starting = True  # a callback that ends at once comes back here
-        while self._ready and self._has_place():
-            self._start(self._ready.popleft())
-        self._starting = False
+        self._window.enter(message)
         self._renew_if_used_up()
 
-    def _start(self, message: Message) -> None:
-        self._running.add(message)
+    def _begin(self, message: Message) -> None:
         task = Deferred.fromCoroutine(self._process(message))
         if not task.called:
             self._tasks[message] = task
         task.addBoth(self._ended, message)
 
-    def _has_place(self) -> bool:
-        return not self.maxEvents or len(self._running) < self.maxEvents
+    async def _process(self, message: Message) -> None:
+        outcome, errors = await self._caller.outcome(message)
+        await self._settler.carry_out(outcome, message, errors, self._leave)
 
     def _leave(self, message: Message) -> None:
-        """
-        Give up the place of a message, for the next.
-        """
-        if message in self._running:
-            self._running.remove(message)
-            self._start_ready()
+        self._window.leave(message)
+        self._renew_if_used_up()
 
     def _ended(self, result: object, message: Message) -> None:
         if isinstance(result, Failure):
@@ -330,10 +269,21 @@ class Watcher:
             idle, self._idle = self._idle, None
             idle.callback(None)
 
+    def _settled(self, message: Message) -> None:
+        if message.consumer_tag == self._consumer_tag:
+            self._taken -= 1
+
+    # -- Widening
+
     def _renew_if_used_up(self) -> None:
-        used_up = 0 < self.maxEvents <= self._taken and not self._ready
-        waiting = 0 < len(self._pauses) < MAX_HELD
-        if used_up and waiting and self._has_place() and not self._renewing:
+        """
+        Where only waiting messages keep the broker from delivering, have
+        another consumer take over.
+        """
+        used_up = 0 < self.maxEvents <= self._taken
+        waiting = 0 < self._settler.waiting < MAX_HELD
+        wanted = self._stopping is None and not self._renewing
+        if used_up and waiting and wanted and self._window.has_room():
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._renew())
             renewed.addErrback(self._not_renewed)
@@ -349,122 +299,6 @@ class Watcher:
     def _not_renewed(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # the channel is closed, _keep() takes over
         self._renewing = False
-
-    # -- One message
-
-    async def _process(self, message: Message) -> None:
-        outcome, errors = await self._outcome(message)
-        if isinstance(outcome, Retry):
-            await self._put_back(message, outcome, errors)
-        elif message in self._unsettled:
-            self._settle(message)
-            if isinstance(outcome, Done):
-                self.counts.done += 1
-            elif isinstance(outcome, Discard):
-                self.counts.discarded += 1
-                self._warn("has a message that is discarded", outcome.reason)
-            else:
-                assert_never(outcome)
-
-    async def _outcome(self, message: Message) -> tuple[Outcome, int]:
-        """
-        What to do with the message, and how often in a row the callback failed.
-        """
-        early = message.number_in(NOT_BEFORE) - self._now()
-        # Anybody can write headers.
-        errors = int(min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS))
-        if early > 0:
-            return Retry(after=early), errors
-        self._consulted.add(message)
-        try:
-            answer = await maybeDeferred(self._callback, message)
-            return _as_outcome(answer), 0
-        except GeneratorExit:
-            raise
-        except CancelledError:
-            if message in self._unsettled:  # not by us
-                self.log.failure("The callback failed with {message}", message=message)
-        except BaseException:  # its sys.exit() must not leave the message hanging
-            self.log.failure("The callback failed with {message}", message=message)
-        finally:
-            self._consulted.discard(message)
-        growth = exponential(errors, constant=2, maximum=_ERROR_LIMIT)
-        after = min(self.errorDelay * growth, max(_ERROR_LIMIT, self.errorDelay))
-        return Retry(after=after), errors + 1
-
-    def _settle(self, message: Message) -> None:
-        """
-        Whatever replaces the message is safe: the broker may forget it.
-        """
-        assert self._channel is not None
-        self._forget(message)
-        self._channel.ack(message.delivery_tag)
-
-    def _forget(self, message: Message) -> None:
-        self._unsettled.remove(message)
-        if message.consumer_tag == self._consumer_tag:
-            self._taken -= 1
-
-    def _give_back(self, message: Message) -> None:
-        if message in self._unsettled and self._channel is not None:
-            self._forget(message)
-            self._channel.give_back(message.delivery_tag)
-            self.counts.returned += 1
-
-    async def _put_back(self, message: Message, retry: Retry, errors: int) -> None:
-        due = self._now() + min(retry.after, _FOREVER)
-        if retry.after > 0 and self._stopping is None:
-            held = self._pause(min(retry.after, HOLD_LIMIT))
-            self._leave(message)
-            await held
-        early = due - self._now() > 0.001
-        properties = message.amended_properties(
-            errors=errors, not_before=due if early else None
-        )
-        body = message.body if retry.body is None else retry.body
-        if await self._published(message, body, properties):
-            self._settle(message)
-            self.counts.retried += 1
-
-    async def _published(
-        self, message: Message, body: bytes, properties: bytes
-    ) -> bool:
-        """
-        Publish to the queue itself, again until the broker has it; tells
-        whether it has, and the message is still ours to settle.
-        """
-        attempt = 0
-        while message in self._unsettled and self._channel is not None:
-            try:
-                await self._channel.publish("", self.queue, body, properties)
-                return message in self._unsettled
-            except BrokerError as e:
-                self._warn("does not take a task back for now", e)
-            attempt += 1
-            if self._stopping is None:
-                await self._pause(exponential(attempt, constant=2, maximum=60))
-            else:
-                self._give_back(message)
-        return False
-
-    def _pause(self, seconds: float) -> Deferred[None]:
-        """
-        Fires after C{seconds}, or as soon as there is no point in waiting.
-        """
-        pause: Deferred[None] = Deferred(self._end_pause)
-        call = self._client.reactor.callLater(seconds, self._end_pause, pause)
-        self._pauses[pause] = call
-        return pause
-
-    def _end_pause(self, pause: Deferred[None]) -> None:
-        call = self._pauses.pop(pause)
-        if call.active():
-            call.cancel()
-        pause.callback(None)
-
-    def _cut_pauses(self) -> None:
-        for pause in list(self._pauses):
-            self._end_pause(pause)
 
     # -- The end
 
@@ -486,16 +320,14 @@ class Watcher:
     async def _stop(self, grace: float) -> None:
         if self in self._client.watchers:
             self._client.watchers.remove(self)
+        self._window.close()
+        self._settler.hurried = True
         await self._stop_consuming()
-        for message in self._ready:
-            self._give_back(message)
-        self._ready.clear()
-        self._cut_pauses()
+        for message in self._window.forget_waiting():
+            self._settler.give_back(message)
+        self._settler.hurry()
         await self._until_idle(grace)
-        for message, task in list(self._tasks.items()):
-            if message in self._consulted:
-                self._give_back(message)
-                task.cancel()
+        self._give_up_running()
         await self._until_idle(_LAST_CONFIRMS)
         if self._channel is not None:
             await self._channel.shut()
@@ -511,6 +343,12 @@ class Watcher:
         except BrokerError as e:
             self.log.debug("No consumer to cancel: {why}", why=e)
 
+    def _give_up_running(self) -> None:
+        for message in list(self._caller.busy):
+            self._caller.given_up.add(message)
+            self._settler.give_back(message)
+            self._tasks[message].cancel()
+
     async def _until_idle(self, seconds: float) -> None:
         if self._tasks and seconds > 0:
             self._idle = Deferred()
@@ -524,29 +362,3 @@ class Watcher:
 def _pass_on(result: Any, waiter: Deferred[Any]) -> Any:
     waiter.callback(None)
     return result
-
-
-def _check_retry(retry: Retry) -> None:
-    body: object = retry.body
-    after: object = retry.after
-    if body is not None and not isinstance(body, bytes):
-        raise TypeError(f"the body of a Retry must be bytes, not {type(body).__name__}")
-    if not isinstance(after, (int, float)):
-        raise TypeError(f"Retry(after=...) is seconds, not {type(after).__name__}")
-
-
-def _as_outcome(answer: object) -> Outcome:
-    if answer is None:
-        return Done()
-    if isinstance(answer, str):
-        return Retry(body=answer.encode("utf-8"))
-    if isinstance(answer, bytes):
-        return Retry(body=answer)
-    if isinstance(answer, Retry):
-        _check_retry(answer)
-    if isinstance(answer, (Done, Retry, Discard)):
-        return answer
-    raise TypeError(
-        "a callback of watch() must return None, bytes, str or an Outcome,"
-        f" not {type(answer).__name__}"
-    )

@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._properties import decode_properties, encode_properties
-from quebert.amqp._watcher import HOLD_LIMIT, Watcher
+from quebert.amqp._settler import HOLD_LIMIT
+from quebert.amqp._watcher import Watcher
 from quebert.errors import (
     BrokerError,
     BrokerRefused,

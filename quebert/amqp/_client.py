@@ -1,0 +1,233 @@
+"""
+L{TxAMQPClient}: what users hold of the AMQP edge.
+
+It brings watches and publishers to the one connection that they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from quebert.amqp._channel import Channel
+from quebert.amqp._connection import Connection
+from quebert.amqp._properties import encode_properties
+from quebert.amqp._watcher import DRAIN, Watcher
+from quebert.config import Broker
+
+if TYPE_CHECKING:
+    from twisted.internet.base import ReactorBase
+
+    from quebert.amqp._calling import Callback
+    from quebert.amqp._watcher import OnDisconnect
+    from quebert.amqp._wire import Wire
+
+__all__ = ["TxAMQPClient"]
+
+
+class TxAMQPClient:
+    """
+    A connection to a RabbitMQ, made when it is first needed and made again
+    whenever it is lost.
+
+    @param heartbeat: seconds; 0 for none.
+    @param tls: C{True} for TLS with the platform's certificates, or an
+        L{IOpenSSLClientConnectionCreator
+        <twisted.internet.interfaces.IOpenSSLClientConnectionCreator>}.
+    @param watcherFactory: called like L{Watcher} for each watch.
+    @param connectTimeout: seconds in which L{watch} and L{publish} want a
+        connection; C{None} for no limit.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        username: str,
+        password: str,
+        *,
+        port: int = 5672,
+        vhost: str = "/",
+        heartbeat: int = 30,
+        reactor: ReactorBase | None = None,
+        tls: Any = None,
+        watcherFactory: Callable[..., Watcher] = Watcher,
+        connectTimeout: float | None = 30.0,
+    ) -> None:
+        self.broker = Broker(
+            host, port, username, password, vhost, heartbeat, tls=bool(tls)
+        )
+        self.connectTimeout = connectTimeout
+        self.watchers: list[Watcher] = []
+        self._reactor = reactor
+        self._watcherFactory = watcherFactory
+        self._connection = Connection(self.broker, tls, lambda: self.reactor)
+        self._publisher: Channel | None = None
+        self._publishers_waiting: list[Deferred[None]] = []
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> TxAMQPClient:
+        """
+        A client for C{amqp://user:password@host:port/vhost?heartbeat=30}.
+
+        @param options: further keyword arguments of L{TxAMQPClient}.
+        @raise ConfigError: C{url} cannot be read.
+        """
+        broker = Broker.from_url(url)
+        settings = {
+            "port": broker.port,
+            "vhost": broker.vhost,
+            "heartbeat": broker.heartbeat,
+            "tls": broker.tls or None,
+            **options,
+        }
+        return cls(broker.host, broker.username, broker.password, **settings)
+
+    def __repr__(self) -> str:
+        return f"<TxAMQPClient of {self._connection}>"
+
+    @property
+    def reactor(self) -> Any:
+        """
+        The reactor, the global one unless another was given.
+        """
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor  # type: ignore[assignment]
+        return self._reactor
+
+    # -- Watching
+
+    def watch(
+        self,
+        exchange: str,
+        queue: str,
+        routingKey: str,
+        callback: Callback,
+        onDisconnect: OnDisconnect | None = None,
+        maxEvents: int | None = None,
+        exchangeType: str = "topic",
+        errorDelay: float = 1.0,
+    ) -> Deferred[Watcher]:
+        """
+        Declare C{exchange} and C{queue}, durable, bind them with
+        C{routingKey}, and call C{callback} with each message of the queue,
+        now and after every reconnection.
+
+        @param callback: C{f(message)}; what it returns, or what its Deferred
+            or coroutine returns, decides: C{None} acknowledges, C{bytes} or
+            C{str} puts the task back with that body, an
+            L{Outcome<quebert.outcome>} says what to do.
+        @param onDisconnect: called with a C{Failure}, once for each lost
+            connection.
+        @param maxEvents: how many messages may be with C{callback} at once;
+            100 by default, 0 for no limit.
+        @param errorDelay: seconds after which a message whose callback failed
+            is put back, doubled for each failure in a row, up to 120 s; 0 for
+            at once.
+        @return: fires with the L{Watcher} once the broker delivers.  Fails
+            with L{BrokerRefused} when the broker does not let us in or has
+            the exchange or queue otherwise, with L{BrokerUnreachable} when
+            there is no connection in time, and with L{ConfigError}.
+        """
+        watcher = self._watcherFactory(
+            self,
+            exchange,
+            queue,
+            routingKey,
+            callback,
+            onDisconnect=onDisconnect,
+            maxEvents=maxEvents,
+            exchangeType=exchangeType,
+            errorDelay=errorDelay,
+        )
+        return Deferred.fromCoroutine(self._watch(watcher))
+
+    async def _watch(self, watcher: Watcher) -> Watcher:
+        self.watchers.append(watcher)
+        try:
+            await watcher.start()
+        except BaseException:
+            if watcher in self.watchers:  # else it was stopped
+                self.watchers.remove(watcher)
+            raise
+        return watcher
+
+    # -- Publishing
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Mapping[str, Any] | None = None,
+    ) -> Deferred[None]:
+        """
+        Publish a message, mandatory.
+
+        @param properties: by their AMQP names.
+        @return: fires when the broker has confirmed it.  Fails with
+            L{Unroutable <quebert.errors.Unroutable>} when no queue gets it,
+            L{PublishRefused <quebert.errors.PublishRefused>} when the broker
+            does not take it, and with another
+            L{BrokerError <quebert.errors.BrokerError>} when nobody knows.
+        """
+        coroutine = self._publish(exchange, routing_key, body, properties or {})
+        return Deferred.fromCoroutine(coroutine)
+
+    async def _publish(
+        self, exchange: str, key: str, body: bytes, properties: Mapping[str, Any]
+    ) -> None:
+        encoded = encode_properties(properties)
+        if self._publisher is None or self._publisher.closed:
+            await self._publisher_opened()
+        assert self._publisher is not None
+        await self._publisher.publish(exchange, key, body, encoded)
+
+    def _publisher_opened(self) -> Deferred[None]:
+        """
+        Fires once there is a channel to publish on; one attempt for all that
+        wait for it.
+        """
+        waiter: Deferred[None] = Deferred()
+        self._publishers_waiting.append(waiter)
+        if len(self._publishers_waiting) == 1:
+            opening = Deferred.fromCoroutine(self._open_publisher())
+            opening.addBoth(self._tell_publishers)
+        return waiter
+
+    async def _open_publisher(self) -> None:
+        wire = await self.connected(self.connectTimeout)
+        self._publisher = await wire.open_channel()
+
+    def _tell_publishers(self, result: Any) -> None:
+        waiters, self._publishers_waiting = self._publishers_waiting, []
+        for waiter in waiters:
+            waiter.callback(result)
+
+    # -- The connection
+
+    async def connected(self, timeout: float | None = None) -> Wire:
+        """
+        The connection, as soon as there is one.
+
+        @param timeout: seconds; C{None} to wait for ever.
+        @raise BrokerRefused: there never was one, and the broker said no.
+        @raise BrokerUnreachable: there was none in time.
+        """
+        return await self._connection.connected(timeout)
+
+    def stop(self, grace: float = DRAIN) -> Deferred[None]:
+        """
+        End all watches, then the connection.
+
+        @param grace: seconds that running callbacks get to finish; what is
+            not finished then goes back to its queue.
+        """
+        return Deferred.fromCoroutine(self._stop(grace))
+
+    async def _stop(self, grace: float) -> None:
+        await gatherResults([each.stop(grace) for each in list(self.watchers)])
+        await self._connection.stop()

@@ -1,0 +1,219 @@
+"""
+Carrying out outcomes: acknowledge, put back, give back.
+
+A message is acknowledged only after whatever replaces it is confirmed by the
+broker, so that a crash at any point duplicates at worst.  A delivery tag is
+used on the channel that it came on, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from quebert.amqp._channel import Channel
+from quebert.amqp._message import Message
+from quebert.errors import BrokerError
+from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.policy import exponential
+
+__all__ = ["HOLD_LIMIT", "Counts", "Settler"]
+
+#: Seconds a delivery is held at most: RabbitMQ closes a channel that holds one
+#: for 30 minutes.  What must wait longer goes back, with the time in a header.
+HOLD_LIMIT = 900.0
+# Seconds: a finite time, since what is not finite is no time in a header.
+_FOREVER = 1e9
+#: Seconds at most between attempts to put a task back.
+RETRY_LIMIT = 60.0
+
+
+@attrs.define
+class Counts:
+    """
+    What became of the messages; they add up::
+
+        received == done + retried + discarded + returned + watcher.in_flight
+
+    @ivar returned: given back to the broker unfinished, by C{stop} or with
+        the connection.
+    """
+
+    received: int = 0
+    done: int = 0
+    retried: int = 0
+    discarded: int = 0
+    returned: int = 0
+
+
+class Settler:
+    """
+    Settles the messages of one queue, on one channel after the other.
+
+    @param queue: where messages are put back to.
+    @param now: the time, in seconds since the epoch.
+    @param settled: called with each message that is settled.
+    @ivar unsettled: what the broker waits for.
+    @ivar hurried: nothing is waited for any more.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        queue: str,
+        clock: Callable[[], IReactorTime],
+        now: Callable[[], float],
+        settled: Callable[[Message], None],
+    ) -> None:
+        self.counts = Counts()
+        self.channel: Channel | None = None
+        self.unsettled: set[Message] = set()
+        self.hurried = False
+        self._queue = queue
+        self._clock = clock
+        self._now = now
+        self._settled = settled
+        self._pauses: dict[Deferred[None], IDelayedCall] = {}
+
+    @property
+    def waiting(self) -> int:
+        """
+        How many messages wait before they go back.
+        """
+        return len(self._pauses)
+
+    def received(self, message: Message) -> None:
+        """
+        A message has come, which must be settled.
+        """
+        self.counts.received += 1
+        self.unsettled.add(message)
+
+    async def carry_out(
+        self,
+        outcome: Outcome,
+        message: Message,
+        errors: int,
+        leave: Callable[[Message], None],
+    ) -> None:
+        """
+        Settle a message.
+
+        @param errors: how often in a row the callback failed, for the header.
+        @param leave: called with it when it begins to wait.
+        """
+        if isinstance(outcome, Retry):
+            await self._put_back(message, outcome, errors, leave)
+        elif message in self.unsettled:
+            self._ack(message)
+            if isinstance(outcome, Done):
+                self.counts.done += 1
+            elif isinstance(outcome, Discard):
+                self.counts.discarded += 1
+                self._warn("has a message that is discarded", outcome.reason)
+            else:
+                assert_never(outcome)
+
+    def give_back(self, message: Message) -> None:
+        """
+        Let the broker deliver it again.
+        """
+        if message in self.unsettled and self.channel is not None:
+            self._forget(message)
+            self.channel.give_back(message.delivery_tag)
+            self.counts.returned += 1
+
+    def abandon(self) -> None:
+        """
+        The channel is gone: the broker gives out again what it had given us,
+        and does not want to hear of it any more.
+        """
+        self.channel = None
+        self.counts.returned += len(self.unsettled)
+        self.unsettled.clear()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """
+        End all waiting.
+        """
+        for pause in list(self._pauses):
+            self._end_pause(pause)
+
+    def _ack(self, message: Message) -> None:
+        assert self.channel is not None
+        self._forget(message)
+        self.channel.ack(message.delivery_tag)
+
+    def _forget(self, message: Message) -> None:
+        self.unsettled.remove(message)
+        self._settled(message)
+
+    async def _put_back(
+        self,
+        message: Message,
+        retry: Retry,
+        errors: int,
+        leave: Callable[[Message], None],
+    ) -> None:
+        due = self._now() + min(retry.after, _FOREVER)
+        if retry.after > 0 and not self.hurried:
+            held = self.pause(min(retry.after, HOLD_LIMIT))
+            leave(message)
+            await held
+        early = due - self._now() > 0.001
+        properties = message.amended_properties(
+            errors=errors, not_before=due if early else None
+        )
+        body = message.body if retry.body is None else retry.body
+        if await self._published(message, body, properties):
+            self._ack(message)
+            self.counts.retried += 1
+
+    async def _published(
+        self, message: Message, body: bytes, properties: bytes
+    ) -> bool:
+        """
+        Publish to the queue itself, again until the broker has it; tells
+        whether it has, and the message is still ours to settle.
+        """
+        attempt = 0
+        while message in self.unsettled and self.channel is not None:
+            try:
+                await self.channel.publish("", self._queue, body, properties)
+                return message in self.unsettled
+            except BrokerError as e:
+                self._warn("does not take a task back for now", e)
+            attempt += 1
+            if self.hurried:
+                self.give_back(message)
+            else:
+                delay = exponential(attempt, constant=2, maximum=RETRY_LIMIT)
+                await self.pause(delay)
+        return False
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """
+        Fires after C{seconds}, or as soon as there is no point in waiting.
+        """
+        pause: Deferred[None] = Deferred(self._end_pause)
+        call = self._clock().callLater(seconds, self._end_pause, pause)
+        self._pauses[pause] = call
+        return pause
+
+    def _end_pause(self, pause: Deferred[None]) -> None:
+        call = self._pauses.pop(pause)
+        if call.active():
+            call.cancel()
+        pause.callback(None)
+
+    def _warn(self, what: str, why: object) -> None:
+        self.log.warn(
+            "Queue {queue!r} {what}: {why}", queue=self._queue, what=what, why=why
+        )
