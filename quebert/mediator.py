@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
+from quebert._reactor import given_or_global
 from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.errors import BadStatus, BadTask, RequestTimedOut
@@ -222,11 +223,7 @@ class Mediator:
         """
         The reactor, the global one unless another was given.
         """
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
-        return self._reactor
+        return given_or_global(self._reactor)
 
     @property
     def clock(self) -> IReactorTime:

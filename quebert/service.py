@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._reactor import given_or_global
 from quebert._twistd import (
     exit_cleanly_on_sigterm,
     exit_with_failure,
@@ -145,11 +146,7 @@ class MediatorService(MultiService):
         """
         The reactor, the global one unless another was given.
         """
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
-        return self._reactor
+        return given_or_global(self._reactor)
 
     def startService(self) -> None:
         """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from quebert._reactor import given_or_global
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._properties import encode_properties
@@ -92,11 +93,7 @@ class TxAMQPClient:
         """
         The reactor, the global one unless another was given.
         """
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor  # type: ignore[assignment]
-        return self._reactor
+        return given_or_global(self._reactor)
 
     # -- Watching
 

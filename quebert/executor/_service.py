@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._reactor import given_or_global
 from quebert.executor._site import ExecutorSite
 from quebert.executor._web import BODY_LIMIT, ExecutorResource, Function
 
@@ -65,11 +66,7 @@ class ExecutorService(Service):
         """
         The reactor, the global one unless another was given.
         """
-        if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
-        return self._reactor
+        return given_or_global(self._reactor)
 
     def privilegedStartService(self) -> None:
         """
