@@ -25,12 +25,18 @@ from twisted.logger import (
 )
 from twisted.python.usage import UsageError
 
-__all__ = ["exit_cleanly_on_sigterm", "exit_with_failure", "load", "log_to_syslog"]
+__all__ = [
+    "exit_cleanly_on_sigterm",
+    "exit_with_failure",
+    "load",
+    "log_to_syslog",
+    "seconds",
+]
 
 _log = Logger()
 
 
-# -- Functions by their names
+# -- What options say
 
 
 def load(dotted: str, option: str) -> Callable[..., Any]:
@@ -96,6 +102,21 @@ def _told(error: Exception) -> str:
         return told
     place = extract_tb(error.__traceback__)[-1]
     return f"{told} ({place.filename}, line {place.lineno})"
+
+
+def seconds(text: str, option: str) -> float:
+    """
+    A time to wait, as an option gives it.
+
+    @raise UsageError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if 0 <= value < float("inf"):
+        return value
+    raise UsageError(f"{option}={text} must be a number of seconds, 0 or more")
 
 
 # -- Syslog

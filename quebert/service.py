@@ -26,6 +26,7 @@ from quebert._twistd import (
     exit_with_failure,
     load,
     log_to_syslog,
+    seconds,
 )
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.config import Broker, Watch, default_amqp_url
@@ -33,13 +34,6 @@ from quebert.errors import ConfigError, QuebertError
 from quebert.mediator import DelayOnErrorMediator
 
 __all__ = ["MediatorService", "Options", "makeService"]
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError(text)
-    return seconds
 
 
 class Options(UsageOptions):
@@ -80,7 +74,6 @@ class Options(UsageOptions):
             30.0,
             "Seconds that running requests get to finish when the process is"
             " stopped; the tasks of the rest go back to their queues.",
-            _seconds,
         ],
         [
             "with_syslog_prefix",
@@ -111,6 +104,7 @@ class Options(UsageOptions):
         """
         Check what can be checked before anything is started.
         """
+        self["grace"] = seconds(str(self["grace"]), "--grace")
         self["amqp-url"] = self["amqp-url"] or default_amqp_url()
         try:
             Broker.from_url(self["amqp-url"])
@@ -152,10 +146,10 @@ class MediatorService(MultiService):
         """
         Begin; connections are made from here on, after twistd has forked.
         """
-        super().startService()  # type: ignore[no-untyped-call]
         exit_cleanly_on_sigterm(self.reactor)
         if self._options["with_syslog_prefix"]:
             log_to_syslog(self._options["with_syslog_prefix"])
+        super().startService()  # type: ignore[no-untyped-call]
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
 

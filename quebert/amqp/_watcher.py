@@ -46,8 +46,8 @@ MAX_HELD = 10_000
 RETRY_LIMIT = 60.0
 # Seconds that a channel must have lasted to be replaced at once.
 _LASTING = 60.0
-# Seconds that the broker gets to confirm what is put back at the end.
-_LAST_CONFIRMS = 5.0
+# Seconds that the broker gets at the end for each of its answers.
+_LAST_ANSWERS = 5.0
 
 
 class Watcher:
@@ -328,20 +328,27 @@ class Watcher:
         self._settler.hurry()
         await self._until_idle(grace)
         self._give_up_running()
-        await self._until_idle(_LAST_CONFIRMS)
+        await self._until_idle(_LAST_ANSWERS)
         if self._channel is not None:
-            await self._channel.shut()
+            await self._within(Deferred.fromCoroutine(self._channel.shut()))
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
 
     async def _stop_consuming(self) -> None:
         self.consuming = False
+        if self._channel is not None:
+            tag = self._consumer_tag
+            cancelling = self._channel.call("basic_cancel", consumer_tag=tag)
+            await self._within(Deferred.fromCoroutine(cancelling))
+
+    async def _within(self, asked: Deferred[Any]) -> None:
+        """
+        Wait for the broker, but not for one that does not answer.
+        """
         try:
-            if self._channel is not None:
-                tag = self._consumer_tag
-                await self._channel.call("basic_cancel", consumer_tag=tag)
-        except BrokerError as e:
-            self.log.debug("No consumer to cancel: {why}", why=e)
+            await asked.addTimeout(_LAST_ANSWERS, self._client.reactor)
+        except (BrokerError, TimeoutError) as e:
+            self.log.debug("The broker did not answer the end: {why}", why=e)
 
     def _give_up_running(self) -> None:
         for message in list(self._caller.busy):

@@ -63,6 +63,13 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
 
     client: Wire
 
+    def dispatch(self, channel: Channel, message: Any) -> None:
+        method = f"{message.method.klass.name}_{message.method.name}"
+        if not hasattr(self, method.replace("-", "_")):
+            text = f"the broker sent {method}, which only clients may"
+            raise ProtocolError(503, text)
+        super().dispatch(channel, message)
+
     def connection_start(self, channel: Channel, message: Any) -> None:
         mechanisms = message.mechanisms.split()
         if self.client.mechanism not in mechanisms:
@@ -300,6 +307,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         and when the connection is lost.
         """
         if self.closed:
+            return
+        if isinstance(reason, Failure) and isinstance(reason.value, ProtocolError):
+            self._fail(reason.value)
             return
         if self.why is None and isinstance(reason, Failure):
             self.log.failure("Closing the connection to the broker.", reason)

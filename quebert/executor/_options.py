@@ -7,10 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from quebert._twistd import exit_cleanly_on_sigterm, load, log_to_syslog
+from quebert._twistd import exit_cleanly_on_sigterm, load, log_to_syslog, seconds
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 
 __all__ = ["Options", "ProcessService", "makeService"]
@@ -63,7 +64,7 @@ class Options(UsageOptions):
                 " --function=executor.execute"
             )
         self["port"] = _port(str(self["port"]))
-        self["grace"] = _seconds(str(self["grace"]))
+        self["grace"] = seconds(str(self["grace"]), "--grace")
         self["function"] = load(self["function"], "--function")
 
 
@@ -71,16 +72,6 @@ def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < 65536:
         return int(text)
     raise UsageError(f"--port={text} must be a number from 0 to 65535")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if 0 <= seconds < float("inf"):
-        return seconds
-    raise UsageError(f"--grace={text} must be a number of seconds, 0 or more")
 
 
 class ProcessService(MultiService):
@@ -101,6 +92,15 @@ class ProcessService(MultiService):
             reactor=reactor,
         )
         self.executor.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen, or end with one sentence.
+        """
+        try:
+            super().privilegedStartService()  # type: ignore[no-untyped-call]
+        except CannotListenError as e:
+            raise SystemExit(f"quexecutor: {e}") from None
 
     def startService(self) -> None:
         """

@@ -471,7 +471,7 @@ class NegotiationTests(WireTestCase):
         self.assertIn("EXTERNAL", str(error))
         self.assertTrue(self.wire.closed)
         self.assertTrue(self.transport.disconnecting)
-        self.check_logged_once()
+        self.check_failed(530)
 
     def test_lost_at_once(self) -> None:
         """
@@ -1151,7 +1151,7 @@ class DeliveryTests(WireTestCase):
         self.broker.send(Queue.Delete(queue="q"), channel=1)
         self.assertTrue(self.wire.closed)
         self.assertTrue(self.transport.disconnecting)
-        self.check_logged_once()
+        self.check_failed(503)
 
     def test_content_method_of_clients(self) -> None:
         """
