@@ -44,7 +44,9 @@ class Options(UsageOptions):
     synopsis = "[--config=module.function] [--watch=exchange:queue:key:maxEvents ...]"
     longdesc = (
         "Takes tasks from the queues of a RabbitMQ and requests their URLs, again"
-        " and again with growing delays, until they are done."
+        " and again with growing delays, until they are done. Of each queue that"
+        " is watched, maxEvents tasks run at once: 100 where it is left out, 0 for"
+        " no limit."
     )
     optParameters = [
         [
@@ -89,9 +91,7 @@ class Options(UsageOptions):
 
     def opt_watch(self, text: str) -> None:
         """
-        Watch a queue, as exchange:queue:key:maxEvents; may be given several
-        times.  maxEvents is how many of its tasks run at once, 0 for no limit,
-        100 where it is left out.
+        Watch a queue, as exchange:queue:key:maxEvents; repeatable.
         """
         try:
             self["watch"].append(Watch.parse(text))

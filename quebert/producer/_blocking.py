@@ -1,5 +1,6 @@
 """
-Adding tasks from what knows no Twisted, over a connection of pika's.
+Adding tasks from what knows no Twisted: over connections that are kept, and
+made again when they turn out to be stale.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -16,12 +18,12 @@ from quebert.config import Broker, default_amqp_url
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
-    BrokerUnreachable,
-    ConfigError,
+    ChannelLost,
     PublishRefused,
     Unroutable,
 )
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
+from quebert.producer._pika import connect, end, import_pika, our_errors, publish
 
 __all__ = ["BlockingProducer", "add_task"]
 
@@ -30,9 +32,14 @@ class BlockingProducer:
     """
     Adds tasks over a connection of its own, blocking; for one thread.
 
+    A connection that hangs is noticed by its heartbeats, after twice the
+    C{heartbeat} of the URL and 10 seconds; with C{heartbeat=0}, never.
+
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.
-    @param patience: seconds in which a connection must be made.
+    @param patience: seconds in which a connection must be made, and for which
+        the broker may block it (RabbitMQ does so when its memory is full).
+    @raise ConfigError: C{amqp_url} is wrong, or pika not installed.
     """
 
     def __init__(
@@ -43,13 +50,14 @@ class BlockingProducer:
         patience: float = 30.0,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._pika = _pika()
+        import_pika()
         self._broker = Broker.from_url(amqp_url or default_amqp_url())
         self._exchange = exchange
         self._patience = patience
         self._now = now
-        self._connection: Any = None
         self._channel: Any = None
+        self._pid = os.getpid()
+        self._end: Callable[[], object] = lambda: None
 
     def add_task(
         self,
@@ -85,9 +93,8 @@ class BlockingProducer:
         """
         Close the connection, if there is one.
         """
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            connection.close()
+        self._channel = None
+        self._end()
 
     def __enter__(self) -> BlockingProducer:
         return self
@@ -102,99 +109,73 @@ class BlockingProducer:
 
     def _publish(self, letter: Letter) -> None:
         """
-        Publish; on a connection that has been idle, which the broker may have
-        closed long ago, a second time when the first fails.
+        Publish; when the connection was an old one, which the broker may have
+        closed long ago, a second time over a new one.
         """
-        exceptions = self._pika.exceptions
-        used_before = self._channel is not None
+        old = self._channel is not None
         try:
             self._publish_once(letter)
-        except (exceptions.AMQPConnectionError, exceptions.AMQPChannelError) as e:
-            self._channel = None
-            if not used_before or _said_by_broker(e):
-                raise _translated(e, self._exchange) from e
-            self._publish(letter)
+        except BrokerError as e:
+            if not old or not _is_stale(e):
+                raise
+        else:
+            return
+        self._publish_once(letter)
 
     def _publish_once(self, letter: Letter) -> None:
-        names = {k.replace("-", "_"): v for k, v in letter.properties.items()}
-        self._open_channel().basic_publish(
-            self._exchange,
-            letter.routing_key,
-            letter.body,
-            self._pika.BasicProperties(**names),
-            mandatory=True,
-        )
+        channel = self._opened()
+        # Whoever is interrupted must not leave his confirm to the next one.
+        self._channel = None
+        try:
+            publish(channel, self._exchange, letter)
+        except (Unroutable, PublishRefused):
+            self._channel = channel if channel.is_open else None
+            raise
+        self._channel = channel
 
-    def _open_channel(self) -> Any:
-        if self._channel is None:
+    def _opened(self) -> Any:
+        """
+        A channel in confirm mode.
+        """
+        if self._channel is None or self._pid != os.getpid():
             self.close()
-            self._connection = self._connect()
-            self._channel = self._connection.channel()
-            self._channel.confirm_delivery()
+            connection = connect(self._broker, self._patience)
+            self._keep(connection)
+            with our_errors(self._exchange, ""):
+                self._channel = connection.channel()
+                self._channel.confirm_delivery()
         return self._channel
 
-    def _connect(self) -> Any:
-        broker = self._broker
-        pika = self._pika
-        tls = {"ssl_options": pika.SSLOptions(_tls_context())} if broker.tls else {}
-        return pika.BlockingConnection(
-            pika.ConnectionParameters(
-                host=broker.host,
-                port=broker.port,
-                virtual_host=broker.vhost,
-                credentials=pika.PlainCredentials(broker.username, broker.password),
-                heartbeat=broker.heartbeat,
-                socket_timeout=self._patience,
-                stack_timeout=self._patience,
-                blocked_connection_timeout=self._patience,
-                **tls,
-            )
-        )
+    def _keep(self, connection: Any) -> None:
+        """
+        See to it that C{connection} is closed with us: by L{close}, at the
+        end of the thread that had us, or, for the main one, of the program.
+        """
+        self._pid = os.getpid()
+        closing = weakref.finalize(self, end, connection, self._pid)
+        closing.atexit = threading.current_thread() is threading.main_thread()
+        self._end = closing
 
 
-def _tls_context() -> Any:
-    import ssl
-
-    return ssl.create_default_context()
-
-
-def _pika() -> Any:
-    try:
-        import pika
-        import pika.exceptions
-    except ImportError:
-        text = (
-            "adding tasks without Twisted needs pika: pip install 'quebert[blocking]'"
-        )
-        raise ConfigError(text) from None
-    return pika
-
-
-def _said_by_broker(error: Exception) -> bool:
+def _is_stale(error: BrokerError) -> bool:
     """
-    Whether it is an answer, so that asking again would be in vain.
+    Whether it tells of the connection and not of the task, so that another
+    attempt may succeed.
     """
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return not names.isdisjoint(
-        {"UnroutableError", "NackError", "ChannelClosedByBroker"}
-    )
+    closed = isinstance(error, BrokerRefused) and not error.final
+    return closed or isinstance(error, ChannelLost)
 
 
-def _translated(error: Exception, exchange: str) -> BrokerError:
-    name = type(error).__name__
-    code, text = getattr(error, "reply_code", 0), getattr(error, "reply_text", "")
-    if name == "UnroutableError" or (code == 404 and "no exchange" in text):
-        return Unroutable(f"no queue takes this task at exchange {exchange!r} {text}")
-    if name == "NackError":
-        return PublishRefused("the broker did not take the task")
-    if code:
-        return BrokerRefused(code, text)
-    if name.startswith("Probable"):
-        return BrokerRefused(403, f"the broker does not let us in: {error}")
-    return BrokerUnreachable(f"the broker cannot be reached: {error!r}")
+class _Kept(threading.local):
+    """
+    The producers of a thread.
+    """
+
+    def __init__(self) -> None:
+        self.producers: dict[tuple[str, str], BlockingProducer] = {}
 
 
-_local = threading.local()
+_kept = _Kept()
 
 
 def add_task(
@@ -216,16 +197,10 @@ def add_task(
     @param fields: as for L{Producer.add_task}.
     @raise BadTask: an argument is wrong.
     @raise BrokerError: the broker has not confirmed it.
+    @raise ConfigError: C{amqp_url} is wrong, or pika not installed.
     """
-    producer = _kept_producer(amqp_url or default_amqp_url(), exchange)
+    key = (amqp_url or default_amqp_url(), exchange)
+    producer = _kept.producers.get(key)
+    if producer is None:
+        producer = _kept.producers[key] = BlockingProducer(*key)
     return producer.add_task(url, params, **fields)
-
-
-def _kept_producer(amqp_url: str, exchange: str) -> BlockingProducer:
-    # A process that forks must not share its parent's connection.
-    key = (os.getpid(), amqp_url, exchange)
-    if getattr(_local, "key", None) != key:
-        _local.producer = BlockingProducer(amqp_url, exchange)
-        _local.key = key
-    kept: BlockingProducer = _local.producer
-    return kept

@@ -19,6 +19,8 @@ HIGH, MEDIUM, LOW = "high", "medium", "low"
 #: The exchange that the announcement's mediators watch.
 EXCHANGE = "flow"
 _PERSISTENT = 2
+# A routing key and a message-id are short strings (AMQP 0-9-1, section 4.2.5.3).
+_SHORT = 255
 
 
 @attrs.frozen
@@ -36,13 +38,18 @@ def letter(
     body: bytes, kind: str, priority: str, now: float, uuid: str | None
 ) -> Letter:
     """
-    What carries C{body}, whatever it is.
+    What carries C{body}, whatever it says.
 
-    @raise BadTask: C{kind} or C{priority} are no part of a routing key.
+    @raise BadTask: C{body} is not bytes, C{kind} or C{priority} are no part
+        of a routing key, or C{uuid} is none of a message.
     """
-    for name, value in (("kind", kind), ("priority", priority)):
-        if not isinstance(value, str) or not value:
-            raise BadTask(f"{name} must be a string with something in it")
+    _check("kind", kind)
+    _check("priority", priority)
+    _check("kind and priority", f"{kind}.{priority}")
+    if uuid is not None:
+        _check("uuid", uuid)
+    if not isinstance(body, bytes):
+        raise BadTask("the body must be bytes")
     properties = {
         "content-type": "application/json",
         "delivery-mode": _PERSISTENT,
@@ -51,6 +58,20 @@ def letter(
     if uuid is not None:
         properties["message-id"] = uuid
     return Letter(f"{kind}.{priority}", body, properties)
+
+
+def _check(name: str, value: object) -> None:
+    """
+    Whether AMQP has a short string for it.
+    """
+    if not isinstance(value, str) or not value:
+        raise BadTask(f"{name} must be a string with something in it")
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise BadTask(f"{name} cannot be written in UTF-8") from None
+    if size > _SHORT:
+        raise BadTask(f"{name} must be no longer than {_SHORT} bytes")
 
 
 def task_letter(task: tasks.Task, kind: str, priority: str, now: float) -> Letter:

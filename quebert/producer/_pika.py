@@ -1,0 +1,176 @@
+"""
+All that is particular to pika: its import, its connections and its errors.
+
+Pika is an extra, so it is imported when it is first needed; and it does not
+say by type who is at fault, so its errors become ours here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from quebert.config import Broker
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    ChannelLost,
+    ConfigError,
+    PublishRefused,
+    Unroutable,
+)
+from quebert.producer._letter import Letter
+
+__all__ = ["connect", "end", "import_pika", "our_errors", "publish"]
+
+# How pika quotes what ended the connection before it was open.
+_CLOSED_BY_BROKER = re.compile(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*)\2")
+
+
+def import_pika() -> Any:
+    """
+    The module.
+
+    @raise ConfigError: it is not installed.
+    """
+    try:
+        import pika
+        import pika.exceptions
+    except ImportError:
+        text = (
+            "adding tasks without Twisted needs pika: pip install 'quebert[blocking]'"
+        )
+        raise ConfigError(text) from None
+    return pika
+
+
+# -- The connection
+
+
+def connect(broker: Broker, patience: float) -> Any:
+    """
+    A new connection.
+
+    @param patience: seconds until one is made, and until one that the broker
+        has blocked is given up.
+    @raise BrokerUnreachable: there is none in time.
+    @raise BrokerRefused: the broker does not let us in.
+    """
+    pika = import_pika()
+    parameters = _parameters(broker, patience)
+    try:
+        return pika.BlockingConnection(parameters)
+    except Exception as e:  # pika's connector, TLS and the resolver have theirs
+        raise _not_connected(e, f"{broker.host}:{broker.port}") from e
+
+
+def _parameters(broker: Broker, patience: float) -> Any:
+    pika = import_pika()
+    tls = ssl.create_default_context() if broker.tls else None
+    return pika.ConnectionParameters(
+        host=broker.host,
+        port=broker.port,
+        virtual_host=broker.vhost,
+        credentials=pika.PlainCredentials(broker.username, broker.password),
+        heartbeat=broker.heartbeat,
+        socket_timeout=patience,
+        stack_timeout=patience,
+        blocked_connection_timeout=patience,
+        ssl_options=tls and pika.SSLOptions(tls),
+    )
+
+
+def _not_connected(error: Exception, where: str) -> BrokerError:
+    kinds = import_pika().exceptions
+    closed = _CLOSED_BY_BROKER.match(str(error.args[0])) if error.args else None
+    if closed:
+        return _not_let_in(int(closed[1]), closed[3])
+    if isinstance(error, kinds.ConnectionClosed):
+        return _not_let_in(error.reply_code, error.reply_text)
+    if type(error).__name__ == "AMQPConnectorStackTimeout":
+        why = "no answer in time"
+    elif isinstance(error, kinds.IncompatibleProtocolError):
+        why = "what is there does not speak AMQP"
+    else:
+        why = _innermost(error)
+    return BrokerUnreachable(f"the broker at {where} cannot be reached: {why}")
+
+
+def _not_let_in(code: int, text: str) -> BrokerRefused:
+    return BrokerRefused(code, f"the broker does not let us in: {text}")
+
+
+def _innermost(error: BaseException) -> str:
+    """
+    What was the matter, without the layers that pika wraps it in.
+    """
+    inner = getattr(error, "exception", None) or (error.args and error.args[0])
+    if isinstance(inner, BaseException):
+        return _innermost(inner)
+    return str(error) or type(error).__name__
+
+
+def end(connection: Any, pid: int) -> None:
+    """
+    Close C{connection} in peace, unless it is closed, or belongs to another
+    process than C{pid}: the one we were forked from still uses it.
+    """
+    if pid == os.getpid() and connection.is_open:
+        with suppress(import_pika().exceptions.AMQPError, OSError):
+            connection.close()
+
+
+# -- Publishing
+
+
+def publish(channel: Any, exchange: str, letter: Letter) -> None:
+    """
+    Publish, and wait for the confirm.
+
+    @raise BrokerError: there was none.
+    """
+    pika = import_pika()
+    names = {k.replace("-", "_"): v for k, v in letter.properties.items()}
+    properties = pika.BasicProperties(**names)
+    with our_errors(exchange, letter.routing_key):
+        channel.basic_publish(
+            exchange, letter.routing_key, letter.body, properties, mandatory=True
+        )
+
+
+@contextmanager
+def our_errors(exchange: str, key: str) -> Iterator[None]:
+    """
+    Raise our errors in the place of pika's.
+    """
+    try:
+        yield
+    except import_pika().exceptions.AMQPError as e:
+        raise _not_published(e, f"exchange {exchange!r}, key {key!r}") from e
+
+
+def _not_published(error: Exception, where: str) -> BrokerError:
+    kinds = import_pika().exceptions
+    if isinstance(error, kinds.UnroutableError):
+        return Unroutable(f"no queue takes this task ({where})")
+    if isinstance(error, kinds.NackError):
+        return PublishRefused(f"the broker did not take the task ({where})")
+    if isinstance(error, (kinds.ChannelClosed, kinds.ConnectionClosed)):
+        return _refused(error.reply_code, error.reply_text, where)
+    if isinstance(error, kinds.ConnectionBlockedTimeout):
+        return BrokerError(
+            "the broker takes no tasks while its memory or disk is full,"
+            f" this one perhaps later ({where})"
+        )
+    return ChannelLost(f"not known to be taken ({where}): {_innermost(error)}")
+
+
+def _refused(code: int, text: str, where: str) -> BrokerError:
+    if code == 404 and "no exchange" in text:
+        return Unroutable(f"no queue takes this task ({where}): {text}")
+    return BrokerRefused(code, f"the broker refused the task ({where}): {text}")

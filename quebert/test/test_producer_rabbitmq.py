@@ -1,0 +1,480 @@
+"""
+Adding tasks to a real RabbitMQ, from Twisted and from blocking code.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
+from twisted.protocols.portforward import ProxyFactory
+
+from quebert.amqp import TxAMQPClient
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    Unroutable,
+)
+from quebert.mediator import Mediator
+from quebert.producer import HIGH, BlockingProducer, Producer, add_task
+from quebert.test.conftest import Names
+from quebert.test.support import PATIENCE, Executor, Program, depth, until
+from quebert.testing import RabbitMQNode, free_port
+
+reactor: Any = global_reactor
+
+NOW = 1_700_000_000.5
+
+
+def declare(channel: Any, names: Names) -> None:
+    """
+    A queue that gets all that is published to its exchange.
+    """
+    channel.exchange_declare(names.exchange, "topic", durable=True)
+    channel.queue_declare(names.queue, durable=True)
+    channel.queue_bind(names.queue, names.exchange, "#")
+
+
+def take_all(channel: Any, queue: str) -> list[tuple[Any, bytes]]:
+    """
+    The properties and bodies of all that is in a queue.
+    """
+    taken = []
+    while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
+        taken.append(message[1:])
+    return taken
+
+
+def uuids(channel: Any, queue: str) -> Counter[str]:
+    """
+    How often each task is in a queue.
+    """
+    return Counter(properties.message_id for properties, _ in take_all(channel, queue))
+
+
+@contextmanager
+def channel_of(node: RabbitMQNode) -> Iterator[Any]:
+    """
+    A channel of pika's.
+    """
+    with pika.BlockingConnection(pika.URLParameters(node.url + "%2f")) as connection:
+        yield connection.channel()
+
+
+@ensureDeferred
+async def test_same_bytes(
+    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Both ways write the same bodies and properties for the same arguments.
+    """
+    declare(pika_channel, names)
+    twisted = Producer(client, names.exchange, now=lambda: NOW)
+    every: list[dict[str, Any]] = [
+        {},
+        {"params": {"\u00e9": ["\N{GRINNING FACE}", None, 1.5]}},
+        {"params": "\ud800"},
+        {"ttl": 60, "delay": 1.5, "timeout": 2, "kind": "mails", "priority": HIGH},
+        {"run_at": "2026-11-23T20:15", "method": "PUT", "headers": {"X-A": "\u00e9"}},
+        {"colour": "red", "uuid": "\N{SNOWMAN}" * 85},
+        {"params": "x" * 300_000},
+    ]
+    with BlockingProducer(rabbitmq.url, names.exchange, now=lambda: NOW) as blocking:
+        for arguments in every:
+            arguments = {"uuid": "me", **arguments}
+            assert await twisted.add_task("/work", **arguments) == arguments["uuid"]
+            assert blocking.add_task("/work", **arguments) == arguments["uuid"]
+        await twisted.add_raw_task(b"\xff")
+        blocking.add_raw_task(b"\xff")
+    taken = take_all(pika_channel, names.queue)
+    assert len(taken) == 2 * len(every) + 2
+    assert taken[::2] == taken[1::2]
+    properties, body = taken[0]
+    assert (properties.content_type, properties.delivery_mode) == (
+        "application/json",
+        2,
+    )
+    assert (properties.message_id, properties.timestamp) == ("me", int(NOW))
+    assert body.startswith(b'{"url":"/work","params":null,')
+
+
+@ensureDeferred
+async def test_unroutable(
+    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A task that no queue takes, or no exchange, is an error both ways, and the
+    next one is added.
+    """
+    declare(pika_channel, names)
+    pika_channel.queue_unbind(names.queue, names.exchange, "#")
+    pika_channel.queue_bind(names.queue, names.exchange, "known.*")
+    twisted = Producer(client, names.exchange)
+    with BlockingProducer(rabbitmq.url, names.exchange) as blocking:
+        for add in (twisted.add_task, blocking.add_task):
+            with pytest.raises(Unroutable, match=r"key 'tasks\.medium'"):
+                await maybeDeferred(add, "/")
+            await maybeDeferred(add, "/", kind="known")
+        assert depth(pika_channel, names.queue) == 2
+        pika_channel.exchange_delete(names.exchange)
+        for add in (twisted.add_task, blocking.add_task):
+            with pytest.raises(Unroutable, match=f"no exchange '{names.exchange}'"):
+                await maybeDeferred(add, "/", kind="known")
+        declare(pika_channel, names)
+        for add in (twisted.add_task, blocking.add_task):
+            await maybeDeferred(add, "/", kind="known")
+    assert depth(pika_channel, names.queue) == 4
+
+
+@ensureDeferred
+async def test_not_let_in(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient]
+) -> None:
+    """
+    A wrong password and a missing virtual host are told in the broker's words,
+    without the password.
+    """
+    for url, sentence in (
+        (rabbitmq.url.replace(":guest", ":hunter2"), "ACCESS_REFUSED"),
+        (rabbitmq.url + "nowhere", "vhost nowhere not found"),
+    ):
+        for producer in (Producer(make_client(url)), BlockingProducer(url)):
+            with pytest.raises(BrokerRefused, match=sentence) as caught:
+                await maybeDeferred(producer.add_task, "/")
+            assert caught.value.final
+            assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@ensureDeferred
+async def test_unreachable(make_client: Callable[..., TxAMQPClient]) -> None:
+    """
+    Where there is no broker, that is told in one sentence.
+    """
+    url = f"amqp://guest:hunter2@127.0.0.1:{free_port()}"
+    producers: list[Any] = [
+        Producer(make_client(url, connectTimeout=0.5)),
+        BlockingProducer(url),
+    ]
+    for producer in producers:
+        with pytest.raises(BrokerUnreachable, match="refused") as caught:
+            await maybeDeferred(producer.add_task, "/")
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@ensureDeferred
+async def test_no_answer() -> None:
+    """
+    What takes connections and says nothing is given up after the patience.
+    """
+    port = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+    for scheme in ("amqp", "amqps"):
+        url = f"{scheme}://127.0.0.1:{port.getHost().port}"
+        producer = BlockingProducer(url, patience=0.2)
+        with pytest.raises(BrokerUnreachable, match="no answer in time"):
+            await deferToThread(producer.add_task, "/")
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_nack(rabbitmq: RabbitMQNode, names: Names, pika_channel: Any) -> None:
+    """
+    A queue that is full is an error, and the next task is added.
+    """
+    declare(pika_channel, names)
+    full = '{"max-length": 0, "overflow": "reject-publish"}'
+    rabbitmq.ctl("set_policy", names.queue, f"^{names.queue}$", full)
+    applied = f"{names.queue}\t{names.queue}"
+    await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
+    with BlockingProducer(rabbitmq.url, names.exchange) as producer:
+        with pytest.raises(BrokerError, match="did not take the task"):
+            producer.add_task("/")
+        rabbitmq.ctl("clear_policy", names.queue)
+        freed = f"{names.queue}\t\n"
+        await until(lambda: freed in rabbitmq.ctl("list_queues", "name", "policy"))
+        producer.add_task("/")
+    assert depth(pika_channel, names.queue) == 1
+
+
+# -- When things break
+
+
+@ensureDeferred
+async def test_goes_on_after_a_closed_connection(
+    rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
+) -> None:
+    """
+    A connection that the broker closes, again and again, loses no task, and
+    no error is told.
+    """
+    declare(pika_channel, names)
+    user = names.queue
+    rabbitmq.ctl("add_user", user, "secret")
+    rabbitmq.ctl("set_permissions", user, ".*", ".*", ".*")
+    url = rabbitmq.url.replace("guest:guest", f"{user}:secret")
+    with BlockingProducer(url, names.exchange) as producer:
+        for n in range(4):
+            producer.add_task("/", uuid=f"{n}")
+            rabbitmq.ctl("close_all_user_connections", user, "for a test")
+            await deferToThread(producer.add_task, "/", uuid=f"{n} again")
+    wanted = {f"{n}{again}" for n in range(4) for again in ("", " again")}
+    assert set(uuids(pika_channel, names.queue)) == wanted
+
+
+@ensureDeferred
+async def test_survives_a_killed_broker(
+    own_rabbitmq: RabbitMQNode, names: Names
+) -> None:
+    """
+    Of tasks that are added while all connections are closed, and while the
+    broker is killed and started again, none is lost that was said to be added.
+    """
+    with channel_of(own_rabbitmq) as channel:
+        declare(channel, names)
+    back = threading.Event()
+    added: list[str] = []
+    failed: list[str] = []
+
+    def add_all() -> None:
+        with BlockingProducer(own_rabbitmq.url, names.exchange) as producer:
+            for n in range(1000):
+                try:
+                    added.append(producer.add_task("/", uuid=str(n)))
+                except BrokerError:
+                    failed.append(str(n))
+                    assert back.wait(PATIENCE)
+
+    adding = deferToThread(add_all)
+    await until(lambda: len(added) >= 100)
+    own_rabbitmq.ctl("close_all_connections", "for a test")
+    own_rabbitmq.kill()
+    await until(lambda: failed or adding.called)
+    own_rabbitmq.start()
+    back.set()
+    await adding
+    assert len(added) + len(failed) == 1000
+    assert len(failed) <= 2
+    with channel_of(own_rabbitmq) as channel:
+        found = uuids(channel, names.queue)
+    assert not set(added) - set(found)
+    assert max(found.values()) <= 2
+
+
+class HangingProxy(ProxyFactory):
+    """
+    Forwards connections to a port of this machine, until they hang.
+    """
+
+    noisy = False
+
+    def __init__(self, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self._servers: list[Any] = []
+        self._listening = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self.url = f"amqp://127.0.0.1:{self._listening.getHost().port}/"
+
+    def buildProtocol(self, address: Any) -> Any:
+        """
+        Another connection.
+        """
+        self._servers.append(super().buildProtocol(address))
+        return self._servers[-1]
+
+    def hang(self) -> None:
+        """
+        Forward nothing any more over the connections that there are.
+        """
+        for server in self._servers:
+            server.transport.pauseProducing()
+            server.peer.transport.pauseProducing()
+
+    async def close(self) -> None:
+        """
+        End all.
+        """
+        await maybeDeferred(self._listening.stopListening)
+        peers = [server.peer for server in self._servers]
+        for each in filter(None, self._servers + peers):
+            each.transport.abortConnection()
+
+
+@ensureDeferred
+async def test_goes_on_after_a_hanging_connection(
+    rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
+) -> None:
+    """
+    A connection that hangs is found out by its heartbeats, and the task is
+    added over another.
+    """
+    declare(pika_channel, names)
+    proxy = HangingProxy(rabbitmq.port)
+    url = proxy.url + "?heartbeat=1"
+    with BlockingProducer(url, names.exchange) as producer:
+        await deferToThread(producer.add_task, "/", uuid="before")
+        proxy.hang()
+        await deferToThread(producer.add_task, "/", uuid="after")
+        await deferToThread(producer.close)
+    await proxy.close()
+    assert set(uuids(pika_channel, names.queue)) == {"before", "after"}
+
+
+@ensureDeferred
+async def test_memory_alarm(own_rabbitmq: RabbitMQNode, names: Names) -> None:
+    """
+    A broker without memory is told after the patience, and the next task is
+    added once it has some again.
+    """
+    with channel_of(own_rabbitmq) as channel:
+        declare(channel, names)
+    with BlockingProducer(own_rabbitmq.url, names.exchange, patience=1.0) as producer:
+        producer.add_task("/", uuid="before")
+        own_rabbitmq.ctl("set_vm_memory_high_watermark", "0")
+        for uuid in ("kept connection", "new connection"):
+            with pytest.raises(BrokerError, match="memory or disk is full"):
+                await deferToThread(producer.add_task, "/", uuid=uuid)
+        own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.8")
+        await deferToThread(producer.add_task, "/", uuid="after")
+    with channel_of(own_rabbitmq) as channel:
+        found = uuids(channel, names.queue)
+    assert found["before"] == found["after"] == 1
+    assert max(found.values()) == 1
+
+
+# -- Threads and processes
+
+
+@ensureDeferred
+async def test_threads(rabbitmq: RabbitMQNode, names: Names, pika_channel: Any) -> None:
+    """
+    Threads add tasks at the same time, each over a connection of its own.
+    """
+    declare(pika_channel, names)
+    together = threading.Barrier(5)
+    added: list[str] = []
+
+    def add_some() -> None:
+        together.wait(PATIENCE)
+        for _ in range(40):
+            options = {"amqp_url": rabbitmq.url, "exchange": names.exchange}
+            added.append(add_task("/", **options))
+
+    def add_all() -> None:
+        threads = [threading.Thread(target=add_some) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+    await deferToThread(add_all)
+    assert len(set(added)) == 200
+    assert uuids(pika_channel, names.queue) == Counter(added)
+
+
+#: Adds before, while and after a child adds that ends as programs end.
+FORKING = """
+import os, sys
+from quebert.producer import add_task
+
+def add(who, many):
+    for n in range(many):
+        add_task("/", exchange=sys.argv[1], uuid=f"{who} {n}")
+
+add("alone", 1)
+child = os.fork()
+if child:
+    add("parent", 100)
+    print("status", os.waitpid(child, 0)[1])
+    add("orphaned", 10)
+    print("the parent is done")
+else:
+    add("child", 100)
+"""
+
+
+@ensureDeferred
+async def test_forked(
+    rabbitmq: RabbitMQNode,
+    start: Callable[..., Program],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    A forked child adds tasks while its parent goes on adding, also after the
+    child's end.
+    """
+    declare(pika_channel, names)
+    environment = {"QUEBERT_AMQP_URL": rabbitmq.url}
+    program = start("-c", FORKING, names.exchange, **environment)
+    assert await program.ended() == 0, program.output
+    assert program.output == "status 0\nthe parent is done\n"
+    groups = {"alone": 1, "parent": 100, "child": 100, "orphaned": 10}
+    wanted = Counter(f"{who} {n}" for who in groups for n in range(groups[who]))
+    assert uuids(pika_channel, names.queue) == wanted
+
+
+@ensureDeferred
+async def test_closed_at_exit(
+    rabbitmq: RabbitMQNode,
+    start: Callable[..., Program],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    A script that ends takes leave of the broker.
+    """
+    declare(pika_channel, names)
+    script = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
+        "from quebert.producer import add_task\n"
+        "add_task('/', exchange=sys.argv[1])\n"
+        "print('the script is done')"
+    )
+    environment = {"QUEBERT_AMQP_URL": rabbitmq.url}
+    program = start("-W", "error", "-c", script, names.exchange, **environment)
+    assert await program.ended() == 0
+    assert "Normal shutdown" in program.output.split("the script is done")[1]
+    assert "Warning" not in program.output
+
+
+# -- From end to end
+
+
+@ensureDeferred
+async def test_executed_once(
+    rabbitmq: RabbitMQNode,
+    client: TxAMQPClient,
+    executor: Executor,
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    A task that is added, whichever way, is executed, once.
+    """
+    mediator = Mediator(defaulturl=executor.url)
+    watcher = await client.watch(
+        names.exchange, names.queue, "tasks.#", mediator.messageReceived
+    )
+    twisted = Producer(client, names.exchange)
+    with BlockingProducer(rabbitmq.url, names.exchange) as blocking:
+        added = await gatherResults(
+            [
+                twisted.add_task("/work", {"by": "twisted"}),
+                deferToThread(blocking.add_task, "/work", {"by": "blocking"}),
+            ]
+        )
+    await until(lambda: watcher.counts.done == 2)
+    await watcher.stop()
+    assert sorted(task["uuid"] for task in executor.tasks) == sorted(added)
+    assert {task["params"]["by"] for task in executor.tasks} == {"twisted", "blocking"}
+    assert depth(pika_channel, names.queue) == 0
