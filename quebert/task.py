@@ -291,10 +291,11 @@ def _absolute(url: object, defaulturl: str) -> tuple[str, dict[str, str]]:
 
 
 def make(
+    now: float,
     url: str,
     params: Any = None,
+    /,
     *,
-    now: float,
     ttl: float = 0,
     run_at: datetime | str | float | None = None,
     delay: float | None = None,
@@ -361,7 +362,7 @@ def _start_time(now: float, run_at: Any, delay: object) -> str:
 def _check_new(task: Task, now: float) -> None:
     uuid = task["uuid"]
     if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
-        raise BadTask("uuid must be a string of 1 to 255 bytes")
+        raise BadTask("uuid must be a string of 1 to 255 bytes in UTF-8")
     request(task, "http://localhost/")
     times = schedule(task)
     if times.expired(times.run_at or now):

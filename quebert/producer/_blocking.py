@@ -76,7 +76,7 @@ class BlockingProducer:
         @raise BrokerError: the broker has not confirmed it.
         """
         now = self._now()
-        task = tasks.make(url, params, now=now, **fields)
+        task = tasks.make(now, url, params, **fields)
         self._publish(task_letter(task, kind, priority, now))
         uuid: str = task["uuid"]
         return uuid

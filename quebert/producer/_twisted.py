@@ -89,7 +89,7 @@ class Producer:
         self, url: str, params: Any, kind: str, priority: str, fields: dict[str, Any]
     ) -> str:
         now = self._now()
-        task = tasks.make(url, params, now=now, **fields)
+        task = tasks.make(now, url, params, **fields)
         await self._publish(task_letter(task, kind, priority, now))
         uuid: str = task["uuid"]
         return uuid

@@ -1019,7 +1019,13 @@ class MakeTests(SynchronousTestCase):
         """
         A task, made now.
         """
-        return make(url, *args, now=NOW, **options)
+        return make(NOW, url, *args, **options)
+
+    def test_extra_named_like_an_argument(self) -> None:
+        """
+        An extra key may have the name of an argument that only we give.
+        """
+        self.assertEqual(self.make(now="or never")["now"], "or never")
 
     def refused(self, url: str = "/a", **options: Any) -> str:
         """
