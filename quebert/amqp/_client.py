@@ -107,6 +107,9 @@ class TxAMQPClient:
         maxEvents: int | None = None,
         exchangeType: str = "topic",
         errorDelay: float = 1.0,
+        timeout: float | None = None,
+        queueType: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> Deferred[Watcher]:
         """
         Declare C{exchange} and C{queue}, durable, bind them with
@@ -124,6 +127,11 @@ class TxAMQPClient:
         @param errorDelay: seconds after which a message whose callback failed
             is put back, doubled for each failure in a row, up to 120 s; 0 for
             at once.
+        @param timeout: seconds after which a callback that still runs does
+            not count for C{maxEvents} any more, so that slow messages do not
+            keep quick ones waiting; C{None} for never.
+        @param queueType: such as C{"quorum"}; the broker's default otherwise.
+        @param arguments: further arguments of C{queue.declare}.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{BrokerUnreachable} when
@@ -139,6 +147,9 @@ class TxAMQPClient:
             maxEvents=maxEvents,
             exchangeType=exchangeType,
             errorDelay=errorDelay,
+            timeout=timeout,
+            queueType=queueType,
+            arguments=arguments,
         )
         return Deferred.fromCoroutine(self._watch(watcher))
 

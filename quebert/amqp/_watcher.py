@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
@@ -27,6 +27,7 @@ from quebert.amqp._message import Message
 from quebert.amqp._settler import Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
+from quebert.outcome import Outcome
 from quebert.policy import exponential
 
 if TYPE_CHECKING:
@@ -72,12 +73,19 @@ class Watcher:
         maxEvents: int | None = None,
         exchangeType: str = "topic",
         errorDelay: float = 1.0,
+        timeout: float | None = None,
+        queueType: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.exchange = exchange
         self.queue = queue
         self.routingKey = routingKey
         self.exchangeType = exchangeType
+        self.timeout = timeout
+        self.arguments = dict(arguments or {})
+        if queueType is not None:
+            self.arguments["x-queue-type"] = queueType
         self.maxEvents = DEFAULT_MAX_EVENTS if maxEvents is None else maxEvents
         self.consuming = False
         self._client = client
@@ -87,6 +95,7 @@ class Watcher:
         self._settler = Settler(queue, lambda: client.reactor, now, self._settled)
         self._window = Window(self.maxEvents, self._begin)
         self._tasks: dict[Message, Deferred[None]] = {}
+        self._overdue: set[Message] = set()
         self._channel: Channel | None = None
         self._attached_at = 0.0
         self._short_lived = 0  # how many channels in a row did not last
@@ -131,6 +140,8 @@ class Watcher:
             raise ConfigError("watch needs a callback that can be called")
         if self.maxEvents not in range(65536):
             raise ConfigError(f"maxEvents={self.maxEvents} must be from 0 to 65535")
+        if self.timeout is not None and not self.timeout > 0:
+            raise ConfigError(f"timeout={self.timeout} must be more than 0 seconds")
 
     async def _attach(self, timeout: float | None) -> None:
         wire = await self._client.connected(timeout)
@@ -152,7 +163,10 @@ class Watcher:
 
     async def _declare(self, channel: Channel) -> None:
         queue, exchange = self.queue, self.exchange
-        await channel.call("queue_declare", queue=queue, durable=True)
+        arguments = self.arguments
+        await channel.call(
+            "queue_declare", queue=queue, durable=True, arguments=arguments
+        )
         if exchange:  # the default one is bound to every queue
             kind = self.exchangeType
             await channel.call(
@@ -253,8 +267,26 @@ class Watcher:
         task.addBoth(self._ended, message)
 
     async def _process(self, message: Message) -> None:
-        outcome, errors = await self._caller.outcome(message)
+        outcome, errors = await self._called(message)
         await self._settler.carry_out(outcome, message, errors, self._leave)
+
+    async def _called(self, message: Message) -> tuple[Outcome, int]:
+        if self.timeout is None:
+            return await self._caller.outcome(message)
+        patience = self._client.reactor.callLater(self.timeout, self._late, message)
+        try:
+            return await self._caller.outcome(message)
+        finally:
+            self._overdue.discard(message)
+            if patience.active():
+                patience.cancel()
+
+    def _late(self, message: Message) -> None:
+        """
+        The callback takes longer than others should have to wait for it.
+        """
+        self._overdue.add(message)
+        self._leave(message)
 
     def _leave(self, message: Message) -> None:
         self._window.leave(message)
@@ -277,11 +309,11 @@ class Watcher:
 
     def _renew_if_used_up(self) -> None:
         """
-        Where only waiting messages keep the broker from delivering, have
-        another consumer take over.
+        Where only waiting and slow messages keep the broker from delivering,
+        have another consumer take over.
         """
         used_up = 0 < self.maxEvents <= self._taken
-        waiting = 0 < self._settler.waiting < MAX_HELD
+        waiting = 0 < self._settler.waiting + len(self._overdue) < MAX_HELD
         wanted = self._stopping is None and not self._renewing
         if used_up and waiting and wanted and self._window.has_room():
             self._renewing = True

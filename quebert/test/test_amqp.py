@@ -406,6 +406,62 @@ async def test_waiting_does_not_starve(
     assert "quebert-not-before" in properties.headers
 
 
+@ensureDeferred
+async def test_slow_does_not_starve(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    Callbacks that take longer than timeout keep nobody waiting.
+    """
+    slow: list[Deferred[None]] = []
+
+    def callback(message: Message) -> Any:
+        if message.body == b"slow":
+            slow.append(Deferred())
+            return slow[-1]
+        return None
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=2, timeout=0.05
+    )
+    publish(pika_channel, names.exchange, "a", *[b"slow"] * 5, *[b"quick"] * 5)
+    await until(lambda: watcher.counts.done == 5)
+    assert len(slow) == 5
+    for each in slow:
+        each.callback(None)
+    await until(lambda: watcher.counts.done == 10)
+    assert adds_up(watcher)
+
+
+@ensureDeferred
+async def test_quorum_queue(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A quorum queue works the same: putting back, waiting, and widening.
+    """
+    seen: Counter[bytes] = Counter()
+
+    def callback(message: Message) -> Any:
+        seen[message.body] += 1
+        if message.body.startswith(b"wait"):
+            return Retry(after=3600)
+        return b"%b." % message.body if len(message.body) < 5 else None
+
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=2, queueType="quorum"
+    )
+    bodies = [b"wait%d" % n for n in range(5)] + [b"go%d" % n for n in range(5)]
+    publish(pika_channel, names.exchange, "a", *bodies)
+    await until(lambda: watcher.counts.done == 5)
+    assert watcher.counts.retried == 10
+    assert watcher.in_flight == 5
+    await watcher.stop()
+    assert adds_up(watcher)
+    with pytest.raises(BrokerRefused, match="x-queue-type"):
+        await client.watch(names.exchange, names.queue, "#", callback)
+
+
 # -- What cannot be watched
 
 
@@ -456,6 +512,7 @@ async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
         (("e", "", "k", print), "name of a queue"),
         (("e", "q", "k", None), "callback"),
         (("e", "q", "k", print, None, -1), "maxEvents=-1"),
+        (("e", "q", "k", print, None, 1, "topic", 1, 0), "timeout=0"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             await client.watch(*arguments)

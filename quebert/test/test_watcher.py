@@ -474,7 +474,7 @@ class WatcherTestCase(SynchronousTestCase):
         settled = counts.done + counts.retried + counts.discarded + counts.returned
         self.assertEqual(counts.received, settled + self.watcher.in_flight, counts)
         limit = self.watcher.maxEvents
-        if limit:
+        if limit and self.watcher.timeout is None:
             self.assertLessEqual(len(self.running), limit)
         if self.client.channels:
             channel = self.channel
@@ -528,7 +528,8 @@ class StartTests(WatcherTestCase):
         )
         arguments = dict(channel.calls)
         self.assertEqual(
-            arguments["queue_declare"], {"queue": "queue", "durable": True}
+            arguments["queue_declare"],
+            {"queue": "queue", "durable": True, "arguments": {}},
         )
         self.assertEqual(
             arguments["exchange_declare"],
@@ -540,6 +541,16 @@ class StartTests(WatcherTestCase):
         )
         self.assertEqual(arguments["basic_qos"], {"prefetch_count": 7})
         self.assertTrue(self.watcher.consuming)
+
+    def test_queue_arguments(self) -> None:
+        """
+        C{queueType} and C{arguments} are the queue's.
+        """
+        channel = self.begin(queueType="quorum", arguments={"x-max-length": 5})
+        self.assertEqual(
+            channel.argument("queue_declare", "arguments"),
+            [{"x-queue-type": "quorum", "x-max-length": 5}],
+        )
 
     def test_default_exchange(self) -> None:
         """
@@ -1203,6 +1214,37 @@ class WindowTests(WatcherTestCase):
             self.finish(first)
         self.assertEqual(self.flushLoggedErrors(RecursionError), [])
         self.check_counts(received=1001, done=1001)
+
+    def test_slow_one_leaves_its_place(self) -> None:
+        """
+        A callback that takes longer than C{timeout} lets the next begin, and
+        its own message is settled all the same.
+        """
+        self.begin(maxEvents=1, timeout=5)
+        slow = self.deliver()
+        self.assertIsNone(self.channel.room())
+        self.advance(4.9)
+        self.assertIsNone(self.channel.room())
+        self.advance(0.2)
+        quick = self.deliver()
+        self.assertEqual(self.called, [slow, quick])
+        self.finish(quick)
+        self.finish(slow)
+        self.check_counts(received=2, done=2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slow_ones_come_back(self) -> None:
+        """
+        Once slow callbacks have ended, no more than C{maxEvents} run again.
+        """
+        self.begin(maxEvents=2, timeout=5)
+        slow = [self.deliver(), self.deliver()]
+        self.advance(5)
+        quick = [self.deliver(), self.deliver()]
+        for each in slow:
+            self.finish(each)
+        self.deliver(beyond_prefetch=True)
+        self.assertEqual(self.called, slow + quick)
 
     def test_many_ready_that_wait(self) -> None:
         """
