@@ -292,7 +292,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         Why the channel is closed.
         """
-        return self.why or self.client.why or ChannelLost("the channel is closed")
+        why = self.why or self.client.why or ChannelLost("the channel is closed")
+        # Raised again and again, it would keep the frames of each time alive.
+        return why.with_traceback(None)
 
     def when_closed(self) -> Deferred[BrokerError]:
         """

@@ -6,11 +6,12 @@ Knows no queues and no messages: those are the watchers' and publishers'.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import attrs
-from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
@@ -29,15 +30,26 @@ from zope.interface import implementer
 from quebert.amqp._wire import Wire
 from quebert.config import Broker
 from quebert.errors import BrokerRefused, BrokerUnreachable, ChannelLost
+from quebert.policy import exponential
 
 __all__ = ["Connection"]
 
 #: Seconds in which a connection that was accepted must have been negotiated.
 NEGOTIATION = 15.0
-# A broker that is back is found again within five seconds.
-_retry_soon = backoffPolicy(initialDelay=0.25, maxDelay=3.0, factor=1.5)
+#: Seconds at most between attempts, so that a broker that is back is found
+#: again within five.
+RETRY_LIMIT = 4.0
 #: Seconds until the next attempt where the broker knows us and says no.
 RETRY_REFUSED = 60.0
+
+
+def retry_delay(attempt: int, jitter: float) -> float:
+    """
+    Seconds until attempt number C{attempt} to reconnect.
+
+    @param jitter: from 0 to 1, the part of the longest wait that is waited.
+    """
+    return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT * 4) / 4 * jitter
 
 
 class _Link(Protocol):
@@ -220,7 +232,10 @@ class Connection:
         return wrapClientTLS(creator, endpoint)
 
     def _retry_delay(self, attempt: int) -> float:
-        return RETRY_REFUSED if self._refused else _retry_soon(attempt)
+        if self._refused:
+            return RETRY_REFUSED
+        # Not all mediators at the same moment.
+        return retry_delay(attempt, random.uniform(0.5, 1.0))
 
     def attempted(self, problem: Exception | None) -> None:
         """

@@ -214,13 +214,17 @@ class Watcher:
             self._settler.abandon()
             if self._stopping is None:
                 self._tell(why, self._channel)
-                await self._reattach()
+                await self._reattach(self._channel)
             else:
                 self._channel = None
 
-    async def _reattach(self) -> None:
+    async def _reattach(self, lost: Channel) -> None:
         lasted = self._client.reactor.seconds() - self._attached_at
-        attempt = self._short_lived = self._short_lived + 1 if lasted < _LASTING else 0
+        if lasted < _LASTING and not lost.client.closed:
+            self._short_lived += 1  # it may be our own doing, each time
+        else:
+            self._short_lived = 0
+        attempt = self._short_lived
         if attempt > 1:
             await self._wait_for_attempt(attempt)
         while self._stopping is None:
