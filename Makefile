@@ -1,13 +1,14 @@
 # make demo   see it work
 # make test   run the tests, with pytest and with trial
 # make lint   formatting, types, the rules of who imports whom
+# make bench  what a message costs, beside other clients
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: all demo test pytest trial lint format dist rabbitmq clean
+.PHONY: all demo test pytest trial lint format bench dist rabbitmq clean
 all: test lint
 
 $(VENV)/bin/python:
@@ -39,6 +40,16 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml --fix .
 	$(BIN)/ruff format --config .ci/ruff.toml .
 
+# The peers have versions of their own, and so an environment of their own.
+.venv-bench/installed: bench/requirements.txt setup.cfg
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement bench/requirements.txt --editable .
+	@touch $@
+
+bench: rabbitmq .venv-bench/installed
+	.venv-bench/bin/python bench/consume.py $(ARGS)
+
 dist: $(VENV)/installed-dev
 	rm -rf dist
 	$(BIN)/python -m build --quiet
@@ -48,4 +59,4 @@ rabbitmq:
 	@sh .ci/rabbitmq
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp*
+	rm -rf $(VENV) .venv-bench build dist *.egg-info _trial_temp*

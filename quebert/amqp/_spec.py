@@ -64,8 +64,10 @@ def _class(whole: spec.Spec, group: type) -> spec.Class:
 
 def _build() -> spec.Spec:
     whole = spec.Spec(*constants.VERSION[:2], "AMQP 0-9-1")
-    frame_end = spec.Constant(whole, "frame-end", constants.FRAME_END, None, [])
-    whole.constants.add(frame_end)
+    for name in ("METHOD", "HEADER", "BODY", "HEARTBEAT", "END"):
+        number = getattr(constants, f"FRAME_{name}")
+        constant = spec.Constant(whole, f"frame-{name.lower()}", number, None, [])
+        whole.constants.add(constant)
     for group in _CLASSES:
         whole.classes.add(_class(whole, group))
     whole.post_load()
