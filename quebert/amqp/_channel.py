@@ -277,10 +277,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
         The broker tells of a return before it confirms, but not of which
         publication: that is the one that was just like it.
         """
-        alike = [each for each in self._unconfirmed.values() if each.is_like(returned)]
-        # A broker may write properties in another way than we did.
-        same = (e for e in alike if e.properties == returned.encoded_properties)
-        publication = next(same, alike[0] if alike else None)
+        # Not a list: thousands may be outstanding, and the first of them is it.
+        alike = (each for each in self._unconfirmed.values() if each.is_like(returned))
+        first = next(alike, None)
+        properties = returned.encoded_properties
+        if first is not None and first.properties == properties:
+            publication: _Publication | None = first
+        else:
+            # A broker may write properties in another way than we did.
+            same = (each for each in alike if each.properties == properties)
+            publication = next(same, first)
         if publication is not None:
             where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
             text = f"no queue takes this message ({where}): {returned.text}"

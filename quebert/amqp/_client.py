@@ -239,3 +239,4 @@ class TxAMQPClient:
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])
         await self._connection.stop()
+        self._publisher = None

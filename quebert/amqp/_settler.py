@@ -18,14 +18,15 @@ from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, ChannelLost
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
 __all__ = ["HOLD_LIMIT", "Counts", "Settler"]
 
-#: Seconds a delivery is held at most: RabbitMQ closes a channel that holds one
-#: for 30 minutes.  What must wait longer goes back, with the time in a header.
+#: Seconds for which a delivery waits at most, from when it came: RabbitMQ closes
+#: a channel that holds one for 30 minutes.  What must wait longer goes back, with
+#: the time in a header.
 HOLD_LIMIT = 900.0
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
@@ -73,7 +74,7 @@ class Settler:
     ) -> None:
         self.counts = Counts()
         self.channel: Channel | None = None
-        self.unsettled: set[Message] = set()
+        self.unsettled: dict[Message, float] = {}  # and when they came
         self.hurried = False
         self._queue = queue
         self._clock = clock
@@ -93,7 +94,7 @@ class Settler:
         A message has come, which must be settled.
         """
         self.counts.received += 1
-        self.unsettled.add(message)
+        self.unsettled[message] = self._now()
 
     async def carry_out(
         self,
@@ -152,7 +153,7 @@ class Settler:
         self.channel.ack(message.delivery_tag)
 
     def _forget(self, message: Message) -> None:
-        self.unsettled.remove(message)
+        del self.unsettled[message]
         self._settled(message)
 
     async def _put_back(
@@ -162,9 +163,11 @@ class Settler:
         errors: int,
         leave: Callable[[Message], None],
     ) -> None:
-        due = self._now() + min(retry.after, _FOREVER)
-        if retry.after > 0 and not self.hurried:
-            held = self.pause(min(retry.after, HOLD_LIMIT))
+        now = self._now()
+        due = now + min(retry.after, _FOREVER)
+        hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled.get(message, now)))
+        if hold > 0 and not self.hurried:
+            held = self.pause(hold)
             leave(message)
             await held
         early = due - self._now() > 0.001
@@ -188,6 +191,8 @@ class Settler:
             try:
                 await self.channel.publish("", self._queue, body, properties)
                 return message in self.unsettled
+            except ChannelLost:
+                pass  # which is told once, and not for each message
             except BrokerError as e:
                 self._warn("does not take a task back for now", e)
             attempt += 1

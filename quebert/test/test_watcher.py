@@ -1468,6 +1468,21 @@ class WaitTests(WatcherTestCase):
             self.assertEqual(self.called[-1], message)
             self.finish(message)
 
+    def test_wait_after_long_work(self) -> None:
+        """
+        The time that the callback took counts: a delivery is not held beyond
+        what the broker bears, and the message goes back at once instead.
+        """
+        self.begin()
+        message = self.deliver()
+        self.advance(HOLD_LIMIT + 1)
+        self.finish(message, Retry(after=120))
+        (publication,) = self.channel.publications
+        due = publication.headers[NOT_BEFORE]
+        self.assertEqual(due, START + HOLD_LIMIT + 1 + 120)
+        self.confirm()
+        self.check_settled([1], [])
+
     def test_long_wait(self) -> None:
         """
         Nothing is held longer than the limit; what must wait on goes back with
