@@ -242,6 +242,8 @@ class Connection:
         Called by the endpoint with what became of an attempt to connect.
         """
         self._refused = isinstance(problem, BrokerRefused) and problem.final
+        if isinstance(problem, CancelledError):
+            return  # given up here, which is no problem of the broker's
         if problem is None:
             self._let_in = True
         elif self._let_in or not self._refused:  # else watch() tells

@@ -163,9 +163,11 @@ class Settler:
         errors: int,
         leave: Callable[[Message], None],
     ) -> None:
+        if message not in self.unsettled:
+            return  # it came on a channel that is gone
         now = self._now()
         due = now + min(retry.after, _FOREVER)
-        hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled.get(message, now)))
+        hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled[message]))
         if hold > 0 and not self.hurried:
             held = self.pause(hold)
             leave(message)

@@ -318,7 +318,8 @@ class Watcher:
         """
         used_up = 0 < self.maxEvents <= self._taken
         waiting = 0 < self._settler.waiting + len(self._overdue) < MAX_HELD
-        wanted = self._stopping is None and not self._renewing
+        # Not while a channel is being made ready: it has no prefetch yet.
+        wanted = self.consuming and not self._renewing
         if used_up and waiting and wanted and self._window.has_room():
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._renew())

@@ -326,9 +326,12 @@ class Wire(AMQClient):  # type: ignore[misc]
         if not self.closed:
             self.why = ChannelLost("the connection was closed here")
             closing = self.channels[0].connection_close(200, "goodbye")
-            closing.addTimeout(within, self.clock).addErrback(lambda _: None)
-            await closing
+            closing.addTimeout(within, self.clock)
+            closing.addCallbacks(lambda _: True, lambda _: False)
+            answered = await closing
             self.do_close(self.why)
+            if not answered:  # nor will it read what is still to be sent
+                self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         if self._beat.running:
