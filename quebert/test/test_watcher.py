@@ -1551,6 +1551,25 @@ class LossTests(WatcherTestCase):
         super().setUp()
         self.old = self.begin()
 
+    def test_late_outcome_before_the_prefetch(self) -> None:
+        """
+        An outcome from a lost channel waits for nothing, and has no consumer
+        begin on a new one that has no prefetch yet.
+        """
+        self.begin(maxEvents=1)
+        message = self.deliver()
+        self.client.held.add("basic_qos")
+        self.channel.lose_connection()
+        self.advance(5)
+        restored = self.client.channels[-1]
+        self.assertEqual(restored.methods()[-1], "basic_qos")
+        self.finish(message, Retry(after=60))
+        self.assertEqual(restored.methods()[-1], "basic_qos")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.client.held.clear()
+        restored.answer()
+        self.assertEqual(restored.methods().count("basic_consume"), 1)
+
     def test_returned(self) -> None:
         """
         What was in flight is the broker's again: running, waiting its turn,

@@ -1913,7 +1913,8 @@ class EndTests(WireTestCase):
 
     def test_shut_mute_peer(self) -> None:
         """
-        A peer that does not answer is left after five seconds.
+        A peer that does not answer is left after five seconds, whatever it has
+        not read yet.
         """
         shut = self.ask(self.wire.shut())
         self.clock.advance(4.9)
@@ -1921,6 +1922,7 @@ class EndTests(WireTestCase):
         self.clock.advance(0.2)
         self.successResultOf(shut)
         self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.transport.disconnected)
 
     def test_shut_lost_meanwhile(self) -> None:
         """
