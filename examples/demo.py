@@ -173,9 +173,12 @@ def main():
         sys.exit(str(e))
     try:
         console.print(f"[bold]broker[/]    a RabbitMQ at {node.url}")
-        running = lambda reactor: Deferred.fromCoroutine(demo(reactor, node))  # noqa: E731
+
+        async def run(reactor):
+            results.extend(await demo(reactor, node))
+
         try:
-            react(lambda reactor: running(reactor).addCallback(results.extend))
+            react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
         except SystemExit as e:
             if e.code:
                 raise

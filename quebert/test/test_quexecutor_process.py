@@ -187,7 +187,6 @@ def test_wrong_function(start: Start) -> None:
     assert executor.output.endswith("--function=slow.no_such: slow has no no_such\n")
 
 
-@pytest.mark.skipif(not (ROOT / "examples").exists(), reason="without its examples")
 def test_example(start: Start, tmp_path: Path) -> None:
     """
     The example runs as it says, found in the current directory.
