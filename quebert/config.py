@@ -5,14 +5,23 @@ Settings as frozen values: their parsing and its error messages, nothing else.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from ipaddress import IPv6Address
+from urllib.parse import parse_qsl, unquote
 
 import attrs
 
 from quebert.errors import ConfigError
 
-__all__ = ["DEFAULT_AMQP_URL", "Broker", "Watch", "default_amqp_url"]
+__all__ = [
+    "DEFAULT_AMQP_URL",
+    "TLS",
+    "Address",
+    "Broker",
+    "Watch",
+    "default_amqp_url",
+]
 
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
@@ -26,87 +35,172 @@ def default_amqp_url(environment: Mapping[str, str] = os.environ) -> str:
 
 
 @attrs.frozen
-class Broker:
+class Address:
     """
-    Where a broker is, and who we are there.
-
-    @ivar heartbeat: seconds; 0 for none.
+    Where one node of a broker listens.
     """
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, port: int) -> Address:
+        """
+        Read C{host} or C{host:port}, the host being a name, an IPv4 or an IPv6
+        address, the last in brackets where a port follows.
+
+        @param port: the port where C{text} has none.
+        @raise ConfigError: it is neither.
+        """
+        if _is_ipv6(text):
+            return cls(text, port)
+        found = _ADDRESS.fullmatch(text)
+        if found is None or (found["ipv6"] and not _is_ipv6(found["ipv6"])):
+            raise ConfigError(
+                "each host in the AMQP URL must be name, name:port or [IPv6]:port"
+            )
+        digits = found["port"]
+        if digits is not None and not (_is_short(digits) and int(digits)):
+            raise ConfigError(
+                "the AMQP URL needs ports from 1 to 65535; in a user or password,"
+                " / and ? are written %2f and %3f"
+            )
+        host = found["ipv6"] or _decoded("host", found["name"])
+        return cls(host.lower(), int(digits) if digits else port)
+
+
+_ADDRESS = re.compile(
+    r"""(?: \[(?P<ipv6>[^][]+)\] | (?P<name>[^][\s:@]+) ) (?: :(?P<port>.*) )?""", re.X
+)
+
+
+@attrs.frozen
+class TLS:
+    """
+    The files for TLS, all in PEM; they are read again for each connection, so
+    that renewed certificates are found.
+
+    @ivar cacertfile: the authorities that may have signed the broker's
+        certificate; the platform's where it is C{None}.
+    @ivar certfile: our certificate, followed by those that lead to its
+        authority, for brokers that want one.
+    @ivar keyfile: its key; C{certfile} has it, too, where it is C{None}.
+    """
+
+    cacertfile: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+
+
+@attrs.frozen
+class Broker:
+    """
+    Where a broker is, and who we are there.
+
+    @ivar addresses: its nodes, any of which will do.
+    @ivar heartbeat: seconds; 0 for none.
+    """
+
+    addresses: tuple[Address, ...]
     username: str
     password: str = attrs.field(repr=False)
-    vhost: str
-    heartbeat: int
-    tls: bool
+    vhost: str = "/"
+    heartbeat: int = 30
+    tls: TLS | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Broker:
         """
-        Read an AMQP URI: C{amqp://user:password@host:port/vhost?heartbeat=30},
-        percent-encoded where it must be.  Without a path, or with an empty
-        one, the virtual host is C{/}.
+        Read an AMQP URI, percent-encoded where it must be::
+
+            amqp://user:password@host:port,another:port/vhost?heartbeat=30
+
+        Without a path, or with an empty one, the virtual host is C{/}.  Further
+        options, with C{amqps}, are those of L{TLS}.
 
         @raise ConfigError: it is not one; the text tells which part of it.
         """
         if "#" in url:
             raise ConfigError("a # in an AMQP URL is written %23")
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise ConfigError("the AMQP URL has a host that cannot be read") from None
-        if parts.scheme not in ("amqp", "amqps"):
+        parts = _URL.fullmatch(url)
+        if parts is None:
             raise ConfigError(
                 "the AMQP URL must begin with amqp:// or amqps://, like"
                 f" {DEFAULT_AMQP_URL}"
             )
-        tls = parts.scheme == "amqps"
+        secure = parts["scheme"].lower() == "amqps"
+        options = _options(parts["query"] or "")
+        files = {k: v for k, v in options.items() if k != "heartbeat"}
+        if files and not secure:
+            raise ConfigError(f"the option {min(files)} needs an amqps:// URL")
         return cls(
-            host=_decoded("host", parts.hostname or None, "localhost"),
-            port=_port(parts, 5671 if tls else 5672),
-            username=_decoded("user", parts.username, "guest"),
-            password=_decoded("password", parts.password, "guest"),
-            vhost=_vhost(parts.path),
-            heartbeat=_heartbeat(parts.query),
-            tls=tls,
+            addresses=_addresses(parts["hosts"], 5671 if secure else 5672),
+            username=_decoded("user", _or_guest(parts["user"])),
+            password=_decoded("password", _or_guest(parts["password"])),
+            vhost=_vhost(parts["path"]),
+            heartbeat=_heartbeat(options.get("heartbeat", "30")),
+            tls=TLS(**files) if secure else None,
         )
 
 
-def _port(parts: SplitResult, default: int) -> int:
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ConfigError(
-            "the AMQP URL needs a port from 1 to 65535; in a user or password,"
-            " / and ? are written %2f and %3f"
-        )
-    return port or default
+_URL = re.compile(
+    r"""(?P<scheme>amqps?)://
+        (?: (?P<user>[^/?:]*) (?: :(?P<password>[^/?]*) )? @ )?
+        (?P<hosts>[^/?@]*)
+        (?P<path>[^?]*)
+        (?: \?(?P<query>.*) )?""",
+    re.X | re.I | re.S,
+)
 
 
-def _decoded(part: str, text: str | None, default: str) -> str:
+def _decoded(part: str, text: str) -> str:
     try:
-        return default if text is None else unquote(text, errors="strict")
+        return unquote(text, errors="strict")
     except UnicodeDecodeError:
         raise ConfigError(f"the {part} in the AMQP URL is not UTF-8") from None
+
+
+def _or_guest(text: str | None) -> str:
+    return "guest" if text is None else text
+
+
+def _addresses(text: str, port: int) -> tuple[Address, ...]:
+    hosts = text.split(",") if text else ["localhost"]
+    return tuple(Address.parse(each, port) for each in hosts)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _vhost(path: str) -> str:
     if "/" in path[1:]:
         raise ConfigError("a / in the virtual host of an AMQP URL is written %2f")
-    return _decoded("virtual host", path[1:], "/") or "/"
+    return _decoded("virtual host", path[1:]) or "/"
 
 
-def _heartbeat(query: str) -> int:
+def _options(query: str) -> dict[str, str]:
     if "@" in query:
         raise ConfigError("a ? in the user or password of an AMQP URL is written %3f")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    text = options.pop("heartbeat", "30")
-    if options:
-        unknown = min(options)
-        raise ConfigError(f"the AMQP URL has the option {unknown}: only heartbeat is")
+    known = ("heartbeat", *attrs.fields_dict(TLS))
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ConfigError(
+            f"the AMQP URL has the option {unknown[0]}; it can have {', '.join(known)}"
+        )
+    return options
+
+
+def _heartbeat(text: str) -> int:
     if not _is_short(text):
         raise ConfigError(f"heartbeat={text} must be seconds from 0 to 65535")
     return int(text)

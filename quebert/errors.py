@@ -61,6 +61,13 @@ class BrokerError(QuebertError):
     The broker, or the way to it, did not do what was asked.
     """
 
+    @property
+    def final(self) -> bool:
+        """
+        Whether the same request would be refused again.
+        """
+        return False
+
 
 class BrokerUnreachable(BrokerError):
     """
@@ -89,6 +96,19 @@ class BrokerRefused(BrokerError):
         Whether the same request would be refused again.
         """
         return self.code in self._FINAL
+
+
+class CertificateRefused(BrokerError):
+    """
+    We or the broker did not accept the certificate of the other.
+    """
+
+    @property
+    def final(self) -> bool:
+        """
+        Whether the same request would be refused again.
+        """
+        return True
 
 
 class ChannelLost(BrokerError):

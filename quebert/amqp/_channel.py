@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from txamqp.message import Message as Reply
@@ -33,13 +31,11 @@ from quebert.amqp._frames import (
     nack_with_requeue,
 )
 from quebert.amqp._message import Message
+from quebert.amqp._publications import Publications, Returned
 from quebert.errors import (
     BrokerError,
-    BrokerRefused,
     ChannelLost,
     ProtocolError,
-    PublishRefused,
-    Unroutable,
 )
 
 if TYPE_CHECKING:
@@ -50,48 +46,6 @@ __all__ = ["Channel"]
 # Class and method numbers of what does not take txamqp's way.
 _RETURN, _DELIVER, _ACK, _NACK = 0x3C0032, 0x3C003C, 0x3C0050, 0x3C0078
 _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
-
-
-@attrs.define(eq=False)
-class _Publication:
-    """
-    A message that was published and waits for its confirm.
-    """
-
-    confirmed: Deferred[None]
-    exchange: str
-    routing_key: str
-    properties: bytes
-    body: bytes
-    problem: BrokerError | None = None
-
-    def is_like(self, returned: _Returned) -> bool:
-        return (
-            self.problem is None
-            and self.body == returned.body
-            and self.routing_key == returned.routing_key
-            and self.exchange == returned.exchange
-        )
-
-    def settle(self, problem: BrokerError | None) -> None:
-        problem = self.problem or problem
-        if problem is None:
-            self.confirmed.callback(None)
-        else:
-            self.confirmed.errback(problem)
-
-
-@attrs.define(eq=False)
-class _Returned:
-    """
-    A C{basic.return} whose content is being read.
-    """
-
-    text: str
-    exchange: str
-    routing_key: str
-    body: bytes = b""
-    encoded_properties: bytes = b""
 
 
 def _unexpected(what: object) -> None:
@@ -112,11 +66,13 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.on_message: Callable[[Message], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected
         self.why: BrokerError | None = None
-        self._incoming: Message | _Returned | None = None
+        self._incoming: Message | Returned | None = None
         self._missing = 0
         self._chunks: list[bytes] = []
-        self._published = 0
-        self._unconfirmed: dict[int, _Publication] = {}
+        self.publications = Publications(
+            lambda frames: client.transport.write(frames),
+            lambda: client.blocked is not None,
+        )
         self._closed_waiters: list[Deferred[BrokerError]] = []
         self._shutting = False
 
@@ -163,9 +119,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self, exchange: str, routing_key: str, body: bytes, properties: bytes
     ) -> Deferred[None]:
         """
-        Publish, mandatory, on a channel in confirm mode; the Deferred fires
-        with the broker's confirm.  It fails with L{Unroutable},
-        L{PublishRefused}, or L{ChannelLost}: then nobody knows.
+        Publish, mandatory, on a channel in confirm mode, as soon as there is
+        room; the Deferred fires with the broker's confirm.  It fails with
+        C{Unroutable}, C{PublishRefused}, C{NotSent}, or L{ChannelLost}: then
+        nobody knows.
         """
         if self.closed:
             return fail(self.error())
@@ -173,13 +130,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             frames = self._publish_frames(exchange, routing_key, body, properties)
         except CodecError as e:
             return fail(BrokerError(f"basic.publish: {e}"))
-        self._published += 1
-        confirmed: Deferred[None] = Deferred()
-        self._unconfirmed[self._published] = _Publication(
-            confirmed, exchange, routing_key, properties, body
-        )
-        self.client.transport.write(frames)
-        return confirmed
+        return self.publications.add(frames, exchange, routing_key, properties, body)
 
     def _publish_frames(
         self, exchange: str, routing_key: str, body: bytes, properties: bytes
@@ -221,10 +172,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self._incoming = _parse_deliver(payload)
         elif index in (_ACK, _NACK):
             tag, flags = struct.unpack_from(">QB", payload, 4)
-            self._confirm(tag, multiple=bool(flags & 1), taken=index == _ACK)
+            multiple, taken = bool(flags & 1), index == _ACK
+            self.publications.confirm(tag, multiple=multiple, taken=taken)
         elif index == _RETURN:
             types = ("short", "shortstr", "shortstr", "shortstr")
-            self._incoming = _Returned(*decode_arguments(types, payload, 4)[1:])
+            self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
         else:
             return False
         return True
@@ -260,37 +212,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if isinstance(incoming, Message):
             self.on_message(incoming)
         else:
-            self._returned(incoming)
-
-    def _confirm(self, tag: int, multiple: bool, taken: bool) -> None:
-        problem = None if taken else PublishRefused("the broker did not take it")
-        waiting = self._unconfirmed
-        if multiple:
-            tags = list(takewhile(lambda each: each <= tag, waiting))
-        else:
-            tags = [tag] if tag in waiting else []
-        for each in tags:
-            waiting.pop(each).settle(problem)
-
-    def _returned(self, returned: _Returned) -> None:
-        """
-        The broker tells of a return before it confirms, but not of which
-        publication: that is the one that was just like it.
-        """
-        # Not a list: thousands may be outstanding, and the first of them is it.
-        alike = (each for each in self._unconfirmed.values() if each.is_like(returned))
-        first = next(alike, None)
-        properties = returned.encoded_properties
-        if first is not None and first.properties == properties:
-            publication: _Publication | None = first
-        else:
-            # A broker may write properties in another way than we did.
-            same = (each for each in alike if each.properties == properties)
-            publication = next(same, first)
-        if publication is not None:
-            where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
-            text = f"no queue takes this message ({where}): {returned.text}"
-            publication.problem = Unroutable(text)
+            self.publications.returned(incoming)
 
     # -- The end
 
@@ -337,19 +259,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         super().do_close(reason)
         self.client.channels.pop(self.id, None)
         error = self.error()
-        unconfirmed, self._unconfirmed = self._unconfirmed, {}
-        for publication in unconfirmed.values():
-            publication.settle(_unknown(publication, error))
+        self.publications.end(error)
         waiters, self._closed_waiters = self._closed_waiters, []
         for waiter in waiters:
             waiter.callback(error)
-
-
-def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
-    no_such_exchange = f"no exchange '{publication.exchange}'"
-    if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
-        return Unroutable(f"no queue takes this message: {error}")
-    return ChannelLost(f"not known to be taken: {error}")
 
 
 def _parse_deliver(payload: bytes) -> Message:

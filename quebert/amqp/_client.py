@@ -6,17 +6,19 @@ It brings watches and publishers to the one connection that they share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from quebert._reactor import given_or_global
-from quebert.amqp._channel import Channel
+from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
 from quebert.amqp._properties import encode_properties
+from quebert.amqp._publisher import Publisher
 from quebert.amqp._watcher import DRAIN, Watcher
-from quebert.config import Broker
+from quebert.config import TLS, Address, Broker
+from quebert.errors import ConfigError
 
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
@@ -24,27 +26,33 @@ if TYPE_CHECKING:
     from quebert.amqp._calling import Callback
     from quebert.amqp._watcher import OnDisconnect
     from quebert.amqp._wire import Wire
+    from quebert.errors import BrokerError
 
 __all__ = ["TxAMQPClient"]
 
 
 class TxAMQPClient:
     """
-    A connection to a RabbitMQ, made when it is first needed and made again
-    whenever it is lost.
+    Two connections to a RabbitMQ, one that consumes and one that publishes,
+    made when they are first needed and made again whenever they are lost.
 
+    @param host: a host, as C{name} or C{name:port}, or several, with commas
+        between or in a list, which are tried in turn.
+    @param port: of each host that does not say.
     @param heartbeat: seconds; 0 for none.
-    @param tls: C{True} for TLS with the platform's certificates, or an
+    @param tls: C{True} for TLS with the platform's authorities, a
+        L{TLS<quebert.config.TLS>} for others or a certificate of ours, or an
         L{IOpenSSLClientConnectionCreator
         <twisted.internet.interfaces.IOpenSSLClientConnectionCreator>}.
     @param watcherFactory: called like L{Watcher} for each watch.
     @param connectTimeout: seconds in which L{watch} and L{publish} want a
         connection; C{None} for no limit.
+    @raise ConfigError: a host, or a file for TLS, is wrong.
     """
 
     def __init__(
         self,
-        host: str,
+        host: str | Sequence[str],
         username: str,
         password: str,
         *,
@@ -56,16 +64,27 @@ class TxAMQPClient:
         watcherFactory: Callable[..., Watcher] = Watcher,
         connectTimeout: float | None = 30.0,
     ) -> None:
+        tls = TLS() if tls is True else tls
+        hosts = host.split(",") if isinstance(host, str) else host
+        if not hosts:
+            raise ConfigError("a client needs at least one host")
         self.broker = Broker(
-            host, port, username, password, vhost, heartbeat, tls=bool(tls)
+            tuple(Address.parse(each, port) for each in hosts),
+            username,
+            password,
+            vhost,
+            heartbeat,
+            tls if isinstance(tls, TLS) else None,
         )
+        if tls:
+            _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
         self._reactor = reactor
         self._watcherFactory = watcherFactory
-        self._connection = Connection(self.broker, tls, lambda: self.reactor)
-        self._publisher: Channel | None = None
-        self._publishers_waiting: list[Deferred[None]] = []
+        self._consuming = self._connection(tls, "consuming", self._lost)
+        self._publishing = self._connection(tls, "publishing")
+        self._publisher = self.make_publisher()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> TxAMQPClient:
@@ -77,16 +96,16 @@ class TxAMQPClient:
         """
         broker = Broker.from_url(url)
         settings = {
-            "port": broker.port,
             "vhost": broker.vhost,
             "heartbeat": broker.heartbeat,
-            "tls": broker.tls or None,
+            "tls": broker.tls,
             **options,
         }
-        return cls(broker.host, broker.username, broker.password, **settings)
+        hosts = [str(each) for each in broker.addresses]
+        return cls(hosts, broker.username, broker.password, **settings)
 
     def __repr__(self) -> str:
-        return f"<TxAMQPClient of {self._connection}>"
+        return f"<TxAMQPClient of {self._consuming}>"
 
     @property
     def reactor(self) -> Any:
@@ -189,47 +208,38 @@ class TxAMQPClient:
         self, exchange: str, key: str, body: bytes, properties: Mapping[str, Any]
     ) -> None:
         encoded = encode_properties(properties)
-        if self._publisher is None or self._publisher.closed:
-            await self._publisher_opened()
-        assert self._publisher is not None
-        await self._publisher.publish(exchange, key, body, encoded)
+        await self._publisher.publish(exchange, key, body, encoded, self.connectTimeout)
 
-    def _publisher_opened(self) -> Deferred[None]:
+    def make_publisher(self) -> Publisher:
         """
-        Fires once there is a channel to publish on; one attempt for all that
-        wait for it.
+        A publisher with a channel of its own, so that what closes the channel
+        of one does not disturb the others.
         """
-        waiter: Deferred[None] = Deferred()
-        self._publishers_waiting.append(waiter)
-        if len(self._publishers_waiting) == 1:
-            opening = Deferred.fromCoroutine(self._open_publisher())
-            opening.addBoth(self._tell_publishers)
-        return waiter
+        return Publisher(self._publishing)
 
-    async def _open_publisher(self) -> None:
-        wire = await self.connected(self.connectTimeout)
-        self._publisher = await wire.open_channel()
+    # -- The connections
 
-    def _tell_publishers(self, result: Any) -> None:
-        waiters, self._publishers_waiting = self._publishers_waiting, []
-        for waiter in waiters:
-            waiter.callback(result)
+    def _connection(self, tls: Any, purpose: str, *options: Any) -> Connection:
+        name = f"quebert, {purpose}"
+        return Connection(self.broker, tls, lambda: self.reactor, name, *options)
 
-    # -- The connection
+    def _lost(self, why: BrokerError) -> None:
+        for watcher in list(self.watchers):
+            watcher.disconnected(why)
 
     async def connected(self, timeout: float | None = None) -> Wire:
         """
-        The connection, as soon as there is one.
+        The connection that consumes, as soon as there is one.
 
         @param timeout: seconds; C{None} to wait for ever.
         @raise BrokerRefused: there never was one, and the broker said no.
         @raise BrokerUnreachable: there was none in time.
         """
-        return await self._connection.connected(timeout)
+        return await self._consuming.connected(timeout)
 
     def stop(self, grace: float = DRAIN) -> Deferred[None]:
         """
-        End all watches, then the connection.
+        End all watches, then the connections.
 
         @param grace: seconds that running callbacks get to finish; what is
             not finished then goes back to its queue.
@@ -238,5 +248,7 @@ class TxAMQPClient:
 
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])
-        await self._connection.stop()
-        self._publisher = None
+        self._publisher.shut()
+        self._publisher = self.make_publisher()
+        ending = [self._consuming.stop(), self._publishing.stop()]
+        await gatherResults([Deferred.fromCoroutine(each) for each in ending])

@@ -21,26 +21,33 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Protocol
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert.amqp import _tls
 from quebert.amqp._wire import Wire
-from quebert.config import Broker
-from quebert.errors import BrokerRefused, BrokerUnreachable, ChannelLost
+from quebert.config import Address, Broker
+from quebert.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    CertificateRefused,
+    ChannelLost,
+)
 from quebert.policy import exponential
 
 __all__ = ["Connection"]
 
+#: Seconds in which a host must have accepted a connection.
+CONNECTING = 5.0
 #: Seconds in which a connection that was accepted must have been negotiated.
 NEGOTIATION = 15.0
 #: Seconds at most between attempts, so that a broker that is back is found
 #: again within five.
 RETRY_LIMIT = 4.0
-#: Seconds until the next attempt where the broker knows us and says no.
-RETRY_REFUSED = 60.0
+#: The same where the broker knows us and says no.
+RETRY_REFUSED_LIMIT = 60.0
 
 
 def retry_delay(attempt: int, jitter: float) -> float:
@@ -89,7 +96,6 @@ class _NegotiatedEndpoint:
     password does just that.
     """
 
-    _endpoint: IStreamClientEndpoint
     _connection: Connection
     _clock: IReactorTime
 
@@ -105,23 +111,31 @@ class _NegotiatedEndpoint:
         try:
             wire = await self._negotiated()
         except Exception as e:
-            self._connection.attempted(e)
-            raise
+            problem = _certificate_refused(e) or e
+            self._connection.attempted(problem)
+            raise problem from None
         self._connection.attempted(None)
         link = factory.buildProtocol(wire)
         assert link is not None
         link.makeConnection(wire.transport)
-        wire.lost.addCallback(lambda why: link.connectionLost(Failure(why)))
+        wire.lost.addCallback(self._lost, link)
         return link
+
+    def _lost(self, why: BrokerError, link: IProtocol) -> None:
+        link.connectionLost(Failure(why))
+        self._connection.lost(why)
 
     async def _negotiated(self) -> Wire:
         broker = self._connection.broker
         wires = _Factory(
             lambda _: Wire(
-                vhost=broker.vhost, heartbeat=broker.heartbeat, clock=self._clock
+                vhost=broker.vhost,
+                heartbeat=broker.heartbeat,
+                clock=self._clock,
+                name=self._connection.name,
             )
         )
-        wire: Any = await self._endpoint.connect(wires)
+        wire: Any = await self._connection.endpoint().connect(wires)
         negotiating = Deferred.fromCoroutine(
             wire.negotiate(broker.username, broker.password)
         )
@@ -141,25 +155,41 @@ class _NegotiatedEndpoint:
 class Connection:
     """
     One connection to one broker, made when it is first wanted, and made again
-    whenever it is lost.
+    whenever it is lost, to one host after the other.
 
     @param tls: as for L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.
     @param reactor: gives the reactor, when it is needed.
+    @param name: what the broker calls it.
+    @param on_lost: called with the reason when it was there and is lost.
     """
 
     log = Logger()
 
-    def __init__(self, broker: Broker, tls: Any, reactor: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        tls: Any,
+        reactor: Callable[[], Any],
+        name: str,
+        on_lost: Callable[[BrokerError], None] = lambda why: None,
+    ) -> None:
         self.broker = broker
+        self.name = name
         self._tls = tls
         self._get_reactor = reactor
+        self._on_lost = on_lost
         self._service: ClientService | None = None
+        self._turn = 0  # whose it is among the broker's hosts
         self._let_in = False
-        self._refused = False
+        self._refusals = 0  # in a row
 
     def __str__(self) -> str:
-        broker = self.broker
-        return f"the broker at {broker.host}:{broker.port}, vhost {broker.vhost!r}"
+        return f"the broker at {self._address}, vhost {self.broker.vhost!r}"
+
+    @property
+    def _address(self) -> Address:
+        addresses = self.broker.addresses
+        return addresses[self._turn % len(addresses)]
 
     @property
     def reactor(self) -> Any:
@@ -174,6 +204,7 @@ class Connection:
 
         @param timeout: seconds; C{None} to wait for ever.
         @raise BrokerRefused: there never was one, and the broker said no.
+        @raise CertificateRefused: the same, of a certificate.
         @raise BrokerUnreachable: there was none in time.
         """
         end = None if timeout is None else self.reactor.seconds() + timeout
@@ -199,23 +230,19 @@ class Connection:
                 raise BrokerUnreachable(text) from None
             except CancelledError:
                 raise ChannelLost(f"{self} is not wanted any more") from None
-            except BrokerRefused as e:
-                problem = e
-                if e.final and not self._let_in:
-                    self._give_up()
-                    raise
             except Exception as e:
                 problem = e
+                hosts = len(self.broker.addresses)
+                if self._refusals >= hosts and not self._let_in:
+                    self._give_up()
+                    raise
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
 
     def _running(self) -> ClientService:
         if self._service is None:
-            plain = HostnameEndpoint(
-                self.reactor, self.broker.host, self.broker.port, timeout=NEGOTIATION
-            )
             self._service = ClientService(
-                _NegotiatedEndpoint(self._secured(plain), self, self.reactor),
+                _NegotiatedEndpoint(self, self.reactor),
                 _Factory(_Link),
                 retryPolicy=self._retry_delay,
                 clock=self.reactor,
@@ -223,31 +250,52 @@ class Connection:
             self._service.startService()
         return self._service
 
-    def _secured(self, endpoint: IStreamClientEndpoint) -> IStreamClientEndpoint:
+    def endpoint(self) -> IStreamClientEndpoint:
+        """
+        Where the next attempt connects to.
+        """
+        host, port = self._address.host, self._address.port
+        plain = HostnameEndpoint(self.reactor, host, port, timeout=CONNECTING)
         if not self._tls:
-            return endpoint
-        creator = self._tls
-        if creator is True:
-            creator = optionsForClientTLS(self.broker.host)
-        return wrapClientTLS(creator, endpoint)
+            return plain
+        return wrapClientTLS(_tls.creator(self._tls, host), plain)
 
     def _retry_delay(self, attempt: int) -> float:
-        if self._refused:
-            return RETRY_REFUSED
+        hosts = len(self.broker.addresses)
+        refused = self._refusals // hosts  # by all of them
+        if refused:
+            return exponential(
+                refused, constant=RETRY_LIMIT, maximum=RETRY_REFUSED_LIMIT
+            )
         # Not all mediators at the same moment.
-        return retry_delay(attempt, random.uniform(0.5, 1.0))
+        return retry_delay(attempt // hosts, random.uniform(0.5, 1.0)) / hosts
 
     def attempted(self, problem: Exception | None) -> None:
         """
         Called by the endpoint with what became of an attempt to connect.
         """
-        self._refused = isinstance(problem, BrokerRefused) and problem.final
         if isinstance(problem, CancelledError):
             return  # given up here, which is no problem of the broker's
+        refused = isinstance(problem, BrokerError) and problem.final
+        self._refusals = self._refusals + 1 if refused else 0
         if problem is None:
             self._let_in = True
-        elif self._let_in or not self._refused:  # else watch() tells
-            self.log.warn("{broker}: {problem}", broker=self, problem=problem)
+            return
+        if self._let_in or not refused:  # else watch() tells
+            self.log.warn(
+                "{broker} ({name}): {problem}",
+                broker=str(self),
+                name=self.name,
+                problem=problem,
+            )
+        self._turn += 1
+
+    def lost(self, why: BrokerError) -> None:
+        """
+        Called by the endpoint when the connection that it made is lost.
+        """
+        self._turn += 1
+        self._on_lost(why)
 
     def _give_up(self) -> None:
         service, self._service = self._service, None
@@ -268,3 +316,8 @@ class Connection:
         except Exception:
             self.log.debug("There is no connection to {broker}.", broker=self)
         await service.stopService()
+
+
+def _certificate_refused(error: Exception) -> CertificateRefused | None:
+    why = _tls.distrust(error.__cause__)
+    return None if why is None else CertificateRefused(f"no TLS with the broker: {why}")

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import assert_never
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
+from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential
@@ -57,6 +58,7 @@ class Settler:
     Settles the messages of one queue, on one channel after the other.
 
     @param queue: where messages are put back to.
+    @param publisher: puts them there.
     @param now: the time, in seconds since the epoch.
     @param settled: called with each message that is settled.
     @ivar unsettled: what the broker waits for.
@@ -68,6 +70,7 @@ class Settler:
     def __init__(
         self,
         queue: str,
+        publisher: Publisher,
         clock: Callable[[], IReactorTime],
         now: Callable[[], float],
         settled: Callable[[Message], None],
@@ -77,10 +80,12 @@ class Settler:
         self.unsettled: dict[Message, float] = {}  # and when they came
         self.hurried = False
         self._queue = queue
+        self._publisher = publisher
         self._clock = clock
         self._now = now
         self._settled = settled
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
+        self._publishing: set[Deferred[None]] = set()
 
     @property
     def waiting(self) -> int:
@@ -139,6 +144,8 @@ class Settler:
         self.counts.returned += len(self.unsettled)
         self.unsettled.clear()
         self.hurry()
+        for publishing in list(self._publishing):
+            publishing.cancel()
 
     def hurry(self) -> None:
         """
@@ -190,13 +197,21 @@ class Settler:
         """
         attempt = 0
         while message in self.unsettled and self.channel is not None:
+            publishing = Deferred.fromCoroutine(
+                self._publisher.publish("", self._queue, body, properties)
+            )
+            self._publishing.add(publishing)
             try:
-                await self.channel.publish("", self._queue, body, properties)
+                await publishing
                 return message in self.unsettled
+            except CancelledError:
+                return False  # the broker gives it out again anyway
             except ChannelLost:
                 pass  # which is told once, and not for each message
             except BrokerError as e:
                 self._warn("does not take a task back for now", e)
+            finally:
+                self._publishing.discard(publishing)
             attempt += 1
             if self.hurried:
                 self.give_back(message)

@@ -92,7 +92,10 @@ class Watcher:
         self._callback = callback
         self._onDisconnect = onDisconnect
         self._caller = Caller(callback, errorDelay, now)
-        self._settler = Settler(queue, lambda: client.reactor, now, self._settled)
+        self._publisher = client.make_publisher()
+        self._settler = Settler(
+            queue, self._publisher, lambda: client.reactor, now, self._settled
+        )
         self._window = Window(self.maxEvents, self._begin)
         self._tasks: dict[Message, Deferred[None]] = {}
         self._overdue: set[Message] = set()
@@ -145,7 +148,7 @@ class Watcher:
 
     async def _attach(self, timeout: float | None) -> None:
         wire = await self._client.connected(timeout)
-        channel = await wire.open_channel()
+        channel = await wire.open_channel(confirms=False)
         if self._stopping is not None:
             await channel.shut()
             raise ChannelLost(f"{self} was stopped")
@@ -213,7 +216,7 @@ class Watcher:
             self._window.forget_waiting()
             self._settler.abandon()
             if self._stopping is None:
-                self._tell(why, self._channel)
+                self._warn("is not consumed for now", why)
                 await self._reattach(self._channel)
             else:
                 self._channel = None
@@ -242,9 +245,11 @@ class Watcher:
             delay = exponential(attempt, constant=1.5, maximum=RETRY_LIMIT)
             await self._settler.pause(delay)
 
-    def _tell(self, why: BrokerError, channel: Channel) -> None:
-        self._warn("is not consumed for now", why)
-        if self._onDisconnect is not None and channel.client.closed:
+    def disconnected(self, why: BrokerError) -> None:
+        """
+        The connection is lost: tell the user, if we began at all.
+        """
+        if self._onDisconnect is not None and not self._keeping.called:
             try:
                 self._onDisconnect(Failure(why))
             except Exception:
@@ -368,6 +373,7 @@ class Watcher:
         await self._until_idle(_LAST_ANSWERS)
         if self._channel is not None:
             await self._within(Deferred.fromCoroutine(self._channel.shut()))
+        self._publisher.shut()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
 

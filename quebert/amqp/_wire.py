@@ -76,7 +76,10 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
             text = f"the broker knows {mechanisms}, not {self.client.mechanism}"
             raise ProtocolError(530, text)
         channel.connection_start_ok(
-            client_properties=_CLIENT_PROPERTIES,
+            client_properties={
+                "connection_name": self.client.name,
+                **_CLIENT_PROPERTIES,
+            },
             mechanism=self.client.mechanism,
             response=self.client.response,
             locale=self.client.locale,
@@ -90,12 +93,10 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         super().connection_close(channel, message)
 
     def connection_blocked(self, channel: Channel, message: Any) -> None:
-        self.client.log.warn(
-            "The broker takes no messages for now: {reason}", reason=message.reason
-        )
+        self.client.block(message.reason)
 
     def connection_unblocked(self, channel: Channel, message: Any) -> None:
-        self.client.log.info("The broker takes messages again.")
+        self.client.unblock()
 
     def channel_close(self, channel: Channel, message: Any) -> None:
         channel.why = BrokerRefused(message.reply_code, message.reply_text)
@@ -111,17 +112,22 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     @ivar why: why it ended, or C{None}.
     @ivar lost: fires, with that reason, when it has ended.
+    @ivar blocked: why the broker reads nothing that we publish, or C{None}.
     @ivar max_payload: the largest payload of a frame, in bytes.
     """
 
     log = Logger()
     channelClass = Channel
 
-    def __init__(self, *, vhost: str, heartbeat: int, clock: IReactorTime) -> None:
+    def __init__(
+        self, *, vhost: str, heartbeat: int, clock: IReactorTime, name: str = "quebert"
+    ) -> None:
         # txamqp's own heartbeat schedules calls for each frame: it stays off.
         super().__init__(_Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
+        self.name = name
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
+        self.blocked: str | None = None
         self.max_payload = FRAME_MAX - 8
         self._buffer = bytearray()
         self._wanted_heartbeat = heartbeat
@@ -283,6 +289,22 @@ class Wire(AMQClient):  # type: ignore[misc]
         else:
             self.transport.write(HEARTBEAT_FRAME)
 
+    def block(self, reason: str) -> None:
+        """
+        The broker is short of memory or disk, and does not read on.
+        """
+        self.blocked = reason
+        self.log.warn("The broker takes no messages for now: {reason}", reason=reason)
+
+    def unblock(self) -> None:
+        """
+        It reads again.
+        """
+        self.blocked = None
+        self.log.info("The broker takes messages again.")
+        for channel in list(self.channels.values()):
+            channel.publications.send_waiting()
+
     # -- The end
 
     def _fail(self, error: ProtocolError) -> None:
@@ -321,10 +343,12 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     async def shut(self, within: float = 5.0) -> None:
         """
-        Close the connection politely; after C{within} seconds, anyway.
+        Close the connection politely; after C{within} seconds, and when the
+        broker reads nothing, anyway.
         """
         if not self.closed:
             self.why = ChannelLost("the connection was closed here")
+            within = 0 if self.blocked is not None else within
             closing = self.channels[0].connection_close(200, "goodbye")
             closing.addTimeout(within, self.clock)
             closing.addCallbacks(lambda _: True, lambda _: False)
@@ -339,5 +363,6 @@ class Wire(AMQClient):  # type: ignore[misc]
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"
             self.why = ChannelLost(text)
+            self.why.__cause__ = reason.value
         super().connectionLost(reason)
         self.lost.callback(self.why)

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from quebert.config import Broker
+import attrs
+
+from quebert.config import TLS, Address, Broker
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -60,21 +62,22 @@ def connect(broker: Broker, patience: float) -> Any:
         has blocked is given up.
     @raise BrokerUnreachable: there is none in time.
     @raise BrokerRefused: the broker does not let us in.
+    @raise ConfigError: a file for TLS is wrong.
     """
     pika = import_pika()
-    parameters = _parameters(broker, patience)
+    parameters = [_parameters(broker, each, patience) for each in broker.addresses]
     try:
         return pika.BlockingConnection(parameters)
     except Exception as e:  # pika's connector, TLS and the resolver have theirs
-        raise _not_connected(e, f"{broker.host}:{broker.port}") from e
+        raise _not_connected(e, ", ".join(map(str, broker.addresses))) from e
 
 
-def _parameters(broker: Broker, patience: float) -> Any:
+def _parameters(broker: Broker, address: Address, patience: float) -> Any:
     pika = import_pika()
-    tls = ssl.create_default_context() if broker.tls else None
+    tls = None if broker.tls is None else _context(broker.tls)
     return pika.ConnectionParameters(
-        host=broker.host,
-        port=broker.port,
+        host=address.host,
+        port=address.port,
         virtual_host=broker.vhost,
         credentials=pika.PlainCredentials(broker.username, broker.password),
         heartbeat=broker.heartbeat,
@@ -83,6 +86,18 @@ def _parameters(broker: Broker, patience: float) -> Any:
         blocked_connection_timeout=patience,
         ssl_options=tls and pika.SSLOptions(tls),
     )
+
+
+def _context(tls: TLS) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=tls.cacertfile)
+        if tls.certfile is not None:
+            # The password keeps it from asking the terminal for one.
+            context.load_cert_chain(tls.certfile, tls.keyfile, password="")
+    except (OSError, ValueError) as e:
+        files = ", ".join(filter(None, attrs.astuple(tls)))
+        raise ConfigError(f"a file for TLS cannot be used ({files}): {e}") from None
+    return context
 
 
 def _not_connected(error: Exception, where: str) -> BrokerError:

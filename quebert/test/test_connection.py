@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp._message import Message
+from quebert.config import Address
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -264,6 +265,15 @@ class ClientTestCase(SynchronousTestCase):
         self.successResultOf(watching)
         return broker
 
+    def connect_publisher(self) -> ServingBroker:
+        """
+        Publish something, and let the client in.
+        """
+        publishing = self.client.publish("", "queue", b"first")
+        broker = self.let_in()
+        self.successResultOf(publishing)
+        return broker
+
 
 class URLTests(ClientTestCase):
     """
@@ -278,7 +288,7 @@ class URLTests(ClientTestCase):
             "amqp://us%40er:p%2Fss@h.example:1234/v%2Fhost?heartbeat=7"
         )
         broker = client.broker
-        self.assertEqual((broker.host, broker.port), ("h.example", 1234))
+        self.assertEqual(broker.addresses, (Address("h.example", 1234),))
         self.assertEqual((broker.username, broker.password), ("us@er", "p/ss"))
         self.assertEqual((broker.vhost, broker.heartbeat), ("v/host", 7))
         self.assertFalse(broker.tls)
@@ -290,7 +300,22 @@ class URLTests(ClientTestCase):
         """
         client = TxAMQPClient.from_url("amqps://h.example")
         self.assertTrue(client.broker.tls)
-        self.assertEqual(client.broker.port, 5671)
+        self.assertEqual(client.broker.addresses, (Address("h.example", 5671),))
+
+    def test_hosts(self) -> None:
+        """
+        Several hosts may be named in a URL, in a list, or with commas between.
+        """
+        wanted = (Address("a", 5672), Address("b", 1), Address("::1", 5672))
+        clients = [
+            TxAMQPClient.from_url("amqp://a,b:1,[::1]/"),
+            TxAMQPClient("a,b:1,::1", "user", "s3cret"),
+            TxAMQPClient(["a", "b:1", "::1"], "user", "s3cret"),
+        ]
+        for client in clients:
+            self.assertEqual(client.broker.addresses, wanted)
+        self.assertRaises(ConfigError, TxAMQPClient, "a,,b", "user", "s3cret")
+        self.assertRaises(ConfigError, TxAMQPClient, [], "user", "s3cret")
 
     def test_options(self) -> None:
         """
@@ -509,9 +534,10 @@ class ConnectTests(ClientTestCase):
         All who wait are told.
         """
         watching = [self.watch(), self.watch("other")]
-        publishing = self.client.publish("", "queue", b"")
+        publishing = [self.client.publish("", "queue", b"") for _ in range(2)]
         self.refuse()
-        for each in (*watching, publishing):
+        self.refuse()
+        for each in (*watching, *publishing):
             self.failureResultOf(each, BrokerRefused)
         self.check_given_up()
 
@@ -549,9 +575,11 @@ class ConnectTests(ClientTestCase):
                 self.refuse()
             self.reactor.advance(1)
             self.settle()
-        self.assertIn(len(times), range(5, 15))
         pauses = [b - a for a, b in pairwise(times)]
-        self.assertGreater(min(pauses), 30)
+        self.assertLess(pauses[0], 6)
+        self.assertLess(pauses[1], 20)
+        self.assertGreater(min(pauses[2:]), 30)
+        self.assertIn(len(times), range(5, 15))
         self.assertEqual(len(self.disconnects), 1)
         self.assertEqual(self.flushLoggedErrors(), [])
         self.advance(61)
@@ -570,6 +598,78 @@ class ConnectTests(ClientTestCase):
         broker = self.let_in()
         self.advance(5)
         self.assertEqual(broker.count(Basic.Consume), 0)
+
+
+class HostsTests(ClientTestCase):
+    """
+    Tests for brokers with several hosts.
+    """
+
+    hosts = ("node:1", "node:2", "node:3")
+    ports = (1, 2, 3)
+
+    def make(self, **options: Any) -> TxAMQPClient:
+        """
+        A client of them.
+        """
+        settings = {"reactor": self.reactor, "heartbeat": 0, **options}
+        return TxAMQPClient(self.hosts, "user", "s3cret", **settings)
+
+    def tried(self) -> list[int]:
+        """
+        The ports to which it connected, so far.
+        """
+        return [each[1] for each in self.reactor.tcpClients]
+
+    def test_in_turn(self) -> None:
+        """
+        They are tried in turn, in quick succession, until one lets us in.
+        """
+        watching = self.watch()
+        for _ in range(4):
+            self.unreachable()
+            self.advance(0.75)
+        self.let_in()
+        self.successResultOf(watching)
+        self.assertEqual(self.tried(), [1, 2, 3, 1, 2])
+
+    def test_next_after_a_loss(self) -> None:
+        """
+        When the connection is lost, the next host is tried first.
+        """
+        self.connect().lose_once()
+        self.advance(0.3)
+        self.let_in()
+        self.assertEqual(self.tried(), [1, 2])
+
+    def test_found_soon(self) -> None:
+        """
+        However long all were away, each is tried again every five seconds.
+        """
+        self.client.connectTimeout = None
+        watching = self.watch()
+        for _ in range(60 * 4):
+            while self.pending():
+                self.unreachable()
+            self.reactor.advance(0.25)
+        before = len(self.tried())
+        for _ in range(5 * 4):
+            while self.pending():
+                self.unreachable()
+            self.reactor.advance(0.25)
+        self.assertEqual(set(self.tried()[before:]), {1, 2, 3})
+        watching.addErrback(lambda failure: failure.trap(BrokerError))
+
+    def test_all_refuse(self) -> None:
+        """
+        A refusal is told when each host has refused.
+        """
+        watching = self.watch()
+        for _ in self.hosts:
+            self.assertNoResult(watching)
+            self.refuse()
+            self.advance(0.75)
+        self.failureResultOf(watching, BrokerRefused)
 
 
 class WatchTests(ClientTestCase):
@@ -647,7 +747,7 @@ class WatchTests(ClientTestCase):
         broker = self.connect()
         broker.serves = False
         watching = self.watch("other")
-        number = broker.open_channel()
+        number = broker.open_channel(confirms=False)
         broker.expect(Queue.Declare)
         text = "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'other'"
         broker.send(ChannelClass.Close(406, text, 50, 10), channel=number)
@@ -752,55 +852,58 @@ class PublishTests(ClientTestCase):
 
     def test_not_on_a_watch(self) -> None:
         """
-        A watch's channel is its own.
+        What consumes does not publish: it has a connection of its own, which
+        no alarm of the broker's blocks.
         """
-        broker = self.connect()
+        consuming = self.connect()
+        publishing = self.connect_publisher()
         self.client.publish("", "q", b"")
         self.settle()
-        (number,) = [n for n, each in broker.seen if isinstance(each, Basic.Publish)]
-        self.assertEqual(number, 2)
+        self.assertEqual(consuming.count(Basic.Publish), 0)
+        self.assertEqual(publishing.count(Basic.Publish), 2)
+        self.assertEqual(publishing.count(Basic.Consume), 0)
         self.assertEqual(self.pending(), [])
 
     def test_unroutable(self) -> None:
         """
         It fails when no queue takes it.
         """
-        broker = self.connect()
+        broker = self.connect_publisher()
         broker.confirms = False
         publishing = self.client.publish("", "nowhere", b"body")
         self.settle()
         self.assertNoResult(publishing)
-        returned = marshalled(Basic.Return(312, "NO_ROUTE", "", "nowhere"), channel=2)
-        broker.wire.dataReceived(returned + contents(b"body", channel=2))
-        broker.send(Basic.Ack(1, False), channel=2)
+        returned = marshalled(Basic.Return(312, "NO_ROUTE", "", "nowhere"), channel=1)
+        broker.wire.dataReceived(returned + contents(b"body", channel=1))
+        broker.send(Basic.Ack(2, False), channel=1)
         self.failureResultOf(publishing, Unroutable)
 
     def test_refused(self) -> None:
         """
         It fails when the broker does not take it.
         """
-        broker = self.connect()
+        broker = self.connect_publisher()
         broker.confirms = False
         publishing = self.client.publish("", "q", b"body")
         self.settle()
-        broker.send(Basic.Nack(1, False, False), channel=2)
+        broker.send(Basic.Nack(2, False, False), channel=1)
         self.failureResultOf(publishing, PublishRefused)
 
     def test_no_such_exchange(self) -> None:
         """
         A channel that it costs is replaced for the next.
         """
-        broker = self.connect()
+        broker = self.connect_publisher()
         broker.confirms = False
         publishing = self.client.publish("nowhere", "q", b"body")
         self.settle()
         text = "NOT_FOUND - no exchange 'nowhere' in vhost '/'"
-        broker.send(ChannelClass.Close(404, text, 60, 40), channel=2)
+        broker.send(ChannelClass.Close(404, text, 60, 40), channel=1)
         self.failureResultOf(publishing, Unroutable)
         broker.confirms = True
         following = self.client.publish("", "q", b"body")
         self.settle()
-        broker.send(Basic.Ack(1, False), channel=2)
+        broker.send(Basic.Ack(1, False), channel=1)
         self.successResultOf(following)
         self.assertFalse(broker.lost)
 
@@ -809,7 +912,7 @@ class PublishTests(ClientTestCase):
         When the connection is lost before the confirm, nobody knows; the next
         publication has another connection.
         """
-        broker = self.connect()
+        broker = self.connect_publisher()
         broker.confirms = False
         publishing = self.client.publish("", "q", b"body")
         self.settle()
@@ -849,7 +952,7 @@ class PublishTests(ClientTestCase):
         A connection that was closed, but does not end, does not hold it up
         longer than the time that there is.
         """
-        broker = self.connect()
+        broker = self.connect_publisher()
         broker.transport.stuck = True
         broker.send(Connection.Close(320, "CONNECTION_FORCED", 0, 0))
         self.addCleanup(broker.lose_once)

@@ -309,7 +309,7 @@ class FakeBroker:
     """
     Takes the place of C{pika.BlockingConnection}.
 
-    @ivar parameters: what each connection was made with.
+    @ivar parameters: what the connections were made with, one for each host.
     @ivar published: the arguments of each publish, whatever became of it.
     @ivar answers: what the next ones raise, if anything.
     @ivar refusals: what the next attempts to connect raise.
@@ -326,7 +326,7 @@ class FakeBroker:
         """
         Another connection.
         """
-        self.parameters.append(parameters)
+        self.parameters += parameters
         if self.refusals:
             raise self.refusals.pop(0)
         self.connections.append(FakeConnection(self))
@@ -562,6 +562,22 @@ class BlockingProducerTests(BlockingTestCase):
         (p,) = self.broker.parameters
         self.assertEqual(p.port, 5671)
         self.assertTrue(p.ssl_options.context.check_hostname)
+
+    def test_several_hosts(self) -> None:
+        """
+        Each host of the URL is tried.
+        """
+        BlockingProducer("amqp://one,two:3/").add_task("/")
+        hosts = [(p.host, p.port) for p in self.broker.parameters]
+        self.assertEqual(hosts, [("one", 5672), ("two", 3)])
+
+    def test_tls_files(self) -> None:
+        """
+        A file for TLS that cannot be used is named.
+        """
+        for option in ("cacertfile", "certfile"):
+            producer = BlockingProducer(f"amqps://h?{option}=/no/such.pem")
+            self.assertIn("/no/such.pem", refusal(ConfigError, producer.add_task, "/"))
 
     def test_environment(self) -> None:
         """

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -70,9 +70,9 @@ class FakeWire:
 
     async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
         """
-        A channel in confirm mode.
+        A channel, on which nothing is published.
         """
-        assert confirms
+        assert not confirms
         channel = FakeChannel(self)
         self.client.channels.append(channel)
         try:
@@ -81,6 +81,61 @@ class FakeWire:
             channel.opening_failed = True
             raise
         return channel
+
+
+class FakePublisher:
+    """
+    A way to publish, and the broker behind it.
+    """
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+        self.confirmed: list[Publication] = []
+        self.refuses: BrokerError | None = None
+        self.shuts = 0
+
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> None:
+        """
+        Publish, and wait for the test to confirm it.
+        """
+        assert isinstance(properties, bytes)
+        assert not self.shuts
+        if not isinstance(body, bytes):
+            raise TypeError(f"a body of type {type(body)}")
+        confirmed: Deferred[None] = Deferred()
+        publication = Publication(
+            confirmed, exchange, routing_key, body, decode_properties(properties)
+        )
+        self.publications.append(publication)
+        if self.refuses is not None:
+            confirmed.errback(self.refuses)
+        await confirmed
+
+    def shut(self) -> None:
+        """
+        It is not needed any more.
+        """
+        self.shuts += 1
+
+    @property
+    def unconfirmed(self) -> list[Publication]:
+        """
+        The publications that wait.
+        """
+        return [each for each in self.publications if not each.confirmed.called]
+
+    def confirm(self, problem: BrokerError | None = None, *, which: int = 0) -> None:
+        """
+        Confirm a publication, the oldest one, or fail it.
+        """
+        publication = self.unconfirmed[which]
+        if problem is None:
+            self.confirmed.append(publication)
+            publication.confirmed.callback(None)
+        else:
+            publication.confirmed.errback(problem)
 
 
 @attrs.define(eq=False)
@@ -104,6 +159,14 @@ class FakeClient:
     refused: dict[str, BrokerError] = attrs.field(factory=dict)
     asked: list[tuple[float, float | None]] = attrs.field(factory=list)
     wire: FakeWire | None = None
+    publisher: FakePublisher = attrs.field(factory=FakePublisher)
+
+    def make_publisher(self) -> FakePublisher:
+        """
+        The publisher, a new one for each watcher.
+        """
+        self.publisher = FakePublisher()
+        return self.publisher
 
     async def connected(self, timeout: float | None = None) -> FakeWire:
         """
@@ -143,8 +206,6 @@ class FakeChannel:
         self.client = wire
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.pending: list[tuple[str, Deferred[None]]] = []
-        self.publications: list[Publication] = []
-        self.confirmed: list[Publication] = []
         self.delivered: dict[int, Message] = {}
         self.acked: list[int] = []
         self.given_back: list[int] = []
@@ -152,7 +213,6 @@ class FakeChannel:
         self.opening_failed = False
         self.shuts = 0
         self.why: BrokerError = ChannelLost("closed")
-        self.refuses_publishing: BrokerError | None = None
         self.consumers: dict[str, int] = {}
         self.prefetch = 0
         self._waiters: list[Deferred[BrokerError]] = []
@@ -181,23 +241,6 @@ class FakeChannel:
             self.consumers[arguments["consumer_tag"]] = self.prefetch
         elif method == "basic_cancel":
             self.consumers.pop(arguments["consumer_tag"], None)
-
-    def publish(
-        self, exchange: str, routing_key: str, body: bytes, properties: bytes
-    ) -> Deferred[None]:
-        if self.closed:
-            return fail(self.why)
-        assert isinstance(properties, bytes)
-        if not isinstance(body, bytes):
-            raise TypeError(f"a body of type {type(body)}")
-        confirmed: Deferred[None] = Deferred()
-        publication = Publication(
-            confirmed, exchange, routing_key, body, decode_properties(properties)
-        )
-        self.publications.append(publication)
-        if self.refuses_publishing is not None:
-            self.lose(self.refuses_publishing)
-        return confirmed
 
     def ack(self, delivery_tag: int) -> None:
         if not self.closed:
@@ -292,24 +335,6 @@ class FakeChannel:
         self.on_message(message)
         return message
 
-    @property
-    def unconfirmed(self) -> list[Publication]:
-        """
-        The publications that wait.
-        """
-        return [each for each in self.publications if not each.confirmed.called]
-
-    def confirm(self, problem: BrokerError | None = None, *, which: int = 0) -> None:
-        """
-        Confirm a publication, the oldest one, or fail it.
-        """
-        publication = self.unconfirmed[which]
-        if problem is None:
-            self.confirmed.append(publication)
-            publication.confirmed.callback(None)
-        else:
-            publication.confirmed.errback(problem)
-
     def lose(self, why: BrokerError | None = None) -> None:
         """
         The channel is gone.
@@ -323,8 +348,6 @@ class FakeChannel:
         for _, answer in pending:
             if not answer.called:
                 answer.errback(self.why)
-        for publication in self.unconfirmed:
-            publication.confirmed.errback(ChannelLost(f"not known: {self.why}"))
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(self.why)
@@ -333,8 +356,11 @@ class FakeChannel:
         """
         The whole connection is gone.
         """
+        why = why or ChannelLost("the connection was lost")
         self.client.closed = True
-        self.lose(why or ChannelLost("the connection was lost"))
+        self.lose(why)
+        for each in self.client.client.watchers:
+            each.disconnected(why)
 
     def cancel_consumer(self) -> None:
         """
@@ -377,7 +403,9 @@ class WatcherTestCase(SynchronousTestCase):
             **options,
         }
         client: Any = self.client
-        return Watcher(client, **settings)
+        watcher = Watcher(client, **settings)
+        self.client.watchers = [watcher]
+        return watcher
 
     def begin(self, **options: Any) -> FakeChannel:
         """
@@ -463,7 +491,7 @@ class WatcherTestCase(SynchronousTestCase):
         """
         Confirm, or not, what was published first.
         """
-        self.channel.confirm(problem)
+        self.client.publisher.confirm(problem)
         self.check()
 
     def check(self) -> None:
@@ -653,7 +681,7 @@ class AnswerTests(WatcherTestCase):
         self.at_once[b"task"] = answer
         self.deliver(b"task")
         self.check_settled([1], [])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=1, done=1)
 
     def check_put_back(self, answer: Any, body: bytes) -> None:
@@ -663,7 +691,7 @@ class AnswerTests(WatcherTestCase):
         """
         self.at_once[b"task"] = answer
         self.deliver(b"task")
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, body)
         self.check_settled([], [])
         self.check_counts(received=1)
@@ -706,7 +734,7 @@ class AnswerTests(WatcherTestCase):
         self.at_once[b"task"] = Discard("no url")
         self.deliver(b"task")
         self.check_settled([1], [])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=1, discarded=1)
 
     def test_bytes(self) -> None:
@@ -795,7 +823,7 @@ class AnswerTests(WatcherTestCase):
         self.check_logged(TypeError)
         self.check_settled([], [])
         self.advance(1)
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"task")
         self.assertEqual(publication.headers, {ERRORS: 1})
         self.confirm()
@@ -829,7 +857,7 @@ class AnswerTests(WatcherTestCase):
         self.deliver(b"task")
         self.flushLoggedErrors()
         self.advance(1)
-        self.assertEqual(len(self.channel.publications), 1)
+        self.assertEqual(len(self.client.publisher.publications), 1)
 
     def test_retry_with_no_number(self) -> None:
         """
@@ -841,7 +869,7 @@ class AnswerTests(WatcherTestCase):
         self.deliver(b"task")
         self.flushLoggedErrors()
         self.advance(1)
-        self.assertEqual(len(self.channel.publications), 1)
+        self.assertEqual(len(self.client.publisher.publications), 1)
 
 
 class PutBackTests(WatcherTestCase):
@@ -859,7 +887,7 @@ class PutBackTests(WatcherTestCase):
         It goes to the queue it came from, through the default exchange.
         """
         self.deliver()
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual((publication.exchange, publication.routing_key), ("", "queue"))
 
     def test_properties(self) -> None:
@@ -877,7 +905,7 @@ class PutBackTests(WatcherTestCase):
             "headers": {"CC": ["a"], "BCC": ["b"], "mine": [1, {"x": None}]},
         }
         self.deliver(raw=encode_properties(properties))
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         found = dict(publication.properties)
         timestamp = found.pop("timestamp")
         self.assertEqual(int(timestamp), 1_600_000_000)
@@ -908,7 +936,7 @@ class PutBackTests(WatcherTestCase):
         self.assertGreaterEqual(waits[0], 1)
         self.assertGreater(waits[-1], waits[0])
         self.assertLessEqual(waits[-1], 60)
-        bodies = {each.body for each in self.channel.publications}
+        bodies = {each.body for each in self.client.publisher.publications}
         self.assertEqual(bodies, {b"again"})
         self.confirm()
         self.check_settled([1], [])
@@ -920,14 +948,15 @@ class PutBackTests(WatcherTestCase):
         """
         for seconds in range(1, 1000):
             self.advance(1)
-            if self.channel.unconfirmed:
+            if self.client.publisher.unconfirmed:
                 return seconds
         raise AssertionError("nothing is published")
 
     def test_lost_before_the_confirm(self) -> None:
         """
         A channel lost before the confirm acks nothing, neither on the old
-        channel nor on the new one, nor publishes it again.
+        channel nor on the new one; the publication is withdrawn, which helps
+        if it was not sent yet, and not asked for again.
         """
         self.deliver()
         old = self.channel
@@ -936,7 +965,8 @@ class PutBackTests(WatcherTestCase):
         self.assertIsNot(self.channel, old)
         self.assertEqual(old.acked, [])
         self.check_settled([], [])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.unconfirmed, [])
+        self.assertEqual(len(self.client.publisher.publications), 1)
         self.check_counts(received=1, returned=1)
 
     def test_lost_while_waiting_to_publish(self) -> None:
@@ -947,8 +977,23 @@ class PutBackTests(WatcherTestCase):
         self.confirm(PublishRefused("no"))
         self.channel.lose()
         self.advance(1000)
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(len(self.client.publisher.publications), 1)
         self.check_counts(received=1, returned=1)
+
+    def test_publisher_lost(self) -> None:
+        """
+        When the connection that publishes is lost before the confirm, it is
+        published again over the next, and then acked.
+        """
+        self.deliver()
+        for _ in range(3):
+            self.confirm(ChannelLost("not known"))
+            self.advance(10)
+        self.check_settled([], [])
+        self.confirm()
+        self.check_settled([1], [])
+        self.assertEqual(len(self.client.publisher.publications), 4)
+        self.check_counts(received=1, retried=1)
 
     def test_unreadable_properties(self) -> None:
         """
@@ -957,7 +1002,7 @@ class PutBackTests(WatcherTestCase):
         """
         message = self.channel.deliver(raw=b"\x80\x00\x01x")
         self.assertEqual(message.properties["content-type"], "x")
-        self.assertEqual(len(self.channel.publications), 1)
+        self.assertEqual(len(self.client.publisher.publications), 1)
 
 
 class ErrorTests(WatcherTestCase):
@@ -975,14 +1020,14 @@ class ErrorTests(WatcherTestCase):
         it must be counted.
         """
         headers = {ERRORS: errors} if errors is not None else None
-        before = len(self.channel.publications)
+        before = len(self.client.publisher.publications)
         self.deliver(b"bad", headers)
         self.check_logged(ZeroDivisionError)
         started = self.clock.seconds()
-        while len(self.channel.publications) == before:
+        while len(self.client.publisher.publications) == before:
             self.assertLess(self.clock.seconds() - started, 1000)
             self.advance(0.25)
-        publication = self.channel.publications[-1]
+        publication = self.client.publisher.publications[-1]
         self.assertEqual(publication.body, b"bad")
         if type(errors) is int and errors in range(1000):
             self.assertEqual(publication.headers, {ERRORS: errors + 1})
@@ -1003,7 +1048,7 @@ class ErrorTests(WatcherTestCase):
         """
         self.begin()
         self.assertEqual(self.wait(None), 1)
-        self.assertEqual(self.channel.publications[0].headers, {ERRORS: 1})
+        self.assertEqual(self.client.publisher.publications[0].headers, {ERRORS: 1})
 
     def test_own_delay(self) -> None:
         """
@@ -1047,7 +1092,7 @@ class ErrorTests(WatcherTestCase):
         self.finish(message, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
         self.advance(1)
-        self.assertEqual(self.channel.publications[0].headers, {ERRORS: 1})
+        self.assertEqual(self.client.publisher.publications[0].headers, {ERRORS: 1})
 
     def test_coroutine(self) -> None:
         """
@@ -1061,7 +1106,7 @@ class ErrorTests(WatcherTestCase):
         self.deliver()
         self.check_logged(ZeroDivisionError)
         self.advance(1)
-        self.assertEqual(self.channel.publications[0].headers, {ERRORS: 1})
+        self.assertEqual(self.client.publisher.publications[0].headers, {ERRORS: 1})
 
     def test_reset(self) -> None:
         """
@@ -1072,7 +1117,9 @@ class ErrorTests(WatcherTestCase):
             message = self.deliver(b"task", {ERRORS: 5, "mine": 1})
             self.finish(message, answer)
             self.advance(3)
-            self.assertEqual(self.channel.publications[-1].headers, {"mine": 1})
+            self.assertEqual(
+                self.client.publisher.publications[-1].headers, {"mine": 1}
+            )
             self.confirm()
 
     def test_strange_counts(self) -> None:
@@ -1094,7 +1141,7 @@ class ErrorTests(WatcherTestCase):
             self.flushLoggedErrors()
             self.assertEqual(len(self.called), before + 1, strange)
             self.advance(121)
-            self.assertEqual(len(self.channel.unconfirmed), 1, strange)
+            self.assertEqual(len(self.client.publisher.unconfirmed), 1, strange)
             self.confirm()
 
     def test_negative_count(self) -> None:
@@ -1123,7 +1170,7 @@ class ErrorTests(WatcherTestCase):
             message = self.deliver(b"exit")
             self.flushLoggedErrors()
             self.advance(1)
-            self.assertEqual(len(self.channel.unconfirmed), 1, repr(raised))
+            self.assertEqual(len(self.client.publisher.unconfirmed), 1, repr(raised))
             self.confirm()
             self.assertIn(message.delivery_tag, self.channel.acked)
 
@@ -1260,7 +1307,7 @@ class WindowTests(WatcherTestCase):
         self.assertEqual(self.flushLoggedErrors(RecursionError), [])
         self.assertEqual(self.watcher.in_flight, 1000)
         self.advance(60)
-        self.assertEqual(len(self.channel.publications), 1000)
+        self.assertEqual(len(self.client.publisher.publications), 1000)
 
 
 class WaitTests(WatcherTestCase):
@@ -1276,9 +1323,9 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(body=b"again", after=30)
         self.deliver()
         self.advance(29.9)
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.advance(0.1)
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
         self.assertNotIn(NOT_BEFORE, publication.headers)
         self.confirm()
@@ -1436,9 +1483,9 @@ class WaitTests(WatcherTestCase):
         running = self.deliver(b"other")
         self.advance(29)
         self.assertEqual(self.called, [running])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.advance(1)
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"early")
         self.assertEqual(publication.headers, {"mine": 1, ERRORS: 4})
         self.confirm()
@@ -1455,7 +1502,7 @@ class WaitTests(WatcherTestCase):
             message = self.deliver(b"task", {NOT_BEFORE: due})
             self.assertEqual(self.called[-1], message)
             self.finish(message, b"again")
-            self.assertEqual(self.channel.publications[-1].headers, {})
+            self.assertEqual(self.client.publisher.publications[-1].headers, {})
             self.confirm()
 
     def test_not_before_strange(self) -> None:
@@ -1477,7 +1524,7 @@ class WaitTests(WatcherTestCase):
         message = self.deliver()
         self.advance(HOLD_LIMIT + 1)
         self.finish(message, Retry(after=120))
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         due = publication.headers[NOT_BEFORE]
         self.assertEqual(due, START + HOLD_LIMIT + 1 + 120)
         self.confirm()
@@ -1492,7 +1539,7 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(body=b"again", after=HOLD_LIMIT + 100)
         self.deliver()
         self.advance(HOLD_LIMIT)
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
         due = publication.headers[NOT_BEFORE]
         self.assertEqual(due, START + HOLD_LIMIT + 100)
@@ -1502,8 +1549,8 @@ class WaitTests(WatcherTestCase):
         self.deliver(b"again", publication.headers)
         self.assertEqual(len(self.called), 1)
         self.advance(100)
-        self.assertEqual(self.channel.publications[-1].headers, {})
-        self.assertEqual(self.channel.publications[-1].body, b"again")
+        self.assertEqual(self.client.publisher.publications[-1].headers, {})
+        self.assertEqual(self.client.publisher.publications[-1].body, b"again")
 
     def test_very_long_wait(self) -> None:
         """
@@ -1513,7 +1560,7 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(after=float("inf"))
         self.deliver()
         self.advance(HOLD_LIMIT)
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertGreater(publication.headers[NOT_BEFORE], START + 10**6)
         self.confirm()
         self.deliver(b"task", publication.headers)
@@ -1526,8 +1573,8 @@ class WaitTests(WatcherTestCase):
         self.begin()
         self.at_once[b"task"] = Retry(after=-5)
         self.deliver()
-        self.assertEqual(len(self.channel.publications), 1)
-        self.assertEqual(self.channel.publications[0].headers, {})
+        self.assertEqual(len(self.client.publisher.publications), 1)
+        self.assertEqual(self.client.publisher.publications[0].headers, {})
 
     def test_below_the_consumer_timeout(self) -> None:
         """
@@ -1588,7 +1635,7 @@ class LossTests(WatcherTestCase):
             self.finish(message)
         self.advance(1000)
         self.assertNotIn(b"ready", [each.body for each in self.called])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=4, returned=4)
 
     def test_consumes_again(self) -> None:
@@ -1614,7 +1661,7 @@ class LossTests(WatcherTestCase):
         self.finish(first)
         self.finish(second, b"again")
         self.check_settled([], [])
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=3, returned=2)
 
     def test_late_failure(self) -> None:
@@ -1626,7 +1673,7 @@ class LossTests(WatcherTestCase):
         self.finish(first, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
         self.advance(500)
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=1, returned=1)
 
     def test_late_places(self) -> None:
@@ -1751,19 +1798,22 @@ class LossTests(WatcherTestCase):
 
     def test_no_hot_loop(self) -> None:
         """
-        A message that costs the channel each time (we may not publish to the
-        default exchange, say) makes no hot loop of reconnecting.
+        A message that cannot be published (we may not publish to the default
+        exchange, say) makes no hot loop.
         """
         self.at_once[b"poison"] = b"again"
         refusal = BrokerRefused(403, "ACCESS_REFUSED - amq.default")
-        for _ in range(20):
-            if self.channel.closed:
-                break
-            self.channel.refuses_publishing = refusal
-            self.deliver(b"poison")
-        self.assertLess(len(self.client.channels), 15)
+        self.client.publisher.refuses = refusal
+        channels = len(self.client.channels)
+        self.deliver(b"poison")
+        for _ in range(60):
+            self.advance(1)
+        self.assertLess(len(self.client.publisher.publications), 15)
+        self.assertEqual(len(self.client.channels), channels)
+        self.client.publisher.refuses = None
         self.advance(60)
-        self.assertTrue(self.watcher.consuming)
+        self.confirm()
+        self.check_settled([1], [])
 
     def test_again_in_the_middle(self) -> None:
         """
@@ -1876,7 +1926,6 @@ class StopTests(WatcherTestCase):
         With nothing in flight, the consumer is cancelled, the channel closed.
         """
         channel = self.begin()
-        self.client.watchers.append(self.watcher)
         self.successResultOf(self.watcher.stop())
         tag = channel.argument("basic_consume", "consumer_tag")
         self.assertEqual(channel.argument("basic_cancel", "consumer_tag"), tag)
@@ -1927,7 +1976,7 @@ class StopTests(WatcherTestCase):
         self.deliver(b"wait")
         self.advance(10)
         stopped = self.watcher.stop()
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
         self.assertEqual(publication.headers, {NOT_BEFORE: START + 60})
         self.assertNoResult(stopped)
@@ -1943,7 +1992,7 @@ class StopTests(WatcherTestCase):
         self.begin()
         self.deliver(b"early", {NOT_BEFORE: START + 60, ERRORS: 2})
         stopped = self.watcher.stop()
-        (publication,) = self.channel.publications
+        (publication,) = self.client.publisher.publications
         self.assertEqual(publication.headers, {NOT_BEFORE: START + 60, ERRORS: 2})
         self.confirm()
         self.successResultOf(stopped)
@@ -1960,7 +2009,7 @@ class StopTests(WatcherTestCase):
         self.finish(message, Retry(after=60))
         self.finish(failing, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
-        first, second = self.channel.publications
+        first, second = self.client.publisher.publications
         self.assertEqual(first.headers, {NOT_BEFORE: START + 60})
         self.assertEqual(second.headers, {NOT_BEFORE: START + 1, ERRORS: 1})
         self.confirm()
@@ -1991,7 +2040,7 @@ class StopTests(WatcherTestCase):
         self.deliver()
         self.confirm(PublishRefused("no"))
         stopped = self.watcher.stop()
-        self.assertEqual(len(self.channel.unconfirmed), 1)
+        self.assertEqual(len(self.client.publisher.unconfirmed), 1)
         self.confirm(PublishRefused("no"))
         self.successResultOf(stopped)
         self.check_settled([], [1])
@@ -2056,7 +2105,7 @@ class StopTests(WatcherTestCase):
         self.successResultOf(stopped)
         self.check_settled([], [1])
         late.callback(b"again")
-        self.assertEqual(self.channel.publications, [])
+        self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=1, returned=1)
 
     def test_finishes_when_cancelled(self) -> None:
@@ -2360,7 +2409,10 @@ class AnyOrderTests(WatcherTestCase):
         same channel before.
         """
         for channel in self.client.channels:
-            confirmed = {each.properties["message-id"] for each in channel.confirmed}
+            confirmed = {
+                each.properties["message-id"]
+                for each in self.client.publisher.confirmed
+            }
             for tag in channel.acked:
                 name = channel.delivered[tag].properties["message-id"]
                 through = self.finished.get(channel.delivered[tag].body, ...)
@@ -2401,9 +2453,9 @@ class AnyOrderTests(WatcherTestCase):
         The broker confirms, or does not.
         """
         place, problem = argument
-        if place < len(self.channel.unconfirmed):
+        if place < len(self.client.publisher.unconfirmed):
             problems = {0: PublishRefused("no"), 1: Unroutable("no")}
-            self.channel.confirm(problems.get(problem), which=place)
+            self.client.publisher.confirm(problems.get(problem), which=place)
 
     def do_advance(self, seconds: float) -> None:
         """

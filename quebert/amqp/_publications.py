@@ -1,0 +1,206 @@
+"""
+What is published on one channel: sent within limits, returned, confirmed.
+
+Pure bookkeeping: it is given frames to send, and told what the broker says of
+them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import takewhile
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    PublishRefused,
+    Unroutable,
+)
+
+__all__ = ["MAX_SENT", "MAX_SENT_BYTES", "NotSent", "Publications", "Returned"]
+
+#: How many publications may be sent and not confirmed; others wait for them.
+MAX_SENT = 5_000
+#: And with how many bytes, unless it is a single one.
+MAX_SENT_BYTES = 64 * 2**20
+
+
+class NotSent(ChannelLost):
+    """
+    The channel went away before the publication was sent: the broker has not
+    got it for certain.
+    """
+
+
+@attrs.define(eq=False)
+class _Publication:
+    """
+    A message that waits to be sent, and then for its confirm.
+    """
+
+    frames: bytes
+    size: int
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+    confirmed: Deferred[None]
+    problem: BrokerError | None = None
+
+    def is_like(self, returned: Returned) -> bool:
+        return (
+            self.problem is None
+            and self.body == returned.body
+            and self.routing_key == returned.routing_key
+            and self.exchange == returned.exchange
+        )
+
+    def settle(self, problem: BrokerError | None) -> None:
+        problem = self.problem or problem
+        if self.confirmed.called:
+            return  # cancelled: nobody wants to know
+        if problem is None:
+            self.confirmed.callback(None)
+        else:
+            self.confirmed.errback(problem)
+
+
+@attrs.define(eq=False)
+class Returned:
+    """
+    A C{basic.return}, whose content comes after it.
+    """
+
+    text: str
+    exchange: str
+    routing_key: str
+    body: bytes = b""
+    encoded_properties: bytes = b""
+
+
+class Publications:
+    """
+    The publications of one channel in confirm mode.
+
+    @param write: sends frames.
+    @param blocked: whether the broker reads none of them for now.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], None], blocked: Callable[[], bool]
+    ) -> None:
+        self._write = write
+        self._blocked = blocked
+        self._unsent: OrderedDict[_Publication, None] = OrderedDict()
+        self._unconfirmed: dict[int, _Publication] = {}
+        self._unconfirmed_bytes = 0
+        self._tag = 0
+
+    def add(
+        self,
+        frames: bytes,
+        exchange: str,
+        routing_key: str,
+        properties: bytes,
+        body: bytes,
+    ) -> Deferred[None]:
+        """
+        Send one as soon as there is room; the Deferred fires with its confirm.
+        One that is cancelled before is not sent.
+        """
+        confirmed: Deferred[None] = Deferred(
+            lambda _: self._unsent.pop(publication, None)
+        )
+        publication = _Publication(
+            frames, len(frames), exchange, routing_key, properties, body, confirmed
+        )
+        if not self._unsent and self._has_room(publication.size):
+            self._send(publication)
+        else:
+            self._unsent[publication] = None
+        return confirmed
+
+    def send_waiting(self) -> None:
+        """
+        Send those for which there is room by now.
+        """
+        while self._unsent and self._has_room(next(iter(self._unsent)).size):
+            self._send(self._unsent.popitem(last=False)[0])
+
+    def _has_room(self, size: int) -> bool:
+        if not self._unconfirmed:
+            return not self._blocked()
+        return (
+            len(self._unconfirmed) < MAX_SENT
+            and self._unconfirmed_bytes + size <= MAX_SENT_BYTES
+            and not self._blocked()
+        )
+
+    def _send(self, publication: _Publication) -> None:
+        frames, publication.frames = publication.frames, b""
+        self._tag += 1
+        self._unconfirmed[self._tag] = publication
+        self._unconfirmed_bytes += publication.size
+        self._write(frames)
+
+    # -- What the broker says
+
+    def confirm(self, tag: int, *, multiple: bool, taken: bool) -> None:
+        """
+        C{basic.ack}, or C{basic.nack} where it was not C{taken}.
+        """
+        problem = None if taken else PublishRefused("the broker did not take it")
+        waiting = self._unconfirmed
+        if multiple:
+            tags = list(takewhile(lambda each: each <= tag, waiting))
+        else:
+            tags = [tag] if tag in waiting else []
+        for each in tags:
+            publication = waiting.pop(each, None)
+            if publication is not None:  # nobody ended it all meanwhile
+                self._unconfirmed_bytes -= publication.size
+                publication.settle(problem)
+        self.send_waiting()
+
+    def returned(self, returned: Returned) -> None:
+        """
+        The broker tells of a return before it confirms, but not of which
+        publication: that is the one that was just like it.
+        """
+        # Not a list: thousands may be outstanding, and the first of them is it.
+        alike = (each for each in self._unconfirmed.values() if each.is_like(returned))
+        first = next(alike, None)
+        properties = returned.encoded_properties
+        if first is not None and first.properties == properties:
+            publication: _Publication | None = first
+        else:
+            # A broker may write properties in another way than we did.
+            same = (each for each in alike if each.properties == properties)
+            publication = next(same, first)
+        if publication is not None:
+            where = f"exchange {returned.exchange!r}, key {returned.routing_key!r}"
+            text = f"no queue takes this message ({where}): {returned.text}"
+            publication.problem = Unroutable(text)
+
+    def end(self, error: BrokerError) -> None:
+        """
+        The channel is closed: nothing more will be heard.
+        """
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        unsent, self._unsent = self._unsent, OrderedDict()
+        for publication in unconfirmed.values():
+            publication.settle(_unknown(publication, error))
+        for publication in unsent:
+            publication.settle(NotSent(f"not sent: {error}"))
+
+
+def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
+    no_such_exchange = f"no exchange '{publication.exchange}'"
+    if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
+        return Unroutable(f"no queue takes this message: {error}")
+    return ChannelLost(f"not known to be taken: {error}")

@@ -1,0 +1,116 @@
+"""
+Publishing, over a connection that consumes nothing.
+
+A broker that is short of memory or disk reads no more from connections that
+publish: one that consumed, too, could not acknowledge any more.  Knows nothing
+of what is published.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from quebert.amqp._channel import Channel
+from quebert.amqp._connection import Connection
+from quebert.amqp._publications import NotSent
+from quebert.amqp._wire import Wire
+from quebert.errors import BrokerError, ChannelLost
+
+__all__ = ["MAX_OUTSTANDING", "Publisher"]
+
+#: How many publications may wait, for a connection, for room or a confirm.
+MAX_OUTSTANDING = 100_000
+
+
+class Publisher:
+    """
+    Publishes on a channel of its own, opened when it is first needed, and
+    again when it was lost.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._channel: Channel | None = None
+        self._outstanding = 0
+        self._openers: list[Deferred[None]] = []
+        self._shut = False
+
+    async def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: bytes,
+        timeout: float | None = None,
+    ) -> None:
+        """
+        Publish, mandatory; returns when the broker has confirmed it.
+
+        @param timeout: seconds in which there must be a connection; C{None}
+            for no limit.
+        @raise Unroutable: no queue gets it.
+        @raise PublishRefused: the broker does not take it.
+        @raise BrokerUnreachable: there was no connection in time.
+        @raise ChannelLost: nobody knows.
+        """
+        if self._outstanding >= MAX_OUTSTANDING:
+            raise BrokerError(
+                f"{MAX_OUTSTANDING} publications wait for the broker already"
+            )
+        self._outstanding += 1
+        try:
+            while True:
+                channel = await self._opened(timeout)
+                try:
+                    await channel.publish(exchange, routing_key, body, properties)
+                    return
+                except NotSent:
+                    pass  # as good as not asked for yet
+        finally:
+            self._outstanding -= 1
+
+    def shut(self) -> None:
+        """
+        Publish no more: what was not sent never will be.
+        """
+        self._shut = True
+        channel, self._channel = self._channel, None
+        if channel is not None:  # a broker that does not read may take its time
+            Deferred.fromCoroutine(channel.shut())
+
+    async def _opened(self, timeout: float | None) -> Channel:
+        while self._channel is None or self._channel.closed:
+            self._check()
+            wire = await self._connection.connected(timeout)
+            self._check()
+            await self._opening(wire)
+        return self._channel
+
+    def _check(self) -> None:
+        if self._shut:
+            raise ChannelLost("nothing is published here any more")
+
+    def _opening(self, wire: Wire) -> Deferred[None]:
+        """
+        Fires once there is a channel; one attempt for all who wait for it.
+        """
+        waiter: Deferred[None] = Deferred()
+        self._openers.append(waiter)
+        if len(self._openers) == 1:
+            opening = Deferred.fromCoroutine(self._open(wire))
+            opening.addBoth(self._tell_openers)
+        return waiter
+
+    async def _open(self, wire: Wire) -> None:
+        channel = await wire.open_channel()
+        if self._shut:
+            Deferred.fromCoroutine(channel.shut())
+        self._check()
+        self._channel = channel
+
+    def _tell_openers(self, result: Any) -> None:
+        openers, self._openers = self._openers, []
+        for each in openers:
+            each.callback(result)
