@@ -217,6 +217,15 @@ class TxAMQPClient:
         """
         return Publisher(self._publishing)
 
+    @property
+    def blocked(self) -> str | None:
+        """
+        Why the broker takes no messages for now, such as C{"low on memory"},
+        or C{None}; what is published meanwhile waits.  As far as it has told:
+        it tells those who publish.
+        """
+        return self._publishing.blocked
+
     # -- The connections
 
     def _connection(self, tls: Any, purpose: str, *options: Any) -> Connection:

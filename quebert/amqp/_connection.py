@@ -68,6 +68,19 @@ class _Link(Protocol):
         self.wire = wire
 
 
+class _Wire(Wire):
+    """
+    Keeps what took the connection away, of which L{Wire.negotiate} does not
+    tell: it may be a certificate.
+    """
+
+    reason: BaseException | None = None
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.reason = reason.value
+        super().connectionLost(reason)
+
+
 @implementer(IProtocolFactory)
 @attrs.define(eq=False)
 class _Factory:
@@ -111,10 +124,10 @@ class _NegotiatedEndpoint:
         try:
             wire = await self._negotiated()
         except Exception as e:
-            problem = _certificate_refused(e) or e
-            self._connection.attempted(problem)
-            raise problem from None
+            self._connection.attempted(e)
+            raise e from None
         self._connection.attempted(None)
+        self._connection.made(wire)
         link = factory.buildProtocol(wire)
         assert link is not None
         link.makeConnection(wire.transport)
@@ -128,7 +141,7 @@ class _NegotiatedEndpoint:
     async def _negotiated(self) -> Wire:
         broker = self._connection.broker
         wires = _Factory(
-            lambda _: Wire(
+            lambda _: _Wire(
                 vhost=broker.vhost,
                 heartbeat=broker.heartbeat,
                 clock=self._clock,
@@ -145,9 +158,9 @@ class _NegotiatedEndpoint:
             wire.transport.abortConnection()
             text = f"nothing was negotiated in {NEGOTIATION:g} s"
             raise BrokerUnreachable(text) from None
-        except BaseException:
+        except BaseException as e:
             wire.transport.abortConnection()
-            raise
+            raise _certificate_refused(wire.reason) or e from None
         negotiated: Wire = wire
         return negotiated
 
@@ -179,6 +192,7 @@ class Connection:
         self._get_reactor = reactor
         self._on_lost = on_lost
         self._service: ClientService | None = None
+        self._wire: Wire | None = None
         self._turn = 0  # whose it is among the broker's hosts
         self._let_in = False
         self._refusals = 0  # in a row
@@ -290,10 +304,24 @@ class Connection:
             )
         self._turn += 1
 
+    @property
+    def blocked(self) -> str | None:
+        """
+        Why the broker reads nothing that is published here, or C{None}.
+        """
+        return None if self._wire is None else self._wire.blocked
+
+    def made(self, wire: Wire) -> None:
+        """
+        Called by the endpoint with the connection that it made.
+        """
+        self._wire = wire
+
     def lost(self, why: BrokerError) -> None:
         """
         Called by the endpoint when the connection that it made is lost.
         """
+        self._wire = None
         self._turn += 1
         self._on_lost(why)
 
@@ -318,6 +346,6 @@ class Connection:
         await service.stopService()
 
 
-def _certificate_refused(error: Exception) -> CertificateRefused | None:
-    why = _tls.distrust(error.__cause__)
+def _certificate_refused(reason: BaseException | None) -> CertificateRefused | None:
+    why = _tls.distrust(reason)
     return None if why is None else CertificateRefused(f"no TLS with the broker: {why}")

@@ -16,8 +16,7 @@ from service_identity import VerificationError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
-    KeyPair,
-    PrivateCertificate,
+    CertificateOptions,
     optionsForClientTLS,
     trustRootFromCertificates,
 )
@@ -33,7 +32,7 @@ def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
     What makes TLS connections to C{host}, whose certificate is checked.
 
     @param tls: L{TLS}, or such a thing already.
-    @raise ConfigError: a file of it cannot be read.
+    @raise ConfigError: a file of it cannot be used.
     """
     if not isinstance(tls, TLS):
         given: IOpenSSLClientConnectionCreator = tls
@@ -46,13 +45,28 @@ def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
         if tls.keyfile is not None:
             raise ConfigError("the keyfile for TLS is of no use without a certfile")
         return optionsForClientTLS(host, trustRoot=trusted)
-    ours, *chain = _certificates("certfile", tls.certfile)
     return optionsForClientTLS(
         host,
         trustRoot=trusted,
-        clientCertificate=_with_key(ours, tls.keyfile or tls.certfile),
-        extraCertificateOptions={"extraCertChain": [each.original for each in chain]},
+        extraCertificateOptions=_ours(tls.certfile, tls.keyfile),
     )
+
+
+def _ours(certfile: str, keyfile: str | None) -> dict[str, Any]:
+    ours, *chain = _certificates("certfile", certfile)
+    key = _key("keyfile", keyfile) if keyfile else _key("certfile", certfile)
+    options = {
+        "certificate": ours.original,
+        "privateKey": key,
+        "extraCertChain": [each.original for each in chain],
+    }
+    try:
+        # Else it is found out when the connection is there, with a traceback.
+        CertificateOptions(**options).getContext()
+    except OpenSSLError as e:
+        text = f"the certfile {certfile!r} cannot be used with its key: {_reasons(e)}"
+        raise ConfigError(text) from None
+    return options
 
 
 def _read(option: str, path: str) -> bytes:
@@ -74,24 +88,15 @@ def _certificates(option: str, path: str) -> list[Certificate]:
     return [Certificate(X509.from_cryptography(each)) for each in found]
 
 
-def _with_key(certificate: Certificate, path: str) -> PrivateCertificate:
-    pem = _read("keyfile", path)
+def _key(option: str, path: str) -> PKey:
+    pem = _read(option, path)
     try:
         # Not OpenSSL's own, which would ask the terminal for a passphrase.
         key = load_pem_private_key(pem, password=None)
-        pair = KeyPair(PKey.from_cryptography_key(key))  # type: ignore[arg-type]
-        theirs = certificate.original.get_pubkey().to_cryptography_key()
-        belongs = key.public_key() == theirs
+        return PKey.from_cryptography_key(key)  # type: ignore[arg-type]
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        belongs = False
-    if not belongs:
-        raise ConfigError(
-            f"the keyfile {path!r} has no key in PEM, without a passphrase, that"
-            " belongs to the certfile"
-        )
-    both: PrivateCertificate
-    both = PrivateCertificate.fromCertificateAndKeyPair(certificate, pair)
-    return both
+        text = f"the {option} {path!r} has no key in PEM without a passphrase"
+        raise ConfigError(text) from None
 
 
 def distrust(error: BaseException | None) -> str | None:
@@ -101,11 +106,18 @@ def distrust(error: BaseException | None) -> str | None:
     """
     if isinstance(error, VerificationError):
         return "its certificate is not for this host"
-    if not isinstance(error, OpenSSLError) or not error.args:
-        return None
-    reasons = ", ".join(str(each[-1]) for each in error.args[0] if each)
+    reasons = _reasons(error) if isinstance(error, OpenSSLError) else ""
     if "certificate verify failed" in reasons:
-        return "its certificate is not signed by an authority that we trust"
-    if "certificate" in reasons or "unknown ca" in reasons:
+        return (
+            "its certificate is not signed by an authority that we trust, or not"
+            " valid now"
+        )
+    # The last is all that TLS 1.2 has to say to who shows no certificate.
+    if any(each in reasons for each in ("certificate", "unknown ca", "handshake")):
         return f"it does not accept our certificate, or wants one ({reasons})"
     return None
+
+
+def _reasons(error: OpenSSLError) -> str:
+    found = error.args[0] if error.args else []
+    return ", ".join(str(each[-1]) for each in found if each)

@@ -15,6 +15,7 @@ from typing import Any
 import pika
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
+from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -101,6 +102,63 @@ class Executor(Resource):
         Listen no more.
         """
         await maybeDeferred(self._port.stopListening)
+
+
+class Proxy(ProxyFactory):
+    """
+    Forwards connections to a port of this machine, as long as it is let.
+
+    @ivar url: the AMQP URL of what is behind it.
+    """
+
+    noisy = False
+
+    def __init__(self, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self._servers: list[Any] = []
+        self._number = 0
+        self._listening: Any = None
+        self.listen()
+        self.url = f"amqp://127.0.0.1:{self._number}/"
+
+    def listen(self) -> None:
+        """
+        Accept connections.
+        """
+        from twisted.internet import reactor
+
+        tcp: Any = reactor
+        self._listening = tcp.listenTCP(self._number, self, interface="127.0.0.1")
+        self._number = self._listening.getHost().port
+
+    def buildProtocol(self, address: Any) -> Any:
+        """
+        Another connection.
+        """
+        self._servers.append(super().buildProtocol(address))
+        return self._servers[-1]
+
+    def hang(self) -> None:
+        """
+        Forward nothing any more over the connections that there are, as if
+        the cable were out: neither side is told.
+        """
+        for each in self._ends():
+            each.transport.pauseProducing()
+
+    async def cut(self) -> None:
+        """
+        End all connections, and accept no others.
+        """
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await maybeDeferred(listening.stopListening)
+        for each in self._ends():
+            each.transport.abortConnection()
+
+    def _ends(self) -> list[Any]:
+        peers = [server.peer for server in self._servers]
+        return [each for each in self._servers + peers if each is not None]
 
 
 class Program:

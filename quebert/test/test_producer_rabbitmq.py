@@ -18,7 +18,6 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
-from twisted.protocols.portforward import ProxyFactory
 
 from quebert.amqp import TxAMQPClient
 from quebert.errors import (
@@ -30,7 +29,7 @@ from quebert.errors import (
 from quebert.mediator import Mediator
 from quebert.producer import HIGH, BlockingProducer, Producer, add_task
 from quebert.test.conftest import Names
-from quebert.test.support import PATIENCE, Executor, Program, depth, until
+from quebert.test.support import PATIENCE, Executor, Program, Proxy, depth, until
 from quebert.testing import RabbitMQNode, free_port
 
 reactor: Any = global_reactor
@@ -271,44 +270,6 @@ async def test_survives_a_killed_broker(
     assert max(found.values()) <= 2
 
 
-class HangingProxy(ProxyFactory):
-    """
-    Forwards connections to a port of this machine, until they hang.
-    """
-
-    noisy = False
-
-    def __init__(self, port: int) -> None:
-        super().__init__("127.0.0.1", port)
-        self._servers: list[Any] = []
-        self._listening = reactor.listenTCP(0, self, interface="127.0.0.1")
-        self.url = f"amqp://127.0.0.1:{self._listening.getHost().port}/"
-
-    def buildProtocol(self, address: Any) -> Any:
-        """
-        Another connection.
-        """
-        self._servers.append(super().buildProtocol(address))
-        return self._servers[-1]
-
-    def hang(self) -> None:
-        """
-        Forward nothing any more over the connections that there are.
-        """
-        for server in self._servers:
-            server.transport.pauseProducing()
-            server.peer.transport.pauseProducing()
-
-    async def close(self) -> None:
-        """
-        End all.
-        """
-        await maybeDeferred(self._listening.stopListening)
-        peers = [server.peer for server in self._servers]
-        for each in filter(None, self._servers + peers):
-            each.transport.abortConnection()
-
-
 @ensureDeferred
 async def test_goes_on_after_a_hanging_connection(
     rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
@@ -318,14 +279,14 @@ async def test_goes_on_after_a_hanging_connection(
     added over another.
     """
     declare(pika_channel, names)
-    proxy = HangingProxy(rabbitmq.port)
+    proxy = Proxy(rabbitmq.port)
     url = proxy.url + "?heartbeat=1"
     with BlockingProducer(url, names.exchange) as producer:
         await deferToThread(producer.add_task, "/", uuid="before")
         proxy.hang()
         await deferToThread(producer.add_task, "/", uuid="after")
         await deferToThread(producer.close)
-    await proxy.close()
+    await proxy.cut()
     assert set(uuids(pika_channel, names.queue)) == {"before", "after"}
 
 
