@@ -35,8 +35,9 @@ Encode = Callable[[Task], Union[bytes, str]]
 
 #: Seconds a task may take unless it says otherwise, as in Cloud Tasks.
 DEFAULT_TIMEOUT = 600.0
-#: Seconds a task may take whatever it says: RabbitMQ's limit for a delivery.
-MAX_TIMEOUT = 1_800.0
+#: Seconds a task may take whatever it says: it must be settled before the half
+#: hour after which RabbitMQ gives a delivery to somebody else.
+MAX_TIMEOUT = 1_500.0
 # Of a traceback, the end tells most; it travels with the task.
 _TRACEBACK_LIMIT = 4_000
 _TEXT_LIMIT = 400

@@ -62,6 +62,7 @@ class Settler:
     @param now: the time, in seconds since the epoch.
     @param settled: called with each message that is settled.
     @ivar unsettled: what the broker waits for.
+    @ivar unsettled_bytes: the size of its bodies.
     @ivar hurried: nothing is waited for any more.
     """
 
@@ -78,6 +79,7 @@ class Settler:
         self.counts = Counts()
         self.channel: Channel | None = None
         self.unsettled: dict[Message, float] = {}  # and when they came
+        self.unsettled_bytes = 0
         self.hurried = False
         self._queue = queue
         self._publisher = publisher
@@ -99,6 +101,7 @@ class Settler:
         A message has come, which must be settled.
         """
         self.counts.received += 1
+        self.unsettled_bytes += len(message.body)
         self.unsettled[message] = self._now()
 
     async def carry_out(
@@ -143,6 +146,7 @@ class Settler:
         self.channel = None
         self.counts.returned += len(self.unsettled)
         self.unsettled.clear()
+        self.unsettled_bytes = 0
         self.hurry()
         for publishing in list(self._publishing):
             publishing.cancel()
@@ -161,6 +165,7 @@ class Settler:
 
     def _forget(self, message: Message) -> None:
         del self.unsettled[message]
+        self.unsettled_bytes -= len(message.body)
         self._settled(message)
 
     async def _put_back(

@@ -64,8 +64,10 @@ def _ours(certfile: str, keyfile: str | None) -> dict[str, Any]:
         # Else it is found out when the connection is there, with a traceback.
         CertificateOptions(**options).getContext()
     except OpenSSLError as e:
-        text = f"the certfile {certfile!r} cannot be used with its key: {_reasons(e)}"
-        raise ConfigError(text) from None
+        raise ConfigError(
+            f"the certfile {certfile!r} cannot be used with the key in"
+            f" {keyfile or certfile!r}: {_reasons(e)}"
+        ) from None
     return options
 
 
@@ -113,11 +115,13 @@ def distrust(error: BaseException | None) -> str | None:
             " valid now"
         )
     # The last is all that TLS 1.2 has to say to who shows no certificate.
-    if any(each in reasons for each in ("certificate", "unknown ca", "handshake")):
+    if any(
+        each in reasons for each in ("certificate", "unknown ca", "alert handshake")
+    ):
         return f"it does not accept our certificate, or wants one ({reasons})"
     return None
 
 
 def _reasons(error: OpenSSLError) -> str:
-    found = error.args[0] if error.args else []
-    return ", ".join(str(each[-1]) for each in found if each)
+    queue = error.args[0] if len(error.args) == 1 else []  # not a SysCallError's
+    return ", ".join(str(each[-1]) for each in queue if each)

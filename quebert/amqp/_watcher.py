@@ -43,6 +43,8 @@ DEFAULT_MAX_EVENTS = 100
 DRAIN = 30.0
 #: How many waiting messages may be held beside the window.
 MAX_HELD = 10_000
+#: And with how many bytes together with those in it.
+MAX_HELD_BYTES = 64 * 2**20
 #: Seconds at most between attempts to consume.
 RETRY_LIMIT = 60.0
 # Seconds that a channel must have lasted to be replaced at once.
@@ -323,9 +325,10 @@ class Watcher:
         """
         used_up = 0 < self.maxEvents <= self._taken
         waiting = 0 < self._settler.waiting + len(self._overdue) < MAX_HELD
+        light = self._settler.unsettled_bytes < MAX_HELD_BYTES
         # Not while a channel is being made ready: it has no prefetch yet.
         wanted = self.consuming and not self._renewing
-        if used_up and waiting and wanted and self._window.has_room():
+        if used_up and waiting and light and wanted and self._window.has_room():
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._renew())
             renewed.addErrback(self._not_renewed)

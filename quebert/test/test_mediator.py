@@ -1030,7 +1030,7 @@ class TimeoutTests(Case):
         After the task's own C{timeout} the request is cancelled and the task
         a failure, whose text says so.
         """
-        for seconds in (5, 0.5, 601, 1800):
+        for seconds in (5, 0.5, 601, 1500):
             self.assert_times_out_after(seconds, self.mediator(), timeout=seconds)
 
     def test_default(self) -> None:
@@ -1052,11 +1052,11 @@ class TimeoutTests(Case):
 
     def test_cut(self) -> None:
         """
-        A larger C{timeout} is cut to the maximum, 1,800 s by default.
+        A larger C{timeout} is cut to the maximum, 1,500 s by default.
         """
-        self.assertEqual(MAX_TIMEOUT, 1800)
-        self.assert_times_out_after(1800, self.mediator(), timeout=1801)
-        self.assert_times_out_after(1800, self.mediator(), timeout=10**300)
+        self.assertEqual(MAX_TIMEOUT, 1500)
+        self.assert_times_out_after(1500, self.mediator(), timeout=1501)
+        self.assert_times_out_after(1500, self.mediator(), timeout=10**300)
         self.assert_times_out_after(20, self.mediator(maxTimeout=20), timeout=21)
         self.assert_times_out_after(20, self.mediator(maxTimeout=20))
 
@@ -1067,7 +1067,7 @@ class TimeoutTests(Case):
         mediator = self.mediator()
         body = b'{"url": "/", "timeout": 1e999}'
         outcome = mediator.messageReceived(FakeMessage(body))
-        self.clock.advance(1800)
+        self.clock.advance(1500)
         self.assertEqual(self.successResultOf(outcome), Retry(after=1.0))
 
     def test_by_a_prehook(self) -> None:

@@ -20,6 +20,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.amqp import _watcher
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._properties import decode_properties, encode_properties
 from quebert.amqp._settler import HOLD_LIMIT
@@ -1373,6 +1374,23 @@ class WaitTests(WatcherTestCase):
         self.assertEqual(channel.methods().count("basic_consume"), 1)
         self.deliver(b"run")
         self.assertEqual(channel.methods().count("basic_consume"), 2)
+
+    def test_not_renewed_with_much_held(self) -> None:
+        """
+        Nor is one made while the messages that are held are large together.
+        """
+        self.patch(_watcher, "MAX_HELD_BYTES", 100)
+        channel = self.begin(maxEvents=1)
+        self.at_once[b"wait" * 20] = Retry(after=60)
+        self.deliver(b"wait" * 20)
+        self.assertEqual(channel.methods().count("basic_consume"), 2)
+        self.deliver(b"wait" * 20)
+        self.assertEqual(channel.methods().count("basic_consume"), 2)
+        self.advance(60)
+        self.confirm()
+        self.confirm()
+        self.deliver(b"wait" * 20)
+        self.assertEqual(channel.methods().count("basic_consume"), 3)
 
     def test_not_renewed_with_a_full_window(self) -> None:
         """

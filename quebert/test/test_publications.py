@@ -1,0 +1,317 @@
+"""
+L{quebert.amqp._publications} and L{quebert.amqp._publisher}, without a broker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp import _publisher
+from quebert.amqp._publications import (
+    MAX_SENT,
+    MAX_SENT_BYTES,
+    NotSent,
+    Publications,
+)
+from quebert.amqp._publisher import Publisher
+from quebert.errors import BrokerError, ChannelLost, PublishRefused
+
+
+class PublicationsTests(SynchronousTestCase):
+    """
+    Tests for what of L{Publications} other tests do not reach by way of a
+    channel: that it does not send without limit.
+    """
+
+    def setUp(self) -> None:
+        self.sent: list[bytes] = []
+        self.blocked = False
+        self.publications = Publications(self.sent.append, lambda: self.blocked)
+
+    def add(self, frames: bytes = b"frames") -> Deferred[None]:
+        """
+        Publish something.
+        """
+        return self.publications.add(frames, "flow", "key", b"\x00\x00", b"body")
+
+    def confirm(self, tag: int, *, multiple: bool = False) -> None:
+        """
+        The broker has it.
+        """
+        self.publications.confirm(tag, multiple=multiple, taken=True)
+
+    def test_number(self) -> None:
+        """
+        So many may be outstanding; each confirm makes room for another, in the
+        order of asking.
+        """
+        published = [self.add(b"%d" % n) for n in range(MAX_SENT + 3)]
+        self.assertEqual(len(self.sent), MAX_SENT)
+        self.confirm(1)
+        self.assertEqual(self.sent[MAX_SENT:], [b"%d" % MAX_SENT])
+        self.confirm(10, multiple=True)
+        self.assertEqual(len(self.sent), MAX_SENT + 3)
+        self.assertEqual(self.sent, [b"%d" % n for n in range(MAX_SENT + 3)])
+        self.confirm(MAX_SENT + 3, multiple=True)
+        for each in published:
+            self.successResultOf(each)
+
+    def test_bytes(self) -> None:
+        """
+        Large ones fill it sooner, but a single one may be of any size.
+        """
+        half = bytes(MAX_SENT_BYTES // 2)
+        for _ in range(3):
+            self.add(half)
+        self.assertEqual(len(self.sent), 2)
+        self.confirm(1)
+        self.assertEqual(len(self.sent), 3)
+        self.add(bytes(MAX_SENT_BYTES + 1))
+        self.confirm(2)
+        self.assertEqual(len(self.sent), 3)
+        self.confirm(3)
+        self.assertEqual(len(self.sent), 4)
+
+    def test_blocked(self) -> None:
+        """
+        Nothing is sent to a broker that does not read, until it does.
+        """
+        first = self.add(b"first")
+        self.blocked = True
+        second = self.add(b"second")
+        self.confirm(1)
+        self.successResultOf(first)
+        third = self.add(b"third")
+        self.publications.send_waiting()
+        self.assertEqual(self.sent, [b"first"])
+        self.blocked = False
+        self.publications.send_waiting()
+        self.assertEqual(self.sent, [b"first", b"second", b"third"])
+        self.confirm(3, multiple=True)
+        self.successResultOf(second)
+        self.successResultOf(third)
+
+    def test_withdrawn(self) -> None:
+        """
+        One that is cancelled before it was sent is not sent; one that was is
+        confirmed to nobody.
+        """
+        first = self.add(b"first")
+        self.blocked = True
+        second, third = self.add(b"second"), self.add(b"third")
+        for each in (first, second):
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.blocked = False
+        self.confirm(1)
+        self.assertEqual(self.sent, [b"first", b"third"])
+        self.confirm(2)
+        self.successResultOf(third)
+
+    def test_end(self) -> None:
+        """
+        At the end nobody knows of what was sent, and it is known that the rest
+        was not.
+        """
+        sent = self.add()
+        self.blocked = True
+        waiting = self.add()
+        self.publications.end(ChannelLost("gone"))
+        error = self.failureResultOf(sent, ChannelLost).value
+        self.assertNotIsInstance(error, NotSent)
+        self.failureResultOf(waiting, NotSent)
+        self.assertEqual(len(self.sent), 1)
+
+    def test_ended_by_a_confirm(self) -> None:
+        """
+        What hears of one confirm may end it all, in the middle of several.
+        """
+        first, second = self.add(), self.add()
+        first.addCallback(lambda _: self.publications.end(ChannelLost("gone")))
+        self.confirm(2, multiple=True)
+        self.successResultOf(first)
+        self.failureResultOf(second, ChannelLost)
+
+
+class FakeChannel:
+    """
+    A channel that keeps what is published.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.waiting: list[Deferred[None]] = []
+
+    def publish(self, *arguments: Any) -> Deferred[None]:
+        """
+        Publish it.
+        """
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    async def shut(self) -> None:
+        """
+        Close it.
+        """
+        self.lose(ChannelLost("closed here"))
+
+    def lose(self, why: BrokerError) -> None:
+        """
+        It is closed, and all fail.
+        """
+        self.closed = True
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each.errback(why)
+
+
+class FakeConnection:
+    """
+    A connection, there or not.
+
+    @ivar waiters: who wait for it to be there.
+    @ivar opening: those of them who then wait for a channel.
+    """
+
+    def __init__(self) -> None:
+        self.channels: list[FakeChannel] = []
+        self.timeouts: list[float | None] = []
+        self.opening: list[Deferred[None]] = []
+        self.holds = False
+
+    async def connected(self, timeout: float | None = None) -> FakeConnection:
+        """
+        A connection.
+        """
+        self.timeouts.append(timeout)
+        return self
+
+    async def open_channel(self) -> FakeChannel:
+        """
+        A channel.
+        """
+        if self.holds:
+            self.opening.append(Deferred())
+            await self.opening[-1]
+        self.channels.append(FakeChannel())
+        return self.channels[-1]
+
+
+class PublisherTests(SynchronousTestCase):
+    """
+    Tests for L{Publisher}.
+    """
+
+    def setUp(self) -> None:
+        self.connection = FakeConnection()
+        connection: Any = self.connection
+        self.publisher = Publisher(connection)
+
+    def publish(self, timeout: float | None = None) -> Deferred[None]:
+        """
+        Publish something.
+        """
+        return Deferred.fromCoroutine(
+            self.publisher.publish("flow", "key", b"", b"\x00\x00", timeout)
+        )
+
+    def test_one_channel(self) -> None:
+        """
+        All who ask while a channel is being opened get the same.
+        """
+        self.connection.holds = True
+        published = [self.publish(timeout=n) for n in range(3)]
+        self.assertEqual(self.connection.timeouts, [0, 1, 2])
+        (opening,) = self.connection.opening
+        opening.callback(None)
+        (channel,) = self.connection.channels
+        self.assertEqual(len(channel.waiting), 3)
+        for each in channel.waiting:
+            each.callback(None)
+        for one in published:
+            self.successResultOf(one)
+
+    def test_not_opened(self) -> None:
+        """
+        Where it cannot be opened, they fail, and the next one tries again.
+        """
+        self.connection.holds = True
+        published = [self.publish(), self.publish()]
+        self.connection.opening.pop().errback(ChannelLost("gone"))
+        for each in published:
+            self.failureResultOf(each, ChannelLost)
+        self.publish()
+        self.assertEqual(len(self.connection.opening), 1)
+
+    def test_not_sent(self) -> None:
+        """
+        What was not sent when the channel was lost is published on the next;
+        of what was sent nobody knows.
+        """
+        sent, waiting = self.publish(), self.publish()
+        (old,) = self.connection.channels
+        old.closed = True
+        old.waiting[0].errback(ChannelLost("not known"))
+        old.waiting[1].errback(NotSent("not sent"))
+        self.failureResultOf(sent, ChannelLost)
+        self.assertNoResult(waiting)
+        _, new = self.connection.channels
+        new.waiting.pop().callback(None)
+        self.successResultOf(waiting)
+
+    def test_refused(self) -> None:
+        """
+        A refusal is told.
+        """
+        published = self.publish()
+        self.connection.channels[0].waiting.pop().errback(PublishRefused("no"))
+        self.failureResultOf(published, PublishRefused)
+
+    def test_too_many(self) -> None:
+        """
+        There is an end to how many may wait.
+        """
+        self.patch(_publisher, "MAX_OUTSTANDING", 3)
+        published = [self.publish() for _ in range(4)]
+        error = self.failureResultOf(published.pop(), BrokerError).value
+        self.assertIn("3 publications wait", str(error))
+        published.pop().cancel()
+        self.assertNoResult(self.publish())
+
+    def test_shut(self) -> None:
+        """
+        One that is shut publishes nothing any more.
+        """
+        published = self.publish()
+        self.publisher.shut()
+        self.failureResultOf(published, ChannelLost)
+        self.failureResultOf(self.publish(), ChannelLost)
+        self.assertEqual(len(self.connection.timeouts), 1)
+        self.publisher.shut()
+
+    def test_shut_while_waiting(self) -> None:
+        """
+        Those that were not sent when it is shut are not sent elsewhere.
+        """
+        published = self.publish()
+        (channel,) = self.connection.channels
+        (waiting,) = channel.waiting
+        channel.waiting.clear()
+        self.publisher.shut()
+        waiting.errback(NotSent("not sent"))
+        self.failureResultOf(published, ChannelLost)
+        self.assertEqual(len(self.connection.channels), 1)
+
+    def test_shut_while_opening(self) -> None:
+        """
+        One that is shut while it opens a channel closes it.
+        """
+        self.connection.holds = True
+        published = self.publish()
+        self.publisher.shut()
+        self.connection.opening.pop().callback(None)
+        self.failureResultOf(published, ChannelLost)
+        self.assertTrue(self.connection.channels[0].closed)
