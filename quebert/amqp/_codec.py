@@ -9,6 +9,7 @@ C{datetime} can hold comes out as its number.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -244,6 +245,12 @@ def _write_decimal(value: Decimal) -> bytes:
     return struct.pack(">Bi", scale, int(value.scaleb(scale)))
 
 
+def _write_float(value: float) -> bytes:
+    if not math.isfinite(value):  # for which RabbitMQ closes the connection
+        raise ValueError("it is not finite")
+    return b"d" + struct.pack(">d", value)
+
+
 def _write_timestamp(value: datetime | float | str) -> bytes:
     if isinstance(value, str):
         raise TypeError("it is text")
@@ -290,7 +297,7 @@ _VALUE_WRITERS: tuple[tuple[Any, Writer], ...] = (
     (str, lambda v: b"S" + encode_longstr(v)),
     (bool, lambda v: b"t" + bytes((v,))),
     (int, _write_int),
-    (float, lambda v: b"d" + struct.pack(">d", v)),
+    (float, _write_float),
     ((bytes, bytearray, memoryview), lambda v: b"x" + encode_longstr(v)),
     (type(None), lambda v: b"V"),
     (datetime, lambda v: b"T" + _write_timestamp(v)),

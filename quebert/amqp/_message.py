@@ -20,6 +20,9 @@ ERRORS = "quebert-errors"
 #: Header: seconds since the epoch before which the callback is not called.
 NOT_BEFORE = "quebert-not-before"
 
+# They must fit into one frame (section 4.2.6.1), with a few bytes before them.
+_ROOM = 131_000
+
 # RabbitMQ copies a message to the queues that these name: a message that is
 # put back would be a new task to each.
 _COPYING_HEADERS = ("CC", "BCC")
@@ -103,10 +106,10 @@ class Message:
         """
         The encoded properties to put the message back with: persistent, and
         without the sender's user id, which the broker would refuse from us.
-        What cannot be read goes back as it came.
+        What cannot be read, or has no room for more, goes back as it came.
         """
         try:
-            return amend_properties(
+            amended = amend_properties(
                 self.encoded_properties,
                 changes={"delivery-mode": 2, "user-id": None},
                 headers={ERRORS: errors or None, NOT_BEFORE: not_before},
@@ -114,3 +117,4 @@ class Message:
             )
         except ValueError:
             return self.encoded_properties
+        return amended if len(amended) <= _ROOM else self.encoded_properties

@@ -4,8 +4,6 @@ Watching, settling and publishing on a real RabbitMQ.
 
 from __future__ import annotations
 
-import datetime
-import decimal
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -196,93 +194,6 @@ async def test_failing_callback(
 
 # -- Contents
 
-EVERY_HEADER = {
-    "text": "\N{GREEK SMALL LETTER ALPHA}\N{GRINNING FACE}",
-    "bytes": b"\xff\x00",
-    "true": True,
-    "small": -3,
-    "large": -(2**50),
-    "decimal": decimal.Decimal("-1.25"),
-    "time": datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC),
-    "null": None,
-    "list": [1, "two", [3.5 > 3, {"four": 4}]],
-    "table": {"nested": {"deeper": [None]}},
-}
-
-
-@ensureDeferred
-async def test_every_header_arrives(
-    client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    Headers of every type that another library writes come out as they were,
-    before and after they have been put back.
-    """
-    seen: list[Any] = []
-
-    def callback(message: Message) -> Any:
-        seen.append(message.headers)
-        return Retry() if len(seen) == 1 else None
-
-    await client.watch(names.exchange, names.queue, "#", callback)
-    publish(pika_channel, names.exchange, "a", b"x", headers=EVERY_HEADER)
-    await until(lambda: len(seen) == 2)
-    assert seen == [EVERY_HEADER, EVERY_HEADER]
-
-
-@ensureDeferred
-async def test_dead_lettered_headers_arrive(
-    client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    A message with the x-death of a real dead-letter queue is a message.
-    """
-    seen: list[Any] = []
-    await client.watch(
-        names.exchange, names.queue, "#", lambda message: seen.append(message.headers)
-    )
-    waiting = names.queue + ".waiting"
-    arguments = {
-        "x-message-ttl": 1,
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": names.queue,
-    }
-    pika_channel.queue_declare(waiting, durable=True, arguments=arguments)
-    publish(pika_channel, "", waiting, b"x")
-    await until(lambda: seen)
-    death = seen[0]["x-death"][0]
-    assert (death["queue"], death["reason"]) == (waiting, "expired")
-    assert death["count"] == 1
-
-
-FRAME = 131_072
-SIZES = [0, 1, 4095, 4096, FRAME - 9, FRAME - 8, FRAME - 7, FRAME, 5_000_000]
-
-
-@ensureDeferred
-async def test_bodies_of_any_size(
-    client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    Bodies of multi-byte text arrive byte for byte, whatever their size, from
-    us and from others, and so do those that are put back.
-    """
-    text = "\N{SNOWMAN}\N{GRINNING FACE}ab\N{LATIN SMALL LETTER E WITH ACUTE}"
-    long = text.encode() * (max(SIZES) // 10)
-    bodies = [long[:size] for size in SIZES]
-    seen: Counter[bytes] = Counter()
-
-    def callback(message: Message) -> Any:
-        seen[message.body] += 1
-        return Retry() if seen[message.body] == 1 else None
-
-    watcher = await client.watch(names.exchange, names.queue, "#", callback)
-    for body in bodies[::2]:
-        await client.publish(names.exchange, "a", body)
-    publish(pika_channel, names.exchange, "a", *bodies[1::2])
-    await until(lambda: watcher.counts.done == len(bodies))
-    assert seen == Counter(dict.fromkeys(bodies, 2))
-
 
 @ensureDeferred
 async def test_txamqp_spelling(
@@ -299,29 +210,6 @@ async def test_txamqp_spelling(
     assert message.content.properties["content-type"] == "x/y"
     assert (message.exchange, message.routing_key) == (names.exchange, "a.b")
     assert message.redelivered is False
-
-
-@ensureDeferred
-async def test_what_we_publish_is_what_others_read(
-    client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    What is published arrives at another library as it was.
-    """
-    pika_channel.queue_declare(names.queue, durable=True)
-    properties = {
-        "headers": EVERY_HEADER,
-        "content-type": "text/plain",
-        "message-id": "\N{SNOWMAN}",
-        "timestamp": 1_700_000_000,
-        "delivery-mode": 2,
-    }
-    await client.publish("", names.queue, b"\x00\xff", properties)
-    _, got, body = pika_channel.basic_get(names.queue, auto_ack=True)
-    assert body == b"\x00\xff"
-    assert got.headers == properties["headers"]
-    assert (got.content_type, got.message_id) == ("text/plain", "\N{SNOWMAN}")
-    assert (got.timestamp, got.delivery_mode) == (1_700_000_000, 2)
 
 
 # -- Publishing

@@ -142,7 +142,7 @@ PLAIN: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
-    st.floats(),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text(),
     st.binary(),
     SECONDS.map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
@@ -446,7 +446,7 @@ class WriteTableTests(CodecTestCase):
         values = (
             2**63, -(2**63) - 1, 10**30, Decimal(2**31), Decimal("1E-256"),
             Decimal("1E+20"), datetime(1969, 12, 31, tzinfo=UTC), "\ud800",
-            [2**63], [["\udfff"]],
+            [2**63], [["\udfff"]], float("nan"), [float("-inf")],
         )  # fmt: skip
         for value in values:
             text = refusal(CodecError, encode_table, {"name": value})
