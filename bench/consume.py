@@ -99,7 +99,8 @@ def txamqp(url: str, wanted: int) -> str:
     async def consume() -> str:
         client = AMQClient(Delegate(), broker.vhost, SPEC, heartbeat=30)
         client.send_init_string = lambda: client.transport.write(b"AMQP\0\0\x09\x01")
-        endpoint = TCP4ClientEndpoint(reactor, broker.host, broker.port)
+        address = broker.addresses[0]
+        endpoint = TCP4ClientEndpoint(reactor, address.host, address.port)
         await connectProtocol(endpoint, client)
         client.response = f"\0{broker.username}\0{broker.password}"
         await client.started.wait()

@@ -153,7 +153,7 @@ class TxAMQPClient:
         @param arguments: further arguments of C{queue.declare}.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
-            the exchange or queue otherwise, with L{BrokerUnreachable} when
+            the exchange or queue otherwise, with L{CertificateRefused}, with L{BrokerUnreachable} when
             there is no connection in time, and with L{ConfigError}.
         """
         watcher = self._watcherFactory(
@@ -242,6 +242,7 @@ class TxAMQPClient:
 
         @param timeout: seconds; C{None} to wait for ever.
         @raise BrokerRefused: there never was one, and the broker said no.
+        @raise CertificateRefused: the same, of a certificate.
         @raise BrokerUnreachable: there was none in time.
         """
         return await self._consuming.connected(timeout)

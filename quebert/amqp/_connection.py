@@ -68,19 +68,6 @@ class _Link(Protocol):
         self.wire = wire
 
 
-class _Wire(Wire):
-    """
-    Keeps what took the connection away, of which L{Wire.negotiate} does not
-    tell: it may be a certificate.
-    """
-
-    reason: BaseException | None = None
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.reason = reason.value
-        super().connectionLost(reason)
-
-
 @implementer(IProtocolFactory)
 @attrs.define(eq=False)
 class _Factory:
@@ -124,8 +111,9 @@ class _NegotiatedEndpoint:
         try:
             wire = await self._negotiated()
         except Exception as e:
-            self._connection.attempted(e)
-            raise e from None
+            problem = _certificate_refused(e.__cause__) or e
+            self._connection.attempted(problem)
+            raise problem from None
         self._connection.attempted(None)
         self._connection.made(wire)
         link = factory.buildProtocol(wire)
@@ -141,7 +129,7 @@ class _NegotiatedEndpoint:
     async def _negotiated(self) -> Wire:
         broker = self._connection.broker
         wires = _Factory(
-            lambda _: _Wire(
+            lambda _: Wire(
                 vhost=broker.vhost,
                 heartbeat=broker.heartbeat,
                 clock=self._clock,
@@ -158,9 +146,9 @@ class _NegotiatedEndpoint:
             wire.transport.abortConnection()
             text = f"nothing was negotiated in {NEGOTIATION:g} s"
             raise BrokerUnreachable(text) from None
-        except BaseException as e:
+        except BaseException:
             wire.transport.abortConnection()
-            raise _certificate_refused(wire.reason) or e from None
+            raise
         negotiated: Wire = wire
         return negotiated
 

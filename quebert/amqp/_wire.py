@@ -160,7 +160,8 @@ class Wire(AMQClient):  # type: ignore[misc]
             await self.started.wait()
             await self.channels[0].call("connection_open", virtual_host=self.vhost)
         except Closed:
-            raise self.why or ChannelLost("the connection was lost") from None
+            why = self.why or ChannelLost("the connection was lost")
+            raise why from why.__cause__  # which may be about a certificate
 
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """

@@ -21,6 +21,7 @@ from quebert.errors import (
     BrokerError,
     BrokerRefused,
     BrokerUnreachable,
+    CertificateRefused,
     ChannelLost,
     ConfigError,
     PublishRefused,
@@ -32,6 +33,11 @@ __all__ = ["connect", "end", "import_pika", "our_errors", "publish"]
 
 # How pika quotes what ended the connection before it was open.
 _CLOSED_BY_BROKER = re.compile(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*)\2")
+# How ssl says that one side did not accept the certificate of the other; the
+# last is all that TLS 1.2 has to say to who shows none.
+_DISTRUST = re.compile(
+    r"\[SSL: [^]]*(?:CERTIFICATE|UNKNOWN_CA|ALERT_HANDSHAKE)[^]]*\] (.*?) \(_ssl"
+)
 
 
 def import_pika() -> Any:
@@ -62,6 +68,7 @@ def connect(broker: Broker, patience: float) -> Any:
         has blocked is given up.
     @raise BrokerUnreachable: there is none in time.
     @raise BrokerRefused: the broker does not let us in.
+    @raise CertificateRefused: nor one side the certificate of the other.
     @raise ConfigError: a file for TLS is wrong.
     """
     pika = import_pika()
@@ -69,7 +76,7 @@ def connect(broker: Broker, patience: float) -> Any:
     try:
         return pika.BlockingConnection(parameters)
     except Exception as e:  # pika's connector, TLS and the resolver have theirs
-        raise _not_connected(e, ", ".join(map(str, broker.addresses))) from e
+        raise _not_connected(e, broker) from e
 
 
 def _parameters(broker: Broker, address: Address, patience: float) -> Any:
@@ -89,6 +96,8 @@ def _parameters(broker: Broker, address: Address, patience: float) -> Any:
 
 
 def _context(tls: TLS) -> ssl.SSLContext:
+    if tls.keyfile and tls.certfile is None:
+        raise ConfigError("the keyfile for TLS is of no use without a certfile")
     try:
         context = ssl.create_default_context(cafile=tls.cacertfile)
         if tls.certfile is not None:
@@ -100,20 +109,34 @@ def _context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def _not_connected(error: Exception, where: str) -> BrokerError:
+def _not_connected(error: Exception, broker: Broker) -> BrokerError:
+    where = ", ".join(map(str, broker.addresses))
     kinds = import_pika().exceptions
     closed = _CLOSED_BY_BROKER.match(str(error.args[0])) if error.args else None
     if closed:
         return _not_let_in(int(closed[1]), closed[3])
     if isinstance(error, kinds.ConnectionClosed):
         return _not_let_in(error.reply_code, error.reply_text)
+    distrust = _DISTRUST.search(_innermost(error))
+    if distrust:
+        return _certificate_refused(distrust[1], where)
     if type(error).__name__ == "AMQPConnectorStackTimeout":
         why = "no answer in time"
     elif isinstance(error, kinds.IncompatibleProtocolError):
         why = "what is there does not speak AMQP"
+        if broker.tls is not None:
+            # TLS 1.3 tells after the handshake, when pika may write already,
+            # and not come to read it.
+            why += ", or does not accept our certificate, or wants one"
     else:
         why = _innermost(error)
     return BrokerUnreachable(f"the broker at {where} cannot be reached: {why}")
+
+
+def _certificate_refused(why: str, where: str) -> CertificateRefused:
+    if " alert " in why:  # it is the broker who says so
+        why = f"it does not accept our certificate, or wants one ({why})"
+    return CertificateRefused(f"no TLS with the broker at {where}: {why}")
 
 
 def _not_let_in(code: int, text: str) -> BrokerRefused:
