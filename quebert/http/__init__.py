@@ -2,6 +2,8 @@
 The HTTP edge: making the requests that tasks ask for.
 """
 
+from quebert.http._agent import Agent
+from quebert.http._pool import Limits
 from quebert.http.dispatch import Dispatcher
 
-__all__ = ["Dispatcher"]
+__all__ = ["Agent", "Dispatcher", "Limits"]

@@ -25,7 +25,11 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import (
+    AccumulatingProtocol,
+    MemoryReactorClock,
+    StringTransport,
+)
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -33,11 +37,15 @@ from zope.interface import implementer
 from quebert import __version__
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http import Dispatcher
-from quebert.http.dispatch import BODY_LIMIT, IDLE_TIMEOUT, Answer
+from quebert.http._agent import Agent
+from quebert.http._pool import Limits
+from quebert.http._response import Response
 from quebert.mediator import Mediator
 from quebert.outcome import Done, Outcome, Retry
 
 URL = "http://127.0.0.1:8000/run"
+BODY_LIMIT = Limits().body
+IDLE_TIMEOUT = Limits().idle
 
 
 # Ways not to ask for redirects.
@@ -166,14 +174,14 @@ class Case(SynchronousTestCase):
 
     def answered(
         self, *pieces: bytes, **options: Any
-    ) -> tuple[Answer, Deferred[bytes], FakeServer]:
+    ) -> tuple[Response, Deferred[bytes], FakeServer]:
         """
         Make a request that is answered by these bytes, of which the first
         are the headers.
         """
         requested, server = self.begin(**options)
         server.send(pieces[0])
-        answer: Answer = self.successResultOf(requested)
+        answer: Response = self.successResultOf(requested)
         content = answer.content()
         server.send(*pieces[1:])
         return answer, content, server
@@ -450,13 +458,17 @@ class AnswerTests(Case):
 
     def test_body_waits(self) -> None:
         """
-        The connection is not read on before the body is asked for.
+        Not more than the limit is read before the body is asked for.
         """
         requested, server = self.begin()
-        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nh")
-        self.assertEqual(server.transport.producerState, "paused")
-        self.successResultOf(requested).content()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\nh")
         self.assertEqual(server.transport.producerState, "producing")
+        server.send(b"x" * BODY_LIMIT)
+        self.assertEqual(server.transport.producerState, "paused")
+        reader = AccumulatingProtocol()
+        self.successResultOf(requested).deliverBody(reader)
+        self.assertEqual(server.transport.producerState, "producing")
+        self.assertEqual(len(reader.data), BODY_LIMIT + 1)
 
     def test_early(self) -> None:
         """
@@ -577,7 +589,11 @@ class BrokenAnswerTests(Case):
             b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 3_000,
         ):
             requested, server = self.begin(data=b"{}")
             server.send(sent)
@@ -852,14 +868,123 @@ class KeepAliveTests(Case):
 
     def test_lost_when_used_again(self) -> None:
         """
-        A POST is not silently sent twice when the connection that it uses
-        again is lost: it fails, in one clear sentence.
+        A request whose connection was used before, and ends without a byte of
+        an answer, has reached nobody: it is made once more, on a new one.
         """
         server = self.used()
         requested = self.dispatcher.request("POST", URL, data=b"{}")
         server.close()
+        self.assertEqual(self.connections(), 2)
+        other = self.accept()
+        self.assertEqual(other.received, server.received)
+        other.close()
+        self.text_of(requested, ExecutorError)
+        self.assertEqual(self.connections(), 2)
+
+    def test_lost_in_an_answer(self) -> None:
+        """
+        One whose answer had begun is not made again.
+        """
+        server = self.used()
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        server.send(b"HTTP/1.1 2")
+        server.close()
         self.text_of(requested, ExecutorError)
         self.assertEqual(self.connections(), 1)
+
+    def test_unasked(self) -> None:
+        """
+        A connection on which something comes that nobody has asked for is not
+        used again, be it behind an answer or later.
+        """
+        extra = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        _, content, server = self.answered(
+            b"HTTP/1.1 201 OK\r\nContent-Length: 2\r\n\r\nOK" + extra
+        )
+        self.assertEqual(self.successResultOf(content), b"OK")
+        self.assertTrue(server.hung_up)
+        server = self.used()
+        server.send(extra)
+        self.assertTrue(server.hung_up)
+
+    def test_upgrade(self) -> None:
+        """
+        Nor is one whose server begins to speak something else.
+        """
+        answer, content, server = self.answered(
+            b"HTTP/1.1 101 Changing\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nraw"
+        )
+        self.assertEqual(answer.code, 101)
+        self.assertEqual(self.successResultOf(content), b"")
+        self.assertTrue(server.hung_up)
+
+    def test_trailers(self) -> None:
+        """
+        Trailers are no headers.
+        """
+        answer, content, _ = self.answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\nOK\r\n0\r\nX-Late: 1\r\n\r\n"
+        )
+        self.assertFalse(answer.headers.hasHeader("x-late"))
+        self.assertEqual(self.successResultOf(content), b"OK")
+
+    def test_huge_chunk(self) -> None:
+        """
+        A chunk of an impossible size cannot be read; one that is merely
+        enormous ends where the limit is.
+        """
+        for size in (b"FFFFFFFFFFFFFFFFF", b"8000000000000000"):
+            _, content, server = self.answered(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                size + b"\r\n" + b"x" * (BODY_LIMIT + 1),
+            )
+            self.assertTrue(server.hung_up)
+            content.addErrback(lambda failure: failure.trap(IncompleteAnswer))
+
+    def test_from_within(self) -> None:
+        """
+        Who hears of an answer may make the next request at once, which has the
+        same connection.
+        """
+        again: list[Deferred[Any]] = []
+        requested, server = self.begin()
+        requested.addCallback(
+            lambda _: again.append(self.dispatcher.request("GET", URL))
+        )
+        server.received  # noqa: B018
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.assertIn(b"GET /run", server.received)
+        server.send(b"HTTP/1.1 201 OK\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(again[0]).code, 201)
+
+    def test_limits(self) -> None:
+        """
+        Requests beyond the connections that there may be wait for one; too
+        many that wait fail at once.
+        """
+        limits = Limits(connections=3, per_origin=2, waiting=2)
+        self.dispatcher = Dispatcher(Agent(self.reactor, limits=limits))
+        first, second = self.begin(), self.begin()
+        waiting = [self.dispatcher.request("GET", URL) for _ in range(3)]
+        self.text_of(waiting.pop(), ExecutorError)
+        other = self.begin(url="http://127.0.0.1:81/")
+        third = self.dispatcher.request("GET", "http://127.0.0.1:82/")
+        self.assertEqual(self.connections(), 3)
+        given_up = waiting.pop(0)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        first[1].send(answer)
+        first[1].send(answer)
+        self.assertEqual(self.successResultOf(waiting[0]).code, 200)
+        self.assertNoResult(second[0])
+        # The idle one makes room for a connection to somewhere else.
+        self.assertTrue(first[1].hung_up)
+        self.assertEqual(self.connections(), 4)
+        self.accept().send(answer)
+        self.assertEqual(self.successResultOf(third).code, 200)
+        self.assertNoResult(other[0])
 
     def test_cookies(self) -> None:
         """

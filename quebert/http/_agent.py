@@ -1,0 +1,204 @@
+"""
+L{Agent}: an HTTP/1.1 client that costs little, for many small requests.
+
+It keeps connections open, reads answers with llhttp, and starts no timer for a
+request.  Redirects, cookies and encodings are not its business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    UNIXClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
+from twisted.web.client import BrowserLikePolicyForHTTPS
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+from quebert.errors import ExecutorError
+from quebert.http._connection import Exchange
+from quebert.http._pool import Limits, Pool
+from quebert.http._response import Response
+
+__all__ = ["CONNECT_TIMEOUT", "Agent"]
+
+#: Seconds in which a connection must be made.
+CONNECT_TIMEOUT = 30.0
+
+# Nothing that could end the request line, or another line, is let through.
+_URL = re.compile(
+    r"(?P<origin>(?P<scheme>https?|http\+unix)://"
+    r"(?P<authority>\[[0-9a-f:.]+\](?::[0-9]{1,5})?|[\w.~%!$&'()*+,;=-]+(?::[0-9]{0,5})?))"
+    r"(?P<target>(?:[/?][!-\"$-~]*)?)(?:#.*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_PORTS = {"http": 80, "https": 443}
+# What is ours to say.
+_FRAMING = {"content-length", "transfer-encoding"}
+# These say how long their body is even where there is none (RFC 9110, 8.6).
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+
+
+@implementer(IAgent)
+class Agent:
+    """
+    Makes requests.
+
+    @param policy: makes TLS connections; by default with the platform's
+        authorities.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        policy: IPolicyForHTTPS | None = None,
+        limits: Limits | None = None,
+        connectTimeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        self._reactor = reactor
+        self._policy = policy
+        self._connect_timeout = connectTimeout
+        self._pool = Pool(reactor, limits or Limits())
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        fields: Iterable[tuple[str, str]] = (),
+        body: bytes | None = None,
+    ) -> Deferred[Response]:
+        """
+        Make a request whose body is at hand.
+
+        @param url: absolute, in ASCII; C{http+unix://%2Frun%2Fapp.sock/path}
+            for a server at a Unix socket.
+        @param fields: of the header, beside the host and the length.
+        @return: fires with the L{Response} as soon as there is its head.
+            Fails with L{ExecutorError<quebert.errors.ExecutorError>}.
+            Cancelling it closes the connection.
+        """
+        parts = _URL.fullmatch(url)
+        if parts is None:
+            return fail(ExecutorError("the URL is not one that can be requested"))
+        origin, scheme, authority, target = parts.groups()
+        host = "localhost" if scheme == "http+unix" else authority
+        lines = []
+        for name, value in fields:
+            if name.lower() == "host":
+                host = value
+            elif name.lower() not in _FRAMING:
+                lines.append(f"{name}: {value}\r\n")
+        if body is not None or method in _WITH_BODY:
+            lines.append(f"Content-Length: {len(body or b'')}\r\n")
+        slash = "" if target.startswith("/") else "/"
+        lines.append(f"Host: {host}\r\n")
+        head = f"{method} {slash}{target} HTTP/1.1\r\n{''.join(lines)}\r\n"
+        if not len(lines) + 2 == head.count("\n") == head.count("\r"):
+            return fail(ExecutorError("the method or a header holds a line break"))
+        data = head.encode("utf-8", "surrogateescape")
+        exchange = Exchange(data + body if body else data, method == "HEAD")
+        self._pool.start(origin, lambda: self._endpoint(scheme, authority), exchange)
+        return exchange.answered
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """
+        The same as L{IAgent} has it.  The body is collected before it is sent.
+        """
+        fields = [
+            (_text(name), _text(value))
+            for name, values in (headers or Headers()).getAllRawHeaders()
+            for value in values
+        ]
+        coroutine = self._collected_and_sent(
+            _text(method), _text(uri), fields, bodyProducer
+        )
+        return Deferred.fromCoroutine(coroutine)
+
+    async def _collected_and_sent(
+        self,
+        method: str,
+        url: str,
+        fields: list[tuple[str, str]],
+        producer: IBodyProducer | None,
+    ) -> IResponse:
+        if producer is None:
+            return await self.send(method, url, fields)
+        body = _Collector()
+        await producer.startProducing(body)
+        return await self.send(method, url, fields, b"".join(body.pieces))
+
+    def _endpoint(self, scheme: str, authority: str) -> IStreamClientEndpoint:
+        """
+        What leads to an origin.
+        """
+        scheme = scheme.lower()
+        if scheme == "http+unix":
+            path, timeout = unquote(authority), round(self._connect_timeout)
+            return UNIXClientEndpoint(self._reactor, path, timeout)
+        host, port = _host_and_port(authority, _PORTS[scheme])
+        timeout_s = self._connect_timeout
+        plain = HostnameEndpoint(self._reactor, host, port, timeout=timeout_s)
+        if scheme == "http":
+            return plain
+        policy = self._policy or BrowserLikePolicyForHTTPS()
+        return wrapClientTLS(policy.creatorForNetloc(host.encode(), port), plain)
+
+
+def _host_and_port(authority: str, default: int) -> tuple[str, int]:
+    if authority.endswith("]"):
+        return authority[1:-1], default
+    host, colon, port = authority.rpartition(":")
+    if not colon:
+        return authority, default
+    return host.strip("[]"), int(port or default)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+@implementer(IConsumer)
+class _Collector:
+    """
+    Takes a body.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self._producer: Any = None
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Take from C{producer} what it has.
+        """
+        self._producer = producer
+        while not streaming and self._producer is not None:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """
+        That was all.
+        """
+        self._producer = None
+
+    def write(self, data: bytes) -> None:
+        """
+        Take some.
+        """
+        self.pieces.append(data)

@@ -1,0 +1,336 @@
+"""
+One HTTP/1.1 connection: a request goes out, an answer comes in, the next.
+
+The parser (llhttp, by way of httptools) calls back while it is given bytes;
+nobody is told anything before it has returned, since who is told may make the
+next request on this very connection.  Knows no pool and no URLs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection as TCPConnection
+from twisted.python.failure import Failure
+
+from quebert.errors import ExecutorError, IncompleteAnswer
+from quebert.http._response import Fields, Response
+
+__all__ = ["HEAD_LIMIT", "Connection", "Exchange"]
+
+#: Bytes of an answer's head, interim ones included.
+HEAD_LIMIT = 65_536
+# Bytes of a request that may be unsent when its answer is there, for the
+# connection to be used again.
+_SMALL = 65_536
+
+
+class Exchange:
+    """
+    A request, and who waits for the answer's head.
+
+    @ivar data: the request, head and body.
+    @ivar bodiless: whether the answer has no body whatever it says (HEAD).
+    @ivar answered: fires with the L{Response}.
+    @ivar connection: where it is, once it is somewhere.
+    @ivar give_up: called when C{answered} is cancelled before that.
+    """
+
+    __slots__ = ("answered", "bodiless", "connection", "data", "give_up", "tried")
+
+    def __init__(self, data: bytes, bodiless: bool) -> None:
+        self.data = data
+        self.bodiless = bodiless
+        self.answered: Deferred[Response] = Deferred(self._cancel)
+        self.connection: Connection | None = None
+        self.give_up: Any = None
+        self.tried = False
+
+    def _cancel(self, answered: Deferred[Response]) -> None:
+        if self.connection is not None:
+            self.connection.abort()
+        elif self.give_up is not None:
+            self.give_up(self)
+
+
+class Owner:
+    """
+    Who is told what becomes of a connection.
+    """
+
+    def released(self, connection: Connection) -> None:
+        """
+        It may be used again.
+        """
+
+    def lost(self, connection: Connection) -> None:
+        """
+        It is gone.
+        """
+
+    def untouched(self, exchange: Exchange) -> None:
+        """
+        The connection was used again, and ended without a byte of an answer:
+        the request has reached nobody.
+        """
+
+
+class Connection(Protocol):
+    """
+    A connection to one origin.
+
+    @param limit: bytes of an answer's body that are kept.
+    @ivar idle_since: when it was last released.
+    """
+
+    idle_since = 0.0
+
+    def __init__(self, owner: Owner, limit: int) -> None:
+        self._owner = owner
+        self._limit = limit
+        self._parser = HttpResponseParser(self)
+        self._exchange: Exchange | None = None
+        self._response: Response | None = None
+        self._used = False  # an answer has come over it
+        self._closed = False
+        self._producing = False  # a large request, which may be
+        self._clogged = False  # on its way still
+        self._write_some: Any = None
+        self._start_answer()
+
+    def _start_answer(self) -> None:
+        self._fields: Fields = []
+        self._phrase = b""
+        self._head_size = 0
+        self._interim = False
+        self._has_head = False
+        self._complete = False
+        self._until_close = False
+        self._keep_alive = False
+        self._excess = False
+
+    @property
+    def closed(self) -> bool:
+        """
+        Whether it is of no use any more.
+        """
+        return self._closed
+
+    # -- The request
+
+    def connectionMade(self) -> None:
+        tcp: Any = self.transport
+        tcp.setTcpNoDelay(True) if hasattr(tcp, "setTcpNoDelay") else None
+        if isinstance(tcp, TCPConnection) and not tcp.TLS:
+            # Straight into the socket: nearly always that is all, and the
+            # reactor need not be asked to say when it can be written to.
+            self._write_some = tcp.writeSomeData
+
+    def send(self, exchange: Exchange) -> None:
+        """
+        Make a request; there must be none yet.
+        """
+        exchange.connection = self
+        self._exchange = exchange
+        data = exchange.data
+        if self._write_some is not None:
+            sent = self._write_some(data)
+            if sent == len(data):
+                return
+            if isinstance(sent, int):
+                data = data[sent:]
+            # else the connection is lost, as writing will find out
+        transport: Any = self.transport
+        if len(data) > _SMALL:
+            transport.registerProducer(self, True)
+            self._producing = True
+        transport.write(data)
+
+    def pauseProducing(self) -> None:
+        """
+        Called by the transport when much is still to be sent.
+        """
+        self._clogged = True
+
+    def resumeProducing(self) -> None:
+        """
+        Called by the transport when little is.
+        """
+        self._clogged = False
+
+    stopProducing = pauseProducing
+
+    def _stop_producing(self) -> None:
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        self._producing = False
+
+    # -- The answer, as the parser tells it
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._excess = True
+        self._fields = []
+
+    def on_status(self, phrase: bytes) -> None:
+        self._phrase = phrase
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_head:  # else it is a trailer
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        code = self._parser.get_status_code()
+        if self._complete:
+            return
+        if code < 200 and code != 101:
+            self._interim = True
+            return
+        self._has_head = True
+        self._response = Response(code, self._phrase, self._fields, self, self._limit)
+        self._keep_alive = self._parser.should_keep_alive()
+        self._until_close = not self._keep_alive and not _has_length(self._fields)
+        if self._exchange is not None and self._exchange.bodiless:
+            self._complete = True
+
+    def on_body(self, data: bytes) -> None:
+        if self._complete:
+            self._excess = True
+        elif self._response is not None:
+            self._response.received(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        elif not self._complete:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+
+    # -- The answer, as it comes
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closed:
+            return
+        if self._exchange is None and self._response is None:
+            self.abort()  # nobody has asked
+            return
+        error = None
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._excess = True
+        except HttpParserError as e:
+            error = e
+        if self._complete:
+            self._end_answer(fit=error is None and not self._excess)
+        elif error is not None:
+            self._fail(f"the answer is not HTTP: {error}")
+        elif self._response is not None:
+            self._tell(self._response)
+        else:
+            self._head_size += len(data)
+            if self._head_size > HEAD_LIMIT:
+                self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
+
+    def _tell(self, response: Response) -> None:
+        """
+        There is a head.
+        """
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.answered.called:
+            exchange.answered.callback(response)
+        response.check_size()
+
+    def _end_answer(self, fit: bool) -> None:
+        """
+        The answer is complete; the connection is C{fit} for another request.
+        """
+        exchange, response = self._exchange, self._response
+        assert response is not None
+        self._exchange = self._response = None
+        if exchange is not None and exchange.bodiless:
+            self._parser = HttpResponseParser(self)  # it waits for the body
+        fit = fit and self._keep_alive and not self._clogged and not self._closed
+        self._used = True
+        self._start_answer()
+        response.resume()  # whatever comes next is not for it
+        if fit:
+            if self._producing:
+                self._stop_producing()
+            self._owner.released(self)
+        else:
+            self.abort()
+        response.end()
+        if exchange is not None and not exchange.answered.called:
+            exchange.answered.callback(response)
+
+    def _fail(self, text: str) -> None:
+        """
+        The answer that is being read cannot be read to its end.
+        """
+        exchange, response = self._exchange, self._response
+        self._exchange = self._response = None
+        self.abort()
+        if response is not None:
+            response.end(IncompleteAnswer(f"{response.incomplete()}: {text}"))
+        if exchange is not None and not exchange.answered.called:
+            if response is not None:
+                exchange.answered.callback(response)
+            else:
+                exchange.answered.errback(ExecutorError(text))
+
+    # -- Reading on, or not
+
+    def pause(self) -> None:
+        """
+        Read no more for now.
+        """
+        transport: Any = self.transport
+        transport.pauseProducing()
+
+    def resume(self) -> None:
+        """
+        Read on.
+        """
+        if not self._closed:
+            transport: Any = self.transport
+            transport.resumeProducing()
+
+    def abort(self) -> None:
+        """
+        Close it at once: it is of no use any more.
+        """
+        if not self._closed:
+            self._closed = True
+            transport: Any = self.transport
+            transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closed = True
+        exchange, response = self._exchange, self._response
+        self._exchange = self._response = None
+        self._owner.lost(self)
+        if response is not None:
+            whole = self._until_close and reason.check(ConnectionDone)
+            response.end(None if whole else IncompleteAnswer(response.incomplete()))
+        elif exchange is not None and not exchange.answered.called:
+            if self._used and not self._head_size and not exchange.tried:
+                exchange.tried = True
+                self._owner.untouched(exchange)
+            else:
+                why = f"the connection failed before an answer: {reason.value}"
+                exchange.answered.errback(ExecutorError(why))
+
+
+def _has_length(fields: Fields) -> bool:
+    for name, value in fields:
+        name = name.lower()
+        if name == b"content-length":
+            return True
+        if name == b"transfer-encoding" and b"chunked" in value.lower():
+            return True
+    return False

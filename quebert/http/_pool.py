@@ -1,0 +1,281 @@
+"""
+Connections, kept for each origin and used again, within limits.
+
+Knows no URLs and no requests: an origin is whatever an endpoint leads to.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from quebert.errors import ExecutorError
+from quebert.http._connection import Connection, Exchange, Owner
+
+__all__ = ["Limits", "Pool"]
+
+
+@attrs.frozen
+class Limits:
+    """
+    How much there may be of what.
+
+    @ivar connections: to all origins together.
+    @ivar per_origin: connections to each.
+    @ivar waiting: requests that wait for one of them, for each origin; one
+        more fails at once.
+    @ivar idle: seconds that a connection is kept unused.  Less than servers
+        commonly wait, so that a request seldom meets a closing one.
+    @ivar body: bytes of an answer's body that are read; where there are more,
+        the connection is closed and the status alone decides.
+    """
+
+    connections: int = 1_000
+    per_origin: int = 250
+    waiting: int = 10_000
+    idle: float = 4.0
+    body: int = 1_048_576
+
+
+class _Factory(Factory):
+    noisy = False
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def buildProtocol(self, address: Any) -> Connection:
+        return self._connection
+
+
+class _Origin(Owner):
+    """
+    The connections that lead to one place, and the requests that wait for one.
+    """
+
+    def __init__(self, pool: Pool, name: str, endpoint: IStreamClientEndpoint) -> None:
+        self.idle: list[Connection] = []  # the last one is used first
+        self.open = 0  # made or being made
+        self.name = name
+        self._pool = pool
+        self._endpoint = endpoint
+        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
+        self._connecting: dict[Exchange, Deferred[Any]] = {}
+
+    @property
+    def unused(self) -> bool:
+        """
+        Whether nothing is lost by forgetting it.
+        """
+        return not self.open and not self._waiting
+
+    def start(self, exchange: Exchange) -> None:
+        """
+        Make a request, on a connection that there is, or a new one, or later.
+        """
+        if not self._started(exchange):
+            self._wait(exchange)
+
+    def _started(self, exchange: Exchange) -> bool:
+        pool = self._pool
+        if self.idle:
+            connection = self.idle.pop()
+            del pool.idle[connection]
+            connection.send(exchange)
+        elif self.open < pool.limits.per_origin and pool.may_connect():
+            self._connect(exchange)
+        else:
+            return False
+        return True
+
+    def _wait(self, exchange: Exchange) -> None:
+        waiting = len(self._waiting)
+        if waiting >= self._pool.limits.waiting:
+            text = f"{waiting} requests wait for a connection to {self.name} already"
+            exchange.answered.errback(ExecutorError(text))
+            return
+        exchange.give_up = self._give_up_waiting
+        self._waiting[exchange] = None
+        self._pool.hungry[self] = None
+
+    def _give_up_waiting(self, exchange: Exchange) -> None:
+        self._waiting.pop(exchange, None)
+
+    def start_waiting(self) -> None:
+        """
+        Make the requests that wait, as many as may be made.
+        """
+        while self._waiting and self._started(next(iter(self._waiting))):
+            self._waiting.popitem(last=False)
+        if not self._waiting:
+            self._pool.hungry.pop(self, None)
+
+    # -- Connecting
+
+    def _connect(self, exchange: Exchange) -> None:
+        self.open += 1
+        self._pool.open += 1
+        connection = Connection(self, self._pool.limits.body)
+        exchange.give_up = self._give_up_connecting
+        connecting = self._endpoint.connect(_Factory(connection))
+        self._connecting[exchange] = connecting
+        connecting.addCallbacks(
+            self._connected, self._not_connected, (exchange,), {}, (exchange,)
+        )
+        connecting.addErrback(self._fail, exchange)
+
+    def _give_up_connecting(self, exchange: Exchange) -> None:
+        connecting = self._connecting.get(exchange)
+        if connecting is not None:
+            connecting.cancel()
+
+    def _connected(self, connection: Connection, exchange: Exchange) -> None:
+        self._connecting.pop(exchange, None)
+        if exchange.answered.called:  # cancelled just now
+            self.released(connection)
+        elif connection.closed:
+            raise ExecutorError("the connection failed before an answer: it was lost")
+        else:
+            connection.send(exchange)
+
+    def _not_connected(self, failure: Failure, exchange: Exchange) -> None:
+        self._connecting.pop(exchange, None)
+        self._gone()
+        if failure.check(ConnectError, DNSLookupError):
+            text = f"no connection could be made: {failure.value}"
+            raise ExecutorError(text) from failure.value
+        failure.raiseException()
+
+    def _fail(self, failure: Failure, exchange: Exchange) -> None:
+        if not exchange.answered.called:
+            exchange.answered.errback(failure)
+        else:
+            failure.trap(CancelledError, ExecutorError)
+
+    # -- What becomes of connections
+
+    def released(self, connection: Connection) -> None:
+        if self._waiting:
+            connection.send(self._waiting.popitem(last=False)[0])
+        else:
+            self.idle.append(connection)
+            self._pool.rests(connection, self)
+
+    def lost(self, connection: Connection) -> None:
+        if self._pool.idle.pop(connection, None) is not None:
+            self.idle.remove(connection)
+        self._gone()
+
+    def untouched(self, exchange: Exchange) -> None:
+        # The server may have closed the others, too, which we shall hear.
+        exchange.connection = None
+        if self.open < self._pool.limits.per_origin:
+            self._connect(exchange)
+        else:
+            self._wait(exchange)
+
+    def _gone(self) -> None:
+        self.open -= 1
+        self._pool.gone(self)
+
+
+class Pool:
+    """
+    All origins.
+
+    @param clock: keeps the time.
+    @ivar idle: the connections that nobody uses, the longest idle first, and
+        whose they are.
+    @ivar hungry: the origins with requests that wait.
+    """
+
+    def __init__(self, clock: IReactorTime, limits: Limits) -> None:
+        self.limits = limits
+        self.open = 0
+        self.idle: OrderedDict[Connection, _Origin] = OrderedDict()
+        self.hungry: dict[_Origin, None] = {}
+        self._clock = clock
+        self._origins: dict[str, _Origin] = {}
+        self._expiry: IDelayedCall | None = None
+
+    def start(
+        self,
+        name: str,
+        endpoint: Callable[[], IStreamClientEndpoint],
+        exchange: Exchange,
+    ) -> None:
+        """
+        Make a request.
+
+        @param name: of its origin.
+        @param endpoint: makes what leads there, where it is not known.
+        """
+        origin = self._origins.get(name)
+        if origin is None:
+            origin = self._origins[name] = _Origin(self, name, endpoint())
+        origin.start(exchange)
+
+    # -- For the origins
+
+    def may_connect(self) -> bool:
+        """
+        Whether there may be another connection; the one that has been idle
+        for longest makes room for it.
+        """
+        if self.open < self.limits.connections:
+            return True
+        if self.idle:
+            self._close(next(iter(self.idle)))
+            return True
+        return False
+
+    def rests(self, connection: Connection, origin: _Origin) -> None:
+        """
+        Nobody uses it now.
+        """
+        connection.idle_since = self._clock.seconds()
+        self.idle[connection] = origin
+        if self.hungry:
+            self._feed()
+        if self._expiry is None and self.idle:
+            self._expiry = self._clock.callLater(self.limits.idle, self._expire)
+
+    def gone(self, origin: _Origin) -> None:
+        """
+        A connection is gone, or could not be made.
+        """
+        self.open -= 1
+        if self.hungry:
+            self._feed()
+        if origin.unused:
+            self._origins.pop(origin.name, None)
+
+    def _feed(self) -> None:
+        for origin in list(self.hungry):
+            origin.start_waiting()
+
+    def _close(self, connection: Connection) -> None:
+        self.idle.pop(connection).idle.remove(connection)
+        connection.abort()
+
+    def _expire(self) -> None:
+        now = self._clock.seconds()
+        self._expiry = None
+        while self.idle:
+            oldest = next(iter(self.idle))
+            left = oldest.idle_since + self.limits.idle - now
+            if left > 0:
+                self._expiry = self._clock.callLater(left, self._expire)
+                return
+            self._close(oldest)

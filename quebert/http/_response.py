@@ -1,0 +1,268 @@
+"""
+An answer that is being read: L{IResponse}, and what treq's responses have.
+
+Its body is kept until somebody asks for it, up to a limit: beyond it nothing
+more is read until then.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from quebert.errors import ExecutorError
+
+__all__ = ["Reading", "Response"]
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Reading(Protocol):
+    """
+    What a response may ask of the connection that it comes over.
+    """
+
+    def abort(self) -> None:
+        """
+        Read no more, ever.
+        """
+
+    def pause(self) -> None:
+        """
+        Read no more for now.
+        """
+
+    def resume(self) -> None:
+        """
+        Read on.
+        """
+
+
+@implementer(IResponse)
+class Response:
+    """
+    An answer, of which there is the head, and as much of the body as has come.
+
+    @param limit: bytes of the body that are kept; what L{content} gives at
+        most.
+    @ivar code: the HTTP status.
+    @ivar fields: the header fields as they came.
+    """
+
+    request: Any = None
+    previousResponse: Any = None
+
+    def __init__(
+        self, code: int, phrase: bytes, fields: Fields, connection: Reading, limit: int
+    ) -> None:
+        self.code = code
+        self.phrase = phrase
+        self.fields = fields
+        self._connection = connection
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._ended = False
+        self._error: ExecutorError | None = None
+        self._asked: Deferred[bytes] | None = None
+        self._reader: IProtocol | None = None
+
+    def __repr__(self) -> str:
+        return f"<Response {self.code}, {self._size} bytes so far>"
+
+    # -- For those who get it
+
+    @property
+    def version(self) -> tuple[bytes, int, int]:
+        """
+        The protocol, as L{IResponse} has it.
+        """
+        return (b"HTTP", 1, 1)
+
+    @property
+    def headers(self) -> Headers:
+        """
+        The header fields.
+        """
+        headers = Headers()
+        for name, value in self.fields:
+            headers.addRawHeader(name, value)
+        return headers
+
+    @property
+    def length(self) -> Any:
+        """
+        The size of the body, where a field tells it.
+        """
+        for name, value in self.fields:
+            if name.lower() == b"content-length":
+                return int(value)
+        return UNKNOWN_LENGTH
+
+    def content(self) -> Deferred[bytes]:
+        """
+        The body, or its first bytes up to the limit.  Fails with
+        L{IncompleteAnswer<quebert.errors.IncompleteAnswer>} when the peer cut
+        it short.  Cancelling closes the connection.
+        """
+        if self._ended and self._error is None:
+            return succeed(self._body())
+        self._asked = Deferred(self._given_up)
+        asked = self._asked
+        if self._error is not None:
+            asked.errback(self._error)
+        elif self._size > self._limit:
+            self._cut()
+        else:
+            self.resume()
+        return asked
+
+    def text(self, encoding: str = "utf-8") -> Deferred[str]:
+        """
+        The body as text.
+        """
+        return self.content().addCallback(bytes.decode, encoding)
+
+    def json(self) -> Deferred[Any]:
+        """
+        The body, read as JSON.
+        """
+        return self.content().addCallback(lambda body: json.loads(body))
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """
+        Have the body delivered to C{protocol}, all of it.
+        """
+        self._reader = protocol
+        transport: Any = _Transport(self)
+        protocol.makeConnection(transport)
+        pieces, self._pieces = self._pieces, []
+        for piece in pieces:
+            protocol.dataReceived(piece)
+        if self._ended:
+            self._end_reader()
+        else:
+            self.resume()
+
+    def setPreviousResponse(self, response: Any) -> None:
+        """
+        Remember the redirect that led here.
+        """
+        self.previousResponse = response
+
+    def cookies(self) -> list[Any]:
+        """
+        None are kept.
+        """
+        return []
+
+    # -- What its reader may ask for; the connection is its own until the end
+
+    def pause(self) -> None:
+        """
+        Read no more for now.
+        """
+        if not (self._paused or self._ended):
+            self._paused = True
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """
+        Read on.
+        """
+        if self._paused and not self._ended:
+            self._paused = False
+            self._connection.resume()
+
+    def abort(self) -> None:
+        """
+        Read no more, ever.
+        """
+        if not self._ended:
+            self._ended = True
+            self._connection.abort()
+
+    # -- For the connection
+
+    def received(self, data: bytes) -> None:
+        """
+        More of the body.
+        """
+        self._size += len(data)
+        if self._reader is not None:
+            self._reader.dataReceived(data)
+        elif not self._ended:  # else it was cut
+            self._pieces.append(data)
+
+    def check_size(self) -> None:
+        """
+        Called when nothing more is there at the moment.
+        """
+        if self._size > self._limit and self._reader is None:
+            if self._asked is None:
+                self.pause()
+            elif not self._ended:
+                self._cut()
+
+    def end(self, error: ExecutorError | None = None) -> None:
+        """
+        That was all, or, with an error, not all.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        self._error = error
+        if self._reader is not None:
+            self._end_reader()
+        elif self._asked is not None and not self._asked.called:
+            if error is None:
+                self._asked.callback(self._body())
+            else:
+                self._asked.errback(error)
+
+    def incomplete(self) -> str:
+        """
+        What to say when there will be no more.
+        """
+        return f"the answer's body was cut short after {self._size} bytes"
+
+    def _body(self) -> bytes:
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body if len(body) <= self._limit else body[: self._limit]
+
+    def _cut(self) -> None:
+        """
+        The status decides: the rest is not read.
+        """
+        self.end()
+        self._connection.abort()
+
+    def _given_up(self, asked: Deferred[bytes]) -> None:
+        self.abort()
+
+    def _end_reader(self) -> None:
+        assert self._reader is not None
+        why: Exception = ResponseDone() if self._error is None else self._error
+        self._reader.connectionLost(Failure(why))
+
+
+class _Transport:
+    """
+    The transport of a protocol that reads a body.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self.pauseProducing = response.pause
+        self.resumeProducing = response.resume
+        self.stopProducing = self.loseConnection = response.abort
+        self.abortConnection = response.abort

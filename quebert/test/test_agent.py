@@ -1,0 +1,149 @@
+"""
+L{quebert.http.Agent} on real sockets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import treq
+from pytest_twisted import ensureDeferred
+from trustme import CA
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    KeyPair,
+    PrivateCertificate,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
+from twisted.web.iweb import IPolicyForHTTPS
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from quebert.errors import ExecutorError
+from quebert.http import Agent, Dispatcher
+
+reactor: Any = global_reactor
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+
+
+class Echo(Resource):
+    """
+    Answers with what it was sent.
+    """
+
+    isLeaf = True
+
+    def render(self, request: Any) -> bytes:
+        """
+        Echo.
+        """
+        body: bytes = request.content.read()
+        return b"%b %b %b" % (request.method, request.uri, body)
+
+
+def quiet_site() -> Site:
+    """
+    A server that logs nothing.
+    """
+    site = Site(Echo())
+    site.noisy = False
+    site.log = lambda request: None  # type: ignore[method-assign]
+    return site
+
+
+@implementer(IPolicyForHTTPS)
+class Trusting:
+    """
+    Trusts one authority.
+    """
+
+    def __init__(self, authority: CA) -> None:
+        certificate = Certificate.loadPEM(authority.cert_pem.bytes())
+        self._root = trustRootFromCertificates([certificate])
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
+        """
+        For any host.
+        """
+        return optionsForClientTLS(hostname.decode(), trustRoot=self._root)
+
+
+@ensureDeferred
+async def test_large_bodies() -> None:
+    """
+    Large requests and answers go over TCP at the same time, whole.
+    """
+    port = reactor.listenTCP(0, quiet_site(), interface="127.0.0.1")
+    dispatcher = Dispatcher(Agent(reactor))
+    url = f"http://127.0.0.1:{port.getHost().port}/x"
+    bodies = [bytes([n]) * 900_000 for n in range(20)]
+    for _ in range(2):  # the second time on the same connections
+        answers = await gatherResults(
+            [dispatcher.request("POST", url, data=body) for body in bodies]
+        )
+        contents = await gatherResults([answer.content() for answer in answers])
+        assert contents == [b"POST /x " + body for body in bodies]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_unix(tmp_path: Path) -> None:
+    """
+    A server at a Unix socket can be requested.
+    """
+    path = tmp_path / "socket"
+    port = reactor.listenUNIX(str(path), quiet_site())
+    url = f"http+unix://{str(path).replace('/', '%2F')}/task?a"
+    for _ in range(2):
+        answer = await Agent(reactor).send("POST", url, (), b"{}")
+        assert await answer.content() == b"POST /task?a {}"
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_tls() -> None:
+    """
+    Over TLS the server must have a certificate for its host, of an authority
+    that we trust.
+    """
+    authority = CA()
+    issued = authority.issue_cert("localhost")
+    key = KeyPair.load(issued.private_key_pem.bytes(), 1)
+    ours = PrivateCertificate.fromCertificateAndKeyPair(
+        Certificate.loadPEM(issued.cert_chain_pems[0].bytes()), key
+    )
+    options: CertificateOptions = ours.options()
+    port = reactor.listenSSL(0, quiet_site(), options, interface="127.0.0.1")
+    number = port.getHost().port
+    body = b"x" * 500_000
+    agent = Agent(reactor, policy=Trusting(authority))
+    for _ in range(3):
+        answer = await agent.send("POST", f"https://localhost:{number}/", (), body)
+        assert await answer.content() == b"POST / " + body
+    for url, wrong in (
+        (f"https://localhost:{number}/", Agent(reactor)),
+        (f"https://127.0.0.1:{number}/", agent),
+    ):
+        with pytest.raises(ExecutorError, match="before an answer"):
+            await wrong.send("GET", url)
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_with_treq() -> None:
+    """
+    treq can use it, for all that treq can do.
+    """
+    port = reactor.listenTCP(0, quiet_site(), interface="127.0.0.1")
+    client = treq.client.HTTPClient(Agent(reactor))
+    url = f"http://127.0.0.1:{port.getHost().port}/"
+    answer = await client.post(url, json={"a": 1}, params={"q": "ü"})
+    assert await answer.text() == 'POST /?q=%C3%BC {"a":1}'
+    await port.stopListening()
