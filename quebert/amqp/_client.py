@@ -16,7 +16,7 @@ from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
 from quebert.amqp._properties import encode_properties
 from quebert.amqp._publisher import Publisher
-from quebert.amqp._watcher import DRAIN, Watcher
+from quebert.amqp._watcher import DRAIN, Watcher, pass_on
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError
 
@@ -82,8 +82,9 @@ class TxAMQPClient:
         self.watchers: list[Watcher] = []
         self._reactor = reactor
         self._watcherFactory = watcherFactory
-        self._consuming = self._connection(tls, "consuming", self._lost)
-        self._publishing = self._connection(tls, "publishing")
+        self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
+        self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
+        self._stopping: Deferred[None] | None = None
         self._publisher = self.make_publisher()
 
     @classmethod
@@ -153,8 +154,9 @@ class TxAMQPClient:
         @param arguments: further arguments of C{queue.declare}.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
-            the exchange or queue otherwise, with L{CertificateRefused}, with L{BrokerUnreachable} when
-            there is no connection in time, and with L{ConfigError}.
+            the exchange or queue otherwise, with L{CertificateRefused}, with
+            L{BrokerUnreachable} when there is no connection in time, and with
+            L{ConfigError}.
         """
         watcher = self._watcherFactory(
             self,
@@ -228,9 +230,9 @@ class TxAMQPClient:
 
     # -- The connections
 
-    def _connection(self, tls: Any, purpose: str, *options: Any) -> Connection:
+    def _connection(self, tls: Any, purpose: str, **options: Any) -> Connection:
         name = f"quebert, {purpose}"
-        return Connection(self.broker, tls, lambda: self.reactor, name, *options)
+        return Connection(self.broker, tls, lambda: self.reactor, name, **options)
 
     def _lost(self, why: BrokerError) -> None:
         for watcher in list(self.watchers):
@@ -254,7 +256,19 @@ class TxAMQPClient:
         @param grace: seconds that running callbacks get to finish; what is
             not finished then goes back to its queue.
         """
-        return Deferred.fromCoroutine(self._stop(grace))
+        stopping = self._stopping
+        if stopping is None:
+            stopping = self._stopping = Deferred()
+            stopped = Deferred.fromCoroutine(self._stop(grace))
+            stopped.addBoth(self._stopped, stopping)
+        # Each has one of its own, to cancel without harm to the others.
+        waiter: Deferred[None] = Deferred()
+        stopping.addBoth(pass_on, waiter)
+        return waiter
+
+    def _stopped(self, result: Any, stopping: Deferred[None]) -> None:
+        self._stopping = None
+        stopping.callback(result)
 
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])

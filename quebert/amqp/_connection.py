@@ -162,6 +162,8 @@ class Connection:
     @param reactor: gives the reactor, when it is needed.
     @param name: what the broker calls it.
     @param on_lost: called with the reason when it was there and is lost.
+    @param sibling: another to the same broker; where that was let in, a
+        refusal will not last.
     """
 
     log = Logger()
@@ -173,6 +175,7 @@ class Connection:
         reactor: Callable[[], Any],
         name: str,
         on_lost: Callable[[BrokerError], None] = lambda why: None,
+        sibling: Connection | None = None,
     ) -> None:
         self.broker = broker
         self.name = name
@@ -181,8 +184,10 @@ class Connection:
         self._on_lost = on_lost
         self._service: ClientService | None = None
         self._wire: Wire | None = None
+        self._sibling = sibling
+        self._stops = 0  # how often it was stopped
         self._turn = 0  # whose it is among the broker's hosts
-        self._let_in = False
+        self._was_let_in = False
         self._refusals = 0  # in a row
 
     def __str__(self) -> str:
@@ -192,6 +197,11 @@ class Connection:
     def _address(self) -> Address:
         addresses = self.broker.addresses
         return addresses[self._turn % len(addresses)]
+
+    @property
+    def _let_in(self) -> bool:
+        sibling = self._sibling
+        return self._was_let_in or (sibling is not None and sibling._was_let_in)
 
     @property
     def reactor(self) -> Any:
@@ -211,8 +221,10 @@ class Connection:
         """
         end = None if timeout is None else self.reactor.seconds() + timeout
         problem: object = "no answer"
+        stops = self._stops
         while True:
-            waiting: Deferred[Any] = self._running().whenConnected(1)
+            service = self._running()
+            waiting: Deferred[Any] = service.whenConnected(1)
             if end is not None:
                 left = max(0.0, end - self.reactor.seconds())
                 waiting.addTimeout(left, self.reactor)
@@ -231,18 +243,25 @@ class Connection:
                 text = f"{self} was not reached in {timeout} s: {problem}"
                 raise BrokerUnreachable(text) from None
             except CancelledError:
-                raise ChannelLost(f"{self} is not wanted any more") from None
+                if self._stops == stops and self._service is service:
+                    raise  # it is the caller who has given up
+                if self._stops != stops:
+                    raise ChannelLost(f"{self} is not wanted any more") from None
             except Exception as e:
                 problem = e
                 hosts = len(self.broker.addresses)
                 if self._refusals >= hosts and not self._let_in:
-                    self._give_up()
+                    self._give_up(service)
                     raise
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
+            if self._stops != stops:
+                raise ChannelLost(f"{self} is not wanted any more")
 
     def _running(self) -> ClientService:
         if self._service is None:
+            if self._sibling is not None:
+                self._turn = self._sibling._turn  # it knows who answers
             self._service = ClientService(
                 _NegotiatedEndpoint(self, self.reactor),
                 _Factory(_Link),
@@ -281,9 +300,10 @@ class Connection:
         refused = isinstance(problem, BrokerError) and problem.final
         self._refusals = self._refusals + 1 if refused else 0
         if problem is None:
-            self._let_in = True
+            self._was_let_in = True
             return
-        if self._let_in or not refused:  # else watch() tells
+        # Where all refuse, watch() tells.
+        if self._let_in or self._refusals < len(self.broker.addresses):
             self.log.warn(
                 "{broker} ({name}): {problem}",
                 broker=str(self),
@@ -313,9 +333,9 @@ class Connection:
         self._turn += 1
         self._on_lost(why)
 
-    def _give_up(self) -> None:
-        service, self._service = self._service, None
-        if service is not None:
+    def _give_up(self, service: ClientService) -> None:
+        if self._service is service:
+            self._service = None
             # Not from within a callback of the service's own.
             self.reactor.callLater(0, service.stopService)
 
@@ -323,6 +343,7 @@ class Connection:
         """
         End it, politely where that can be done at once.
         """
+        self._stops += 1
         service, self._service = self._service, None
         if service is None:
             return

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
@@ -30,12 +31,24 @@ class Publisher:
     again when it was lost.
     """
 
+    log = Logger()
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel: Channel | None = None
         self._outstanding = 0
         self._openers: list[Deferred[None]] = []
         self._shut = False
+        self._told = ("", 0.0)  # what was logged last, and when
+
+    @property
+    def ready(self) -> bool:
+        """
+        Whether what is published now is sent at once.
+        """
+        channel = self._channel
+        blocked = self._connection.blocked is not None
+        return channel is not None and not channel.closed and not blocked
 
     async def publish(
         self,
@@ -109,6 +122,17 @@ class Publisher:
             Deferred.fromCoroutine(channel.shut())
         self._check()
         self._channel = channel
+        channel.when_closed().addCallback(self._closed, wire)
+
+    def _closed(self, why: BrokerError, wire: Wire) -> None:
+        """
+        Tell of a channel that the broker has closed, which each publication
+        would be too many to do, and not of a lost connection: others do.
+        """
+        now, (told, when) = self._connection.reactor.seconds(), self._told
+        if not (self._shut or wire.closed) and (str(why) != told or now - when > 60):
+            self._told = (str(why), now)
+            self.log.warn("The broker refuses a publication: {why}", why=why)
 
     def _tell_openers(self, result: Any) -> None:
         openers, self._openers = self._openers, []

@@ -88,13 +88,14 @@ class Settler:
         self._settled = settled
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
+        self._held: set[Message] = set()  # those that have left their places
 
     @property
     def waiting(self) -> int:
         """
-        How many messages wait before they go back.
+        How many messages wait, without a place, before they have gone back.
         """
-        return len(self._pauses)
+        return len(self._held)
 
     def received(self, message: Message) -> None:
         """
@@ -180,10 +181,24 @@ class Settler:
         now = self._now()
         due = now + min(retry.after, _FOREVER)
         hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled[message]))
-        if hold > 0 and not self.hurried:
-            held = self.pause(hold)
-            leave(message)
-            await held
+        try:
+            if hold > 0 and not self.hurried:
+                held = self.pause(hold)
+                self._leave(message, leave)
+                await held
+            elif not self._publisher.ready:
+                self._leave(message, leave)
+            await self._return(message, retry, errors, due)
+        finally:
+            self._held.discard(message)
+
+    def _leave(self, message: Message, leave: Callable[[Message], None]) -> None:
+        self._held.add(message)
+        leave(message)
+
+    async def _return(
+        self, message: Message, retry: Retry, errors: int, due: float
+    ) -> None:
         early = due - self._now() > 0.001
         properties = message.amended_properties(
             errors=errors, not_before=due if early else None

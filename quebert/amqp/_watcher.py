@@ -162,7 +162,7 @@ class Watcher:
             await channel.call("basic_qos", prefetch_count=self.maxEvents)
             await self._consume(channel)
         except BaseException:
-            await channel.shut()
+            Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
         self._attached_at = self._client.reactor.seconds()
 
@@ -251,7 +251,8 @@ class Watcher:
         """
         The connection is lost: tell the user, if we began at all.
         """
-        if self._onDisconnect is not None and not self._keeping.called:
+        began = not self._keeping.called and self._stopping is None
+        if self._onDisconnect is not None and began:
             try:
                 self._onDisconnect(Failure(why))
             except Exception:
@@ -359,12 +360,10 @@ class Watcher:
             stopped = Deferred.fromCoroutine(self._stop(grace))
             stopped.chainDeferred(self._stopping)
         waiter: Deferred[None] = Deferred()
-        self._stopping.addBoth(_pass_on, waiter)
+        self._stopping.addBoth(pass_on, waiter)
         return waiter
 
     async def _stop(self, grace: float) -> None:
-        if self in self._client.watchers:
-            self._client.watchers.remove(self)
         self._window.close()
         self._settler.hurried = True
         await self._stop_consuming()
@@ -379,6 +378,8 @@ class Watcher:
         self._publisher.shut()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
+        if self in self._client.watchers:
+            self._client.watchers.remove(self)
 
     async def _stop_consuming(self) -> None:
         self.consuming = False
@@ -412,6 +413,9 @@ class Watcher:
                 self._idle = None
 
 
-def _pass_on(result: Any, waiter: Deferred[Any]) -> Any:
+def pass_on(result: Any, waiter: Deferred[Any]) -> Any:
+    """
+    Tell one more of those who wait for the same.
+    """
     waiter.callback(None)
     return result

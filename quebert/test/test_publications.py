@@ -7,7 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from quebert.amqp import _publisher
 from quebert.amqp._publications import (
@@ -17,7 +20,7 @@ from quebert.amqp._publications import (
     Publications,
 )
 from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
 
 
 class PublicationsTests(SynchronousTestCase):
@@ -143,6 +146,7 @@ class FakeChannel:
 
     def __init__(self) -> None:
         self.closed = False
+        self.ended: Deferred[BrokerError] = Deferred()
         self.waiting: list[Deferred[None]] = []
 
     def publish(self, *arguments: Any) -> Deferred[None]:
@@ -151,6 +155,12 @@ class FakeChannel:
         """
         self.waiting.append(Deferred())
         return self.waiting[-1]
+
+    def when_closed(self) -> Deferred[BrokerError]:
+        """
+        When it is closed.
+        """
+        return self.ended
 
     async def shut(self) -> None:
         """
@@ -177,6 +187,9 @@ class FakeConnection:
     """
 
     def __init__(self) -> None:
+        self.reactor = Clock()
+        self.blocked = None
+        self.closed = False
         self.channels: list[FakeChannel] = []
         self.timeouts: list[float | None] = []
         self.opening: list[Deferred[None]] = []
@@ -198,6 +211,22 @@ class FakeConnection:
             await self.opening[-1]
         self.channels.append(FakeChannel())
         return self.channels[-1]
+
+
+@implementer(ILogObserver)
+class EventObserver:
+    """
+    Keeps what is logged.
+    """
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Keep it.
+        """
+        self._told.append(formatEvent(event))
 
 
 class PublisherTests(SynchronousTestCase):
@@ -270,6 +299,25 @@ class PublisherTests(SynchronousTestCase):
         self.connection.channels[0].waiting.pop().errback(PublishRefused("no"))
         self.failureResultOf(published, PublishRefused)
 
+    def test_channel_closed(self) -> None:
+        """
+        That the broker closes the channel, for what is published, is logged,
+        and not each time.
+        """
+        told: list[str] = []
+        observer = EventObserver(told)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for _ in range(3):
+            published = self.publish()
+            self.assertTrue(self.publisher.ready)
+            channel = self.connection.channels[-1]
+            channel.ended.callback(BrokerRefused(403, "ACCESS_REFUSED"))
+            channel.lose(ChannelLost("not known"))
+            self.failureResultOf(published, ChannelLost)
+            self.assertFalse(self.publisher.ready)
+        self.assertEqual(told, ["The broker refuses a publication: ACCESS_REFUSED"])
+
     def test_too_many(self) -> None:
         """
         There is an end to how many may wait.
@@ -278,7 +326,9 @@ class PublisherTests(SynchronousTestCase):
         published = [self.publish() for _ in range(4)]
         error = self.failureResultOf(published.pop(), BrokerError).value
         self.assertIn("3 publications wait", str(error))
-        published.pop().cancel()
+        given_up = published.pop()
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
         self.assertNoResult(self.publish())
 
     def test_shut(self) -> None:
