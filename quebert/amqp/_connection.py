@@ -185,6 +185,7 @@ class Connection:
         self._service: ClientService | None = None
         self._wire: Wire | None = None
         self._sibling = sibling
+        self.problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
         self._turn = 0  # whose it is among the broker's hosts
         self._was_let_in = False
@@ -297,6 +298,7 @@ class Connection:
         """
         if isinstance(problem, CancelledError):
             return  # given up here, which is no problem of the broker's
+        self.problem = problem
         refused = isinstance(problem, BrokerError) and problem.final
         self._refusals = self._refusals + 1 if refused else 0
         if problem is None:

@@ -17,7 +17,7 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._publications import NotSent
 from quebert.amqp._wire import Wire
-from quebert.errors import BrokerError, ChannelLost
+from quebert.errors import BrokerError, BrokerUnreachable, ChannelLost
 
 __all__ = ["MAX_OUTSTANDING", "Publisher"]
 
@@ -37,7 +37,8 @@ class Publisher:
         self._connection = connection
         self._channel: Channel | None = None
         self._outstanding = 0
-        self._openers: list[Deferred[None]] = []
+        self._waiters: dict[Deferred[None], None] = {}  # for a channel
+        self._opening: Deferred[None] | None = None
         self._shut = False
         self._told = ("", 0.0)  # what was logged last, and when
 
@@ -96,33 +97,54 @@ class Publisher:
     async def _opened(self, timeout: float | None) -> Channel:
         while self._channel is None or self._channel.closed:
             self._check()
-            wire = await self._connection.connected(timeout)
-            self._check()
-            await self._opening(wire)
+            await self._wait(timeout)
         return self._channel
 
     def _check(self) -> None:
         if self._shut:
             raise ChannelLost("nothing is published here any more")
 
-    def _opening(self, wire: Wire) -> Deferred[None]:
+    def _wait(self, timeout: float | None) -> Deferred[None]:
         """
-        Fires once there is a channel; one attempt for all who wait for it.
+        Fires once there is a channel.  However many wait, for the connection
+        and then the channel, one asks for them.
         """
-        waiter: Deferred[None] = Deferred()
-        self._openers.append(waiter)
-        if len(self._openers) == 1:
-            opening = Deferred.fromCoroutine(self._open(wire))
-            opening.addBoth(self._tell_openers)
+        waiter: Deferred[None] = Deferred(self._leave)
+        self._waiters[waiter] = None
+        if timeout is not None:
+            waiter.addTimeout(timeout, self._connection.reactor, self._too_late)
+        if self._opening is None:
+            self._opening = opening = Deferred.fromCoroutine(self._open())
+            opening.addBoth(self._tell_waiters)
         return waiter
 
-    async def _open(self, wire: Wire) -> None:
+    def _leave(self, waiter: Deferred[None]) -> None:
+        self._waiters.pop(waiter, None)
+        if not self._waiters and self._opening is not None:
+            self._opening.cancel()
+
+    def _too_late(self, result: object, seconds: float) -> None:
+        connection = self._connection
+        problem = connection.problem or "no answer"
+        raise BrokerUnreachable(
+            f"{connection} was not reached in {seconds} s: {problem}"
+        )
+
+    async def _open(self) -> None:
+        wire = await self._connection.connected()
+        self._check()
         channel = await wire.open_channel()
         if self._shut:
             Deferred.fromCoroutine(channel.shut())
         self._check()
         self._channel = channel
         channel.when_closed().addCallback(self._closed, wire)
+
+    def _tell_waiters(self, result: Any) -> None:
+        self._opening = None
+        waiters, self._waiters = self._waiters, {}
+        for each in waiters:
+            each.callback(result)
 
     def _closed(self, why: BrokerError, wire: Wire) -> None:
         """
@@ -133,8 +155,3 @@ class Publisher:
         if not (self._shut or wire.closed) and (str(why) != told or now - when > 60):
             self._told = (str(why), now)
             self.log.warn("The broker refuses a publication: {why}", why=why)
-
-    def _tell_openers(self, result: Any) -> None:
-        openers, self._openers = self._openers, []
-        for each in openers:
-            each.callback(result)

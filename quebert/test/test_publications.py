@@ -20,7 +20,13 @@ from quebert.amqp._publications import (
     Publications,
 )
 from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    ChannelLost,
+    PublishRefused,
+)
 
 
 class PublicationsTests(SynchronousTestCase):
@@ -190,6 +196,7 @@ class FakeConnection:
         self.reactor = Clock()
         self.blocked = None
         self.closed = False
+        self.problem = "refused"
         self.channels: list[FakeChannel] = []
         self.timeouts: list[float | None] = []
         self.opening: list[Deferred[None]] = []
@@ -252,8 +259,8 @@ class PublisherTests(SynchronousTestCase):
         All who ask while a channel is being opened get the same.
         """
         self.connection.holds = True
-        published = [self.publish(timeout=n) for n in range(3)]
-        self.assertEqual(self.connection.timeouts, [0, 1, 2])
+        published = [self.publish(timeout=n + 1) for n in range(3)]
+        self.assertEqual(self.connection.timeouts, [None])
         (opening,) = self.connection.opening
         opening.callback(None)
         (channel,) = self.connection.channels
@@ -262,6 +269,22 @@ class PublisherTests(SynchronousTestCase):
             each.callback(None)
         for one in published:
             self.successResultOf(one)
+
+    def test_too_late(self) -> None:
+        """
+        Each waits as long as it may, and the last to leave ends the attempt.
+        """
+        self.connection.holds = True
+        published = [self.publish(timeout=n) for n in (3, 1, 2)]
+        clock = self.connection.reactor
+        for n in (1, 2, 0):
+            self.assertNoResult(published[n])
+            clock.advance(1)
+            error = self.failureResultOf(published[n], BrokerUnreachable).value
+            self.assertIn("refused", str(error))
+        self.assertEqual(clock.getDelayedCalls(), [])
+        self.publish()
+        self.assertEqual(len(self.connection.opening), 2)
 
     def test_not_opened(self) -> None:
         """
