@@ -94,6 +94,8 @@ class Message:
         """
         A header of ours as a number; 0 when it is missing or no number.
         """
+        if header.encode() not in self.encoded_properties:
+            return 0.0  # nearly always, and quicker than to decode them
         try:
             value = self.headers.get(header)
         except ValueError:

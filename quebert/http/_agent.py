@@ -24,6 +24,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from quebert import __version__
 from quebert.errors import ExecutorError
 from quebert.http._connection import Exchange
 from quebert.http._pool import Limits, Pool
@@ -41,6 +42,7 @@ _URL = re.compile(
     r"(?P<target>(?:[/?][!-\"$-~]*)?)(?:#.*)?",
     re.ASCII | re.IGNORECASE,
 )
+_USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
 # What is ours to say.
 _FRAMING = {"content-length", "transfer-encoding"}
@@ -82,7 +84,8 @@ class Agent:
 
         @param url: absolute, in ASCII; C{http+unix://%2Frun%2Fapp.sock/path}
             for a server at a Unix socket.
-        @param fields: of the header, beside the host and the length.
+        @param fields: of the header, beside the host and the length.  Who
+            makes the request is said, too, unless they do.
         @return: fires with the L{Response} as soon as there is its head.
             Fails with L{ExecutorError<quebert.errors.ExecutorError>}.
             Cancelling it closes the connection.
@@ -92,18 +95,22 @@ class Agent:
             return fail(ExecutorError("the URL is not one that can be requested"))
         origin, scheme, authority, target = parts.groups()
         host = "localhost" if scheme == "http+unix" else authority
+        user_agent = _USER_AGENT
         lines = []
         for name, value in fields:
-            if name.lower() == "host":
+            kind = name.lower()
+            if kind == "host":
                 host = value
-            elif name.lower() not in _FRAMING:
+            elif kind == "user-agent":
+                user_agent = value
+            elif kind not in _FRAMING:
                 lines.append(f"{name}: {value}\r\n")
         if body is not None or method in _WITH_BODY:
             lines.append(f"Content-Length: {len(body or b'')}\r\n")
         slash = "" if target.startswith("/") else "/"
-        lines.append(f"Host: {host}\r\n")
+        lines.append(f"Host: {host}\r\nUser-Agent: {user_agent}\r\n")
         head = f"{method} {slash}{target} HTTP/1.1\r\n{''.join(lines)}\r\n"
-        if not len(lines) + 2 == head.count("\n") == head.count("\r"):
+        if not len(lines) + 3 == head.count("\n") == head.count("\r"):
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
         exchange = Exchange(data + body if body else data, method == "HEAD")

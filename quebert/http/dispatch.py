@@ -14,12 +14,9 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 
-from quebert import __version__
 from quebert.http._agent import Agent
 
 __all__ = ["Dispatcher"]
-
-_USER_AGENT = f"quebert/{__version__}"
 
 
 class Dispatcher(HTTPClient):
@@ -58,9 +55,4 @@ class Dispatcher(HTTPClient):
             fields: Any = headers
             unusual.update(headers=fields, data=data, allow_redirects=follow)
             return super().request(method, url, **unusual)
-        sent = {"User-Agent": _USER_AGENT}
-        if headers:
-            if any(name.lower() == "user-agent" for name in headers):
-                sent = {}
-            sent.update(headers)
-        return self._lean.send(method, url, sent.items(), data)
+        return self._lean.send(method, url, headers.items() if headers else (), data)
