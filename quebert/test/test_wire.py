@@ -2000,6 +2000,13 @@ _FRAMES = st.one_of(
     st.binary(max_size=40),
 )
 
+# Bodies of up to 1 MiB, made of a short piece so that they are quickly drawn.
+_LARGE = st.builds(
+    lambda piece, size: (piece * (size // len(piece) + 1))[:size],
+    st.binary(min_size=1, max_size=64),
+    st.integers(0, 2**20) | st.just(2**20),
+)
+
 _SETTINGS = settings(
     derandomize=True, deadline=None, max_examples=100, database=None, print_blob=False
 )
@@ -2015,7 +2022,7 @@ _TABLES = st.dictionaries(
         st.none()
         | st.booleans()
         | st.integers(-(2**63), 2**63 - 1)
-        | st.floats(allow_nan=False)
+        | st.floats(allow_nan=False, allow_infinity=False)
         | _letters(),
         lambda inner: (
             st.lists(inner, max_size=3) | st.dictionaries(_letters(), inner, max_size=3)
@@ -2119,9 +2126,33 @@ class AnythingTests(WireTestCase):
         """
         self.check_garbage()
 
+    @given(_PROPERTIES, _LARGE, st.integers(2000, 4088), st.data())
+    @_SETTINGS
+    def check_large_round_trip(
+        self, properties: dict[str, Any], content: bytes, step: int, data: Any
+    ) -> None:
+        """
+        The same with bodies of up to a megabyte, in hundreds of frames.
+        """
+        self.round_trip(properties, content, step, data)
+
+    def test_large_round_trip(self) -> None:
+        """
+        However large it is.
+        """
+        self.check_large_round_trip()
+
     @given(_PROPERTIES, st.binary(max_size=9000), st.integers(1, 4088), st.data())
     @_SETTINGS
     def check_round_trip(
+        self, properties: dict[str, Any], content: bytes, step: int, data: Any
+    ) -> None:
+        """
+        Small ones, in frames of any size.
+        """
+        self.round_trip(properties, content, step, data)
+
+    def round_trip(
         self, properties: dict[str, Any], content: bytes, step: int, data: Any
     ) -> None:
         """
