@@ -16,6 +16,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -660,6 +661,25 @@ class HostsTests(ClientTestCase):
         self.assertEqual(set(self.tried()[before:]), {1, 2, 3})
         watching.addErrback(lambda failure: failure.trap(BrokerError))
 
+    def test_one_refuses(self) -> None:
+        """
+        A refusal by some, while the others are away, is no end of it, but is
+        logged.
+        """
+        self.client.connectTimeout = None
+        watching = self.watch()
+        with capturedLogs() as events:
+            for _ in range(2):
+                self.refuse(text="ACCESS_REFUSED - wrong")
+                self.advance(0.75)
+                for _ in range(2):
+                    self.unreachable()
+                    self.advance(0.75)
+        self.assertNoResult(watching)
+        told = [formatEvent(each) for each in events]
+        self.assertEqual(len([each for each in told if "ACCESS_REFUSED" in each]), 2)
+        watching.addErrback(lambda failure: failure.trap(BrokerError))
+
     def test_all_refuse(self) -> None:
         """
         A refusal is told when each host has refused.
@@ -1109,6 +1129,29 @@ class StopTests(ClientTestCase):
         self.connect()
         self.check_stopped(self.client.stop())
         self.connect()
+
+    def test_twice_while_running(self) -> None:
+        """
+        A second stop waits for what the first waits for, be it the client's or
+        a watch's.
+        """
+        running: Deferred[None] = Deferred()
+        watching = self.client.watch("flow", "queue", "k", lambda message: running)
+        broker = self.let_in()
+        watcher = self.successResultOf(watching)
+        tag = broker.seen[-1][1].consumer_tag
+        broker.wire.dataReceived(delivery(b"", tag=1, consumer=tag))
+        stopped = [watcher.stop(10), self.client.stop(10), self.client.stop(10)]
+        self.advance(5)
+        for each in stopped:
+            self.assertNoResult(each)
+        self.assertFalse(broker.lost)
+        running.callback(None)
+        self.advance(1)
+        for each in stopped:
+            self.successResultOf(each)
+        self.assertEqual(broker.count(Basic.Ack), 1)
+        self.assertTrue(broker.lost)
 
     def test_grace(self) -> None:
         """
