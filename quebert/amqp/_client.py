@@ -1,7 +1,8 @@
 """
 L{TxAMQPClient}: what users hold of the AMQP edge.
 
-It brings watches and publishers to the one connection that they share.
+It brings watches to the connection that consumes, and what is published to the
+other, which publishes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
 from quebert.amqp._properties import encode_properties
 from quebert.amqp._publisher import Publisher
-from quebert.amqp._watcher import DRAIN, Watcher, pass_on
+from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError
 
@@ -261,10 +262,7 @@ class TxAMQPClient:
             stopping = self._stopping = Deferred()
             stopped = Deferred.fromCoroutine(self._stop(grace))
             stopped.addBoth(self._stopped, stopping)
-        # Each has one of its own, to cancel without harm to the others.
-        waiter: Deferred[None] = Deferred()
-        stopping.addBoth(pass_on, waiter)
-        return waiter
+        return another_waiter(stopping)
 
     def _stopped(self, result: Any, stopping: Deferred[None]) -> None:
         self._stopping = None

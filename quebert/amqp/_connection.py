@@ -112,9 +112,8 @@ class _NegotiatedEndpoint:
             wire = await self._negotiated()
         except Exception as e:
             problem = _certificate_refused(e.__cause__) or e
-            self._connection.attempted(problem)
+            self._connection.failed(problem)
             raise problem from None
-        self._connection.attempted(None)
         self._connection.made(wire)
         link = factory.buildProtocol(wire)
         assert link is not None
@@ -185,7 +184,7 @@ class Connection:
         self._service: ClientService | None = None
         self._wire: Wire | None = None
         self._sibling = sibling
-        self.problem: Exception | None = None  # of the last attempt
+        self._problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
         self._turn = 0  # whose it is among the broker's hosts
         self._was_let_in = False
@@ -221,7 +220,6 @@ class Connection:
         @raise BrokerUnreachable: there was none in time.
         """
         end = None if timeout is None else self.reactor.seconds() + timeout
-        problem: object = "no answer"
         stops = self._stops
         while True:
             service = self._running()
@@ -234,22 +232,21 @@ class Connection:
                 wire: Wire = link.wire
                 if not wire.closed:
                     return wire
-                problem = wire.why
+                self._problem = wire.why
                 gone = wire.disconnected.wait()
                 if end is not None:
                     left = max(0.0, end - self.reactor.seconds())
                     gone.addTimeout(left, self.reactor)
                 await gone
             except TimeoutError:
-                text = f"{self} was not reached in {timeout} s: {problem}"
-                raise BrokerUnreachable(text) from None
+                assert timeout is not None
+                raise self.unreachable(timeout) from None
             except CancelledError:
                 if self._stops == stops and self._service is service:
                     raise  # it is the caller who has given up
                 if self._stops != stops:
                     raise ChannelLost(f"{self} is not wanted any more") from None
-            except Exception as e:
-                problem = e
+            except Exception:
                 hosts = len(self.broker.addresses)
                 if self._refusals >= hosts and not self._let_in:
                     self._give_up(service)
@@ -258,6 +255,13 @@ class Connection:
             await deferLater(self.reactor, 0)
             if self._stops != stops:
                 raise ChannelLost(f"{self} is not wanted any more")
+
+    def unreachable(self, seconds: float) -> BrokerUnreachable:
+        """
+        What to tell who has waited so long in vain.
+        """
+        problem = self._problem or "no answer"
+        return BrokerUnreachable(f"{self} was not reached in {seconds} s: {problem}")
 
     def _running(self) -> ClientService:
         if self._service is None:
@@ -292,18 +296,15 @@ class Connection:
         # Not all mediators at the same moment.
         return retry_delay(attempt // hosts, random.uniform(0.5, 1.0)) / hosts
 
-    def attempted(self, problem: Exception | None) -> None:
+    def failed(self, problem: Exception) -> None:
         """
-        Called by the endpoint with what became of an attempt to connect.
+        Called by the endpoint when an attempt to connect has failed.
         """
         if isinstance(problem, CancelledError):
             return  # given up here, which is no problem of the broker's
-        self.problem = problem
+        self._problem = problem
         refused = isinstance(problem, BrokerError) and problem.final
         self._refusals = self._refusals + 1 if refused else 0
-        if problem is None:
-            self._was_let_in = True
-            return
         # Where all refuse, watch() tells.
         if self._let_in or self._refusals < len(self.broker.addresses):
             self.log.warn(
@@ -326,6 +327,9 @@ class Connection:
         Called by the endpoint with the connection that it made.
         """
         self._wire = wire
+        self._was_let_in = True
+        self._problem = None
+        self._refusals = 0
 
     def lost(self, why: BrokerError) -> None:
         """

@@ -17,7 +17,7 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._publications import NotSent
 from quebert.amqp._wire import Wire
-from quebert.errors import BrokerError, BrokerUnreachable, ChannelLost
+from quebert.errors import BrokerError, ChannelLost
 
 __all__ = ["MAX_OUTSTANDING", "Publisher"]
 
@@ -124,11 +124,7 @@ class Publisher:
             self._opening.cancel()
 
     def _too_late(self, result: object, seconds: float) -> None:
-        connection = self._connection
-        problem = connection.problem or "no answer"
-        raise BrokerUnreachable(
-            f"{connection} was not reached in {seconds} s: {problem}"
-        )
+        raise self._connection.unreachable(seconds)
 
     async def _open(self) -> None:
         wire = await self._connection.connected()

@@ -359,9 +359,7 @@ class Watcher:
             self._stopping = Deferred()
             stopped = Deferred.fromCoroutine(self._stop(grace))
             stopped.chainDeferred(self._stopping)
-        waiter: Deferred[None] = Deferred()
-        self._stopping.addBoth(pass_on, waiter)
-        return waiter
+        return another_waiter(self._stopping)
 
     async def _stop(self, grace: float) -> None:
         self._window.close()
@@ -413,9 +411,15 @@ class Watcher:
                 self._idle = None
 
 
-def pass_on(result: Any, waiter: Deferred[Any]) -> Any:
+def another_waiter(event: Deferred[None]) -> Deferred[None]:
     """
-    Tell one more of those who wait for the same.
+    Fires when C{event} does, and can be cancelled without harm to it.
     """
-    waiter.callback(None)
-    return result
+    waiter: Deferred[None] = Deferred()
+
+    def tell(result: Any) -> Any:
+        waiter.callback(None)
+        return result
+
+    event.addBoth(tell)
+    return waiter

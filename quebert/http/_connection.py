@@ -107,7 +107,6 @@ class Connection(Protocol):
         self._phrase = b""
         self._head_size = 0
         self._interim = False
-        self._has_head = False
         self._complete = False
         self._until_close = False
         self._keep_alive = False
@@ -124,7 +123,8 @@ class Connection(Protocol):
 
     def connectionMade(self) -> None:
         tcp: Any = self.transport
-        tcp.setTcpNoDelay(True) if hasattr(tcp, "setTcpNoDelay") else None
+        if hasattr(tcp, "setTcpNoDelay"):
+            tcp.setTcpNoDelay(True)
         if isinstance(tcp, TCPConnection) and not tcp.TLS:
             # Straight into the socket: nearly always that is all, and the
             # reactor need not be asked to say when it can be written to.
@@ -180,17 +180,16 @@ class Connection(Protocol):
         self._phrase = phrase
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._has_head:  # else it is a trailer
+        if self._response is None:  # else it is a trailer
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        code = self._parser.get_status_code()
         if self._complete:
             return
+        code = self._parser.get_status_code()
         if code < 200 and code != 101:
             self._interim = True
             return
-        self._has_head = True
         self._response = Response(code, self._phrase, self._fields, self, self._limit)
         self._keep_alive = self._parser.should_keep_alive()
         self._until_close = not self._keep_alive and not _has_length(self._fields)

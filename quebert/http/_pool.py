@@ -93,11 +93,16 @@ class _Origin(Owner):
             connection = self.idle.pop()
             del pool.idle[connection]
             connection.send(exchange)
-        elif self.open < pool.limits.per_origin and pool.may_connect():
-            self._connect(exchange)
         else:
-            return False
+            return self._started_anew(exchange)
         return True
+
+    def _started_anew(self, exchange: Exchange) -> bool:
+        pool = self._pool
+        if self.open < pool.limits.per_origin and pool.may_connect():
+            self._connect(exchange)
+            return True
+        return False
 
     def _wait(self, exchange: Exchange) -> None:
         waiting = len(self._waiting)
@@ -180,9 +185,7 @@ class _Origin(Owner):
     def untouched(self, exchange: Exchange) -> None:
         # The server may have closed the others, too, which we shall hear.
         exchange.connection = None
-        if self.open < self._pool.limits.per_origin:
-            self._connect(exchange)
-        else:
+        if not self._started_anew(exchange):
             self._wait(exchange)
 
     def _gone(self) -> None:

@@ -196,11 +196,16 @@ class FakeConnection:
         self.reactor = Clock()
         self.blocked = None
         self.closed = False
-        self.problem = "refused"
         self.channels: list[FakeChannel] = []
         self.timeouts: list[float | None] = []
         self.opening: list[Deferred[None]] = []
         self.holds = False
+
+    def unreachable(self, seconds: float) -> BrokerUnreachable:
+        """
+        What to tell who has waited in vain.
+        """
+        return BrokerUnreachable(f"not in {seconds} s: refused")
 
     async def connected(self, timeout: float | None = None) -> FakeConnection:
         """
