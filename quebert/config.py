@@ -89,11 +89,16 @@ class TLS:
     @ivar certfile: our certificate, followed by those that lead to its
         authority, for brokers that want one.
     @ivar keyfile: its key; C{certfile} has it, too, where it is C{None}.
+    @raise ConfigError: there is a C{keyfile} without a C{certfile}.
     """
 
     cacertfile: str | None = None
     certfile: str | None = None
     keyfile: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.keyfile is not None and self.certfile is None:
+            raise ConfigError("the keyfile for TLS is of no use without a certfile")
 
 
 @attrs.frozen

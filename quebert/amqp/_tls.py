@@ -42,8 +42,6 @@ def creator(tls: Any, host: str) -> IOpenSSLClientConnectionCreator:
         authorities = _certificates("cacertfile", tls.cacertfile)
         trusted = trustRootFromCertificates(authorities)
     if tls.certfile is None:
-        if tls.keyfile is not None:
-            raise ConfigError("the keyfile for TLS is of no use without a certfile")
         return optionsForClientTLS(host, trustRoot=trusted)
     return optionsForClientTLS(
         host,

@@ -96,8 +96,6 @@ def _parameters(broker: Broker, address: Address, patience: float) -> Any:
 
 
 def _context(tls: TLS) -> ssl.SSLContext:
-    if tls.keyfile and tls.certfile is None:
-        raise ConfigError("the keyfile for TLS is of no use without a certfile")
     try:
         context = ssl.create_default_context(cafile=tls.cacertfile)
         if tls.certfile is not None:
