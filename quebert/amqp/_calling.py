@@ -8,10 +8,11 @@ again, later each time, counted in a header.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Union
+from typing import Any, Union
 
-from twisted.internet.defer import CancelledError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.outcome import Discard, Done, Outcome, Retry
@@ -21,11 +22,14 @@ __all__ = ["Callback", "Caller"]
 
 Answer = Union[None, bytes, str, Outcome]
 Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
+Decided = Callable[[Message, Outcome], None]
 
 #: The longest wait, in seconds, of a message whose callback fails.
 ERROR_LIMIT = 120.0
 # What is counted no further: anybody can write headers.
 _MOST_ERRORS = 1e6
+
+_DONE = Done()
 
 
 class Caller:
@@ -35,8 +39,7 @@ class Caller:
     @param error_delay: seconds until a message comes again whose callback has
         failed once; 0 for at once, however often.
     @param now: the time, in seconds since the epoch.
-    @ivar busy: the messages that are with the callback now.
-    @ivar given_up: those of them whose answers nobody wants any more.
+    @ivar busy: the messages that are with the callback now, and their answers.
     """
 
     log = Logger()
@@ -44,37 +47,74 @@ class Caller:
     def __init__(
         self, callback: Callback, error_delay: float, now: Callable[[], float]
     ) -> None:
-        self.busy: set[Message] = set()
-        self.given_up: set[Message] = set()
+        self.busy: dict[Message, Deferred[Any]] = {}
+        self._given_up: set[Message] = set()
         self._callback = callback
         self._error_delay = error_delay
         self._now = now
 
-    async def outcome(self, message: Message) -> tuple[Outcome, int]:
+    def call(self, message: Message, decided: Decided) -> None:
         """
-        What to do with a message, and how often in a row the callback failed.
+        Call the callback with a message; C{decided(message, outcome)} is called
+        once it is clear what to do with it, which may be at once.
         """
-        early = message.number_in(NOT_BEFORE) - self._now()
-        errors = int(min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS))
-        if early > 0:
-            return Retry(after=early), errors
-        self.busy.add(message)
-        try:
-            answer = await maybeDeferred(self._callback, message)
-            return _as_outcome(answer), 0
-        except GeneratorExit:
-            raise
-        except BaseException as e:  # its sys.exit() must not leave it hanging
-            self._tell(message, e)
-        finally:
-            self.busy.discard(message)
-        return Retry(after=self._delay(errors)), errors + 1
+        # No coroutine, here and in what follows: every message comes this way.
+        if message.was_put_back:
+            early = message.number_in(NOT_BEFORE) - self._now()
+            errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
+            message.errors = int(errors)
+            if early > 0:
+                decided(message, Retry(after=early))
+                return
+        # It answers even where the callback ends the program: sys.exit() must
+        # not leave the message hanging.
+        answer = maybeDeferred(self._callback, message)
+        self.busy[message] = answer
+        told = (message, decided)
+        answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
 
-    def _tell(self, message: Message, error: BaseException) -> None:
-        cancelled = isinstance(error, CancelledError) and message in self.given_up
-        self.given_up.discard(message)
+    def _answered(self, answer: Answer, message: Message, decided: Decided) -> Answer:
+        """
+        @return: the answer itself, for where one Deferred answers for several
+            messages.
+        """
+        errors, message.errors = message.errors, 0
+        try:
+            outcome = _DONE if answer is None else _as_outcome(answer)
+        except TypeError:
+            message.errors = errors
+            self._failed(Failure(), message, decided)
+        else:
+            self._end(message)
+            decided(message, outcome)
+        return answer
+
+    def _failed(self, failure: Failure, message: Message, decided: Decided) -> Retry:
+        """
+        @return: what is to be done with any other message that the same
+            Deferred answers for.
+        """
+        cancelled = failure.check(CancelledError) and message in self._given_up
+        self._end(message)
         if not cancelled:
-            self.log.failure("The callback failed with {message}", message=message)
+            self.log.failure(
+                "The callback failed with {message}", failure, message=message
+            )
+        retry = Retry(after=self._delay(message.errors))
+        message.errors += 1
+        decided(message, retry)
+        return retry
+
+    def _end(self, message: Message) -> None:
+        del self.busy[message]
+        self._given_up.discard(message)
+
+    def give_up(self, message: Message) -> None:
+        """
+        Cancel what the callback does with a message: nobody wants the answer.
+        """
+        self._given_up.add(message)
+        self.busy[message].cancel()
 
     def _delay(self, errors: int) -> float:
         growth = exponential(errors, constant=2, maximum=ERROR_LIMIT)
@@ -82,15 +122,15 @@ class Caller:
 
 
 def _as_outcome(answer: object) -> Outcome:
-    if answer is None:
-        return Done()
+    if isinstance(answer, Done):
+        return answer
     if isinstance(answer, str):
         return Retry(body=answer.encode("utf-8"))
     if isinstance(answer, bytes):
         return Retry(body=answer)
     if isinstance(answer, Retry):
         _check(answer)
-    if isinstance(answer, (Done, Retry, Discard)):
+    if isinstance(answer, (Retry, Discard)):
         return answer
     raise TypeError(
         "a callback of watch() must return None, bytes, str or an Outcome,"

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-# Class and method numbers of what does not take txamqp's way.
-_RETURN, _DELIVER, _ACK, _NACK = 0x3C0032, 0x3C003C, 0x3C0050, 0x3C0078
+# Class and method of what does not take txamqp's way.
+_RETURN, _DELIVER, _ACK, _NACK = (
+    struct.pack(">HH", 60, method) for method in (50, 60, 80, 120)
+)
 _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
 
 
@@ -162,19 +164,20 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     # -- What comes from the broker
 
-    def method_received(self, index: int, payload: bytes) -> bool:
+    def method_received(self, payload: bytes) -> bool:
         """
         A method frame; tells whether it was one of the quick ones.
         """
         if self._incoming is not None:
             raise ProtocolError(505, "a method came where a content was expected")
-        if index == _DELIVER:
+        method = payload[:4]
+        if method == _DELIVER:
             self._incoming = _parse_deliver(payload)
-        elif index in (_ACK, _NACK):
+        elif method in (_ACK, _NACK):
             tag, flags = struct.unpack_from(">QB", payload, 4)
-            multiple, taken = bool(flags & 1), index == _ACK
+            multiple, taken = bool(flags & 1), method == _ACK
             self.publications.confirm(tag, multiple=multiple, taken=taken)
-        elif index == _RETURN:
+        elif method == _RETURN:
             types = ("short", "shortstr", "shortstr", "shortstr")
             self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
         else:
@@ -185,30 +188,34 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         A content header: the body's size and the properties.
         """
-        if self._incoming is None or self._missing:
+        incoming = self._incoming
+        if incoming is None or self._missing:
             raise ProtocolError(505, "a content header came unexpectedly")
         self._missing = CONTENT_HEADER.unpack_from(payload)[2]
-        self._incoming.encoded_properties = payload[CONTENT_HEADER.size :]
+        incoming.encoded_properties = payload[CONTENT_HEADER.size :]
         if not self._missing:
-            self._content_complete()
+            self._content_complete(incoming, b"")
 
     def body_received(self, payload: bytes) -> None:
         """
         A piece of a body.
         """
+        incoming, missing = self._incoming, self._missing
         # A body of no bytes has no frames: nothing is missing, none may come.
-        if self._incoming is None or not 0 < self._missing >= len(payload):
+        if incoming is None or not 0 < missing >= len(payload):
             raise ProtocolError(505, "more of a body came than was announced")
-        self._chunks.append(payload)
-        self._missing -= len(payload)
-        if not self._missing:
-            self._content_complete()
+        self._missing = missing - len(payload)
+        if self._missing:
+            self._chunks.append(payload)
+        elif not self._chunks:
+            self._content_complete(incoming, payload)  # nearly always
+        else:
+            chunks, self._chunks = self._chunks, []
+            self._content_complete(incoming, b"".join((*chunks, payload)))
 
-    def _content_complete(self) -> None:
-        incoming, self._incoming = self._incoming, None
-        chunks, self._chunks = self._chunks, []
-        assert incoming is not None
-        incoming.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def _content_complete(self, incoming: Message | Returned, body: bytes) -> None:
+        self._incoming = None
+        incoming.body = body
         if isinstance(incoming, Message):
             self.on_message(incoming)
         else:

@@ -20,6 +20,8 @@ ERRORS = "quebert-errors"
 #: Header: seconds since the epoch before which the callback is not called.
 NOT_BEFORE = "quebert-not-before"
 
+_OURS = b"quebert-"
+
 # They must fit into one frame (section 4.2.6.1), with a few bytes before them.
 _ROOM = 131_000
 
@@ -38,7 +40,10 @@ class Message:
     @ivar redelivered: whether it may have been delivered before.
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
+    @ivar errors: how often in a row the callback has failed with it.
     """
+
+    errors = 0
 
     def __init__(
         self,
@@ -90,12 +95,18 @@ class Message:
         """
         return self
 
+    @property
+    def was_put_back(self) -> bool:
+        """
+        Whether there may be headers of ours: nearly always there are none, and
+        that is quicker told than by decoding them.
+        """
+        return _OURS in self.encoded_properties
+
     def number_in(self, header: str) -> float:
         """
         A header of ours as a number; 0 when it is missing or no number.
         """
-        if header.encode() not in self.encoded_properties:
-            return 0.0  # nearly always, and quicker than to decode them
         try:
             value = self.headers.get(header)
         except ValueError:

@@ -9,7 +9,6 @@ used on the channel that it came on, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import assert_never
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,7 +19,7 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
-from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.outcome import Discard, Done, Retry
 from quebert.policy import exponential
 
 __all__ = ["HOLD_LIMIT", "Counts", "Settler"]
@@ -63,6 +62,7 @@ class Settler:
     @param settled: called with each message that is settled.
     @ivar unsettled: what the broker waits for.
     @ivar unsettled_bytes: the size of its bodies.
+    @ivar held: those of them that wait, without a place, before they go back.
     @ivar hurried: nothing is waited for any more.
     """
 
@@ -88,14 +88,7 @@ class Settler:
         self._settled = settled
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
-        self._held: set[Message] = set()  # those that have left their places
-
-    @property
-    def waiting(self) -> int:
-        """
-        How many messages wait, without a place, before they have gone back.
-        """
-        return len(self._held)
+        self.held: set[Message] = set()
 
     def received(self, message: Message) -> None:
         """
@@ -105,30 +98,18 @@ class Settler:
         self.unsettled_bytes += len(message.body)
         self.unsettled[message] = self._now()
 
-    async def carry_out(
-        self,
-        outcome: Outcome,
-        message: Message,
-        errors: int,
-        leave: Callable[[Message], None],
-    ) -> None:
+    def settle(self, message: Message, outcome: Done | Discard) -> None:
         """
-        Settle a message.
-
-        @param errors: how often in a row the callback failed, for the header.
-        @param leave: called with it when it begins to wait.
+        Be done with a message; nothing where it came on a channel that is gone.
         """
-        if isinstance(outcome, Retry):
-            await self._put_back(message, outcome, errors, leave)
-        elif message in self.unsettled:
-            self._ack(message)
-            if isinstance(outcome, Done):
-                self.counts.done += 1
-            elif isinstance(outcome, Discard):
-                self.counts.discarded += 1
-                self._warn("has a message that is discarded", outcome.reason)
-            else:
-                assert_never(outcome)
+        if message not in self.unsettled:
+            return
+        self._ack(message)
+        if isinstance(outcome, Done):
+            self.counts.done += 1
+        else:
+            self.counts.discarded += 1
+            self._warn("has a message that is discarded", outcome.reason)
 
     def give_back(self, message: Message) -> None:
         """
@@ -169,15 +150,17 @@ class Settler:
         self.unsettled_bytes -= len(message.body)
         self._settled(message)
 
-    async def _put_back(
-        self,
-        message: Message,
-        retry: Retry,
-        errors: int,
-        leave: Callable[[Message], None],
+    async def put_back(
+        self, message: Message, retry: Retry, leave: Callable[[Message], None]
     ) -> None:
+        """
+        Have the broker keep a message for later; nothing where it came on a
+        channel that is gone.
+
+        @param leave: called with it when it begins to wait.
+        """
         if message not in self.unsettled:
-            return  # it came on a channel that is gone
+            return
         now = self._now()
         due = now + min(retry.after, _FOREVER)
         hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled[message]))
@@ -188,20 +171,18 @@ class Settler:
                 await held
             elif not self._publisher.ready:
                 self._leave(message, leave)
-            await self._return(message, retry, errors, due)
+            await self._return(message, retry, due)
         finally:
-            self._held.discard(message)
+            self.held.discard(message)
 
     def _leave(self, message: Message, leave: Callable[[Message], None]) -> None:
-        self._held.add(message)
+        self.held.add(message)
         leave(message)
 
-    async def _return(
-        self, message: Message, retry: Retry, errors: int, due: float
-    ) -> None:
+    async def _return(self, message: Message, retry: Retry, due: float) -> None:
         early = due - self._now() > 0.001
         properties = message.amended_properties(
-            errors=errors, not_before=due if early else None
+            errors=message.errors, not_before=due if early else None
         )
         body = message.body if retry.body is None else retry.body
         if await self._published(message, body, properties):

@@ -21,13 +21,14 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succe
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._deadlines import Deadlines
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._settler import Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
-from quebert.outcome import Outcome
+from quebert.outcome import Outcome, Retry
 from quebert.policy import exponential
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ class Watcher:
             queue, self._publisher, lambda: client.reactor, now, self._settled
         )
         self._window = Window(self.maxEvents, self._begin)
-        self._tasks: dict[Message, Deferred[None]] = {}
+        self._patience = Deadlines[Message](lambda: client.reactor, self._late)
         self._overdue: set[Message] = set()
+        self._going_back: set[Message] = set()
         self._channel: Channel | None = None
         self._attached_at = 0.0
         self._short_lived = 0  # how many channels in a row did not last
@@ -273,25 +275,33 @@ class Watcher:
         self._renew_if_used_up()
 
     def _begin(self, message: Message) -> None:
-        task = Deferred.fromCoroutine(self._process(message))
-        if not task.called:
-            self._tasks[message] = task
-        task.addBoth(self._ended, message)
+        if self.timeout is not None:
+            self._patience.begin(message, self.timeout)
+        self._caller.call(message, self._decided)
 
-    async def _process(self, message: Message) -> None:
-        outcome, errors = await self._called(message)
-        await self._settler.carry_out(outcome, message, errors, self._leave)
-
-    async def _called(self, message: Message) -> tuple[Outcome, int]:
-        if self.timeout is None:
-            return await self._caller.outcome(message)
-        patience = self._client.reactor.callLater(self.timeout, self._late, message)
-        try:
-            return await self._caller.outcome(message)
-        finally:
+    def _decided(self, message: Message, outcome: Outcome) -> None:
+        if self.timeout is not None:
+            self._patience.end(message)
             self._overdue.discard(message)
-            if patience.active():
-                patience.cancel()
+        if isinstance(outcome, Retry):
+            back = self._settler.put_back(message, outcome, self._leave)
+            self._going_back.add(message)
+            Deferred.fromCoroutine(back).addBoth(self._gone_back, message)
+        else:
+            self._settler.settle(message, outcome)
+            self._ended(message)
+
+    def _gone_back(self, result: object, message: Message) -> None:
+        if isinstance(result, Failure):
+            self.log.failure("settling {message} failed", result, message=message)
+        self._going_back.discard(message)
+        self._ended(message)
+
+    def _ended(self, message: Message) -> None:
+        self._leave(message)
+        if self._idle is not None and not self._is_at_work:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
 
     def _late(self, message: Message) -> None:
         """
@@ -304,18 +314,13 @@ class Watcher:
         self._window.leave(message)
         self._renew_if_used_up()
 
-    def _ended(self, result: object, message: Message) -> None:
-        if isinstance(result, Failure):
-            self.log.failure("settling {message} failed", result, message=message)
-        self._tasks.pop(message, None)
-        self._leave(message)
-        if self._idle is not None and not self._tasks:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
-
     def _settled(self, message: Message) -> None:
         if message.consumer_tag == self._consumer_tag:
             self._taken -= 1
+
+    @property
+    def _is_at_work(self) -> bool:
+        return bool(self._caller.busy or self._going_back)
 
     # -- Widening
 
@@ -324,12 +329,14 @@ class Watcher:
         Where only waiting and slow messages keep the broker from delivering,
         have another consumer take over.
         """
+        if not (self._settler.held or self._overdue):
+            return  # nearly always, and this is asked several times a message
+        few = len(self._settler.held) + len(self._overdue) < MAX_HELD
         used_up = 0 < self.maxEvents <= self._taken
-        waiting = 0 < self._settler.waiting + len(self._overdue) < MAX_HELD
         light = self._settler.unsettled_bytes < MAX_HELD_BYTES
         # Not while a channel is being made ready: it has no prefetch yet.
         wanted = self.consuming and not self._renewing
-        if used_up and waiting and light and wanted and self._window.has_room():
+        if used_up and few and light and wanted and self._window.has_room():
             self._renewing = True
             renewed = Deferred.fromCoroutine(self._renew())
             renewed.addErrback(self._not_renewed)
@@ -397,12 +404,11 @@ class Watcher:
 
     def _give_up_running(self) -> None:
         for message in list(self._caller.busy):
-            self._caller.given_up.add(message)
             self._settler.give_back(message)
-            self._tasks[message].cancel()
+            self._caller.give_up(message)
 
     async def _until_idle(self, seconds: float) -> None:
-        if self._tasks and seconds > 0:
+        if self._is_at_work and seconds > 0:
             self._idle = Deferred()
             idle = self._idle.addTimeout(seconds, self._client.reactor)
             try:

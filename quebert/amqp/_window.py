@@ -44,7 +44,8 @@ class Window:
         """
         if message in self._placed:
             self._placed.remove(message)
-            self._fill()
+            if self._waiting:
+                self._fill()
 
     def has_room(self) -> bool:
         """

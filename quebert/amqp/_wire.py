@@ -23,6 +23,7 @@ from txamqp.protocol import AMQClient
 from quebert.amqp._channel import Channel
 from quebert.amqp._codec import CodecError, decode_arguments, encode_arguments
 from quebert.amqp._frames import (
+    BODY,
     FRAME_END,
     FRAME_START,
     HEADER,
@@ -37,6 +38,7 @@ from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolErro
 
 __all__ = ["Wire"]
 
+_KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
 FRAME_MAX = 131_072
@@ -129,7 +131,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
         self.max_payload = FRAME_MAX - 8
-        self._buffer = bytearray()
+        self._buffer = b""  # of what came: less than a frame
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX
         self._heard = True
@@ -211,52 +213,53 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._heard = True
         if self.closed:
             return
-        self._buffer += data
+        if self._buffer:
+            data = self._buffer + data
         try:
-            self._frames()
+            self._buffer = data[self._frames(data) :]
         except ProtocolError as e:
             self._fail(e)
         except (CodecError, struct.error, IndexError) as e:
             self._fail(ProtocolError(502, f"the broker sent a malformed frame: {e}"))
 
-    def _frames(self) -> None:
+    def _frames(self, data: bytes) -> int:
         """
-        Take the whole frames off the buffer.
+        Take in the whole frames; returns where the rest begins.
         """
-        buffer, at = self._buffer, 0
-        while len(buffer) - at >= 8 and not self.closed:
-            kind, channel, size = FRAME_START.unpack_from(buffer, at)
-            if size > self.max_payload or kind not in (1, 2, 3, 8):
+        at, there = 0, len(data)
+        while there - at >= 8 and not self.closed:
+            kind, number, size = FRAME_START.unpack_from(data, at)
+            if size > self.max_payload or kind not in _KINDS:
                 text = "the peer does not speak AMQP 0-9-1, or sent too large a frame"
                 raise ProtocolError(501, text)
             end = at + 7 + size
-            if end >= len(buffer):
+            if end >= there:
                 break
-            if buffer[end] != FRAME_END:
+            if data[end] != FRAME_END:
                 raise ProtocolError(501, "a frame does not end where it should")
-            payload = bytes(memoryview(buffer)[at + 7 : end])
+            self._frame_received(kind, number, data[at + 7 : end])
             at = end + 1
-            self._frame_received(kind, channel, payload)
-        del buffer[:at]
+        return at
 
     def _frame_received(self, kind: int, number: int, payload: bytes) -> None:
-        if kind == HEARTBEAT:
-            return
         channel = self.channels.get(number)
-        if channel is None and number in self.closing_channels:
-            if kind == METHOD and payload[:4] == _CLOSE_OK:
-                self.closing_channels.remove(number)
-            return
-        if channel is None:
-            raise ProtocolError(504, f"a frame came for channel {number}: not open")
-        if kind == METHOD:
-            index = int.from_bytes(payload[:4], "big")
-            if not channel.method_received(index, payload):
+        if kind == HEARTBEAT or channel is None:
+            self._unusual_frame_received(kind, number, payload)
+        elif kind == METHOD:
+            if not channel.method_received(payload):
                 channel.dispatch(self._method_frame(number, payload), self.work)
         elif kind == HEADER:
             channel.header_received(payload)
         else:
             channel.body_received(payload)
+
+    def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == HEARTBEAT:
+            return
+        if number not in self.closing_channels:
+            raise ProtocolError(504, f"a frame came for channel {number}: not open")
+        if kind == METHOD and payload[:4] == _CLOSE_OK:
+            self.closing_channels.remove(number)
 
     def _method_frame(self, number: int, payload: bytes) -> Frame:
         klass, method = struct.unpack_from(">HH", payload)

@@ -515,7 +515,7 @@ async def test_full_queue_is_no_hot_loop(
     applied = f"{names.queue}\t{names.queue}"
     await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
     first.callback(Retry())
-    await until(lambda: watcher._settler.waiting)
+    await until(lambda: watcher._settler.held)
     assert watcher.counts.retried == 0
     rabbitmq.ctl("clear_policy", names.queue)
     await until(lambda: watcher.counts.done == 1)

@@ -715,6 +715,30 @@ class AnswerTests(WatcherTestCase):
         """
         self.check_done(Done())
 
+    def test_one_deferred_for_several(self) -> None:
+        """
+        One Deferred may answer for several messages: all are done, or all are
+        put back, and none is taken to be done because another was.
+        """
+        for answer in (None, ZeroDivisionError("bad"), b"again"):
+            batch: Deferred[Any] = Deferred()
+            self.at_once = dict.fromkeys((b"a", b"b", b"c"), batch)
+            before = self.watcher.counts.done
+            for body in self.at_once:
+                self.deliver(body)
+            if isinstance(answer, BaseException):
+                batch.errback(answer)
+                self.check_logged(ZeroDivisionError)
+                self.advance(1)
+            else:
+                batch.callback(answer)
+            done = self.watcher.counts.done - before
+            back = self.watcher.in_flight
+            self.assertEqual((done, back), (0, 3) if answer else (3, 0))
+            for _ in range(back):
+                self.confirm()
+        self.assertEqual(self.watcher.in_flight, 0)
+
     def test_deferred_none(self) -> None:
         """
         A Deferred that fires with C{None}: done.
