@@ -45,11 +45,12 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
 
     @raise ValueError: it cannot be requested; the text says why.
     """
+    if _is_plain(url):
+        return url, {}
     if _UNSAFE.search(url):
         raise ValueError("it contains a space or control character")
     whole = url if _SCHEME.match(url) else _joined(default, url)
-    plain = _PLAIN.fullmatch(whole)
-    if plain and 0 < int(plain[1] or 80) < 65536:
+    if _is_plain(whole):
         return whole, {}
     if not _OURS.match(whole):
         raise ValueError("it must begin with http:// or https://")
@@ -57,6 +58,11 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     if not parts or not 0 < int(parts["port"] or 80) < 65536:
         raise ValueError("it needs a host, and a port from 1 to 65535")
     return _encoded(parts), _authorization(parts["userinfo"])
+
+
+def _is_plain(url: str) -> bool:
+    plain = _PLAIN.fullmatch(url)
+    return plain is not None and 0 < int(plain[1] or 80) < 65536
 
 
 def without_userinfo(url: str) -> str:

@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable
 from typing import Any, Union
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
+from quebert._deadlines import Deadlines
+from quebert._exchange import Exchange
 from quebert._reactor import given_or_global
 from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
-from quebert.errors import BadStatus, BadTask, RequestTimedOut
+from quebert.errors import BadTask
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 from quebert.task import Task
@@ -41,6 +43,7 @@ MAX_TIMEOUT = 1_500.0
 # Of a traceback, the end tells most; it travels with the task.
 _TRACEBACK_LIMIT = 4_000
 _TEXT_LIMIT = 400
+_DONE = Done()
 
 
 class Mediator:
@@ -83,12 +86,14 @@ class Mediator:
         self.maxTimeout = maxTimeout
         self._decode = decode
         self._encode = encode
+        self._has_own_codec = (decode, encode) != (tasks.decode, tasks.encode)
         self._reactor = reactor
         self._http = http
         self._clock = clock
         self._now = now
         self._prehooks: list[PreHook] = []
         self._posthooks: list[PostHook] = []
+        self._deadlines = Deadlines(lambda: self.clock, Exchange.late)
 
     def add_prehook(self, hook: PreHook) -> None:
         """
@@ -115,29 +120,26 @@ class Mediator:
 
         @return: fires with what is to become of the message; does not fail.
         """
-        return Deferred.fromCoroutine(self._mediate(message))
-
-    async def _mediate(self, message: Message) -> Outcome:
-        sent_at = _sent_at(message)
         try:
             task = self._decoded(message.body)
-            times = tasks.schedule(task, sent_at)
-            request = tasks.request(task, self.defaulturl)
+            times, request = self._read(task, message)
         except BadTask as e:
-            return Discard(f"not a task: {e}")
-        if times.expired(self._now()):
-            return _expired(task)
-        early = times.early(self._now())
+            return succeed(Discard(f"not a task: {e}"))
+        now = self._now()
+        if times.expired(now):
+            return succeed(_expired(task))
+        early = times.early(now)
         if early > 0:
-            return Retry(after=early)
-        try:
-            return await self._execute(task, request, message.body, sent_at)
-        except GeneratorExit:
-            raise
-        except BaseException:  # a hook's sys.exit() is a failure, too
-            return self._failed(task, Failure())
+            return succeed(Retry(after=early))
+        if self._prehooks or self._posthooks or task.get("filter"):
+            executing = self._execute(task, times, request, message)
+            outcome = Deferred.fromCoroutine(executing)
+            return outcome.addErrback(self._failed, task)
+        # Nothing to wait for but the answer: that needs no coroutine.
+        success = self._requested(request, message.body)
+        return success.addCallbacks(_done, self._failed, errbackArgs=(task,))
 
-    def _failed(self, task: Task, failure: Failure) -> Outcome:
+    def _failed(self, failure: Failure, task: Task) -> Outcome:
         try:
             return self.failed(task, failure)
         except Exception:
@@ -168,48 +170,66 @@ class Mediator:
         except Exception as e:
             raise BadTask(f"the body cannot be decoded: {_text(e)}") from e
 
+    def _read(
+        self, task: Any, message: Message
+    ) -> tuple[tasks.Schedule, tasks.Request]:
+        sent_at = _sent_at(message) if tasks.ages_since_sent(task) else None
+        return tasks.schedule(task, sent_at), tasks.request(task, self.defaulturl)
+
     def _encoded(self, task: Task) -> bytes:
         body = self._encode(task)
         return body.encode("utf-8") if isinstance(body, str) else body
 
     async def _execute(
-        self, task: Task, request: tasks.Request, body: bytes, sent_at: float | None
+        self,
+        task: Task,
+        times: tasks.Schedule,
+        request: tasks.Request,
+        message: Message,
     ) -> Outcome:
         for hook in self._prehooks:
-            await maybeDeferred(hook, task)
+            await _waited_for(hook(task))
         result = None
         if not task.get("filter"):
+            body = message.body
             if self._prehooks:  # they take time, and may have changed it
-                if tasks.schedule(task, sent_at).expired(self._now()):
+                body = self._body_of(task, message)
+                times, request = self._read(task, message)
+                if times.expired(self._now()):
                     return _expired(task)
-                request = tasks.request(task, self.defaulturl)
-                body = self._encoded(task)
-            result = await self._requested(request, body)
+            content = await self._requested(request, body)
+            if self._posthooks:
+                result = self._result(content)
         for posthook in self._posthooks:
-            await maybeDeferred(posthook, task, result)
-        return Done()
+            await _waited_for(posthook(task, result))
+        return _DONE
 
-    def _requested(self, request: tasks.Request, body: bytes) -> Deferred[Any]:
+    def _body_of(self, task: Task, message: Message) -> bytes:
         """
-        Fires with the result, once the last byte of a success is there.
+        What the executor gets of a task that hooks have seen: the message's own
+        body, byte for byte, where they have changed nothing.
         """
-        seconds = min(request.timeout or self.defaultTimeout, self.maxTimeout)
-        exchange = Deferred.fromCoroutine(self._exchange(request, body))
-        return exchange.addTimeout(seconds, self.clock, _timed_out)
+        body = self._encoded(task)
+        if self._has_own_codec or body != tasks.encode(tasks.decode(message.body)):
+            return body
+        return message.body
 
-    async def _exchange(self, request: tasks.Request, body: bytes) -> Any:
-        response = await self.http.request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            data=body if request.has_body else None,
-            allow_redirects=False,
-        )
-        content = await response.content()
-        if not 200 <= response.code < 300:
-            text = f"{request.method} {request.url} was answered {response.code}"
-            raise BadStatus(response.code, text)
-        return self._result(content)
+    def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
+        """
+        Fires with the body of a success, once the last byte of it is there.
+        """
+        method, url, headers, timeout = request
+        seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
+        data = body if request.has_body else None
+        try:
+            answering = self.http.request(
+                method, url, headers=headers, data=data, allow_redirects=False
+            )
+        except Exception:
+            return fail()
+        exchange = Exchange((method, url), seconds, self._deadlines)
+        exchange.begin(answering)
+        return exchange.success
 
     def _result(self, content: bytes) -> Any:
         if not content:
@@ -288,6 +308,10 @@ class DelayOnErrorMediator(Mediator):
         return self._again(task, failure, Retry(body, after))
 
 
+def _done(body: bytes) -> Outcome:
+    return _DONE
+
+
 def _expired(task: Task) -> Discard:
     return Discard(f"task {_name(task)} has expired")
 
@@ -319,5 +343,9 @@ def _count(failures: object) -> int:
     return int(min(failures, 2**31)) if failures > 0 else 0
 
 
-def _timed_out(result: object, seconds: float) -> Failure:
-    return Failure(RequestTimedOut(f"no complete answer within {seconds:g} s"))
+async def _waited_for(answer: Any) -> None:
+    """
+    Wait for what a hook returns, where that is something to wait for.
+    """
+    if answer is not None:
+        await maybeDeferred(lambda: answer)

@@ -44,8 +44,8 @@ _URL = re.compile(
 )
 _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
-# What is ours to say.
-_FRAMING = {"content-length", "transfer-encoding"}
+# What is ours to say, or said but once.
+_OURS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})
 # These say how long their body is even where there is none (RFC 9110, 8.6).
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 
@@ -93,28 +93,19 @@ class Agent:
         parts = _URL.fullmatch(url)
         if parts is None:
             return fail(ExecutorError("the URL is not one that can be requested"))
-        origin, scheme, authority, target = parts.groups()
+        name, scheme, authority, target = parts.groups()
         host = "localhost" if scheme == "http+unix" else authority
-        user_agent = _USER_AGENT
-        lines = []
-        for name, value in fields:
-            kind = name.lower()
-            if kind == "host":
-                host = value
-            elif kind == "user-agent":
-                user_agent = value
-            elif kind not in _FRAMING:
-                lines.append(f"{name}: {value}\r\n")
-        if body is not None or method in _WITH_BODY:
-            lines.append(f"Content-Length: {len(body or b'')}\r\n")
-        slash = "" if target.startswith("/") else "/"
-        lines.append(f"Host: {host}\r\nUser-Agent: {user_agent}\r\n")
-        head = f"{method} {slash}{target} HTTP/1.1\r\n{''.join(lines)}\r\n"
-        if not len(lines) + 3 == head.count("\n") == head.count("\r"):
+        size = len(body) if body else 0
+        has_body = body is not None or method in _WITH_BODY
+        head = _head(method, target, host, fields, size if has_body else None)
+        if head is None:
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
         exchange = Exchange(data + body if body else data, method == "HEAD")
-        self._pool.start(origin, lambda: self._endpoint(scheme, authority), exchange)
+        origin = self._pool.origins.get(name)
+        if origin is None:
+            origin = self._pool.add(name, self._endpoint(scheme, authority))
+        origin.start(exchange)
         return exchange.answered
 
     def request(
@@ -165,6 +156,37 @@ class Agent:
             return plain
         policy = self._policy or BrowserLikePolicyForHTTPS()
         return wrapClientTLS(policy.creatorForNetloc(host.encode(), port), plain)
+
+
+def _head(
+    method: str,
+    target: str,
+    host: str,
+    fields: Iterable[tuple[str, str]],
+    length: int | None,
+) -> str | None:
+    """
+    The head of a request, or C{None} where something in it would break it.
+    """
+    user_agent = _USER_AGENT
+    lines = []
+    for name, value in fields:
+        kind = name.lower()
+        if kind not in _OURS:
+            lines.append(f"{name}: {value}\r\n")
+        elif kind == "host":
+            host = value
+        elif kind == "user-agent":
+            user_agent = value
+    if length is not None:
+        lines.append(f"Content-Length: {length}\r\n")
+    slash = "" if target[:1] == "/" else "/"
+    head = (
+        f"{method} {slash}{target} HTTP/1.1\r\n"
+        f"Host: {host}\r\nUser-Agent: {user_agent}\r\n{''.join(lines)}\r\n"
+    )
+    whole = len(lines) + 4 == head.count("\n") == head.count("\r")
+    return head if whole else None
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:

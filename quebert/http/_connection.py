@@ -99,7 +99,7 @@ class Connection(Protocol):
         self._closed = False
         self._producing = False  # a large request, which may be
         self._clogged = False  # on its way still
-        self._write_some: Any = None
+        self._send_some: Any = None
         self._start_answer()
 
     def _start_answer(self) -> None:
@@ -128,7 +128,7 @@ class Connection(Protocol):
         if isinstance(tcp, TCPConnection) and not tcp.TLS:
             # Straight into the socket: nearly always that is all, and the
             # reactor need not be asked to say when it can be written to.
-            self._write_some = tcp.writeSomeData
+            self._send_some = tcp.getHandle().send
 
     def send(self, exchange: Exchange) -> None:
         """
@@ -137,13 +137,14 @@ class Connection(Protocol):
         exchange.connection = self
         self._exchange = exchange
         data = exchange.data
-        if self._write_some is not None:
-            sent = self._write_some(data)
+        if self._send_some is not None:
+            try:
+                sent = self._send_some(data)
+            except OSError:  # it is full, or lost, as writing will find out
+                sent = 0
             if sent == len(data):
                 return
-            if isinstance(sent, int):
-                data = data[sent:]
-            # else the connection is lost, as writing will find out
+            data = data[sent:]
         transport: Any = self.transport
         if len(data) > _SMALL:
             transport.registerProducer(self, True)
@@ -256,7 +257,8 @@ class Connection(Protocol):
         fit = fit and self._keep_alive and not self._clogged and not self._closed
         self._used = True
         self._start_answer()
-        response.resume()  # whatever comes next is not for it
+        if response.paused:
+            response.resume()  # whatever comes next is not for it
         if fit:
             if self._producing:
                 self._stop_producing()

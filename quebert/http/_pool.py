@@ -7,7 +7,6 @@ Knows no URLs and no requests: an origin is whatever an endpoint leads to.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -88,13 +87,11 @@ class _Origin(Owner):
             self._wait(exchange)
 
     def _started(self, exchange: Exchange) -> bool:
-        pool = self._pool
-        if self.idle:
-            connection = self.idle.pop()
-            del pool.idle[connection]
-            connection.send(exchange)
-        else:
+        if not self.idle:
             return self._started_anew(exchange)
+        connection = self.idle.pop()
+        del self._pool.idle[connection]
+        connection.send(exchange)
         return True
 
     def _started_anew(self, exchange: Exchange) -> bool:
@@ -198,6 +195,7 @@ class Pool:
     All origins.
 
     @param clock: keeps the time.
+    @ivar origins: those that there are, by name.
     @ivar idle: the connections that nobody uses, the longest idle first, and
         whose they are.
     @ivar hungry: the origins with requests that wait.
@@ -206,28 +204,18 @@ class Pool:
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
         self.limits = limits
         self.open = 0
+        self.origins: dict[str, _Origin] = {}
         self.idle: OrderedDict[Connection, _Origin] = OrderedDict()
         self.hungry: dict[_Origin, None] = {}
         self._clock = clock
-        self._origins: dict[str, _Origin] = {}
         self._expiry: IDelayedCall | None = None
 
-    def start(
-        self,
-        name: str,
-        endpoint: Callable[[], IStreamClientEndpoint],
-        exchange: Exchange,
-    ) -> None:
+    def add(self, name: str, endpoint: IStreamClientEndpoint) -> _Origin:
         """
-        Make a request.
-
-        @param name: of its origin.
-        @param endpoint: makes what leads there, where it is not known.
+        Another origin, known until it has no connection any more.
         """
-        origin = self._origins.get(name)
-        if origin is None:
-            origin = self._origins[name] = _Origin(self, name, endpoint())
-        origin.start(exchange)
+        origin = self.origins[name] = _Origin(self, name, endpoint)
+        return origin
 
     # -- For the origins
 
@@ -262,7 +250,7 @@ class Pool:
         if self.hungry:
             self._feed()
         if origin.unused:
-            self._origins.pop(origin.name, None)
+            self.origins.pop(origin.name, None)
 
     def _feed(self) -> None:
         for origin in list(self.hungry):

@@ -55,10 +55,19 @@ class Response:
         most.
     @ivar code: the HTTP status.
     @ivar fields: the header fields as they came.
+    @ivar paused: whether nothing is read for now.
     """
 
     request: Any = None
     previousResponse: Any = None
+
+    # As it is for most, of which there are many.
+    _size = 0
+    paused = False
+    _ended = False
+    _error: ExecutorError | None = None
+    _asked: Deferred[bytes] | None = None
+    _reader: IProtocol | None = None
 
     def __init__(
         self, code: int, phrase: bytes, fields: Fields, connection: Reading, limit: int
@@ -69,12 +78,6 @@ class Response:
         self._connection = connection
         self._limit = limit
         self._pieces: list[bytes] = []
-        self._size = 0
-        self._paused = False
-        self._ended = False
-        self._error: ExecutorError | None = None
-        self._asked: Deferred[bytes] | None = None
-        self._reader: IProtocol | None = None
 
     def __repr__(self) -> str:
         return f"<Response {self.code}, {self._size} bytes so far>"
@@ -171,16 +174,16 @@ class Response:
         """
         Read no more for now.
         """
-        if not (self._paused or self._ended):
-            self._paused = True
+        if not (self.paused or self._ended):
+            self.paused = True
             self._connection.pause()
 
     def resume(self) -> None:
         """
         Read on.
         """
-        if self._paused and not self._ended:
-            self._paused = False
+        if self.paused and not self._ended:
+            self.paused = False
             self._connection.resume()
 
     def abort(self) -> None:

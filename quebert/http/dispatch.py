@@ -42,6 +42,7 @@ class Dispatcher(HTTPClient):
         *,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
+        allow_redirects: bool = False,
         **unusual: Any,
     ) -> Deferred[Any]:
         """
@@ -50,9 +51,8 @@ class Dispatcher(HTTPClient):
         @param data: the body.
         @param unusual: anything else that treq knows takes treq's own way.
         """
-        follow = unusual.pop("allow_redirects", False)
-        if follow or unusual:
+        if allow_redirects or unusual:
             fields: Any = headers
-            unusual.update(headers=fields, data=data, allow_redirects=follow)
+            unusual.update(headers=fields, data=data, allow_redirects=allow_redirects)
             return super().request(method, url, **unusual)
         return self._lean.send(method, url, headers.items() if headers else (), data)

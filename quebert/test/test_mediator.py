@@ -826,6 +826,33 @@ class RequestTests(Case):
         data = self.http.requests[0].data
         self.assertEqual(data, encode({"url": URL, "n": 2, "name": "é"}))
 
+    def test_body_with_idle_prehooks(self) -> None:
+        """
+        Where the pre-hooks have changed nothing the body is the message's, byte
+        for byte: it may have been signed.
+        """
+        body = b' {"n" : 1.0e2, "url":"%s", "a":"\\u00e9"}\n' % URL.encode()
+        mediator = self.mediator()
+        mediator.add_prehook(lambda task: task.setdefault("n", 5))
+        self.assertEqual(self.outcome(mediator, FakeMessage(body)), Done())
+        self.assertEqual(self.http.requests[0].data, body)
+
+    def test_body_with_subtle_prehooks(self) -> None:
+        """
+        What equals the value before but is another in JSON is a change, deep
+        inside, too.
+        """
+        for change in (True, 1.0):
+            mediator = self.mediator()
+
+            def hook(task: Task, change: object = change) -> None:
+                task["params"]["n"] = change
+
+            mediator.add_prehook(hook)
+            self.assertEqual(self.outcome(mediator, message(params={"n": 1})), Done())
+            data = self.http.requests[-1].data
+            self.assertEqual(data, encode({"url": URL, "params": {"n": change}}))
+
     def test_no_body(self) -> None:
         """
         Methods that carry no body send none, with pre-hooks or without.

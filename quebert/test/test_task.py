@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import task as tasks
 from quebert.errors import BadTask, QuebertError
 from quebert.task import (
     Request,
@@ -144,6 +145,37 @@ class DecodeTests(SynchronousTestCase):
             text = refusal(BadTask, decode, opening * 100_000)
             self.assertIn("nested too deeply", text)
 
+
+class WithoutOrjsonTests(DecodeTests):
+    """
+    All that is so without orjson, too, which is quicker and not needed.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have it not be there.
+        """
+        self.patch(tasks, "orjson", None)
+
+
+SCALARS: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()
+)
+JSON_TEXTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+).map(json.dumps)
+NUMBER_TEXTS = st.from_regex(
+    r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?"
+)
+
+
+class AnythingDecodedTests(SynchronousTestCase):
+    """
+    L{decode} does one of two things.
+    """
+
     @QUICK
     @given(st.binary() | st.text('{}[]",:0123456789eE+-.\\u tfn').map(str.encode))
     def test_anything(self, body: bytes) -> None:
@@ -154,6 +186,68 @@ class DecodeTests(SynchronousTestCase):
             decode(body)
         except BadTask as e:
             self.assertTrue(str(e))
+
+
+class OrjsonTests(SynchronousTestCase):
+    """
+    Nobody can tell from what is decoded whether orjson is there.
+    """
+
+    def both(self, body: bytes) -> tuple[str, str]:
+        """
+        What comes of a body, with orjson and without, in Python's notation.
+        """
+        with_orjson = self._decoded(body)
+        undo = self.patch(tasks, "orjson", None)
+        without = self._decoded(body)
+        undo.restore()
+        return with_orjson, without
+
+    def _decoded(self, body: bytes) -> str:
+        try:
+            return repr(decode(body))
+        except BadTask as e:
+            return str(e)
+
+    def test_is_there(self) -> None:
+        """
+        The tests have it.
+        """
+        self.assertIsNotNone(vars(tasks)["orjson"])
+
+    @QUICK
+    @given(JSON_TEXTS)
+    def test_values(self, text: str) -> None:
+        """
+        Any value comes out the same.
+        """
+        self.assertEqual(*self.both(text.encode()))
+
+    @QUICK
+    @given(st.lists(NUMBER_TEXTS, min_size=1))
+    def test_numbers(self, numbers: list[str]) -> None:
+        """
+        Any number comes out the same, whole or not, however long or large.
+        """
+        self.assertEqual(*self.both(f"[{','.join(numbers)}]".encode()))
+
+    def test_long_numbers(self) -> None:
+        """
+        Numbers of about 64 bits keep all their digits.
+        """
+        for power in (53, 63, 64, 65):
+            for n in range(2**power - 2, 2**power + 3):
+                for number in (n, -n):
+                    body = b'{"n": %d}' % number
+                    self.assertEqual(decode(body), {"n": number})
+
+    @QUICK
+    @given(st.binary() | st.text('{}[]",:0123456789eE+-.\\u tfn').map(str.encode))
+    def test_anything(self, body: bytes) -> None:
+        """
+        What is no JSON is refused in the same words.
+        """
+        self.assertEqual(*self.both(body))
 
 
 class EncodeTests(SynchronousTestCase):

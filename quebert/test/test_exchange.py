@@ -1,0 +1,169 @@
+"""
+Tests for L{quebert._exchange}: one request and its whole answer, in its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._deadlines import Deadlines
+from quebert._exchange import Exchange
+from quebert.errors import BadStatus, RequestTimedOut
+
+
+class FakeResponse:
+    """
+    A response whose body the test delivers.
+    """
+
+    def __init__(self, code: int, cancelled: Callable[[Any], None]) -> None:
+        self.code = code
+        self.body: Deferred[bytes] = Deferred(cancelled)
+
+    def content(self) -> Deferred[bytes]:
+        """
+        Fires when the test says so.
+        """
+        return self.body
+
+
+class BrokenResponse:
+    """
+    A response that has lost its body.
+    """
+
+    code = 200
+
+    def content(self) -> Deferred[bytes]:
+        """
+        Fails before there is anything to wait for.
+        """
+        raise ZeroDivisionError
+
+
+class ExchangeTests(SynchronousTestCase):
+    """
+    An exchange of 10 seconds at the most.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make the request.
+        """
+        self.clock = Clock()
+        self.cancelled: list[str] = []
+        deadlines = Deadlines(lambda: self.clock, Exchange.late)
+        self.exchange = Exchange(("POST", "http://a/"), 10, deadlines)
+        self.success = self.exchange.success
+        self.answering: Deferred[Any] = Deferred(self._cancelling("request"))
+        self.exchange.begin(self.answering)
+
+    def _cancelling(self, what: str) -> Callable[[Any], None]:
+        return lambda _: self.cancelled.append(what)
+
+    def answer(self, code: int = 200) -> FakeResponse:
+        """
+        Send the head.
+        """
+        response = FakeResponse(code, self._cancelling("body"))
+        self.answering.callback(response)
+        return response
+
+    def check_over(self) -> None:
+        """
+        Nothing is left, and nothing comes later.
+        """
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_success(self) -> None:
+        """
+        It fires with the body when its last byte is there, and not before.
+        """
+        response = self.answer(201)
+        self.assertNoResult(self.success)
+        response.body.callback(b"done")
+        self.assertEqual(self.successResultOf(self.success), b"done")
+        self.check_over()
+
+    def test_status(self) -> None:
+        """
+        It fails with any status but 2xx, once the body is there.
+        """
+        response = self.answer(404)
+        self.assertNoResult(self.success)
+        response.body.callback(b"")
+        error = self.failureResultOf(self.success, BadStatus).value
+        self.assertEqual(error.status, 404)
+        self.assertEqual(str(error), "POST http://a/ was answered 404")
+        self.check_over()
+
+    def test_failures(self) -> None:
+        """
+        It fails as the request does, or the body.
+        """
+        self.answering.errback(ZeroDivisionError())
+        self.failureResultOf(self.success, ZeroDivisionError)
+        self.check_over()
+        self.setUp()
+        self.answer().body.errback(ZeroDivisionError())
+        self.failureResultOf(self.success, ZeroDivisionError)
+        self.check_over()
+
+    def test_broken_response(self) -> None:
+        """
+        A response that raises when it is asked for its body is a failure.
+        """
+        self.answering.callback(BrokenResponse())
+        self.failureResultOf(self.success, ZeroDivisionError)
+        self.check_over()
+
+    def test_late(self) -> None:
+        """
+        What is waited for when the time is over is cancelled: the head, or the
+        body.
+        """
+        for begin, waited_for in ((lambda: None, "request"), (self.answer, "body")):
+            self.clock.advance(5)
+            begin()
+            self.clock.advance(4.9)
+            self.assertNoResult(self.success)
+            self.clock.advance(0.2)
+            error = self.failureResultOf(self.success, RequestTimedOut).value
+            self.assertEqual(str(error), "no complete answer within 10 s")
+            self.assertEqual(self.cancelled, [waited_for])
+            self.check_over()
+            self.setUp()
+
+    def test_cancel(self) -> None:
+        """
+        Cancelling it cancels what is waited for.
+        """
+        for begin, waited_for in ((lambda: None, "request"), (self.answer, "body")):
+            begin()
+            self.success.cancel()
+            self.failureResultOf(self.success, CancelledError)
+            self.assertEqual(self.cancelled, [waited_for])
+            self.check_over()
+            self.setUp()
+
+    def test_cannot_be_cancelled(self) -> None:
+        """
+        What comes in spite of having been cancelled comes too late.
+        """
+        deadlines = Deadlines(lambda: self.clock, Exchange.late)
+        response = FakeResponse(200, lambda body: body.callback(b"late"))
+
+        for early in (False, True):
+            answering: Deferred[Any] = Deferred(lambda d: d.callback(response))
+            exchange = Exchange(("GET", "http://a/"), 10, deadlines)
+            exchange.begin(answering)
+            if early:
+                answering.callback(response)
+            self.clock.advance(10)
+            self.failureResultOf(exchange.success, RequestTimedOut)
+        self.failureResultOf(self.success, RequestTimedOut)
