@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
@@ -140,18 +141,17 @@ class Lifeline(Service):
         assert self._descriptor is not None
         return self._descriptor
 
-    def doRead(self) -> None:
+    def doRead(self) -> Any:
         """
         Read what was never written, or the end.
         """
-        if not os.read(self.fileno(), 4096):
-            self.reactor.removeReader(self)
-            stop(self.reactor, "The supervisor is gone")
+        return None if os.read(self.fileno(), 4096) else CONNECTION_DONE
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor has stopped.
+        The supervisor is gone: some reactors see that without reading.
         """
+        stop(self.reactor, "The supervisor is gone")
 
     def logPrefix(self) -> str:
         """
