@@ -43,6 +43,7 @@ def main() -> None:
     # Ctrl-C reaches all processes of a terminal at once: the supervisor's own
     # end is the one to wait for.  What a hook starts does not inherit this.
     signal.signal(signal.SIGINT, lambda *_: None)
+    _enter_directory()
     # Last of all: what is in sys.path is where the supervisor has looked.
     sys.path.append(os.getcwd())
     sys.argv[0] = "twistd"
@@ -62,6 +63,17 @@ def _take_lifeline() -> int:
     os.dup2(null, LIFELINE)
     os.close(null)
     return moved
+
+
+def _enter_directory() -> None:
+    """
+    Stay where the supervisor is, if we may: twistd enters the directory again,
+    which it had entered before it changed to the user of C{--uid}.
+    """
+    try:
+        os.chdir(".")
+    except PermissionError:
+        os.chdir("/")
 
 
 def supervised() -> bool:

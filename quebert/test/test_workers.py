@@ -331,14 +331,24 @@ class SupervisorTests(SynchronousTestCase):
         self.assertIs(reactor, self.reactor)
         self.failures += 1
 
-    def start(self, count: int = 2, arguments: Sequence[str] = (), **env: str) -> None:
+    def start(
+        self,
+        count: int = 2,
+        arguments: Sequence[str] = (),
+        syslog_prefix: str | None = None,
+        **environment: str,
+    ) -> None:
         """
         Start a supervisor.
         """
         self.supervisor = Supervisor(
-            count, arguments, env, grace=GRACE, reactor=self.reactor
+            count,
+            arguments,
+            environment,
+            grace=GRACE,
+            syslog_prefix=syslog_prefix,
+            reactor=self.reactor,
         )
-        self.assertEqual(self.processes, [])
         self.supervisor.startService()
 
     @property
@@ -395,6 +405,17 @@ class SupervisorTests(SynchronousTestCase):
         self.start()
         numbers = [call[1] for call in self.reactor.starting]
         self.assertEqual(numbers, [signal.SIGTERM, signal.SIGINT])
+
+    def test_syslog(self) -> None:
+        """
+        It logs to syslog, too, where that is wanted, for all.
+        """
+        prefixes: list[str] = []
+        self.patch(supervisor_module, "log_to_syslog", prefixes.append)
+        self.start()
+        self.assertEqual(prefixes, [])
+        self.start(syslog_prefix="quebert")
+        self.assertEqual(prefixes, ["quebert"])
 
     def test_log(self) -> None:
         """
