@@ -187,21 +187,22 @@ def exit_cleanly_on_sigterm(reactor: Any, *others: signal.Signals) -> None:
 
 def _handle(number: signal.Signals, reactor: Any) -> None:
     def received(_: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(stop, reactor, number.name)
+        reactor.callFromThread(stop, reactor, number.name, f"{number.name} again")
 
     signal.signal(number, received)
 
 
-def stop(reactor: Any, why: str) -> None:
+def stop(reactor: Any, why: str, again: str | None = None) -> None:
     """
     Stop C{reactor}, unless that has been begun already.
 
     @param why: told in the log.
+    @param again: told there instead, if it has been begun.
     """
     try:
         reactor.stop()
     except ReactorNotRunning:
-        _log.info("{why}: closing down already.", why=why)
+        _log.info("{why}: closing down already.", why=again or why)
     else:
         _log.info("{why}: closing down.", why=why)
 

@@ -194,7 +194,7 @@ async def test_drains(
     program.signal(number)
     await until(lambda: program.output.count("SIGTERM: closing down.\n") >= 2)
     program.signal(number)
-    await program.said(f"{number.name}: closing down already.")
+    await program.said(f"{number.name} again: closing down already.")
     await until(lambda: depth(pika_channel, names.queue) == 3)
     for each in answers:
         each.callback(200)
