@@ -30,7 +30,9 @@ __all__ = [
     "exit_with_failure",
     "load",
     "log_to_syslog",
+    "number",
     "seconds",
+    "stop",
 ]
 
 _log = Logger()
@@ -119,6 +121,19 @@ def seconds(text: str, option: str) -> float:
     raise UsageError(f"{option}={text} must be a number of seconds, 0 or more")
 
 
+def number(text: str, option: str, most: int) -> int:
+    """
+    A number from 1 to C{most}, as an option gives it.
+
+    @raise UsageError: it is none.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)):
+        value = int(text)
+        if 1 <= value <= most:
+            return value
+    raise UsageError(f"{option}={text} must be a number from 1 to {most}")
+
+
 # -- Syslog
 
 
@@ -156,31 +171,40 @@ def log_to_syslog(prefix: str) -> Callable[[], None]:
 # -- The end of the process
 
 
-def exit_cleanly_on_sigterm(reactor: Any) -> None:
+def exit_cleanly_on_sigterm(reactor: Any, *others: signal.Signals) -> None:
     """
     Have SIGTERM stop C{reactor}, and twistd exit with 0 after that.
 
     The reactor's own handler notes the signal, and twistd, when all is done,
     sends it to itself again: supervisors then see a process that was killed.
+
+    @param others: signals that are to do the same.
     """
     # The reactor puts its own handlers in place when it starts.
-    reactor.callWhenRunning(_handle_sigterm, reactor)
+    for number in (signal.SIGTERM, *others):
+        reactor.callWhenRunning(_handle, number, reactor)
 
 
-def _handle_sigterm(reactor: Any) -> None:
-    def received(number: int, frame: FrameType | None) -> None:
-        reactor.callFromThread(_stop, reactor)
+def _handle(number: signal.Signals, reactor: Any) -> None:
+    def received(_: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(stop, reactor, number.name, f"{number.name} again")
 
-    signal.signal(signal.SIGTERM, received)
+    signal.signal(number, received)
 
 
-def _stop(reactor: Any) -> None:
+def stop(reactor: Any, why: str, again: str | None = None) -> None:
+    """
+    Stop C{reactor}, unless that has been begun already.
+
+    @param why: told in the log.
+    @param again: told there instead, if it has been begun.
+    """
     try:
         reactor.stop()
     except ReactorNotRunning:
-        _log.info("SIGTERM again: closing down already.")
+        _log.info("{why}: closing down already.", why=again or why)
     else:
-        _log.info("SIGTERM: closing down.")
+        _log.info("{why}: closing down.", why=why)
 
 
 def exit_with_failure(reactor: Any) -> None:

@@ -233,6 +233,10 @@ class Watch:
     routing_key: str
     max_events: int | None = None
 
+    def __str__(self) -> str:
+        limit = "" if self.max_events is None else f":{self.max_events}"
+        return f"{self.exchange}:{self.queue}:{self.routing_key}{limit}"
+
     @classmethod
     def parse(cls, text: str) -> Watch:
         """

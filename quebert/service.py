@@ -5,10 +5,10 @@ import anything; nothing but the plugin imports it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import (
     Deferred,
     gatherResults,
@@ -26,14 +26,22 @@ from quebert._twistd import (
     exit_with_failure,
     load,
     log_to_syslog,
+    number,
     seconds,
 )
+from quebert._workers import Lifeline, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.config import Broker, Watch, default_amqp_url
 from quebert.errors import ConfigError, QuebertError
 from quebert.mediator import DelayOnErrorMediator
 
 __all__ = ["MediatorService", "Options", "makeService"]
+
+#: More would be a mistake: each process takes some 50 MB.
+MOST_PROCESSES = 1000
+#: Options that the supervisor of several processes does not pass on: what is
+#: its own, and what does not belong into a list of processes.
+_KEPT = ("amqp-url", "processes", "with_syslog_prefix")
 
 
 class Options(UsageOptions):
@@ -78,6 +86,13 @@ class Options(UsageOptions):
             " stopped; the tasks of the rest go back to their queues.",
         ],
         [
+            "processes",
+            None,
+            1,
+            "How many processes do all this, each with as many tasks at once; one"
+            " more starts them, and starts them again.",
+        ],
+        [
             "with_syslog_prefix",
             None,
             None,
@@ -105,6 +120,9 @@ class Options(UsageOptions):
         Check what can be checked before anything is started.
         """
         self["grace"] = seconds(str(self["grace"]), "--grace")
+        self["processes"] = number(
+            str(self["processes"]), "--processes", MOST_PROCESSES
+        )
         self["amqp-url"] = self["amqp-url"] or default_amqp_url()
         try:
             Broker.from_url(self["amqp-url"])
@@ -118,18 +136,37 @@ class Options(UsageOptions):
         if self["config"]:
             self["function"] = load(self["config"], "--config")
 
+    def arguments(self) -> list[str]:
+        """
+        What says the same again on a command line, but for C{--processes}, and
+        for C{--amqp-url}, which may hold a password.
+        """
+        parameters: Any = self.optParameters
+        names = {each[0] for each in parameters}.difference(_KEPT)
+        said = [f"--{n}={self[n]}" for n in sorted(names) if self[n] is not None]
+        return said + [f"--watch={each}" for each in self["watch"]]
+
 
 class MediatorService(MultiService):
     """
     Runs what L{Options} say, for as long as the process lives.
+
+    @param started: called once all has been set up, when nothing can happen any
+        more that L{makes it end<exit_with_failure>}.
     """
 
     log = Logger()
 
-    def __init__(self, options: Options, reactor: Any = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        reactor: Any = None,
+        started: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._options = options
         self._reactor = reactor
+        self._started = started
         self._client: TxAMQPClient | None = None
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
@@ -158,6 +195,7 @@ class MediatorService(MultiService):
             await self._adopt(self._options["function"](self._options))
         if self._options["watch"]:
             await self._watch_all(self._options["watch"])
+        self._started()
 
     async def _adopt(self, made: Any) -> None:
         """
@@ -239,8 +277,36 @@ class MediatorService(MultiService):
         await maybeDeferred(super().stopService)
 
 
-def makeService(options: Options) -> MediatorService:
+def makeService(options: Options) -> Service:
     """
     What twistd calls.
     """
-    return MediatorService(options)
+    if options["processes"] > 1:
+        return _supervisor(options)
+    if not supervised():
+        return MediatorService(options)
+    service = MediatorService(options, started=started)
+    Lifeline().setServiceParent(service)  # type: ignore[no-untyped-call]
+    return service
+
+
+def _supervisor(options: Options) -> Service:
+    # It imports the global reactor.
+    from quebert._workers._supervisor import Supervisor
+
+    return Supervisor(
+        options["processes"],
+        [*_reactor_option(options.parent), "quebert", *options.arguments()],
+        {"QUEBERT_AMQP_URL": options["amqp-url"]},
+        grace=options["grace"],
+        syslog_prefix=options["with_syslog_prefix"],
+    )
+
+
+def _reactor_option(parent: UsageOptions | None) -> list[str]:
+    """
+    The reactor that was chosen with the options of C{twistd}, or of C{twist}.
+    """
+    chosen: Mapping[str, Any] = parent or {}
+    name = chosen.get("reactorName") or chosen.get("reactor")
+    return [f"--reactor={name}"] if name else []

@@ -392,7 +392,8 @@ class WatchTests(SynchronousTestCase):
     @given(st.text() | st.text("ab:09"))
     def test_anything(self, text: str) -> None:
         """
-        Whatever is written, it is read, or refused as a wrong setting.
+        Whatever is written, it is read, and can be written and read again, or
+        it is refused as a wrong setting.
         """
         try:
             watch = Watch.parse(text)
@@ -400,3 +401,4 @@ class WatchTests(SynchronousTestCase):
             self.assertIn("--watch", str(e))
         else:
             self.assertTrue(watch.queue)
+            self.assertEqual(Watch.parse(str(watch)), watch)

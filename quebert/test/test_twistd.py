@@ -286,6 +286,19 @@ class SigtermTests(SynchronousTestCase):
         self.reactor.turn()
         self.assertFalse(self.reactor.running)
 
+    def test_others(self) -> None:
+        """
+        Other signals do the same, where they are asked for.
+        """
+        before = signal.getsignal(signal.SIGUSR2)
+        self.addCleanup(signal.signal, signal.SIGUSR2, before)
+        exit_cleanly_on_sigterm(self.reactor, signal.SIGUSR2)
+        for each in self.reactor.starting:
+            each()
+        signal.raise_signal(signal.SIGUSR2)
+        self.reactor.turn()
+        self.assertFalse(self.reactor.running)
+
     def test_again(self) -> None:
         """
         A second SIGTERM while it stops changes nothing.

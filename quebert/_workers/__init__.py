@@ -1,0 +1,26 @@
+"""
+Several processes that do the same: a supervisor and its workers, each a twistd
+of its own.  Knows processes, pipes and logs, and nothing of tasks.
+
+The two sides meet in few places.  A worker is started as L{__main__
+<quebert._workers.__main__>}, with what L{QUEBERT_WORKER<ENVIRONMENT>} needs to
+find the same modules.  Its standard input is a pipe into which nobody writes,
+and which closes when the supervisor is gone, however it went.  Descriptor 3 is
+a pipe for L{reports<Report>}, lines of JSON: a log event, or that it is up.
+Standard output and standard error are what Python itself has to say, and what
+the programs say that a worker starts.
+"""
+
+from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report
+from quebert._workers._worker import Lifeline, report_log, started, supervised
+
+__all__ = [
+    "ENVIRONMENT",
+    "LIFELINE",
+    "REPORTS",
+    "Lifeline",
+    "Report",
+    "report_log",
+    "started",
+    "supervised",
+]

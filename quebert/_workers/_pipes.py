@@ -1,0 +1,109 @@
+"""
+What a supervisor and its workers say to each other, and over which pipes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.logger import LogLevel, eventAsText
+
+__all__ = ["ENVIRONMENT", "LIFELINE", "REPORTS", "Lines", "Report"]
+
+#: The environment variable by which a process knows that it is a worker: the
+#: supervisor's C{sys.path}, in JSON.
+ENVIRONMENT = "QUEBERT_WORKER"
+#: A worker's descriptors.
+LIFELINE = 0
+REPORTS = 3
+
+
+@attrs.frozen
+class Report:
+    """
+    What a worker reports: a line for the log, or, without C{text}, that it is
+    up.
+
+    A log event crosses as its text: what a hook has put into it may be anything,
+    and the text is what the log of a single process would show.
+
+    @ivar time: seconds since the epoch.
+    @ivar level: the name of a L{LogLevel}.
+    @ivar text: of as many lines as it has.
+    """
+
+    time: float = 0.0
+    level: str = "info"
+    text: str | None = None
+
+    @classmethod
+    def of(cls, event: dict[str, Any]) -> Report:
+        """
+        The report of a log event, with its traceback, if it has one.
+        """
+        level = event.get("log_level") or LogLevel.info
+        text = eventAsText(event, includeTimestamp=False)
+        return cls(event.get("log_time") or 0.0, level.name, text)
+
+    def event(self, name: str) -> dict[str, Any]:
+        """
+        The log event of which this is the report.
+
+        @param name: the worker's.
+        """
+        return {
+            "log_format": "{text}",
+            "log_level": LogLevel.lookupByName(self.level),
+            "log_namespace": __name__,
+            "log_system": name,
+            "log_time": self.time,
+            "text": self.text,
+        }
+
+    def line(self) -> bytes:
+        """
+        Itself in one line.
+        """
+        return json.dumps([self.time, self.level, self.text]).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, line: bytes) -> Report | None:
+        """
+        What L{line} has written; C{None} for anything else.
+        """
+        try:
+            time, level, text = json.loads(line)
+            LogLevel.lookupByName(level)
+        except (TypeError, ValueError):  # no JSON, no list, no three, no level
+            return None
+        return cls(time, level, text)
+
+
+class Lines:
+    """
+    Makes lines of what comes over a pipe.
+
+    @param limit: bytes after which a line ends that does not; C{None} for none.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """
+        The lines that have come to their end.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self._limit is not None and len(self._rest) > self._limit:
+            lines.append(self.end())
+        return lines
+
+    def end(self) -> bytes:
+        """
+        What has come of a line without its end.
+        """
+        rest, self._rest = self._rest, b""
+        return rest

@@ -1,0 +1,238 @@
+"""
+Tests for L{quebert.service}: options, and the service that they ask for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+import quebert.service
+from quebert.service import MediatorService, Options, makeService
+from quebert.test.checks import QUICK, refusal
+from quebert.test.test_twistd import FakeReactor
+
+PASSWORD = "tr0ub4dor"
+
+# What a command line may hold: no NUL, and bytes that are no UTF-8 as halves of
+# surrogate pairs.
+TEXTS = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+    | st.integers(0xDC80, 0xDCFF).map(chr)
+)
+PARTS = TEXTS.map(lambda text: text.replace(":", ""))
+WATCHES = st.builds(
+    lambda *parts: ":".join(parts),
+    PARTS,
+    PARTS.filter(bool),
+    st.one_of(
+        PARTS,
+        st.builds("{}:{}".format, PARTS, st.integers(0, 65535)),
+        PARTS.map("{}:".format),
+    ),
+)
+
+
+def parsed(*arguments: str) -> Options:
+    """
+    What is made of a command line.
+    """
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def config(options: Any) -> Any:
+    """
+    For C{--config}.
+    """
+    return None
+
+
+class ProcessesTests(SynchronousTestCase):
+    """
+    C{--processes} is how many workers there are.
+    """
+
+    def test_default(self) -> None:
+        """
+        Without it, there is one process, which does it all.
+        """
+        self.assertEqual(parsed("--watch=a:b:c")["processes"], 1)
+
+    def test_number(self) -> None:
+        """
+        It is a number.
+        """
+        self.assertEqual(parsed("--watch=a:b:c", "--processes=16")["processes"], 16)
+        self.assertEqual(parsed("--watch=a:b:c", "--processes=1000")["processes"], 1000)
+
+    def test_wrong(self) -> None:
+        """
+        Anything else is refused with one sentence.
+        """
+        for text in (
+            "0",
+            "-1",
+            "x",
+            "",
+            "1.5",
+            "1001",
+            "1000000",
+            "\u0663",
+            "9" * 5000,
+        ):
+            said = refusal(UsageError, parsed, "-wa:b:c", f"--processes={text}")
+            wanted = f"--processes={text} must be a number from 1 to 1000"
+            self.assertEqual(said, wanted)
+
+
+class ArgumentsTests(SynchronousTestCase):
+    """
+    L{Options.arguments} says the same again.
+    """
+
+    @given(st.lists(WATCHES, min_size=1, max_size=4), TEXTS, st.floats(0, 1e300))
+    @QUICK
+    def test_round_trip(self, watches: list[str], url: str, grace: float) -> None:
+        """
+        Whatever is in the texts, and in whatever form it was given.
+        """
+        given = [part for text in watches for part in ("-w", text)]
+        options = parsed(*given, "-u", url, f"--grace={grace!r}", "--processes=4")
+        again = parsed(*options.arguments())
+        self.assertEqual({**again, "processes": 4}, {**options})
+        self.assertEqual(again["processes"], 1)
+
+    def test_config(self) -> None:
+        """
+        The name of a function is passed on, and not what it stands for.
+        """
+        name = f"--config={__name__}.config"
+        arguments = parsed(name, "--processes=4").arguments()
+        self.assertIn(name, arguments)
+        self.assertIs(parsed(*arguments)["function"], config)
+
+    def test_kept(self) -> None:
+        """
+        Passwords are not passed on, nor what is the supervisor's own business.
+        """
+        options = parsed(
+            "--watch=a:b:c",
+            f"--amqp-url=amqp://me:{PASSWORD}@localhost",
+            "--processes=4",
+            "--with_syslog_prefix=syslog",
+        )
+        said = " ".join(options.arguments())
+        for each in (PASSWORD, "processes", "syslog"):
+            self.assertNotIn(each, said)
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """
+    L{makeService} makes a mediator, or a supervisor of several processes.
+    """
+
+    def supervisor(self, *arguments: str, **of_twistd: Any) -> Any:
+        """
+        The supervisor that is made.
+        """
+        options = parsed("--watch=a:b:c", *arguments)
+        options.parent = Options()
+        options.parent.update(of_twistd)
+        return makeService(options)
+
+    def command(self, *arguments: str, **of_twistd: Any) -> list[str]:
+        """
+        The command line of its workers.
+        """
+        monitor = self.supervisor("--processes=2", *arguments, **of_twistd)._monitor
+        commands = [each.args for each in monitor._processes.values()]
+        self.assertEqual(len(commands), 2)
+        self.assertEqual(commands[0], commands[1])
+        command: list[str] = commands[0]
+        return command
+
+    def test_one(self) -> None:
+        """
+        One process is no worker, and watches no supervisor.
+        """
+        service = self.supervisor()
+        self.assertIsInstance(service, MediatorService)
+        self.assertEqual(list(service), [])
+
+    def test_several(self) -> None:
+        """
+        Each of several runs the same plugin with the same options.
+        """
+        command = self.command("--grace=5")
+        plugin = command[command.index("quebert") :]
+        self.assertIn("--nodaemon", command)
+        self.assertIn("--pidfile=", command)
+        self.assertEqual(parsed(*plugin[1:])["grace"], 5)
+        self.assertNotIn("--reactor", " ".join(command))
+
+    def test_reactor(self) -> None:
+        """
+        The reactor that was chosen is chosen for the workers, under twist, too.
+        """
+        twist = {"reactor": object(), "reactorName": "poll"}
+        for chosen in ({"reactor": "poll"}, twist):
+            command = self.command(**chosen)
+            self.assertLess(command.index("--reactor=poll"), command.index("quebert"))
+
+    def test_url(self) -> None:
+        """
+        The AMQP URL is in the environment of the workers, and ours is as it was.
+        """
+        url = f"amqp://me:{PASSWORD}@localhost"
+        service = self.supervisor("--processes=2", f"--amqp-url={url}")
+        for process in service._monitor._processes.values():
+            self.assertEqual(process.env["QUEBERT_AMQP_URL"], url)
+            self.assertEqual(process.env["PATH"], os.environ["PATH"])
+            self.assertNotIn(PASSWORD, " ".join(process.args))
+
+
+class StartedTests(SynchronousTestCase):
+    """
+    L{MediatorService} tells when it has started.
+    """
+
+    def start(self, function: Any) -> list[str]:
+        """
+        Run it with a function for C{--config}; what it tells.
+        """
+        told: list[str] = []
+        self.patch(
+            quebert.service, "exit_with_failure", lambda reactor: told.append("failed")
+        )
+        options = parsed(f"--config={__name__}.config")
+        options["function"] = function
+        reactor = FakeReactor()
+        service = MediatorService(options, reactor, lambda: told.append("started"))
+        service.startService()
+        return told
+
+    def test_started(self) -> None:
+        """
+        Once the function has set up all that it wants.
+        """
+        self.assertEqual(self.start(config), ["started"])
+        setting_up: Deferred[None] = Deferred()
+        told = self.start(lambda options: setting_up)
+        self.assertEqual(told, [])
+        setting_up.callback(None)
+        self.assertEqual(told, ["started"])
+
+    def test_failed(self) -> None:
+        """
+        Never, when it fails.
+        """
+        self.assertEqual(self.start(lambda options: 1 / 0), ["failed"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
