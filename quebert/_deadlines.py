@@ -40,6 +40,7 @@ class Deadlines(Generic[T]):
         self._clock = clock
         self._late = late
         self._ends: dict[T, float] = {}
+        self._seconds: Callable[[], float] | None = None
         self._timer: IDelayedCall | None = None
         self._looked_at = float("-inf")
         self._next_look = float("inf")
@@ -48,7 +49,9 @@ class Deadlines(Generic[T]):
         """
         C{thing}, which must be hashable, has so long from now on.
         """
-        end = self._clock().seconds() + seconds
+        if self._seconds is None:
+            self._seconds = self._clock().seconds
+        end = self._seconds() + seconds
         self._ends[thing] = end
         if end < self._next_look:
             self._look_at(end)

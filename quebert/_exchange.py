@@ -21,81 +21,63 @@ __all__ = ["Exchange"]
 
 class Exchange:
     """
-    A request that has been made, until the last byte of the answer to it.
+    A request, until the last byte of the answer to it.
 
-    @param what: of the request: its method and URL.
+    @param method: of the request, for what is said of a failure; C{url}
+        likewise.
     @param seconds: how long all of it may take.
     @param deadlines: keep that time; they call L{late}.
-    @ivar success: fires with the body of a 2xx.  Fails with
-        L{BadStatus<quebert.errors.BadStatus>}, with
-        L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however the
-        request does.
     """
 
-    __slots__ = ("_code", "_deadlines", "_seconds", "_waiting", "_what", "success")
+    __slots__ = ("_code", "_deadlines", "_is_late", "_seconds", "_waiting", "_what")
 
     def __init__(
-        self, what: tuple[str, str], seconds: float, deadlines: Deadlines[Exchange]
+        self, method: str, url: str, seconds: float, deadlines: Deadlines[Exchange]
     ) -> None:
-        self.success: Deferred[bytes] = Deferred(self._give_up)
-        self._what = what
+        self._what = (method, url)
         self._seconds = seconds
         self._deadlines = deadlines
         self._code = 0
-        self._waiting: Deferred[Any] | None = None
+        self._is_late = False
 
-    def begin(self, answering: Deferred[Any]) -> None:
+    def success(self, answering: Deferred[Any]) -> Deferred[bytes]:
         """
-        Wait for what C{answering} fires with, a L{Response}, and its body.
+        Wait for a L{Response}, and its body.
+
+        @param answering: fires with the response; it is ours from now on.
+        @return: fires with the body of a 2xx.  Fails with
+            L{BadStatus<quebert.errors.BadStatus>}, with
+            L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however the
+            request does.  Cancelling it cancels what is waited for.
         """
         self._waiting = answering
         self._deadlines.begin(self, self._seconds)
-        answering.addCallbacks(self._head_came, self._failed)
+        body: Deferred[bytes] = answering.addCallback(self._head_came)
+        return body.addCallbacks(self._body_came, self._failed)
 
     def late(self) -> None:
         """
         It takes too long: give up.
         """
-        self._give_up()
-        text = f"no complete answer within {self._seconds:g} s"
-        self.success.errback(RequestTimedOut(text))
+        self._is_late = True
+        self._waiting.cancel()
 
-    def _give_up(self, success: object = None) -> None:
-        """
-        Whatever comes now comes too late.
-        """
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            self._deadlines.end(self)
-            waiting.cancel()
+    def _head_came(self, response: Response) -> Deferred[bytes]:
+        if self._is_late:
+            raise self._too_late()
+        self._code = response.code
+        return response.content()
 
-    def _head_came(self, response: Response) -> None:
-        if self._waiting is None:
-            return
-        try:
-            self._code = response.code
-            content = self._waiting = response.content()
-        except Exception:
-            self._failed(Failure())
-        else:
-            content.addCallbacks(self._body_came, self._failed)
-
-    def _body_came(self, body: bytes) -> None:
-        if self._waiting is None:
-            return
-        self._end()
-        if 200 <= self._code < 300:
-            self.success.callback(body)
-        else:
-            method, url = self._what
-            text = f"{method} {url} was answered {self._code}"
-            self.success.errback(BadStatus(self._code, text))
-
-    def _failed(self, failure: Failure) -> None:
-        if self._waiting is not None:
-            self._end()
-            self.success.errback(failure)
-
-    def _end(self) -> None:
-        self._waiting = None
+    def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)
+        if 200 <= self._code < 300:
+            return body
+        method, url = self._what
+        raise BadStatus(self._code, f"{method} {url} was answered {self._code}")
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._deadlines.end(self)
+        return Failure(self._too_late()) if self._is_late else failure
+
+    def _too_late(self) -> RequestTimedOut:
+        return RequestTimedOut(f"no complete answer within {self._seconds:g} s")

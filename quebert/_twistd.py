@@ -5,6 +5,7 @@ What our twistd plugins share: naming functions, syslog, and how to end.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from twisted.logger import (
 from twisted.python.usage import UsageError
 
 __all__ = [
+    "calm_garbage_collector",
     "exit_cleanly_on_sigterm",
     "exit_with_failure",
     "load",
@@ -166,6 +168,20 @@ def log_to_syslog(prefix: str) -> Callable[[], None]:
     observe = LegacyLogObserverWrapper(emit)  # type: ignore[arg-type]
     globalLogPublisher.addObserver(observe)
     return lambda: globalLogPublisher.removeObserver(observe)
+
+
+# -- While it runs
+
+
+def calm_garbage_collector() -> None:
+    """
+    Have Python look less often for garbage in cycles, of which tasks make none,
+    and never again through all that was there when it began: that is a tenth of
+    what a task costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
 
 
 # -- The end of the process

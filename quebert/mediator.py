@@ -227,9 +227,7 @@ class Mediator:
             )
         except Exception:
             return fail()
-        exchange = Exchange((method, url), seconds, self._deadlines)
-        exchange.begin(answering)
-        return exchange.success
+        return Exchange(method, url, seconds, self._deadlines).success(answering)
 
     def _result(self, content: bytes) -> Any:
         if not content:

@@ -22,6 +22,7 @@ from twisted.python.usage import UsageError
 
 from quebert._reactor import given_or_global
 from quebert._twistd import (
+    calm_garbage_collector,
     exit_cleanly_on_sigterm,
     exit_with_failure,
     load,
@@ -284,10 +285,15 @@ def makeService(options: Options) -> Service:
     if options["processes"] > 1:
         return _supervisor(options)
     if not supervised():
-        return MediatorService(options)
-    service = MediatorService(options, started=started)
+        return MediatorService(options, started=calm_garbage_collector)
+    service = MediatorService(options, started=_worker_started)
     Lifeline().setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
+
+
+def _worker_started() -> None:
+    calm_garbage_collector()
+    started()
 
 
 def _supervisor(options: Options) -> Service:

@@ -208,14 +208,13 @@ def schedule(task: object, sent_at: float | None = None) -> Schedule:
     """
     if not isinstance(task, dict):
         raise BadTask(f"a task is a JSON object, not {_kind(task)}")
-    ttl = _number(task, "ttl")
-    timestamp = _time(task, "timestamp")
-    start = sent_at if timestamp is None else timestamp
-    expires_at = start + ttl if ttl > 0 and start is not None else None
-    run_at = _time(task, "run_at")
+    ttl, timestamp, run_at = task.get("ttl"), task.get("timestamp"), task.get("run_at")
+    seconds = 0.0 if ttl is None else _number("ttl", ttl)
+    start = sent_at if timestamp is None else _time("timestamp", timestamp)
+    expires_at = start + seconds if seconds > 0 and start is not None else None
     if expires_at is None and run_at is None:
         return _ANY_TIME  # as most are, and it need not be made
-    return Schedule(run_at=run_at, expires_at=expires_at)
+    return Schedule(None if run_at is None else _time("run_at", run_at), expires_at)
 
 
 def request(task: Task, defaulturl: str) -> Request:
@@ -226,11 +225,12 @@ def request(task: Task, defaulturl: str) -> Request:
     """
     url, credentials = _absolute(task.get("url"), defaulturl)
     headers = {"Content-Type": "application/json"}
-    wanted = task.get("headers")
+    wanted, method = task.get("headers"), task.get("method")
     if credentials or wanted is not None:
         headers = _with_headers({**headers, **credentials}, wanted)
-    timeout = max(0.0, _number(task, "timeout"))
-    return Request(_method(task), url, headers, timeout)
+    timeout = task.get("timeout")
+    seconds = 0.0 if timeout is None else max(0.0, _number("timeout", timeout))
+    return Request("POST" if method is None else _method(method), url, headers, seconds)
 
 
 def _kind(value: object) -> str:
@@ -246,10 +246,7 @@ def _kind(value: object) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _number(task: Task, field: str) -> float:
-    value = task.get(field)
-    if value is None:
-        return 0.0
+def _number(field: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadTask(f"{field} must be a number of seconds, not {_kind(value)}")
     try:
@@ -260,25 +257,19 @@ def _number(task: Task, field: str) -> float:
         raise BadTask(f"{field} is too large a number of seconds") from None
 
 
-def _time(task: Task, field: str) -> float | None:
-    value = task.get(field)
-    if value is None:
-        return None
+def _time(field: str, value: object) -> float:
     try:
         if isinstance(value, str):
             return parse_time(value)
         wrong = _kind(value)
     except (ValueError, OverflowError):
-        wrong = repr(value[:40])
+        wrong = repr(value[:40]) if isinstance(value, str) else ""
     raise BadTask(
         f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
     )
 
 
-def _method(task: Task) -> str:
-    method = task.get("method")
-    if method is None:
-        return "POST"
+def _method(method: object) -> str:
     if not isinstance(method, str) or method.upper() not in METHODS:
         raise BadTask(f"method must be one of {', '.join(sorted(METHODS))}")
     return method.upper()
@@ -380,13 +371,12 @@ def _start_time(now: float, run_at: Any, delay: object) -> str:
     if delay is not None:
         if run_at is not None:
             raise BadTask("run_at and delay say the same thing: give one of them")
-        return format_time(now + max(0.0, _number({"delay": delay}, "delay")))
+        return format_time(now + max(0.0, _number("delay", delay)))
     if isinstance(run_at, datetime):
         run_at = run_at.isoformat()
     elif isinstance(run_at, (int, float)) and not isinstance(run_at, bool):
         run_at = format_time(run_at)
-    due = _time({"run_at": run_at}, "run_at")
-    return format_time(now if due is None else due)
+    return format_time(now if run_at is None else _time("run_at", run_at))
 
 
 def _check_new(task: Task, now: float) -> None:

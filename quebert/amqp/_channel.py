@@ -207,8 +207,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self._missing = missing - len(payload)
         if self._missing:
             self._chunks.append(payload)
-        elif not self._chunks:
-            self._content_complete(incoming, payload)  # nearly always
+        elif not self._chunks:  # nearly always
+            self._content_complete(incoming, payload)
         else:
             chunks, self._chunks = self._chunks, []
             self._content_complete(incoming, b"".join((*chunks, payload)))

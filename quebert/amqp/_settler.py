@@ -141,8 +141,8 @@ class Settler:
             self._end_pause(pause)
 
     def _ack(self, message: Message) -> None:
-        assert self.channel is not None
         self._forget(message)
+        assert self.channel is not None
         self.channel.ack(message.delivery_tag)
 
     def _forget(self, message: Message) -> None:

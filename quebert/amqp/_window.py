@@ -24,7 +24,7 @@ class Window:
     """
 
     def __init__(self, limit: int, begin: Callable[[Message], None]) -> None:
-        self.limit = limit
+        self._most = limit or float("inf")
         self._begin = begin
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
@@ -51,7 +51,7 @@ class Window:
         """
         Whether one more message would get a place at once.
         """
-        return not self._waiting and self._has_place()
+        return not self._waiting and len(self._placed) < self._most
 
     def forget_waiting(self) -> list[Message]:
         """
@@ -67,15 +67,13 @@ class Window:
         """
         self._closed = True
 
-    def _has_place(self) -> bool:
-        return not self.limit or len(self._placed) < self.limit
-
     def _fill(self) -> None:
         if self._filling:
             return  # a message left as soon as it had begun
         self._filling = True
-        while self._waiting and self._has_place() and not self._closed:
-            message = self._waiting.popleft()
-            self._placed.add(message)
+        waiting, placed = self._waiting, self._placed
+        while waiting and len(placed) < self._most and not self._closed:
+            message = waiting.popleft()
+            placed.add(message)
             self._begin(message)
         self._filling = False

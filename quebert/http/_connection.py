@@ -72,6 +72,13 @@ class Owner:
         It is gone.
         """
 
+    def write_soon(self, connection: Connection) -> None:
+        """
+        Its L{Connection.write} is to be called at the end of the reactor's turn:
+        many writes in a row take half of the time that they take one by one,
+        with the work for a task between them.
+        """
+
     def untouched(self, exchange: Exchange) -> None:
         """
         The connection was used again, and ended without a byte of an answer:
@@ -96,6 +103,7 @@ class Connection(Protocol):
         self._exchange: Exchange | None = None
         self._response: Response | None = None
         self._used = False  # an answer has come over it
+        self._unwritten = False  # there is a request which is to be written
         self._closed = False
         self._producing = False  # a large request, which may be
         self._clogged = False  # on its way still
@@ -127,7 +135,7 @@ class Connection(Protocol):
             tcp.setTcpNoDelay(True)
         if isinstance(tcp, TCPConnection) and not tcp.TLS:
             # Straight into the socket: nearly always that is all, and the
-            # reactor need not be asked to say when it can be written to.
+            # reactor need not be asked to tell when it can be written to.
             self._send_some = tcp.getHandle().send
 
     def send(self, exchange: Exchange) -> None:
@@ -136,15 +144,28 @@ class Connection(Protocol):
         """
         exchange.connection = self
         self._exchange = exchange
-        data = exchange.data
-        if self._send_some is not None:
-            try:
-                sent = self._send_some(data)
-            except OSError:  # it is full, or lost, as writing will find out
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
+        if self._send_some is None:
+            self._write(exchange.data)
+        else:
+            self._unwritten = True
+            self._owner.write_soon(self)
+
+    def write(self) -> None:
+        """
+        Write the request, if it is wanted still.
+        """
+        if self._closed or self._exchange is None:
+            return
+        self._unwritten = False
+        data = self._exchange.data
+        try:
+            sent = self._send_some(data)
+        except OSError:  # it is full, or lost, as writing will find out
+            sent = 0
+        if sent < len(data):
+            self._write(data[sent:])
+
+    def _write(self, data: bytes) -> None:
         transport: Any = self.transport
         if len(data) > _SMALL:
             transport.registerProducer(self, True)
@@ -215,8 +236,8 @@ class Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._closed:
             return
-        if self._exchange is None and self._response is None:
-            self.abort()  # nobody has asked
+        if self._unwritten or (self._exchange is None and self._response is None):
+            self._unasked()
             return
         error = None
         try:
@@ -235,6 +256,28 @@ class Connection(Protocol):
             self._head_size += len(data)
             if self._head_size > HEAD_LIMIT:
                 self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
+
+    def _unasked(self) -> None:
+        """
+        Nobody has asked, or not yet: this answers something else.
+        """
+        exchange, self._exchange = self._exchange, None
+        self.abort()
+        if exchange is not None:
+            self._not_answered(exchange, "the server spoke before it was asked")
+
+    def _not_answered(self, exchange: Exchange, why: str) -> None:
+        """
+        There is none, and there will be none.
+        """
+        if exchange.answered.called:
+            return
+        if self._used and not self._head_size and not exchange.tried:
+            exchange.tried = True
+            self._owner.untouched(exchange)
+        else:
+            text = f"the connection failed before an answer: {why}"
+            exchange.answered.errback(ExecutorError(text))
 
     def _tell(self, response: Response) -> None:
         """
@@ -318,13 +361,8 @@ class Connection(Protocol):
         if response is not None:
             whole = self._until_close and reason.check(ConnectionDone)
             response.end(None if whole else IncompleteAnswer(response.incomplete()))
-        elif exchange is not None and not exchange.answered.called:
-            if self._used and not self._head_size and not exchange.tried:
-                exchange.tried = True
-                self._owner.untouched(exchange)
-            else:
-                why = f"the connection failed before an answer: {reason.value}"
-                exchange.answered.errback(ExecutorError(why))
+        elif exchange is not None:
+            self._not_answered(exchange, str(reason.value))
 
 
 def _has_length(fields: Fields) -> bool:

@@ -179,6 +179,9 @@ class _Origin(Owner):
             self.idle.remove(connection)
         self._gone()
 
+    def write_soon(self, connection: Connection) -> None:
+        self._pool.write_soon(connection)
+
     def untouched(self, exchange: Exchange) -> None:
         # The server may have closed the others, too, which we shall hear.
         exchange.connection = None
@@ -209,6 +212,7 @@ class Pool:
         self.hungry: dict[_Origin, None] = {}
         self._clock = clock
         self._expiry: IDelayedCall | None = None
+        self._writing: list[Connection] = []
 
     def add(self, name: str, endpoint: IStreamClientEndpoint) -> _Origin:
         """
@@ -230,6 +234,19 @@ class Pool:
             self._close(next(iter(self.idle)))
             return True
         return False
+
+    def write_soon(self, connection: Connection) -> None:
+        """
+        It has something to write.
+        """
+        if not self._writing:
+            self._clock.callLater(0, self._write)
+        self._writing.append(connection)
+
+    def _write(self) -> None:
+        writing, self._writing = self._writing, []
+        for connection in writing:
+            connection.write()
 
     def rests(self, connection: Connection, origin: _Origin) -> None:
         """

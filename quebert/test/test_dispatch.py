@@ -14,6 +14,7 @@ import attrs
 from twisted.internet._resolver import HostResolution
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
+    ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
@@ -25,6 +26,7 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
+from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import (
     AccumulatingProtocol,
     MemoryReactorClock,
@@ -85,16 +87,48 @@ class Message:
     properties: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+class FakeTCP(StringTransport, TCPConnection):  # type: ignore[misc]
+    """
+    A transport with a socket, which takes as much at once as the test says.
+    """
+
+    def __init__(self) -> None:
+        StringTransport.__init__(self, lenient=True)
+        self.room: int | OSError = 1_000_000
+        self.sent = b""
+
+    def getHandle(self) -> Any:
+        """
+        Its socket.
+        """
+        return self
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """
+        Nothing here is slow.
+        """
+
+    def send(self, data: bytes) -> int:
+        """
+        What a socket does.
+        """
+        if isinstance(self.room, OSError):
+            raise self.room
+        self.sent += data[: self.room]
+        return len(data[: self.room])
+
+
 class FakeServer:
     """
     The server's end of one connection.
 
     @param factory: what is to be connected to it.
+    @param transport: over which; one without a socket by default.
     """
 
-    def __init__(self, factory: Any) -> None:
+    def __init__(self, factory: Any, transport: StringTransport | None = None) -> None:
         # Lenient, as real ones are, when reading is resumed after the end.
-        self.transport = StringTransport(lenient=True)
+        self.transport = transport or StringTransport(lenient=True)
         self._client = factory.buildProtocol(None)
         self._client.makeConnection(self.transport)
 
@@ -999,6 +1033,121 @@ class KeepAliveTests(Case):
         server.send(cookie + b"\r\nContent-Length: 0\r\n\r\n")
         _, other = self.begin(data=b"{}")
         self.assertNotIn(b"cookie", fields_of(other.received))
+
+
+class SocketTests(Case):
+    """
+    Requests that are written straight into a socket.
+    """
+
+    def accept_tcp(self) -> tuple[FakeServer, FakeTCP]:
+        """
+        Let the connection that was begun last be made.
+        """
+        tcp = FakeTCP()
+        return FakeServer(self.reactor.tcpClients[-1][2], tcp), tcp
+
+    def used(self) -> tuple[FakeServer, FakeTCP]:
+        """
+        A connection over which a request was answered.
+        """
+        requested = self.dispatcher.request("POST", URL)
+        server, tcp = self.accept_tcp()
+        self.reactor.advance(0)
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.successResultOf(requested)
+        tcp.sent = b""
+        return server, tcp
+
+    def test_together(self) -> None:
+        """
+        All requests of a turn of the reactor are written at its end, as many as
+        there are connections.
+        """
+        servers = [self.used()[1]]
+        for path in ("/a", "/b", "/c"):
+            self.dispatcher.request("POST", URL + path)
+            if path != "/a":
+                servers.append(self.accept_tcp()[1])
+        self.assertEqual([each.sent for each in servers], [b"", b"", b""])
+        self.reactor.advance(0)
+        paths = [each.sent.split(b" ")[1] for each in servers]
+        self.assertEqual(paths, [b"/run/a", b"/run/b", b"/run/c"])
+        self.assertEqual([each.value() for each in servers], [b"", b"", b""])
+
+    def test_no_room(self) -> None:
+        """
+        What the socket does not take at once goes by way of the reactor, all of
+        it, also where the socket is lost.
+        """
+        body = b"x" * 100_000
+        rooms = (0, 1, 50_000, BlockingIOError(), ConnectionResetError())
+        for room in rooms:
+            _, tcp = self.used()
+            tcp.room = room
+            self.dispatcher.request("POST", URL, data=body)
+            self.reactor.advance(0)
+            sent = tcp.sent + tcp.value()
+            self.assertEqual(sent.partition(b"\r\n\r\n")[2], body)
+            self.assertEqual(len(tcp.sent), room if isinstance(room, int) else 0)
+
+    def test_cancelled_before(self) -> None:
+        """
+        A request that is cancelled in the turn that made it is not written.
+        """
+        server, tcp = self.used()
+        requested = self.dispatcher.request("POST", URL)
+        requested.cancel()
+        self.failureResultOf(requested, CancelledError)
+        self.reactor.advance(0)
+        self.assertEqual(tcp.sent + tcp.value(), b"")
+        self.assertTrue(server.hung_up)
+
+    def test_lost_before(self) -> None:
+        """
+        Where the connection is lost in that turn, the request is made over
+        another.
+        """
+        server, tcp = self.used()
+        requested = self.dispatcher.request("POST", URL)
+        server.close()
+        self.reactor.advance(0)
+        self.assertEqual(tcp.sent + tcp.value(), b"")
+        self.assertNoResult(requested)
+        server, tcp = self.accept_tcp()
+        self.reactor.advance(0)
+        self.assertTrue(tcp.sent.startswith(b"POST /run "))
+        server.send(b"HTTP/1.1 204 OK\r\n\r\n")
+        self.assertEqual(self.successResultOf(requested).code, 204)
+
+    def test_answered_before(self) -> None:
+        """
+        What a server says in that turn, such as that it has waited for too long,
+        is no answer to the request, which is made over another connection.
+        """
+        server, tcp = self.used()
+        requested = self.dispatcher.request("POST", URL)
+        server.send(b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")
+        self.assertTrue(server.hung_up)
+        server.close(ConnectionAborted())
+        self.reactor.advance(0)
+        self.assertEqual(tcp.sent, b"")
+        self.assertNoResult(requested)
+        server, tcp = self.accept_tcp()
+        self.reactor.advance(0)
+        self.assertTrue(tcp.sent.startswith(b"POST /run "))
+
+    def test_greets(self) -> None:
+        """
+        A server that speaks first on a new connection does not speak HTTP.
+        """
+        requested = self.dispatcher.request("POST", URL)
+        server, tcp = self.accept_tcp()
+        server.send(b"220 mail.example ESMTP\r\n")
+        self.reactor.advance(0)
+        self.assertIn("before it was asked", self.text_of(requested, ExecutorError))
+        self.assertEqual(tcp.sent + tcp.value(), b"")
+        self.assertEqual(self.connections(), 1)
 
 
 class WithMediatorTests(Case):
