@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from twisted.logger import (
 from twisted.python.usage import UsageError
 
 __all__ = [
+    "allow_many_connections",
     "calm_garbage_collector",
     "exit_cleanly_on_sigterm",
     "exit_with_failure",
@@ -182,6 +184,16 @@ def calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
+
+
+def allow_many_connections() -> None:
+    """
+    Raise this process's limit of open files as far as it may be: each connection
+    is one, and the limit that is common, 1,024, was made for other programs.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems have a lower one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 # -- The end of the process

@@ -10,10 +10,11 @@ an HTTP client that can make a request.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Any, Union
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -86,7 +87,7 @@ class Mediator:
         self.maxTimeout = maxTimeout
         self._decode = decode
         self._encode = encode
-        self._has_own_codec = (decode, encode) != (tasks.decode, tasks.encode)
+        self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
         self._reactor = reactor
         self._http = http
         self._clock = clock
@@ -187,32 +188,35 @@ class Mediator:
         request: tasks.Request,
         message: Message,
     ) -> Outcome:
+        body = message.body
+        before = self._fingerprint(task)
         for hook in self._prehooks:
-            await _waited_for(hook(task))
+            if (answer := _to_wait_for(hook(task))) is not None:
+                await answer
         result = None
         if not task.get("filter"):
-            body = message.body
-            if self._prehooks:  # they take time, and may have changed it
-                body = self._body_of(task, message)
-                times, request = self._read(task, message)
-                if times.expired(self._now()):
+            if self._prehooks:
+                after = self._encoded(task)
+                if after != before:
+                    body = after
+                    times, request = self._read(task, message)
+                if times.expired(self._now()):  # hooks may take time
                     return _expired(task)
             content = await self._requested(request, body)
             if self._posthooks:
                 result = self._result(content)
         for posthook in self._posthooks:
-            await _waited_for(posthook(task, result))
+            if (answer := _to_wait_for(posthook(task, result))) is not None:
+                await answer
         return _DONE
 
-    def _body_of(self, task: Task, message: Message) -> bytes:
+    def _fingerprint(self, task: Task) -> bytes | None:
         """
-        What the executor gets of a task that hooks have seen: the message's own
-        body, byte for byte, where they have changed nothing.
+        What tells whether pre-hooks have changed anything in a task: where they
+        have not, its body goes on byte for byte, as it may have been signed.
+        Other codecs than ours are not asked: what they write, executors get.
         """
-        body = self._encoded(task)
-        if self._has_own_codec or body != tasks.encode(tasks.decode(message.body)):
-            return body
-        return message.body
+        return self._encoded(task) if self._prehooks and self._is_json else None
 
     def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         """
@@ -341,9 +345,12 @@ def _count(failures: object) -> int:
     return int(min(failures, 2**31)) if failures > 0 else 0
 
 
-async def _waited_for(answer: Any) -> None:
+def _to_wait_for(answer: object) -> Awaitable[object] | None:
     """
-    Wait for what a hook returns, where that is something to wait for.
+    What a hook has returned, where that is something to wait for.
     """
-    if answer is not None:
-        await maybeDeferred(lambda: answer)
+    if answer is None:
+        return None
+    if isinstance(answer, Failure):
+        answer.raiseException()
+    return answer if isinstance(answer, (Deferred, CoroutineType)) else None

@@ -22,6 +22,7 @@ from twisted.python.usage import UsageError
 
 from quebert._reactor import given_or_global
 from quebert._twistd import (
+    allow_many_connections,
     calm_garbage_collector,
     exit_cleanly_on_sigterm,
     exit_with_failure,
@@ -284,6 +285,7 @@ def makeService(options: Options) -> Service:
     """
     if options["processes"] > 1:
         return _supervisor(options)
+    allow_many_connections()
     if not supervised():
         return MediatorService(options, started=calm_garbage_collector)
     service = MediatorService(options, started=_worker_started)

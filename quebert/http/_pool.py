@@ -41,7 +41,7 @@ class Limits:
         the connection is closed and the status alone decides.
     """
 
-    connections: int = 1_000
+    connections: int = 5_000
     per_origin: int = 250
     waiting: int = 10_000
     idle: float = 4.0
