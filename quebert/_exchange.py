@@ -52,8 +52,8 @@ class Exchange:
         """
         self._waiting = answering
         self._deadlines.begin(self, self._seconds)
-        body: Deferred[bytes] = answering.addCallback(self._head_came)
-        return body.addCallbacks(self._body_came, self._failed)
+        body: Deferred[bytes] = answering.addCallbacks(self._head_came, self._failed)
+        return body
 
     def late(self) -> None:
         """
@@ -62,11 +62,20 @@ class Exchange:
         self._is_late = True
         self._waiting.cancel()
 
-    def _head_came(self, response: Response) -> Deferred[bytes]:
+    def _head_came(self, response: Response) -> Deferred[bytes] | bytes:
         if self._is_late:
             raise self._too_late()
-        self._code = response.code
-        return response.content()
+        try:
+            self._code = response.code
+            # Our own have it all at hand, nearly always; treq's have not.
+            whole: bytes | None = getattr(response, "whole", None)
+            if whole is None:
+                content = response.content()
+                return content.addCallbacks(self._body_came, self._failed)
+        except Exception:
+            self._deadlines.end(self)
+            raise
+        return self._body_came(whole)
 
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)

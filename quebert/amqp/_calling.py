@@ -80,7 +80,7 @@ class Caller:
         """
         errors, message.errors = message.errors, 0
         try:
-            outcome = _DONE if answer is None else _as_outcome(answer)
+            outcome = _as_outcome(answer)
         except TypeError:
             message.errors = errors
             self._failed(Failure(), message, decided)
@@ -122,6 +122,8 @@ class Caller:
 
 
 def _as_outcome(answer: object) -> Outcome:
+    if answer is None:
+        return _DONE
     if isinstance(answer, Done):
         return answer
     if isinstance(answer, str):

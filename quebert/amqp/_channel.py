@@ -15,18 +15,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 
+from quebert.amqp._acks import Acks
 from quebert.amqp._codec import CodecError, decode_arguments, encode_shortstr
 from quebert.amqp._frames import (
     BODY,
     CONTENT_HEADER,
     HEADER,
     METHOD,
-    ack,
     frame,
     nack_with_requeue,
 )
@@ -47,6 +48,8 @@ __all__ = ["Channel"]
 _RETURN, _DELIVER, _ACK, _NACK = (
     struct.pack(">HH", 60, method) for method in (50, 60, 80, 120)
 )
+# Its delivery tag, whether it is redelivered, and the size of its exchange's name.
+_DELIVERY = struct.Struct(">QBB")
 _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
 
 
@@ -75,6 +78,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
             lambda frames: client.transport.write(frames),
             lambda: client.blocked is not None,
         )
+        self.acks = Acks(
+            id, lambda frames: client.transport.write(frames), self._flush_soon
+        )
+        self._flushing: IDelayedCall | None = None
         self._closed_waiters: list[Deferred[BrokerError]] = []
         self._shutting = False
 
@@ -95,6 +102,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if self.closed:
             return fail(self.error())
+        self.flush()
         try:
             self.client.send_method(self.id, method, args)
         except CodecError as e:
@@ -150,16 +158,34 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def ack(self, delivery_tag: int) -> None:
         """
-        Acknowledge one delivery of this channel; nothing when it is closed.
+        Acknowledge one delivery of this channel, at the end of this turn of the
+        reactor, or before anything else is asked of the channel; nothing when it
+        is closed.
         """
         if not self.closed:
-            self.client.transport.write(ack(self.id, delivery_tag))
+            self.acks.done(delivery_tag)
+
+    def _flush_soon(self) -> None:
+        self._flushing = self.client.clock.callLater(0, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self.acks.flush()
+
+    def flush(self) -> None:
+        """
+        Write what waits to be acknowledged.
+        """
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flush()
 
     def give_back(self, delivery_tag: int) -> None:
         """
         Let the broker deliver it again (C{basic.nack} with requeue).
         """
         if not self.closed:
+            self.acks.given_back(delivery_tag)
             self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
 
     # -- What comes from the broker
@@ -217,6 +243,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self._incoming = None
         incoming.body = body
         if isinstance(incoming, Message):
+            self.acks.delivered(incoming.delivery_tag)
             self.on_message(incoming)
         else:
             self.publications.returned(incoming)
@@ -263,6 +290,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
+        if self._flushing is not None:
+            self._flushing.cancel()
         super().do_close(reason)
         self.client.channels.pop(self.id, None)
         error = self.error()
@@ -274,9 +303,12 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
 def _parse_deliver(payload: bytes) -> Message:
     end = 5 + payload[4]
-    consumer_tag = payload[5:end].decode("utf-8", "surrogateescape")
-    delivery_tag, redelivered, size = struct.unpack_from(">QBB", payload, end)
-    at = end + 10
-    exchange = payload[at : at + size].decode("utf-8", "surrogateescape")
-    key = payload[at + size + 1 :].decode("utf-8", "surrogateescape")
-    return Message(consumer_tag, delivery_tag, redelivered == 1, exchange, key)
+    tag, redelivered, size = _DELIVERY.unpack_from(payload, end)
+    at = end + _DELIVERY.size
+    return Message(
+        payload[5:end].decode("utf-8", "surrogateescape"),
+        tag,
+        redelivered == 1,
+        payload[at : at + size].decode("utf-8", "surrogateescape"),
+        payload[at + size + 1 :].decode("utf-8", "surrogateescape"),
+    )

@@ -41,11 +41,11 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
 
 
-def ack(channel: int, delivery_tag: int) -> bytes:
+def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
     """
-    C{basic.ack} of one delivery.
+    C{basic.ack} of one delivery, or with C{multiple} of all up to it.
     """
-    return _SETTLE.pack(METHOD, channel, 13, 60, 80, delivery_tag, 0, FRAME_END)
+    return _SETTLE.pack(METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
 
 
 def nack_with_requeue(channel: int, delivery_tag: int) -> bytes:

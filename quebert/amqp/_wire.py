@@ -226,18 +226,21 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Take in the whole frames; returns where the rest begins.
         """
-        at, there = 0, len(data)
-        while there - at >= 8 and not self.closed:
+        at, there, most = 0, len(data), self.max_payload
+        while there - at >= 8:
             kind, number, size = FRAME_START.unpack_from(data, at)
-            if size > self.max_payload or kind not in _KINDS:
+            begin = at + 7
+            end = begin + size
+            if size > most or kind not in _KINDS:
                 text = "the peer does not speak AMQP 0-9-1, or sent too large a frame"
                 raise ProtocolError(501, text)
-            end = at + 7 + size
             if end >= there:
                 break
             if data[end] != FRAME_END:
                 raise ProtocolError(501, "a frame does not end where it should")
-            self._frame_received(kind, number, data[at + 7 : end])
+            self._frame_received(kind, number, data[begin:end])
+            if self.closed:
+                break
             at = end + 1
         return at
 
@@ -353,6 +356,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         if not self.closed:
             self.why = ChannelLost("the connection was closed here")
             within = 0 if self.blocked is not None else within
+            for channel in self.channels.values():
+                channel.flush()
             closing = self.channels[0].connection_close(200, "goodbye")
             closing.addTimeout(within, self.clock)
             closing.addCallbacks(lambda _: True, lambda _: False)

@@ -168,25 +168,25 @@ def _head(
     """
     The head of a request, or C{None} where something in it would break it.
     """
-    user_agent = _USER_AGENT
-    lines = []
+    user_agent, lines, number = _USER_AGENT, "", 4
     for name, value in fields:
         kind = name.lower()
         if kind not in _OURS:
-            lines.append(f"{name}: {value}\r\n")
+            lines += f"{name}: {value}\r\n"
+            number += 1
         elif kind == "host":
             host = value
         elif kind == "user-agent":
             user_agent = value
     if length is not None:
-        lines.append(f"Content-Length: {length}\r\n")
+        lines += f"Content-Length: {length}\r\n"
+        number += 1
     slash = "" if target[:1] == "/" else "/"
     head = (
         f"{method} {slash}{target} HTTP/1.1\r\n"
-        f"Host: {host}\r\nUser-Agent: {user_agent}\r\n{''.join(lines)}\r\n"
+        f"Host: {host}\r\nUser-Agent: {user_agent}\r\n{lines}\r\n"
     )
-    whole = len(lines) + 4 == head.count("\n") == head.count("\r")
-    return head if whole else None
+    return head if number == head.count("\n") == head.count("\r") else None
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
-from quebert.http._response import Fields, Response
+from quebert.http._response import Fields, Response, is_final
 
 __all__ = ["HEAD_LIMIT", "Connection", "Exchange"]
 
@@ -111,8 +111,7 @@ class Connection(Protocol):
         self._start_answer()
 
     def _start_answer(self) -> None:
-        self._fields: Fields = []
-        self._phrase = b""
+        self._head: list[bytes] = []
         self._head_size = 0
         self._interim = False
         self._complete = False
@@ -196,25 +195,17 @@ class Connection(Protocol):
     def on_message_begin(self) -> None:
         if self._complete:
             self._excess = True
-        self._fields = []
-
-    def on_status(self, phrase: bytes) -> None:
-        self._phrase = phrase
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._response is None:  # else it is a trailer
-            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._complete:
             return
         code = self._parser.get_status_code()
-        if code < 200 and code != 101:
+        if not is_final(code):
             self._interim = True
             return
-        self._response = Response(code, self._phrase, self._fields, self, self._limit)
+        response = self._response = Response(code, self._head, self, self._limit)
         self._keep_alive = self._parser.should_keep_alive()
-        self._until_close = not self._keep_alive and not _has_length(self._fields)
+        self._until_close = not self._keep_alive and not _has_length(response.fields)
         if self._exchange is not None and self._exchange.bodiless:
             self._complete = True
 
@@ -239,6 +230,8 @@ class Connection(Protocol):
         if self._unwritten or (self._exchange is None and self._response is None):
             self._unasked()
             return
+        if self._response is None:
+            self._head.append(data)
         error = None
         try:
             self._parser.feed_data(data)

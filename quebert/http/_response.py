@@ -8,8 +8,11 @@ more is read until then.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import cached_property
 from typing import Any, Protocol
 
+from httptools import HttpParserError, HttpResponseParser
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -20,7 +23,7 @@ from zope.interface import implementer
 
 from quebert.errors import ExecutorError
 
-__all__ = ["Reading", "Response"]
+__all__ = ["Reading", "Response", "is_final"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -46,15 +49,50 @@ class Reading(Protocol):
         """
 
 
+class _HeadReader:
+    """
+    Reads a head again, for what few ask for: each field costs a call, and there
+    are many answers.
+    """
+
+    def __init__(self, head: list[bytes]) -> None:
+        self.phrase = b""
+        self.fields: Fields = []
+        self._found = False
+        self._parser = HttpResponseParser(self)
+        with suppress(HttpParserError):  # what comes after it may be anything
+            self._parser.feed_data(b"".join(head))
+
+    def on_status(self, phrase: bytes) -> None:
+        if not self._found:
+            self.phrase, self.fields = phrase, []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._found:
+            self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if is_final(self._parser.get_status_code()):
+            self._found = True
+
+
+def is_final(code: int) -> bool:
+    """
+    Whether a head with this status is the answer, and not one that goes before
+    it (RFC 9110, section 15.2).
+    """
+    return code >= 200 or code == 101
+
+
 @implementer(IResponse)
 class Response:
     """
     An answer, of which there is the head, and as much of the body as has come.
 
+    @param head: the bytes that its head is in, and what else came with it.
     @param limit: bytes of the body that are kept; what L{content} gives at
         most.
     @ivar code: the HTTP status.
-    @ivar fields: the header fields as they came.
     @ivar paused: whether nothing is read for now.
     """
 
@@ -70,11 +108,10 @@ class Response:
     _reader: IProtocol | None = None
 
     def __init__(
-        self, code: int, phrase: bytes, fields: Fields, connection: Reading, limit: int
+        self, code: int, head: list[bytes], connection: Reading, limit: int
     ) -> None:
         self.code = code
-        self.phrase = phrase
-        self.fields = fields
+        self._head = head
         self._connection = connection
         self._limit = limit
         self._pieces: list[bytes] = []
@@ -90,6 +127,20 @@ class Response:
         The protocol, as L{IResponse} has it.
         """
         return (b"HTTP", 1, 1)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """
+        The header fields as they came.
+        """
+        return _HeadReader(self._head).fields
+
+    @property
+    def phrase(self) -> bytes:
+        """
+        What the status line says beside the status.
+        """
+        return _HeadReader(self._head).phrase
 
     @property
     def headers(self) -> Headers:
@@ -111,14 +162,22 @@ class Response:
                 return int(value)
         return UNKNOWN_LENGTH
 
+    @property
+    def whole(self) -> bytes | None:
+        """
+        What L{content} would fire with, if it would do so at once.
+        """
+        return self._body() if self._ended and self._error is None else None
+
     def content(self) -> Deferred[bytes]:
         """
         The body, or its first bytes up to the limit.  Fails with
         L{IncompleteAnswer<quebert.errors.IncompleteAnswer>} when the peer cut
         it short.  Cancelling closes the connection.
         """
-        if self._ended and self._error is None:
-            return succeed(self._body())
+        whole = self.whole
+        if whole is not None:
+            return succeed(whole)
         self._asked = Deferred(self._given_up)
         asked = self._asked
         if self._error is not None:

@@ -1006,6 +1006,7 @@ class DeliveryTests(WireTestCase):
         C{ack} and C{give_back} name one delivery each; pamqp reads them so.
         """
         self.opened.ack(2**64 - 1)
+        self.clock.advance(0)
         self.opened.give_back(7)
         frames = self.broker.take_numbered()
         self.assertEqual([number for number, _ in frames], [1, 1])
@@ -1016,6 +1017,44 @@ class DeliveryTests(WireTestCase):
         self.assertIsInstance(nack, Basic.Nack)
         self.assertEqual((nack.delivery_tag, nack.multiple), (7, False))
         self.assertIs(nack.requeue, True)
+
+    def test_settling_together(self) -> None:
+        """
+        Acknowledgements are written at the end of the turn, one for as many as
+        can be, or before anything else is asked of the channel.
+        """
+        for tag in range(1, 7):
+            self.wire.dataReceived(delivery(b"body", tag=tag))
+        for tag in (2, 1, 3):
+            self.opened.ack(tag)
+        self.broker.expect()
+        self.clock.advance(0)
+        (ack,) = self.broker.expect(Basic.Ack)
+        self.assertEqual((ack.delivery_tag, ack.multiple), (3, True))
+        for tag in (6, 4):
+            self.opened.ack(tag)
+        self.ask(self.opened.call("basic_cancel", consumer_tag="consumer"))
+        acks = self.broker.expect(Basic.Ack, Basic.Ack, Basic.Cancel)
+        settled = [(each.delivery_tag, each.multiple) for each in acks[:2]]
+        self.assertEqual(settled, [(4, True), (6, False)])
+
+    def test_settling_before_the_channel_closes(self) -> None:
+        """
+        What was done before the channel is closed here is acknowledged.
+        """
+        self.wire.dataReceived(delivery(b"body", tag=1))
+        self.opened.ack(1)
+        self.ask(self.opened.shut())
+        self.broker.expect(Basic.Ack, ChannelClass.Close)
+
+    def test_settling_before_the_connection_closes(self) -> None:
+        """
+        The same of the connection.
+        """
+        self.wire.dataReceived(delivery(b"body", tag=1))
+        self.opened.ack(1)
+        self.ask(self.wire.shut())
+        self.broker.expect(Basic.Ack, Connection.Close)
 
     def test_settling_too_late(self) -> None:
         """
