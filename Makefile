@@ -1,7 +1,7 @@
 # make demo   see it work
 # make test   run the tests, with pytest and with trial
 # make lint   formatting, types, the rules of who imports whom
-# make bench  what a message costs, beside other clients
+# make bench  what a task costs, beside other dispatchers
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,11 +44,11 @@ format: $(VENV)/installed-dev
 .venv-bench/installed: bench/requirements.txt setup.cfg
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --requirement bench/requirements.txt --editable .
+	    --requirement bench/requirements.txt --editable '.[fast]'
 	@touch $@
 
 bench: rabbitmq .venv-bench/installed
-	.venv-bench/bin/python bench/consume.py $(ARGS)
+	.venv-bench/bin/python bench/race.py $(ARGS)
 
 dist: $(VENV)/installed-dev
 	rm -rf dist

@@ -1,0 +1,43 @@
+"""
+quebert: C{twistd quebert} as in the README, all else by default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from _common import Settings, main
+
+
+def work(settings: Settings) -> None:
+    """
+    Watch the queue, as the README does it.
+    """
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    watch = f"--watch=flow:{settings.queue}:tasks.#:{settings.concurrency}"
+    os.environ["QUEBERT_AMQP_URL"] = settings.amqp
+    os.execv(twistd, [twistd, "--nodaemon", "--pidfile=", "quebert", watch])
+
+
+def publish(settings: Settings, task: dict[str, Any]) -> None:
+    """
+    Declare what a watch would have declared, and add a task.
+    """
+    from pika import BlockingConnection, URLParameters
+
+    from quebert.producer import add_task
+
+    connection = BlockingConnection(URLParameters(settings.amqp))
+    channel = connection.channel()
+    channel.exchange_declare("flow", "topic", durable=True)
+    channel.queue_declare(settings.queue, durable=True)
+    channel.queue_bind(settings.queue, "flow", "tasks.#")
+    add_task(task["url"], task["params"], amqp_url=settings.amqp)
+    connection.close()
+
+
+if __name__ == "__main__":
+    main(work, publish)
