@@ -2,6 +2,8 @@
 # make test   run the tests, with pytest and with trial
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
+# make flat   whether it stays so: long queues, many hosts, hooks
+# make profile  where that goes
 
 PYTHON ?= python3
 VENV := .venv

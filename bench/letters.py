@@ -104,11 +104,18 @@ def fill(amqp: str, queue: str, letter: Letter, number: int) -> None:
     """
     Put that many tasks into an empty queue.
     """
-    identifiers = letter.identifiers()
     with channel_to(amqp) as channel:
-        for _ in range(number):
-            _publish(channel, letter, identifiers)
+        publish(channel, letter, number)
         await_messages(channel, queue, number)
+
+
+def publish(channel: Any, letter: Letter, number: int) -> None:
+    """
+    Publish that many tasks.
+    """
+    identifiers = letter.identifiers()
+    for _ in range(number):
+        _publish(channel, letter, identifiers)
 
 
 def _publish(channel: Any, letter: Letter, identifiers: set[str]) -> None:

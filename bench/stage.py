@@ -20,7 +20,7 @@ import attrs
 from letters import MARK, Letter, channel_to, fill, pace, state, take
 from roster import Peer
 from tree import Memory, cpu, memory
-from web import Arrivals, StageError, running, web_server
+from web import Arrivals, StageError, Web, running, web_server
 
 from quebert.testing import RabbitMQNode
 
@@ -114,9 +114,12 @@ class Latency:
 class Stage:
     """
     A broker and a web server, for as long as it is entered.
+
+    @param web: the server; L{web_server} by default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, web: Web | None = None) -> None:
+        self._given = web
         self._exit = ExitStack()
 
     def __enter__(self) -> Stage:
@@ -124,7 +127,7 @@ class Stage:
             self.node = stack.enter_context(RabbitMQNode())
             self.amqp = f"{self.node.url}%2F"
             self.broker = int(self.node.ctl("eval", "list_to_integer(os:getpid())."))
-            self.web = stack.enter_context(web_server())
+            self.web = stack.enter_context(self._given or web_server())
             made = tempfile.TemporaryDirectory(prefix="quebert-stage-")
             self._folder = Path(stack.enter_context(made))
             self._exit = stack.pop_all()
@@ -185,16 +188,34 @@ class Stage:
         Let a dispatcher work off a queue of C{warmup + tasks}, and measure what
         the C{tasks} cost.
         """
-        before, total = self.web.count(), warmup + tasks
+        total = warmup + tasks
+        return self.measure_all(peer, letter, [(warmup, total)], total)[0]
+
+    def measure_all(
+        self, peer: Peer, letter: Letter, intervals: list[tuple[int, int]], total: int
+    ) -> list[Measurement]:
+        """
+        The same with several intervals among C{total} tasks, in their order, each
+        given by the numbers of its first task and the one after its last.
+        """
+        before = self.web.count()
         fill(self.amqp, _queue(peer), letter, total)
         with self.worker(peer) as worker:
-            measured = self._watched(worker, before + warmup, before + total)
+            measured = [
+                self.watched(worker, before + begin, before + end)
+                for begin, end in intervals
+            ]
+            self._finished(worker, before + total)
             self._settled(peer)
         self._emptied(peer)
         _same(f"requests by {peer.name}", self.web.count() - before, total)
         return measured
 
-    def _watched(self, worker: Worker, first: int, last: int) -> Measurement:
+    def _finished(self, worker: Worker, requests: int) -> None:
+        seconds = PATIENCE + (requests - self.web.count()) / _SLOWEST
+        self.web.wait(requests, worker.check, seconds)
+
+    def watched(self, worker: Worker, first: int, last: int) -> Measurement:
         """
         What passes between two counts of requests.
         """
@@ -203,8 +224,7 @@ class Stage:
         return Measurement.between(begin, end, memory(worker.pid))
 
     def _clock_at(self, worker: Worker, requests: int) -> Clock:
-        seconds = PATIENCE + (requests - self.web.count()) / _SLOWEST
-        self.web.wait(requests, worker.check, seconds)
+        self._finished(worker, requests)
         return self._clock(worker)
 
     def _clock(self, worker: Worker) -> Clock:
@@ -252,8 +272,8 @@ class Stage:
         with Arrivals() as web:
             letter = self.letter(peer, web.url)
             with self.worker(peer) as worker:
-                self._consumed(worker)
-                with _pacing(self.amqp, letter, rate, total) as pacer:
+                self.await_consumer(worker)
+                with pacing(self.amqp, letter, rate, total) as pacer:
                     checks = _all_of(worker.check, pacer)
                     web.wait(total, checks, warmup + seconds + PATIENCE)
                 self._settled(peer)
@@ -263,7 +283,7 @@ class Stage:
         _same(f"different tasks requested by {peer.name}", len(dict(arrivals)), total)
         return Latency.of(arrivals, round(rate * warmup))
 
-    def _consumed(self, worker: Worker) -> None:
+    def await_consumer(self, worker: Worker) -> None:
         """
         Wait until the dispatcher consumes.
         """
@@ -331,7 +351,7 @@ def _all_of(check: Callable[[], None], pacer: BaseProcess) -> Callable[[], None]
 
 
 @contextmanager
-def _pacing(
+def pacing(
     amqp: str, letter: Letter, rate: float, number: int
 ) -> Iterator[BaseProcess]:
     """

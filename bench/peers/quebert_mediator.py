@@ -16,10 +16,26 @@ def work(settings: Settings) -> None:
     """
     Watch the queue, as the README does it.
     """
+    become_twistd(settings, watch_option(settings))
+
+
+def watch_option(settings: Settings) -> str:
+    """
+    The option that watches the queue.
+    """
+    return f"--watch=flow:{settings.queue}:tasks.#:{settings.concurrency}"
+
+
+def become_twistd(settings: Settings, *options: str) -> None:
+    """
+    Become C{twistd quebert} with these options, and further ones that the
+    environment may have.
+    """
     twistd = str(Path(sys.executable).with_name("twistd"))
-    watch = f"--watch=flow:{settings.queue}:tasks.#:{settings.concurrency}"
+    further = os.environ.get("QUEBERT_BENCH_OPTIONS", "").split()
     os.environ["QUEBERT_AMQP_URL"] = settings.amqp
-    os.execv(twistd, [twistd, "--nodaemon", "--pidfile=", "quebert", watch])
+    command = [twistd, "--nodaemon", "--pidfile=", "quebert", *options, *further]
+    os.execv(twistd, command)
 
 
 def publish(settings: Settings, task: dict[str, Any]) -> None:
@@ -35,7 +51,7 @@ def publish(settings: Settings, task: dict[str, Any]) -> None:
     channel.exchange_declare("flow", "topic", durable=True)
     channel.queue_declare(settings.queue, durable=True)
     channel.queue_bind(settings.queue, "flow", "tasks.#")
-    add_task(task["url"], task["params"], amqp_url=settings.amqp)
+    add_task(task.pop("url"), task.pop("params"), amqp_url=settings.amqp, **task)
     connection.close()
 
 
