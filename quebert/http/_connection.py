@@ -1,16 +1,14 @@
 """
 One HTTP/1.1 connection: a request goes out, an answer comes in, the next.
 
-The parser (llhttp, by way of httptools) calls back while it is given bytes;
-nobody is told anything before it has returned, since who is told may make the
-next request on this very connection.  Knows no pool and no URLs.
+Nobody is told anything while an answer is being parsed, since who is told may
+make the next request on this very connection.  Knows no pool and no URLs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,7 +16,8 @@ from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
-from quebert.http._response import Fields, Response, is_final
+from quebert.http._reader import Reader
+from quebert.http._response import Response
 
 __all__ = ["HEAD_LIMIT", "Connection", "Exchange"]
 
@@ -62,6 +61,8 @@ class Owner:
     Who is told what becomes of a connection.
     """
 
+    __slots__ = ()
+
     def released(self, connection: Connection) -> None:
         """
         It may be used again.
@@ -91,33 +92,47 @@ class Connection(Protocol):
     A connection to one origin.
 
     @param limit: bytes of an answer's body that are kept.
+    @param readers: some that are free, to take one from and give it back.
     @ivar idle_since: when it was last released.
     """
 
-    idle_since = 0.0
+    # There may be thousands, and the less of them there is to find in memory the
+    # quicker that goes.
+    __slots__ = (
+        "_clogged",
+        "_closed",
+        "_exchange",
+        "_limit",
+        "_owner",
+        "_producing",
+        "_reader",
+        "_readers",
+        "_send_some",
+        "_unwritten",
+        "_used",
+        "connected",
+        "idle_since",
+        "transport",
+    )
 
-    def __init__(self, owner: Owner, limit: int) -> None:
+    def __init__(self, owner: Owner, limit: int, readers: list[Reader]) -> None:
         self._owner = owner
         self._limit = limit
-        self._parser = HttpResponseParser(self)
-        self._exchange: Exchange | None = None
-        self._response: Response | None = None
+        self._readers = readers
+        self._reader: Reader | None = None  # of the answer that is coming
+        self._exchange: Exchange | None = None  # until there is a head
         self._used = False  # an answer has come over it
         self._unwritten = False  # there is a request which is to be written
         self._closed = False
         self._producing = False  # a large request, which may be
         self._clogged = False  # on its way still
         self._send_some: Any = None
-        self._start_answer()
+        self.connected = 0
+        self.idle_since = 0.0
 
-    def _start_answer(self) -> None:
-        self._head: list[bytes] = []
-        self._head_size = 0
-        self._interim = False
-        self._complete = False
-        self._until_close = False
-        self._keep_alive = False
-        self._excess = False
+    @property
+    def _response(self) -> Response | None:
+        return None if self._reader is None else self._reader.response
 
     @property
     def closed(self) -> bool:
@@ -136,6 +151,7 @@ class Connection(Protocol):
             # Straight into the socket: nearly always that is all, and the
             # reactor need not be asked to tell when it can be written to.
             self._send_some = tcp.getHandle().send
+            tcp.protocol = self  # and not what an endpoint has put in between
 
     def send(self, exchange: Exchange) -> None:
         """
@@ -190,65 +206,27 @@ class Connection(Protocol):
         transport.unregisterProducer()
         self._producing = False
 
-    # -- The answer, as the parser tells it
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._excess = True
-
-    def on_headers_complete(self) -> None:
-        if self._complete:
-            return
-        code = self._parser.get_status_code()
-        if not is_final(code):
-            self._interim = True
-            return
-        response = self._response = Response(code, self._head, self, self._limit)
-        self._keep_alive = self._parser.should_keep_alive()
-        self._until_close = not self._keep_alive and not _has_length(response.fields)
-        if self._exchange is not None and self._exchange.bodiless:
-            self._complete = True
-
-    def on_body(self, data: bytes) -> None:
-        if self._complete:
-            self._excess = True
-        elif self._response is not None:
-            self._response.received(data)
-
-    def on_message_complete(self) -> None:
-        if self._interim:
-            self._interim = False
-        elif not self._complete:
-            self._complete = True
-            self._keep_alive = self._parser.should_keep_alive()
-
     # -- The answer, as it comes
 
     def dataReceived(self, data: bytes) -> None:
         if self._closed:
             return
-        if self._unwritten or (self._exchange is None and self._response is None):
-            self._unasked()
-            return
-        if self._response is None:
-            self._head.append(data)
-        error = None
-        try:
-            self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            self._excess = True
-        except HttpParserError as e:
-            error = e
-        if self._complete:
-            self._end_answer(fit=error is None and not self._excess)
+        exchange, reader = self._exchange, self._reader
+        if reader is None:
+            if exchange is None or self._unwritten:
+                self._unasked()
+                return
+            reader = self._reader = self._readers.pop() if self._readers else Reader()
+            reader.begin(self, exchange.bodiless, self._limit)
+        error = reader.feed(data)
+        if reader.complete:
+            self._end_answer(reader)
         elif error is not None:
             self._fail(f"the answer is not HTTP: {error}")
-        elif self._response is not None:
-            self._tell(self._response)
-        else:
-            self._head_size += len(data)
-            if self._head_size > HEAD_LIMIT:
-                self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
+        elif reader.response is not None:
+            self._tell(reader.response)
+        elif reader.size > HEAD_LIMIT:
+            self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
 
     def _unasked(self) -> None:
         """
@@ -261,11 +239,11 @@ class Connection(Protocol):
 
     def _not_answered(self, exchange: Exchange, why: str) -> None:
         """
-        There is none, and there will be none.
+        There is no answer, not a byte of one or not a whole head.
         """
         if exchange.answered.called:
             return
-        if self._used and not self._head_size and not exchange.tried:
+        if self._used and self._reader is None and not exchange.tried:
             exchange.tried = True
             self._owner.untouched(exchange)
         else:
@@ -281,18 +259,17 @@ class Connection(Protocol):
             exchange.answered.callback(response)
         response.check_size()
 
-    def _end_answer(self, fit: bool) -> None:
+    def _end_answer(self, reader: Reader) -> None:
         """
-        The answer is complete; the connection is C{fit} for another request.
+        The answer is complete.
         """
-        exchange, response = self._exchange, self._response
+        exchange, response = self._exchange, reader.response
         assert response is not None
-        self._exchange = self._response = None
-        if exchange is not None and exchange.bodiless:
-            self._parser = HttpResponseParser(self)  # it waits for the body
-        fit = fit and self._keep_alive and not self._clogged and not self._closed
+        self._exchange = self._reader = None
+        fit = reader.fit and not self._clogged and not self._closed
+        if reader.reusable:
+            self._readers.append(reader)
         self._used = True
-        self._start_answer()
         if response.paused:
             response.resume()  # whatever comes next is not for it
         if fit:
@@ -310,7 +287,7 @@ class Connection(Protocol):
         The answer that is being read cannot be read to its end.
         """
         exchange, response = self._exchange, self._response
-        self._exchange = self._response = None
+        self._exchange = self._reader = None
         self.abort()
         if response is not None:
             response.end(IncompleteAnswer(f"{response.incomplete()}: {text}"))
@@ -349,20 +326,12 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
         exchange, response = self._exchange, self._response
-        self._exchange = self._response = None
+        ends_here = self._reader is not None and self._reader.until_close
+        self._exchange = None
         self._owner.lost(self)
         if response is not None:
-            whole = self._until_close and reason.check(ConnectionDone)
+            whole = ends_here and reason.check(ConnectionDone)
             response.end(None if whole else IncompleteAnswer(response.incomplete()))
         elif exchange is not None:
             self._not_answered(exchange, str(reason.value))
-
-
-def _has_length(fields: Fields) -> bool:
-    for name, value in fields:
-        name = name.lower()
-        if name == b"content-length":
-            return True
-        if name == b"transfer-encoding" and b"chunked" in value.lower():
-            return True
-    return False
+        self._reader = None

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError
 from quebert.http._connection import Connection, Exchange, Owner
+from quebert.http._reader import Reader
 
 __all__ = ["Limits", "Pool"]
 
@@ -62,6 +63,16 @@ class _Origin(Owner):
     """
     The connections that lead to one place, and the requests that wait for one.
     """
+
+    __slots__ = (
+        "_connecting",
+        "_endpoint",
+        "_pool",
+        "_waiting",
+        "idle",
+        "name",
+        "open",
+    )
 
     def __init__(self, pool: Pool, name: str, endpoint: IStreamClientEndpoint) -> None:
         self.idle: list[Connection] = []  # the last one is used first
@@ -128,7 +139,7 @@ class _Origin(Owner):
     def _connect(self, exchange: Exchange) -> None:
         self.open += 1
         self._pool.open += 1
-        connection = Connection(self, self._pool.limits.body)
+        connection = Connection(self, self._pool.limits.body, self._pool.readers)
         exchange.give_up = self._give_up_connecting
         connecting = self._endpoint.connect(_Factory(connection))
         self._connecting[exchange] = connecting
@@ -202,14 +213,16 @@ class Pool:
     @ivar idle: the connections that nobody uses, the longest idle first, and
         whose they are.
     @ivar hungry: the origins with requests that wait.
+    @ivar readers: those that are free.
     """
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
         self.limits = limits
         self.open = 0
         self.origins: dict[str, _Origin] = {}
-        self.idle: OrderedDict[Connection, _Origin] = OrderedDict()
+        self.idle: dict[Connection, _Origin] = {}
         self.hungry: dict[_Origin, None] = {}
+        self.readers: list[Reader] = []
         self._clock = clock
         self._expiry: IDelayedCall | None = None
         self._writing: list[Connection] = []

@@ -1,0 +1,124 @@
+"""
+How an answer is read: by llhttp, by way of httptools, which calls back while it
+is given bytes.
+
+A reader is taken for an answer and given back after it, so that a few are enough
+for thousands of connections, which are the smaller for it.  Knows no requests
+and no sockets.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from quebert.http._response import Fields, Reading, Response, is_final
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """
+    Reads one answer after the other.
+
+    @ivar response: the answer, once there is its head.
+    @ivar complete: whether all of it is there.
+    @ivar size: how many bytes have come before the head was whole.
+    @ivar until_close: whether it ends with its connection.
+    """
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+
+    def begin(self, connection: Reading, bodiless: bool, limit: int) -> None:
+        """
+        Read an answer from its beginning.
+
+        @param connection: what the response may ask for more, or for no more.
+        @param bodiless: whether it has no body, whatever it says.
+        @param limit: bytes of its body that are kept.
+        """
+        self._connection = connection
+        self._bodiless = bodiless
+        self._limit = limit
+        self.response: Response | None = None
+        self.complete = False
+        self.size = 0
+        self.until_close = False
+        self._head: list[bytes] = []
+        self._interim = False
+        self._keep_alive = False
+        self._excess = False
+
+    def feed(self, data: bytes) -> HttpParserError | None:
+        """
+        Read some; what is returned says why that cannot be read.
+        """
+        if self.response is None:
+            self._head.append(data)
+            self.size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._excess = True
+        except HttpParserError as e:
+            self._excess = True
+            return e
+        return None
+
+    @property
+    def fit(self) -> bool:
+        """
+        Whether the connection may be used again: the answer, which is complete,
+        says so, and nothing came after it.
+        """
+        return self._keep_alive and not self._excess
+
+    @property
+    def reusable(self) -> bool:
+        """
+        Whether the reader can read another answer: not where it waits for no
+        more, or for the body of one that has none.
+        """
+        return self.fit and not self._bodiless
+
+    # -- What the parser tells
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._excess = True
+
+    def on_headers_complete(self) -> None:
+        if self.complete:
+            return
+        code = self._parser.get_status_code()
+        if not is_final(code):
+            self._interim = True
+            return
+        response = Response(code, self._head, self._connection, self._limit)
+        self.response = response
+        self._keep_alive = self._parser.should_keep_alive()
+        self.until_close = not self._keep_alive and not _has_length(response.fields)
+        self.complete = self._bodiless
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            self._excess = True
+        elif self.response is not None:
+            self.response.received(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        elif not self.complete:
+            self.complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+
+
+def _has_length(fields: Fields) -> bool:
+    for name, value in fields:
+        name = name.lower()
+        if name == b"content-length":
+            return True
+        if name == b"transfer-encoding" and b"chunked" in value.lower():
+            return True
+    return False
