@@ -54,7 +54,7 @@ PEERS = (
         "quebert",
         "quebert",
         "quebert_mediator.py",
-        "``twistd quebert --watch=flow:…:50``; all else by default. Its tasks are"
+        "``twistd quebert --watch=…:50``; all else by default. Its tasks are"
         " made by ``add_task``, with a uuid and a timestamp.",
         ("quebert", "Twisted"),
     ),

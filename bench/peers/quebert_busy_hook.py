@@ -33,9 +33,9 @@ def config(options: dict[str, Any]) -> Any:
     mediator.add_prehook(compute)
     client = TxAMQPClient.from_url(options["amqp-url"])
     watching = client.watch(
-        "flow",
         settings.queue,
-        "tasks.#",
+        settings.queue,
+        "#",
         mediator.messageReceived,
         maxEvents=settings.concurrency,
     )

@@ -47,9 +47,9 @@ def config(options: dict[str, Any]) -> Any:
         return lambda: metrics.update(done=watcher.counts.done)
 
     watching = client.watch(
-        "flow",
         settings.queue,
-        "tasks.#",
+        settings.queue,
+        "#",
         mediator.messageReceived,
         maxEvents=settings.concurrency,
     )

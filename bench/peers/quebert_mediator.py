@@ -23,7 +23,7 @@ def watch_option(settings: Settings) -> str:
     """
     The option that watches the queue.
     """
-    return f"--watch=flow:{settings.queue}:tasks.#:{settings.concurrency}"
+    return f"--watch={settings.queue}:{settings.queue}:#:{settings.concurrency}"
 
 
 def become_twistd(settings: Settings, *options: str) -> None:
@@ -40,18 +40,21 @@ def become_twistd(settings: Settings, *options: str) -> None:
 
 def publish(settings: Settings, task: dict[str, Any]) -> None:
     """
-    Declare what a watch would have declared, and add a task.
+    Declare what a watch would have declared, an exchange for this queue alone,
+    and add a task.
     """
     from pika import BlockingConnection, URLParameters
 
     from quebert.producer import add_task
 
+    queue = settings.queue
     connection = BlockingConnection(URLParameters(settings.amqp))
     channel = connection.channel()
-    channel.exchange_declare("flow", "topic", durable=True)
-    channel.queue_declare(settings.queue, durable=True)
-    channel.queue_bind(settings.queue, "flow", "tasks.#")
-    add_task(task.pop("url"), task.pop("params"), amqp_url=settings.amqp, **task)
+    channel.exchange_declare(queue, "topic", durable=True)
+    channel.queue_declare(queue, durable=True)
+    channel.queue_bind(queue, queue, "#")
+    url, params = task.pop("url"), task.pop("params")
+    add_task(url, params, amqp_url=settings.amqp, exchange=queue, **task)
     connection.close()
 
 
