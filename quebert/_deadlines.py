@@ -66,10 +66,12 @@ class Deadlines(Generic[T]):
 
     def _look_at(self, when: float) -> None:
         self._stop_timer()
-        when = max(when, self._looked_at + _SPACING)
         clock = self._clock()
+        now = clock.seconds()
+        # A clock may be set back.
+        when = max(when, min(self._looked_at, now) + _SPACING)
         self._next_look = when
-        self._timer = clock.callLater(max(0.0, when - clock.seconds()), self._look)
+        self._timer = clock.callLater(max(0.0, when - now), self._look)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

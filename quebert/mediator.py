@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
+from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
-from quebert._exchange import Exchange
 from quebert._reactor import given_or_global
 from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
@@ -94,7 +94,7 @@ class Mediator:
         self._now = now
         self._prehooks: list[PreHook] = []
         self._posthooks: list[PostHook] = []
-        self._deadlines = Deadlines(lambda: self.clock, Exchange.late)
+        self._deadlines = Deadlines(lambda: self.clock, Attempt.late)
 
     def add_prehook(self, hook: PreHook) -> None:
         """
@@ -124,6 +124,7 @@ class Mediator:
         try:
             task = self._decoded(message.body)
             times, request = self._read(task, message)
+            before = self._fingerprint(task) if self._prehooks else None
         except BadTask as e:
             return succeed(Discard(f"not a task: {e}"))
         now = self._now()
@@ -133,7 +134,7 @@ class Mediator:
         if early > 0:
             return succeed(Retry(after=early))
         if self._prehooks or self._posthooks or task.get("filter"):
-            executing = self._execute(task, times, request, message)
+            executing = self._execute(task, times, request, message, before)
             outcome = Deferred.fromCoroutine(executing)
             return outcome.addErrback(self._failed, task)
         # Nothing to wait for but the answer: that needs no coroutine.
@@ -187,9 +188,9 @@ class Mediator:
         times: tasks.Schedule,
         request: tasks.Request,
         message: Message,
+        before: bytes | None,
     ) -> Outcome:
         body = message.body
-        before = self._fingerprint(task)
         for hook in self._prehooks:
             if (answer := _to_wait_for(hook(task))) is not None:
                 await answer
@@ -216,7 +217,12 @@ class Mediator:
         have not, its body goes on byte for byte, as it may have been signed.
         Other codecs than ours are not asked: what they write, executors get.
         """
-        return self._encoded(task) if self._prehooks and self._is_json else None
+        if not self._is_json:
+            return None
+        try:
+            return self._encoded(task)
+        except ValueError as e:
+            raise BadTask(f"the body is JSON that cannot be written: {e}") from None
 
     def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         """
@@ -226,12 +232,14 @@ class Mediator:
         seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
         data = body if request.has_body else None
         try:
-            answering = self.http.request(
+            answering: Any = self.http.request(
                 method, url, headers=headers, data=data, allow_redirects=False
             )
+            if not isinstance(answering, Deferred):  # a coroutine will do
+                answering = Deferred.fromCoroutine(answering)
         except Exception:
             return fail()
-        return Exchange(method, url, seconds, self._deadlines).success(answering)
+        return Attempt(method, url, seconds, self._deadlines).success(answering)
 
     def _result(self, content: bytes) -> Any:
         if not content:

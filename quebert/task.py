@@ -105,7 +105,7 @@ def decode(body: bytes) -> Any:
 def encode(task: Task) -> bytes:
     """
     The task as JSON in UTF-8; the same with orjson, and without, but that orjson
-    knows some more types, UUIDs for one.
+    knows some more types, UUIDs and enumerations.
 
     @raise ValueError: a value has no form in JSON; likewise C{TypeError}.
     """

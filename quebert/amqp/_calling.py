@@ -81,7 +81,7 @@ class Caller:
         errors, message.errors = message.errors, 0
         try:
             outcome = _as_outcome(answer)
-        except TypeError:
+        except Exception:  # it cannot be carried out
             message.errors = errors
             self._failed(Failure(), message, decided)
         else:
@@ -113,8 +113,10 @@ class Caller:
         """
         Cancel what the callback does with a message: nobody wants the answer.
         """
-        self._given_up.add(message)
-        self.busy[message].cancel()
+        answer = self.busy.get(message)
+        if answer is not None:  # else it ended with another
+            self._given_up.add(message)
+            answer.cancel()
 
     def _delay(self, errors: int) -> float:
         growth = exponential(errors, constant=2, maximum=ERROR_LIMIT)

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 
+from quebert._turn import EndOfTurn
 from quebert.amqp._acks import Acks
 from quebert.amqp._codec import CodecError, decode_arguments, encode_shortstr
 from quebert.amqp._frames import (
@@ -57,6 +57,12 @@ def _unexpected(what: object) -> None:
     raise ProtocolError(503, "a delivery came where nothing is consumed")
 
 
+def _unwanted(message: Message) -> None:
+    """
+    The broker delivers it again, when the channel is closed.
+    """
+
+
 class Channel(AMQChannel):  # type: ignore[misc]
     """
     One channel: methods by name with L{call}, and the three quick ones.
@@ -78,10 +84,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
             lambda frames: client.transport.write(frames),
             lambda: client.blocked is not None,
         )
+        self._turn = EndOfTurn(client.clock, lambda: self.acks.flush())
         self.acks = Acks(
-            id, lambda frames: client.transport.write(frames), self._flush_soon
+            id, lambda frames: client.transport.write(frames), self._turn.ask
         )
-        self._flushing: IDelayedCall | None = None
         self._closed_waiters: list[Deferred[BrokerError]] = []
         self._shutting = False
 
@@ -162,29 +168,20 @@ class Channel(AMQChannel):  # type: ignore[misc]
         reactor, or before anything else is asked of the channel; nothing when it
         is closed.
         """
-        if not self.closed:
+        if not (self.closed or self._shutting):
             self.acks.done(delivery_tag)
-
-    def _flush_soon(self) -> None:
-        self._flushing = self.client.clock.callLater(0, self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = None
-        self.acks.flush()
 
     def flush(self) -> None:
         """
         Write what waits to be acknowledged.
         """
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flush()
+        self._turn.now()
 
     def give_back(self, delivery_tag: int) -> None:
         """
         Let the broker deliver it again (C{basic.nack} with requeue).
         """
-        if not self.closed:
+        if not (self.closed or self._shutting):
             self.acks.given_back(delivery_tag)
             self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
 
@@ -274,6 +271,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if not self.closed and not self._shutting:
             self._shutting = True
+            self.on_message = _unwanted
             self.why = ChannelLost("the channel was closed here")
             self.channel_close(reply_code=200).addBoth(self._shut)
         await self.when_closed()
@@ -290,8 +288,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
-        if self._flushing is not None:
-            self._flushing.cancel()
+        self._turn.cancel()
         super().do_close(reason)
         self.client.channels.pop(self.id, None)
         error = self.error()

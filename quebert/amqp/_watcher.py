@@ -403,8 +403,10 @@ class Watcher:
             self.log.debug("The broker did not answer the end: {why}", why=e)
 
     def _give_up_running(self) -> None:
-        for message in list(self._caller.busy):
+        running = list(self._caller.busy)
+        for message in running:
             self._settler.give_back(message)
+        for message in running:  # which may end others, too
             self._caller.give_up(message)
 
     async def _until_idle(self, seconds: float) -> None:

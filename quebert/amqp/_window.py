@@ -71,9 +71,14 @@ class Window:
         if self._filling:
             return  # a message left as soon as it had begun
         self._filling = True
+        try:
+            self._give_places()
+        finally:
+            self._filling = False
+
+    def _give_places(self) -> None:
         waiting, placed = self._waiting, self._placed
         while waiting and len(placed) < self._most and not self._closed:
             message = waiting.popleft()
             placed.add(message)
             self._begin(message)
-        self._filling = False

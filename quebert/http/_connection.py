@@ -178,6 +178,7 @@ class Connection(Protocol):
         except OSError:  # it is full, or lost, as writing will find out
             sent = 0
         if sent < len(data):
+            self._send_some = None  # from now on, behind what waits there
             self._write(data[sent:])
 
     def _write(self, data: bytes) -> None:
@@ -328,10 +329,10 @@ class Connection(Protocol):
         exchange, response = self._exchange, self._response
         ends_here = self._reader is not None and self._reader.until_close
         self._exchange = None
-        self._owner.lost(self)
         if response is not None:
             whole = ends_here and reason.check(ConnectionDone)
             response.end(None if whole else IncompleteAnswer(response.incomplete()))
         elif exchange is not None:
             self._not_answered(exchange, str(reason.value))
         self._reader = None
+        self._owner.lost(self)

@@ -6,6 +6,7 @@ Knows no URLs and no requests: an origin is whatever an endpoint leads to.
 
 from __future__ import annotations
 
+import resource
 from collections import OrderedDict
 from typing import Any
 
@@ -20,11 +21,25 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from quebert._turn import EndOfTurn
 from quebert.errors import ExecutorError
 from quebert.http._connection import Connection, Exchange, Owner
 from quebert.http._reader import Reader
 
-__all__ = ["Limits", "Pool"]
+__all__ = ["MOST_CONNECTIONS", "Limits", "Pool", "affordable"]
+
+#: To all origins together, unless told otherwise.
+MOST_CONNECTIONS = 5_000
+
+
+def affordable() -> int:
+    """
+    Connections that this process may have, with a quarter of its files left for
+    others: each is one.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft * 3 // 4
+    return max(1, min(MOST_CONNECTIONS, most))
 
 
 @attrs.frozen
@@ -32,7 +47,7 @@ class Limits:
     """
     How much there may be of what.
 
-    @ivar connections: to all origins together.
+    @ivar connections: to all origins together; L{affordable} by default.
     @ivar per_origin: connections to each.
     @ivar waiting: requests that wait for one of them, for each origin; one
         more fails at once.
@@ -42,7 +57,7 @@ class Limits:
         the connection is closed and the status alone decides.
     """
 
-    connections: int = 5_000
+    connections: int = attrs.field(factory=affordable)
     per_origin: int = 250
     waiting: int = 10_000
     idle: float = 4.0
@@ -124,13 +139,20 @@ class _Origin(Owner):
 
     def _give_up_waiting(self, exchange: Exchange) -> None:
         self._waiting.pop(exchange, None)
+        if not self._waiting:
+            self._pool.hungry.pop(self, None)
+            self._pool.forget(self)
 
     def start_waiting(self) -> None:
         """
         Make the requests that wait, as many as may be made.
         """
-        while self._waiting and self._started(next(iter(self._waiting))):
-            self._waiting.popitem(last=False)
+        while self._waiting:
+            exchange, _ = self._waiting.popitem(last=False)
+            if not self._started(exchange):
+                self._waiting[exchange] = None
+                self._waiting.move_to_end(exchange, last=False)
+                break
         if not self._waiting:
             self._pool.hungry.pop(self, None)
 
@@ -225,7 +247,10 @@ class Pool:
         self.readers: list[Reader] = []
         self._clock = clock
         self._expiry: IDelayedCall | None = None
+        self._feeding = False
+        self._is_fed = True
         self._writing: list[Connection] = []
+        self._turn = EndOfTurn(clock, self._write)
 
     def add(self, name: str, endpoint: IStreamClientEndpoint) -> _Origin:
         """
@@ -253,7 +278,7 @@ class Pool:
         It has something to write.
         """
         if not self._writing:
-            self._clock.callLater(0, self._write)
+            self._turn.ask()
         self._writing.append(connection)
 
     def _write(self) -> None:
@@ -279,12 +304,29 @@ class Pool:
         self.open -= 1
         if self.hungry:
             self._feed()
-        if origin.unused:
-            self.origins.pop(origin.name, None)
+        self.forget(origin)
+
+    def forget(self, origin: _Origin) -> None:
+        """
+        An origin may be of no use any more.
+        """
+        if origin.unused and self.origins.get(origin.name) is origin:
+            del self.origins[origin.name]
 
     def _feed(self) -> None:
-        for origin in list(self.hungry):
-            origin.start_waiting()
+        """
+        Let those that wait have what there is.  What they do with it may end at
+        once, and have this called again.
+        """
+        self._is_fed = False
+        if self._feeding:
+            return
+        self._feeding = True
+        while not self._is_fed:
+            self._is_fed = True
+            for origin in list(self.hungry):
+                origin.start_waiting()
+        self._feeding = False
 
     def _close(self, connection: Connection) -> None:
         self.idle.pop(connection).idle.remove(connection)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, Protocol
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -60,12 +60,18 @@ class _HeadReader:
         self.fields: Fields = []
         self._found = False
         self._parser = HttpResponseParser(self)
-        with suppress(HttpParserError):  # what comes after it may be anything
+        with suppress(
+            HttpParserError, HttpParserUpgrade
+        ):  # what comes after it may be anything
             self._parser.feed_data(b"".join(head))
+
+    def on_message_begin(self) -> None:
+        if not self._found:
+            self.phrase, self.fields = b"", []
 
     def on_status(self, phrase: bytes) -> None:
         if not self._found:
-            self.phrase, self.fields = phrase, []
+            self.phrase = phrase
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._found:
@@ -129,18 +135,22 @@ class Response:
         return (b"HTTP", 1, 1)
 
     @cached_property
+    def _read_head(self) -> _HeadReader:
+        return _HeadReader(self._head)
+
+    @property
     def fields(self) -> Fields:
         """
         The header fields as they came.
         """
-        return _HeadReader(self._head).fields
+        return self._read_head.fields
 
     @property
     def phrase(self) -> bytes:
         """
         What the status line says beside the status.
         """
-        return _HeadReader(self._head).phrase
+        return self._read_head.phrase
 
     @property
     def headers(self) -> Headers:

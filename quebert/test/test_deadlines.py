@@ -143,6 +143,18 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.late, [("b", 1)])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_clock_set_back(self) -> None:
+        """
+        A clock that was a day ahead, and is set right, does not keep what begins
+        then from being late.
+        """
+        self.deadlines.begin("a", 5)
+        self.clock.advance(86_400)
+        self.clock.rightNow -= 86_400
+        self.deadlines.begin("b", 5)
+        self.clock.pump([0.1] * 60)
+        self.assertEqual([thing for thing, _ in self.late], ["a", "b"])
+
     @QUICK
     @given(STEPS)
     def test_anything(self, steps: list[tuple[str, int]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ from quebert import __version__
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http import Dispatcher
 from quebert.http._agent import Agent
-from quebert.http._pool import Limits
+from quebert.http._pool import Limits, Pool
 from quebert.http._response import Response
 from quebert.mediator import Mediator
 from quebert.outcome import Done, Outcome, Retry
@@ -941,6 +942,25 @@ class KeepAliveTests(Case):
         server.send(extra)
         self.assertTrue(server.hung_up)
 
+    def test_upgrade_read(self) -> None:
+        """
+        The header fields of a 101 can be read.
+        """
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"
+        response, _, _ = self.answered(head)
+        self.assertEqual(response.headers.getRawHeaders("upgrade"), ["x"])
+        self.assertEqual(response.phrase, b"Switching Protocols")
+
+    def test_phrase_of_its_own(self) -> None:
+        """
+        The answer's phrase and fields are not those of what went before it.
+        """
+        early = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        whole = early + b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"
+        response, _, _ = self.answered(whole)
+        self.assertEqual(response.phrase, b"")
+        self.assertEqual(response.fields, [(b"Content-Length", b"0")])
+
     def test_upgrade(self) -> None:
         """
         Nor is one whose server begins to speak something else.
@@ -1035,6 +1055,78 @@ class KeepAliveTests(Case):
         self.assertNotIn(b"cookie", fields_of(other.received))
 
 
+class OriginTests(Case):
+    """
+    What the pool remembers of an origin.
+    """
+
+    OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def with_limits(self, **limits: int) -> Pool:
+        """
+        Have other limits; gives the pool.
+        """
+        agent = Agent(self.reactor, limits=Limits(**limits))
+        self.dispatcher = Dispatcher(agent)
+        return agent._pool
+
+    def test_lost_when_used_again(self) -> None:
+        """
+        A request that is made once more is made for the same origin, whose
+        connection is found again after it.
+        """
+        pool = self.with_limits(per_origin=1)
+        _, server = self.begin()
+        server.send(self.OK)
+        again = self.dispatcher.request("POST", URL)
+        server.close()
+        server = self.accept()
+        server.send(self.OK)
+        self.assertEqual(self.successResultOf(again).code, 200)
+        third = self.dispatcher.request("POST", URL)
+        self.assertEqual(self.connections(), 2)
+        server.send(self.OK)
+        self.assertEqual(self.successResultOf(third).code, 200)
+        self.assertEqual((pool.open, len(pool.idle), len(pool.origins)), (1, 1, 1))
+
+    def test_forgotten(self) -> None:
+        """
+        Origins whose waiting requests were given up are forgotten.
+        """
+        pool = self.with_limits(connections=1)
+        self.begin()
+        for n in range(50):
+            waiting = self.dispatcher.request("POST", f"http://127.0.1.{n}/")
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+        self.assertEqual((len(pool.origins), len(pool.hungry)), (1, 0))
+
+    def test_fails_at_once(self) -> None:
+        """
+        However many requests wait, connections that cannot even be begun make
+        each of them fail, once.
+        """
+        pool = self.with_limits(connections=1)
+        first, server = self.begin()
+        waiting = [
+            self.dispatcher.request("POST", f"http://a..b{n % 3}/") for n in range(3000)
+        ]
+        server.send(self.OK)
+        server.close()
+        self.assertEqual(self.successResultOf(first).code, 200)
+        for each in waiting:
+            self.failureResultOf(each)
+        self.assertEqual((pool.open, len(pool.origins)), (0, 0))
+
+    def test_affordable(self) -> None:
+        """
+        By default there are no more connections than this process may have.
+        """
+        for soft, most in ((1024, 768), (100_000, 5_000), (1, 1), (-1, 5_000)):
+            self.patch(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+            self.assertEqual(Limits().connections, most)
+
+
 class SocketTests(Case):
     """
     Requests that are written straight into a socket.
@@ -1090,6 +1182,22 @@ class SocketTests(Case):
             sent = tcp.sent + tcp.value()
             self.assertEqual(sent.partition(b"\r\n\r\n")[2], body)
             self.assertEqual(len(tcp.sent), room if isinstance(room, int) else 0)
+
+    def test_behind_what_waits(self) -> None:
+        """
+        What is written after that goes the same way, behind it, even where the
+        server has answered before it had read all.
+        """
+        server, tcp = self.used()
+        tcp.room = 1
+        self.dispatcher.request("POST", URL, data=b"x" * 50_000)
+        self.reactor.advance(0)
+        server.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+        tcp.room, tcp.sent = 1_000_000, b""
+        self.dispatcher.request("POST", URL + "/second")
+        self.reactor.advance(0)
+        self.assertEqual((self.connections(), tcp.sent), (1, b""))
+        self.assertGreater(tcp.value().index(b"POST /run/second"), 50_000)
 
     def test_cancelled_before(self) -> None:
         """

@@ -853,6 +853,37 @@ class RequestTests(Case):
             data = self.http.requests[-1].data
             self.assertEqual(data, encode({"url": URL, "params": {"n": change}}))
 
+    def test_body_too_deep_for_prehooks(self) -> None:
+        """
+        What can be read but not written again, since it is nested too deeply, is
+        no task where there are pre-hooks: it would fail again and again.
+        """
+        mediator = self.mediator()
+        mediator.add_prehook(returning(None))
+        for depth in range(900, 1100, 10):
+            nested = b"[" * depth + b"]" * depth
+            body = b'{"url":"%s","params":%s}' % (URL.encode(), nested)
+            outcome = self.outcome(mediator, FakeMessage(body))
+            if isinstance(outcome, Discard):
+                self.assertIn("JSON", outcome.reason)
+            else:
+                self.assertEqual(outcome, Done())
+
+    def test_coroutine_client(self) -> None:
+        """
+        The client's C{request} may be a coroutine.
+        """
+
+        class Client:
+            async def request(self, *arguments: Any, **options: Any) -> FakeResponse:
+                response = FakeResponse(200)
+                response.body.callback(b"")
+                return response
+
+        mediator = self.mediator(http=Client())
+        self.assertEqual(self.outcome(mediator, message()), Done())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_no_body(self) -> None:
         """
         Methods that carry no body send none, with pre-hooks or without.

@@ -715,6 +715,20 @@ class AnswerTests(WatcherTestCase):
         """
         self.check_done(Done())
 
+    def test_no_text(self) -> None:
+        """
+        Text that cannot be sent, since half a character is in it, is the answer
+        of a callback that has failed.
+        """
+        self.at_once[b"task"] = "half a pair: \ud83d"
+        self.deliver(b"task")
+        self.check_logged(UnicodeEncodeError)
+        self.advance(1)
+        (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.headers, {ERRORS: 1})
+        self.confirm()
+        self.check_counts(received=1, retried=1)
+
     def test_one_deferred_for_several(self) -> None:
         """
         One Deferred may answer for several messages: all are done, or all are
@@ -1960,6 +1974,28 @@ class CancelTests(WatcherTestCase):
         self.channel.answer()
         self.successResultOf(stopped)
         self.assertEqual(self.channel.methods().count("basic_consume"), 1)
+
+
+class SharedAnswerTests(WatcherTestCase):
+    """
+    One Deferred that answers for several messages, and is given up.
+    """
+
+    def test_stop(self) -> None:
+        """
+        All of them are given back, once each, and the watch is stopped.
+        """
+        self.begin(maxEvents=5)
+        shared: Deferred[Any] = Deferred()
+        for body in (b"a", b"b", b"c"):
+            self.at_once[body] = shared
+            self.deliver(body)
+        stopped = self.watcher.stop(0)
+        self.check_settled([], [1, 2, 3])
+        self.assertEqual(self.client.publisher.publications, [])
+        self.clock.advance(10)
+        self.successResultOf(stopped)
+        self.check_counts(received=3, returned=3)
 
 
 class StopTests(WatcherTestCase):

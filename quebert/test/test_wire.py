@@ -1056,6 +1056,21 @@ class DeliveryTests(WireTestCase):
         self.ask(self.wire.shut())
         self.broker.expect(Basic.Ack, Connection.Close)
 
+    def test_closing(self) -> None:
+        """
+        On a channel that is being closed here nothing is settled any more, and
+        what is delivered still is nobody's: the broker delivers it again.
+        """
+        self.wire.dataReceived(delivery(b"one", tag=1))
+        self.ask(self.opened.shut())
+        self.broker.expect(ChannelClass.Close)
+        self.wire.dataReceived(delivery(b"two", tag=2))
+        self.opened.ack(1)
+        self.opened.give_back(2)
+        self.clock.advance(0)
+        self.broker.expect()
+        self.check_bodies(b"one")
+
     def test_settling_too_late(self) -> None:
         """
         Nothing is said of a delivery on a channel that is closed.

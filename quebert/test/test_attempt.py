@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._exchange}: one request and its whole answer, in its time.
+Tests for L{quebert._attempt}: one request and its whole answer, in its time.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
-from quebert._exchange import Exchange
 from quebert.errors import BadStatus, RequestTimedOut
 
 
@@ -46,9 +46,9 @@ class BrokenResponse:
         raise ZeroDivisionError
 
 
-class ExchangeTests(SynchronousTestCase):
+class AttemptTests(SynchronousTestCase):
     """
-    An exchange of 10 seconds at the most.
+    An attempt of 10 seconds at the most.
     """
 
     def setUp(self) -> None:
@@ -57,10 +57,10 @@ class ExchangeTests(SynchronousTestCase):
         """
         self.clock = Clock()
         self.cancelled: list[str] = []
-        deadlines = Deadlines(lambda: self.clock, Exchange.late)
+        deadlines = Deadlines(lambda: self.clock, Attempt.late)
         self.answering: Deferred[Any] = Deferred(self._cancelling("request"))
-        exchange = Exchange("POST", "http://a/", 10, deadlines)
-        self.success = exchange.success(self.answering)
+        attempt = Attempt("POST", "http://a/", 10, deadlines)
+        self.success = attempt.success(self.answering)
 
     def _cancelling(self, what: str) -> Callable[[Any], None]:
         return lambda _: self.cancelled.append(what)
@@ -155,12 +155,12 @@ class ExchangeTests(SynchronousTestCase):
         What answers as it is cancelled is late; what gives the body then has
         been in time.
         """
-        deadlines = Deadlines(lambda: self.clock, Exchange.late)
+        deadlines = Deadlines(lambda: self.clock, Attempt.late)
         response = FakeResponse(200, lambda body: body.callback(b"done"))
         for has_head in (False, True):
             answering: Deferred[Any] = Deferred(lambda d: d.callback(response))
-            exchange = Exchange("GET", "http://a/", 10, deadlines)
-            success = exchange.success(answering)
+            attempt = Attempt("GET", "http://a/", 10, deadlines)
+            success = attempt.success(answering)
             if has_head:
                 answering.callback(response)
             self.clock.advance(10)

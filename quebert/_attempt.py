@@ -16,10 +16,10 @@ from quebert._deadlines import Deadlines
 from quebert.boundaries import Response
 from quebert.errors import BadStatus, RequestTimedOut
 
-__all__ = ["Exchange"]
+__all__ = ["Attempt"]
 
 
-class Exchange:
+class Attempt:
     """
     A request, until the last byte of the answer to it.
 
@@ -32,7 +32,7 @@ class Exchange:
     __slots__ = ("_code", "_deadlines", "_is_late", "_seconds", "_waiting", "_what")
 
     def __init__(
-        self, method: str, url: str, seconds: float, deadlines: Deadlines[Exchange]
+        self, method: str, url: str, seconds: float, deadlines: Deadlines[Attempt]
     ) -> None:
         self._what = (method, url)
         self._seconds = seconds
