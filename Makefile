@@ -2,15 +2,15 @@
 # make test   run the tests, with pytest and with trial
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
-# make flat   whether it stays so: long queues, many hosts, hooks
-# make profile  where that goes
+# make flat, profile, processes, consume: more of that, see bench/README.rst
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: all demo test pytest trial lint format bench dist rabbitmq clean
+.PHONY: all demo test pytest trial lint format dist rabbitmq clean
+.PHONY: bench flat processes consume profile
 all: test lint
 
 $(VENV)/bin/python:
@@ -51,6 +51,12 @@ format: $(VENV)/installed-dev
 
 bench: rabbitmq .venv-bench/installed
 	.venv-bench/bin/python bench/race.py $(ARGS)
+
+flat processes consume: rabbitmq .venv-bench/installed
+	.venv-bench/bin/python bench/$@.py $(ARGS)
+
+profile: rabbitmq .venv-bench/installed
+	.venv-bench/bin/python bench/anatomy.py $(ARGS)
 
 dist: $(VENV)/installed-dev
 	rm -rf dist

@@ -1,7 +1,7 @@
 """
 What a consumed and acknowledged message costs: quebert.amqp beside its peers.
 
-``make bench`` starts a RabbitMQ of its own and has each client consume the same
+``make consume`` starts a RabbitMQ of its own and has each client consume the same
 number of small persistent messages, prefetch 200, in a process of its own, in
 turns; it prints the medians of CPU time per message, which other load on the
 machine disturbs little, and of messages per second, which it does.
