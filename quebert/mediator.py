@@ -217,12 +217,7 @@ class Mediator:
         have not, its body goes on byte for byte, as it may have been signed.
         Other codecs than ours are not asked: what they write, executors get.
         """
-        if not self._is_json:
-            return None
-        try:
-            return self._encoded(task)
-        except ValueError as e:
-            raise BadTask(f"the body is JSON that cannot be written: {e}") from None
+        return self._encoded(task) if self._is_json else None
 
     def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         """

@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 
@@ -77,6 +77,9 @@ _AS_JSON = 0
 if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
+#: What is nested deeper could be read, but not written again by everybody.
+MAX_DEPTH = 400
+_TOO_DEEP = f"the body is JSON nested too deeply: more than {MAX_DEPTH} levels"
 # Of a whole number of more than 64 bits, which has as many digits at least,
 # orjson makes a float.
 _LONG = b"0" * 19
@@ -87,8 +90,16 @@ def decode(body: bytes) -> Any:
     """
     What the JSON in C{body}, in UTF-8, says; the same with orjson, and without.
 
-    @raise BadTask: it is not JSON (RFC 8259), or nested too deeply to be read.
+    @raise BadTask: it is not JSON (RFC 8259), or nested more than L{MAX_DEPTH}
+        levels deep.
     """
+    value = _read(body)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _read(body: bytes) -> Any:
     if orjson is not None and _LONG not in body.translate(_DIGITS_AS_0):
         try:
             return orjson.loads(body)
@@ -99,7 +110,21 @@ def decode(body: bytes) -> Any:
     except ValueError as e:
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     except RecursionError:
-        raise BadTask("the body is JSON nested too deeply to be read") from None
+        raise BadTask(_TOO_DEEP) from None
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level for inner in _inside(each)]
+    if level:
+        raise BadTask(_TOO_DEEP)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def encode(task: Task) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -161,6 +162,11 @@ class Proxy(ProxyFactory):
         return [each for each in self._servers + peers if each is not None]
 
 
+def _heed_sigint() -> None:
+    # A shell has what it runs in the background ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Program:
     """
     A Python program of its own, with its output in a file.
@@ -182,6 +188,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_heed_sigint,
             )
 
     @property
