@@ -79,7 +79,6 @@ if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
 #: What is nested deeper could be read, but not written again by everybody.
 MAX_DEPTH = 400
-_TOO_DEEP = f"the body is JSON nested too deeply: more than {MAX_DEPTH} levels"
 # Of a whole number of more than 64 bits, which has as many digits at least,
 # orjson makes a float.
 _LONG = b"0" * 19
@@ -110,7 +109,7 @@ def _read(body: bytes) -> Any:
     except ValueError as e:
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     except RecursionError:
-        raise BadTask(_TOO_DEEP) from None
+        raise BadTask("the body is JSON nested too deeply to be read") from None
 
 
 def _check_depth(value: Any) -> None:
@@ -118,7 +117,8 @@ def _check_depth(value: Any) -> None:
     for _ in range(MAX_DEPTH):
         level = [inner for each in level for inner in _inside(each)]
     if level:
-        raise BadTask(_TOO_DEEP)
+        text = f"the body is JSON nested too deeply: more than {MAX_DEPTH} levels"
+        raise BadTask(text)
 
 
 def _inside(value: Any) -> Iterable[Any]:
