@@ -23,6 +23,9 @@ __all__ = ["HEAD_LIMIT", "Connection", "Exchange"]
 
 #: Bytes of an answer's head, interim ones included.
 HEAD_LIMIT = 65_536
+# Bytes that are read at once: of an answer's beginning, which mostly is all of it,
+# and of a large one. A buffer for more than there is costs microseconds.
+_READ, _READ_MORE = 4_096, 65_536
 # Bytes of a request that may be unsent when its answer is there, for the
 # connection to be used again.
 _SMALL = 65_536
@@ -108,6 +111,7 @@ class Connection(Protocol):
         "_reader",
         "_readers",
         "_send_some",
+        "_tcp",
         "_unwritten",
         "_used",
         "connected",
@@ -127,6 +131,7 @@ class Connection(Protocol):
         self._producing = False  # a large request, which may be
         self._clogged = False  # on its way still
         self._send_some: Any = None
+        self._tcp: Any = None
         self.connected = 0
         self.idle_since = 0.0
 
@@ -151,6 +156,8 @@ class Connection(Protocol):
             # Straight into the socket: nearly always that is all, and the
             # reactor need not be asked to tell when it can be written to.
             self._send_some = tcp.getHandle().send
+            self._tcp = tcp
+            tcp.bufferSize = _READ
             tcp.protocol = self  # and not what an endpoint has put in between
 
     def send(self, exchange: Exchange) -> None:
@@ -220,6 +227,8 @@ class Connection(Protocol):
             reader = self._reader = self._readers.pop() if self._readers else Reader()
             reader.begin(self, exchange.bodiless, self._limit)
         error = reader.feed(data)
+        if len(data) == _READ and self._tcp is not None:
+            self._tcp.bufferSize = _READ_MORE
         if reader.complete:
             self._end_answer(reader)
         elif error is not None:
@@ -276,6 +285,8 @@ class Connection(Protocol):
         if fit:
             if self._producing:
                 self._stop_producing()
+            if self._tcp is not None:
+                self._tcp.bufferSize = _READ
             self._owner.released(self)
         else:
             self.abort()

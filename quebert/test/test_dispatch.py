@@ -1183,6 +1183,25 @@ class SocketTests(Case):
             self.assertEqual(sent.partition(b"\r\n\r\n")[2], body)
             self.assertEqual(len(tcp.sent), room if isinstance(room, int) else 0)
 
+    def test_large_answer(self) -> None:
+        """
+        Little is read at once, but much of an answer that is large.
+        """
+        server, tcp = self.used()
+        sizes = [tcp.bufferSize]
+        requested = self.dispatcher.request("POST", URL)
+        self.reactor.advance(0)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        answer = head + b"x" * 100_000
+        while answer:
+            size = tcp.bufferSize
+            server.send(answer[:size])
+            answer = answer[size:]
+            sizes.append(tcp.bufferSize)
+        body = self.successResultOf(self.successResultOf(requested).content())
+        self.assertEqual(len(body), 100_000)
+        self.assertEqual(sizes, [4_096, 65_536, 65_536, 4_096])
+
     def test_behind_what_waits(self) -> None:
         """
         What is written after that goes the same way, behind it, even where the
