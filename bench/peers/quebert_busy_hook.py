@@ -9,9 +9,8 @@ import time
 from typing import Any
 
 from _common import Settings, main
-from quebert_mediator import become_twistd, publish
+from quebert_mediator import become_twistd, publish, watching
 
-from quebert.amqp import TxAMQPClient
 from quebert.mediator import DelayOnErrorMediator
 
 
@@ -28,18 +27,9 @@ def config(options: dict[str, Any]) -> Any:
     """
     What C{twistd quebert --config} calls.
     """
-    settings = Settings.of_this_process()
     mediator = DelayOnErrorMediator()
     mediator.add_prehook(compute)
-    client = TxAMQPClient.from_url(options["amqp-url"])
-    watching = client.watch(
-        settings.queue,
-        settings.queue,
-        "#",
-        mediator.messageReceived,
-        maxEvents=settings.concurrency,
-    )
-    return watching.addCallback(lambda watcher: client.stop)
+    return watching(options, mediator)
 
 
 def work(settings: Settings) -> None:

@@ -10,10 +10,9 @@ from collections import Counter
 from typing import Any
 
 from _common import Settings, main
-from quebert_mediator import become_twistd
+from quebert_mediator import become_twistd, watching
 from quebert_mediator import publish as publish_task
 
-from quebert.amqp import TxAMQPClient, Watcher
 from quebert.mediator import DelayOnErrorMediator
 
 metrics: Counter[str] = Counter()
@@ -37,23 +36,10 @@ def config(options: dict[str, Any]) -> Any:
     """
     What C{twistd quebert --config} calls.
     """
-    settings = Settings.of_this_process()
     mediator = DelayOnErrorMediator()
     mediator.add_prehook(count)
     mediator.add_posthook(record)
-    client = TxAMQPClient.from_url(options["amqp-url"])
-
-    def keep_counts(watcher: Watcher) -> Any:
-        return lambda: metrics.update(done=watcher.counts.done)
-
-    watching = client.watch(
-        settings.queue,
-        settings.queue,
-        "#",
-        mediator.messageReceived,
-        maxEvents=settings.concurrency,
-    )
-    return watching.addCallback(keep_counts)
+    return watching(options, mediator)
 
 
 def work(settings: Settings) -> None:

@@ -26,6 +26,19 @@ def watch_option(settings: Settings) -> str:
     return f"--watch={settings.queue}:{settings.queue}:#:{settings.concurrency}"
 
 
+def watching(options: dict[str, Any], mediator: Any) -> Any:
+    """
+    For a function of C{--config}: watch the queue with a mediator of one's own.
+    """
+    from quebert.amqp import TxAMQPClient
+
+    settings = Settings.of_this_process()
+    client = TxAMQPClient.from_url(options["amqp-url"])
+    queue, most = settings.queue, settings.concurrency
+    begun = client.watch(queue, queue, "#", mediator.messageReceived, maxEvents=most)
+    return begun.addCallback(lambda watcher: client.stop)
+
+
 def become_twistd(settings: Settings, *options: str) -> None:
     """
     Become C{twistd quebert} with these options, and further ones that the

@@ -322,11 +322,13 @@ class Pool:
         if self._feeding:
             return
         self._feeding = True
-        while not self._is_fed:
-            self._is_fed = True
-            for origin in list(self.hungry):
-                origin.start_waiting()
-        self._feeding = False
+        try:
+            while not self._is_fed:
+                self._is_fed = True
+                for origin in list(self.hungry):
+                    origin.start_waiting()
+        finally:
+            self._feeding = False
 
     def _close(self, connection: Connection) -> None:
         self.idle.pop(connection).idle.remove(connection)
