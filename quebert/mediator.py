@@ -10,16 +10,17 @@ an HTTP client that can make a request.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from types import CoroutineType
+from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, Union
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from quebert import _hooks as hooks
 from quebert import task as tasks
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
@@ -124,7 +125,6 @@ class Mediator:
         try:
             task = self._decoded(message.body)
             times, request = self._read(task, message)
-            before = self._fingerprint(task) if self._prehooks else None
         except BadTask as e:
             return succeed(Discard(f"not a task: {e}"))
         now = self._now()
@@ -134,12 +134,12 @@ class Mediator:
         if early > 0:
             return succeed(Retry(after=early))
         if self._prehooks or self._posthooks or task.get("filter"):
-            executing = self._execute(task, times, request, message, before)
-            outcome = Deferred.fromCoroutine(executing)
-            return outcome.addErrback(self._failed, task)
-        # Nothing to wait for but the answer: that needs no coroutine.
-        success = self._requested(request, message.body)
-        return success.addCallbacks(_done, self._failed, errbackArgs=(task,))
+            outcome: Deferred[Any] = maybeDeferred(
+                self._execute, task, message, times, request
+            )
+        else:
+            outcome = self._requested(request, message.body).addCallback(_done)
+        return outcome.addErrback(self._failed, task)
 
     def _failed(self, failure: Failure, task: Task) -> Outcome:
         try:
@@ -182,42 +182,50 @@ class Mediator:
         body = self._encode(task)
         return body.encode("utf-8") if isinstance(body, str) else body
 
-    async def _execute(
+    def _execute(
         self,
         task: Task,
+        message: Message,
         times: tasks.Schedule,
         request: tasks.Request,
-        message: Message,
-        before: bytes | None,
-    ) -> Outcome:
-        body = message.body
-        for hook in self._prehooks:
-            if (answer := _to_wait_for(hook(task))) is not None:
-                await answer
-        result = None
-        if not task.get("filter"):
-            if self._prehooks:
-                after = self._encoded(task)
-                if after != before:
-                    body = after
-                    times, request = self._read(task, message)
-                if times.expired(self._now()):  # hooks may take time
-                    return _expired(task)
-            content = await self._requested(request, body)
-            if self._posthooks:
-                result = self._result(content)
-        for posthook in self._posthooks:
-            if (answer := _to_wait_for(posthook(task, result))) is not None:
-                await answer
-        return _DONE
+    ) -> Deferred[Outcome] | Outcome:
+        """
+        The request, and the hooks around it.
+        """
+        context = copy_context()  # the hooks of one task share it
 
-    def _fingerprint(self, task: Task) -> bytes | None:
+        def prepared(_: None) -> Deferred[Outcome] | Outcome:
+            if task.get("filter"):
+                return answered(b"")
+            body, wanted, until = message.body, request, times
+            if self._prehooks:
+                body = self._body_for(task, message.body)
+                if body is not message.body:
+                    until, wanted = self._read(task, message)
+                if until.expired(self._now()):  # hooks may take time
+                    return _expired(task)
+            return self._requested(wanted, body).addCallback(answered)
+
+        def answered(content: bytes) -> Deferred[Outcome] | Outcome:
+            if not self._posthooks:
+                return _DONE
+            arguments = (task, self._result(content))
+            waiting = hooks.run(self._posthooks, arguments, context)
+            return _DONE if waiting is None else waiting.addCallback(_done)
+
+        waiting = hooks.run(self._prehooks, (task,), context)
+        return prepared(None) if waiting is None else waiting.addCallback(prepared)
+
+    def _body_for(self, task: Task, body: bytes) -> bytes:
         """
-        What tells whether pre-hooks have changed anything in a task: where they
-        have not, its body goes on byte for byte, as it may have been signed.
-        Other codecs than ours are not asked: what they write, executors get.
+        What is to be sent of a task that came as C{body}: that, byte for byte, as
+        it may have been signed, unless pre-hooks have changed something.
         """
-        return self._encoded(task) if self._is_json else None
+        now = self._encoded(task)
+        if not self._is_json:
+            return now  # what other codecs write, executors get
+        as_it_came = now == body or now == self._encoded(self._decoded(body))
+        return body if as_it_came else now
 
     def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         """
@@ -313,7 +321,7 @@ class DelayOnErrorMediator(Mediator):
         return self._again(task, failure, Retry(body, after))
 
 
-def _done(body: bytes) -> Outcome:
+def _done(_: object) -> Outcome:
     return _DONE
 
 
@@ -346,14 +354,3 @@ def _count(failures: object) -> int:
     if isinstance(failures, bool) or not isinstance(failures, (int, float)):
         return 0
     return int(min(failures, 2**31)) if failures > 0 else 0
-
-
-def _to_wait_for(answer: object) -> Awaitable[object] | None:
-    """
-    What a hook has returned, where that is something to wait for.
-    """
-    if answer is None:
-        return None
-    if isinstance(answer, Failure):
-        answer.raiseException()
-    return answer if isinstance(answer, (Deferred, CoroutineType)) else None

@@ -80,8 +80,9 @@ if orjson is not None:
 #: What is nested deeper could be read, but not written again by everybody.
 MAX_DEPTH = 400
 # Of a whole number of more than 64 bits, which has as many digits at least,
-# orjson makes a float.
-_LONG = b"0" * 19
+# orjson makes a float.  Times in nanoseconds have 19, and are common.
+_LONG = b"0" * 20
+_LONG_NEGATIVE = b"-" + b"0" * 19
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"0" * 9)
 
 
@@ -99,7 +100,7 @@ def decode(body: bytes) -> Any:
 
 
 def _read(body: bytes) -> Any:
-    if orjson is not None and _LONG not in body.translate(_DIGITS_AS_0):
+    if orjson is not None and not _may_be_too_long(body.translate(_DIGITS_AS_0)):
         try:
             return orjson.loads(body)
         except ValueError:
@@ -110,6 +111,10 @@ def _read(body: bytes) -> Any:
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     except RecursionError:
         raise BadTask("the body is JSON nested too deeply to be read") from None
+
+
+def _may_be_too_long(digits: bytes) -> bool:
+    return _LONG in digits or _LONG_NEGATIVE in digits
 
 
 def _check_depth(value: Any) -> None:
