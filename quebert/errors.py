@@ -140,3 +140,9 @@ class Unroutable(BrokerError):
     """
     No queue is bound where the message was published to (C{basic.return}).
     """
+
+
+class StoreError(QuebertError):
+    """
+    The embedded broker cannot read, or write, what is to outlive it.
+    """

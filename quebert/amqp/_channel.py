@@ -20,10 +20,8 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 
-from quebert._turn import EndOfTurn
-from quebert.amqp._acks import Acks
-from quebert.amqp._codec import CodecError, decode_arguments, encode_shortstr
-from quebert.amqp._frames import (
+from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
+from quebert._protocol.frames import (
     BODY,
     CONTENT_HEADER,
     HEADER,
@@ -31,6 +29,8 @@ from quebert.amqp._frames import (
     frame,
     nack_with_requeue,
 )
+from quebert._turn import EndOfTurn
+from quebert.amqp._acks import Acks
 from quebert.amqp._message import Message
 from quebert.amqp._publications import Publications, Returned
 from quebert.errors import (

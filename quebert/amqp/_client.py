@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
-from quebert.amqp._properties import encode_properties
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker

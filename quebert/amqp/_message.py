@@ -11,7 +11,7 @@ import math
 from functools import cached_property
 from typing import Any
 
-from quebert.amqp._properties import amend_properties, decode_properties
+from quebert._protocol.properties import amend_properties, decode_properties
 
 __all__ = ["ERRORS", "NOT_BEFORE", "Message"]
 

@@ -20,9 +20,8 @@ from txamqp.client import Closed, TwistedDelegate
 from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
-from quebert.amqp._channel import Channel
-from quebert.amqp._codec import CodecError, decode_arguments, encode_arguments
-from quebert.amqp._frames import (
+from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
+from quebert._protocol.frames import (
     BODY,
     FRAME_END,
     FRAME_START,
@@ -33,6 +32,7 @@ from quebert.amqp._frames import (
     PROTOCOL_HEADER,
     frame,
 )
+from quebert.amqp._channel import Channel
 from quebert.amqp._spec import SPEC
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
 

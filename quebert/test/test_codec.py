@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._codec import (
+from quebert._protocol.codec import (
     CodecError,
     decode_arguments,
     decode_table,
@@ -22,7 +22,7 @@ from quebert.amqp._codec import (
     encode_shortstr,
     encode_table,
 )
-from quebert.amqp._properties import (
+from quebert._protocol.properties import (
     amend_properties,
     decode_properties,
     encode_properties,

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._codec import decode_arguments, encode_arguments
+from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert.amqp._spec import SPEC
 
 

@@ -21,10 +21,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.codec import encode_longstr, encode_shortstr
+from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
-from quebert.amqp._codec import encode_longstr, encode_shortstr
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
-from quebert.amqp._properties import decode_properties, encode_properties
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._watcher import Watcher
 from quebert.errors import (

@@ -20,6 +20,7 @@ from quebert.errors import QuebertError
 
 __all__ = [
     "CodecError",
+    "Long",
     "Table",
     "decode_arguments",
     "decode_table",
@@ -39,6 +40,12 @@ Table = Mapping[str, Any]
 class CodecError(QuebertError, ValueError):
     """
     Bytes that are no value, or a value that has no bytes.
+    """
+
+
+class Long(int):
+    """
+    An integer that is written as a C{long-long-int}, however small it is.
     """
 
 
@@ -296,6 +303,7 @@ def _write_value(value: Any) -> bytes:
 _VALUE_WRITERS: tuple[tuple[Any, Writer], ...] = (
     (str, lambda v: b"S" + encode_longstr(v)),
     (bool, lambda v: b"t" + bytes((v,))),
+    (Long, lambda v: b"l" + struct.pack(">q", v)),
     (int, _write_int),
     (float, _write_float),
     ((bytes, bytearray, memoryview), lambda v: b"x" + encode_longstr(v)),

@@ -1,0 +1,12 @@
+"""
+The embedded broker: an AMQP 0-9-1 server in Python, for the first five minutes,
+for laptops, demonstrations, small single machines, and for tests.
+
+RabbitMQ is what one deploys.
+"""
+
+from quebert.broker._broker import Broker
+from quebert.broker._embedded import EmbeddedBroker
+from quebert.broker._store import Store
+
+__all__ = ["Broker", "EmbeddedBroker", "Store"]

@@ -1,0 +1,252 @@
+"""
+The broker: its virtual hosts, who may in, and what happens in which order in a
+turn of the reactor.
+
+In a turn everything that came is dealt with; at its end what others rely on is
+committed, and only then is anything said.  So a confirmed message is safe.
+"""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from quebert._turn import EndOfTurn
+from quebert.broker._agenda import Agenda
+from quebert.broker._journal import Journal, NoJournal
+from quebert.broker._records import Records
+from quebert.broker._server import Connection
+from quebert.broker._traffic import Traffic
+from quebert.broker._vhost import VirtualHost
+from quebert.errors import StoreError
+
+__all__ = ["Broker"]
+
+#: Seconds after which is committed what nobody waits for.
+LAZILY = 0.05
+#: Seconds that clients have to agree when the broker stops.
+STOP_TIMEOUT = 2.0
+
+_GOODBYE = "broker forced connection closure with reason 'shutdown'"
+
+
+class Broker(Factory):
+    """
+    An AMQP 0-9-1 broker, to be listened with.
+
+    @param journal: what remembers for it; without one it lives in memory.
+    @param records: what that remembered.
+    @param vhosts: names of virtual hosts; the first is the default.
+    @param users: passwords by user names.
+    @ivar failed: fires with the error if the journal fails; nothing is
+        confirmed, nor said at all, any more.
+    """
+
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        journal: Journal | None = None,
+        records: Records | None = None,
+        *,
+        vhosts: Iterable[str] = ("/",),
+        users: Mapping[str, str] | None = None,
+    ) -> None:
+        records = Records() if records is None else records
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self.failed: Deferred[Exception] = Deferred()
+        self._journal: Journal = NoJournal() if journal is None else journal
+        self._users = {"guest": "guest"} if users is None else dict(users)
+        self._ahead = 0.0
+        self._agenda = Agenda(clock.seconds())
+        self._ids = itertools.count(records.last_id + 1)
+        self._traffic = Traffic(self._agenda, self._journal, self._ids)
+        self.vhosts: dict[str, VirtualHost] = {}
+        for name in vhosts:
+            self._vhost(name)
+        self.default_vhost = next(iter(self.vhosts.values()))
+        self._turn = EndOfTurn(clock, self._end_turn)
+        self._speaking: dict[Connection, None] = {}
+        self._relied = False
+        self._broken = False
+        self._lazily: IDelayedCall | None = None
+        self._patience: IDelayedCall | None = None
+        self._stopping: Deferred[None] | None = None
+        self._alarm: IDelayedCall | None = None
+        self._restore(records)
+
+    def buildProtocol(self, address: Any) -> Connection:
+        connection = Connection(self)
+        connection.factory = self
+        return connection
+
+    def lets_in(self, user: str, password: str) -> bool:
+        """
+        Whether that is a user's password.
+        """
+        known = self._users.get(user)
+        given = password.encode("utf-8", "surrogateescape")
+        return known is not None and hmac.compare_digest(known.encode(), given)
+
+    # -- What there is
+
+    def _vhost(self, name: str) -> VirtualHost:
+        vhost = self.vhosts.get(name)
+        if vhost is None:
+            vhost = self.vhosts[name] = VirtualHost(
+                name, self._agenda, self._journal, self._traffic, self._ids
+            )
+        return vhost
+
+    def _restore(self, records: Records) -> None:
+        for exchange in records.exchanges:
+            self._vhost(exchange.vhost).restore_exchange(exchange)
+        queues = {
+            record.id: self._vhost(record.vhost).restore_queue(record)
+            for record in records.queues
+        }
+        for binding in records.bindings:
+            self._vhost(binding.vhost).restore_binding(binding)
+        for entry in records.entries:
+            VirtualHost.restore_entry(queues[entry.queue], entry)
+        for queue in queues.values():
+            self._traffic.expire(queue)
+        self._turn.ask()
+
+    def depths(self, vhost: str = "/") -> dict[str, int]:
+        """
+        How many messages each queue holds, ready or delivered.
+        """
+        queues = self.vhosts[vhost].queues
+        return {n: len(q.ready) + q.unacked for n, q in sorted(queues.items())}
+
+    # -- Time
+
+    def advance(self, seconds: float) -> None:
+        """
+        Have C{seconds} pass at once, for messages and queues.
+        """
+        self._ahead += seconds
+        self.begin_turn()
+
+    def begin_turn(self) -> None:
+        """
+        Something came, or its time did: do first what is due before it.
+        """
+        self._turn.ask()
+        try:
+            self._agenda.move_to(self.clock.seconds() + self._ahead)
+        except StoreError as e:
+            self.fail(e)
+
+    def _set_alarm(self) -> None:
+        time = self._agenda.next
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        self._alarm = None
+        if time is not None:
+            wait = time - self._ahead - self.clock.seconds()
+            self._alarm = self.clock.callLater(max(0.0, wait), self.begin_turn)
+
+    # -- The end of a turn
+
+    def rely(self) -> None:
+        """
+        What was done in this turn is to be safe before its end.
+        """
+        self._relied = True
+
+    def ends_turn(self, connection: Connection) -> None:
+        """
+        A connection has something to say at the end of this turn.
+        """
+        self._speaking[connection] = None
+        self._turn.ask()
+
+    def _end_turn(self) -> None:
+        if self._broken:
+            return
+        if self._relied and not self._commit():
+            return
+        self._relied = False
+        while self._speaking:
+            speaking, self._speaking = self._speaking, {}
+            for connection in speaking:
+                connection.finish_turn()
+        if self._journal.pending and self._lazily is None:
+            self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
+        self._set_alarm()
+
+    def _commit_lazily(self) -> None:
+        self._lazily = None
+        self._commit()
+
+    def _commit(self) -> bool:
+        try:
+            self._journal.commit()
+        except StoreError as e:
+            self.fail(e)
+            return False
+        return True
+
+    def fail(self, error: StoreError) -> None:
+        """
+        What is durable cannot be read or written: nothing more is promised.
+        """
+        if self._broken:
+            return
+        self._broken = True
+        self._speaking.clear()
+        self.log.error("The broker stops: {error}", error=error)
+        self._cut()
+        self.failed.callback(error)
+
+    # -- The end
+
+    def connection_lost(self, connection: Connection) -> None:
+        """
+        One less.
+        """
+        self.connections.discard(connection)
+        if self._stopping is not None and not self.connections:
+            self._stopped()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Close all connections and commit; fires when that is done.
+        """
+        if self._stopping is None:
+            self._stopping = Deferred()
+            for connection in list(self.connections):
+                connection.shut(320, f"CONNECTION_FORCED - {_GOODBYE}")
+            self._patience = self.clock.callLater(STOP_TIMEOUT, self._cut)
+            if not self.connections:
+                self._stopped()
+        return self._stopping
+
+    def _cut(self) -> None:
+        for connection in list(self.connections):
+            transport: Any = connection.transport
+            transport.abortConnection()
+
+    def _stopped(self) -> None:
+        assert self._stopping is not None
+        self._turn.cancel()
+        for call in (self._alarm, self._lazily, self._patience):
+            if call is not None and call.active():
+                call.cancel()
+        if not self._broken:
+            self._commit()
+        self._broken = True  # nothing is done any more
+        self._journal.close()
+        self._stopping.callback(None)

@@ -1,0 +1,311 @@
+"""
+What each method does that a client may call on an open channel: one function
+each, and the table of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from quebert.broker._channel import Channel
+from quebert.broker._errors import (
+    ChannelError,
+    ConnectionError,
+    not_implemented,
+)
+from quebert.broker._exchange import Exchange
+from quebert.broker._methods import method_frame
+from quebert.broker._queue import Queue
+
+__all__ = ["COMMANDS", "Session"]
+
+
+@attrs.frozen
+class Session:
+    """
+    Who calls.
+
+    @ivar connection: to whom exclusive queues belong.
+    @ivar rely: to be called when the answer is a promise: that what was done
+        outlives the broker.
+    """
+
+    connection: object
+    channel: Channel
+    rely: Callable[[], None]
+
+    def queue(self, name: str) -> Queue:
+        """
+        A queue by its name, or with C{""} the one that was declared last.
+
+        @raise ChannelError: there is none, or it is not for us.
+        """
+        return self.channel.vhost.queue(self.queue_name(name), self.connection)
+
+    def queue_name(self, name: str) -> str:
+        """
+        C{name}, or what C{""} stands for.
+
+        @raise ChannelError: for nothing.
+        """
+        name = name or self.channel.last_queue
+        if not name:
+            raise ChannelError(404, "NOT_FOUND - no previously declared queue")
+        return name
+
+    def answer(self, arguments: Mapping[str, Any], name: str, *values: Any) -> None:
+        """
+        Answer, unless the client does not want that.
+        """
+        if not arguments.get("nowait", False):
+            self.channel.call(name, *values)
+
+
+Arguments = Mapping[str, Any]
+Command = Callable[[Session, Arguments], None]
+
+COMMANDS: dict[str, Command] = {}
+
+
+def _command(name: str) -> Callable[[Command], Command]:
+    def register(function: Command) -> Command:
+        COMMANDS[name] = function
+        return function
+
+    return register
+
+
+# -- Exchanges
+
+
+@_command("exchange.declare")
+def _exchange_declare(session: Session, a: Arguments) -> None:
+    vhost, name = session.channel.vhost, a["exchange"]
+    if a["passive"]:
+        vhost.exchange(name)
+    else:
+        vhost.declare_exchange(
+            name,
+            a["exchange_type"],
+            durable=a["durable"],
+            auto_delete=a["auto_delete"],
+            internal=a["internal"],
+            arguments=a["arguments"],
+        )
+        session.rely()
+    session.answer(a, "exchange.declare-ok")
+
+
+@_command("exchange.delete")
+def _exchange_delete(session: Session, a: Arguments) -> None:
+    session.channel.vhost.delete_exchange(a["exchange"], if_unused=a["if_unused"])
+    session.rely()
+    session.answer(a, "exchange.delete-ok")
+
+
+@_command("exchange.bind")
+def _exchange_bind(session: Session, a: Arguments) -> None:
+    vhost = session.channel.vhost
+    destination = vhost.exchange(a["destination"])
+    vhost.bind(a["source"], destination, a["routing_key"], a["arguments"])
+    session.rely()
+    session.answer(a, "exchange.bind-ok")
+
+
+@_command("exchange.unbind")
+def _exchange_unbind(session: Session, a: Arguments) -> None:
+    vhost = session.channel.vhost
+    destination: Exchange | None = vhost.exchanges.get(a["destination"])
+    if destination is not None and a["source"] in vhost.exchanges:
+        vhost.unbind(a["source"], destination, a["routing_key"], a["arguments"])
+        session.rely()
+    session.answer(a, "exchange.unbind-ok")
+
+
+# -- Queues
+
+
+@_command("queue.declare")
+def _queue_declare(session: Session, a: Arguments) -> None:
+    channel = session.channel
+    vhost = channel.vhost
+    if a["passive"]:
+        queue = session.queue(a["queue"])
+        vhost.used(queue)
+    else:
+        queue = vhost.declare_queue(
+            a["queue"],
+            durable=a["durable"],
+            owner=session.connection if a["exclusive"] else None,
+            auto_delete=a["auto_delete"],
+            arguments=a["arguments"],
+        )
+        session.rely()
+    channel.last_queue = queue.name
+    counts = len(queue.ready), len(queue.consumers)
+    session.answer(a, "queue.declare-ok", queue.name, *counts)
+
+
+@_command("queue.bind")
+def _queue_bind(session: Session, a: Arguments) -> None:
+    queue = session.queue(a["queue"])
+    key = a["routing_key"]
+    if not a["queue"] and not key:
+        key = queue.name
+    session.channel.vhost.bind(a["exchange"], queue, key, a["arguments"])
+    session.rely()
+    session.answer(a, "queue.bind-ok")
+
+
+@_command("queue.unbind")
+def _queue_unbind(session: Session, a: Arguments) -> None:
+    vhost = session.channel.vhost
+    name = session.queue_name(a["queue"])
+    if name in vhost.queues and a["exchange"] in vhost.exchanges:
+        queue = session.queue(name)
+        vhost.unbind(a["exchange"], queue, a["routing_key"], a["arguments"])
+        session.rely()
+    session.answer(a, "queue.unbind-ok")
+
+
+@_command("queue.purge")
+def _queue_purge(session: Session, a: Arguments) -> None:
+    count = session.channel.vhost.traffic.purge(session.queue(a["queue"]))
+    session.rely()
+    session.answer(a, "queue.purge-ok", count)
+
+
+@_command("queue.delete")
+def _queue_delete(session: Session, a: Arguments) -> None:
+    vhost, name = session.channel.vhost, session.queue_name(a["queue"])
+    count = 0
+    if name in vhost.queues:
+        count = vhost.delete_queue(
+            session.queue(name), if_unused=a["if_unused"], if_empty=a["if_empty"]
+        )
+        session.rely()
+    session.answer(a, "queue.delete-ok", count)
+
+
+# -- Messages
+
+
+@_command("basic.publish")
+def _basic_publish(session: Session, a: Arguments) -> None:
+    if a["immediate"]:
+        raise not_implemented("immediate=true")
+    session.channel.publish(a["exchange"], a["routing_key"], mandatory=a["mandatory"])
+
+
+@_command("basic.qos")
+def _basic_qos(session: Session, a: Arguments) -> None:
+    if a["prefetch_size"]:
+        raise not_implemented(f"prefetch_size!=0 ({a['prefetch_size']})")
+    channel = session.channel
+    if a["global"]:
+        channel.limit = a["prefetch_count"]
+        channel.wake()
+    else:
+        channel.prefetch = a["prefetch_count"]
+    session.answer(a, "basic.qos-ok")
+
+
+@_command("basic.consume")
+def _basic_consume(session: Session, a: Arguments) -> None:
+    for argument in a["arguments"]:
+        if argument.startswith("x-"):
+            raise not_implemented(f"consumer argument {argument}")
+    channel = session.channel
+    consumer = channel.consume(
+        session.queue(a["queue"]),
+        a["consumer_tag"],
+        no_ack=a["no_ack"],
+        exclusive=a["exclusive"],
+    )
+    session.answer(a, "basic.consume-ok", consumer.tag)
+    channel.vhost.traffic.deliver(consumer.queue)
+
+
+@_command("basic.cancel")
+def _basic_cancel(session: Session, a: Arguments) -> None:
+    session.channel.cancel(a["consumer_tag"])
+    session.answer(a, "basic.cancel-ok", a["consumer_tag"])
+
+
+@_command("basic.get")
+def _basic_get(session: Session, a: Arguments) -> None:
+    channel = session.channel
+    queue = session.queue(a["queue"])
+    channel.vhost.used(queue)
+    entry = channel.vhost.traffic.get(queue)
+    if entry is None:
+        channel.call("basic.get-empty", "")
+        return
+    message, redelivered = entry.message, entry.redelivered
+    assert message is not None
+    tag = channel.got(queue, entry, no_ack=a["no_ack"])
+    place = message.exchange, message.routing_key, len(queue.ready)
+    method = method_frame(channel.number, "basic.get-ok", (tag, redelivered, *place))
+    channel.write_content(method[7:-1], message)
+
+
+@_command("basic.ack")
+def _basic_ack(session: Session, a: Arguments) -> None:
+    session.channel.ack(a["delivery_tag"], multiple=a["multiple"])
+
+
+@_command("basic.reject")
+def _basic_reject(session: Session, a: Arguments) -> None:
+    channel = session.channel
+    channel.reject(a["delivery_tag"], multiple=False, requeue=a["requeue"])
+
+
+@_command("basic.nack")
+def _basic_nack(session: Session, a: Arguments) -> None:
+    session.channel.reject(
+        a["delivery_tag"], multiple=a["multiple"], requeue=a["requeue"]
+    )
+
+
+@_command("basic.recover-async")
+def _basic_recover_async(session: Session, a: Arguments) -> None:
+    if not a["requeue"]:
+        raise not_implemented("requeue=false")
+    session.channel.recover()
+
+
+@_command("basic.recover")
+def _basic_recover(session: Session, a: Arguments) -> None:
+    _basic_recover_async(session, a)
+    session.answer(a, "basic.recover-ok")
+
+
+# -- The channel
+
+
+@_command("confirm.select")
+def _confirm_select(session: Session, a: Arguments) -> None:
+    session.channel.confirm()
+    session.answer(a, "confirm.select-ok")
+
+
+@_command("channel.flow")
+def _channel_flow(session: Session, a: Arguments) -> None:
+    if not a["active"]:
+        raise not_implemented("active=false")
+    session.answer(a, "channel.flow-ok", True)
+
+
+@_command("channel.open")
+def _channel_open(session: Session, a: Arguments) -> None:
+    raise ConnectionError(504, "CHANNEL_ERROR - second 'channel.open' seen")
+
+
+@_command("tx.select")
+@_command("tx.commit")
+@_command("tx.rollback")
+def _transactions(session: Session, a: Arguments) -> None:
+    raise not_implemented("transactions (tx.*)")

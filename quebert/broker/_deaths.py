@@ -1,0 +1,109 @@
+"""
+What is written into the headers of a message that is dead-lettered, as RabbitMQ
+writes it.  Pure.
+
+Source: RabbitMQ's documentation of dead letter exchanges; details as observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from quebert._protocol.codec import CodecError, Long, encode_field
+from quebert._protocol.properties import amend_properties, decode_properties
+
+__all__ = ["dead_properties", "goes_in_circles"]
+
+_FIRST = ("reason", "queue", "exchange")
+
+
+def dead_properties(
+    properties: bytes,
+    *,
+    reason: str,
+    queue: str,
+    exchange: str,
+    routing_keys: list[str],
+    now: float,
+    keeps_copies: bool,
+) -> bytes:
+    """
+    Encoded properties after a death.
+
+    @param reason: C{"rejected"}, C{"expired"} or C{"maxlen"}.
+    @param queue: where it died.
+    @param exchange: what it had been published to.
+    @param routing_keys: with which keys.
+    @param now: in seconds of the epoch.
+    @param keeps_copies: its C{CC} header stays; it goes to those keys again.
+    """
+    found = decode_properties(properties)
+    headers = found.get("headers", {})
+    death = {
+        "count": Long(1),
+        "reason": reason,
+        "queue": queue,
+        "time": datetime.fromtimestamp(int(now), UTC),
+        "exchange": exchange,
+        "routing-keys": routing_keys,
+    }
+    if "expiration" in found:
+        death["original-expiration"] = found["expiration"]
+    before = _deaths(headers)
+    before = before if _writable(before) else []
+    changes: dict[str, Any] = {"x-death": _with(death, before)}
+    if "x-first-death-reason" not in headers:
+        changes |= {f"x-first-death-{name}": death[name] for name in _FIRST}
+    return amend_properties(
+        properties,
+        changes={"expiration": None},
+        headers=changes,
+        dropped=() if keeps_copies else ("CC",),
+    )
+
+
+def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    deaths = headers.get("x-death")
+    if not isinstance(deaths, list):
+        return []
+    return [dict(death) for death in deaths if isinstance(death, dict)]
+
+
+def _writable(deaths: list[dict[str, Any]]) -> bool:
+    # A client may have written what there is.
+    try:
+        encode_field("x-death", deaths)
+    except CodecError:
+        return False
+    return True
+
+
+def _with(death: dict[str, Any], deaths: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    The latest first, and one for each queue and reason.
+    """
+    others = []
+    for each in deaths:
+        if isinstance(each.get("count"), int):
+            each["count"] = Long(each["count"])
+        if (each.get("queue"), each.get("reason")) == (death["queue"], death["reason"]):
+            count = each.get("count", 0)
+            death = {**each, "count": Long(count + 1)}
+        else:
+            others.append(each)
+    return [death, *others]
+
+
+def goes_in_circles(headers: Mapping[str, Any], queue: str) -> bool:
+    """
+    Whether a dead letter has been in C{queue} before, and nobody has rejected it
+    since: it would go on for ever.
+    """
+    since = []
+    for death in _deaths(headers):
+        since.append(death.get("reason"))
+        if death.get("queue") == queue:
+            return "rejected" not in since
+    return False

@@ -1,0 +1,100 @@
+"""
+The errors that the broker answers with: AMQP's reply codes (AMQP 0-9-1,
+section 1.1, "constants"), and RabbitMQ's texts.
+"""
+
+from __future__ import annotations
+
+from quebert.errors import QuebertError
+
+__all__ = [
+    "AmqpError",
+    "ChannelError",
+    "ConnectionError",
+    "access_refused",
+    "no_exchange",
+    "no_queue",
+    "not_allowed",
+    "not_implemented",
+    "precondition_failed",
+    "resource_locked",
+]
+
+
+class AmqpError(QuebertError):
+    """
+    What a client did is refused.
+
+    @ivar code: the reply code.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class ChannelError(AmqpError):
+    """
+    The channel is closed for it.
+    """
+
+
+class ConnectionError(AmqpError):
+    """
+    The connection is closed for it.
+    """
+
+
+def no_queue(vhost: str, name: str) -> ChannelError:
+    """
+    404: there is no such queue.
+    """
+    return ChannelError(404, f"NOT_FOUND - no queue '{name}' in vhost '{vhost}'")
+
+
+def no_exchange(vhost: str, name: str) -> ChannelError:
+    """
+    404: there is no such exchange.
+    """
+    return ChannelError(404, f"NOT_FOUND - no exchange '{name}' in vhost '{vhost}'")
+
+
+def access_refused(text: str) -> ChannelError:
+    """
+    403: nobody may do this.
+    """
+    return ChannelError(403, f"ACCESS_REFUSED - {text}")
+
+
+def precondition_failed(text: str) -> ChannelError:
+    """
+    406: it could be done, were something otherwise.
+    """
+    return ChannelError(406, f"PRECONDITION_FAILED - {text}")
+
+
+def resource_locked(vhost: str, name: str) -> ChannelError:
+    """
+    405: the queue is another connection's.
+    """
+    return ChannelError(
+        405,
+        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}'"
+        f" in vhost '{vhost}'. It could be originally declared on another connection"
+        " or the exclusive property value does not match that of the original"
+        " declaration.",
+    )
+
+
+def not_allowed(text: str) -> ConnectionError:
+    """
+    530: it is against the rules.
+    """
+    return ConnectionError(530, f"NOT_ALLOWED - {text}")
+
+
+def not_implemented(text: str) -> ConnectionError:
+    """
+    540: AMQP has it, or RabbitMQ, and this broker does not.
+    """
+    return ConnectionError(540, f"NOT_IMPLEMENTED - {text}")

@@ -1,0 +1,114 @@
+"""
+What the broker tells whoever remembers for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from quebert.broker._exchange import Binding, Exchange
+from quebert.broker._queue import Entry, Message, Queue
+
+__all__ = ["Journal", "NoJournal"]
+
+
+class Journal(Protocol):
+    """
+    Remembers what is durable.  Nothing that it is told is safe before L{commit}.
+
+    @ivar pending: whether there is anything to commit.
+    """
+
+    @property
+    def pending(self) -> bool: ...
+
+    def exchange_declared(self, vhost: str, exchange: Exchange) -> None:
+        """
+        There is a durable exchange.
+        """
+
+    def exchange_deleted(self, vhost: str, exchange: Exchange) -> None:
+        """
+        It is gone.
+        """
+
+    def queue_declared(self, queue: Queue) -> None:
+        """
+        There is a durable queue.
+        """
+
+    def queue_deleted(self, queue: Queue) -> None:
+        """
+        It is gone, with all that was in it.
+        """
+
+    def bound(self, vhost: str, binding: Binding) -> None:
+        """
+        There is a binding between two that are durable.
+        """
+
+    def unbound(self, vhost: str, binding: Binding) -> None:
+        """
+        It is gone.
+        """
+
+    def put(self, queue: Queue, entry: Entry, message: Message) -> None:
+        """
+        A persistent message is in a durable queue.
+        """
+
+    def removed(self, entry: Entry) -> None:
+        """
+        It is out of it.
+        """
+
+    def delivered(self, queue: Queue) -> None:
+        """
+        C{queue.delivered} has become greater.
+        """
+
+    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+        """
+        The messages of entries, committed or not.
+        """
+
+    def commit(self) -> None:
+        """
+        Make safe all that was told.
+
+        @raise StoreError: it cannot be.
+        """
+
+    def close(self) -> None:
+        """
+        Commit, and let go.
+        """
+
+
+class NoJournal:
+    """
+    Remembers nothing: the broker lives in memory alone.
+    """
+
+    pending = False
+
+    def _nothing(self, *about: object) -> None:
+        pass
+
+    exchange_declared = exchange_deleted = _nothing
+    queue_declared = queue_deleted = bound = unbound = _nothing
+    put = removed = delivered = _nothing
+
+    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+        """
+        Nothing is kept here only.
+        """
+        raise AssertionError("it holds nothing")
+
+    def commit(self) -> None:
+        """
+        There is nothing to do.
+        """
+
+    close = commit

@@ -1,0 +1,311 @@
+"""
+A queue, and what waits in it, as data.  Pure.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from quebert.broker._agenda import Appointment
+from quebert.broker._arguments import QueueSettings
+
+if TYPE_CHECKING:
+    from quebert.broker._exchange import Binding
+    from quebert.broker._vhost import VirtualHost
+
+__all__ = ["Entry", "Message", "Queue", "Ready", "Receiver"]
+
+#: Bytes that a message takes in memory beside its body and properties, about.
+_OVERHEAD = 400
+
+
+@attrs.define(eq=False)
+class Message:
+    """
+    A message as it was published; several queues may share it.
+
+    @ivar properties: encoded.
+    """
+
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+
+    @property
+    def weight(self) -> int:
+        """
+        Bytes that it takes in memory, about.
+        """
+        return len(self.body) + len(self.properties) + _OVERHEAD
+
+
+@attrs.define(eq=False)
+class Entry:
+    """
+    A message in one queue.
+
+    @ivar id: a later one has a greater one.
+    @ivar size: bytes of the body.
+    @ivar expires: when, in seconds of the epoch, or C{None}.
+    @ivar stored: whether the journal has it.
+    @ivar message: C{None} while only the journal has it.
+    """
+
+    id: int
+    size: int
+    priority: int
+    expires: float | None
+    stored: bool
+    message: Message | None
+    redelivered: bool = False
+
+
+class _Lane:
+    """
+    What is ready of one priority: by age, what was given back, too.
+    """
+
+    __slots__ = ("fresh", "returned")
+
+    def __init__(self) -> None:
+        self.fresh: deque[Entry] = deque()
+        self.returned: list[tuple[int, Entry]] = []  # a heap
+
+    def __bool__(self) -> bool:
+        return bool(self.fresh or self.returned)
+
+    def _returned_first(self) -> bool:
+        return bool(self.returned) and (
+            not self.fresh or self.returned[0][0] < self.fresh[0].id
+        )
+
+    def head(self) -> Entry:
+        return self.returned[0][1] if self._returned_first() else self.fresh[0]
+
+    def pop(self) -> Entry:
+        if self._returned_first():
+            return heapq.heappop(self.returned)[1]
+        return self.fresh.popleft()
+
+    def __iter__(self) -> Iterator[Entry]:
+        yield from (entry for _, entry in self.returned)
+        yield from self.fresh
+
+
+class Ready:
+    """
+    What waits to be delivered, the most urgent and then the oldest first.
+
+    @param max_priority: above it, priorities make no difference.
+    """
+
+    def __init__(self, max_priority: int = 0) -> None:
+        self._most = max_priority
+        self._lanes = [_Lane() for _ in range(max_priority + 1)]
+        self._length = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def _lane(self, entry: Entry) -> _Lane:
+        return self._lanes[self._most - min(entry.priority, self._most)]
+
+    def push(self, entry: Entry) -> None:
+        """
+        A new one.
+        """
+        self._lane(entry).fresh.append(entry)
+        self._length += 1
+        self.bytes += entry.size
+
+    def put_back(self, entry: Entry) -> None:
+        """
+        One that was popped before: it gets the place that it had.
+        """
+        heapq.heappush(self._lane(entry).returned, (entry.id, entry))
+        self._length += 1
+        self.bytes += entry.size
+
+    def head(self) -> Entry:
+        """
+        The one that L{pop} would give.
+        """
+        return next(lane for lane in self._lanes if lane).head()
+
+    def pop(self) -> Entry:
+        """
+        Take out the next one.
+
+        @raise StopIteration: there is none.
+        """
+        return self._taken(next(lane for lane in self._lanes if lane))
+
+    def _taken(self, lane: _Lane) -> Entry:
+        entry = lane.pop()
+        self._length -= 1
+        self.bytes -= entry.size
+        return entry
+
+    def next_expiry(self) -> float | None:
+        """
+        When the first one expires that is the head of its priority.
+        """
+        heads = [lane.head().expires for lane in self._lanes if lane]
+        return min((time for time in heads if time is not None), default=None)
+
+    def pop_expired(self, now: float) -> Iterator[Entry]:
+        """
+        Take out those that have expired, as far as none before them has not.
+        """
+        for lane in self._lanes:
+            while lane and (time := lane.head().expires) is not None and time <= now:
+                yield self._taken(lane)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """
+        About in their order.
+        """
+        for lane in self._lanes:
+            yield from lane
+
+
+class Receiver(Protocol):
+    """
+    What a queue knows of a consumer.
+    """
+
+    tag: str
+    no_ack: bool
+    exclusive: bool
+
+    @property
+    def has_room(self) -> bool:
+        """
+        Whether it takes another message now.
+        """
+
+    def receive(self, queue: Queue, entry: Entry) -> None:
+        """
+        Here is one.
+        """
+
+    def cancelled(self) -> None:
+        """
+        Its queue is gone.
+        """
+
+
+@attrs.define(eq=False)
+class Queue:
+    """
+    A queue.
+
+    @ivar id: by which the journal knows it.
+    @ivar owner: the connection that it is exclusive to, or C{None}.
+    @ivar arguments: as they came, by name.
+    @ivar delivered: the greatest id of an entry that was ever delivered.
+    @ivar may_expire: whether an entry with a time to expire has been in it.
+    @ivar expiry: when the next entry is looked at that may have expired.
+    @ivar lifetime: when it is looked whether the queue is used.
+    @ivar waiting: consumers that had room, last we knew: the next is the first.
+    """
+
+    id: int
+    vhost: VirtualHost
+    name: str
+    durable: bool
+    owner: object | None
+    auto_delete: bool
+    arguments: Mapping[str, Any]
+    settings: QueueSettings
+    ready: Ready
+    delivered: int = 0
+    unacked: int = 0
+    consumers: list[Receiver] = attrs.field(factory=list)
+    waiting: OrderedDict[Receiver, None] = attrs.field(factory=OrderedDict)
+    incoming: set[Binding] = attrs.field(factory=set)
+    may_expire: bool = False
+    expiry: Appointment | None = None
+    lifetime: Appointment | None = None
+    last_used: float = 0.0
+    deleted: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """
+        Whether it survives the broker.
+        """
+        return self.durable and self.owner is None
+
+    @property
+    def exclusive(self) -> bool:
+        """
+        Whether it is one connection's alone.
+        """
+        return self.owner is not None
+
+    def __str__(self) -> str:
+        return f"queue '{self.name}' in vhost '{self.vhost.name}'"
+
+    def subscribe(self, consumer: Receiver) -> None:
+        """
+        Another consumer.
+        """
+        self.consumers.append(consumer)
+        self.wake(consumer)
+
+    def unsubscribe(self, consumer: Receiver) -> None:
+        """
+        One less; where only one is active, another becomes it.
+        """
+        self.consumers.remove(consumer)
+        self.waiting.pop(consumer, None)
+        if self.settings.single_active and self.consumers:
+            self.wake(self.consumers[0])
+
+    def wake(self, consumer: Receiver) -> None:
+        """
+        It may have room again.
+        """
+        if self._active(consumer):
+            self.waiting.setdefault(consumer)
+
+    def _active(self, consumer: Receiver) -> bool:
+        return not self.settings.single_active or consumer is self.consumers[0]
+
+    def next_consumer(self) -> Receiver | None:
+        """
+        Whose turn it is, of those that have room.
+        """
+        while self.waiting:
+            consumer = next(iter(self.waiting))
+            if consumer.has_room:
+                self.waiting.move_to_end(consumer)
+                return consumer
+            del self.waiting[consumer]
+        return None
+
+    def is_full(self, more: int) -> bool:
+        """
+        Whether a message of C{more} bytes would be too much.
+        """
+        return self._over(len(self.ready) + 1, self.ready.bytes + more)
+
+    def is_over_full(self) -> bool:
+        """
+        Whether there is more than there may be.
+        """
+        return self._over(len(self.ready), self.ready.bytes)
+
+    def _over(self, length: int, size: int) -> bool:
+        most, most_bytes = self.settings.max_length, self.settings.max_bytes
+        return (most is not None and length > most) or (
+            most_bytes is not None and size > most_bytes
+        )

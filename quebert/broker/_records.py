@@ -1,0 +1,92 @@
+"""
+What of a broker outlives its process, as it is read when it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+__all__ = [
+    "BindingRecord",
+    "EntryRecord",
+    "ExchangeRecord",
+    "QueueRecord",
+    "Records",
+]
+
+
+@attrs.frozen
+class ExchangeRecord:
+    """
+    @ivar arguments: an encoded table.
+    """
+
+    vhost: str
+    name: str
+    type: str
+    auto_delete: bool
+    internal: bool
+    arguments: bytes
+
+
+@attrs.frozen
+class QueueRecord:
+    """
+    @ivar arguments: an encoded table.
+    @ivar delivered: the greatest id of an entry that was ever delivered.
+    """
+
+    id: int
+    vhost: str
+    name: str
+    auto_delete: bool
+    arguments: bytes
+    delivered: int
+
+
+@attrs.frozen
+class BindingRecord:
+    """
+    @ivar to_queue: whether the destination is a queue, not an exchange.
+    @ivar arguments: an encoded table.
+    """
+
+    vhost: str
+    source: str
+    destination: str
+    to_queue: bool
+    key: str
+    arguments: bytes
+
+
+@attrs.frozen
+class EntryRecord:
+    """
+    @ivar queue: the id of its queue.
+    @ivar expires: in seconds of the epoch, or C{None}.
+    @ivar size: bytes of the body.
+    """
+
+    id: int
+    queue: int
+    priority: int
+    expires: float | None
+    size: int
+
+
+@attrs.frozen
+class Records:
+    """
+    All of it.
+
+    @ivar last_id: the greatest id that was ever given to a queue or an entry.
+    @ivar entries: by their ids.
+    """
+
+    exchanges: Iterable[ExchangeRecord] = ()
+    queues: Iterable[QueueRecord] = ()
+    bindings: Iterable[BindingRecord] = ()
+    entries: Iterable[EntryRecord] = ()
+    last_id: int = 0

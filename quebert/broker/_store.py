@@ -1,0 +1,270 @@
+"""
+What is durable, in SQLite: told during a turn of the reactor, written in one
+transaction at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from quebert._protocol.codec import encode_table
+from quebert.broker._database import opened
+from quebert.broker._exchange import Binding, Exchange
+from quebert.broker._queue import Entry, Message, Queue
+from quebert.broker._records import (
+    BindingRecord,
+    EntryRecord,
+    ExchangeRecord,
+    QueueRecord,
+    Records,
+)
+from quebert.errors import StoreError
+
+__all__ = ["Store"]
+
+_Row = tuple[Any, ...]
+
+
+class Store:
+    """
+    A L{Journal} in a file.
+
+    @raise StoreError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = opened(path)
+        # Messages wait here for the end of the turn: one that has come and gone
+        # by then need not be written.
+        self._new: dict[int, _Row] = {}
+        self._gone: list[tuple[int]] = []
+        self._delivered: dict[int, Queue] = {}
+
+    @property
+    def pending(self) -> bool:
+        """
+        Whether there is anything to commit.
+        """
+        waiting = self._new or self._gone or self._delivered
+        return bool(waiting) or self._database.in_transaction
+
+    # -- Telling
+
+    def exchange_declared(self, vhost: str, exchange: Exchange) -> None:
+        """
+        There is a durable exchange.
+        """
+        arguments = encode_table(exchange.arguments)
+        kind = exchange.type, exchange.auto_delete, exchange.internal
+        values = (vhost, exchange.name, *kind, arguments)
+        self._execute("INSERT INTO exchanges VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def exchange_deleted(self, vhost: str, exchange: Exchange) -> None:
+        """
+        It is gone, and the bindings from it and to it.
+        """
+        name = exchange.name
+        self._execute(
+            "DELETE FROM exchanges WHERE (vhost, name) = (?, ?)", (vhost, name)
+        )
+        self._execute(
+            "DELETE FROM bindings WHERE vhost = ?"
+            " AND (source = ? OR (destination = ? AND NOT to_queue))",
+            (vhost, name, name),
+        )
+
+    def queue_declared(self, queue: Queue) -> None:
+        """
+        There is a durable queue.
+        """
+        arguments = encode_table(queue.arguments)
+        values = (queue.id, queue.vhost.name, queue.name, queue.auto_delete, arguments)
+        self._execute("INSERT INTO queues VALUES (?, ?, ?, ?, ?, 0)", values)
+
+    def queue_deleted(self, queue: Queue) -> None:
+        """
+        It is gone, with its bindings and all that was in it.
+        """
+        self._write()
+        self._execute("DELETE FROM messages WHERE queue = ?", (queue.id,))
+        self._execute("DELETE FROM queues WHERE id = ?", (queue.id,))
+        self._execute(
+            "DELETE FROM bindings WHERE vhost = ? AND destination = ? AND to_queue",
+            (queue.vhost.name, queue.name),
+        )
+
+    def bound(self, vhost: str, binding: Binding) -> None:
+        """
+        There is a binding between two that are durable.
+        """
+        self._execute(
+            "INSERT OR IGNORE INTO bindings VALUES (?, ?, ?, ?, ?, ?)",
+            _binding(vhost, binding),
+        )
+
+    def unbound(self, vhost: str, binding: Binding) -> None:
+        """
+        It is gone.
+        """
+        self._execute(
+            "DELETE FROM bindings WHERE (vhost, source, destination, to_queue, key,"
+            " arguments) = (?, ?, ?, ?, ?, ?)",
+            _binding(vhost, binding),
+        )
+
+    def put(self, queue: Queue, entry: Entry, message: Message) -> None:
+        """
+        A persistent message is in a durable queue.
+        """
+        self._new[entry.id] = (
+            entry.id,
+            queue.id,
+            entry.priority,
+            entry.expires,
+            entry.size,
+            message.exchange,
+            message.routing_key,
+            message.properties,
+            message.body,
+        )
+
+    def removed(self, entry: Entry) -> None:
+        """
+        It is out of it.
+        """
+        if self._new.pop(entry.id, None) is None:
+            self._gone.append((entry.id,))
+
+    def delivered(self, queue: Queue) -> None:
+        """
+        C{queue.delivered} has become greater.
+        """
+        self._delivered[queue.id] = queue
+
+    # -- Writing
+
+    def commit(self) -> None:
+        """
+        Make safe all that was told.
+
+        @raise StoreError: it cannot be.
+        """
+        self._write()
+        if self._database.in_transaction:
+            with self._translated():
+                self._database.execute("COMMIT")
+
+    def _write(self) -> None:
+        new, self._new = self._new, {}
+        gone, self._gone = self._gone, []
+        delivered, self._delivered = self._delivered, {}
+        if new:
+            self._execute_many(
+                "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new.values()
+            )
+        if gone:
+            self._execute_many("DELETE FROM messages WHERE id = ?", gone)
+        if delivered:
+            self._execute_many(
+                "UPDATE queues SET delivered = ? WHERE id = ?",
+                [(queue.delivered, queue.id) for queue in delivered.values()],
+            )
+
+    def _execute(self, statement: str, values: _Row) -> None:
+        with self._transaction():
+            self._database.execute(statement, values)
+
+    def _execute_many(self, statement: str, rows: Iterable[_Row]) -> None:
+        with self._transaction():
+            self._database.executemany(statement, rows)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._translated():
+            if not self._database.in_transaction:
+                self._database.execute("BEGIN IMMEDIATE")
+            yield
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as e:
+            raise StoreError(f"{self.path}: {e}") from e
+
+    def close(self) -> None:
+        """
+        Let go of the file; what was not committed is forgotten.
+        """
+        with self._translated():
+            self._database.close()
+
+    # -- Reading
+
+    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+        """
+        The messages of entries, committed or not.
+
+        @raise StoreError: one is not there.
+        """
+        self._write()
+        wanted = list(ids)
+        with self._translated():
+            rows = self._database.execute(
+                "SELECT id, exchange, routing_key, properties, body FROM messages"
+                f" WHERE id IN ({', '.join('?' * len(wanted))})",
+                wanted,
+            ).fetchall()
+        found = {id: Message(*rest) for id, *rest in rows}
+        for id in wanted:
+            if id not in found:
+                raise StoreError(f"{self.path}: message {id} is missing")
+        return found
+
+    def records(self) -> Records:
+        """
+        What there is.
+
+        @raise StoreError: it cannot be read.
+        """
+        with self._translated():
+            return Records(
+                [ExchangeRecord(*row) for row in self._rows(_EXCHANGES)],
+                [QueueRecord(*row) for row in self._rows(_QUEUES)],
+                [BindingRecord(*row) for row in self._rows(_BINDINGS)],
+                self._entries(),
+                next(self._rows(_LAST_ID))[0] or 0,
+            )
+
+    def _entries(self) -> Iterator[EntryRecord]:
+        # One at a time: there may be many.
+        with self._translated():
+            for row in self._rows(_ENTRIES):
+                yield EntryRecord(*row)
+
+    def _rows(self, statement: str) -> Iterator[_Row]:
+        return iter(self._database.execute(statement))
+
+
+def _binding(vhost: str, binding: Binding) -> _Row:
+    to = binding.destination
+    place = (vhost, binding.source.name, to.name, not isinstance(to, Exchange))
+    return (*place, binding.key, binding.arguments)
+
+
+_EXCHANGES = "SELECT vhost, name, type, auto_delete, internal, arguments FROM exchanges"
+_QUEUES = "SELECT id, vhost, name, auto_delete, arguments, delivered FROM queues"
+_BINDINGS = "SELECT vhost, source, destination, to_queue, key, arguments FROM bindings"
+_ENTRIES = (
+    "SELECT messages.id, queue, priority, expires, size FROM messages"
+    " JOIN queues ON queues.id = queue ORDER BY messages.id"
+)
+_LAST_ID = (
+    "SELECT max(id) FROM (SELECT max(id) AS id FROM messages UNION"
+    " SELECT max(id) FROM queues UNION SELECT max(delivered) FROM queues)"
+)

@@ -1,0 +1,272 @@
+"""
+The ways of messages: into queues, to consumers, out of queues, and on to where
+the dead letters go.
+
+Knows no sockets; what time it is, the agenda says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from quebert.broker._agenda import Agenda
+from quebert.broker._arguments import DROP_HEAD, REJECT_DEAD_LETTER
+from quebert.broker._deaths import dead_properties, goes_in_circles
+from quebert.broker._journal import Journal
+from quebert.broker._queue import Entry, Message, Queue
+from quebert.broker._wishes import Wishes, read_wishes
+
+__all__ = ["Traffic"]
+
+#: Bytes of messages in memory that the journal has too: beyond, they are read
+#: from there when they are needed.
+MOST_RESIDENT = 64 * 2**20
+#: How many are read at once.
+READ_AHEAD = 200
+#: Dead letters that are gathered before they are sent on.
+MOST_DEAD = 100
+
+
+class Traffic:
+    """
+    @param ids: of entries; each is greater than the one before.
+    @ivar resident: bytes of the messages in memory that the journal has too.
+    """
+
+    def __init__(self, agenda: Agenda, journal: Journal, ids: Iterator[int]) -> None:
+        self._agenda = agenda
+        self._journal = journal
+        self._ids = ids
+        self._dead: deque[tuple[Queue, Message, str]] = deque()
+        self._burying = False
+        self.resident = 0
+
+    # -- In
+
+    def publish(
+        self, queues: Iterable[Queue], message: Message, wishes: Wishes
+    ) -> bool:
+        """
+        Put a message into queues; whether each took it.
+        """
+        taken = True
+        for queue in queues:
+            taken = self._put(queue, message, wishes) and taken
+        self._bury()
+        return taken
+
+    def _put(self, queue: Queue, message: Message, wishes: Wishes) -> bool:
+        size, overflow = len(message.body), queue.settings.overflow
+        if overflow != DROP_HEAD and queue.is_full(size):
+            if overflow == REJECT_DEAD_LETTER:
+                self._dead.append((queue, message, "maxlen"))
+            return False
+        stored = wishes.persistent and queue.stored
+        expires = self._expiry(queue, wishes)
+        entry = Entry(next(self._ids), size, wishes.priority, expires, stored, message)
+        if stored:
+            self.resident += message.weight
+            self._journal.put(queue, entry, message)
+        queue.ready.push(entry)
+        self.deliver(queue)
+        self._shrink(queue)
+        if expires is not None:
+            queue.may_expire = True
+            self.expire(queue)
+        if stored and self.resident > MOST_RESIDENT:
+            self._page_out(entry)
+        return True
+
+    def _expiry(self, queue: Queue, wishes: Wishes) -> float | None:
+        ttl, most = wishes.ttl, queue.settings.message_ttl
+        if ttl is None or (most is not None and most < ttl):
+            ttl = most
+        return None if ttl is None else self._agenda.now + ttl
+
+    def _shrink(self, queue: Queue) -> None:
+        while queue.is_over_full():
+            self._die(queue, queue.ready.pop(), "maxlen")
+
+    # -- In memory, or only in the journal
+
+    def _page_out(self, entry: Entry) -> None:
+        if entry.stored and entry.message is not None:
+            self.resident -= entry.message.weight
+            entry.message = None
+
+    def _message(self, queue: Queue, entry: Entry) -> Message:
+        if entry.message is None:
+            ahead = islice(queue.ready, READ_AHEAD)
+            absent = [entry, *(each for each in ahead if each.message is None)]
+            found = self._journal.read([each.id for each in absent])
+            for each in absent:
+                each.message = found[each.id]
+                self.resident += each.message.weight
+        assert entry.message is not None
+        return entry.message
+
+    # -- Out
+
+    def deliver(self, queue: Queue) -> None:
+        """
+        Hand out what is ready to the consumers that have room, in turn.
+        """
+        ready = queue.ready
+        while ready and queue.waiting:
+            if queue.may_expire:
+                self._drop_expired(queue)
+            consumer = queue.next_consumer() if ready else None
+            if consumer is None:
+                return
+            consumer.receive(queue, entry := self._take(queue))
+            if consumer.no_ack:
+                self.settle(queue, entry)
+
+    def get(self, queue: Queue) -> Entry | None:
+        """
+        The next one, to be settled, or C{None}.
+        """
+        if queue.may_expire:
+            self._drop_expired(queue)
+        self._bury()
+        return self._take(queue) if queue.ready else None
+
+    def _take(self, queue: Queue) -> Entry:
+        entry = queue.ready.pop()
+        self._message(queue, entry)
+        queue.unacked += 1
+        if entry.stored and entry.id > queue.delivered:
+            queue.delivered = entry.id
+            self._journal.delivered(queue)
+        return entry
+
+    # -- What became of it
+
+    def settle(self, queue: Queue, entry: Entry) -> None:
+        """
+        It is done.
+        """
+        queue.unacked -= 1
+        self._remove(entry)
+
+    def requeue(self, queue: Queue, entries: Iterable[Entry]) -> None:
+        """
+        They go back to their places.
+        """
+        for entry in entries:
+            queue.unacked -= 1
+            entry.redelivered = True
+            if queue.deleted:
+                self._remove(entry)
+            else:
+                queue.ready.put_back(entry)
+        self._shrink(queue)
+        if queue.may_expire:
+            self.expire(queue)
+        self.deliver(queue)
+        self._bury()
+
+    def reject(self, queue: Queue, entries: Iterable[Entry]) -> None:
+        """
+        Nobody wants them.
+        """
+        for entry in entries:
+            queue.unacked -= 1
+            self._die(queue, entry, "rejected")
+        self._bury()
+
+    def purge(self, queue: Queue) -> int:
+        """
+        Forget what is ready; how many they were.
+        """
+        count = len(queue.ready)
+        while queue.ready:
+            self._remove(queue.ready.pop())
+        return count
+
+    def abandon(self, queue: Queue) -> None:
+        """
+        The queue is gone; the journal knows.
+        """
+        while queue.ready:
+            self._page_out(queue.ready.pop())
+
+    def _remove(self, entry: Entry) -> None:
+        if entry.stored:
+            self._journal.removed(entry)
+        self._page_out(entry)
+
+    # -- Expiry
+
+    def expire(self, queue: Queue) -> None:
+        """
+        Let go what has expired by now, and look again when the next will have.
+        """
+        self._pop_expired(queue, self._agenda.now)
+        time = queue.ready.next_expiry()
+        if time is not None and (queue.expiry is None or queue.expiry.time > time):
+            if queue.expiry is not None:
+                queue.expiry.cancel()
+            queue.expiry = self._agenda.at(time, lambda: self._expiry_due(queue))
+        self._bury()
+
+    def _expiry_due(self, queue: Queue) -> None:
+        queue.expiry = None
+        if not queue.deleted:
+            self.expire(queue)
+
+    def _drop_expired(self, queue: Queue) -> None:
+        # What expires this very moment may still be delivered: a TTL of 0 asks
+        # for just that.
+        self._pop_expired(queue, math.nextafter(self._agenda.now, -math.inf))
+
+    def _pop_expired(self, queue: Queue, now: float) -> None:
+        for entry in queue.ready.pop_expired(now):
+            self._die(queue, entry, "expired")
+            if len(self._dead) >= MOST_DEAD:
+                self._bury()
+
+    # -- Dead letters
+
+    def _die(self, queue: Queue, entry: Entry, reason: str) -> None:
+        if queue.settings.dead_letter_exchange is not None and not queue.deleted:
+            self._dead.append((queue, self._message(queue, entry), reason))
+        self._remove(entry)
+
+    def _bury(self) -> None:
+        # A list of work, not a recursion: dead letters may be dropped where they
+        # go to, and so on.
+        if self._burying:
+            return
+        self._burying = True
+        try:
+            while self._dead:
+                self._send_on(*self._dead.popleft())
+        finally:
+            self._burying = False
+
+    def _send_on(self, queue: Queue, message: Message, reason: str) -> None:
+        settings, vhost = queue.settings, queue.vhost
+        exchange = vhost.exchanges.get(settings.dead_letter_exchange or "")
+        if exchange is None:
+            return
+        keys = [message.routing_key, *read_wishes(message.properties).further_keys]
+        key = settings.dead_letter_key
+        properties = dead_properties(
+            message.properties,
+            reason=reason,
+            queue=queue.name,
+            exchange=message.exchange,
+            routing_keys=keys,
+            now=self._agenda.now,
+            keeps_copies=key is None,
+        )
+        keys = keys if key is None else [key]
+        wishes = read_wishes(properties)
+        dead = Message(exchange.name, keys[0], properties, message.body)
+        for target in vhost.route(exchange, keys, wishes.headers):
+            if not goes_in_circles(wishes.headers, target.name):
+                self._put(target, dead, wishes)

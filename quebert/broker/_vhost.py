@@ -1,0 +1,481 @@
+"""
+A virtual host: its exchanges, its queues, how they are bound, and how long they
+live.
+
+The rules and the texts of refusals are RabbitMQ's.  Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from quebert._protocol.codec import decode_table, encode_table
+from quebert.broker._agenda import Agenda
+from quebert.broker._arguments import inequivalent, read_settings
+from quebert.broker._errors import (
+    access_refused,
+    no_exchange,
+    no_queue,
+    not_implemented,
+    precondition_failed,
+    resource_locked,
+)
+from quebert.broker._exchange import (
+    TYPES,
+    Binding,
+    Exchange,
+    destinations,
+    unknown_type,
+)
+from quebert.broker._journal import Journal
+from quebert.broker._queue import Entry, Queue, Ready, Receiver
+from quebert.broker._records import (
+    BindingRecord,
+    EntryRecord,
+    ExchangeRecord,
+    QueueRecord,
+)
+from quebert.broker._traffic import Traffic
+
+__all__ = ["VirtualHost"]
+
+_PREDECLARED = {
+    "": "direct",
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+    "amq.topic": "topic",
+}
+
+
+class VirtualHost:
+    """
+    @param ids: of queues; each is greater than the one before.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        agenda: Agenda,
+        journal: Journal,
+        traffic: Traffic,
+        ids: Iterator[int],
+    ) -> None:
+        self.name = name
+        self.traffic = traffic
+        self._agenda = agenda
+        self._journal = journal
+        self._ids = ids
+        self.exchanges = {n: Exchange(n, type) for n, type in _PREDECLARED.items()}
+        self.queues: dict[str, Queue] = {}
+
+    # -- Exchanges
+
+    def exchange(self, name: str) -> Exchange:
+        """
+        An exchange by its name.
+
+        @raise ChannelError: there is none.
+        """
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            raise no_exchange(self.name, name)
+        return exchange
+
+    def declare_exchange(
+        self,
+        name: str,
+        type: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        Make an exchange, where there is none that is just so.
+
+        @raise AmqpError: it cannot be.
+        """
+        if type not in TYPES:
+            raise unknown_type(type)
+        _not_default(name)
+        existing = self.exchanges.get(name)
+        if existing is not None:
+            wanted = (
+                ("type", type, existing.type),
+                ("durable", durable, existing.durable),
+                ("auto_delete", auto_delete, existing.auto_delete),
+                ("internal", internal, existing.internal),
+            )
+            self._same(f"exchange '{name}'", wanted)
+            return
+        if name.startswith("amq."):
+            text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
+            raise access_refused(text)
+        for argument in arguments:
+            if argument == "alternate-exchange" or argument.startswith("x-"):
+                raise not_implemented(f"exchange argument {argument}")
+        exchange = Exchange(name, type, durable, auto_delete, internal, arguments)
+        self.exchanges[name] = exchange
+        if durable:
+            self._journal.exchange_declared(self.name, exchange)
+
+    def _same(self, what: str, wanted: Iterable[tuple[str, Any, Any]]) -> None:
+        for argument, received, current in wanted:
+            if received != current:
+                raise precondition_failed(
+                    f"inequivalent arg '{argument}' for {what} in vhost"
+                    f" '{self.name}': received '{_lower(received)}' but current is"
+                    f" '{_lower(current)}'"
+                )
+
+    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
+        """
+        Remove an exchange, and the bindings from it and to it.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(name)
+        if name.startswith("amq."):
+            text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
+            raise access_refused(text)
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            text = f"exchange '{name}' in vhost '{self.name}' in use"
+            raise precondition_failed(text)
+        self._remove_exchange(exchange)
+
+    def _remove_exchange(self, exchange: Exchange) -> None:
+        if self.exchanges.pop(exchange.name, None) is None:
+            return
+        if exchange.durable:
+            self._journal.exchange_deleted(self.name, exchange)
+        for binding in list(exchange.bindings.values()):
+            exchange.remove(binding)
+        self._remove_incoming(exchange)
+
+    def _remove_incoming(self, destination: Queue | Exchange) -> None:
+        for binding in list(destination.incoming):
+            binding.source.remove(binding)
+            self._perhaps_remove_source(binding.source)
+
+    def _perhaps_remove_source(self, source: Exchange) -> None:
+        if source.auto_delete and not source.bindings:
+            self._remove_exchange(source)
+
+    # -- Bindings
+
+    def bind(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        Have messages go from an exchange to a queue or another exchange.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(source)
+        binding = self._binding(source, destination, key, arguments)
+        if binding.source.add(binding) and _stored(binding):
+            self._journal.bound(self.name, binding)
+
+    def unbind(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        The reverse; it is fine where there is no such binding.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(source)
+        wanted = self._binding(source, destination, key, arguments)
+        binding = wanted.source.bindings.get(wanted.identity)
+        if binding is None:
+            return
+        binding.source.remove(binding)
+        if _stored(binding):
+            self._journal.unbound(self.name, binding)
+        self._perhaps_remove_source(binding.source)
+
+    def _binding(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> Binding:
+        if isinstance(destination, Exchange):
+            _not_default(destination.name)
+        exchange = self.exchange(source)
+        return exchange.binding(destination, key, arguments, encode_table(arguments))
+
+    def route(
+        self, exchange: Exchange, keys: Iterable[str], headers: Mapping[str, Any]
+    ) -> list[Queue]:
+        """
+        The queues that a message reaches from an exchange, each once.
+        """
+        if not exchange.name:  # each queue is bound to it by its name
+            named = dict.fromkeys(keys)
+            return [self.queues[key] for key in named if key in self.queues]
+        return destinations(exchange, keys, headers)
+
+    # -- Queues
+
+    def queue(self, name: str, connection: object) -> Queue:
+        """
+        A queue by its name.
+
+        @raise ChannelError: there is none, or it is another connection's.
+        """
+        queue = self.queues.get(name)
+        if queue is None:
+            raise no_queue(self.name, name)
+        if queue.owner not in (None, connection):
+            raise resource_locked(self.name, name)
+        return queue
+
+    def declare_queue(
+        self,
+        name: str,
+        *,
+        durable: bool,
+        owner: object | None,
+        auto_delete: bool,
+        arguments: Mapping[str, Any],
+    ) -> Queue:
+        """
+        Make a queue, where there is none that is just so.
+
+        @param name: with C{""} one is made up.
+        @param owner: the connection that it is for, or C{None} for all.
+        @raise AmqpError: it cannot be.
+        """
+        if name.startswith("amq."):
+            text = f"queue name '{name}' contains reserved prefix 'amq.*'"
+            raise access_refused(text)
+        name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
+        existing = self.queues.get(name)
+        if existing is not None:
+            self._check_same_queue(existing, durable, owner, auto_delete, arguments)
+            self.used(existing)
+            return existing
+        what = f"queue '{name}' in vhost '{self.name}'"
+        settings = read_settings(arguments, what)
+        queue = self._add_queue(
+            Queue(
+                next(self._ids),
+                self,
+                name,
+                durable,
+                owner,
+                auto_delete,
+                arguments,
+                settings,
+                Ready(settings.max_priority),
+            )
+        )
+        if queue.stored:
+            self._journal.queue_declared(queue)
+        return queue
+
+    def _check_same_queue(
+        self,
+        queue: Queue,
+        durable: bool,
+        owner: object | None,
+        auto_delete: bool,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        if queue.owner is not owner:
+            raise resource_locked(self.name, queue.name)
+        wanted = (
+            ("durable", durable, queue.durable),
+            ("auto_delete", auto_delete, queue.auto_delete),
+        )
+        self._same(f"queue '{queue.name}'", wanted)
+        read_settings(arguments, str(queue))
+        inequivalent(queue.arguments, arguments, str(queue))
+
+    def _add_queue(self, queue: Queue) -> Queue:
+        self.queues[queue.name] = queue
+        self.used(queue)
+        return queue
+
+    def delete_queue(
+        self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False
+    ) -> int:
+        """
+        Remove a queue and what is in it; how many were ready.
+
+        @raise ChannelError: it is not as was asked.
+        """
+        if if_unused and queue.consumers:
+            raise precondition_failed(f"{queue} in use")
+        if if_empty and queue.ready:
+            raise precondition_failed(f"{queue} not empty")
+        count = len(queue.ready)
+        self._remove_queue(queue)
+        return count
+
+    def _remove_queue(self, queue: Queue) -> None:
+        if queue.deleted:
+            return
+        queue.deleted = True
+        del self.queues[queue.name]
+        self._remove_incoming(queue)
+        self.traffic.abandon(queue)
+        if queue.stored:
+            self._journal.queue_deleted(queue)
+        for appointment in (queue.expiry, queue.lifetime):
+            if appointment is not None:
+                appointment.cancel()
+        consumers, queue.consumers = queue.consumers, []
+        queue.waiting.clear()
+        for consumer in consumers:
+            consumer.cancelled()
+
+    def connection_lost(self, connection: object) -> None:
+        """
+        Its exclusive queues go with it.
+        """
+        for queue in list(self.queues.values()):
+            if queue.owner is connection:
+                self._remove_queue(queue)
+
+    def used(self, queue: Queue) -> None:
+        """
+        Somebody cares for the queue: its time to live begins anew.
+        """
+        queue.last_used = self._agenda.now
+        if queue.settings.expires is not None and queue.lifetime is None:
+            self._look_later(queue, queue.settings.expires)
+
+    def _look_later(self, queue: Queue, expires: float) -> None:
+        time = queue.last_used + expires
+        queue.lifetime = self._agenda.at(time, lambda: self._still_used(queue, expires))
+
+    def _still_used(self, queue: Queue, expires: float) -> None:
+        queue.lifetime = None
+        if queue.consumers or queue.last_used + expires > self._agenda.now:
+            if queue.consumers:
+                queue.last_used = self._agenda.now
+            self._look_later(queue, expires)
+        else:
+            self._remove_queue(queue)
+
+    # -- Consumers
+
+    def consume(self, queue: Queue, consumer: Receiver) -> None:
+        """
+        Another consumer of a queue.
+
+        @raise ChannelError: it cannot be.
+        """
+        alone = any(each.exclusive for each in queue.consumers)
+        if alone or (consumer.exclusive and queue.consumers):
+            raise access_refused(f"{queue} in exclusive use")
+        queue.subscribe(consumer)
+
+    def cancel(self, queue: Queue, consumer: Receiver) -> None:
+        """
+        One less; an auto-delete queue goes with the last one.
+        """
+        if queue.deleted:
+            return
+        queue.unsubscribe(consumer)
+        if queue.consumers:
+            self.traffic.deliver(queue)  # to another, if only one is active
+        elif queue.auto_delete:
+            self._remove_queue(queue)
+        else:
+            self.used(queue)
+
+    # -- After a restart
+
+    def restore_exchange(self, record: ExchangeRecord) -> None:
+        """
+        An exchange that was there before.
+        """
+        self.exchanges[record.name] = Exchange(
+            record.name,
+            record.type,
+            True,
+            record.auto_delete,
+            record.internal,
+            decode_table(record.arguments),
+        )
+
+    def restore_queue(self, record: QueueRecord) -> Queue:
+        """
+        A queue that was there before, and empty as yet.
+        """
+        arguments = decode_table(record.arguments)
+        what = f"queue '{record.name}' in vhost '{self.name}'"
+        settings = read_settings(arguments, what)
+        return self._add_queue(
+            Queue(
+                record.id,
+                self,
+                record.name,
+                True,
+                None,
+                record.auto_delete,
+                arguments,
+                settings,
+                Ready(settings.max_priority),
+                record.delivered,
+            )
+        )
+
+    def restore_binding(self, record: BindingRecord) -> None:
+        """
+        A binding that was there before.
+        """
+        homes: Any = self.queues if record.to_queue else self.exchanges
+        source = self.exchanges.get(record.source)
+        destination = homes.get(record.destination)
+        if source is None or destination is None:
+            return
+        table = decode_table(record.arguments)
+        source.add(source.binding(destination, record.key, table, record.arguments))
+
+    @staticmethod
+    def restore_entry(queue: Queue, record: EntryRecord) -> None:
+        """
+        A message that was there before.
+        """
+        entry = Entry(
+            record.id, record.size, record.priority, record.expires, True, None
+        )
+        entry.redelivered = record.id <= queue.delivered
+        queue.may_expire |= record.expires is not None
+        queue.ready.push(entry)
+
+
+def _not_default(name: str) -> None:
+    if not name:
+        raise access_refused("operation not permitted on the default exchange")
+
+
+def _stored(binding: Binding) -> bool:
+    to = binding.destination
+    kept = to.durable if isinstance(to, Exchange) else to.stored
+    return binding.source.durable and kept
+
+
+def _lower(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

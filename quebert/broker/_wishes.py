@@ -1,0 +1,94 @@
+"""
+What the properties of a message ask of the broker; the rest of them is passed on
+as it came.  Pure.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import attrs
+
+from quebert._protocol.properties import amend_properties, decode_properties
+from quebert.broker._errors import precondition_failed
+
+__all__ = ["Wishes", "read_wishes"]
+
+_LONGEST_TTL = 2**32 - 1  # milliseconds, as RabbitMQ has it
+
+
+@attrs.frozen
+class Wishes:
+    """
+    @ivar properties: what is passed on, encoded.
+    @ivar persistent: it is to survive the broker.
+    @ivar priority: 0 to 255.
+    @ivar ttl: seconds that it may wait in a queue, or C{None} for any time.
+    @ivar user: who says to have published it, or C{None}.
+    @ivar headers: its headers.
+    @ivar further_keys: routing keys beside its own (RabbitMQ's CC and BCC).
+    """
+
+    properties: bytes
+    persistent: bool
+    priority: int
+    ttl: float | None
+    user: str | None
+    headers: dict[str, Any]
+    further_keys: tuple[str, ...]
+
+
+@functools.lru_cache(512)
+def _cached(properties: bytes) -> Wishes:
+    return _read(properties)
+
+
+def read_wishes(properties: bytes) -> Wishes:
+    """
+    What encoded properties ask for.
+
+    @raise CodecError: they are malformed.
+    @raise ChannelError: they ask for what cannot be.
+    """
+    # Many publishers send the same few, but for long ones.
+    return _cached(properties) if len(properties) < 256 else _read(properties)
+
+
+def _read(properties: bytes) -> Wishes:
+    found = decode_properties(properties)
+    headers = found.get("headers", {})
+    further = [*_keys(headers, "CC"), *_keys(headers, "BCC")]
+    if "BCC" in headers:
+        properties = amend_properties(
+            properties, changes={}, headers={}, dropped=("BCC",)
+        )
+    return Wishes(
+        properties,
+        found.get("delivery-mode") == 2,
+        found.get("priority", 0),
+        _ttl(found.get("expiration")),
+        found.get("user-id"),
+        {name: value for name, value in headers.items() if name != "BCC"},
+        tuple(further),
+    )
+
+
+def _keys(headers: dict[str, Any], name: str) -> list[str]:
+    keys = headers.get(name, [])
+    if not isinstance(keys, list):
+        text = f"unsupported type in header '{name}': it is to be an array of texts"
+        raise precondition_failed(text)
+    return [key for key in keys if isinstance(key, str)]
+
+
+def _ttl(expiration: str | None) -> float | None:
+    if expiration is None:
+        return None
+    if not (expiration.isascii() and expiration.isdigit()):
+        text = f"invalid expiration '{expiration}': it is to be milliseconds"
+        raise precondition_failed(text)
+    if int(expiration) > _LONGEST_TTL:
+        text = f"invalid expiration '{expiration}': at most {_LONGEST_TTL}"
+        raise precondition_failed(text)
+    return int(expiration) / 1000
