@@ -142,6 +142,13 @@ class Close:
     text: str
     method: str = ""
 
+    def begins(self, what: str, code: int, text: str, method: str = "") -> bool:
+        """
+        Whether it is this, with anything behind the text.
+        """
+        cut = attrs.evolve(self, text=self.text[: len(text)])
+        return cut == Close(what, code, text, method)
+
 
 class Closed(Exception):
     """

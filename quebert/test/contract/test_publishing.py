@@ -147,19 +147,10 @@ def test_another_user(channel: Channel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expiration", "why"),
-    [
-        ("soon", "no_integer"),
-        ("", "no_integer"),
-        ("-1", "{value_negative,-1}"),
-        ("10s", '{leftover_string,"s"}'),
-        ("1.5", '{leftover_string,".5"}'),
-        ("10 ", '{leftover_string," "}'),
-        (" 10", "no_integer"),
-        ("315360000001", "{value_too_large,315360000001}"),
-    ],
+    "expiration",
+    ["soon", "", "-1", "10s", "1.5", "10 ", " 10", "1_0", "315360000001"],
 )
-def test_wrong_expiration(channel: Channel, expiration: str, why: str) -> None:
+def test_wrong_expiration(channel: Channel, expiration: str) -> None:
     """
     406 is for an expiration that is no number of milliseconds.
     """
@@ -167,12 +158,22 @@ def test_wrong_expiration(channel: Channel, expiration: str, why: str) -> None:
     refusal = channel.refused(
         lambda: channel.publish("", "key", b"", properties), "basic.publish"
     )
-    assert refusal == Close(
+    assert refusal.begins(
         "channel",
         406,
-        f"PRECONDITION_FAILED - invalid expiration '{expiration}': {why}",
+        f"PRECONDITION_FAILED - invalid expiration '{expiration}': ",
         "basic.publish",
-    )
+    ), refusal
+
+
+def test_strange_expiration(channel: Channel) -> None:
+    """
+    An expiration may have a sign, and zeros before it.
+    """
+    queue = channel.queue()
+    for expiration in ("+60000", "0060000", "315360000000"):
+        channel.put(queue, b"body", expiration=expiration)
+        assert channel.get(queue).properties["expiration"] == expiration
 
 
 def test_wrong_delivery_mode(channel: Channel) -> None:
@@ -183,12 +184,9 @@ def test_wrong_delivery_mode(channel: Channel) -> None:
     refusal = channel.refused(
         lambda: channel.publish("", "key", b"", properties), "basic.publish"
     )
-    assert refusal == Close(
-        "channel",
-        406,
-        "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,3}",
-        "basic.publish",
-    )
+    assert refusal.begins(
+        "channel", 406, "PRECONDITION_FAILED - invalid message: ", "basic.publish"
+    ), refusal
 
 
 # -- Contents

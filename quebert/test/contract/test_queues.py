@@ -139,7 +139,7 @@ def test_declared_again(channel: Channel) -> None:
     """
     A queue may be declared again as it is, which tells what is in it.
     """
-    options = {
+    options: dict[str, Any] = {
         "queue": fresh("queue"),
         "durable": True,
         "auto_delete": True,
@@ -355,45 +355,44 @@ def test_classic(channel: Channel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "why"),
+    ("argument", "value"),
     [
-        ("x-message-ttl", -1, "{value_negative,-1}"),
-        ("x-message-ttl", 315_360_000_001, "{value_too_large,315360000001}"),
-        ("x-message-ttl", "1000", '"expected integer, got longstr"'),
-        ("x-message-ttl", 1.5, '"expected integer, got double"'),
-        ("x-message-ttl", True, '"expected integer, got bool"'),
-        ("x-expires", 0, "{value_zero,0}"),
-        ("x-expires", -1, "{value_negative,-1}"),
-        ("x-expires", "1000", '"expected integer, got longstr"'),
-        ("x-max-length", -1, "{value_negative,-1}"),
-        ("x-max-length", "1", '"expected integer, got longstr"'),
-        ("x-max-length-bytes", -1, "{value_negative,-1}"),
-        ("x-max-length-bytes", None, '"expected integer, got void"'),
-        ("x-max-priority", -1, "{value_negative,-1}"),
-        ("x-max-priority", 256, "{max_value_exceeded,256}"),
-        ("x-max-priority", "1", '"expected integer, got longstr"'),
-        ("x-overflow", "nonsense", "invalid_overflow"),
-        ("x-overflow", 1, "{unacceptable_type,signedint}"),
-        ("x-dead-letter-routing-key", "key", "routing_key_but_no_dlx_defined"),
-        ("x-dead-letter-routing-key", 1, "{unacceptable_type,signedint}"),
-        ("x-single-active-consumer", "yes", "{unacceptable_type,longstr}"),
-        ("x-single-active-consumer", 1, "{unacceptable_type,signedint}"),
+        ("x-message-ttl", -1),
+        ("x-message-ttl", 315_360_000_001),
+        ("x-message-ttl", "1000"),
+        ("x-message-ttl", 1.5),
+        ("x-message-ttl", True),
+        ("x-expires", 0),
+        ("x-expires", -1),
+        ("x-expires", "1000"),
+        ("x-max-length", -1),
+        ("x-max-length", "1"),
+        ("x-max-length-bytes", -1),
+        ("x-max-length-bytes", None),
+        ("x-max-priority", -1),
+        ("x-max-priority", 256),
+        ("x-max-priority", "1"),
+        ("x-overflow", "nonsense"),
+        ("x-overflow", 1),
+        ("x-dead-letter-routing-key", "key"),
+        ("x-dead-letter-routing-key", 1),
+        ("x-single-active-consumer", "yes"),
+        ("x-single-active-consumer", 1),
     ],
 )
-def test_wrong_arguments(channel: Channel, argument: str, value: Any, why: str) -> None:
+def test_wrong_arguments(channel: Channel, argument: str, value: Any) -> None:
     """
     406 is for an argument of the wrong type, or out of bounds.
     """
     queue = fresh("queue")
-    assert channel.refusal(
-        "queue.declare", queue=queue, arguments={argument: value}
-    ) == Close(
+    refusal = channel.refusal("queue.declare", queue=queue, arguments={argument: value})
+    assert refusal.begins(
         "channel",
         406,
         f"PRECONDITION_FAILED - invalid arg '{argument}' for queue '{queue}' in vhost"
-        f" '/': {why}",
+        " '/': ",
         "queue.declare",
-    )
+    ), refusal
 
 
 def test_dead_letter_exchange_is_a_name(channel: Channel) -> None:

@@ -247,9 +247,8 @@ def test_wrong_match(channel: Channel, match: Any, why: str) -> None:
     refusal = channel.refusal(
         "queue.bind", queue=queue, exchange=exchange, arguments={"x-match": match}
     )
-    assert (refusal.code, refusal.method) == (406, "queue.bind")
-    text = f"PRECONDITION_FAILED - Invalid x-match field {why}"
-    assert refusal.text.startswith(text)
+    text = f"PRECONDITION_FAILED - Invalid x-match field {why} "
+    assert refusal.begins("channel", 406, text, "queue.bind"), refusal
 
 
 # -- Binding and unbinding
@@ -396,13 +395,9 @@ def test_copies_are_a_list(channel: Channel, header: str) -> None:
     refusal = channel.refused(
         lambda: channel.publish("", queue, b"", properties), "basic.publish"
     )
-    assert refusal == Close(
-        "channel",
-        406,
-        "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,"
-        f'"{header}",longstr}}',
-        "basic.publish",
-    )
+    assert refusal.begins(
+        "channel", 406, "PRECONDITION_FAILED - invalid message: ", "basic.publish"
+    ), refusal
 
 
 # -- Messages that go nowhere

@@ -1,0 +1,71 @@
+"""
+What the embedded broker does otherwise than RabbitMQ, on purpose: the only
+place where that is said.
+
+It refuses by 540, and by name, what it does not have, rather than to take it and
+not do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from quebert.test.contract.conftest import Broker
+
+__all__ = ["DIFFERENCES", "Difference", "needs"]
+
+
+@attrs.frozen
+class Difference:
+    """
+    A method that RabbitMQ takes, and the embedded broker refuses by 540.
+
+    @ivar name: of what is refused; the reply text has it.
+    @ivar refused: the code by which RabbitMQ refuses it, too; 0 where it does not.
+    """
+
+    name: str
+    method: str
+    arguments: Mapping[str, Any]
+    refused: int = 0
+
+
+def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference:
+    table = {"durable": True, "arguments": {argument: value}}
+    return Difference(name, "queue.declare", table, refused)
+
+
+DIFFERENCES = (
+    # Transactions: confirms are what one wants.
+    Difference("tx.select", "tx.select", {}),
+    Difference("tx.commit", "tx.commit", {}, refused=406),
+    Difference("tx.rollback", "tx.rollback", {}, refused=406),
+    # There is one type of queues.
+    _queue("quorum", "x-queue-type", "quorum"),
+    _queue("stream", "x-queue-type", "stream"),
+    _queue("nonsense", "x-queue-type", "nonsense", refused=406),
+    # Arguments that are not known might matter to whoever sends them.
+    _queue("x-dead-letter-strategy", "x-dead-letter-strategy", "at-most-once", 406),
+    _queue("x-nonsense", "x-nonsense", 1),
+    Difference(
+        "alternate-exchange",
+        "exchange.declare",
+        {"exchange": "with-alternate", "arguments": {"alternate-exchange": "other"}},
+    ),
+    Difference(
+        "x-priority", "basic.consume", {"queue": "", "arguments": {"x-priority": 1}}
+    ),
+)
+
+
+def needs(broker: Broker, name: str) -> None:
+    """
+    Skip a test of something that a broker does not have, on purpose.
+    """
+    assert name in {difference.name for difference in DIFFERENCES}
+    if broker.name == "embedded":
+        pytest.skip(f"the embedded broker has no {name}")
