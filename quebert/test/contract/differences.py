@@ -3,7 +3,7 @@ What the embedded broker does otherwise than RabbitMQ, on purpose: the only
 place where that is said.
 
 It refuses by 540, and by name, what it does not have, rather than to take it and
-not do it.
+not do it.  And where RabbitMQ hangs up without a word, it says why.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ from typing import Any
 import attrs
 import pytest
 
+from quebert.test.contract.client import Channel, Closed, Disconnected
 from quebert.test.contract.conftest import Broker
 
-__all__ = ["DIFFERENCES", "Difference", "needs"]
+__all__ = ["CAPABILITIES", "DIFFERENCES", "Difference", "cut_off", "needs"]
 
 
 @attrs.frozen
 class Difference:
     """
-    A method that RabbitMQ takes, and the embedded broker refuses by 540.
+    A method that RabbitMQ takes, and the embedded broker refuses.
 
     @ivar name: of what is refused; the reply text has it.
     @ivar refused: the code by which RabbitMQ refuses it, too; 0 where it does not.
+    @ivar close: what the embedded broker closes, and by which code.
     """
 
     name: str
     method: str
     arguments: Mapping[str, Any]
     refused: int = 0
+    close: tuple[str, int] = ("connection", 540)
 
 
 def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference:
@@ -41,9 +44,9 @@ def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference
 
 DIFFERENCES = (
     # Transactions: confirms are what one wants.
-    Difference("tx.select", "tx.select", {}),
-    Difference("tx.commit", "tx.commit", {}, refused=406),
-    Difference("tx.rollback", "tx.rollback", {}, refused=406),
+    Difference("tx", "tx.select", {}),
+    Difference("tx", "tx.commit", {}, refused=406),
+    Difference("tx", "tx.rollback", {}, refused=406),
     # There is one type of queues.
     _queue("quorum", "x-queue-type", "quorum"),
     _queue("stream", "x-queue-type", "stream"),
@@ -59,7 +62,18 @@ DIFFERENCES = (
     Difference(
         "x-priority", "basic.consume", {"queue": "", "arguments": {"x-priority": 1}}
     ),
+    # To the embedded broker this is but a queue that is not there.
+    Difference(
+        "reply-to",
+        "basic.consume",
+        {"queue": "amq.rabbitmq.reply-to", "no_ack": True},
+        close=("channel", 404),
+    ),
 )
+
+#: RabbitMQ's capabilities that the embedded broker does not have, nor claims.
+#: It never blocks a connection, and so never says that it does.
+CAPABILITIES = ("connection.blocked", "consumer_priorities", "direct_reply_to")
 
 
 def needs(broker: Broker, name: str) -> None:
@@ -69,3 +83,17 @@ def needs(broker: Broker, name: str) -> None:
     assert name in {difference.name for difference in DIFFERENCES}
     if broker.name == "embedded":
         pytest.skip(f"the embedded broker has no {name}")
+
+
+def cut_off(broker: Broker, control: Channel, code: int) -> None:
+    """
+    Wait for the end of a connection, which RabbitMQ does not explain.
+
+    @param code: how the embedded broker does.
+    """
+    ending = Disconnected if broker.name == "rabbitmq" else Closed
+    with pytest.raises(ending) as caught:
+        control.next()
+    if isinstance(caught.value, Closed):
+        close = caught.value.close
+        assert (close.what, close.code) == ("connection", code)

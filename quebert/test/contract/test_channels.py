@@ -83,6 +83,19 @@ def test_nothing_counts_after_an_error(client: Client, channel: Channel) -> None
     assert channel.exists(queue)
 
 
+def test_messages_after_an_error(client: Client, channel: Channel) -> None:
+    """
+    What is published on a channel before its close is answered is dropped.
+    """
+    queue = channel.queue()
+    get = channel.method_frame("basic.get", queue="nowhere")
+    publish = channel.method_frame("basic.publish", routing_key=queue)
+    client.write(get + publish + channel.content_frames(b"body"))
+    with pytest.raises(Closed):
+        channel.next()
+    assert client.channel().count(queue) == (0, 0)
+
+
 def test_both_close(client: Client, channel: Channel) -> None:
     """
     A client's close that crosses the broker's is answered.

@@ -239,6 +239,23 @@ def test_cancelled_by_the_broker(client: Client, channel: Channel) -> None:
     assert cancelled.arguments == {"consumer_tag": "me", "nowait": True}
 
 
+def test_cancelled_without_a_word(dial: Callable[[], Client]) -> None:
+    """
+    A consumer is not told if its client does not have the capability.
+    """
+    client = dial()
+    client.start()
+    client.authenticate(capabilities={})
+    client.tune()
+    client.control.call("connection.open")
+    channel = client.channel()
+    queue = channel.queue()
+    channel.consume(queue)
+    channel.call("queue.delete", queue=queue)
+    channel.call("basic.qos")
+    assert channel.waiting == []
+
+
 def test_cancelled_by_the_broker_frees_the_tag(channel: Channel) -> None:
     """
     The tag of a consumer whose queue was deleted may be used again.

@@ -4,17 +4,19 @@ The differences that are meant, on both brokers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from quebert.test.contract.client import Channel, fresh
+from quebert.test.contract.client import Channel, Client, fresh
 from quebert.test.contract.conftest import Broker
-from quebert.test.contract.differences import DIFFERENCES, Difference
+from quebert.test.contract.differences import CAPABILITIES, DIFFERENCES, Difference
 
 
-@pytest.mark.parametrize("it", DIFFERENCES, ids=lambda it: it.name)
+@pytest.mark.parametrize("it", DIFFERENCES, ids=lambda it: f"{it.method}-{it.name}")
 def test_difference(broker: Broker, channel: Channel, it: Difference) -> None:
     """
-    540 is for what only RabbitMQ has, and names it.
+    What only RabbitMQ has is refused by its name.
     """
     channel.queue()
     options = dict(it.arguments)
@@ -22,11 +24,19 @@ def test_difference(broker: Broker, channel: Channel, it: Difference) -> None:
         options["queue"] = fresh("queue")
     if broker.name == "embedded":
         refusal = channel.refusal(it.method, **options)
-        assert (refusal.what, refusal.code) == ("connection", 540)
-        assert refusal.text.startswith("NOT_IMPLEMENTED - ")
+        assert (refusal.what, refusal.code) == it.close
         assert it.name in refusal.text
         assert refusal.method == it.method
     elif it.refused:
         assert channel.refusal(it.method, **options).code == it.refused
     else:
         channel.call(it.method, **options)
+
+
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_capability(broker: Broker, dial: Callable[[], Client], name: str) -> None:
+    """
+    What only RabbitMQ has is not claimed.
+    """
+    has = dial().start()["server_properties"]["capabilities"].get(name, False)
+    assert has is (broker.name == "rabbitmq")

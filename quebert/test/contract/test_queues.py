@@ -487,6 +487,15 @@ def test_exclusive_otherwise(channel: Channel, exclusive: bool) -> None:
     ) == locked(queue, "queue.declare")
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_exclusive_and_durable(channel: Channel, durable: bool) -> None:
+    """
+    An exclusive queue is the same whether it is called durable or not.
+    """
+    queue = channel.queue(exclusive=True, durable=durable)
+    channel.queue(queue=queue, exclusive=True, durable=not durable)
+
+
 def test_exclusive_is_published_to(connect: Connect, channel: Channel) -> None:
     """
     Other connections may publish to an exclusive queue.

@@ -114,7 +114,9 @@ TOPICS: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "matched"), TOPICS)
+@pytest.mark.parametrize(
+    ("pattern", "matched"), TOPICS, ids=[pattern for pattern, _ in TOPICS]
+)
 def test_topic(channel: Channel, pattern: str, matched: Sequence[str]) -> None:
     """
     In a topic exchange C{*} stands for a word, and C{#} for any number of them;

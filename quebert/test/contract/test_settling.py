@@ -297,6 +297,18 @@ def test_not_redelivered(channel: Channel) -> None:
     assert [channel.get(queue)["redelivered"] for _ in "12"] == [True, False]
 
 
+def test_contents_stay(channel: Channel) -> None:
+    """
+    A message that is put back stays as it was.
+    """
+    queue = channel.queue()
+    channel.put(queue, b"body", headers={"a": 1}, content_type="text/plain")
+    first = channel.get(queue)
+    channel.reject(1, requeue=True)
+    again = channel.get(queue)
+    assert (again.encoded, again.body) == (first.encoded, first.body)
+
+
 # -- Recovering
 
 
