@@ -270,8 +270,6 @@ class Channel:
 
     def _published(self, publication: _Publication) -> None:
         self._publication = None
-        if self._confirms:
-            self._last_publication += 1
         exchange = self.vhost.exchange(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
@@ -281,6 +279,8 @@ class Channel:
         if wishes.user is not None and wishes.user != self.peer.user:
             text = f"user_id property set to '{wishes.user}' but authenticated user was"
             raise precondition_failed(f"{text} '{self.peer.user}'")
+        if self._confirms:
+            self._last_publication += 1
         key, body = publication.routing_key, bytes(publication.body)
         message = Message(exchange.name, key, wishes.properties, body)
         keys = (key, *wishes.further_keys)

@@ -16,7 +16,7 @@ from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import METHOD, frame
 from quebert.broker._errors import ConnectionError
 
-__all__ = ["Method", "decode_method", "method_frame"]
+__all__ = ["Method", "decode_method", "fields_of", "method_frame"]
 
 
 @attrs.frozen
@@ -57,6 +57,14 @@ class Method:
     name: str
     index: tuple[int, int]
     arguments: dict[str, Any]
+
+
+def fields_of(name: str) -> dict[str, str]:
+    """
+    The fields of a method, in order, with their AMQP types.
+    """
+    layout = _BY_NAME[name]
+    return dict(zip(layout.fields, layout.types, strict=True))
 
 
 def decode_method(payload: bytes) -> Method:

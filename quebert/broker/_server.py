@@ -57,6 +57,10 @@ CONGESTED = 256 * 2**10
 #: ... and beyond this, nothing is read from it either.
 SWAMPED = 16 * 2**20
 
+#: That of AMQP 0-9, too: it is safely taken for 0-9-1, as RabbitMQ does, and all
+#: that txamqp says of itself.
+_HEADERS = (PROTOCOL_HEADER, b"AMQP\1\1\0\x09")
+
 _KINDS = {METHOD: "method", HEADER: "header", BODY: "body", HEARTBEAT: "heartbeat"}
 
 _SERVER_PROPERTIES = {
@@ -235,10 +239,10 @@ class Connection(Protocol):
             self._fail(ConnectionError(541, "INTERNAL_ERROR - a defect of the broker"))
 
     def _protocol_header(self, data: bytes) -> int:
-        if data[:8] == PROTOCOL_HEADER:
+        if data[:8] in _HEADERS:
             self._begin()
             return 8
-        if not PROTOCOL_HEADER.startswith(data[:8]):
+        if not any(each.startswith(data[:8]) for each in _HEADERS):
             self.write(PROTOCOL_HEADER)  # what we do speak (section 2.2.4)
             self._lose()
         return 0

@@ -1,0 +1,344 @@
+"""
+Tests for L{quebert.broker._server}, L{quebert.broker._channel} and
+L{quebert.broker._broker}: what the contract does not hold, since it is about turns
+of the reactor, time and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.broker import Broker
+from quebert.broker._queue import Message
+from quebert.broker._server import CONGESTED, HANDSHAKE_TIMEOUT, SWAMPED
+from quebert.errors import StoreError
+from quebert.test.broker.peer import Memory, Peer, check, content
+
+
+class _Case(SynchronousTestCase):
+    """
+    A broker, and a client that has a queue C{q} and is told what is confirmed.
+    """
+
+    def setUp(self) -> None:
+        """
+        Open a connection.
+        """
+        self.clock = Clock()
+        self.memory = Memory()
+        self.broker = Broker(self.clock, self.memory)
+        self.peer = Peer(self.broker).open()
+        self.peer.call("queue.declare", queue="q")
+        self.peer.call("confirm.select")
+        self.peer.received.clear()
+
+
+class TurnTests(_Case):
+    """
+    What is said when a turn ends.
+    """
+
+    def test_after_the_commit(self) -> None:
+        """
+        A persistent message is confirmed once it is committed, and not before.
+        """
+        connection = self.peer.connection
+        one = self.peer.encoded("basic.publish", {"routing_key": "q"})
+        connection.dataReceived(one + content(1, b"\x10\x00\x02", b"body"))
+        self.assertEqual(self.peer.transport.value(), b"")
+        self.assertEqual(len(self.memory.entries), 1)
+        self.assertEqual(self.memory.committed, set())
+        self.peer.turn()
+        self.assertEqual(len(self.memory.committed), 1)
+        self.assertEqual([each.name for each in self.peer.received], ["basic.ack"])
+
+    def test_one_confirm_for_all_of_a_turn(self) -> None:
+        """
+        What was published in one turn is confirmed at once.
+        """
+        one = self.peer.encoded("basic.publish", {"routing_key": "q"})
+        self.peer.send((one + content(1, b"\0\0", b"")) * 5)
+        (confirmed,) = self.peer.received
+        self.assertEqual((confirmed["delivery_tag"], confirmed["multiple"]), (5, True))
+
+    def test_what_nobody_waits_for_is_committed_soon(self) -> None:
+        """
+        An acknowledgement is committed a moment later.
+        """
+        self.peer.publish("q", b"body")
+        self.peer.call("basic.get", queue="q")
+        self.peer.call("basic.ack", delivery_tag=1)
+        self.assertEqual(len(self.memory.committed), 1)
+        self.peer.turn(0.1)
+        self.assertEqual(self.memory.committed, set())
+
+    def test_no_exchange(self) -> None:
+        """
+        What was published to no exchange is not confirmed: the channel is closed.
+        """
+        self.peer.publish("q", b"body", exchange="none")
+        self.assertEqual([each.name for each in self.peer.received], ["channel.close"])
+        check(self.broker)
+
+    def test_nack_among_acks(self) -> None:
+        """
+        A refused one is told after those before it, and not with those after.
+        """
+        arguments = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        self.peer.call("queue.declare", queue="short", arguments=arguments)
+        self.peer.received.clear()
+        pieces = []
+        for key in ("short", "short", "q"):
+            method = self.peer.encoded("basic.publish", {"routing_key": key})
+            pieces.append(method + content(1, b"\0\0", b""))
+        self.peer.send(b"".join(pieces))
+        told = [(each.name, each["delivery_tag"]) for each in self.peer.received]
+        wanted = [("basic.ack", 1), ("basic.nack", 2), ("basic.ack", 3)]
+        self.assertEqual(told, wanted)
+        self.assertFalse(any(each["multiple"] for each in self.peer.received))
+
+
+class _Failing(Memory):
+    """
+    A journal on a disk that is full.
+    """
+
+    def commit(self) -> None:
+        """
+        It cannot be.
+        """
+        raise StoreError("broker.sqlite: database or disk is full")
+
+
+class _Forgetful(Memory):
+    """
+    A journal whose file is damaged.
+    """
+
+    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+        """
+        It cannot be.
+        """
+        raise StoreError("broker.sqlite: message 1 is missing")
+
+
+class FailureTests(SynchronousTestCase):
+    """
+    When what is durable cannot be written.
+    """
+
+    def test_nothing_is_confirmed(self) -> None:
+        """
+        Who has published is told nothing: the connection is cut, and the broker says
+        why it has failed.
+        """
+        broker = Broker(Clock(), _Failing())
+        peer = Peer(broker).open()
+        peer.call("queue.declare", queue="q", durable=False)
+        self.assertTrue(peer.lost)
+        self.assertEqual(peer.received, [])
+        error = self.successResultOf(broker.failed)
+        self.assertIn("disk is full", str(error))
+
+    def test_what_cannot_be_read(self) -> None:
+        """
+        The same when a message cannot be read again.
+        """
+        broker = Broker(Clock(), _Forgetful())
+        peer = Peer(broker).open()
+        peer.call("queue.declare", queue="q")
+        peer.publish("q", b"body")
+        (entry,) = broker.vhosts["/"].queues["q"].ready
+        broker._traffic._page_out(entry)
+        peer.call("basic.get", queue="q")
+        self.assertTrue(peer.lost)
+        self.assertIn("is missing", str(self.successResultOf(broker.failed)))
+
+
+class SlowReaderTests(_Case):
+    """
+    A client that does not read what it is sent.
+    """
+
+    def setUp(self) -> None:
+        """
+        A full queue, and a consumer without limits.
+        """
+        super().setUp()
+        for _ in range(20):
+            self.peer.publish("q", bytes(100_000))
+        self.slow = Peer(self.broker).open()
+        self.queue = self.broker.vhosts["/"].queues["q"]
+        self.addCleanup(check, self.broker)
+
+    def test_gets_no_more(self) -> None:
+        """
+        It is sent no more than so much; the rest waits for others.
+        """
+        self.slow.connection.pauseProducing()
+        self.slow.call("basic.consume", queue="q", no_ack=True)
+        self.assertEqual(len(self.queue.ready), 20)
+        self.slow.connection.resumeProducing()
+        self.slow.turn()
+        self.assertEqual(len(self.queue.ready), 0)
+
+    def test_in_one_turn(self) -> None:
+        """
+        Before the turn has ended, too.
+        """
+        consume = self.slow.encoded("basic.consume", {"queue": "q", "no_ack": True})
+        self.slow.connection.dataReceived(consume)
+        written = 20 - len(self.queue.ready)
+        self.assertEqual(written, CONGESTED // 100_000 + 1)
+        self.slow.turn()
+        self.assertEqual(len(self.queue.ready), 0)
+
+    def test_is_not_read_from(self) -> None:
+        """
+        When very much waits for it, nothing is read from it until it has read that.
+        """
+        transport = self.slow.transport
+        big = bytes(SWAMPED)
+        self.peer.publish("q", big)
+        self.peer.call("queue.purge", queue="q")
+        self.peer.publish("q", big)
+        self.slow.connection.pauseProducing()
+        self.assertEqual(transport.producerState, "producing")
+        self.slow.call("basic.get", queue="q")
+        self.assertEqual(transport.producerState, "paused")
+        self.slow.connection.resumeProducing()
+        self.assertEqual(transport.producerState, "producing")
+
+
+class TimeTests(_Case):
+    """
+    How long things take.
+    """
+
+    def test_handshake(self) -> None:
+        """
+        A client that does not open its virtual host in time is cut off.
+        """
+        silent = Peer(self.broker)
+        silent.turn(HANDSHAKE_TIMEOUT)
+        self.assertTrue(silent.lost)
+        self.assertFalse(self.peer.lost)
+
+    def test_close_without_an_answer(self) -> None:
+        """
+        A client that does not answer a close is cut off.
+        """
+        self.peer.call("tx.select")
+        self.assertFalse(self.peer.lost)
+        self.peer.turn(10)
+        self.assertTrue(self.peer.lost)
+
+    def test_heartbeats(self) -> None:
+        """
+        A client that was to be heard of, and is not for two intervals, is cut off;
+        the broker is heard of meanwhile.
+        """
+        silent = Peer(self.broker)
+        silent.open(heartbeat=10)
+        for _ in range(3):
+            silent.turn(5)
+        self.assertEqual(silent.heartbeats, 2)  # it had written just before
+        self.assertFalse(silent.lost)
+        silent.turn(5)
+        silent.turn(5)
+        self.assertTrue(silent.lost)
+
+    def test_a_chain_of_deaths(self) -> None:
+        """
+        When much time passes at once, messages die one after the other, each at its
+        own time.
+        """
+        for name, following, ttl in (("a", "b", 60_000), ("b", "c", 3_600_000)):
+            arguments = {
+                "x-message-ttl": ttl,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": following,
+            }
+            self.peer.call("queue.declare", queue=name, arguments=arguments)
+        self.peer.call("queue.declare", queue="c")
+        self.peer.publish("a", b"body")
+        self.broker.advance(3_659.5)
+        self.assertEqual(self.broker.depths(), {"a": 0, "b": 1, "c": 0, "q": 0})
+        self.broker.advance(1)
+        self.assertEqual(self.broker.depths(), {"a": 0, "b": 0, "c": 1, "q": 0})
+        got = self.peer.call("basic.get", queue="c")
+        assert got is not None
+        assert got.properties is not None
+        times = [
+            each["time"].timestamp() for each in got.properties["headers"]["x-death"]
+        ]
+        self.assertEqual(times, [3_660, 60])
+
+    def test_a_queue_that_nobody_uses(self) -> None:
+        """
+        A queue that expires does so after the last use, however often it was used.
+        """
+        arguments = {"x-expires": 10_000}
+        self.peer.call("queue.declare", queue="brief", arguments=arguments)
+        for _ in range(5):
+            self.peer.turn(9)
+            self.peer.call("basic.get", queue="brief")
+        self.peer.turn(9.9)
+        self.assertIn("brief", self.broker.depths())
+        self.peer.turn(0.2)
+        self.assertNotIn("brief", self.broker.depths())
+
+    def test_a_queue_that_has_a_consumer(self) -> None:
+        """
+        It does not expire, and its time begins when the last consumer goes.
+        """
+        arguments = {"x-expires": 10_000}
+        self.peer.call("queue.declare", queue="brief", arguments=arguments)
+        self.peer.call("basic.consume", queue="brief")
+        self.peer.turn(35)
+        self.peer.call("basic.cancel", consumer_tag="tag")
+        self.peer.turn(9.9)
+        self.assertIn("brief", self.broker.depths())
+        self.peer.turn(0.2)
+        self.assertNotIn("brief", self.broker.depths())
+
+
+class StopTests(_Case):
+    """
+    How the broker ends.
+    """
+
+    def test_clients_are_told(self) -> None:
+        """
+        Clients are told why, and it has stopped when they have all agreed.
+        """
+        stopped = self.broker.stop()
+        self.peer.turn()
+        (close,) = self.peer.take("connection.close")
+        self.assertEqual(close["reply_code"], 320)
+        self.assertNoResult(stopped)
+        self.peer.call("connection.close-ok", channel=0)
+        self.successResultOf(stopped)
+
+    def test_clients_that_do_not_agree(self) -> None:
+        """
+        They are cut off.
+        """
+        stopped = self.broker.stop()
+        self.peer.turn(2)
+        self.successResultOf(stopped)
+
+    def test_what_is_pending_is_committed(self) -> None:
+        """
+        What nobody waited for is committed, too.
+        """
+        self.peer.publish("q", b"body")
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        stopped: Deferred[None] = self.broker.stop()
+        self.peer.turn(2)
+        self.successResultOf(stopped)
+        self.assertEqual(self.memory.committed, set())
