@@ -18,8 +18,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from quebert._protocol.codec import CodecError
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
+from quebert.broker._errors import AmqpError
 from quebert.broker._journal import Journal, NoJournal
 from quebert.broker._records import Records
 from quebert.broker._server import Connection
@@ -45,6 +47,7 @@ class Broker(Factory):
     @param records: what that remembered.
     @param vhosts: names of virtual hosts; the first is the default.
     @param users: passwords by user names.
+    @raise StoreError: the records make no sense, or cannot be read.
     @ivar failed: fires with the error if the journal fails; nothing is
         confirmed, nor said at all, any more.
     """
@@ -83,7 +86,11 @@ class Broker(Factory):
         self._patience: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
-        self._restore(records)
+        try:
+            self._restore(records)
+        except (CodecError, AmqpError, KeyError, TypeError) as e:
+            text = f"what was stored makes no sense any more: {e}"
+            raise StoreError(text) from e
 
     def buildProtocol(self, address: Any) -> Connection:
         connection = Connection(self)

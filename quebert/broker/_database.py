@@ -19,23 +19,24 @@ APPLICATION_ID = 0x71627274
 VERSION = 1
 
 _MAGIC = b"SQLite format 3\0"
+# Names are bytes: AMQP does not say that they are UTF-8.
 _SCHEMA = """
 CREATE TABLE exchanges (
-    vhost TEXT, name TEXT, type TEXT, auto_delete INTEGER, internal INTEGER,
+    vhost BLOB, name BLOB, type TEXT, auto_delete INTEGER, internal INTEGER,
     arguments BLOB, PRIMARY KEY (vhost, name)
 ) WITHOUT ROWID;
 CREATE TABLE queues (
-    id INTEGER PRIMARY KEY, vhost TEXT, name TEXT, auto_delete INTEGER,
+    id INTEGER PRIMARY KEY, vhost BLOB, name BLOB, auto_delete INTEGER,
     arguments BLOB, delivered INTEGER
 );
 CREATE TABLE bindings (
-    vhost TEXT, source TEXT, destination TEXT, to_queue INTEGER, key TEXT,
+    vhost BLOB, source BLOB, destination BLOB, to_queue INTEGER, key BLOB,
     arguments BLOB,
     PRIMARY KEY (vhost, source, destination, to_queue, key, arguments)
 ) WITHOUT ROWID;
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, queue INTEGER, priority INTEGER, expires REAL,
-    size INTEGER, exchange TEXT, routing_key TEXT, properties BLOB, body BLOB
+    checksum INTEGER, exchange BLOB, routing_key BLOB, properties BLOB, body BLOB
 );
 """
 

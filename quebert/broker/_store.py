@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,29 +62,29 @@ class Store:
         """
         arguments = encode_table(exchange.arguments)
         kind = exchange.type, exchange.auto_delete, exchange.internal
-        values = (vhost, exchange.name, *kind, arguments)
+        values = (_raw(vhost), _raw(exchange.name), *kind, arguments)
         self._execute("INSERT INTO exchanges VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def exchange_deleted(self, vhost: str, exchange: Exchange) -> None:
         """
         It is gone, and the bindings from it and to it.
         """
-        name = exchange.name
-        self._execute(
-            "DELETE FROM exchanges WHERE (vhost, name) = (?, ?)", (vhost, name)
-        )
+        home, name = _raw(vhost), _raw(exchange.name)
+        statement = "DELETE FROM exchanges WHERE vhost = ? AND name = ?"
+        self._execute(statement, (home, name))
         self._execute(
             "DELETE FROM bindings WHERE vhost = ?"
             " AND (source = ? OR (destination = ? AND NOT to_queue))",
-            (vhost, name, name),
+            (home, name, name),
         )
 
     def queue_declared(self, queue: Queue) -> None:
         """
         There is a durable queue.
         """
+        place = _raw(queue.vhost.name), _raw(queue.name)
         arguments = encode_table(queue.arguments)
-        values = (queue.id, queue.vhost.name, queue.name, queue.auto_delete, arguments)
+        values = (queue.id, *place, queue.auto_delete, arguments)
         self._execute("INSERT INTO queues VALUES (?, ?, ?, ?, ?, 0)", values)
 
     def queue_deleted(self, queue: Queue) -> None:
@@ -95,7 +96,7 @@ class Store:
         self._execute("DELETE FROM queues WHERE id = ?", (queue.id,))
         self._execute(
             "DELETE FROM bindings WHERE vhost = ? AND destination = ? AND to_queue",
-            (queue.vhost.name, queue.name),
+            (_raw(queue.vhost.name), _raw(queue.name)),
         )
 
     def bound(self, vhost: str, binding: Binding) -> None:
@@ -121,17 +122,10 @@ class Store:
         """
         A persistent message is in a durable queue.
         """
-        self._new[entry.id] = (
-            entry.id,
-            queue.id,
-            entry.priority,
-            entry.expires,
-            entry.size,
-            message.exchange,
-            message.routing_key,
-            message.properties,
-            message.body,
-        )
+        exchange, key = _raw(message.exchange), _raw(message.routing_key)
+        content = exchange, key, message.properties, message.body
+        place = entry.id, queue.id, entry.priority, entry.expires
+        self._new[entry.id] = (*place, _checksum(content), *content)
 
     def removed(self, entry: Entry) -> None:
         """
@@ -220,7 +214,10 @@ class Store:
                 f" WHERE id IN ({', '.join('?' * len(wanted))})",
                 wanted,
             ).fetchall()
-        found = {id: Message(*rest) for id, *rest in rows}
+        found = {
+            id: Message(_text(exchange), _text(key), properties, body)
+            for id, exchange, key, properties, body in rows
+        }
         for id in wanted:
             if id not in found:
                 raise StoreError(f"{self.path}: message {id} is missing")
@@ -230,13 +227,19 @@ class Store:
         """
         What there is.
 
-        @raise StoreError: it cannot be read.
+        @raise StoreError: it cannot be read, or is not what was written.
         """
         with self._translated():
             return Records(
-                [ExchangeRecord(*row) for row in self._rows(_EXCHANGES)],
-                [QueueRecord(*row) for row in self._rows(_QUEUES)],
-                [BindingRecord(*row) for row in self._rows(_BINDINGS)],
+                [
+                    ExchangeRecord(_text(vhost), _text(name), *rest)
+                    for vhost, name, *rest in self._rows(_EXCHANGES)
+                ],
+                [
+                    QueueRecord(id, _text(vhost), _text(name), *rest)
+                    for id, vhost, name, *rest in self._rows(_QUEUES)
+                ],
+                [_binding_record(row) for row in self._rows(_BINDINGS)],
                 self._entries(),
                 next(self._rows(_LAST_ID))[0] or 0,
             )
@@ -244,8 +247,13 @@ class Store:
     def _entries(self) -> Iterator[EntryRecord]:
         # One at a time: there may be many.
         with self._translated():
-            for row in self._rows(_ENTRIES):
-                yield EntryRecord(*row)
+            for id, queue, priority, expires, checksum, *content in self._rows(
+                _ENTRIES
+            ):
+                if _checksum(content) != checksum:
+                    text = f"the database is damaged: message {id} has changed"
+                    raise StoreError(f"{self.path}: {text}")
+                yield EntryRecord(id, queue, priority, expires, len(content[-1]))
 
     def _rows(self, statement: str) -> Iterator[_Row]:
         return iter(self._database.execute(statement))
@@ -253,16 +261,43 @@ class Store:
 
 def _binding(vhost: str, binding: Binding) -> _Row:
     to = binding.destination
-    place = (vhost, binding.source.name, to.name, not isinstance(to, Exchange))
-    return (*place, binding.key, binding.arguments)
+    names = _raw(vhost), _raw(binding.source.name), _raw(to.name)
+    to_queue = not isinstance(to, Exchange)
+    return (*names, to_queue, _raw(binding.key), binding.arguments)
+
+
+def _binding_record(row: _Row) -> BindingRecord:
+    vhost, source, destination, to_queue, key, arguments = row
+    names = _text(vhost), _text(source), _text(destination)
+    return BindingRecord(*names, bool(to_queue), _text(key), arguments)
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _checksum(content: Iterable[bytes]) -> int:
+    """
+    By which it is told that a message is what was written: SQLite looks after the
+    structure of its files, not after what is in them.
+    """
+    checksum = 0
+    for piece in content:
+        checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 _EXCHANGES = "SELECT vhost, name, type, auto_delete, internal, arguments FROM exchanges"
 _QUEUES = "SELECT id, vhost, name, auto_delete, arguments, delivered FROM queues"
 _BINDINGS = "SELECT vhost, source, destination, to_queue, key, arguments FROM bindings"
 _ENTRIES = (
-    "SELECT messages.id, queue, priority, expires, size FROM messages"
-    " JOIN queues ON queues.id = queue ORDER BY messages.id"
+    "SELECT messages.id, queue, priority, expires, checksum, exchange, routing_key,"
+    " properties, body FROM messages JOIN queues ON queues.id = queue"
+    " ORDER BY messages.id"
 )
 _LAST_ID = (
     "SELECT max(id) FROM (SELECT max(id) AS id FROM messages UNION"

@@ -24,7 +24,7 @@ from quebert._protocol.frames import (
     frame,
 )
 from quebert._protocol.properties import decode_properties, encode_properties
-from quebert.broker import Broker
+from quebert.broker import Broker, Store
 from quebert.broker._methods import Method, decode_method, fields_of, method_frame
 from quebert.broker._queue import Entry, Message, Queue
 from quebert.broker._server import Connection
@@ -355,8 +355,13 @@ def check(broker: Broker) -> None:
                 assert homes[to.name] is to
     assert broker._traffic.resident == weight
     assert not broker._traffic._dead
-    if isinstance(broker._journal, Memory):
-        assert set(broker._journal.entries) == stored
+    journal = broker._journal
+    if isinstance(journal, Memory):
+        assert set(journal.entries) == stored
+    elif isinstance(journal, Store):
+        journal._write()
+        rows = journal._rows("SELECT id FROM messages")
+        assert {id for (id,) in rows} == stored
 
 
 def _weight(entry: Entry) -> int:

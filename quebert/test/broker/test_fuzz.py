@@ -4,6 +4,7 @@ Whatever clients send, the broker answers with a code, and goes on for all other
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.frames import BODY, HEADER, PROTOCOL_HEADER, frame
 from quebert._protocol.properties import encode_properties
-from quebert.broker import Broker
+from quebert.broker import Broker, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
 
 CODES = {320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540}
@@ -123,9 +124,9 @@ class BytesTests(SynchronousTestCase):
             assert not queue.unacked
 
 
-QUEUES = st.sampled_from(("", "a", "b", "c", "gone", "amq.x"))
+QUEUES = st.sampled_from(("", "a", "b", "c", "gone", "amq.x", "\udcff"))
 EXCHANGES = st.sampled_from(("", "amq.direct", "amq.topic", "amq.headers", "x", "y"))
-KEYS = st.sampled_from(("", "a", "b", "a.b", "#", "*.b"))
+KEYS = st.sampled_from(("", "a", "b", "a.b", "#", "*.b", "\udcff"))
 TYPES = st.sampled_from(("direct", "fanout", "topic", "headers", "no such"))
 TAGS = st.sampled_from(("", "one", "two"))
 CHANNELS = st.integers(1, 3)
@@ -288,7 +289,8 @@ class Clients(RuleBasedStateMachine):
         """
         Both are connected.
         """
-        self.broker = broker_in_memory()
+        self.store = Store(Path(self.case.mktemp()))
+        self.broker = Broker(Clock(), self.store)
         self.peers = [Peer(self.broker).open() for _ in range(2)]
         peer = self.peers[0]
         peer.call("queue.declare", queue="a")
@@ -406,6 +408,34 @@ class Clients(RuleBasedStateMachine):
             assert not queue.consumers
             assert not queue.unacked
             assert not queue.exclusive
+        self.store.commit()
+        records = self.store.records()
+        before = self._stored(self.broker)
+        restarted = Broker(Clock(), self.store, records)
+        restarted._agenda.now = self.broker._agenda.now
+        assert self._stored(restarted) == before
+        self.store.close()
+
+    @staticmethod
+    def _stored(broker: Broker) -> dict[str, object]:
+        """
+        What is durable, as far as it can be compared.
+        """
+        vhost = broker.vhosts["/"]
+        found: dict[str, object] = {}
+        for name, exchange in vhost.exchanges.items():
+            if exchange.durable:
+                found[f"exchange {name}"] = {
+                    (binding.destination.name, binding.key, binding.arguments)
+                    for binding in exchange.bindings.values()
+                    if getattr(binding.destination, "stored", exchange.durable)
+                    and binding.destination.durable
+                }
+        for name, queue in vhost.queues.items():
+            if queue.stored:
+                ids = sorted(entry.id for entry in queue.ready if entry.stored)
+                found[f"queue {name}"] = (queue.settings, ids)
+        return found
 
 
 class AnyOrderTests(SynchronousTestCase):
@@ -421,5 +451,5 @@ class AnyOrderTests(SynchronousTestCase):
         Clients.case = self
         run_state_machine_as_test(
             Clients,
-            settings=settings(max_examples=100, stateful_step_count=40, deadline=None),
+            settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
         )

@@ -1,0 +1,394 @@
+"""
+Tests for L{quebert.broker._store} and L{quebert.broker._database}.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.broker import Broker, Store
+from quebert.errors import StoreError
+from quebert.test.broker.peer import Peer, check
+from quebert.test.checks import refusal
+
+
+class _Case(SynchronousTestCase):
+    """
+    A broker that can be stopped, or killed, and started again.
+    """
+
+    def setUp(self) -> None:
+        """
+        Start it.
+        """
+        self.path = Path(self.mktemp())
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.start()
+
+    def start(self) -> None:
+        """
+        A broker on the file, and a client.
+        """
+        self.store = Store(self.path)
+        self.addCleanup(self.store.close)
+        self.broker = Broker(self.clock, self.store, self.store.records())
+        self.clock.advance(0)
+        check(self.broker)
+        self.peer = Peer(self.broker).open()
+        self.peer.call("confirm.select")
+
+    def restart(self, seconds: float = 0) -> None:
+        """
+        Kill it, start it again after a while.
+        """
+        self.store.close()
+        self.clock.calls.clear()
+        self.clock.advance(seconds)
+        self.start()
+
+    def bodies(self, queue: str, *, redelivered: bool | None = None) -> list[bytes]:
+        """
+        What is in a queue.
+        """
+        found: list[bytes] = []
+        while True:
+            got = self.peer.call("basic.get", queue=queue)
+            assert got is not None
+            if got.name == "basic.get-empty":
+                self.peer.call("basic.nack", multiple=True)
+                return found
+            assert got.body is not None
+            assert redelivered in (None, got["redelivered"])
+            found.append(got.body)
+
+
+class SurvivalTests(_Case):
+    """
+    What is there after a restart.
+    """
+
+    def test_topology(self) -> None:
+        """
+        Durable exchanges, queues and bindings are there as they were declared.
+        """
+        call = self.peer.call
+        call("exchange.declare", exchange="x", exchange_type="topic")
+        call("exchange.declare", exchange="y", exchange_type="headers")
+        call("exchange.bind", source="x", destination="y", routing_key="a.*")
+        arguments = {"x-max-length": 3, "x-overflow": "reject-publish"}
+        call("queue.declare", queue="q", arguments=arguments)
+        wanted = {"x-match": "any", "n": 1, "t": True}
+        call("queue.bind", queue="q", exchange="y", arguments=wanted)
+        self.restart()
+        call = self.peer.call
+        for name, given in (
+            ("exchange.declare", {"exchange": "x", "exchange_type": "topic"}),
+            ("exchange.declare", {"exchange": "y", "exchange_type": "headers"}),
+            ("queue.declare", {"queue": "q", "arguments": arguments}),
+        ):
+            answer = call(name, **given)
+            assert answer is not None
+            self.assertEqual(answer.name, f"{name}-ok")
+        for _ in range(5):
+            self.peer.publish("a.b", b"yes", exchange="x", headers={"n": 1})
+        self.peer.publish("a.b", b"no", exchange="x", headers={"n": 2})
+        self.assertEqual(self.bodies("q"), [b"yes"] * 3)
+
+    def test_what_was_deleted(self) -> None:
+        """
+        What was deleted or unbound stays so.
+        """
+        call = self.peer.call
+        for name in ("a", "b"):
+            call("exchange.declare", exchange=name, exchange_type="fanout")
+            call("queue.declare", queue=name)
+            call("queue.bind", queue=name, exchange="a")
+            self.peer.publish(name, b"body")
+        call("queue.unbind", queue="b", exchange="a")
+        call("exchange.delete", exchange="b")
+        call("queue.delete", queue="a")
+        self.restart()
+        self.assertEqual(self.broker.depths(), {"b": 1})
+        self.assertNotIn("b", self.broker.vhosts["/"].exchanges)
+        self.assertEqual(self.broker.vhosts["/"].exchanges["a"].bindings, {})
+
+    def test_what_is_not_durable(self) -> None:
+        """
+        Transient messages, queues and exchanges do not survive, nor exclusive ones.
+        """
+        call = self.peer.call
+        call("queue.declare", queue="transient", durable=False)
+        call("queue.declare", queue="mine", exclusive=True)
+        call("queue.declare", queue="q")
+        call("exchange.declare", exchange="x", durable=False)
+        call("queue.bind", queue="q", exchange="x")
+        self.peer.publish("q", b"transient", delivery_mode=1)
+        self.peer.publish("q", b"persistent")
+        for queue in ("transient", "mine"):
+            self.peer.publish(queue, b"body")
+        self.restart()
+        self.assertEqual(self.broker.depths(), {"q": 1})
+        self.assertEqual(self.bodies("q"), [b"persistent"])
+        self.assertNotIn("x", self.broker.vhosts["/"].exchanges)
+
+    def test_messages_as_they_were(self) -> None:
+        """
+        Messages are there in their order, with all that they had.
+        """
+        self.peer.call("queue.declare", queue="q", arguments={"x-max-priority": 5})
+        self.peer.publish("q", b"\xff\0", priority=1, headers={"x": [1, "two", None]})
+        self.peer.publish("q", b"urgent", priority=4, expiration="100000")
+        self.restart()
+        first = self.peer.call("basic.get", queue="q")
+        second = self.peer.call("basic.get", queue="q")
+        assert first is not None
+        assert second is not None
+        self.assertEqual((first.body, second.body), (b"urgent", b"\xff\0"))
+        self.assertEqual(
+            first.properties,
+            {"delivery-mode": 2, "priority": 4, "expiration": "100000"},
+        )
+        assert second.properties is not None
+        self.assertEqual(second.properties["headers"], {"x": [1, "two", None]})
+
+    def test_what_was_delivered(self) -> None:
+        """
+        What somebody had got before says so; the rest does not.
+        """
+        self.peer.call("queue.declare", queue="q")
+        for n in range(3):
+            self.peer.publish("q", b"%d" % n)
+        self.peer.call("basic.get", queue="q")
+        self.peer.turn(0.1)
+        self.restart()
+        redelivered = []
+        for _ in range(3):
+            got = self.peer.call("basic.get", queue="q")
+            assert got is not None
+            redelivered.append(got["redelivered"])
+        self.assertEqual(redelivered, [True, False, False])
+
+    def test_what_was_acknowledged(self) -> None:
+        """
+        What was acknowledged a moment before is gone.
+        """
+        self.peer.call("queue.declare", queue="q")
+        for n in range(3):
+            self.peer.publish("q", b"%d" % n)
+        self.peer.call("basic.get", queue="q")
+        self.peer.call("basic.ack", delivery_tag=1)
+        self.peer.turn(0.1)
+        self.restart()
+        self.assertEqual(self.bodies("q"), [b"1", b"2"])
+
+    def test_what_expired_meanwhile(self) -> None:
+        """
+        What expired while the broker was down goes where dead letters go.
+        """
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        self.peer.call("queue.declare", queue="q", arguments=arguments)
+        self.peer.call("queue.declare", queue="dead")
+        self.peer.publish("q", b"brief", expiration="5000")
+        self.peer.publish("q", b"lasting", expiration="50000")
+        self.restart(10)
+        self.assertEqual(self.bodies("q"), [b"lasting"])
+        self.assertEqual(self.bodies("dead"), [b"brief"])
+        self.restart()
+        self.assertEqual(self.bodies("dead"), [b"brief"])
+
+    def test_order_goes_on(self) -> None:
+        """
+        What is published after a restart comes after what was there, and is not
+        taken for delivered.
+        """
+        self.peer.call("queue.declare", queue="q")
+        self.peer.publish("q", b"old")
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        self.peer.turn(0.1)
+        self.restart()
+        self.peer.publish("q", b"new")
+        self.restart()
+        self.assertEqual(self.bodies("q", redelivered=False), [b"new"])
+
+    def test_virtual_hosts(self) -> None:
+        """
+        A virtual host with something durable in it is there again, even if nobody
+        asks for it.
+        """
+        self.store.close()
+        self.store = Store(self.path)
+        self.addCleanup(self.store.close)
+        broker = Broker(self.clock, self.store, vhosts=["/", "other"])
+        peer = Peer(broker).open("other")
+        peer.call("queue.declare", queue="q")
+        self.restart()
+        self.assertEqual(self.broker.depths("other"), {"q": 0})
+
+    def test_more_than_fits_in_memory(self) -> None:
+        """
+        What is beyond the memory's share is read again when it is delivered.
+        """
+        self.patch(_traffic(), "MOST_RESIDENT", 10_000)
+        self.peer.call("queue.declare", queue="q")
+        bodies = [b"%d" % n * 500 for n in range(10)] * 10
+        for body in bodies:
+            self.peer.publish("q", body)
+        self.assertLess(self.broker._traffic.resident, 10_000)
+        check(self.broker)
+        self.assertEqual(self.bodies("q"), bodies)
+        check(self.broker)
+
+
+def _traffic() -> Any:
+    import quebert.broker._traffic
+
+    return quebert.broker._traffic
+
+
+class DamageTests(SynchronousTestCase):
+    """
+    Files that cannot be used are told in one sentence, and left as they are.
+    """
+
+    def setUp(self) -> None:
+        """
+        A file with some messages in it.
+        """
+        self.path = Path(self.mktemp())
+        store = Store(self.path)
+        broker = Broker(Clock(), store)
+        peer = Peer(broker).open()
+        peer.call("queue.declare", queue="q")
+        for n in range(200):
+            peer.publish("q", b"%d" % n * 300)
+        peer.turn(1)
+        store.close()
+        self.content = self.path.read_bytes()
+
+    def refused(self, content: bytes) -> str:
+        """
+        What is said of a file, which stays as it is.
+        """
+        self.path.write_bytes(content)
+        said = refusal(StoreError, Store, self.path)
+        self.assertEqual(self.path.read_bytes(), content)
+        self.assertNotIn("\n", said)
+        self.assertTrue(said.startswith(f"{self.path}: "), said)
+        return said
+
+    def test_whole(self) -> None:
+        """
+        This one is fine.
+        """
+        store = Store(self.path)
+        self.assertEqual(len(list(store.records().entries)), 200)
+        store.close()
+
+    def test_truncated(self) -> None:
+        """
+        One that is cut short, anywhere.
+        """
+        whole = len(self.content)
+        for size in (0, 1, 99, 100, 4096, whole // 2, whole - 4096, whole - 1):
+            self.assertIn("damaged", self.refused(self.content[:size]))
+
+    def test_overwritten(self) -> None:
+        """
+        One with zeros, or with text, somewhere in it.
+        """
+        for at in (0, 4096, 8192, len(self.content) // 2, len(self.content) - 4096):
+            for junk in (bytes(4096), b"junk" * 1024):
+                content = self.content[:at] + junk + self.content[at + 4096 :]
+                self.assertIn("damaged", self.refused(content))
+
+    def test_one_octet_of_a_body(self) -> None:
+        """
+        One in which a message is not what it was.
+        """
+        at = self.content.index(b"150" * 300) + 100
+        content = self.content[:at] + b"9" + self.content[at + 1 :]
+        self.path.write_bytes(content)
+        store = Store(self.path)
+        said = refusal(StoreError, Broker, Clock(), store, store.records())
+        store.close()
+        self.assertIn("damaged: message 152 has changed", said)
+        self.assertEqual(self.path.read_bytes(), content)
+
+    def test_a_declaration(self) -> None:
+        """
+        One in which a queue's arguments make no sense.
+        """
+        database = sqlite3.connect(self.path)
+        with database:
+            database.execute("UPDATE queues SET arguments = x'00000005ff'")
+        database.close()
+        store = Store(self.path)
+        said = refusal(StoreError, Broker, Clock(), store, store.records())
+        store.close()
+        self.assertIn("makes no sense", said)
+
+    def test_other_files(self) -> None:
+        """
+        A file of another program, or another program's database.
+        """
+        self.assertIn("no database of the broker", self.refused(b"#!/bin/sh\n" * 50))
+        self.path.unlink()
+        other = sqlite3.connect(self.path)
+        other.execute("CREATE TABLE poems (text)")
+        other.close()
+        self.assertIn("another program's", self.refused(self.path.read_bytes()))
+
+    def test_another_version(self) -> None:
+        """
+        A database of a later version of the broker.
+        """
+        changed = bytearray(self.content)
+        changed[60:64] = (7).to_bytes(4, "big")
+        said = self.refused(bytes(changed))
+        self.assertIn("of version 7, and this broker's 1", said)
+
+    def test_in_use(self) -> None:
+        """
+        A database that another broker has.
+        """
+        store = Store(self.path)
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("another broker has this database open", said)
+        store.close()
+        Store(self.path).close()
+
+    def test_no_folder(self) -> None:
+        """
+        A folder that is not there.
+        """
+        said = refusal(StoreError, Store, self.path / "broker.sqlite")
+        self.assertIn(str(self.path), said)
+
+    def test_a_log_alone(self) -> None:
+        """
+        A database that was removed, while what belongs to it was not.
+        """
+        self.path.unlink()
+        log = self.path.with_name(self.path.name + "-wal")
+        log.write_bytes(b"anything")
+        self.assertIn("missing", refusal(StoreError, Store, self.path))
+        self.assertEqual(log.read_bytes(), b"anything")
+        self.assertFalse(self.path.exists())
+
+    def test_half_made(self) -> None:
+        """
+        What a crash left of a new database does no harm.
+        """
+        self.path.unlink()
+        self.path.with_name(self.path.name + ".new").write_bytes(b"half")
+        store = Store(self.path)
+        self.assertEqual(list(store.records().entries), [])
+        store.close()
+        self.assertEqual(os.listdir(self.path.parent), [self.path.name])
