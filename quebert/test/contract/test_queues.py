@@ -120,6 +120,16 @@ def test_strange_names(channel: Channel) -> None:
         assert channel.get(name)["routing_key"] == name
 
 
+def test_long_names_are_cut(channel: Channel) -> None:
+    """
+    A reply text that would be too long is cut.
+    """
+    queue = fresh("long").ljust(255, "x")
+    refusal = channel.refusal("queue.declare", queue=queue, passive=True)
+    text = f"NOT_FOUND - no queue '{queue}"
+    assert refusal == Close("channel", 404, text[:252] + "...", "queue.declare")
+
+
 # -- Declaring
 
 
