@@ -11,13 +11,22 @@ import attrs
 
 from quebert.broker._errors import not_implemented, precondition_failed
 
-__all__ = ["QueueSettings", "inequivalent", "read_settings", "shown"]
+__all__ = [
+    "DROP_HEAD",
+    "LONGEST_TTL",
+    "REJECT_DEAD_LETTER",
+    "QueueSettings",
+    "check_equivalent",
+    "kind_of",
+    "read_settings",
+]
 
 DROP_HEAD = "drop-head"
 REJECT = "reject-publish"
 REJECT_DEAD_LETTER = "reject-publish-dlx"
 
-_LONGEST = 2**32 - 1  # milliseconds, as RabbitMQ has it
+#: Milliseconds that a time to live may be, as RabbitMQ has it: ten years.
+LONGEST_TTL = 315_360_000_000
 
 
 @attrs.frozen
@@ -79,8 +88,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "x-queue-mode": _one_of("default", "lazy"),
     "x-queue-version": _one_of(1, 2),
     "x-queue-master-locator": _text,
-    "x-message-ttl": _number(0, _LONGEST),
-    "x-expires": _number(1, _LONGEST),
+    "x-message-ttl": _number(0, LONGEST_TTL),
+    "x-expires": _number(1, LONGEST_TTL),
     "x-dead-letter-exchange": _text,
     "x-dead-letter-routing-key": _text,
     "x-max-length": _number(0),
@@ -123,6 +132,9 @@ def _check(name: str, value: Any, queue: str) -> None:
         if not name.startswith("x-"):
             return  # the client's own
         raise not_implemented(f"queue argument {name}")
+    if name == "x-dead-letter-exchange" and not isinstance(value, str):
+        text = f"invalid type '{kind_of(value)}' for arg '{name}' in {queue}"
+        raise precondition_failed(text)
     problem = check(value)
     if problem is not None:
         raise precondition_failed(f"invalid arg '{name}' for {queue}: {problem}")
@@ -134,7 +146,7 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def inequivalent(
+def check_equivalent(
     current: Mapping[str, Any], received: Mapping[str, Any], queue: str
 ) -> None:
     """
@@ -143,20 +155,30 @@ def inequivalent(
     @raise ChannelError: an argument differs.
     """
     for name in _CHECKS:
-        if current.get(name) != received.get(name):
+        usual = "classic" if name == "x-queue-type" else None
+        one, other = current.get(name, usual), received.get(name, usual)
+        if (type(one), one) != (type(other), other):
+            told = _told(other, other=one), _told(one, other=other)
             raise precondition_failed(
-                f"inequivalent arg '{name}' for {queue}: received"
-                f" {shown(received.get(name))} but current is"
-                f" {shown(current.get(name))}"
+                f"inequivalent arg '{name}' for {queue}: received {told[0]} but"
+                f" current is {told[1]}"
             )
 
 
-def shown(value: Any) -> str:
-    """
-    The value of an argument in RabbitMQ's words.
-    """
+def _told(value: Any, *, other: Any) -> str:
     if value is None:
         return "none"
-    kinds = {bool: "bool", int: "signedint", str: "longstr"}
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"the value '{text}' of type '{kinds.get(type(value), 'table')}'"
+    if other is None:
+        return f"the value '{text}' of type '{kind_of(value)}'"
+    return f"'{text}'"
+
+
+def kind_of(value: Any) -> str:
+    """
+    The type of an argument in RabbitMQ's words.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "signedint" if -(2**31) <= value < 2**31 else "long"
+    kinds = {bool: "bool", str: "longstr", float: "double", list: "array"}
+    return kinds.get(type(value), "table")

@@ -218,14 +218,14 @@ class Channel:
         self._publication = _Publication(exchange, routing_key, mandatory)
 
     @property
-    def expects(self) -> str:
+    def expects(self) -> int:
         """
-        What kind of frame is to come next, in AMQP's words.
+        What kind of frame is to come next.
         """
         publication = self._publication
         if publication is None:
-            return "method"
-        return "header" if publication.properties is None else "body"
+            return METHOD
+        return HEADER if publication.properties is None else BODY
 
     def header_received(self, payload: bytes) -> None:
         """

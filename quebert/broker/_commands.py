@@ -85,7 +85,7 @@ def _command(name: str) -> Callable[[Command], Command]:
 def _exchange_declare(session: Session, a: Arguments) -> None:
     vhost, name = session.channel.vhost, a["exchange"]
     if a["passive"]:
-        vhost.exchange(name)
+        vhost.existing_exchange(name)
     else:
         vhost.declare_exchange(
             name,

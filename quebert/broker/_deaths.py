@@ -54,7 +54,7 @@ def dead_properties(
     before = _deaths(headers)
     before = before if _writable(before) else []
     changes: dict[str, Any] = {"x-death": _with(death, before)}
-    if "x-first-death-reason" not in headers:
+    if "x-death" not in headers and "x-first-death-reason" not in headers:
         changes |= {f"x-first-death-{name}": death[name] for name in _FIRST}
     return amend_properties(
         properties,

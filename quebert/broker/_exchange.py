@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from quebert.broker._arguments import kind_of
 from quebert.broker._errors import ConnectionError, precondition_failed
 from quebert.broker._queue import Queue
 
@@ -55,12 +56,14 @@ def _topic(key: str, table: Mapping[str, Any]) -> _Matcher:
     """
     C{*} is one word, C{#} any number of them (AMQP 0-9-1, section 3.1.3.3).
     """
-    words = tuple(key.split("."))
-    if "#" not in words and "*" not in words:
+    pattern = _words(key)
+    if "#" not in pattern and "*" not in pattern:
         return _direct(key, table)
-    return lambda routing_key, headers: _topic_matches(
-        words, tuple(routing_key.split("."))
-    )
+    return lambda routing_key, headers: _topic_matches(pattern, _words(routing_key))
+
+
+def _words(key: str) -> tuple[str, ...]:
+    return tuple(key.split(".")) if key else ()
 
 
 def _topic_matches(pattern: tuple[str, ...], words: tuple[str, ...]) -> bool:
@@ -88,6 +91,9 @@ def _headers(key: str, table: Mapping[str, Any]) -> _Matcher:
     All of the headers, or any (AMQP 0-9-1, section 3.1.3.4).
     """
     mode = table.get("x-match", "all")
+    if not isinstance(mode, str):
+        text = f"Invalid x-match field type {kind_of(mode)}; expected text"
+        raise precondition_failed(text)
     if mode not in ("all", "any", "all-with-x", "any-with-x"):
         text = f"Invalid x-match field value {mode!r}; expected all or any"
         raise precondition_failed(text)

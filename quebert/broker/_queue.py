@@ -237,20 +237,6 @@ class Queue:
     last_used: float = 0.0
     deleted: bool = False
 
-    @property
-    def stored(self) -> bool:
-        """
-        Whether it survives the broker.
-        """
-        return self.durable and self.owner is None
-
-    @property
-    def exclusive(self) -> bool:
-        """
-        Whether it is one connection's alone.
-        """
-        return self.owner is not None
-
     def __str__(self) -> str:
         return f"queue '{self.name}' in vhost '{self.vhost.name}'"
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
 from quebert._protocol.frames import (
     BODY,
@@ -61,10 +62,11 @@ SWAMPED = 16 * 2**20
 #: that txamqp says of itself.
 _HEADERS = (PROTOCOL_HEADER, b"AMQP\1\1\0\x09")
 
-_KINDS = {METHOD: "method", HEADER: "header", BODY: "body", HEARTBEAT: "heartbeat"}
+_KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 
 _SERVER_PROPERTIES = {
     "product": "quebert",
+    "version": __version__,
     "platform": "Python/Twisted",
     "information": "the embedded broker: for development, demonstrations, tests",
     "capabilities": {
@@ -153,26 +155,25 @@ class Connection(Protocol):
         mechanism = arguments["mechanism"]
         read = _MECHANISMS.get(mechanism)
         if read is None:
-            text = f"it is to be one of {', '.join(_MECHANISMS)}, not {mechanism!r}"
-            raise ConnectionError(504, f"UNEXPECTED_MECHANISM - {text}")
+            text = f"the mechanism is to be one of {', '.join(_MECHANISMS)}"
+            raise ConnectionError(503, f"COMMAND_INVALID - {text}, not {mechanism!r}")
         user, password = read(arguments["response"])
         if not self.broker.lets_in(user, password):
             if not capabilities.get("authentication_failure_close"):
                 self._lose()
                 return
             text = "Login was refused using authentication mechanism"
-            raise ConnectionError(
-                403,
-                f"ACCESS_REFUSED - {text} {mechanism}. For details see the broker"
-                " logfile.",
-            )
+            details = "For details see the broker logfile."
+            text = f"ACCESS_REFUSED - {text} {mechanism}. {details}"
+            self._fail(ConnectionError(403, text))
+            return
         self.user = user
         self._call("connection.tune", CHANNEL_MAX, FRAME_MAX, HEARTBEAT_SECONDS)
         self.state = "tune-ok"
 
     def tune_ok(self, arguments: Mapping[str, Any]) -> None:
         """
-        What the client makes of our limits, of which 0 is none.
+        What the client makes of our limits; 0 would be none.
 
         @raise ConnectionError: it goes beyond them.
         """
@@ -180,15 +181,15 @@ class Connection(Protocol):
             ("channel_max", 1, CHANNEL_MAX),
             ("frame_max", FRAME_MIN, FRAME_MAX),
         ):
-            wanted = arguments[name] or most
-            if wanted > most:
+            wanted = arguments[name]
+            if wanted == 0 or wanted > most:
                 text = "is higher than the maximum allowed value"
                 raise not_allowed(f"negotiated {name} = {wanted} {text} ({most})")
             if wanted < least:
                 text = "is lower than the minimum allowed value"
                 raise not_allowed(f"negotiated {name} = {wanted} {text} ({least})")
-        self._channel_max = arguments["channel_max"] or CHANNEL_MAX
-        self.max_payload = (arguments["frame_max"] or FRAME_MAX) - 8
+        self._channel_max = arguments["channel_max"]
+        self.max_payload = arguments["frame_max"] - 8
         if arguments["heartbeat"]:
             self._beat.start(arguments["heartbeat"] / 2, now=False)
         self.state = "open"
@@ -231,7 +232,7 @@ class Connection(Protocol):
         except ConnectionError as e:
             self._fail(e)
         except (CodecError, struct.error, IndexError) as e:
-            self._fail(ConnectionError(502, f"SYNTAX_ERROR - {e}"))
+            self._fail(ConnectionError(501, f"FRAME_ERROR - {e}"))
         except StoreError as e:
             self.broker.fail(e)
         except Exception:
@@ -256,7 +257,8 @@ class Connection(Protocol):
             kind, number, size = FRAME_START.unpack_from(data, at)
             begin = at + 7
             end = begin + size
-            if kind not in _KINDS or size > self.max_payload:
+            # Eight octets more than agreed, since some clients count so.
+            if kind not in _KINDS or size > self.max_payload + 8:
                 text = f"a frame of type {kind} with {size} octets"
                 most = f"the maximum is {self.max_payload + 8}"
                 raise ConnectionError(501, f"FRAME_ERROR - {text}; {most}")
@@ -272,20 +274,19 @@ class Connection(Protocol):
     def _frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == HEARTBEAT:
             if number:
-                raise ConnectionError(
-                    501, f"FRAME_ERROR - a heartbeat on channel {number}"
-                )
+                text = f"a heartbeat on channel {number}"
+                raise ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
         elif number == 0:
             self._own_frame_received(kind, payload)
         elif self.state == "running":
             self._channel_frame_received(kind, number, payload)
         elif self.state != "closing":
             text = f"a frame for channel {number} before the connection is open"
-            raise ConnectionError(504, f"CHANNEL_ERROR - {text}")
+            raise ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
 
     def _own_frame_received(self, kind: int, payload: bytes) -> None:
         if kind != METHOD:
-            text = f"a {_KINDS[kind]} frame on channel 0"
+            text = f"a frame of type {kind} on channel 0"
             raise ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
         method = decode_method(payload)
         take = STATES[self.state].get(method.name)
@@ -293,8 +294,8 @@ class Connection(Protocol):
             return
         try:
             if take is None:
-                text = f"{method.name} in the state {self.state!r}"
-                raise ConnectionError(503, f"COMMAND_INVALID - {text}")
+                text = f"unexpected method in connection state {self.state}"
+                raise ConnectionError(504, f"CHANNEL_ERROR - {text}")
             take(self, method.arguments)
         except ConnectionError as e:
             self._fail(e, method.index)
@@ -305,18 +306,28 @@ class Connection(Protocol):
         channel = self.channels.get(number)
         if channel is None or channel.closing:
             self._unopened_frame_received(kind, number, payload)
-        elif channel.expects != _KINDS[kind]:
-            expected = f"expected a {channel.expects} frame"
-            text = f"{expected} on channel {number}, got a {_KINDS[kind]} frame"
-            raise ConnectionError(505, f"UNEXPECTED_FRAME - {text} instead")
-        elif kind == METHOD:
+        elif channel.expects == METHOD:
+            if kind != METHOD:
+                raise _unexpected("method frame", "non method frame")
             self._method_received(channel, payload)
         else:
-            take = channel.header_received if kind == HEADER else channel.body_received
-            try:
-                take(payload)
-            except ChannelError as e:
-                self._close_channel(channel, e, _PUBLISH)
+            self._content_received(channel, kind, payload)
+
+    def _content_received(self, channel: Channel, kind: int, payload: bytes) -> None:
+        try:
+            if channel.expects == HEADER:
+                if kind != HEADER:
+                    wanted = "content header for class 60"
+                    raise _unexpected(wanted, "non content header frame")
+                channel.header_received(payload)
+            else:
+                if kind != BODY:
+                    raise _unexpected("content body", "non content body frame")
+                channel.body_received(payload)
+        except ChannelError as e:
+            self._close_channel(channel, e, _PUBLISH)
+        except ConnectionError as e:
+            self._fail(e, _PUBLISH)
 
     def _method_received(self, channel: Channel, payload: bytes) -> None:
         if payload[:4] == _PUBLISH_INDEX and payload[-1] < 2:
@@ -329,8 +340,7 @@ class Connection(Protocol):
         command = COMMANDS.get(method.name)
         try:
             if command is None:
-                text = f"a client may not call {method.name} on a channel"
-                raise ConnectionError(503, f"COMMAND_INVALID - {text}")
+                raise ConnectionError(503, "COMMAND_INVALID - unimplemented method")
             session = Session(self, channel, self.broker.rely)
             command(session, method.arguments)
         except ChannelError as e:
@@ -342,7 +352,8 @@ class Connection(Protocol):
         closing = number in self.channels
         if closing and kind != METHOD:
             return
-        name = decode_method(payload).name if kind == METHOD else ""
+        method = decode_method(payload) if kind == METHOD else None
+        name = "" if method is None else method.name
         if closing:
             if name in ("channel.close", "channel.close-ok"):
                 del self.channels[number]
@@ -351,13 +362,15 @@ class Connection(Protocol):
         elif name == "channel.open":
             self._open_channel(number)
         elif name != "channel.close-ok":
-            text = f"CHANNEL_ERROR - expected 'channel.open' on channel {number}"
-            raise ConnectionError(504, text)
+            error = ConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
+            self._fail(error, (0, 0) if method is None else method.index)
 
     def _open_channel(self, number: int) -> None:
-        if number > self._channel_max:
-            text = f"channel {number} is beyond the channel_max ({self._channel_max})"
-            raise not_allowed(text)
+        if len(self.channels) >= self._channel_max:
+            raise not_allowed(
+                f"number of channels opened ({len(self.channels)}) has reached the"
+                f" negotiated channel_max ({self._channel_max})"
+            )
         self.channels[number] = Channel(number, self)
         self._call_on(number, "channel.open-ok", "")
 
@@ -562,7 +575,9 @@ def _plain(response: str | bytes) -> tuple[str, str]:
     RFC 4616; as RabbitMQ, we take nobody for anybody else.
     """
     parts = _text(response).split("\0")
-    return (parts[1], parts[2]) if len(parts) == 3 else ("", "")
+    if len(parts) != 3:
+        raise ConnectionError(502, "SYNTAX_ERROR - the response is not one of PLAIN")
+    return parts[1], parts[2]
 
 
 def _amqplain(response: str | bytes) -> tuple[str, str]:
@@ -570,7 +585,11 @@ def _amqplain(response: str | bytes) -> tuple[str, str]:
     A table without its length, of LOGIN and PASSWORD.
     """
     raw = response.encode() if isinstance(response, str) else response
-    table = decode_table(struct.pack(">I", len(raw)) + raw)
+    try:
+        table = decode_table(struct.pack(">I", len(raw)) + raw)
+    except CodecError as e:
+        text = f"the response is not one of AMQPLAIN: {e}"
+        raise ConnectionError(502, f"SYNTAX_ERROR - {text}") from None
     return _text(table.get("LOGIN", "")), _text(table.get("PASSWORD", ""))
 
 
@@ -603,6 +622,11 @@ def _read_publish(payload: bytes) -> tuple[str, str]:
         payload[begin:end].decode("utf-8", "surrogateescape"),
         payload[key_begin:key_end].decode("utf-8", "surrogateescape"),
     )
+
+
+def _unexpected(expected: str, got: str) -> ConnectionError:
+    text = f"expected {expected}, got {got} instead"
+    return ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
 
 
 def _short(text: str) -> str:

@@ -64,18 +64,16 @@ class Traffic:
             if overflow == REJECT_DEAD_LETTER:
                 self._dead.append((queue, message, "maxlen"))
             return False
-        stored = wishes.persistent and queue.stored
+        stored = wishes.persistent and queue.durable
         expires = self._expiry(queue, wishes)
         entry = Entry(next(self._ids), size, wishes.priority, expires, stored, message)
         if stored:
             self.resident += message.weight
             self._journal.put(queue, entry, message)
+        queue.may_expire |= expires is not None
         queue.ready.push(entry)
         self.deliver(queue)
         self._shrink(queue)
-        if expires is not None:
-            queue.may_expire = True
-            self.expire(queue)
         if stored and self.resident > MOST_RESIDENT:
             self._page_out(entry)
         return True
@@ -114,16 +112,17 @@ class Traffic:
         """
         Hand out what is ready to the consumers that have room, in turn.
         """
-        ready = queue.ready
-        while ready and queue.waiting:
+        while queue.ready and queue.waiting:
             if queue.may_expire:
                 self._drop_expired(queue)
-            consumer = queue.next_consumer() if ready else None
+            consumer = queue.next_consumer() if queue.ready else None
             if consumer is None:
-                return
+                break
             consumer.receive(queue, entry := self._take(queue))
             if consumer.no_ack:
                 self.settle(queue, entry)
+        if queue.may_expire:
+            self._expire(queue)
 
     def get(self, queue: Queue) -> Entry | None:
         """
@@ -131,8 +130,11 @@ class Traffic:
         """
         if queue.may_expire:
             self._drop_expired(queue)
+        entry = self._take(queue) if queue.ready else None
+        if queue.may_expire:
+            self._expire(queue)
         self._bury()
-        return self._take(queue) if queue.ready else None
+        return entry
 
     def _take(self, queue: Queue) -> Entry:
         entry = queue.ready.pop()
@@ -164,8 +166,6 @@ class Traffic:
             else:
                 queue.ready.put_back(entry)
         self._shrink(queue)
-        if queue.may_expire:
-            self.expire(queue)
         self.deliver(queue)
         self._bury()
 
@@ -205,18 +205,21 @@ class Traffic:
         """
         Let go what has expired by now, and look again when the next will have.
         """
+        if not queue.deleted:
+            self._expire(queue)
+            self._bury()
+
+    def _expire(self, queue: Queue) -> None:
         self._pop_expired(queue, self._agenda.now)
         time = queue.ready.next_expiry()
         if time is not None and (queue.expiry is None or queue.expiry.time > time):
             if queue.expiry is not None:
                 queue.expiry.cancel()
             queue.expiry = self._agenda.at(time, lambda: self._expiry_due(queue))
-        self._bury()
 
     def _expiry_due(self, queue: Queue) -> None:
         queue.expiry = None
-        if not queue.deleted:
-            self.expire(queue)
+        self.expire(queue)
 
     def _drop_expired(self, queue: Queue) -> None:
         # What expires this very moment may still be delivered: a TTL of 0 asks

@@ -13,7 +13,7 @@ from typing import Any
 
 from quebert._protocol.codec import decode_table, encode_table
 from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import inequivalent, read_settings
+from quebert.broker._arguments import check_equivalent, read_settings
 from quebert.broker._errors import (
     access_refused,
     no_exchange,
@@ -85,6 +85,15 @@ class VirtualHost:
             raise no_exchange(self.name, name)
         return exchange
 
+    def existing_exchange(self, name: str) -> Exchange:
+        """
+        One that might have been declared, by its name.
+
+        @raise ChannelError: there is none.
+        """
+        _not_default(name)
+        return self.exchange(name)
+
     def declare_exchange(
         self,
         name: str,
@@ -141,8 +150,8 @@ class VirtualHost:
         """
         _not_default(name)
         if name.startswith("amq."):
-            text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
-            raise access_refused(text)
+            text = f"deletion of system exchange '{name}' in vhost '{self.name}'"
+            raise access_refused(f"{text} not allowed")
         exchange = self.exchanges.get(name)
         if exchange is None:
             return
@@ -267,6 +276,7 @@ class VirtualHost:
         if name.startswith("amq."):
             text = f"queue name '{name}' contains reserved prefix 'amq.*'"
             raise access_refused(text)
+        durable = durable and owner is None  # it ends with its connection
         name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
         existing = self.queues.get(name)
         if existing is not None:
@@ -288,7 +298,7 @@ class VirtualHost:
                 Ready(settings.max_priority),
             )
         )
-        if queue.stored:
+        if queue.durable:
             self._journal.queue_declared(queue)
         return queue
 
@@ -307,8 +317,8 @@ class VirtualHost:
             ("auto_delete", auto_delete, queue.auto_delete),
         )
         self._same(f"queue '{queue.name}'", wanted)
+        check_equivalent(queue.arguments, arguments, str(queue))
         read_settings(arguments, str(queue))
-        inequivalent(queue.arguments, arguments, str(queue))
 
     def _add_queue(self, queue: Queue) -> Queue:
         self.queues[queue.name] = queue
@@ -338,7 +348,7 @@ class VirtualHost:
         del self.queues[queue.name]
         self._remove_incoming(queue)
         self.traffic.abandon(queue)
-        if queue.stored:
+        if queue.durable:
             self._journal.queue_deleted(queue)
         for appointment in (queue.expiry, queue.lifetime):
             if appointment is not None:
@@ -386,7 +396,12 @@ class VirtualHost:
         @raise ChannelError: it cannot be.
         """
         alone = any(each.exclusive for each in queue.consumers)
-        if alone or (consumer.exclusive and queue.consumers):
+        single = queue.settings.single_active
+        if (
+            alone
+            or (consumer.exclusive and single)
+            or (consumer.exclusive and queue.consumers)
+        ):
             raise access_refused(f"{queue} in exclusive use")
         queue.subscribe(consumer)
 
@@ -472,9 +487,7 @@ def _not_default(name: str) -> None:
 
 
 def _stored(binding: Binding) -> bool:
-    to = binding.destination
-    kept = to.durable if isinstance(to, Exchange) else to.stored
-    return binding.source.durable and kept
+    return binding.source.durable and binding.destination.durable
 
 
 def _lower(value: object) -> str:

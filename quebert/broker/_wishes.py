@@ -6,16 +6,19 @@ as it came.  Pure.
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import attrs
 
 from quebert._protocol.properties import amend_properties, decode_properties
+from quebert.broker._arguments import LONGEST_TTL
 from quebert.broker._errors import precondition_failed
 
 __all__ = ["Wishes", "read_wishes"]
 
-_LONGEST_TTL = 2**32 - 1  # milliseconds, as RabbitMQ has it
+_MILLISECONDS = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_DELIVERY_MODES = (None, 1, 2)
 
 
 @attrs.frozen
@@ -57,6 +60,10 @@ def read_wishes(properties: bytes) -> Wishes:
 
 def _read(properties: bytes) -> Wishes:
     found = decode_properties(properties)
+    mode = found.get("delivery-mode")
+    if mode not in _DELIVERY_MODES:
+        text = f"the delivery mode is to be 1 or 2, not {mode}"
+        raise precondition_failed(f"invalid message: {text}")
     headers = found.get("headers", {})
     further = [*_keys(headers, "CC"), *_keys(headers, "BCC")]
     if "BCC" in headers:
@@ -65,7 +72,7 @@ def _read(properties: bytes) -> Wishes:
         )
     return Wishes(
         properties,
-        found.get("delivery-mode") == 2,
+        mode == 2,
         found.get("priority", 0),
         _ttl(found.get("expiration")),
         found.get("user-id"),
@@ -77,18 +84,16 @@ def _read(properties: bytes) -> Wishes:
 def _keys(headers: dict[str, Any], name: str) -> list[str]:
     keys = headers.get(name, [])
     if not isinstance(keys, list):
-        text = f"unsupported type in header '{name}': it is to be an array of texts"
-        raise precondition_failed(text)
+        text = f"the header '{name}' is to be an array of texts"
+        raise precondition_failed(f"invalid message: {text}")
     return [key for key in keys if isinstance(key, str)]
 
 
 def _ttl(expiration: str | None) -> float | None:
     if expiration is None:
         return None
-    if not (expiration.isascii() and expiration.isdigit()):
-        text = f"invalid expiration '{expiration}': it is to be milliseconds"
-        raise precondition_failed(text)
-    if int(expiration) > _LONGEST_TTL:
-        text = f"invalid expiration '{expiration}': at most {_LONGEST_TTL}"
-        raise precondition_failed(text)
-    return int(expiration) / 1000
+    milliseconds = int(expiration) if _MILLISECONDS.fullmatch(expiration) else -1
+    if not 0 <= milliseconds <= LONGEST_TTL:
+        text = f"it is to be milliseconds, at most {LONGEST_TTL}"
+        raise precondition_failed(f"invalid expiration '{expiration}': {text}")
+    return milliseconds / 1000

@@ -150,7 +150,7 @@ class Peer:
         self.send(PROTOCOL_HEADER)
         login = (properties, "PLAIN", "\0guest\0guest", "en_US")
         self.send(method_frame(0, "connection.start-ok", login))
-        self.send(method_frame(0, "connection.tune-ok", (0, 0, heartbeat)))
+        self.send(method_frame(0, "connection.tune-ok", (2047, 131_072, heartbeat)))
         self.send(method_frame(0, "connection.open", (vhost, "", False)))
         self.call("channel.open")
         self.received.clear()

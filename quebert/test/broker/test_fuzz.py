@@ -407,7 +407,7 @@ class Clients(RuleBasedStateMachine):
         for queue in self.broker.vhosts["/"].queues.values():
             assert not queue.consumers
             assert not queue.unacked
-            assert not queue.exclusive
+            assert queue.owner is None
         self.store.commit()
         records = self.store.records()
         before = self._stored(self.broker)
@@ -428,11 +428,10 @@ class Clients(RuleBasedStateMachine):
                 found[f"exchange {name}"] = {
                     (binding.destination.name, binding.key, binding.arguments)
                     for binding in exchange.bindings.values()
-                    if getattr(binding.destination, "stored", exchange.durable)
-                    and binding.destination.durable
+                    if binding.destination.durable
                 }
         for name, queue in vhost.queues.items():
-            if queue.stored:
+            if queue.durable:
                 ids = sorted(entry.id for entry in queue.ready if entry.stored)
                 found[f"queue {name}"] = (queue.settings, ids)
         return found
