@@ -1,0 +1,143 @@
+"""
+What the C{quebert} commands share: the reactor's run, its log, and its end.
+Knows nothing of what runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from traceback import extract_tb
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import react
+from twisted.logger import (
+    FilteringLogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+
+from quebert.errors import QuebertError
+
+__all__ = ["log_problems", "one_line", "run", "told_to_end"]
+
+T = TypeVar("T")
+
+#: Characters of a line.
+_LINE_LIMIT = 1_000
+
+
+def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
+    """
+    Run C{main(reactor)} on the global reactor to its end, and give its result.
+
+    @raise QuebertError: C{main} did.
+    @raise KeyboardInterrupt: SIGINT or SIGTERM came, which C{main} does not heed;
+        it was cancelled.
+    """
+    results: list[T] = []
+    errors: list[QuebertError] = []
+
+    async def noting(reactor: Any) -> None:
+        started: Deferred[None] = Deferred()
+        reactor.callWhenRunning(started.callback, None)
+        await started  # it takes signals from then on
+        running, ended = Deferred.fromCoroutine(main(reactor)), Deferred[None]()
+
+        def interrupt() -> Deferred[None]:
+            running.cancel()
+            return ended
+
+        reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+        try:
+            results.append(await running)
+        except QuebertError as e:
+            errors.append(e)
+        except CancelledError:
+            pass
+        finally:
+            ended.callback(None)
+
+    try:
+        react(noting)
+    except SystemExit as e:
+        if e.code:
+            raise
+    if errors:
+        raise errors[0]
+    if not results:
+        raise KeyboardInterrupt
+    return results[0]
+
+
+def told_to_end(reactor: Any) -> Deferred[None]:
+    """
+    Fires at the first SIGINT or SIGTERM.  C{reactor}, which must be running, does
+    not end by itself then.
+    """
+    told: Deferred[None] = Deferred()
+
+    def tell() -> None:
+        if not told.called:
+            told.callback(None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: reactor.callFromThread(tell))
+    return told
+
+
+# -- What is said
+
+
+def one_line(text: str) -> str:
+    """
+    The text as a line that does nothing to a terminal but fill it.
+    """
+    line = " ".join(text[:_LINE_LIMIT].split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:
+    """
+    Write what is logged from C{level} on to standard error, a line each.
+
+    @param unimportant: failures that are no problem.
+    """
+
+    def observe(event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is None or not failure.check(*unimportant):
+            sys.stderr.write(f"quebert: {_line(event)}\n")
+
+    filtered = FilteringLogObserver(
+        observe,  # type: ignore[arg-type]
+        [LogLevelFilterPredicate(level)],
+    )
+    globalLogBeginner.beginLoggingTo(
+        [filtered], discardBuffer=True, redirectStandardIO=False
+    )
+
+
+def _line(event: LogEvent) -> str:
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is not None:
+        text = f"{text.rstrip('.:')}: {_told(failure)}"
+    return one_line(text)
+
+
+def _told(failure: Failure) -> str:
+    """
+    The error, with its place in the code.
+    """
+    told = f"{type(failure.value).__name__}: {failure.getErrorMessage()}"
+    places = extract_tb(failure.getTracebackObject())
+    if not places:
+        return told
+    return f"{told} ({places[-1].filename}, line {places[-1].lineno})"

@@ -1,0 +1,300 @@
+"""
+The C{quebert} command: from its options to what is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel
+from twisted.python.usage import UsageError
+
+from quebert import __version__, _dev
+from quebert._running import log_problems, one_line, run
+from quebert._twistd import load
+from quebert.config import default_amqp_url
+from quebert.errors import QuebertError
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+PORT = click.IntRange(0, 65535)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+#: Of the project in whose folder one is, whose tasks are no other's.
+DATA = Path(".quebert")
+
+_COLOURS = {"done": "green", "retry": "yellow", "discarded": "red", "waiting": "cyan"}
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+)
+@click.version_option(__version__, prog_name="quebert")
+def main() -> None:
+    """
+    A task queue where a task is an HTTP request.
+
+    The services for deployment are twistd's: twistd quebert, twistd quexecutor.
+    """
+
+
+@main.command()
+@click.option(
+    "--amqp-port",
+    type=PORT,
+    default=5672,
+    show_default=True,
+    help="Where the broker listens; 0 for any free port.",
+)
+@click.option(
+    "--http-port",
+    type=PORT,
+    default=8000,
+    show_default=True,
+    help="Where the executor listens; 0 for any free port.",
+)
+@click.option(
+    "--data",
+    type=FOLDER,
+    help=f"The folder that tasks are kept in.  [default: {DATA}]",
+)
+@click.option("--memory", is_flag=True, help="Keep tasks nowhere but in memory.")
+@click.option(
+    "--exchange",
+    default="flow",
+    show_default=True,
+    help="The exchange that tasks are published to.",
+)
+@click.option(
+    "--queue", default="tasks", show_default=True, help="The queue they wait in."
+)
+@click.option(
+    "--key",
+    default="tasks.#",
+    show_default=True,
+    help="The routing key that brings them there.",
+)
+@click.option(
+    "--function",
+    metavar="MODULE.FUNCTION",
+    help="What the executor calls for each task; it echoes by default.",
+)
+@click.option(
+    "--default-url",
+    metavar="URL",
+    help="A web server that takes the tasks, in place of the executor.",
+)
+@click.pass_context
+def dev(
+    context: click.Context,
+    /,
+    *,
+    amqp_port: int,
+    data: Path | None,
+    memory: bool,
+    function: str | None,
+    default_url: str | None,
+    **options: Any,
+) -> None:
+    """
+    Run a broker, an executor and a mediator, here and now.
+
+    For this machine alone: all listen on the loopback. Tells what becomes of each
+    task.
+    """
+    if function is not None and default_url is not None:
+        raise click.UsageError("give --function or --default-url, not both")
+    if function is not None:
+        options["function"] = _function(function)
+    broker = _dev.Served(
+        port=amqp_port, data=_data(data, memory), port_option="--amqp-port"
+    )
+    asked = _dev.Dev(
+        broker,
+        command=context.find_root().info_name or "quebert",
+        function_name=function,
+        default_url=default_url,
+        **options,
+    )
+    log_problems(_dev.AskedToFail, level=LogLevel.warn)
+    _run(lambda reactor: _dev.dev(reactor, asked, _say))
+
+
+@main.command()
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The IP address to listen on; 0.0.0.0 lets in others than this machine.",
+)
+@click.option(
+    "--port",
+    type=PORT,
+    default=5672,
+    show_default=True,
+    help="Where it listens; 0 for any free port.",
+)
+@click.option(
+    "--data",
+    type=FOLDER,
+    help=f"The folder that messages are kept in.  [default: {DATA}]",
+)
+@click.option("--memory", is_flag=True, help="Keep messages nowhere but in memory.")
+@click.option(
+    "--vhost",
+    "vhosts",
+    multiple=True,
+    default=["/"],
+    show_default=True,
+    help="A virtual host; repeatable.",
+)
+@click.option(
+    "--user",
+    "users",
+    metavar="NAME:PASSWORD",
+    multiple=True,
+    envvar="QUEBERT_BROKER_USERS",
+    help="Who is let in; repeatable; guest:guest by default. In the environment"
+    " variable QUEBERT_BROKER_USERS, with spaces between, nobody sees it in a list"
+    " of processes.",
+)
+def broker(
+    *,
+    data: Path | None,
+    memory: bool,
+    vhosts: tuple[str, ...],
+    users: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """
+    Run the embedded AMQP broker alone.
+
+    For laptops, tests and small single machines; RabbitMQ is what one deploys.
+    """
+    if users:
+        options["users"] = dict(map(_user, users))
+    served = _dev.Served(data=_data(data, memory), vhosts=vhosts, **options)
+    with _one_sentence():
+        served.check()
+    log_problems(level=LogLevel.critical)
+    _run(lambda reactor: _dev.serve(reactor, served, _say))
+
+
+@main.command()
+@click.argument("url")
+@click.argument("params", metavar="[PARAMS]", required=False)
+@click.option(
+    "--amqp-url",
+    metavar="URL",
+    help="Where the broker is; by default $QUEBERT_AMQP_URL, or guest at localhost.",
+)
+@click.option(
+    "--exchange", default="flow", show_default=True, help="Where it is published to."
+)
+@click.option(
+    "--key", default="tasks.medium", show_default=True, help="With which routing key."
+)
+@click.option("--ttl", type=float, help="Seconds after which it is not worth doing.")
+@click.option("--delay", type=float, help="Seconds before which it is not done.")
+@click.option("--timeout", type=float, help="Seconds that the request may take.")
+@click.option("--method", default="POST", show_default=True, help="Of the request.")
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME:VALUE",
+    multiple=True,
+    help="Of the request; repeatable.",
+)
+def add(
+    *,
+    params: str | None,
+    amqp_url: str | None,
+    ttl: float | None,
+    headers: tuple[str, ...],
+    **fields: Any,
+) -> None:
+    """
+    Add a task: a request of URL, whole or partial, with PARAMS, which are JSON.
+
+    Prints its uuid once the broker has confirmed it.
+    """
+    fields |= {
+        "amqp_url": amqp_url or default_amqp_url(),
+        "params": None if params is None else _json(params),
+        "ttl": ttl or 0,
+        "headers": dict(map(_header, headers)),
+    }
+    log_problems(level=LogLevel.critical)
+    click.echo(_run(lambda reactor: _dev.add(reactor, **fields)))
+
+
+# -- From texts to what they mean
+
+
+def _data(data: Path | None, memory: bool) -> Path | None:
+    if not memory:
+        return data or DATA
+    if data is not None:
+        raise click.UsageError("give --data or --memory, not both")
+    return None
+
+
+def _function(dotted: str) -> Any:
+    try:
+        return load(dotted, "--function")
+    except UsageError as e:
+        raise click.ClickException(str(e)) from None
+
+
+def _user(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise click.UsageError("--user must be name:password")
+    return name, password
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise click.ClickException(
+            f'PARAMS must be JSON, such as \'{{"name": "you"}}\': {e}'
+        ) from None
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise click.UsageError(f"--header {text} must be name:value")
+    return name.strip(), value.strip()
+
+
+# -- Running
+
+
+def _say(word: str, text: str) -> None:
+    with suppress(OSError):  # whoever read it may have gone
+        click.echo(f"{click.style(f'{word:10}', fg=_COLOURS.get(word))} {text}")
+
+
+def _run(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
+    with _one_sentence():
+        return run(start)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """
+    Exit with 1 and one sentence for whatever is not our fault.
+    """
+    try:
+        yield
+    except QuebertError as e:
+        raise click.ClickException(one_line(str(e))) from None

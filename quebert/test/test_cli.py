@@ -1,0 +1,344 @@
+"""
+Tests for L{quebert.cli}: from command lines to what is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+import quebert
+from quebert import _dev, cli
+from quebert._dev import Dev, Served, echo
+from quebert.errors import StoreError
+from quebert.test.checks import refusal
+
+
+def function(task: object) -> None:
+    """
+    For C{--function}.
+    """
+
+
+class CommandTests(SynchronousTestCase):
+    """
+    The commands, with nothing run.
+    """
+
+    def setUp(self) -> None:
+        self.asked: list[Any] = []
+        self.error: Exception | None = None
+        self.patch(cli, "log_problems", lambda *ignored, level: None)
+        self.patch(cli, "run", self.run_it)
+        for name in ("dev", "serve", "add"):
+            self.patch(_dev, name, self.note)
+
+    def note(self, reactor: object, *args: Any, **options: Any) -> str:
+        """
+        What stands in for what does the work.
+        """
+        self.asked = [*args, options] if options else [*args]
+        if self.error is not None:
+            raise self.error
+        return "the result"
+
+    def run_it(self, start: Any) -> Any:
+        """
+        What stands in for the reactor's run.
+        """
+        return start(None)
+
+    def call(self, *arguments: str, **environment: str) -> Result:
+        """
+        What comes of a command line.
+        """
+        runner = CliRunner()
+        return runner.invoke(cli.main, arguments, env=environment, prog_name="quebert")
+
+    def done(self, *arguments: str, **environment: str) -> Any:
+        """
+        What a right one asks for first.
+        """
+        result = self.call(*arguments, **environment)
+        self.assertEqual(result.exit_code, 0, result.output)
+        return self.asked[0]
+
+    def refused(self, *arguments: str, code: int = 2, **environment: str) -> str:
+        """
+        What a wrong one is told: one sentence, after the usage if that is wrong.
+        """
+        result = self.call(*arguments, **environment)
+        self.assertEqual((result.exit_code, self.asked), (code, []), result.output)
+        self.assertEqual(result.stdout, "")
+        if code == 1:
+            self.assertEqual(result.stderr.count("\n"), 1)
+        return result.stderr.splitlines()[-1].removeprefix("Error: ")
+
+    # -- All
+
+    def test_help(self) -> None:
+        """
+        With no arguments it tells of its commands.
+        """
+        for arguments in ([], ["--help"], ["-h"]):
+            said = self.call(*arguments).output
+            for command in ("dev", "broker", "add"):
+                self.assertIn(f"  {command} ", said)
+        self.assertIn(quebert.__version__, self.call("--version").output)
+
+    def test_errors_of_ours(self) -> None:
+        """
+        Errors of ours are one sentence, and exit status 1.
+        """
+        self.error = StoreError("the database\nis damaged\x1b[2J")
+        for command in (["dev"], ["broker"], ["add", "/"]):
+            result = self.call(*command)
+            self.assertEqual(result.exit_code, 1)
+            self.assertEqual(result.output, "Error: the database is damaged?[2J\n")
+
+    def test_data(self) -> None:
+        """
+        What is kept is kept in C{.quebert}, in another folder, or nowhere.
+        """
+        for command in ("dev", "broker"):
+            asked = self.done(command)
+            self.assertEqual(getattr(asked, "broker", asked).data, Path(".quebert"))
+            asked = self.done(command, "--data=a/b")
+            self.assertEqual(getattr(asked, "broker", asked).data, Path("a/b"))
+            asked = self.done(command, "--memory")
+            self.assertIsNone(getattr(asked, "broker", asked).data)
+            self.asked = []
+            told = self.refused(command, "--data=x", "--memory")
+            self.assertEqual(told, "give --data or --memory, not both")
+
+    # -- dev
+
+    def test_dev(self) -> None:
+        """
+        By default it suits what C{add_task} does by default.
+        """
+        asked = self.done("dev")
+        broker = Served(data=Path(".quebert"), port_option="--amqp-port")
+        self.assertEqual(asked, Dev(broker))
+        self.assertIs(asked.function, echo)
+
+    def test_dev_options(self) -> None:
+        """
+        All can be otherwise.
+        """
+        asked = self.done(
+            *("dev", "--amqp-port=0", "--http-port=8001", "--exchange=e"),
+            *("--queue=q", "--key=k.*", f"--function={__name__}.function"),
+        )
+        self.assertEqual((asked.broker.port, asked.http_port), (0, 8001))
+        self.assertEqual((asked.exchange, asked.queue, asked.key), ("e", "q", "k.*"))
+        self.assertIs(asked.function, function)
+        self.assertEqual(asked.function_name, f"{__name__}.function")
+        asked = self.done("dev", "--default-url=http://localhost:3000/")
+        self.assertEqual(asked.default_url, "http://localhost:3000/")
+
+    def test_dev_refusals(self) -> None:
+        """
+        What cannot be is told before anything is begun.
+        """
+        name = f"--function={__name__}.function"
+        told = self.refused("dev", name, "--default-url=http://localhost/")
+        self.assertEqual(told, "give --function or --default-url, not both")
+        told = self.refused("dev", f"--function={__name__}.nothing", code=1)
+        self.assertIn("has no nothing", told)
+        self.assertIn("65535", self.refused("dev", "--amqp-port=65536"))
+        self.assertIn("integer", self.refused("dev", "--http-port=x"))
+        told = self.refused("dev", f"--data={__file__}")
+        self.assertIn("is a file", told)
+
+    # -- broker
+
+    def test_broker(self) -> None:
+        """
+        By default it is for this machine, and guest is let in.
+        """
+        asked = self.done("broker", "--memory")
+        self.assertEqual(asked, Served())
+        self.assertEqual(asked.url(1234), "amqp://guest:guest@127.0.0.1:1234/")
+
+    def test_broker_options(self) -> None:
+        """
+        Virtual hosts and users may be many; passwords are not told.
+        """
+        asked = self.done(
+            *("broker", "--host=::", "--vhost=a/b", "--vhost=c"),
+            *("--user=me@home:se:cret", "--user=you:x"),
+        )
+        self.assertEqual(asked.vhosts, ("a/b", "c"))
+        self.assertEqual(asked.users, {"me@home": "se:cret", "you": "x"})
+        self.assertEqual(asked.url(1), "amqp://me%40home:...@[::]:1/a%2Fb")
+        self.assertNotIn("se:cret", repr(asked))
+        asked = self.done("broker", QUEBERT_BROKER_USERS="a:b c:d")
+        self.assertEqual(asked.users, {"a": "b", "c": "d"})
+
+    def test_known_password(self) -> None:
+        """
+        Where others than this machine are let in, guest's password is refused.
+        """
+        for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+            self.assertEqual(self.done("broker", f"--host={host}").host, host)
+        self.asked = []
+        for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+            users: list[list[str]] = [[], ["--user=a:b", "--user=guest:guest"]]
+            for each in users:
+                told = self.refused("broker", f"--host={host}", *each, code=1)
+                self.assertEqual(
+                    told,
+                    f"--host {host} lets in others than this machine: give --user"
+                    " name:password, since guest's is known to everybody",
+                )
+        self.assertEqual(self.done("broker", "--host=::", "--user=a:b").host, "::")
+
+    def test_broker_refusals(self) -> None:
+        """
+        A user has a name and a password, and neither is told.
+        """
+        for wrong in ("secret", ":secret", "secret:"):
+            told = self.refused("broker", f"--user={wrong}")
+            self.assertEqual(told, "--user must be name:password")
+
+    # -- add
+
+    def test_add(self) -> None:
+        """
+        It prints the uuid.
+        """
+        result = self.call("add", "/hello", '{"name": "you"}')
+        self.assertEqual((result.exit_code, result.output), (0, "the result\n"))
+        self.assertEqual(
+            self.asked,
+            [
+                {
+                    "amqp_url": "amqp://guest:guest@localhost:5672/",
+                    "exchange": "flow",
+                    "key": "tasks.medium",
+                    "url": "/hello",
+                    "params": {"name": "you"},
+                    "ttl": 0,
+                    "delay": None,
+                    "timeout": None,
+                    "method": "POST",
+                    "headers": {},
+                }
+            ],
+        )
+
+    def test_add_options(self) -> None:
+        """
+        A task has all the fields that it could have from a program.
+        """
+        asked = self.done(
+            *("add", "/", "--amqp-url=amqp://a", "--exchange=", "--key=queue"),
+            *("--ttl=9.5", "--delay=2", "--timeout=3", "--method=get"),
+            *("--header", "A: b: c", "--header", "D:"),
+        )
+        self.assertEqual((asked["amqp_url"], asked["exchange"]), ("amqp://a", ""))
+        self.assertEqual((asked["key"], asked["params"]), ("queue", None))
+        times = asked["ttl"], asked["delay"], asked["timeout"]
+        self.assertEqual(times, (9.5, 2.0, 3.0))
+        self.assertEqual(asked["method"], "get")
+        self.assertEqual(asked["headers"], {"A": "b: c", "D": ""})
+
+    def test_add_elsewhere(self) -> None:
+        """
+        The environment may say where the broker is.
+        """
+        asked = self.done("add", "/", QUEBERT_AMQP_URL="amqp://there")
+        self.assertEqual(asked["amqp_url"], "amqp://there")
+
+    def test_add_refusals(self) -> None:
+        """
+        What is no task is told.
+        """
+        self.assertIn("PARAMS must be JSON", self.refused("add", "/", "{x", code=1))
+        deep = "[" * 100_000
+        self.assertIn("PARAMS must be JSON", self.refused("add", "/", deep, code=1))
+        told = self.refused("add", "/", "--header=nonsense")
+        self.assertEqual(told, "--header nonsense must be name:value")
+        self.assertIn("URL", self.refused("add"))
+
+
+class AddLineTests(SynchronousTestCase):
+    """
+    The command that C{quebert dev} shows for adding a task.
+    """
+
+    def test_default(self) -> None:
+        """
+        With the defaults it is short.
+        """
+        self.assertEqual(Dev(Served()).add_line(5672), _ADD)
+
+    def test_otherwise(self) -> None:
+        """
+        What is otherwise is said.
+        """
+        asked = Dev(Served(), "python -m quebert", exchange="my flow", key="a.*.#")
+        self.assertEqual(
+            asked.add_line(5673),
+            f"python -m {_ADD} --amqp-url amqp://guest:guest@127.0.0.1:5673/"
+            " --exchange 'my flow' --key a.any.any",
+        )
+
+    def test_other_environment(self) -> None:
+        """
+        As it is where the environment says that the broker is elsewhere.
+        """
+        self.patch(_dev, "default_amqp_url", lambda: "amqp://elsewhere")
+        line = Dev(Served()).add_line(5672)
+        self.assertEqual(line, f"{_ADD} --amqp-url amqp://guest:guest@127.0.0.1:5672/")
+
+
+_ADD = """quebert add /hello '{"name": "you"}'"""
+
+
+class EchoTests(SynchronousTestCase):
+    """
+    L{echo} executes tasks for want of anything else.
+    """
+
+    def test_params(self) -> None:
+        """
+        Its result is the params.
+        """
+        for params in ({"name": "you"}, [1], "text", 0):
+            self.assertEqual(echo({"url": "/", "params": params}), params)
+        self.assertEqual(echo({"url": "/"}), {})
+
+    def test_fail(self) -> None:
+        """
+        It fails as often as it is to.
+        """
+        params = {"fail": 2}
+        error = _dev.AskedToFail
+        self.assertEqual(refusal(error, echo, {"params": params}), "1 of 2")
+        task = {"params": params, "failures": 1}
+        self.assertEqual(refusal(error, echo, task), "2 of 2")
+        self.assertEqual(echo({"params": params, "failures": 2}), params)
+        self.assertEqual(echo({"params": {"fail": "x"}}), {"fail": "x"})
+
+
+class ListenTests(SynchronousTestCase):
+    """
+    A broker that cannot listen.
+    """
+
+    def test_folder(self) -> None:
+        """
+        A folder that cannot be is told.
+        """
+        file = Path(self.mktemp())
+        file.touch()
+        served = Served(data=file / "folder")
+        error = quebert.errors.ConfigError
+        told = refusal(error, _dev._broker, Clock(), served)
+        self.assertEqual(told, f"--data {file}/folder: Not a directory")

@@ -1,0 +1,414 @@
+"""
+C{quebert dev}, C{quebert broker} and C{quebert add}, as processes of their own,
+with no RabbitMQ.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pika
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+
+import quebert
+from quebert.test.support import Executor, Program, depth, publish, until
+
+Start = Callable[..., Program]
+
+_WORK = """
+def greet(task):
+    return "hello, " + task["params"]["name"]
+"""
+
+# Files may not grow beyond this.
+_SMALL_FILES = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+from quebert.cli import main
+main()
+"""
+
+
+def quebert_(start: Start, *arguments: str, **environment: str) -> Program:
+    """
+    The command, run.
+    """
+    return start("-m", "quebert", *arguments, **environment)
+
+
+async def dev(start: Start, *options: str, **environment: str) -> Program:
+    """
+    C{quebert dev} on free ports, once it is ready.
+    """
+    ports = ("--amqp-port=0", "--http-port=0")
+    program = quebert_(start, "dev", *ports, *options, **environment)
+    await program.said("\nready ")
+    return program
+
+
+async def broker(start: Start, *options: str, **environment: str) -> Program:
+    """
+    C{quebert broker} on a free port, once it listens.
+    """
+    program = quebert_(start, "broker", "--port=0", *options, **environment)
+    await program.said("\n")
+    assert program.output.count("\n") == 1
+    return program
+
+
+def url_of(program: Program) -> str:
+    """
+    Where its broker is.
+    """
+    found = re.search(r"^broker     (amqp://\S+)", program.output)
+    assert found, program.output
+    return found[1]
+
+
+def words_to_add(program: Program) -> list[str]:
+    """
+    What it says to add a task with, for C{start}.
+    """
+    found = re.search(r"^add a task python (.*)$", program.output, re.M)
+    assert found, program.output
+    return shlex.split(found[1])
+
+
+async def add(start: Start, to: Program, *arguments: str) -> str:
+    """
+    Add a task from another process; its uuid.
+    """
+    program = quebert_(start, "add", *arguments, f"--amqp-url={url_of(to)}")
+    assert await program.ended() == 0, program.output
+    return str(UUID(program.output.strip()))
+
+
+async def ended(program: Program, number: int = signal.SIGINT) -> str:
+    """
+    End it well, and give all that it said.
+    """
+    program.signal(number)
+    assert await program.ended() == 0, program.output
+    return program.output
+
+
+async def sentence(program: Program) -> str:
+    """
+    The one that it ends with.
+    """
+    assert await program.ended() == 1, program.output
+    assert program.output.count("\n") == 1, program.output
+    return program.output.removeprefix("Error: ").strip()
+
+
+@contextmanager
+def channel(url: str) -> Iterator[Any]:
+    """
+    A channel of another client library, in confirm mode.
+    """
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        opened = connection.channel()
+        opened.confirm_delivery()
+        yield opened
+    finally:
+        connection.close()
+
+
+# -- dev
+
+
+@ensureDeferred
+async def test_first_minute(start: Start) -> None:
+    """
+    What it says to add a task with does add one, and it tells that it is done;
+    Ctrl-C ends it.
+    """
+    program = await dev(start, "--memory")
+    adding = start(*words_to_add(program))
+    assert await adding.ended() == 0
+    UUID(adding.output.strip())
+    await program.said("\ndone       /hello                attempt 1: 200, ")
+    said = await ended(program)
+    assert said.splitlines()[0].endswith("  in memory only")
+    assert len(said.splitlines()) == 6
+    assert not (program.folder / ".quebert").exists()
+
+
+@ensureDeferred
+async def test_fails_as_it_is_to(start: Start) -> None:
+    """
+    A task can be told to fail, and is tried again quickly; nothing else is said.
+    """
+    program = await dev(start, "--memory")
+    await add(start, program, "/work", '{"fail": 1}')
+    await program.said("\ndone ")
+    failed, done = (await ended(program, signal.SIGTERM)).splitlines()[5:]
+    assert re.fullmatch(
+        r"retry      /work {16} attempt 1: 500, \d+ ms, again in 1.25 s:"
+        r" AskedToFail: 1 of 1",
+        failed,
+    )
+    assert re.fullmatch(r"done       /work {16} attempt 2: 200, \d+ ms", done)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@ensureDeferred
+async def test_finds_tasks_again(
+    start: Start, executor: Executor, tmp_path: Path, number: int
+) -> None:
+    """
+    A second start finds the tasks that the first has left, however that ended.
+    """
+    data = f"--data={tmp_path / 'data'}"
+    executor.answer = lambda task: 503
+    program = await dev(start, data, f"--default-url={executor.url}")
+    uuid = await add(start, program, "/work", '{"n": 7}')
+    await program.said("\nretry      /work")
+    program.signal(number)
+    assert await program.ended() in (0, -number)
+    executor.answer = lambda task: 200
+    executor.tasks.clear()
+    again = await dev(start, data, f"--default-url={executor.url}")
+    assert "\nqueue      tasks, 1 waiting\n" in again.output
+    await again.said("\ndone       /work")
+    (task,) = executor.tasks
+    assert (task["uuid"], task["params"]) == (uuid, {"n": 7})
+    await ended(again)
+    assert "\nqueue      tasks\n" in await ended(await dev(start, data))
+
+
+@ensureDeferred
+async def test_waits(start: Start) -> None:
+    """
+    A task for later is told of, and kept in the folder where one is.
+    """
+    program = await dev(start)
+    await add(start, program, "/later", "--delay=3600")
+    await program.said("\nwaiting    /later                until ")
+    said = await ended(program)
+    assert said.splitlines()[0].endswith("  kept in .quebert")
+    folder = program.folder / ".quebert"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / ".gitignore").read_text() == "*\n"
+
+
+@ensureDeferred
+async def test_own_function(start: Start, tmp_path: Path) -> None:
+    """
+    The executor calls one's own function; where it fails is told.
+    """
+    (tmp_path / "work.py").write_text(_WORK)
+    path = {"PYTHONPATH": str(tmp_path)}
+    program = await dev(start, "--memory", "--function=work.greet", **path)
+    assert "/  work.greet\n" in program.output
+    await add(start, program, "/bad", "{}")
+    await add(start, program, "/good", '{"name": "you"}')
+    await program.said("\nretry      /bad")
+    await program.said("\ndone       /good")
+    said = await ended(program)
+    assert f"KeyError: 'name' ({tmp_path / 'work.py'}, line 3)\n" in said
+    assert "again in 1.25 s: KeyError: 'name'\n" in said
+
+
+@ensureDeferred
+async def test_not_a_task(start: Start) -> None:
+    """
+    What is no task is told of, once.
+    """
+    program = await dev(start, "--memory", "--queue=q", "--exchange=e", "--key=k")
+    with channel(url_of(program)) as publishing:
+        publish(publishing, "e", "k", b'{"url": "\xff')
+        publish(publishing, "e", "k", b'{"url": 7}')
+        await program.said("url must be a string")
+        assert depth(publishing, "q") == 0
+    lines = (await ended(program)).splitlines()[5:]
+    assert [each.split()[0] for each in lines] == ["discarded", "discarded"]
+
+
+@ensureDeferred
+async def test_ends_while_requests_run(start: Start, executor: Executor) -> None:
+    """
+    What an executor does not answer is not waited for long.
+    """
+    executor.answer = lambda task: Deferred()
+    program = await dev(start, "--memory", f"--default-url={executor.url}")
+    await add(start, program, "/work")
+    await until(lambda: executor.tasks)
+    await ended(program)
+
+
+# -- What cannot begin
+
+
+@ensureDeferred
+async def test_port_in_use(start: Start) -> None:
+    """
+    A port that is in use is told, with the option that chooses another.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        where = f"port {port} of 127.0.0.1 is in use: choose another with"
+        for option, arguments in [
+            ("--amqp-port", ("dev", "--memory", "--http-port=0")),
+            ("--http-port", ("dev", "--memory", "--amqp-port=0")),
+            ("--port", ("broker", "--memory")),
+        ]:
+            program = quebert_(start, *arguments, f"{option}={port}")
+            assert await sentence(program) == f"{where} {option}"
+
+
+@pytest.mark.parametrize("content", [b"", b"what one has written", b"\0" * 5000])
+@ensureDeferred
+async def test_broken_database(start: Start, tmp_path: Path, content: bytes) -> None:
+    """
+    A file that is no database of ours is told, and left as it was.
+    """
+    file = tmp_path / "broker.sqlite"
+    file.write_bytes(content)
+    for command in (("dev", "--amqp-port=0", "--http-port=0"), ("broker", "--port=0")):
+        program = quebert_(start, *command, f"--data={tmp_path}")
+        assert (await sentence(program)).startswith(f"{file}: ")
+    assert file.read_bytes() == content
+
+
+@ensureDeferred
+async def test_database_in_use(start: Start, tmp_path: Path) -> None:
+    """
+    Two cannot keep their messages in the same folder.
+    """
+    await broker(start, f"--data={tmp_path}")
+    program = quebert_(start, "broker", "--port=0", f"--data={tmp_path}")
+    told = "another broker has this database open"
+    assert await sentence(program) == f"{tmp_path / 'broker.sqlite'}: {told}"
+
+
+# -- broker
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@ensureDeferred
+async def test_broker(start: Start, tmp_path: Path, number: int) -> None:
+    """
+    The broker alone: others use it, and what it has confirmed outlives it.
+    """
+    data = f"--data={tmp_path / 'data'}"
+    program = await broker(start, data)
+    with channel(url_of(program)) as publishing:
+        publishing.queue_declare("q", durable=True)
+        publish(publishing, "", "q", b"1", b"2")
+    program.signal(number)
+    assert await program.ended() in (0, -number)
+    again = await broker(start, data)
+    with channel(url_of(again)) as getting:
+        assert [getting.basic_get("q")[2] for _ in range(3)] == [b"1", b"2", None]
+    await ended(again)
+
+
+@ensureDeferred
+async def test_users_and_vhosts(start: Start) -> None:
+    """
+    Who is let in, and where to, can be said; the password is not told.
+    """
+    user = {"QUEBERT_BROKER_USERS": "me:s3cret"}
+    program = await broker(start, "--memory", "--vhost=here", "--vhost=there", **user)
+    url = url_of(program).replace("...", "s3cret")
+    for each in (url, url.replace("here", "there")):
+        with channel(each) as publishing:
+            publishing.queue_declare("q", durable=True)
+    for wrong in (url.replace("s3cret", "x"), url.replace("me:s3cret", "guest:guest")):
+        with pytest.raises(pika.exceptions.AMQPConnectionError), channel(wrong):
+            pass
+    assert "s3cret" not in await ended(program)
+
+
+def fill(url: str) -> int:
+    """
+    Publish until the broker takes no more; how much it has confirmed.
+    """
+    confirmed = 0
+    try:
+        with channel(url) as publishing:
+            publishing.queue_declare("q", durable=True)
+            while confirmed < 1_000:
+                publish(publishing, "", "q", b"x" * 10_000)
+                confirmed += 1
+    except pika.exceptions.AMQPError:
+        return confirmed
+    raise AssertionError("it takes everything")
+
+
+@ensureDeferred
+async def test_disk_full(start: Start, tmp_path: Path) -> None:
+    """
+    A broker that cannot write any more says so and ends; what it has confirmed
+    is there.
+    """
+    options = ("broker", "--port=0", f"--data={tmp_path}")
+    program = start("-c", _SMALL_FILES, *options)
+    await program.said("\n")
+    confirmed = fill(url_of(program))
+    assert await program.ended() == 1
+    assert f"Error: {tmp_path / 'broker.sqlite'}: " in program.output
+    assert "Traceback" not in program.output
+    again = await broker(start, f"--data={tmp_path}")
+    with channel(url_of(again)) as it:
+        assert depth(it, "q") in (confirmed, confirmed + 1)
+
+
+# -- add
+
+
+@ensureDeferred
+async def test_add_is_refused(start: Start) -> None:
+    """
+    What is not added is told in one sentence.
+    """
+    program = await dev(start, "--memory")
+    url = url_of(program)
+    for arguments, told in [
+        (["/", "--key=other.key"], "no queue takes this"),
+        (["/", f"--key={'x' * 256}"], "longer than 255 bytes"),
+        (["/", "--ttl=1", "--delay=2"], "run_at is beyond the ttl"),
+        (["ftp://host/"], "must begin with http:// or https://"),
+        (["/", f"--amqp-url={url.replace(':guest@', ':wrong@')}"], "ACCESS_REFUSED"),
+        (["/", "--amqp-url=http://host/"], "must begin with amqp:// or amqps://"),
+    ]:
+        adding = quebert_(start, "add", *arguments, QUEBERT_AMQP_URL=url)
+        assert told in await sentence(adding)
+
+
+@ensureDeferred
+async def test_add_is_interrupted(start: Start) -> None:
+    """
+    Who gives up waiting for the broker is not told that the task is there.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://127.0.0.1:{silent.getsockname()[1]}/"
+        adding = quebert_(start, "add", "/", f"--amqp-url={url}")
+        with silent.accept()[0] as connection:
+            connection.recv(8)
+            adding.signal(signal.SIGINT)
+            assert await adding.ended() == 1
+        assert adding.output.strip() == "Aborted!"
+
+
+@ensureDeferred
+async def test_version(start: Start) -> None:
+    """
+    It tells what it is.
+    """
+    program = quebert_(start, "--version")
+    assert await program.ended() == 0
+    assert program.output == f"quebert, version {quebert.__version__}\n"
