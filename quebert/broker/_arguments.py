@@ -4,7 +4,7 @@ The arguments of a queue's declaration, checked.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ __all__ = [
     "REJECT_DEAD_LETTER",
     "QueueSettings",
     "check_equivalent",
+    "check_exchange_name",
     "kind_of",
     "read_settings",
 ]
@@ -132,9 +133,8 @@ def _check(name: str, value: Any, queue: str) -> None:
         if not name.startswith("x-"):
             return  # the client's own
         raise not_implemented(f"queue argument {name}")
-    if name == "x-dead-letter-exchange" and not isinstance(value, str):
-        text = f"invalid type '{kind_of(value)}' for arg '{name}' in {queue}"
-        raise precondition_failed(text)
+    if name == "x-dead-letter-exchange":
+        check_exchange_name(name, value, queue)
     problem = check(value)
     if problem is not None:
         raise precondition_failed(f"invalid arg '{name}' for {queue}: {problem}")
@@ -142,25 +142,42 @@ def _check(name: str, value: Any, queue: str) -> None:
         raise not_implemented(f"queue type {value}")
 
 
+def check_exchange_name(argument: str, value: Any, what: str) -> None:
+    """
+    Refuse what is to be the name of an exchange, and is not.
+
+    @param what: how error messages name what has the argument.
+    @raise ChannelError: it is not text.
+    """
+    if not isinstance(value, str):
+        text = f"invalid type '{kind_of(value)}' for arg '{argument}' in {what}"
+        raise precondition_failed(text)
+
+
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
 def check_equivalent(
-    current: Mapping[str, Any], received: Mapping[str, Any], queue: str
+    current: Mapping[str, Any],
+    received: Mapping[str, Any],
+    what: str,
+    names: Iterable[str] = tuple(_CHECKS),
 ) -> None:
     """
-    Refuse a declaration that does not fit the queue that there is.
+    Refuse a declaration that does not fit what there is.
 
+    @param what: how error messages name it.
+    @param names: the arguments that matter.
     @raise ChannelError: an argument differs.
     """
-    for name in _CHECKS:
+    for name in names:
         usual = "classic" if name == "x-queue-type" else None
         one, other = current.get(name, usual), received.get(name, usual)
         if (type(one), one) != (type(other), other):
             told = _told(other, other=one), _told(one, other=other)
             raise precondition_failed(
-                f"inequivalent arg '{name}' for {queue}: received {told[0]} but"
+                f"inequivalent arg '{name}' for {what}: received {told[0]} but"
                 f" current is {told[1]}"
             )
 

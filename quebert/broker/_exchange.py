@@ -131,6 +131,7 @@ class Exchange:
     An exchange, with the bindings from it and to it.
 
     @ivar arguments: as they came, by name.
+    @ivar alternate: the exchange that gets what this one cannot route.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Exchange:
     arguments: Mapping[str, Any] = attrs.field(factory=dict)
     bindings: dict[tuple[Any, ...], Binding] = attrs.field(factory=dict)
     incoming: set[Binding] = attrs.field(factory=set)
+    alternate: str | None = None
     _by_key: dict[str, list[Binding]] = attrs.field(factory=dict)
     _routes: dict[str, tuple[Binding, ...]] = attrs.field(factory=dict)
 
@@ -205,22 +207,33 @@ _REMEMBERED = 1000
 
 
 def destinations(
-    exchange: Exchange, keys: Iterable[str], headers: Mapping[str, Any]
+    exchange: Exchange,
+    keys: Iterable[str],
+    headers: Mapping[str, Any],
+    exchanges: Mapping[str, Exchange],
 ) -> list[Queue]:
     """
     The queues that a message reaches, each once, through other exchanges too.
+
+    @param exchanges: all that there are, by name.
     """
     queues: dict[Queue, None] = {}
     seen, ahead = {exchange}, [exchange]
     for source in ahead:
-        for key in keys:
-            for binding in source.matching(key, headers):
-                to = binding.destination
-                if not isinstance(to, Exchange):
-                    queues[to] = None
-                elif to not in seen:
-                    seen.add(to)
-                    ahead.append(to)
+        found: list[Queue | Exchange] = [
+            binding.destination
+            for key in keys
+            for binding in source.matching(key, headers)
+        ]
+        alternate = exchanges.get(source.alternate or "")
+        if not found and source.alternate and alternate is not None:
+            found = [alternate]
+        for to in found:
+            if not isinstance(to, Exchange):
+                queues[to] = None
+            elif to not in seen:
+                seen.add(to)
+                ahead.append(to)
     return list(queues)
 
 

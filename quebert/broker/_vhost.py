@@ -13,7 +13,11 @@ from typing import Any
 
 from quebert._protocol.codec import decode_table, encode_table
 from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import check_equivalent, read_settings
+from quebert.broker._arguments import (
+    check_equivalent,
+    check_exchange_name,
+    read_settings,
+)
 from quebert.broker._errors import (
     access_refused,
     no_exchange,
@@ -41,6 +45,7 @@ from quebert.broker._traffic import Traffic
 
 __all__ = ["VirtualHost"]
 
+_ALTERNATE = "alternate-exchange"
 _PREDECLARED = {
     "": "direct",
     "amq.direct": "direct",
@@ -112,6 +117,7 @@ class VirtualHost:
         if type not in TYPES:
             raise unknown_type(type)
         _not_default(name)
+        what = f"exchange '{name}' in vhost '{self.name}'"
         existing = self.exchanges.get(name)
         if existing is not None:
             wanted = (
@@ -121,14 +127,18 @@ class VirtualHost:
                 ("internal", internal, existing.internal),
             )
             self._same(f"exchange '{name}'", wanted)
+            check_equivalent(existing.arguments, arguments, what, [_ALTERNATE])
             return
         if name.startswith("amq."):
             text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
             raise access_refused(text)
         for argument in arguments:
-            if argument == "alternate-exchange" or argument.startswith("x-"):
+            if argument.startswith("x-"):
                 raise not_implemented(f"exchange argument {argument}")
+        if _ALTERNATE in arguments:
+            check_exchange_name(_ALTERNATE, arguments[_ALTERNATE], what)
         exchange = Exchange(name, type, durable, auto_delete, internal, arguments)
+        exchange.alternate = arguments.get(_ALTERNATE)
         self.exchanges[name] = exchange
         if durable:
             self._journal.exchange_declared(self.name, exchange)
@@ -240,7 +250,7 @@ class VirtualHost:
         if not exchange.name:  # each queue is bound to it by its name
             named = dict.fromkeys(keys)
             return [self.queues[key] for key in named if key in self.queues]
-        return destinations(exchange, keys, headers)
+        return destinations(exchange, keys, headers, self.exchanges)
 
     # -- Queues
 
@@ -425,14 +435,17 @@ class VirtualHost:
         """
         An exchange that was there before.
         """
-        self.exchanges[record.name] = Exchange(
+        arguments = decode_table(record.arguments)
+        exchange = Exchange(
             record.name,
             record.type,
             True,
             record.auto_delete,
             record.internal,
-            decode_table(record.arguments),
+            arguments,
         )
+        exchange.alternate = arguments.get(_ALTERNATE)
+        self.exchanges[record.name] = exchange
 
     def restore_queue(self, record: QueueRecord) -> Queue:
         """

@@ -17,7 +17,7 @@ import pytest
 from quebert.test.contract.client import Channel, Closed, Disconnected
 from quebert.test.contract.conftest import Broker
 
-__all__ = ["CAPABILITIES", "DIFFERENCES", "Difference", "cut_off", "needs"]
+__all__ = ["CAPABILITIES", "DIFFERENCES", "Difference", "cut_off"]
 
 
 @attrs.frozen
@@ -55,11 +55,6 @@ DIFFERENCES = (
     _queue("x-dead-letter-strategy", "x-dead-letter-strategy", "at-most-once", 406),
     _queue("x-nonsense", "x-nonsense", 1),
     Difference(
-        "alternate-exchange",
-        "exchange.declare",
-        {"exchange": "with-alternate", "arguments": {"alternate-exchange": "other"}},
-    ),
-    Difference(
         "x-priority", "basic.consume", {"queue": "", "arguments": {"x-priority": 1}}
     ),
     # To the embedded broker this is but a queue that is not there.
@@ -74,15 +69,6 @@ DIFFERENCES = (
 #: RabbitMQ's capabilities that the embedded broker does not have, nor claims.
 #: It never blocks a connection, and so never says that it does.
 CAPABILITIES = ("connection.blocked", "consumer_priorities", "direct_reply_to")
-
-
-def needs(broker: Broker, name: str) -> None:
-    """
-    Skip a test of something that a broker does not have, on purpose.
-    """
-    assert name in {difference.name for difference in DIFFERENCES}
-    if broker.name == "embedded":
-        pytest.skip(f"the embedded broker has no {name}")
 
 
 def cut_off(broker: Broker, control: Channel, code: int) -> None:

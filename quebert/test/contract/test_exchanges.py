@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from quebert.test.contract.client import Channel, Close, fresh
-from quebert.test.contract.conftest import Broker
-from quebert.test.contract.differences import needs
 
 TYPES = ["direct", "fanout", "topic", "headers"]
 
@@ -400,12 +398,11 @@ def test_internal_behind_another(channel: Channel) -> None:
     assert channel.take(queue).body == b"body"
 
 
-def test_alternate(broker: Broker, channel: Channel) -> None:
+def test_alternate(channel: Channel) -> None:
     """
     A message that an exchange cannot route goes to its alternate exchange,
     even a mandatory one.
     """
-    needs(broker, "alternate-exchange")
     alternate, queue = channel.exchange("fanout"), channel.queue()
     channel.bind(queue, alternate)
     name = channel.exchange(arguments={"alternate-exchange": alternate})
@@ -415,11 +412,10 @@ def test_alternate(broker: Broker, channel: Channel) -> None:
     assert channel.take(queue)["exchange"] == name
 
 
-def test_alternate_only_if_unroutable(broker: Broker, channel: Channel) -> None:
+def test_alternate_only_if_unroutable(channel: Channel) -> None:
     """
     A message that an exchange can route does not go to its alternate.
     """
-    needs(broker, "alternate-exchange")
     alternate, queue = channel.exchange("fanout"), channel.queue()
     channel.bind(queue, alternate)
     name = channel.exchange(arguments={"alternate-exchange": alternate})
@@ -431,21 +427,19 @@ def test_alternate_only_if_unroutable(broker: Broker, channel: Channel) -> None:
     assert (channel.count(queue), channel.count(other)) == ((0, 0), (1, 0))
 
 
-def test_alternate_not_there(broker: Broker, channel: Channel) -> None:
+def test_alternate_not_there(channel: Channel) -> None:
     """
     A mandatory message is returned where the alternate exchange is not there.
     """
-    needs(broker, "alternate-exchange")
     name = channel.exchange(arguments={"alternate-exchange": fresh("exchange")})
     channel.publish(name, "key", mandatory=True)
     assert channel.next().name == "basic.return"
 
 
-def test_alternate_declared_otherwise(broker: Broker, channel: Channel) -> None:
+def test_alternate_declared_otherwise(channel: Channel) -> None:
     """
     406 is for declaring another alternate exchange.
     """
-    needs(broker, "alternate-exchange")
     name = channel.exchange(arguments={"alternate-exchange": "one"})
     assert channel.refusal(
         "exchange.declare", exchange=name, arguments={"alternate-exchange": "two"}
@@ -458,11 +452,10 @@ def test_alternate_declared_otherwise(broker: Broker, channel: Channel) -> None:
     )
 
 
-def test_alternate_is_a_name(broker: Broker, channel: Channel) -> None:
+def test_alternate_is_a_name(channel: Channel) -> None:
     """
     406 is for an alternate exchange that is no text.
     """
-    needs(broker, "alternate-exchange")
     name = fresh("exchange")
     assert channel.refusal(
         "exchange.declare", exchange=name, arguments={"alternate-exchange": 1}
