@@ -21,7 +21,7 @@ $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-demo: rabbitmq $(VENV)/installed-demo
+demo: $(VENV)/installed-demo
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: pytest trial

@@ -1,14 +1,18 @@
 """
 quebert in a minute: ``make demo``.
 
-Starts a RabbitMQ of its own, an executor and a mediator; adds 300 tasks, of
+Starts a broker of its own, an executor and a mediator; adds 300 tasks, of
 which some fail twice before they succeed and some expire; shows them being
 done, and ends with a summary that adds up, or with exit status 1.
+
+The broker is the embedded one; ``make demo ARGS=--rabbitmq`` takes a RabbitMQ.
 """
 
+import argparse
 import random
 import sys
 from collections import Counter
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -21,7 +25,7 @@ from quebert.errors import QuebertError
 from quebert.executor import ExecutorService
 from quebert.mediator import DelayOnErrorMediator
 from quebert.producer import Producer
-from quebert.testing import RabbitMQNode
+from quebert.testing import EmbeddedBroker, RabbitMQNode
 
 TASKS = 300
 AT_ONCE = 20
@@ -65,7 +69,7 @@ def plan(n):
 
 async def add_tasks(client):
     """
-    Add them all; each call returns when the broker has the task on disk.
+    Add them all; each call returns when the broker has confirmed the task.
     """
     producer = Producer(client)
     adding = []
@@ -75,7 +79,7 @@ async def add_tasks(client):
     return await gatherResults(adding)
 
 
-async def demo(reactor, node):
+async def demo(reactor, broker):
     """
     Run it, and give what became of the tasks.
     """
@@ -85,7 +89,7 @@ async def demo(reactor, node):
     url = f"http://127.0.0.1:{executor.port_number}/"
     console.print(f"[bold]executor[/]  an HTTP server at {url}")
 
-    client = TxAMQPClient.from_url(node.url)
+    client = TxAMQPClient.from_url(broker.url)
     mediator = DelayOnErrorMediator(defaulturl=url, constant=1.2, maxDelay=2)
     watcher = await client.watch(
         "flow", "tasks", "tasks.#", mediator.messageReceived, maxEvents=AT_ONCE
@@ -134,13 +138,22 @@ async def until_done(reactor, watcher):
         showing.stop()
 
 
-def summary(node, added, counts, answers):
+def left_in(broker):
+    """
+    How many messages it holds.
+    """
+    if isinstance(broker, EmbeddedBroker):
+        return sum(broker.depths().values())
+    listed = broker.ctl("list_queues", "--no-table-headers", "messages")
+    return sum(map(int, listed.split()))
+
+
+def summary(broker, added, counts, answers):
     """
     Print it, and tell whether it adds up.
     """
     plans = [plan(n) for n in range(TASKS)]
     expiring = sum(1 for each in plans if each["ttl"])
-    left = node.ctl("list_queues", "--no-table-headers", "messages").split()
     requests = sum(answers.values())
     rows = [
         ("tasks added, each confirmed by the broker", added, TASKS),
@@ -149,7 +162,7 @@ def summary(node, added, counts, answers):
         ("retries, one for each answer 500", counts.retried, answers["500"]),
         ("requests made", requests, counts.done + counts.retried),
         ("deliveries", counts.received, counts.done + counts.retried + expiring),
-        ("left in the queue", sum(map(int, left)), 0),
+        ("left in the queue", left_in(broker), 0),
     ]
     table = Table("", "seen", "expected", "", show_edge=False)
     for what, seen, expected in rows:
@@ -160,36 +173,48 @@ def summary(node, added, counts, answers):
     return all(seen == expected for _, seen, expected in rows)
 
 
+def run(broker):
+    """
+    All of it, on a broker that runs.
+    """
+    results = []
+
+    async def noting(reactor):
+        results.extend(await demo(reactor, broker))
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(noting(reactor)))
+    except SystemExit as e:
+        if e.code:
+            raise
+    if not summary(broker, *results):
+        sys.exit("\nIt does not add up: that is a bug.")
+    console.print(
+        "\n[green]It adds up.[/] Next: README.rst, or examples/med.py and"
+        " examples/executor.py."
+    )
+
+
 def main():
     """
     The whole demonstration.
     """
-    results = []
+    parser = argparse.ArgumentParser(description="quebert in a minute")
+    parser.add_argument(
+        "--rabbitmq", action="store_true", help="on a RabbitMQ, which must be installed"
+    )
     try:
-        with console.status("starting a RabbitMQ of our own"):
-            node = RabbitMQNode()
-            node.start()
+        if parser.parse_args().rabbitmq:
+            kind, broker = "a RabbitMQ", RabbitMQNode()
+        else:
+            kind, broker = "the embedded one,", EmbeddedBroker()
+        with ExitStack() as stack:
+            with console.status("starting a broker of our own"):
+                stack.enter_context(broker)
+            console.print(f"[bold]broker[/]    {kind} at {broker.url}")
+            run(broker)
     except QuebertError as e:
         sys.exit(str(e))
-    try:
-        console.print(f"[bold]broker[/]    a RabbitMQ at {node.url}")
-
-        async def run(reactor):
-            results.extend(await demo(reactor, node))
-
-        try:
-            react(lambda reactor: Deferred.fromCoroutine(run(reactor)))
-        except SystemExit as e:
-            if e.code:
-                raise
-        if not summary(node, *results):
-            sys.exit("\nIt does not add up: that is a bug.")
-        console.print(
-            "\n[green]It adds up.[/] Next: README.rst, or examples/med.py and"
-            " examples/executor.py."
-        )
-    finally:
-        node.close()
 
 
 if __name__ == "__main__":

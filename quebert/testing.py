@@ -1,5 +1,8 @@
 """
-For tests, ours and those of users: a private broker.
+For tests, ours and those of users: private brokers.
+
+L{EmbeddedBroker} needs nothing, starts in no time, and can have a week pass at
+once; L{RabbitMQNode} is a RabbitMQ, where one is installed.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from quebert.broker import EmbeddedBroker
 from quebert.errors import QuebertError
 
-__all__ = ["RabbitMQNode", "find_rabbitmq"]
+__all__ = ["EmbeddedBroker", "RabbitMQNode", "find_rabbitmq"]
 
 #: How to get what L{RabbitMQNode} needs.
 INSTALL = "apt-get install -y rabbitmq-server"

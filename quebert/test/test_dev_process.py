@@ -379,6 +379,7 @@ async def test_add_is_refused(start: Start) -> None:
     url = url_of(program)
     for arguments, told in [
         (["/", "--key=other.key"], "no queue takes this"),
+        (["/", "--exchange=nowhere"], "no exchange 'nowhere'"),
         (["/", f"--key={'x' * 256}"], "longer than 255 bytes"),
         (["/", "--ttl=1", "--delay=2"], "run_at is beyond the ttl"),
         (["ftp://host/"], "must begin with http:// or https://"),
@@ -412,3 +413,17 @@ async def test_version(start: Start) -> None:
     program = quebert_(start, "--version")
     assert await program.ended() == 0
     assert program.output == f"quebert, version {quebert.__version__}\n"
+
+
+# -- make demo
+
+
+@ensureDeferred
+async def test_demo(start: Start) -> None:
+    """
+    The demonstration needs no RabbitMQ, and adds up.
+    """
+    program = start(str(Path(quebert.__file__).parents[1] / "examples" / "demo.py"))
+    assert await program.ended() == 0, program.output
+    assert "It adds up." in program.output
+    assert "the embedded one" in program.output
