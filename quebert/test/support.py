@@ -198,6 +198,13 @@ class Program:
         """
         return self._output.read_text(errors="replace")
 
+    @property
+    def running(self) -> bool:
+        """
+        Whether it has not ended.
+        """
+        return self._process.poll() is None
+
     def signal(self, number: int) -> None:
         """
         Send it a signal.
