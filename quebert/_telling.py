@@ -31,7 +31,7 @@ Tell = Callable[[str, str], object]
 
 #: Bytes of an answer that are told.
 _TEXT_LIMIT = 200
-_URL_WIDTH = 20
+_URL_WIDTH = 16
 
 
 @attrs.define

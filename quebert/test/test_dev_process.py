@@ -139,7 +139,7 @@ async def test_first_minute(start: Start) -> None:
     adding = start(*words_to_add(program))
     assert await adding.ended() == 0
     UUID(adding.output.strip())
-    await program.said("\ndone       /hello                attempt 1: 200, ")
+    await program.said("\ndone       /hello            attempt 1: 200, ")
     said = await ended(program)
     assert said.splitlines()[0].endswith("  in memory only")
     assert len(said.splitlines()) == 6
@@ -156,11 +156,11 @@ async def test_fails_as_it_is_to(start: Start) -> None:
     await program.said("\ndone ")
     failed, done = (await ended(program, signal.SIGTERM)).splitlines()[5:]
     assert re.fullmatch(
-        r"retry      /work {16} attempt 1: 500, \d+ ms, again in 1.25 s:"
+        r"retry      /work {12} attempt 1: 500, \d+ ms, again in 1.25 s:"
         r" AskedToFail: 1 of 1",
         failed,
     )
-    assert re.fullmatch(r"done       /work {16} attempt 2: 200, \d+ ms", done)
+    assert re.fullmatch(r"done       /work {12} attempt 2: 200, \d+ ms", done)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -196,7 +196,7 @@ async def test_waits(start: Start) -> None:
     """
     program = await dev(start)
     await add(start, program, "/later", "--delay=3600")
-    await program.said("\nwaiting    /later                until ")
+    await program.said("\nwaiting    /later            until ")
     said = await ended(program)
     assert said.splitlines()[0].endswith("  kept in .quebert")
     folder = program.folder / ".quebert"

@@ -81,14 +81,14 @@ class TellingMediatorTests(SynchronousTestCase):
         self.clock.advance(0.25)
         self.answers[0].callback(Response(201))
         self.assertEqual(self.successResultOf(outcome), Done())
-        self.assert_told("done", "/hello                attempt 3: 201, 250 ms")
+        self.assert_told("done", "/hello            attempt 3: 201, 250 ms")
 
     def test_filtered(self) -> None:
         """
         A task without a request.
         """
         self.successResultOf(self.receive(url="/", filter=True))
-        self.assert_told("done", "/                     attempt 1: no request, 0 ms")
+        self.assert_told("done", "/                 attempt 1: no request, 0 ms")
 
     def test_failed(self) -> None:
         """
@@ -100,7 +100,7 @@ class TellingMediatorTests(SynchronousTestCase):
         self.assertIsInstance(result, Retry)
         self.assertEqual(result.after, 4)
         self.assertEqual(json.loads(result.body)["failures"], 2)
-        text = "/hello                attempt 2: 500, 0 ms, again in 4 s: "
+        text = "/hello            attempt 2: 500, 0 ms, again in 4 s: "
         self.assert_told("retry", text + "Oh: ?[2J no\ufffd")
 
     def test_no_answer(self) -> None:
@@ -110,7 +110,7 @@ class TellingMediatorTests(SynchronousTestCase):
         outcome = self.receive(url="http://user:secret@host/")
         self.answers[0].errback(OSError("no way"))
         self.successResultOf(outcome)
-        text = "http://...@host/      attempt 1: no way (0 ms), again in 2 s"
+        text = "http://...@host/  attempt 1: no way (0 ms), again in 2 s"
         self.assert_told("retry", text)
 
     def test_at_once(self) -> None:
@@ -132,7 +132,7 @@ class TellingMediatorTests(SynchronousTestCase):
         outcome = self.receive(url="/later", run_at=format_time(NOW + 60))
         self.assertEqual(self.successResultOf(outcome), Retry(after=60))
         until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW + 60))
-        self.assert_told("waiting", f"/later                until {until}")
+        self.assert_told("waiting", f"/later            until {until}")
 
     def test_waiting_for_ever(self) -> None:
         """
@@ -149,7 +149,7 @@ class TellingMediatorTests(SynchronousTestCase):
         sent = format_time(NOW - 60)
         outcome = self.receive(url="/", timestamp=sent, ttl=1, uuid="u")
         self.assertEqual(self.successResultOf(outcome), Done())
-        self.assert_told("discarded", "/                     task u for / has expired")
+        self.assert_told("discarded", "/                 task u for / has expired")
         for body in (b"{", b"[]", b"{}"):
             self.told.clear()
             outcome = self.mediator.messageReceived(FakeMessage(body))
