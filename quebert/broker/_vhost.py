@@ -46,6 +46,7 @@ from quebert.broker._traffic import Traffic
 __all__ = ["VirtualHost"]
 
 _ALTERNATE = "alternate-exchange"
+_REPLY_TO = "amq.rabbitmq.reply-to"
 _PREDECLARED = {
     "": "direct",
     "amq.direct": "direct",
@@ -258,9 +259,11 @@ class VirtualHost:
         """
         A queue by its name.
 
-        @raise ChannelError: there is none, or it is another connection's.
+        @raise AmqpError: there is none, or it is another connection's.
         """
         queue = self.queues.get(name)
+        if queue is None and name == _REPLY_TO:
+            raise not_implemented(f"direct reply-to ({name})")
         if queue is None:
             raise no_queue(self.name, name)
         if queue.owner not in (None, connection):

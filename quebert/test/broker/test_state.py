@@ -1,0 +1,246 @@
+"""
+Tests for what the embedded broker knows and decides without a reactor:
+L{quebert.broker._agenda}, L{_queue}, L{_exchange}, L{_deaths} and L{_wishes}.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._protocol.properties import decode_properties, encode_properties
+from quebert.broker._agenda import Agenda
+from quebert.broker._deaths import dead_properties, goes_in_circles
+from quebert.broker._exchange import Exchange, destinations
+from quebert.broker._queue import Entry, Ready
+from quebert.broker._wishes import read_wishes
+from quebert.test.checks import QUICK
+
+
+class AgendaTests(SynchronousTestCase):
+    """
+    What is to be done at its time.
+    """
+
+    def setUp(self) -> None:
+        """
+        An agenda that begins at 100.
+        """
+        self.agenda = Agenda(100)
+        self.done: list[tuple[str, float]] = []
+
+    def at(self, time: float, name: str) -> None:
+        """
+        Note C{name} at C{time}, with what time it was then.
+        """
+        self.agenda.at(time, lambda: self.done.append((name, self.agenda.now)))
+
+    def test_order(self) -> None:
+        """
+        All that is due is done in its order, each at its own time.
+        """
+        for time, name in ((130, "c"), (110, "a"), (110, "b"), (200, "later")):
+            self.at(time, name)
+        self.agenda.move_to(150)
+        self.assertEqual(self.done, [("a", 110), ("b", 110), ("c", 130)])
+        self.assertEqual((self.agenda.now, self.agenda.next), (150, 200))
+
+    def test_what_follows(self) -> None:
+        """
+        What one thing brings about in time is done at its time, too.
+        """
+        self.agenda.at(110, lambda: self.at(120, "next"))
+        self.agenda.move_to(150)
+        self.assertEqual(self.done, [("next", 120)])
+
+    def test_cancelled(self) -> None:
+        """
+        What is cancelled is not done.
+        """
+        cancelled = self.agenda.at(110, lambda: self.fail("it was cancelled"))
+        self.at(120, "kept")
+        cancelled.cancel()
+        self.assertEqual(self.agenda.next, 120)
+        self.agenda.move_to(150)
+        self.assertEqual(self.done, [("kept", 120)])
+
+    def test_late(self) -> None:
+        """
+        What should have been done before is done now, and time does not go back.
+        """
+        self.at(50, "late")
+        self.agenda.move_to(101)
+        self.assertEqual(self.done, [("late", 100)])
+
+
+def entry(id: int, priority: int = 0, expires: float | None = None) -> Entry:
+    """
+    A message in a queue.
+    """
+    return Entry(id, 1, priority, expires, False, None)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("push", "push", "pop", "put back")), st.integers(0, 99)),
+    max_size=60,
+)
+
+
+class ReadyTests(SynchronousTestCase):
+    """
+    What waits in a queue.
+    """
+
+    @QUICK
+    @given(STEPS, st.integers(0, 3))
+    def test_order(self, steps: list[tuple[str, int]], most: int) -> None:
+        """
+        The most urgent comes first, then the oldest, wherever it has been
+        meanwhile.
+        """
+        ready, model, out = Ready(most), [], []
+        for n, (step, number) in enumerate(steps):
+            if step == "push":
+                model.append(entry(n, number % 5))
+                ready.push(model[-1])
+            elif step == "pop" and model:
+                model.sort(key=lambda each: (-min(each.priority, most), each.id))
+                assert ready.head() is model[0]
+                out.append(model.pop(0))
+                assert ready.pop() is out[-1]
+            elif step == "put back" and out:
+                model.append(out.pop(number % len(out)))
+                ready.put_back(model[-1])
+            assert len(ready) == ready.bytes == len(model)
+            assert set(ready) == set(model)
+
+    def test_expired_at_the_head(self) -> None:
+        """
+        What has expired goes as far as it is at the head, of each priority.
+        """
+        ready = Ready(1)
+        for each in (
+            entry(1, 0, 50),
+            entry(2, 0, None),
+            entry(3, 0, 40),
+            entry(4, 1, 70),
+            entry(5, 1, 60),
+        ):
+            ready.push(each)
+        self.assertEqual(ready.next_expiry(), 50)
+        self.assertEqual([each.id for each in ready.pop_expired(65)], [1])
+        self.assertEqual(ready.next_expiry(), 70)
+        self.assertEqual([each.id for each in ready.pop_expired(70)], [4, 5])
+        self.assertEqual([each.id for each in ready], [2, 3])
+
+
+WORDS = st.lists(st.sampled_from(("a", "b", "")), max_size=4).map(".".join)
+PATTERNS = st.lists(st.sampled_from(("a", "b", "", "*", "#")), max_size=4).map(".".join)
+
+
+def topic_expression(pattern: str) -> re.Pattern[str]:
+    """
+    The same as a regular expression, over words that each end with a dot.
+    """
+    words = pattern.split(".") if pattern else []
+    spelled = {"*": r"[^.]*\.", "#": r"([^.]*\.)*"}
+    return re.compile(
+        "".join(spelled.get(word, re.escape(word) + r"\.") for word in words)
+    )
+
+
+class ExchangeTests(SynchronousTestCase):
+    """
+    Where messages go.
+    """
+
+    @QUICK
+    @given(PATTERNS, WORDS)
+    def test_topic(self, pattern: str, key: str) -> None:
+        """
+        A pattern matches what it says.
+        """
+        exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
+        exchange.add(exchange.binding(other, pattern, {}, b""))
+        words = key + "." if key else ""
+        wanted = topic_expression(pattern).fullmatch(words) is not None
+        assert bool(exchange.matching(key, {})) is wanted
+
+    def test_many_wildcards(self) -> None:
+        """
+        A pattern of many wildcards is matched quickly.
+        """
+        exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
+        exchange.add(exchange.binding(other, "#.a." * 30 + "b", {}, b""))
+        self.assertFalse(exchange.matching("a." * 100 + "c", {}))
+
+    def test_routes_are_remembered(self) -> None:
+        """
+        A new binding counts for keys that were seen before.
+        """
+        exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
+        self.assertFalse(exchange.matching("a", {}))
+        binding = exchange.binding(other, "#", {}, b"")
+        exchange.add(binding)
+        self.assertTrue(exchange.matching("a", {}))
+        exchange.remove(binding)
+        self.assertFalse(exchange.matching("a", {}))
+
+    def test_circles(self) -> None:
+        """
+        Exchanges that are bound in a circle, or are each other's alternate, end.
+        """
+        one, two = Exchange("one", "fanout"), Exchange("two", "direct")
+        one.add(one.binding(two, "", {}, b""))
+        two.add(two.binding(one, "key", {}, b""))
+        two.alternate = "one"
+        exchanges = {"one": one, "two": two}
+        for key in ("key", "other"):
+            self.assertEqual(destinations(one, [key], {}, exchanges), [])
+
+
+class DeathTests(SynchronousTestCase):
+    """
+    What is written into dead letters.
+    """
+
+    def die(
+        self, properties: bytes, reason: str = "expired", queue: str = "q"
+    ) -> bytes:
+        """
+        Die once.
+        """
+        return dead_properties(
+            properties,
+            reason=reason,
+            queue=queue,
+            exchange="x",
+            routing_keys=["key"],
+            now=1_000.9,
+            keeps_copies=False,
+        )
+
+    def test_what_cannot_be_written_again(self) -> None:
+        """
+        Deaths of a client's making that AMQP cannot hold are forgotten.
+        """
+        strange = encode_properties({"headers": {"x-death": [{"n": 1}]}})
+        infinite = strange.replace(b"\x01nI\0\0\0\x01", b"\x01nf\x7f\x80\0\0")
+        headers = decode_properties(self.die(infinite))["headers"]
+        self.assertEqual(len(headers["x-death"]), 1)
+
+    def test_circles(self) -> None:
+        """
+        Who comes back without anybody having rejected it goes in circles.
+        """
+        properties = self.die(encode_properties({}))
+        headers = read_wishes(properties).headers
+        self.assertTrue(goes_in_circles(headers, "q"))
+        self.assertFalse(goes_in_circles(headers, "other"))
+        properties = self.die(properties, "rejected", "other")
+        headers = read_wishes(properties).headers
+        self.assertFalse(goes_in_circles(headers, "q"))
+        self.assertFalse(goes_in_circles(headers, "other"))
