@@ -452,6 +452,8 @@ class Channel:
         """
         The channel is closed: what is not settled goes back.
         """
+        self.confirm_all()
+        self.closing = True
         self._publication = None
         consumers, self.consumers = self.consumers, {}
         # None of ours is to get what another of ours gives back.

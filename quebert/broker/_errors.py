@@ -5,6 +5,8 @@ section 1.1, "constants"), and RabbitMQ's texts.
 
 from __future__ import annotations
 
+from typing import Self
+
 from quebert.errors import QuebertError
 
 __all__ = [
@@ -26,11 +28,29 @@ class AmqpError(QuebertError):
     What a client did is refused.
 
     @ivar code: the reply code.
+    @ivar index: the class and the number of the method that is to blame.
     """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
         self.code = code
+        self.index = (0, 0)
+
+    def about(self, index: tuple[int, int]) -> Self:
+        """
+        The same, of a method.
+        """
+        self.index = index
+        return self
+
+    @property
+    def short(self) -> str:
+        """
+        As much of its text as a reply text may hold: 255 bytes.
+        """
+        text = str(self)
+        raw = text.encode("utf-8", "replace")
+        return text if len(raw) <= 255 else raw[:252].decode("utf-8", "ignore") + "..."
 
 
 class ChannelError(AmqpError):

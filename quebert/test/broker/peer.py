@@ -330,7 +330,7 @@ def check(broker: Broker) -> None:
     weight = 0
     stored: set[int] = set()
     for connection in broker.connections:
-        for channel in connection.channels.values():
+        for channel in connection.channels:
             mine = list(channel._unacked.values())
             counted = [each for each in mine if each.consumer is not None]
             assert channel.unsettled == len(counted)

@@ -13,8 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import Broker
+from quebert.broker._output import CONGESTED, SWAMPED
 from quebert.broker._queue import Message
-from quebert.broker._server import CONGESTED, HANDSHAKE_TIMEOUT, SWAMPED
+from quebert.broker._server import HANDSHAKE_TIMEOUT
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Memory, Peer, check, content
 
@@ -179,10 +180,10 @@ class SlowReaderTests(_Case):
         """
         It is sent no more than so much; the rest waits for others.
         """
-        self.slow.connection.pauseProducing()
+        self.slow.connection._output.pauseProducing()
         self.slow.call("basic.consume", queue="q", no_ack=True)
         self.assertEqual(len(self.queue.ready), 20)
-        self.slow.connection.resumeProducing()
+        self.slow.connection._output.resumeProducing()
         self.slow.turn()
         self.assertEqual(len(self.queue.ready), 0)
 
@@ -206,11 +207,11 @@ class SlowReaderTests(_Case):
         self.peer.publish("q", big)
         self.peer.call("queue.purge", queue="q")
         self.peer.publish("q", big)
-        self.slow.connection.pauseProducing()
+        self.slow.connection._output.pauseProducing()
         self.assertEqual(transport.producerState, "producing")
         self.slow.call("basic.get", queue="q")
         self.assertEqual(transport.producerState, "paused")
-        self.slow.connection.resumeProducing()
+        self.slow.connection._output.resumeProducing()
         self.assertEqual(transport.producerState, "producing")
 
 

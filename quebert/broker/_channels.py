@@ -1,0 +1,170 @@
+"""
+The channels of one connection: which are open, and what comes for each.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from quebert._protocol.codec import CodecError
+from quebert._protocol.frames import BODY, HEADER, METHOD
+from quebert.broker._channel import Channel, Peer
+from quebert.broker._commands import COMMANDS, Session
+from quebert.broker._errors import ChannelError, ConnectionError, not_allowed
+from quebert.broker._methods import decode_method, method_frame
+
+__all__ = ["Channels"]
+
+_PUBLISH = (60, 40)
+_PUBLISH_INDEX = struct.pack(">HH", *_PUBLISH)
+_ACK_INDEX = struct.pack(">HH", 60, 80)
+_ACK = struct.Struct(">4xQB")
+
+
+class Channels:
+    """
+    @param most: how many may be open.
+    @param rely: to be called when an answer is a promise that outlives the broker.
+    """
+
+    def __init__(self, peer: Peer, most: int, rely: Callable[[], None]) -> None:
+        self._peer = peer
+        self._most = most
+        self._rely = rely
+        self._channels: dict[int, Channel] = {}
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(list(self._channels.values()))
+
+    def frame_received(self, kind: int, number: int, payload: bytes) -> None:
+        """
+        A frame for a channel.
+
+        @raise ConnectionError: it may not come.
+        @raise CodecError: it is malformed.
+        """
+        channel = self._channels.get(number)
+        if channel is None or channel.closing:
+            self._unopened_frame_received(kind, number, payload)
+        elif channel.expects == METHOD:
+            if kind != METHOD:
+                raise _unexpected("method frame", "non method frame")
+            self._method_received(channel, payload)
+        else:
+            self._content_received(channel, kind, payload)
+
+    def _method_received(self, channel: Channel, payload: bytes) -> None:
+        index = payload[:4]
+        if index == _PUBLISH_INDEX and payload[-1] < 2:
+            channel.publish(*_read_publish(payload), mandatory=payload[-1] == 1)
+        elif index == _ACK_INDEX and len(payload) == _ACK.size:
+            tag, multiple = _ACK.unpack(payload)
+            try:
+                channel.ack(tag, multiple=multiple == 1)
+            except ChannelError as e:
+                self._close(channel, e, (60, 80))
+        else:
+            self._other_method_received(channel, payload)
+
+    def _other_method_received(self, channel: Channel, payload: bytes) -> None:
+        method = decode_method(payload)
+        if method.name == "channel.close":
+            self._closed(channel)
+            return
+        command = COMMANDS.get(method.name)
+        try:
+            if command is None:
+                raise ConnectionError(503, "COMMAND_INVALID - unimplemented method")
+            command(Session(self._peer, channel, self._rely), method.arguments)
+        except ChannelError as e:
+            self._close(channel, e, method.index)
+        except ConnectionError as e:
+            raise e.about(method.index) from None
+
+    def _content_received(self, channel: Channel, kind: int, payload: bytes) -> None:
+        try:
+            if channel.expects == HEADER:
+                if kind != HEADER:
+                    wanted = "content header for class 60"
+                    raise _unexpected(wanted, "non content header frame")
+                channel.header_received(payload)
+            else:
+                if kind != BODY:
+                    raise _unexpected("content body", "non content body frame")
+                channel.body_received(payload)
+        except ChannelError as e:
+            self._close(channel, e, _PUBLISH)
+        except ConnectionError as e:
+            raise e.about(_PUBLISH) from None
+
+    # -- Opening and closing
+
+    def _unopened_frame_received(self, kind: int, number: int, payload: bytes) -> None:
+        closing = number in self._channels
+        if kind != METHOD and closing:
+            return
+        method = decode_method(payload) if kind == METHOD else None
+        name = "" if method is None else method.name
+        if closing:
+            if name in ("channel.close", "channel.close-ok"):
+                del self._channels[number]
+            if name == "channel.close":
+                self._call(number, "channel.close-ok")
+        elif name == "channel.open":
+            self._open(number)
+        elif name != "channel.close-ok":
+            error = ConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
+            raise error if method is None else error.about(method.index)
+
+    def _open(self, number: int) -> None:
+        there = len(self._channels)
+        if there >= self._most:
+            text = f"has reached the negotiated channel_max ({self._most})"
+            raise not_allowed(f"number of channels opened ({there}) {text}")
+        self._channels[number] = Channel(number, self._peer)
+        self._call(number, "channel.open-ok", "")
+
+    def _closed(self, channel: Channel) -> None:
+        channel.end()
+        del self._channels[channel.number]
+        self._call(channel.number, "channel.close-ok")
+
+    def _close(
+        self, channel: Channel, error: ChannelError, index: tuple[int, int]
+    ) -> None:
+        channel.end()
+        channel.call("channel.close", error.code, error.short, *index)
+
+    def end(self) -> None:
+        """
+        The connection is closed, and so are they.
+        """
+        channels, self._channels = self._channels, {}
+        for channel in channels.values():
+            if not channel.closing:
+                channel.end()
+
+    def _call(self, number: int, name: str, *arguments: object) -> None:
+        self._peer.write(method_frame(number, name, arguments))
+
+
+def _unexpected(expected: str, got: str) -> ConnectionError:
+    text = f"expected {expected}, got {got} instead"
+    return ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
+
+
+def _read_publish(payload: bytes) -> tuple[str, str]:
+    """
+    Exchange and routing key of C{basic.publish}, behind a reserved short.
+    """
+    begin = 7
+    end = begin + payload[6]
+    key_begin = end + 1
+    key_end = key_begin + payload[end]
+    if key_end + 1 != len(payload):
+        raise CodecError("basic.publish is cut short, or too long")
+    return (
+        payload[begin:end].decode("utf-8", "surrogateescape"),
+        payload[key_begin:key_end].decode("utf-8", "surrogateescape"),
+    )
