@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import BODY, HEADER, METHOD
-from quebert.broker._channel import Channel, Peer
+from quebert.broker._channel import Channel
 from quebert.broker._commands import COMMANDS, Session
 from quebert.broker._errors import ChannelError, ConnectionError, not_allowed
+from quebert.broker._line import Peer
 from quebert.broker._methods import decode_method, method_frame
 
 __all__ = ["Channels"]
@@ -47,7 +48,7 @@ class Channels:
         channel = self._channels.get(number)
         if channel is None or channel.closing:
             self._unopened_frame_received(kind, number, payload)
-        elif channel.expects == METHOD:
+        elif channel.publishing.expects == METHOD:
             if kind != METHOD:
                 raise _unexpected("method frame", "non method frame")
             self._method_received(channel, payload)
@@ -57,7 +58,8 @@ class Channels:
     def _method_received(self, channel: Channel, payload: bytes) -> None:
         index = payload[:4]
         if index == _PUBLISH_INDEX and payload[-1] < 2:
-            channel.publish(*_read_publish(payload), mandatory=payload[-1] == 1)
+            mandatory = payload[-1] == 1
+            channel.publishing.publish(*_read_publish(payload), mandatory=mandatory)
         elif index == _ACK_INDEX and len(payload) == _ACK.size:
             tag, multiple = _ACK.unpack(payload)
             try:
@@ -83,16 +85,17 @@ class Channels:
             raise e.about(method.index) from None
 
     def _content_received(self, channel: Channel, kind: int, payload: bytes) -> None:
+        publishing = channel.publishing
         try:
-            if channel.expects == HEADER:
+            if publishing.expects == HEADER:
                 if kind != HEADER:
                     wanted = "content header for class 60"
                     raise _unexpected(wanted, "non content header frame")
-                channel.header_received(payload)
+                publishing.header_received(payload)
             else:
                 if kind != BODY:
                     raise _unexpected("content body", "non content body frame")
-                channel.body_received(payload)
+                publishing.body_received(payload)
         except ChannelError as e:
             self._close(channel, e, _PUBLISH)
         except ConnectionError as e:
@@ -127,14 +130,14 @@ class Channels:
 
     def _closed(self, channel: Channel) -> None:
         channel.end()
-        del self._channels[channel.number]
-        self._call(channel.number, "channel.close-ok")
+        del self._channels[channel.line.number]
+        self._call(channel.line.number, "channel.close-ok")
 
     def _close(
         self, channel: Channel, error: ChannelError, index: tuple[int, int]
     ) -> None:
         channel.end()
-        channel.call("channel.close", error.code, error.short, *index)
+        channel.line.call("channel.close", error.code, error.short, *index)
 
     def end(self) -> None:
         """

@@ -61,7 +61,7 @@ class Session:
         Answer, unless the client does not want that.
         """
         if not arguments.get("nowait", False):
-            self.channel.call(name, *values)
+            self.channel.line.call(name, *values)
 
 
 Arguments = Mapping[str, Any]
@@ -197,7 +197,9 @@ def _queue_delete(session: Session, a: Arguments) -> None:
 def _basic_publish(session: Session, a: Arguments) -> None:
     if a["immediate"]:
         raise not_implemented("immediate=true")
-    session.channel.publish(a["exchange"], a["routing_key"], mandatory=a["mandatory"])
+    session.channel.publishing.publish(
+        a["exchange"], a["routing_key"], mandatory=a["mandatory"]
+    )
 
 
 @_command("basic.qos")
@@ -242,14 +244,16 @@ def _basic_get(session: Session, a: Arguments) -> None:
     channel.vhost.used(queue)
     entry = channel.vhost.traffic.get(queue)
     if entry is None:
-        channel.call("basic.get-empty", "")
+        channel.line.call("basic.get-empty", "")
         return
     message, redelivered = entry.message, entry.redelivered
     assert message is not None
     tag = channel.got(queue, entry, no_ack=a["no_ack"])
     place = message.exchange, message.routing_key, len(queue.ready)
-    method = method_frame(channel.number, "basic.get-ok", (tag, redelivered, *place))
-    channel.write_content(method[7:-1], message)
+    method = method_frame(
+        channel.line.number, "basic.get-ok", (tag, redelivered, *place)
+    )
+    channel.line.write_content(method[7:-1], message)
 
 
 @_command("basic.ack")
@@ -288,7 +292,7 @@ def _basic_recover(session: Session, a: Arguments) -> None:
 
 @_command("confirm.select")
 def _confirm_select(session: Session, a: Arguments) -> None:
-    session.channel.confirm()
+    session.channel.publishing.confirm()
     session.answer(a, "confirm.select-ok")
 
 

@@ -27,9 +27,9 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
 )
 from quebert.broker import _login
-from quebert.broker._channel import Channel
 from quebert.broker._channels import Channels
 from quebert.broker._errors import AmqpError, ConnectionError, not_allowed
+from quebert.broker._line import Confirming
 from quebert.broker._methods import decode_method, method_frame
 from quebert.broker._output import Output
 from quebert.broker._pulse import Pulse
@@ -73,7 +73,7 @@ class Connection(Protocol):
         self.max_payload = _login.FRAME_MAX - 8
         self.channels = Channels(self, _login.CHANNEL_MAX, broker.rely)
         self._buffer = b""
-        self._confirming: dict[Channel, None] = {}
+        self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
         self._pulse = Pulse(broker.clock, self._beat, self._cut)
 
@@ -261,11 +261,11 @@ class Connection(Protocol):
     def _call(self, name: str, *arguments: Any) -> None:
         self.write(method_frame(0, name, arguments))
 
-    def confirming(self, channel: Channel) -> None:
+    def confirming(self, who: Confirming) -> None:
         """
-        A channel has something to confirm at the end of this turn.
+        Somebody has something to confirm at the end of this turn.
         """
-        self._confirming[channel] = None
+        self._confirming[who] = None
         self.broker.rely()
         self.broker.ends_turn(self)
 
@@ -273,8 +273,8 @@ class Connection(Protocol):
         """
         Say what there is to say: what it promises is committed.
         """
-        for channel in self._confirming:
-            channel.confirm_all()
+        for each in self._confirming:
+            each.confirm_all()
         self._confirming.clear()
         if self.transport is not None:
             self._output.flush()
