@@ -18,6 +18,7 @@ __all__ = [
     "QueueSettings",
     "check_equivalent",
     "check_exchange_name",
+    "check_same",
     "kind_of",
     "read_settings",
 ]
@@ -182,13 +183,32 @@ def check_equivalent(
             )
 
 
+def check_same(what: str, wanted: Iterable[tuple[str, Any, Any]]) -> None:
+    """
+    Refuse a declaration that does not fit what there is.
+
+    @param what: how error messages name it.
+    @param wanted: names, what was received, and what is.
+    @raise ChannelError: one differs.
+    """
+    for name, received, current in wanted:
+        if received != current:
+            raise precondition_failed(
+                f"inequivalent arg '{name}' for {what}: received"
+                f" '{_lower(received)}' but current is '{_lower(current)}'"
+            )
+
+
+def _lower(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _told(value: Any, *, other: Any) -> str:
     if value is None:
         return "none"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
     if other is None:
-        return f"the value '{text}' of type '{kind_of(value)}'"
-    return f"'{text}'"
+        return f"the value '{_lower(value)}' of type '{kind_of(value)}'"
+    return f"'{_lower(value)}'"
 
 
 def kind_of(value: Any) -> str:

@@ -117,7 +117,7 @@ class Broker(Factory):
 
     def _restore(self, records: Records) -> None:
         for exchange in records.exchanges:
-            self._vhost(exchange.vhost).restore_exchange(exchange)
+            self._vhost(exchange.vhost).exchanges.restore(exchange)
         queues = {
             record.id: self._vhost(record.vhost).restore_queue(record)
             for record in records.queues

@@ -16,7 +16,6 @@ from quebert.broker._errors import (
     ConnectionError,
     not_implemented,
 )
-from quebert.broker._exchange import Exchange
 from quebert.broker._methods import method_frame
 from quebert.broker._queue import Queue
 
@@ -83,11 +82,11 @@ def _command(name: str) -> Callable[[Command], Command]:
 
 @_command("exchange.declare")
 def _exchange_declare(session: Session, a: Arguments) -> None:
-    vhost, name = session.channel.vhost, a["exchange"]
+    exchanges, name = session.channel.vhost.exchanges, a["exchange"]
     if a["passive"]:
-        vhost.existing_exchange(name)
+        exchanges.existing(name)
     else:
-        vhost.declare_exchange(
+        exchanges.declare(
             name,
             a["exchange_type"],
             durable=a["durable"],
@@ -101,26 +100,27 @@ def _exchange_declare(session: Session, a: Arguments) -> None:
 
 @_command("exchange.delete")
 def _exchange_delete(session: Session, a: Arguments) -> None:
-    session.channel.vhost.delete_exchange(a["exchange"], if_unused=a["if_unused"])
+    exchanges = session.channel.vhost.exchanges
+    exchanges.delete(a["exchange"], if_unused=a["if_unused"])
     session.rely()
     session.answer(a, "exchange.delete-ok")
 
 
 @_command("exchange.bind")
 def _exchange_bind(session: Session, a: Arguments) -> None:
-    vhost = session.channel.vhost
-    destination = vhost.exchange(a["destination"])
-    vhost.bind(a["source"], destination, a["routing_key"], a["arguments"])
+    exchanges = session.channel.vhost.exchanges
+    destination = exchanges.named(a["destination"])
+    exchanges.bind(a["source"], destination, a["routing_key"], a["arguments"])
     session.rely()
     session.answer(a, "exchange.bind-ok")
 
 
 @_command("exchange.unbind")
 def _exchange_unbind(session: Session, a: Arguments) -> None:
-    vhost = session.channel.vhost
-    destination: Exchange | None = vhost.exchanges.get(a["destination"])
-    if destination is not None and a["source"] in vhost.exchanges:
-        vhost.unbind(a["source"], destination, a["routing_key"], a["arguments"])
+    exchanges = session.channel.vhost.exchanges
+    destination = exchanges.get(a["destination"])
+    if destination is not None and a["source"] in exchanges:
+        exchanges.unbind(a["source"], destination, a["routing_key"], a["arguments"])
         session.rely()
     session.answer(a, "exchange.unbind-ok")
 
@@ -155,7 +155,7 @@ def _queue_bind(session: Session, a: Arguments) -> None:
     key = a["routing_key"]
     if not a["queue"] and not key:
         key = queue.name
-    session.channel.vhost.bind(a["exchange"], queue, key, a["arguments"])
+    session.channel.vhost.exchanges.bind(a["exchange"], queue, key, a["arguments"])
     session.rely()
     session.answer(a, "queue.bind-ok")
 
@@ -166,7 +166,7 @@ def _queue_unbind(session: Session, a: Arguments) -> None:
     name = session.queue_name(a["queue"])
     if name in vhost.queues and a["exchange"] in vhost.exchanges:
         queue = session.queue(name)
-        vhost.unbind(a["exchange"], queue, a["routing_key"], a["arguments"])
+        vhost.exchanges.unbind(a["exchange"], queue, a["routing_key"], a["arguments"])
         session.rely()
     session.answer(a, "queue.unbind-ok")
 

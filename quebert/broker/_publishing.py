@@ -117,7 +117,7 @@ class Publishing:
 
     def _published(self, publication: _Publication) -> None:
         self._publication = None
-        exchange = self._vhost.exchange(publication.exchange)
+        exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
             raise access_refused(f"{text} in vhost '{self._vhost.name}'")

@@ -1,6 +1,5 @@
 """
-A virtual host: its exchanges, its queues, how they are bound, and how long they
-live.
+A virtual host: its exchanges, its queues, and how long these live.
 
 The rules and the texts of refusals are RabbitMQ's.  Knows no sockets.
 """
@@ -11,55 +10,36 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from quebert._protocol.codec import decode_table, encode_table
+from quebert._protocol.codec import decode_table
 from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import (
-    check_equivalent,
-    check_exchange_name,
-    read_settings,
-)
+from quebert.broker._arguments import check_equivalent, check_same, read_settings
 from quebert.broker._errors import (
     access_refused,
-    no_exchange,
     no_queue,
     not_implemented,
     precondition_failed,
     resource_locked,
 )
-from quebert.broker._exchange import (
-    TYPES,
-    Binding,
-    Exchange,
-    destinations,
-    unknown_type,
-)
+from quebert.broker._exchange import Exchange, destinations
+from quebert.broker._exchanges import Exchanges
 from quebert.broker._journal import Journal
 from quebert.broker._queue import Entry, Queue, Ready, Receiver
 from quebert.broker._records import (
     BindingRecord,
     EntryRecord,
-    ExchangeRecord,
     QueueRecord,
 )
 from quebert.broker._traffic import Traffic
 
 __all__ = ["VirtualHost"]
 
-_ALTERNATE = "alternate-exchange"
 _REPLY_TO = "amq.rabbitmq.reply-to"
-_PREDECLARED = {
-    "": "direct",
-    "amq.direct": "direct",
-    "amq.fanout": "fanout",
-    "amq.headers": "headers",
-    "amq.match": "headers",
-    "amq.topic": "topic",
-}
 
 
 class VirtualHost:
     """
     @param ids: of queues; each is greater than the one before.
+    @ivar traffic: what moves messages through its queues.
     """
 
     def __init__(
@@ -75,172 +55,10 @@ class VirtualHost:
         self._agenda = agenda
         self._journal = journal
         self._ids = ids
-        self.exchanges = {n: Exchange(n, type) for n, type in _PREDECLARED.items()}
+        self.exchanges = Exchanges(name, journal)
         self.queues: dict[str, Queue] = {}
 
-    # -- Exchanges
-
-    def exchange(self, name: str) -> Exchange:
-        """
-        An exchange by its name.
-
-        @raise ChannelError: there is none.
-        """
-        exchange = self.exchanges.get(name)
-        if exchange is None:
-            raise no_exchange(self.name, name)
-        return exchange
-
-    def existing_exchange(self, name: str) -> Exchange:
-        """
-        One that might have been declared, by its name.
-
-        @raise ChannelError: there is none.
-        """
-        _not_default(name)
-        return self.exchange(name)
-
-    def declare_exchange(
-        self,
-        name: str,
-        type: str,
-        *,
-        durable: bool,
-        auto_delete: bool,
-        internal: bool,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        """
-        Make an exchange, where there is none that is just so.
-
-        @raise AmqpError: it cannot be.
-        """
-        if type not in TYPES:
-            raise unknown_type(type)
-        _not_default(name)
-        what = f"exchange '{name}' in vhost '{self.name}'"
-        existing = self.exchanges.get(name)
-        if existing is not None:
-            wanted = (
-                ("type", type, existing.type),
-                ("durable", durable, existing.durable),
-                ("auto_delete", auto_delete, existing.auto_delete),
-                ("internal", internal, existing.internal),
-            )
-            self._same(f"exchange '{name}'", wanted)
-            check_equivalent(existing.arguments, arguments, what, [_ALTERNATE])
-            return
-        if name.startswith("amq."):
-            text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
-            raise access_refused(text)
-        for argument in arguments:
-            if argument.startswith("x-"):
-                raise not_implemented(f"exchange argument {argument}")
-        if _ALTERNATE in arguments:
-            check_exchange_name(_ALTERNATE, arguments[_ALTERNATE], what)
-        exchange = Exchange(name, type, durable, auto_delete, internal, arguments)
-        exchange.alternate = arguments.get(_ALTERNATE)
-        self.exchanges[name] = exchange
-        if durable:
-            self._journal.exchange_declared(self.name, exchange)
-
-    def _same(self, what: str, wanted: Iterable[tuple[str, Any, Any]]) -> None:
-        for argument, received, current in wanted:
-            if received != current:
-                raise precondition_failed(
-                    f"inequivalent arg '{argument}' for {what} in vhost"
-                    f" '{self.name}': received '{_lower(received)}' but current is"
-                    f" '{_lower(current)}'"
-                )
-
-    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
-        """
-        Remove an exchange, and the bindings from it and to it.
-
-        @raise ChannelError: it cannot be.
-        """
-        _not_default(name)
-        if name.startswith("amq."):
-            text = f"deletion of system exchange '{name}' in vhost '{self.name}'"
-            raise access_refused(f"{text} not allowed")
-        exchange = self.exchanges.get(name)
-        if exchange is None:
-            return
-        if if_unused and exchange.bindings:
-            text = f"exchange '{name}' in vhost '{self.name}' in use"
-            raise precondition_failed(text)
-        self._remove_exchange(exchange)
-
-    def _remove_exchange(self, exchange: Exchange) -> None:
-        if self.exchanges.pop(exchange.name, None) is None:
-            return
-        if exchange.durable:
-            self._journal.exchange_deleted(self.name, exchange)
-        for binding in list(exchange.bindings.values()):
-            exchange.remove(binding)
-        self._remove_incoming(exchange)
-
-    def _remove_incoming(self, destination: Queue | Exchange) -> None:
-        for binding in list(destination.incoming):
-            binding.source.remove(binding)
-            self._perhaps_remove_source(binding.source)
-
-    def _perhaps_remove_source(self, source: Exchange) -> None:
-        if source.auto_delete and not source.bindings:
-            self._remove_exchange(source)
-
-    # -- Bindings
-
-    def bind(
-        self,
-        source: str,
-        destination: Queue | Exchange,
-        key: str,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        """
-        Have messages go from an exchange to a queue or another exchange.
-
-        @raise ChannelError: it cannot be.
-        """
-        _not_default(source)
-        binding = self._binding(source, destination, key, arguments)
-        if binding.source.add(binding) and _stored(binding):
-            self._journal.bound(self.name, binding)
-
-    def unbind(
-        self,
-        source: str,
-        destination: Queue | Exchange,
-        key: str,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        """
-        The reverse; it is fine where there is no such binding.
-
-        @raise ChannelError: it cannot be.
-        """
-        _not_default(source)
-        wanted = self._binding(source, destination, key, arguments)
-        binding = wanted.source.bindings.get(wanted.identity)
-        if binding is None:
-            return
-        binding.source.remove(binding)
-        if _stored(binding):
-            self._journal.unbound(self.name, binding)
-        self._perhaps_remove_source(binding.source)
-
-    def _binding(
-        self,
-        source: str,
-        destination: Queue | Exchange,
-        key: str,
-        arguments: Mapping[str, Any],
-    ) -> Binding:
-        if isinstance(destination, Exchange):
-            _not_default(destination.name)
-        exchange = self.exchange(source)
-        return exchange.binding(destination, key, arguments, encode_table(arguments))
+    # -- Routing
 
     def route(
         self, exchange: Exchange, keys: Iterable[str], headers: Mapping[str, Any]
@@ -329,7 +147,7 @@ class VirtualHost:
             ("durable", durable, queue.durable),
             ("auto_delete", auto_delete, queue.auto_delete),
         )
-        self._same(f"queue '{queue.name}'", wanted)
+        check_same(str(queue), wanted)
         check_equivalent(queue.arguments, arguments, str(queue))
         read_settings(arguments, str(queue))
 
@@ -359,7 +177,7 @@ class VirtualHost:
             return
         queue.deleted = True
         del self.queues[queue.name]
-        self._remove_incoming(queue)
+        self.exchanges.remove_incoming(queue)
         self.traffic.abandon(queue)
         if queue.durable:
             self._journal.queue_deleted(queue)
@@ -434,22 +252,6 @@ class VirtualHost:
 
     # -- After a restart
 
-    def restore_exchange(self, record: ExchangeRecord) -> None:
-        """
-        An exchange that was there before.
-        """
-        arguments = decode_table(record.arguments)
-        exchange = Exchange(
-            record.name,
-            record.type,
-            True,
-            record.auto_delete,
-            record.internal,
-            arguments,
-        )
-        exchange.alternate = arguments.get(_ALTERNATE)
-        self.exchanges[record.name] = exchange
-
     def restore_queue(self, record: QueueRecord) -> Queue:
         """
         A queue that was there before, and empty as yet.
@@ -495,16 +297,3 @@ class VirtualHost:
         entry.redelivered = record.id <= queue.delivered
         queue.may_expire |= record.expires is not None
         queue.ready.push(entry)
-
-
-def _not_default(name: str) -> None:
-    if not name:
-        raise access_refused("operation not permitted on the default exchange")
-
-
-def _stored(binding: Binding) -> bool:
-    return binding.source.durable and binding.destination.durable
-
-
-def _lower(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

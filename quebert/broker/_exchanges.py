@@ -1,0 +1,249 @@
+"""
+The exchanges of a virtual host, and what is bound to them.
+
+The rules and the texts of refusals are RabbitMQ's.  Knows no sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from quebert._protocol.codec import decode_table, encode_table
+from quebert.broker._arguments import (
+    check_equivalent,
+    check_exchange_name,
+    check_same,
+)
+from quebert.broker._errors import (
+    access_refused,
+    no_exchange,
+    not_implemented,
+    precondition_failed,
+)
+from quebert.broker._exchange import (
+    TYPES,
+    Binding,
+    Exchange,
+    unknown_type,
+)
+from quebert.broker._journal import Journal
+from quebert.broker._queue import Queue
+from quebert.broker._records import ExchangeRecord
+
+__all__ = ["Exchanges"]
+
+_ALTERNATE = "alternate-exchange"
+_PREDECLARED = {
+    "": "direct",
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+    "amq.topic": "topic",
+}
+
+
+class Exchanges(Mapping[str, Exchange]):
+    """
+    By their names.
+
+    @param vhost: the name of the virtual host.
+    """
+
+    def __init__(self, vhost: str, journal: Journal) -> None:
+        self._vhost = vhost
+        self._journal = journal
+        self._by_name = {n: Exchange(n, type) for n, type in _PREDECLARED.items()}
+
+    def __getitem__(self, name: str) -> Exchange:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def named(self, name: str) -> Exchange:
+        """
+        An exchange by its name.
+
+        @raise ChannelError: there is none.
+        """
+        exchange = self._by_name.get(name)
+        if exchange is None:
+            raise no_exchange(self._vhost, name)
+        return exchange
+
+    def existing(self, name: str) -> Exchange:
+        """
+        One that might have been declared, by its name.
+
+        @raise ChannelError: there is none.
+        """
+        _not_default(name)
+        return self.named(name)
+
+    def declare(
+        self,
+        name: str,
+        type: str,
+        *,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        Make an exchange, where there is none that is just so.
+
+        @raise AmqpError: it cannot be.
+        """
+        if type not in TYPES:
+            raise unknown_type(type)
+        _not_default(name)
+        what = f"exchange '{name}' in vhost '{self._vhost}'"
+        existing = self._by_name.get(name)
+        if existing is not None:
+            wanted = (
+                ("type", type, existing.type),
+                ("durable", durable, existing.durable),
+                ("auto_delete", auto_delete, existing.auto_delete),
+                ("internal", internal, existing.internal),
+            )
+            check_same(what, wanted)
+            check_equivalent(existing.arguments, arguments, what, [_ALTERNATE])
+            return
+        if name.startswith("amq."):
+            text = f"exchange name '{name}' contains reserved prefix 'amq.*'"
+            raise access_refused(text)
+        for argument in arguments:
+            if argument.startswith("x-"):
+                raise not_implemented(f"exchange argument {argument}")
+        if _ALTERNATE in arguments:
+            check_exchange_name(_ALTERNATE, arguments[_ALTERNATE], what)
+        exchange = Exchange(name, type, durable, auto_delete, internal, arguments)
+        exchange.alternate = arguments.get(_ALTERNATE)
+        self._by_name[name] = exchange
+        if durable:
+            self._journal.exchange_declared(self._vhost, exchange)
+
+    def delete(self, name: str, *, if_unused: bool) -> None:
+        """
+        Remove an exchange, and the bindings from it and to it.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(name)
+        if name.startswith("amq."):
+            text = f"deletion of system exchange '{name}' in vhost '{self._vhost}'"
+            raise access_refused(f"{text} not allowed")
+        exchange = self._by_name.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            text = f"exchange '{name}' in vhost '{self._vhost}' in use"
+            raise precondition_failed(text)
+        self._remove(exchange)
+
+    def _remove(self, exchange: Exchange) -> None:
+        if self._by_name.pop(exchange.name, None) is None:
+            return
+        if exchange.durable:
+            self._journal.exchange_deleted(self._vhost, exchange)
+        for binding in list(exchange.bindings.values()):
+            exchange.remove(binding)
+        self.remove_incoming(exchange)
+
+    def remove_incoming(self, destination: Queue | Exchange) -> None:
+        """
+        Undo the bindings to what is gone.
+        """
+        for binding in list(destination.incoming):
+            binding.source.remove(binding)
+            self._perhaps_remove_source(binding.source)
+
+    def _perhaps_remove_source(self, source: Exchange) -> None:
+        if source.auto_delete and not source.bindings:
+            self._remove(source)
+
+    # -- Bindings
+
+    def bind(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        Have messages go from an exchange to a queue or another exchange.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(source)
+        binding = self._binding(source, destination, key, arguments)
+        if binding.source.add(binding) and _stored(binding):
+            self._journal.bound(self._vhost, binding)
+
+    def unbind(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """
+        The reverse; it is fine where there is no such binding.
+
+        @raise ChannelError: it cannot be.
+        """
+        _not_default(source)
+        wanted = self._binding(source, destination, key, arguments)
+        binding = wanted.source.bindings.get(wanted.identity)
+        if binding is None:
+            return
+        binding.source.remove(binding)
+        if _stored(binding):
+            self._journal.unbound(self._vhost, binding)
+        self._perhaps_remove_source(binding.source)
+
+    def _binding(
+        self,
+        source: str,
+        destination: Queue | Exchange,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> Binding:
+        if isinstance(destination, Exchange):
+            _not_default(destination.name)
+        exchange = self.named(source)
+        return exchange.binding(destination, key, arguments, encode_table(arguments))
+
+    # -- After a restart
+
+    def restore(self, record: ExchangeRecord) -> None:
+        """
+        An exchange that was there before.
+        """
+        arguments = decode_table(record.arguments)
+        exchange = Exchange(
+            record.name,
+            record.type,
+            True,
+            record.auto_delete,
+            record.internal,
+            arguments,
+        )
+        exchange.alternate = arguments.get(_ALTERNATE)
+        self._by_name[record.name] = exchange
+
+
+def _not_default(name: str) -> None:
+    if not name:
+        raise access_refused("operation not permitted on the default exchange")
+
+
+def _stored(binding: Binding) -> bool:
+    return binding.source.durable and binding.destination.durable
