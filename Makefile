@@ -1,5 +1,5 @@
 # make demo   see it work
-# make test   run the tests, with pytest and with trial
+# make test   run the tests, with pytest and with trial; some are about RabbitMQ
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
 # make flat, profile, processes, consume: more of that, see bench/README.rst
@@ -29,7 +29,7 @@ test: pytest trial
 pytest: rabbitmq $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
-trial: rabbitmq $(VENV)/installed-dev
+trial: $(VENV)/installed-dev
 	$(BIN)/trial quebert
 
 lint: $(VENV)/installed-dev

@@ -168,6 +168,15 @@ class RabbitMQNode:
             raise QuebertError(f"rabbitmqctl {arguments}: {done.stderr or done.stdout}")
         return done.stdout
 
+    def depths(self, vhost: str = "/") -> dict[str, int]:
+        """
+        How many messages each queue holds, ready or delivered.
+        """
+        columns = ("--no-table-headers", "name", "messages")
+        listed = self.ctl("list_queues", "--vhost", vhost, *columns)
+        pairs = (line.rpartition("\t") for line in listed.splitlines())
+        return {name: int(count) for name, _, count in pairs}
+
     def close(self) -> None:
         """
         Stop it, and remove all that it left.

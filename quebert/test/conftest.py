@@ -1,14 +1,18 @@
 """
-What the pytest-style tests share: one private RabbitMQ, clients and queues of
-their own on it, and a web server that does as it is told.
+What the pytest-style tests share: a broker, clients and queues of their own on it,
+and a web server that does as it is told.
+
+The broker is the embedded one, or with C{--broker=rabbitmq} a RabbitMQ.  What is
+about RabbitMQ itself uses that, and fails where it is not installed.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import attrs
 import pika
@@ -19,17 +23,52 @@ from twisted.internet import reactor as global_reactor
 from quebert.amqp import TxAMQPClient
 from quebert.errors import QuebertError
 from quebert.test.support import Executor, Program
-from quebert.testing import RabbitMQNode, find_rabbitmq
+from quebert.testing import EmbeddedBroker, RabbitMQNode
+
+#: What a test may have for a broker: both have a C{url}, a C{port}, and
+#: C{depths()}.
+AnyBroker = Union[EmbeddedBroker, RabbitMQNode]
 
 
-def pytest_sessionstart() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
     """
-    Without a RabbitMQ most of this cannot be tested: say so once, and end.
+    Another broker can be chosen for all tests that suit either.
     """
+    parser.addoption(
+        "--broker",
+        choices=["embedded", "rabbitmq"],
+        default="embedded",
+        help="the broker of the tests that are not about one of them",
+    )
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+    """
+    A broker that all tests share, none of which may stop it.  Modules that are
+    about RabbitMQ have it be one.
+    """
+    if request.config.getoption("--broker") == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded
+
+
+@contextmanager
+def node_or_fail() -> Iterator[RabbitMQNode]:
+    """
+    A RabbitMQ; where it is not installed, no test is skipped for that.
+    """
+    missing = ""
     try:
-        find_rabbitmq()
+        node = RabbitMQNode()
     except QuebertError as e:
-        pytest.exit(str(e), returncode=1)
+        missing = str(e)
+    if missing:
+        pytest.fail(missing, pytrace=False)
+    with node:
+        yield node
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +76,7 @@ def rabbitmq() -> Iterator[RabbitMQNode]:
     """
     A RabbitMQ that all tests share, none of which may stop it.
     """
-    with RabbitMQNode() as node:
+    with node_or_fail() as node:
         yield node
 
 
@@ -46,7 +85,7 @@ def own_rabbitmq() -> Iterator[RabbitMQNode]:
     """
     A RabbitMQ for one test, to be stopped and killed.
     """
-    with RabbitMQNode() as node:
+    with node_or_fail() as node:
         yield node
 
 
@@ -75,14 +114,14 @@ def names() -> Names:
 
 @pytest_twisted.async_yield_fixture
 async def make_client(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
 ) -> AsyncIterator[Callable[..., TxAMQPClient]]:
     """
     Makes clients that are stopped after the test.
     """
     clients: list[TxAMQPClient] = []
 
-    def make(url: str = rabbitmq.url, **options: Any) -> TxAMQPClient:
+    def make(url: str = broker.url, **options: Any) -> TxAMQPClient:
         clients.append(TxAMQPClient.from_url(url, **options))
         return clients[-1]
 
@@ -100,11 +139,11 @@ def client(make_client: Callable[..., TxAMQPClient]) -> TxAMQPClient:
 
 
 @pytest.fixture
-def pika_channel(rabbitmq: RabbitMQNode) -> Iterator[Any]:
+def pika_channel(broker: AnyBroker) -> Iterator[Any]:
     """
     A channel of another client library, in confirm mode.
     """
-    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url + "%2f"))
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url + "%2f"))
     channel = connection.channel()
     channel.confirm_delivery()
     yield channel

@@ -247,6 +247,14 @@ def depth(channel: Any, queue: str) -> int:
     return count
 
 
+def consumers(channel: Any, *queues: str) -> int:
+    """
+    How many consumers watched queues have, which are made if they are not there.
+    """
+    declared = (channel.queue_declare(queue, durable=True) for queue in queues)
+    return sum(each.method.consumer_count for each in declared)
+
+
 def publish(
     channel: Any, exchange: str, key: str, *bodies: bytes, **properties: Any
 ) -> None:

@@ -1,10 +1,9 @@
 """
-Watching, settling and publishing on a real RabbitMQ.
+Watching, settling and publishing on a broker.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +15,9 @@ from twisted.python.failure import Failure
 from quebert.amqp import Message, TxAMQPClient, Watcher
 from quebert.errors import BrokerRefused, BrokerUnreachable, ConfigError, Unroutable
 from quebert.outcome import Discard, Done, Retry
-from quebert.test.conftest import Names
+from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import depth, publish, until
-from quebert.testing import RabbitMQNode, free_port
+from quebert.testing import free_port
 
 
 def adds_up(watcher: Watcher) -> bool:
@@ -125,34 +124,6 @@ async def test_put_back_to_its_own_queue(
     await until(lambda: watcher.counts.done == 1)
     assert depth(pika_channel, other) == 1
     assert depth(pika_channel, copied) == 1
-
-
-@ensureDeferred
-async def test_put_back_persistent_for_another_user(
-    rabbitmq: RabbitMQNode,
-    make_client: Callable[..., TxAMQPClient],
-    names: Names,
-    pika_channel: Any,
-) -> None:
-    """
-    A transient message, sent under another user's id, is put back all the
-    same, and persistent.
-    """
-    rabbitmq.ctl("add_user", names.queue, "secret")
-    rabbitmq.ctl("set_permissions", names.queue, ".*", ".*", ".*")
-    url = rabbitmq.url.replace("guest:guest", f"{names.queue}:secret")
-    seen: list[Any] = []
-
-    def callback(message: Message) -> Any:
-        seen.append(message.properties)
-        return Retry() if len(seen) == 1 else None
-
-    client = make_client(url)
-    watcher = await client.watch(names.exchange, names.queue, "#", callback)
-    publish(pika_channel, names.exchange, "a", b"x", user_id="guest", delivery_mode=1)
-    await until(lambda: watcher.counts.done == 1)
-    assert seen[0]["user-id"] == "guest"
-    assert seen[1] == {"headers": {}, "delivery-mode": 2}
 
 
 @ensureDeferred
@@ -321,41 +292,12 @@ async def test_slow_does_not_starve(
     assert adds_up(watcher)
 
 
-@ensureDeferred
-async def test_quorum_queue(
-    client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    A quorum queue works the same: putting back, waiting, and widening.
-    """
-    seen: Counter[bytes] = Counter()
-
-    def callback(message: Message) -> Any:
-        seen[message.body] += 1
-        if message.body.startswith(b"wait"):
-            return Retry(after=3600)
-        return b"%b." % message.body if len(message.body) < 5 else None
-
-    watcher = await client.watch(
-        names.exchange, names.queue, "#", callback, maxEvents=2, queueType="quorum"
-    )
-    bodies = [b"wait%d" % n for n in range(5)] + [b"go%d" % n for n in range(5)]
-    publish(pika_channel, names.exchange, "a", *bodies)
-    await until(lambda: watcher.counts.done == 5)
-    assert watcher.counts.retried == 10
-    assert watcher.in_flight == 5
-    await watcher.stop()
-    assert adds_up(watcher)
-    with pytest.raises(BrokerRefused, match="x-queue-type"):
-        await client.watch(names.exchange, names.queue, "#", callback)
-
-
 # -- What cannot be watched
 
 
 @ensureDeferred
 async def test_refusals_are_told_at_once(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     make_client: Callable[..., TxAMQPClient],
     names: Names,
     pika_channel: Any,
@@ -367,8 +309,8 @@ async def test_refusals_are_told_at_once(
     pika_channel.exchange_declare(names.exchange, "direct", durable=True)
     pika_channel.queue_declare(names.queue, durable=False)
     client = make_client()
-    wrong = make_client(rabbitmq.url.replace(":guest", ":wrong"))
-    nowhere = make_client(rabbitmq.url + "nowhere")
+    wrong = make_client(broker.url.replace(":guest", ":wrong"))
+    nowhere = make_client(broker.url + "nowhere")
     for watching, sentence in (
         (wrong.watch("", "q", "", print), "ACCESS_REFUSED"),
         (nowhere.watch("", "q", "", print), "vhost nowhere not found"),
@@ -410,68 +352,6 @@ async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
 
 
 @ensureDeferred
-async def test_consumes_again_after_a_lost_connection(
-    own_rabbitmq: RabbitMQNode,
-    make_client: Callable[..., TxAMQPClient],
-) -> None:
-    """
-    A connection that the broker closes is told once to each watch and made
-    again; what was in flight comes again, and no late answer goes astray.
-    """
-    lost: list[Failure] = []
-    seen: list[bool] = []
-    first: Deferred[None] = Deferred()
-
-    def callback(message: Message) -> Any:
-        seen.append(message.redelivered)
-        return first if len(seen) == 1 else None
-
-    client = make_client(own_rabbitmq.url)
-    watcher = await client.watch("flow", "q", "#", callback, lost.append)
-    await client.publish("flow", "a", b"x", {"delivery-mode": 2})
-    await until(lambda: len(seen) == 1)
-    own_rabbitmq.ctl("close_all_connections", "for a test")
-    await until(lambda: watcher.counts.done == 1)
-    first.callback(None)
-    assert seen == [False, True]
-    assert len(lost) == 1
-    assert "for a test" in lost[0].getErrorMessage()
-    assert watcher.consuming
-    assert (watcher.counts.returned, watcher.in_flight) == (1, 0)
-    await client.publish("flow", "a", b"y")
-    await until(lambda: watcher.counts.done == 2)
-
-
-@ensureDeferred
-async def test_survives_a_killed_broker(
-    own_rabbitmq: RabbitMQNode,
-    make_client: Callable[..., TxAMQPClient],
-) -> None:
-    """
-    A broker that is killed and started again has its tasks, and its watcher.
-    """
-    done: Counter[bytes] = Counter()
-
-    def callback(message: Message) -> Any:
-        done[message.body] += 1
-        return Retry(after=0.05) if done[message.body] < 3 else None
-
-    client = make_client(own_rabbitmq.url)
-    watcher = await client.watch("flow", "q", "#", callback, maxEvents=10)
-    persistent = {"delivery-mode": 2}
-    bodies = [b"%d" % n for n in range(300)]
-    for body in bodies:
-        await client.publish("flow", "a", body, persistent)
-    own_rabbitmq.kill()
-    await until(lambda: not watcher.consuming)
-    own_rabbitmq.start()
-    await until(lambda: watcher.consuming)
-    await until(lambda: watcher.in_flight == 0 and len(done) == 300)
-    await until(lambda: all(done[body] >= 3 for body in bodies))
-    assert adds_up(watcher)
-
-
-@ensureDeferred
 async def test_deleted_queue_is_declared_anew(
     client: TxAMQPClient, names: Names, pika_channel: Any
 ) -> None:
@@ -493,32 +373,6 @@ async def test_deleted_queue_is_declared_anew(
     await until(lambda: watcher.counts.done == 2)
     assert watcher.consuming
     assert lost == []
-    assert adds_up(watcher)
-
-
-@ensureDeferred
-async def test_full_queue_is_no_hot_loop(
-    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names, pika_channel: Any
-) -> None:
-    """
-    A task that its queue does not take back is kept until it does.
-    """
-    first: Deferred[Retry] = Deferred()
-    answers: list[Any] = [first, None, None]
-    watcher = await client.watch(
-        names.exchange, names.queue, "#", lambda m: answers.pop(0), maxEvents=1
-    )
-    publish(pika_channel, names.exchange, "a", b"x")
-    await until(lambda: watcher.in_flight == 1)
-    full = '{"max-length": 0, "overflow": "reject-publish"}'
-    rabbitmq.ctl("set_policy", names.queue, f"^{names.queue}$", full)
-    applied = f"{names.queue}\t{names.queue}"
-    await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
-    first.callback(Retry())
-    await until(lambda: watcher._settler.held)
-    assert watcher.counts.retried == 0
-    rabbitmq.ctl("clear_policy", names.queue)
-    await until(lambda: watcher.counts.done == 1)
     assert adds_up(watcher)
 
 

@@ -1,6 +1,6 @@
 """
 What pika, aio-pika and kombu publish, read by quebert, and the other way
-round, on a real RabbitMQ.
+round, on a real RabbitMQ and on the embedded broker.
 """
 
 from __future__ import annotations
@@ -30,12 +30,25 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import Message, TxAMQPClient, Watcher
 from quebert.outcome import Retry
-from quebert.test.conftest import Names
+from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import depth, until
-from quebert.testing import RabbitMQNode
+from quebert.testing import EmbeddedBroker
 
 #: A body, and its properties under their names in Python: C{content_type}.
 Letter = tuple[bytes, dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=["rabbitmq", "embedded"])
+def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+    """
+    What clients and channels are connected to: one, then the other.
+    """
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded
+
 
 # -- What is sent
 
@@ -381,7 +394,7 @@ async def watch_twice(
 @each_library
 @ensureDeferred
 async def test_every_header_and_property(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     names: Names,
     pika_channel: Any,
@@ -399,7 +412,7 @@ async def test_every_header_and_property(
     pika_channel.queue_bind(other, names.exchange, "#")
     properties = {**library.properties, "headers": library.headers}
     letter = (b"x", properties)
-    await deferToThread(library.publish, rabbitmq.url, names.exchange, "a", letter)
+    await deferToThread(library.publish, broker.url, names.exchange, "a", letter)
     await until(lambda: len(seen) == 2)
     first, again = (dict(message.properties) for message in seen)
     wanted = told(library.headers, library.arrives)
@@ -409,8 +422,8 @@ async def test_every_header_and_property(
     assert first.pop("user-id") == "guest"
     assert again == {**first, "delivery-mode": 2}
     await watcher.stop(grace=0)
-    ((_, back),) = await deferToThread(library.get, rabbitmq.url, names.queue)
-    ((_, untouched),) = await deferToThread(library.get, rabbitmq.url, other)
+    ((_, back),) = await deferToThread(library.get, broker.url, names.queue)
+    ((_, untouched),) = await deferToThread(library.get, broker.url, other)
     assert untouched.pop("user_id") == "guest"
     assert back.pop("user_id", None) is None
     assert told(back) == told({**untouched, "delivery_mode": 2})
@@ -419,7 +432,7 @@ async def test_every_header_and_property(
 @each_library
 @ensureDeferred
 async def test_bodies_of_any_size(
-    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names, library: Library
+    broker: AnyBroker, client: TxAMQPClient, names: Names, library: Library
 ) -> None:
     """
     Bodies of multi-byte text arrive byte for byte, whatever their size, and go
@@ -428,11 +441,11 @@ async def test_bodies_of_any_size(
     seen: list[Message] = []
     watcher = await watch_twice(client, names, seen)
     letters: list[Letter] = [(body, {}) for body in BODIES]
-    await deferToThread(library.publish, rabbitmq.url, names.exchange, "a", *letters)
+    await deferToThread(library.publish, broker.url, names.exchange, "a", *letters)
     await until(lambda: len(seen) == 2 * len(BODIES))
     assert Counter(message.body for message in seen) == Counter(BODIES * 2)
     await watcher.stop(grace=0)
-    got = await deferToThread(library.get, rabbitmq.url, names.queue)
+    got = await deferToThread(library.get, broker.url, names.queue)
     assert Counter(body for body, _ in got) == Counter(BODIES)
 
 
@@ -448,7 +461,7 @@ DEADLY: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("reason", DEADLY)
 @ensureDeferred
 async def test_dead_lettered(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     names: Names,
     pika_channel: Any,
@@ -473,7 +486,7 @@ async def test_dead_lettered(
     to_waiting = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": waiting}
     watcher = await watch_twice(client, names, seen, arguments=to_waiting)
     letter = (text_of(4095), {"headers": library.headers})
-    await deferToThread(library.publish, rabbitmq.url, "", waiting, letter)
+    await deferToThread(library.publish, broker.url, "", waiting, letter)
     if reason == "rejected":
         await reject(waiting)
     await until(lambda: len(seen) == 2)
@@ -506,7 +519,7 @@ async def test_dead_lettered(
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @ensureDeferred
 async def test_what_kombu_serializes(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     names: Names,
     compression: str | None,
@@ -518,7 +531,7 @@ async def test_what_kombu_serializes(
     task = {"snowman": "\N{SNOWMAN}\N{GRINNING FACE}", "numbers": [1, 2.5, None]}
 
     def publish() -> None:
-        with Kombu().channel(rabbitmq.url) as channel:
+        with Kombu().channel(broker.url) as channel:
             Producer(channel).publish(
                 task, "a", exchange=names.exchange, compression=compression
             )
@@ -533,7 +546,7 @@ async def test_what_kombu_serializes(
     assert seen[0].properties["content-type"] == kind == "application/json"
     assert seen[0].properties["content-encoding"] == encoding == "utf-8"
     await watcher.stop(grace=0)
-    (got,) = await deferToThread(Kombu().messages, rabbitmq.url, names.queue)
+    (got,) = await deferToThread(Kombu().messages, broker.url, names.queue)
     assert got.payload == task
 
 
@@ -543,7 +556,7 @@ async def test_what_kombu_serializes(
 @each_library
 @ensureDeferred
 async def test_what_we_publish_is_what_others_read(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     names: Names,
     pika_channel: Any,
@@ -567,7 +580,7 @@ async def test_what_we_publish_is_what_others_read(
     for body in BODIES:
         await client.publish("", names.queue, body, in_amqp(properties))
     assert depth(pika_channel, names.queue) == len(BODIES)
-    got = await deferToThread(library.get, rabbitmq.url, names.queue)
+    got = await deferToThread(library.get, broker.url, names.queue)
     assert [body for body, _ in got] == BODIES
     for _, read in got:
         assert told(read.pop("headers")) == told(headers, library.reads)

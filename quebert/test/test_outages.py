@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
@@ -33,6 +34,14 @@ DISCONNECTS = 100
 PREFETCH = 20
 PER_SECOND = 2000
 PERSISTENT = {"delivery-mode": 2}
+
+
+@pytest.fixture(scope="module")
+def broker(rabbitmq: RabbitMQNode) -> RabbitMQNode:
+    """
+    What clients and channels are connected to.
+    """
+    return rabbitmq
 
 
 class Watched:

@@ -1,5 +1,5 @@
 """
-The programs that users run, as processes of their own, on a real RabbitMQ.
+The programs that users run, as processes of their own, on a broker.
 """
 
 from __future__ import annotations
@@ -17,12 +17,22 @@ from twisted.internet.defer import Deferred
 import quebert
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
-from quebert.test.conftest import Names
-from quebert.test.support import Executor, Program, depth, publish, until
-from quebert.testing import RabbitMQNode, free_port
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import (
+    Executor,
+    Program,
+    consumers,
+    depth,
+    publish,
+    until,
+)
+from quebert.testing import free_port
 
 ANNOUNCEMENT = Path(quebert.__file__).parent / "test" / "announcement.txt"
 EXAMPLES = Path(quebert.__file__).parents[1] / "examples"
+
+#: That the examples watch.
+QUEUES = [f"{priority}-priority-queue" for priority in ("high", "medium", "low")]
 
 # twistd, as its script starts it.
 _TWISTD = "import sys; from twisted.scripts.twistd import run; run()"
@@ -30,14 +40,14 @@ _TWISTD = "import sys; from twisted.scripts.twistd import run; run()"
 
 def mediator(
     start: Callable[..., Program],
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     *options: str,
     **environment: str,
 ) -> Program:
     """
     C{twistd -n quebert}, on the broker of the test.
     """
-    environment = {"QUEBERT_AMQP_URL": rabbitmq.url, **environment}
+    environment = {"QUEBERT_AMQP_URL": broker.url, **environment}
     arguments = ("-c", _TWISTD, "--pidfile=", "-n", "quebert", *options)
     return start(*arguments, **environment)
 
@@ -51,7 +61,7 @@ def watch(names: Names, limit: int) -> str:
 
 @ensureDeferred
 async def test_announcement(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     executor: Executor,
     start: Callable[..., Program],
@@ -77,11 +87,11 @@ async def test_announcement(
     program = start(
         "-c",
         "import functools, runpy; from quebert import amqp; client = amqp.TxAMQPClient;"
-        f"amqp.TxAMQPClient = functools.partial(client, port={rabbitmq.port});"
+        f"amqp.TxAMQPClient = functools.partial(client, port={broker.port});"
         f"runpy.run_path({str(ANNOUNCEMENT)!r}, run_name='__main__')",
     )
     producer = Producer(client)
-    await until(lambda: _consumers(rabbitmq, "-priority-queue") == 3)
+    await until(lambda: consumers(pika_channel, *QUEUES) == 3)
     for n in range(30):
         priority = ("high", "medium", "low")[n % 3]
         await producer.add_task(executor.url, priority, priority=priority)
@@ -98,14 +108,9 @@ async def test_announcement(
         assert depth(pika_channel, f"{priority}-priority-queue") == 0
 
 
-def _consumers(rabbitmq: RabbitMQNode, queue: str) -> int:
-    listed = rabbitmq.ctl("list_consumers", "queue_name")
-    return sum(queue in line for line in listed.splitlines())
-
-
 @ensureDeferred
 async def test_kill_loses_nothing(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     executor: Executor,
     start: Callable[..., Program],
@@ -135,33 +140,24 @@ async def test_kill_loses_nothing(
         "QUEUE": names.queue,
         "EXCHANGE": names.exchange,
     }
-    program = mediator(start, rabbitmq, *options, **environment)
+    program = mediator(start, broker, *options, **environment)
     await program.said("Watching")
     producer = Producer(client, names.exchange)
     tasks = {await producer.add_task("/x") for _ in range(400)}
     for kills in range(1, 6):
         await until(lambda: len(done) > 60 * kills)  # noqa: B023
         program.kill()
-        program = mediator(start, rabbitmq, *options, **environment)
+        program = mediator(start, broker, *options, **environment)
     await until(lambda: done == tasks)
-    await until(lambda: "messages_unacknowledged\t0" in _state(rabbitmq, names.queue))
+    await until(lambda: broker.depths()[names.queue] == 0)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert depth(pika_channel, names.queue) == 0
 
 
-def _state(rabbitmq: RabbitMQNode, queue: str) -> str:
-    listed = rabbitmq.ctl("list_queues", "name", "messages_unacknowledged", "messages")
-    for line in listed.splitlines():
-        name, unacknowledged, messages = line.split("\t")
-        if name == queue:
-            return f"messages_unacknowledged\t{unacknowledged}\tmessages\t{messages}"
-    return ""
-
-
 @ensureDeferred
 async def test_bad_messages_among_good(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     executor: Executor,
     start: Callable[..., Program],
     names: Names,
@@ -171,9 +167,7 @@ async def test_bad_messages_among_good(
     What is no task is logged once and discarded; the tasks around it, with any
     text in them, arrive byte for byte.
     """
-    program = mediator(
-        start, rabbitmq, watch(names, 5), f"--default-url={executor.url}"
-    )
+    program = mediator(start, broker, watch(names, 5), f"--default-url={executor.url}")
     await program.said("Watching")
     text = "\N{SNOWMAN} gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n \N{GRINNING FACE}"
     good = [
@@ -205,7 +199,7 @@ async def test_bad_messages_among_good(
 
 @ensureDeferred
 async def test_sigterm_drains(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     executor: Executor,
     start: Callable[..., Program],
     names: Names,
@@ -221,9 +215,7 @@ async def test_sigterm_drains(
         return answers[-1]
 
     executor.answer = answer
-    program = mediator(
-        start, rabbitmq, watch(names, 2), f"--default-url={executor.url}"
-    )
+    program = mediator(start, broker, watch(names, 2), f"--default-url={executor.url}")
     await program.said("Watching")
     key = names.key.replace("#", "medium")
     publish(pika_channel, names.exchange, key, *[b'{"url": "/x"}'] * 5)
@@ -240,7 +232,7 @@ async def test_sigterm_drains(
 
 @ensureDeferred
 async def test_grace_ends(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     executor: Executor,
     start: Callable[..., Program],
     names: Names,
@@ -252,7 +244,7 @@ async def test_grace_ends(
     executor.answer = lambda task: Deferred()
     program = mediator(
         start,
-        rabbitmq,
+        broker,
         watch(names, 2),
         f"--default-url={executor.url}",
         "--grace=0.2",
@@ -268,13 +260,13 @@ async def test_grace_ends(
 
 @ensureDeferred
 async def test_refused_by_the_broker(
-    rabbitmq: RabbitMQNode, start: Callable[..., Program], names: Names
+    broker: AnyBroker, start: Callable[..., Program], names: Names
 ) -> None:
     """
     A wrong password ends the program with one sentence and exit status 1.
     """
-    url = rabbitmq.url.replace(":guest@", ":wrong@")
-    program = mediator(start, rabbitmq, watch(names, 2), f"--amqp-url={url}")
+    url = broker.url.replace(":guest@", ":wrong@")
+    program = mediator(start, broker, watch(names, 2), f"--amqp-url={url}")
     assert await program.ended() == 1
     assert "Cannot start: ACCESS_REFUSED" in program.output
     assert "Traceback" not in program.output
@@ -282,7 +274,7 @@ async def test_refused_by_the_broker(
 
 @ensureDeferred
 async def test_waits_for_its_broker(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     start: Callable[..., Program],
     names: Names,
 ) -> None:
@@ -290,7 +282,7 @@ async def test_waits_for_its_broker(
     A broker that is not there yet is waited for, and the log says so.
     """
     url = f"amqp://127.0.0.1:{free_port()}"
-    program = mediator(start, rabbitmq, watch(names, 2), f"--amqp-url={url}")
+    program = mediator(start, broker, watch(names, 2), f"--amqp-url={url}")
     await program.said("refused")
     await program.said("Scheduling retry 2")
     program.signal(signal.SIGTERM)
@@ -299,7 +291,7 @@ async def test_waits_for_its_broker(
 
 @ensureDeferred
 async def test_wrong_options(
-    rabbitmq: RabbitMQNode, start: Callable[..., Program], names: Names
+    broker: AnyBroker, start: Callable[..., Program], names: Names
 ) -> None:
     """
     A wrong option is told in one sentence.
@@ -311,7 +303,7 @@ async def test_wrong_options(
         (("--config=no_such_module.config",), "no module no_such_module"),
         (("--grace=-1", watch(names, 1)), "grace"),
     ):
-        program = mediator(start, rabbitmq, *options)
+        program = mediator(start, broker, *options)
         assert await program.ended() == 1
         assert sentence in program.output
         assert "Traceback" not in program.output
@@ -319,12 +311,12 @@ async def test_wrong_options(
 
 @ensureDeferred
 async def test_examples(
-    rabbitmq: RabbitMQNode, start: Callable[..., Program], pika_channel: Any
+    broker: AnyBroker, start: Callable[..., Program], pika_channel: Any
 ) -> None:
     """
     The three examples work together as their texts say.
     """
-    environment = {"PYTHONPATH": str(EXAMPLES), "QUEBERT_AMQP_URL": rabbitmq.url}
+    environment = {"PYTHONPATH": str(EXAMPLES), "QUEBERT_AMQP_URL": broker.url}
     port = free_port()
     execute = (
         "-c",
@@ -337,8 +329,8 @@ async def test_examples(
     )
     executor = start(*execute, **environment)
     options = ("--config=med.config", f"--default-url=http://127.0.0.1:{port}/")
-    program = mediator(start, rabbitmq, *options, **environment)
-    await until(lambda: _consumers(rabbitmq, "-priority-queue") == 3)
+    program = mediator(start, broker, *options, **environment)
+    await until(lambda: consumers(pika_channel, *QUEUES) == 3)
     adding = start(str(EXAMPLES / "add_tasks.py"), "2", **environment)
     assert await adding.ended() == 0, adding.output
     assert adding.output.count("added") == 6
@@ -350,13 +342,13 @@ async def test_examples(
 
 @ensureDeferred
 async def test_example_by_hand(
-    rabbitmq: RabbitMQNode, start: Callable[..., Program]
+    broker: AnyBroker, start: Callable[..., Program], pika_channel: Any
 ) -> None:
     """
     The example mediator also runs without twistd.
     """
-    program = start(str(EXAMPLES / "med.py"), QUEBERT_AMQP_URL=rabbitmq.url)
-    await until(lambda: _consumers(rabbitmq, "-priority-queue") == 3)
+    program = start(str(EXAMPLES / "med.py"), QUEBERT_AMQP_URL=broker.url)
+    await until(lambda: consumers(pika_channel, *QUEUES) == 3)
     program.signal(signal.SIGINT)
     await program.ended()
     assert "Traceback" not in program.output

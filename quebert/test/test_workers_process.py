@@ -1,5 +1,5 @@
 """
-C{twistd quebert --processes} on a real RabbitMQ: several processes that share
+C{twistd quebert --processes} on a broker: several processes that share
 queues, and what becomes of them when one of them is killed or stopped.
 """
 
@@ -19,10 +19,17 @@ from twisted.internet.defer import Deferred
 
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
-from quebert.test.conftest import Names
-from quebert.test.support import Executor, Program, depth, publish, until
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import (
+    Executor,
+    Program,
+    consumers,
+    depth,
+    publish,
+    until,
+)
 from quebert.test.test_processes import mediator, watch
-from quebert.testing import RabbitMQNode, free_port
+from quebert.testing import free_port
 
 # What a hook may do to a worker's descriptors, log and environment.
 ODD = """
@@ -74,14 +81,6 @@ def ups(program: Program) -> int:
     return program.output.count(") is up.")
 
 
-def consumers(rabbitmq: RabbitMQNode, queue: str) -> int:
-    """
-    How many consumers the broker sees.
-    """
-    listed = rabbitmq.ctl("list_consumers", "queue_name")
-    return listed.splitlines().count(queue)
-
-
 def hold(executor: Executor) -> list[Deferred[int]]:
     """
     Have the executor wait with its answers, which are given through these.
@@ -108,9 +107,7 @@ Supervise = Callable[..., Program]
 
 
 @pytest.fixture
-def supervise(
-    start: Callable[..., Program], rabbitmq: RabbitMQNode
-) -> Iterator[Supervise]:
+def supervise(start: Callable[..., Program], broker: AnyBroker) -> Iterator[Supervise]:
     """
     Starts supervisors, whose workers are killed after the test.
     """
@@ -118,7 +115,7 @@ def supervise(
 
     def supervise(count: int, *options: str, **environment: str) -> Program:
         options = (f"--processes={count}", *options)
-        programs.append(mediator(start, rabbitmq, *options, **environment))
+        programs.append(mediator(start, broker, *options, **environment))
         return programs[-1]
 
     yield supervise
@@ -140,7 +137,7 @@ def odd(tmp_path: Path) -> str:
 
 @ensureDeferred
 async def test_one_is_killed(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     client: TxAMQPClient,
     executor: Executor,
     supervise: Supervise,
@@ -153,7 +150,7 @@ async def test_one_is_killed(
     """
     held = hold(executor)
     program = supervise(3, watch(names, 5), f"--default-url={executor.url}")
-    await until(lambda: consumers(rabbitmq, names.queue) == 3)
+    await until(lambda: consumers(pika_channel, names.queue) == 3)
     assert len(pids(program)) == 3
     producer = Producer(client, names.exchange)
     kind = names.key.partition(".")[0]
@@ -166,7 +163,7 @@ async def test_one_is_killed(
     for each in held:
         each.callback(200)
     await until(lambda: {task["uuid"] for task in executor.tasks} == tasks)
-    await until(lambda: consumers(rabbitmq, names.queue) == 3)
+    await until(lambda: consumers(pika_channel, names.queue) == 3)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert depth(pika_channel, names.queue) == 0
@@ -264,7 +261,7 @@ async def test_one_is_stopped(
 
 @ensureDeferred
 async def test_supervisor_is_killed(
-    rabbitmq: RabbitMQNode,
+    broker: AnyBroker,
     executor: Executor,
     supervise: Supervise,
     names: Names,
@@ -279,7 +276,7 @@ async def test_supervisor_is_killed(
     add(pika_channel, names, 3)
     await until(lambda: len(answers) == 2)
     program.kill()
-    await until(lambda: consumers(rabbitmq, names.queue) == 0)
+    await until(lambda: consumers(pika_channel, names.queue) == 0)
     assert all(map(runs, pids(program)))
     for each in answers:
         each.callback(200)
@@ -289,12 +286,12 @@ async def test_supervisor_is_killed(
 
 @ensureDeferred
 async def test_refused_by_the_broker(
-    rabbitmq: RabbitMQNode, supervise: Supervise, names: Names
+    broker: AnyBroker, supervise: Supervise, names: Names
 ) -> None:
     """
     A wrong password ends all with exit status 1, and its sentence.
     """
-    url = rabbitmq.url.replace(":guest@", ":wrong@")
+    url = broker.url.replace(":guest@", ":wrong@")
     program = supervise(3, watch(names, 2), f"--amqp-url={url}")
     assert await program.ended() == 1
     assert 1 <= program.output.count("Cannot start: ACCESS_REFUSED") <= 3
@@ -378,7 +375,7 @@ async def test_held_pipes(supervise: Supervise, odd: str) -> None:
 
 @ensureDeferred
 async def test_arguments(
-    rabbitmq: RabbitMQNode, executor: Executor, supervise: Supervise, pika_channel: Any
+    broker: AnyBroker, executor: Executor, supervise: Supervise, pika_channel: Any
 ) -> None:
     """
     Names of any kind reach the workers, and the password is not among them.
@@ -395,14 +392,14 @@ async def test_arguments(
     for pid in pids(program):
         command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         assert f"--watch=--flow:{queue}:-k:3" in command
-        assert rabbitmq.url not in " ".join(command)
+        assert broker.url not in " ".join(command)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
 
 
 @ensureDeferred
 async def test_daemon(
-    start: Callable[..., Program], rabbitmq: RabbitMQNode, names: Names, tmp_path: Path
+    start: Callable[..., Program], broker: AnyBroker, names: Names, tmp_path: Path
 ) -> None:
     """
     As a daemon, with a log file, a pid file, a reactor and a directory to run
@@ -414,7 +411,7 @@ async def test_daemon(
         *("-c", "from twisted.scripts.twistd import run; run()"),
         *(f"--pidfile={pidfile}", f"--logfile={log}", f"--rundir={tmp_path / 'run'}"),
         *("--reactor=poll", "quebert", "--processes=2", watch(names, 1)),
-        QUEBERT_AMQP_URL=rabbitmq.url,
+        QUEBERT_AMQP_URL=broker.url,
     )
     assert await program.ended() == 0, program.output
     supervisor = int(pidfile.read_text())
