@@ -107,12 +107,13 @@ def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:
     """
     Write what is logged from C{level} on to standard error, a line each.
 
-    @param unimportant: failures that are no problem.
+    @param unimportant: errors that are no problem, or are told otherwise.
     """
 
     def observe(event: LogEvent) -> None:
         failure = event.get("log_failure")
-        if failure is None or not failure.check(*unimportant):
+        error = event.get("error") if failure is None else failure.value
+        if not isinstance(error, unimportant):
             sys.stderr.write(f"quebert: {_line(event)}\n")
 
     filtered = FilteringLogObserver(

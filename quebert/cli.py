@@ -19,7 +19,7 @@ from quebert import __version__, _dev
 from quebert._running import log_problems, one_line, run
 from quebert._twistd import load
 from quebert.config import default_amqp_url
-from quebert.errors import QuebertError
+from quebert.errors import QuebertError, StoreError
 
 __all__ = ["main"]
 
@@ -123,7 +123,7 @@ def dev(
         default_url=default_url,
         **options,
     )
-    log_problems(_dev.AskedToFail, level=LogLevel.warn)
+    log_problems(_dev.AskedToFail, StoreError, level=LogLevel.error)
     _run(lambda reactor: _dev.dev(reactor, asked, _say))
 
 
