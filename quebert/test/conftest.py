@@ -109,7 +109,7 @@ def names() -> Names:
     Names for the test's own topology.
     """
     n = next(_numbers)
-    return Names(f"flow-{n}", f"queue-{n}", f"tasks-{n}.#")
+    return Names(f"flow-of-test-{n}", f"queue-of-test-{n}", f"tasks-{n}.#")
 
 
 @pytest_twisted.async_yield_fixture

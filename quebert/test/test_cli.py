@@ -5,6 +5,7 @@ Tests for L{quebert.cli}: from command lines to what is asked for.
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -336,7 +337,9 @@ class ListenTests(SynchronousTestCase):
         """
         A folder that cannot be is told.
         """
-        file = Path(self.mktemp())
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name) / "file"
         file.touch()
         served = Served(data=file / "folder")
         error = quebert.errors.ConfigError
