@@ -30,9 +30,12 @@ CHANNEL_MAX = 2_047
 HEARTBEAT = 60
 
 SERVER_PROPERTIES = {
-    "product": "quebert",
-    "version": __version__,
-    "platform": "Python/Twisted",
+    # Whose rules it keeps, not who it is: kombu, and so Celery, goes by these two
+    # when it chooses how to raise a prefetch count (basic.qos with global, as
+    # RabbitMQ has it from 3.3 to 3.13).
+    "product": "RabbitMQ",
+    "version": "3.13.0",
+    "platform": f"quebert {__version__}, Python/Twisted",
     "information": "the embedded broker: for development, demonstrations, tests",
     "capabilities": {
         "authentication_failure_close": True,
