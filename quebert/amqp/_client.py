@@ -16,7 +16,9 @@ from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
+from quebert.amqp._delay import Ladder
 from quebert.amqp._publisher import Publisher
+from quebert.amqp._settler import HOLD_UP_TO
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError
@@ -46,6 +48,8 @@ class TxAMQPClient:
         L{IOpenSSLClientConnectionCreator
         <twisted.internet.interfaces.IOpenSSLClientConnectionCreator>}.
     @param watcherFactory: called like L{Watcher} for each watch.
+    @param quorumDelays: what waits in the broker does so in quorum queues, for
+        clusters.
     @param connectTimeout: seconds in which L{watch} and L{publish} want a
         connection; C{None} for no limit.
     @raise ConfigError: a host, or a file for TLS, is wrong.
@@ -64,6 +68,7 @@ class TxAMQPClient:
         tls: Any = None,
         watcherFactory: Callable[..., Watcher] = Watcher,
         connectTimeout: float | None = 30.0,
+        quorumDelays: bool = False,
     ) -> None:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host
@@ -81,6 +86,7 @@ class TxAMQPClient:
             _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
+        self.ladder = Ladder(quorum=quorumDelays)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
@@ -131,6 +137,7 @@ class TxAMQPClient:
         timeout: float | None = None,
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        holdUpTo: float = HOLD_UP_TO,
     ) -> Deferred[Watcher]:
         """
         Declare C{exchange} and C{queue}, durable, bind them with
@@ -153,6 +160,8 @@ class TxAMQPClient:
             keep quick ones waiting; C{None} for never.
         @param queueType: such as C{"quorum"}; the broker's default otherwise.
         @param arguments: further arguments of C{queue.declare}.
+        @param holdUpTo: seconds that a task which is put back for later waits in
+            this process, at most; for longer it waits in the broker.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
@@ -172,6 +181,7 @@ class TxAMQPClient:
             timeout=timeout,
             queueType=queueType,
             arguments=arguments,
+            holdUpTo=holdUpTo,
         )
         return Deferred.fromCoroutine(self._watch(watcher))
 

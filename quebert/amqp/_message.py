@@ -29,6 +29,18 @@ _ROOM = 131_000
 # put back would be a new task to each.
 _COPYING_HEADERS = ("CC", "BCC")
 
+# What the broker writes into dead letters, as all are that come down the delay
+# ladder: it drops those that look as if they went in circles.
+_DEATHS = (
+    "x-death",
+    *(
+        f"x-{which}-death-{field}"
+        for which in ("first", "last")
+        for field in ("reason", "queue", "exchange")
+    ),
+)
+_DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS))
+
 
 class Message:
     """
@@ -115,18 +127,26 @@ class Message:
             return 0.0
         return float(value) if math.isfinite(value) else 0.0
 
-    def amended_properties(self, *, errors: int, not_before: float | None) -> bytes:
+    def amended_properties(
+        self, *, errors: int, not_before: float | None, delayed: bool
+    ) -> bytes:
         """
         The encoded properties to put the message back with: persistent, and
         without the sender's user id, which the broker would refuse from us.
         What cannot be read, or has no room for more, goes back as it came.
+
+        @param delayed: it goes up the delay ladder, from which its expiration would
+            bring it down too early.
         """
+        changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
+        if delayed:
+            changes["expiration"] = None
         try:
             amended = amend_properties(
                 self.encoded_properties,
-                changes={"delivery-mode": 2, "user-id": None},
+                changes=changes,
                 headers={ERRORS: errors or None, NOT_BEFORE: not_before},
-                dropped=_COPYING_HEADERS,
+                dropped=_DROPPED,
             )
         except ValueError:
             return self.encoded_properties

@@ -9,6 +9,7 @@ used on the channel that it came on, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,18 +17,25 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
+from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
 from quebert.outcome import Discard, Done, Retry
 from quebert.policy import exponential
 
-__all__ = ["HOLD_LIMIT", "Counts", "Settler"]
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Counts", "Settler"]
 
 #: Seconds for which a delivery waits at most, from when it came: RabbitMQ closes
-#: a channel that holds one for 30 minutes.  What must wait longer goes back, with
-#: the time in a header.
+#: a channel that holds one for 30 minutes.
 HOLD_LIMIT = 900.0
+#: Seconds up to which it waits here; what is to wait longer waits in the broker.
+HOLD_UP_TO = 5.0
+# Seconds that are none, where clocks and floats are concerned.
+_AT_ONCE = 0.001
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
 #: Seconds at most between attempts to put a task back.
@@ -58,6 +66,8 @@ class Settler:
 
     @param queue: where messages are put back to.
     @param publisher: puts them there.
+    @param ladder: where they wait that are to come back later.
+    @param hold_up_to: seconds that they wait here instead, at most.
     @param now: the time, in seconds since the epoch.
     @param settled: called with each message that is settled.
     @ivar unsettled: what the broker waits for.
@@ -75,6 +85,9 @@ class Settler:
         clock: Callable[[], IReactorTime],
         now: Callable[[], float],
         settled: Callable[[Message], None],
+        *,
+        ladder: Ladder,
+        hold_up_to: float = HOLD_UP_TO,
     ) -> None:
         self.counts = Counts()
         self.channel: Channel | None = None
@@ -86,6 +99,8 @@ class Settler:
         self._clock = clock
         self._now = now
         self._settled = settled
+        self._ladder = ladder
+        self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
         self.held: set[Message] = set()
@@ -163,43 +178,51 @@ class Settler:
             return
         now = self._now()
         due = now + min(retry.after, _FOREVER)
-        hold = min(retry.after, HOLD_LIMIT - (now - self.unsettled[message]))
+        hold = self._hold(message, retry.after, now)
         try:
             if hold > 0 and not self.hurried:
                 held = self.pause(hold)
                 self._leave(message, leave)
                 await held
-            elif not self._publisher.ready:
+            elif due > now or not self._publisher.ready:
                 self._leave(message, leave)
             await self._return(message, retry, due)
         finally:
             self.held.discard(message)
+
+    def _hold(self, message: Message, after: float, now: float) -> float:
+        if after > self._hold_up_to:
+            return 0.0
+        return min(after, HOLD_LIMIT - (now - self.unsettled[message]))
 
     def _leave(self, message: Message, leave: Callable[[Message], None]) -> None:
         self.held.add(message)
         leave(message)
 
     async def _return(self, message: Message, retry: Retry, due: float) -> None:
-        early = due - self._now() > 0.001
+        early = due - self._now()
         properties = message.amended_properties(
-            errors=message.errors, not_before=due if early else None
+            errors=message.errors,
+            not_before=due if early > LONGEST else None,
+            delayed=early > _AT_ONCE,
         )
         body = message.body if retry.body is None else retry.body
-        if await self._published(message, body, properties):
+        if await self._published(message, body, properties, due):
             self._ack(message)
             self.counts.retried += 1
 
     async def _published(
-        self, message: Message, body: bytes, properties: bytes
+        self, message: Message, body: bytes, properties: bytes, due: float
     ) -> bool:
         """
-        Publish to the queue itself, again until the broker has it; tells
-        whether it has, and the message is still ours to settle.
+        Publish to the queue itself, or to the ladder that leads there, again until
+        the broker has it; tells whether it has, and the message is still ours to
+        settle.
         """
         attempt = 0
         while message in self.unsettled and self.channel is not None:
             publishing = Deferred.fromCoroutine(
-                self._publisher.publish("", self._queue, body, properties)
+                self._publish(self.channel.client, body, properties, due)
             )
             self._publishing.add(publishing)
             try:
@@ -210,6 +233,7 @@ class Settler:
             except ChannelLost:
                 pass  # which is told once, and not for each message
             except BrokerError as e:
+                self._ladder.forget()  # it may be that which is missing
                 self._warn("does not take a task back for now", e)
             finally:
                 self._publishing.discard(publishing)
@@ -220,6 +244,15 @@ class Settler:
                 delay = exponential(attempt, constant=2, maximum=RETRY_LIMIT)
                 await self.pause(delay)
         return False
+
+    async def _publish(
+        self, wire: Wire, body: bytes, properties: bytes, due: float
+    ) -> None:
+        early, exchange, key = due - self._now(), "", self._queue
+        if early > _AT_ONCE:
+            await self._ladder.prepare(wire, self._queue)
+            exchange, key = self._ladder.route(self._queue, early)
+        await self._publisher.publish(exchange, key, body, properties)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """

@@ -25,7 +25,7 @@ from quebert._deadlines import Deadlines
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
-from quebert.amqp._settler import Counts, Settler
+from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
 from quebert.outcome import Outcome, Retry
@@ -79,6 +79,7 @@ class Watcher:
         timeout: float | None = None,
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        holdUpTo: float = HOLD_UP_TO,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.exchange = exchange
@@ -96,8 +97,15 @@ class Watcher:
         self._onDisconnect = onDisconnect
         self._caller = Caller(callback, errorDelay, now)
         self._publisher = client.make_publisher()
+        self.holdUpTo = holdUpTo
         self._settler = Settler(
-            queue, self._publisher, lambda: client.reactor, now, self._settled
+            queue,
+            self._publisher,
+            lambda: client.reactor,
+            now,
+            self._settled,
+            ladder=client.ladder,
+            hold_up_to=holdUpTo,
         )
         self._window = Window(self.maxEvents, self._begin)
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
@@ -149,6 +157,9 @@ class Watcher:
             raise ConfigError(f"maxEvents={self.maxEvents} must be from 0 to 65535")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigError(f"timeout={self.timeout} must be more than 0 seconds")
+        if not 0 <= self.holdUpTo <= HOLD_LIMIT:
+            text = f"must be from 0 to {HOLD_LIMIT:.0f} seconds"
+            raise ConfigError(f"holdUpTo={self.holdUpTo} {text}")
 
     async def _attach(self, timeout: float | None) -> None:
         wire = await self._client.connected(timeout)

@@ -195,7 +195,9 @@ class AmendedTests(SynchronousTestCase):
         """
         The properties, read again.
         """
-        return decode_properties(m.amended_properties(errors=errors, not_before=due))
+        return decode_properties(
+            m.amended_properties(errors=errors, not_before=due, delayed=False)
+        )
 
     def test_persistent(self) -> None:
         """
@@ -219,7 +221,7 @@ class AmendedTests(SynchronousTestCase):
         properties = {
             "content-type": "application/json",
             "content-encoding": "utf-8",
-            "headers": {"a": [1, {"b": None}], "x-death": [{"count": 1}]},
+            "headers": {"a": [1, {"b": None}], "x-mine": [{"count": 1}]},
             "delivery-mode": 2,
             "priority": 5,
             "correlation-id": "c",
@@ -235,6 +237,14 @@ class AmendedTests(SynchronousTestCase):
         self.assertEqual(self.amended(m), properties)
         self.assertEqual(m.properties, properties)
 
+    def test_deaths(self) -> None:
+        """
+        What the broker has written of its way is dropped, wherever it goes.
+        """
+        deaths = {"x-death": [{"count": 1}], "x-first-death-reason": "expired"}
+        m = message({"headers": {**deaths, "x-last-death-queue": "q", "a": 1}})
+        self.assertEqual(self.amended(m)["headers"], {"a": 1})
+
     def test_counts(self) -> None:
         """
         Our headers say what is now, and nothing where there is nothing to say.
@@ -248,7 +258,9 @@ class AmendedTests(SynchronousTestCase):
         """
         What our headers say is read by whoever gets the message next.
         """
-        encoded = message().amended_properties(errors=4, not_before=1_795_464_900.25)
+        encoded = message().amended_properties(
+            errors=4, not_before=1_795_464_900.25, delayed=False
+        )
         m = message(encoded=encoded)
         self.assertEqual(m.number_in(ERRORS), 4)
         self.assertEqual(m.number_in(NOT_BEFORE), 1_795_464_900.25)
@@ -266,7 +278,7 @@ class AmendedTests(SynchronousTestCase):
         """
         for encoded in (UNREADABLE, b"", b"\xff\xff"):
             m = message(encoded=encoded)
-            amended = m.amended_properties(errors=1, not_before=5.0)
+            amended = m.amended_properties(errors=1, not_before=5.0, delayed=False)
             self.assertEqual(amended, encoded)
 
     def test_no_room(self) -> None:
@@ -275,7 +287,8 @@ class AmendedTests(SynchronousTestCase):
         """
         m = message({"headers": {"a": "x" * 130_990}})
         self.assertEqual(
-            m.amended_properties(errors=1, not_before=None), m.encoded_properties
+            m.amended_properties(errors=1, not_before=None, delayed=False),
+            m.encoded_properties,
         )
 
     @QUICK
@@ -285,6 +298,6 @@ class AmendedTests(SynchronousTestCase):
         Whatever it came with, there is something to put it back with.
         """
         amended = message(encoded=encoded).amended_properties(
-            errors=errors, not_before=due
+            errors=errors, not_before=due, delayed=bool(errors % 2)
         )
         self.assertIsInstance(amended, bytes)

@@ -24,6 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
+from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._watcher import Watcher
@@ -52,6 +53,16 @@ class Publication:
     routing_key: str
     body: bytes
     properties: dict[str, Any]
+
+    @property
+    def delay(self) -> int:
+        """
+        Seconds for which it goes up the ladder.
+        """
+        bits = self.routing_key.split(".")[:28]
+        level = len(bits) - 1 - bits.index("1")
+        assert self.exchange == f"quebert.delay.{level}"
+        return int("".join(bits), 2)
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -142,6 +153,33 @@ class FakePublisher:
             publication.confirmed.errback(problem)
 
 
+class FakeLadder(Ladder):
+    """
+    A delay ladder that is there already.
+
+    @ivar prepared: the queues that were to be reached.
+    @ivar forgotten: how often something of it was found to be missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: list[str] = []
+        self.forgotten = 0
+
+    async def prepare(self, wire: Any, queue: str) -> None:
+        """
+        It is.
+        """
+        assert not wire.closed
+        self.prepared.append(queue)
+
+    def forget(self) -> None:
+        """
+        Look again.
+        """
+        self.forgotten += 1
+
+
 @attrs.define(eq=False)
 class FakeClient:
     """
@@ -164,6 +202,7 @@ class FakeClient:
     asked: list[tuple[float, float | None]] = attrs.field(factory=list)
     wire: FakeWire | None = None
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
+    ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
 
     def make_publisher(self) -> FakePublisher:
         """
@@ -404,6 +443,7 @@ class WatcherTestCase(SynchronousTestCase):
             "queue": "queue",
             "exchange": "flow",
             "callback": self.callback,
+            "holdUpTo": HOLD_LIMIT,
             **options,
         }
         client: Any = self.client
@@ -1587,32 +1627,68 @@ class WaitTests(WatcherTestCase):
         self.advance(HOLD_LIMIT + 1)
         self.finish(message, Retry(after=120))
         (publication,) = self.client.publisher.publications
-        due = publication.headers[NOT_BEFORE]
-        self.assertEqual(due, START + HOLD_LIMIT + 1 + 120)
+        self.assertEqual(publication.delay, 120)
         self.confirm()
         self.check_settled([1], [])
 
     def test_long_wait(self) -> None:
         """
-        Nothing is held longer than the limit; what must wait on goes back with
-        the time in its header.
+        What is to wait longer than C{holdUpTo} waits in the broker: it goes up the
+        ladder at once, and needs no memory here.
         """
-        self.begin()
-        self.at_once[b"task"] = Retry(body=b"again", after=HOLD_LIMIT + 100)
+        self.begin(holdUpTo=5)
+        self.at_once[b"task"] = Retry(body=b"again", after=5.1)
         self.deliver()
-        self.advance(HOLD_LIMIT)
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
-        due = publication.headers[NOT_BEFORE]
-        self.assertEqual(due, START + HOLD_LIMIT + 100)
+        self.assertEqual(publication.delay, 6)
+        self.assertTrue(publication.routing_key.endswith(".queue"))
+        self.assertEqual(publication.headers, {})
+        self.assertEqual(self.client.ladder.prepared, ["queue"])
+        self.assertIsNotNone(self.channel.room())
         self.confirm()
         self.check_settled([1], [])
-        # Round it goes.
-        self.deliver(b"again", publication.headers)
-        self.assertEqual(len(self.called), 1)
-        self.advance(100)
-        self.assertEqual(self.client.publisher.publications[-1].headers, {})
-        self.assertEqual(self.client.publisher.publications[-1].body, b"again")
+
+    def test_short_wait(self) -> None:
+        """
+        What is to wait no longer than that waits here.
+        """
+        self.begin(holdUpTo=5)
+        self.at_once[b"task"] = Retry(after=5)
+        self.deliver()
+        self.assertEqual(self.client.publisher.publications, [])
+        self.advance(5)
+        (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.exchange, "")
+        self.assertEqual(self.client.ladder.prepared, [])
+
+    def test_no_ladder(self) -> None:
+        """
+        Where the ladder does not take a message it is looked after, and tried
+        again, for the time that is left.
+        """
+        self.begin(holdUpTo=5)
+        self.at_once[b"task"] = Retry(after=60)
+        self.deliver()
+        self.confirm(Unroutable("no queue"))
+        self.assertEqual(self.client.ladder.forgotten, 1)
+        self.advance(2)
+        self.assertEqual(self.client.publisher.publications[-1].delay, 58)
+        self.confirm()
+        self.check_settled([1], [])
+
+    def test_deaths(self) -> None:
+        """
+        What the broker wrote into a message on its way down the ladder is not
+        there when it goes up again, or the broker would drop it one day.
+        """
+        self.begin(holdUpTo=5)
+        deaths = {"x-death": [{"count": 1}], "x-first-death-queue": "q", "mine": 1}
+        self.at_once[b"task"] = Retry(after=60)
+        self.deliver(b"task", deaths, expiration="10")
+        (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.headers, {"mine": 1})
+        self.assertNotIn("expiration", publication.properties)
 
     def test_very_long_wait(self) -> None:
         """
@@ -1621,8 +1697,8 @@ class WaitTests(WatcherTestCase):
         self.begin()
         self.at_once[b"task"] = Retry(after=float("inf"))
         self.deliver()
-        self.advance(HOLD_LIMIT)
         (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.delay, LONGEST)
         self.assertGreater(publication.headers[NOT_BEFORE], START + 10**6)
         self.confirm()
         self.deliver(b"task", publication.headers)
@@ -2052,8 +2128,7 @@ class StopTests(WatcherTestCase):
 
     def test_waiting(self) -> None:
         """
-        What waits before it goes back is put back at once, with the time in
-        its header.
+        What waits before it goes back goes up the ladder at once.
         """
         self.begin()
         self.at_once[b"wait"] = Retry(body=b"again", after=60)
@@ -2062,7 +2137,7 @@ class StopTests(WatcherTestCase):
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
-        self.assertEqual(publication.headers, {NOT_BEFORE: START + 60})
+        self.assertEqual((publication.headers, publication.delay), ({}, 50))
         self.assertNoResult(stopped)
         self.confirm()
         self.successResultOf(stopped)
@@ -2071,20 +2146,19 @@ class StopTests(WatcherTestCase):
 
     def test_early(self) -> None:
         """
-        What came too early is put back with the time it came with.
+        What came too early goes up the ladder for the time that is left.
         """
         self.begin()
         self.deliver(b"early", {NOT_BEFORE: START + 60, ERRORS: 2})
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
-        self.assertEqual(publication.headers, {NOT_BEFORE: START + 60, ERRORS: 2})
+        self.assertEqual((publication.headers, publication.delay), ({ERRORS: 2}, 60))
         self.confirm()
         self.successResultOf(stopped)
 
     def test_outcome_while_stopping(self) -> None:
         """
-        What is to be tried later goes back at once, with the time in its
-        header.
+        What is to be tried later goes up the ladder at once.
         """
         self.begin()
         message = self.deliver()
@@ -2094,8 +2168,8 @@ class StopTests(WatcherTestCase):
         self.finish(failing, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
         first, second = self.client.publisher.publications
-        self.assertEqual(first.headers, {NOT_BEFORE: START + 60})
-        self.assertEqual(second.headers, {NOT_BEFORE: START + 1, ERRORS: 1})
+        self.assertEqual((first.headers, first.delay), ({}, 60))
+        self.assertEqual((second.headers, second.delay), ({ERRORS: 1}, 1))
         self.confirm()
         self.confirm()
         self.successResultOf(stopped)

@@ -1,0 +1,167 @@
+"""
+The delay ladder: what is to come later waits in the broker, for a second or for
+eight years, and needs nobody's memory.
+
+A queue for each power of two keeps messages for that many seconds, and then passes
+them on to the next lower one that their delay needs: the bits of the delay, in
+seconds, are the first words of the routing key, the highest first.  The last word
+is the queue that the message comes back to.  All messages of a level wait equally
+long, so none waits behind another.  (NServiceBus delays messages this way.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import DeferredLock
+
+if TYPE_CHECKING:
+    from quebert.amqp._channel import Channel
+    from quebert.amqp._wire import Wire
+
+__all__ = ["LONGEST", "Ladder"]
+
+LEVELS = 28
+#: Seconds that a message can be delayed at most: eight and a half years.
+LONGEST = 2**LEVELS - 1
+
+# Bytes of a routing key that are left beside the bits.
+_ROOM = 255 - 2 * LEVELS
+_NOT_IN_A_WORD = re.compile(r"[%.*#]")
+
+#: What makes the levels survive the loss of a node.
+_QUORUM = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+
+Call = tuple[str, dict[str, Any]]
+
+
+class Ladder:
+    """
+    @param quorum: the levels are quorum queues, and messages go from one to the
+        next with confirms: for clusters (RabbitMQ 3.10 or later).
+    """
+
+    def __init__(self, *, quorum: bool = False) -> None:
+        self._prefix = "quebert.delay.quorum" if quorum else "quebert.delay"
+        self._arguments: Mapping[str, Any] = _QUORUM if quorum else {}
+        self._lock = DeferredLock()
+        self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
+
+    def route(self, queue: str, seconds: float) -> tuple[str, str]:
+        """
+        The exchange and the routing key by which a message comes to C{queue} in
+        C{seconds}, rounded up: never early.
+
+        @param seconds: more than 0; L{LONGEST} at most.
+        """
+        whole = min(max(1, math.ceil(seconds)), LONGEST)
+        bits = f"{whole:0{LEVELS}b}"
+        key = ".".join((*bits, _word(queue)))
+        return self._exchange(whole.bit_length() - 1), key
+
+    def _exchange(self, level: int) -> str:
+        """
+        Where messages come to that may have to wait at C{level}; below all levels
+        they have waited enough.
+        """
+        return f"{self._prefix}.{level}" if level >= 0 else f"{self._prefix}.over"
+
+    def declarations(self) -> Iterator[Call]:
+        """
+        The calls that make the ladder, from the bottom up.
+        """
+        lost = f"{self._prefix}.lost"
+        yield _exchange(lost, "fanout")
+        yield _queue(lost, self._arguments and {"x-queue-type": "quorum"})
+        yield _bind_queue(lost, lost, "")
+        yield _exchange(self._exchange(-1), "topic", {"alternate-exchange": lost})
+        for level in range(LEVELS):
+            here, next_ = self._exchange(level), self._exchange(level - 1)
+            above = "*." * (LEVELS - 1 - level)
+            waiting = {
+                **self._arguments,
+                "x-message-ttl": 2**level * 1000,
+                "x-dead-letter-exchange": next_,
+            }
+            yield _exchange(here, "topic")
+            yield _queue(here, waiting)
+            yield _bind_queue(here, here, f"{above}1.#")
+            binding = {"source": here, "destination": next_}
+            yield ("exchange_bind", {**binding, "routing_key": f"{above}0.#"})
+
+    def arrival(self, queue: str) -> Call:
+        """
+        The call by which messages that have waited come to C{queue}.
+        """
+        key = "*." * LEVELS + _word(queue)
+        return _bind_queue(queue, self._exchange(-1), key)
+
+    async def prepare(self, wire: Wire, queue: str) -> None:
+        """
+        See to it that there is a ladder, and a way from it to C{queue}.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        if queue in self._ready.get(wire, ()):
+            return
+        await self._lock.acquire()  # else a thousand messages would do it at once
+        try:
+            if queue not in self._ready.get(wire, ()):
+                await self._prepare(wire, queue)
+        finally:
+            self._lock.release()
+
+    async def _prepare(self, wire: Wire, queue: str) -> None:
+        channel = await wire.open_channel(confirms=False)
+        try:
+            if wire not in self._ready:
+                await _make(channel, self.declarations())
+            await _make(channel, iter([self.arrival(queue)]))
+        finally:
+            await channel.shut()
+        self._ready.setdefault(wire, set()).add(queue)
+
+    def forget(self) -> None:
+        """
+        Something of it is missing: make it anew before it is used again.
+        """
+        self._ready.clear()
+
+
+async def _make(channel: Channel, calls: Iterator[Call]) -> None:
+    for method, arguments in calls:
+        await channel.call(method, **arguments)
+
+
+def _word(queue: str) -> str:
+    """
+    The name of a queue as one word of a routing key.
+    """
+    word = _NOT_IN_A_WORD.sub(lambda found: f"%{ord(found[0]):02X}", queue)
+    if len(word.encode("utf-8", "surrogateescape")) <= _ROOM:
+        return word
+    name = queue.encode("utf-8", "surrogateescape")
+    return f"sha256-{hashlib.sha256(name).hexdigest()}"
+
+
+def _exchange(name: str, kind: str, arguments: Mapping[str, Any] | None = None) -> Call:
+    given = {"exchange": name, "exchange_type": kind, "durable": True}
+    return ("exchange_declare", {**given, "arguments": dict(arguments or {})})
+
+
+def _queue(name: str, arguments: Mapping[str, Any]) -> Call:
+    given = {"queue": name, "durable": True}
+    return ("queue_declare", {**given, "arguments": dict(arguments)})
+
+
+def _bind_queue(queue: str, exchange: str, key: str) -> Call:
+    return ("queue_bind", {"queue": queue, "exchange": exchange, "routing_key": key})

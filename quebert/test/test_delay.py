@@ -1,0 +1,186 @@
+"""
+Tests for L{quebert.amqp._delay}: without a reactor, against the embedded broker's
+own clock.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp._delay import LONGEST, Call, Ladder
+from quebert.broker import Broker
+from quebert.test.broker.peer import Peer
+from quebert.test.checks import QUICK
+
+YEAR = 365 * 24 * 3600
+
+
+def make(peer: Peer, *calls: Call) -> None:
+    """
+    Make what a ladder consists of.
+    """
+    for method, arguments in calls:
+        answer = peer.call(method.replace("_", "."), **arguments)
+        assert answer is not None
+        assert answer.name.endswith("-ok"), answer
+
+
+class RouteTests(SynchronousTestCase):
+    """
+    Where a message is to be published for a delay.
+    """
+
+    @QUICK
+    @given(st.floats(0, LONGEST, exclude_min=True))
+    def test_bits(self, seconds: float) -> None:
+        """
+        The routing key has the seconds, rounded up, as bits; the exchange is that
+        of the highest.
+        """
+        exchange, key = Ladder().route("queue", seconds)
+        bits, _, queue = key.rpartition(".")
+        whole = int(bits.replace(".", ""), 2)
+        self.assertEqual(queue, "queue")
+        self.assertEqual(whole, max(1, math.ceil(seconds)))
+        self.assertEqual(exchange, f"quebert.delay.{whole.bit_length() - 1}")
+
+    def test_longest(self) -> None:
+        """
+        What is longer than all levels together is cut.
+        """
+        self.assertEqual(
+            Ladder().route("queue", 1e18), Ladder().route("queue", LONGEST)
+        )
+
+    @QUICK
+    @given(st.text(max_size=60), st.text(max_size=60))
+    def test_words(self, one: str, other: str) -> None:
+        """
+        Whatever a queue is called, it is one word, which no other queue has, and
+        which is no wildcard.
+        """
+        ladder = Ladder()
+        words = [ladder.route(name, 1)[1].split(".", 28)[28] for name in (one, other)]
+        self.assertEqual(words[0] == words[1], one == other)
+        for word in words:
+            self.assertFalse(set(word) & set(".*#"))
+
+    def test_long_names(self) -> None:
+        """
+        A routing key has room for the longest name of a queue.
+        """
+        for name in ("q" * 255, "#" * 255, "ü" * 127):
+            self.assertLessEqual(len(Ladder().route(name, 1)[1].encode()), 255)
+
+
+class LadderTests(SynchronousTestCase):
+    """
+    What becomes of messages on a broker whose clock is the test's.
+    """
+
+    def setUp(self) -> None:
+        """
+        A ladder, and two queues that it leads to.
+        """
+        self.clock = Clock()
+        self.broker = Broker(self.clock)
+        self.peer = Peer(self.broker).open()
+        self.ladder = Ladder()
+        for queue in ("a.b", "x.a.b"):
+            self.peer.call("queue.declare", queue=queue)
+        make(self.peer, *self.ladder.declarations())
+        make(self.peer, self.ladder.arrival("a.b"), self.ladder.arrival("x.a.b"))
+
+    def send(self, queue: str, seconds: float) -> None:
+        """
+        Delay a message, which says when it is due.
+        """
+        exchange, key = self.ladder.route(queue, seconds)
+        due = self.broker._agenda.now + seconds
+        self.peer.publish(key, repr(due).encode(), exchange=exchange)
+
+    def came(self, queue: str) -> list[tuple[float, float]]:
+        """
+        What is in a queue: when it was due, and when it came.
+        """
+        found: list[tuple[float, float]] = []
+        while True:
+            got: Any = self.peer.call("basic.get", queue=queue, no_ack=True)
+            if got.name == "basic.get-empty":
+                return found
+            last = got.properties["headers"]["x-death"][0]
+            found.append((float(got.body), last["time"].timestamp()))
+
+    def test_again(self) -> None:
+        """
+        It does no harm to make it again.
+        """
+        make(self.peer, *self.ladder.declarations(), self.ladder.arrival("a.b"))
+
+    def test_own_queue(self) -> None:
+        """
+        A message comes to its own queue, and to no other.
+        """
+        self.send("a.b", 5)
+        self.send("x.a.b", 7)
+        self.broker.advance(4)
+        self.assertEqual(self.broker.depths()["a.b"], 0)
+        self.broker.advance(1)
+        self.assertEqual(self.came("a.b"), [(5, 5)])
+        self.broker.advance(2)
+        self.assertEqual(self.came("a.b"), [])
+        self.assertEqual(self.came("x.a.b"), [(7, 7)])
+
+    def test_a_year(self) -> None:
+        """
+        Of delays up to a year none ends early, and none a second late.
+        """
+        chance = random.Random(1)
+        for _ in range(1000):
+            self.send("a.b", YEAR ** chance.random())
+            self.broker.advance(chance.random())
+        self.broker.advance(YEAR)
+        came = self.came("a.b")
+        self.assertEqual(len(came), 1000)
+        for due, at in came:
+            # The time of a death is told in whole seconds, rounded down.
+            self.assertGreater(at, due - 1)
+            self.assertLessEqual(at, due + 1)
+
+    def test_not_behind_others(self) -> None:
+        """
+        A short delay does not wait for a long one.
+        """
+        self.send("a.b", LONGEST)
+        self.send("a.b", 1)
+        self.broker.advance(1)
+        self.assertEqual(len(self.came("a.b")), 1)
+        self.broker.advance(LONGEST)
+        self.assertEqual(self.came("a.b"), [(LONGEST, LONGEST)])
+
+    def test_no_way_back(self) -> None:
+        """
+        A message whose queue is gone is kept where it can be found.
+        """
+        self.send("a.b", 1)
+        self.peer.call("queue.delete", queue="a.b")
+        self.broker.advance(1)
+        depths = {name: n for name, n in self.broker.depths().items() if n}
+        self.assertEqual(depths, {"quebert.delay.lost": 1})
+
+    def test_nothing_is_left(self) -> None:
+        """
+        When all have come, no level holds any.
+        """
+        for seconds in (1, 2, 3, 1000, 4095, 4096):
+            self.send("a.b", seconds)
+        self.broker.advance(5000)
+        depths = {name: n for name, n in self.broker.depths().items() if n}
+        self.assertEqual(depths, {"a.b": 6})
