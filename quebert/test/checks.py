@@ -4,10 +4,14 @@ What the tests of the pure modules share.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
+from twisted.trial.unittest import SynchronousTestCase
 
 #: The same examples every time, few enough to be quick on any machine.
 QUICK = settings(
@@ -32,3 +36,12 @@ def refusal(
     raise AssertionError(
         f"no {error.__name__} for {(args, options)!a:.300}: {result!a}"
     )
+
+
+def folder(case: SynchronousTestCase) -> Path:
+    """
+    An empty folder for one test, wherever tests are run from.
+    """
+    made = Path(tempfile.mkdtemp(prefix="quebert-test-"))
+    case.addCleanup(shutil.rmtree, made)
+    return made

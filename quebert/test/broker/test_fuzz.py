@@ -4,7 +4,6 @@ Whatever clients send, the broker answers with a code, and goes on for all other
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -24,6 +23,7 @@ from quebert._protocol.frames import BODY, HEADER, PROTOCOL_HEADER, frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import Broker, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
+from quebert.test.checks import folder
 
 CODES = {320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540}
 
@@ -289,7 +289,7 @@ class Clients(RuleBasedStateMachine):
         """
         Both are connected.
         """
-        self.store = Store(Path(self.case.mktemp()))
+        self.store = Store(folder(self.case) / "broker.sqlite")
         self.broker = Broker(Clock(), self.store)
         self.peers = [Peer(self.broker).open() for _ in range(2)]
         peer = self.peers[0]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -15,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.broker import Broker, Store
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Peer, check
-from quebert.test.checks import refusal
+from quebert.test.checks import folder, refusal
 
 
 class _Case(SynchronousTestCase):
@@ -27,7 +26,7 @@ class _Case(SynchronousTestCase):
         """
         Start it.
         """
-        self.path = Path(self.mktemp())
+        self.path = folder(self) / "broker.sqlite"
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.start()
@@ -261,7 +260,7 @@ class DamageTests(SynchronousTestCase):
         """
         A file with some messages in it.
         """
-        self.path = Path(self.mktemp())
+        self.path = folder(self) / "broker.sqlite"
         store = Store(self.path)
         broker = Broker(Clock(), store)
         peer = Peer(broker).open()
