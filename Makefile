@@ -2,7 +2,7 @@
 # make test   run the tests, with pytest and with trial; some are about RabbitMQ
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
-# make flat, profile, processes, consume: more of that, see bench/README.rst
+# make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
-.PHONY: bench flat processes consume profile
+.PHONY: bench flat processes consume brokers profile
 all: test lint
 
 $(VENV)/bin/python:
@@ -52,7 +52,7 @@ format: $(VENV)/installed-dev
 bench: rabbitmq .venv-bench/installed
 	.venv-bench/bin/python bench/race.py $(ARGS)
 
-flat processes consume: rabbitmq .venv-bench/installed
+flat processes consume brokers: rabbitmq .venv-bench/installed
 	.venv-bench/bin/python bench/$@.py $(ARGS)
 
 profile: rabbitmq .venv-bench/installed
