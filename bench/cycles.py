@@ -20,6 +20,7 @@ QUEUE = "bench-cycles"
 PATIENCE = 60.0
 _START = struct.Struct(">BHI")
 _TAG = struct.Struct(">Q")
+_CONFIRM = struct.Struct(">QB")
 _ACK = struct.Struct(">BHIHHQBB")
 _METHOD, _END = 1, 0xCE
 _CONFIRMED = struct.pack(">HH", 60, 80)
@@ -39,6 +40,8 @@ class Client:
     def __init__(self, port: int, size: int, window: int) -> None:
         self._window = window
         self._published = 0
+        self._below = 0  # all up to this tag are confirmed, and these:
+        self._above: set[int] = set()
         self._message = _message(size)
         self._rest = b""
         self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
@@ -135,6 +138,21 @@ class Client:
             at = end + 1
         self._rest = data[at:]
 
+    def _confirmed(self, tag: int, multiple: bool) -> int:
+        """
+        How many are confirmed now; RabbitMQ may confirm some before those that
+        were published earlier.
+        """
+        if multiple:
+            self._below = max(self._below, tag)
+            self._above = {each for each in self._above if each > self._below}
+        else:
+            self._above.add(tag)
+        while self._below + 1 in self._above:
+            self._below += 1
+            self._above.remove(self._below)
+        return self._below + len(self._above)
+
     def run(self, publish: int, take: int) -> None:
         """
         Publish so many messages, and acknowledge so many deliveries.
@@ -153,7 +171,8 @@ class Client:
             for data, at, _ in self._received():
                 index = data[at : at + 4]
                 if index == _CONFIRMED:
-                    confirmed = _TAG.unpack_from(data, at + 4)[0] - before
+                    confirmed = self._confirmed(*_CONFIRM.unpack_from(data, at + 4))
+                    confirmed -= before
                 elif index == _DELIVERED:
                     (tag,) = _TAG.unpack_from(data, at + 5 + data[at + 4])
                     out.append(_ACK.pack(_METHOD, _IN, 13, 60, 80, tag, 0, _END))
