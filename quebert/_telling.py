@@ -21,7 +21,7 @@ from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message
 from quebert.errors import BadTask
 from quebert.mediator import DelayOnErrorMediator
-from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task
 
 __all__ = ["Tell", "TellingMediator"]
@@ -116,7 +116,8 @@ class TellingMediator(DelayOnErrorMediator):
         """
         retry = super().failed(task, failure)
         assert isinstance(retry, Retry)
-        return _Failed(retry.body, retry.after, safe_str(failure.value))
+        why = safe_str(failure.value)
+        return _Failed(retry.body, retry.after, retry.headers, why)
 
     def _told(self, outcome: Outcome, message: Message, answer: _Answer) -> Outcome:
         url, attempt = _read(message.body)
@@ -129,6 +130,8 @@ class TellingMediator(DelayOnErrorMediator):
         took = f"{(self.clock.seconds() - answer.began) * 1000:.0f} ms"
         if isinstance(outcome, Discard):
             return "discarded", outcome.reason
+        if isinstance(outcome, Bury):
+            return "buried", f"attempt {attempt}: {outcome.reason}"
         if isinstance(outcome, Done):
             return "done", f"attempt {attempt}: {answer.status or 'no request'}, {took}"
         again = f"again in {outcome.after:.3g} s"

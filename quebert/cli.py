@@ -30,7 +30,13 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Of the project in whose folder one is, whose tasks are no other's.
 DATA = Path(".quebert")
 
-_COLOURS = {"done": "green", "retry": "yellow", "discarded": "red", "waiting": "cyan"}
+_COLOURS = {
+    "done": "green",
+    "retry": "yellow",
+    "waiting": "cyan",
+    "discarded": "red",
+    "buried": "red",
+}
 
 
 @click.group(

@@ -7,11 +7,17 @@ a mediator always does.  The watcher alone carries them out.
 
 from __future__ import annotations
 
-from typing import Union
+from collections.abc import Mapping
+from typing import Any, Union
 
 import attrs
 
-__all__ = ["Discard", "Done", "Outcome", "Retry"]
+__all__ = ["EXHAUSTED", "POISON", "Bury", "Discard", "Done", "Outcome", "Retry"]
+
+#: Why a message is buried: the endpoint kept failing, ...
+EXHAUSTED = "exhausted"
+#: ... or it is no task at all.
+POISON = "poison"
 
 
 @attrs.frozen
@@ -28,10 +34,13 @@ class Retry:
 
     @ivar body: the new body, or C{None} for the one it came with.
     @ivar after: seconds from now until it goes back.
+    @ivar headers: AMQP headers that it has then, beside those it came with; with
+        C{None} one is removed.
     """
 
     body: bytes | None = None
     after: float = 0.0
+    headers: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -45,4 +54,19 @@ class Discard:
     reason: str
 
 
-Outcome = Union[Done, Retry, Discard]
+@attrs.frozen
+class Bury:
+    """
+    The message goes to where it can be looked at: the queue C{<queue>.dead}.
+
+    @ivar reason: one sentence.
+    @ivar kind: L{EXHAUSTED} or L{POISON}.
+    @ivar headers: AMQP headers that it gets there: what there is to tell of it.
+    """
+
+    reason: str
+    kind: str = EXHAUSTED
+    headers: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+Outcome = Union[Done, Retry, Discard, Bury]

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
-from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
 __all__ = ["Callback", "Caller"]
@@ -134,7 +134,7 @@ def _as_outcome(answer: object) -> Outcome:
         return Retry(body=answer)
     if isinstance(answer, Retry):
         _check(answer)
-    if isinstance(answer, (Retry, Discard)):
+    if isinstance(answer, (Retry, Discard, Bury)):
         return answer
     raise TypeError(
         "a callback of watch() must return None, bytes, str or an Outcome,"

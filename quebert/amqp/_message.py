@@ -8,6 +8,7 @@ broker as they came, byte for byte.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +41,7 @@ _DEATHS = (
     ),
 )
 _DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS))
+_NO_HEADERS: Mapping[str, Any] = {}
 
 
 class Message:
@@ -128,13 +130,19 @@ class Message:
         return float(value) if math.isfinite(value) else 0.0
 
     def amended_properties(
-        self, *, errors: int, not_before: float | None, delayed: bool
+        self,
+        *,
+        errors: int,
+        not_before: float | None,
+        delayed: bool,
+        headers: Mapping[str, Any] = _NO_HEADERS,
     ) -> bytes:
         """
         The encoded properties to put the message back with: persistent, and
         without the sender's user id, which the broker would refuse from us.
         What cannot be read, or has no room for more, goes back as it came.
 
+        @param headers: further headers, with C{None} for one to be removed.
         @param delayed: it goes up the delay ladder, from which its expiration would
             bring it down too early.
         """
@@ -145,7 +153,7 @@ class Message:
             amended = amend_properties(
                 self.encoded_properties,
                 changes=changes,
-                headers={ERRORS: errors or None, NOT_BEFORE: not_before},
+                headers={**headers, ERRORS: errors or None, NOT_BEFORE: not_before},
                 dropped=_DROPPED,
             )
         except ValueError:

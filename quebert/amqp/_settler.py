@@ -8,8 +8,8 @@ used on the channel that it came on, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,10 +18,11 @@ from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
+from quebert.amqp._graveyard import BURIED_AT, KIND, REASON, Graveyard
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
-from quebert.outcome import Discard, Done, Retry
+from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import exponential
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ HOLD_LIMIT = 900.0
 HOLD_UP_TO = 5.0
 # Seconds that are none, where clocks and floats are concerned.
 _AT_ONCE = 0.001
+# Characters: it is a header, and a sentence.
+_REASON_LIMIT = 1_000
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
 #: Seconds at most between attempts to put a task back.
@@ -47,8 +50,10 @@ class Counts:
     """
     What became of the messages; they add up::
 
-        received == done + retried + discarded + returned + watcher.in_flight
+        received == (done + retried + discarded + buried + returned
+                     + watcher.in_flight)
 
+    @ivar buried: moved to C{<queue>.dead}.
     @ivar returned: given back to the broker unfinished, by C{stop} or with
         the connection.
     """
@@ -57,6 +62,7 @@ class Counts:
     done: int = 0
     retried: int = 0
     discarded: int = 0
+    buried: int = 0
     returned: int = 0
 
 
@@ -100,6 +106,7 @@ class Settler:
         self._now = now
         self._settled = settled
         self._ladder = ladder
+        self._graveyard = Graveyard(publisher)
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
@@ -205,25 +212,49 @@ class Settler:
             errors=message.errors,
             not_before=due if early > LONGEST else None,
             delayed=early > _AT_ONCE,
+            headers=retry.headers,
         )
         body = message.body if retry.body is None else retry.body
-        if await self._published(message, body, properties, due):
+
+        def publish(wire: Wire) -> Coroutine[Any, Any, None]:
+            return self._publish(wire, body, properties, due)
+
+        if await self._published(message, publish):
             self._ack(message)
             self.counts.retried += 1
 
+    async def bury(self, message: Message, outcome: Bury) -> None:
+        """
+        Move a message to the dead; nothing where it came on a channel that is gone.
+        """
+        headers = {
+            **outcome.headers,
+            REASON: outcome.reason[:_REASON_LIMIT],
+            KIND: outcome.kind,
+            BURIED_AT: self._now(),
+        }
+        properties = message.amended_properties(
+            errors=0, not_before=None, delayed=True, headers=headers
+        )
+
+        def publish(wire: Wire) -> Coroutine[Any, Any, None]:
+            return self._graveyard.publish(wire, self._queue, message.body, properties)
+
+        self._warn("has a message that is buried", outcome.reason)
+        if await self._published(message, publish):
+            self._ack(message)
+            self.counts.buried += 1
+
     async def _published(
-        self, message: Message, body: bytes, properties: bytes, due: float
+        self, message: Message, publish: Callable[[Wire], Coroutine[Any, Any, None]]
     ) -> bool:
         """
-        Publish to the queue itself, or to the ladder that leads there, again until
-        the broker has it; tells whether it has, and the message is still ours to
-        settle.
+        Publish what replaces a message, again until the broker has it; tells
+        whether it has, and the message is still ours to settle.
         """
         attempt = 0
         while message in self.unsettled and self.channel is not None:
-            publishing = Deferred.fromCoroutine(
-                self._publish(self.channel.client, body, properties, due)
-            )
+            publishing = Deferred.fromCoroutine(publish(self.channel.client))
             self._publishing.add(publishing)
             try:
                 await publishing
@@ -234,6 +265,7 @@ class Settler:
                 pass  # which is told once, and not for each message
             except BrokerError as e:
                 self._ladder.forget()  # it may be that which is missing
+                self._graveyard.forget()
                 self._warn("does not take a task back for now", e)
             finally:
                 self._publishing.discard(publishing)

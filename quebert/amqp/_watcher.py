@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
@@ -28,7 +28,7 @@ from quebert.amqp._message import Message
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
-from quebert.outcome import Outcome, Retry
+from quebert.outcome import Bury, Outcome, Retry
 from quebert.policy import exponential
 
 if TYPE_CHECKING:
@@ -295,12 +295,16 @@ class Watcher:
             self._patience.end(message)
             self._overdue.discard(message)
         if isinstance(outcome, Retry):
-            back = self._settler.put_back(message, outcome, self._leave)
-            self._going_back.add(message)
-            Deferred.fromCoroutine(back).addBoth(self._gone_back, message)
+            self._move(message, self._settler.put_back(message, outcome, self._leave))
+        elif isinstance(outcome, Bury):
+            self._move(message, self._settler.bury(message, outcome))
         else:
             self._settler.settle(message, outcome)
             self._ended(message)
+
+    def _move(self, message: Message, moving: Coroutine[Any, Any, None]) -> None:
+        self._going_back.add(message)
+        Deferred.fromCoroutine(moving).addBoth(self._gone_back, message)
 
     def _gone_back(self, result: object, message: Message) -> None:
         if isinstance(result, Failure):

@@ -25,7 +25,7 @@ def adds_up(watcher: Watcher) -> bool:
     Whether every message received is accounted for.
     """
     c = watcher.counts
-    settled = c.done + c.retried + c.discarded + c.returned
+    settled = c.done + c.retried + c.discarded + c.buried + c.returned
     return c.received == settled + watcher.in_flight
 
 

@@ -25,6 +25,7 @@ from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
 from quebert.amqp._delay import LONGEST, Ladder
+from quebert.amqp._graveyard import BURIED_AT, KIND, REASON
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._watcher import Watcher
@@ -37,7 +38,7 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
-from quebert.outcome import Discard, Done, Retry
+from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
 
 START = 1_700_000_000.0
 
@@ -483,7 +484,9 @@ class WatcherTestCase(SynchronousTestCase):
         """
         The newest channel.
         """
-        return self.client.channels[-1]
+        dead = ["queue.dead"]  # for which there is one of its own
+        channels = self.client.channels
+        return [c for c in channels if c.argument("queue_declare", "queue") != dead][-1]
 
     def callback(self, message: Message) -> Any:
         """
@@ -543,7 +546,8 @@ class WatcherTestCase(SynchronousTestCase):
         What must hold at any time.
         """
         counts = self.watcher.counts
-        settled = counts.done + counts.retried + counts.discarded + counts.returned
+        settled = sum((counts.done, counts.retried, counts.discarded, counts.buried))
+        settled += counts.returned
         self.assertEqual(counts.received, settled + self.watcher.in_flight, counts)
         limit = self.watcher.maxEvents
         if limit and self.watcher.timeout is None:
@@ -1720,6 +1724,68 @@ class WaitTests(WatcherTestCase):
         channel.
         """
         self.assertLess(HOLD_LIMIT, 1800)
+
+
+class BuryTests(WatcherTestCase):
+    """
+    Tests for messages that are given up.
+    """
+
+    def test_to_the_dead(self) -> None:
+        """
+        L{Bury}: the message goes to C{<queue>.dead} as it was, with why and what
+        else there is to tell in its headers, and is acknowledged when the broker
+        has it there.
+        """
+        self.begin()
+        self.at_once[b"task"] = Bury("status 500", headers={"quebert-attempts": 3})
+        self.deliver(b"task", {"mine": 1, "x-death": [{"count": 1}], ERRORS: 2})
+        (publication,) = self.client.publisher.publications
+        self.assertEqual((publication.exchange, publication.body), ("", b"task"))
+        self.assertEqual(publication.routing_key, "queue.dead")
+        wanted = {
+            "mine": 1,
+            "quebert-attempts": 3,
+            REASON: "status 500",
+            KIND: EXHAUSTED,
+            BURIED_AT: START,
+        }
+        self.assertEqual(publication.headers, wanted)
+        declared = [c.argument("queue_declare", "queue") for c in self.client.channels]
+        self.assertIn(["queue.dead"], declared)
+        self.check_settled([], [])
+        self.confirm()
+        self.check_settled([1], [])
+        self.check_counts(received=1, buried=1)
+
+    def test_not_taken(self) -> None:
+        """
+        Where the broker does not take it, it is tried again, and the queue is
+        declared again.
+        """
+        self.begin()
+        self.at_once[b"task"] = Bury("no task", POISON)
+        self.deliver()
+        self.confirm(Unroutable("no queue"))
+        self.check_settled([], [])
+        self.advance(2)
+        self.assertEqual(len(self.client.publisher.publications), 2)
+        declared = [c.argument("queue_declare", "queue") for c in self.client.channels]
+        self.assertEqual(declared.count(["queue.dead"]), 2)
+        self.confirm()
+        self.check_settled([1], [])
+
+    def test_declared_once(self) -> None:
+        """
+        The queue is declared when it is first needed.
+        """
+        self.begin()
+        self.assertEqual(len(self.client.channels), 1)
+        self.at_once[b"task"] = Bury("no task", POISON)
+        for _ in range(2):
+            self.deliver()
+            self.confirm()
+        self.assertEqual(len(self.client.channels), 2)
 
 
 CONSUMING = ("basic_consume", "basic_cancel")

@@ -1,0 +1,67 @@
+"""
+Where messages go that are given up: the queue C{<queue>.dead}, with what there is
+to tell of them in their headers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from quebert.amqp._publisher import Publisher
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["BURIED_AT", "KIND", "REASON", "Graveyard", "grave_of"]
+
+#: Header: why it was buried, in a sentence.
+REASON = "quebert-reason"
+#: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>} or
+#: L{POISON<quebert.outcome.POISON>}.
+KIND = "quebert-kind"
+#: Header: when it was buried, in seconds since the epoch.
+BURIED_AT = "quebert-buried-at"
+
+
+def grave_of(queue: str) -> str:
+    """
+    The queue for what is given up of C{queue}.
+    """
+    return f"{queue}.dead"
+
+
+class Graveyard:
+    """
+    Buries the messages of one queue.
+
+    @param publisher: puts them there.
+    """
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._ready: WeakSet[Wire] = WeakSet()
+
+    async def publish(
+        self, wire: Wire, queue: str, body: bytes, properties: bytes
+    ) -> None:
+        """
+        Put a message there; returns when the broker has confirmed it.
+
+        @raise BrokerError: it does not take it.
+        """
+        grave = grave_of(queue)
+        if wire not in self._ready:
+            channel = await wire.open_channel(confirms=False)
+            try:
+                await channel.call("queue_declare", queue=grave, durable=True)
+            finally:
+                await channel.shut()
+            self._ready.add(wire)
+        await self._publisher.publish("", grave, body, properties)
+
+    def forget(self) -> None:
+        """
+        It may be missing: declare it again before it is used.
+        """
+        self._ready.clear()
