@@ -228,15 +228,17 @@ class Broker(Factory):
         if self._stopping is not None and not self.connections:
             self._stopped()
 
-    def stop(self) -> Deferred[None]:
+    def stop(self, patience: float = STOP_TIMEOUT) -> Deferred[None]:
         """
         Close all connections and commit; fires when that is done.
+
+        @param patience: seconds that clients have to agree.
         """
         if self._stopping is None:
             self._stopping = Deferred()
             for connection in list(self.connections):
                 connection.shut(320, f"CONNECTION_FORCED - {_GOODBYE}")
-            self._patience = self.clock.callLater(STOP_TIMEOUT, self._cut)
+            self._patience = self.clock.callLater(patience, self._cut)
             if not self.connections:
                 self._stopped()
         return self._stopping

@@ -20,6 +20,10 @@ __all__ = ["EmbeddedBroker"]
 
 T = TypeVar("T")
 
+#: Seconds at the end for clients that are still connected: many tests end so, and
+#: blocking clients do not answer while they do nothing.
+PATIENCE = 0.1
+
 
 class EmbeddedBroker:
     """
@@ -87,7 +91,7 @@ class EmbeddedBroker:
     async def _stop(self) -> None:
         broker, self._broker = self._running, None
         await maybeDeferred(self._listening.stopListening)
-        await broker.stop()
+        await broker.stop(PATIENCE)
 
     # -- On the reactor
 
