@@ -1,5 +1,5 @@
 """
-Settings as frozen values: their parsing and its error messages, nothing else.
+Where a broker is, as an AMQP URL says it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__ = [
     "TLS",
     "Address",
     "Broker",
-    "Watch",
     "default_amqp_url",
+    "is_short",
 ]
 
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
@@ -64,7 +64,7 @@ class Address:
                 "each host in the AMQP URL must be name, name:port or [IPv6]:port"
             )
         digits = found["port"]
-        if digits is not None and not (_is_short(digits) and int(digits)):
+        if digits is not None and not (is_short(digits) and int(digits)):
             raise ConfigError(
                 "the AMQP URL needs ports from 1 to 65535; in a user or password,"
                 " / and ? are written %2f and %3f"
@@ -206,54 +206,14 @@ def _options(query: str) -> dict[str, str]:
 
 
 def _heartbeat(text: str) -> int:
-    if not _is_short(text):
+    if not is_short(text):
         raise ConfigError(f"heartbeat={text} must be seconds from 0 to 65535")
     return int(text)
 
 
-def _is_short(text: str) -> bool:
+def is_short(text: str) -> bool:
     """
     Whether it is a number from 0 to 65535.
     """
     digits = text.isascii() and text.isdigit() and len(text) < 6
     return digits and int(text) < 65536
-
-
-@attrs.frozen
-class Watch:
-    """
-    A queue to watch.
-
-    @ivar max_events: how many of its tasks may be in flight; 0 for no limit,
-        C{None} for the default.
-    """
-
-    exchange: str
-    queue: str
-    routing_key: str
-    max_events: int | None = None
-
-    def __str__(self) -> str:
-        limit = "" if self.max_events is None else f":{self.max_events}"
-        return f"{self.exchange}:{self.queue}:{self.routing_key}{limit}"
-
-    @classmethod
-    def parse(cls, text: str) -> Watch:
-        """
-        Read C{exchange:queue:key} or C{exchange:queue:key:maxEvents}.
-
-        @raise ConfigError: it is neither.
-        """
-        parts = text.split(":")
-        if len(parts) not in (3, 4) or not parts[1]:
-            raise ConfigError(
-                f"--watch {text} must be exchange:queue:key:maxEvents, such as"
-                " flow:medium-priority-queue:tasks.medium:5"
-            )
-        limit = parts[3] if len(parts) == 4 else ""
-        if limit and not _is_short(limit):
-            raise ConfigError(
-                f"--watch {text}: maxEvents must be a number from 0 to 65535"
-            )
-        exchange, queue, key = parts[:3]
-        return cls(exchange, queue, key, int(limit) if limit else None)

@@ -1,0 +1,52 @@
+"""
+A queue to watch, as C{--watch} says it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from quebert.config._broker import is_short
+from quebert.errors import ConfigError
+
+__all__ = ["Watch"]
+
+
+@attrs.frozen
+class Watch:
+    """
+    A queue to watch.
+
+    @ivar max_events: how many of its tasks may be in flight; 0 for no limit,
+        C{None} for the default.
+    """
+
+    exchange: str
+    queue: str
+    routing_key: str
+    max_events: int | None = None
+
+    def __str__(self) -> str:
+        limit = "" if self.max_events is None else f":{self.max_events}"
+        return f"{self.exchange}:{self.queue}:{self.routing_key}{limit}"
+
+    @classmethod
+    def parse(cls, text: str) -> Watch:
+        """
+        Read C{exchange:queue:key} or C{exchange:queue:key:maxEvents}.
+
+        @raise ConfigError: it is neither.
+        """
+        parts = text.split(":")
+        if len(parts) not in (3, 4) or not parts[1]:
+            raise ConfigError(
+                f"--watch {text} must be exchange:queue:key:maxEvents, such as"
+                " flow:medium-priority-queue:tasks.medium:5"
+            )
+        limit = parts[3] if len(parts) == 4 else ""
+        if limit and not is_short(limit):
+            raise ConfigError(
+                f"--watch {text}: maxEvents must be a number from 0 to 65535"
+            )
+        exchange, queue, key = parts[:3]
+        return cls(exchange, queue, key, int(limit) if limit else None)
