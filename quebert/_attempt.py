@@ -7,6 +7,7 @@ it would cost 5 µs more.  Knows no tasks, and of HTTP the status alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,9 @@ from quebert.errors import BadStatus, RequestTimedOut
 
 __all__ = ["Attempt"]
 
+# Bytes of the body of a failure that are kept.
+_BODY_LIMIT = 2_048
+
 
 class Attempt:
     """
@@ -27,16 +31,33 @@ class Attempt:
         likewise.
     @param seconds: how long all of it may take.
     @param deadlines: keep that time; they call L{late}.
+    @param overruled: asked of each 2xx whether it says itself that it is no
+        success.
     """
 
-    __slots__ = ("_code", "_deadlines", "_is_late", "_seconds", "_waiting", "_what")
+    __slots__ = (
+        "_code",
+        "_deadlines",
+        "_is_late",
+        "_overruled",
+        "_response",
+        "_seconds",
+        "_waiting",
+        "_what",
+    )
 
     def __init__(
-        self, method: str, url: str, seconds: float, deadlines: Deadlines[Attempt]
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        deadlines: Deadlines[Attempt],
+        overruled: Callable[[Any], bool] | None = None,
     ) -> None:
         self._what = (method, url)
         self._seconds = seconds
         self._deadlines = deadlines
+        self._overruled = overruled
         self._code = 0
         self._is_late = False
 
@@ -65,6 +86,7 @@ class Attempt:
     def _head_came(self, response: Response) -> Deferred[bytes] | bytes:
         if self._is_late:
             raise self._too_late()
+        self._response = response
         try:
             self._code = response.code
             # Our own have it all at hand, nearly always; treq's have not.
@@ -79,10 +101,13 @@ class Attempt:
 
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)
-        if 200 <= self._code < 300:
+        if 200 <= self._code < 300 and (
+            self._overruled is None or not self._overruled(self._response)
+        ):
             return body
         method, url = self._what
-        raise BadStatus(self._code, f"{method} {url} was answered {self._code}")
+        text = f"{method} {url} was answered {self._code}"
+        raise BadStatus(self._code, text, self._response, body[:_BODY_LIMIT])
 
     def _failed(self, failure: Failure) -> Failure:
         self._deadlines.end(self)

@@ -36,12 +36,21 @@ class ExecutorError(QuebertError):
 
 class BadStatus(ExecutorError):
     """
-    The executor answered with something other than 2xx.
+    The executor answered with something other than 2xx, or with a 2xx that says
+    itself that it is no success.
+
+    @ivar status: the HTTP status.
+    @ivar response: the answer, if it is known.
+    @ivar body: the first bytes of its body.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(
+        self, status: int, text: str, response: object = None, body: bytes = b""
+    ) -> None:
         super().__init__(text)
         self.status = status
+        self.response = response
+        self.body = body
 
 
 class RequestTimedOut(ExecutorError):

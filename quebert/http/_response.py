@@ -162,6 +162,14 @@ class Response:
             headers.addRawHeader(name, value)
         return headers
 
+    def may_have(self, name: bytes) -> bool:
+        """
+        Whether there may be a header field of this name, in lower case: nearly
+        always there is none, and that is quicker told than by reading the head.
+        """
+        head = self._head[0] if len(self._head) == 1 else b"".join(self._head)
+        return name in head.lower()
+
     @property
     def length(self) -> Any:
         """

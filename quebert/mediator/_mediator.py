@@ -1,10 +1,8 @@
 """
-The mediators: the steps between a message and its L{Outcome<quebert.outcome>}.
+The steps between a message and its L{Outcome<quebert.outcome>}: decode,
+expired?, due?, pre-hooks, request, post-hooks.
 
-Decode, expired?, due?, pre-hooks, request, post-hooks.  They know no AMQP:
-give C{messageReceived} to L{watch<quebert.amqp.TxAMQPClient.watch>}, or call
-it with anything that has a C{body} and C{properties}.  They know no HTTP but
-an HTTP client that can make a request.
+What becomes of a failure is for subclasses to decide.
 """
 
 from __future__ import annotations
@@ -18,21 +16,19 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
 
 from quebert import _hooks as hooks
 from quebert import task as tasks
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
-from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.errors import BadTask
-from quebert.outcome import Discard, Done, Outcome, Retry
-from quebert.policy import exponential
+from quebert.mediator._text import name_of, one_line
+from quebert.outcome import POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task
 
-__all__ = ["DelayOnErrorMediator", "Mediator"]
+__all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Task], Union[bytes, str]]
@@ -42,9 +38,6 @@ DEFAULT_TIMEOUT = 600.0
 #: Seconds a task may take whatever it says: it must be settled before the half
 #: hour after which RabbitMQ gives a delivery to somebody else.
 MAX_TIMEOUT = 1_500.0
-# Of a traceback, the end tells most; it travels with the task.
-_TRACEBACK_LIMIT = 4_000
-_TEXT_LIMIT = 400
 _DONE = Done()
 
 
@@ -64,9 +57,13 @@ class Mediator:
     @param defaultTimeout: seconds a task may take that does not say.
     @param maxTimeout: seconds a task may take at most.
     @param now: the time, in seconds since the epoch.
+    @param bury: whether a message that is no task is buried, for somebody to
+        look at, and not discarded.
     """
 
     log = Logger()
+    # Asked of each 2xx whether it says itself that it is no success.
+    _overruled: Callable[[Any], bool] | None = None
 
     def __init__(
         self,
@@ -81,11 +78,13 @@ class Mediator:
         defaultTimeout: float = DEFAULT_TIMEOUT,
         maxTimeout: float = MAX_TIMEOUT,
         now: Callable[[], float] = time.time,
+        bury: bool = False,
     ) -> None:
         self.defaulturl = defaulturl
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
+        self.bury = bury
         self._decode = decode
         self._encode = encode
         self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
@@ -126,7 +125,8 @@ class Mediator:
             task = self._decoded(message.body)
             times, request = self._read(task, message)
         except BadTask as e:
-            return succeed(Discard(f"not a task: {e}"))
+            why = f"not a task: {e}"
+            return succeed(Bury(why, POISON) if self.bury else Discard(why))
         now = self._now()
         if times.expired(now):
             return succeed(_expired(task))
@@ -139,14 +139,26 @@ class Mediator:
             )
         else:
             outcome = self._requested(request, message.body).addCallback(_done)
-        return outcome.addErrback(self._failed, task)
+        return outcome.addErrback(self._failed, task, message, now)
 
-    def _failed(self, failure: Failure, task: Task) -> Outcome:
+    def _failed(
+        self, failure: Failure, task: Task, message: Message, began: float
+    ) -> Outcome:
         try:
-            return self.failed(task, failure)
+            return self._after(failure, task, message, began)
         except Exception:
             self.log.failure("{mediator}.failed() failed", mediator=type(self).__name__)
             return self._again(task, failure, Retry(after=self.retryDelay))
+
+    def _after(
+        self, failure: Failure, task: Task, message: Message, began: float
+    ) -> Outcome:
+        """
+        The same as L{failed}, for those who need to know the message.
+
+        @param began: when the attempt did, in seconds since the epoch.
+        """
+        return self.failed(task, failure)
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """
@@ -158,9 +170,9 @@ class Mediator:
     def _again(self, task: Task, failure: Failure, retry: Retry) -> Retry:
         self.log.warn(
             "Task {name} failed, again in {after} s: {why}",
-            name=_name(task),
+            name=name_of(task),
             after=retry.after,
-            why=_text(failure.value),
+            why=one_line(failure.value),
         )
         return retry
 
@@ -170,7 +182,7 @@ class Mediator:
         except BadTask:
             raise
         except Exception as e:
-            raise BadTask(f"the body cannot be decoded: {_text(e)}") from e
+            raise BadTask(f"the body cannot be decoded: {one_line(e)}") from e
 
     def _read(
         self, task: Any, message: Message
@@ -242,7 +254,8 @@ class Mediator:
                 answering = Deferred.fromCoroutine(answering)
         except Exception:
             return fail()
-        return Attempt(method, url, seconds, self._deadlines).success(answering)
+        attempt = Attempt(method, url, seconds, self._deadlines, self._overruled)
+        return attempt.success(answering)
 
     def _result(self, content: bytes) -> Any:
         if not content:
@@ -280,66 +293,12 @@ class Mediator:
         return self._http
 
 
-class DelayOnErrorMediator(Mediator):
-    """
-    Backs off exponentially: after its n-th failure a task is put back with
-    C{failures} (n) and C{traceback} (text) in it, after C{constant ** n}
-    seconds, at most C{maxDelay}.
-
-    @param args: as for L{Mediator}, as are the other C{options}.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        constant: float = 1.5,
-        maxDelay: float = 120.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(*args, **options)
-        self.constant = constant
-        self.maxDelay = maxDelay
-
-    def failed(self, task: Task, failure: Failure) -> Outcome:
-        """
-        Count the failure, and put the task back with the count later.
-        """
-        failures = _count(task.get("failures")) + 1
-        task["failures"] = failures
-        task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
-        after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
-        try:
-            tasks.request(task, self.defaulturl)
-            body = self._encoded(task)
-        except Exception as e:
-            self.log.warn(
-                "Task {name} is put back as it was, since hooks spoiled it: {why}",
-                name=_name(task),
-                why=_text(e),
-            )
-            return self._again(task, failure, Retry(after=after))
-        return self._again(task, failure, Retry(body, after))
-
-
 def _done(_: object) -> Outcome:
     return _DONE
 
 
 def _expired(task: Task) -> Discard:
-    return Discard(f"task {_name(task)} has expired")
-
-
-def _name(task: Task) -> str:
-    url = without_userinfo(_text(task.get("url")))
-    return f"{_text(task.get('uuid', '(no uuid)'))} for {url}"
-
-
-def _text(value: object) -> str:
-    """
-    What C{str} says, on one line and of a length that a log can take.
-    """
-    text = safe_str(value)[:_TEXT_LIMIT]
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    return Discard(f"task {name_of(task)} has expired")
 
 
 def _sent_at(message: Message) -> float | None:
@@ -348,9 +307,3 @@ def _sent_at(message: Message) -> float | None:
     except ValueError:
         return None
     return sent_at if isinstance(sent_at, (int, float)) else None
-
-
-def _count(failures: object) -> int:
-    if isinstance(failures, bool) or not isinstance(failures, (int, float)):
-        return 0
-    return int(min(failures, 2**31)) if failures > 0 else 0

@@ -1,0 +1,149 @@
+"""
+L{PolicyMediator}: failures are counted beside the task, retried as a policy has it,
+and at last given up.
+"""
+
+from __future__ import annotations
+
+import random as randomness
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+from twisted.python.failure import Failure
+
+from quebert import task as tasks
+from quebert.boundaries import Message
+from quebert.errors import BadStatus, BadTask
+from quebert.mediator._mediator import Mediator
+from quebert.mediator._past import answer_of, field_of, history_of
+from quebert.mediator._text import name_of, one_line
+from quebert.outcome import Outcome, Retry
+from quebert.policy import (
+    MAX_RETRY_AFTER,
+    Answer,
+    Directive,
+    RetryPolicy,
+    Rules,
+    directive,
+    overridden,
+    retry_after,
+)
+from quebert.task import Task
+
+__all__ = ["PolicyMediator"]
+
+#: Request header: the number of this attempt, from 1.
+ATTEMPT = "Quebert-Attempt"
+#: Answers' header: what is to become of the task.
+OUTCOME = b"quebert-outcome"
+RETRY_AFTER = b"retry-after"
+
+
+class PolicyMediator(Mediator):
+    """
+    Tries a task again as C{policy} has it, and at last buries it.  What has been
+    tried is told in the message's headers: its body stays as it was sent, byte
+    for byte.
+
+    @param args: as for L{Mediator}, as are the other C{options}.
+    @param policy: when a task is tried again, and given up; a task's C{retry}
+        may change it.
+    @param permanent: the statuses after which a task is given up at once.
+    @param max_retry_after: seconds that an answer can have its task wait; with 0
+        it cannot.
+    @param random: gives a number from 0 up to 1, for the jitter.
+    @raise ConfigError: one of these is wrong.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        policy: RetryPolicy | None = None,
+        permanent: Iterable[int] = (),
+        max_retry_after: float = MAX_RETRY_AFTER,
+        random: Callable[[], float] = randomness.random,
+        bury: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, bury=bury, **options)
+        self.rules = Rules(
+            policy=RetryPolicy() if policy is None else policy,
+            permanent=permanent,
+            max_retry_after=max_retry_after,
+        )
+        self._random = random
+
+    def _read(
+        self, task: Any, message: Message
+    ) -> tuple[tasks.Schedule, tasks.Request]:
+        times, request = super()._read(task, message)
+        if task.get("retry") is not None:
+            overridden(self.rules.policy, task["retry"])
+        attempt = history_of(message).attempts + 1
+        method, url, headers, timeout = request
+        if len(headers) > 1:
+            headers = {k: v for k, v in headers.items() if k.lower() != _ATTEMPT}
+        headers = {**headers, ATTEMPT: str(attempt)}
+        return times, tasks.Request(method, url, headers, timeout)
+
+    def _overruled(self, response: Any) -> bool:
+        """
+        Whether a 2xx says itself that it is no success.
+        """
+        may_have = getattr(response, "may_have", None)
+        if may_have is not None and not may_have(OUTCOME):
+            return False
+        return self._directive(response) is not None
+
+    def _directive(self, response: Any) -> Directive | None:
+        values = field_of(response, OUTCOME)
+        if not values:
+            return None
+        try:
+            return directive(", ".join(values))
+        except ValueError as e:
+            self.log.warn(
+                "The header Quebert-Outcome: {value!r} is ignored: {why}",
+                value=one_line(values[0])[:100],
+                why=e,
+            )
+            return None
+
+    def _after(
+        self, failure: Failure, task: Task, message: Message, began: float
+    ) -> Outcome:
+        answer, now = self._answer(failure), self._now()
+        status = answer.status if answer is not None else None
+        outcome = self._rules_for(task).outcome(
+            history_of(message).failed(began, status),
+            answer,
+            now,
+            self._random,
+            task=name_of(task),
+            why=one_line(failure.value),
+        )
+        if isinstance(outcome, Retry):
+            self._again(task, failure, outcome)
+        return outcome
+
+    def _answer(self, failure: Failure) -> Answer | None:
+        answer, error = answer_of(failure), failure.value
+        if answer is None or not isinstance(error, BadStatus):
+            return None
+        asked = field_of(error.response, RETRY_AFTER)
+        return attrs.evolve(
+            answer,
+            retry_after=retry_after(asked[0], self._now()) if asked else None,
+            directive=self._directive(error.response),
+        )
+
+    def _rules_for(self, task: Task) -> Rules:
+        try:
+            policy = overridden(self.rules.policy, task.get("retry"))
+        except BadTask:  # hooks spoiled it
+            return self.rules
+        return attrs.evolve(self.rules, policy=policy)
+
+
+_ATTEMPT = ATTEMPT.lower()

@@ -1,0 +1,30 @@
+"""
+What is said of tasks, and of what went wrong with them.
+"""
+
+from __future__ import annotations
+
+from twisted.python.reflect import safe_str
+
+from quebert._url import without_userinfo
+from quebert.task import Task
+
+__all__ = ["name_of", "one_line"]
+
+_LIMIT = 400
+
+
+def name_of(task: Task) -> str:
+    """
+    What to call a task in a log.
+    """
+    url = without_userinfo(one_line(task.get("url")))
+    return f"{one_line(task.get('uuid', '(no uuid)'))} for {url}"
+
+
+def one_line(value: object) -> str:
+    """
+    What C{str} says, on one line and of a length that a log can take.
+    """
+    text = safe_str(value)[:_LIMIT]
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())

@@ -1,0 +1,37 @@
+"""
+What becomes of a task that failed: when it is tried again, and when it is given
+up.  Pure: numbers, times and texts in, decisions out.
+"""
+
+from __future__ import annotations
+
+from quebert.policy._answers import Directive, directive, retry_after
+from quebert.policy._backoff import RetryPolicy, exponential, overridden
+from quebert.policy._history import (
+    ATTEMPTS,
+    FIRST_ATTEMPT,
+    LAST_ANSWER,
+    LAST_ATTEMPT,
+    LAST_STATUS,
+    History,
+)
+from quebert.policy._rules import MAX_RETRY_AFTER, Answer, Rules, exhausted
+
+__all__ = [
+    "ATTEMPTS",
+    "FIRST_ATTEMPT",
+    "LAST_ANSWER",
+    "LAST_ATTEMPT",
+    "LAST_STATUS",
+    "MAX_RETRY_AFTER",
+    "Answer",
+    "Directive",
+    "History",
+    "RetryPolicy",
+    "Rules",
+    "directive",
+    "exhausted",
+    "exponential",
+    "overridden",
+    "retry_after",
+]
