@@ -1,0 +1,26 @@
+"""
+How much may be asked of an origin or a queue, and how quickly.  Pure: the time is
+an argument, and what is to wait is told for how long.
+"""
+
+from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
+from quebert.limits._breaker import Breaker, BreakerSettings
+from quebert.limits._bucket import TokenBucket
+from quebert.limits._origin import OriginLimits, OriginStatus
+from quebert.limits._origins import Gate, Origins
+from quebert.limits._rate import Rate, RateLike, burst_of
+
+__all__ = [
+    "AdaptiveLimit",
+    "AdaptiveSettings",
+    "Breaker",
+    "BreakerSettings",
+    "Gate",
+    "OriginLimits",
+    "OriginStatus",
+    "Origins",
+    "Rate",
+    "RateLike",
+    "TokenBucket",
+    "burst_of",
+]

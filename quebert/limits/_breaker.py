@@ -1,0 +1,117 @@
+"""
+The circuit breaker: who fails again and again is left in peace for a while.
+
+====================  ==================  =====================================
+state                 becomes             when
+====================  ==================  =====================================
+C{"closed"}           C{"open"}           so many failures in a row
+C{"open"}             C{"half-open"}      its pause is over
+C{"half-open"}        C{"closed"}         the one request that may go succeeds
+C{"half-open"}        C{"open"}           it fails: for twice the pause
+====================  ==================  =====================================
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from quebert.errors import ConfigError
+
+__all__ = ["Breaker", "BreakerSettings"]
+
+# Seconds by which a request may seem to have begun before it was let go.
+_BLUR = 0.005
+
+
+@attrs.frozen
+class BreakerSettings:
+    """
+    @ivar failures: in a row, after which it opens.
+    @ivar pause: seconds until the first request tries whether all is well again.
+    @ivar longest_pause: seconds, up to which the pause doubles with each that fails.
+    """
+
+    failures: int = 5
+    pause: float = 5.0
+    longest_pause: float = 300.0
+
+    def __attrs_post_init__(self) -> None:
+        if not self.failures >= 1:
+            raise ConfigError(f"failures={self.failures} must be at least 1")
+        if not 0 < self.pause <= self.longest_pause < float("inf"):
+            raise ConfigError(
+                f"pause={self.pause:g} must be more than 0 seconds, and"
+                f" longest_pause={self.longest_pause:g} no less"
+            )
+
+
+class Breaker:
+    """
+    @ivar state: C{"closed"}, C{"open"} or C{"half-open"}, as of when it was last
+        asked.
+    @ivar opened: how often it has opened.
+    """
+
+    def __init__(self, settings: BreakerSettings | None = None) -> None:
+        self.settings = settings or BreakerSettings()
+        self.state = "closed"
+        self.opened = 0
+        self._failures = 0
+        self._pause = self.settings.pause
+        self._until = 0.0
+        self._probe: float | None = None  # when it went
+
+    def wait(self, now: float) -> float:
+        """
+        Seconds until a request may go; 0 for at once.
+        """
+        if self.state == "closed":
+            return 0.0
+        # A clock that was set back does not make it longer.
+        self._until = min(self._until, now + self._pause)
+        if now < self._until:
+            return self._until - now
+        self.state = "half-open"
+        if self._probe is None:
+            return 0.0
+        # One is on its way; where it is lost, the next one goes some time.
+        self._probe = min(self._probe, now)
+        lost = self._probe + self.settings.longest_pause
+        if now >= lost:
+            return 0.0
+        return min(self.settings.pause, lost - now)
+
+    def begun(self, now: float) -> None:
+        """
+        A request goes, as L{wait} has let it.
+        """
+        if self.state == "half-open":
+            self._probe = now
+
+    def ended(self, now: float, began: float, good: bool) -> None:
+        """
+        A request has ended.
+
+        @param began: when it had begun: one from before says nothing of now.
+        """
+        if self.state == "closed":
+            self._failures = 0 if good else self._failures + 1
+            if self._failures >= self.settings.failures:
+                self._open(now, self.settings.pause)
+        elif self._probe is not None and began >= self._probe - _BLUR:
+            if good:
+                self._close()
+            else:
+                self._open(now, min(self._pause * 2, self.settings.longest_pause))
+
+    def _open(self, now: float, pause: float) -> None:
+        self.state = "open"
+        self.opened += 1
+        self._pause = pause
+        self._until = now + pause
+        self._probe = None
+
+    def _close(self) -> None:
+        self.state = "closed"
+        self._failures = 0
+        self._probe = None

@@ -1,0 +1,200 @@
+"""
+One origin: whether a request may go there now, or when.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from quebert.errors import ConfigError
+from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
+from quebert.limits._breaker import Breaker, BreakerSettings
+from quebert.limits._bucket import TokenBucket
+from quebert.limits._rate import Rate, burst_of
+
+__all__ = ["Origin", "OriginLimits", "OriginStatus"]
+
+#: Seconds up to which those that wait are told times as close together as they may
+#: go.  Beyond, they are lined up behind all that were told so before.
+NEAR = 5.0
+#: Seconds that anything is told to wait, at most.
+LONGEST = 3600.0
+# And at least: each that comes again costs something.
+_SHORTEST = 0.05
+# Of how many answers the mean time is that they take.
+_ANSWERS = 8
+
+
+def _rate(given: object) -> Rate | None:
+    return None if given is None else Rate.of(given)  # type: ignore[arg-type]
+
+
+@attrs.frozen
+class OriginLimits:
+    """
+    What an origin may be asked; each is C{None} for no limit.
+
+    @ivar rate: requests per second.
+    @ivar burst: how many at once; a quarter of a second's by default.
+    @ivar in_flight: how many may be there at the same time.
+    @ivar breaker: when to leave it in peace.
+    @ivar adaptive: how many it can take is found out.
+    """
+
+    rate: Rate | None = attrs.field(default=None, converter=_rate)
+    burst: float | None = None
+    in_flight: int | None = None
+    breaker: BreakerSettings | None = None
+    adaptive: AdaptiveSettings | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.rate is not None:
+            burst_of(self.rate, self.burst)
+        elif self.burst is not None:
+            raise ConfigError("a burst needs a rate")
+        if self.in_flight is not None and not self.in_flight >= 1:
+            raise ConfigError(f"in_flight={self.in_flight} must be at least 1")
+
+
+@attrs.frozen
+class OriginStatus:
+    """
+    How an origin is doing.
+
+    @ivar in_flight: requests that are there now.
+    @ivar limit: and how many may be; C{None} for no limit.
+    @ivar breaker: C{"closed"}, C{"open"}, C{"half-open"}, or C{None} without one.
+    @ivar opened: how often it has opened.
+    @ivar rate: requests per second that may go; C{None} for no limit.
+    @ivar admitted: requests that went.
+    @ivar refused: those that were told to wait, each time.
+    @ivar seconds: that an answer takes, about.
+    """
+
+    in_flight: int
+    limit: float | None
+    breaker: str | None
+    opened: int
+    rate: float | None
+    admitted: int
+    refused: int
+    seconds: float
+
+
+class Origin:
+    """
+    @ivar used: when it was last asked for.
+    """
+
+    __slots__ = (
+        "_adaptive",
+        "_admitted",
+        "_breaker",
+        "_bucket",
+        "_far",
+        "_near",
+        "_refused",
+        "_seconds",
+        "in_flight",
+        "limits",
+        "used",
+    )
+
+    def __init__(self, limits: OriginLimits) -> None:
+        self.limits = limits
+        self.in_flight = 0
+        self.used = 0.0
+        rate, breaker, adaptive = limits.rate, limits.breaker, limits.adaptive
+        self._bucket = TokenBucket.of(rate, limits.burst) if rate else None
+        self._breaker = Breaker(breaker) if breaker else None
+        self._adaptive = AdaptiveLimit(adaptive) if adaptive else None
+        self._admitted = self._refused = 0
+        self._seconds = 0.1
+        self._near = self._far = float("-inf")
+
+    @property
+    def limit(self) -> float | None:
+        """
+        How many may be in flight.
+        """
+        fixed, adaptive = self.limits.in_flight, self._adaptive
+        if adaptive is None:
+            return fixed
+        return adaptive.limit if fixed is None else min(adaptive.limit, fixed)
+
+    @property
+    def is_well(self) -> bool:
+        """
+        Whether its breaker is not open.
+        """
+        return self._breaker is None or self._breaker.state == "closed"
+
+    def admit(self, now: float) -> float:
+        """
+        Let a request go, or tell for how many seconds to wait.
+        """
+        breaker, bucket, limit = self._breaker, self._bucket, self.limit
+        if breaker is not None and (wait := breaker.wait(now)):
+            return self._later(now, wait)
+        if limit is not None and self.in_flight >= int(limit):
+            return self._later(now, self._seconds / limit)
+        if bucket is not None and (wait := bucket.take(now)):
+            return self._later(now, wait)
+        if breaker is not None:
+            breaker.begun(now)
+        self.in_flight += 1
+        self._admitted += 1
+        return 0.0
+
+    def ended(self, now: float, status: int | None, seconds: float) -> None:
+        """
+        A request has ended.
+        """
+        if self._adaptive is not None:
+            self._adaptive.ended(now, status, seconds, self.in_flight)
+        if self._breaker is not None:
+            good = status is not None and status < 500
+            self._breaker.ended(now, now - seconds, good)
+        self.in_flight -= 1
+        self._seconds += (seconds - self._seconds) / _ANSWERS
+
+    def _later(self, now: float, wait: float) -> float:
+        """
+        Seconds until this one may try again: not all at the same time.
+        """
+        self._refused += 1
+        step = self._step()
+        if self._near > now + NEAR or self._far > now + LONGEST:
+            self._near = self._far = now  # the clock was set back
+        at = max(now + max(wait, _SHORTEST), self._near + step)
+        if at <= now + NEAR:
+            self._near = at
+        else:
+            at = max(now + max(wait, NEAR), self._far + step)
+            self._far = at = min(at, now + max(wait, LONGEST))
+        return at - now
+
+    def _step(self) -> float:
+        """
+        Seconds from one that may go to the next, about.
+        """
+        limit, bucket = self.limit, self._bucket
+        by_limit = self._seconds / limit if limit else 0.0
+        return max(by_limit, 1 / bucket.rate if bucket else 0.0)
+
+    @property
+    def status(self) -> OriginStatus:
+        """
+        How it is doing.
+        """
+        breaker, rate = self._breaker, self.limits.rate
+        return OriginStatus(
+            self.in_flight,
+            self.limit,
+            breaker.state if breaker else None,
+            breaker.opened if breaker else 0,
+            rate.per_second if rate else None,
+            self._admitted,
+            self._refused,
+            self._seconds,
+        )

@@ -1,0 +1,116 @@
+"""
+All origins that are asked for something, each within its limits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from itertools import islice
+from typing import Protocol
+
+from quebert.limits._origin import Origin, OriginLimits, OriginStatus
+
+__all__ = ["Gate", "Origins"]
+
+# How many are looked at for each new one.
+_LOOKED_AT = 4
+
+
+class Gate(Protocol):
+    """
+    What tells whether a request may go.
+    """
+
+    def admit(self, origin: str, now: float) -> float:
+        """
+        Let a request go to C{origin}, such as C{"https://example.com:8443"}; L{ended}
+        must be called once it has ended.
+
+        @return: 0; or else for how many seconds to wait before asking again.
+        """
+
+    def ended(
+        self, origin: str, now: float, status: int | None, seconds: float
+    ) -> None:
+        """
+        A request that was let go has ended.
+
+        @param status: C{None} where there was no answer.
+        @param seconds: how long it took.
+        """
+
+
+class Origins:
+    """
+    A L{Gate} with limits for each origin.
+
+    @param limits: for each.
+    @param hosts: for some, by their origin, C{"https://example.com:8443"}, or their
+        host and port, C{"example.com:8443"}; instead of C{limits}.
+    @param idle: seconds after which an origin that nobody asked for is forgotten.
+    @param most: of how many origins is known how they are doing.
+    """
+
+    def __init__(
+        self,
+        limits: OriginLimits | None = None,
+        hosts: Mapping[str, OriginLimits] | None = None,
+        *,
+        idle: float = 600.0,
+        most: int = 10_000,
+    ) -> None:
+        self._limits = limits or OriginLimits()
+        self._hosts = {host.lower(): each for host, each in (hosts or {}).items()}
+        self._idle = idle
+        self._most = most
+        self._known: OrderedDict[str, Origin] = OrderedDict()  # the last used is last
+
+    def admit(self, origin: str, now: float) -> float:
+        """
+        See L{Gate.admit}.
+        """
+        known = self._known.get(origin)
+        if known is None:
+            self._forget(now)
+            known = self._known[origin] = Origin(self._limits_of(origin))
+        else:
+            self._known.move_to_end(origin)
+        known.used = now
+        return known.admit(now)
+
+    def ended(
+        self, origin: str, now: float, status: int | None, seconds: float
+    ) -> None:
+        """
+        See L{Gate.ended}.
+        """
+        known = self._known.get(origin)
+        if known is not None and known.in_flight:
+            known.ended(now, status, seconds)
+
+    def snapshot(self) -> dict[str, OriginStatus]:
+        """
+        How each origin that is known is doing.
+        """
+        return {origin: known.status for origin, known in self._known.items()}
+
+    def _limits_of(self, origin: str) -> OriginLimits:
+        whole = origin.lower()
+        host = whole.partition("://")[2]
+        return self._hosts.get(whole) or self._hosts.get(host) or self._limits
+
+    def _forget(self, now: float) -> None:
+        """
+        Before there is one more, look at those that were not used for longest.
+        What is in flight is never forgotten, and whose breaker is not closed only
+        where there are too many.
+        """
+        for origin, known in list(islice(self._known.items(), _LOOKED_AT)):
+            full = len(self._known) >= self._most
+            if not full and 0 <= now - known.used < self._idle:
+                return
+            if known.in_flight or not (full or known.is_well):
+                self._known.move_to_end(origin)
+            else:
+                del self._known[origin]

@@ -1,0 +1,598 @@
+"""
+Rates, breakers and limits: pure, with the time as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.errors import ConfigError
+from quebert.limits import (
+    AdaptiveLimit,
+    AdaptiveSettings,
+    Breaker,
+    BreakerSettings,
+    OriginLimits,
+    Origins,
+    Rate,
+    TokenBucket,
+    burst_of,
+)
+from quebert.test.checks import QUICK
+
+START = 1_700_000_000.0
+ORIGIN = "http://one.example:80"
+
+
+class RateTests(SynchronousTestCase):
+    """
+    L{Rate}: what users write.
+    """
+
+    def test_parse(self) -> None:
+        """
+        A number, a stroke and a unit.
+        """
+        table = [
+            ("500/s", 500.0),
+            ("30/m", 0.5),
+            ("10/h", 10 / 3600),
+            ("0.5/s", 0.5),
+            (" 7 / s ", 7.0),
+        ]
+        for text, per_second in table:
+            self.assertEqual(Rate.parse(text).per_second, per_second)
+
+    def test_refused(self) -> None:
+        """
+        What is no rate is refused in one sentence that says what would be right.
+        """
+        for text in ("", "500", "500/d", "/s", "-1/s", "1e3/s", "five/s", "1/s/s"):
+            error = self.assertRaises(ConfigError, Rate.parse, text)
+            self.assertIn("such as 500/s, 30/m or 10/h", str(error))
+        error = self.assertRaises(ConfigError, Rate.parse, "0/s")
+        self.assertIn("more than 0", str(error))
+
+    def test_of(self) -> None:
+        """
+        A rate, a text or a number per second will do, and nothing else.
+        """
+        for each in (Rate(5), "5/s", 5, 5.0, "300/m"):
+            self.assertEqual(Rate.of(each), Rate(5))
+        for wrong in (True, None, b"5/s", math.inf, math.nan, 0, -1):
+            self.assertRaises(ConfigError, Rate.of, wrong)
+
+    def test_text(self) -> None:
+        """
+        It reads as it is written.
+        """
+        for text in ("500/s", "30/m", "10/h", "2.5/s", "0.5/h"):
+            self.assertEqual(str(Rate.parse(text)), text)
+
+    def test_burst(self) -> None:
+        """
+        A quarter of a second's at once, at least one, unless told otherwise.
+        """
+        self.assertEqual(burst_of(Rate(100), None), 25)
+        self.assertEqual(burst_of(Rate(1), None), 1)
+        self.assertEqual(burst_of(Rate(1), 50), 50)
+        for wrong in (0, 0.5, -1, math.nan, math.inf):
+            self.assertRaises(ConfigError, burst_of, Rate(1), wrong)
+
+
+class TokenBucketTests(SynchronousTestCase):
+    """
+    L{TokenBucket}: so many per second, and so many at once.
+    """
+
+    @QUICK
+    @given(
+        st.floats(0.01, 10_000),
+        st.floats(1, 1_000),
+        st.lists(st.floats(0, 20), max_size=60),
+        st.integers(1, 50),
+    )
+    def test_never_more(
+        self, rate: float, burst: float, steps: list[float], asked: int
+    ) -> None:
+        """
+        From any moment to any other there are C{burst + rate * t} at most.
+        """
+        taken: list[float] = []
+        bucket, now = TokenBucket(rate, burst), START
+        for step in steps:
+            now += step
+            for _ in range(asked):
+                if not bucket.take(now):
+                    taken.append(now)
+        for first, since in enumerate(taken):
+            for last in range(first, len(taken)):
+                most = burst + rate * (taken[last] - since)
+                self.assertLessEqual(last - first + 1, most * (1 + 1e-9) + 1e-6)
+
+    def test_no_drift(self) -> None:
+        """
+        Who comes when told to, or somewhat later, gets what the rate says, after a
+        hundred thousand, too.
+        """
+        bucket, now, taken = TokenBucket(300.0, 75), START, 0
+        chance = random.Random(7)
+        while taken < 100_000:
+            wait = bucket.take(now)
+            taken += not wait
+            if wait:
+                now += max(wait, 0.001) + chance.random() * 0.1
+        self.assertLess(abs(taken - (75 + 300 * (now - START))), 75)
+
+    def test_wait(self) -> None:
+        """
+        The wait is until the next token, and no longer.
+        """
+        bucket = TokenBucket(0.5, 1)
+        self.assertEqual([bucket.take(START) for _ in range(3)], [0, 2, 2])
+        self.assertEqual(bucket.take(START + 1), 1)
+        self.assertEqual(bucket.take(START + 2), 0)
+
+    @QUICK
+    @given(st.lists(st.floats(-1e9, 10), max_size=40))
+    def test_clock_set_back(self, steps: list[float]) -> None:
+        """
+        While the clock is set back, nothing is given and nothing blocked: a wait is
+        never longer than until the next token.
+        """
+        bucket, now, forward, taken = TokenBucket(10, 5), START, 0.0, 0
+        for step in steps:
+            now += step
+            forward += max(0.0, step)
+            wait = bucket.take(now)
+            taken += not wait
+            self.assertLessEqual(wait, 0.1 + 1e-9)
+        self.assertLessEqual(taken, 5 + 10 * forward + 1e-3)
+
+    def test_change(self) -> None:
+        """
+        Another rate counts from then on, and brings no tokens.
+        """
+        bucket = TokenBucket(100, 50)
+        while not bucket.take(START):
+            pass
+        bucket.change(10, 100, START + 0.1)  # of the old rate: 10
+        self.assertAlmostEqual(bucket.tokens, 10, places=4)
+        bucket.change(10, 5, START + 0.1)
+        self.assertEqual(bucket.tokens, 5)
+
+    def test_add(self) -> None:
+        """
+        What is added comes evenly, over the seconds that it is to come in.
+        """
+        bucket = TokenBucket(10, 100)
+        while not bucket.take(START):
+            pass
+        bucket.add(20, 2, START)
+        bucket.wait(START + 1)
+        self.assertAlmostEqual(bucket.tokens, 20)
+        bucket.add(30, 2, START + 1)  # with the 10 that are left: 20 per second
+        bucket.wait(START + 2)
+        self.assertAlmostEqual(bucket.tokens, 50)
+        bucket.wait(START + 4)
+        self.assertAlmostEqual(bucket.tokens, 90)
+
+    def test_spilled(self) -> None:
+        """
+        It counts what had no room.
+        """
+        bucket = TokenBucket(10, 5)
+        self.assertEqual(bucket.spilled(START), 0)
+        self.assertEqual(bucket.spilled(START + 1), 10)
+        self.assertEqual(bucket.take(START + 1), 0)
+        self.assertEqual(bucket.spilled(START + 2), 9)
+        self.assertEqual(bucket.spilled(START + 2), 0)
+
+
+class BreakerTests(SynchronousTestCase):
+    """
+    L{Breaker}: who fails again and again is left in peace.
+    """
+
+    def setUp(self) -> None:
+        """
+        One that opens after three failures, for 5, 10, and at most 20 seconds.
+        """
+        settings = BreakerSettings(failures=3, pause=5, longest_pause=20)
+        self.breaker = Breaker(settings)
+
+    def request(self, now: float, good: bool, seconds: float = 0.0) -> None:
+        """
+        One that goes at C{now}, if it may.
+        """
+        self.assertEqual(self.breaker.wait(now), 0)
+        self.breaker.begun(now)
+        self.breaker.ended(now + seconds, now, good)
+
+    def test_opens(self) -> None:
+        """
+        It opens after so many failures in a row, and no sooner.
+        """
+        for good in (False, False, True, False, False):
+            self.request(START, good)
+        self.assertEqual(self.breaker.state, "closed")
+        self.request(START, False)
+        self.assertEqual(self.breaker.state, "open")
+        self.assertEqual(self.breaker.wait(START), 5)
+        self.assertEqual(self.breaker.wait(START + 4), 1)
+
+    def test_growing_pause(self) -> None:
+        """
+        Each probe that fails doubles the pause, up to the longest.
+        """
+        now = START
+        for _ in range(3):
+            self.request(now, False)
+        for pause in (5, 10, 20, 20):
+            self.assertEqual(self.breaker.wait(now), pause)
+            now += pause
+            self.request(now, False)
+        self.assertEqual(self.breaker.opened, 5)
+
+    def test_closes(self) -> None:
+        """
+        A probe that succeeds closes it; then it takes as many failures as ever,
+        and the pause is the first again.
+        """
+        for _ in range(3):
+            self.request(START, False)
+        self.request(START + 5, True)
+        self.assertEqual(self.breaker.state, "closed")
+        for _ in range(3):
+            self.request(START + 6, False)
+        self.assertEqual(self.breaker.wait(START + 6), 5)
+
+    def test_one_probe(self) -> None:
+        """
+        One probe goes at a time, however many ask.
+        """
+        for _ in range(3):
+            self.request(START, False)
+        now = START + 5
+        self.assertEqual(self.breaker.wait(now), 0)
+        self.breaker.begun(now)
+        waits = {self.breaker.wait(now + n * 0.01) for n in range(100)}
+        self.assertEqual(waits, {5})
+        self.breaker.ended(now + 2, now, True)
+        self.assertEqual(self.breaker.wait(now + 2), 0)
+
+    def test_lost_probe(self) -> None:
+        """
+        A probe that nobody hears of any more does not keep it open for ever.
+        """
+        for _ in range(3):
+            self.request(START, False)
+        self.assertEqual(self.breaker.wait(START + 5), 0)
+        self.breaker.begun(START + 5)
+        self.assertEqual(self.breaker.wait(START + 24), 1)
+        self.assertEqual(self.breaker.wait(START + 25), 0)
+
+    def test_stragglers(self) -> None:
+        """
+        Requests from before it opened say nothing of how things are now.
+        """
+        for _ in range(3):
+            self.request(START, False)
+        self.breaker.ended(START + 1, START - 1, True)
+        self.assertEqual(self.breaker.state, "open")
+        self.assertEqual(self.breaker.wait(START + 5), 0)
+        self.breaker.begun(START + 5)
+        for good in (True, False):
+            self.breaker.ended(START + 6, START - 1, good)
+            self.assertEqual(self.breaker.state, "half-open")
+
+    def test_clock_set_back(self) -> None:
+        """
+        A clock that is set back does not make the pause longer.
+        """
+        for _ in range(3):
+            self.request(START, False)
+        self.assertEqual(self.breaker.wait(START - 1e6), 5)
+        self.assertEqual(self.breaker.wait(START - 1e6 + 5), 0)
+        self.breaker.begun(START)
+        self.assertEqual(self.breaker.wait(START - 1e6 + 5), 5)
+        self.assertEqual(self.breaker.wait(START - 1e6 + 30), 0)
+
+    def test_refused(self) -> None:
+        """
+        Settings that make no sense are refused.
+        """
+        for wrong in (
+            {"failures": 0},
+            {"pause": 0},
+            {"pause": 10, "longest_pause": 5},
+            {"longest_pause": math.inf},
+        ):
+            self.assertRaises(ConfigError, BreakerSettings, **wrong)
+
+
+class AdaptiveLimitTests(SynchronousTestCase):
+    """
+    L{AdaptiveLimit}: how many an origin can take.
+    """
+
+    def limit(self, **settings: float) -> AdaptiveLimit:
+        """
+        One that begins with ten.
+        """
+        chosen: dict[str, float] = {"floor": 2, "ceiling": 12, "start": 10, **settings}
+        return AdaptiveLimit(AdaptiveSettings(**chosen))  # type: ignore[arg-type]
+
+    def test_increase(self) -> None:
+        """
+        A round of answers brings one more, up to the ceiling.
+        """
+        adaptive = self.limit()
+        for _ in range(11):
+            adaptive.ended(START, 200, 0.1, 10)
+        self.assertEqual(int(adaptive.limit), 11)
+        for _ in range(100):
+            adaptive.ended(START, 404, 0.1, 10)
+        self.assertEqual(adaptive.limit, 12)
+
+    def test_unused(self) -> None:
+        """
+        It does not grow while it is not put to the test.
+        """
+        adaptive = self.limit()
+        for _ in range(100):
+            adaptive.ended(START, 200, 0.1, 4)
+        self.assertEqual(adaptive.limit, 10)
+
+    def test_decrease(self) -> None:
+        """
+        429, 503, no answer and a late one take a part of it, down to the floor.
+        """
+        table = [(429, 0.1), (503, 0.1), (None, 0.1), (200, 1.1)]
+        for status, seconds in table:
+            adaptive = self.limit(latency=1.0)
+            adaptive.ended(START, status, seconds, 10)
+            self.assertAlmostEqual(adaptive.limit, 7)
+            for n in range(1, 20):
+                adaptive.ended(START + n * 10, status, seconds, 10)
+            self.assertEqual(adaptive.limit, 2)
+
+    def test_once_a_round(self) -> None:
+        """
+        Those that were under way when it was decreased do not decrease it again.
+        """
+        adaptive = self.limit()
+        for n in range(10):
+            adaptive.ended(START + n * 0.01, 503, 0.5, 10)
+        self.assertAlmostEqual(adaptive.limit, 7)
+
+    def test_clock_set_back(self) -> None:
+        """
+        When the clock is set back it is decreased all the same.
+        """
+        adaptive = self.limit()
+        adaptive.ended(START, 503, 0.1, 10)
+        adaptive.ended(START - 1000, 503, 0.1, 10)
+        adaptive.ended(START - 999, 503, 0.1, 10)
+        self.assertAlmostEqual(adaptive.limit, 4.9)
+
+    def test_finds_it(self) -> None:
+        """
+        Where an origin takes eight at once, it stays about there.
+        """
+        adaptive = self.limit(ceiling=100, floor=1)
+        now, sum_ = START, 0.0
+        for _ in range(400):
+            at_once = int(adaptive.limit)
+            now += 0.1
+            for n in range(at_once):
+                adaptive.ended(now, 200 if n < 8 else 503, 0.1, at_once)
+            sum_ += adaptive.limit
+        self.assertGreater(sum_ / 400, 6)
+        self.assertLess(sum_ / 400, 9)
+
+    def test_refused(self) -> None:
+        """
+        Settings that make no sense are refused.
+        """
+        for wrong in (
+            {"floor": 0},
+            {"floor": 5, "ceiling": 4},
+            {"latency": 0.0},
+            {"decrease": 1.0},
+        ):
+            self.assertRaises(ConfigError, self.limit, **wrong)
+
+
+class OriginsTests(SynchronousTestCase):
+    """
+    L{Origins}: each origin within its limits.
+    """
+
+    def test_no_limits(self) -> None:
+        """
+        Without limits everything goes.
+        """
+        origins = Origins()
+        for _ in range(10_000):
+            self.assertEqual(origins.admit(ORIGIN, START), 0)
+        self.assertEqual(origins.snapshot()[ORIGIN].in_flight, 10_000)
+
+    def test_in_flight(self) -> None:
+        """
+        No more are there at once than may be; one that ends makes room.
+        """
+        origins = Origins(OriginLimits(in_flight=2))
+        waits = [origins.admit(ORIGIN, START) for _ in range(3)]
+        self.assertEqual(waits[:2], [0, 0])
+        self.assertGreater(waits[2], 0)
+        origins.ended(ORIGIN, START + 1, 200, 1.0)
+        self.assertEqual(origins.admit(ORIGIN, START + 1), 0)
+        status = origins.snapshot()[ORIGIN]
+        self.assertEqual((status.admitted, status.refused, status.limit), (3, 1, 2))
+
+    def test_apart(self) -> None:
+        """
+        What one origin does is nothing to another.
+        """
+        limits = OriginLimits(rate="1/s", breaker=BreakerSettings(failures=1))
+        origins = Origins(limits)
+        self.assertEqual(origins.admit(ORIGIN, START), 0)
+        origins.ended(ORIGIN, START, 500, 0.0)
+        self.assertGreater(origins.admit(ORIGIN, START), 0)
+        self.assertEqual(origins.admit("http://two.example:80", START), 0)
+
+    def test_hosts(self) -> None:
+        """
+        Some have limits of their own, by origin or by host.
+        """
+        one, two = OriginLimits(in_flight=1), OriginLimits(in_flight=2)
+        hosts = {"https://ONE.example": one, "two.example:81": two}
+        origins = Origins(OriginLimits(), hosts)
+        table = {
+            "https://one.example": 1,
+            "http://one.example": None,
+            "http://two.example:81": 2,
+            "https://two.example:81": 2,
+            "https://two.example": None,
+        }
+        for origin in table:
+            origins.admit(origin, START)
+        limits = {origin: each.limit for origin, each in origins.snapshot().items()}
+        self.assertEqual(limits, table)
+
+    def test_in_line(self) -> None:
+        """
+        Those that wait are not all told the same time: they come as quickly as they
+        may go, so that none is refused often.
+        """
+        origins = Origins(OriginLimits(rate="10/s", burst=1))
+        waits = [origins.admit(ORIGIN, START) for _ in range(101)]
+        for n, wait in enumerate(waits[:51]):
+            self.assertAlmostEqual(wait, n / 10, places=5)
+        self.assertEqual(waits, sorted(waits))
+        self.assertLess(abs(waits[100] - 10), 0.2)
+        for wait in waits[1:50]:
+            self.assertEqual(origins.admit(ORIGIN, START + wait + 1e-5), 0)
+
+    def test_open(self) -> None:
+        """
+        While a breaker is open all are told to come after it, one after the other.
+        """
+        settings = BreakerSettings(failures=1, pause=60)
+        origins = Origins(OriginLimits(in_flight=10, breaker=settings))
+        origins.admit(ORIGIN, START)
+        origins.ended(ORIGIN, START, None, 1.0)
+        waits = [origins.admit(ORIGIN, START) for _ in range(1000)]
+        self.assertEqual(waits[0], 60)
+        self.assertEqual(len(set(waits)), 1000)
+        self.assertLess(waits[-1], 120)
+        self.assertEqual(origins.snapshot()[ORIGIN].breaker, "open")
+
+    def test_never_for_ever(self) -> None:
+        """
+        However many wait, none is told to for more than an hour; a clock that is set
+        back makes it no longer.
+        """
+        origins = Origins(OriginLimits(rate="1/s"))
+        waits = [origins.admit(ORIGIN, START) for _ in range(10_000)]
+        self.assertEqual(max(waits), 3600)
+        self.assertLess(origins.admit(ORIGIN, START - 1e6), 6)
+
+    @QUICK
+    @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 5)), max_size=200))
+    def test_in_flight_adds_up(self, steps: list[tuple[int, float]]) -> None:
+        """
+        Whatever happens, as many are in flight as were admitted and have not ended,
+        and never more than may be.
+        """
+        adaptive = AdaptiveSettings(start=3, ceiling=5)
+        breaker = BreakerSettings(failures=2)
+        limits = OriginLimits(rate=2, in_flight=4, breaker=breaker, adaptive=adaptive)
+        began: list[float] = []
+        origins, now = Origins(limits), START
+        for kind, step in steps:
+            now += step
+            if kind == 0 and began:
+                begun = began.pop(0)
+                origins.ended(ORIGIN, now, [200, 503, None][int(step) % 3], now - begun)
+            else:
+                wait = origins.admit(ORIGIN, now)
+                self.assertGreaterEqual(wait, 0)
+                if not wait:
+                    began.append(now)
+            known = origins.snapshot().get(ORIGIN)
+            if known is not None:
+                self.assertEqual(known.in_flight, len(began))
+                self.assertLessEqual(len(began), 4)
+
+    def test_forgotten(self) -> None:
+        """
+        Origins that nobody asks for are forgotten when others come.
+        """
+        origins = Origins(OriginLimits(in_flight=5), idle=60)
+        for n in range(100):
+            origins.admit(f"http://{n}", START)
+            origins.ended(f"http://{n}", START, 200, 0.1)
+        self.assertEqual(len(origins.snapshot()), 100)
+        for n in range(100, 200):
+            origins.admit(f"http://{n}", START + 61)
+        self.assertEqual(
+            set(origins.snapshot()), {f"http://{n}" for n in range(100, 200)}
+        )
+
+    def test_not_forgotten(self) -> None:
+        """
+        What is in flight is not, nor whose breaker is open.
+        """
+        breaker = BreakerSettings(failures=1, pause=5)
+        origins = Origins(OriginLimits(breaker=breaker), idle=1)
+        origins.admit("http://busy", START)
+        origins.admit("http://ill", START)
+        origins.ended("http://ill", START, 500, 0.1)
+        for n in range(100):
+            origins.admit(f"http://{n}", START + 5 * n)
+            origins.ended(f"http://{n}", START + 5 * n, 200, 0.1)
+        known = origins.snapshot()
+        self.assertEqual(known["http://busy"].in_flight, 1)
+        self.assertEqual(known["http://ill"].breaker, "open")
+        self.assertLess(len(known), 6)
+
+    def test_most(self) -> None:
+        """
+        However many hosts there are, memory has its limit.
+        """
+        breaker = BreakerSettings(failures=1)
+        origins = Origins(OriginLimits(breaker=breaker), most=50)
+        for n in range(1000):
+            origins.admit(f"http://{n}", START)
+            origins.ended(f"http://{n}", START, 500, 0.1)
+        self.assertLessEqual(len(origins.snapshot()), 50)
+
+    def test_unknown(self) -> None:
+        """
+        An end that nobody began is nothing.
+        """
+        origins = Origins()
+        origins.ended(ORIGIN, START, 200, 0.1)
+        origins.admit(ORIGIN, START)
+        origins.ended(ORIGIN, START, 200, 0.1)
+        origins.ended(ORIGIN, START, 200, 0.1)
+        self.assertEqual(origins.snapshot()[ORIGIN].in_flight, 0)
+
+    def test_refused(self) -> None:
+        """
+        Limits that make no sense are refused.
+        """
+        for wrong in (
+            {"burst": 5},
+            {"rate": "x"},
+            {"rate": 1, "burst": 0.5},
+            {"in_flight": 0},
+        ):
+            self.assertRaises(ConfigError, OriginLimits, **wrong)
