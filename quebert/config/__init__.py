@@ -9,13 +9,37 @@ from quebert.config._broker import (
     Broker,
     default_amqp_url,
 )
+from quebert.config._file import MOST_PROCESSES, read
+from quebert.config._problems import BadConfig, Problem
+from quebert.config._settings import (
+    DEFAULT_URL,
+    Backoff,
+    Host,
+    Priorities,
+    Queue,
+    Rate,
+    Service,
+    Settings,
+)
 from quebert.config._watch import Watch
 
 __all__ = [
     "DEFAULT_AMQP_URL",
+    "DEFAULT_URL",
+    "MOST_PROCESSES",
     "TLS",
     "Address",
+    "Backoff",
+    "BadConfig",
     "Broker",
+    "Host",
+    "Priorities",
+    "Problem",
+    "Queue",
+    "Rate",
+    "Service",
+    "Settings",
     "Watch",
     "default_amqp_url",
+    "read",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "Address",
     "Broker",
     "default_amqp_url",
+    "has_password",
     "is_short",
 ]
 
@@ -160,6 +161,14 @@ _URL = re.compile(
         (?: \?(?P<query>.*) )?""",
     re.X | re.I | re.S,
 )
+
+
+def has_password(url: str) -> bool:
+    """
+    Whether there is a password in an AMQP URL.
+    """
+    parts = _URL.fullmatch(url)
+    return parts is not None and bool(parts["password"])
 
 
 def _decoded(part: str, text: str) -> str:

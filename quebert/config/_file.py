@@ -1,0 +1,184 @@
+"""
+Reading a configuration file: from its text to L{Settings}, or to all that is wrong
+with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from quebert.config import _kinds as kinds
+from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
+from quebert.config._outside import Outside
+from quebert.config._problems import Wrong
+from quebert.config._queue import MOST, queue
+from quebert.config._settings import (
+    DEFAULT_URL,
+    Host,
+    Priorities,
+    Service,
+    Settings,
+)
+from quebert.config._table import Document, Table
+from quebert.errors import ConfigError
+
+__all__ = ["MOST_PROCESSES", "read"]
+
+#: More would be a mistake: each process takes some 50 MB.
+MOST_PROCESSES = 1000
+
+_NOWHERE = Broker((), "", "")  # where the broker is cannot be read
+
+
+def read(
+    path: str,
+    environment: Mapping[str, str] = os.environ,
+    find: Callable[[str], object] | None = None,
+) -> Settings:
+    """
+    Read a file, and the secrets that it names.
+
+    @param find: called with the name of each hook; raises L{ConfigError} where
+        there is no such function.
+    @raise BadConfig: something is wrong; all of it is told.
+    """
+    document = Document(path)
+    root = document.root()
+    outside = Outside(environment, document.folder, find)
+    broker, quorum_delays = _broker(root.table("broker"), outside, environment)
+    service, default_url = _service(root.table("service"))
+    priorities = _priorities(root.table("priorities"))
+    queues = {
+        name: queue(name, table, default_url, priorities, outside)
+        for name, table in root.tables("queues").items()
+    }
+    hosts = [_host(n, table) for n, table in root.tables("hosts").items()]
+    root.end()
+    if not queues and not document.problems:
+        root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
+    document.check()
+    return Settings(
+        broker=broker,
+        quorum_delays=quorum_delays,
+        service=service,
+        queues=queues,
+        hosts={each.name: each for each in hosts},
+        priorities=priorities,
+    )
+
+
+# -- The broker
+
+
+def _broker(
+    table: Table, outside: Outside, environment: Mapping[str, str]
+) -> tuple[Broker, bool]:
+    ways = {
+        "url": _open_url,
+        "url_env": outside.of_environment,
+        "url_file": outside.of_file,
+    }
+    given = [key for key in ways if key in table]
+    urls = table.given(**ways)
+    if len(given) > 1:
+        table.wrong(given[1], f"is one too many beside {given[0]}")
+    heartbeat = table.get("heartbeat", _heartbeat, None)
+    quorum_delays = table.get("quorum_delays", kinds.flag, False)
+    tls = _tls(table, outside)
+    table.end()
+    if not given:
+        urls["url"] = default_amqp_url(environment)
+    broker = _NOWHERE
+    for key, url in urls.items():
+        try:
+            broker = Broker.from_url(url)
+        except ConfigError as e:
+            table.wrong(key, f"is wrong: {e}")
+    if broker is not _NOWHERE and tls is not None:
+        if broker.tls is None:
+            table.wrong("tls", "needs a URL that begins with amqps://")
+        broker = attrs.evolve(broker, tls=tls)
+    if heartbeat is not None:
+        broker = attrs.evolve(broker, heartbeat=heartbeat)
+    return broker, quorum_delays
+
+
+def _open_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong('must be a text, like "amqp://localhost/"')
+    if has_password(value):
+        raise Wrong(
+            "holds a password, which anybody can read here: give the whole URL in an"
+            " environment variable or a file, which url_env or url_file names"
+        )
+    return value
+
+
+def _heartbeat(value: object) -> int | None:
+    found = kinds.duration(0, 65_535)(value)
+    if found != int(found):
+        raise Wrong(f"must be whole seconds, not {kinds.shown(value)}")
+    return int(found)
+
+
+def _tls(table: Table, outside: Outside) -> TLS | None:
+    inner = table.table("tls")
+    names = [field.name for field in attrs.fields(TLS)]
+    files = inner.given(**dict.fromkeys(names, outside.path))
+    inner.end()
+    if "tls" not in table:
+        return None
+    try:
+        return TLS(**files)
+    except ConfigError as e:
+        table.wrong("tls", f"is wrong: {e}")
+        return None
+
+
+# -- What is left
+
+
+def _service(table: Table) -> tuple[Service, str]:
+    fields = table.given(
+        processes=kinds.number(1, MOST_PROCESSES), grace=kinds.duration()
+    )
+    default_url = table.get("default_url", kinds.http_url, DEFAULT_URL)
+    table.end()
+    return Service(**fields), default_url
+
+
+def _priorities(table: Table) -> Priorities:
+    fields = table.given(ageing=kinds.duration(0.001))
+    weights = table.table("weights")
+    fields["weights"] = weights.given(**dict.fromkeys(weights, kinds.number(1, MOST)))
+    table.end()
+    if "weights" not in table:
+        del fields["weights"]
+    elif not list(weights):
+        table.wrong("weights", "must name a class at least, like { high = 6, low = 1 }")
+    return Priorities(**fields)
+
+
+def _host(name: str, table: Table) -> Host:
+    fields = table.given(
+        rate=kinds.rate,
+        burst=kinds.number(1, MOST),
+        concurrency=kinds.number(1, 65_535),
+        breaker=kinds.flag,
+        adaptive=kinds.flag,
+    )
+    table.end()
+    if "burst" in table and "rate" not in table:
+        table.wrong("burst", "is of no use without a rate")
+    try:
+        kinds.http_url(f"http://{name}/")
+        good = not set(name) & set("/?#@ ")
+    except Wrong:
+        good = False
+    if not good:
+        text = 'must be a host or host:port, like [hosts."example.com"]'
+        table.document.wrong(table.path, text)
+    return Host(name=name.lower(), **fields)

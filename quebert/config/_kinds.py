@@ -1,0 +1,227 @@
+"""
+What values may be: each kind is a function from what TOML has to what is meant.
+
+They raise L{Wrong}, whose text goes on from the key: "must be ...".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from quebert.config._problems import Wrong
+from quebert.config._settings import Rate
+
+__all__ = [
+    "array",
+    "choice",
+    "dotted_name",
+    "duration",
+    "flag",
+    "http_url",
+    "name",
+    "number",
+    "rate",
+    "real",
+    "shown",
+    "text",
+]
+
+T = TypeVar("T")
+Kind = Callable[[Any], T]
+
+#: Seconds: what the broker can delay a task for at most.
+LONGEST = 2.0**28 - 1
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smhd])")
+_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?/ ?([smhd])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def shown(value: object) -> str:
+    """
+    A value as a sentence may have it.
+    """
+    if isinstance(value, (dict, list)):
+        return "a table" if isinstance(value, dict) else "an array"
+    if isinstance(value, bool):
+        return str(value).lower()
+    whole = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else ""
+    whole = whole or str(value)
+    return whole if len(whole) <= 40 else f"{whole[:40]}..."
+
+
+def _must(right: str, value: object) -> Wrong:
+    return Wrong(f"must be {right}, not {shown(value)}")
+
+
+def flag(value: object) -> bool:
+    """
+    A boolean.
+    """
+    if isinstance(value, bool):
+        return value
+    raise _must("true or false", value)
+
+
+def number(least: int, most: int, *, unlimited: bool = False) -> Kind[int]:
+    """
+    A whole number.
+
+    @param unlimited: -1 will do, too.
+    """
+    or_none = ", or -1 for no limit" if unlimited else ""
+
+    def read(value: object) -> int:
+        found = value if isinstance(value, int) and not isinstance(value, bool) else -2
+        if least <= found <= most or (unlimited and found == -1):
+            return found
+        raise _must(f"a whole number from {least} to {most}{or_none}", value)
+
+    return read
+
+
+def _real(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= 1e15 else None  # not for a nan either
+
+
+def real(least: float, most: float) -> Kind[float]:
+    """
+    A number.
+    """
+
+    def read(value: object) -> float:
+        found = _real(value)
+        if found is None or not least <= found <= most:
+            raise _must(f"a number from {least:g} to {most:g}", value)
+        return found
+
+    return read
+
+
+def duration(
+    least: float = 0.0, most: float = LONGEST, *, unlimited: bool = False
+) -> Kind[float]:
+    """
+    A time: a number of seconds, or a text with a unit.
+
+    @param unlimited: -1 will do, too.
+    """
+    some = f"from {least:g} to {most:.0f}" if least else f"up to {most:.0f}"
+    right = f'seconds {some}, or a text like "90s", "5m", "2h" or "7d"'
+    if unlimited:
+        right += ", or -1 for no limit"
+
+    def read(value: object) -> float:
+        found = _real(value)
+        if isinstance(value, str) and (parts := _DURATION.fullmatch(value)):
+            found = float(parts[1]) * _UNITS[parts[2]]
+        if unlimited and found == -1:
+            return -1.0
+        if found is None or not (isfinite(found) and least <= found <= most):
+            raise _must(right, value)
+        return found
+
+    return read
+
+
+def rate(value: object) -> Rate:
+    """
+    How many in a time: a number a second, or a text with a unit.
+    """
+    found = Rate(_real(value) or 0.0)
+    if isinstance(value, str) and (parts := _RATE.fullmatch(value)):
+        found = Rate(float(parts[1]), _UNITS[parts[2]])
+    if found.count <= 0:
+        raise _must('more than 0 a second, or a text like "500/s" or "30/m"', value)
+    return found
+
+
+def text(value: object) -> str:
+    """
+    A text that is not empty, on one line.
+    """
+    if isinstance(value, str) and value and not _CONTROL.search(value):
+        return value
+    raise _must("a text on one line", value)
+
+
+def name(value: object) -> str:
+    """
+    A name for AMQP, which may be empty.
+    """
+    if isinstance(value, str) and len(value.encode()) <= 255:
+        return value
+    raise _must("a text of 255 bytes at most", value)
+
+
+def choice(*choices: str) -> Kind[str]:
+    """
+    One of some texts.
+    """
+    right = " or ".join(shown(each) for each in choices)
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise _must(right, value)
+
+    return read
+
+
+def dotted_name(value: object) -> str:
+    """
+    The name of a function.
+    """
+    if isinstance(value, str):
+        names = value.split(".")
+        if len(names) > 1 and all(each.isidentifier() for each in names):
+            return value
+    raise _must('the name of a function, like "module.function"', value)
+
+
+def array(of: Kind[T]) -> Kind[tuple[T, ...]]:
+    """
+    An array of one kind.
+    """
+
+    def read(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise _must("an array", value)
+        return tuple(element(n, each) for n, each in enumerate(value))
+
+    def element(number: int, value: object) -> T:
+        try:
+            return of(value)
+        except Wrong as e:
+            raise Wrong(str(e), (number, *e.path)) from None
+
+    return read
+
+
+def http_url(value: object) -> str:
+    """
+    Where web servers are; without a password, which it would show to all.
+    """
+    wrong = Wrong('must be an HTTP URL, like "http://localhost:8000/"')
+    if not isinstance(value, str) or _CONTROL.search(value) or " " in value:
+        raise wrong
+    try:
+        parts = urlsplit(value)
+        good = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise wrong from None
+    if not good or parts.scheme not in ("http", "https"):
+        raise wrong
+    if "@" in parts.netloc:
+        raise Wrong(
+            "must hold no user and password: give them as headers.Authorization,"
+            ' which is { env = "NAME" } or { file = "PATH" }'
+        )
+    return value

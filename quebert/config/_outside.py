@@ -1,0 +1,133 @@
+"""
+What a configuration file only names: secrets, which are in the environment or in
+other files, and functions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from quebert.config._kinds import dotted_name, shown, text
+from quebert.config._problems import Wrong
+from quebert.config._table import Table
+from quebert.errors import ConfigError
+
+__all__ = ["Outside", "headers"]
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+#: The client's business (RFC 9112, section 6).
+_FRAMING = frozenset(
+    ["connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"]
+)
+#: Headers whose values nobody should read in a file.
+_SECRET = frozenset(["authorization", "cookie", "proxy-authorization"])
+_BY_NAME = '{ env = "NAME" } or { file = "PATH" }'
+
+
+class Outside:
+    """
+    Where that is found.
+
+    @param environment: the variables.
+    @param folder: what paths are relative to.
+    @param find: raises C{ConfigError} where there is no function of a name.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        find: Callable[[str], object] | None,
+    ) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._find = find
+
+    def hook(self, value: object) -> str:
+        """
+        The name of a function that is there.
+        """
+        name = dotted_name(value)
+        if self._find is not None:
+            try:
+                self._find(name)
+            except ConfigError as e:
+                raise Wrong(f"is wrong: {e}") from None
+        return name
+
+    def of_environment(self, value: object) -> str:
+        """
+        The value of the variable that C{value} names.
+        """
+        variable = text(value)
+        found = self._environment.get(variable)
+        if not found:
+            raise Wrong(f"is the environment variable {variable}, which is not set")
+        return found
+
+    def of_file(self, value: object) -> str:
+        """
+        The content of the file that C{value} names, without the end of its line.
+        """
+        path = self.path(value)
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise Wrong(f"is the file {path!r}, which is not in UTF-8") from None
+        except (OSError, ValueError) as e:
+            why = getattr(e, "strerror", None) or e
+            raise Wrong(f"is the file {path!r}, which cannot be read: {why}") from None
+
+    def path(self, value: object) -> str:
+        """
+        The path that C{value} is.
+        """
+        return str(self._folder / text(value))
+
+
+def headers(table: Table, outside: Outside) -> dict[str, str]:
+    """
+    The headers that a table gives, by their names.
+    """
+    found: dict[str, str] = {}
+    for name in table:
+        if not _HEADER.fullmatch(name):
+            table.wrong(name, "is not the name of an HTTP header")
+        elif name.lower() in _FRAMING:
+            table.wrong(name, "is set by the HTTP client, and by nobody else")
+        elif value := _header(table, name, outside):
+            found[name] = value
+    return found
+
+
+def _header(table: Table, name: str, outside: Outside) -> str:
+    if table.has_table(name):
+        return _secret(table, name, outside)
+    return table.get(name, _forbidden if name.lower() in _SECRET else _plain, "")
+
+
+def _forbidden(value: object) -> str:
+    raise Wrong(f"is a secret, and must be {_BY_NAME}")
+
+
+def _plain(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be a text, or {_BY_NAME}, not {shown(value)}")
+    if _UNSAFE.search(value):
+        raise Wrong("must hold no control character")
+    return value
+
+
+def _secret(table: Table, name: str, outside: Outside) -> str:
+    inner = table.table(name)
+    found = inner.given(env=outside.of_environment, file=outside.of_file)
+    inner.end()
+    if len(list(inner)) != 1:
+        table.wrong(name, f"must be {_BY_NAME}")
+    value = "".join(found.values())
+    if _UNSAFE.search(value):
+        table.wrong(name, "must hold no control character")
+    return value

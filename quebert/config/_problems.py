@@ -1,0 +1,53 @@
+"""
+What is wrong with a configuration file, each with its place in it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from quebert.config._positions import Path
+from quebert.errors import ConfigError
+
+__all__ = ["BadConfig", "Problem", "Wrong"]
+
+
+class Wrong(ValueError):
+    """
+    A value is not what it must be; the text goes on from the key.
+
+    @ivar path: where in the value, if it is an array or a table.
+    """
+
+    def __init__(self, text: str, path: Path = ()) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+@attrs.frozen
+class Problem:
+    """
+    One thing that is wrong.
+
+    @ivar line: from 1.
+    @ivar text: begins with the key and says what would be right.
+    """
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+class BadConfig(ConfigError):
+    """
+    A file cannot be used.
+
+    @ivar problems: all of them, in the order of their lines.
+    """
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda each: each.line)
+        super().__init__("\n".join(map(str, self.problems)))

@@ -1,0 +1,144 @@
+"""
+The tables of a configuration file that are about queues.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import attrs
+
+from quebert.config import _kinds as kinds
+from quebert.config._outside import Outside, headers
+from quebert.config._problems import Wrong
+from quebert.config._settings import Backoff, Priorities, Queue
+from quebert.config._table import Table
+from quebert.errors import ConfigError
+from quebert.policy import RetryPolicy
+
+__all__ = ["queue"]
+
+#: Seconds that a request may take, as the mediators have it.
+MAX_TIMEOUT = 1_500.0
+#: Seconds that a delivery waits here, as watches have it.
+HOLD_LIMIT = 900.0
+#: More are a mistake.
+MOST = 1_000_000
+
+_MEDIATORS = ("policy", "delay-on-error", "plain")
+_POLICY = {
+    "max_attempts": kinds.number(1, MOST, unlimited=True),
+    "max_retry_duration": kinds.duration(unlimited=True),
+    "min_backoff": kinds.duration(0.01),
+    "max_backoff": kinds.duration(0.01),
+    "max_doublings": kinds.number(0, 1_000),
+    "jitter": kinds.choice("none", "full"),
+}
+_BACKOFF = {
+    "constant": kinds.real(1.0, 1_000.0),
+    "max_delay": kinds.duration(),
+}
+
+Retry = Union[RetryPolicy, Backoff, None]
+
+
+def queue(
+    name: str, table: Table, default_url: str, priorities: Priorities, outside: Outside
+) -> Queue:
+    """
+    What a table of C{[queues]} says.
+
+    @param default_url: where it has none.
+    @param priorities: of which it may name one.
+    """
+    _check_name(name, table)
+    fields: dict[str, Any] = {"name": name, "default_url": default_url}
+    fields |= table.given(
+        exchange=kinds.name,
+        key=kinds.name,
+        exchange_type=kinds.choice("topic", "direct", "fanout", "headers"),
+        queue_type=kinds.choice("classic", "quorum"),
+        prefetch=kinds.number(0, 65_535),
+        concurrency=kinds.number(1, 65_535),
+        slow_after=kinds.duration(0.001),
+        hold_up_to=kinds.duration(0.0, HOLD_LIMIT),
+        rate=kinds.rate,
+        burst=kinds.number(1, MOST),
+        priority=kinds.choice(*priorities.weights),
+        default_url=kinds.http_url,
+        timeout=kinds.duration(0.001, MAX_TIMEOUT),
+        permanent=kinds.array(_status),
+        prehooks=kinds.array(outside.hook),
+        posthooks=kinds.array(outside.hook),
+    )
+    fields["mediator"], fields["retry"] = _retry(table)
+    fields["headers"] = headers(table.table("headers"), outside)
+    table.end()
+    found = Queue(**fields)
+    _check(found, table)
+    return found
+
+
+def _status(value: object) -> int:
+    if value in range(200, 300) and not isinstance(value, bool):
+        raise Wrong(f"must be the status of a failure, and {value} is a success")
+    return kinds.number(300, 599)(value)
+
+
+def _check_name(name: str, table: Table) -> None:
+    if not 0 < len(name.encode()) <= 255:
+        table.document.wrong(table.path, "must have a name of 1 to 255 bytes")
+    elif name.startswith(("amq.", "quebert.")):
+        what = "the broker's" if name.startswith("amq.") else "our own"
+        table.document.wrong(table.path, f"cannot be watched: such names are {what}")
+
+
+def _check(found: Queue, table: Table) -> None:
+    if "key" not in table and found.exchange:
+        text = 'is missing: the routing key of its tasks, like "tasks.#"'
+        table.wrong("key", text)
+    if "burst" in table and "rate" not in table:
+        table.wrong("burst", "is of no use without a rate")
+    if "permanent" in table and found.mediator != "policy":
+        what = f"the mediator {kinds.shown(found.mediator)} tries everything again"
+        table.wrong("permanent", f'needs mediator = "policy": {what}')
+
+
+def _retry(table: Table) -> tuple[str, Retry]:
+    """
+    The mediator, and how it tries again: the one follows from the other where it
+    is not said.
+    """
+    retry = table.table("retry")
+    ours = any(key in retry for key in _POLICY) or "permanent" in table
+    theirs = any(key in retry for key in _BACKOFF)
+    guess = "policy" if ours and not theirs else "delay-on-error"
+    mediator = table.get("mediator", kinds.choice(*_MEDIATORS), guess)
+    if mediator == "plain":
+        if list(retry):
+            table.wrong("retry", 'is for other mediators: "plain" waits for a second')
+        return mediator, None
+    known = _POLICY if mediator == "policy" else _BACKOFF
+    other = _BACKOFF if mediator == "policy" else _POLICY
+    for key in retry:
+        if key in other:
+            right = f"{kinds.shown(mediator)}, which has {', '.join(known)}"
+            retry.wrong(key, f"is not for the mediator {right}")
+    retry.know(*other)
+    fields = retry.given(**known)
+    retry.end()
+    if mediator == "policy":
+        return mediator, _policy(fields, table)
+    return mediator, Backoff(**fields)
+
+
+def _policy(fields: dict[str, Any], table: Table) -> RetryPolicy:
+    try:
+        return RetryPolicy(**fields)
+    except ConfigError as e:  # two of them do not fit
+        table.wrong("retry", f"does not fit: {e}")
+        return RetryPolicy()
+
+
+# Each field of a policy can be said.
+assert {f.name for f in attrs.fields(RetryPolicy)} == set(_POLICY)

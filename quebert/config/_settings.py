@@ -1,0 +1,236 @@
+"""
+What a configuration file says, as frozen values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Union
+
+import attrs
+
+from quebert.config._broker import Broker
+from quebert.policy import RetryPolicy
+
+__all__ = [
+    "DEFAULT_URL",
+    "Backoff",
+    "Host",
+    "Priorities",
+    "Queue",
+    "Rate",
+    "Service",
+    "Settings",
+]
+
+#: What completes the partial URLs of tasks unless told otherwise.
+DEFAULT_URL = "http://localhost:8000/"
+
+
+@attrs.frozen
+class Rate:
+    """
+    So many in so much time.
+
+    @ivar seconds: that time.
+    """
+
+    count: float
+    seconds: float = 1.0
+
+    @property
+    def per_second(self) -> float:
+        """
+        How many a second that is.
+        """
+        return self.count / self.seconds
+
+    def __str__(self) -> str:
+        units = {1.0: "s", 60.0: "m", 3600.0: "h", 86400.0: "d"}
+        return f"{self.count:g}/{units.get(self.seconds, f'{self.seconds:g}s')}"
+
+
+@attrs.frozen
+class Backoff:
+    """
+    How L{DelayOnErrorMediator<quebert.mediator.DelayOnErrorMediator>} waits:
+    C{constant ** failures} seconds, C{max_delay} at most.
+    """
+
+    constant: float = 1.5
+    max_delay: float = 120.0
+
+
+@attrs.frozen
+class Service:
+    """
+    The processes.
+
+    @ivar processes: how many.
+    @ivar grace: seconds that running requests get to finish.
+    """
+
+    processes: int = 1
+    grace: float = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class Queue:
+    """
+    A queue that is watched, and what becomes of its tasks.
+
+    @ivar name: of the queue in the broker.
+    @ivar prefetch: how many tasks are here at once; C{None} for the default, 0
+        for no limit.
+    @ivar concurrency: how many of them are requested at once; C{None} for no
+        other limit.
+    @ivar slow_after: seconds after which a request does not count for
+        C{prefetch} any more; C{None} for never.
+    @ivar hold_up_to: seconds that a task waits in this process at most.
+    @ivar timeout: seconds that a request may take whose task does not say.
+    @ivar priority: the name of one of the L{Priorities.weights}, or C{None}.
+    @ivar mediator: C{"policy"}, C{"delay-on-error"} or C{"plain"}.
+    @ivar retry: fits it; C{None} for C{"plain"}.
+    @ivar permanent: statuses after which a task is not tried again.
+    @ivar headers: of each request, unless the task has them itself.
+    @ivar prehooks: C{module.function} of each.
+    """
+
+    name: str
+    exchange: str = "flow"
+    key: str = ""
+    exchange_type: str = "topic"
+    queue_type: str | None = None
+    prefetch: int | None = None
+    concurrency: int | None = None
+    slow_after: float | None = None
+    hold_up_to: float | None = None
+    rate: Rate | None = None
+    burst: int | None = None
+    priority: str | None = None
+    default_url: str = DEFAULT_URL
+    timeout: float | None = None
+    mediator: str = "delay-on-error"
+    retry: Union[RetryPolicy, Backoff, None] = None
+    permanent: tuple[int, ...] = ()
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    prehooks: tuple[str, ...] = ()
+    posthooks: tuple[str, ...] = ()
+
+    @property
+    def max_events(self) -> int | None:
+        """
+        How many of its tasks may be in flight: what both C{prefetch} and
+        C{concurrency} allow; 0 for no limit, C{None} for the default.
+        """
+        if self.concurrency is None:
+            return self.prefetch
+        return min(self.prefetch or self.concurrency, self.concurrency)
+
+
+@attrs.frozen(kw_only=True)
+class Host:
+    """
+    Limits for what is requested of one host, over all queues.
+
+    @ivar name: the host, or C{host:port}, in lower case.
+    @ivar concurrency: how many requests at once.
+    @ivar breaker: whether it is left alone for a while when it keeps failing.
+    @ivar adaptive: whether fewer requests are made at once while it is short of
+        breath.
+    """
+
+    name: str
+    rate: Rate | None = None
+    burst: int | None = None
+    concurrency: int | None = None
+    breaker: bool = True
+    adaptive: bool = True
+
+
+@attrs.frozen
+class Priorities:
+    """
+    How queues share what can be done.
+
+    @ivar weights: the share of each class, by its name.
+    @ivar ageing: seconds after which the oldest task of any class goes first;
+        C{None} for never.
+    """
+
+    weights: Mapping[str, int] = attrs.field(
+        factory=lambda: {"high": 6, "medium": 3, "low": 1}
+    )
+    ageing: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    All that a file says.
+
+    @ivar quorum_delays: what waits in the broker does so in quorum queues.
+    @ivar queues: by their names.
+    @ivar hosts: likewise.
+    """
+
+    broker: Broker
+    quorum_delays: bool = False
+    service: Service = attrs.field(factory=Service)
+    queues: Mapping[str, Queue] = attrs.field(factory=dict)
+    hosts: Mapping[str, Host] = attrs.field(factory=dict)
+    priorities: Priorities = attrs.field(factory=Priorities)
+
+    def changes(self, new: Settings) -> list[str]:
+        """
+        What is different in C{new}, a line each; secrets are not told.
+        """
+        return list(_changes("", _fields(self), _fields(new)))
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """
+    The settings of a value by their names in the file.
+    """
+    if attrs.has(type(value)):
+        fields = attrs.fields(type(value))
+        return {f.name: getattr(value, f.name) for f in fields if f.name != "name"}
+    return dict(value)
+
+
+def _is_table(value: Any) -> bool:
+    nested = attrs.has(type(value)) and not isinstance(value, (Rate, Broker))
+    return nested or isinstance(value, Mapping)
+
+
+_SECRET = ("broker", "headers")
+
+
+def _changes(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Any:
+    for name in sorted({**old, **new}):
+        key = f"{prefix}{name}"
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if name in _SECRET:
+            yield f"{key} changed"
+        elif _is_table(before) and type(before) is type(after):
+            yield from _changes(f"{key}.", _fields(before), _fields(after))
+        elif before is None and _is_table(after):
+            yield f"{key} added"
+        elif after is None and _is_table(before):
+            yield f"{key} removed"
+        elif _is_table(before) or _is_table(after):
+            yield f"{key} changed"
+        else:
+            yield f"{key} changed from {_shown(before)} to {_shown(after)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,756 @@
+"""
+Tests for L{quebert.config.read}: from a configuration file to settings, or to what
+is wrong with it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import skipUnless
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+import quebert
+from quebert.config import (
+    TLS,
+    Address,
+    Backoff,
+    BadConfig,
+    Host,
+    Priorities,
+    Queue,
+    Rate,
+    Service,
+    Settings,
+    read,
+)
+from quebert.config._positions import lines
+from quebert.errors import ConfigError
+from quebert.policy import RetryPolicy
+from quebert.test.checks import QUICK, folder
+
+EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
+needs_example = skipUnless(EXAMPLE.exists(), "without its examples")
+PASSWORD = "tr0ub4dor"
+
+#: What most tests add something to.
+LEAST = '[queues.a]\nkey = "k"\n'
+
+
+class Bad(NamedTuple):
+    """
+    A text, and what is said of it: the line, and how it goes on.
+    """
+
+    text: str
+    line: int
+    sentence: str
+    #: Whether it stands in the table of the queue C{a}, which is two lines.
+    of_queue: bool = True
+
+
+#: What is wrong with the file as a whole, or with other tables than a queue's.
+FILES = [
+    Bad("[queues.a\n", 1, "this is not TOML in column 10: Expected ']'", False),
+    Bad(LEAST + "x = \n", 3, "this is not TOML in column 5: Invalid value", False),
+    Bad(LEAST + 'key = "l"\n', 3, "Cannot overwrite a value", False),
+    Bad(LEAST + LEAST, 3, "Cannot declare ('queues', 'a') twice", False),
+    Bad("x = " + "9" * 5000, 1, "this is not TOML: ", False),
+    Bad("x = " + "[" * 5000, 1, "it is nested too deeply", False),
+    Bad('x = """\n\n', 3, "this is not TOML: Unterminated string", False),
+    Bad("", 1, "queues is missing: a table for each queue, like [queues", False),
+    Bad("[queues]\n", 1, "queues is missing", False),
+    Bad("queues = 3\n", 1, "queues must be a table, not 3", False),
+    Bad("[[queues]]\n", 1, "queues must be a table, not an array", False),
+    Bad("[queues]\na = 3\n", 2, "queues.a must be a table, not 3", False),
+    Bad(LEAST + "[queue.b]\n", 3, "queue is not known; did you mean queues?", False),
+    Bad(LEAST + "[sevice]\n", 3, "sevice is not known; did you mean service?", False),
+    Bad(
+        LEAST + "[zzz]\n",
+        3,
+        "zzz is not known: there can be broker, hosts, priorities, queues, service",
+        False,
+    ),
+    Bad(
+        f'{LEAST}[broker]\nurl = "amqp://me:{PASSWORD}@host/"\n',
+        4,
+        "broker.url holds a password, which anybody can read here: give the whole URL"
+        " in an environment variable or a file, which url_env or url_file names",
+        False,
+    ),
+    Bad(LEAST + "broker.url = 3", 3, "queues.a.broker is not known", False),
+    Bad(LEAST + "[broker]\nurl = 3", 4, "broker.url must be a text, like", False),
+    Bad(
+        LEAST + '[broker]\nurl = "http://h"',
+        4,
+        "broker.url is wrong: the AMQP URL must begin with amqp:// or amqps://",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl = "amqp://h"\nurl_env = "URL"',
+        5,
+        "broker.url_env is one too many beside url",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl_env = "UNSET"',
+        4,
+        "broker.url_env is the environment variable UNSET, which is not set",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl_env = "WRONG_URL"',
+        4,
+        "broker.url_env is wrong: the AMQP URL must begin",
+        False,
+    ),
+    Bad(LEAST + '[broker]\nurl_file = "none"', 4, "No such file or directory", False),
+    Bad(LEAST + '[broker]\nurl_file = "a\\u0000b"', 4, "must be a text on one", False),
+    Bad(LEAST + '[broker]\nurl_file = "latin"', 4, "which is not in UTF-8", False),
+    Bad(
+        LEAST + "[broker]\nheartbeat = 1.5", 4, "heartbeat must be whole seconds", False
+    ),
+    Bad(LEAST + '[broker]\nheartbeat = "7d"', 4, "heartbeat must be seconds up", False),
+    Bad(
+        LEAST + '[broker]\nquorum_delays = "no"',
+        4,
+        'broker.quorum_delays must be true or false, not "no"',
+        False,
+    ),
+    Bad(
+        LEAST + '[broker.tls]\ncacertfile = "ca.pem"',
+        3,
+        "broker.tls needs a URL that begins with amqps://",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl = "amqps://h"\ntls = { keyfile = "k" }',
+        5,
+        "broker.tls is wrong: the keyfile for TLS is of no use without a certfile",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl = "amqps://h"\ntls.cafile = "k"',
+        5,
+        "broker.tls.cafile is not known; did you mean",
+        False,
+    ),
+    Bad(
+        LEAST + "[service]\nprocesses = 0",
+        4,
+        "service.processes must be a whole number from 1 to 1000, not 0",
+        False,
+    ),
+    Bad(LEAST + "[service]\nprocesses = true", 4, "1 to 1000, not true", False),
+    Bad(LEAST + "[service]\nprocesses = 2.0", 4, "1 to 1000, not 2.0", False),
+    Bad(LEAST + "[service]\ngrace = nan", 4, "grace must be seconds up to", False),
+    Bad(LEAST + "[service]\ngrace = inf", 4, "grace must be seconds up to", False),
+    Bad(LEAST + "[service]\ngrace = -1", 4, 'like "90s", "5m", "2h" or "7d"', False),
+    Bad(
+        LEAST + '[service]\ndefault_url = "localhost:8000"',
+        4,
+        "service.default_url must be an HTTP URL, like",
+        False,
+    ),
+    Bad(
+        LEAST + "[priorities]\nweights = {}",
+        4,
+        "priorities.weights must name a class at least, like { high = 6, low = 1 }",
+        False,
+    ),
+    Bad(
+        LEAST + "[priorities]\nweights.high = -6",
+        4,
+        "priorities.weights.high must be a whole number from 1 to",
+        False,
+    ),
+    Bad(
+        LEAST + "[priorities]\naging = 3",
+        4,
+        "priorities.aging is not known; did you mean ageing?",
+        False,
+    ),
+    Bad(
+        LEAST + '[hosts."http://h/"]',
+        3,
+        'hosts."http://h/" must be a host or host:port, like [hosts."example.com"]',
+        False,
+    ),
+    Bad(LEAST + '[hosts."h:99999"]', 3, "must be a host or host:port", False),
+    Bad(
+        LEAST + '[hosts."h"]\nburst = 3',
+        4,
+        "hosts.h.burst is of no use without a rate",
+        False,
+    ),
+    Bad(
+        "[queues.a]\n",
+        1,
+        'queues.a.key is missing: the routing key of its tasks, like "tasks.#"',
+        False,
+    ),
+    Bad(
+        '[queues."amq.x"]\nkey = ""', 1, "cannot be watched: such names are the", False
+    ),
+    Bad('[queues."quebert.x"]\nkey = ""', 1, "such names are our own", False),
+    Bad('[queues.""]\nkey = ""', 1, "must have a name of 1 to 255 bytes", False),
+]
+
+#: What is wrong with a queue.
+QUEUES = [
+    Bad("prefetchh = 3", 3, "queues.a.prefetchh is not known; did you mean prefetch?"),
+    Bad("maxEvents = 3", 3, "queues.a.maxEvents is not known; did you mean prefetch?"),
+    Bad('routing_key = "x"', 3, "routing_key is not known; did you mean key?"),
+    Bad('prefetch = "many"', 3, 'must be a whole number from 0 to 65535, not "many"'),
+    Bad("prefetch = 65536", 3, "prefetch must be a whole number from 0 to 65535"),
+    Bad("concurrency = 0", 3, "concurrency must be a whole number from 1 to 65535"),
+    Bad("exchange = 3", 3, "exchange must be a text of 255 bytes at most, not 3"),
+    Bad(f'exchange = "{"x" * 256}"', 3, 'at most, not "xxxxxxxxx'),
+    Bad('exchange_type = "top"', 3, 'be "topic" or "direct" or "fanout" or "headers"'),
+    Bad('queue_type = "stream"', 3, 'queue_type must be "classic" or "quorum", not'),
+    Bad("hold_up_to = 1000", 3, "hold_up_to must be seconds up to 900, or"),
+    Bad("timeout = 0", 3, "timeout must be seconds from 0.001 to 1500, or"),
+    Bad('timeout = "5 minutes"', 3, 'or "7d", not "5 minutes"'),
+    Bad("timeout = 2026-11-24", 3, 'or "7d", not 2026-11-24'),
+    Bad('slow_after = "5"', 3, "slow_after must be seconds from"),
+    Bad(
+        'rate = "fast"',
+        3,
+        'queues.a.rate must be more than 0 a second, or a text like "500/s" or'
+        ' "30/m", not "fast"',
+    ),
+    Bad("rate = 0", 3, "rate must be more than 0 a second"),
+    Bad("rate = true", 3, "rate must be more than 0 a second"),
+    Bad('rate = "0/s"', 3, "rate must be more than 0 a second"),
+    Bad("burst = 3", 3, "burst is of no use without a rate"),
+    Bad('priority = "hi"', 3, 'must be "high" or "medium" or "low", not "hi"'),
+    Bad('mediator = "best"', 3, 'must be "policy" or "delay-on-error" or "plain"'),
+    Bad("permanent = [\n404,\n200,\n]", 5, "permanent[1] must be the status of a fail"),
+    Bad('permanent = ["404"]', 3, 'must be a whole number from 300 to 599, not "404"'),
+    Bad("permanent = 404", 3, "queues.a.permanent must be an array, not 404"),
+    Bad(
+        'permanent = [404]\nmediator = "plain"',
+        3,
+        'permanent needs mediator = "policy": the mediator "plain" tries everything',
+    ),
+    Bad("retry = 3", 3, "queues.a.retry must be a table, not 3"),
+    Bad("retry = { attempts = 3 }", 3, "retry.attempts is not known; did you mean"),
+    Bad(
+        "retry.max_attempts = 0",
+        3,
+        "retry.max_attempts must be a whole number from 1 to 1000000, or -1 for no"
+        " limit, not 0",
+    ),
+    Bad("retry.min_backoff = 0", 3, "min_backoff must be seconds from 0.01 to"),
+    Bad('retry.jitter = "half"', 3, 'jitter must be "none" or "full", not "half"'),
+    Bad("retry.constant = 0.5", 3, "constant must be a number from 1 to 1000, not 0.5"),
+    Bad(
+        '[queues.a.retry]\nmin_backoff = "1h"\nmax_backoff = "1m"',
+        3,
+        "queues.a.retry does not fit: max_backoff must be at least min_backoff, which"
+        " is 3600, not 60.0",
+    ),
+    Bad(
+        "[queues.a.retry]\nconstant = 2\nmax_attempts = 3",
+        5,
+        'max_attempts is not for the mediator "delay-on-error", which has constant,'
+        " max_delay",
+    ),
+    Bad(
+        'mediator = "policy"\nretry.constant = 2',
+        4,
+        'retry.constant is not for the mediator "policy", which has max_attempts, max',
+    ),
+    Bad(
+        'mediator = "plain"\nretry.constant = 2',
+        4,
+        'queues.a.retry is for other mediators: "plain" waits for a second',
+    ),
+    Bad(
+        f'default_url = "http://me:{PASSWORD}@host/"',
+        3,
+        "default_url must hold no user and password: give them as headers.Authorizat",
+    ),
+    Bad('default_url = "http:///x"', 3, "default_url must be an HTTP URL"),
+    Bad('default_url = "http://h:99999/"', 3, "default_url must be an HTTP URL"),
+    Bad('default_url = "http://a b/"', 3, "default_url must be an HTTP URL"),
+    Bad(
+        f'headers.authorization = "Bearer {PASSWORD}"',
+        3,
+        'headers.authorization is a secret, and must be { env = "NAME" } or'
+        ' { file = "PATH" }',
+    ),
+    Bad("headers.X = 3", 3, 'headers.X must be a text, or { env = "NAME" } or'),
+    Bad('headers.X = { env = "UNSET" }', 3, "X.env is the environment variable UNSET,"),
+    Bad("headers.X = {}", 3, 'queues.a.headers.X must be { env = "NAME" } or'),
+    Bad('headers.X = { en = "A" }', 3, "headers.X.en is not known; did you mean env?"),
+    Bad('headers.X = { env = "URL", file = "key" }', 3, "queues.a.headers.X must be {"),
+    Bad('headers.X = { env = "LINES" }', 3, "headers.X must hold no control character"),
+    Bad('headers.X = "a\\nb"', 3, "headers.X must hold no control character"),
+    Bad('headers."a b" = "c"', 3, '"a b" is not the name of an HTTP header'),
+    Bad('headers.Content-Length = "1"', 3, "is set by the HTTP client, and by nobody"),
+    Bad('prehooks = "a.b"', 3, 'queues.a.prehooks must be an array, not "a.b"'),
+    Bad('posthooks = ["a.b",\n"a"]', 4, "posthooks[1] must be the name of a function"),
+    Bad('prehooks = ["no.such"]', 3, "prehooks[0] is wrong: there is no no.such"),
+    Bad('"a\\nb" = 3', 3, 'queues.a."a\\nb" is not known'),
+    Bad('"é" = 3', 3, 'queues.a."é" is not known'),
+]
+
+ENVIRONMENT = {
+    "URL": f"amqps://me:{PASSWORD}@host:1/v",
+    "WRONG_URL": f"http://me:{PASSWORD}@host/",
+    "KEY": PASSWORD,
+    "LINES": f"{PASSWORD}\n{PASSWORD}",
+}
+
+
+def find(name: str) -> None:
+    """
+    There are all hooks but one.
+    """
+    if name == "no.such":
+        raise ConfigError(f"there is no {name}")
+
+
+class ReadCase(SynchronousTestCase):
+    """
+    What files say.
+    """
+
+    def setUp(self) -> None:
+        self.folder = folder(self)
+        (self.folder / "latin").write_bytes(b"\xe4")
+        (self.folder / "key").write_text(f"{PASSWORD}\n")
+
+    def read(self, text: str | bytes, **environment: str) -> Settings:
+        """
+        Read a file with C{text} in it.
+        """
+        path = self.folder / "q.toml"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return read(str(path), {**ENVIRONMENT, **environment}, find)
+
+    def queue(self, text: str) -> Queue:
+        """
+        The queue C{a} of which C{text} says more.
+        """
+        return self.read(LEAST + text).queues["a"]
+
+    def wrong(self, text: str | bytes) -> BadConfig:
+        """
+        What is wrong with it.
+        """
+        try:
+            found = self.read(text)
+        except BadConfig as e:
+            return e
+        raise AssertionError(f"taken: {text!r}: {found}")
+
+
+class BadTests(ReadCase):
+    """
+    What is wrong is told in a sentence, with the file, the line and the key.
+    """
+
+    def check(self, case: Bad) -> None:
+        """
+        One such case.
+        """
+        error = self.wrong(LEAST + case.text if case.of_queue else case.text)
+        self.assertEqual(len(error.problems), 1, error)
+        problem = error.problems[0]
+        self.assertEqual((problem.line, str(error).count("\n")), (case.line, 0), error)
+        self.assertIn(case.sentence, str(error))
+        path = self.folder / "q.toml"
+        self.assertTrue(str(error).startswith(f"{path}:{case.line}: "), error)
+        self.assertNotIn(PASSWORD, str(error))
+
+    def test_files(self) -> None:
+        """
+        Of files, brokers, services, hosts and priorities.
+        """
+        for case in FILES:
+            self.check(case)
+
+    def test_queues(self) -> None:
+        """
+        Of queues.
+        """
+        for case in QUEUES:
+            self.check(case)
+
+    def test_all(self) -> None:
+        """
+        All that is wrong is told, in the order of the lines.
+        """
+        error = self.wrong(
+            '[queues.a]\nrate = 0\n[service]\ngrace = "x"\nx = 1\n[queues.b]\n'
+        )
+        self.assertEqual([each.line for each in error.problems], [1, 2, 4, 5, 6])
+        self.assertEqual(len(str(error).splitlines()), 5)
+        self.assertIsInstance(error, ConfigError)
+
+    def test_no_file(self) -> None:
+        """
+        A file that is not there, or cannot be read as text.
+        """
+        for path in (self.folder / "none.toml", self.folder):
+            try:
+                read(str(path))
+            except BadConfig as e:
+                self.assertIn(f"{path}:1: the file cannot be read: ", str(e))
+            else:
+                self.fail(f"{path} was read")
+        error = self.wrong(b"\n\nx = '\xff'\n")
+        self.assertTrue(str(error).endswith("q.toml:3: the file must be in UTF-8"))
+
+    @QUICK
+    @given(st.text() | st.text("abq[]{}=.,\"'\\\n# 1"))
+    def test_anything(self, text: str) -> None:
+        """
+        Whatever a file holds, it is read or refused.
+        """
+        for whole in (text, f"{LEAST}{text}", f"[queues.a]\nkey = {text}"):
+            try:
+                self.read(whole.encode("utf-8", "replace"))
+            except BadConfig as e:
+                self.assertTrue(e.problems)
+
+
+class GoodTests(ReadCase):
+    """
+    What files can say.
+    """
+
+    @needs_example
+    def test_example(self) -> None:
+        """
+        The example, with all its comments uncommented, too.
+        """
+        settings = read(str(EXAMPLE), {}, find)
+        self.assertEqual(list(settings.queues), ["tasks", "mail", "reports"])
+        self.assertEqual(settings.broker.addresses, (Address("localhost", 5672),))
+        text = EXAMPLE.read_text()
+        for each in ("broker.tls", "cacert", "certf", "keyf", "Authoriz", "X-Api"):
+            self.assertEqual(text.count(f"# {each}") + text.count(f"# [{each}"), 1)
+            text = text.replace(f"# {each}", each).replace(f"# [{each}", f"[{each}")
+        text = text.replace('url = "amqp://', 'url = "amqps://')
+        text = text.replace("secrets/mail-key", "key")
+        whole = self.read(text, MAIL_AUTHORIZATION="Bearer x")
+        headers = whole.queues["mail"].headers
+        self.assertEqual(sorted(headers), ["Authorization", "User-Agent", "X-Api-Key"])
+        files = (f"{self.folder}/tls/{each}" for each in ("ca.pem", "me.pem", "me.key"))
+        self.assertEqual(whole.broker.tls, TLS(*files))
+
+    @needs_example
+    def test_example_is_complete(self) -> None:
+        """
+        It has every key.
+        """
+        text = EXAMPLE.read_text()
+        kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
+        for kind in kinds:
+            for field in attrs.fields(kind):
+                if field.name != "name":
+                    self.assertRegex(text, rf"\b{field.name}\b", kind)
+
+    @needs_example
+    def test_example_has_defaults(self) -> None:
+        """
+        What it has of them is what they are.
+        """
+        settings = read(str(EXAMPLE), {}, find)
+        self.assertEqual(settings.service, Service())
+        self.assertEqual(settings.queues["reports"].retry, Backoff())
+        retry = settings.queues["mail"].retry
+        self.assertEqual(retry, RetryPolicy(jitter="full"))
+        self.assertEqual(settings.priorities, Priorities(ageing=300.0))
+
+    def test_least(self) -> None:
+        """
+        A queue and its key are enough.
+        """
+        settings = self.read(LEAST)
+        queue = Queue(name="a", key="k", retry=Backoff())
+        self.assertEqual(settings.queues, {"a": queue})
+        self.assertEqual(settings.broker.username, "guest")
+        self.assertEqual(settings.service, Service(1, 30.0))
+        self.assertEqual(
+            settings.priorities.weights, {"high": 6, "medium": 3, "low": 1}
+        )
+
+    def test_bom(self) -> None:
+        """
+        A byte order mark, and Windows' ends of lines, do no harm.
+        """
+        text = "\ufeff" + LEAST.replace("\n", "\r\n")
+        self.assertEqual(self.read(text), self.read(LEAST))
+
+    def test_default_exchange(self) -> None:
+        """
+        With the default exchange there is no key.
+        """
+        self.assertEqual(self.read('[queues.a]\nexchange = ""').queues["a"].key, "")
+
+    def test_durations(self) -> None:
+        """
+        Times are numbers of seconds, or texts with a unit.
+        """
+        cases = {"90": 90, "1.5": 1.5, '"90s"': 90, '"5m"': 300, '"0.5 h"': 1800}
+        for text, seconds in {**cases, '"2h"': 7200, '"7d"': 604800, "0": 0}.items():
+            grace = self.read(f"{LEAST}[service]\ngrace = {text}").service.grace
+            self.assertEqual(grace, seconds, text)
+        policy = self.queue("retry.max_retry_duration = -1").retry
+        self.assertEqual(policy, RetryPolicy(max_retry_duration=-1.0))
+
+    def test_rates(self) -> None:
+        """
+        Rates are numbers a second, or texts with a unit.
+        """
+        cases = {"5": Rate(5), "0.5": Rate(0.5), '"500/s"': Rate(500)}
+        cases |= {'"30/m"': Rate(30, 60), '"1.5 / h"': Rate(1.5, 3600)}
+        for text, rate in cases.items():
+            self.assertEqual(self.queue(f"rate = {text}").rate, rate, text)
+        self.assertEqual(str(Rate(30, 60)), "30/m")
+        self.assertEqual(Rate(30, 60).per_second, 0.5)
+
+    def test_url(self) -> None:
+        """
+        The broker's URL stands in the file, in the environment or in another file.
+        """
+        (self.folder / "url").write_text("amqp://u:p@h:7/\n")
+        for text, address in (
+            ('url = "amqp://h:7/"', Address("h", 7)),
+            ('url_env = "URL"', Address("host", 1)),
+            ('url_file = "url"', Address("h", 7)),
+            (f'url_file = "{self.folder / "url"}"', Address("h", 7)),
+        ):
+            broker = self.read(f"{LEAST}[broker]\n{text}").broker
+            self.assertEqual(broker.addresses, (address,))
+        default = self.read(LEAST, QUEBERT_AMQP_URL="amqp://other/").broker
+        self.assertEqual(default.addresses, (Address("other", 5672),))
+
+    def test_broker(self) -> None:
+        """
+        The rest of the broker's table goes with whatever URL there is.
+        """
+        text = '[broker]\nurl_env = "URL"\nheartbeat = "1m"\nquorum_delays = true\n'
+        settings = self.read(f'{LEAST}{text}tls.cacertfile = "/ca.pem"')
+        self.assertEqual(settings.broker.heartbeat, 60)
+        self.assertEqual(settings.broker.tls, TLS("/ca.pem"))
+        self.assertTrue(settings.quorum_delays)
+
+    def test_mediators(self) -> None:
+        """
+        The mediator follows from how it is to try again, unless it is said.
+        """
+        for text, mediator, retry in (
+            ("", "delay-on-error", Backoff()),
+            ("permanent = [404]", "policy", RetryPolicy()),
+            ("retry.max_attempts = 3", "policy", RetryPolicy(max_attempts=3)),
+            ("retry.constant = 2", "delay-on-error", Backoff(2.0)),
+            ('retry.max_delay = "1h"', "delay-on-error", Backoff(max_delay=3600.0)),
+            ('mediator = "policy"', "policy", RetryPolicy()),
+            ('mediator = "plain"', "plain", None),
+        ):
+            queue = self.queue(text)
+            self.assertEqual((queue.mediator, queue.retry), (mediator, retry), text)
+
+    def test_max_events(self) -> None:
+        """
+        Both limits of what is in flight hold.
+        """
+        for text, most in (
+            ("", None),
+            ("prefetch = 0", 0),
+            ("concurrency = 5", 5),
+            ("prefetch = 0\nconcurrency = 5", 5),
+            ("prefetch = 9\nconcurrency = 5", 5),
+            ("prefetch = 3\nconcurrency = 5", 3),
+        ):
+            self.assertEqual(self.queue(text).max_events, most, text)
+
+    def test_default_url(self) -> None:
+        """
+        A queue's default URL is the service's, unless it has its own.
+        """
+        text = '[service]\ndefault_url = "http://s/"\n[queues.b]\nkey = "k"\n'
+        queues = self.read(f'{LEAST}{text}default_url = "http://b/"').queues
+        self.assertEqual(queues["a"].default_url, "http://s/")
+        self.assertEqual(queues["b"].default_url, "http://b/")
+
+    def test_hosts(self) -> None:
+        """
+        Hosts are named in any case, with or without a port.
+        """
+        hosts = self.read(f'{LEAST}[hosts."EXAMPLE.com:81"]\nbreaker = false').hosts
+        host = Host(name="example.com:81", breaker=False)
+        self.assertEqual(hosts, {"example.com:81": host})
+
+    def test_untold(self) -> None:
+        """
+        Secrets are in no repr.
+        """
+        text = 'headers = { X = { env = "KEY" }, Y = { file = "key" } }'
+        settings = self.read(f'{LEAST}{text}\n[broker]\nurl_env = "URL"')
+        self.assertEqual(settings.queues["a"].headers, {"X": PASSWORD, "Y": PASSWORD})
+        self.assertNotIn(PASSWORD, repr(settings))
+
+
+class ChangesTests(ReadCase):
+    """
+    L{Settings.changes} tells what is different.
+    """
+
+    def changes(self, before: str, after: str) -> list[str]:
+        """
+        What it tells of two files.
+        """
+        return self.read(before).changes(self.read(after))
+
+    def test_none(self) -> None:
+        """
+        Nothing, where the same is said in other words.
+        """
+        self.assertEqual(self.changes(LEAST, LEAST), [])
+        with_default = f"[service]\ngrace = 30\n{LEAST}prefetch = 5"
+        self.assertEqual(self.changes(f"{LEAST}prefetch = 5", with_default), [])
+
+    def test_values(self) -> None:
+        """
+        A line for each value.
+        """
+        before = f'{LEAST}prefetch = 5\nrate = "30/m"\n[service]\ngrace = 5'
+        after = f"{LEAST}rate = 7\npermanent = [404, 410]\n[priorities]\nageing = 1.5"
+        self.assertEqual(
+            self.changes(before, after),
+            [
+                "priorities.ageing changed from nothing to 1.5",
+                "queues.a.mediator changed from delay-on-error to policy",
+                "queues.a.permanent changed from [] to [404, 410]",
+                "queues.a.prefetch changed from 5 to nothing",
+                "queues.a.rate changed from 30/m to 7/s",
+                "queues.a.retry changed",
+                "service.grace changed from 5 to 30",
+            ],
+        )
+
+    def test_retry(self) -> None:
+        """
+        Of a policy, each of its terms.
+        """
+        before = f"{LEAST}retry = {{ max_attempts = 3, min_backoff = 1 }}"
+        after = f"{LEAST}retry = {{ max_attempts = 4, min_backoff = 1 }}"
+        wanted = ["queues.a.retry.max_attempts changed from 3 to 4"]
+        self.assertEqual(self.changes(before, after), wanted)
+
+    def test_tables(self) -> None:
+        """
+        A line for each queue or host that is there, or not any more.
+        """
+        before = f'{LEAST}[hosts.h]\n[queues.b]\nkey = ""'
+        after = f'{LEAST}[queues.c]\nkey = ""\n[hosts.i]'
+        wanted = ["hosts.h removed", "hosts.i added"]
+        wanted += ["queues.b removed", "queues.c added"]
+        self.assertEqual(self.changes(before, after), wanted)
+        weights = f"{LEAST}[priorities]\nweights = {{ high = 6, medium = 4 }}"
+        wanted = ["priorities.weights.low changed from 1 to nothing"]
+        wanted += ["priorities.weights.medium changed from 3 to 4"]
+        self.assertEqual(self.changes(LEAST, weights), wanted)
+
+    def test_secrets(self) -> None:
+        """
+        That a secret has changed, and no more.
+        """
+        text = f'{LEAST}headers.X = {{ env = "KEY" }}\n[broker]\nurl_env = "URL"'
+        before = self.read(text)
+        after = self.read(text, KEY="k", URL="amqp://a:b@c/")
+        wanted = ["broker changed", "queues.a.headers changed"]
+        self.assertEqual(before.changes(after), wanted)
+
+
+TOML = '''# [no]
+title = "a # b" # [x]
+a.b."c.d" = 1
+x = """
+[no]
+k = 1
+a\\""" """""
+y = \'\'\'
+[no]\'\'\'
+d = 1979-05-27 07:32:00
+array = [ 1, # one
+  "]", [2, 3],
+  { p = 1, q.r = [4] },
+]
+[t."ü.\\u00e9"] # c
+k = { a = 1, "b" = "}" }
+e = ""
+[[s]]
+n = 1
+[s.u]
+v = 1
+[[s]]
+[[s.w]]
+z = 1
+[[s.w]]
+z = 2
+'''
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> set[tuple[Any, ...]]:
+    """
+    Of all that is in a value.
+    """
+    found = {path} - {()}
+    if isinstance(value, (dict, list)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in pairs:
+            found |= paths(each, (*path, key))
+    return found
+
+
+class LinesTests(SynchronousTestCase):
+    """
+    L{lines} tells where each key of a file is.
+    """
+
+    def test_lines(self) -> None:
+        """
+        In tables, inline tables, arrays of both, and whatever texts are around.
+        """
+        found = lines(TOML)
+        self.assertEqual(set(found), paths(tomllib.loads(TOML)))
+        for path, line in {
+            ("title",): 2,
+            ("a", "b", "c.d"): 3,
+            ("x",): 4,
+            ("y",): 8,
+            ("d",): 10,
+            ("array", 0): 11,
+            ("array", 2, 1): 12,
+            ("array", 3, "q", "r", 0): 13,
+            ("t", "ü.é", "k", "b"): 16,
+            ("s", 0, "u", "v"): 21,
+            ("s", 1): 22,
+            ("s", 1, "w", 1, "z"): 26,
+        }.items():
+            self.assertEqual(found[path], line, path)
+        self.assertEqual(lines(TOML.replace("\n", "\r\n")), found)
+
+    @QUICK
+    @given(st.text("ab.=\"'[]{},#\\\n 1", max_size=30))
+    def test_anything(self, text: str) -> None:
+        """
+        All keys are found, and no others.
+        """
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            return
+        self.assertEqual(set(lines(text)), paths(data))
