@@ -68,7 +68,8 @@ class Publisher(Protocol):
 
 class Response(Protocol):
     """
-    The part of treq's response that a mediator uses.
+    The part of treq's response that a mediator uses.  L{PolicyMediator
+    <quebert.mediator.PolicyMediator>} reads its C{headers}, too, if it has any.
     """
 
     @property

@@ -27,6 +27,7 @@ except ImportError:  # it is quicker, and not needed
 
 from quebert._url import absolute, without_userinfo
 from quebert.errors import BadTask
+from quebert.policy import RetryPolicy, overridden
 
 __all__ = [
     "Request",
@@ -215,12 +216,13 @@ class Request(NamedTuple):
     """
     The HTTP request that a task asks for.
 
+    @ivar headers: made for this request: more may be put into it.
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
     """
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     timeout: float
 
     @property
@@ -400,6 +402,9 @@ def make(
     return task
 
 
+_ANY_POLICY = RetryPolicy()
+
+
 def _start(now: float, run_at: object, delay: object) -> str:
     field = "run_at" if delay is None else "delay"
     try:
@@ -427,6 +432,7 @@ def _check_new(task: Task, now: float) -> None:
     if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
         raise BadTask("uuid must be a string of 1 to 255 bytes in UTF-8")
     request(task, "http://localhost/")
+    overridden(_ANY_POLICY, task.get("retry"))
     times = schedule(task)
     if times.expired(times.run_at or now):
         raise BadTask("run_at is beyond the ttl: the task would expire unrun")

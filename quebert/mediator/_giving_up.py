@@ -80,12 +80,12 @@ class PolicyMediator(Mediator):
         times, request = super()._read(task, message)
         if task.get("retry") is not None:
             overridden(self.rules.policy, task["retry"])
-        attempt = history_of(message).attempts + 1
-        method, url, headers, timeout = request
-        if len(headers) > 1:
-            headers = {k: v for k, v in headers.items() if k.lower() != _ATTEMPT}
-        headers = {**headers, ATTEMPT: str(attempt)}
-        return times, tasks.Request(method, url, headers, timeout)
+        headers = request.headers
+        if len(headers) > 1:  # who wrote the task cannot say
+            for name in [each for each in headers if each.lower() == _ATTEMPT]:
+                del headers[name]
+        headers[ATTEMPT] = str(history_of(message).attempts + 1)
+        return times, request
 
     def _overruled(self, response: Any) -> bool:
         """
@@ -113,7 +113,8 @@ class PolicyMediator(Mediator):
     def _after(
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
-        answer, now = self._answer(failure), self._now()
+        now = self._now()
+        answer = self._answer(failure, now)
         status = answer.status if answer is not None else None
         outcome = self._rules_for(task).outcome(
             history_of(message).failed(began, status),
@@ -127,14 +128,14 @@ class PolicyMediator(Mediator):
             self._again(task, failure, outcome)
         return outcome
 
-    def _answer(self, failure: Failure) -> Answer | None:
+    def _answer(self, failure: Failure, now: float) -> Answer | None:
         answer, error = answer_of(failure), failure.value
         if answer is None or not isinstance(error, BadStatus):
             return None
         asked = field_of(error.response, RETRY_AFTER)
         return attrs.evolve(
             answer,
-            retry_after=retry_after(asked[0], self._now()) if asked else None,
+            retry_after=retry_after(asked[0], now) if asked else None,
             directive=self._directive(error.response),
         )
 

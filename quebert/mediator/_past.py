@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 
 from quebert.boundaries import Message
 from quebert.errors import BadStatus
@@ -47,10 +48,11 @@ def answer_of(failure: Failure) -> Answer | None:
 
 def field_of(response: Any, name: bytes) -> list[str]:
     """
-    The values of a header field of an answer, as they came.
+    The values of a header field of an answer, as they came; none where its
+    C{headers} are not Twisted's, as those of treq's answers are.
     """
     headers = getattr(response, "headers", None)
-    if headers is None:
+    if not isinstance(headers, Headers):
         return []
     values = headers.getRawHeaders(name) or ()
     return [value.decode("utf-8", "replace") for value in values]

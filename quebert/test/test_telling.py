@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._telling import TellingMediator
 from quebert.outcome import Done, Retry
 from quebert.task import format_time
-from quebert.test.test_mediator import FakeMessage
+from quebert.test.mediating import FakeMessage
 
 NOW = 1_800_000_000.0
 
