@@ -25,6 +25,7 @@ from quebert._running import told_to_end
 from quebert._telling import Tell, TellingMediator
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
+from quebert.amqp._delay import PREFIX
 from quebert.broker import Broker, Store
 from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError
@@ -272,7 +273,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         broker, port = await stack.enter_async_context(
             running_broker(reactor, asked.broker)
         )
-        left = broker.depths().get(asked.queue, 0)
+        left = _left(broker.depths(), asked.queue)
         url = asked.default_url or await _executor(reactor, asked, stack)
         client = TxAMQPClient.from_url(asked.broker.url(port), reactor=reactor)
         stack.push_async_callback(client.stop, GRACE)
@@ -295,6 +296,16 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         calm_garbage_collector()
         tell("ready", "Ctrl-C ends it")
         await _until_told(told, broker)
+
+
+def _left(depths: Mapping[str, int], queue: str) -> int:
+    """
+    How many tasks there are of another time: in the queue, or to come back to it.
+    """
+    ladder = f"{PREFIX}."
+    return sum(
+        n for name, n in depths.items() if name == queue or name.startswith(ladder)
+    )
 
 
 async def _executor(reactor: Any, asked: Dev, stack: AsyncExitStack) -> str:

@@ -18,14 +18,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
     from quebert.amqp._wire import Wire
 
-__all__ = ["LONGEST", "Ladder"]
+__all__ = ["LONGEST", "PREFIX", "Ladder"]
 
+#: With a dot behind it, what the names of all that belongs to it begin with.
+PREFIX = "quebert.delay"
 LEVELS = 28
 #: Seconds that a message can be delayed at most: eight and a half years.
 LONGEST = 2**LEVELS - 1
@@ -51,9 +53,9 @@ class Ladder:
     """
 
     def __init__(self, *, quorum: bool = False) -> None:
-        self._prefix = "quebert.delay.quorum" if quorum else "quebert.delay"
+        self._prefix = f"{PREFIX}.quorum" if quorum else PREFIX
         self._arguments: Mapping[str, Any] = _QUORUM if quorum else {}
-        self._lock = DeferredLock()
+        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
         self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
 
     def route(self, queue: str, seconds: float) -> tuple[str, str]:
@@ -113,12 +115,18 @@ class Ladder:
         """
         if queue in self._ready.get(wire, ()):
             return
-        await self._lock.acquire()  # else a thousand messages would do it at once
-        try:
-            if queue not in self._ready.get(wire, ()):
-                await self._prepare(wire, queue)
-        finally:
-            self._lock.release()
+        # Where a thousand messages wait for it, one asks.
+        waiter: Deferred[None] = Deferred()
+        waiters = self._waiters.setdefault((wire, queue), [])
+        waiters.append(waiter)
+        if len(waiters) == 1:
+            prepared = Deferred.fromCoroutine(self._prepare(wire, queue))
+            prepared.addBoth(self._tell_waiters, wire, queue)
+        await waiter
+
+    def _tell_waiters(self, result: Any, wire: Wire, queue: str) -> None:
+        for waiter in self._waiters.pop((wire, queue)):
+            waiter.callback(result)
 
     async def _prepare(self, wire: Wire, queue: str) -> None:
         channel = await wire.open_channel(confirms=False)

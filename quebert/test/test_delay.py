@@ -11,11 +11,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._delay import LONGEST, Call, Ladder
 from quebert.broker import Broker
+from quebert.errors import ChannelLost
 from quebert.test.broker.peer import Peer
 from quebert.test.checks import QUICK
 
@@ -184,3 +186,87 @@ class LadderTests(SynchronousTestCase):
         self.broker.advance(5000)
         depths = {name: n for name, n in self.broker.depths().items() if n}
         self.assertEqual(depths, {"a.b": 6})
+
+
+class FakeWire:
+    """
+    A connection on which a channel may be had later.
+    """
+
+    def __init__(self) -> None:
+        self.opening: list[Deferred[None]] = []
+        self.calls: list[str] = []
+
+    async def open_channel(self, *, confirms: bool) -> FakeWire:
+        """
+        A channel: itself.
+        """
+        self.opening.append(Deferred())
+        await self.opening[-1]
+        return self
+
+    async def call(self, method: str, **arguments: object) -> None:
+        """
+        Call a method.
+        """
+        self.calls.append(method)
+
+    async def shut(self) -> None:
+        """
+        It is not needed any more.
+        """
+
+
+class PrepareTests(SynchronousTestCase):
+    """
+    How the ladder is made when it is needed.
+    """
+
+    def setUp(self) -> None:
+        """
+        A ladder that is not there yet.
+        """
+        self.ladder = Ladder()
+        self.wire: Any = FakeWire()
+
+    def prepare(self) -> Deferred[None]:
+        """
+        Ask for it.
+        """
+        return Deferred.fromCoroutine(self.ladder.prepare(self.wire, "queue"))
+
+    def test_once_for_all(self) -> None:
+        """
+        However many messages wait for it, it is made once.
+        """
+        waiting = [self.prepare() for _ in range(2000)]
+        (opening,) = self.wire.opening
+        self.assertNoResult(waiting[0])
+        opening.callback(None)
+        for each in waiting:
+            self.successResultOf(each)
+        self.assertEqual(self.wire.calls.count("queue_bind"), 28 + 2)
+        self.successResultOf(self.prepare())
+        self.assertEqual(len(self.wire.opening), 1)
+
+    def test_refused(self) -> None:
+        """
+        Where it cannot be made all are told, and the next one asks again.
+        """
+        waiting = [self.prepare(), self.prepare()]
+        self.wire.opening[0].errback(ChannelLost("gone"))
+        for each in waiting:
+            self.failureResultOf(each, ChannelLost)
+        again = self.prepare()
+        self.wire.opening[1].callback(None)
+        self.successResultOf(again)
+
+    def test_given_up(self) -> None:
+        """
+        One that does not wait any longer does not keep the others from it.
+        """
+        waiting = [self.prepare(), self.prepare()]
+        waiting[0].cancel()
+        self.failureResultOf(waiting[0], CancelledError)
+        self.wire.opening[0].callback(None)
+        self.successResultOf(waiting[1])
