@@ -7,8 +7,9 @@ Pure bookkeeping: it knows neither the broker nor what is done with a message.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from quebert.amqp._door import Door
 from quebert.amqp._message import Message
 
 __all__ = ["Window"]
@@ -21,21 +22,32 @@ class Window:
     @param limit: 0 for none.
     @param begin: called with each message as it gets its place; that message
         may leave at once.
+    @param doors: all of which must be open for a message to get a place.
     """
 
-    def __init__(self, limit: int, begin: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        begin: Callable[[Message], None],
+        doors: Sequence[Door] = (),
+    ) -> None:
         self._most = limit or float("inf")
         self._begin = begin
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._filling = False
         self._closed = False
+        self._doors = tuple(doors)  # nearly always none
+        for door in self._doors:
+            door.again = self._fill
 
     def enter(self, message: Message) -> None:
         """
         Give a message a place, now or later.
         """
         self._waiting.append(message)
+        for door in self._doors:
+            door.entered()
         self._fill()
 
     def leave(self, message: Message) -> None:
@@ -44,6 +56,8 @@ class Window:
         """
         if message in self._placed:
             self._placed.remove(message)
+            for door in self._doors:
+                door.left(message)
             if self._waiting:
                 self._fill()
 
@@ -59,6 +73,8 @@ class Window:
         """
         waiting = list(self._waiting)
         self._waiting.clear()
+        for door in self._doors:
+            door.emptied()
         return waiting
 
     def close(self) -> None:
@@ -66,6 +82,13 @@ class Window:
         Give no more places.
         """
         self._closed = True
+
+    def open(self) -> None:
+        """
+        Give places again.
+        """
+        self._closed = False
+        self._fill()
 
     def _fill(self) -> None:
         if self._filling:
@@ -79,6 +102,16 @@ class Window:
     def _give_places(self) -> None:
         waiting, placed = self._waiting, self._placed
         while waiting and len(placed) < self._most and not self._closed:
+            if self._doors and not self._pass_doors(waiting[0]):
+                return
             message = waiting.popleft()
             placed.add(message)
             self._begin(message)
+
+    def _pass_doors(self, message: Message) -> bool:
+        for door in self._doors:
+            if not door.is_open():
+                return False
+        for door in self._doors:
+            door.begun(message)
+        return True
