@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "log_to_syslog",
     "number",
+    "on_sighup",
     "seconds",
     "stop",
 ]
@@ -194,6 +195,13 @@ def allow_many_connections() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):  # some systems have a lower one
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def on_sighup(reactor: Any, call: Callable[[], object]) -> None:
+    """
+    Have SIGHUP call C{call} from now on, once C{reactor} runs.
+    """
+    signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(call))
 
 
 # -- The end of the process

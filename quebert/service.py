@@ -5,6 +5,8 @@ import anything; nothing but the plugin imports it.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._mediators import find_hook
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     allow_many_connections,
@@ -29,18 +32,27 @@ from quebert._twistd import (
     load,
     log_to_syslog,
     number,
+    on_sighup,
     seconds,
 )
+from quebert._watches import Watches
 from quebert._workers import Lifeline, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.config import Broker, Watch, default_amqp_url
+from quebert.config import (
+    DEFAULT_URL,
+    MOST_PROCESSES,
+    BadConfig,
+    Broker,
+    Settings,
+    Watch,
+    default_amqp_url,
+    read,
+)
 from quebert.errors import ConfigError, QuebertError
 from quebert.mediator import DelayOnErrorMediator
 
 __all__ = ["MediatorService", "Options", "makeService"]
 
-#: More would be a mistake: each process takes some 50 MB.
-MOST_PROCESSES = 1000
 #: Options that the supervisor of several processes does not pass on: what is
 #: its own, and what does not belong into a list of processes.
 _KEPT = ("amqp-url", "processes", "with_syslog_prefix")
@@ -51,7 +63,7 @@ class Options(UsageOptions):
     What C{twistd quebert} takes.
     """
 
-    synopsis = "[--config=module.function] [--watch=exchange:queue:key:maxEvents ...]"
+    synopsis = "[--config=FILE.toml] [--watch=exchange:queue:key:maxEvents ...]"
     longdesc = (
         "Takes tasks from the queues of a RabbitMQ and requests their URLs, again"
         " and again with growing delays, until they are done. Of each queue that"
@@ -63,9 +75,10 @@ class Options(UsageOptions):
             "config",
             "c",
             None,
-            "A function that sets up mediators, as module.function: it is called"
-            " with these options, and may return a function to call at the end, a"
-            " service, or a Deferred of either.",
+            "A file that says all, as FILE.toml; or a function that sets up"
+            " mediators, as module.function: it is called with these options, and"
+            " may return a function to call at the end, a service, or a Deferred of"
+            " either.",
         ],
         [
             "amqp-url",
@@ -77,22 +90,22 @@ class Options(UsageOptions):
         [
             "default-url",
             "u",
-            "http://localhost:8000/",
-            "What completes the partial URLs of tasks.",
+            None,
+            f"What completes the partial URLs of tasks; by default {DEFAULT_URL}.",
         ],
         [
             "grace",
             "g",
-            30.0,
+            None,
             "Seconds that running requests get to finish when the process is"
-            " stopped; the tasks of the rest go back to their queues.",
+            " stopped, by default 30; the tasks of the rest go back to their queues.",
         ],
         [
             "processes",
             None,
-            1,
-            "How many processes do all this, each with as many tasks at once; one"
-            " more starts them, and starts them again.",
+            None,
+            "How many processes do all this, by default 1, each with as many tasks"
+            " at once; one more starts them, and starts them again.",
         ],
         [
             "with_syslog_prefix",
@@ -121,10 +134,48 @@ class Options(UsageOptions):
         """
         Check what can be checked before anything is started.
         """
-        self["grace"] = seconds(str(self["grace"]), "--grace")
-        self["processes"] = number(
-            str(self["processes"]), "--processes", MOST_PROCESSES
-        )
+        self["settings"] = None
+        if self["processes"] is not None:
+            self["processes"] = number(
+                str(self["processes"]), "--processes", MOST_PROCESSES
+            )
+        if (self["config"] or "").endswith(".toml"):
+            self._read_file()
+        else:
+            self._take_options()
+
+    def _read_file(self) -> None:
+        """
+        Take all from a file.
+        """
+        for name in ("amqp-url", "default-url", "grace", "watch"):
+            if self[name] not in (None, []):
+                raise UsageError(
+                    f"--{name} and --config={self['config']} do not go together: say"
+                    " it in the file"
+                )
+        self["config"] = os.path.abspath(self["config"])  # twistd may go elsewhere
+        try:
+            settings = self.read_settings()
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
+        self["settings"] = settings
+        self["processes"] = self["processes"] or settings.service.processes
+
+    def read_settings(self) -> Settings:
+        """
+        What the file of C{--config} says now.
+
+        @raise ConfigError: it cannot be used.
+        """
+        return read(self["config"], find=find_hook)
+
+    def _take_options(self) -> None:
+        grace = 30.0 if self["grace"] is None else self["grace"]
+        self["grace"] = seconds(str(grace), "--grace")
+        self["processes"] = self["processes"] or 1
+        if self["default-url"] is None:
+            self["default-url"] = DEFAULT_URL
         self["amqp-url"] = self["amqp-url"] or default_amqp_url()
         try:
             Broker.from_url(self["amqp-url"])
@@ -132,8 +183,8 @@ class Options(UsageOptions):
             raise UsageError(f"--amqp-url: {e}") from None
         if not self["config"] and not self["watch"]:
             raise UsageError(
-                "nothing to do: give --config=module.function, or at least one"
-                " --watch=exchange:queue:key:maxEvents"
+                "nothing to do: give --config=FILE.toml, --config=module.function, or"
+                " at least one --watch=exchange:queue:key:maxEvents"
             )
         if self["config"]:
             self["function"] = load(self["config"], "--config")
@@ -170,6 +221,8 @@ class MediatorService(MultiService):
         self._reactor = reactor
         self._started = started
         self._client: TxAMQPClient | None = None
+        self._watches: Watches | None = None
+        self._settings: Settings | None = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
         self._stopping = False
@@ -193,11 +246,36 @@ class MediatorService(MultiService):
         self._starting.addErrback(self._cannot_start)
 
     async def _start(self) -> None:
-        if self._options["config"]:
+        if self._settings is not None:
+            self._watches = Watches(self._reactor)
+            on_sighup(self.reactor, self.reload)
+            await self._watches.start(self._settings)
+        elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
         if self._options["watch"]:
             await self._watch_all(self._options["watch"])
         self._started()
+
+    def reload(self) -> None:
+        """
+        Read the file again, and do as it says from now on; or go on as it was, if
+        it cannot be used.
+        """
+        if self._stopping or self._settings is None or self._watches is None:
+            return
+        try:
+            settings = self._options.read_settings()
+            self._watches.change(settings)
+        except ConfigError as e:
+            problems = e.problems if isinstance(e, BadConfig) else [e]
+            for each in problems:
+                self.log.error("Not reloaded: {problem}", problem=each)
+            return
+        changes = self._settings.changes(settings)
+        self._settings = settings
+        self.log.info("Reloaded; changes: {count}.", count=len(changes))
+        for change in changes:
+            self.log.info("{change}{note}", change=change, note=_note(change))
 
     async def _adopt(self, made: Any) -> None:
         """
@@ -273,10 +351,24 @@ class MediatorService(MultiService):
         stopping: list[Deferred[Any]] = [maybeDeferred(stop) for stop in self._stoppers]
         if self._client is not None:
             stopping.append(self._client.stop(self._options["grace"]))
+        if self._watches is not None and self._settings is not None:
+            ending = self._watches.stop(self._settings.service.grace)
+            stopping.append(Deferred.fromCoroutine(ending))
         for each in stopping:
             each.addErrback(lambda f: self.log.failure("Stopping failed.", f))
         await gatherResults(stopping)
         await maybeDeferred(super().stopService)
+
+
+def _note(change: str) -> str:
+    """
+    What is to be said of a change that does not do all that one could think.
+    """
+    if change.startswith("service.processes "):
+        return ", which takes a restart"
+    if re.match(r"queues\..*\.(exchange|key) ", change):
+        return "; the broker keeps the old binding, too"
+    return ""
 
 
 def makeService(options: Options) -> Service:
@@ -302,12 +394,15 @@ def _supervisor(options: Options) -> Service:
     # It imports the global reactor.
     from quebert._workers._supervisor import Supervisor
 
+    settings: Settings | None = options["settings"]
+    url = options["amqp-url"]
     return Supervisor(
         options["processes"],
         [*_reactor_option(options.parent), "quebert", *options.arguments()],
-        {"QUEBERT_AMQP_URL": options["amqp-url"]},
-        grace=options["grace"],
+        {"QUEBERT_AMQP_URL": url} if settings is None else {},
+        grace=options["grace"] if settings is None else settings.service.grace,
         syslog_prefix=options["with_syslog_prefix"],
+        reloads=settings is not None,
     )
 
 

@@ -12,12 +12,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import (
     IDelayedCall,
     IReactorProcess,
@@ -34,6 +35,7 @@ from quebert._twistd import (
     exit_cleanly_on_sigterm,
     exit_with_failure,
     log_to_syslog,
+    on_sighup,
 )
 from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Lines, Report
 
@@ -215,6 +217,7 @@ class Supervisor(Service):
     @param environment: what differs from this process's.
     @param grace: seconds that a worker takes at most to end after a SIGTERM.
     @param syslog_prefix: to log to syslog, too, with it.
+    @param reloads: SIGHUP is for the workers, and each of them gets it.
     """
 
     log = Logger()
@@ -227,9 +230,13 @@ class Supervisor(Service):
         *,
         grace: float,
         syslog_prefix: str | None = None,
+        reloads: bool = False,
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
+        self._reloads = reloads
+        self._up: set[str] = set()  # the names of the workers that are
+        self._missed: set[str] = set()  # and of those that may miss a SIGHUP
         self._reactor = given_or_global(reactor)
         self._any_up = False
         self._failed = False
@@ -246,6 +253,8 @@ class Supervisor(Service):
         Start the workers; twistd has forked, and shed its privileges, by now.
         """
         exit_cleanly_on_sigterm(self._reactor, signal.SIGINT)
+        if self._reloads:
+            on_sighup(self._reactor, self.reload)
         if self._syslog_prefix:
             log_to_syslog(self._syslog_prefix)
         super().startService()  # type: ignore[no-untyped-call]
@@ -263,11 +272,25 @@ class Supervisor(Service):
             return succeed(None)
         return self._gone
 
+    def reload(self) -> None:
+        """
+        Pass SIGHUP on.
+        """
+        workers = dict(self._monitor.protocols)
+        self.log.info("SIGHUP: passed on to {count} workers.", count=len(workers))
+        self._missed |= workers.keys() - self._up
+        for protocol in workers.values():
+            _hang_up(protocol.transport)
+
     def up(self, worker: Worker) -> None:
         """
         A worker is up.
         """
         self._any_up = True
+        self._up.add(worker.name)
+        if worker.name in self._missed:  # it may have come too early for it
+            self._missed.discard(worker.name)
+            _hang_up(worker.transport)
         self.log.info("{worker} is up.", worker=str(worker), pid=worker.pid)
 
     def ended(self, worker: Worker, how: str, *, failed: bool) -> None:
@@ -276,6 +299,8 @@ class Supervisor(Service):
 
         @param failed: whether by itself, and not well.
         """
+        self._up.discard(worker.name)
+        self._missed.discard(worker.name)
         hopeless = failed and self.running and not self._any_up
         expected = how == _WELL or not self.running
         self.log.emit(
@@ -302,6 +327,11 @@ class Supervisor(Service):
             self._failed = True
             self.log.critical("No worker has been up yet: giving up.")
             exit_with_failure(self._reactor)
+
+
+def _hang_up(process: Any) -> None:
+    with suppress(ProcessExitedAlready):
+        process.signalProcess("HUP")
 
 
 class _Monitor(ProcessMonitor):

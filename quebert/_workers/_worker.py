@@ -43,6 +43,8 @@ def main() -> None:
     # Ctrl-C reaches all processes of a terminal at once: the supervisor's own
     # end is the one to wait for.  What a hook starts does not inherit this.
     signal.signal(signal.SIGINT, lambda *_: None)
+    # What it is to make us read again, we have not read yet.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     _enter_directory()
     # Last of all: what is in sys.path is where the supervisor has looked.
     sys.path.append(os.getcwd())

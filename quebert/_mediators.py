@@ -1,0 +1,118 @@
+"""
+Mediators as a configuration file describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.usage import UsageError
+
+from quebert._twistd import load
+from quebert.boundaries import HTTPClient
+from quebert.config import Backoff, Queue
+from quebert.errors import ConfigError
+from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+
+__all__ = ["find_hook", "mediates_alike", "mediator"]
+
+#: Of a queue, what its mediator is made of.
+_PARTS = (
+    "default_url",
+    "headers",
+    "mediator",
+    "permanent",
+    "posthooks",
+    "prehooks",
+    "retry",
+    "timeout",
+)
+
+
+def mediates_alike(one: Queue, other: Queue) -> bool:
+    """
+    Whether the same mediator suits both.
+    """
+    return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
+
+
+def find_hook(name: str) -> Any:
+    """
+    The function C{module.function}.
+
+    @raise ConfigError: there is none.
+    """
+    try:
+        return load(name, "hook")
+    except UsageError as e:
+        raise ConfigError(str(e)) from None
+
+
+def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
+    """
+    The mediator for the tasks of C{queue}.
+
+    @param http: makes the requests.
+    @raise ConfigError: it cannot be made.
+    """
+    options: dict[str, Any] = {
+        "defaulturl": queue.default_url,
+        "reactor": reactor,
+        "http": _WithHeaders(http, queue.headers) if queue.headers else http,
+    }
+    if queue.timeout is not None:
+        options["defaultTimeout"] = queue.timeout
+    made = _of_kind(queue, options)
+    for name in queue.prehooks:
+        made.add_prehook(find_hook(name))
+    for name in queue.posthooks:
+        made.add_posthook(find_hook(name))
+    return made
+
+
+def _of_kind(queue: Queue, options: dict[str, Any]) -> Mediator:
+    retry: Any = queue.retry
+    if queue.mediator == "policy":
+        return PolicyMediator(policy=retry, permanent=queue.permanent, **options)
+    if queue.mediator == "plain":
+        return Mediator(**options)
+    wait = retry or Backoff()
+    return DelayOnErrorMediator(
+        constant=wait.constant, maxDelay=wait.max_delay, **options
+    )
+
+
+@attrs.define
+class _WithHeaders:
+    """
+    An HTTP client that adds headers to those that a request has.
+    """
+
+    _client: HTTPClient
+    _headers: Mapping[str, str]
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        allow_redirects: bool = False,
+    ) -> Deferred[Any]:
+        """
+        Make it; the headers that it has itself are left as they are.
+        """
+        own = headers or {}
+        names = {name.lower() for name in own}
+        ours = {k: v for k, v in self._headers.items() if k.lower() not in names}
+        return self._client.request(
+            method,
+            url,
+            headers={**ours, **own},
+            data=data,
+            allow_redirects=allow_redirects,
+        )

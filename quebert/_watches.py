@@ -1,0 +1,265 @@
+"""
+The watches that a configuration file asks for, and their change from one to the
+next without a task lost: what is new starts first, then what was there stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from quebert._mediators import mediates_alike, mediator
+from quebert._reactor import given_or_global
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.boundaries import HTTPClient, Message
+from quebert.config import Queue, Settings
+from quebert.errors import QuebertError
+from quebert.http import Dispatcher
+from quebert.mediator import Mediator
+from quebert.outcome import Outcome
+
+__all__ = ["Watches"]
+
+
+def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
+    """
+    A client of the broker; it waits for it as long as it takes.
+
+    @raise ConfigError: a file for TLS cannot be used.
+    """
+    broker = settings.broker
+    return TxAMQPClient(
+        [str(each) for each in broker.addresses],
+        broker.username,
+        broker.password,
+        vhost=broker.vhost,
+        heartbeat=broker.heartbeat,
+        tls=broker.tls,
+        quorumDelays=settings.quorum_delays,
+        reactor=reactor,
+        connectTimeout=None,
+    )
+
+
+def _way(queue: Queue) -> dict[str, Any]:
+    """
+    What a watch is told, which it cannot change later.
+    """
+    return {
+        "exchange": queue.exchange,
+        "queue": queue.name,
+        "routingKey": queue.key,
+        "maxEvents": queue.max_events,
+        "exchangeType": queue.exchange_type,
+        "queueType": queue.queue_type,
+        "timeout": queue.slow_after,
+        **({} if queue.hold_up_to is None else {"holdUpTo": queue.hold_up_to}),
+    }
+
+
+@attrs.define(eq=False)
+class _Watched:
+    """
+    A queue that is watched, or about to be.
+
+    @ivar mediator: gets what comes from now on.
+    @ivar watcher: brings it; C{None} until it does.
+    @ivar way: which client, and what it was told, of that watcher.
+    @ivar starting: another watcher that is to take over, or the first.
+    @ivar begun: fires with the first watcher, and may fail before that.
+    """
+
+    queue: Queue
+    mediator: Mediator
+    watcher: Watcher | None = None
+    way: Any = None
+    starting: Deferred[Any] | None = None
+    begun: Deferred[None] | None = None
+
+    def received(self, message: Message) -> Deferred[Outcome]:
+        """
+        Give a message to the mediator of now.
+        """
+        return self.mediator.messageReceived(message)
+
+    def cancel(self) -> None:
+        """
+        Start no other watcher.
+        """
+        starting, self.starting = self.starting, None
+        if starting is not None:
+            starting.cancel()
+
+
+class Watches:
+    """
+    @param reactor: the global one by default.
+    @param make_client: called with settings and the reactor.
+    @param http: makes the requests of all mediators.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any = None,
+        *,
+        make_client: Callable[[Settings, Any], TxAMQPClient] = client_of,
+        http: HTTPClient | None = None,
+    ) -> None:
+        self._reactor = given_or_global(reactor)
+        self._make_client = make_client
+        self._http = http or Dispatcher.with_reactor(self._reactor)
+        self._clients: dict[Any, TxAMQPClient] = {}
+        self._client: TxAMQPClient | None = None
+        self._watched: dict[str, _Watched] = {}
+        self._ending: set[Deferred[Any]] = set()
+        self._grace = 0.0
+
+    async def start(self, settings: Settings) -> None:
+        """
+        Begin; returns once all watches consume.
+
+        @raise QuebertError: one of them cannot.
+        """
+        self.change(settings)
+        beginning = []
+        for each in self._watched.values():
+            if each.watcher is None:
+                each.begun = Deferred()
+                beginning.append(each.begun)
+        await gatherResults(beginning, consumeErrors=True)
+
+    def change(self, settings: Settings) -> None:
+        """
+        Have it be as C{settings} say from now on; what takes time goes on by
+        itself, and is told in the log.
+
+        @raise QuebertError: they cannot be used; nothing has changed.
+        """
+        client = self._client_for(settings)
+        mediators = {q.name: self._mediator_for(q) for q in settings.queues.values()}
+        self._client, self._grace = client, settings.service.grace
+        self._clients[settings.broker, settings.quorum_delays] = client
+        for name in self._watched.keys() - settings.queues.keys():
+            self._remove(self._watched.pop(name))
+        for name, queue in settings.queues.items():
+            watched = self._watched.get(name)
+            if watched is None:
+                watched = self._watched[name] = _Watched(queue, mediators[name])
+            watched.queue, watched.mediator = queue, mediators[name]
+            self._see_to(watched, client)
+        self._drop_clients()
+
+    def _client_for(self, settings: Settings) -> TxAMQPClient:
+        known = self._clients.get((settings.broker, settings.quorum_delays))
+        return known or self._make_client(settings, self._reactor)
+
+    def _mediator_for(self, queue: Queue) -> Mediator:
+        watched = self._watched.get(queue.name)
+        if watched is not None and mediates_alike(watched.queue, queue):
+            return watched.mediator
+        return mediator(queue, self._http, self._reactor)
+
+    # -- One queue
+
+    def _see_to(self, watched: _Watched, client: TxAMQPClient) -> None:
+        """
+        Have it watched the way that is wanted, unless it is.
+        """
+        wanted = (client, _way(watched.queue))
+        watched.cancel()
+        if watched.way == wanted:
+            return
+        starting = client.watch(callback=watched.received, **wanted[1])
+        watched.starting = starting
+        starting.addCallbacks(
+            self._began,
+            self._cannot,
+            callbackArgs=(watched, wanted),
+            errbackArgs=(watched,),
+        )
+
+    def _began(self, watcher: Watcher, watched: _Watched, way: Any) -> None:
+        old, watched.watcher, watched.way = watched.watcher, watcher, way
+        watched.starting = None
+        self.log.info(
+            "Watching {queue!r}, {maxEvents} tasks at once.",
+            queue=watcher.queue,
+            maxEvents=watcher.maxEvents,
+        )
+        if old is not None:
+            self._end(old)
+        _fire(watched)
+
+    def _cannot(self, failure: Failure, watched: _Watched) -> None:
+        if failure.check(CancelledError):
+            return
+        watched.starting = None
+        if watched.begun is not None and not watched.begun.called:
+            watched.begun.errback(failure)
+            return
+        old = watched.watcher
+        text = "cannot be watched" if old is None else "is watched as it was"
+        if failure.check(QuebertError):
+            self.log.error(
+                "Queue {queue!r} {text}: {why}",
+                queue=watched.queue.name,
+                text=text,
+                why=failure.value,
+            )
+        else:
+            self.log.failure(
+                "Queue {queue!r} {text}.",
+                failure,
+                queue=watched.queue.name,
+                text=text,
+            )
+
+    def _remove(self, watched: _Watched) -> None:
+        watched.cancel()
+        if watched.watcher is not None:
+            self._end(watched.watcher)
+        _fire(watched)
+
+    # -- The end of some
+
+    def _end(self, watcher: Watcher) -> None:
+        self._note(watcher.stop(self._grace))
+
+    def _note(self, ending: Deferred[Any]) -> None:
+        self._ending.add(ending)
+        ending.addErrback(lambda f: self.log.failure("Stopping failed.", f))
+        ending.addBoth(self._ended, ending)
+
+    def _ended(self, _: object, ending: Deferred[Any]) -> None:
+        self._ending.discard(ending)
+        self._drop_clients()
+
+    def _drop_clients(self) -> None:
+        """
+        Leave the brokers that nothing is watched of any more.
+        """
+        for key, client in list(self._clients.items()):
+            if client is not self._client and not client.watchers:
+                del self._clients[key]
+                self._note(client.stop(self._grace))
+
+    async def stop(self, grace: float) -> None:
+        """
+        Consume no more, let running requests finish, give the rest back.
+        """
+        for watched in self._watched.values():
+            watched.cancel()
+        stopping = [client.stop(grace) for client in self._clients.values()]
+        await gatherResults([*stopping, *self._ending])
+
+
+def _fire(watched: _Watched) -> None:
+    if watched.begun is not None and not watched.begun.called:
+        watched.begun.callback(None)
