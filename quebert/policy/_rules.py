@@ -5,6 +5,7 @@ From a failure, and those before it, to what becomes of the task.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import attrs
 
@@ -37,6 +38,11 @@ class Answer:
     directive: Directive | None = None
 
 
+def _is_policy(_: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, RetryPolicy):
+        raise ConfigError(f"{field.name} must be a RetryPolicy, not {value!r:.40}")
+
+
 def _statuses(permanent: Iterable[int]) -> frozenset[int]:
     try:
         statuses = frozenset(permanent)
@@ -61,9 +67,7 @@ class Rules:
         asks for more it gets these, and with 0 it is not heeded.
     """
 
-    policy: RetryPolicy = attrs.field(
-        factory=RetryPolicy, validator=attrs.validators.instance_of(RetryPolicy)
-    )
+    policy: RetryPolicy = attrs.field(factory=RetryPolicy, validator=_is_policy)
     permanent: frozenset[int] = attrs.field(default=(), converter=_statuses)
     max_retry_after: float = attrs.field(
         default=MAX_RETRY_AFTER, validator=seconds_from(0)
