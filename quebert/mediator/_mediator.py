@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -24,6 +25,8 @@ from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.errors import BadTask
+from quebert.limits import Gate
+from quebert.mediator._gated import Held, gated
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task
@@ -59,6 +62,9 @@ class Mediator:
     @param now: the time, in seconds since the epoch.
     @param bury: whether a message that is no task is buried, for somebody to
         look at, and not discarded.
+    @param gate: asked before each request whether its origin may have it now, such
+        as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
+        not failed.
     """
 
     log = Logger()
@@ -79,12 +85,14 @@ class Mediator:
         maxTimeout: float = MAX_TIMEOUT,
         now: Callable[[], float] = time.time,
         bury: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self.defaulturl = defaulturl
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
         self.bury = bury
+        self.gate = gate
         self._decode = decode
         self._encode = encode
         self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
@@ -144,6 +152,8 @@ class Mediator:
     def _failed(
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
+        if isinstance(failure.value, Held):
+            return Retry(after=failure.value.after)
         try:
             return self._after(failure, task, message, began)
         except Exception:
@@ -243,6 +253,12 @@ class Mediator:
         """
         Fires with the body of a success, once the last byte of it is there.
         """
+        if self.gate is None:
+            return self._made(request, body)
+        made = partial(self._made, request, body)
+        return gated(self.gate, request.url, self._now, made)
+
+    def _made(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         method, url, headers, timeout = request
         seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
         data = body if request.has_body else None

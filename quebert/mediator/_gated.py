@@ -1,0 +1,76 @@
+"""
+Requests that a gate lets go, or has wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.python.failure import Failure
+
+from quebert.errors import BadStatus
+from quebert.limits import Gate
+
+__all__ = ["Held", "gated", "origin_of"]
+
+# What is told of a request that we have given up: it says nothing of the origin.
+_GIVEN_UP = 499
+_DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
+
+
+class Held(Exception):
+    """
+    The request was not made: its origin may not be asked now.
+
+    @ivar after: in so many seconds it may be.
+    """
+
+    def __init__(self, after: float) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+def origin_of(url: str) -> str:
+    """
+    Of an absolute URL, such as C{"https://example.com:8443"}; without the port
+    where it is the usual one.
+    """
+    origin = "/".join(url.split("/", 3)[:3]).lower()
+    for scheme, port in _DEFAULT_PORTS:
+        if origin.startswith(scheme):
+            origin = origin.removesuffix(port)
+    return origin
+
+
+def gated(
+    gate: Gate,
+    url: str,
+    now: Callable[[], float],
+    request: Callable[[], Deferred[bytes]],
+) -> Deferred[bytes]:
+    """
+    Make a request once, if it may be made now.
+
+    @return: fires as C{request()} does; fails with L{Held} where it may not.
+    """
+    origin, began = origin_of(url), now()
+    wait = gate.admit(origin, began)
+    if wait:
+        return fail(Held(wait))
+
+    def ended(result: Any) -> Any:
+        at = now()
+        gate.ended(origin, at, _status(result), max(0.0, at - began))
+        return result
+
+    return request().addBoth(ended)
+
+
+def _status(result: object) -> int | None:
+    if not isinstance(result, Failure):
+        return 200
+    if isinstance(result.value, BadStatus):
+        return result.value.status
+    return _GIVEN_UP if result.check(CancelledError) else None

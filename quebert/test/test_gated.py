@@ -1,0 +1,173 @@
+"""
+A mediator with a gate: what its origin may not have now waits, and has not failed.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.limits import BreakerSettings, OriginLimits, Origins
+from quebert.mediator import PolicyMediator
+from quebert.mediator._gated import origin_of
+from quebert.outcome import Done, Outcome, Retry
+from quebert.test.mediating import NOW, Case, FakeHTTP, appending, message
+
+ORIGIN = "http://executor.example"
+
+
+class FakeGate:
+    """
+    A gate that does as it is told.
+    """
+
+    def __init__(self, wait: float = 0.0) -> None:
+        self.wait = wait
+        self.admits: list[tuple[str, float]] = []
+        self.ends: list[tuple[str, float, int | None, float]] = []
+
+    def admit(self, origin: str, now: float) -> float:
+        """
+        Note it.
+        """
+        self.admits.append((origin, now))
+        return self.wait
+
+    def ended(
+        self, origin: str, now: float, status: int | None, seconds: float
+    ) -> None:
+        """
+        Note it.
+        """
+        self.ends.append((origin, now, status, seconds))
+
+
+class OriginTests(SynchronousTestCase):
+    """
+    L{origin_of}: what limits are for.
+    """
+
+    def test_table(self) -> None:
+        """
+        Scheme, host and port, as long as it is not the usual one.
+        """
+        table = {
+            "http://one.example/a/b?c": "http://one.example",
+            "http://One.Example:80/": "http://one.example",
+            "https://one.example:443": "https://one.example",
+            "https://one.example:80/x": "https://one.example:80",
+            "http://[::1]:8000/": "http://[::1]:8000",
+        }
+        for url, origin in table.items():
+            self.assertEqual(origin_of(url), origin)
+
+
+class GateTests(Case):
+    """
+    C{Mediator(gate=...)}.
+    """
+
+    def test_open(self) -> None:
+        """
+        The gate is asked once for each request, and told of its end.
+        """
+        gate, times = FakeGate(), iter([NOW, NOW + 1, NOW + 3.5])
+        mediator = self.mediator(gate=gate, now=lambda: next(times))
+        self.assertEqual(self.outcome(mediator, message()), Done())
+        self.assertEqual(gate.admits, [(ORIGIN, NOW + 1)])
+        self.assertEqual(gate.ends, [(ORIGIN, NOW + 3.5, 200, 2.5)])
+
+    def test_closed(self) -> None:
+        """
+        Who must wait is put back as it was, for as long, and nothing is requested.
+        """
+        gate = FakeGate(7.5)
+        for mediator in (
+            self.mediator(gate=gate),
+            self.backing_off(gate=gate),
+            PolicyMediator(http=self.http, clock=self.clock, gate=gate),
+        ):
+            events = self.events()
+            outcome = self.outcome(mediator, message(failures=3))
+            self.assertEqual(outcome, Retry(after=7.5))
+            self.assertEqual(list(events), [])
+        self.assertEqual((self.http.requests, gate.ends), ([], []))
+
+    def test_hooks(self) -> None:
+        """
+        After a pre-hook, too; post-hooks do not run.
+        """
+        calls: list[object] = []
+        mediator = self.mediator(gate=FakeGate(2))
+        mediator.add_prehook(appending(calls, "pre"))
+        mediator.add_posthook(appending(calls, "post"))
+        self.assertEqual(self.outcome(mediator, message()), Retry(after=2))
+        self.assertEqual(calls, ["pre"])
+
+    def test_filtered(self) -> None:
+        """
+        What needs no request does not ask.
+        """
+        gate = FakeGate(2)
+        mediator = self.mediator(gate=gate)
+        self.assertEqual(self.outcome(mediator, message(filter=True)), Done())
+        self.assertEqual(gate.admits, [])
+
+    def test_statuses(self) -> None:
+        """
+        It is told the status; none where there was no answer, and that it says
+        nothing where we gave up.
+        """
+        gate = FakeGate()
+        for status in (204, 404, 503):
+            mediator = self.mediator(gate=gate, http=FakeHTTP(status))
+            self.outcome(mediator, message())
+        self.assertEqual([each[2] for each in gate.ends], [200, 404, 503])
+        http = FakeHTTP()
+        mediator = self.mediator(gate=gate, http=http)
+        for error in (ConnectError(), CancelledError()):
+            received: Deferred[Outcome] = mediator.messageReceived(message())
+            http.requests[-1].answered.errback(error)
+            self.successResultOf(received)
+        self.assertEqual([each[2] for each in gate.ends[3:]], [None, 499])
+
+    def test_time_limit(self) -> None:
+        """
+        A request that takes too long had no answer.
+        """
+        gate = FakeGate()
+        mediator = self.mediator(gate=gate, http=FakeHTTP())
+        received = mediator.messageReceived(message(timeout=5))
+        self.clock.pump([1.0] * 7)
+        self.assertIsInstance(self.successResultOf(received), Retry)
+        self.assertEqual([each[2] for each in gate.ends], [None])
+
+    def test_broken_client(self) -> None:
+        """
+        A client that raises ends its request, too.
+        """
+        gate = FakeGate()
+        mediator = self.mediator(gate=gate, http=None)
+        mediator._http = object()  # type: ignore[assignment]
+        self.put_back(mediator, message())
+        self.assertEqual([each[2] for each in gate.ends], [None])
+
+    def test_breaker(self) -> None:
+        """
+        With a breaker, a host that keeps failing is asked no more for a while; others
+        are.
+        """
+        limits = OriginLimits(breaker=BreakerSettings(failures=3, pause=60))
+        gate = Origins(limits)
+        ill = FakeHTTP(503)
+        mediator = self.mediator(gate=gate, http=ill)
+        for _ in range(10):
+            self.put_back(mediator, message())
+        self.assertEqual(len(ill.requests), 3)
+        retry = self.put_back(mediator, message())
+        self.assertGreaterEqual(retry.after, 60)
+        self.assertEqual(gate.snapshot()[ORIGIN].in_flight, 0)
+        other = message(url="http://other.example/")
+        mediator._http = self.http
+        self.assertEqual(self.outcome(mediator, other), Done())
