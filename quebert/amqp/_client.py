@@ -17,6 +17,7 @@ from quebert._reactor import given_or_global
 from quebert.amqp import _tls
 from quebert.amqp._connection import Connection
 from quebert.amqp._delay import Ladder
+from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
@@ -87,6 +88,7 @@ class TxAMQPClient:
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
+        self.pauses = Pauses()
         self._reactor = reactor
         self._watcherFactory = watcherFactory
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)

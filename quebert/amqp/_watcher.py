@@ -25,6 +25,7 @@ from quebert._deadlines import Deadlines
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
+from quebert.amqp._pausing import Pausing
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
@@ -108,6 +109,7 @@ class Watcher:
             hold_up_to=holdUpTo,
         )
         self._window = Window(self.maxEvents, self._begin)
+        self._pausing = Pausing(client.pauses, queue, self._halt, self._go_on)
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
         self._overdue: set[Message] = set()
         self._going_back: set[Message] = set()
@@ -138,6 +140,13 @@ class Watcher:
         """
         return len(self._settler.unsettled)
 
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the queue is paused, for all who watch it.
+        """
+        return self._pausing.paused
+
     # -- Consuming
 
     async def start(self) -> None:
@@ -145,7 +154,11 @@ class Watcher:
         Begin; returns once the broker delivers.
         """
         self._check()
-        await self._attach(self._client.connectTimeout)
+        try:
+            await self._attach(self._client.connectTimeout)
+        except BaseException:
+            self._pausing.end()
+            raise
         self._keeping = Deferred.fromCoroutine(self._keep())
 
     def _check(self) -> None:
@@ -170,10 +183,11 @@ class Watcher:
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
         self._channel = self._settler.channel = channel
+        self._consumer_tag = ""
         try:
             await self._declare(channel)
             await channel.call("basic_qos", prefetch_count=self.maxEvents)
-            await self._consume(channel)
+            await self._pausing.begin(wire)
         except BaseException:
             Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
@@ -200,7 +214,25 @@ class Watcher:
         self._taken = 0
         tag = self._consumer_tag
         await channel.call("basic_consume", queue=self.queue, consumer_tag=tag)
-        self.consuming = self._stopping is None
+        self.consuming = self._stopping is None and not self.paused
+
+    async def _halt(self) -> None:
+        """
+        Consume no more for now; what has not begun goes back.
+        """
+        self.consuming = False
+        self._window.close()
+        channel, tag = self._channel, self._consumer_tag
+        self._consumer_tag = ""
+        if tag and channel is not None:
+            await channel.call("basic_cancel", consumer_tag=tag)
+        for message in self._window.forget_waiting():
+            self._settler.give_back(message)
+
+    async def _go_on(self) -> None:
+        if self._stopping is None and self._channel is not None:
+            self._window.open()
+            await self._consume(self._channel)
 
     def _cancelled(self, consumer_tag: str) -> None:
         """
@@ -212,12 +244,13 @@ class Watcher:
         if consumer_tag == self._consumer_tag and channel is not None:
             self.consuming = False
             self._warn("is declared anew", "the broker cancelled its consumer")
-            again = Deferred.fromCoroutine(self._consume_anew(channel))
+            again = Deferred.fromCoroutine(self._consume_anew(channel, consumer_tag))
             again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
 
-    async def _consume_anew(self, channel: Channel) -> None:
+    async def _consume_anew(self, channel: Channel, ended: str) -> None:
         await self._declare(channel)
-        await self._consume(channel)
+        if self._consumer_tag == ended:  # nobody has halted it meanwhile
+            await self._consume(channel)
 
     # -- Consuming again
 
@@ -395,6 +428,7 @@ class Watcher:
         await self._until_idle(_LAST_ANSWERS)
         if self._channel is not None:
             await self._within(Deferred.fromCoroutine(self._channel.shut()))
+        self._pausing.end()
         self._publisher.shut()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
@@ -403,7 +437,7 @@ class Watcher:
 
     async def _stop_consuming(self) -> None:
         self.consuming = False
-        if self._channel is not None:
+        if self._channel is not None and self._consumer_tag:
             tag = self._consumer_tag
             cancelling = self._channel.call("basic_cancel", consumer_tag=tag)
             await self._within(Deferred.fromCoroutine(cancelling))

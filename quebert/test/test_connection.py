@@ -32,6 +32,7 @@ from quebert.errors import (
     QuebertError,
     Unroutable,
 )
+from quebert.test.test_watcher import FakePauses
 from quebert.test.test_wire import ScriptedBroker, contents, delivery, marshalled
 
 Frame = Any
@@ -153,7 +154,9 @@ class ClientTestCase(SynchronousTestCase):
         A client.
         """
         settings = {"reactor": self.reactor, "heartbeat": 0, **options}
-        return TxAMQPClient("rabbit.example", "user", "s3cret", **settings)
+        client = TxAMQPClient("rabbit.example", "user", "s3cret", **settings)
+        client.pauses = FakePauses()  # it would ask much, and listen
+        return client
 
     def end(self) -> None:
         """

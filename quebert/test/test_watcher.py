@@ -27,6 +27,7 @@ from quebert.amqp import _watcher
 from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._graveyard import BURIED_AT, KIND, REASON
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
+from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._watcher import Watcher
 from quebert.errors import (
@@ -181,6 +182,33 @@ class FakeLadder(Ladder):
         self.forgotten += 1
 
 
+class FakePauses(Pauses):
+    """
+    What knows which queues are paused.
+
+    @ivar looks: what is called when that may have changed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: set[str] = set()
+        self.looks: dict[str, Any] = {}
+
+    async def ask(self, wire: Any, queue: str, look: Any) -> bool:
+        """
+        Whether this one is.
+        """
+        assert not wire.closed
+        self.looks[queue] = look
+        return queue in self.paused
+
+    def forget(self, queue: str, look: Any) -> None:
+        """
+        Nobody wants to know any more.
+        """
+        self.looks.pop(queue, None)
+
+
 @attrs.define(eq=False)
 class FakeClient:
     """
@@ -204,6 +232,7 @@ class FakeClient:
     wire: FakeWire | None = None
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
+    pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
 
     def make_publisher(self) -> FakePublisher:
         """

@@ -1,0 +1,451 @@
+"""
+Tests for L{quebert.amqp._pausing}, and for a watcher that is told to pause, with a
+channel that only pretends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp._pausing import CONTROL, Pauses, is_paused, sign_of
+from quebert.errors import BrokerRefused, ChannelLost
+from quebert.outcome import Retry
+from quebert.test.test_watcher import (
+    FakeChannel,
+    FakeClient,
+    FakeWire,
+    WatcherTestCase,
+)
+
+
+def texts(logged: Sequence[LogEvent]) -> list[str]:
+    """
+    What was logged, but for what is of no interest.
+    """
+    return [
+        str(each["log_format"]) for each in logged if each["log_level"] > LogLevel.debug
+    ]
+
+
+class SignTests(SynchronousTestCase):
+    """
+    Tests for L{sign_of}.
+    """
+
+    def test_name(self) -> None:
+        """
+        It tells which queue it is of.
+        """
+        self.assertEqual(sign_of("tasks"), "quebert.paused.tasks")
+
+    def test_long(self) -> None:
+        """
+        It is no longer than a name may be, whatever the queue is called.
+        """
+        self.assertEqual(sign_of("ä" * 120), "quebert.paused." + "ä" * 120)
+        names = {sign_of("ä" * 121), sign_of("ä" * 122), sign_of("a" * 255)}
+        self.assertEqual(len(names), 3)
+        for each in names:
+            self.assertLessEqual(len(each), 255)
+            self.assertIn("quebert.paused.sha256-", each)
+
+
+class PausesTests(SynchronousTestCase):
+    """
+    Tests for L{Pauses}.
+    """
+
+    def setUp(self) -> None:
+        self.client = FakeClient(Clock())
+        self.wire: Any = FakeWire(self.client)
+        self.pauses = Pauses()
+        self.looks: list[str] = []
+
+    def ask(self, queue: str) -> bool:
+        """
+        Ask, and have the looks noted.
+        """
+
+        def look() -> None:
+            self.looks.append(queue)
+
+        asking = self.pauses.ask(self.wire, queue, look)
+        return self.successResultOf(Deferred.fromCoroutine(asking))
+
+    @property
+    def ear(self) -> FakeChannel:
+        """
+        The channel over which it hears.
+        """
+        (channel,) = [c for c in self.client.channels if c.consumers]
+        return channel
+
+    def hear(self, queue: str) -> None:
+        """
+        Somebody says that this one has changed.
+        """
+        self.ear.deliver(b"")
+        message = list(self.ear.delivered.values())[-1]
+        self.assertIn(message.delivery_tag, self.ear.acked)
+
+    def test_listens_before_it_asks(self) -> None:
+        """
+        Nothing can happen between the question and the first message.
+        """
+        self.assertTrue(self.ask("tasks"))
+        ear, question = self.client.channels
+        self.assertEqual(ear.methods()[-1], "queue_bind")
+        self.assertEqual(ear.argument("queue_bind", "exchange"), [CONTROL])
+        self.assertEqual(ear.argument("queue_bind", "routing_key"), ["tasks"])
+        passive = {"exchange": "quebert.paused.tasks", "passive": True}
+        asked = question.calls[-1][1]
+        self.assertEqual({**asked, **passive}, asked)
+        self.assertTrue(question.closed)
+
+    def test_one_ear(self) -> None:
+        """
+        However many queues are watched, one queue tells of them all, and goes with
+        the connection.
+        """
+        self.ask("a")
+        self.ask("b")
+        self.ask("a")
+        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a", "b"])
+        self.assertEqual(self.ear.argument("queue_declare", "exclusive"), [True])
+        self.assertEqual(self.ear.argument("queue_declare", "auto_delete"), [True])
+
+    def test_anew(self) -> None:
+        """
+        With another connection, it listens there.
+        """
+        self.ask("a")
+        self.ear.lose_connection()
+        self.wire = FakeWire(self.client)
+        self.ask("a")
+        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a"])
+
+    def test_look(self) -> None:
+        """
+        Who watches the queue is to look; nobody else, and nobody who has ended.
+        """
+        self.ask("tasks.low")  # which is what the pretended messages tell of
+        self.ask("b")
+        self.hear("tasks.low")
+        self.assertEqual(self.looks, ["tasks.low"])
+        (look,) = self.pauses._looks["tasks.low"]
+        self.pauses.forget("tasks.low", look)
+        self.pauses.forget("tasks.low", look)
+        self.hear("tasks.low")
+        self.assertEqual(self.looks, ["tasks.low"])
+
+    def test_refused(self) -> None:
+        """
+        Who may not listen may ask, and is told once what that means.
+        """
+        self.client.refused["queue_bind"] = BrokerRefused(403, "ACCESS_REFUSED")
+        with capturedLogs() as logged:
+            self.assertTrue(self.ask("a"))
+            self.assertTrue(self.ask("b"))
+        self.assertEqual(len(texts(logged)), 1, logged)
+        self.assertIn("at a new connection", texts(logged)[0])
+
+    def test_nothing_allowed(self) -> None:
+        """
+        Who may not even ask works on.
+        """
+        self.client.refused["channel_open"] = BrokerRefused(403, "ACCESS_REFUSED")
+        with capturedLogs() as logged:
+            self.assertFalse(self.ask("a"))
+        self.assertEqual(len(texts(logged)), 1, logged)
+
+    def test_lost(self) -> None:
+        """
+        A lost connection is no answer.
+        """
+        self.client.held.add("exchange_declare")
+        asking = self.pauses.ask(self.wire, "a", lambda: None)
+        asked = Deferred.fromCoroutine(asking)
+        self.assertNoResult(asked)
+        self.client.channels[-1].lose_connection()
+        self.failureResultOf(asked, ChannelLost)
+
+    def test_deaf(self) -> None:
+        """
+        When somebody takes away what it hears by, that is told.
+        """
+        self.ask("a")
+        with capturedLogs() as logged:
+            self.ear.cancel_consumer()
+        self.assertEqual(len(texts(logged)), 1)
+
+    def test_ear_closed(self) -> None:
+        """
+        So it is when the broker closes the channel, and not when the connection
+        ends, of which others tell.
+        """
+        self.ask("a")
+        with capturedLogs() as logged:
+            self.ear.lose_connection()
+        self.assertEqual(texts(logged), [])
+        self.wire = FakeWire(self.client)
+        self.ask("a")
+        with capturedLogs() as logged:
+            self.ear.lose()
+        self.assertEqual(len(texts(logged)), 1)
+
+    def test_missing(self) -> None:
+        """
+        A sign that is not there, and nothing else, says that it is not paused.
+        """
+        self.client.refused["exchange_declare"] = BrokerRefused(404, "NOT_FOUND")
+        asking = Deferred.fromCoroutine(is_paused(self.wire, "a"))
+        self.assertFalse(self.successResultOf(asking))
+        self.client.refused["exchange_declare"] = BrokerRefused(541, "INTERNAL_ERROR")
+        asking = Deferred.fromCoroutine(is_paused(self.wire, "a"))
+        self.failureResultOf(asking, BrokerRefused)
+
+
+class PausedWatcherTests(WatcherTestCase):
+    """
+    Tests for a L{Watcher<quebert.amqp.Watcher>} whose queue is paused.
+    """
+
+    def change(self, paused: bool) -> None:
+        """
+        The queue is paused, or not any more, and it is told to look.
+        """
+        queues = self.client.pauses.paused
+        queues.add("queue") if paused else queues.discard("queue")
+        self.client.pauses.looks["queue"]()
+        self.check()
+
+    def check_consuming(self, consuming: bool) -> None:
+        """
+        Whether it does, and it and the broker agree.
+        """
+        self.assertEqual(self.watcher.consuming, consuming)
+        self.assertEqual(self.watcher.paused, not consuming)
+        self.assertEqual(len(self.channel.consumers), int(consuming))
+
+    def test_not_paused(self) -> None:
+        """
+        It consumes; to be told to look where nothing has changed changes nothing.
+        """
+        channel = self.begin()
+        calls = len(channel.calls)
+        self.change(False)
+        self.check_consuming(True)
+        self.assertEqual(len(channel.calls), calls)
+
+    def test_paused_from_the_start(self) -> None:
+        """
+        It starts, and consumes when it goes on.
+        """
+        self.client.pauses.paused.add("queue")
+        self.begin()
+        self.check_consuming(False)
+        self.assertNotIn("basic_consume", self.channel.methods())
+        self.assertNotIn("basic_cancel", self.channel.methods())
+        self.change(False)
+        self.check_consuming(True)
+        self.deliver()
+        self.assertEqual(len(self.called), 1)
+
+    def test_paused(self) -> None:
+        """
+        It consumes no more; what runs may finish; the connection stays.
+        """
+        channel = self.begin()
+        message = self.deliver()
+        with capturedLogs() as logged:
+            self.change(True)
+            self.change(True)
+        self.assertEqual(texts(logged), ["Queue {queue!r} {what}."])
+        self.check_consuming(False)
+        self.assertEqual(self.watcher.in_flight, 1)
+        self.finish(message)
+        self.check_counts(received=1, done=1)
+        self.assertFalse(channel.closed)
+
+    def test_not_begun(self) -> None:
+        """
+        What has not begun, and what comes before the broker knows, goes back.
+        """
+        channel = self.begin(maxEvents=1)
+        first = self.deliver()
+        self.channel.deliver(beyond_prefetch=True)
+        self.client.held.add("basic_cancel")
+        self.change(True)
+        self.finish(first)
+        channel.deliver(beyond_prefetch=True)
+        self.assertEqual(self.called, [first])
+        self.client.held.clear()
+        channel.answer()
+        self.assertEqual(self.called, [first])
+        self.check_counts(received=3, done=1, returned=2)
+        self.check_settled([1], [2, 3])
+
+    def test_resumed(self) -> None:
+        """
+        Then it consumes again, on the same channel, with as many places.
+        """
+        self.begin(maxEvents=2)
+        running = self.deliver()
+        self.change(True)
+        with capturedLogs() as logged:
+            self.change(False)
+        self.assertEqual(texts(logged), ["Queue {queue!r} {what}."])
+        self.check_consuming(True)
+        self.deliver()
+        self.channel.deliver()  # of the new consumer, and beyond the places
+        self.assertEqual(len(self.running), 2)
+        self.finish(running)
+        self.assertEqual(len(self.called), 3)
+
+    def test_to_and_fro(self) -> None:
+        """
+        What is said while the broker has not answered yet is heeded in the end.
+        """
+        channel = self.begin()
+        self.client.held.add("basic_cancel")
+        self.change(True)
+        self.change(False)
+        self.change(True)
+        self.change(False)
+        self.client.held.clear()
+        channel.answer()
+        self.check_consuming(True)
+
+    def test_looks_while_starting(self) -> None:
+        """
+        What is said between the question and the first consumer is heeded, too.
+        """
+        self.client.held.add("basic_consume")
+        starting = Deferred.fromCoroutine(self.watcher.start())
+        self.addCleanup(self.end)
+        self.change(True)
+        self.client.held.clear()
+        self.channel.answer()
+        self.successResultOf(starting)
+        self.check_consuming(False)
+
+    def test_waiting(self) -> None:
+        """
+        What waits for its retry goes back to the queue in its time.
+        """
+        self.begin()
+        message = self.deliver()
+        self.finish(message, Retry(after=3.0))
+        self.change(True)
+        self.advance(3)
+        self.confirm()
+        self.check_counts(received=1, retried=1)
+        self.check_consuming(False)
+
+    def test_while_renewing(self) -> None:
+        """
+        A consumer that is just being replaced is not left behind.
+        """
+        channel = self.begin(maxEvents=1)
+        self.client.held.add("basic_consume")
+        self.finish(self.deliver(), Retry(after=60.0))
+        self.change(True)
+        self.client.held.clear()
+        while channel.pending:
+            channel.answer()
+        # The pretended broker answers one call before it takes the next.
+        for tag in list(channel.consumers):
+            self.assertIn(tag, channel.argument("basic_cancel", "consumer_tag"))
+        self.assertFalse(self.watcher.consuming)
+
+    def test_connection_lost(self) -> None:
+        """
+        With another connection it asks anew: it may have been paused, ...
+        """
+        self.begin()
+        self.client.pauses.paused.add("queue")
+        self.channel.lose_connection()
+        self.advance(0)
+        self.assertFalse(self.channel.closed)
+        self.check_consuming(False)
+
+    def test_resumed_while_lost(self) -> None:
+        """
+        ... or have gone on.
+        """
+        self.client.pauses.paused.add("queue")
+        self.begin()
+        self.client.pauses.paused.clear()
+        self.channel.lose_connection()
+        self.advance(0)
+        self.check_consuming(True)
+        self.deliver()
+        self.assertEqual(len(self.called), 1)
+
+    def test_lost_while_pausing(self) -> None:
+        """
+        A connection that is lost in the middle of it does not matter.
+        """
+        self.begin()
+        self.client.held.add("basic_cancel")
+        self.change(True)
+        self.client.held.clear()
+        self.channel.lose_connection()
+        self.advance(0)
+        self.check_consuming(False)
+        self.change(False)
+        self.check_consuming(True)
+
+    def test_queue_deleted(self) -> None:
+        """
+        A queue that is deleted just before is declared anew, and not consumed.
+        """
+        channel = self.begin()
+        self.client.held.add("queue_declare")
+        channel.cancel_consumer()
+        self.change(True)
+        self.client.held.clear()
+        channel.answer()
+        self.check_consuming(False)
+        self.change(False)
+        self.check_consuming(True)
+
+    def test_stop(self) -> None:
+        """
+        A paused watch stops like any other, and is told no more.
+        """
+        self.begin()
+        self.change(True)
+        stopped = self.watcher.stop()
+        self.successResultOf(stopped)
+        self.assertEqual(self.client.pauses.looks, {})
+
+    def test_stop_while_going_on(self) -> None:
+        """
+        One that is stopped does not go on.
+        """
+        self.client.pauses.paused.add("queue")
+        self.begin()
+        look = self.client.pauses.looks["queue"]
+        self.client.pauses.paused.clear()
+        message_count = len(self.called)
+        stopped = self.watcher.stop()
+        look()
+        self.successResultOf(stopped)
+        self.assertNotIn("basic_consume", self.channel.methods())
+        self.assertEqual(len(self.called), message_count)
+
+    def test_never_started(self) -> None:
+        """
+        A watch that could not start is not told of anything.
+        """
+        self.client.refused["basic_consume"] = BrokerRefused(403, "ACCESS_REFUSED")
+        starting = Deferred.fromCoroutine(self.watcher.start())
+        self.failureResultOf(starting, BrokerRefused)
+        self.assertEqual(self.client.pauses.looks, {})
