@@ -2,10 +2,10 @@
 One AMQP channel: methods that are answered, deliveries, and publications with
 their confirms.
 
-C{basic.deliver}, C{basic.return} and confirms, with their contents, are read
-here, and C{basic.publish}, C{basic.ack} and C{basic.nack} written here, without
-txamqp's queues; any other method goes through them.  Knows no reconnecting, and
-nothing of what messages mean.
+C{basic.deliver}, C{basic.get}, C{basic.return} and confirms, with their contents,
+are read here, and C{basic.publish}, C{basic.ack} and C{basic.nack} written here,
+without txamqp's queues; any other method goes through them.  Knows no reconnecting,
+and nothing of what messages mean.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from quebert._protocol.frames import (
 )
 from quebert._turn import EndOfTurn
 from quebert.amqp._acks import Acks
+from quebert.amqp._gets import Gets
 from quebert.amqp._message import Message
 from quebert.amqp._publications import Publications, Returned
 from quebert.errors import (
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 # Class and method of what does not take txamqp's way.
-_RETURN, _DELIVER, _ACK, _NACK = (
-    struct.pack(">HH", 60, method) for method in (50, 60, 80, 120)
+_RETURN, _DELIVER, _GET_OK, _GET_EMPTY, _ACK, _NACK = (
+    struct.pack(">HH", 60, method) for method in (50, 60, 71, 72, 80, 120)
 )
 # Its delivery tag, whether it is redelivered, and the size of its exchange's name.
 _DELIVERY = struct.Struct(">QBB")
@@ -84,6 +85,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             lambda frames: client.transport.write(frames),
             lambda: client.blocked is not None,
         )
+        self._gets = Gets(id, lambda frames: client.transport.write(frames))
         self._turn = EndOfTurn(client.clock, lambda: self.acks.flush())
         self.acks = Acks(
             id, lambda frames: client.transport.write(frames), self._turn.ask
@@ -162,6 +164,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
             pieces.append(frame(BODY, self.id, body[at : at + step]))
         return b"".join(pieces)
 
+    def get(self, queue: str) -> Deferred[Message | None]:
+        """
+        One message (C{basic.get}), to be acknowledged; C{None} where the queue has
+        no more.  For a channel that consumes nothing.
+        """
+        if self.closed:
+            return fail(self.error())
+        self.on_message = self._gets.answered
+        return self._gets.ask(queue)
+
     def ack(self, delivery_tag: int) -> None:
         """
         Acknowledge one delivery of this channel, at the end of this turn of the
@@ -203,6 +215,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         elif method == _RETURN:
             types = ("short", "shortstr", "shortstr", "shortstr")
             self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
+        elif method == _GET_OK and self._gets.waiting:
+            self._incoming = _parse_get_ok(payload)
+        elif method == _GET_EMPTY and self._gets.waiting:
+            self._gets.answered(None)
         else:
             return False
         return True
@@ -293,6 +309,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.client.channels.pop(self.id, None)
         error = self.error()
         self.publications.end(error)
+        self._gets.end(error)
         waiters, self._closed_waiters = self._closed_waiters, []
         for waiter in waiters:
             waiter.callback(error)
@@ -309,3 +326,10 @@ def _parse_deliver(payload: bytes) -> Message:
         payload[at : at + size].decode("utf-8", "surrogateescape"),
         payload[at + size + 1 :].decode("utf-8", "surrogateescape"),
     )
+
+
+def _parse_get_ok(payload: bytes) -> Message:
+    """
+    It is a delivery without a consumer tag, and with a count at its end.
+    """
+    return _parse_deliver(payload[:4] + b"\x00" + payload[4:-4])

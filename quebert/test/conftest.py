@@ -80,6 +80,18 @@ def rabbitmq() -> Iterator[RabbitMQNode]:
         yield node
 
 
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def either(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+    """
+    Both brokers, in turn.
+    """
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded
+
+
 @pytest.fixture
 def own_rabbitmq() -> Iterator[RabbitMQNode]:
     """

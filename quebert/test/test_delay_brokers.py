@@ -7,29 +7,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 import pytest_twisted
 
 from quebert.amqp import TxAMQPClient
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import until
-from quebert.testing import EmbeddedBroker, RabbitMQNode
-
-
-@pytest.fixture(params=["embedded", "rabbitmq"])
-def either(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """
-    Both brokers, in turn.
-    """
-    if request.param == "rabbitmq":
-        yield request.getfixturevalue("rabbitmq")
-    else:
-        with EmbeddedBroker() as embedded:
-            yield embedded
+from quebert.testing import RabbitMQNode
 
 
 class Notes:

@@ -1,0 +1,330 @@
+"""
+The commands for a person with a job to do: C{quebert dead}, C{pause}, C{resume},
+C{purge} and C{status}.  From options to what is asked for, and from what came of it
+to words.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel
+
+from quebert import _operating
+from quebert._dead import Match
+from quebert._operating import Broker, Status, Tally
+from quebert._running import log_problems, one_line, run
+from quebert.amqp._graveyard import grave_of
+from quebert.config import default_amqp_url
+from quebert.errors import ConfigError, QuebertError
+
+__all__ = ["COMMANDS"]
+
+T = TypeVar("T")
+Work = Callable[[Broker], Coroutine[Deferred[Any], Any, T]]
+
+_queue = click.argument("queue")
+_amqp_url = click.option(
+    "--amqp-url",
+    metavar="URL",
+    help="Where the broker is; by default $QUEBERT_AMQP_URL, or guest at localhost.",
+)
+_yes = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _parse(
+    context: click.Context, option: click.Parameter, texts: Iterable[str]
+) -> list[Match]:
+    try:
+        return [Match.parse(text) for text in texts]
+    except ConfigError as e:
+        raise click.UsageError(str(e)) from None
+
+
+_matches = click.option(
+    "--match",
+    "matches",
+    metavar="FIELD=TEXT",
+    multiple=True,
+    callback=_parse,
+    help="Those alone where it is so; repeatable, all must be. FIELD is kind, reason,"
+    " status, answer, attempts, uuid or url; = all of it, with * for anything;"
+    " ~ a part; != and !~ not.",
+)
+
+
+# -- The dead
+
+
+@click.group()
+def dead() -> None:
+    """
+    What was given up: list, show, redrive or discard it.
+
+    QUEUE is the queue that it was in; it is in QUEUE.dead now.
+    """
+
+
+@dead.command("list")
+@_queue
+@_matches
+@click.option(
+    "--first",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="How many of them are shown.",
+)
+@_amqp_url
+def list_(
+    *, queue: str, matches: list[Match], first: int, amqp_url: str | None
+) -> None:
+    """
+    Count what is dead of QUEUE by kind and reason, and show the first ones.
+    """
+    listing, tally = _run(
+        amqp_url, lambda broker: _operating.take_stock(broker, queue, matches, first)
+    )
+    if not listing.kinds:
+        click.echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
+    for line in listing.lines() if listing.kinds else ():
+        click.echo(one_line_of(line))
+    _tell_unseen(tally)
+
+
+@dead.command()
+@_queue
+@_matches
+@_amqp_url
+def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
+    """
+    Show the first that is dead of QUEUE, and matches, whole.
+    """
+    letter = _run(amqp_url, lambda broker: _operating.look_up(broker, queue, matches))
+    if letter is None:
+        raise click.ClickException(
+            f"nothing {_that(matches)}is dead in {grave_of(queue)}"
+        )
+    for line in letter.lines():
+        click.echo(one_line_of(line))
+
+
+@dead.command()
+@_queue
+@_matches
+@_amqp_url
+def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
+    """
+    Put what is dead of QUEUE, and matches, back into it, to begin anew.
+
+    It takes what is there when it begins. It may be ended at any time, and run
+    again for the rest.
+    """
+    with _counting("redriven", queue) as tally:
+        _run(amqp_url, lambda broker: _operating.redrive(broker, queue, matches, tally))
+
+
+@dead.command()
+@_queue
+@_matches
+@_yes
+@_amqp_url
+def discard(
+    *, queue: str, matches: list[Match], yes: bool, amqp_url: str | None
+) -> None:
+    """
+    Drop what is dead of QUEUE, and matches, for ever.
+    """
+    grave, declined = grave_of(queue), False
+
+    def sure(count: int) -> bool:
+        nonlocal declined
+        declined = not _confirmed(f"Discard {count} of {grave} for ever?")
+        return not declined
+
+    with _counting("discarded", queue) as tally:
+        ask = None if yes else sure
+        found = _run(
+            amqp_url,
+            lambda broker: _operating.discard(broker, queue, matches, tally, ask),
+        )
+        if declined:
+            raise click.Abort
+        tally.ended = tally.ended or not found
+
+
+def _that(matches: list[Match]) -> str:
+    return "that matches " if matches else ""
+
+
+class _Bar:
+    """
+    A progress bar, where somebody sees it.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+
+    def __call__(self, tally: Tally) -> None:
+        """
+        One more.
+        """
+        if self._bar is None and sys.stderr.isatty():
+            self._bar = click.progressbar(
+                length=tally.total,
+                label=self._label,
+                file=sys.stderr,
+                update_min_steps=max(1, tally.total // 200),
+            )
+            self._bar.render_progress()
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def end(self) -> None:
+        """
+        No more.
+        """
+        if self._bar is not None:
+            self._bar.render_finish()
+
+
+@contextmanager
+def _counting(what: str, queue: str) -> Iterator[Tally]:
+    """
+    Tell how far it came, however it ends.
+    """
+    bar = _Bar(what)
+    tally = Tally(watch=bar)
+    try:
+        yield tally
+    finally:
+        bar.end()
+        if tally.ended or tally.seen:
+            click.echo(f"{what} {tally.done} of {tally.total}")
+        if tally.seen and not tally.ended:
+            click.echo(f"the others are in {grave_of(queue)}: run it again", err=True)
+        _tell_unseen(tally)
+
+
+def _tell_unseen(tally: Tally) -> None:
+    unseen = tally.total - tally.seen
+    if tally.ended and unseen > 0:
+        click.echo(f"{unseen} more were not looked at: too many before them stay there")
+
+
+# -- The living
+
+
+@click.command()
+@_queue
+@_amqp_url
+def pause(*, queue: str, amqp_url: str | None) -> None:
+    """
+    Have nothing more of QUEUE begun, by any mediator, until it is resumed.
+
+    What runs may finish. Tasks can be added all the while, and wait.
+    """
+    now = _run(amqp_url, lambda broker: _operating.pause(broker, queue))
+    click.echo(f"paused, {_waiting(queue, now)}")
+    if now.consumers:
+        raise click.ClickException(
+            f"{now.consumers} consumers of {queue} have not stopped yet; those that"
+            " are no mediators of quebert, or may not be told, will not"
+        )
+
+
+@click.command()
+@_queue
+@_amqp_url
+def resume(*, queue: str, amqp_url: str | None) -> None:
+    """
+    Have QUEUE go on after a pause.
+    """
+    before = _run(amqp_url, lambda broker: _operating.resume(broker, queue))
+    word = "resumed" if before.paused else "was not paused"
+    click.echo(f"{word}, {_waiting(queue, before)}")
+
+
+@click.command()
+@_queue
+@_yes
+@_amqp_url
+def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
+    """
+    Drop what waits in QUEUE, for ever.
+
+    Not what runs, nor what waits elsewhere for its time.
+    """
+
+    def sure(now: Status) -> bool:
+        return yes or _confirmed(f"{_waiting(queue, now)}: drop it for ever?")
+
+    count = _run(amqp_url, lambda broker: _operating.purge(broker, queue, sure))
+    if count is None:
+        raise click.Abort
+    click.echo(f"purged {count} of {queue}")
+
+
+@click.command()
+@_queue
+@_amqp_url
+def status(*, queue: str, amqp_url: str | None) -> None:
+    """
+    How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
+    """
+    now = _run(amqp_url, lambda broker: _operating.status(broker, queue))
+    if now.ready is None and not (now.dead or now.paused):
+        raise click.ClickException(f"there is no queue {queue}")
+    click.echo(f"waiting    {now.ready or 0}")
+    click.echo(f"consumers  {now.consumers}")
+    click.echo(f"paused     {'yes' if now.paused else 'no'}")
+    click.echo(f"dead       {now.dead}")
+
+
+def _waiting(queue: str, now: Status) -> str:
+    if now.ready is None:
+        return f"there is no queue {queue} yet"
+    return f"{now.ready} waiting in {queue}"
+
+
+#: All of them.
+COMMANDS: list[click.Command] = [dead, pause, resume, purge, status]
+
+
+# -- Running
+
+
+def _confirmed(question: str) -> bool:
+    """
+    Ask, while the reactor stands still: Ctrl-C is for the question.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question)
+    except click.Abort:
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def one_line_of(text: str) -> str:
+    """
+    A line that does nothing to a terminal, with its spaces.
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _run(amqp_url: str | None, work: Work[T]) -> T:
+    url = amqp_url or default_amqp_url()
+    log_problems(level=LogLevel.critical)
+    try:
+        return run(lambda reactor: work(Broker(reactor, url)))
+    except QuebertError as e:
+        raise click.ClickException(one_line(str(e))) from None

@@ -1,0 +1,287 @@
+"""
+What there is to tell of messages that were given up, and which of them are meant.
+Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import attrs
+
+from quebert import task as tasks
+from quebert._url import without_userinfo
+from quebert.errors import BadTask, ConfigError
+
+__all__ = ["DeadLetter", "Listing", "Match", "matched"]
+
+_OURS = "quebert-"
+# Of the announcement's, which count attempts in the body.
+_FAILURES = ("failures", "traceback")
+# Characters of a reason that tell it from others.
+_REASON_WIDTH = 200
+
+
+class DeadLetter:
+    """
+    A message in C{<queue>.dead}, whoever has put it there.
+
+    @param properties: of the message, by their AMQP names.
+    """
+
+    def __init__(self, properties: Mapping[str, Any], body: bytes) -> None:
+        self.properties = properties
+        self.headers: Mapping[str, Any] = properties.get("headers", {})
+        self.body = body
+
+    def _text(self, name: str) -> str:
+        value = self.headers.get(_OURS + name)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return "" if value is None else str(value)
+
+    @cached_property
+    def _task(self) -> dict[str, Any]:
+        try:
+            task = tasks.decode(self.body)
+        except BadTask:
+            return {}
+        return task if isinstance(task, dict) else {}
+
+    @property
+    def kind(self) -> str:
+        """
+        C{"exhausted"} or C{"poison"}.
+        """
+        return self._text("kind")
+
+    @property
+    def reason(self) -> str:
+        """
+        Why it was given up, in a sentence.
+        """
+        return self._text("reason")
+
+    @property
+    def status(self) -> str:
+        """
+        What it was answered last, if it was.
+        """
+        return self._text("last-status")
+
+    @property
+    def answer(self) -> str:
+        """
+        How the body of that answer begins.
+        """
+        return self._text("last-answer")
+
+    @property
+    def attempts(self) -> str:
+        """
+        How often it was tried.
+        """
+        return self._text("attempts")
+
+    @property
+    def uuid(self) -> str:
+        """
+        The task's; where it is no task, the message's.
+        """
+        return str(self._task.get("uuid", self.properties.get("message-id", "")))
+
+    @property
+    def url(self) -> str:
+        """
+        What it requests, without a password.
+        """
+        return without_userinfo(str(self._task.get("url", "")))
+
+    @property
+    def buried(self) -> str:
+        """
+        When it was given up, by the clock on the wall here.
+        """
+        return _moment(self.headers.get(f"{_OURS}buried-at"))
+
+    @property
+    def anew(self) -> bytes:
+        """
+        The body with which it begins anew: as it is, but for a count of failures.
+        """
+        if not any(name in self._task for name in _FAILURES):
+            return self.body
+        return tasks.encode({k: v for k, v in self._task.items() if k not in _FAILURES})
+
+    @property
+    def history(self) -> list[str]:
+        """
+        The headers that it has got from us.
+        """
+        return [name for name in self.headers if name.startswith(_OURS)]
+
+    def lines(self) -> Iterator[str]:
+        """
+        All of it, for people.
+        """
+        for name, value in self.properties.items():
+            if name != "headers":
+                yield f"{name}: {_plain(value)}"
+        for name, value in self.headers.items():
+            told = _moment(value) if name in _TIMES else _plain(value)
+            yield f"{name}: {told}"
+        yield ""
+        yield from self._pretty().splitlines()
+
+    def _pretty(self) -> str:
+        if self._task:
+            return json.dumps(self._task, indent=2, ensure_ascii=False)
+        return self.body.decode("utf-8", "backslashreplace")
+
+
+_TIMES = {_OURS + name for name in ("buried-at", "first-attempt", "last-attempt")}
+
+
+def _moment(when: Any) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+    except (TypeError, ValueError, OverflowError, OSError):
+        return ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value if isinstance(value, str) else repr(value)
+
+
+# -- Which are meant
+
+_FIELDS: Mapping[str, Callable[[DeadLetter], str]] = {
+    "kind": lambda letter: letter.kind,
+    "reason": lambda letter: letter.reason,
+    "status": lambda letter: letter.status,
+    "answer": lambda letter: letter.answer,
+    "attempts": lambda letter: letter.attempts,
+    "uuid": lambda letter: letter.uuid,
+    "url": lambda letter: letter.url,
+}
+_MATCH = re.compile(r"(?P<field>\w+)(?P<not>!?)(?P<how>[=~])(?P<text>.*)", re.DOTALL)
+
+
+@attrs.frozen
+class Match:
+    """
+    What a field must be, or hold.
+
+    @ivar text: all of it, where C{whole}, and C{*} in it is anything; else a part,
+        in capitals or not.
+    @ivar wanted: whether it must match, or must not.
+    """
+
+    field: str
+    text: str
+    whole: bool = True
+    wanted: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Match:
+        """
+        Read C{field=text}, C{field!=text}, C{field~part} or C{field!~part}.
+
+        @raise ConfigError: it is none of them.
+        """
+        found = _MATCH.fullmatch(text)
+        if found is None or found["field"] not in _FIELDS:
+            raise ConfigError(
+                f"--match {text} must be FIELD=TEXT, FIELD!=TEXT, FIELD~PART or"
+                f" FIELD!~PART, with a field of {', '.join(_FIELDS)}"
+            )
+        whole, wanted = found["how"] == "=", not found["not"]
+        return cls(found["field"], found["text"], whole, wanted)
+
+    def __call__(self, letter: DeadLetter) -> bool:
+        value = _FIELDS[self.field](letter)
+        return self._is_in(value) == self.wanted
+
+    def _is_in(self, value: str) -> bool:
+        if not self.whole:
+            return self.text.casefold() in value.casefold()
+        parts = map(re.escape, self.text.split("*"))
+        return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
+
+
+def matched(matches: Iterable[Match], letter: DeadLetter) -> bool:
+    """
+    Whether it is as all of them want it.
+    """
+    return all(match(letter) for match in matches)
+
+
+# -- A list of them
+
+
+class Listing:
+    """
+    How many there are of which kind, for which reason, and the first of them.
+
+    @param most: how many of them, and how many reasons.
+    @ivar first: rows of uuid, URL, attempts, moment, kind and reason.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.first: list[tuple[str, ...]] = []
+        self._most = most
+
+    def add(self, letter: DeadLetter) -> None:
+        """
+        Count another.
+        """
+        kind, reason = letter.kind or "-", letter.reason[:_REASON_WIDTH] or "-"
+        self.reasons[kind, reason] += 1
+        if len(self.first) < self._most:
+            row = letter.uuid, letter.url, letter.attempts, letter.buried
+            self.first.append((*(each or "-" for each in row), kind, reason))
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """
+        How many there are of each kind.
+        """
+        kinds: Counter[str] = Counter()
+        for (kind, _), count in self.reasons.items():
+            kinds[kind] += count
+        return kinds
+
+    def lines(self) -> Iterator[str]:
+        """
+        All that, for people.
+        """
+        kinds = self.kinds.most_common()
+        yield ", ".join(f"{count} {kind}" for kind, count in kinds)
+        rows: list[tuple[str, ...]] = [("count", "kind", "reason")]
+        common = self.reasons.most_common(max(1, self._most))
+        rows += [(str(count), *which) for which, count in common]
+        yield ""
+        yield from _columns(rows)
+        others = len(self.reasons) - len(common)
+        if others:
+            yield f"and {others} other reasons"
+        if self.first:
+            yield ""
+            head = "uuid", "url", "attempts", "buried", "kind", "reason"
+            yield from _columns([head, *self.first])
+
+
+def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()

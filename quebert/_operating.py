@@ -1,0 +1,340 @@
+"""
+What a person does to queues while tasks go through them: the work of C{quebert
+dead}, C{pause}, C{resume}, C{purge} and C{status}.  Knows no command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.task import deferLater
+
+from quebert._dead import DeadLetter, Listing, Match, matched
+from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp._graveyard import grave_of
+from quebert.amqp._pausing import is_paused, set_paused
+from quebert.amqp._publisher import Publisher
+from quebert.amqp._walk import Walk, depth, walk
+from quebert.amqp._wire import Wire
+from quebert.errors import BrokerError, ConfigError
+
+__all__ = [
+    "Broker",
+    "Status",
+    "Tally",
+    "discard",
+    "look_up",
+    "pause",
+    "purge",
+    "redrive",
+    "resume",
+    "status",
+    "take_stock",
+]
+
+#: Seconds in which there must be a broker.
+CONNECT_TIMEOUT = 5.0
+#: Seconds in which it must take a message.
+PATIENCE = 60.0
+#: Seconds in which whoever watches a queue must have let it rest.
+REST = 5.0
+# Seconds between looks.
+_STEP = 0.2
+
+
+@attrs.frozen
+class Broker:
+    """
+    The broker with the queues that are meant.
+    """
+
+    reactor: Any
+    url: str
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[tuple[TxAMQPClient, Wire]]:
+        """
+        A client of it, connected.
+
+        @raise QuebertError: there is no such broker, or it does not let us in.
+        """
+        client = TxAMQPClient.from_url(
+            self.url, reactor=self.reactor, connectTimeout=CONNECT_TIMEOUT
+        )
+        try:
+            wire = await client.connected(CONNECT_TIMEOUT)
+            # It cannot be stopped from within its own callback.
+            await deferLater(self.reactor, 0)
+            yield client, wire
+        finally:
+            await client.stop(0)
+
+
+# -- The dead
+
+
+@attrs.define
+class Tally:
+    """
+    How far it has come.
+
+    @ivar total: how many messages there were in the beginning.
+    @ivar seen: how many of them were looked at.
+    @ivar done: how many of those have left.
+    @ivar ended: whether it has gone through all that it could.
+    @ivar watch: called with it at every step.
+    """
+
+    total: int = 0
+    seen: int = 0
+    done: int = 0
+    ended: bool = False
+    watch: Callable[[Tally], object] = lambda tally: None
+
+    @property
+    def stay(self) -> int:
+        """
+        How many were looked at and are there still.
+        """
+        return self.seen - self.done
+
+
+def _letter(message: Message) -> DeadLetter:
+    try:
+        return DeadLetter(message.properties, message.body)
+    except ValueError:  # of a type that nobody knows
+        return DeadLetter({}, message.body)
+
+
+async def _go_through(
+    wire: Wire, queue: str, tally: Tally, visit: Callable[[Message, Walk], Any]
+) -> None:
+    """
+    Walk through the dead of C{queue} that are there now, or through as many as
+    C{tally} tells.
+    """
+    grave = grave_of(queue)
+    found = await depth(wire, grave)
+    if found is None:
+        if await depth(wire, queue) is None:
+            raise ConfigError(f"there is no queue {queue!r}, nor {grave!r}")
+        tally.ended = True
+        return
+    tally.total = min(found.ready, tally.total or found.ready)
+    async with walk(wire, grave, tally.total) as walking:
+
+        async def look(message: Message) -> bool:
+            leaves: bool = await visit(message, walking)
+            tally.seen += 1
+            tally.done += leaves
+            tally.watch(tally)
+            return leaves
+
+        await walking.through(look)
+    tally.ended = True
+
+
+async def take_stock(
+    broker: Broker, queue: str, matches: Sequence[Match], first: int
+) -> tuple[Listing, Tally]:
+    """
+    What is dead of C{queue}.
+
+    @raise QuebertError: the broker does not let us see.
+    """
+    listing, tally = Listing(first), Tally()
+
+    async def visit(message: Message, _: Walk) -> bool:
+        letter = _letter(message)
+        if matched(matches, letter):
+            listing.add(letter)
+        return False
+
+    async with broker.client() as (_, wire):
+        await _go_through(wire, queue, tally, visit)
+    return listing, tally
+
+
+async def look_up(
+    broker: Broker, queue: str, matches: Sequence[Match]
+) -> DeadLetter | None:
+    """
+    The first of the dead of C{queue} that matches.
+    """
+    found: list[DeadLetter] = []
+
+    async def visit(message: Message, walking: Walk) -> bool:
+        letter = _letter(message)
+        if matched(matches, letter):
+            found.append(letter)
+            walking.stop()
+        return False
+
+    async with broker.client() as (_, wire):
+        await _go_through(wire, queue, Tally(), visit)
+    return found[0] if found else None
+
+
+async def redrive(
+    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
+) -> None:
+    """
+    Put what is dead, and matches, back into C{queue}, where it begins anew.  Each
+    leaves the dead once the broker has confirmed that it is there.
+
+    @raise QuebertError: the broker does not do it, or not all of it.
+    """
+    async with broker.client() as (client, wire):
+        publisher = client.make_publisher()
+
+        async def visit(message: Message, _: Walk) -> bool:
+            letter = _letter(message)
+            if not matched(matches, letter):
+                return False
+            await _put_back(client, publisher, queue, message, letter)
+            return True
+
+        await _go_through(wire, queue, tally, visit)
+
+
+async def _put_back(
+    client: TxAMQPClient,
+    publisher: Publisher,
+    queue: str,
+    message: Message,
+    letter: DeadLetter,
+) -> None:
+    properties = message.amended_properties(
+        errors=0,
+        not_before=None,
+        delayed=False,
+        headers=dict.fromkeys(letter.history),
+    )
+    publishing = publisher.publish("", queue, letter.anew, properties)
+    confirmed = Deferred.fromCoroutine(publishing)
+    try:
+        await confirmed.addTimeout(PATIENCE, client.reactor)
+    except TimeoutError:
+        why = client.blocked or "it confirmed nothing"
+        raise BrokerError(
+            f"the broker takes no messages for {PATIENCE:.0f} s: {why}"
+        ) from None
+
+
+async def discard(
+    broker: Broker,
+    queue: str,
+    matches: Sequence[Match],
+    tally: Tally,
+    sure: Callable[[int], bool] | None,
+) -> bool:
+    """
+    Drop what is dead, and matches, for ever.
+
+    @param sure: asked, with how many that would be; C{None} where nobody is.
+    @return: whether there were any, and it was.
+    @raise QuebertError: the broker does not do it, or not all of it.
+    """
+    if sure is not None:
+        listing, before = await take_stock(broker, queue, matches, 0)
+        count = sum(listing.kinds.values())
+        if not count or not sure(count):  # nothing is held while a person thinks
+            return False
+        tally.total = before.seen  # it was not asked about those who died since
+
+    async def visit(message: Message, _: Walk) -> bool:
+        return matched(matches, _letter(message))
+
+    async with broker.client() as (_, wire):
+        await _go_through(wire, queue, tally, visit)
+    return True
+
+
+# -- The living
+
+
+@attrs.frozen
+class Status:
+    """
+    A queue at a moment.
+
+    @ivar ready: messages that wait; C{None} where there is no such queue.
+    @ivar consumers: who takes them.
+    @ivar dead: messages that were given up.
+    """
+
+    ready: int | None
+    consumers: int
+    paused: bool
+    dead: int
+
+
+async def _status(wire: Wire, queue: str) -> Status:
+    living, dead = await depth(wire, queue), await depth(wire, grave_of(queue))
+    return Status(
+        None if living is None else living.ready,
+        0 if living is None else living.consumers,
+        await is_paused(wire, queue),
+        0 if dead is None else dead.ready,
+    )
+
+
+async def status(broker: Broker, queue: str) -> Status:
+    """
+    How C{queue} is.
+    """
+    async with broker.client() as (_, wire):
+        return await _status(wire, queue)
+
+
+async def pause(broker: Broker, queue: str) -> Status:
+    """
+    Pause C{queue}; tells how it is when nobody consumes it any more, or in
+    L{REST} seconds.
+    """
+    async with broker.client() as (client, wire):
+        await set_paused(client, wire, queue, True)
+        end = broker.reactor.seconds() + REST
+        while (now := await _status(wire, queue)).consumers:
+            if broker.reactor.seconds() >= end:
+                break
+            await deferLater(broker.reactor, _STEP)
+        return now
+
+
+async def resume(broker: Broker, queue: str) -> Status:
+    """
+    Have C{queue} go on; tells how it was before.
+    """
+    async with broker.client() as (client, wire):
+        before = await _status(wire, queue)
+        await set_paused(client, wire, queue, False)
+        return before
+
+
+async def purge(
+    broker: Broker, queue: str, sure: Callable[[Status], bool]
+) -> int | None:
+    """
+    Drop what waits in C{queue}; tells how many messages that were.
+
+    @param sure: asked, with how the queue is; if it is not, nothing is done.
+    @raise QuebertError: the broker does not let us, or has no such queue.
+    """
+    now = await status(broker, queue)
+    if now.ready is None:
+        raise ConfigError(f"there is no queue {queue!r}")
+    if not sure(now):
+        return None
+    async with broker.client() as (_, wire):
+        channel = await wire.open_channel(confirms=False)
+        try:
+            purged = await channel.call("queue_purge", queue=queue)
+        finally:
+            await channel.shut()
+        count: int = purged.message_count
+        return count
