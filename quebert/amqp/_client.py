@@ -49,8 +49,8 @@ class TxAMQPClient:
         L{IOpenSSLClientConnectionCreator
         <twisted.internet.interfaces.IOpenSSLClientConnectionCreator>}.
     @param watcherFactory: called like L{Watcher} for each watch.
-    @param quorumDelays: what waits in the broker does so in quorum queues, for
-        clusters.
+    @param quorumDelays: whether what waits in the broker does so in quorum queues;
+        with C{None}, where it has them (RabbitMQ 3.10 or later).
     @param connectTimeout: seconds in which L{watch} and L{publish} want a
         connection; C{None} for no limit.
     @raise ConfigError: a host, or a file for TLS, is wrong.
@@ -69,7 +69,7 @@ class TxAMQPClient:
         tls: Any = None,
         watcherFactory: Callable[..., Watcher] = Watcher,
         connectTimeout: float | None = 30.0,
-        quorumDelays: bool = False,
+        quorumDelays: bool | None = None,
     ) -> None:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
     from quebert.amqp._wire import Wire
 
-__all__ = ["LONGEST", "PREFIX", "Ladder"]
+__all__ = ["LONGEST", "PREFIX", "Ladder", "Rungs"]
 
 #: With a dot behind it, what the names of all that belongs to it begin with.
 PREFIX = "quebert.delay"
@@ -46,17 +46,17 @@ _QUORUM = {
 Call = tuple[str, dict[str, Any]]
 
 
-class Ladder:
+class Rungs:
     """
-    @param quorum: the levels are quorum queues, and messages go from one to the
-        next with confirms: for clusters (RabbitMQ 3.10 or later).
+    What a ladder consists of.  Pure.
+
+    @param quorum: of quorum queues, from one to the next of which messages go with
+        confirms.
     """
 
     def __init__(self, *, quorum: bool = False) -> None:
         self._prefix = f"{PREFIX}.quorum" if quorum else PREFIX
         self._arguments: Mapping[str, Any] = _QUORUM if quorum else {}
-        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
-        self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
 
     def route(self, queue: str, seconds: float) -> tuple[str, str]:
         """
@@ -107,33 +107,54 @@ class Ladder:
         key = "*." * LEVELS + _word(queue)
         return _bind_queue(queue, self._exchange(-1), key)
 
-    async def prepare(self, wire: Wire, queue: str) -> None:
+
+class Ladder:
+    """
+    The ladder of a client, made when it is first needed.
+
+    @param quorum: of quorum queues; with C{None} where the broker has them.  Classic
+        queues pass messages on without confirms: when a RabbitMQ is stopped or
+        killed at that moment, some are lost.
+    """
+
+    def __init__(self, *, quorum: bool | None = None) -> None:
+        self._quorum = quorum
+        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
+        self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
+
+    async def prepare(self, wire: Wire, queue: str) -> Rungs:
         """
         See to it that there is a ladder, and a way from it to C{queue}.
 
         @raise BrokerError: the broker does not let us.
         """
-        if queue in self._ready.get(wire, ()):
-            return
+        rungs = Rungs(
+            quorum=_has_quorum(wire) if self._quorum is None else self._quorum
+        )
+        if queue not in self._ready.get(wire, ()):
+            await self._prepared(wire, queue, rungs)
+        return rungs
+
+    def _prepared(self, wire: Wire, queue: str, rungs: Rungs) -> Deferred[None]:
         # Where a thousand messages wait for it, one asks.
         waiter: Deferred[None] = Deferred()
         waiters = self._waiters.setdefault((wire, queue), [])
         waiters.append(waiter)
         if len(waiters) == 1:
-            prepared = Deferred.fromCoroutine(self._prepare(wire, queue))
+            prepared = Deferred.fromCoroutine(self._prepare(wire, queue, rungs))
             prepared.addBoth(self._tell_waiters, wire, queue)
-        await waiter
+        return waiter
 
     def _tell_waiters(self, result: Any, wire: Wire, queue: str) -> None:
         for waiter in self._waiters.pop((wire, queue)):
             waiter.callback(result)
 
-    async def _prepare(self, wire: Wire, queue: str) -> None:
+    async def _prepare(self, wire: Wire, queue: str, rungs: Rungs) -> None:
         channel = await wire.open_channel(confirms=False)
         try:
             if wire not in self._ready:
-                await _make(channel, self.declarations())
-            await _make(channel, iter([self.arrival(queue)]))
+                await _make(channel, rungs.declarations())
+            await _make(channel, iter([rungs.arrival(queue)]))
         finally:
             await channel.shut()
         self._ready.setdefault(wire, set()).add(queue)
@@ -143,6 +164,18 @@ class Ladder:
         Something of it is missing: make it anew before it is used again.
         """
         self._ready.clear()
+
+
+def _has_quorum(wire: Wire) -> bool:
+    """
+    Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
+    The embedded broker has none, and loses nothing without.
+    """
+    told = wire.server_properties
+    if told.get("product") != "RabbitMQ" or "Erlang" not in str(told.get("platform")):
+        return False
+    numbers = re.findall(r"\d+", str(told.get("version", "")))[:2]
+    return tuple(map(int, numbers)) >= (3, 10)
 
 
 async def _make(channel: Channel, calls: Iterator[Call]) -> None:

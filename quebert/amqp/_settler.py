@@ -282,8 +282,8 @@ class Settler:
     ) -> None:
         early, exchange, key = due - self._now(), "", self._queue
         if early > _AT_ONCE:
-            await self._ladder.prepare(wire, self._queue)
-            exchange, key = self._ladder.route(self._queue, early)
+            rungs = await self._ladder.prepare(wire, self._queue)
+            exchange, key = rungs.route(self._queue, due - self._now())
         await self._publisher.publish(exchange, key, body, properties)
 
     def pause(self, seconds: float) -> Deferred[None]:

@@ -73,6 +73,7 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         super().dispatch(channel, message)
 
     def connection_start(self, channel: Channel, message: Any) -> None:
+        self.client.server_properties = message.server_properties
         mechanisms = message.mechanisms.split()
         if self.client.mechanism not in mechanisms:
             text = f"the broker knows {mechanisms}, not {self.client.mechanism}"
@@ -115,6 +116,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar why: why it ended, or C{None}.
     @ivar lost: fires, with that reason, when it has ended.
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
+    @ivar server_properties: what the broker has told of itself.
     @ivar max_payload: the largest payload of a frame, in bytes.
     """
 
@@ -130,6 +132,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
+        self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
         self._buffer = b""  # of what came: less than a frame
         self._wanted_heartbeat = heartbeat

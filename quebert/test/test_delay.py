@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._delay import LONGEST, Call, Ladder
+from quebert.amqp._delay import LONGEST, Call, Ladder, Rungs
 from quebert.broker import Broker
 from quebert.errors import ChannelLost
 from quebert.test.broker.peer import Peer
@@ -46,7 +46,7 @@ class RouteTests(SynchronousTestCase):
         The routing key has the seconds, rounded up, as bits; the exchange is that
         of the highest.
         """
-        exchange, key = Ladder().route("queue", seconds)
+        exchange, key = Rungs().route("queue", seconds)
         bits, _, queue = key.rpartition(".")
         whole = int(bits.replace(".", ""), 2)
         self.assertEqual(queue, "queue")
@@ -57,9 +57,7 @@ class RouteTests(SynchronousTestCase):
         """
         What is longer than all levels together is cut.
         """
-        self.assertEqual(
-            Ladder().route("queue", 1e18), Ladder().route("queue", LONGEST)
-        )
+        self.assertEqual(Rungs().route("queue", 1e18), Rungs().route("queue", LONGEST))
 
     @QUICK
     @given(st.text(max_size=60), st.text(max_size=60))
@@ -68,7 +66,7 @@ class RouteTests(SynchronousTestCase):
         Whatever a queue is called, it is one word, which no other queue has, and
         which is no wildcard.
         """
-        ladder = Ladder()
+        ladder = Rungs()
         words = [ladder.route(name, 1)[1].split(".", 28)[28] for name in (one, other)]
         self.assertEqual(words[0] == words[1], one == other)
         for word in words:
@@ -79,7 +77,7 @@ class RouteTests(SynchronousTestCase):
         A routing key has room for the longest name of a queue.
         """
         for name in ("q" * 255, "#" * 255, "ü" * 127):
-            self.assertLessEqual(len(Ladder().route(name, 1)[1].encode()), 255)
+            self.assertLessEqual(len(Rungs().route(name, 1)[1].encode()), 255)
 
 
 class LadderTests(SynchronousTestCase):
@@ -94,7 +92,7 @@ class LadderTests(SynchronousTestCase):
         self.clock = Clock()
         self.broker = Broker(self.clock)
         self.peer = Peer(self.broker).open()
-        self.ladder = Ladder()
+        self.ladder = Rungs()
         for queue in ("a.b", "x.a.b"):
             self.peer.call("queue.declare", queue=queue)
         make(self.peer, *self.ladder.declarations())
@@ -196,6 +194,7 @@ class FakeWire:
     def __init__(self) -> None:
         self.opening: list[Deferred[None]] = []
         self.calls: list[str] = []
+        self.server_properties: dict[str, Any] = {}
 
     async def open_channel(self, *, confirms: bool) -> FakeWire:
         """
@@ -229,7 +228,7 @@ class PrepareTests(SynchronousTestCase):
         self.ladder = Ladder()
         self.wire: Any = FakeWire()
 
-    def prepare(self) -> Deferred[None]:
+    def prepare(self) -> Deferred[Rungs]:
         """
         Ask for it.
         """
@@ -270,3 +269,26 @@ class PrepareTests(SynchronousTestCase):
         self.failureResultOf(waiting[0], CancelledError)
         self.wire.opening[0].callback(None)
         self.successResultOf(waiting[1])
+
+    def test_kind_of_queues(self) -> None:
+        """
+        It is of quorum queues where these confirm what they pass on, unless it was
+        said otherwise.
+        """
+        rabbitmq = {"product": "RabbitMQ", "platform": "Erlang/OTP 25.2.3"}
+        for quorum, told, wanted in (
+            (None, {}, False),
+            (None, {**rabbitmq, "version": "3.10.8"}, True),
+            (None, {**rabbitmq, "version": "4.0.0-rc.1"}, True),
+            (None, {**rabbitmq, "version": "3.9.29"}, False),
+            (None, {**rabbitmq, "version": "3.13.0", "platform": "quebert"}, False),
+            (False, {**rabbitmq, "version": "3.10.8"}, False),
+            (True, {}, True),
+        ):
+            wire: Any = FakeWire()
+            wire.server_properties = told
+            ladder = Ladder(quorum=quorum)
+            prepared = Deferred.fromCoroutine(ladder.prepare(wire, "queue"))
+            wire.opening[0].callback(None)
+            exchange, _ = self.successResultOf(prepared).route("queue", 1)
+            self.assertEqual("quorum" in exchange, wanted, told)

@@ -62,14 +62,14 @@ async def test_ten_retries(
 
 
 @pytest_twisted.ensureDeferred
-async def test_quorum_queues(
+async def test_classic_queues(
     rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
 ) -> None:
     """
-    In quorum queues tasks wait, and are retried, just so.
+    Classic queues of RabbitMQ can be had, too, and quorum queues be watched.
     """
     notes = Notes(3, 1.5)
-    client = make_client(rabbitmq.url, quorumDelays=True)
+    client = make_client(rabbitmq.url, quorumDelays=False)
     options: dict[str, Any] = {"holdUpTo": 0, "queueType": "quorum"}
     watcher = await client.watch(
         names.exchange, names.queue, names.key, notes, **options

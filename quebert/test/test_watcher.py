@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
-from quebert.amqp._delay import LONGEST, Ladder
+from quebert.amqp._delay import LONGEST, Ladder, Rungs
 from quebert.amqp._graveyard import BURIED_AT, KIND, REASON
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
@@ -168,12 +168,13 @@ class FakeLadder(Ladder):
         self.prepared: list[str] = []
         self.forgotten = 0
 
-    async def prepare(self, wire: Any, queue: str) -> None:
+    async def prepare(self, wire: Any, queue: str) -> Rungs:
         """
         It is.
         """
         assert not wire.closed
         self.prepared.append(queue)
+        return Rungs()
 
     def forget(self) -> None:
         """
