@@ -13,11 +13,11 @@ from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._problems import BadConfig, Problem
 from quebert.config._settings import (
     DEFAULT_URL,
+    EVERY,
     Backoff,
     Host,
     Priorities,
     Queue,
-    Rate,
     Service,
     Settings,
 )
@@ -26,6 +26,7 @@ from quebert.config._watch import Watch
 __all__ = [
     "DEFAULT_AMQP_URL",
     "DEFAULT_URL",
+    "EVERY",
     "MOST_PROCESSES",
     "TLS",
     "Address",
@@ -36,7 +37,6 @@ __all__ = [
     "Priorities",
     "Problem",
     "Queue",
-    "Rate",
     "Service",
     "Settings",
     "Watch",

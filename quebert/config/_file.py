@@ -12,12 +12,12 @@ import attrs
 
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
+from quebert.config._host import host
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import MOST, queue
 from quebert.config._settings import (
     DEFAULT_URL,
-    Host,
     Priorities,
     Service,
     Settings,
@@ -55,7 +55,7 @@ def read(
         name: queue(name, table, default_url, priorities, outside)
         for name, table in root.tables("queues").items()
     }
-    hosts = [_host(n, table) for n, table in root.tables("hosts").items()]
+    hosts = [host(n, table) for n, table in root.tables("hosts").items()]
     root.end()
     if not queues and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
@@ -160,25 +160,3 @@ def _priorities(table: Table) -> Priorities:
     elif not list(weights):
         table.wrong("weights", "must name a class at least, like { high = 6, low = 1 }")
     return Priorities(**fields)
-
-
-def _host(name: str, table: Table) -> Host:
-    fields = table.given(
-        rate=kinds.rate,
-        burst=kinds.number(1, MOST),
-        concurrency=kinds.number(1, 65_535),
-        breaker=kinds.flag,
-        adaptive=kinds.flag,
-    )
-    table.end()
-    if "burst" in table and "rate" not in table:
-        table.wrong("burst", "is of no use without a rate")
-    try:
-        kinds.http_url(f"http://{name}/")
-        good = not set(name) & set("/?#@ ")
-    except Wrong:
-        good = False
-    if not good:
-        text = 'must be a host or host:port, like [hosts."example.com"]'
-        table.document.wrong(table.path, text)
-    return Host(name=name.lower(), **fields)

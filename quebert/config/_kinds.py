@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from quebert.config._problems import Wrong
-from quebert.config._settings import Rate
+from quebert.errors import ConfigError
+from quebert.limits import Rate
 
 __all__ = [
     "array",
@@ -38,7 +39,6 @@ Kind = Callable[[Any], T]
 LONGEST = 2.0**28 - 1
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smhd])")
-_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?/ ?([smhd])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -135,12 +135,13 @@ def rate(value: object) -> Rate:
     """
     How many in a time: a number a second, or a text with a unit.
     """
-    found = Rate(_real(value) or 0.0)
-    if isinstance(value, str) and (parts := _RATE.fullmatch(value)):
-        found = Rate(float(parts[1]), _UNITS[parts[2]])
-    if found.count <= 0:
-        raise _must('more than 0 a second, or a text like "500/s" or "30/m"', value)
-    return found
+    try:
+        if isinstance(value, str):
+            return Rate.parse(value)
+        return Rate(_real(value) or 0.0)
+    except ConfigError:
+        right = 'more than 0 a second, or a text like "500/s", "30/m" or "10/h"'
+        raise _must(right, value) from None
 
 
 def text(value: object) -> str:

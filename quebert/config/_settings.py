@@ -10,44 +10,24 @@ from typing import Any, Union
 import attrs
 
 from quebert.config._broker import Broker
+from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
 
 __all__ = [
     "DEFAULT_URL",
+    "EVERY",
     "Backoff",
     "Host",
     "Priorities",
     "Queue",
-    "Rate",
     "Service",
     "Settings",
 ]
 
+#: The name that stands for every host that has no table of its own.
+EVERY = "*"
 #: What completes the partial URLs of tasks unless told otherwise.
 DEFAULT_URL = "http://localhost:8000/"
-
-
-@attrs.frozen
-class Rate:
-    """
-    So many in so much time.
-
-    @ivar seconds: that time.
-    """
-
-    count: float
-    seconds: float = 1.0
-
-    @property
-    def per_second(self) -> float:
-        """
-        How many a second that is.
-        """
-        return self.count / self.seconds
-
-    def __str__(self) -> str:
-        units = {1.0: "s", 60.0: "m", 3600.0: "h", 86400.0: "d"}
-        return f"{self.count:g}/{units.get(self.seconds, f'{self.seconds:g}s')}"
 
 
 @attrs.frozen
@@ -133,19 +113,32 @@ class Host:
     """
     Limits for what is requested of one host, over all queues.
 
-    @ivar name: the host, or C{host:port}, in lower case.
-    @ivar concurrency: how many requests at once.
-    @ivar breaker: whether it is left alone for a while when it keeps failing.
-    @ivar adaptive: whether fewer requests are made at once while it is short of
-        breath.
+    @ivar name: the host, or C{host:port}, in lower case; or L{EVERY}.
+    @ivar concurrency: how many requests at once; C{None} for no limit.
+    @ivar breaker: when it is left in peace, since it keeps failing; C{None} for
+        never.
+    @ivar adaptive: how it is found out how much it can take; C{None} for not.
     """
 
     name: str
     rate: Rate | None = None
     burst: int | None = None
     concurrency: int | None = None
-    breaker: bool = True
-    adaptive: bool = True
+    breaker: BreakerSettings | None = attrs.field(factory=BreakerSettings)
+    adaptive: AdaptiveSettings | None = attrs.field(factory=AdaptiveSettings)
+
+    @property
+    def limits(self) -> OriginLimits:
+        """
+        The same for who keeps to it.
+        """
+        return OriginLimits(
+            rate=self.rate,
+            burst=self.burst,
+            in_flight=self.concurrency,
+            breaker=self.breaker,
+            adaptive=self.adaptive,
+        )
 
 
 @attrs.frozen

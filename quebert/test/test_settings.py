@@ -24,13 +24,18 @@ from quebert.config import (
     Host,
     Priorities,
     Queue,
-    Rate,
     Service,
     Settings,
     read,
 )
 from quebert.config._positions import lines
 from quebert.errors import ConfigError
+from quebert.limits import (
+    AdaptiveSettings,
+    BreakerSettings,
+    OriginLimits,
+    Rate,
+)
 from quebert.policy import RetryPolicy
 from quebert.test.checks import QUICK, folder
 
@@ -178,14 +183,32 @@ FILES = [
     Bad(
         LEAST + '[hosts."http://h/"]',
         3,
-        'hosts."http://h/" must be a host or host:port, like [hosts."example.com"]',
+        'hosts."http://h/" must be a host, host:port or "*", like [hosts."exam',
         False,
     ),
-    Bad(LEAST + '[hosts."h:99999"]', 3, "must be a host or host:port", False),
+    Bad(LEAST + '[hosts."h:99999"]', 3, "must be a host, host:port or", False),
     Bad(
         LEAST + '[hosts."h"]\nburst = 3',
         4,
         "hosts.h.burst is of no use without a rate",
+        False,
+    ),
+    Bad(
+        LEAST + "[hosts.h]\nbreaker = 3",
+        4,
+        "hosts.h.breaker must be true, false or a table, not 3",
+        False,
+    ),
+    Bad(
+        LEAST + "[hosts.h]\nbreaker.fails = 3",
+        4,
+        "hosts.h.breaker.fails is not known; did you mean failures?",
+        False,
+    ),
+    Bad(
+        LEAST + "[hosts.h]\nadaptive = { floor = 9, ceiling = 3 }",
+        4,
+        "hosts.h.adaptive does not fit: floor=9 must be at least 1, and ceiling=3 no",
         False,
     ),
     Bad(
@@ -221,8 +244,8 @@ QUEUES = [
     Bad(
         'rate = "fast"',
         3,
-        'queues.a.rate must be more than 0 a second, or a text like "500/s" or'
-        ' "30/m", not "fast"',
+        'queues.a.rate must be more than 0 a second, or a text like "500/s",'
+        ' "30/m" or "10/h", not "fast"',
     ),
     Bad("rate = 0", 3, "rate must be more than 0 a second"),
     Bad("rate = true", 3, "rate must be more than 0 a second"),
@@ -454,6 +477,7 @@ class GoodTests(ReadCase):
         """
         text = EXAMPLE.read_text()
         kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
+        kinds += [BreakerSettings, AdaptiveSettings]
         for kind in kinds:
             for field in attrs.fields(kind):
                 if field.name != "name":
@@ -513,11 +537,9 @@ class GoodTests(ReadCase):
         Rates are numbers a second, or texts with a unit.
         """
         cases = {"5": Rate(5), "0.5": Rate(0.5), '"500/s"': Rate(500)}
-        cases |= {'"30/m"': Rate(30, 60), '"1.5 / h"': Rate(1.5, 3600)}
+        cases |= {'"30/m"': Rate(0.5), '"1.5 / h"': Rate(1.5 / 3600)}
         for text, rate in cases.items():
             self.assertEqual(self.queue(f"rate = {text}").rate, rate, text)
-        self.assertEqual(str(Rate(30, 60)), "30/m")
-        self.assertEqual(Rate(30, 60).per_second, 0.5)
 
     def test_url(self) -> None:
         """
@@ -589,8 +611,26 @@ class GoodTests(ReadCase):
         Hosts are named in any case, with or without a port.
         """
         hosts = self.read(f'{LEAST}[hosts."EXAMPLE.com:81"]\nbreaker = false').hosts
-        host = Host(name="example.com:81", breaker=False)
+        host = Host(name="example.com:81", breaker=None)
         self.assertEqual(hosts, {"example.com:81": host})
+
+    def test_limits(self) -> None:
+        """
+        A host's limits are what there is for an origin.
+        """
+        text = (
+            'rate = "5/s"\nburst = 2\nconcurrency = 3\nbreaker = { failures = 2 }\n'
+            'adaptive = { latency = "2s" }'
+        )
+        hosts = self.read(f'{LEAST}[hosts."*"]\n{text}\n[hosts.h]').hosts
+        self.assertEqual(
+            hosts["*"].limits,
+            OriginLimits(
+                Rate(5), 2, 3, BreakerSettings(2), AdaptiveSettings(latency=2.0)
+            ),
+        )
+        default = OriginLimits(breaker=BreakerSettings(), adaptive=AdaptiveSettings())
+        self.assertEqual(hosts["h"].limits, default)
 
     def test_untold(self) -> None:
         """
