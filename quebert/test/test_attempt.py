@@ -101,6 +101,43 @@ class AttemptTests(SynchronousTestCase):
         self.assertEqual(str(error), "POST http://a/ was answered 404")
         self.check_over()
 
+    def test_answer(self) -> None:
+        """
+        With it comes the answer, and the first 2 KB of its body.
+        """
+        response = self.answer(503)
+        response.body.callback(b"x" * 100_000)
+        error = self.failureResultOf(self.success, BadStatus).value
+        self.assertIs(error.response, response)
+        self.assertEqual(error.body, b"x" * 2048)
+
+    def test_overruled(self) -> None:
+        """
+        A 2xx can be no success, when somebody who is asked says so; of others
+        nobody is asked.
+        """
+        asked: list[object] = []
+        for code, verdict in ((200, True), (201, False), (500, False)):
+
+            def overruled(response: object, verdict: bool = verdict) -> bool:
+                asked.append(response)
+                return verdict
+
+            deadlines = Deadlines(lambda: self.clock, Attempt.late)
+            attempt = Attempt("POST", "http://a/", 10, deadlines, overruled)
+            answering: Deferred[Any] = Deferred()
+            success = attempt.success(answering)
+            response = FakeResponse(code, self._cancelling("body"))
+            answering.callback(response)
+            response.body.callback(b"body")
+            if code == 201:
+                self.assertEqual(self.successResultOf(success), b"body")
+            else:
+                error = self.failureResultOf(success, BadStatus).value
+                self.assertEqual(error.status, code)
+                self.assertIs(error.response, response)
+        self.assertEqual(len(asked), 2)
+
     def test_failures(self) -> None:
         """
         It fails as the request does, or the body.

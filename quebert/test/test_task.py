@@ -1141,6 +1141,15 @@ class MakeTests(SynchronousTestCase):
         }
         self.assertEqual(task, wanted)
 
+    def test_retry(self) -> None:
+        """
+        C{retry} is checked, which mediators with a policy read.
+        """
+        wanted = {"max_attempts": 5, "min_backoff": 1}
+        self.assertEqual(self.make(retry=wanted)["retry"], wanted)
+        text = self.refused(retry={"max_attempts": 0})
+        self.assertIn("retry.max_attempts must be a whole number from 1", text)
+
     def test_left_out(self) -> None:
         """
         Arguments that say the same as nothing are left out, too.
