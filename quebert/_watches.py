@@ -5,7 +5,7 @@ next without a task lost: what is new starts first, then what was there stops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -17,9 +17,10 @@ from quebert._mediators import mediates_alike, mediator
 from quebert._reactor import given_or_global
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
-from quebert.config import Queue, Settings
+from quebert.config import EVERY, Host, Queue, Settings
 from quebert.errors import QuebertError
 from quebert.http import Dispatcher
+from quebert.limits import Gate, Origins
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
 
@@ -120,6 +121,8 @@ class Watches:
         self._watched: dict[str, _Watched] = {}
         self._ending: set[Deferred[Any]] = set()
         self._grace = 0.0
+        self._hosts: Mapping[str, Host] = {}
+        self._gate: Gate | None = None
 
     async def start(self, settings: Settings) -> None:
         """
@@ -144,7 +147,9 @@ class Watches:
         """
         client = self._client_for(settings)
         mediators = {q.name: self._mediator_for(q) for q in settings.queues.values()}
+        gate = self._gate_for(settings)
         self._client, self._grace = client, settings.service.grace
+        self._hosts, self._gate = settings.hosts, gate
         self._clients[settings.broker, settings.quorum_delays] = client
         for name in self._watched.keys() - settings.queues.keys():
             self._remove(self._watched.pop(name))
@@ -153,12 +158,23 @@ class Watches:
             if watched is None:
                 watched = self._watched[name] = _Watched(queue, mediators[name])
             watched.queue, watched.mediator = queue, mediators[name]
+            watched.mediator.gate = gate
             self._see_to(watched, client)
         self._drop_clients()
 
     def _client_for(self, settings: Settings) -> TxAMQPClient:
         known = self._clients.get((settings.broker, settings.quorum_delays))
         return known or self._make_client(settings, self._reactor)
+
+    def _gate_for(self, settings: Settings) -> Gate | None:
+        """
+        What keeps to the limits of hosts; another one does not know how they are
+        doing.
+        """
+        if settings.hosts == self._hosts:
+            return self._gate
+        limits = {name: host.limits for name, host in settings.hosts.items()}
+        return Origins(limits.pop(EVERY, None), limits) if limits else None
 
     def _mediator_for(self, queue: Queue) -> Mediator:
         watched = self._watched.get(queue.name)

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.python.usage import UsageError
 
-from quebert import __version__, _cli_operating, _dev
+from quebert import __version__, _cli_check, _cli_operating, _dev
 from quebert._running import log_problems, one_line, run
 from quebert._twistd import load
 from quebert.config import default_amqp_url
@@ -241,7 +241,7 @@ def add(
     click.echo(_run(lambda reactor: _dev.add(reactor, **fields)))
 
 
-for command in _cli_operating.COMMANDS:
+for command in (_cli_check.check, *_cli_operating.COMMANDS):
     main.add_command(command)
 
 

@@ -1,0 +1,70 @@
+"""
+Tests for C{quebert check}.
+"""
+
+from __future__ import annotations
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.cli import main
+from quebert.test.checks import folder
+
+
+class CheckTests(SynchronousTestCase):
+    """
+    C{quebert check FILE} tells whether a file is right.
+    """
+
+    def check(self, text: str) -> Result:
+        """
+        Check a file with this text.
+        """
+        path = folder(self) / "quebert.toml"
+        path.write_text(text)
+        self.path = str(path)
+        return CliRunner().invoke(main, ["check", self.path])
+
+    def test_fine(self) -> None:
+        """
+        It is, and what it is about is told.
+        """
+        result = self.check('[queues.mail]\nkey = "m"\n')
+        self.assertEqual(
+            (result.exit_code, result.stdout), (0, "fine: 1 queue: mail\n")
+        )
+        two = self.check('[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n')
+        self.assertEqual(two.stdout, "fine: 2 queues: mail, news\n")
+
+    def test_wrong(self) -> None:
+        """
+        It is not: a line for all that is wrong, and exit status 1.
+        """
+        result = self.check('[queues.mail]\nkeyy = "m"\nprehooks = ["no.such"]\n')
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(result.stdout, "")
+        wanted = ("mail.key is missing", "mail.keyy is not known", "no module no")
+        lines = result.stderr.splitlines()
+        for number, (line, text) in enumerate(zip(lines, wanted, strict=True), 1):
+            self.assertTrue(line.startswith(f"{self.path}:{number}: queues."), line)
+            self.assertIn(text, line)
+
+    def test_hooks(self) -> None:
+        """
+        Hooks are looked for.
+        """
+        result = self.check('[queues.mail]\nkey = "m"\nprehooks = ["os.path.join"]\n')
+        self.assertEqual(result.exit_code, 0, result.output)
+        result = self.check('[queues.mail]\nkey = "m"\nprehooks = ["os.sep"]\n')
+        self.assertIn("must be a function, not str", result.stderr)
+
+    def test_no_file(self) -> None:
+        """
+        A file that is not there is wrong.
+        """
+        result = CliRunner().invoke(main, ["check", "no/such.toml"])
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            result.stderr,
+            "no/such.toml:1: the file cannot be read: No such file or directory\n",
+        )
