@@ -1,0 +1,115 @@
+"""
+One host that fails, beside one that does not, in the same queue, on real brokers
+and real sockets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+
+from quebert.amqp import TxAMQPClient
+from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Origins
+from quebert.mediator import PolicyMediator
+from quebert.policy import RetryPolicy
+from quebert.test.conftest import Names
+from quebert.test.support import Executor, until
+from quebert.testing import EmbeddedBroker
+
+reactor: Any = global_reactor
+
+#: Seconds that the well one takes for each task, and how many may be at work.
+WORK = 0.05
+PLACES = 10
+#: Tasks for each of them.
+TASKS = 600
+#: Of them, those in which it is found out how either is.
+FIRST = 100
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def either(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """
+    Both brokers, in turn.
+    """
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded
+
+
+@pytest_twisted.async_yield_fixture
+async def ill() -> AsyncIterator[Executor]:
+    """
+    Another web server, which takes its time to say that it cannot.
+    """
+    server = Executor(reactor)
+    server.answer = lambda task: deferLater(reactor, 1.0, lambda: 503)
+    yield server
+    await server.close()
+
+
+async def pace(
+    client: TxAMQPClient, queue: str, mediator: PolicyMediator, urls: list[str]
+) -> float:
+    """
+    Tasks per second that are done for the first URL, where those for the others are
+    between them; from the hundredth on.
+    """
+    done: list[float] = []
+    mediator.add_posthook(lambda task, result: done.append(reactor.seconds()))
+    declared = await client.watch("", queue, "", mediator.messageReceived)
+    await declared.stop()
+    bodies = [[json.dumps({"url": url}).encode()] * TASKS for url in urls]
+    mixed = itertools.chain(*zip(*bodies, strict=True))
+    await gatherResults([client.publish("", queue, body) for body in mixed])
+    watcher = await client.watch(
+        "", queue, "", mediator.messageReceived, maxEvents=PLACES
+    )
+    await until(lambda: len(done) == TASKS)
+    await watcher.stop(grace=0)
+    return (TASKS - FIRST) / (done[-1] - done[FIRST - 1])
+
+
+@ensureDeferred
+async def test_other_host(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    ill: Executor,
+) -> None:
+    """
+    One host that answers 503, slowly, takes less than a twentieth from another's
+    throughput; with as many tasks for each, in one queue.
+    """
+    executor.answer = lambda task: deferLater(reactor, WORK, lambda: 200)
+    limits = OriginLimits(
+        breaker=BreakerSettings(failures=5, pause=30),
+        adaptive=AdaptiveSettings(start=PLACES, ceiling=PLACES),
+    )
+
+    gates: list[Origins] = []
+
+    def mediator() -> PolicyMediator:
+        gates.append(Origins(limits))
+        policy = RetryPolicy(min_backoff=30)
+        return PolicyMediator(reactor=reactor, gate=gates[-1], policy=policy)
+
+    client = make_client(either.url)
+    alone = await pace(client, f"{names.queue}-alone", mediator(), [executor.url])
+    urls = [executor.url, ill.url]
+    beside = await pace(client, f"{names.queue}-both", mediator(), urls)
+    assert len(ill.tasks) <= PLACES
+    assert gates[-1].snapshot()[ill.url].breaker == "open"
+    assert beside > alone * 0.95, f"{beside:.1f}/s, and {alone:.1f}/s alone"
