@@ -56,17 +56,18 @@ class DelayOnErrorMediator(Mediator):
     def _after(
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
-        outcome = super()._after(failure, task, message, began)
-        if not (self.limits.limited and isinstance(outcome, Retry)):
-            return outcome
-        answer = answer_of(failure)
+        if not self.limits.limited:
+            return super()._after(failure, task, message, began)
+        answer, now = answer_of(failure), self._now()
         status = answer.status if answer is not None else None
         history = history_of(message).failed(began, status)
-        now = self._now()
         if self.limits.used_up(history.attempts, now - history.first):
             name, why = name_of(task), one_line(failure.value)
             return exhausted(history, answer, now, task=name, why=why)
-        return attrs.evolve(outcome, headers=history.headers)
+        outcome = super()._after(failure, task, message, began)
+        if not isinstance(outcome, Retry):
+            return outcome
+        return attrs.evolve(outcome, headers={**outcome.headers, **history.headers})
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """

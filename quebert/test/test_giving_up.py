@@ -641,6 +641,14 @@ class BackingOffTests(PolicyCase):
         assert data is not None
         self.assertEqual(json.loads(data)["failures"], 3)
 
+    def test_logged(self) -> None:
+        """
+        What is given up is not said to come again.
+        """
+        events = self.events()
+        self.buried(self.backing_off(max_attempts=1), message())
+        self.assertEqual([formatEvent(event) for event in events], [])
+
     def test_duration(self) -> None:
         """
         Likewise with a limit of time.
