@@ -18,9 +18,17 @@ __all__ = ["Outside", "headers"]
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-#: The client's business (RFC 9112, section 6).
-_FRAMING = frozenset(
-    ["connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"]
+#: What the body is, and its framing (RFC 9112, section 6).
+_OF_THE_BODY = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 #: Headers whose values nobody should read in a file.
 _SECRET = frozenset(["authorization", "cookie", "proxy-authorization"])
@@ -96,8 +104,8 @@ def headers(table: Table, outside: Outside) -> dict[str, str]:
     for name in table:
         if not _HEADER.fullmatch(name):
             table.wrong(name, "is not the name of an HTTP header")
-        elif name.lower() in _FRAMING:
-            table.wrong(name, "is set by the HTTP client, and by nobody else")
+        elif name.lower() in _OF_THE_BODY:
+            table.wrong(name, "cannot be set here: the mediator sees to it")
         elif value := _header(table, name, outside):
             found[name] = value
     return found

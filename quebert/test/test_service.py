@@ -5,17 +5,22 @@ Tests for L{quebert.service}: options, and the service that they ask for.
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert.service
+from quebert._workers._supervisor import MERCY
+from quebert.config import Settings
+from quebert.errors import ConfigError
 from quebert.service import MediatorService, Options, makeService
-from quebert.test.checks import QUICK, refusal
+from quebert.test.checks import QUICK, folder, refusal
 from quebert.test.test_twistd import FakeReactor
 
 PASSWORD = "tr0ub4dor"
@@ -53,6 +58,190 @@ def config(options: Any) -> Any:
     For C{--config}.
     """
     return None
+
+
+class FileTests(SynchronousTestCase):
+    """
+    C{--config=FILE.toml} says all.
+    """
+
+    def setUp(self) -> None:
+        self.path = folder(self) / "quebert.toml"
+        self.write()
+
+    def write(self, text: str = "") -> None:
+        """
+        Write the file.
+        """
+        least = '[queues.mail]\nkey = "m"\n'
+        self.path.write_text(f"service.grace = 5\nservice.processes = 3\n{least}{text}")
+
+    def test_read(self) -> None:
+        """
+        It is read at once.
+        """
+        options = parsed(f"--config={self.path}")
+        self.assertEqual(list(options["settings"].queues), ["mail"])
+        self.assertEqual(options["processes"], 3)
+
+    def test_processes(self) -> None:
+        """
+        The number of processes may be said otherwise.
+        """
+        options = parsed(f"--config={self.path}", "--processes=1")
+        self.assertEqual(options["processes"], 1)
+        self.assertIsInstance(makeService(options), MediatorService)
+
+    def test_others(self) -> None:
+        """
+        Nothing else may.
+        """
+        for option in (
+            "--watch=a:b:c",
+            f"--amqp-url=amqp://me:{PASSWORD}@h/",
+            "--grace=0",
+            "--default-url=http://h/",
+        ):
+            said = refusal(UsageError, parsed, f"--config={self.path}", option)
+            name = option.partition("=")[0]
+            self.assertIn(f"{name} and --config={self.path} do not go together", said)
+            self.assertNotIn(PASSWORD, said)
+
+    def test_wrong(self) -> None:
+        """
+        All that is wrong with it is told.
+        """
+        self.write('rate = 0\nprehooks = ["no.such"]')
+        said = refusal(UsageError, parsed, f"--config={self.path}").splitlines()
+        self.assertEqual(len(said), 2)
+        self.assertTrue(said[0].startswith(f"{self.path}:5: queues.mail.rate must be"))
+        self.assertIn("there is no module no", said[1])
+
+    def test_workers(self) -> None:
+        """
+        Workers are given its whole path, and read all else there.
+        """
+        here = os.getcwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir(self.path.parent)
+        options = parsed("--config=quebert.toml", "--processes=2")
+        self.assertEqual(options.arguments(), [f"--config={self.path}"])
+        options.parent = Options()
+        service: Any = makeService(options)
+        self.assertEqual(service._monitor.killTime, 5 + MERCY)
+        self.assertTrue(service._reloads)
+
+
+class ReloadTests(SynchronousTestCase):
+    """
+    L{MediatorService.reload} reads the file again.
+    """
+
+    def setUp(self) -> None:
+        self.path = folder(self) / "quebert.toml"
+        self.write('[queues.mail]\nkey = "m"\n')
+        self.events: Any = self.enterContext(capturedLogs())
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        self.watches = FakeWatches()
+        self.patch(quebert.service, "Watches", lambda reactor: self.watches)
+        self.reactor = FakeReactor()
+        options = parsed(f"--config={self.path}")
+        self.service = MediatorService(options, self.reactor)
+        self.service.startService()
+
+    def write(self, text: str) -> None:
+        """
+        Write the file.
+        """
+        self.path.write_text(text)
+
+    def reload(self) -> list[str]:
+        """
+        SIGHUP: what is logged.
+        """
+        self.events.clear()
+        signal.raise_signal(signal.SIGHUP)
+        self.reactor.turn()
+        return [formatEvent(each) for each in self.events]
+
+    def test_changes(self) -> None:
+        """
+        What has changed is told, a line each, and done.
+        """
+        self.write(
+            '[queues.mail]\nkey = "n"\nprefetch = 5\n[service]\nprocesses = 3\n'
+            '[queues."a.b"]\nkey = "k"'
+        )
+        self.assertEqual(
+            self.reload(),
+            [
+                "Reloaded; changes: 4.",
+                "queues.a.b added",
+                "queues.mail.key changed from m to n; the broker keeps the old"
+                " binding, too",
+                "queues.mail.prefetch changed from nothing to 5",
+                "service.processes changed from 1 to 3, which takes a restart",
+            ],
+        )
+        self.assertEqual(len(self.watches.settings), 2)
+        self.assertEqual(list(self.watches.settings[1].queues), ["mail", "a.b"])
+        self.assertEqual(self.reload(), ["Reloaded; changes: 0."])
+
+    def test_broken(self) -> None:
+        """
+        A file that cannot be used changes nothing.
+        """
+        self.write('[queues.mail]\nkey = "n"\nrate = 0\nx = 1\n')
+        said = self.reload()
+        self.assertEqual(len(said), 2)
+        wanted = f"Not reloaded: {self.path}:3: queues.mail.rate must be"
+        self.assertTrue(said[0].startswith(wanted), said)
+        self.assertEqual(len(self.watches.settings), 1)
+        self.write('[queues.mail]\nkey = "n"\n')
+        self.watches.error = ConfigError("no such certificate")
+        self.assertEqual(self.reload(), ["Not reloaded: no such certificate"])
+        self.watches.error = None
+        self.assertEqual(self.reload()[0], "Reloaded; changes: 1.")
+
+    def test_at_the_end(self) -> None:
+        """
+        While it stops, nothing is read any more.
+        """
+        self.service.stopService()
+        self.assertEqual(self.watches.stopped, [30.0])
+        self.assertEqual(self.reload(), [])
+
+
+class FakeWatches:
+    """
+    Notes what is wanted of it.
+    """
+
+    def __init__(self) -> None:
+        self.settings: list[Settings] = []
+        self.stopped: list[float] = []
+        self.error: ConfigError | None = None
+
+    async def start(self, settings: Settings) -> None:
+        """
+        Begin.
+        """
+        self.settings.append(settings)
+
+    def change(self, settings: Settings) -> None:
+        """
+        Change.
+        """
+        if self.error is not None:
+            raise self.error
+        self.settings.append(settings)
+
+    async def stop(self, grace: float) -> None:
+        """
+        End.
+        """
+        self.stopped.append(grace)
 
 
 class ProcessesTests(SynchronousTestCase):

@@ -24,7 +24,12 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert._twistd import exit_cleanly_on_sigterm, load, log_to_syslog
+from quebert._twistd import (
+    exit_cleanly_on_sigterm,
+    load,
+    log_to_syslog,
+    on_sighup,
+)
 
 
 class LoadTests(SynchronousTestCase):
@@ -253,6 +258,26 @@ class FakeReactor:
         calls, self.calls = self.calls, []
         for each in calls:
             each()
+
+
+class SighupTests(SynchronousTestCase):
+    """
+    L{on_sighup} has SIGHUP call something.
+    """
+
+    def test_calls(self) -> None:
+        """
+        In the reactor's thread, each time.
+        """
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        reactor, calls = FakeReactor(), list[int]()
+        on_sighup(reactor, lambda: calls.append(1))
+        for count in range(2):
+            signal.raise_signal(signal.SIGHUP)
+            self.assertEqual(len(calls), count)
+            reactor.turn()
+        self.assertEqual(len(calls), 2)
 
 
 class SigtermTests(SynchronousTestCase):

@@ -32,6 +32,7 @@ from quebert._workers._pipes import Lines
 from quebert._workers._supervisor import (
     EARLY,
     FIRST_DELAY,
+    LAST_DELAY,
     LINE,
     LINGER,
     MERCY,
@@ -287,6 +288,12 @@ class ProcessReactor(Clock):
         self.error: OSError | None = None
         self.starting: list[tuple[Any, ...]] = []
 
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        """
+        Call it in the next turn.
+        """
+        self.callLater(0, call)
+
     def callWhenRunning(self, *call: Any) -> None:
         """
         Note it.
@@ -336,6 +343,7 @@ class SupervisorTests(SynchronousTestCase):
         count: int = 2,
         arguments: Sequence[str] = (),
         syslog_prefix: str | None = None,
+        reloads: bool = False,
         **environment: str,
     ) -> None:
         """
@@ -347,6 +355,7 @@ class SupervisorTests(SynchronousTestCase):
             environment,
             grace=GRACE,
             syslog_prefix=syslog_prefix,
+            reloads=reloads,
             reactor=self.reactor,
         )
         self.supervisor.startService()
@@ -405,6 +414,45 @@ class SupervisorTests(SynchronousTestCase):
         self.start()
         numbers = [call[1] for call in self.reactor.starting]
         self.assertEqual(numbers, [signal.SIGTERM, signal.SIGINT])
+
+    def test_reload(self) -> None:
+        """
+        It passes SIGHUP on, where that is wanted, to all workers that live.
+        """
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        self.start()
+        self.assertEqual(signal.getsignal(signal.SIGHUP), before)
+        self.start(3, reloads=True)
+        one, two, three = self.processes[-3:]
+        for each in (one, two, three):
+            each.say(UP)
+        two.end(1)
+        three.exit(1)
+        signal.raise_signal(signal.SIGHUP)
+        self.reactor.advance(0)
+        signals = [each.signals for each in (one, two, three)]
+        self.assertEqual(signals, [["HUP"], [], []])
+        self.assertEqual(self.said()[-1], "SIGHUP: passed on to 2 workers.")
+
+    def test_reload_early(self) -> None:
+        """
+        A worker that was not up yet gets it again when it is, once.
+        """
+        before = signal.getsignal(signal.SIGHUP)
+        self.addCleanup(signal.signal, signal.SIGHUP, before)
+        self.start(2, reloads=True)
+        one, two = self.processes
+        one.say(UP)
+        self.supervisor.reload()
+        two.say(UP)
+        two.say(UP)
+        self.assertEqual((one.signals, two.signals), (["HUP"], ["HUP", "HUP"]))
+        two.end(1)
+        self.reactor.advance(LAST_DELAY)
+        again = self.processes[-1]
+        again.say(UP)
+        self.assertEqual(again.signals, [])
 
     def test_syslog(self) -> None:
         """

@@ -1,0 +1,496 @@
+"""
+Tests for L{quebert._watches} and L{quebert._mediators}: what runs of a configuration
+file, and how it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._mediators import find_hook, mediator
+from quebert._watches import Watches, client_of
+from quebert.config import (
+    Backoff,
+    Broker,
+    Host,
+    Queue,
+    Service,
+    Settings,
+)
+from quebert.errors import BrokerRefused, ConfigError
+from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.outcome import Bury, Done, Retry
+from quebert.policy import RetryPolicy
+from quebert.test.checks import refusal
+from quebert.test.mediating import FakeHTTP, message
+
+BROKER = Broker.from_url("amqp://localhost/")
+OTHER = Broker.from_url("amqp://other/")
+A = Queue(name="a", key="k")
+B = Queue(name="b", key="k")
+
+
+def settings(*queues: Queue, broker: Broker = BROKER, **more: Any) -> Settings:
+    """
+    Settings with these queues.
+    """
+    named = {each.name: each for each in queues}
+    return Settings(broker=broker, queues=named, **more)
+
+
+@attrs.define(eq=False)
+class FakeWatcher:
+    """
+    A watch, which begins and ends when the test says so.
+    """
+
+    client: FakeClient
+    callback: Callable[[Any], Any]
+    way: dict[str, Any]
+    starting: Deferred[Any]
+    stopping: Deferred[None] | None = None
+    grace: float | None = None
+    cancelled: bool = False
+
+    @property
+    def queue(self) -> str:
+        """
+        Its queue.
+        """
+        return str(self.way["queue"])
+
+    @property
+    def maxEvents(self) -> int:
+        """
+        What it was told, or the default.
+        """
+        most: int | None = self.way["maxEvents"]
+        return 100 if most is None else most
+
+    def begin(self) -> None:
+        """
+        Consume.
+        """
+        self.starting.callback(self)
+
+    def refuse(self) -> None:
+        """
+        Not to be let.
+        """
+        self.client.watchers.remove(self)
+        self.starting.errback(BrokerRefused(406, "PRECONDITION_FAILED"))
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """
+        Begin to end.
+        """
+        self.grace = grace
+        self.stopping = Deferred()
+        return self.stopping
+
+    def end(self) -> None:
+        """
+        End.
+        """
+        assert self.stopping is not None
+        self.client.watchers.remove(self)
+        self.stopping.callback(None)
+
+
+class FakeClient:
+    """
+    A client whose watches are all noted.
+    """
+
+    def __init__(self, log: list[FakeWatcher]) -> None:
+        self.watchers: list[FakeWatcher] = []
+        self.stopped: list[float] = []
+        self._log = log
+
+    def watch(self, *, callback: Callable[[Any], Any], **way: Any) -> Deferred[Any]:
+        """
+        Note it.
+        """
+        watcher = FakeWatcher(self, callback, way, Deferred(lambda _: cancelled()))
+        self.watchers.append(watcher)
+        self._log.append(watcher)
+
+        def cancelled() -> None:
+            watcher.cancelled = True
+            self.watchers.remove(watcher)
+
+        return watcher.starting
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """
+        Note it.
+        """
+        self.stopped.append(grace)
+        return succeed(None)
+
+
+class WatchesTests(SynchronousTestCase):
+    """
+    L{Watches} does as settings say.
+    """
+
+    def setUp(self) -> None:
+        self.log: list[FakeWatcher] = []
+        self.clients: list[FakeClient] = []
+        self.http = FakeHTTP(200)
+        self.error: Exception | None = None
+        self.watches = Watches(Clock(), make_client=self.make_client, http=self.http)
+        self.events: Any = self.enterContext(capturedLogs())
+
+    def make_client(self, settings: Settings, reactor: Any) -> Any:
+        """
+        A client that can be looked into.
+        """
+        if self.error is not None:
+            raise self.error
+        self.clients.append(FakeClient(self.log))
+        return self.clients[-1]
+
+    def start(self, *queues: Queue, **more: Any) -> Deferred[None]:
+        """
+        Begin.
+        """
+        return Deferred.fromCoroutine(self.watches.start(settings(*queues, **more)))
+
+    def started(self, *queues: Queue, **more: Any) -> None:
+        """
+        Begin, and consume.
+        """
+        starting = self.start(*queues, **more)
+        for each in self.log:
+            each.begin()
+        self.successResultOf(starting)
+
+    def said(self) -> list[str]:
+        """
+        What is logged, since it was last asked.
+        """
+        said = [formatEvent(each) for each in self.events]
+        self.events.clear()
+        return said
+
+    def test_start(self) -> None:
+        """
+        All queues are watched, as they are described, by one client.
+        """
+        queue = Queue(
+            name="b",
+            exchange="e",
+            key="k",
+            exchange_type="direct",
+            queue_type="quorum",
+            prefetch=9,
+            concurrency=7,
+            slow_after=5.0,
+            hold_up_to=2.0,
+        )
+        starting = self.start(A, queue)
+        self.assertNoResult(starting)
+        a, b = self.log
+        a.begin()
+        self.assertNoResult(starting)
+        b.begin()
+        self.successResultOf(starting)
+        wanted = {
+            "exchange": "e",
+            "queue": "b",
+            "routingKey": "k",
+            "maxEvents": 7,
+            "exchangeType": "direct",
+            "queueType": "quorum",
+            "timeout": 5.0,
+            "holdUpTo": 2.0,
+        }
+        self.assertEqual(b.way, wanted)
+        self.assertNotIn("holdUpTo", a.way)
+        self.assertEqual(len(self.clients), 1)
+        said = ["Watching 'a', 100 tasks at once.", "Watching 'b', 7 tasks at once."]
+        self.assertEqual(self.said(), said)
+
+    def test_cannot_start(self) -> None:
+        """
+        It fails with the first that cannot be watched.
+        """
+        starting = self.start(A, B)
+        self.log[1].refuse()
+        failure = self.failureResultOf(starting)
+        failure.value.subFailure.trap(BrokerRefused)
+
+    def test_same(self) -> None:
+        """
+        What is as it was goes on as it was.
+        """
+        self.started(A)
+        self.watches.change(settings(A))
+        self.assertEqual((len(self.log), len(self.clients)), (1, 1))
+
+    def test_added(self) -> None:
+        """
+        A queue that is new is watched, and disturbs no other.
+        """
+        self.started(A)
+        self.watches.change(settings(A, B))
+        self.assertEqual([each.queue for each in self.log], ["a", "b"])
+        self.log[1].refuse()
+        self.assertEqual(
+            self.said()[1:], ["Queue 'b' cannot be watched: PRECONDITION_FAILED"]
+        )
+        self.watches.change(settings(A, B))
+        self.log[2].begin()
+        self.assertIsNone(self.log[0].stopping)
+
+    def test_removed(self) -> None:
+        """
+        A queue that is gone is watched no more, with the new grace.
+        """
+        self.started(A, B)
+        self.watches.change(settings(A, service=Service(grace=7.0)))
+        self.assertEqual([each.grace for each in self.log], [None, 7.0])
+        self.log[1].end()
+        self.watches.change(settings(A, B))
+        self.assertEqual(len(self.log), 3)
+
+    def test_replaced(self) -> None:
+        """
+        Another watch takes over before the old one stops.
+        """
+        self.started(A)
+        self.watches.change(settings(attrs.evolve(A, prefetch=5)))
+        old, new = self.log
+        self.assertIsNone(old.stopping)
+        new.begin()
+        self.assertEqual((old.grace, new.maxEvents), (30.0, 5))
+
+    def test_replaced_twice(self) -> None:
+        """
+        One that has not begun when another is wanted never does.
+        """
+        self.started(A)
+        for prefetch in (5, 6):
+            self.watches.change(settings(attrs.evolve(A, prefetch=prefetch)))
+        old, never, new = self.log
+        self.assertTrue(never.cancelled)
+        new.begin()
+        self.assertIsNotNone(old.stopping)
+        self.assertEqual(self.clients[0].watchers, [old, new])
+
+    def test_replaced_not(self) -> None:
+        """
+        Nor does it when all is to be as it was.
+        """
+        self.started(A)
+        self.watches.change(settings(attrs.evolve(A, prefetch=5)))
+        self.watches.change(settings(A))
+        self.assertTrue(self.log[1].cancelled)
+        self.assertIsNone(self.log[0].stopping)
+
+    def test_refused(self) -> None:
+        """
+        What the broker refuses is told, and the old watch goes on; the next change
+        tries again.
+        """
+        self.started(A)
+        changed = settings(attrs.evolve(A, queue_type="quorum"))
+        self.watches.change(changed)
+        self.log[1].refuse()
+        self.assertEqual(
+            self.said()[1:], ["Queue 'a' is watched as it was: PRECONDITION_FAILED"]
+        )
+        self.assertIsNone(self.log[0].stopping)
+        self.watches.change(changed)
+        self.log[2].begin()
+        self.assertIsNotNone(self.log[0].stopping)
+
+    def test_adjusted(self) -> None:
+        """
+        What is the mediator's changes without another watch, for what comes then.
+        """
+        self.started(A)
+        watcher = self.log[0]
+        self.successResultOf(watcher.callback(message(url="/x")))
+        changed = attrs.evolve(A, default_url="http://new/", headers={"X": "1"})
+        self.watches.change(settings(changed))
+        self.successResultOf(watcher.callback(message(url="/x")))
+        self.assertEqual(len(self.log), 1)
+        urls = [each.url for each in self.http.requests]
+        self.assertEqual(urls, ["http://localhost:8000/x", "http://new/x"])
+        self.assertEqual(self.http.requests[1].headers["X"], "1")
+
+    def test_started_otherwise(self) -> None:
+        """
+        A change while it begins counts, and it has begun when that has.
+        """
+        starting = self.start(A, B)
+        self.watches.change(settings(attrs.evolve(A, prefetch=5)))
+        self.assertNoResult(starting)
+        self.assertTrue(self.log[0].cancelled)
+        self.log[2].begin()
+        self.successResultOf(starting)
+
+    def test_broker(self) -> None:
+        """
+        With another broker all queues move; the old one is left after the last.
+        """
+        self.started(A, B)
+        self.watches.change(settings(A, B, broker=OTHER))
+        old, new = self.clients
+        self.assertEqual(len(new.watchers), 2)
+        for each in list(new.watchers):
+            each.begin()
+        self.log[0].end()
+        self.assertEqual(old.stopped, [])
+        self.log[1].end()
+        self.assertEqual(old.stopped, [30.0])
+
+    def test_broker_and_back(self) -> None:
+        """
+        A broker that was wanted by mistake is left at once.
+        """
+        self.started(A)
+        self.watches.change(settings(A, broker=OTHER))
+        self.watches.change(settings(A))
+        self.assertEqual([each.stopped for each in self.clients], [[], [30.0]])
+        self.assertIsNone(self.log[0].stopping)
+
+    def test_unusable(self) -> None:
+        """
+        Settings that cannot be used change nothing at all.
+        """
+        self.started(A)
+        self.error = ConfigError("no such certificate")
+        wanted = settings(B, broker=OTHER)
+        self.assertEqual(
+            refusal(ConfigError, self.watches.change, wanted), str(self.error)
+        )
+        hooked = settings(attrs.evolve(B, prehooks=("no.such",)))
+        refusal(ConfigError, self.watches.change, hooked)
+        self.assertEqual(len(self.log), 1)
+        self.assertIsNone(self.log[0].stopping)
+
+    def test_hosts(self) -> None:
+        """
+        Limits of hosts hold over all queues, from the next request on.
+        """
+        self.started(A, B)
+        host = Host(name="executor.example", concurrency=1)
+        self.watches.change(settings(A, B, hosts={host.name: host}))
+        self.http._code = None
+        a, b = (each.callback for each in self.log)
+        first = a(message())
+        held = self.successResultOf(b(message()))
+        self.assertIsInstance(held, Retry)
+        self.http.requests[0].answer()
+        self.assertEqual(self.successResultOf(first), Done())
+        self.watches.change(settings(A, B))
+        b(message())
+        b(message())
+        self.assertEqual(len(self.http.requests), 3)
+
+    def test_stop(self) -> None:
+        """
+        All ends, what was ending anyway, too.
+        """
+        self.started(A, B)
+        self.watches.change(settings(A))
+        self.watches.change(settings(attrs.evolve(A, prefetch=1)))
+        stopping = Deferred.fromCoroutine(self.watches.stop(3.0))
+        self.assertEqual(self.clients[0].stopped, [3.0])
+        self.assertTrue(self.log[2].cancelled)
+        self.assertNoResult(stopping)
+        self.log[1].end()
+        self.successResultOf(stopping)
+
+
+class ClientTests(SynchronousTestCase):
+    """
+    L{client_of} makes the client.
+    """
+
+    def test_broker(self) -> None:
+        """
+        It is of the broker that the settings name, and waits for it.
+        """
+        broker = Broker.from_url("amqp://u:p@one,[::1]:7/v?heartbeat=5")
+        client = client_of(settings(A, broker=broker), Clock())
+        self.assertEqual(client.broker, broker)
+        self.assertIsNone(client.connectTimeout)
+
+
+def hook(task: Any) -> None:
+    """
+    A pre-hook.
+    """
+    task["hooked"] = True
+
+
+class MediatorTests(SynchronousTestCase):
+    """
+    L{mediator} makes mediators.
+    """
+
+    def outcome(self, queue: Queue, code: int = 500, **task: Any) -> Any:
+        """
+        What becomes of a task.
+        """
+        self.http = FakeHTTP(code)
+        made = mediator(queue, self.http, Clock())
+        return self.successResultOf(made.messageReceived(message(**task)))
+
+    def test_kinds(self) -> None:
+        """
+        Of the kind that is wanted, with what is said of it.
+        """
+        for name, retry, kind, after in (
+            ("plain", None, Mediator, 1.0),
+            ("delay-on-error", Backoff(3.0, 100.0), DelayOnErrorMediator, 3.0),
+            ("delay-on-error", None, DelayOnErrorMediator, 1.5),
+            ("policy", RetryPolicy(min_backoff=7.0), PolicyMediator, 7.0),
+        ):
+            queue = attrs.evolve(A, mediator=name, retry=retry)
+            self.assertIs(type(mediator(queue, FakeHTTP(), Clock())), kind)
+            self.assertEqual(self.outcome(queue).after, after)
+        queue = attrs.evolve(A, mediator="policy", permanent=(404,))
+        self.assertIsInstance(self.outcome(queue, 404), Bury)
+
+    def test_headers(self) -> None:
+        """
+        A queue's headers are of each request, but for what the task has itself.
+        """
+        queue = attrs.evolve(A, headers={"X-One": "1", "x-two": "2"})
+        self.outcome(queue, headers={"X-Two": "3"})
+        headers = self.http.requests[0].headers
+        self.assertEqual((headers["X-One"], headers["X-Two"]), ("1", "3"))
+        self.assertNotIn("x-two", headers)
+
+    def test_timeout(self) -> None:
+        """
+        A queue's timeout is that of tasks that do not say.
+        """
+        made = mediator(attrs.evolve(A, timeout=5.0), FakeHTTP(), Clock())
+        self.assertEqual(made.defaultTimeout, 5.0)
+
+    def test_hooks(self) -> None:
+        """
+        Hooks are called.
+        """
+        self.outcome(attrs.evolve(A, prehooks=(f"{__name__}.hook",)))
+        self.assertIn(b'"hooked":true', self.http.requests[0].data or b"")
+
+    def test_find(self) -> None:
+        """
+        A hook is found, or one sentence tells why not.
+        """
+        self.assertIs(find_hook(f"{__name__}.hook"), hook)
+        self.assertIn("no module no", refusal(ConfigError, find_hook, "no.such"))
