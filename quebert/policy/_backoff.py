@@ -94,10 +94,9 @@ class RetryPolicy:
     defaults.
 
     It is given up once both limits are reached, where both are set; where one
-    is, that decides; where none is, never.  ("Cloud Tasks stops retrying only
-    when max_attempts and max_retry_duration are both satisfied", and "if you
-    want your task to retry infinitely, you must set max_attempts to -1 and
-    max_retry_duration to 0".)
+    is, that decides; where none is, never.  So Cloud Tasks has it: see
+    C{maxAttempts} there, which says that retries end only when both are
+    satisfied, and go on for ever only with -1 attempts and a duration of 0.
 
     @ivar max_attempts: how often it is tried in all; -1 for no such limit.
     @ivar max_retry_duration: seconds, from when it was first tried; 0, or -1,
