@@ -149,9 +149,11 @@ _TIMES = {_OURS + name for name in ("buried-at", "first-attempt", "last-attempt"
 
 
 def _moment(when: Any) -> str:
+    if not isinstance(when, (int, float)):
+        return ""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-    except (TypeError, ValueError, OverflowError, OSError):
+    except (ValueError, OverflowError, OSError):
         return ""
 
 

@@ -1,0 +1,251 @@
+"""
+Tests for L{quebert._cli_operating}: from command lines to what is asked for, and to
+what is said of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert import _cli_operating, _operating, cli
+from quebert._dead import DeadLetter, Listing, Match
+from quebert._operating import Status, Tally
+from quebert.errors import BrokerUnreachable, ConfigError
+
+LETTER = DeadLetter(
+    {"headers": {"quebert-kind": "poison", "quebert-reason": "\x1b[31mred"}}, b"body"
+)
+
+
+class OperatingTests(SynchronousTestCase):
+    """
+    The commands, with no broker.
+    """
+
+    def setUp(self) -> None:
+        self.asked: list[Any] = []
+        self.status = Status(7, 0, True, 3)
+        self.found = [LETTER] * 3
+        self.unseen = 0
+        self.error: Exception | None = None
+        self.patch(_cli_operating, "log_problems", lambda *ignored, level: None)
+        self.patch(_cli_operating, "run", lambda start: start("reactor"))
+        for name in ("status", "pause", "resume"):
+            self.patch(_operating, name, self.tell_status)
+        for name in ("take_stock", "look_up", "redrive", "discard", "purge"):
+            self.patch(_operating, name, getattr(self, name))
+
+    def note(self, broker: Any, queue: str, *rest: Any) -> None:
+        """
+        What it was called with.
+        """
+        self.assertEqual(queue, "tasks")
+        self.assertEqual(broker.reactor, "reactor")
+        self.asked = [broker.url, *rest]
+        if self.error is not None:
+            raise self.error
+
+    def tell_status(self, *asked: Any) -> Status:
+        """
+        What stands in for three of them.
+        """
+        self.note(*asked)
+        return self.status
+
+    def take_stock(self, *asked: Any) -> tuple[Listing, Tally]:
+        """
+        What stands in for this.
+        """
+        self.note(*asked)
+        listing = Listing(asked[-1])
+        for each in self.found:
+            listing.add(each)
+        seen = len(self.found)
+        return listing, Tally(seen + self.unseen, seen, ended=True)
+
+    def look_up(self, *asked: Any) -> DeadLetter | None:
+        """
+        What stands in for this.
+        """
+        self.note(*asked)
+        return self.found[0] if self.found else None
+
+    def redrive(self, *asked: Any) -> None:
+        """
+        What stands in for this.
+        """
+        tally = asked[-1]
+        tally.total, tally.seen, tally.done = 9 + self.unseen, 4, 3
+        tally.watch(tally)
+        self.note(*asked)
+        tally.seen, tally.done, tally.ended = 9, 8, True
+
+    def discard(self, *asked: Any) -> bool:
+        """
+        What stands in for this.
+        """
+        self.note(*asked[:-1])
+        tally, sure = asked[-2:]
+        if sure is not None and not (self.found and sure(len(self.found))):
+            return False
+        tally.total = tally.seen = tally.done = len(self.found)
+        tally.ended = True
+        return True
+
+    def purge(self, *asked: Any) -> int | None:
+        """
+        What stands in for this.
+        """
+        self.note(*asked[:-1])
+        return 7 if asked[-1](self.status) else None
+
+    def call(self, line: str, said: str = "", **environment: str) -> Result:
+        """
+        What comes of a command line.
+        """
+        runner = CliRunner()
+        return runner.invoke(cli.main, line.split(), said, environment)
+
+    def says(self, line: str, *parts: str, said: str = "", code: int = 0) -> str:
+        """
+        What it says, which has these parts.
+        """
+        result = self.call(line, said)
+        self.assertEqual(result.exit_code, code, result.output)
+        for each in parts:
+            self.assertIn(each, result.output)
+        return result.output
+
+    def test_broker(self) -> None:
+        """
+        It is the one in the environment, or on the line.
+        """
+        self.call("pause tasks", QUEBERT_AMQP_URL="amqp://here/")
+        self.assertEqual(self.asked, ["amqp://here/"])
+        self.call("pause tasks --amqp-url=amqp://there/", QUEBERT_AMQP_URL="")
+        self.assertEqual(self.asked, ["amqp://there/"])
+
+    def test_errors(self) -> None:
+        """
+        Each is one sentence.
+        """
+        self.error = BrokerUnreachable("no\nanswer")
+        for line in ("pause", "dead list", "dead redrive", "purge --yes"):
+            self.says(f"{line} tasks", "Error: no answer\n", code=1)
+
+    def test_list(self) -> None:
+        """
+        What is dead is listed, and does nothing to the terminal.
+        """
+        text = self.says("dead list tasks", "3 poison", "?[31mred")
+        self.assertNotIn("not looked at", text)
+        self.assertEqual(self.asked[1:], [[], 20])
+        self.unseen = 5
+        self.says("dead list tasks --first=0", "5 more were not looked at")
+        self.assertEqual(self.asked[1:], [[], 0])
+
+    def test_list_nothing(self) -> None:
+        """
+        So is nothing.
+        """
+        self.found = []
+        self.says("dead list tasks", "nothing is dead in tasks.dead\n")
+        line = "dead list tasks --match kind=poison --match url~a"
+        self.says(line, "nothing that matches is dead in tasks.dead\n")
+        matches = [Match.parse("kind=poison"), Match.parse("url~a")]
+        self.assertEqual(self.asked[1], matches)
+
+    def test_bad_match(self) -> None:
+        """
+        What cannot match is refused.
+        """
+        for command in ("list", "show", "redrive", "discard"):
+            self.says(f"dead {command} tasks --match=a", "FIELD=TEXT", code=2)
+        self.assertEqual(self.asked, [])
+
+    def test_show(self) -> None:
+        """
+        One is shown.
+        """
+        self.says("dead show tasks", "quebert-reason: ?[31mred\n\nbody\n")
+        self.found = []
+        self.says("dead show tasks", "Error: nothing is dead", code=1)
+
+    def test_redrive(self) -> None:
+        """
+        It says how many.
+        """
+        text = self.says("dead redrive tasks", "redriven 8 of 9\n")
+        self.assertEqual(text.count("\n"), 1)
+
+    def test_redrive_ended(self) -> None:
+        """
+        It does so, too, when it comes to an end before.
+        """
+        self.error = BrokerUnreachable("lost")
+        parts = ("redriven 3 of 9\n", "run it again", "Error: lost")
+        self.says("dead redrive tasks", *parts, code=1)
+
+    def test_discard(self) -> None:
+        """
+        It asks first, unless told not to.
+        """
+        question = "Discard 3 of tasks.dead for ever? [y/N]"
+        self.says("dead discard tasks", question, "discarded 3 of 3", said="y\n")
+        for answer in ("n\n", "\n", ""):
+            text = self.says("dead discard tasks", question, said=answer, code=1)
+            self.assertNotIn("discarded", text)
+        text = self.says("dead discard tasks --yes", "discarded 3 of 3\n")
+        self.assertNotIn("?", text)
+
+    def test_discard_nothing(self) -> None:
+        """
+        It does not ask where there is nothing.
+        """
+        self.found = []
+        self.assertEqual(self.says("dead discard tasks"), "discarded 0 of 0\n")
+
+    def test_pause(self) -> None:
+        """
+        It says what waits, and who has not stopped.
+        """
+        self.says("pause tasks", "paused, 7 waiting in tasks\n")
+        self.status = Status(7, 2, True, 0)
+        self.says("pause tasks", "paused, 7", "Error: 2 consumers of tasks", code=1)
+        self.status = Status(None, 0, True, 0)
+        self.says("pause tasks", "paused, there is no queue tasks yet\n")
+
+    def test_resume(self) -> None:
+        """
+        It says whether it was paused.
+        """
+        self.says("resume tasks", "resumed, 7 waiting in tasks\n")
+        self.status = Status(7, 2, False, 0)
+        self.says("resume tasks", "was not paused, 7 waiting in tasks\n")
+
+    def test_purge(self) -> None:
+        """
+        It asks first, unless told not to, and says how many.
+        """
+        question = "7 waiting in tasks: drop it for ever? [y/N]"
+        self.says("purge tasks", question, "purged 7 of tasks\n", said="y\n")
+        text = self.says("purge tasks", question, "Aborted!", said="n\n", code=1)
+        self.assertNotIn("purged", text)
+        self.assertEqual(self.says("purge tasks --yes"), "purged 7 of tasks\n")
+        self.error = ConfigError("there is no queue 'tasks'")
+        self.says("purge tasks", "Error: there is no queue", code=1)
+
+    def test_status(self) -> None:
+        """
+        It says what there is.
+        """
+        text = self.says("status tasks")
+        self.assertEqual(
+            text.split(),
+            ["waiting", "7", "consumers", "0", "paused", "yes", "dead", "3"],
+        )
+        self.status = Status(None, 0, False, 0)
+        self.says("status tasks", "there is no queue tasks", code=1)

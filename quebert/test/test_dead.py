@@ -1,0 +1,199 @@
+"""
+Tests for L{quebert._dead}: what there is to tell of what is dead.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._dead import DeadLetter, Listing, Match, matched
+from quebert.errors import ConfigError
+from quebert.test.checks import refusal
+
+HEADERS = {
+    "quebert-kind": "exhausted",
+    "quebert-reason": "503 Service Unavailable",
+    "quebert-last-status": 503,
+    "quebert-last-answer": b"Overloaded \xff",
+    "quebert-attempts": 12,
+    "quebert-buried-at": 1_700_000_000.25,
+    "x-shop": "7",
+}
+TASK = {"uuid": "8f14", "url": "http://me:s3cret@example.com/a", "params": {"é": 1}}
+
+
+def letter(headers: Any = HEADERS, task: Any = TASK, **properties: Any) -> DeadLetter:
+    """
+    A dead letter.
+    """
+    body = task if isinstance(task, bytes) else json.dumps(task).encode()
+    return DeadLetter({"headers": headers, **properties}, body)
+
+
+class DeadLetterTests(SynchronousTestCase):
+    """
+    Tests for L{DeadLetter}.
+    """
+
+    def test_fields(self) -> None:
+        """
+        What is known of it, as text.
+        """
+        dead = letter()
+        self.assertEqual(dead.kind, "exhausted")
+        self.assertEqual(dead.reason, "503 Service Unavailable")
+        self.assertEqual(dead.status, "503")
+        self.assertEqual(dead.answer, "Overloaded \N{REPLACEMENT CHARACTER}")
+        self.assertEqual(dead.attempts, "12")
+        self.assertEqual(dead.uuid, "8f14")
+        self.assertEqual(dead.url, "http://...@example.com/a")
+        self.assertRegex(dead.buried, r"2023-11-1\d \d\d:\d\d:20")
+
+    def test_nothing_known(self) -> None:
+        """
+        Whatever somebody has put there, it can be told of.
+        """
+        for headers in ({}, {"quebert-buried-at": "now", "quebert-kind": None}):
+            for body in (b"", b"\xff", b"[1]", b"7", b'{"a": 1}'):
+                dead = letter(headers, body)
+                fields = (dead.kind, dead.reason, dead.status, dead.uuid, dead.url)
+                self.assertEqual(set(fields), {""})
+                self.assertEqual(dead.buried, "")
+                self.assertEqual(dead.anew, body)
+                list(dead.lines())
+        whens: list[Any] = [float("inf"), float("nan"), 1e300, -1e300, [], True]
+        for when in whens:
+            letter({"quebert-buried-at": when}).buried  # noqa: B018
+
+    def test_no_task(self) -> None:
+        """
+        What is no task has the uuid of its message.
+        """
+        dead = letter(task=b"no JSON", **{"message-id": "8f15"})
+        self.assertEqual(dead.uuid, "8f15")
+
+    def test_anew(self) -> None:
+        """
+        It begins anew with the body that it has, without a count of failures.
+        """
+        self.assertEqual(letter().anew, letter().body)
+        failed = letter(task={**TASK, "failures": 7, "traceback": "..."})
+        self.assertEqual(json.loads(failed.anew), TASK)
+        self.assertEqual(len(failed.history), 6)
+        self.assertNotIn("x-shop", failed.history)
+
+    def test_lines(self) -> None:
+        """
+        All of it can be read, and its times.
+        """
+        text = "\n".join(letter(**{"content-type": "application/json"}).lines())
+        self.assertIn("content-type: application/json", text)
+        self.assertIn("quebert-last-status: 503", text)
+        self.assertIn("quebert-last-answer: Overloaded \\xff", text)
+        self.assertIn("quebert-buried-at: 2023-11-1", text)
+        self.assertIn('\n    "é": 1\n', text)
+        self.assertEqual([*letter({}, b"a\nb\xff").lines()], ["", "a", "b\\xff"])
+
+
+class MatchTests(SynchronousTestCase):
+    """
+    Tests for L{Match}.
+    """
+
+    def check(self, matches: str, *not_: str) -> None:
+        """
+        The first matches, the others do not.
+        """
+        self.assertTrue(Match.parse(matches)(letter()), matches)
+        for each in not_:
+            self.assertFalse(Match.parse(each)(letter()), each)
+
+    def test_whole(self) -> None:
+        """
+        C{=} is for all of a field, with C{*} for anything in it.
+        """
+        self.check("kind=exhausted", "kind=exhaust", "kind=Exhausted", "kind=")
+        self.check("status=503", "status=50", "status=.*3")
+        self.check("status=5*", "status=4*", "status=*4")
+        self.check("url=http://*@example.com/*", "url=*.example.com/*")
+        self.check("attempts=12")
+
+    def test_part(self) -> None:
+        """
+        C{~} is for a part, in capitals or not.
+        """
+        self.check("reason~SERVICE una", "reason~service*", "answer~none")
+        self.check("reason~")
+
+    def test_not(self) -> None:
+        """
+        With C{!} before it, it must not be so.
+        """
+        self.check("kind!=poison", "kind!=exhausted")
+        self.check("reason!~timeout", "reason!~503")
+
+    def test_missing(self) -> None:
+        """
+        What is not known is empty.
+        """
+        self.assertTrue(Match.parse("status=")(letter({})))
+        self.assertFalse(Match.parse("status=")(letter()))
+
+    def test_password(self) -> None:
+        """
+        A password in the URL is nothing to be found by.
+        """
+        self.assertFalse(Match.parse("url~s3cret")(letter()))
+
+    def test_refused(self) -> None:
+        """
+        What is none of these says what would be right.
+        """
+        for text in ("", "kind", "colour=red", "=x", "kind<3", "kind ~x"):
+            self.assertIn("FIELD=TEXT", refusal(ConfigError, Match.parse, text))
+
+    def test_all(self) -> None:
+        """
+        All must be so.
+        """
+        both = [Match.parse("kind=exhausted"), Match.parse("status=503")]
+        self.assertTrue(matched(both, letter()))
+        self.assertTrue(matched([], letter()))
+        both.append(Match.parse("uuid=8f15"))
+        self.assertFalse(matched(both, letter()))
+
+
+class ListingTests(SynchronousTestCase):
+    """
+    Tests for L{Listing}.
+    """
+
+    def test_lines(self) -> None:
+        """
+        Kinds and reasons are counted, the most frequent first, and the first letters
+        shown.
+        """
+        listing = Listing(2)
+        listing.add(letter({}, b"?"))
+        listing.add(letter())
+        listing.add(letter())
+        listing.add(letter({**HEADERS, "quebert-reason": "timeout"}))
+        lines = list(listing.lines())
+        self.assertEqual(lines[0], "3 exhausted, 1 -")
+        self.assertEqual(lines[2], "count  kind       reason")
+        self.assertEqual(lines[3], "2      exhausted  503 Service Unavailable")
+        self.assertEqual(lines[5], "and 1 other reasons")
+        self.assertEqual(lines[8].split(), ["-"] * 6)
+        self.assertIn("8f14  http://...@example.com/a  12        2023-", lines[9])
+        self.assertEqual(len(lines), 10)
+
+    def test_long_reasons(self) -> None:
+        """
+        A reason is as long as a line can be.
+        """
+        listing = Listing(1)
+        listing.add(letter({"quebert-reason": "x" * 10_000}))
+        self.assertLess(max(map(len, listing.lines())), 300)

@@ -1,0 +1,662 @@
+"""
+What a person does to queues, on real brokers: pause, resume and purge them, and deal
+with what is dead.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from quebert import _operating
+from quebert._dead import Match
+from quebert._operating import Broker, Tally
+from quebert.amqp import TxAMQPClient, Watcher, _walk
+from quebert.amqp._pausing import sign_of
+from quebert.errors import BrokerRefused, ConfigError, Unroutable
+from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import Program, until
+from quebert.testing import RabbitMQNode, free_port
+
+PERSISTENT = {"delivery-mode": 2}
+MakeClient = Callable[..., TxAMQPClient]
+
+
+class Mediator:
+    """
+    A watch whose callbacks run until they are let finish.
+
+    @ivar began: the bodies that came.
+    """
+
+    watcher: Watcher
+
+    def __init__(self, client: TxAMQPClient) -> None:
+        self.client = client
+        self.began: list[bytes] = []
+        self.open = False
+        self._running: list[Deferred[None]] = []
+
+    async def watch(self, names: Names, **options: Any) -> Mediator:
+        """
+        Begin.
+        """
+        self.watcher = await self.client.watch(
+            names.exchange, names.queue, names.key, self._called, **options
+        )
+        return self
+
+    def _called(self, message: Any) -> Deferred[None] | None:
+        self.began.append(message.body)
+        if self.open:
+            return None
+        self._running.append(Deferred())
+        return self._running[-1]
+
+    def finish(self) -> None:
+        """
+        Let finish what runs, and at once what comes.
+        """
+        self.open = True
+        running, self._running = self._running, []
+        for each in running:
+            each.callback(None)
+
+
+@pytest.fixture
+def asked(either: AnyBroker) -> Broker:
+    """
+    The broker, for what is asked of it.
+    """
+    return Broker(reactor, either.url)
+
+
+async def add(client: TxAMQPClient, queue: str, *bodies: bytes) -> None:
+    """
+    Add messages to a queue.
+    """
+    for body in bodies:
+        await client.publish("", queue, body, PERSISTENT)
+
+
+async def a_moment() -> None:
+    """
+    Time enough for what must not happen.
+    """
+    await deferLater(reactor, 0.3)
+
+
+# -- Pausing
+
+
+@ensureDeferred
+async def test_paused_while_running(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Two mediators finish what runs, begin nothing more, and give back the rest;
+    when it is resumed, they go on at once.
+    """
+    clients = [make_client(asked.url) for _ in range(2)]
+    one, two = [await Mediator(each).watch(names, maxEvents=2) for each in clients]
+    await add(clients[0], names.queue, *(b"%d" % n for n in range(10)))
+    await until(lambda: len(one.began) == len(two.began) == 2)
+    now = await _operating.pause(asked, names.queue)
+    assert (now.ready, now.consumers, now.paused) == (6, 0, True)
+    assert [each.watcher.paused for each in (one, two)] == [True, True]
+    one.finish()
+    two.finish()
+    await until(lambda: one.watcher.counts.done == two.watcher.counts.done == 2)
+    await a_moment()
+    assert len(one.began) == len(two.began) == 2
+    assert not one.watcher.consuming
+    before = await _operating.resume(asked, names.queue)
+    assert before.paused
+    await until(lambda: len(one.began) + len(two.began) == 10)
+    assert not one.watcher.paused
+    now = await _operating.status(asked, names.queue)
+    assert (now.consumers, now.paused) == (2, False)
+    assert {*one.began, *two.began} == {b"%d" % n for n in range(10)}
+
+
+@ensureDeferred
+async def test_started_while_paused(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    A mediator that is started while its queue is paused does not begin; another
+    queue's does.
+    """
+    now = await _operating.pause(asked, names.queue)
+    assert now.ready is None
+    client = make_client(asked.url)
+    mediator = await Mediator(client).watch(names)
+    other = Names(names.exchange, f"{names.queue}.other", "other")
+    another = await Mediator(client).watch(other)
+    await add(client, other.queue, b"other")
+    await add(client, names.queue, b"task")
+    await until(lambda: another.began)
+    await a_moment()
+    assert mediator.began == []
+    await _operating.resume(asked, names.queue)
+    await until(lambda: mediator.began)
+    another.finish()
+    mediator.finish()
+
+
+@ensureDeferred
+async def test_again_and_again(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Paused and resumed as quickly as can be under load, no task is lost or done
+    twice, and in the end it is as it was said last.
+    """
+    client = make_client(asked.url)
+    mediator = Mediator(client)
+    mediator.open = True
+    await mediator.watch(names, maxEvents=5)
+    bodies = [b"%d" % n for n in range(500)]
+    adding = Deferred.fromCoroutine(add(client, names.queue, *bodies))
+    for _ in range(10):
+        await _operating.pause(asked, names.queue)
+        await _operating.resume(asked, names.queue)
+    await adding
+    await until(lambda: mediator.watcher.counts.done == 500)
+    assert Counter(mediator.began) == Counter(bodies)
+    await _operating.pause(asked, names.queue)
+    await add(client, names.queue, b"late")
+    await a_moment()
+    assert b"late" not in mediator.began
+    await _operating.resume(asked, names.queue)
+    await until(lambda: b"late" in mediator.began)
+
+
+@ensureDeferred
+async def test_twice(asked: Broker, names: Names) -> None:
+    """
+    What is paused can be paused, and what is not resumed: nothing comes of it.
+    """
+    for _ in range(2):
+        assert (await _operating.pause(asked, names.queue)).paused
+    assert (await _operating.resume(asked, names.queue)).paused
+    assert not (await _operating.resume(asked, names.queue)).paused
+
+
+async def survives(
+    client: TxAMQPClient, broker: Broker, names: Names, restart: Callable[[], Any]
+) -> None:
+    """
+    Pause, restart the broker, and find it paused.
+    """
+    mediator = await Mediator(client).watch(names)
+    mediator.finish()
+    await _operating.pause(broker, names.queue)
+    await add(client, names.queue, b"task")
+    await restart()
+    newer = make_another(client)
+    try:
+        started_since = await Mediator(newer).watch(names)
+        await add(newer, names.queue, b"another")
+        await a_moment()
+        assert mediator.began == started_since.began == []
+        await _operating.resume(broker, names.queue)
+        await until(lambda: len(mediator.began) + len(started_since.began) == 2)
+        started_since.finish()
+    finally:
+        await newer.stop(0)
+
+
+def make_another(client: TxAMQPClient) -> TxAMQPClient:
+    """
+    A client of the same broker.
+    """
+    address = client.broker.addresses[0]
+    return TxAMQPClient.from_url(f"amqp://{address}/", connectTimeout=None)
+
+
+@ensureDeferred
+async def test_rabbitmq_restarts(
+    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    A pause survives a RabbitMQ that is killed.
+    """
+
+    async def restart() -> None:
+        await deferToThread(own_rabbitmq.kill)
+        await deferToThread(own_rabbitmq.start)
+
+    client = make_client(own_rabbitmq.url, connectTimeout=None)
+    await survives(client, Broker(reactor, own_rabbitmq.url), names, restart)
+
+
+@ensureDeferred
+async def test_embedded_restarts(
+    start: Callable[..., Program],
+    make_client: MakeClient,
+    names: Names,
+    tmp_path: Path,
+) -> None:
+    """
+    So it does an embedded broker.
+    """
+    port = free_port()
+    data = tmp_path / "kept"
+    command = ("-m", "quebert", "broker", f"--port={port}", f"--data={data}")
+    program = start(*command)
+    await program.said("amqp://")
+
+    async def restart() -> None:
+        program.kill()
+        await start(*command).said("amqp://")
+
+    url = f"amqp://127.0.0.1:{port}/"
+    client = make_client(url, connectTimeout=None)
+    await survives(client, Broker(reactor, url), names, restart)
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """
+    What is logged of what cannot be noticed.
+    """
+    told: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "Whether queues are paused" in str(event.get("log_format")):
+            told.append(str(event["why"]))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield told
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+@ensureDeferred
+async def test_permissions(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Who may do nothing to C{quebert.…} watches all the same, which is told once, and
+    finds a queue paused when it connects; and may not pause.
+    """
+    own = f"^({names.exchange}|{names.queue}|amq.default)"
+    rabbitmq.ctl("add_user", "modest", "secret")
+    rabbitmq.ctl("set_permissions", "modest", own, own, own)
+    url = rabbitmq.url.replace("guest:guest", "modest:secret")
+    asked = Broker(reactor, rabbitmq.url)
+    with warnings() as told:
+        mediator = await Mediator(make_client(url)).watch(names)
+        mediator.finish()
+        other = Names(names.exchange, f"{names.queue}.other", names.key)
+        await Mediator(mediator.client).watch(other)
+    assert len(told) == 1
+    assert "ACCESS_REFUSED" in told[0]
+    assert "quebert.control" in told[0]
+    await add(mediator.client, names.queue, b"task")
+    await until(lambda: mediator.began)
+    with pytest.raises(BrokerRefused):
+        await _operating.pause(Broker(reactor, url), names.queue)
+    await _operating.pause(asked, other.queue)
+    late = await Mediator(make_client(url)).watch(other)
+    assert late.watcher.paused
+    assert sign_of(other.queue) in rabbitmq.ctl("list_exchanges", "name")
+
+
+@ensureDeferred
+async def test_permitted(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    These permissions, and no more, are all that it takes to be told of pauses, and to
+    pause.
+    """
+    own = f"{names.exchange}|{names.queue}"
+    rabbitmq.ctl("add_user", "mediator", "secret")
+    rabbitmq.ctl("add_user", "operator", "secret")
+    may = rf"^({own}|quebert\.control.*)$"
+    rabbitmq.ctl("set_permissions", "mediator", may, may, may)
+    may = r"^quebert\.(control|paused\..*)$"
+    rabbitmq.ctl("set_permissions", "operator", may, r"^quebert\.control$", "^$")
+    urls = [
+        rabbitmq.url.replace("guest:guest", f"{who}:secret")
+        for who in ("mediator", "operator")
+    ]
+    with warnings() as told:
+        mediator = await Mediator(make_client(urls[0])).watch(names)
+    assert told == []
+    asked = Broker(reactor, urls[1])
+    assert (await _operating.pause(asked, names.queue)).consumers == 0
+    assert mediator.watcher.paused
+    await _operating.resume(asked, names.queue)
+    await until(lambda: mediator.watcher.consuming)
+
+
+# -- Purging
+
+
+@ensureDeferred
+async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> None:
+    """
+    What waits is dropped, and counted; what runs is not; and nothing is, where
+    nobody is sure.
+    """
+    client = make_client(asked.url)
+    mediator = await Mediator(client).watch(names, maxEvents=1)
+    await add(client, names.queue, b"runs", *[b"waits"] * 7)
+    await until(lambda: mediator.began)
+    shown: list[int | None] = []
+
+    def unsure(now: _operating.Status) -> bool:
+        shown.append(now.ready)
+        return False
+
+    assert await _operating.purge(asked, names.queue, unsure) is None
+    assert shown == [7]
+    assert await _operating.purge(asked, names.queue, lambda _: True) == 7
+    mediator.finish()
+    await until(lambda: mediator.watcher.counts.done == 1)
+    await a_moment()
+    assert mediator.began == [b"runs"]
+    with pytest.raises(ConfigError, match="no queue"):
+        await _operating.purge(asked, f"{names.queue}.no", lambda _: True)
+
+
+# -- The dead
+
+REASONS = {
+    b"poison": Bury("it is not JSON", POISON),
+    b"slow": Bury("a timeout", EXHAUSTED, {"quebert-attempts": 9}),
+    b"failed": Bury("503", EXHAUSTED, {"quebert-last-status": 503}),
+}
+
+
+def task(n: int, kind: bytes) -> bytes:
+    """
+    A task that is buried for this.
+    """
+    url = f"https://example.com/{n}"
+    return json.dumps({"uuid": f"u{n}", "url": url, "kind": kind.decode()}).encode()
+
+
+async def bury(client: TxAMQPClient, names: Names, count: int = 9) -> list[bytes]:
+    """
+    Have so many tasks die, for the three reasons in turn; gives their bodies.
+    """
+
+    def give_up(message: Any) -> Outcome:
+        return REASONS[json.loads(message.body)["kind"].encode()]
+
+    # One after the other, so that they lie as they came.
+    watcher = await client.watch(
+        names.exchange, names.queue, names.key, give_up, maxEvents=1
+    )
+    bodies = [task(n, [*REASONS][n % 3]) for n in range(count)]
+    await add(client, names.queue, *bodies)
+    await until(lambda: watcher.counts.buried == count)
+    await watcher.stop()
+    return bodies
+
+
+def matches(*texts: str) -> list[Match]:
+    """
+    What is on the command line.
+    """
+    return [Match.parse(text) for text in texts]
+
+
+def lie(url: str, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
+    """
+    Body and headers of each message in a queue, which stay there.
+    """
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        found: list[tuple[bytes, dict[str, Any]]] = []
+        while True:
+            method, properties, body = channel.basic_get(queue)
+            if method is None:
+                return found
+            found.append((body, properties.headers or {}))
+
+
+async def lying(asked: Broker, queue: str) -> list[bytes]:
+    """
+    Their bodies.
+    """
+    found = await deferToThread(lie, asked.url, queue)
+    return [body for body, _ in found]
+
+
+@ensureDeferred
+async def test_list_and_show(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    The dead are counted and shown, and lie there afterwards as they did.
+    """
+    bodies = await bury(make_client(asked.url), names)
+    listing, tally = await _operating.take_stock(asked, names.queue, [], 2)
+    assert listing.kinds == {"exhausted": 6, "poison": 3}
+    assert listing.reasons["exhausted", "a timeout"] == 3
+    assert [row[:3] for row in listing.first] == [
+        ("u0", "https://example.com/0", "-"),
+        ("u1", "https://example.com/1", "9"),
+    ]
+    assert (tally.total, tally.seen, tally.ended) == (9, 9, True)
+    letter = await _operating.look_up(asked, names.queue, matches("status=503"))
+    assert letter is not None
+    assert letter.body == bodies[2]
+    assert letter.buried.startswith("20")
+    assert await _operating.look_up(asked, names.queue, matches("url~nix")) is None
+    assert await lying(asked, f"{names.queue}.dead") == bodies
+
+
+@ensureDeferred
+async def test_redrive(asked: Broker, make_client: MakeClient, names: Names) -> None:
+    """
+    Those that match go to their queue and begin anew, the others stay where they
+    are.
+    """
+    bodies = await bury(make_client(asked.url), names)
+    tally = Tally()
+    meant = matches("reason~TIMEOUT", "kind=exhausted")
+    await _operating.redrive(asked, names.queue, meant, tally)
+    assert (tally.total, tally.seen, tally.done) == (9, 9, 3)
+    back = await deferToThread(lie, asked.url, names.queue)
+    assert back == [(body, {}) for body in bodies[1::3]]
+    stay = [body for n, body in enumerate(bodies) if n % 3 != 1]
+    assert await lying(asked, f"{names.queue}.dead") == stay
+
+
+@ensureDeferred
+async def test_redriven_is_done(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    What dies again while it is redriven is not taken again.
+    """
+    client = make_client(asked.url)
+    await bury(client, names, 600)
+    watcher = await client.watch(
+        names.exchange, names.queue, names.key, lambda _: REASONS[b"poison"]
+    )
+    tally = Tally()
+    await _operating.redrive(asked, names.queue, [], tally)
+    assert (tally.total, tally.done) == (600, 600)
+    await until(lambda: watcher.counts.buried == 600)
+    now = await _operating.status(asked, names.queue)
+    assert (now.ready, now.dead) == (0, 600)
+
+
+@ensureDeferred
+async def test_nowhere_to_go(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    What has no queue to go back to stays among the dead.
+    """
+    client = make_client(asked.url)
+    bodies = await bury(client, names)
+    wire = await client.connected()
+    channel = await wire.open_channel(confirms=False)
+    await channel.call("queue_delete", queue=names.queue)
+    tally = Tally()
+    with pytest.raises(Unroutable):
+        await _operating.redrive(asked, names.queue, [], tally)
+    assert (tally.done, tally.ended) == (0, False)
+    assert await lying(asked, f"{names.queue}.dead") == bodies
+
+
+@ensureDeferred
+async def test_nothing_dead(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Where nothing has ever died, nothing is done; where there is no queue at all,
+    that is told.
+    """
+    tally = Tally()
+    with pytest.raises(ConfigError, match="no queue"):
+        await _operating.redrive(asked, names.queue, [], tally)
+    await Mediator(make_client(asked.url)).watch(names)
+    await _operating.redrive(asked, names.queue, [], tally)
+    assert (tally.total, tally.ended) == (0, True)
+    assert not await _operating.discard(
+        asked, names.queue, [], Tally(), lambda count: True
+    )
+
+
+@ensureDeferred
+async def test_too_many(
+    asked: Broker,
+    make_client: MakeClient,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A walk holds so many and no more; how many it has not seen can be told.
+    """
+    monkeypatch.setattr(_walk, "MAX_HELD", 4)
+    monkeypatch.setattr(_walk, "_AT_ONCE", 1)
+    bodies = await bury(make_client(asked.url), names)
+    tally = Tally()
+    await _operating.redrive(asked, names.queue, matches("kind=poison"), tally)
+    assert (tally.total, tally.seen, tally.done) == (9, 6, 2)
+    stay = [bodies[1], bodies[2], *bodies[4:]]
+    assert await lying(asked, f"{names.queue}.dead") == stay
+
+
+@ensureDeferred
+async def test_discard(asked: Broker, make_client: MakeClient, names: Names) -> None:
+    """
+    Those that match are dropped, once somebody is sure, who is told how many.
+    """
+    bodies = await bury(make_client(asked.url), names)
+    counts: list[int] = []
+
+    def sure(count: int) -> bool:
+        counts.append(count)
+        return len(counts) > 1
+
+    for expected in (0, 3):
+        tally = Tally()
+        meant = matches("kind=poison")
+        await _operating.discard(asked, names.queue, meant, tally, sure)
+        assert tally.done == expected
+    assert counts == [3, 3]
+    stay = [body for n, body in enumerate(bodies) if n % 3]
+    assert await lying(asked, f"{names.queue}.dead") == stay
+    tally = Tally()
+    assert await _operating.discard(asked, names.queue, [], tally, None)
+    assert tally.done == 6
+    assert (await _operating.status(asked, names.queue)).dead == 0
+
+
+async def fill(client: TxAMQPClient, queue: str) -> list[bytes]:
+    """
+    Have ten thousand messages be dead, without more ado.
+    """
+    bodies = [b"%d" % n for n in range(10_000)]
+    grave = f"{queue}.dead"
+    wire = await client.connected()
+    channel = await wire.open_channel(confirms=False)
+    for each in (queue, grave):
+        await channel.call("queue_declare", queue=each, durable=True)
+    await gatherResults(client.publish("", grave, body, PERSISTENT) for body in bodies)
+    return bodies
+
+
+@ensureDeferred
+async def test_killed(
+    either: AnyBroker,
+    start: Callable[..., Program],
+    make_client: MakeClient,
+    names: Names,
+) -> None:
+    """
+    A redrive that is killed at any moment, and run again, loses nothing.
+    """
+    client = make_client(either.url)
+    asked = Broker(reactor, either.url)
+    bodies = await fill(client, names.queue)
+    command = ("-m", "quebert", "dead", "redrive", names.queue)
+    for wanted in (500, 3000):
+        program = start(*command, f"--amqp-url={either.url}")
+        while True:
+            now = await _operating.status(asked, names.queue)
+            if now.ready is not None and now.ready >= wanted:
+                break
+            assert program.running
+        program.signal(signal.SIGKILL)
+        await program.ended()
+    program = start(*command, f"--amqp-url={either.url}")
+    assert await program.ended() == 0, program.output
+    assert "redriven" in program.output
+    now = await _operating.status(asked, names.queue)
+    assert now.dead == 0
+    back = await lying(asked, names.queue)
+    assert set(back) == set(bodies)
+    assert len(back) < len(bodies) + 1000  # those that were not acknowledged
+
+
+@ensureDeferred
+async def test_interrupted(
+    either: AnyBroker,
+    start: Callable[..., Program],
+    make_client: MakeClient,
+    names: Names,
+) -> None:
+    """
+    One that is interrupted says how far it came, and nothing is lost.
+    """
+    bodies = await fill(make_client(either.url), names.queue)
+    command = ("-m", "quebert", "dead", "redrive", names.queue)
+    program = start(*command, f"--amqp-url={either.url}")
+    asked = Broker(reactor, either.url)
+    while not (await _operating.status(asked, names.queue)).ready:
+        assert program.running
+    program.signal(signal.SIGINT)
+    assert await program.ended() == 1
+    assert "run it again" in program.output
+    now = await _operating.status(asked, names.queue)
+    assert now.ready is not None
+    assert now.ready + now.dead >= len(bodies)
