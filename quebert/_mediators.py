@@ -21,8 +21,10 @@ __all__ = ["find_hook", "mediates_alike", "mediator"]
 
 #: Of a queue, what its mediator is made of.
 _PARTS = (
+    "bury",
     "default_url",
     "headers",
+    "max_retry_after",
     "mediator",
     "permanent",
     "posthooks",
@@ -59,6 +61,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
     @raise ConfigError: it cannot be made.
     """
     options: dict[str, Any] = {
+        "bury": queue.bury,
         "defaulturl": queue.default_url,
         "reactor": reactor,
         "http": _WithHeaders(http, queue.headers) if queue.headers else http,
@@ -76,12 +79,18 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
 def _of_kind(queue: Queue, options: dict[str, Any]) -> Mediator:
     retry: Any = queue.retry
     if queue.mediator == "policy":
+        if queue.max_retry_after is not None:
+            options["max_retry_after"] = queue.max_retry_after
         return PolicyMediator(policy=retry, permanent=queue.permanent, **options)
     if queue.mediator == "plain":
         return Mediator(**options)
     wait = retry or Backoff()
     return DelayOnErrorMediator(
-        constant=wait.constant, maxDelay=wait.max_delay, **options
+        constant=wait.constant,
+        maxDelay=wait.max_delay,
+        max_attempts=wait.max_attempts,
+        max_retry_duration=wait.max_retry_duration,
+        **options,
     )
 
 

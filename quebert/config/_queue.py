@@ -4,6 +4,7 @@ The tables of a configuration file that are about queues.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Union
 
 import attrs
@@ -25,21 +26,28 @@ HOLD_LIMIT = 900.0
 #: More are a mistake.
 MOST = 1_000_000
 
+Kinds = dict[str, Callable[[Any], Any]]
+Retry = Union[RetryPolicy, Backoff, None]
+
 _MEDIATORS = ("policy", "delay-on-error", "plain")
-_POLICY = {
+_LIMITS: Kinds = {
     "max_attempts": kinds.number(1, MOST, unlimited=True),
     "max_retry_duration": kinds.duration(unlimited=True),
+}
+_POLICY: Kinds = {
+    **_LIMITS,
     "min_backoff": kinds.duration(0.01),
     "max_backoff": kinds.duration(0.01),
     "max_doublings": kinds.number(0, 1_000),
     "jitter": kinds.choice("none", "full"),
 }
-_BACKOFF = {
+_BACKOFF: Kinds = {
+    **_LIMITS,
     "constant": kinds.real(1.0, 1_000.0),
     "max_delay": kinds.duration(),
 }
-
-Retry = Union[RetryPolicy, Backoff, None]
+# What the mediator "policy" alone has, beside its terms.
+_WITH_POLICY = ("max_retry_after", "permanent")
 
 
 def queue(
@@ -68,10 +76,13 @@ def queue(
         default_url=kinds.http_url,
         timeout=kinds.duration(0.001, MAX_TIMEOUT),
         permanent=kinds.array(_status),
+        max_retry_after=kinds.duration(),
+        bury=kinds.flag,
         prehooks=kinds.array(outside.hook),
         posthooks=kinds.array(outside.hook),
     )
     fields["mediator"], fields["retry"] = _retry(table)
+    fields.setdefault("bury", fields["mediator"] == "policy")
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
     found = Queue(**fields)
@@ -99,9 +110,10 @@ def _check(found: Queue, table: Table) -> None:
         table.wrong("key", text)
     if "burst" in table and "rate" not in table:
         table.wrong("burst", "is of no use without a rate")
-    if "permanent" in table and found.mediator != "policy":
-        what = f"the mediator {kinds.shown(found.mediator)} tries everything again"
-        table.wrong("permanent", f'needs mediator = "policy": {what}')
+    for key in _WITH_POLICY:
+        if key in table and found.mediator != "policy":
+            told = kinds.shown(found.mediator)
+            table.wrong(key, f'needs mediator = "policy", and it is {told}')
 
 
 def _retry(table: Table) -> tuple[str, Retry]:
@@ -110,8 +122,9 @@ def _retry(table: Table) -> tuple[str, Retry]:
     is not said.
     """
     retry = table.table("retry")
-    ours = any(key in retry for key in _POLICY) or "permanent" in table
-    theirs = any(key in retry for key in _BACKOFF)
+    ours = any(key in retry for key in _POLICY)
+    ours = ours or any(key in table for key in _WITH_POLICY)
+    theirs = "constant" in retry or "max_delay" in retry
     guess = "policy" if ours and not theirs else "delay-on-error"
     mediator = table.get("mediator", kinds.choice(*_MEDIATORS), guess)
     if mediator == "plain":
@@ -119,9 +132,9 @@ def _retry(table: Table) -> tuple[str, Retry]:
             table.wrong("retry", 'is for other mediators: "plain" waits for a second')
         return mediator, None
     known = _POLICY if mediator == "policy" else _BACKOFF
-    other = _BACKOFF if mediator == "policy" else _POLICY
-    for key in retry:
-        if key in other:
+    other = sorted({**_POLICY, **_BACKOFF}.keys() - known.keys())
+    for key in other:
+        if key in retry:
             right = f"{kinds.shown(mediator)}, which has {', '.join(known)}"
             retry.wrong(key, f"is not for the mediator {right}")
     retry.know(*other)

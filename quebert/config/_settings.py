@@ -34,11 +34,14 @@ DEFAULT_URL = "http://localhost:8000/"
 class Backoff:
     """
     How L{DelayOnErrorMediator<quebert.mediator.DelayOnErrorMediator>} waits:
-    C{constant ** failures} seconds, C{max_delay} at most.
+    C{constant ** failures} seconds, C{max_delay} at most; and when it gives up, in the
+    terms of L{RetryPolicy}.
     """
 
     constant: float = 1.5
     max_delay: float = 120.0
+    max_attempts: int = -1
+    max_retry_duration: float = 0.0
 
 
 @attrs.frozen
@@ -72,6 +75,9 @@ class Queue:
     @ivar mediator: C{"policy"}, C{"delay-on-error"} or C{"plain"}.
     @ivar retry: fits it; C{None} for C{"plain"}.
     @ivar permanent: statuses after which a task is not tried again.
+    @ivar max_retry_after: seconds that an answer can have a task wait; C{None} for
+        the default.
+    @ivar bury: what is no task goes to C{NAME.dead}, and is not dropped.
     @ivar headers: of each request, unless the task has them itself.
     @ivar prehooks: C{module.function} of each.
     """
@@ -93,6 +99,8 @@ class Queue:
     mediator: str = "delay-on-error"
     retry: Union[RetryPolicy, Backoff, None] = None
     permanent: tuple[int, ...] = ()
+    max_retry_after: float | None = None
+    bury: bool = False
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()

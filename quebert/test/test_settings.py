@@ -5,8 +5,10 @@ is wrong with it.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 from unittest import skipUnless
 
@@ -40,6 +42,7 @@ from quebert.policy import RetryPolicy
 from quebert.test.checks import QUICK, folder
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
+DOCUMENTED = EXAMPLE.parents[1] / "docs" / "configuration.rst"
 needs_example = skipUnless(EXAMPLE.exists(), "without its examples")
 PASSWORD = "tr0ub4dor"
 
@@ -259,7 +262,12 @@ QUEUES = [
     Bad(
         'permanent = [404]\nmediator = "plain"',
         3,
-        'permanent needs mediator = "policy": the mediator "plain" tries everything',
+        'permanent needs mediator = "policy", and it is "plain"',
+    ),
+    Bad(
+        "max_retry_after = 3\nretry.constant = 2",
+        3,
+        'max_retry_after needs mediator = "policy", and it is "delay-on-error"',
     ),
     Bad("retry = 3", 3, "queues.a.retry must be a table, not 3"),
     Bad("retry = { attempts = 3 }", 3, "retry.attempts is not known; did you mean"),
@@ -279,10 +287,10 @@ QUEUES = [
         " is 3600, not 60.0",
     ),
     Bad(
-        "[queues.a.retry]\nconstant = 2\nmax_attempts = 3",
+        "[queues.a.retry]\nconstant = 2\nmin_backoff = 3",
         5,
-        'max_attempts is not for the mediator "delay-on-error", which has constant,'
-        " max_delay",
+        'min_backoff is not for the mediator "delay-on-error", which has max_attempts,'
+        " max_retry_duration, constant, max_delay",
     ),
     Bad(
         'mediator = "policy"\nretry.constant = 2',
@@ -484,6 +492,25 @@ class GoodTests(ReadCase):
                     self.assertRegex(text, rf"\b{field.name}\b", kind)
 
     @needs_example
+    def test_documented(self) -> None:
+        """
+        The documentation has every key, too, and what it shows can be read.
+        """
+        text = DOCUMENTED.read_text()
+        kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
+        kinds += [BreakerSettings, AdaptiveSettings, TLS]
+        for kind in kinds:
+            for field in attrs.fields(kind):
+                if field.name != "name":
+                    self.assertIn(f"``{field.name}``", text, kind)
+        shown = next(
+            p for p in re.findall(r"::\n((?:\n|    .*)+)", text) if "[bro" in p
+        )
+        environment = {"BROKER_URL": "amqp://h/", "MAIL_AUTHORIZATION": "Bearer x"}
+        settings = self.read(dedent(shown), **environment)
+        self.assertEqual(list(settings.queues), ["mail", "reports"])
+
+    @needs_example
     def test_example_has_defaults(self) -> None:
         """
         What it has of them is what they are.
@@ -576,12 +603,30 @@ class GoodTests(ReadCase):
             ("permanent = [404]", "policy", RetryPolicy()),
             ("retry.max_attempts = 3", "policy", RetryPolicy(max_attempts=3)),
             ("retry.constant = 2", "delay-on-error", Backoff(2.0)),
+            ("max_retry_after = 0", "policy", RetryPolicy()),
+            (
+                "retry = { constant = 2, max_attempts = 3 }",
+                "delay-on-error",
+                Backoff(2.0, max_attempts=3),
+            ),
             ('retry.max_delay = "1h"', "delay-on-error", Backoff(max_delay=3600.0)),
             ('mediator = "policy"', "policy", RetryPolicy()),
             ('mediator = "plain"', "plain", None),
         ):
             queue = self.queue(text)
             self.assertEqual((queue.mediator, queue.retry), (mediator, retry), text)
+
+    def test_bury(self) -> None:
+        """
+        What is no task is buried, with a policy; without one where that is wanted.
+        """
+        for text, bury in (
+            ("", False),
+            ("bury = true", True),
+            ("permanent = [404]", True),
+            ("permanent = [404]\nbury = false", False),
+        ):
+            self.assertEqual(self.queue(text).bury, bury, text)
 
     def test_max_events(self) -> None:
         """
@@ -671,6 +716,7 @@ class ChangesTests(ReadCase):
             self.changes(before, after),
             [
                 "priorities.ageing changed from nothing to 1.5",
+                "queues.a.bury changed from false to true",
                 "queues.a.mediator changed from delay-on-error to policy",
                 "queues.a.permanent changed from [] to [404, 410]",
                 "queues.a.prefetch changed from 5 to nothing",

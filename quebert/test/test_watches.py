@@ -26,7 +26,7 @@ from quebert.config import (
 )
 from quebert.errors import BrokerRefused, ConfigError
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.outcome import Bury, Done, Retry
+from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
 from quebert.test.checks import refusal
 from quebert.test.mediating import FakeHTTP, message
@@ -463,6 +463,24 @@ class MediatorTests(SynchronousTestCase):
             self.assertEqual(self.outcome(queue).after, after)
         queue = attrs.evolve(A, mediator="policy", permanent=(404,))
         self.assertIsInstance(self.outcome(queue, 404), Bury)
+        queue = attrs.evolve(A, retry=Backoff(max_attempts=1))
+        self.assertIsInstance(self.outcome(queue), Bury)
+
+    def test_bury(self) -> None:
+        """
+        What is no task is buried or discarded.
+        """
+        for bury, kind in ((True, Bury), (False, Discard)):
+            outcome = self.outcome(attrs.evolve(A, bury=bury), url=3)
+            self.assertIsInstance(outcome, kind)
+
+    def test_max_retry_after(self) -> None:
+        """
+        How long answers can have a task wait is the policy's.
+        """
+        queue = attrs.evolve(A, mediator="policy", max_retry_after=5.0)
+        made: Any = mediator(queue, FakeHTTP(), Clock())
+        self.assertEqual(made.rules.max_retry_after, 5.0)
 
     def test_headers(self) -> None:
         """
