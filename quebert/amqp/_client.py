@@ -8,6 +8,7 @@ other, which publishes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
 
     from quebert.amqp._calling import Callback
+    from quebert.amqp._priorities import PriorityGroup
     from quebert.amqp._watcher import OnDisconnect
     from quebert.amqp._wire import Wire
     from quebert.errors import BrokerError
+    from quebert.limits import RateLike
 
 __all__ = ["TxAMQPClient"]
 
@@ -140,6 +143,11 @@ class TxAMQPClient:
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         holdUpTo: float = HOLD_UP_TO,
+        rate: RateLike | None = None,
+        burst: float | None = None,
+        shareRate: bool = True,
+        group: PriorityGroup | None = None,
+        weight: float = 1.0,
     ) -> Deferred[Watcher]:
         """
         Declare C{exchange} and C{queue}, durable, bind them with
@@ -164,13 +172,21 @@ class TxAMQPClient:
         @param arguments: further arguments of C{queue.declare}.
         @param holdUpTo: seconds that a task which is put back for later waits in
             this process, at most; for longer it waits in the broker.
+        @param rate: how many messages begin, such as C{"500/s"}, C{"30/m"}, C{"10/h"}
+            or a number per second; C{None} for no limit.
+        @param burst: how many at once; a quarter of a second's by default.
+        @param shareRate: all who watch this queue with a rate, in other processes,
+            too, keep to it together; else each by itself.
+        @param group: shares its places between this queue and others.
+        @param weight: how many messages of this one begin to those of the others.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
             L{BrokerUnreachable} when there is no connection in time, and with
             L{ConfigError}.
         """
-        watcher = self._watcherFactory(
+        make_watcher = partial(
+            self._watcherFactory,
             self,
             exchange,
             queue,
@@ -184,10 +200,16 @@ class TxAMQPClient:
             queueType=queueType,
             arguments=arguments,
             holdUpTo=holdUpTo,
+            rate=rate,
+            burst=burst,
+            shareRate=shareRate,
+            group=group,
+            weight=weight,
         )
-        return Deferred.fromCoroutine(self._watch(watcher))
+        return Deferred.fromCoroutine(self._watch(make_watcher))
 
-    async def _watch(self, watcher: Watcher) -> Watcher:
+    async def _watch(self, make_watcher: Callable[[], Watcher]) -> Watcher:
+        watcher = make_watcher()
         self.watchers.append(watcher)
         try:
             await watcher.start()

@@ -43,6 +43,7 @@ class Pace(Door):
         self.delayed = 0
         self._clock = clock
         self._timer: IDelayedCall | None = None
+        self._waking: IDelayedCall | None = None
 
     def is_open(self) -> bool:
         """
@@ -73,16 +74,27 @@ class Pace(Door):
         """
         rate, burst = self.rate / members, self.burst / members
         self.bucket.change(rate, burst, self._clock().seconds())
-        self.stop()  # the next may begin sooner, or later
-        self.again()
+        if self._timer is not None:
+            self._timer.reset(0)  # the next may begin sooner, or later
+        if self._waking is not None and self._waking.active():
+            self._waking.reset(max(self.wait, _TICK))
 
     def stop(self) -> None:
         """
         Look no more, until asked again.
         """
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        for timer in (self._timer, self._waking):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._waking = None
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        Call C{wake} once, when one may begin.
+        """
+        if self._waking is not None and self._waking.active():
+            self._waking.cancel()
+        self._waking = self._clock().callLater(max(self.wait, _TICK), wake)
 
     @property
     def wait(self) -> float:

@@ -26,9 +26,12 @@ from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._pausing import Pausing
+from quebert.amqp._priorities import PriorityGroup
+from quebert.amqp._restraint import PaceStatus, Restraint
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ChannelLost, ConfigError
+from quebert.limits import RateLike
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.policy import exponential
 
@@ -81,6 +84,11 @@ class Watcher:
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
         holdUpTo: float = HOLD_UP_TO,
+        rate: RateLike | None = None,
+        burst: float | None = None,
+        shareRate: bool = True,
+        group: PriorityGroup | None = None,
+        weight: float = 1.0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.exchange = exchange
@@ -108,7 +116,10 @@ class Watcher:
             ladder=client.ladder,
             hold_up_to=holdUpTo,
         )
-        self._window = Window(self.maxEvents, self._begin)
+        self._restraint = Restraint(
+            client, queue, rate, burst, shareRate, group, weight
+        )
+        self._window = Window(self.maxEvents, self._begin, self._restraint.doors)
         self._pausing = Pausing(client.pauses, queue, self._halt, self._go_on)
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
         self._overdue: set[Message] = set()
@@ -118,6 +129,7 @@ class Watcher:
         self._short_lived = 0  # how many channels in a row did not last
         self._consumer_tag = ""
         self._taken = 0  # unsettled messages of that consumer
+        self._prefetch = self.maxEvents
         self._renewing = False
         self._keeping: Deferred[None] = succeed(None)
         self._stopping: Deferred[None] | None = None
@@ -147,6 +159,13 @@ class Watcher:
         """
         return self._pausing.paused
 
+    @property
+    def pace(self) -> PaceStatus | None:
+        """
+        How the rate is kept to; C{None} where there is none.
+        """
+        return self._restraint.status
+
     # -- Consuming
 
     async def start(self) -> None:
@@ -158,6 +177,7 @@ class Watcher:
             await self._attach(self._client.connectTimeout)
         except BaseException:
             self._pausing.end()
+            Deferred.fromCoroutine(self._restraint.leave())
             raise
         self._keeping = Deferred.fromCoroutine(self._keep())
 
@@ -186,7 +206,9 @@ class Watcher:
         self._consumer_tag = ""
         try:
             await self._declare(channel)
-            await channel.call("basic_qos", prefetch_count=self.maxEvents)
+            await self._restraint.join(wire)
+            self._prefetch = self._restraint.prefetch(self.maxEvents)
+            await channel.call("basic_qos", prefetch_count=self._prefetch)
             await self._pausing.begin(wire)
         except BaseException:
             Deferred.fromCoroutine(channel.shut())  # which may take its time
@@ -210,11 +232,29 @@ class Watcher:
             )
 
     async def _consume(self, channel: Channel) -> None:
+        if self._restraint.pace is not None and not self._fits(channel):
+            return
         self._consumer_tag = f"quebert-{uuid.uuid4()}"
         self._taken = 0
         tag = self._consumer_tag
         await channel.call("basic_consume", queue=self.queue, consumer_tag=tag)
         self.consuming = self._stopping is None and not self.paused
+
+    def _fits(self, channel: Channel) -> bool:
+        """
+        Whether to consume at all, at our rate; and if so, fetch what fits it.
+        """
+        restraint = self._restraint
+        if restraint.pace is not None and restraint.is_far:
+            self.consuming, self._consumer_tag = False, ""
+            restraint.pace.call_when_near(self._wake)
+            return False
+        fit = restraint.prefetch(self.maxEvents)
+        if fit != self._prefetch:
+            self._prefetch = fit
+            fetching = channel.call("basic_qos", prefetch_count=fit)
+            Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)
+        return True
 
     async def _halt(self) -> None:
         """
@@ -316,6 +356,8 @@ class Watcher:
         if message.consumer_tag == self._consumer_tag:
             self._taken += 1
         self._window.enter(message)
+        if self._restraint.pace is not None:
+            self._rest_if_far()
         self._renew_if_used_up()
 
     def _begin(self, message: Message) -> None:
@@ -377,10 +419,10 @@ class Watcher:
         Where only waiting and slow messages keep the broker from delivering,
         have another consumer take over.
         """
-        if not (self._settler.held or self._overdue):
+        if not (self._settler.held or self._overdue or self._restraint.pace):
             return  # nearly always, and this is asked several times a message
         few = len(self._settler.held) + len(self._overdue) < MAX_HELD
-        used_up = 0 < self.maxEvents <= self._taken
+        used_up = 0 < self._prefetch <= self._taken
         light = self._settler.unsettled_bytes < MAX_HELD_BYTES
         # Not while a channel is being made ready: it has no prefetch yet.
         wanted = self.consuming and not self._renewing
@@ -395,7 +437,32 @@ class Watcher:
             await self._consume(channel)
             await channel.call("basic_cancel", consumer_tag=old)
         self._renewing = False
+        self._rest_if_far()
         self._renew_if_used_up()  # which may have happened meanwhile
+
+    def _rest_if_far(self) -> None:
+        """
+        Where the next message may not begin before long, leave it to others, and
+        consume again when it may.
+        """
+        restraint, channel, tag = self._restraint, self._channel, self._consumer_tag
+        if restraint.pace is None or not restraint.is_far:
+            return
+        if self.consuming and not self._renewing and channel is not None:
+            self.consuming, self._consumer_tag = False, ""
+            cancelling = channel.call("basic_cancel", consumer_tag=tag)
+            Deferred.fromCoroutine(cancelling).addErrback(_is_told_elsewhere)
+            restraint.pace.call_when_near(self._wake)
+        if not self.consuming:
+            for message in self._window.forget_waiting():
+                self._settler.give_back(message)
+
+    def _wake(self) -> None:
+        channel = self._channel
+        unwanted = self._stopping is not None or self.paused or self._consumer_tag
+        if channel is not None and not channel.closed and not unwanted:
+            consuming = Deferred.fromCoroutine(self._consume(channel))
+            consuming.addErrback(_is_told_elsewhere)
 
     def _not_renewed(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # the channel is closed, _keep() takes over
@@ -419,6 +486,7 @@ class Watcher:
     async def _stop(self, grace: float) -> None:
         self._window.close()
         self._settler.hurried = True
+        leaving = Deferred.fromCoroutine(self._restraint.leave())
         await self._stop_consuming()
         for message in self._window.forget_waiting():
             self._settler.give_back(message)
@@ -428,6 +496,7 @@ class Watcher:
         await self._until_idle(_LAST_ANSWERS)
         if self._channel is not None:
             await self._within(Deferred.fromCoroutine(self._channel.shut()))
+        await self._within(leaving)
         self._pausing.end()
         self._publisher.shut()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
@@ -466,6 +535,10 @@ class Watcher:
                 await idle
             except TimeoutError:
                 self._idle = None
+
+
+def _is_told_elsewhere(failure: Failure) -> None:
+    failure.trap(BrokerError)  # the channel is closed
 
 
 def another_waiter(event: Deferred[None]) -> Deferred[None]:
