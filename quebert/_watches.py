@@ -15,52 +15,17 @@ from twisted.python.failure import Failure
 
 from quebert._mediators import mediates_alike, mediator
 from quebert._reactor import given_or_global
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert._ways import client_of, gate_of, group_of, way_of
+from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
-from quebert.config import EVERY, Host, Queue, Settings
+from quebert.config import Host, Priorities, Queue, Settings
 from quebert.errors import QuebertError
 from quebert.http import Dispatcher
-from quebert.limits import Gate, Origins
+from quebert.limits import Gate
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
 
 __all__ = ["Watches"]
-
-
-def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
-    """
-    A client of the broker; it waits for it as long as it takes.
-
-    @raise ConfigError: a file for TLS cannot be used.
-    """
-    broker = settings.broker
-    return TxAMQPClient(
-        [str(each) for each in broker.addresses],
-        broker.username,
-        broker.password,
-        vhost=broker.vhost,
-        heartbeat=broker.heartbeat,
-        tls=broker.tls,
-        quorumDelays=settings.quorum_delays,
-        reactor=reactor,
-        connectTimeout=None,
-    )
-
-
-def _way(queue: Queue) -> dict[str, Any]:
-    """
-    What a watch is told, which it cannot change later.
-    """
-    return {
-        "exchange": queue.exchange,
-        "queue": queue.name,
-        "routingKey": queue.key,
-        "maxEvents": queue.max_events,
-        "exchangeType": queue.exchange_type,
-        "queueType": queue.queue_type,
-        "timeout": queue.slow_after,
-        **({} if queue.hold_up_to is None else {"holdUpTo": queue.hold_up_to}),
-    }
 
 
 @attrs.define(eq=False)
@@ -122,6 +87,8 @@ class Watches:
         self._ending: set[Deferred[Any]] = set()
         self._grace = 0.0
         self._hosts: Mapping[str, Host] = {}
+        self._priorities: Priorities | None = None
+        self._group = PriorityGroup()
         self._gate: Gate | None = None
 
     async def start(self, settings: Settings) -> None:
@@ -150,6 +117,9 @@ class Watches:
         gate = self._gate_for(settings)
         self._client, self._grace = client, settings.service.grace
         self._hosts, self._gate = settings.hosts, gate
+        if settings.priorities != self._priorities:
+            self._priorities = settings.priorities
+            self._group = group_of(settings.priorities)
         self._clients[settings.broker, settings.quorum_delays] = client
         for name in self._watched.keys() - settings.queues.keys():
             self._remove(self._watched.pop(name))
@@ -159,7 +129,7 @@ class Watches:
                 watched = self._watched[name] = _Watched(queue, mediators[name])
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.gate = gate
-            self._see_to(watched, client)
+            self._see_to(watched, client, way_of(queue, settings, self._group))
         self._drop_clients()
 
     def _client_for(self, settings: Settings) -> TxAMQPClient:
@@ -171,10 +141,8 @@ class Watches:
         What keeps to the limits of hosts; another one does not know how they are
         doing.
         """
-        if settings.hosts == self._hosts:
-            return self._gate
-        limits = {name: host.limits for name, host in settings.hosts.items()}
-        return Origins(limits.pop(EVERY, None), limits) if limits else None
+        same = settings.hosts == self._hosts
+        return self._gate if same else gate_of(settings.hosts)
 
     def _mediator_for(self, queue: Queue) -> Mediator:
         watched = self._watched.get(queue.name)
@@ -184,15 +152,17 @@ class Watches:
 
     # -- One queue
 
-    def _see_to(self, watched: _Watched, client: TxAMQPClient) -> None:
+    def _see_to(
+        self, watched: _Watched, client: TxAMQPClient, way: dict[str, Any]
+    ) -> None:
         """
         Have it watched the way that is wanted, unless it is.
         """
-        wanted = (client, _way(watched.queue))
+        wanted = (client, way)
         watched.cancel()
         if watched.way == wanted:
             return
-        starting = client.watch(callback=watched.received, **wanted[1])
+        starting = client.watch(callback=watched.received, **way)
         watched.starting = starting
         starting.addCallbacks(
             self._began,

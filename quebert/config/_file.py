@@ -151,7 +151,9 @@ def _service(table: Table) -> tuple[Service, str]:
 
 
 def _priorities(table: Table) -> Priorities:
-    fields = table.given(ageing=kinds.duration(0.001))
+    fields = table.given(
+        concurrency=kinds.number(1, 65_535), ageing=kinds.duration(0.001)
+    )
     weights = table.table("weights")
     fields["weights"] = weights.given(**dict.fromkeys(weights, kinds.number(1, MOST)))
     table.end()

@@ -154,15 +154,17 @@ class Priorities:
     """
     How queues share what can be done.
 
-    @ivar weights: the share of each class, by its name.
-    @ivar ageing: seconds after which the oldest task of any class goes first;
-        C{None} for never.
+    @ivar weights: the share of each queue of a class, by the name of the class.
+    @ivar concurrency: how many tasks of all queues that have a priority are requested
+        at once.
+    @ivar ageing: seconds after which a task goes first, whatever its class.
     """
 
     weights: Mapping[str, int] = attrs.field(
         factory=lambda: {"high": 6, "medium": 3, "low": 1}
     )
-    ageing: float | None = None
+    concurrency: int = 100
+    ageing: float = 60.0
 
 
 @attrs.frozen(kw_only=True)

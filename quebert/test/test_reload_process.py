@@ -19,7 +19,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Executor, Program, consumers, until
-from quebert.test.test_processes import mediator
+from quebert.test.test_processes import EXAMPLES, mediator
 from quebert.test.test_workers_process import pids, runs, ups
 from quebert.testing import EmbeddedBroker, free_port
 
@@ -327,3 +327,29 @@ async def test_worker_that_starts(file: File, run: Run, names: Names) -> None:
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert not any(map(runs, pids(program)))
+
+
+@ensureDeferred
+async def test_example(
+    executor: Executor, start: Callable[..., Program], tmp_path: Path
+) -> None:
+    """
+    The example does tasks, and all its queues are watched.
+    """
+    text = (EXAMPLES / "quebert.toml").read_text()
+    text = text.replace('url = "amqp://localhost/"', 'url_env = "BROKER_URL"')
+    text = text.replace("http://localhost:8000", executor.url)
+    (tmp_path / "quebert.toml").write_text(text)
+    async with EmbeddedBroker() as own:
+        program = mediator(
+            start, own, f"--config={tmp_path}/quebert.toml", BROKER_URL=own.url
+        )
+        await until(lambda: program.output.count("Watching") == 3)
+        client = TxAMQPClient.from_url(own.url)
+        uuid = await Producer(client).add_task("/hello", {"name": "you"})
+        await client.stop()
+        await until(lambda: executor.tasks)
+        assert executor.tasks[0]["uuid"] == uuid
+        program.signal(signal.SIGTERM)
+        assert await program.ended() == 0, program.output
+    assert "Traceback" not in program.output

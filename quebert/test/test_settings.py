@@ -520,7 +520,7 @@ class GoodTests(ReadCase):
         self.assertEqual(settings.queues["reports"].retry, Backoff())
         retry = settings.queues["mail"].retry
         self.assertEqual(retry, RetryPolicy(jitter="full"))
-        self.assertEqual(settings.priorities, Priorities(ageing=300.0))
+        self.assertEqual(settings.priorities, Priorities())
 
     def test_least(self) -> None:
         """
@@ -715,7 +715,7 @@ class ChangesTests(ReadCase):
         self.assertEqual(
             self.changes(before, after),
             [
-                "priorities.ageing changed from nothing to 1.5",
+                "priorities.ageing changed from 60 to 1.5",
                 "queues.a.bury changed from false to true",
                 "queues.a.mediator changed from delay-on-error to policy",
                 "queues.a.permanent changed from [] to [404, 410]",

@@ -1,6 +1,6 @@
 """
-Tests for L{quebert._watches} and L{quebert._mediators}: what runs of a configuration
-file, and how it changes.
+Tests for L{quebert._watches}, L{quebert._ways} and L{quebert._mediators}: what runs of
+a configuration file, and how it changes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._mediators import find_hook, mediator
-from quebert._watches import Watches, client_of
+from quebert._watches import Watches
+from quebert._ways import client_of
 from quebert.config import (
     Backoff,
     Broker,
     Host,
+    Priorities,
     Queue,
     Service,
     Settings,
 )
 from quebert.errors import BrokerRefused, ConfigError
+from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
@@ -218,6 +221,40 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual(len(self.clients), 1)
         said = ["Watching 'a', 100 tasks at once.", "Watching 'b', 7 tasks at once."]
         self.assertEqual(self.said(), said)
+
+    def test_rate(self) -> None:
+        """
+        A rate is the watch's, and changes with it.
+        """
+        self.started(attrs.evolve(A, rate=Rate(5), burst=2))
+        way = self.log[0].way
+        self.assertEqual((way["rate"], way["burst"]), (Rate(5), 2))
+        self.watches.change(settings(attrs.evolve(A, rate=Rate(6))))
+        self.assertEqual(self.log[1].way["rate"], Rate(6))
+
+    def test_priorities(self) -> None:
+        """
+        Queues that have a priority share one group, another one where its settings
+        change.
+        """
+        high = attrs.evolve(A, priority="high")
+        low = attrs.evolve(B, priority="low")
+        c = Queue(name="c")
+        self.started(high, low, c)
+        ways = [each.way for each in self.log]
+        group = ways[0]["group"]
+        self.assertIs(ways[1]["group"], group)
+        self.assertEqual((group.concurrency, group.ageing), (100, 60.0))
+        self.assertEqual([way.get("weight") for way in ways], [6, 1, None])
+        self.watches.change(settings(high, low, c))
+        self.assertEqual(len(self.log), 3)
+        priorities = Priorities({"high": 6, "low": 2}, 7, 8.0)
+        self.watches.change(settings(high, low, c, priorities=priorities))
+        ways = [each.way for each in self.log[3:]]
+        self.assertEqual([way.get("weight") for way in ways], [6, 2])
+        self.assertIs(ways[0]["group"], ways[1]["group"])
+        group = ways[0]["group"]
+        self.assertEqual((group.concurrency, group.ageing), (7, 8.0))
 
     def test_cannot_start(self) -> None:
         """

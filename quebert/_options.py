@@ -1,0 +1,172 @@
+"""
+What C{twistd quebert} takes, and what it says.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from quebert._mediators import find_hook
+from quebert._twistd import load, number, seconds
+from quebert.config import (
+    DEFAULT_URL,
+    MOST_PROCESSES,
+    Broker,
+    Settings,
+    Watch,
+    default_amqp_url,
+    read,
+)
+from quebert.errors import ConfigError
+
+__all__ = ["Options"]
+
+#: Options that the supervisor of several processes does not pass on: what is
+#: its own, and what does not belong into a list of processes.
+_KEPT = ("amqp-url", "processes", "with_syslog_prefix")
+
+
+class Options(UsageOptions):
+    """
+    What C{twistd quebert} takes.
+    """
+
+    synopsis = "[--config=FILE.toml] [--watch=exchange:queue:key:maxEvents ...]"
+    longdesc = (
+        "Takes tasks from the queues of a RabbitMQ and requests their URLs, again"
+        " and again with growing delays, until they are done. Of each queue that"
+        " is watched, maxEvents tasks run at once: 100 where it is left out, 0 for"
+        " no limit."
+    )
+    optParameters = [
+        [
+            "config",
+            "c",
+            None,
+            "A file that says all, as FILE.toml; or a function that sets up"
+            " mediators, as module.function: it is called with these options, and"
+            " may return a function to call at the end, a service, or a Deferred of"
+            " either.",
+        ],
+        [
+            "amqp-url",
+            "a",
+            None,
+            "Where the broker is, as amqp://user:password@host:port/vhost; by"
+            " default $QUEBERT_AMQP_URL, or guest at localhost.",
+        ],
+        [
+            "default-url",
+            "u",
+            None,
+            f"What completes the partial URLs of tasks; by default {DEFAULT_URL}.",
+        ],
+        [
+            "grace",
+            "g",
+            None,
+            "Seconds that running requests get to finish when the process is"
+            " stopped, by default 30; the tasks of the rest go back to their queues.",
+        ],
+        [
+            "processes",
+            None,
+            None,
+            "How many processes do all this, by default 1, each with as many tasks"
+            " at once; one more starts them, and starts them again.",
+        ],
+        [
+            "with_syslog_prefix",
+            None,
+            None,
+            "Log to syslog, too, with this prefix.",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["watch"] = []
+
+    def opt_watch(self, text: str) -> None:
+        """
+        Watch a queue, as exchange:queue:key:maxEvents; repeatable.
+        """
+        try:
+            self["watch"].append(Watch.parse(text))
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
+
+    opt_w = opt_watch
+
+    def postOptions(self) -> None:
+        """
+        Check what can be checked before anything is started.
+        """
+        self["settings"] = None
+        if self["processes"] is not None:
+            self["processes"] = number(
+                str(self["processes"]), "--processes", MOST_PROCESSES
+            )
+        if (self["config"] or "").endswith(".toml"):
+            self._read_file()
+        else:
+            self._take_options()
+
+    def _read_file(self) -> None:
+        """
+        Take all from a file.
+        """
+        for name in ("amqp-url", "default-url", "grace", "watch"):
+            if self[name] not in (None, []):
+                raise UsageError(
+                    f"--{name} and --config={self['config']} do not go together: say"
+                    " it in the file"
+                )
+        self["config"] = os.path.abspath(self["config"])  # twistd may go elsewhere
+        try:
+            settings = self.read_settings()
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
+        self["settings"] = settings
+        self["processes"] = self["processes"] or settings.service.processes
+
+    def read_settings(self) -> Settings:
+        """
+        What the file of C{--config} says now.
+
+        @raise ConfigError: it cannot be used.
+        """
+        return read(self["config"], find=find_hook)
+
+    def _take_options(self) -> None:
+        grace = 30.0 if self["grace"] is None else self["grace"]
+        self["grace"] = seconds(str(grace), "--grace")
+        self["processes"] = self["processes"] or 1
+        if self["default-url"] is None:
+            self["default-url"] = DEFAULT_URL
+        self["amqp-url"] = self["amqp-url"] or default_amqp_url()
+        try:
+            Broker.from_url(self["amqp-url"])
+        except ConfigError as e:
+            raise UsageError(f"--amqp-url: {e}") from None
+        if not self["config"] and not self["watch"]:
+            raise UsageError(
+                "nothing to do: give --config=FILE.toml, --config=module.function, or"
+                " at least one --watch=exchange:queue:key:maxEvents"
+            )
+        if self["config"]:
+            self["function"] = load(self["config"], "--config")
+
+    def arguments(self) -> list[str]:
+        """
+        What says the same again on a command line, but for C{--processes}, and
+        for C{--amqp-url}, which may hold a password.
+        """
+        parameters: Any = self.optParameters
+        names = {each[0] for each in parameters}.difference(_KEPT)
+        said = [f"--{n}={self[n]}" for n in sorted(names) if self[n] is not None]
+        return said + [f"--watch={each}" for each in self["watch"]]

@@ -1,0 +1,73 @@
+"""
+From settings to what watches are told, of whom they are asked, and what they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from quebert.amqp import PriorityGroup, TxAMQPClient
+from quebert.config import EVERY, Host, Priorities, Queue, Settings
+from quebert.limits import Gate, Origins
+
+__all__ = ["client_of", "gate_of", "group_of", "way_of"]
+
+
+def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
+    """
+    A client of the broker; it waits for it as long as it takes.
+
+    @raise ConfigError: a file for TLS cannot be used.
+    """
+    broker = settings.broker
+    return TxAMQPClient(
+        [str(each) for each in broker.addresses],
+        broker.username,
+        broker.password,
+        vhost=broker.vhost,
+        heartbeat=broker.heartbeat,
+        tls=broker.tls,
+        quorumDelays=settings.quorum_delays,
+        reactor=reactor,
+        connectTimeout=None,
+    )
+
+
+def way_of(queue: Queue, settings: Settings, group: PriorityGroup) -> dict[str, Any]:
+    """
+    What a watch is told, which it cannot change later.
+    """
+    given: dict[str, Any] = {}
+    if queue.hold_up_to is not None:
+        given["holdUpTo"] = queue.hold_up_to
+    if queue.rate is not None:
+        given |= {"rate": queue.rate, "burst": queue.burst}
+    if queue.priority is not None:
+        weight = settings.priorities.weights[queue.priority]
+        given |= {"group": group, "weight": weight}
+    return {
+        "exchange": queue.exchange,
+        "queue": queue.name,
+        "routingKey": queue.key,
+        "maxEvents": queue.max_events,
+        "exchangeType": queue.exchange_type,
+        "queueType": queue.queue_type,
+        "timeout": queue.slow_after,
+        **given,
+    }
+
+
+def group_of(priorities: Priorities) -> PriorityGroup:
+    """
+    What queues share that have a priority.
+    """
+    return PriorityGroup(priorities.concurrency, priorities.ageing)
+
+
+def gate_of(hosts: Mapping[str, Host]) -> Gate | None:
+    """
+    What keeps to the limits of C{hosts}; C{None} where there are none.
+    """
+    limits = {name: host.limits for name, host in hosts.items()}
+    return Origins(limits.pop(EVERY, None), limits) if limits else None
