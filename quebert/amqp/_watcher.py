@@ -361,6 +361,9 @@ class Watcher:
         self._renew_if_used_up()
 
     def _begin(self, message: Message) -> None:
+        if self._restraint.pace is not None:
+            self._rest_if_far()  # before it is acknowledged, and another comes
+            self._renew_if_used_up()
         if self.timeout is not None:
             self._patience.begin(message, self.timeout)
         self._caller.call(message, self._decided)

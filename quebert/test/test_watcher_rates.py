@@ -1,0 +1,215 @@
+"""
+Watches with a rate, or in a group: what they fetch, and when it begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from quebert.amqp import PriorityGroup
+from quebert.amqp._message import Message
+from quebert.errors import ConfigError
+from quebert.outcome import Retry
+from quebert.test.test_watcher import FakeChannel, WatcherTestCase
+
+
+class RateTests(WatcherTestCase):
+    """
+    C{watch(rate=...)}, by itself.
+    """
+
+    def begin_with(self, rate: str, **options: Any) -> FakeChannel:
+        """
+        Start a watch with a rate.
+        """
+        return self.begin(rate=rate, shareRate=False, **options)
+
+    def bodies(self) -> int:
+        """
+        How many have begun.
+        """
+        return len(self.called)
+
+    def test_refused(self) -> None:
+        """
+        A rate or burst that makes no sense is refused.
+        """
+        for wrong in (
+            {"rate": "5"},
+            {"rate": 0},
+            {"rate": 1, "burst": 0},
+            {"burst": 5},
+            {"group": PriorityGroup(), "weight": 0},
+        ):
+            self.assertRaises(ConfigError, self.make, **wrong)
+
+    def test_none(self) -> None:
+        """
+        Without a rate there is none to tell of.
+        """
+        self.assertIsNone(self.watcher.pace)
+
+    def test_no_faster(self) -> None:
+        """
+        Messages begin no faster than that; the others wait.
+        """
+        self.begin_with("10/s", burst=5)
+        messages = [self.deliver() for _ in range(30)]
+        self.assertEqual(self.bodies(), 5)
+        for _ in range(21):
+            self.advance(0.05)
+        self.assertEqual(self.bodies(), 15)
+        self.assertEqual(self.called, messages[:15])
+        pace = self.watcher.pace
+        assert pace is not None
+        self.assertEqual((pace.rate, pace.share, pace.members), (10, 10, 1))
+        self.assertGreater(pace.delayed, 0)
+
+    def test_prefetch(self) -> None:
+        """
+        No more is fetched than begins in a minute.
+        """
+        channel = self.begin_with("30/m", maxEvents=100)
+        self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [30])
+        channel = self.begin_with("100/s", maxEvents=100)
+        self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [100])
+
+    def test_long_callbacks(self) -> None:
+        """
+        However little is fetched, as many messages are with the callback as may be:
+        another consumer takes over when all of a prefetch have begun.
+        """
+        channel = self.begin_with("3/m", maxEvents=10)
+        for _ in range(20):
+            while channel.room():
+                self.deliver()
+                self.assertLessEqual(len(self.watcher._window._waiting), 3)
+            self.advance(20)
+        self.assertEqual(len(self.running), 10)
+        self.assertEqual(len(channel.consumers), 1)
+
+    def test_rest(self) -> None:
+        """
+        Where the next may begin only after minutes, nothing is fetched until then.
+        """
+        channel = self.begin_with("10/h")
+        first = self.deliver()
+        self.assertEqual(channel.consumers, {})
+        self.assertFalse(self.watcher.consuming)
+        self.finish(first)
+        self.advance(359)
+        self.assertEqual(channel.consumers, {})
+        self.advance(2)
+        self.assertTrue(self.watcher.consuming)
+        self.assertEqual(list(channel.consumers.values()), [1])
+        self.deliver()
+        self.assertEqual(self.bodies(), 2)
+        self.assertEqual(channel.consumers, {})
+
+    def test_rest_and_lost(self) -> None:
+        """
+        A connection that is lost meanwhile does not make it any faster.
+        """
+        channel = self.begin_with("10/h")
+        self.finish(self.deliver())
+        channel.lose_connection()
+        self.assertIsNot(self.channel, channel)
+        self.assertEqual(self.channel.consumers, {})
+        self.advance(361)
+        self.assertEqual(len(self.channel.consumers), 1)
+        self.assertTrue(self.watcher.consuming)
+
+    def test_rest_and_stop(self) -> None:
+        """
+        It can be stopped meanwhile.
+        """
+        self.begin_with("10/h")
+        self.finish(self.deliver())
+
+    def test_crossing(self) -> None:
+        """
+        What the broker has sent meanwhile goes back at once.
+        """
+        channel = self.begin_with("10/h")
+        old = next(iter(channel.consumers))
+        self.deliver()
+        channel.consumers[old] = 0  # it has not heard yet
+        crossing = self.deliver()
+        self.assertEqual(channel.given_back, [crossing.delivery_tag])
+        del channel.consumers[old]
+        self.assertEqual(self.bodies(), 1)
+
+    def test_share_shrinks(self) -> None:
+        """
+        What was fetched goes back when others come and its turn is far off then.
+        """
+        channel = self.begin_with("6/m", maxEvents=10)
+        for _ in range(4):
+            self.deliver()
+        self.assertEqual(self.bodies(), 1)
+        pace = self.watcher._restraint.pace
+        assert pace is not None
+        pace.shared_by(100)
+        self.deliver()
+        self.assertEqual(len(channel.given_back), 4)
+        self.assertEqual(channel.consumers, {})
+
+    def test_retries(self) -> None:
+        """
+        What waits for its retry counts when it comes again, not before.
+        """
+        self.begin_with("1/s")
+        message = self.deliver()
+        self.finish(message, Retry(after=0.5))
+        self.advance(0.5)
+        self.client.publisher.confirm()
+        self.deliver()
+        self.assertEqual(self.bodies(), 1)
+        self.advance(0.5)
+        self.assertEqual(self.bodies(), 2)
+
+
+class GroupTests(WatcherTestCase):
+    """
+    C{watch(group=...)}.
+    """
+
+    def test_places(self) -> None:
+        """
+        Watches of one group share its places.
+        """
+        group = PriorityGroup(2, ageing=60)
+        self.begin(group=group, weight=3)
+        self.deliver()
+        high = self.watcher, self.channel
+        self.begin(group=group, weight=1)
+        messages = [self.deliver() for _ in range(3)]
+        self.assertEqual(len(self.called), 2)
+        waiting = high[1].deliver()
+        self.assertEqual(len(self.called), 2)
+        self.finish(messages[0])
+        self.assertEqual(self.called[2:], [waiting])
+        self.advance(60)
+        self.assertEqual(self.called[3:], [messages[1]])
+        for message, _ in list(self.running):
+            self.finish(message)
+        self.assertEqual(group.running, 1)
+        self.finish(self.running[0][0])
+        self.assertEqual(group.running, 0)
+
+    def test_lost(self) -> None:
+        """
+        With the connection the places are not lost.
+        """
+        group = PriorityGroup(2)
+        channel = self.begin(group=group)
+        for _ in range(4):
+            self.deliver()
+        channel.lose_connection()
+        running: list[tuple[Message, Deferred[Any]]] = list(self.running)
+        self.assertEqual(group.running, 2)
+        for message, _ in running:
+            self.finish(message)
+        self.assertEqual(group.running, 0)
