@@ -44,7 +44,13 @@ class TokenBucket:
         Seconds until there is a token; 0 when there is one.
         """
         self._pass(now)
-        return 0.0 if self.tokens >= _WHOLE else (1.0 - self.tokens) / self.rate
+        missing = 1.0 - self.tokens
+        if self.tokens >= _WHOLE:
+            return 0.0
+        more = self._extra_seconds * (self.rate + self._extra_rate)
+        if missing <= more:
+            return missing / (self.rate + self._extra_rate)
+        return self._extra_seconds + (missing - more) / self.rate
 
     def take(self, now: float) -> float:
         """
@@ -65,7 +71,8 @@ class TokenBucket:
 
     def add(self, tokens: float, seconds: float, now: float) -> None:
         """
-        Have more tokens come, evenly over the next seconds.
+        Have more tokens come, evenly over the next seconds; it holds more of them
+        for as long.
         """
         self._pass(now)
         left = self._extra_rate * self._extra_seconds
@@ -84,13 +91,14 @@ class TokenBucket:
         at, self._at = self._at, now
         if at is None or now <= at:
             return
-        seconds = now - at
+        seconds, most = now - at, self.burst
         tokens = self.tokens + seconds * self.rate
         if self._extra_seconds:
             some = min(seconds, self._extra_seconds)
             self._extra_seconds -= some
             tokens += some * self._extra_rate
-        if tokens > self.burst:
-            self._spilled += tokens - self.burst
-            tokens = self.burst
+            most += self._extra_rate * self.burst / self.rate
+        if tokens > most:
+            self._spilled += tokens - most
+            tokens = most
         self.tokens = tokens

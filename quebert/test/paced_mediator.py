@@ -1,0 +1,33 @@
+"""
+A mediator with a rate, in a process of its own, to be killed: with the broker's URL,
+the queue, the rate, and how many tasks it has at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.mediator import DelayOnErrorMediator
+
+
+async def main(reactor: object, url: str, queue: str, rate: str, most: str) -> None:
+    """
+    Mediate until killed.
+    """
+    client = TxAMQPClient.from_url(url)
+    mediator = DelayOnErrorMediator()
+    watcher: Watcher = await client.watch(
+        "", queue, "", mediator.messageReceived, maxEvents=int(most), rate=rate
+    )
+    sys.stdout.write("ready\n")
+    while True:
+        await watcher._settler.pause(1.0)
+        sys.stdout.write(f"{watcher.pace}\n")
+
+
+if __name__ == "__main__":
+    react(lambda *args: Deferred.fromCoroutine(main(*args)), sys.argv[1:])

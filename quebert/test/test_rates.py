@@ -1,0 +1,131 @@
+"""
+A rate that several mediators keep to together, on both brokers, with processes that
+are killed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+
+from quebert.amqp import TxAMQPClient
+from quebert.test.conftest import Names
+from quebert.test.support import Executor, Program
+from quebert.testing import EmbeddedBroker
+
+reactor: Any = global_reactor
+Start = Callable[..., Program]
+
+RATE = 100
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def either(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """
+    Both brokers, in turn.
+    """
+    if request.param == "rabbitmq":
+        yield request.getfixturevalue("rabbitmq")
+    else:
+        with EmbeddedBroker() as embedded:
+            yield embedded
+
+
+class Target:
+    """
+    What the executor has seen.
+
+    @ivar times: when requests came.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self.times: list[float] = []
+        self.seconds = 0.0
+        executor.answer = self._answer
+
+    def _answer(self, task: Any) -> Any:
+        self.times.append(reactor.seconds())
+        return deferLater(reactor, task["seconds"], lambda: 200)
+
+    def between(self, start: float, end: float) -> float:
+        """
+        Requests per second.
+        """
+        return sum(start <= each < end for each in self.times) / (end - start)
+
+
+async def add(
+    client: TxAMQPClient, queue: str, url: str, number: int, seconds: float = 0.0
+) -> None:
+    """
+    Have a queue with tasks in it, that take so long.
+    """
+    watcher = await client.watch("", queue, "", lambda message: None)
+    await watcher.stop()
+    body = json.dumps({"url": url, "seconds": seconds}).encode()
+    await gatherResults([client.publish("", queue, body) for _ in range(number)])
+
+
+async def mediators(start: Start, url: str, queue: str, *most: int) -> list[Program]:
+    """
+    Processes, each with so many tasks at once.
+    """
+    module = ("-m", "quebert.test.paced_mediator")
+    programs = [start(*module, url, queue, f"{RATE}/s", str(each)) for each in most]
+    for each in programs:
+        await each.said("ready")
+        await each.said("members=3")
+    return programs
+
+
+@ensureDeferred
+async def test_killed(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    start: Start,
+) -> None:
+    """
+    Three processes keep to one rate together, within a twentieth, in thirty seconds
+    in which one of them is killed.
+    """
+    target = Target(executor)
+    await add(make_client(either.url), names.queue, executor.url, 40 * RATE)
+    first, *_ = await mediators(start, either.url, names.queue, 50, 50, 50)
+    began = reactor.seconds()
+    await deferLater(reactor, 10, first.kill)
+    await deferLater(reactor, 20)
+    before = target.between(began, began + 10)
+    whole = target.between(began, began + 30)
+    assert abs(before - RATE) < 0.05 * RATE, before
+    assert abs(whole - RATE) < 0.05 * RATE, whole
+
+
+@ensureDeferred
+async def test_unequal(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    start: Start,
+) -> None:
+    """
+    What one of them cannot use, the others do: it has one task at a time, which takes
+    a fifth of a second.
+    """
+    target = Target(executor)
+    await add(make_client(either.url), names.queue, executor.url, 40 * RATE, 0.2)
+    await mediators(start, either.url, names.queue, 1, 50, 50)
+    await deferLater(reactor, 3)
+    began = reactor.seconds()
+    await deferLater(reactor, 30)
+    whole = target.between(began, began + 30)
+    assert abs(whole - RATE) < 0.05 * RATE, whole

@@ -1,0 +1,512 @@
+"""
+How a rate is shared: many that watch a queue, and the broker that counts them, in
+virtual time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp._message import Message
+from quebert.amqp._pace import Pace
+from quebert.amqp._share import Share
+from quebert.amqp._window import Window
+from quebert.errors import BrokerError, BrokerRefused, BrokerUnreachable, ChannelLost
+from quebert.limits import Rate
+
+
+class FakeBroker:
+    """
+    What counts consumers, and gives messages to them in turn.
+
+    @ivar refuses: what is raised instead of an answer.
+    """
+
+    def __init__(self) -> None:
+        self.channels: list[FakeChannel] = []
+        self.queues: dict[str, dict[str, Any]] = {}
+        self.refuses: dict[str, BrokerError] = {}
+        self._turn = count()
+
+    def consumers(self, queue: str) -> list[FakeChannel]:
+        """
+        Who consumes from a queue.
+        """
+        return [c for c in self.channels if queue in c.consumers.values()]
+
+    def publish(self, queue: str, body: bytes) -> None:
+        """
+        Give it to the next one.
+        """
+        consumers = self.consumers(queue)
+        if consumers:
+            consumer = consumers[next(self._turn) % len(consumers)]
+            message = Message("", 1, False, "", queue)
+            message.body = body
+            consumer.on_message(message)
+
+
+@attrs.frozen
+class Counted:
+    """
+    An answer.
+    """
+
+    consumer_count: int
+
+
+class FakeChannel:
+    """
+    A channel to it.
+    """
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self.broker = broker
+        self.consumers: dict[str, str] = {}
+        self.closed = False
+        self.on_message: Any = None
+        self.on_cancel: Any = None
+        self.acked = 0
+        self._tags = count()
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """
+        Call a method.
+        """
+        if self.closed:
+            raise ChannelLost("closed")
+        broker = self.broker
+        if method in broker.refuses:
+            raise broker.refuses[method]
+        queue = arguments.get("queue", "")
+        if method == "basic_consume":
+            tag = arguments.get("consumer_tag") or f"tag-{next(self._tags)}"
+            self.consumers[tag] = queue
+        elif method == "basic_cancel":
+            del self.consumers[arguments["consumer_tag"]]
+        elif not arguments.get("passive"):
+            broker.queues[queue] = arguments
+        return Counted(len(broker.consumers(queue)))
+
+    def ack(self, delivery_tag: int) -> None:
+        """
+        Settle one.
+        """
+        self.acked += 1
+
+    async def shut(self) -> None:
+        """
+        Close it.
+        """
+        self.closed = True
+        if self in self.broker.channels:
+            self.broker.channels.remove(self)
+
+
+class FakeWire:
+    """
+    A connection to it.
+    """
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self.closed = False
+        self.broker = broker
+        self.channels: list[FakeChannel] = []
+
+    async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
+        """
+        One more channel.
+        """
+        channel = FakeChannel(self.broker)
+        self.broker.channels.append(channel)
+        self.channels.append(channel)
+        return channel
+
+    def lose(self) -> None:
+        """
+        It is gone.
+        """
+        self.closed = True
+        for each in self.channels:
+            each.closed = True
+            if each in self.broker.channels:
+                self.broker.channels.remove(each)
+
+
+class FakePublisher:
+    """
+    A way to publish to it.
+    """
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self.broker = broker
+        self.answers: Callable[[], Deferred[None]] = lambda: succeed(None)
+        self.published: list[float] = []
+        self.shuts = 0
+
+    async def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: bytes,
+        timeout: float | None = None,
+    ) -> None:
+        """
+        Publish.
+        """
+        self.published.append(float(body))
+        await self.answers()
+        self.broker.publish(routing_key, body)
+
+    def shut(self) -> None:
+        """
+        Publish no more.
+        """
+        self.shuts += 1
+
+
+class Mediator:
+    """
+    One that keeps to a rate together with others.
+
+    @ivar begun: when its messages began.
+    """
+
+    def __init__(
+        self, clock: Clock, broker: FakeBroker, rate: float, burst: float | None
+    ) -> None:
+        self.clock = clock
+        self.begun: list[float] = []
+        self.most = 10**9
+        self.seconds = 0.0
+        self.publisher = FakePublisher(broker)
+        self.pace = Pace(Rate(rate), burst, lambda: clock)
+        publisher: Any = self.publisher
+        self.share = Share("queue", self.pace, publisher, lambda: clock)
+        self.window = Window(0, self._begin, [self.pace])
+        self.wire = FakeWire(broker)
+        self.running = 0
+        self._waiting = 0
+
+    def join(self) -> Deferred[None]:
+        """
+        Begin.
+        """
+        wire: Any = self.wire
+        return Deferred.fromCoroutine(self.share.join(wire))
+
+    def fetch(self) -> None:
+        """
+        Have work, as much as it may have at once.
+        """
+        while self._waiting < 50 and self.running + self._waiting < self.most:
+            self._waiting += 1
+            self.window.enter(Message("", 0, False, "", "queue"))
+
+    def _begin(self, message: Message) -> None:
+        self.begun.append(self.clock.seconds())
+        self._waiting -= 1
+        self.running += 1
+        self.clock.callLater(self.seconds, self._end, message)
+
+    def _end(self, message: Message) -> None:
+        self.running -= 1
+        self.window.leave(message)
+
+    def rate(self, start: float, end: float) -> float:
+        """
+        Messages that began per second.
+        """
+        return sum(start <= each < end for each in self.begun) / (end - start)
+
+
+class ShareTests(SynchronousTestCase):
+    """
+    L{Share}: together they keep to one rate.
+    """
+
+    def setUp(self) -> None:
+        """
+        A broker.
+        """
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.broker = FakeBroker()
+        self.all: list[Mediator] = []
+        self.chance = random.Random(11)
+
+    def mediators(
+        self, number: int, rate: float = 100, burst: float | None = None
+    ) -> list[Mediator]:
+        """
+        Some more, that come one after the other.
+        """
+        new = []
+        for _ in range(number):
+            new.append(Mediator(self.clock, self.broker, rate, burst))
+            self.all.append(new[-1])
+            self.successResultOf(new[-1].join())
+            self.addCleanup(self.clock.advance, 0)
+            self.pass_time(self.chance.random() * 0.3)
+        return new
+
+    def pass_time(self, seconds: float) -> float:
+        """
+        Let time pass, in steps of some ten milliseconds; gives the time before.
+        """
+        began = now = self.clock.seconds()
+        while now < began + seconds:
+            step = min(self.chance.uniform(0.005, 0.03), began + seconds - now)
+            for each in self.all:
+                if not each.wire.closed:
+                    each.fetch()
+            self.clock.advance(max(step, 1e-6))
+            now = self.clock.seconds()
+        return float(began)
+
+    def rate(self, since: float) -> float:
+        """
+        Messages that began per second, of all together.
+        """
+        now = self.clock.seconds()
+        return sum(each.rate(since, now) for each in self.all)
+
+    def assert_rate(self, since: float, rate: float = 100) -> None:
+        """
+        Together they kept to it, within two in a hundred.
+        """
+        self.assertLess(abs(self.rate(since) - rate), rate * 0.02, self.rate(since))
+
+    def test_alone(self) -> None:
+        """
+        One that is alone has all of it.
+        """
+        self.mediators(1)
+        self.pass_time(1)
+        self.assert_rate(self.pass_time(20))
+        self.assertEqual(self.all[0].share.members, 1)
+        self.assertEqual(self.all[0].publisher.published, [])
+
+    def test_equal(self) -> None:
+        """
+        Where all have as much to do each has its part, and none is passed on.
+        """
+        self.mediators(4)
+        self.pass_time(1.2)
+        since = self.pass_time(20)
+        self.assert_rate(since)
+        for each in self.all:
+            self.assertLess(abs(each.rate(since, self.clock.seconds()) - 25), 1)
+            self.assertEqual(each.publisher.published, [])
+
+    def test_killed(self) -> None:
+        """
+        Those that are left share what one had that was killed.
+        """
+        self.mediators(3)
+        self.pass_time(2)
+        since = self.pass_time(10)
+        self.all[0].wire.lose()
+        self.pass_time(20)
+        self.assert_rate(since)
+        self.assertEqual([each.share.members for each in self.all[1:]], [2, 2])
+
+    def test_one_is_slow(self) -> None:
+        """
+        What one cannot use the others do, who ask for it.
+        """
+        slow, *_ = self.mediators(3)
+        slow.most, slow.seconds = 1, 0.2
+        self.pass_time(5)
+        since = self.pass_time(30)
+        self.assert_rate(since)
+        self.assertLess(slow.rate(since, self.clock.seconds()), 6)
+
+    def test_all_but_one_are_idle(self) -> None:
+        """
+        However many have nothing to do, one that has gets all of it.
+        """
+        busy, *others = self.mediators(10)
+        for each in others:
+            each.most = 0
+        self.pass_time(60)  # until they have done what they had fetched
+        since = self.pass_time(30)
+        self.assert_rate(since)
+        self.assertEqual(self.rate(since), busy.rate(since, self.clock.seconds()))
+
+    def test_low_rate(self) -> None:
+        """
+        Also at a rate of which each has but little.
+        """
+        slow, *_ = self.mediators(3, 30)
+        slow.most = 0
+        self.pass_time(5)
+        self.assert_rate(self.pass_time(30), 30)
+
+    def test_it_has_work_again(self) -> None:
+        """
+        One that had nothing to do has its part again when it has, and all together
+        never exceed the rate.
+        """
+        changing, *_ = self.mediators(3)
+        since = self.clock.seconds()
+        for most in (0, 10**9, 0, 3, 0, 10**9):
+            changing.most = most
+            self.pass_time(10)
+        self.assertLess(self.rate(since), 103)
+        self.assertGreater(self.rate(since), 90)
+
+    def test_nobody_wants_it(self) -> None:
+        """
+        What nobody waits for is not passed on.
+        """
+        self.mediators(3)
+        for each in self.all:
+            each.most, each.seconds = 1, 0.5
+        self.pass_time(20)  # until they have done what they had fetched
+        for each in self.all:
+            each.publisher.published.clear()
+        self.pass_time(20)
+        self.assertEqual([each.publisher.published for each in self.all], [[], [], []])
+
+    def test_not_confirmed(self) -> None:
+        """
+        Where the broker takes no messages, nothing piles up to be told too late.
+        """
+        idle, *_ = self.mediators(2)
+        self.pass_time(2)
+        idle.most = 0
+        idle.publisher.answers = Deferred
+        self.pass_time(60)
+        self.assertEqual(len(idle.publisher.published), 1)
+
+    def test_not_published(self) -> None:
+        """
+        What cannot be passed on is lost, and all goes on.
+        """
+        idle, *_ = self.mediators(2)
+
+        def refused() -> Deferred[None]:
+            raise BrokerUnreachable("no")
+
+        idle.publisher.answers = refused
+        idle.most = 0
+        self.pass_time(20)
+        self.assertGreater(len(idle.publisher.published), 5)
+
+    def test_nonsense(self) -> None:
+        """
+        What is no number of tokens is none, and what is too many neither.
+        """
+        one, _ = self.mediators(2)
+        self.pass_time(5)
+        for body in (b"", b"x", b"nan", b"-5", b"1e9", b"inf"):
+            one.wire.channels[0].on_message(self.message(body))
+        self.assertEqual(one.share.got, 0)
+
+    def message(self, body: bytes) -> Message:
+        """
+        What another might have said.
+        """
+        message = Message("", 1, False, "", "")
+        message.body = body
+        return message
+
+    def test_refused(self) -> None:
+        """
+        A broker that does not let us is told of.
+        """
+        mediator = Mediator(self.clock, self.broker, 100, None)
+        self.broker.refuses["queue_declare"] = BrokerRefused(403, "access refused")
+        self.failureResultOf(mediator.join(), BrokerRefused)
+        self.assertEqual(self.broker.channels, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_refused_later(self) -> None:
+        """
+        While the broker does not answer the share stays as it was.
+        """
+        one, _ = self.mediators(2)
+        self.pass_time(2)
+        self.broker.refuses["queue_declare"] = ChannelLost("something")
+        since = self.pass_time(10)
+        self.assert_rate(since)
+        self.assertEqual(one.share.members, 2)
+        self.broker.refuses.clear()
+        one.wire.lose()
+        self.pass_time(3)
+        self.assertEqual(self.all[1].share.members, 1)
+
+    def test_queue_deleted(self) -> None:
+        """
+        Where somebody deletes the queues, they are there again a second later.
+        """
+        one, two = self.mediators(2)
+        self.pass_time(2)
+        for each in (one, two):
+            each.wire.channels[0].on_cancel("tag")
+        self.assertEqual(self.broker.channels, [])
+        self.pass_time(2)
+        self.assertEqual([each.share.members for each in self.all], [2, 2])
+        self.assertEqual([len(each.wire.channels) for each in self.all], [2, 2])
+
+    def test_join_again(self) -> None:
+        """
+        With another connection it counts once; with the same one, too.
+        """
+        one, two = self.mediators(2)
+        self.pass_time(2)
+        one.wire.lose()
+        one.wire = FakeWire(self.broker)
+        self.successResultOf(one.join())
+        self.successResultOf(one.join())
+        self.assertEqual(one.share.members, 2)
+        self.pass_time(3)
+        self.assertEqual([one.share.members, two.share.members], [2, 2])
+
+    def test_leave(self) -> None:
+        """
+        One that leaves is not counted any more, and does nothing.
+        """
+        one, two = self.mediators(2)
+        self.pass_time(2)
+        for each in (one, two):
+            self.successResultOf(Deferred.fromCoroutine(each.share.leave()))
+            each.pace.stop()
+        self.assertEqual(self.broker.channels, [])
+        self.assertEqual((one.publisher.shuts, two.publisher.shuts), (1, 1))
+        for call in self.clock.getDelayedCalls():
+            self.assertNotIn("Share", str(call))
+
+    def test_names(self) -> None:
+        """
+        Each queue has helper queues of its own, which go when nobody needs them; a
+        name that is too long is told by its hash.
+        """
+        publisher: Any = FakePublisher(self.broker)
+        for name in ("queue", "q" * 255, "é" * 127):
+            share = Share(name, self.mediator_pace(), publisher, lambda: self.clock)
+            wire: Any = FakeWire(self.broker)
+            self.successResultOf(Deferred.fromCoroutine(share.join(wire)))
+        names = list(self.broker.queues)
+        self.assertEqual(names[:2], ["quebert.rate.queue", "quebert.rate.queue.spare"])
+        self.assertEqual(len(set(names)), 6)
+        for name, arguments in self.broker.queues.items():
+            self.assertLessEqual(len(name.encode()), 255)
+            self.assertTrue(arguments["durable"])
+            self.assertEqual(arguments["arguments"]["x-expires"], 600_000)
+
+    def mediator_pace(self) -> Pace:
+        """
+        A pace.
+        """
+        return Pace(Rate(1), None, lambda: self.clock)
