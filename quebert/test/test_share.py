@@ -349,7 +349,7 @@ class ShareTests(SynchronousTestCase):
         """
         slow, *_ = self.mediators(3, 30)
         slow.most = 0
-        self.pass_time(5)
+        self.pass_time(10)
         self.assert_rate(self.pass_time(30), 30)
 
     def test_it_has_work_again(self) -> None:
