@@ -1,0 +1,187 @@
+"""
+Ten thousand tasks for the next minute, while everything is restarted.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, gatherResults
+
+from quebert.amqp import TxAMQPClient
+from quebert.producer import Producer
+from quebert.test.conftest import node_or_fail
+from quebert.test.support import Executor, Program, until
+from quebert.test.test_processes import mediator
+from quebert.testing import free_port
+
+TASKS = 10_000
+#: Seconds from now in which they are due.
+SOONEST, LATEST = 5, 60
+#: Seconds that 99 of 100 may be late: two on a machine with nothing else to do, and
+#: this is none.
+LATENESS = 20.0
+
+
+class Restartable(Protocol):
+    """
+    A broker.
+    """
+
+    url: str
+
+    def restart(self) -> None:
+        """
+        End it at once, and start it again on its data.
+        """
+
+
+class EmbeddedProcess:
+    """
+    The embedded broker as a program.
+    """
+
+    def __init__(self, start: Callable[..., Program], folder: Path) -> None:
+        port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        self._start = lambda: start(
+            *("-m", "quebert", "broker", f"--port={port}", f"--data={folder}")
+        )
+        self._program = self._start()
+
+    def restart(self) -> None:
+        """
+        End it at once, and start it again on its data.
+        """
+        self._program.kill()
+        self._program = self._start()
+
+
+class RabbitMQ:
+    """
+    A RabbitMQ of one's own.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.url = node.url
+        self._node = node
+
+    def restart(self) -> None:
+        """
+        End it at once, and start it again on its data.
+        """
+        self._node.kill()
+        self._node.start()
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def restartable(
+    request: pytest.FixtureRequest, start: Callable[..., Program], tmp_path: Path
+) -> Iterator[Restartable]:
+    """
+    Both brokers, in turn.
+    """
+    if request.param == "embedded":
+        yield EmbeddedProcess(start, tmp_path / "data")
+    else:
+        with node_or_fail() as node:
+            yield RabbitMQ(node)
+
+
+class Times:
+    """
+    When tasks are due, and when they were requested.
+
+    @ivar outages: from when to when something was down.
+    """
+
+    def __init__(self) -> None:
+        self.due: dict[int, float] = {}
+        self.seen: dict[int, float] = {}
+        self.outages: list[tuple[float, float]] = []
+
+    def note(self, task: dict[str, Any]) -> int:
+        """
+        What the executor does.
+        """
+        self.seen.setdefault(task["params"], time.time())
+        return 200
+
+    async def outage(self, cause: Callable[[], None]) -> None:
+        """
+        Have something go down and come back: it is back when tasks are done again.
+        """
+        began = time.time()
+        cause()
+        before = len(self.seen)
+        await until(lambda: len(self.seen) > before + 20)
+        self.outages.append((began, time.time()))
+
+    def lateness(self) -> list[float]:
+        """
+        How late each was, sorted; what was due in an outage counts from its end.
+        """
+        late = []
+        for n, due in self.due.items():
+            for began, ended in self.outages:
+                if began <= due + 2 and due < ended:
+                    due = max(due, ended)
+            late.append(self.seen[n] - due)
+        return sorted(late)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_minute_of_restarts(
+    restartable: Restartable,
+    start: Callable[..., Program],
+    executor: Executor,
+    make_client: Callable[..., TxAMQPClient],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """
+    Each of them is done, none early, and hardly one late, while mediator and broker
+    are each restarted twice.
+    """
+    times, chance = Times(), random.Random(7)
+    executor.answer = times.note
+
+    def started() -> Program:
+        options = "--watch=flow:tasks:tasks.#:50", f"--default-url={executor.url}/"
+        return mediator(start, restartable, *options)
+
+    client = make_client(restartable.url)
+    await (await client.watch("flow", "tasks", "tasks.#", lambda message: None)).stop()
+    running = [started()]
+
+    def restart_mediator() -> None:
+        running.pop().kill()
+        running.append(started())
+
+    producer, now = Producer(client), time.time()
+    adding: list[Deferred[str]] = []
+    for n in range(TASKS):
+        times.due[n] = now + chance.uniform(SOONEST, LATEST)
+        adding.append(producer.add_task("/", n, run_at=times.due[n]))
+    await gatherResults(adding)
+    for share, cause in (
+        (0.1, restart_mediator),
+        (0.3, restartable.restart),
+        (0.5, restart_mediator),
+        (0.7, restartable.restart),
+    ):
+        await until(lambda share=share: len(times.seen) >= TASKS * share)
+        await times.outage(cause)
+    await until(lambda: len(times.seen) == TASKS, patience=120)
+    early = [n for n, at in times.seen.items() if at < times.due[n]]
+    assert early == []
+    late = times.lateness()
+    record_property(
+        "late, in seconds", [late[int(TASKS * q)] for q in (0.5, 0.9, 0.99)]
+    )
+    assert late[int(TASKS * 0.99)] <= LATENESS
