@@ -4,6 +4,7 @@ Ten thousand tasks for the next minute, while everything is restarted.
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -123,6 +124,12 @@ class Times:
         await until(lambda: len(self.seen) > before + 20)
         self.outages.append((began, time.time()))
 
+    def has_seen(self, share: float) -> bool:
+        """
+        Whether so many of the tasks were requested.
+        """
+        return len(self.seen) >= TASKS * share
+
     def lateness(self) -> list[float]:
         """
         How late each was, sorted; what was due in an outage counts from its end.
@@ -153,7 +160,8 @@ async def test_a_minute_of_restarts(
 
     def started() -> Program:
         options = "--watch=flow:tasks:tasks.#:50", f"--default-url={executor.url}/"
-        return mediator(start, restartable, *options)
+        here: Any = restartable
+        return mediator(start, here, *options)
 
     client = make_client(restartable.url)
     await (await client.watch("flow", "tasks", "tasks.#", lambda message: None)).stop()
@@ -175,7 +183,7 @@ async def test_a_minute_of_restarts(
         (0.5, restart_mediator),
         (0.7, restartable.restart),
     ):
-        await until(lambda share=share: len(times.seen) >= TASKS * share)
+        await until(functools.partial(times.has_seen, share))
         await times.outage(cause)
     await until(lambda: len(times.seen) == TASKS, patience=120)
     early = [n for n, at in times.seen.items() if at < times.due[n]]
