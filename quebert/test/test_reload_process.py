@@ -84,7 +84,8 @@ CHANGES = (
     "prefetch = 7",
     "prefetch = 30\nheaders.X-Test = 'a'",
     "concurrency = 5\nslow_after = 3",
-    "hold_up_to = 0.5",
+    "hold_up_to = 0.5\nrate = 2000",
+    "priority = 'low'",
     "",
 )
 
