@@ -21,6 +21,8 @@ NEAR = 5.0
 LONGEST = 3600.0
 # And at least: each that comes again costs something.
 _SHORTEST = 0.05
+# Between two of them, where nothing tells how many its origin can take.
+_APART = 0.002
 # Of how many answers the mean time is that they take.
 _ANSWERS = 8
 
@@ -179,7 +181,7 @@ class Origin:
         Seconds from one that may go to the next, about.
         """
         limit, bucket = self.limit, self._bucket
-        by_limit = self._seconds / limit if limit else 0.0
+        by_limit = self._seconds / limit if limit else _APART
         return max(by_limit, 1 / bucket.rate if bucket else 0.0)
 
     @property

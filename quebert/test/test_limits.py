@@ -4,6 +4,7 @@ Rates, breakers and limits: pure, with the time as an argument.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 
@@ -485,14 +486,43 @@ class OriginsTests(SynchronousTestCase):
         While a breaker is open all are told to come after it, one after the other.
         """
         settings = BreakerSettings(failures=1, pause=60)
-        origins = Origins(OriginLimits(in_flight=10, breaker=settings))
+        for in_flight in (10, None):
+            limits = OriginLimits(in_flight=in_flight, breaker=settings)
+            origins = Origins(limits)
+            origins.admit(ORIGIN, START)
+            origins.ended(ORIGIN, START, None, 1.0)
+            waits = [origins.admit(ORIGIN, START) for _ in range(1000)]
+            self.assertEqual(waits[0], 60)
+            self.assertEqual(len(set(waits)), 1000)
+            self.assertLess(waits[-1], 120)
+            self.assertEqual(origins.snapshot()[ORIGIN].breaker, "open")
+
+    def test_well_again(self) -> None:
+        """
+        A thousand tasks that waited for an origin to be well again are all admitted
+        soon after, and were refused but a few times each.
+        """
+        settings = BreakerSettings(failures=1, pause=5)
+        origins = Origins(OriginLimits(breaker=settings))
         origins.admit(ORIGIN, START)
-        origins.ended(ORIGIN, START, None, 1.0)
-        waits = [origins.admit(ORIGIN, START) for _ in range(1000)]
-        self.assertEqual(waits[0], 60)
-        self.assertEqual(len(set(waits)), 1000)
-        self.assertLess(waits[-1], 120)
-        self.assertEqual(origins.snapshot()[ORIGIN].breaker, "open")
+        origins.ended(ORIGIN, START, 503, 0.1)
+        due = [(START + origins.admit(ORIGIN, START), n) for n in range(1000)]
+        heapq.heapify(due)
+        refused, last = 0, START
+        ends: list[float] = []
+        while due:
+            now, n = heapq.heappop(due)
+            while ends and ends[0] <= now:
+                origins.ended(ORIGIN, ends.pop(0), 200, 0.1)
+            wait = origins.admit(ORIGIN, now)
+            if wait:
+                refused += 1
+                heapq.heappush(due, (now + wait, n))
+            else:
+                last = now
+                ends.append(now + 0.1)
+        self.assertLess(refused, 200)
+        self.assertLess(last, START + 15)
 
     def test_never_for_ever(self) -> None:
         """
