@@ -37,6 +37,7 @@ class _Watched:
     @ivar watcher: brings it; C{None} until it does.
     @ivar way: which client, and what it was told, of that watcher.
     @ivar starting: another watcher that is to take over, or the first.
+    @ivar starting_way: the same of that one.
     @ivar begun: fires with the first watcher, and may fail before that.
     """
 
@@ -45,6 +46,7 @@ class _Watched:
     watcher: Watcher | None = None
     way: Any = None
     starting: Deferred[Any] | None = None
+    starting_way: Any = None
     begun: Deferred[None] | None = None
 
     def received(self, message: Message) -> Deferred[Outcome]:
@@ -53,12 +55,14 @@ class _Watched:
         """
         return self.mediator.messageReceived(message)
 
-    def cancel(self) -> None:
+    def supersede(self, client: TxAMQPClient | None) -> None:
         """
-        Start no other watcher.
+        Start no other watcher.  One that is just about to begin may have tasks
+        already, so that it begins and is ended then; but of another client than
+        this, whose broker may never be there, none does.
         """
         starting, self.starting = self.starting, None
-        if starting is not None:
+        if starting is not None and self.starting_way[0] is not client:
             starting.cancel()
 
 
@@ -159,19 +163,26 @@ class Watches:
         Have it watched the way that is wanted, unless it is.
         """
         wanted = (client, way)
-        watched.cancel()
+        if watched.starting is not None and watched.starting_way == wanted:
+            return
+        watched.supersede(client)
         if watched.way == wanted:
             return
         starting = client.watch(callback=watched.received, **way)
-        watched.starting = starting
+        watched.starting, watched.starting_way = starting, wanted
         starting.addCallbacks(
             self._began,
             self._cannot,
-            callbackArgs=(watched, wanted),
-            errbackArgs=(watched,),
+            callbackArgs=(watched, wanted, starting),
+            errbackArgs=(watched, starting),
         )
 
-    def _began(self, watcher: Watcher, watched: _Watched, way: Any) -> None:
+    def _began(
+        self, watcher: Watcher, watched: _Watched, way: Any, starting: Deferred[Any]
+    ) -> None:
+        if watched.starting is not starting:
+            self._end(watcher)
+            return
         old, watched.watcher, watched.way = watched.watcher, watcher, way
         watched.starting = None
         self.log.info(
@@ -183,8 +194,11 @@ class Watches:
             self._end(old)
         _fire(watched)
 
-    def _cannot(self, failure: Failure, watched: _Watched) -> None:
-        if failure.check(CancelledError):
+    def _cannot(
+        self, failure: Failure, watched: _Watched, starting: Deferred[Any]
+    ) -> None:
+        if watched.starting is not starting:
+            failure.trap(CancelledError, QuebertError)
             return
         watched.starting = None
         if watched.begun is not None and not watched.begun.called:
@@ -208,7 +222,7 @@ class Watches:
             )
 
     def _remove(self, watched: _Watched) -> None:
-        watched.cancel()
+        watched.supersede(self._client)
         if watched.watcher is not None:
             self._end(watched.watcher)
         _fire(watched)
@@ -241,7 +255,7 @@ class Watches:
         Consume no more, let running requests finish, give the rest back.
         """
         for watched in self._watched.values():
-            watched.cancel()
+            watched.supersede(None)
         stopping = [client.stop(grace) for client in self._clients.values()]
         await gatherResults([*stopping, *self._ending])
 

@@ -142,6 +142,40 @@ async def test_under_load(
 
 
 @ensureDeferred
+async def test_in_a_row(
+    broker: AnyBroker,
+    client: TxAMQPClient,
+    executor: Executor,
+    file: File,
+    run: Run,
+    names: Names,
+) -> None:
+    """
+    Nor is a task done twice when the next SIGHUP comes before the last has had its
+    effect.
+    """
+    from twisted.internet import reactor
+
+    executor.answer = lambda task: deferLater(reactor, 0.02, lambda: 200)
+    program = run()
+    await program.said("Watching")
+    tasks = await add(client, names, 200)
+    for number in range(60):
+        file.write(f"prefetch = {10 + number}")
+        program.signal(signal.SIGHUP)
+        if number % 3 == 0:
+            tasks |= await add(client, names, 15)
+        else:
+            await deferLater(reactor, 0.002)
+    await until(lambda: {task["uuid"] for task in executor.tasks} == tasks)
+    await until(lambda: broker.depths()[names.queue] == 0)
+    program.signal(signal.SIGTERM)
+    assert await program.ended() == 0, program.output
+    assert len(executor.tasks) == len(tasks)
+    assert "Traceback" not in program.output
+
+
+@ensureDeferred
 async def test_running_requests_finish(
     executor: Executor,
     client: TxAMQPClient,

@@ -312,26 +312,49 @@ class WatchesTests(SynchronousTestCase):
 
     def test_replaced_twice(self) -> None:
         """
-        One that has not begun when another is wanted never does.
+        One that has not begun when another is wanted is ended when it has.
         """
         self.started(A)
         for prefetch in (5, 6):
             self.watches.change(settings(attrs.evolve(A, prefetch=prefetch)))
-        old, never, new = self.log
-        self.assertTrue(never.cancelled)
+        old, late, new = self.log
+        late.begin()
+        self.assertEqual((late.grace, old.grace), (30.0, None))
         new.begin()
-        self.assertIsNotNone(old.stopping)
-        self.assertEqual(self.clients[0].watchers, [old, new])
+        self.assertEqual((new.grace, old.grace), (None, 30.0))
+
+    def test_replaced_refused(self) -> None:
+        """
+        What becomes of such a one is not told.
+        """
+        self.started(A)
+        for prefetch in (5, 6):
+            self.watches.change(settings(attrs.evolve(A, prefetch=prefetch)))
+        self.said()
+        self.log[1].refuse()
+        self.assertEqual(self.said(), [])
 
     def test_replaced_not(self) -> None:
         """
-        Nor does it when all is to be as it was.
+        The same when all is to be as it was.
         """
         self.started(A)
         self.watches.change(settings(attrs.evolve(A, prefetch=5)))
         self.watches.change(settings(A))
-        self.assertTrue(self.log[1].cancelled)
+        self.log[1].begin()
+        self.assertIsNotNone(self.log[1].stopping)
         self.assertIsNone(self.log[0].stopping)
+
+    def test_removed_early(self) -> None:
+        """
+        The same when it is not to be watched at all.
+        """
+        starting = self.start(A, B)
+        self.watches.change(settings(A))
+        self.log[0].begin()
+        self.successResultOf(starting)
+        self.log[1].begin()
+        self.assertIsNotNone(self.log[1].stopping)
 
     def test_refused(self) -> None:
         """
@@ -372,7 +395,9 @@ class WatchesTests(SynchronousTestCase):
         starting = self.start(A, B)
         self.watches.change(settings(attrs.evolve(A, prefetch=5)))
         self.assertNoResult(starting)
-        self.assertTrue(self.log[0].cancelled)
+        self.log[0].begin()
+        self.assertNoResult(starting)
+        self.assertIsNotNone(self.log[0].stopping)
         self.log[2].begin()
         self.successResultOf(starting)
 
@@ -398,6 +423,7 @@ class WatchesTests(SynchronousTestCase):
         self.started(A)
         self.watches.change(settings(A, broker=OTHER))
         self.watches.change(settings(A))
+        self.assertTrue(self.log[1].cancelled)
         self.assertEqual([each.stopped for each in self.clients], [[], [30.0]])
         self.assertIsNone(self.log[0].stopping)
 
