@@ -85,8 +85,11 @@ class Traffic:
         return None if ttl is None else self._agenda.now + ttl
 
     def _shrink(self, queue: Queue) -> None:
-        while queue.is_over_full():
-            self._die(queue, queue.ready.pop(), "maxlen")
+        if queue.is_over_full():
+            while queue.is_over_full():
+                self._die(queue, queue.ready.pop(), "maxlen")
+            if queue.may_expire:  # for there is another head
+                self._expire(queue)
 
     # -- In memory, or only in the journal
 
