@@ -15,9 +15,9 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, Watcher
 from quebert.test.conftest import Names
-from quebert.test.support import Executor, Program
+from quebert.test.support import Executor, Program, Proxy, until
 from quebert.testing import EmbeddedBroker
 
 reactor: Any = global_reactor
@@ -129,3 +129,69 @@ async def test_unequal(
     await deferLater(reactor, 30)
     whole = target.between(began, began + 30)
     assert abs(whole - RATE) < 0.05 * RATE, whole
+
+
+def members(watchers: list[Watcher]) -> set[int]:
+    """
+    How many share the rate, as each knows.
+    """
+    return {each.pace.members for each in watchers if each.pace is not None}
+
+
+@ensureDeferred
+async def test_again(
+    either: Any, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    After a lost connection those that share a rate do so again.
+    """
+    proxy = Proxy(either.port)
+    begun: list[float] = []
+    watchers = [
+        await make_client(proxy.url).watch(
+            "", names.queue, "", lambda message: begun.append(0.0), rate="50/s"
+        )
+        for _ in range(3)
+    ]
+    await until(lambda: members(watchers) == {3})
+    await proxy.cut()
+    await until(lambda: not any(each.consuming for each in watchers))
+    proxy.listen()
+    await until(lambda: all(each.consuming for each in watchers))
+    await until(lambda: members(watchers) == {3})
+    await watchers[0].stop()
+    await until(lambda: members(watchers[1:]) == {2})
+    client = make_client(either.url)
+    await gatherResults([client.publish("", names.queue, b"x") for _ in range(100)])
+    await until(lambda: len(begun) == 100)
+    await proxy.cut()
+
+
+@ensureDeferred
+async def test_far_apart(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Where the next task may begin only after long, the broker keeps it until then: none
+    is fetched, to be given back or to wait here.
+    """
+    for module in ("_pace", "_restraint"):
+        monkeypatch.setattr(f"quebert.amqp.{module}.HELD", 0.2)
+    begun: list[float] = []
+    client = make_client(either.url)
+    watcher = await client.watch(
+        "", names.queue, "", lambda message: begun.append(reactor.seconds()), rate="2/s"
+    )
+    await gatherResults([client.publish("", names.queue, b"x") for _ in range(20)])
+    waits = []
+    while len(begun) < 10:
+        waits.append(watcher.in_flight)
+        await deferLater(reactor, 0.02)
+    assert begun[-1] - begun[0] > 4.4
+    assert begun[-1] - begun[0] < 5.5
+    assert sum(each > 0 for each in waits) <= 5
+    assert watcher.counts.returned == 0
+    assert watcher.counts.received == 10
