@@ -377,6 +377,10 @@ def _check_queue(queue: Queue, unacked: int) -> None:
     assert set(queue.waiting) <= set(queue.consumers)
     if entries:  # else somebody would have got it
         assert not any(consumer.has_room for consumer in queue.waiting)
+    time = queue.ready.next_expiry()
+    if time is not None:  # somebody will look in time
+        assert queue.expiry is not None
+        assert queue.expiry.time <= time
     if not queue.settings.single_active:
         able = {each for each in queue.consumers if each.has_room}
         assert able <= set(queue.waiting)
