@@ -26,6 +26,8 @@ _OURS = "quebert-"
 _FAILURES = ("failures", "traceback")
 # Characters of a reason that tell it from others.
 _REASON_WIDTH = 200
+# How many reasons are told at least.
+_REASONS = 10
 
 
 class DeadLetter:
@@ -122,9 +124,11 @@ class DeadLetter:
     @property
     def history(self) -> list[str]:
         """
-        The headers that it has got from us.
+        The headers that tell of its life so far: ours, and a broker's count of
+        deliveries.
         """
-        return [name for name in self.headers if name.startswith(_OURS)]
+        counted = "x-delivery-count"
+        return [k for k in self.headers if k.startswith(_OURS) or k == counted]
 
     def lines(self) -> Iterator[str]:
         """
@@ -269,7 +273,7 @@ class Listing:
         kinds = self.kinds.most_common()
         yield ", ".join(f"{count} {kind}" for kind, count in kinds)
         rows: list[tuple[str, ...]] = [("count", "kind", "reason")]
-        common = self.reasons.most_common(max(1, self._most))
+        common = self.reasons.most_common(max(_REASONS, self._most))
         rows += [(str(count), *which) for which, count in common]
         yield ""
         yield from _columns(rows)

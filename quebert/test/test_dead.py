@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import _dead
 from quebert._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import ConfigError
 from quebert.test.checks import refusal
@@ -177,6 +178,7 @@ class ListingTests(SynchronousTestCase):
         shown.
         """
         listing = Listing(2)
+        self.patch(_dead, "_REASONS", 1)
         listing.add(letter({}, b"?"))
         listing.add(letter())
         listing.add(letter())

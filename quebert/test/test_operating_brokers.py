@@ -448,11 +448,16 @@ async def lying(asked: Broker, queue: str) -> list[bytes]:
 
 @ensureDeferred
 async def test_list_and_show(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: Broker,
+    make_client: MakeClient,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
     The dead are counted and shown, and lie there afterwards as they did.
     """
+    monkeypatch.setattr(_walk, "_HELD_BY_ONE", 2)
+    monkeypatch.setattr(_walk, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
     listing, tally = await _operating.take_stock(asked, names.queue, [], 2)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
