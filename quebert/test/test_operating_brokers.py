@@ -28,7 +28,7 @@ from quebert._dead import Match
 from quebert._operating import Broker, Tally
 from quebert.amqp import TxAMQPClient, Watcher, _walk
 from quebert.amqp._pausing import sign_of
-from quebert.errors import BrokerRefused, ConfigError, Unroutable
+from quebert.errors import BrokerError, BrokerRefused, ConfigError, Unroutable
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Program, until
@@ -349,6 +349,45 @@ async def test_permitted(
     assert mediator.watcher.paused
     await _operating.resume(asked, names.queue)
     await until(lambda: mediator.watcher.consuming)
+
+
+@ensureDeferred
+async def test_permitted_with_the_dead(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Who may read may look, discard and purge; who may publish, too, may redrive; and
+    how a queue is anybody may ask.
+    """
+    await bury(make_client(rabbitmq.url), names)
+    queue, grave = names.queue, rf"^{names.queue}\.dead$"
+    permissions = {
+        "anybody": ("^$", "^$"),
+        "reader": ("^$", grave),
+        "redriver": (r"^amq\.default$", grave),
+        "purger": ("^$", f"^{queue}$"),
+    }
+    asked = {}
+    for who, may in permissions.items():
+        rabbitmq.ctl("add_user", who, "secret")
+        rabbitmq.ctl("set_permissions", who, "^$", *may)
+        url = rabbitmq.url.replace("guest:guest", f"{who}:secret")
+        asked[who] = Broker(reactor, url)
+    assert (await _operating.status(asked["anybody"], queue)).dead == 9
+    for who in ("anybody", "purger"):
+        with pytest.raises(BrokerRefused):
+            await _operating.take_stock(asked[who], queue, [], 0)
+    await _operating.take_stock(asked["reader"], queue, [], 0)
+    assert await _operating.look_up(asked["reader"], queue, [])
+    tally = Tally()
+    with pytest.raises(BrokerError, match="ACCESS_REFUSED"):
+        await _operating.redrive(asked["reader"], queue, [], tally)
+    assert tally.done == 0
+    await _operating.redrive(asked["redriver"], queue, matches("kind=poison"), tally)
+    assert tally.done == 3
+    assert await _operating.discard(asked["reader"], queue, [], Tally(), None)
+    assert await _operating.purge(asked["purger"], queue, lambda _: True) == 3
+    assert (await _operating.status(asked["anybody"], queue)).dead == 0
 
 
 # -- Purging
