@@ -5,10 +5,9 @@ Queues that share places by weight, on both brokers, with all of them full.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
@@ -17,21 +16,8 @@ from twisted.internet.task import deferLater
 from quebert.amqp import PriorityGroup, TxAMQPClient
 from quebert.test.conftest import Names
 from quebert.test.support import until
-from quebert.testing import EmbeddedBroker
 
 reactor: Any = global_reactor
-
-
-@pytest.fixture(params=["embedded", "rabbitmq"])
-def either(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """
-    Both brokers, in turn.
-    """
-    if request.param == "rabbitmq":
-        yield request.getfixturevalue("rabbitmq")
-    else:
-        with EmbeddedBroker() as embedded:
-            yield embedded
 
 
 class Queue:
