@@ -1,6 +1,6 @@
 """
-One host that fails, beside one that does not, in the same queue, on real brokers
-and real sockets.
+Hosts that have limits, and one that fails beside one that does not, in the same
+queue, on real brokers and real sockets.
 """
 
 from __future__ import annotations
@@ -99,3 +99,29 @@ async def test_other_host(
     assert len(ill.tasks) < PLACES + 5  # those in flight when the fifth failed
     assert gates[-1].snapshot()[ill.url].breaker == "open"
     assert beside > alone * 0.95, f"{beside:.1f}/s, and {alone:.1f}/s alone"
+
+
+@ensureDeferred
+async def test_rate_of_a_host(
+    either: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+) -> None:
+    """
+    A host gets what its rate allows, no more and hardly less, however many tasks for it
+    there are; they wait here or in the broker, and come again but once or twice.
+    """
+    gate = Origins(OriginLimits(rate="20/s", burst=5))
+    mediator = PolicyMediator(reactor=reactor, gate=gate)
+    times: list[float] = []
+    mediator.add_posthook(lambda task, result: times.append(reactor.seconds()))
+    client = make_client(either.url)
+    watcher = await client.watch("", names.queue, "", mediator.messageReceived)
+    body = json.dumps({"url": executor.url}).encode()
+    await gatherResults([client.publish("", names.queue, body) for _ in range(240)])
+    await until(lambda: watcher.counts.done == 240)
+    assert times[-1] - times[0] > 235 / 20 - 0.1
+    assert times[-1] - times[0] < 235 / 20 + 3
+    assert watcher.counts.retried < 3 * 240
+    assert gate.snapshot()[executor.url].admitted == 240
