@@ -13,8 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert import _dev, cli
-from quebert._dev import Dev, Served, echo
+from quebert.cli import _dev
+from quebert.cli import _main as cli
+from quebert.cli._dev import Dev, Served, echo
 from quebert.errors import StoreError
 from quebert.test.checks import refusal
 

@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._cli_operating}: from command lines to what is asked for, and to
+Tests for L{quebert.cli._operating}: from command lines to what is asked for, and to
 what is said of it.
 """
 
@@ -10,9 +10,11 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert import _cli_operating, _operating, cli
-from quebert._dead import DeadLetter, Listing, Match
-from quebert._operating import Status, Tally
+from quebert.cli import _main as cli
+from quebert.cli import _operating as _cli_operating
+from quebert.cli import _operations as _operating
+from quebert.cli._dead import DeadLetter, Listing, Match
+from quebert.cli._operations import Status, Tally
 from quebert.errors import BrokerUnreachable, ConfigError
 
 LETTER = DeadLetter(

@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._dead}: what there is to tell of what is dead.
+Tests for L{quebert.cli._dead}: what there is to tell of what is dead.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert import _dead
-from quebert._dead import DeadLetter, Listing, Match, matched
+from quebert.cli import _dead
+from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import ConfigError
 from quebert.test.checks import refusal
 

@@ -23,11 +23,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from quebert import _operating
-from quebert._dead import Match
-from quebert._operating import Broker, Tally
 from quebert.amqp import TxAMQPClient, Watcher, _walk
 from quebert.amqp._pausing import sign_of
+from quebert.cli import _operations
+from quebert.cli._dead import Match
+from quebert.cli._operations import Broker, Tally
 from quebert.errors import BrokerError, BrokerRefused, ConfigError, Unroutable
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
@@ -117,7 +117,7 @@ async def test_paused_while_running(
     one, two = [await Mediator(each).watch(names, maxEvents=2) for each in clients]
     await add(clients[0], names.queue, *(b"%d" % n for n in range(10)))
     await until(lambda: len(one.began) == len(two.began) == 2)
-    now = await _operating.pause(asked, names.queue)
+    now = await _operations.pause(asked, names.queue)
     assert (now.ready, now.consumers, now.paused) == (6, 0, True)
     assert [each.watcher.paused for each in (one, two)] == [True, True]
     one.finish()
@@ -126,11 +126,11 @@ async def test_paused_while_running(
     await a_moment()
     assert len(one.began) == len(two.began) == 2
     assert not one.watcher.consuming
-    before = await _operating.resume(asked, names.queue)
+    before = await _operations.resume(asked, names.queue)
     assert before.paused
     await until(lambda: len(one.began) + len(two.began) == 10)
     assert not one.watcher.paused
-    now = await _operating.status(asked, names.queue)
+    now = await _operations.status(asked, names.queue)
     assert (now.consumers, now.paused) == (2, False)
     assert {*one.began, *two.began} == {b"%d" % n for n in range(10)}
 
@@ -143,7 +143,7 @@ async def test_started_while_paused(
     A mediator that is started while its queue is paused does not begin; another
     queue's does.
     """
-    now = await _operating.pause(asked, names.queue)
+    now = await _operations.pause(asked, names.queue)
     assert now.ready is None
     client = make_client(asked.url)
     mediator = await Mediator(client).watch(names)
@@ -154,7 +154,7 @@ async def test_started_while_paused(
     await until(lambda: another.began)
     await a_moment()
     assert mediator.began == []
-    await _operating.resume(asked, names.queue)
+    await _operations.resume(asked, names.queue)
     await until(lambda: mediator.began)
     another.finish()
     mediator.finish()
@@ -175,16 +175,16 @@ async def test_again_and_again(
     bodies = [b"%d" % n for n in range(500)]
     adding = Deferred.fromCoroutine(add(client, names.queue, *bodies))
     for _ in range(10):
-        await _operating.pause(asked, names.queue)
-        await _operating.resume(asked, names.queue)
+        await _operations.pause(asked, names.queue)
+        await _operations.resume(asked, names.queue)
     await adding
     await until(lambda: mediator.watcher.counts.done == 500)
     assert Counter(mediator.began) == Counter(bodies)
-    await _operating.pause(asked, names.queue)
+    await _operations.pause(asked, names.queue)
     await add(client, names.queue, b"late")
     await a_moment()
     assert b"late" not in mediator.began
-    await _operating.resume(asked, names.queue)
+    await _operations.resume(asked, names.queue)
     await until(lambda: b"late" in mediator.began)
 
 
@@ -194,9 +194,9 @@ async def test_twice(asked: Broker, names: Names) -> None:
     What is paused can be paused, and what is not resumed: nothing comes of it.
     """
     for _ in range(2):
-        assert (await _operating.pause(asked, names.queue)).paused
-    assert (await _operating.resume(asked, names.queue)).paused
-    assert not (await _operating.resume(asked, names.queue)).paused
+        assert (await _operations.pause(asked, names.queue)).paused
+    assert (await _operations.resume(asked, names.queue)).paused
+    assert not (await _operations.resume(asked, names.queue)).paused
 
 
 async def survives(
@@ -207,7 +207,7 @@ async def survives(
     """
     mediator = await Mediator(client).watch(names)
     mediator.finish()
-    await _operating.pause(broker, names.queue)
+    await _operations.pause(broker, names.queue)
     await add(client, names.queue, b"task")
     await restart()
     newer = make_another(client)
@@ -216,7 +216,7 @@ async def survives(
         await add(newer, names.queue, b"another")
         await a_moment()
         assert mediator.began == started_since.began == []
-        await _operating.resume(broker, names.queue)
+        await _operations.resume(broker, names.queue)
         await until(lambda: len(mediator.began) + len(started_since.began) == 2)
         started_since.finish()
     finally:
@@ -315,8 +315,8 @@ async def test_permissions(
     await add(mediator.client, names.queue, b"task")
     await until(lambda: mediator.began)
     with pytest.raises(BrokerRefused):
-        await _operating.pause(Broker(reactor, url), names.queue)
-    await _operating.pause(asked, other.queue)
+        await _operations.pause(Broker(reactor, url), names.queue)
+    await _operations.pause(asked, other.queue)
     late = await Mediator(make_client(url)).watch(other)
     assert late.watcher.paused
     assert sign_of(other.queue) in rabbitmq.ctl("list_exchanges", "name")
@@ -345,9 +345,9 @@ async def test_permitted(
         mediator = await Mediator(make_client(urls[0])).watch(names)
     assert told == []
     asked = Broker(reactor, urls[1])
-    assert (await _operating.pause(asked, names.queue)).consumers == 0
+    assert (await _operations.pause(asked, names.queue)).consumers == 0
     assert mediator.watcher.paused
-    await _operating.resume(asked, names.queue)
+    await _operations.resume(asked, names.queue)
     await until(lambda: mediator.watcher.consuming)
 
 
@@ -373,21 +373,21 @@ async def test_permitted_with_the_dead(
         rabbitmq.ctl("set_permissions", who, "^$", *may)
         url = rabbitmq.url.replace("guest:guest", f"{who}:secret")
         asked[who] = Broker(reactor, url)
-    assert (await _operating.status(asked["anybody"], queue)).dead == 9
+    assert (await _operations.status(asked["anybody"], queue)).dead == 9
     for who in ("anybody", "purger"):
         with pytest.raises(BrokerRefused):
-            await _operating.take_stock(asked[who], queue, [], 0)
-    await _operating.take_stock(asked["reader"], queue, [], 0)
-    assert await _operating.look_up(asked["reader"], queue, [])
+            await _operations.take_stock(asked[who], queue, [], 0)
+    await _operations.take_stock(asked["reader"], queue, [], 0)
+    assert await _operations.look_up(asked["reader"], queue, [])
     tally = Tally()
     with pytest.raises(BrokerError, match="ACCESS_REFUSED"):
-        await _operating.redrive(asked["reader"], queue, [], tally)
+        await _operations.redrive(asked["reader"], queue, [], tally)
     assert tally.done == 0
-    await _operating.redrive(asked["redriver"], queue, matches("kind=poison"), tally)
+    await _operations.redrive(asked["redriver"], queue, matches("kind=poison"), tally)
     assert tally.done == 3
-    assert await _operating.discard(asked["reader"], queue, [], Tally(), None)
-    assert await _operating.purge(asked["purger"], queue, lambda _: True) == 3
-    assert (await _operating.status(asked["anybody"], queue)).dead == 0
+    assert await _operations.discard(asked["reader"], queue, [], Tally(), None)
+    assert await _operations.purge(asked["purger"], queue, lambda _: True) == 3
+    assert (await _operations.status(asked["anybody"], queue)).dead == 0
 
 
 # -- Purging
@@ -405,19 +405,19 @@ async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> No
     await until(lambda: mediator.began)
     shown: list[int | None] = []
 
-    def unsure(now: _operating.Status) -> bool:
+    def unsure(now: _operations.Status) -> bool:
         shown.append(now.ready)
         return False
 
-    assert await _operating.purge(asked, names.queue, unsure) is None
+    assert await _operations.purge(asked, names.queue, unsure) is None
     assert shown == [7]
-    assert await _operating.purge(asked, names.queue, lambda _: True) == 7
+    assert await _operations.purge(asked, names.queue, lambda _: True) == 7
     mediator.finish()
     await until(lambda: mediator.watcher.counts.done == 1)
     await a_moment()
     assert mediator.began == [b"runs"]
     with pytest.raises(ConfigError, match="no queue"):
-        await _operating.purge(asked, f"{names.queue}.no", lambda _: True)
+        await _operations.purge(asked, f"{names.queue}.no", lambda _: True)
 
 
 # -- The dead
@@ -498,7 +498,7 @@ async def test_list_and_show(
     monkeypatch.setattr(_walk, "_HELD_BY_ONE", 2)
     monkeypatch.setattr(_walk, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
-    listing, tally = await _operating.take_stock(asked, names.queue, [], 2)
+    listing, tally = await _operations.take_stock(asked, names.queue, [], 2)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
     assert listing.reasons["exhausted", "a timeout"] == 3
     assert [row[:3] for row in listing.first] == [
@@ -506,11 +506,11 @@ async def test_list_and_show(
         ("u1", "https://example.com/1", "9"),
     ]
     assert (tally.total, tally.seen, tally.ended) == (9, 9, True)
-    letter = await _operating.look_up(asked, names.queue, matches("status=503"))
+    letter = await _operations.look_up(asked, names.queue, matches("status=503"))
     assert letter is not None
     assert letter.body == bodies[2]
     assert letter.buried.startswith("20")
-    assert await _operating.look_up(asked, names.queue, matches("url~nix")) is None
+    assert await _operations.look_up(asked, names.queue, matches("url~nix")) is None
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
 
@@ -523,7 +523,7 @@ async def test_redrive(asked: Broker, make_client: MakeClient, names: Names) -> 
     bodies = await bury(make_client(asked.url), names)
     tally = Tally()
     meant = matches("reason~TIMEOUT", "kind=exhausted")
-    await _operating.redrive(asked, names.queue, meant, tally)
+    await _operations.redrive(asked, names.queue, meant, tally)
     assert (tally.total, tally.seen, tally.done) == (9, 9, 3)
     back = await deferToThread(lie, asked.url, names.queue)
     assert back == [(body, {}) for body in bodies[1::3]]
@@ -544,10 +544,10 @@ async def test_redriven_is_done(
         names.exchange, names.queue, names.key, lambda _: REASONS[b"poison"]
     )
     tally = Tally()
-    await _operating.redrive(asked, names.queue, [], tally)
+    await _operations.redrive(asked, names.queue, [], tally)
     assert (tally.total, tally.done) == (600, 600)
     await until(lambda: watcher.counts.buried == 600)
-    now = await _operating.status(asked, names.queue)
+    now = await _operations.status(asked, names.queue)
     assert (now.ready, now.dead) == (0, 600)
 
 
@@ -565,7 +565,7 @@ async def test_nowhere_to_go(
     await channel.call("queue_delete", queue=names.queue)
     tally = Tally()
     with pytest.raises(Unroutable):
-        await _operating.redrive(asked, names.queue, [], tally)
+        await _operations.redrive(asked, names.queue, [], tally)
     assert (tally.done, tally.ended) == (0, False)
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
@@ -580,11 +580,11 @@ async def test_nothing_dead(
     """
     tally = Tally()
     with pytest.raises(ConfigError, match="no queue"):
-        await _operating.redrive(asked, names.queue, [], tally)
+        await _operations.redrive(asked, names.queue, [], tally)
     await Mediator(make_client(asked.url)).watch(names)
-    await _operating.redrive(asked, names.queue, [], tally)
+    await _operations.redrive(asked, names.queue, [], tally)
     assert (tally.total, tally.ended) == (0, True)
-    assert not await _operating.discard(
+    assert not await _operations.discard(
         asked, names.queue, [], Tally(), lambda count: True
     )
 
@@ -603,7 +603,7 @@ async def test_too_many(
     monkeypatch.setattr(_walk, "_AT_ONCE", 1)
     bodies = await bury(make_client(asked.url), names)
     tally = Tally()
-    await _operating.redrive(asked, names.queue, matches("kind=poison"), tally)
+    await _operations.redrive(asked, names.queue, matches("kind=poison"), tally)
     assert (tally.total, tally.seen, tally.done) == (9, 6, 2)
     stay = [bodies[1], bodies[2], *bodies[4:]]
     assert await lying(asked, f"{names.queue}.dead") == stay
@@ -624,15 +624,15 @@ async def test_discard(asked: Broker, make_client: MakeClient, names: Names) -> 
     for expected in (0, 3):
         tally = Tally()
         meant = matches("kind=poison")
-        await _operating.discard(asked, names.queue, meant, tally, sure)
+        await _operations.discard(asked, names.queue, meant, tally, sure)
         assert tally.done == expected
     assert counts == [3, 3]
     stay = [body for n, body in enumerate(bodies) if n % 3]
     assert await lying(asked, f"{names.queue}.dead") == stay
     tally = Tally()
-    assert await _operating.discard(asked, names.queue, [], tally, None)
+    assert await _operations.discard(asked, names.queue, [], tally, None)
     assert tally.done == 6
-    assert (await _operating.status(asked, names.queue)).dead == 0
+    assert (await _operations.status(asked, names.queue)).dead == 0
 
 
 async def fill(client: TxAMQPClient, queue: str) -> list[bytes]:
@@ -666,7 +666,7 @@ async def test_killed(
     for wanted in (500, 3000):
         program = start(*command, f"--amqp-url={either.url}")
         while True:
-            now = await _operating.status(asked, names.queue)
+            now = await _operations.status(asked, names.queue)
             if now.ready is not None and now.ready >= wanted:
                 break
             assert program.running
@@ -675,7 +675,7 @@ async def test_killed(
     program = start(*command, f"--amqp-url={either.url}")
     assert await program.ended() == 0, program.output
     assert "redriven" in program.output
-    now = await _operating.status(asked, names.queue)
+    now = await _operations.status(asked, names.queue)
     assert now.dead == 0
     back = await lying(asked, names.queue)
     assert set(back) == set(bodies)
@@ -696,11 +696,11 @@ async def test_interrupted(
     command = ("-m", "quebert", "dead", "redrive", names.queue)
     program = start(*command, f"--amqp-url={either.url}")
     asked = Broker(reactor, either.url)
-    while not (await _operating.status(asked, names.queue)).ready:
+    while not (await _operations.status(asked, names.queue)).ready:
         assert program.running
     program.signal(signal.SIGINT)
     assert await program.ended() == 1
     assert "run it again" in program.output
-    now = await _operating.status(asked, names.queue)
+    now = await _operations.status(asked, names.queue)
     assert now.ready is not None
     assert now.ready + now.dead >= len(bodies)

@@ -15,7 +15,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-import quebert.service
+import quebert.service._service
 from quebert._workers._supervisor import MERCY
 from quebert.config import Settings
 from quebert.errors import ConfigError
@@ -144,7 +144,7 @@ class ReloadTests(SynchronousTestCase):
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         self.watches = FakeWatches()
-        self.patch(quebert.service, "Watches", lambda reactor: self.watches)
+        self.patch(quebert.service._service, "Watches", lambda reactor: self.watches)
         self.reactor = FakeReactor()
         options = parsed(f"--config={self.path}")
         self.service = MediatorService(options, self.reactor)
@@ -399,7 +399,9 @@ class StartedTests(SynchronousTestCase):
         """
         told: list[str] = []
         self.patch(
-            quebert.service, "exit_with_failure", lambda reactor: told.append("failed")
+            quebert.service._service,
+            "exit_with_failure",
+            lambda reactor: told.append("failed"),
         )
         options = parsed(f"--config={__name__}.config")
         options["function"] = function

@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._telling}: a line for whatever becomes of a task.
+Tests for L{quebert.cli._telling}: a line for whatever becomes of a task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._telling import TellingMediator
+from quebert.cli._telling import TellingMediator
 from quebert.outcome import Done, Retry
 from quebert.task import format_time
 from quebert.test.mediating import FakeMessage

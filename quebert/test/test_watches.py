@@ -1,6 +1,6 @@
 """
-Tests for L{quebert._watches}, L{quebert._ways} and L{quebert._mediators}: what runs of
-a configuration file, and how it changes.
+Tests for L{quebert.service._watches}, C{_ways} and C{_mediators}: what runs of a
+configuration file, and how it changes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._mediators import find_hook, mediator
-from quebert._watches import Watches
-from quebert._ways import client_of
 from quebert.config import (
     Backoff,
     Broker,
@@ -31,6 +28,9 @@ from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
+from quebert.service._mediators import find_hook, mediator
+from quebert.service._watches import Watches
+from quebert.service._ways import client_of
 from quebert.test.checks import refusal
 from quebert.test.mediating import FakeHTTP, message
 

@@ -21,12 +21,12 @@ from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
 from quebert import task as tasks
-from quebert._running import told_to_end
-from quebert._telling import Tell, TellingMediator
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._delay import PREFIX
 from quebert.broker import Broker, Store
+from quebert.cli._running import told_to_end
+from quebert.cli._telling import Tell, TellingMediator
 from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError
 from quebert.executor import ExecutorService

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import click
 
-from quebert._mediators import find_hook
-from quebert._running import one_line
+from quebert.cli._running import one_line
 from quebert.config import BadConfig, read
+from quebert.service._mediators import find_hook
 
 __all__ = ["check"]
 

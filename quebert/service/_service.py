@@ -20,7 +20,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
-from quebert._options import Options
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     allow_many_connections,
@@ -30,12 +29,13 @@ from quebert._twistd import (
     log_to_syslog,
     on_sighup,
 )
-from quebert._watches import Watches
 from quebert._workers import Lifeline, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.config import BadConfig, Settings, Watch
 from quebert.errors import ConfigError, QuebertError
 from quebert.mediator import DelayOnErrorMediator
+from quebert.service._options import Options
+from quebert.service._watches import Watches
 
 __all__ = ["MediatorService", "Options", "makeService"]
 

@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
-from quebert._running import one_line
 from quebert._url import without_userinfo
 from quebert.boundaries import HTTPClient, Message
+from quebert.cli._running import one_line
 from quebert.errors import BadTask
 from quebert.mediator import DelayOnErrorMediator
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry

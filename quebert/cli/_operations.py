@@ -13,13 +13,13 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
-from quebert._dead import DeadLetter, Listing, Match, matched
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import is_paused, set_paused
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, walk
 from quebert.amqp._wire import Wire
+from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import BrokerError, ConfigError
 
 __all__ = [

@@ -10,7 +10,6 @@ from typing import Any
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from quebert._mediators import find_hook
 from quebert._twistd import load, number, seconds
 from quebert.config import (
     DEFAULT_URL,
@@ -22,6 +21,7 @@ from quebert.config import (
     read,
 )
 from quebert.errors import ConfigError
+from quebert.service._mediators import find_hook
 
 __all__ = ["Options"]
 

@@ -16,11 +16,11 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
-from quebert import _operating
-from quebert._dead import Match
-from quebert._operating import Broker, Status, Tally
-from quebert._running import log_problems, one_line, run
 from quebert.amqp._graveyard import grave_of
+from quebert.cli import _operations
+from quebert.cli._dead import Match
+from quebert.cli._operations import Broker, Status, Tally
+from quebert.cli._running import log_problems, one_line, run
 from quebert.config import default_amqp_url
 from quebert.errors import ConfigError, QuebertError
 
@@ -89,7 +89,7 @@ def list_(
     Count what is dead of QUEUE by kind and reason, and show the first ones.
     """
     listing, tally = _run(
-        amqp_url, lambda broker: _operating.take_stock(broker, queue, matches, first)
+        amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
     )
     if not listing.kinds:
         click.echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
@@ -106,7 +106,7 @@ def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
     """
     Show the first that is dead of QUEUE, and matches, whole.
     """
-    letter = _run(amqp_url, lambda broker: _operating.look_up(broker, queue, matches))
+    letter = _run(amqp_url, lambda broker: _operations.look_up(broker, queue, matches))
     if letter is None:
         raise click.ClickException(
             f"nothing {_that(matches)}is dead in {grave_of(queue)}"
@@ -127,7 +127,9 @@ def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
     again for the rest.
     """
     with _counting("redriven", queue) as tally:
-        _run(amqp_url, lambda broker: _operating.redrive(broker, queue, matches, tally))
+        _run(
+            amqp_url, lambda broker: _operations.redrive(broker, queue, matches, tally)
+        )
 
 
 @dead.command()
@@ -152,7 +154,7 @@ def discard(
         ask = None if yes else sure
         found = _run(
             amqp_url,
-            lambda broker: _operating.discard(broker, queue, matches, tally, ask),
+            lambda broker: _operations.discard(broker, queue, matches, tally, ask),
         )
         if declined:
             raise click.Abort
@@ -231,7 +233,7 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
 
     What runs may finish. Tasks can be added all the while, and wait.
     """
-    now = _run(amqp_url, lambda broker: _operating.pause(broker, queue))
+    now = _run(amqp_url, lambda broker: _operations.pause(broker, queue))
     click.echo(f"paused, {_waiting(queue, now)}")
     if now.consumers:
         raise click.ClickException(
@@ -247,7 +249,7 @@ def resume(*, queue: str, amqp_url: str | None) -> None:
     """
     Have QUEUE go on after a pause.
     """
-    before = _run(amqp_url, lambda broker: _operating.resume(broker, queue))
+    before = _run(amqp_url, lambda broker: _operations.resume(broker, queue))
     word = "resumed" if before.paused else "was not paused"
     click.echo(f"{word}, {_waiting(queue, before)}")
 
@@ -266,7 +268,7 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
     def sure(now: Status) -> bool:
         return yes or _confirmed(f"{_waiting(queue, now)}: drop it for ever?")
 
-    count = _run(amqp_url, lambda broker: _operating.purge(broker, queue, sure))
+    count = _run(amqp_url, lambda broker: _operations.purge(broker, queue, sure))
     if count is None:
         raise click.Abort
     click.echo(f"purged {count} of {queue}")
@@ -279,7 +281,7 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     """
     How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
     """
-    now = _run(amqp_url, lambda broker: _operating.status(broker, queue))
+    now = _run(amqp_url, lambda broker: _operations.status(broker, queue))
     if now.ready is None and not (now.dead or now.paused):
         raise click.ClickException(f"there is no queue {queue}")
     click.echo(f"waiting    {now.ready or 0}")

@@ -13,9 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from quebert._mediators import mediates_alike, mediator
 from quebert._reactor import given_or_global
-from quebert._ways import client_of, gate_of, group_of, way_of
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, Queue, Settings
@@ -24,6 +22,8 @@ from quebert.http import Dispatcher
 from quebert.limits import Gate
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
+from quebert.service._mediators import mediates_alike, mediator
+from quebert.service._ways import client_of, gate_of, group_of, way_of
 
 __all__ = ["Watches"]
 

@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.python.usage import UsageError
 
-from quebert import __version__, _cli_check, _cli_operating, _dev
-from quebert._running import log_problems, one_line, run
+from quebert import __version__
 from quebert._twistd import load
+from quebert.cli import _check, _dev, _operating
+from quebert.cli._running import log_problems, one_line, run
 from quebert.config import default_amqp_url
 from quebert.errors import QuebertError, StoreError
 
@@ -241,7 +242,7 @@ def add(
     click.echo(_run(lambda reactor: _dev.add(reactor, **fields)))
 
 
-for command in (_cli_check.check, *_cli_operating.COMMANDS):
+for command in (_check.check, *_operating.COMMANDS):
     main.add_command(command)
 
 
