@@ -5,7 +5,7 @@ All origins that are asked for something, each within its limits.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Protocol
 
@@ -50,6 +50,8 @@ class Origins:
         host and port, C{"example.com:8443"}; instead of C{limits}.
     @param idle: seconds after which an origin that nobody asked for is forgotten.
     @param most: of how many origins is known how they are doing.
+    @param told: called with an origin and its status when its breaker opens, and when
+        it has closed again.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Origins:
         *,
         idle: float = 600.0,
         most: int = 10_000,
+        told: Callable[[str, OriginStatus], object] = lambda origin, status: None,
     ) -> None:
         self._limits = limits or OriginLimits()
         self._hosts = {host.lower(): each for host, each in (hosts or {}).items()}
         self._idle = idle
         self._most = most
+        self._told = told
         self._known: OrderedDict[str, Origin] = OrderedDict()  # the last used is last
 
     def admit(self, origin: str, now: float) -> float:
@@ -87,7 +91,10 @@ class Origins:
         """
         known = self._known.get(origin)
         if known is not None and known.in_flight:
+            was_well = known.is_well
             known.ended(now, status, seconds)
+            if known.is_well is not was_well:
+                self._told(origin, known.status)
 
     def snapshot(self) -> dict[str, OriginStatus]:
         """

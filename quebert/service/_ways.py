@@ -7,11 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.logger import Logger
+
 from quebert.amqp import PriorityGroup, TxAMQPClient
 from quebert.config import EVERY, Host, Priorities, Queue, Settings
-from quebert.limits import Gate, Origins
+from quebert.limits import Gate, Origins, OriginStatus
 
 __all__ = ["client_of", "gate_of", "group_of", "way_of"]
+
+_log = Logger(namespace="quebert.service")
 
 
 def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
@@ -70,4 +74,16 @@ def gate_of(hosts: Mapping[str, Host]) -> Gate | None:
     What keeps to the limits of C{hosts}; C{None} where there are none.
     """
     limits = {name: host.limits for name, host in hosts.items()}
-    return Origins(limits.pop(EVERY, None), limits) if limits else None
+    if not limits:
+        return None
+    return Origins(limits.pop(EVERY, None), limits, told=_tell)
+
+
+def _tell(origin: str, status: OriginStatus) -> None:
+    if status.breaker == "closed":
+        _log.info("The circuit of {origin} is closed again.", origin=origin)
+    else:
+        _log.warn(
+            "The circuit of {origin} is open, since its requests fail: its tasks wait.",
+            origin=origin,
+        )

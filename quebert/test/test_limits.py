@@ -497,6 +497,23 @@ class OriginsTests(SynchronousTestCase):
             self.assertLess(waits[-1], 120)
             self.assertEqual(origins.snapshot()[ORIGIN].breaker, "open")
 
+    def test_told(self) -> None:
+        """
+        It is told when a breaker opens, and when it has closed again, and not each
+        time that it stays open.
+        """
+        told: list[tuple[str, str | None]] = []
+        origins = Origins(
+            OriginLimits(breaker=BreakerSettings(failures=2, pause=5)),
+            told=lambda origin, status: told.append((origin, status.breaker)),
+        )
+        now = START
+        for status in (503, 503, 503, 200, 200):
+            now += 20
+            self.assertEqual(origins.admit(ORIGIN, now), 0)
+            origins.ended(ORIGIN, now, status, 0.0)
+        self.assertEqual(told, [(ORIGIN, "open"), (ORIGIN, "closed")])
+
     def test_well_again(self) -> None:
         """
         A thousand tasks that waited for an origin to be well again are all admitted
