@@ -38,7 +38,7 @@ CONTROL = "quebert.control"
 _SIGN = "quebert.paused."
 _NAME_LIMIT = 255
 
-_NOT_FOUND = 404
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 
 def sign_of(queue: str) -> str:
@@ -121,7 +121,7 @@ class Pauses:
         is called whenever that may have changed.  Where the broker does not let us
         know, it is not.
 
-        @raise BrokerError: the connection was lost.
+        @raise BrokerError: the broker does not say.
         """
         self._looks.setdefault(queue, set()).add(look)
         try:
@@ -131,7 +131,9 @@ class Pauses:
             self._deaf(wire, e)
         try:
             return await is_paused(wire, queue)
-        except BrokerError as e:
+        except BrokerRefused as e:
+            if e.code != _ACCESS_REFUSED:
+                raise  # and ask again
             self._deaf(wire, e)
             return False
 
