@@ -1,11 +1,16 @@
 """
-Ten thousand tasks for the next minute, while everything is restarted.
+Thousands of tasks for the next moments, while everything is restarted.
+
+With C{QUEBERT_SCHEDULE=10000} in the environment there are ten thousand, for the next
+minute.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,9 +27,9 @@ from quebert.test.support import Executor, Program, until
 from quebert.test.test_processes import mediator
 from quebert.testing import free_port
 
-TASKS = 10_000
+TASKS = int(os.environ.get("QUEBERT_SCHEDULE", "3000"))
 #: Seconds from now in which they are due.
-SOONEST, LATEST = 5, 60
+SOONEST, LATEST = 5, 5 + TASKS / 180
 #: Seconds that 99 of 100 may be late: two on a machine with nothing else to do, and
 #: this is none.
 LATENESS = 20.0
@@ -144,12 +149,11 @@ class Times:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_minute_of_restarts(
+async def test_restarts(
     restartable: Restartable,
     start: Callable[..., Program],
     executor: Executor,
     make_client: Callable[..., TxAMQPClient],
-    record_property: Callable[[str, object], None],
 ) -> None:
     """
     Each of them is done, none early, and hardly one late, while mediator and broker
@@ -189,7 +193,6 @@ async def test_a_minute_of_restarts(
     early = [n for n, at in times.seen.items() if at < times.due[n]]
     assert early == []
     late = times.lateness()
-    record_property(
-        "late, in seconds", [late[int(TASKS * q)] for q in (0.5, 0.9, 0.99)]
-    )
+    shares = {share: round(late[int(TASKS * share)], 2) for share in (0.5, 0.9, 0.99)}
+    sys.stdout.write(f"late, in seconds: {shares}\n")  # seen with pytest -s
     assert late[int(TASKS * 0.99)] <= LATENESS
