@@ -11,7 +11,6 @@ long, so none waits behind another.  (NServiceBus delays messages this way.)
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
+
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._names import NAME_LIMIT, fitting
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
@@ -33,7 +35,7 @@ LEVELS = 28
 LONGEST = 2**LEVELS - 1
 
 # Bytes of a routing key that are left beside the bits.
-_ROOM = 255 - 2 * LEVELS
+_ROOM = NAME_LIMIT - 2 * LEVELS
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
 #: What makes the levels survive the loss of a node.
@@ -120,6 +122,7 @@ class Ladder:
     def __init__(self, *, quorum: bool | None = None) -> None:
         self._quorum = quorum
         self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
+        self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
         self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
 
     async def prepare(self, wire: Wire, queue: str) -> Rungs:
@@ -128,9 +131,10 @@ class Ladder:
 
         @raise BrokerError: the broker does not let us.
         """
-        rungs = Rungs(
-            quorum=_has_quorum(wire) if self._quorum is None else self._quorum
-        )
+        rungs = self._rungs.get(wire)
+        if rungs is None:
+            quorum = _has_quorum(wire) if self._quorum is None else self._quorum
+            rungs = self._rungs[wire] = Rungs(quorum=quorum)
         if queue not in self._ready.get(wire, ()):
             await self._prepared(wire, queue, rungs)
         return rungs
@@ -150,13 +154,10 @@ class Ladder:
             waiter.callback(result)
 
     async def _prepare(self, wire: Wire, queue: str, rungs: Rungs) -> None:
-        channel = await wire.open_channel(confirms=False)
-        try:
+        async with brief_channel(wire) as channel:
             if wire not in self._ready:
                 await _make(channel, rungs.declarations())
             await _make(channel, iter([rungs.arrival(queue)]))
-        finally:
-            await channel.shut()
         self._ready.setdefault(wire, set()).add(queue)
 
     def forget(self) -> None:
@@ -188,10 +189,7 @@ def _word(queue: str) -> str:
     The name of a queue as one word of a routing key.
     """
     word = _NOT_IN_A_WORD.sub(lambda found: f"%{ord(found[0]):02X}", queue)
-    if len(word.encode("utf-8", "surrogateescape")) <= _ROOM:
-        return word
-    name = queue.encode("utf-8", "surrogateescape")
-    return f"sha256-{hashlib.sha256(name).hexdigest()}"
+    return fitting(queue, _ROOM, word)
 
 
 def _exchange(name: str, kind: str, arguments: Mapping[str, Any] | None = None) -> Call:

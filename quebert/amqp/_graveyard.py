@@ -8,20 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from quebert.amqp._brief import brief_channel
 from quebert.amqp._publisher import Publisher
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["BURIED_AT", "KIND", "REASON", "Graveyard", "grave_of"]
+__all__ = ["KIND", "REASON", "Graveyard", "grave_of"]
 
 #: Header: why it was buried, in a sentence.
 REASON = "quebert-reason"
 #: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>} or
 #: L{POISON<quebert.outcome.POISON>}.
 KIND = "quebert-kind"
-#: Header: when it was buried, in seconds since the epoch.
-BURIED_AT = "quebert-buried-at"
 
 
 def grave_of(queue: str) -> str:
@@ -52,11 +51,8 @@ class Graveyard:
         """
         grave = grave_of(queue)
         if wire not in self._ready:
-            channel = await wire.open_channel(confirms=False)
-            try:
+            async with brief_channel(wire) as channel:
                 await channel.call("queue_declare", queue=grave, durable=True)
-            finally:
-                await channel.shut()
             self._ready.add(wire)
         await self._publisher.publish("", grave, body, properties)
 

@@ -10,7 +10,6 @@ them ask again: it says nothing by itself, so none that is lost or late can lie.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -20,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
+from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ Step = Callable[[], Coroutine[Any, Any, None]]
 #: The exchange over which those who watch are told to look.
 CONTROL = "quebert.control"
 _SIGN = "quebert.paused."
-_NAME_LIMIT = 255
 
 _ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
@@ -45,11 +45,7 @@ def sign_of(queue: str) -> str:
     """
     The exchange that is there while C{queue} is paused.
     """
-    sign = _SIGN + queue
-    name = queue.encode("utf-8", "surrogateescape")
-    if len(_SIGN) + len(name) <= _NAME_LIMIT:
-        return sign
-    return f"{_SIGN}sha256-{hashlib.sha256(name).hexdigest()}"
+    return _SIGN + fitting(queue, NAME_LIMIT - len(_SIGN))
 
 
 # -- The sign
@@ -59,16 +55,14 @@ async def is_paused(wire: Wire, queue: str) -> bool:
     """
     Whether C{queue} is paused.  RabbitMQ wants no permissions of who asks.
     """
-    channel = await wire.open_channel(confirms=False)  # which a "no" closes
     sign = {"exchange": sign_of(queue), "exchange_type": "fanout", "passive": True}
-    try:
-        await channel.call("exchange_declare", **sign)
-    except BrokerRefused as e:
-        if e.code != _NOT_FOUND:
-            raise
-        return False
-    finally:
-        await channel.shut()
+    async with brief_channel(wire) as channel:  # which a "no" closes
+        try:
+            await channel.call("exchange_declare", **sign)
+        except BrokerRefused as e:
+            if e.code != _NOT_FOUND:
+                raise
+            return False
     return True
 
 
@@ -80,16 +74,13 @@ async def set_paused(
 
     @raise BrokerError: the broker does not let us.
     """
-    channel = await wire.open_channel(confirms=False)
-    try:
+    async with brief_channel(wire) as channel:
         await _declare_control(channel)
         if paused:
             sign = {"exchange": sign_of(queue), "exchange_type": "fanout"}
             await channel.call("exchange_declare", durable=True, **sign)
         else:
             await channel.call("exchange_delete", exchange=sign_of(queue))
-    finally:
-        await channel.shut()
     with suppress(Unroutable):  # nobody watches it now
         await client.publish(CONTROL, queue, b"")
 

@@ -18,12 +18,12 @@ from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
-from quebert.amqp._graveyard import BURIED_AT, KIND, REASON, Graveyard
+from quebert.amqp._graveyard import KIND, REASON, Graveyard
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
 from quebert.outcome import Bury, Discard, Done, Retry
-from quebert.policy import exponential
+from quebert.policy import BURIED_AT, exponential
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire

@@ -14,7 +14,6 @@ rate says, but for the moment in which another one comes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from twisted.python.failure import Failure
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
+from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._pace import Pace
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError
@@ -41,7 +41,7 @@ PERIOD = 1.0
 _FIRST = 0.1
 # Looks for which we keep listening for what others have to spare.
 _PATIENCE = 2
-_NAME_LIMIT = 255
+_PREFIX = "quebert.rate."
 # Milliseconds after which helper queues go that nobody uses, ...
 _EXPIRES = 600_000
 # ... and tokens that nobody takes.
@@ -269,8 +269,5 @@ class Share:
 
 
 def _name(queue: str, suffix: str) -> str:
-    name = f"quebert.rate.{queue}{suffix}"
-    encoded = queue.encode("utf-8", "surrogateescape")
-    if len(name) - len(queue) + len(encoded) <= _NAME_LIMIT:
-        return name
-    return f"quebert.rate.sha256-{hashlib.sha256(encoded).hexdigest()}{suffix}"
+    room = NAME_LIMIT - len(_PREFIX) - len(suffix)
+    return f"{_PREFIX}{fitting(queue, room)}{suffix}"

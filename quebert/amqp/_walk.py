@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import deferLater
 
+from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.errors import BrokerRefused
@@ -59,15 +60,13 @@ async def depth(wire: Wire, queue: str) -> Depth | None:
     """
     What there is in C{queue}; C{None} where there is no such queue.
     """
-    channel = await wire.open_channel(confirms=False)
-    try:
-        found = await channel.call("queue_declare", queue=queue, passive=True)
-    except BrokerRefused as e:
-        if e.code != _NOT_FOUND:
-            raise
-        return None
-    finally:
-        await channel.shut()
+    async with brief_channel(wire) as channel:
+        try:
+            found = await channel.call("queue_declare", queue=queue, passive=True)
+        except BrokerRefused as e:
+            if e.code != _NOT_FOUND:
+                raise
+            return None
     return Depth(found.message_count, found.consumer_count)
 
 

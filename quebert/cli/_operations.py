@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp._brief import brief_channel
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import is_paused, set_paused
 from quebert.amqp._publisher import Publisher
@@ -331,10 +332,7 @@ async def purge(
     if not sure(now):
         return None
     async with broker.client() as (_, wire):
-        channel = await wire.open_channel(confirms=False)
-        try:
+        async with brief_channel(wire) as channel:
             purged = await channel.call("queue_purge", queue=queue)
-        finally:
-            await channel.shut()
         count: int = purged.message_count
         return count

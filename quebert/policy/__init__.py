@@ -9,6 +9,7 @@ from quebert.policy._answers import Directive, directive, retry_after
 from quebert.policy._backoff import RetryPolicy, exponential, overridden
 from quebert.policy._history import (
     ATTEMPTS,
+    BURIED_AT,
     FIRST_ATTEMPT,
     LAST_ANSWER,
     LAST_ATTEMPT,
@@ -19,6 +20,7 @@ from quebert.policy._rules import MAX_RETRY_AFTER, Answer, Rules, exhausted
 
 __all__ = [
     "ATTEMPTS",
+    "BURIED_AT",
     "FIRST_ATTEMPT",
     "LAST_ANSWER",
     "LAST_ATTEMPT",

@@ -15,12 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
 from twisted.web.http import datetimeToString
 
-from quebert.amqp._graveyard import BURIED_AT
 from quebert.errors import ConfigError
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Outcome, Retry
-from quebert.policy import History, RetryPolicy, _history
+from quebert.policy import BURIED_AT, History, RetryPolicy, _history
 from quebert.test.checks import refusal
 from quebert.test.mediating import (
     NOW,

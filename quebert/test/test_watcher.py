@@ -25,7 +25,7 @@ from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
 from quebert.amqp._delay import LONGEST, Ladder, Rungs
-from quebert.amqp._graveyard import BURIED_AT, KIND, REASON
+from quebert.amqp._graveyard import KIND, REASON
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
@@ -40,6 +40,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
+from quebert.policy import BURIED_AT
 
 START = 1_700_000_000.0
 

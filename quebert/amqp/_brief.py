@@ -1,0 +1,29 @@
+"""
+A channel for a moment, so that what the broker refuses closes nobody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quebert.amqp._channel import Channel
+    from quebert.amqp._wire import Wire
+
+__all__ = ["brief_channel"]
+
+
+@asynccontextmanager
+async def brief_channel(wire: Wire) -> AsyncIterator[Channel]:
+    """
+    A channel, which is shut behind the block.
+
+    @raise BrokerError: it cannot be opened.
+    """
+    channel = await wire.open_channel(confirms=False)
+    try:
+        yield channel
+    finally:
+        await channel.shut()
