@@ -2,11 +2,18 @@
 The delay ladder: what is to come later waits in the broker, for a second or for
 eight years, and needs nobody's memory.
 
-A queue for each power of two keeps messages for that many seconds, and then passes
-them on to the next lower one that their delay needs: the bits of the delay, in
-seconds, are the first words of the routing key, the highest first.  The last word
-is the queue that the message comes back to.  All messages of a level wait equally
-long, so none waits behind another.  (NServiceBus delays messages this way.)
+A queue for each power of two from 64 on keeps messages for that many seconds, and
+then passes them on to the next lower one that their delay needs; one for each number
+of seconds below 64 keeps them for what is left.  The first words of the routing key
+say which: the bits of the delay in units of 64 seconds, the highest first, and then
+the seconds that are left.  The last word is the queue that the message comes back to.
+All messages of a level wait equally long, so none waits behind another.  (NServiceBus
+delays messages this way, in powers of two down to one second.)
+
+Each wait ends at a moment that is known when it begins, whatever becomes of the broker
+in the meantime; but when the broker is down at that moment, the waits that follow
+begin late.  So the last minute is one wait: what is due within it is not late because
+of an outage before.
 """
 
 from __future__ import annotations
@@ -30,12 +37,15 @@ __all__ = ["LONGEST", "PREFIX", "Ladder", "Rungs"]
 
 #: With a dot behind it, what the names of all that belongs to it begin with.
 PREFIX = "quebert.delay"
-LEVELS = 28
+#: Seconds below which a message waits in one queue only.
+UNIT = 64
+#: How many powers of two of these there are.
+LEVELS = 22
 #: Seconds that a message can be delayed at most: eight and a half years.
-LONGEST = 2**LEVELS - 1
+LONGEST = UNIT * 2**LEVELS - 1
 
-# Bytes of a routing key that are left beside the bits.
-_ROOM = NAME_LIMIT - 2 * LEVELS
+# Bytes of a routing key that are left beside the bits and the seconds.
+_ROOM = NAME_LIMIT - 2 * LEVELS - len("63.")
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
 #: What makes the levels survive the loss of a node.
@@ -67,47 +77,55 @@ class Rungs:
 
         @param seconds: more than 0; L{LONGEST} at most.
         """
-        whole = min(max(1, math.ceil(seconds)), LONGEST)
-        bits = f"{whole:0{LEVELS}b}"
-        key = ".".join((*bits, _word(queue)))
-        return self._exchange(whole.bit_length() - 1), key
+        units, rest = divmod(min(max(1, math.ceil(seconds)), LONGEST), UNIT)
+        bits = f"{units:0{LEVELS}b}"
+        key = ".".join((*bits, str(rest), _word(queue)))
+        return self._exchange(units.bit_length() - 1), key
 
     def _exchange(self, level: int) -> str:
         """
-        Where messages come to that may have to wait at C{level}; below all levels
-        they have waited enough.
+        Where messages come to that may have to wait at C{level}, or, below all of
+        them, for the seconds that are left.
         """
-        return f"{self._prefix}.{level}" if level >= 0 else f"{self._prefix}.over"
+        return f"{self._prefix}.{UNIT << level}s" if level >= 0 else f"{self._prefix}.s"
 
     def declarations(self) -> Iterator[Call]:
         """
         The calls that make the ladder, from the bottom up.
         """
-        lost = f"{self._prefix}.lost"
+        lost, over = f"{self._prefix}.lost", f"{self._prefix}.over"
         yield _exchange(lost, "fanout")
         yield _queue(lost, self._arguments and {"x-queue-type": "quorum"})
         yield _bind_queue(lost, lost, "")
-        yield _exchange(self._exchange(-1), "topic", {"alternate-exchange": lost})
+        yield _exchange(over, "topic", {"alternate-exchange": lost})
+        bottom = self._exchange(-1)
+        yield _exchange(bottom, "topic")
+        yield _bind_exchange(over, bottom, f"{'*.' * LEVELS}0.#")
+        for seconds in range(1, UNIT):
+            queue = f"{self._prefix}.{seconds}s"
+            yield _queue(queue, self._waiting(seconds, over))
+            yield _bind_queue(queue, bottom, f"{'*.' * LEVELS}{seconds}.#")
         for level in range(LEVELS):
             here, next_ = self._exchange(level), self._exchange(level - 1)
             above = "*." * (LEVELS - 1 - level)
-            waiting = {
-                **self._arguments,
-                "x-message-ttl": 2**level * 1000,
-                "x-dead-letter-exchange": next_,
-            }
             yield _exchange(here, "topic")
-            yield _queue(here, waiting)
+            yield _queue(here, self._waiting(UNIT << level, next_))
             yield _bind_queue(here, here, f"{above}1.#")
-            binding = {"source": here, "destination": next_}
-            yield ("exchange_bind", {**binding, "routing_key": f"{above}0.#"})
+            yield _bind_exchange(next_, here, f"{above}0.#")
+
+    def _waiting(self, seconds: int, next_: str) -> dict[str, Any]:
+        """
+        The arguments of a queue in which messages wait.
+        """
+        after = {"x-message-ttl": seconds * 1000, "x-dead-letter-exchange": next_}
+        return {**self._arguments, **after}
 
     def arrival(self, queue: str) -> Call:
         """
         The call by which messages that have waited come to C{queue}.
         """
-        key = "*." * LEVELS + _word(queue)
-        return _bind_queue(queue, self._exchange(-1), key)
+        key = "*." * (LEVELS + 1) + _word(queue)
+        return _bind_queue(queue, f"{self._prefix}.over", key)
 
 
 class Ladder:
@@ -204,3 +222,8 @@ def _queue(name: str, arguments: Mapping[str, Any]) -> Call:
 
 def _bind_queue(queue: str, exchange: str, key: str) -> Call:
     return ("queue_bind", {"queue": queue, "exchange": exchange, "routing_key": key})
+
+
+def _bind_exchange(destination: str, source: str, key: str) -> Call:
+    given = {"destination": destination, "source": source, "routing_key": key}
+    return ("exchange_bind", given)

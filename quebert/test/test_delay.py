@@ -41,17 +41,18 @@ class RouteTests(SynchronousTestCase):
 
     @QUICK
     @given(st.floats(0, LONGEST, exclude_min=True))
-    def test_bits(self, seconds: float) -> None:
+    def test_words_of_time(self, seconds: float) -> None:
         """
-        The routing key has the seconds, rounded up, as bits; the exchange is that
-        of the highest.
+        The routing key has the seconds, rounded up: units of 64 as bits, and what is
+        left; the exchange is that of the highest bit.
         """
         exchange, key = Rungs().route("queue", seconds)
-        bits, _, queue = key.rpartition(".")
-        whole = int(bits.replace(".", ""), 2)
+        *bits, rest, queue = key.split(".")
+        units = int("".join(bits), 2)
         self.assertEqual(queue, "queue")
-        self.assertEqual(whole, max(1, math.ceil(seconds)))
-        self.assertEqual(exchange, f"quebert.delay.{whole.bit_length() - 1}")
+        self.assertEqual(units * 64 + int(rest), max(1, math.ceil(seconds)))
+        highest = f"{2 ** (units.bit_length() + 5)}s" if units else "s"
+        self.assertEqual(exchange, f"quebert.delay.{highest}")
 
     def test_longest(self) -> None:
         """
@@ -67,7 +68,7 @@ class RouteTests(SynchronousTestCase):
         which is no wildcard.
         """
         ladder = Rungs()
-        words = [ladder.route(name, 1)[1].split(".", 28)[28] for name in (one, other)]
+        words = [ladder.route(name, 1)[1].split(".", 23)[23] for name in (one, other)]
         self.assertEqual(words[0] == words[1], one == other)
         for word in words:
             self.assertFalse(set(word) & set(".*#"))
@@ -77,7 +78,7 @@ class RouteTests(SynchronousTestCase):
         A routing key has room for the longest name of a queue.
         """
         for name in ("q" * 255, "#" * 255, "ü" * 127):
-            self.assertLessEqual(len(Rungs().route(name, 1)[1].encode()), 255)
+            self.assertLessEqual(len(Rungs().route(name, 63)[1].encode()), 255)
 
 
 class LadderTests(SynchronousTestCase):
@@ -175,15 +176,26 @@ class LadderTests(SynchronousTestCase):
         depths = {name: n for name, n in self.broker.depths().items() if n}
         self.assertEqual(depths, {"quebert.delay.lost": 1})
 
+    def test_one_wait(self) -> None:
+        """
+        Below 64 seconds there is one wait, and beyond one for each bit more: few, so
+        that few can end while the broker is down.
+        """
+        for seconds, waits in ((1, 1), (2, 1), (63, 1), (64, 1), (65, 2), (1023, 5)):
+            self.send("a.b", seconds)
+            self.broker.advance(seconds)
+            got: Any = self.peer.call("basic.get", queue="a.b", no_ack=True)
+            self.assertEqual(len(got.properties["headers"]["x-death"]), waits)
+
     def test_nothing_is_left(self) -> None:
         """
         When all have come, no level holds any.
         """
-        for seconds in (1, 2, 3, 1000, 4095, 4096):
+        for seconds in (1, 2, 3, 63, 64, 1000, 4095, 4096):
             self.send("a.b", seconds)
         self.broker.advance(5000)
         depths = {name: n for name, n in self.broker.depths().items() if n}
-        self.assertEqual(depths, {"a.b": 6})
+        self.assertEqual(depths, {"a.b": 8})
 
 
 class FakeWire:
@@ -244,7 +256,7 @@ class PrepareTests(SynchronousTestCase):
         opening.callback(None)
         for each in waiting:
             self.successResultOf(each)
-        self.assertEqual(self.wire.calls.count("queue_bind"), 28 + 2)
+        self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 2)
         self.successResultOf(self.prepare())
         self.assertEqual(len(self.wire.opening), 1)
 

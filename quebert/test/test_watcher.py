@@ -62,10 +62,10 @@ class Publication:
         """
         Seconds for which it goes up the ladder.
         """
-        bits = self.routing_key.split(".")[:28]
-        level = len(bits) - 1 - bits.index("1")
-        assert self.exchange == f"quebert.delay.{level}"
-        return int("".join(bits), 2)
+        *bits, rest = self.routing_key.split(".")[:23]
+        seconds = int("".join(bits), 2) * 64 + int(rest)
+        assert Rungs().route("", seconds)[0] == self.exchange
+        return seconds
 
     @property
     def headers(self) -> dict[str, Any]:
