@@ -41,6 +41,12 @@ def find_rabbitmq(command: str = "rabbitmq-server") -> str:
     return found
 
 
+#: What docs/watching.rst advises for delays.
+_ADVANCED = """\
+[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 3000}]}].
+"""
+
+
 def free_port() -> int:
     """
     A TCP port of the loopback that is free now.
@@ -54,7 +60,8 @@ def free_port() -> int:
 class RabbitMQNode:
     """
     A RabbitMQ of one's own: on free ports of the loopback, in a temporary
-    folder, away from any other on the machine::
+    folder, away from any other on the machine, and set up for delays as
+    C{docs/watching.rst} advises::
 
         with RabbitMQNode() as node:
             client = TxAMQPClient.from_url(node.url)
@@ -76,6 +83,7 @@ class RabbitMQNode:
         self._epmd_port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="quebert-rabbitmq-"))
         (self._folder / "rabbitmq.conf").write_text(configuration)
+        (self._folder / "advanced.config").write_text(_ADVANCED)
         (self._folder / "enabled_plugins").write_text("[].\n")
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = self._make_environment()
@@ -94,6 +102,7 @@ class RabbitMQNode:
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1}"

@@ -2,18 +2,17 @@
 The delay ladder: what is to come later waits in the broker, for a second or for
 eight years, and needs nobody's memory.
 
-A queue for each power of two from 64 on keeps messages for that many seconds, and
-then passes them on to the next lower one that their delay needs; one for each number
-of seconds below 64 keeps them for what is left.  The first words of the routing key
-say which: the bits of the delay in units of 64 seconds, the highest first, and then
-the seconds that are left.  The last word is the queue that the message comes back to.
-All messages of a level wait equally long, so none waits behind another.  (NServiceBus
-delays messages this way, in powers of two down to one second.)
+A delay, in whole seconds, is written as digits: how many seconds beyond whole units of
+64, and then, as bits, how many of these units.  For each value of a digit there is a
+queue that keeps messages for so long and then passes them on to the next digit.  The
+routing key says which: the queue that the message comes back to, and then the digits,
+the lowest first.  All messages of a queue wait equally long, so none waits behind
+another.  (NServiceBus delays messages this way, by bits, the highest first.)
 
-Each wait ends at a moment that is known when it begins, whatever becomes of the broker
-in the meantime; but when the broker is down at that moment, the waits that follow
-begin late.  So the last minute is one wait: what is due within it is not late because
-of an outage before.
+A wait ends at a moment that is known when it begins, whatever becomes of the broker in
+the meantime; but when the broker is down at that moment, the next wait begins late.
+Hence this order, and this size of the first digit: what is less than a minute is one
+wait, and of what is longer the last wait is more than half.
 """
 
 from __future__ import annotations
@@ -37,15 +36,13 @@ __all__ = ["LONGEST", "PREFIX", "Ladder", "Rungs"]
 
 #: With a dot behind it, what the names of all that belongs to it begin with.
 PREFIX = "quebert.delay"
-#: Seconds below which a message waits in one queue only.
-UNIT = 64
-#: How many powers of two of these there are.
-LEVELS = 22
+#: What the digits of a delay count, in seconds, the lowest first.
+UNITS = (1, *(64 << n for n in range(22)))
 #: Seconds that a message can be delayed at most: eight and a half years.
-LONGEST = UNIT * 2**LEVELS - 1
+LONGEST = 2 * UNITS[-1] - 1
 
-# Bytes of a routing key that are left beside the bits and the seconds.
-_ROOM = NAME_LIMIT - 2 * LEVELS - len("63.")
+# Bytes of a routing key that are left beside the digits.
+_ROOM = NAME_LIMIT - len(".63") - len(".0") * len(UNITS[1:])
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
 #: What makes the levels survive the loss of a node.
@@ -77,41 +74,41 @@ class Rungs:
 
         @param seconds: more than 0; L{LONGEST} at most.
         """
-        units, rest = divmod(min(max(1, math.ceil(seconds)), LONGEST), UNIT)
-        bits = f"{units:0{LEVELS}b}"
-        key = ".".join((*bits, str(rest), _word(queue)))
-        return self._exchange(units.bit_length() - 1), key
+        digits = _digits(min(max(1, math.ceil(seconds)), LONGEST))
+        first = next(level for level, digit in enumerate(digits) if digit)
+        return self._exchange(first), ".".join((_word(queue), *map(str, digits)))
 
     def _exchange(self, level: int) -> str:
         """
-        Where messages come to that may have to wait at C{level}, or, below all of
-        them, for the seconds that are left.
+        Where messages come to that may have to wait for the digit C{level}.
         """
-        return f"{self._prefix}.{UNIT << level}s" if level >= 0 else f"{self._prefix}.s"
+        return f"{self._prefix}.{UNITS[level]}s"
 
     def declarations(self) -> Iterator[Call]:
         """
-        The calls that make the ladder, from the bottom up.
+        The calls that make the ladder: its exchanges from the end to the beginning,
+        then its queues from the shortest wait to the longest.  (RabbitMQ 3.10, killed
+        within three seconds, may come back without what is in the quorum queue made
+        last, and without its leader; nobody is likely to miss a wait of four years.)
         """
-        lost, over = f"{self._prefix}.lost", f"{self._prefix}.over"
+        lost, due = f"{self._prefix}.lost", f"{self._prefix}.due"
         yield _exchange(lost, "fanout")
+        yield _exchange(due, "topic", {"alternate-exchange": lost})
+        nexts = [*map(self._exchange, range(1, len(UNITS))), due]
+        for level, next_ in reversed([*enumerate(nexts)]):
+            here, before = self._exchange(level), "*." * (level + 1)
+            yield _exchange(here, "topic")
+            yield _bind_exchange(next_, here, f"{before}0.#")
+            yield _bind_exchange(due, here, before[:-1])
         yield _queue(lost, self._arguments and {"x-queue-type": "quorum"})
         yield _bind_queue(lost, lost, "")
-        yield _exchange(over, "topic", {"alternate-exchange": lost})
-        bottom = self._exchange(-1)
-        yield _exchange(bottom, "topic")
-        yield _bind_exchange(over, bottom, f"{'*.' * LEVELS}0.#")
-        for seconds in range(1, UNIT):
-            queue = f"{self._prefix}.{seconds}s"
-            yield _queue(queue, self._waiting(seconds, over))
-            yield _bind_queue(queue, bottom, f"{'*.' * LEVELS}{seconds}.#")
-        for level in range(LEVELS):
-            here, next_ = self._exchange(level), self._exchange(level - 1)
-            above = "*." * (LEVELS - 1 - level)
-            yield _exchange(here, "topic")
-            yield _queue(here, self._waiting(UNIT << level, next_))
-            yield _bind_queue(here, here, f"{above}1.#")
-            yield _bind_exchange(next_, here, f"{above}0.#")
+        for level, next_ in enumerate(nexts):
+            here, before = self._exchange(level), "*." * (level + 1)
+            for digit in range(1, _radix(level)):
+                seconds = digit * UNITS[level]
+                queue = f"{self._prefix}.{seconds}s"
+                yield _queue(queue, self._waiting(seconds, next_))
+                yield _bind_queue(queue, here, f"{before}{digit}.#")
 
     def _waiting(self, seconds: int, next_: str) -> dict[str, Any]:
         """
@@ -124,8 +121,7 @@ class Rungs:
         """
         The call by which messages that have waited come to C{queue}.
         """
-        key = "*." * (LEVELS + 1) + _word(queue)
-        return _bind_queue(queue, f"{self._prefix}.over", key)
+        return _bind_queue(queue, f"{self._prefix}.due", f"{_word(queue)}.#")
 
 
 class Ladder:
@@ -200,6 +196,26 @@ def _has_quorum(wire: Wire) -> bool:
 async def _make(channel: Channel, calls: Iterator[Call]) -> None:
     for method, arguments in calls:
         await channel.call(method, **arguments)
+
+
+def _radix(level: int) -> int:
+    """
+    How many values a digit has.
+    """
+    return (*UNITS, LONGEST + 1)[level + 1] // UNITS[level]
+
+
+def _digits(seconds: int) -> list[int]:
+    """
+    The digits of a delay, the lowest first; the last is not zero.
+    """
+    digits = []
+    for level in range(len(UNITS)):
+        if not seconds:
+            break
+        seconds, digit = divmod(seconds, _radix(level))
+        digits.append(digit)
+    return digits
 
 
 def _word(queue: str) -> str:

@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
-from quebert.amqp._delay import LONGEST, Ladder, Rungs
+from quebert.amqp._delay import LONGEST, UNITS, Ladder, Rungs
 from quebert.amqp._graveyard import KIND, REASON
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
@@ -62,8 +62,9 @@ class Publication:
         """
         Seconds for which it goes up the ladder.
         """
-        *bits, rest = self.routing_key.split(".")[:23]
-        seconds = int("".join(bits), 2) * 64 + int(rest)
+        digits = self.routing_key.split(".")[1:]
+        pairs = zip(digits, UNITS, strict=False)
+        seconds = sum(int(digit) * unit for digit, unit in pairs)
         assert Rungs().route("", seconds)[0] == self.exchange
         return seconds
 
@@ -1677,7 +1678,7 @@ class WaitTests(WatcherTestCase):
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
         self.assertEqual(publication.delay, 6)
-        self.assertTrue(publication.routing_key.endswith(".queue"))
+        self.assertTrue(publication.routing_key.startswith("queue."))
         self.assertEqual(publication.headers, {})
         self.assertEqual(self.client.ladder.prepared, ["queue"])
         self.assertIsNotNone(self.channel.room())
