@@ -43,7 +43,7 @@ def find_rabbitmq(command: str = "rabbitmq-server") -> str:
 
 #: What docs/watching.rst advises for delays.
 _ADVANCED = """\
-[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 3000}]}].
+[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].
 """
 
 
