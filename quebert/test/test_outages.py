@@ -202,8 +202,8 @@ async def test_precondition_failed(client: TxAMQPClient, names: Names) -> None:
     watcher = await watched.begin(names.queue)
     await watched.add(b"in flight")
     await until(lambda: watched.seen[b"in flight"])
-    assert watcher._channel is not None
-    watcher._channel.ack(999)  # which was never delivered
+    assert watcher._keeper.channel is not None
+    watcher._keeper.channel.ack(999)  # which was never delivered
     await until(lambda: watched.seen[b"in flight"] == 2)
     late.callback(None)
     await watched.lives_on(b"in flight")

@@ -1,0 +1,206 @@
+"""
+What has the broker deliver the messages of a queue: one consumer after the other.
+
+A consumer may have so many messages that are not settled, its prefetch.  A message
+that waits before it goes back holds its delivery, but not its place among those at
+work: when such messages have used up the prefetch, another consumer takes over, which
+the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
+has deprecated the kind that changes running ones.)  Where a rate lets no message begin
+before long, there is no consumer, and others get what waits.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from quebert.amqp._channel import Channel
+from quebert.amqp._message import Message
+from quebert.amqp._restraint import Restraint
+from quebert.errors import BrokerError
+
+__all__ = ["Consumer"]
+
+
+class Consumer:
+    """
+    @param most: how many messages to fetch; 0 for no limit.
+    @param restraint: of which rate fewer are, or none.
+    @param wanted: tells whether to consume at all.
+    @param may_widen: tells whether another consumer may fetch more, where those that
+        this one has fetched leave room.
+    @param rested: called when there is none for now, because of the rate.
+    @ivar consuming: whether the broker delivers.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        most: int,
+        restraint: Restraint,
+        *,
+        wanted: Callable[[], bool],
+        may_widen: Callable[[], bool],
+        rested: Callable[[], None],
+    ) -> None:
+        self.consuming = False
+        self._queue = queue
+        self._most = most
+        self._restraint = restraint
+        self._wanted = wanted
+        self._may_widen = may_widen
+        self._rested = rested
+        self._channel: Channel | None = None
+        self._tag = ""  # of the one that may fetch; empty for none
+        self._taken = 0  # its unsettled messages
+        self._prefetch = most
+        self._renewing = False
+
+    async def prepare(self, channel: Channel) -> None:
+        """
+        Consume on another channel from now on, when told to begin.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        self._channel = channel
+        self._prefetch = self._restraint.prefetch(self._most)
+        await channel.call("basic_qos", prefetch_count=self._prefetch)
+
+    def lost(self) -> None:
+        """
+        The channel is gone.
+        """
+        self.consuming, self._tag = False, ""
+
+    async def begin(self) -> None:
+        """
+        Have the broker deliver, unless the rate is against it.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        if self._channel is not None:
+            await self._consume(self._channel)
+
+    async def end(self) -> None:
+        """
+        Have it deliver no more.
+
+        @raise BrokerError: the channel is closed.
+        """
+        self.consuming = False
+        tag, self._tag = self._tag, ""
+        if tag and self._channel is not None:
+            await self._channel.call("basic_cancel", consumer_tag=tag)
+
+    def was_ended(self, tag: str) -> bool:
+        """
+        The broker has ended a consumer: was it the one that may fetch?
+        """
+        if not tag or tag != self._tag:
+            return False
+        self.consuming = False
+        return True
+
+    async def replace(self, ended: str) -> None:
+        """
+        Consume again in place of one that the broker has ended, unless L{end} was
+        called meanwhile.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        if self._tag == ended:
+            await self.begin()
+
+    async def _consume(self, channel: Channel) -> None:
+        if self._restraint.pace is not None and not self._fits(channel):
+            return
+        self._tag = tag = f"quebert-{uuid.uuid4()}"
+        self._taken = 0
+        await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
+        self.consuming = self._wanted()
+
+    # -- What it takes and what is settled
+
+    def took(self, message: Message) -> None:
+        """
+        A message has come.
+        """
+        if message.consumer_tag == self._tag:
+            self._taken += 1
+
+    def settled(self, message: Message) -> None:
+        """
+        The broker waits for it no more.
+        """
+        if message.consumer_tag == self._tag:
+            self._taken -= 1
+
+    def adapt(self) -> None:
+        """
+        Fetch as much as may begin: rest, or have another consumer take over.
+        """
+        self._rest_if_far()
+        used_up = 0 < self._prefetch <= self._taken
+        # Not while a channel is being made ready: it has no prefetch yet.
+        wanted = self.consuming and not self._renewing
+        if used_up and wanted and self._may_widen():
+            self._renewing = True
+            Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
+
+    async def _renew(self) -> None:
+        channel, old = self._channel, self._tag
+        if channel is not None:
+            await self._consume(channel)
+            await channel.call("basic_cancel", consumer_tag=old)
+        self._renewing = False
+        self.adapt()  # what was to be done meanwhile
+
+    def _not_renewed(self, failure: Failure) -> None:
+        failure.trap(BrokerError)  # the channel is closed: another will come
+        self._renewing = False
+
+    # -- The rate
+
+    def _fits(self, channel: Channel) -> bool:
+        """
+        Whether to consume at all, at our rate; and if so, fetch what fits it.
+        """
+        restraint = self._restraint
+        if restraint.pace is not None and restraint.is_far:
+            self.consuming, self._tag = False, ""
+            restraint.pace.call_when_near(self._wake)
+            return False
+        fit = restraint.prefetch(self._most)
+        if fit != self._prefetch:
+            self._prefetch = fit
+            fetching = channel.call("basic_qos", prefetch_count=fit)
+            Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)
+        return True
+
+    def _rest_if_far(self) -> None:
+        """
+        Where the next message may not begin before long, leave it to others, and
+        consume again when it may.
+        """
+        restraint = self._restraint
+        if restraint.pace is None or not restraint.is_far:
+            return
+        if self.consuming and not self._renewing:
+            Deferred.fromCoroutine(self.end()).addErrback(_is_told_elsewhere)
+            restraint.pace.call_when_near(self._wake)
+        if not self.consuming:
+            self._rested()
+
+    def _wake(self) -> None:
+        channel = self._channel
+        wanted = self._wanted() and not self._tag
+        if channel is not None and not channel.closed and wanted:
+            consuming = Deferred.fromCoroutine(self._consume(channel))
+            consuming.addErrback(_is_told_elsewhere)
+
+
+def _is_told_elsewhere(failure: Failure) -> None:
+    failure.trap(BrokerError)  # the channel is closed

@@ -1,0 +1,125 @@
+"""
+A channel that is there again, ready for use, whenever it was lost.
+
+The connection is the client's; what makes a channel ready is its user's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from quebert.amqp._channel import Channel
+from quebert.errors import BrokerError, ChannelLost
+from quebert.policy import exponential
+
+if TYPE_CHECKING:
+    from quebert.amqp._client import TxAMQPClient
+    from quebert.amqp._wire import Wire
+
+__all__ = ["ChannelKeeper"]
+
+#: Seconds at most between attempts.
+RETRY_LIMIT = 60.0
+# Seconds that a channel must have lasted to be replaced at once.
+_LASTING = 60.0
+
+
+class ChannelKeeper:
+    """
+    The channel on which C{queue} is consumed.
+
+    @param prepare: awaited with each new channel, and its connection, before it is
+        in use.
+    @param lost: called when it is gone.
+    @param pause: waits so many seconds, or less when the end is near.
+    @ivar channel: C{None} before the first, and after the end.
+    @ivar ending: there is to be no other.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        client: TxAMQPClient,
+        queue: str,
+        prepare: Callable[[Wire, Channel], Coroutine[Any, Any, None]],
+        lost: Callable[[], None],
+        pause: Callable[[float], Deferred[None]],
+    ) -> None:
+        self.channel: Channel | None = None
+        self.ending = False
+        self._client = client
+        self._queue = queue
+        self._prepare = prepare
+        self._lost = lost
+        self._pause = pause
+        self._attached_at = 0.0
+        self._short_lived = 0  # how many in a row did not last
+
+    async def attach(self, timeout: float | None) -> None:
+        """
+        Open a channel and make it ready.
+
+        @param timeout: seconds to wait for a connection; C{None} for ever.
+        @raise BrokerError: that cannot be done.
+        """
+        wire = await self._client.connected(timeout)
+        channel = await wire.open_channel(confirms=False)
+        if self.ending:
+            await channel.shut()
+            raise ChannelLost(f"the watch of queue {self._queue!r} was stopped")
+        self.channel = channel
+        try:
+            await self._prepare(wire, channel)
+        except BaseException:
+            Deferred.fromCoroutine(channel.shut())  # which may take its time
+            raise
+        self._attached_at = self._client.reactor.seconds()
+
+    async def keep(self) -> None:
+        """
+        Attach again, whatever ended the channel, until told that the end is near.
+        """
+        while self.channel is not None:
+            why = await self.channel.when_closed()
+            self._lost()
+            if self.ending:
+                self.channel = None
+            else:
+                self.warn("is not consumed for now", why)
+                await self._reattach(self.channel)
+
+    async def _reattach(self, lost: Channel) -> None:
+        lasted = self._client.reactor.seconds() - self._attached_at
+        if lasted < _LASTING and not lost.client.closed:
+            self._short_lived += 1  # it may be our own doing, each time
+        else:
+            self._short_lived = 0
+        attempt = self._short_lived
+        if attempt > 1:
+            await self._wait_for_attempt(attempt)
+        while not self.ending:
+            try:
+                return await self.attach(None)
+            except BrokerError as e:
+                attempt += 1
+                self.warn("cannot be consumed, trying again", e)
+                await self._wait_for_attempt(attempt)
+        self.channel = None
+        return None
+
+    async def _wait_for_attempt(self, attempt: int) -> None:
+        if not self.ending:
+            await self._pause(exponential(attempt, constant=1.5, maximum=RETRY_LIMIT))
+
+    def warn(self, what: str, why: object) -> None:
+        """
+        Say what has befallen the queue.
+        """
+        self.log.warn(
+            "Queue {queue!r} {what}: {why}", queue=self._queue, what=what, why=why
+        )
