@@ -223,6 +223,8 @@ class Connection:
         stops = self._stops
         while True:
             service = self._running()
+            if self._wire is not None and not self._wire.closed:
+                return self._wire  # the service may be just telling of it
             waiting: Deferred[Any] = service.whenConnected(1)
             if end is not None:
                 left = max(0.0, end - self.reactor.seconds())
@@ -353,11 +355,8 @@ class Connection:
         service, self._service = self._service, None
         if service is None:
             return
-        try:
-            link: Any = await service.whenConnected(1).addTimeout(0, self.reactor)
-            await link.wire.shut()
-        except Exception:
-            self.log.debug("There is no connection to {broker}.", broker=self)
+        if self._wire is not None:
+            await self._wire.shut()
         await service.stopService()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._publisher import Publisher
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ REASON = "quebert-reason"
 #: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>} or
 #: L{POISON<quebert.outcome.POISON>}.
 KIND = "quebert-kind"
+_SUFFIX = ".dead"
 
 
 def grave_of(queue: str) -> str:
     """
-    The queue for what is given up of C{queue}.
+    The queue for what is given up of C{queue}: C{<queue>.dead}, where a name has room
+    for that.
     """
-    return f"{queue}.dead"
+    return f"{fitting(queue, NAME_LIMIT - len(_SUFFIX))}{_SUFFIX}"
 
 
 class Graveyard:

@@ -67,10 +67,7 @@ class Broker:
             self.url, reactor=self.reactor, connectTimeout=CONNECT_TIMEOUT
         )
         try:
-            wire = await client.connected(CONNECT_TIMEOUT)
-            # It cannot be stopped from within its own callback.
-            await deferLater(self.reactor, 0)
-            yield client, wire
+            yield client, await client.connected(CONNECT_TIMEOUT)
         finally:
             await client.stop(0)
 

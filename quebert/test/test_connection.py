@@ -390,6 +390,25 @@ class ConnectTests(ClientTestCase):
         self.assertIs(self.successResultOf(self.connected(0)), wire)
         self.assertEqual(self.pending(), [])
 
+    def test_at_once(self) -> None:
+        """
+        Who has got it may ask again, and stop the client, before anything else
+        happens.
+        """
+
+        async def ask() -> tuple[Any, Any]:
+            first = await self.client.connected()
+            second = await self.client.connected()
+            await self.client.stop()
+            return first, second
+
+        asked = Deferred.fromCoroutine(ask())
+        broker = self.let_in()
+        self.advance(1)
+        first, second = self.successResultOf(asked)
+        self.assertIs(first, second)
+        self.assertEqual(broker.count(Connection.Close), 1)
+
     def test_heartbeat(self) -> None:
         """
         The heartbeat that was asked for is negotiated.

@@ -25,7 +25,7 @@ from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
 from quebert.amqp._delay import LONGEST, UNITS, Ladder, Rungs
-from quebert.amqp._graveyard import KIND, REASON
+from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
@@ -1818,6 +1818,17 @@ class BuryTests(WatcherTestCase):
             self.deliver()
             self.confirm()
         self.assertEqual(len(self.client.channels), 2)
+
+    def test_long_name(self) -> None:
+        """
+        The dead of each queue have a queue of their own, however long its name.
+        """
+        names = ["q", "q" * 250, "q" * 251, "q" * 255, "q" * 254 + "p"]
+        graves = [grave_of(name) for name in names]
+        self.assertEqual(graves[:2], ["q.dead", "q" * 250 + ".dead"])
+        self.assertEqual(len(set(graves)), len(names))
+        for grave in graves:
+            self.assertLessEqual(len(grave), 255)
 
 
 CONSUMING = ("basic_consume", "basic_cancel")
