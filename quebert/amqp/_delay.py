@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._names import NAME_LIMIT, fitting
@@ -194,8 +194,14 @@ def _has_quorum(wire: Wire) -> bool:
 
 
 async def _make(channel: Channel, calls: Iterator[Call]) -> None:
-    for method, arguments in calls:
-        await channel.call(method, **arguments)
+    """
+    Make the calls, one right behind the other: the broker answers in their order, and
+    it may be far away.
+    """
+    asked = [Deferred.fromCoroutine(channel.call(each, **how)) for each, how in calls]
+    for answered, result in await DeferredList(asked, consumeErrors=True):
+        if not answered:
+            result.raiseException()
 
 
 def _radix(level: int) -> int:
