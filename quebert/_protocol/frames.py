@@ -11,6 +11,7 @@ __all__ = [
     "BODY",
     "CONTENT_HEADER",
     "FRAME_END",
+    "FRAME_MAX",
     "FRAME_START",
     "HEADER",
     "HEARTBEAT",
@@ -25,6 +26,8 @@ __all__ = [
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 FRAME_END = 0xCE
+#: Bytes that a frame has at most, unless the other side wants less.
+FRAME_MAX = 131_072
 #: Type, channel, and the payload's size.
 FRAME_START = struct.Struct(">BHI")
 #: Class, weight, and the body's size.

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
 from quebert._protocol.properties import amend_properties, decode_properties
 
 __all__ = ["ERRORS", "NOT_BEFORE", "Message"]
@@ -23,8 +24,8 @@ NOT_BEFORE = "quebert-not-before"
 
 _OURS = b"quebert-"
 
-# They must fit into one frame (section 4.2.6.1), with a few bytes before them.
-_ROOM = 131_000
+# Encoded properties must fit into one frame (section 4.2.6.1), behind these bytes.
+_BEFORE = CONTENT_HEADER.size
 
 # RabbitMQ copies a message to the queues that these name: a message that is
 # put back would be a new task to each.
@@ -136,15 +137,17 @@ class Message:
         not_before: float | None,
         delayed: bool,
         headers: Mapping[str, Any] = _NO_HEADERS,
-    ) -> bytes:
+        max_payload: int = FRAME_MAX - 8,
+    ) -> bytes | None:
         """
         The encoded properties to put the message back with: persistent, and
         without the sender's user id, which the broker would refuse from us.
-        What cannot be read, or has no room for more, goes back as it came.
+        C{None} where they cannot be read, or there is no room for more.
 
         @param headers: further headers, with C{None} for one to be removed.
         @param delayed: it goes up the delay ladder, from which its expiration would
             bring it down too early.
+        @param max_payload: what the frame that they travel in has room for.
         """
         changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
         if delayed:
@@ -157,5 +160,5 @@ class Message:
                 dropped=_DROPPED,
             )
         except ValueError:
-            return self.encoded_properties
-        return amended if len(amended) <= _ROOM else self.encoded_properties
+            return None
+        return amended if len(amended) <= max_payload - _BEFORE else None

@@ -22,7 +22,7 @@ from quebert.amqp._graveyard import KIND, REASON, Graveyard
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost
-from quebert.outcome import Bury, Discard, Done, Retry
+from quebert.outcome import POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT, exponential
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ HOLD_UP_TO = 5.0
 _AT_ONCE = 0.001
 # Characters: it is a header, and a sentence.
 _REASON_LIMIT = 1_000
+_NO_ROOM = "its properties cannot be read, or leave no room for what was tried with it"
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
 #: Seconds at most between attempts to put a task back.
@@ -208,12 +209,17 @@ class Settler:
 
     async def _return(self, message: Message, retry: Retry, due: float) -> None:
         early = due - self._now()
-        properties = message.amended_properties(
+        properties = self._amended(
+            message,
             errors=message.errors,
             not_before=due if early > LONGEST else None,
             delayed=early > _AT_ONCE,
             headers=retry.headers,
         )
+        if properties is None and retry.headers:
+            await self.bury(message, Bury(_NO_ROOM, POISON))
+            return
+        properties = properties or message.encoded_properties
         body = message.body if retry.body is None else retry.body
 
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
@@ -233,9 +239,10 @@ class Settler:
             KIND: outcome.kind,
             BURIED_AT: self._now(),
         }
-        properties = message.amended_properties(
-            errors=0, not_before=None, delayed=True, headers=headers
+        amended = self._amended(
+            message, errors=0, not_before=None, delayed=True, headers=headers
         )
+        properties = amended or message.encoded_properties
 
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
             return self._graveyard.publish(wire, self._queue, message.body, properties)
@@ -244,6 +251,13 @@ class Settler:
         if await self._published(message, publish):
             self._ack(message)
             self.counts.buried += 1
+
+    def _amended(self, message: Message, **changes: Any) -> bytes | None:
+        channel = self.channel
+        if channel is None:
+            return None  # nor will it be published
+        payload = channel.client.max_payload
+        return message.amended_properties(max_payload=payload, **changes)
 
     async def _published(
         self, message: Message, publish: Callable[[Wire], Coroutine[Any, Any, None]]

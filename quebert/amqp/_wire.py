@@ -24,6 +24,7 @@ from quebert._protocol.codec import CodecError, decode_arguments, encode_argumen
 from quebert._protocol.frames import (
     BODY,
     FRAME_END,
+    FRAME_MAX,
     FRAME_START,
     HEADER,
     HEARTBEAT,
@@ -41,7 +42,6 @@ __all__ = ["Wire"]
 _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
-FRAME_MAX = 131_072
 CHANNEL_MAX = 2_047
 
 _CLIENT_PROPERTIES = {

@@ -10,11 +10,11 @@ from typing import Any
 
 from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
+from quebert._protocol.frames import FRAME_MAX
 from quebert.broker._errors import ConnectionError, not_allowed
 
 __all__ = [
     "CHANNEL_MAX",
-    "FRAME_MAX",
     "HEARTBEAT",
     "MECHANISMS",
     "SERVER_PROPERTIES",
@@ -23,7 +23,6 @@ __all__ = [
     "login_refused",
 ]
 
-FRAME_MAX = 131_072
 FRAME_MIN = 4_096
 CHANNEL_MAX = 2_047
 #: Seconds that are proposed.

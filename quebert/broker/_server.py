@@ -19,6 +19,7 @@ from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     BODY,
     FRAME_END,
+    FRAME_MAX,
     FRAME_START,
     HEADER,
     HEARTBEAT,
@@ -70,7 +71,7 @@ class Connection(Protocol):
         self.user = ""
         self.vhost: VirtualHost = broker.default_vhost
         self.wants_cancels = False
-        self.max_payload = _login.FRAME_MAX - 8
+        self.max_payload = FRAME_MAX - 8
         self.channels = Channels(self, _login.CHANNEL_MAX, broker.rely)
         self._buffer = b""
         self._confirming: dict[Confirming, None] = {}
@@ -120,7 +121,7 @@ class Connection(Protocol):
         user, password = _login.credentials(mechanism, arguments["response"])
         if self.broker.lets_in(user, password):
             self.user = user
-            limits = _login.CHANNEL_MAX, _login.FRAME_MAX, _login.HEARTBEAT
+            limits = _login.CHANNEL_MAX, FRAME_MAX, _login.HEARTBEAT
             self._call("connection.tune", *limits)
             self.state = "tuning"
         elif capabilities.get("authentication_failure_close"):

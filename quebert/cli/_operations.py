@@ -206,12 +206,13 @@ async def _put_back(
     message: Message,
     letter: DeadLetter,
 ) -> None:
-    properties = message.amended_properties(
+    amended = message.amended_properties(
         errors=0,
         not_before=None,
         delayed=False,
         headers=dict.fromkeys(letter.history),
     )
+    properties = amended or message.encoded_properties
     publishing = publisher.publish("", queue, letter.anew, properties)
     confirmed = Deferred.fromCoroutine(publishing)
     try:

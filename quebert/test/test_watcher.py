@@ -85,6 +85,7 @@ class FakeWire:
 
     client: FakeClient
     closed: bool = False
+    max_payload: int = 131_064
 
     async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
         """
@@ -1818,6 +1819,25 @@ class BuryTests(WatcherTestCase):
             self.deliver()
             self.confirm()
         self.assertEqual(len(self.client.channels), 2)
+
+    def test_no_room(self) -> None:
+        """
+        A message whose properties cannot tell what was tried with it would be tried
+        for ever: it is buried as it came.  Where nothing is to be told, it goes back.
+        """
+        self.begin()
+        headers = {"mine": "x" * 131_010}
+        for after in (0, 100):
+            self.at_once[b"task"] = Retry(after=after, headers={"quebert-attempts": 3})
+            self.deliver(b"task", headers)
+            self.confirm()
+        self.at_once[b"task"] = Retry()
+        self.deliver(b"task", headers)
+        self.confirm()
+        keys = [each.routing_key for each in self.client.publisher.publications]
+        self.assertEqual(keys, ["queue.dead", "queue.dead", "queue"])
+        self.check_settled([1, 2, 3], [])
+        self.check_counts(received=3, buried=2, retried=1)
 
     def test_long_name(self) -> None:
         """

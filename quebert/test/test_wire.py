@@ -23,10 +23,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.frames import FRAME_MAX
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
-from quebert.amqp._wire import CHANNEL_MAX, FRAME_MAX, Wire
+from quebert.amqp._wire import CHANNEL_MAX, Wire
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
