@@ -1826,10 +1826,11 @@ class BuryTests(WatcherTestCase):
         for ever: it is buried as it came.  Where nothing is to be told, it goes back.
         """
         self.begin()
-        headers = {"mine": "x" * 131_010}
+        headers = {"mine": "x" * 131_030}
         for after in (0, 100):
             self.at_once[b"task"] = Retry(after=after, headers={"quebert-attempts": 3})
             self.deliver(b"task", headers)
+            self.advance(after)
             self.confirm()
         self.at_once[b"task"] = Retry()
         self.deliver(b"task", headers)
