@@ -108,7 +108,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         What txamqp's generated methods call.
         """
-        if self.closed:
+        # Behind our own channel.close nothing may be sent but an answer to theirs.
+        if self.closed or (self._shutting and method.responses):
             return fail(self.error())
         self.flush()
         try:
@@ -142,7 +143,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         C{Unroutable}, C{PublishRefused}, C{NotSent}, or L{ChannelLost}: then
         nobody knows.
         """
-        if self.closed:
+        if self.closed or self._shutting:
             return fail(self.error())
         try:
             frames = self._publish_frames(exchange, routing_key, body, properties)
@@ -169,7 +170,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         One message (C{basic.get}), to be acknowledged; C{None} where the queue has
         no more.  For a channel that consumes nothing.
         """
-        if self.closed:
+        if self.closed or self._shutting:
             return fail(self.error())
         self.on_message = self._gets.answered
         return self._gets.ask(queue)
@@ -286,10 +287,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
         Close the channel; what it delivered and nobody settled goes back.
         """
         if not self.closed and not self._shutting:
-            self._shutting = True
             self.on_message = _unwanted
             self.why = ChannelLost("the channel was closed here")
-            self.channel_close(reply_code=200).addBoth(self._shut)
+            closing = self.channel_close(reply_code=200)
+            self._shutting = True
+            closing.addBoth(self._shut)
         await self.when_closed()
 
     def _shut(self, result: object) -> None:

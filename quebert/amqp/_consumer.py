@@ -14,7 +14,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from quebert.amqp._channel import Channel
@@ -29,7 +29,6 @@ class Consumer:
     """
     @param most: how many messages to fetch; 0 for no limit.
     @param restraint: of which rate fewer are, or none.
-    @param wanted: tells whether to consume at all.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
     @param rested: called when there is none for now, because of the rate.
@@ -42,7 +41,6 @@ class Consumer:
         most: int,
         restraint: Restraint,
         *,
-        wanted: Callable[[], bool],
         may_widen: Callable[[], bool],
         rested: Callable[[], None],
     ) -> None:
@@ -50,14 +48,17 @@ class Consumer:
         self._queue = queue
         self._most = most
         self._restraint = restraint
-        self._wanted = wanted
         self._may_widen = may_widen
         self._rested = rested
         self._channel: Channel | None = None
+        self._wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
         self._taken = 0  # its unsettled messages
         self._prefetch = most
         self._renewing = False
+        # One call after the other: RabbitMQ closes the connection where a consumer
+        # is cancelled before it has told that there is one.
+        self._calling = DeferredLock()
 
     async def prepare(self, channel: Channel) -> None:
         """
@@ -65,24 +66,26 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._channel = channel
         self._prefetch = self._restraint.prefetch(self._most)
         await channel.call("basic_qos", prefetch_count=self._prefetch)
+        self._channel = channel
 
     def lost(self) -> None:
         """
         The channel is gone.
         """
-        self.consuming, self._tag = False, ""
+        self._channel = None
+        self._wanted = self.consuming = False
+        self._tag = ""
 
     async def begin(self) -> None:
         """
-        Have the broker deliver, unless the rate is against it.
+        Have the broker deliver, unless it does, or the rate is against it.
 
         @raise BrokerError: the broker does not let us.
         """
-        if self._channel is not None:
-            await self._consume(self._channel)
+        self._wanted = True
+        await self._consume_if("")
 
     async def end(self) -> None:
         """
@@ -90,10 +93,8 @@ class Consumer:
 
         @raise BrokerError: the channel is closed.
         """
-        self.consuming = False
-        tag, self._tag = self._tag, ""
-        if tag and self._channel is not None:
-            await self._channel.call("basic_cancel", consumer_tag=tag)
+        self._wanted = False
+        await self._cancel()
 
     def was_ended(self, tag: str) -> bool:
         """
@@ -111,8 +112,12 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        if self._tag == ended:
-            await self.begin()
+        await self._consume_if(ended)
+
+    async def _consume_if(self, tag: str) -> None:
+        async with self._calling:
+            if self._wanted and self._tag == tag and self._channel is not None:
+                await self._consume(self._channel)
 
     async def _consume(self, channel: Channel) -> None:
         if self._restraint.pace is not None and not self._fits(channel):
@@ -120,7 +125,14 @@ class Consumer:
         self._tag = tag = f"quebert-{uuid.uuid4()}"
         self._taken = 0
         await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
-        self.consuming = self._wanted()
+        self.consuming = self._wanted
+
+    async def _cancel(self) -> None:
+        self.consuming = False
+        async with self._calling:
+            tag, self._tag = self._tag, ""
+            if tag and self._channel is not None:
+                await self._channel.call("basic_cancel", consumer_tag=tag)
 
     # -- What it takes and what is settled
 
@@ -151,10 +163,11 @@ class Consumer:
             Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
 
     async def _renew(self) -> None:
-        channel, old = self._channel, self._tag
-        if channel is not None:
-            await self._consume(channel)
-            await channel.call("basic_cancel", consumer_tag=old)
+        async with self._calling:
+            channel, old = self._channel, self._tag
+            if channel is not None and self.consuming:
+                await self._consume(channel)
+                await channel.call("basic_cancel", consumer_tag=old)
         self._renewing = False
         self.adapt()  # what was to be done meanwhile
 
@@ -189,17 +202,14 @@ class Consumer:
         if restraint.pace is None or not restraint.is_far:
             return
         if self.consuming and not self._renewing:
-            Deferred.fromCoroutine(self.end()).addErrback(_is_told_elsewhere)
+            Deferred.fromCoroutine(self._cancel()).addErrback(_is_told_elsewhere)
             restraint.pace.call_when_near(self._wake)
         if not self.consuming:
             self._rested()
 
     def _wake(self) -> None:
-        channel = self._channel
-        wanted = self._wanted() and not self._tag
-        if channel is not None and not channel.closed and wanted:
-            consuming = Deferred.fromCoroutine(self._consume(channel))
-            consuming.addErrback(_is_told_elsewhere)
+        consuming = Deferred.fromCoroutine(self._consume_if(""))
+        consuming.addErrback(_is_told_elsewhere)
 
 
 def _is_told_elsewhere(failure: Failure) -> None:

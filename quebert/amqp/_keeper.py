@@ -76,6 +76,7 @@ class ChannelKeeper:
         try:
             await self._prepare(wire, channel)
         except BaseException:
+            self._lost()  # there may have been messages already
             Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
         self._attached_at = self._client.reactor.seconds()

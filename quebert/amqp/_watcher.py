@@ -106,7 +106,6 @@ class Watcher:
             queue,
             self.maxEvents,
             self._restraint,
-            wanted=lambda: self._stopping is None and not self.paused,
             may_widen=self._may_widen,
             rested=self._give_back_waiting,
         )
