@@ -291,6 +291,7 @@ class FakeChannel:
         self.shuts = 0
         self.why: BrokerError = ChannelLost("closed")
         self.consumers: dict[str, int] = {}
+        self.beginning: set[Any] = set()
         self.prefetch = 0
         self._waiters: list[Deferred[BrokerError]] = []
         self.on_message: Any = None
@@ -302,6 +303,18 @@ class FakeChannel:
         if self.closed:
             raise self.why
         self.calls.append((method, arguments))
+        tag = arguments.get("consumer_tag")
+        # RabbitMQ closes the whole connection then.
+        early = method == "basic_cancel" and tag in self.beginning
+        assert not early, "a consumer is cancelled before it is there"
+        if method == "basic_consume":
+            self.beginning.add(tag)
+        try:
+            await self._answer_to(method, arguments)
+        finally:
+            self.beginning.discard(tag)
+
+    async def _answer_to(self, method: str, arguments: dict[str, Any]) -> None:
         client = self.client.client
         if method in client.held or "*" in client.held:
             answered: Deferred[None] = Deferred()
@@ -411,6 +424,13 @@ class FakeChannel:
         self.delivered[tag] = message
         self.on_message(message)
         return message
+
+    def deliver_anyhow(self) -> Message:
+        """
+        Deliver a message to a consumer that nobody knows of.
+        """
+        self.consumers["unknown"] = 0
+        return self.deliver()
 
     def lose(self, why: BrokerError | None = None) -> None:
         """
@@ -2096,6 +2116,101 @@ class LossTests(WatcherTestCase):
             self.channel.lose_connection()
             self.advance(60)
             self.assertTrue(self.watcher.consuming, method)
+
+
+class ConsumerTests(WatcherTestCase):
+    """
+    Tests for what is asked of the broker at the wrong moment.
+    """
+
+    def begin_anew(self) -> FakeChannel:
+        """
+        Lose the channel, and have another one wait for its prefetch.
+        """
+        self.client.held.add("basic_qos")
+        self.channel.lose()
+        self.client.held.clear()
+        (waiting,) = self.channel.pending
+        self.assertEqual(waiting[0], "basic_qos")
+        return self.channel
+
+    def test_stop_while_renewing(self) -> None:
+        """
+        A consumer that is just taking over is cancelled once it is there.
+        """
+        channel = self.begin(maxEvents=1)
+        self.client.held.add("basic_consume")
+        self.finish(self.deliver(), Retry(after=60.0))
+        stopped = self.watcher.stop()
+        self.assertEqual(channel.methods().count("basic_cancel"), 0)
+        self.client.held.clear()
+        channel.answer()
+        self.confirm()
+        self.successResultOf(stopped)
+        tags = channel.argument("basic_consume", "consumer_tag")
+        self.assertEqual(
+            sorted(channel.argument("basic_cancel", "consumer_tag")), sorted(tags)
+        )
+
+    def test_stop_while_starting(self) -> None:
+        """
+        Neither is the first cancelled before it is there.
+        """
+        self.client.held.add("basic_consume")
+        started = Deferred.fromCoroutine(self.watcher.start())
+        stopped = self.watcher.stop()
+        self.assertEqual(self.channel.methods().count("basic_cancel"), 0)
+        self.client.held.clear()
+        self.channel.answer()
+        self.successResultOf(stopped)
+        started.addErrback(lambda failure: failure.trap(BrokerError))
+
+    def test_resumed_while_made_ready(self) -> None:
+        """
+        Where the queue goes on just as another channel is made ready, there is one
+        consumer, which the next pause ends.
+        """
+        pauses = self.client.pauses
+        pauses.paused.add("queue")
+        self.begin()
+        channel = self.begin_anew()
+        pauses.paused.clear()
+        pauses.looks["queue"]()
+        channel.answer()
+        self.assertEqual(len(channel.consumers), 1)
+        pauses.paused.add("queue")
+        pauses.looks["queue"]()
+        self.assertEqual(channel.consumers, {})
+
+    def test_woken_while_made_ready(self) -> None:
+        """
+        So it is where the rate allows the next message just then.
+        """
+        self.begin(rate="10/h", shareRate=False)
+        self.finish(self.deliver())
+        self.advance(359.5)
+        channel = self.begin_anew()
+        self.advance(2)
+        self.assertEqual(channel.consumers, {})
+        channel.answer()
+        self.assertEqual(len(channel.consumers), 1)
+
+    def test_lost_while_made_ready(self) -> None:
+        """
+        What came on a channel that was lost before all was ready is forgotten with it.
+        """
+        self.begin()
+        self.client.held.add("exchange_declare")
+        self.channel.lose_connection()
+        self.client.held.clear()
+        early = self.channel
+        message = early.deliver_anyhow()
+        early.lose_connection()
+        self.advance(5)
+        self.assertIsNot(self.channel, early)
+        self.assertEqual(self.watcher.in_flight, 0)
+        self.finish(message)
+        self.assertEqual(self.channel.acked, [])
 
 
 class CancelTests(WatcherTestCase):

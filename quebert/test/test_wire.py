@@ -1915,6 +1915,23 @@ class EndTests(WireTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
 
+    def test_shut_channel_asked_more(self) -> None:
+        """
+        Nothing is sent behind C{channel.close}: that would be a 504.
+        """
+        channel = self.channel()
+        shut = self.ask(channel.shut())
+        self.broker.expect(ChannelClass.Close)
+        for late in (
+            Deferred.fromCoroutine(channel.call("basic_qos", prefetch_count=1)),
+            channel.publish("", "q", b"", NO_PROPERTIES),
+            channel.get("q"),
+        ):
+            self.failureResultOf(late, ChannelLost)
+        self.broker.expect()
+        self.broker.send(ChannelClass.CloseOk(), channel=1)
+        self.successResultOf(shut)
+
     def test_shut_channel_mute_peer(self) -> None:
         """
         A channel whose peer does not answer is closed with its connection.
