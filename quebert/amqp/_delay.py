@@ -27,6 +27,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._once import Once
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
@@ -135,9 +136,9 @@ class Ladder:
 
     def __init__(self, *, quorum: bool | None = None) -> None:
         self._quorum = quorum
-        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
-        self._ready: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
+        self._whole = Once(self._make_whole)
+        self._arrivals = Once(self._make_arrival)
 
     async def prepare(self, wire: Wire, queue: str) -> Rungs:
         """
@@ -149,36 +150,24 @@ class Ladder:
         if rungs is None:
             quorum = _has_quorum(wire) if self._quorum is None else self._quorum
             rungs = self._rungs[wire] = Rungs(quorum=quorum)
-        if queue not in self._ready.get(wire, ()):
-            await self._prepared(wire, queue, rungs)
+        await self._arrivals.made(wire, queue)
         return rungs
 
-    def _prepared(self, wire: Wire, queue: str, rungs: Rungs) -> Deferred[None]:
-        # Where a thousand messages wait for it, one asks.
-        waiter: Deferred[None] = Deferred()
-        waiters = self._waiters.setdefault((wire, queue), [])
-        waiters.append(waiter)
-        if len(waiters) == 1:
-            prepared = Deferred.fromCoroutine(self._prepare(wire, queue, rungs))
-            prepared.addBoth(self._tell_waiters, wire, queue)
-        return waiter
-
-    def _tell_waiters(self, result: Any, wire: Wire, queue: str) -> None:
-        for waiter in self._waiters.pop((wire, queue)):
-            waiter.callback(result)
-
-    async def _prepare(self, wire: Wire, queue: str, rungs: Rungs) -> None:
+    async def _make_arrival(self, wire: Wire, queue: str) -> None:
+        await self._whole.made(wire, "")
         async with brief_channel(wire) as channel:
-            if wire not in self._ready:
-                await _make(channel, rungs.declarations())
-            await _make(channel, iter([rungs.arrival(queue)]))
-        self._ready.setdefault(wire, set()).add(queue)
+            await _make(channel, iter([self._rungs[wire].arrival(queue)]))
+
+    async def _make_whole(self, wire: Wire, name: str) -> None:
+        async with brief_channel(wire) as channel:
+            await _make(channel, self._rungs[wire].declarations())
 
     def forget(self) -> None:
         """
         Something of it is missing: make it anew before it is used again.
         """
-        self._ready.clear()
+        self._whole.forget()
+        self._arrivals.forget()
 
 
 def _has_quorum(wire: Wire) -> bool:

@@ -5,12 +5,14 @@ to tell of them in their headers.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._once import Once
 from quebert.amqp._publisher import Publisher
+from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -42,7 +44,7 @@ class Graveyard:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._ready: WeakSet[Wire] = WeakSet()
+        self._graves = Once(_make)
 
     async def publish(
         self, wire: Wire, queue: str, body: bytes, properties: bytes
@@ -53,14 +55,21 @@ class Graveyard:
         @raise BrokerError: it does not take it.
         """
         grave = grave_of(queue)
-        if wire not in self._ready:
-            async with brief_channel(wire) as channel:
-                await channel.call("queue_declare", queue=grave, durable=True)
-            self._ready.add(wire)
+        await self._graves.made(wire, grave)
         await self._publisher.publish("", grave, body, properties)
 
     def forget(self) -> None:
         """
         It may be missing: declare it again before it is used.
         """
-        self._ready.clear()
+        self._graves.forget()
+
+
+async def _make(wire: Wire, grave: str) -> None:
+    # Somebody may have declared it otherwise, or be the only one who may.
+    with suppress(BrokerRefused):
+        async with brief_channel(wire) as channel:
+            await channel.call("queue_declare", queue=grave, passive=True)
+            return
+    async with brief_channel(wire) as channel:
+        await channel.call("queue_declare", queue=grave, durable=True)

@@ -194,7 +194,7 @@ class Settler:
                 await held
             elif due > now or not self._publisher.ready:
                 self._leave(message, leave)
-            await self._return(message, retry, due)
+            await self._return(message, retry, due, leave)
         finally:
             self.held.discard(message)
 
@@ -207,7 +207,13 @@ class Settler:
         self.held.add(message)
         leave(message)
 
-    async def _return(self, message: Message, retry: Retry, due: float) -> None:
+    async def _return(
+        self,
+        message: Message,
+        retry: Retry,
+        due: float,
+        leave: Callable[[Message], None],
+    ) -> None:
         early = due - self._now()
         properties = self._amended(
             message,
@@ -217,21 +223,25 @@ class Settler:
             headers=retry.headers,
         )
         if properties is None and retry.headers:
-            await self.bury(message, Bury(_NO_ROOM, POISON))
-            return
+            return await self.bury(message, Bury(_NO_ROOM, POISON), leave)
         properties = properties or message.encoded_properties
         body = message.body if retry.body is None else retry.body
 
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
             return self._publish(wire, body, properties, due)
 
-        if await self._published(message, publish):
+        if await self._published(message, publish, leave):
             self._ack(message)
             self.counts.retried += 1
+        return None
 
-    async def bury(self, message: Message, outcome: Bury) -> None:
+    async def bury(
+        self, message: Message, outcome: Bury, leave: Callable[[Message], None]
+    ) -> None:
         """
         Move a message to the dead; nothing where it came on a channel that is gone.
+
+        @param leave: called with it when it has to wait for the broker.
         """
         headers = {
             **outcome.headers,
@@ -248,9 +258,12 @@ class Settler:
             return self._graveyard.publish(wire, self._queue, message.body, properties)
 
         self._warn("has a message that is buried", outcome.reason)
-        if await self._published(message, publish):
-            self._ack(message)
-            self.counts.buried += 1
+        try:
+            if await self._published(message, publish, leave):
+                self._ack(message)
+                self.counts.buried += 1
+        finally:
+            self.held.discard(message)
 
     def _amended(self, message: Message, **changes: Any) -> bytes | None:
         channel = self.channel
@@ -260,11 +273,17 @@ class Settler:
         return message.amended_properties(max_payload=payload, **changes)
 
     async def _published(
-        self, message: Message, publish: Callable[[Wire], Coroutine[Any, Any, None]]
+        self,
+        message: Message,
+        publish: Callable[[Wire], Coroutine[Any, Any, None]],
+        leave: Callable[[Message], None],
     ) -> bool:
         """
         Publish what replaces a message, again until the broker has it; tells
         whether it has, and the message is still ours to settle.
+
+        @param leave: called with it when the broker does not take it at once: what it
+            waits for may be that others are done.
         """
         attempt = 0
         while message in self.unsettled and self.channel is not None:
@@ -288,7 +307,9 @@ class Settler:
                 self.give_back(message)
             else:
                 delay = exponential(attempt, constant=2, maximum=RETRY_LIMIT)
-                await self.pause(delay)
+                waited = self.pause(delay)
+                self._leave(message, leave)
+                await waited
         return False
 
     async def _publish(

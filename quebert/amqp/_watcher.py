@@ -287,7 +287,7 @@ class Watcher:
         if isinstance(outcome, Retry):
             self._move(message, self._settler.put_back(message, outcome, self._leave))
         elif isinstance(outcome, Bury):
-            self._move(message, self._settler.bury(message, outcome))
+            self._move(message, self._settler.bury(message, outcome, self._leave))
         else:
             self._settler.settle(message, outcome)
             self._ended(message)

@@ -218,6 +218,14 @@ class FakeWire:
         await self.opening[-1]
         return self
 
+    def open(self) -> None:
+        """
+        Open those that are wanted.
+        """
+        for each in self.opening:  # which may want others
+            if not each.called:
+                each.callback(None)
+
     async def call(self, method: str, **arguments: object) -> None:
         """
         Call a method.
@@ -253,14 +261,24 @@ class PrepareTests(SynchronousTestCase):
         However many messages wait for it, it is made once.
         """
         waiting = [self.prepare() for _ in range(2000)]
-        (opening,) = self.wire.opening
+        self.assertEqual(len(self.wire.opening), 1)
         self.assertNoResult(waiting[0])
-        opening.callback(None)
+        self.wire.open()
         for each in waiting:
             self.successResultOf(each)
         self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 2)
         self.successResultOf(self.prepare())
-        self.assertEqual(len(self.wire.opening), 1)
+        self.assertEqual(len(self.wire.opening), 2)
+
+    def test_another_queue(self) -> None:
+        """
+        For another queue there is a way more, but no other ladder.
+        """
+        for queue in ("queue", "another"):
+            preparing = Deferred.fromCoroutine(self.ladder.prepare(self.wire, queue))
+            self.wire.open()
+            self.successResultOf(preparing)
+        self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 3)
 
     def test_refused(self) -> None:
         """
@@ -271,7 +289,7 @@ class PrepareTests(SynchronousTestCase):
         for each in waiting:
             self.failureResultOf(each, ChannelLost)
         again = self.prepare()
-        self.wire.opening[1].callback(None)
+        self.wire.open()
         self.successResultOf(again)
 
     def test_given_up(self) -> None:
@@ -281,7 +299,7 @@ class PrepareTests(SynchronousTestCase):
         waiting = [self.prepare(), self.prepare()]
         waiting[0].cancel()
         self.failureResultOf(waiting[0], CancelledError)
-        self.wire.opening[0].callback(None)
+        self.wire.open()
         self.successResultOf(waiting[1])
 
     def test_kind_of_queues(self) -> None:
@@ -303,6 +321,6 @@ class PrepareTests(SynchronousTestCase):
             wire.server_properties = told
             ladder = Ladder(quorum=quorum)
             prepared = Deferred.fromCoroutine(ladder.prepare(wire, "queue"))
-            wire.opening[0].callback(None)
+            wire.open()
             exchange, _ = self.successResultOf(prepared).route("queue", 1)
             self.assertEqual("quorum" in exchange, wanted, told)

@@ -1828,6 +1828,35 @@ class BuryTests(WatcherTestCase):
         self.confirm()
         self.check_settled([1], [])
 
+    def test_refused_leaves_its_place(self) -> None:
+        """
+        What the broker does not take, to the dead or back, keeps no others waiting:
+        it may be their end that makes room.
+        """
+        channel = self.begin(maxEvents=2)
+        for outcome in (Bury("no task", POISON), Retry()):
+            self.finish(self.deliver(), outcome)
+        self.assertIsNone(channel.room())
+        for _ in range(2):
+            self.confirm(PublishRefused("full"))
+        self.finish(self.deliver(b"other"))
+        self.assertEqual(self.watcher.counts.done, 1)
+        self.advance(2)
+        for _ in range(2):
+            self.confirm()
+        self.check_counts(received=3, done=1, buried=1, retried=1)
+
+    def test_there_already(self) -> None:
+        """
+        A queue for the dead is used as it is, whoever has declared it.
+        """
+        self.begin()
+        self.at_once[b"task"] = Bury("no task", POISON)
+        self.deliver()
+        (asked,) = self.client.channels[-1].calls[1:]
+        wanted = ("queue_declare", {"queue": "queue.dead", "passive": True})
+        self.assertEqual(asked, wanted)
+
     def test_declared_once(self) -> None:
         """
         The queue is declared when it is first needed.

@@ -1,0 +1,57 @@
+"""
+What is made in the broker once for a connection, however many ask for it at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import Deferred
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["Once"]
+
+
+class Once:
+    """
+    @param make: makes what belongs to a name.
+    """
+
+    def __init__(self, make: Callable[[Wire, str], Coroutine[Any, Any, None]]) -> None:
+        self._make = make
+        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
+        self._made: WeakKeyDictionary[Wire, set[str]] = WeakKeyDictionary()
+
+    async def made(self, wire: Wire, name: str) -> None:
+        """
+        Returns when it is made; fails as making it did, for all who wait.
+        """
+        if name not in self._made.get(wire, ()):
+            await self._wait(wire, name)
+
+    def _wait(self, wire: Wire, name: str) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred()
+        waiters = self._waiters.setdefault((wire, name), [])
+        waiters.append(waiter)
+        if len(waiters) == 1:
+            making = Deferred.fromCoroutine(self._begin(wire, name))
+            making.addBoth(self._tell, wire, name)
+        return waiter
+
+    async def _begin(self, wire: Wire, name: str) -> None:
+        await self._make(wire, name)
+        self._made.setdefault(wire, set()).add(name)
+
+    def _tell(self, result: Any, wire: Wire, name: str) -> None:
+        for waiter in self._waiters.pop((wire, name)):
+            waiter.callback(result)
+
+    def forget(self) -> None:
+        """
+        Something of it is missing: make it anew before it is used again.
+        """
+        self._made.clear()
