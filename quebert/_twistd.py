@@ -92,7 +92,7 @@ def _imported(names: list[str], given: str) -> tuple[Any, list[str]]:
 def _module(name: str, given: str) -> ModuleType | None:
     try:
         return import_module(name)
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         missing = e.name if isinstance(e, ModuleNotFoundError) else None
         # Itself, or a package it is in; anything else is missed by its code.
         if missing is not None and f"{name}.".startswith(f"{missing}."):
@@ -100,7 +100,7 @@ def _module(name: str, given: str) -> ModuleType | None:
         raise UsageError(f"{given}: {name} cannot be imported: {_told(e)}") from e
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """
     The error in one line, with its place in the code.
     """

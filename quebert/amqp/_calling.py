@@ -134,12 +134,21 @@ def _as_outcome(answer: object) -> Outcome:
         return Retry(body=answer)
     if isinstance(answer, Retry):
         _check(answer)
+    if isinstance(answer, Bury):
+        _check_bury(answer)
     if isinstance(answer, (Retry, Discard, Bury)):
         return answer
     raise TypeError(
         "a callback of watch() must return None, bytes, str or an Outcome,"
         f" not {type(answer).__name__}"
     )
+
+
+def _check_bury(bury: Bury) -> None:
+    reason: object = bury.reason
+    if not isinstance(reason, str):
+        text = f"Bury(reason=...) is a sentence, not {type(reason).__name__}"
+        raise TypeError(text)
 
 
 def _check(retry: Retry) -> None:

@@ -24,6 +24,9 @@ NOT_BEFORE = "quebert-not-before"
 
 _OURS = b"quebert-"
 
+# What the broker may write into a dead letter on its way, and its part of a small
+# frame's payload at most.
+_DEATHS_ROOM, _DEATHS_PART = 16_384, 4
 # Encoded properties must fit into one frame (section 4.2.6.1), behind these bytes.
 _BEFORE = CONTENT_HEADER.size
 
@@ -161,4 +164,7 @@ class Message:
             )
         except ValueError:
             return None
-        return amended if len(amended) <= max_payload - _BEFORE else None
+        room = max_payload - _BEFORE
+        if delayed and headers:  # else it goes all the same
+            room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
+        return amended if len(amended) <= room else None

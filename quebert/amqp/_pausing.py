@@ -38,6 +38,8 @@ Step = Callable[[], Coroutine[Any, Any, None]]
 CONTROL = "quebert.control"
 _SIGN = "quebert.paused."
 
+# Seconds until the broker is asked again that did not say.
+_AGAIN = 1.0
 _ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 
@@ -234,13 +236,23 @@ class Pausing:
 
     @param halt: called, and waited for, where the queue is paused.
     @param go_on: the same, where it is not.
+    @param pause: waits so many seconds, or less when the end is near.
     @ivar paused: whether it is.
     """
 
     log = Logger()
 
-    def __init__(self, pauses: Pauses, queue: str, halt: Step, go_on: Step) -> None:
+    def __init__(
+        self,
+        pauses: Pauses,
+        queue: str,
+        halt: Step,
+        go_on: Step,
+        pause: Callable[[float], Deferred[None]],
+    ) -> None:
         self.paused = False
+        self._pause = pause
+        self._ended = False
         self._pauses = pauses
         self._queue = queue
         self._halt = halt
@@ -265,11 +277,30 @@ class Pausing:
         """
         Do nothing any more.
         """
+        self._ended = True
         self._pauses.forget(self._queue, self._look)
 
     def _look(self) -> None:
-        looking = Deferred.fromCoroutine(self._look_again())
-        looking.addErrback(lambda failure: failure.trap(BrokerError))
+        Deferred.fromCoroutine(self._look_until_known())
+
+    async def _look_until_known(self) -> None:
+        # On a connection that is lost nothing is known; with the next one we ask.
+        while not self._is_over():
+            try:
+                return await self._look_again()
+            except BrokerError as e:
+                if self._is_over():
+                    break
+                self.log.warn(
+                    "Whether queue {queue!r} is paused is asked again: {why}",
+                    queue=self._queue,
+                    why=e,
+                )
+                await self._pause(_AGAIN)
+        return None
+
+    def _is_over(self) -> bool:
+        return self._ended or self._wire.closed
 
     async def _look_again(self) -> None:
         await self._lock.acquire()

@@ -122,7 +122,9 @@ class Watcher:
             client, queue, self._prepare, self._lost, self._settler.pause
         )
         self._window = Window(self.maxEvents, self._begin, self._restraint.doors)
-        self._pausing = Pausing(client.pauses, queue, self._halt, self._go_on)
+        self._pausing = Pausing(
+            client.pauses, queue, self._halt, self._go_on, self._settler.pause
+        )
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
         self._overdue: set[Message] = set()
         self._going_back: set[Message] = set()
@@ -299,6 +301,7 @@ class Watcher:
     def _gone_back(self, result: object, message: Message) -> None:
         if isinstance(result, Failure):
             self.log.failure("settling {message} failed", result, message=message)
+            self._settler.give_back(message)
         self._going_back.discard(message)
         self._ended(message)
 
@@ -362,6 +365,7 @@ class Watcher:
 
     async def _stop(self, grace: float) -> None:
         self._keeper.ending = True
+        self._pausing.end()
         self._window.close()
         self._settler.hurried = True
         leaving = Deferred.fromCoroutine(self._restraint.leave())
@@ -374,7 +378,6 @@ class Watcher:
         if self._keeper.channel is not None:
             await self._within(Deferred.fromCoroutine(self._keeper.channel.shut()))
         await self._within(leaving)
-        self._pausing.end()
         self._publisher.shut()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()

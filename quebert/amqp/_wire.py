@@ -43,6 +43,8 @@ _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
 CHANNEL_MAX = 2_047
+#: Bytes of properties that are taken, whatever was agreed.
+_MOST_OF_HEADERS = 2**20
 
 _CLIENT_PROPERTIES = {
     "product": "quebert",
@@ -234,7 +236,7 @@ class Wire(AMQClient):  # type: ignore[misc]
             kind, number, size = FRAME_START.unpack_from(data, at)
             begin = at + 7
             end = begin + size
-            if size > most or kind not in _KINDS:
+            if (size > most and self._is_too_large(kind, size)) or kind not in _KINDS:
                 text = "the peer does not speak AMQP 0-9-1, or sent too large a frame"
                 raise ProtocolError(501, text)
             if end >= there:
@@ -246,6 +248,10 @@ class Wire(AMQClient):  # type: ignore[misc]
                 break
             at = end + 1
         return at
+
+    def _is_too_large(self, kind: int, size: int) -> bool:
+        # Brokers add to the headers of dead letters, and have only one frame for them.
+        return kind != HEADER or size > _MOST_OF_HEADERS
 
     def _frame_received(self, kind: int, number: int, payload: bytes) -> None:
         channel = self.channels.get(number)

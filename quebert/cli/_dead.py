@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import attrs
+from twisted.web.http import RESPONSES
 
 from quebert import task as tasks
 from quebert._url import without_userinfo
@@ -69,6 +70,23 @@ class DeadLetter:
         Why it was given up, in a sentence.
         """
         return self._text("reason")
+
+    @property
+    def gist(self) -> str:
+        """
+        Why, without what is its own, so that many have the same.
+        """
+        told, given_up, why = self.reason.partition(" is given up ")
+        if not given_up or not told.startswith("task "):
+            why = self.reason
+        elif self.status.isdecimal() and not why.startswith("by its executor"):
+            phrase = RESPONSES.get(int(self.status), b"").decode()
+            return f"{self.status} {phrase}".rstrip()
+        else:
+            why = why.partition(": ")[2] or why
+        for own in (self.uuid, self.url):
+            why = why.replace(own, "...") if own else why
+        return why
 
     @property
     def status(self) -> str:
@@ -250,7 +268,7 @@ class Listing:
         """
         Count another.
         """
-        kind, reason = letter.kind or "-", letter.reason[:_REASON_WIDTH] or "-"
+        kind, reason = letter.kind or "-", letter.gist[:_REASON_WIDTH] or "-"
         self.reasons[kind, reason] += 1
         if len(self.first) < self._most:
             row = letter.uuid, letter.url, letter.attempts, letter.buried

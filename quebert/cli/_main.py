@@ -19,7 +19,7 @@ from quebert import __version__
 from quebert._twistd import load
 from quebert.cli import _check, _dev, _operating
 from quebert.cli._running import log_problems, one_line, run
-from quebert.config import default_amqp_url
+from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import QuebertError, StoreError
 
 __all__ = ["main"]
@@ -232,6 +232,8 @@ def add(
 
     Prints its uuid once the broker has confirmed it.
     """
+    if amqp_url == "":
+        raise click.UsageError(EMPTY_AMQP_URL)
     fields |= {
         "amqp_url": amqp_url or default_amqp_url(),
         "params": None if params is None else _json(params),

@@ -21,7 +21,7 @@ from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Status, Tally
 from quebert.cli._running import log_problems, one_line, run
-from quebert.config import default_amqp_url
+from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError
 
 __all__ = ["COMMANDS"]
@@ -324,6 +324,8 @@ def one_line_of(text: str) -> str:
 
 
 def _run(amqp_url: str | None, work: Work[T]) -> T:
+    if amqp_url == "":
+        raise click.UsageError(EMPTY_AMQP_URL)
     url = amqp_url or default_amqp_url()
     log_problems(level=LogLevel.critical)
     try:

@@ -4,6 +4,7 @@ Settings as frozen values: their parsing and its error messages, nothing else.
 
 from quebert.config._broker import (
     DEFAULT_AMQP_URL,
+    EMPTY_AMQP_URL,
     TLS,
     Address,
     Broker,
@@ -26,6 +27,7 @@ from quebert.config._watch import Watch
 __all__ = [
     "DEFAULT_AMQP_URL",
     "DEFAULT_URL",
+    "EMPTY_AMQP_URL",
     "EVERY",
     "MOST_PROCESSES",
     "TLS",

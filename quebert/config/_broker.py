@@ -27,6 +27,13 @@ __all__ = [
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
 
+#: What to tell whose shell has put nothing in the place of an unset variable.
+EMPTY_AMQP_URL = (
+    "--amqp-url is empty; it must be as amqp://user:password@host:port/vhost, or be"
+    " left out"
+)
+
+
 def default_amqp_url(environment: Mapping[str, str] = os.environ) -> str:
     """
     C{QUEBERT_AMQP_URL} where it is set: the place for a password that should

@@ -42,6 +42,10 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smhd])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+# Of a number that nobody wants to see whole, and that Python may refuse to print.
+_MANY_BITS = 1_000
+
+
 def shown(value: object) -> str:
     """
     A value as a sentence may have it.
@@ -50,6 +54,8 @@ def shown(value: object) -> str:
         return "a table" if isinstance(value, dict) else "an array"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > _MANY_BITS:
+        return "a number of many digits"
     whole = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else ""
     whole = whole or str(value)
     return whole if len(whole) <= 40 else f"{whole[:40]}..."

@@ -82,12 +82,17 @@ class Outside:
         """
         path = self.path(value)
         try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            if Path(path).exists() and not Path(path).is_file():
+                raise Wrong(f"is {path!r}, which is not a file")
+            found = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise Wrong(f"is the file {path!r}, which is not in UTF-8") from None
         except (OSError, ValueError) as e:
             why = getattr(e, "strerror", None) or e
             raise Wrong(f"is the file {path!r}, which cannot be read: {why}") from None
+        if not found:
+            raise Wrong(f"is the file {path!r}, which is empty")
+        return found
 
     def path(self, value: object) -> str:
         """

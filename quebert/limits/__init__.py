@@ -6,11 +6,12 @@ an argument, and what is to wait is told for how long.
 from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
 from quebert.limits._breaker import Breaker, BreakerSettings
 from quebert.limits._bucket import TokenBucket
-from quebert.limits._origin import OriginLimits, OriginStatus
+from quebert.limits._origin import GIVEN_UP, OriginLimits, OriginStatus
 from quebert.limits._origins import Gate, Origins
 from quebert.limits._rate import Rate, RateLike, burst_of
 
 __all__ = [
+    "GIVEN_UP",
     "AdaptiveLimit",
     "AdaptiveSettings",
     "Breaker",

@@ -104,6 +104,14 @@ class Breaker:
             else:
                 self._open(now, min(self._pause * 2, self.settings.longest_pause))
 
+    def given_up(self, began: float) -> None:
+        """
+        A request was ended here: where it was the one that was to tell how the origin
+        is, another one may go.
+        """
+        if self._probe is not None and began >= self._probe - _BLUR:
+            self._probe = None
+
     def _open(self, now: float, pause: float) -> None:
         self.state = "open"
         self.opened += 1

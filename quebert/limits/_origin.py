@@ -12,7 +12,10 @@ from quebert.limits._breaker import Breaker, BreakerSettings
 from quebert.limits._bucket import TokenBucket
 from quebert.limits._rate import Rate, burst_of
 
-__all__ = ["Origin", "OriginLimits", "OriginStatus"]
+__all__ = ["GIVEN_UP", "Origin", "OriginLimits", "OriginStatus"]
+
+#: The status of a request that was ended here: it says nothing of its origin.
+GIVEN_UP = 0
 
 #: Seconds up to which those that wait are told times as close together as they may
 #: go.  Beyond, they are lined up behind all that were told so before.
@@ -152,12 +155,16 @@ class Origin:
         """
         A request has ended.
         """
+        self.in_flight -= 1
+        if status == GIVEN_UP:
+            if self._breaker is not None:
+                self._breaker.given_up(now - seconds)
+            return
         if self._adaptive is not None:
-            self._adaptive.ended(now, status, seconds, self.in_flight)
+            self._adaptive.ended(now, status, seconds, self.in_flight + 1)
         if self._breaker is not None:
             good = status is not None and status < 500
             self._breaker.ended(now, now - seconds, good)
-        self.in_flight -= 1
         self._seconds += (seconds - self._seconds) / _ANSWERS
 
     def _later(self, now: float, wait: float) -> float:

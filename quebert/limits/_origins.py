@@ -36,7 +36,8 @@ class Gate(Protocol):
         """
         A request that was let go has ended.
 
-        @param status: C{None} where there was no answer.
+        @param status: C{None} where there was no answer, 0 where we did not wait for
+            one.
         @param seconds: how long it took.
         """
 

@@ -11,12 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from quebert.errors import BadStatus
-from quebert.limits import Gate
+from quebert.limits import GIVEN_UP, Gate
 
 __all__ = ["Held", "gated", "origin_of"]
 
-# What is told of a request that we have given up: it says nothing of the origin.
-_GIVEN_UP = 499
 _DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
 
 
@@ -73,4 +71,4 @@ def _status(result: object) -> int | None:
         return 200
     if isinstance(result.value, BadStatus):
         return result.value.status
-    return _GIVEN_UP if result.check(CancelledError) else None
+    return GIVEN_UP if result.check(CancelledError) else None

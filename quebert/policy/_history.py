@@ -80,6 +80,7 @@ class History:
             FIRST_ATTEMPT: self.first,
             LAST_ATTEMPT: self.last,
             LAST_STATUS: self.status,
+            BURIED_AT: None,  # it was, once
         }
 
 

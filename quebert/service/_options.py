@@ -13,6 +13,7 @@ from twisted.python.usage import UsageError
 from quebert._twistd import load, number, seconds
 from quebert.config import (
     DEFAULT_URL,
+    EMPTY_AMQP_URL,
     MOST_PROCESSES,
     Broker,
     Settings,
@@ -148,6 +149,8 @@ class Options(UsageOptions):
         self["processes"] = self["processes"] or 1
         if self["default-url"] is None:
             self["default-url"] = DEFAULT_URL
+        if self["amqp-url"] == "":
+            raise UsageError(EMPTY_AMQP_URL)
         self["amqp-url"] = self["amqp-url"] or default_amqp_url()
         try:
             Broker.from_url(self["amqp-url"])
@@ -163,10 +166,11 @@ class Options(UsageOptions):
 
     def arguments(self) -> list[str]:
         """
-        What says the same again on a command line, but for C{--processes}, and
-        for C{--amqp-url}, which may hold a password.
+        What says the same again on a command line, for one process, whatever the
+        file of C{--config} says, and but for C{--amqp-url}, which may hold a password.
         """
         parameters: Any = self.optParameters
         names = {each[0] for each in parameters}.difference(_KEPT)
         said = [f"--{n}={self[n]}" for n in sorted(names) if self[n] is not None]
-        return said + [f"--watch={each}" for each in self["watch"]]
+        watched = [f"--watch={each}" for each in self["watch"]]
+        return [*said, *watched, "--processes=1"]

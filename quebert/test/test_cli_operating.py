@@ -111,6 +111,16 @@ class OperatingTests(SynchronousTestCase):
         runner = CliRunner()
         return runner.invoke(cli.main, line.split(), said, environment)
 
+    def test_empty_url(self) -> None:
+        """
+        Where a shell has put nothing, nothing is done to the broker that is there by
+        default.
+        """
+        result = self.call("purge tasks --yes --amqp-url=")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("--amqp-url is empty", result.output)
+        self.assertEqual(self.asked, [])
+
     def says(self, line: str, *parts: str, said: str = "", code: int = 0) -> str:
         """
         What it says, which has these parts.

@@ -14,7 +14,8 @@ from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import ConfigError
 from quebert.test.checks import refusal
 
-HEADERS = {
+REASON = "quebert-reason"
+HEADERS: dict[str, Any] = {
     "quebert-kind": "exhausted",
     "quebert-reason": "503 Service Unavailable",
     "quebert-last-status": 503,
@@ -191,6 +192,26 @@ class ListingTests(SynchronousTestCase):
         self.assertEqual(lines[8].split(), ["-"] * 6)
         self.assertIn("8f14  http://...@example.com/a  12        2023-", lines[9])
         self.assertEqual(len(lines), 10)
+
+    def test_grouped(self) -> None:
+        """
+        What is a task's own in a reason does not tell it from others.
+        """
+        named = "task 8f14 for http://example.com/a is given up"
+        for status, reason, gist in (
+            (503, f"{named} after 3 attempts in 9 s: it failed", HEADERS[REASON]),
+            (599, f"{named} at once: it failed", "599"),
+            (200, f"{named} by its executor: no such user", "no such user"),
+            (None, f"{named} after 1 attempt in 0 s: no answer in 30 s", "no answer"),
+            (
+                None,
+                "not a task: 8f14 at http://...@example.com/a",
+                "not a task: ... at",
+            ),
+            (None, "odd is given up", "odd is given up"),
+        ):
+            headers = {**HEADERS, REASON: reason, "quebert-last-status": status}
+            self.assertTrue(letter(headers).gist.startswith(gist), letter(headers).gist)
 
     def test_long_reasons(self) -> None:
         """

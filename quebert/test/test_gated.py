@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.limits import BreakerSettings, OriginLimits, Origins
+from quebert.limits import GIVEN_UP, BreakerSettings, OriginLimits, Origins
 from quebert.mediator import PolicyMediator
 from quebert.mediator._gated import origin_of
 from quebert.outcome import Done, Outcome, Retry
@@ -130,7 +130,7 @@ class GateTests(Case):
             received: Deferred[Outcome] = mediator.messageReceived(message())
             http.requests[-1].answered.errback(error)
             self.successResultOf(received)
-        self.assertEqual([each[2] for each in gate.ends[3:]], [None, 499])
+        self.assertEqual([each[2] for each in gate.ends[3:]], [None, GIVEN_UP])
 
     def test_time_limit(self) -> None:
         """

@@ -179,6 +179,7 @@ class RetryTests(PolicyCase):
             "quebert-last-attempt": times[-1],
             "quebert-last-status": 500,
             "quebert-last-answer": "oops",
+            "quebert-buried-at": None,
         }
         self.assertEqual(bury.headers, history)
         self.assertEqual({request.data for request in self.http.requests}, {body})

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import ConfigError
 from quebert.limits import (
+    GIVEN_UP,
     AdaptiveLimit,
     AdaptiveSettings,
     Breaker,
@@ -24,6 +25,7 @@ from quebert.limits import (
     TokenBucket,
     burst_of,
 )
+from quebert.limits._origin import Origin
 from quebert.test.checks import QUICK
 
 START = 1_700_000_000.0
@@ -315,6 +317,45 @@ class BreakerTests(SynchronousTestCase):
             {"longest_pause": math.inf},
         ):
             self.assertRaises(ConfigError, BreakerSettings, **wrong)
+
+
+class GivenUpTests(SynchronousTestCase):
+    """
+    A request that was ended here says nothing of its origin.
+    """
+
+    def test_probe(self) -> None:
+        """
+        Where it was to tell how the origin is, another one may go.
+        """
+        origin = Origin(OriginLimits(breaker=BreakerSettings(failures=1, pause=10.0)))
+        origin.admit(0.0)
+        origin.ended(1.0, None, 1.0)
+        self.assertEqual(origin.status.breaker, "open")
+        self.assertEqual(origin.admit(12.0), 0.0)
+        origin.ended(13.0, GIVEN_UP, 1.0)
+        self.assertEqual(origin.status.breaker, "half-open")
+        self.assertEqual(origin.admit(13.0), 0.0)
+        origin.ended(14.0, 200, 1.0)
+        self.assertEqual(origin.status.breaker, "closed")
+        self.assertEqual(origin.in_flight, 0)
+
+    def test_failures(self) -> None:
+        """
+        It does not end a row of failures, and lets no limit grow.
+        """
+        limits = OriginLimits(
+            breaker=BreakerSettings(failures=2), adaptive=AdaptiveSettings()
+        )
+        origin = Origin(limits)
+        limit = origin.limit
+        for status in (GIVEN_UP, None, GIVEN_UP, None):
+            origin.admit(0.0)
+            origin.ended(0.0, status, 0.0)
+        self.assertEqual(origin.status.breaker, "open")
+        assert origin.limit is not None
+        assert limit is not None
+        self.assertLess(origin.limit, limit)
 
 
 class AdaptiveLimitTests(SynchronousTestCase):

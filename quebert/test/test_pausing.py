@@ -14,7 +14,7 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._pausing import CONTROL, Pauses, is_paused, sign_of
-from quebert.errors import BrokerRefused, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
     FakeChannel,
@@ -346,6 +346,24 @@ class PausedWatcherTests(WatcherTestCase):
         self.advance(3)
         self.confirm()
         self.check_counts(received=1, retried=1)
+        self.check_consuming(False)
+
+    def test_asked_again(self) -> None:
+        """
+        Where the broker does not say, it is asked again, and that is told.
+        """
+        self.begin()
+        pauses, ask = self.client.pauses, self.client.pauses.ask
+
+        async def refuse(*asked: Any) -> bool:
+            self.patch(pauses, "ask", ask)
+            raise BrokerError("all channels are in use")
+
+        self.patch(pauses, "ask", refuse)
+        pauses.paused.add("queue")
+        pauses.looks["queue"]()
+        self.check_consuming(True)
+        self.advance(1)
         self.check_consuming(False)
 
     def test_while_renewing(self) -> None:

@@ -488,6 +488,17 @@ class HistoryTests(SynchronousTestCase):
     What was tried is told in headers.
     """
 
+    def test_buried_by_a_clock_ahead(self) -> None:
+        """
+        What was buried, by some clock, begins anew once, and is counted then.
+        """
+        buried = History(3, NOW, NOW, 500).headers | {"quebert-buried-at": NOW + 1e9}
+        history = History.read(buried)
+        self.assertEqual(history, History())
+        changed = buried | history.failed(NOW, 500).headers
+        sent = {name: value for name, value in changed.items() if value is not None}
+        self.assertEqual(History.read(sent).attempts, 1)
+
     def test_grows(self) -> None:
         """
         Each failure is counted; the first stays.
@@ -499,6 +510,7 @@ class HistoryTests(SynchronousTestCase):
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": NOW + 10,
             "quebert-last-status": 503,
+            "quebert-buried-at": None,
         }
         self.assertEqual(history.headers, expected)
         history = History.read(expected).failed(NOW + 20, None)
@@ -603,6 +615,7 @@ class RulesTests(SynchronousTestCase):
             "quebert-last-attempt": now,
             "quebert-last-status": 500,
             "quebert-last-answer": "oops",
+            "quebert-buried-at": None,
         }
         self.assertEqual(outcome.headers, expected)
 

@@ -86,8 +86,10 @@ class FileTests(SynchronousTestCase):
 
     def test_processes(self) -> None:
         """
-        The number of processes may be said otherwise.
+        The number of processes may be said otherwise; each of several is one.
         """
+        arguments = parsed(f"--config={self.path}").arguments()
+        self.assertEqual(parsed(*arguments)["processes"], 1)
         options = parsed(f"--config={self.path}", "--processes=1")
         self.assertEqual(options["processes"], 1)
         self.assertIsInstance(makeService(options), MediatorService)
@@ -125,7 +127,8 @@ class FileTests(SynchronousTestCase):
         self.addCleanup(os.chdir, here)
         os.chdir(self.path.parent)
         options = parsed("--config=quebert.toml", "--processes=2")
-        self.assertEqual(options.arguments(), [f"--config={self.path}"])
+        wanted = [f"--config={self.path}", "--processes=1"]
+        self.assertEqual(options.arguments(), wanted)
         options.parent = Options()
         service: Any = makeService(options)
         self.assertEqual(service._monitor.killTime, 5 + MERCY)
@@ -319,8 +322,9 @@ class ArgumentsTests(SynchronousTestCase):
             "--with_syslog_prefix=syslog",
         )
         said = " ".join(options.arguments())
-        for each in (PASSWORD, "processes", "syslog"):
+        for each in (PASSWORD, "syslog"):
             self.assertNotIn(each, said)
+        self.assertTrue(said.endswith(" --processes=1"))
 
 
 class MakeServiceTests(SynchronousTestCase):

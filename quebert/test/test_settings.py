@@ -5,6 +5,7 @@ is wrong with it.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -119,6 +120,9 @@ FILES = [
     ),
     Bad(LEAST + '[broker]\nurl_file = "none"', 4, "No such file or directory", False),
     Bad(LEAST + '[broker]\nurl_file = "a\\u0000b"', 4, "must be a text on one", False),
+    Bad(LEAST + '[broker]\nurl_file = "empty"', 4, "empty', which is empty", False),
+    Bad(LEAST + '[broker]\nurl_file = "."', 4, "which is not a file", False),
+    Bad(LEAST + '[broker]\nurl_file = "pipe"', 4, "which is not a file", False),
     Bad(LEAST + '[broker]\nurl_file = "latin"', 4, "which is not in UTF-8", False),
     Bad(
         LEAST + "[broker]\nheartbeat = 1.5", 4, "heartbeat must be whole seconds", False
@@ -316,6 +320,8 @@ QUEUES = [
         'headers.authorization is a secret, and must be { env = "NAME" } or'
         ' { file = "PATH" }',
     ),
+    Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
+    Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),
     Bad("headers.X = 3", 3, 'headers.X must be a text, or { env = "NAME" } or'),
     Bad('headers.X = { env = "UNSET" }', 3, "X.env is the environment variable UNSET,"),
     Bad("headers.X = {}", 3, 'queues.a.headers.X must be { env = "NAME" } or'),
@@ -356,6 +362,8 @@ class ReadCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = folder(self)
         (self.folder / "latin").write_bytes(b"\xe4")
+        (self.folder / "empty").write_bytes(b"\n")
+        os.mkfifo(self.folder / "pipe")
         (self.folder / "key").write_text(f"{PASSWORD}\n")
 
     def read(self, text: str | bytes, **environment: str) -> Settings:

@@ -141,6 +141,14 @@ class LoadTests(SynchronousTestCase):
             f" ({self.folder / 'broken.py'}, line 2)",
         )
 
+    def test_exits(self) -> None:
+        """
+        A module that would end the process when it is imported does not.
+        """
+        self.write("broken.py", "import sys\nsys.exit(0)\n")
+        said = self.wrong("broken.execute")
+        self.assertIn(": broken cannot be imported: SystemExit: 0 (", said)
+
     def test_its_import_is_missing(self) -> None:
         """
         A module that the module needs is not taken for the module itself.

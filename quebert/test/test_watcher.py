@@ -1889,6 +1889,18 @@ class BuryTests(WatcherTestCase):
         self.check_settled([1, 2, 3], [])
         self.check_counts(received=3, buried=2, retried=1)
 
+    def test_strange_reason(self) -> None:
+        """
+        A reason that is none is the callback's failure.
+        """
+        self.begin()
+        reason: Any = 5
+        self.at_once[b"task"] = Bury(reason)
+        self.deliver()
+        (error,) = self.flushLoggedErrors(TypeError)
+        self.assertIn("Bury(reason=...) is a sentence, not int", str(error.value))
+        self.assertEqual(self.watcher.in_flight, 1)  # for later
+
     def test_long_name(self) -> None:
         """
         The dead of each queue have a queue of their own, however long its name.

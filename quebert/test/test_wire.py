@@ -1243,6 +1243,23 @@ class DeliveryTests(WireTestCase):
         self.wire.dataReceived(struct.pack(">BHI", 3, 1, size + 1) + b"x")
         self.check_failed(501)
 
+    def test_oversized_properties(self) -> None:
+        """
+        Properties may be larger than was negotiated, since the broker has added to
+        them what befell the message; but not without end.
+        """
+        self.wire.dataReceived(struct.pack(">BHI", 2, 1, FRAME_MAX) + b"x")
+        self.assertFalse(self.wire.closed)
+        self.wire.dataReceived(bytes(FRAME_MAX - 1) + b"\xce")
+        self.check_failed(505)
+
+    def test_endless_properties(self) -> None:
+        """
+        Nobody has a megabyte of them.
+        """
+        self.wire.dataReceived(struct.pack(">BHI", 2, 1, 2**20 + 1) + b"x")
+        self.check_failed(501)
+
     def test_largest_frame(self) -> None:
         """
         A frame of just the size that was negotiated is fine.
