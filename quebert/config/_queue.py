@@ -99,6 +99,8 @@ def _status(value: object) -> int:
 def _check_name(name: str, table: Table) -> None:
     if not 0 < len(name.encode()) <= 255:
         table.document.wrong(table.path, "must have a name of 1 to 255 bytes")
+    elif any(c < " " or c == "\x7f" for c in name):  # RabbitMQ leaves some out
+        table.document.wrong(table.path, "must have a name with no control character")
     elif name.startswith(("amq.", "quebert.")):
         what = "the broker's" if name.startswith("amq.") else "our own"
         table.document.wrong(table.path, f"cannot be watched: such names are {what}")

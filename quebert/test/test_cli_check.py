@@ -58,6 +58,19 @@ class CheckTests(SynchronousTestCase):
         result = self.check('[queues.mail]\nkey = "m"\nprehooks = ["os.sep"]\n')
         self.assertIn("must be a function, not str", result.stderr)
 
+    def test_certificates(self) -> None:
+        """
+        So are certificates, and whether they are any.
+        """
+        text = '[queues.mail]\nkey = "m"\n[broker]\nurl = "amqps://h"\n'
+        result = self.check(f'{text}tls.cacertfile = "none.pem"\n')
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        said = f"{self.path}: broker.tls is wrong: the cacertfile "
+        self.assertTrue(result.stderr.startswith(said), result.stderr)
+        self.assertEqual(result.stderr.count("\n"), 1)
+        result = self.check(f'{text}tls.cacertfile = "quebert.toml"\n')
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+
     def test_no_file(self) -> None:
         """
         A file that is not there is wrong.

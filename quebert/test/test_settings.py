@@ -320,6 +320,7 @@ QUEUES = [
         'headers.authorization is a secret, and must be { env = "NAME" } or'
         ' { file = "PATH" }',
     ),
+    Bad('[queues."a\\nb"]\nkey = "k"', 3, "must have a name with no control"),
     Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
     Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),
     Bad("headers.X = 3", 3, 'headers.X must be a text, or { env = "NAME" } or'),
