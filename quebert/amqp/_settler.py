@@ -21,7 +21,7 @@ from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._graveyard import KIND, REASON, Graveyard
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError, ChannelLost
+from quebert.errors import BrokerError, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT, exponential
 
@@ -297,8 +297,9 @@ class Settler:
             except ChannelLost:
                 pass  # which is told once, and not for each message
             except BrokerError as e:
-                self._ladder.forget()  # it may be that which is missing
-                self._graveyard.forget()
+                if not isinstance(e, PublishRefused):  # what is full is there
+                    self._ladder.forget()
+                    self._graveyard.forget()
                 self._warn("does not take a task back for now", e)
             finally:
                 self._publishing.discard(publishing)

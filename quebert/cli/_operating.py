@@ -218,7 +218,8 @@ def _counting(what: str, queue: str) -> Iterator[Tally]:
 def _tell_unseen(tally: Tally) -> None:
     unseen = tally.total - tally.seen
     if tally.ended and unseen > 0:
-        click.echo(f"{unseen} more were not looked at: too many before them stay there")
+        why = "too many before them stay there, or somebody else has taken them"
+        click.echo(f"{unseen} more were not looked at: {why}")
 
 
 # -- The living
