@@ -101,7 +101,9 @@ class PolicyMediator(Mediator):
         if not values:
             return None
         try:
-            return directive(", ".join(values))
+            if len(values) > 1:
+                raise ValueError(f"there are {len(values)} of them")
+            return directive(values[0])
         except ValueError as e:
             self.log.warn(
                 "The header Quebert-Outcome: {value!r} is ignored: {why}",
