@@ -240,6 +240,8 @@ async def test_rabbitmq_restarts(
     """
 
     async def restart() -> None:
+        # It may forget any exchange that was declared a moment before.
+        await deferToThread(own_rabbitmq.ctl, "eval", "mnesia:sync_log().")
         await deferToThread(own_rabbitmq.kill)
         await deferToThread(own_rabbitmq.start)
 
