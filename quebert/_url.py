@@ -1,7 +1,8 @@
 """
 From the URL in a task to one that can be requested.  Pure.
 
-What can be wrong with one is told without quoting it: it may hold a password.
+An error does not quote the URL, since the URL may hold a password.  Anybody who can
+publish chooses the URL, so no function here takes more than linear time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,19 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import idna
 
-__all__ = ["absolute", "without_userinfo"]
+from quebert.errors import NoDefaultURL
+
+__all__ = ["MAX_LENGTH", "absolute", "check_default", "without_userinfo"]
+
+#: Characters that a URL may have, unless a setting says otherwise: common web servers
+#: accept a request line of 8 KB.
+MAX_LENGTH = 8_192
+# Characters of a name in the DNS (RFC 1035, section 2.3.4).
+_HOST_LENGTH = 253
 
 # Nearly every URL there is: it needs no more than this look.
 _PLAIN = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?(?::([0-9]{1,5}))?"
+    r"https?://[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?(?::([0-9]{1,5}))?"
     r"(?:/[!$-;=?-\[\]_a-z~]*)?",
     re.ASCII | re.IGNORECASE,
 )
@@ -32,8 +41,7 @@ _PARTS = re.compile(
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
 _OURS = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
-# Up to the last @: a password may hold anything, where a URL is malformed.
-_USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?//)?.*@", re.IGNORECASE | re.DOTALL)
+_BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORECASE)
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 
@@ -43,7 +51,9 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     The URL to request, completed from C{default} and in ASCII (RFC 3987,
     section 3.1), and the header that carries its user and password.
 
-    @raise ValueError: it cannot be requested; the text says why.
+    @param default: an absolute URL, or C{""} where there is none.
+    @raise NoDefaultURL: C{url} is partial, and there is no C{default}.
+    @raise ValueError: C{url} cannot be requested; the text says why.
     """
     if _is_plain(url):
         return url, {}
@@ -57,7 +67,36 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     parts = _PARTS.fullmatch(whole)
     if not parts or not 0 < int(parts["port"] or 80) < 65536:
         raise ValueError("it needs a host, and a port from 1 to 65535")
+    if len(parts["host"]) > _HOST_LENGTH:
+        raise ValueError(f"its host is longer than {_HOST_LENGTH} characters")
     return _encoded(parts), _authorization(parts["userinfo"])
+
+
+def check_default(url: object) -> str:
+    """
+    A URL that completes the partial ones of tasks: C{url}, if it can.
+
+    @raise ValueError: it is no absolute HTTP URL; the text goes on from "it", and
+        gives an example.
+    """
+    try:
+        if isinstance(url, str) and _SCHEME.match(url):
+            absolute(url, "")
+            return url
+    except ValueError:
+        pass
+    raise ValueError(f"must be an HTTP URL, such as {_example(url)}")
+
+
+def _example(url: object) -> str:
+    """
+    The HTTP URL that somebody may have meant, who wrote C{url}.
+    """
+    if isinstance(url, str):
+        guess = f"http://{url.rpartition('//')[2]}"
+        if "@" not in guess and len(guess) < 100 and _is_plain(guess):
+            return guess if guess.count("/") > 2 else f"{guess}/"
+    return "http://localhost:8000/"
 
 
 def _is_plain(url: str) -> bool:
@@ -69,10 +108,17 @@ def without_userinfo(url: str) -> str:
     """
     A URL, well formed or not, as a log may show it.
     """
-    return _USERINFO.sub(lambda found: (found[1] or "") + "...@", url, count=1)
+    # Up to the last @: where a URL is malformed, a password may hold anything.
+    before, at, after = url.rpartition("@")
+    if not at:
+        return url
+    start = _BEFORE_USERINFO.match(before)
+    return f"{start[0] if start else ''}...@{after}"
 
 
 def _joined(default: str, url: str) -> str:
+    if not default:
+        raise NoDefaultURL("it is partial, and this mediator has no default URL")
     try:
         return urljoin(default, url)
     except ValueError:

@@ -28,6 +28,13 @@ class BadTask(QuebertError, ValueError):
     """
 
 
+class NoDefaultURL(BadTask):
+    """
+    A task has a partial URL, and its mediator has no default URL to complete it.
+    Another mediator can do the task, so that it is never discarded.
+    """
+
+
 class ExecutorError(QuebertError):
     """
     A request was made, or could not be, and the task is not done.

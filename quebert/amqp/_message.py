@@ -105,6 +105,18 @@ class Message:
         return headers
 
     @property
+    def name(self) -> str:
+        """
+        The C{message-id}, which quebert's producers make the uuid of the task.
+        """
+        try:
+            name = str(self.properties.get("message-id") or "(no uuid)")
+        except ValueError:
+            name = "(no uuid)"
+        # Anybody can write one, and it is to stand in a log.
+        return "".join(c if c.isprintable() else "?" for c in name)
+
+    @property
     def content(self) -> Message:
         """
         The message itself, so that txamqp's C{msg.content.body} and

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
-from quebert.amqp._graveyard import KIND, REASON, Graveyard
+from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
 from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
@@ -132,7 +132,7 @@ class Settler:
             self.counts.done += 1
         else:
             self.counts.discarded += 1
-            self._warn("has a message that is discarded", outcome.reason)
+            self._tell(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: Message) -> None:
         """
@@ -257,11 +257,12 @@ class Settler:
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
             return self._graveyard.publish(wire, self._queue, message.body, properties)
 
-        self._warn("has a message that is buried", outcome.reason)
         try:
             if await self._published(message, publish, leave):
                 self._ack(message)
                 self.counts.buried += 1
+                now_in = f"is now in queue {grave_of(self._queue)!r}"
+                self._tell(message, now_in, outcome.reason)
         finally:
             self.held.discard(message)
 
@@ -336,6 +337,18 @@ class Settler:
         if call.active():
             call.cancel()
         pause.callback(None)
+
+    def _tell(self, message: Message, what: str, why: str) -> None:
+        """
+        Log where a message is now that has left the queue undone.
+        """
+        self.log.warn(
+            "Task {uuid} of queue {queue!r} {what}: {why}",
+            uuid=message.name,
+            queue=self._queue,
+            what=what,
+            why=why,
+        )
 
     def _warn(self, what: str, why: object) -> None:
         self.log.warn(

@@ -24,6 +24,7 @@ from quebert import task as tasks
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._delay import PREFIX
+from quebert.amqp._graveyard import grave_of as dead_letters_of
 from quebert.broker import Broker, Store
 from quebert.cli._running import told_to_end
 from quebert.cli._telling import Tell, TellingMediator
@@ -281,6 +282,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         mediator = TellingMediator(
             tell,
             Dispatcher.with_reactor(reactor),
+            dead_letters_of(asked.queue),
             defaulturl=url,
             reactor=reactor,
             constant=CONSTANT,

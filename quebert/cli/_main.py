@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError
 
 from quebert import __version__
 from quebert._twistd import load
+from quebert._url import check_default, without_userinfo
 from quebert.cli import _check, _dev, _operating
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
@@ -96,6 +97,7 @@ def main() -> None:
 @click.option(
     "--default-url",
     metavar="URL",
+    callback=lambda context, option, url: _http_url(url),
     help="A web server that takes the tasks, in place of the executor.",
 )
 @click.pass_context
@@ -219,12 +221,18 @@ def broker(
     multiple=True,
     help="Of the request; repeatable.",
 )
+@click.option(
+    "--extra",
+    metavar="JSON",
+    help="Fields of your own, as a JSON object: the executor gets to see them.",
+)
 def add(
     *,
     params: str | None,
     amqp_url: str | None,
     ttl: float | None,
     headers: tuple[str, ...],
+    extra: str | None,
     **fields: Any,
 ) -> None:
     """
@@ -236,7 +244,8 @@ def add(
         raise click.UsageError(EMPTY_AMQP_URL)
     fields |= {
         "amqp_url": amqp_url or default_amqp_url(),
-        "params": None if params is None else _json(params),
+        "params": None if params is None else _json("PARAMS", params),
+        "extra": None if extra is None else _json("--extra", extra),
         "ttl": ttl or 0,
         "headers": dict(map(_header, headers)),
     }
@@ -259,6 +268,14 @@ def _data(data: Path | None, memory: bool) -> Path | None:
     return None
 
 
+def _http_url(url: str | None) -> str | None:
+    try:
+        return None if url is None else check_default(url)
+    except ValueError as e:
+        given = without_userinfo(url or "")
+        raise click.UsageError(f"--default-url={given} {e}") from None
+
+
 def _function(dotted: str) -> Any:
     try:
         return load(dotted, "--function")
@@ -273,12 +290,12 @@ def _user(text: str) -> tuple[str, str]:
     return name, password
 
 
-def _json(text: str) -> Any:
+def _json(what: str, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as e:
         raise click.ClickException(
-            f'PARAMS must be JSON, such as \'{{"name": "you"}}\': {e}'
+            f'{what} must be JSON, such as \'{{"name": "you"}}\': {e}'
         ) from None
 
 

@@ -86,19 +86,21 @@ def _note(response: Any, answer: _Answer) -> Any:
 class TellingMediator(DelayOnErrorMediator):
     """
     Tells of each task that it is done, tried again (C{retry}), C{waiting} for
-    its time, or discarded.
+    its time, discarded, or buried.
 
     @param tell: called with that word and the rest of the line.
     @param http: makes the requests.
+    @param dead: the queue that buried tasks go to.
     @param options: as for L{DelayOnErrorMediator}.
     """
 
     # tell() says it all.
     log = Logger(observer=lambda event: None)  # type: ignore[arg-type]
 
-    def __init__(self, tell: Tell, http: HTTPClient, **options: Any) -> None:
-        super().__init__(http=_Noting(http), **options)
+    def __init__(self, tell: Tell, http: HTTPClient, dead: str, **options: Any) -> None:
+        super().__init__(http=_Noting(http), bury=True, **options)
         self._tell = tell
+        self._dead = dead
 
     def messageReceived(self, message: Message) -> Deferred[Outcome]:
         """
@@ -131,7 +133,7 @@ class TellingMediator(DelayOnErrorMediator):
         if isinstance(outcome, Discard):
             return "discarded", outcome.reason
         if isinstance(outcome, Bury):
-            return "buried", f"attempt {attempt}: {outcome.reason}"
+            return "buried", f"now in queue {self._dead}: {outcome.reason}"
         if isinstance(outcome, Done):
             return "done", f"attempt {attempt}: {answer.status or 'no request'}, {took}"
         again = f"again in {outcome.after:.3g} s"

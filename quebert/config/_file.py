@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -15,13 +16,8 @@ from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
 from quebert.config._host import host
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
-from quebert.config._queue import MOST, queue
-from quebert.config._settings import (
-    DEFAULT_URL,
-    Priorities,
-    Service,
-    Settings,
-)
+from quebert.config._queue import FOR_ALL, MOST, queue
+from quebert.config._settings import Priorities, Service, Settings
 from quebert.config._table import Document, Table
 from quebert.errors import ConfigError
 
@@ -49,13 +45,13 @@ def read(
     root = document.root()
     outside = Outside(environment, document.folder, find)
     broker, quorum_delays = _broker(root.table("broker"), outside, environment)
-    service, default_url = _service(root.table("service"))
+    service, defaults = _service(root.table("service"))
     priorities = _priorities(root.table("priorities"))
     queues = {
-        name: queue(name, table, default_url, priorities, outside)
+        name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
     }
-    hosts = [host(n, table) for n, table in root.tables("hosts").items()]
+    hosts = [host(n, table) for n, table in root.tables("hosts", any_case=True).items()]
     root.end()
     if not queues and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
@@ -141,13 +137,16 @@ def _tls(table: Table, outside: Outside) -> TLS | None:
 # -- What is left
 
 
-def _service(table: Table) -> tuple[Service, str]:
+def _service(table: Table) -> tuple[Service, dict[str, Any]]:
+    """
+    The processes, and what is the same for all queues that do not say otherwise.
+    """
     fields = table.given(
         processes=kinds.number(1, MOST_PROCESSES), grace=kinds.duration()
     )
-    default_url = table.get("default_url", kinds.http_url, DEFAULT_URL)
+    defaults = table.given(**FOR_ALL)
     table.end()
-    return Service(**fields), default_url
+    return Service(**fields), defaults
 
 
 def _priorities(table: Table) -> Priorities:

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from quebert._url import check_default
 from quebert.config._problems import Wrong
 from quebert.errors import ConfigError
 from quebert.limits import Rate
@@ -216,19 +217,13 @@ def http_url(value: object) -> str:
     """
     Where web servers are; without a password, which it would show to all.
     """
-    wrong = Wrong('must be an HTTP URL, like "http://localhost:8000/"')
-    if not isinstance(value, str) or _CONTROL.search(value) or " " in value:
-        raise wrong
     try:
-        parts = urlsplit(value)
-        good = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise wrong from None
-    if not good or parts.scheme not in ("http", "https"):
-        raise wrong
-    if "@" in parts.netloc:
+        url = check_default(value)
+    except ValueError as e:
+        raise Wrong(str(e)) from None
+    if "@" in urlsplit(url).netloc:
         raise Wrong(
             "must hold no user and password: give them as headers.Authorization,"
             ' which is { env = "NAME" } or { file = "PATH" }'
         )
-    return value
+    return url

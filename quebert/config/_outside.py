@@ -105,6 +105,7 @@ def headers(table: Table, outside: Outside) -> dict[str, str]:
     """
     The headers that a table gives, by their names.
     """
+    table.check_case()
     found: dict[str, str] = {}
     for name in table:
         if not _HEADER.fullmatch(name):

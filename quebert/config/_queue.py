@@ -4,7 +4,7 @@ The tables of a configuration file that are about queues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 import attrs
@@ -46,21 +46,30 @@ _BACKOFF: Kinds = {
     "constant": kinds.real(1.0, 1_000.0),
     "max_delay": kinds.duration(),
 }
+#: What C{[service]} can say for all queues.
+FOR_ALL: Kinds = {
+    "default_url": kinds.http_url,
+    "max_url_length": kinds.number(1, MOST),
+}
 # What the mediator "policy" alone has, beside its terms.
 _WITH_POLICY = ("max_retry_after", "permanent")
 
 
 def queue(
-    name: str, table: Table, default_url: str, priorities: Priorities, outside: Outside
+    name: str,
+    table: Table,
+    defaults: Mapping[str, Any],
+    priorities: Priorities,
+    outside: Outside,
 ) -> Queue:
     """
     What a table of C{[queues]} says.
 
-    @param default_url: where it has none.
+    @param defaults: values for what it does not say.
     @param priorities: of which it may name one.
     """
     _check_name(name, table)
-    fields: dict[str, Any] = {"name": name, "default_url": default_url}
+    fields: dict[str, Any] = {"name": name, **defaults}
     fields |= table.given(
         exchange=kinds.name,
         key=kinds.name,
@@ -73,7 +82,7 @@ def queue(
         rate=kinds.rate,
         burst=kinds.number(1, MOST),
         priority=kinds.choice(*priorities.weights),
-        default_url=kinds.http_url,
+        **FOR_ALL,
         timeout=kinds.duration(0.001, MAX_TIMEOUT),
         permanent=kinds.array(_status),
         max_retry_after=kinds.duration(),
@@ -82,7 +91,6 @@ def queue(
         posthooks=kinds.array(outside.hook),
     )
     fields["mediator"], fields["retry"] = _retry(table)
-    fields.setdefault("bury", fields["mediator"] == "policy")
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
     found = Queue(**fields)

@@ -9,6 +9,7 @@ from typing import Any, Union
 
 import attrs
 
+from quebert._url import MAX_LENGTH
 from quebert.config._broker import Broker
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
@@ -78,6 +79,7 @@ class Queue:
     @ivar max_retry_after: seconds that an answer can have a task wait; C{None} for
         the default.
     @ivar bury: what is no task goes to C{NAME.dead}, and is not dropped.
+    @ivar max_url_length: characters that the URL of a task may have.
     @ivar headers: of each request, unless the task has them itself.
     @ivar prehooks: C{module.function} of each.
     """
@@ -100,7 +102,8 @@ class Queue:
     retry: Union[RetryPolicy, Backoff, None] = None
     permanent: tuple[int, ...] = ()
     max_retry_after: float | None = None
-    bury: bool = False
+    bury: bool = True
+    max_url_length: int = MAX_LENGTH
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()

@@ -167,13 +167,27 @@ class Table:
         """
         return Table(self.document, self.get(key, _table, {}), (*self.path, key))
 
-    def tables(self, key: str) -> dict[str, Table]:
+    def tables(self, key: str, *, any_case: bool = False) -> dict[str, Table]:
         """
         The tables in the table that C{key} is, by their names.
+
+        @param any_case: capitals make no difference in these names.
         """
         outer = self.table(key)
+        if any_case:
+            outer.check_case()
         found = {name: outer.table(name) for name in outer}
         return {name: table for name, table in found.items() if outer.has_table(name)}
+
+    def check_case(self) -> None:
+        """
+        Note each key that differs from an earlier one in capitals alone.
+        """
+        first: dict[str, str] = {}
+        for key in self._data:
+            same = first.setdefault(key.lower(), key)
+            if same != key:
+                self.wrong(key, f"is the same as {same}: capitals make no difference")
 
     def wrong(self, key: str, text: str) -> None:
         """

@@ -23,8 +23,9 @@ from quebert import task as tasks
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
+from quebert._url import check_default, without_userinfo
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
-from quebert.errors import BadTask
+from quebert.errors import BadTask, ConfigError, NoDefaultURL
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
 from quebert.mediator._text import name_of, one_line
@@ -52,7 +53,8 @@ class Mediator:
 
     @param decode: from a body to a task.
     @param encode: from a task to a body, which executors get.
-    @param defaulturl: where the scheme and host of partial URLs come from.
+    @param defaulturl: where the scheme and host of partial URLs come from; with
+        C{None} or C{""} a task with a partial URL is buried.
     @param reactor: makes the requests; the global one by default.
     @param http: makes them instead: a treq client, or anything like it.
     @param clock: keeps the time limits; C{reactor} by default.
@@ -62,9 +64,11 @@ class Mediator:
     @param now: the time, in seconds since the epoch.
     @param bury: whether a message that is no task is buried, for somebody to
         look at, and not discarded.
+    @param max_url_length: characters that a task's URL may have.
     @param gate: asked before each request whether its origin may have it now, such
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
+    @raise ConfigError: C{defaulturl} is no absolute HTTP URL.
     """
 
     log = Logger()
@@ -75,7 +79,7 @@ class Mediator:
         self,
         decode: Decode = tasks.decode,
         encode: Encode = tasks.encode,
-        defaulturl: str = "http://localhost:8000/",
+        defaulturl: str | None = "http://localhost:8000/",
         reactor: Any = None,
         *,
         http: HTTPClient | None = None,
@@ -85,13 +89,15 @@ class Mediator:
         maxTimeout: float = MAX_TIMEOUT,
         now: Callable[[], float] = time.time,
         bury: bool = False,
+        max_url_length: int = tasks.MAX_URL_LENGTH,
         gate: Gate | None = None,
     ) -> None:
-        self.defaulturl = defaulturl
+        self.defaulturl = _checked_default(defaulturl)
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
         self.bury = bury
+        self.max_url_length = max_url_length
         self.gate = gate
         self._decode = decode
         self._encode = encode
@@ -129,12 +135,12 @@ class Mediator:
 
         @return: fires with what is to become of the message; does not fail.
         """
+        task: Any = None
         try:
             task = self._decoded(message.body)
             times, request = self._read(task, message)
         except BadTask as e:
-            why = f"not a task: {e}"
-            return succeed(Bury(why, POISON) if self.bury else Discard(why))
+            return succeed(self._not_a_task(task, e))
         now = self._now()
         if times.expired(now):
             return succeed(_expired(task))
@@ -148,6 +154,17 @@ class Mediator:
         else:
             outcome = self._requested(request, message.body).addCallback(_done)
         return outcome.addErrback(self._failed, task, message, now)
+
+    def _not_a_task(self, decoded: Any, error: BadTask) -> Outcome:
+        """
+        What becomes of a message that no request can be made for.
+        """
+        known = decoded.get("uuid") if isinstance(decoded, dict) else None
+        name = f" (uuid {one_line(known)})" if known else ""
+        why = f"not a task{name}: {error}"
+        # A mediator with a default URL can do it.
+        keep = self.bury or isinstance(error, NoDefaultURL)
+        return Bury(why, POISON) if keep else Discard(why)
 
     def _failed(
         self, failure: Failure, task: Task, message: Message, began: float
@@ -198,7 +215,8 @@ class Mediator:
         self, task: Any, message: Message
     ) -> tuple[tasks.Schedule, tasks.Request]:
         sent_at = _sent_at(message) if tasks.ages_since_sent(task) else None
-        return tasks.schedule(task, sent_at), tasks.request(task, self.defaulturl)
+        times = tasks.schedule(task, sent_at)
+        return times, tasks.request(task, self.defaulturl, self.max_url_length)
 
     def _encoded(self, task: Task) -> bytes:
         body = self._encode(task)
@@ -307,6 +325,15 @@ class Mediator:
 
             self._http = Dispatcher.with_reactor(self.reactor)
         return self._http
+
+
+def _checked_default(url: str | None) -> str:
+    try:
+        return check_default(url) if url else ""
+    except ValueError as e:
+        raise ConfigError(
+            f"defaulturl={without_userinfo(url or '')!r:.100} {e}"
+        ) from None
 
 
 def _done(_: object) -> Outcome:

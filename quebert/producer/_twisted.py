@@ -26,6 +26,8 @@ class Producer:
 
     @param publisher: the client, or anything else that can publish.
     @param exchange: where tasks are published to.
+    @param max_url_length: characters that the URL of a task may have: no more than
+        its mediator takes.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class Producer:
         publisher: Publisher,
         exchange: str = EXCHANGE,
         *,
+        max_url_length: int = tasks.MAX_URL_LENGTH,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._publisher = publisher
         self._exchange = exchange
+        self._max_url_length = max_url_length
         self._now = now
 
     def add_task(
@@ -53,7 +57,9 @@ class Producer:
         uuid: str | None = None,
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
-        **extra: Any,
+        retry: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        **fields: Any,
     ) -> Deferred[str]:
         """
         Add a task: a request of C{url}, whole or partial, which gets the task
@@ -67,22 +73,31 @@ class Producer:
         @param delay: the same in seconds from now.
         @param timeout: seconds an execution may take.
         @param headers: of the request.
-        @param extra: further keys of the task.
+        @param retry: how this task is retried, where its mediator has a policy: any of
+            C{max_attempts}, C{max_retry_duration}, C{min_backoff}, C{max_backoff},
+            C{max_doublings} and C{jitter}.
+        @param extra: fields of your own, which the executor gets to see.
+        @param fields: the fields C{timestamp}, C{filter}, C{failures} and
+            C{traceback} of the task, as the original's C{add_task} took them.
+        @raise TypeError: one of C{fields} is no field of a task.
         @return: fires with the task's uuid when the broker has confirmed it.
             Fails with L{BadTask<quebert.errors.BadTask>} or with a
             L{BrokerError<quebert.errors.BrokerError>}, such as
             L{Unroutable<quebert.errors.Unroutable>}.
         """
-        fields = dict(
-            ttl=ttl,
-            run_at=run_at,
-            delay=delay,
-            timeout=timeout,
-            uuid=uuid,
-            headers=headers,
-            method=method,
-            **extra,
-        )
+        tasks.check_keywords(fields)
+        fields |= {
+            "ttl": ttl,
+            "run_at": run_at,
+            "delay": delay,
+            "timeout": timeout,
+            "uuid": uuid,
+            "headers": headers,
+            "method": method,
+            "retry": retry,
+            "extra": extra,
+            "max_url_length": self._max_url_length,
+        }
         return Deferred.fromCoroutine(self._add(url, params, kind, priority, fields))
 
     async def _add(

@@ -25,6 +25,7 @@ _PARTS = (
     "default_url",
     "headers",
     "max_retry_after",
+    "max_url_length",
     "mediator",
     "permanent",
     "posthooks",
@@ -63,6 +64,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
     options: dict[str, Any] = {
         "bury": queue.bury,
         "defaulturl": queue.default_url,
+        "max_url_length": queue.max_url_length,
         "reactor": reactor,
         "http": _WithHeaders(http, queue.headers) if queue.headers else http,
     }

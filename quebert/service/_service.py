@@ -137,7 +137,9 @@ class MediatorService(MultiService):
             self._options["amqp-url"], reactor=self._reactor, connectTimeout=None
         )
         mediator = DelayOnErrorMediator(
-            defaulturl=self._options["default-url"], reactor=self._reactor
+            defaulturl=self._options["default-url"],
+            reactor=self._reactor,
+            bury=True,
         )
         await gatherResults(
             [self._watch(self._client, mediator, each) for each in watches],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 #: The same examples every time, few enough to be quick on any machine.
@@ -45,3 +46,26 @@ def folder(case: SynchronousTestCase) -> Path:
     made = Path(tempfile.mkdtemp(prefix="quebert-test-"))
     case.addCleanup(shutil.rmtree, made)
     return made
+
+
+@st.composite
+def misspellings(draw: st.DrawFn, words: st.SearchStrategy[str]) -> str:
+    """
+    A word with another letter, a letter less or more, two letters the other way round,
+    or written another way.
+    """
+    word = draw(words)
+    at = draw(st.integers(0, len(word) - 1))
+    letter = draw(st.sampled_from("abcdefghijklmnopqrstuvwxyz_"))
+    wrong = [
+        word[:at] + word[at + 1 :] or "x",
+        word[:at] + letter + word[at:],
+        word[:at] + letter + word[at + 1 :],
+        word[:at] + word[at : at + 2][::-1] + word[at + 2 :],
+        word.upper(),
+        word.lower(),
+        word.replace("_", "-"),
+        word.replace("_", ""),
+        f"{word}s",
+    ]
+    return draw(st.sampled_from(wrong))

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import click
 from click.testing import CliRunner, Result
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +25,13 @@ def function(task: object) -> None:
     """
     For C{--function}.
     """
+
+
+def _options(command: click.Command) -> list[str]:
+    """
+    The options of a command.
+    """
+    return [o for p in command.params for o in p.opts if o.startswith("--")]
 
 
 class CommandTests(SynchronousTestCase):
@@ -150,6 +158,9 @@ class CommandTests(SynchronousTestCase):
         name = f"--function={__name__}.function"
         told = self.refused("dev", name, "--default-url=http://localhost/")
         self.assertEqual(told, "give --function or --default-url, not both")
+        told = self.refused("dev", "--default-url=localhost:3000")
+        right = "must be an HTTP URL, such as http://localhost:3000/"
+        self.assertEqual(told, f"--default-url=localhost:3000 {right}")
         told = self.refused("dev", f"--function={__name__}.nothing", code=1)
         self.assertIn("has no nothing", told)
         self.assertIn("65535", self.refused("dev", "--amqp-port=65536"))
@@ -225,6 +236,7 @@ class CommandTests(SynchronousTestCase):
                     "key": "tasks.medium",
                     "url": "/hello",
                     "params": {"name": "you"},
+                    "extra": None,
                     "ttl": 0,
                     "delay": None,
                     "timeout": None,
@@ -241,7 +253,7 @@ class CommandTests(SynchronousTestCase):
         asked = self.done(
             *("add", "/", "--amqp-url=amqp://a", "--exchange=", "--key=queue"),
             *("--ttl=9.5", "--delay=2", "--timeout=3", "--method=get"),
-            *("--header", "A: b: c", "--header", "D:"),
+            *("--header", "A: b: c", "--header", "D:", '--extra={"colour": "red"}'),
         )
         self.assertEqual((asked["amqp_url"], asked["exchange"]), ("amqp://a", ""))
         self.assertEqual((asked["key"], asked["params"]), ("queue", None))
@@ -249,6 +261,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(times, (9.5, 2.0, 3.0))
         self.assertEqual(asked["method"], "get")
         self.assertEqual(asked["headers"], {"A": "b: c", "D": ""})
+        self.assertEqual(asked["extra"], {"colour": "red"})
 
     def test_add_elsewhere(self) -> None:
         """
@@ -266,7 +279,25 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("PARAMS must be JSON", self.refused("add", "/", deep, code=1))
         told = self.refused("add", "/", "--header=nonsense")
         self.assertEqual(told, "--header nonsense must be name:value")
+        self.assertIn(
+            "--extra must be JSON", self.refused("add", "/", "--extra=x", code=1)
+        )
         self.assertIn("URL", self.refused("add"))
+
+    def test_misspelt_options(self) -> None:
+        """
+        No command takes an option that it does not have, or a part of its name.
+        """
+        for name, command in cli.main.commands.items():
+            groups = getattr(command, "commands", {name: command}).items()
+            for inner, each in groups:
+                words = [name] if inner == name else [name, inner]
+                for option in _options(each):
+                    for wrong in (option[:-1], option + "s", option.replace("-", "_")):
+                        if wrong not in _options(each) and wrong.startswith("--"):
+                            told = self.refused(*words, f"{wrong}=1")
+                            self.assertIn("No such option", told)
+                            self.assertIn(wrong, told)
 
 
 class AddLineTests(SynchronousTestCase):

@@ -225,7 +225,7 @@ async def test_own_function(start: Start, tmp_path: Path) -> None:
 @ensureDeferred
 async def test_not_a_task(start: Start) -> None:
     """
-    What is no task is told of, once.
+    What is no task is set aside, and told of, once.
     """
     program = await dev(start, "--memory", "--queue=q", "--exchange=e", "--key=k")
     with channel(url_of(program)) as publishing:
@@ -233,8 +233,10 @@ async def test_not_a_task(start: Start) -> None:
         publish(publishing, "e", "k", b'{"url": 7}')
         await program.said("url must be a string")
         assert depth(publishing, "q") == 0
+        await until(lambda: depth(publishing, "q.dead") == 2)
     lines = (await ended(program)).splitlines()[5:]
-    assert [each.split()[0] for each in lines] == ["discarded", "discarded"]
+    assert [each.split()[0] for each in lines] == ["buried", "buried"]
+    assert all("now in queue q.dead: not a task: " in each for each in lines)
 
 
 @ensureDeferred

@@ -15,14 +15,16 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
-from quebert.errors import IncompleteAnswer
+from quebert.errors import ConfigError, IncompleteAnswer
 from quebert.mediator import (
     DEFAULT_TIMEOUT,
     MAX_TIMEOUT,
     DelayOnErrorMediator,
+    PolicyMediator,
 )
-from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task, encode, format_time
+from quebert.test.checks import refusal
 from quebert.test.mediating import (
     NOW,
     URL,
@@ -689,6 +691,57 @@ class RequestTests(Case):
         self.assertEqual(
             self.request(message(url="/run")).url, "http://localhost:8000/run"
         )
+
+    def test_no_defaulturl(self) -> None:
+        """
+        Where no default URL is set, a task with a partial URL is buried by any
+        mediator: one with a default could do it.
+        """
+        for make in (self.mediator, self.backing_off, PolicyMediator):
+            for none in (None, ""):
+                mediator = make(defaulturl=none, bury=False)
+                for url in ("/run", "run", "//host/run", "?a"):
+                    outcome = self.outcome(mediator, message(url=url, uuid="u"))
+                    assert isinstance(outcome, Bury), outcome
+                    self.assertEqual(
+                        outcome.reason,
+                        f"not a task (uuid u): url {url!r} cannot be requested: it is"
+                        " partial, and this mediator has no default URL",
+                    )
+
+    def test_wrong_defaulturl(self) -> None:
+        """
+        A default URL that completes nothing is refused, with one that would.
+        """
+        cases = {
+            "localhost:8004": "http://localhost:8004/",
+            "localhost": "http://localhost/",
+            "//localhost:8004/api": "http://localhost:8004/api",
+            "ftp://h/": "http://h/",
+            "http:/h": "http://localhost:8000/",
+            "http://h:0/": "http://localhost:8000/",
+            "me:hunter2@h": "http://localhost:8000/",
+        }
+        for url, right in cases.items():
+            for make in (self.mediator, self.backing_off, PolicyMediator):
+                text = refusal(ConfigError, make, defaulturl=url)
+                self.assertIn(f"must be an HTTP URL, such as {right}", text)
+                self.assertIn("defaulturl=", text)
+                self.assertNotIn("hunter2", text)
+
+    def test_long_urls(self) -> None:
+        """
+        A URL of more than 8,192 characters, or of what else is set, is no task.
+        """
+        whole = "http://h/".ljust(8192, "x")
+        self.assertEqual(self.request(message(url=whole)).url, whole)
+        why = self.discarded(self.mediator(), message(url=whole + "x"))
+        self.assertIn("has 8193 characters: more than 8192", why)
+        self.assertLess(len(why), 200)
+        why = self.discarded(
+            self.mediator(max_url_length=10), message(url="http://h/ab")
+        )
+        self.assertIn("has 11 characters: more than 10", why)
 
     def test_non_ascii_urls(self) -> None:
         """

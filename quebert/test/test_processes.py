@@ -164,8 +164,8 @@ async def test_bad_messages_among_good(
     pika_channel: Any,
 ) -> None:
     """
-    What is no task is logged once and discarded; the tasks around it, with any
-    text in them, arrive byte for byte.
+    What is no task is logged once and set aside, byte for byte; the tasks around it,
+    with any text in them, arrive byte for byte.
     """
     program = mediator(start, broker, watch(names, 5), f"--default-url={executor.url}")
     await program.said("Watching")
@@ -184,13 +184,22 @@ async def test_bad_messages_among_good(
     ]
     headers = {"text": text, "bytes": b"\xff", "long": 2**40, "none": None}
     key = names.key.replace("#", "medium")
-    for good_one, (bad_one, _) in zip(good, bad, strict=True):
-        publish(pika_channel, names.exchange, key, bad_one, good_one, headers=headers)
+    for n, good_one, (bad_one, _) in zip(range(6), good, bad, strict=True):
+        told: Any = {"headers": headers, "message_id": f"task-{n}"}
+        publish(pika_channel, names.exchange, key, bad_one, good_one, **told)
     await until(lambda: len(executor.bodies) == 6)
     assert sorted(executor.bodies, key=len) == good
-    for _, sentence in bad:
+    dead = f"{names.queue}.dead"
+    for n, (bad_one, sentence) in enumerate(bad):
         await program.said(sentence)
-    assert program.output.count("discarded") == len(bad)
+        where = (
+            f"Task task-{n} of queue {names.queue!r} is now in queue {dead!r}: not a"
+        )
+        await program.said(where)
+        _, properties, body = pika_channel.basic_get(dead, auto_ack=True)
+        assert (properties.message_id, body) == (f"task-{n}", bad_one)
+        assert properties.headers["quebert-kind"] == "poison"
+    assert program.output.count("is now in queue") == len(bad)
     assert "Traceback" not in program.output
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0

@@ -57,7 +57,11 @@ ARGUMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"headers": {"X-A": "b"}}, {"headers": {"X-A": "b"}}),
     ({"headers": {}}, {}),
     ({"method": "PUT"}, {"method": "PUT"}),
-    ({"colour": "red", "n": {"deep": [1]}}, {"colour": "red", "n": {"deep": [1]}}),
+    (
+        {"extra": {"colour": "red", "n": {"deep": [1]}}},
+        {"colour": "red", "n": {"deep": [1]}},
+    ),
+    ({"retry": {"max_attempts": 3}}, {"retry": {"max_attempts": 3}}),
     ({"timestamp": "2020-01-01T00:00:00Z"}, {"timestamp": "2020-01-01T00:00:00Z"}),
 ]
 
@@ -94,7 +98,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"X A": "b"}}, "headers"),
     ({"headers": {"X-A": "b\r\nc"}}, "headers"),
     ({"method": "BREW"}, "method"),
-    ({"colour": object()}, "an extra key"),
+    ({"extra": {"colour": object()}}, "an extra key"),
+    ({"url": "/" + "x" * 8192}, "url"),
 ]
 
 
@@ -229,6 +234,23 @@ class ProducerTests(SynchronousTestCase):
         self.assertNoResult(adding)
         self.publisher.confirms[0].callback(None)
         self.assertEqual(self.successResultOf(adding), "me")
+
+    def test_unknown_keyword(self) -> None:
+        """
+        A keyword that is not known is an error at once, and nothing is published.
+        """
+        text = refusal(TypeError, self.producer.add_task, "/x", countdown=60)
+        self.assertIn("did you mean delay?", text)
+        self.assertEqual(self.publisher.published, [])
+
+    def test_long_url(self) -> None:
+        """
+        Where a mediator takes longer URLs, a producer can, too.
+        """
+        url = "/" + "x" * 9_000
+        producer = Producer(self.publisher, max_url_length=10_000)
+        producer.add_task(url)
+        self.assertEqual(len(self.publisher.published), 1)
 
     def test_confirms_in_any_order(self) -> None:
         """
@@ -884,7 +906,7 @@ class AddTaskTests(BlockingTestCase):
             kind="mails",
             priority=HIGH,
             ttl=60,
-            colour="red",
+            extra={"colour": "red"},
         )
         ((exchange, key, body, properties),) = self.broker.published
         task = json.loads(body)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from typing import Any
+from urllib.parse import quote
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ TEXTS = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"])
     | st.integers(0xDC80, 0xDCFF).map(chr)
 )
+URLS = TEXTS.map(lambda text: f"http://h/{quote(os.fsencode(text))}é")
 PARTS = TEXTS.map(lambda text: text.replace(":", ""))
 WATCHES = st.builds(
     lambda *parts: ":".join(parts),
@@ -290,7 +292,7 @@ class ArgumentsTests(SynchronousTestCase):
     L{Options.arguments} says the same again.
     """
 
-    @given(st.lists(WATCHES, min_size=1, max_size=4), TEXTS, st.floats(0, 1e300))
+    @given(st.lists(WATCHES, min_size=1, max_size=4), URLS, st.floats(0, 1e300))
     @QUICK
     def test_round_trip(self, watches: list[str], url: str, grace: float) -> None:
         """
@@ -390,6 +392,33 @@ class MakeServiceTests(SynchronousTestCase):
             self.assertEqual(process.env["QUEBERT_AMQP_URL"], url)
             self.assertEqual(process.env["PATH"], os.environ["PATH"])
             self.assertNotIn(PASSWORD, " ".join(process.args))
+
+
+class DefaultURLTests(SynchronousTestCase):
+    """
+    C{--default-url} completes the partial URLs of tasks.
+    """
+
+    def test_wrong(self) -> None:
+        """
+        One that completes nothing is refused at the start, with one that would.
+        """
+        cases = {
+            "localhost:8004": "http://localhost:8004/",
+            "": "http://localhost:8000/",
+            "http://h:99999/": "http://localhost:8000/",
+        }
+        for url, right in cases.items():
+            said = refusal(UsageError, parsed, "-wa:b:c", f"--default-url={url}")
+            wanted = f"--default-url={url} must be an HTTP URL, such as {right}"
+            self.assertEqual(said, wanted)
+
+    def test_password(self) -> None:
+        """
+        A password in it is not told.
+        """
+        said = refusal(UsageError, parsed, "-wa:b:c", "-u", "me:hunter2@localhost")
+        self.assertNotIn("hunter2", said)
 
 
 class StartedTests(SynchronousTestCase):

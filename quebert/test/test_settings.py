@@ -40,7 +40,7 @@ from quebert.limits import (
     Rate,
 )
 from quebert.policy import RetryPolicy
-from quebert.test.checks import QUICK, folder
+from quebert.test.checks import QUICK, folder, misspellings
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
 DOCUMENTED = EXAMPLE.parents[1] / "docs" / "configuration.rst"
@@ -48,6 +48,8 @@ needs_example = skipUnless(EXAMPLE.exists(), "without its examples")
 PASSWORD = "tr0ub4dor"
 
 #: What most tests add something to.
+# A key of ours in the example: those in [queues.mail.headers] are anybody's.
+_KEY = re.compile(r"([a-z_]+) +=")
 LEAST = '[queues.a]\nkey = "k"\n'
 
 
@@ -74,6 +76,12 @@ FILES = [
     Bad('x = """\n\n', 3, "this is not TOML: Unterminated string", False),
     Bad("", 1, "queues is missing: a table for each queue, like [queues", False),
     Bad("[queues]\n", 1, "queues is missing", False),
+    Bad(
+        LEAST + "[hosts.a]\nrate = 1\n[hosts.A]\nrate = 2",
+        5,
+        "hosts.A is the same as a: capitals make no difference",
+        False,
+    ),
     Bad("queues = 3\n", 1, "queues must be a table, not 3", False),
     Bad("[[queues]]\n", 1, "queues must be a table, not an array", False),
     Bad("[queues]\na = 3\n", 2, "queues.a must be a table, not 3", False),
@@ -166,7 +174,7 @@ FILES = [
     Bad(
         LEAST + '[service]\ndefault_url = "localhost:8000"',
         4,
-        "service.default_url must be an HTTP URL, like",
+        "service.default_url must be an HTTP URL, such as",
         False,
     ),
     Bad(
@@ -311,6 +319,12 @@ QUEUES = [
         3,
         "default_url must hold no user and password: give them as headers.Authorizat",
     ),
+    Bad(
+        'default_url = "localhost:8004"',
+        3,
+        "queues.a.default_url must be an HTTP URL, such as http://localhost:8004/",
+    ),
+    Bad("max_url_length = 0", 3, "max_url_length must be a whole number from 1 to"),
     Bad('default_url = "http:///x"', 3, "default_url must be an HTTP URL"),
     Bad('default_url = "http://h:99999/"', 3, "default_url must be an HTTP URL"),
     Bad('default_url = "http://a b/"', 3, "default_url must be an HTTP URL"),
@@ -323,6 +337,11 @@ QUEUES = [
     Bad('[queues."a\\nb"]\nkey = "k"', 3, "must have a name with no control"),
     Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
     Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),
+    Bad(
+        'headers.X = "1"\nheaders.x = "2"',
+        4,
+        "headers.x is the same as X: capitals make no difference",
+    ),
     Bad("headers.X = 3", 3, 'headers.X must be a text, or { env = "NAME" } or'),
     Bad('headers.X = { env = "UNSET" }', 3, "X.env is the environment variable UNSET,"),
     Bad("headers.X = {}", 3, 'queues.a.headers.X must be { env = "NAME" } or'),
@@ -448,6 +467,27 @@ class BadTests(ReadCase):
                 self.fail(f"{path} was read")
         error = self.wrong(b"\n\nx = '\xff'\n")
         self.assertTrue(str(error).endswith("q.toml:3: the file must be in UTF-8"))
+
+    @needs_example
+    @QUICK
+    @given(st.data())
+    def test_misspelt_keys(self, data: st.DataObject) -> None:
+        """
+        A key of the example with another letter, one letter less or more, or two
+        letters the other way round is told, with its line.
+        """
+        lines = EXAMPLE.read_text().splitlines()
+        keys = [(n, m[1]) for n, line in enumerate(lines) if (m := _KEY.match(line))]
+        n, key = data.draw(st.sampled_from(keys))
+        wrong = data.draw(misspellings(st.just(key)))
+        known = {each for _, each in keys} | {"url_env", "url_file"}
+        if wrong in known:
+            return
+        error = self.wrong(
+            "\n".join([*lines[:n], wrong + lines[n][len(key) :], *lines[n + 1 :]])
+        )
+        self.assertIn(f"q.toml:{n + 1}: ", str(error))
+        self.assertIn(f"{wrong} is not known", str(error))
 
     @QUICK
     @given(st.text() | st.text("abq[]{}=.,\"'\\\n# 1"))
@@ -627,15 +667,25 @@ class GoodTests(ReadCase):
 
     def test_bury(self) -> None:
         """
-        What is no task is buried, with a policy; without one where that is wanted.
+        What is no task is buried, whatever the mediator, unless it is to be dropped.
         """
         for text, bury in (
-            ("", False),
-            ("bury = true", True),
+            ("", True),
+            ('mediator = "plain"', True),
+            ("bury = false", False),
             ("permanent = [404]", True),
             ("permanent = [404]\nbury = false", False),
         ):
             self.assertEqual(self.queue(text).bury, bury, text)
+
+    def test_max_url_length(self) -> None:
+        """
+        How long a URL may be is said for all queues, or for one.
+        """
+        self.assertEqual(self.queue("").max_url_length, 8192)
+        self.assertEqual(self.queue("max_url_length = 100").max_url_length, 100)
+        settings = self.read(f"[service]\nmax_url_length = 50\n{LEAST}")
+        self.assertEqual(settings.queues["a"].max_url_length, 50)
 
     def test_max_events(self) -> None:
         """
@@ -725,7 +775,6 @@ class ChangesTests(ReadCase):
             self.changes(before, after),
             [
                 "priorities.ageing changed from 60 to 1.5",
-                "queues.a.bury changed from false to true",
                 "queues.a.mediator changed from delay-on-error to policy",
                 "queues.a.permanent changed from [] to [404, 410]",
                 "queues.a.prefetch changed from 5 to nothing",

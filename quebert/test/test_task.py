@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert import task as tasks
+from quebert._url import without_userinfo
 from quebert.errors import BadTask, QuebertError
 from quebert.task import (
     Request,
     Schedule,
+    _codec,
     decode,
     encode,
     format_time,
@@ -155,7 +156,7 @@ class WithoutOrjsonTests(DecodeTests):
         """
         Have it not be there.
         """
-        self.patch(tasks, "orjson", None)
+        self.patch(_codec, "orjson", None)
 
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
@@ -198,7 +199,7 @@ class OrjsonTests(SynchronousTestCase):
         What comes of a body, with orjson and without, in Python's notation.
         """
         with_orjson = self._decoded(body)
-        undo = self.patch(tasks, "orjson", None)
+        undo = self.patch(_codec, "orjson", None)
         without = self._decoded(body)
         undo.restore()
         return with_orjson, without
@@ -213,7 +214,7 @@ class OrjsonTests(SynchronousTestCase):
         """
         The tests have it.
         """
-        self.assertIsNotNone(vars(tasks)["orjson"])
+        self.assertIsNotNone(vars(_codec)["orjson"])
 
     @QUICK
     @given(JSON_TEXTS)
@@ -901,6 +902,52 @@ class CredentialTests(SynchronousTestCase):
         self.check_untold("user:hunter2@h/", "http:/user:hunter2@h/")
 
 
+class LongURLTests(SynchronousTestCase):
+    """
+    Whoever publishes may write any URL: none takes more than linear time.
+    """
+
+    #: With a quadratic function, each of these takes hours.
+    SIZE = 2_000_000
+    PIECES = (
+        "a", "@", ":", "/", "//", "?", "#", "[", "]", ".", "%", "-", "\N{SNOWMAN}", " ",
+        "http://", "a@", "a:", "a.", "a/", "../", "./", "a:@", "@a", "xn--", "%zz",
+    )  # fmt: skip
+
+    def test_refused_unread(self) -> None:
+        """
+        A URL that is too long is not looked at; the sentence is short all the same.
+        """
+        for piece in self.PIECES:
+            for start in ("", "http://", "http://h/", "data:", "http://a@"):
+                url = start + piece * self.SIZE
+                text = refusal(BadTask, request, {"url": url}, DEFAULT)
+                self.assertLess(len(text), 200)
+
+    def test_linear(self) -> None:
+        """
+        Where long ones are allowed, they take no more time a character than others.
+        """
+        for piece in self.PIECES:
+            for start in ("", "http://", "http://h/", "data:", "http://a@"):
+                url = start + piece * (self.SIZE // 10 // len(piece))
+                try:
+                    request({"url": url}, DEFAULT, max_url_length=self.SIZE)
+                except BadTask as e:
+                    self.assertLess(len(str(e)), 200)
+                without_userinfo(url)
+
+    def test_long_hosts(self) -> None:
+        """
+        A host is no longer than the DNS has them.
+        """
+        host = ".".join(["a" * 62] * 4)
+        self.assertEqual(len(host), 251)
+        request({"url": f"http://{host}.b/"}, DEFAULT)
+        text = refusal(BadTask, request, {"url": f"http://{host}.bcé/"}, DEFAULT)
+        self.assertIn("its host is longer than 253 characters", text)
+
+
 class RequestTests(SynchronousTestCase):
     """
     L{request} reads method, headers and timeout.
@@ -1115,12 +1162,6 @@ class MakeTests(SynchronousTestCase):
         """
         return make(NOW, url, *args, **options)
 
-    def test_extra_named_like_an_argument(self) -> None:
-        """
-        An extra key may have the name of an argument that only we give.
-        """
-        self.assertEqual(self.make(now="or never")["now"], "or never")
-
     def refused(self, url: str = "/a", **options: Any) -> str:
         """
         What is said against these arguments.
@@ -1161,7 +1202,7 @@ class MakeTests(SynchronousTestCase):
 
     def test_most(self) -> None:
         """
-        Every argument is found in the task, and further keys as they are.
+        Every argument is found in the task, and fields of one's own as they are.
         """
         task = self.make(
             "https://h/é",
@@ -1172,8 +1213,11 @@ class MakeTests(SynchronousTestCase):
             uuid="u",
             headers={"X-Custom": "b"},
             method="PUT",
-            color="green",
-            depth={"x": None},
+            timestamp="2026-11-23T20:15:00.000000Z",
+            filter=False,
+            failures=3,
+            traceback="...",
+            extra={"color": "green", "depth": {"x": None}, "now": "or never"},
         )
         wanted = {
             "url": "https://h/é",
@@ -1185,11 +1229,46 @@ class MakeTests(SynchronousTestCase):
             "uuid": "u",
             "headers": {"X-Custom": "b"},
             "method": "PUT",
+            "filter": False,
+            "failures": 3,
+            "traceback": "...",
             "color": "green",
             "depth": {"x": None},
+            "now": "or never",
         }
         self.assertEqual(task, wanted)
         self.assertEqual(decode(encode(task)), task)
+
+    def test_extra(self) -> None:
+        """
+        A field of one's own has a name in text, and none that means something here.
+        """
+        cases: list[tuple[Any, str]] = [
+            ({"ttl": 5}, "extra: ttl means something to quebert: say ttl=..."),
+            ({"url": "/"}, "extra: url means something to quebert"),
+            ({1: 2}, "extra: 1 must be a string"),
+            (["a"], "extra must be a dict, not an array"),
+        ]
+        for extra, why in cases:
+            self.assertIn(why, self.refused(extra=extra))
+
+    def test_unknown_keywords(self) -> None:
+        """
+        A keyword that is not known is refused, with the one that may be meant, and
+        with where fields of one's own go.
+        """
+        cases = {
+            "countdown": "'countdown': did you mean delay? A",
+            "dealy": "'dealy': did you mean delay? A",
+            "Timeout": "'Timeout': did you mean timeout? A",
+            "eta": "'eta': did you mean run_at? A",
+            "prority": "'prority': did you mean priority? A",
+            "colour": "'colour'; it has amqp_url, delay, exchange, extra, failures,",
+        }
+        for name, why in cases.items():
+            text = refusal(TypeError, self.make, **{name: 1})
+            self.assertIn(why, text)
+            self.assertIn(f"goes into extra={{{name!r}: ...}}.", text)
 
     def test_uuid(self) -> None:
         """
@@ -1353,7 +1432,7 @@ class MakeTests(SynchronousTestCase):
                 "delay": st.integers(-5, 10**6) | st.floats(0, 1e6),
                 "timeout": st.integers(-5, 10**6) | st.floats(0, 1e6),
                 "method": st.sampled_from(["POST", "get", "Put"]),
-                "color": VALUES,
+                "extra": st.dictionaries(TEXTS.map("my {}".format), VALUES),
             },
         )
     )
@@ -1362,7 +1441,8 @@ class MakeTests(SynchronousTestCase):
         What is made survives its encoding, and has a schedule and a request.
         """
         try:
-            task = decode(encode(self.make(**options)))
+            params = options.pop("params", None)
+            task = decode(encode(self.make("/a", params, **options)))
         except BadTask as e:
             self.assertIn("beyond the ttl", str(e))
             return

@@ -15,7 +15,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli._telling import TellingMediator
-from quebert.outcome import Done, Retry
+from quebert.outcome import Bury, Done, Retry
 from quebert.task import format_time
 from quebert.test.mediating import FakeMessage
 
@@ -44,6 +44,7 @@ class TellingMediatorTests(SynchronousTestCase):
         self.mediator = TellingMediator(
             lambda word, text: self.told.append((word, text)),
             self,
+            "tasks.dead",
             clock=self.clock,
             constant=2,
             now=lambda: NOW,
@@ -144,19 +145,24 @@ class TellingMediatorTests(SynchronousTestCase):
 
     def test_discarded(self) -> None:
         """
-        A task too late, and what is no task at all: nobody else tells of those.
+        A task that is too late is gone: nobody else tells of that.
         """
         sent = format_time(NOW - 60)
         outcome = self.receive(url="/", timestamp=sent, ttl=1, uuid="u")
         self.assertEqual(self.successResultOf(outcome), Done())
         self.assert_told("discarded", "/                 task u for / has expired")
+
+    def test_buried(self) -> None:
+        """
+        What is no task is buried, and where it is then is told.
+        """
         for body in (b"{", b"[]", b"{}"):
             self.told.clear()
             outcome = self.mediator.messageReceived(FakeMessage(body))
-            self.assertEqual(self.successResultOf(outcome), Done())
+            self.assertIsInstance(self.successResultOf(outcome), Bury)
             ((word, text),) = self.told
-            self.assertEqual(word, "discarded")
-            self.assertIn("not a task: ", text)
+            self.assertEqual(word, "buried")
+            self.assertIn("now in queue tasks.dead: not a task: ", text)
 
     def test_cannot_request(self) -> None:
         """

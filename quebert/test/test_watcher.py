@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -871,10 +872,13 @@ class AnswerTests(WatcherTestCase):
         L{Discard}: acked, and counted as such.
         """
         self.at_once[b"task"] = Discard("no url")
-        self.deliver(b"task")
+        with capturedLogs() as events:
+            self.deliver(b"task")
         self.check_settled([1], [])
         self.assertEqual(self.client.publisher.publications, [])
         self.check_counts(received=1, discarded=1)
+        told = "Task (no uuid) of queue 'queue' is discarded, and is gone: no url"
+        self.assertEqual([formatEvent(each) for each in events], [told])
 
     def test_bytes(self) -> None:
         """
@@ -1825,8 +1829,11 @@ class BuryTests(WatcherTestCase):
         self.assertEqual(len(self.client.publisher.publications), 2)
         declared = [c.argument("queue_declare", "queue") for c in self.client.channels]
         self.assertEqual(declared.count(["queue.dead"]), 2)
-        self.confirm()
+        with capturedLogs() as events:
+            self.confirm()
         self.check_settled([1], [])
+        told = "Task (no uuid) of queue 'queue' is now in queue 'queue.dead': no task"
+        self.assertEqual([formatEvent(each) for each in events], [told])
 
     def test_refused_leaves_its_place(self) -> None:
         """

@@ -1,0 +1,31 @@
+"""
+The task message: its fields, its JSON, and the arithmetic of its times.  Pure.
+
+A task is a mutable dict, since hooks may change it.  L{make} builds one,
+L{encode} and L{decode} are its wire form, L{schedule} and L{request} read what
+a mediator needs from it.  Whatever is wrong with a task is told by
+L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
+"""
+
+from quebert._url import MAX_LENGTH as MAX_URL_LENGTH
+from quebert.task._codec import Task, decode, encode
+from quebert.task._fields import Request, Schedule, ages_since_sent, request, schedule
+from quebert.task._keywords import check_keywords
+from quebert.task._new import make
+from quebert.task._times import format_time, parse_time
+
+__all__ = [
+    "MAX_URL_LENGTH",
+    "Request",
+    "Schedule",
+    "Task",
+    "ages_since_sent",
+    "check_keywords",
+    "decode",
+    "encode",
+    "format_time",
+    "make",
+    "parse_time",
+    "request",
+    "schedule",
+]

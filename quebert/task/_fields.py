@@ -1,0 +1,229 @@
+"""
+The fields of a task that a mediator reads: when it may run, and its request.  Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+import attrs
+
+from quebert._url import MAX_LENGTH, absolute, without_userinfo
+from quebert.errors import BadTask, NoDefaultURL
+from quebert.task._codec import Task
+from quebert.task._times import parse_time
+
+__all__ = [
+    "Request",
+    "Schedule",
+    "ages_since_sent",
+    "kind_of",
+    "read_seconds",
+    "read_time",
+    "request",
+    "schedule",
+]
+
+METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# The framing of the request is the client's business (RFC 9112, section 6).
+_FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+@attrs.frozen
+class Schedule:
+    """
+    When a task may run: seconds since the epoch, or C{None} for no limit.
+    """
+
+    run_at: float | None
+    expires_at: float | None
+
+    def early(self, now: float) -> float:
+        """
+        Seconds until the task may run, 0 if it may now.
+        """
+        return 0.0 if self.run_at is None else max(0.0, self.run_at - now)
+
+    def expired(self, now: float) -> bool:
+        """
+        Whether the task's time to live is over.
+        """
+        return self.expires_at is not None and now > self.expires_at
+
+
+_ANY_TIME = Schedule(run_at=None, expires_at=None)
+
+
+class Request(NamedTuple):
+    """
+    The HTTP request that a task asks for.
+
+    @ivar headers: made for this request: more may be put into it.
+    @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    timeout: float
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether the task itself is sent as the request's body.
+        """
+        return self.method in METHODS_WITH_BODY
+
+
+def ages_since_sent(task: object) -> bool:
+    """
+    Whether the C{ttl} of C{task} counts from when its message was sent, since
+    the task itself does not say.
+    """
+    if not isinstance(task, dict) or not task.get("ttl"):
+        return False
+    return task.get("timestamp") is None
+
+
+def schedule(task: object, sent_at: float | None = None) -> Schedule:
+    """
+    When C{task} may run.
+
+    @param sent_at: stands in for a missing C{timestamp}, seconds since the
+        epoch.
+    @raise BadTask: it is no object, or a time in it is of the wrong type.
+    """
+    if not isinstance(task, dict):
+        raise BadTask(f"a task is a JSON object, not {kind_of(task)}")
+    ttl, timestamp, run_at = task.get("ttl"), task.get("timestamp"), task.get("run_at")
+    seconds = 0.0 if ttl is None else read_seconds("ttl", ttl)
+    start = sent_at if timestamp is None else read_time("timestamp", timestamp)
+    expires_at = start + seconds if seconds > 0 and start is not None else None
+    if expires_at is None and run_at is None:
+        return _ANY_TIME  # as most are, and it need not be made
+    return Schedule(None if run_at is None else read_time("run_at", run_at), expires_at)
+
+
+def request(task: Task, defaulturl: str, max_url_length: int = MAX_LENGTH) -> Request:
+    """
+    The request that C{task} asks for, its URL completed from C{defaulturl}.
+
+    @param defaulturl: C{""} where there is none.
+    @param max_url_length: characters that the URL may have.
+    @raise NoDefaultURL: the URL is partial, and there is no C{defaulturl}.
+    @raise BadTask: a field of it is missing or wrong.
+    """
+    url, credentials = _absolute(task.get("url"), defaulturl, max_url_length)
+    headers = {"Content-Type": "application/json"}
+    wanted, method = task.get("headers"), task.get("method")
+    if credentials or wanted is not None:
+        headers = _with_headers({**headers, **credentials}, wanted)
+    timeout = task.get("timeout")
+    seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
+    return Request("POST" if method is None else _method(method), url, headers, seconds)
+
+
+def kind_of(value: object) -> str:
+    """
+    What JSON calls a value.
+    """
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), type(value).__name__)
+
+
+def read_seconds(field: str, value: object) -> float:
+    """
+    A number of seconds.
+
+    @raise BadTask: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadTask(f"{field} must be a number of seconds, not {kind_of(value)}")
+    try:
+        if math.isfinite(value):
+            return float(value)
+        raise OverflowError
+    except OverflowError:
+        raise BadTask(f"{field} is too large a number of seconds") from None
+
+
+def read_time(field: str, value: object) -> float:
+    """
+    A time in a task, in seconds since the epoch.
+
+    @raise BadTask: it is none.
+    """
+    try:
+        if isinstance(value, str):
+            return parse_time(value)
+        wrong = kind_of(value)
+    except (ValueError, OverflowError):
+        wrong = repr(value[:40]) if isinstance(value, str) else ""
+    raise BadTask(
+        f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
+    )
+
+
+def _method(method: object) -> str:
+    if not isinstance(method, str) or method.upper() not in METHODS:
+        raise BadTask(f"method must be one of {', '.join(sorted(METHODS))}")
+    return method.upper()
+
+
+def _with_headers(headers: dict[str, str], wanted: object) -> dict[str, str]:
+    if wanted is None:
+        return headers
+    if not isinstance(wanted, dict):
+        raise BadTask(f"headers must be an object, not {kind_of(wanted)}")
+    for name, value in wanted.items():
+        _check_header(name, value)
+    replaced = {name.lower() for name in wanted}
+    kept = {k: v for k, v in headers.items() if k.lower() not in replaced}
+    return {**kept, **wanted}
+
+
+def _check_header(name: str, value: object) -> None:
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
+    if name.lower() in _FRAMING_HEADERS:
+        raise BadTask(f"headers: {name} is set by the mediator, not by a task")
+    if not isinstance(value, str):
+        raise BadTask(f"headers: {name} must be a string, not {kind_of(value)}")
+    if _UNSAFE_IN_HEADER.search(value):
+        raise BadTask(f"headers: {name} contains a control character")
+
+
+def _absolute(
+    url: object, defaulturl: str, max_length: int
+) -> tuple[str, dict[str, str]]:
+    if not isinstance(url, str) or not url:
+        raise BadTask("url must be a string" if url else "url is missing")
+    if len(url) > max_length:
+        many = f"{len(url)} characters: more than {max_length}"
+        raise BadTask(f"url {_shown(url)} has {many}")
+    try:
+        return absolute(url, defaulturl)
+    except NoDefaultURL as e:
+        raise NoDefaultURL(f"url {_shown(url)} cannot be requested: {e}") from None
+    except ValueError as e:
+        raise BadTask(f"url {_shown(url)} cannot be requested: {e}") from None
+
+
+def _shown(url: str) -> str:
+    return repr(without_userinfo(url)[:80])

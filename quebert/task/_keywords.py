@@ -1,0 +1,79 @@
+"""
+The keywords of C{add_task}, and what somebody may have meant by another.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["FIELDS", "check_keywords"]
+
+#: What a mediator reads from a task, or writes into it: docs/tasks.rst.
+FIELDS = frozenset(
+    {
+        "failures",
+        "filter",
+        "headers",
+        "method",
+        "params",
+        "retry",
+        "run_at",
+        "timeout",
+        "timestamp",
+        "traceback",
+        "ttl",
+        "url",
+        "uuid",
+    }
+)
+# The fields that make() has no parameter for: they go into the task as they are.
+_PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
+# All keywords of C{add_task}, blocking or not.
+_KEYWORDS = sorted(
+    (FIELDS - {"url"}) | {"amqp_url", "delay", "exchange", "extra", "kind", "priority"}
+)
+# What other task queues call them.
+_ELSEWHERE = {
+    "args": "params",
+    "body": "params",
+    "countdown": "delay",
+    "data": "params",
+    "dispatch_deadline": "timeout",
+    "eta": "run_at",
+    "expires": "ttl",
+    "id": "uuid",
+    "json": "params",
+    "kwargs": "params",
+    "max_attempts": "retry",
+    "max_retries": "retry",
+    "payload": "params",
+    "queue": "kind",
+    "retries": "retry",
+    "retry_policy": "retry",
+    "schedule_time": "run_at",
+    "task_id": "uuid",
+    "time_limit": "timeout",
+}
+
+
+def check_keywords(names: Iterable[str]) -> None:
+    """
+    Check the keywords of C{add_task} that it has no parameter for.
+
+    @raise TypeError: one is no field of a task; the text has the nearest keyword.
+    """
+    for name in names:
+        if name not in _PASSED_ON:
+            raise TypeError(
+                f"add_task() has no keyword {name!r}{_nearest(name)} A field of your"
+                f" own goes into extra={{{name!r}: ...}}."
+            )
+
+
+def _nearest(name: str) -> str:
+    lower = name.lower().replace("-", "_")
+    close = get_close_matches(lower, [*_KEYWORDS, *_ELSEWHERE], n=1)
+    if not close:
+        return f"; it has {', '.join(_KEYWORDS)}."
+    return f": did you mean {_ELSEWHERE.get(close[0], close[0])}?"

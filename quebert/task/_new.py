@@ -1,0 +1,131 @@
+"""
+A new task, as a producer makes it.  Pure.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from quebert._url import MAX_LENGTH
+from quebert.errors import BadTask
+from quebert.policy import RetryPolicy, overridden
+from quebert.task._codec import Task
+from quebert.task._fields import kind_of, read_seconds, read_time, request, schedule
+from quebert.task._keywords import FIELDS, check_keywords
+from quebert.task._times import format_time
+
+__all__ = ["make"]
+
+# It is the AMQP message-id, too, which is a short string.
+_UUID = range(1, 256)
+_ANY_POLICY = RetryPolicy()
+
+
+def make(
+    now: float,
+    url: str,
+    params: Any = None,
+    /,
+    *,
+    ttl: float = 0,
+    run_at: datetime | str | float | None = None,
+    delay: float | None = None,
+    timeout: float | None = None,
+    uuid: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    method: str = "POST",
+    retry: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    max_url_length: int = MAX_LENGTH,
+    **fields: Any,
+) -> Task:
+    """
+    A new task, checked the way a mediator will check it.
+
+    @param now: seconds since the epoch.
+    @param ttl: seconds until the task expires, 0 for never.
+    @param run_at: when to run it, not before; C{delay}, in seconds from now,
+        is the other way to say so.
+    @param timeout: seconds an execution may take.
+    @param retry: the terms of a retry policy for this task alone.
+    @param extra: fields of your own, which the executor gets to see.
+    @param max_url_length: characters that the URL may have.
+    @param fields: C{timestamp}, C{filter}, C{failures} and C{traceback}, as they are
+        to stand in the task.
+    @raise BadTask: an argument is wrong; the text names it.
+    @raise TypeError: one of C{fields} is no field of a task.
+    """
+    check_keywords(fields)
+    task: Task = {
+        "url": url,
+        "params": params,
+        "timestamp": format_time(now),
+        "ttl": ttl,
+        "uuid": str(uuids.uuid4()) if uuid is None else uuid,
+        **fields,
+        **_own(extra),
+    }
+    if run_at is not None or delay is not None:
+        task["run_at"] = _start(now, run_at, delay)
+    if timeout is not None:
+        task["timeout"] = timeout
+    if retry is not None:
+        task["retry"] = dict(retry) if isinstance(retry, Mapping) else retry
+    if headers:
+        task["headers"] = dict(headers) if isinstance(headers, Mapping) else headers
+    if method != "POST":
+        task["method"] = method
+    _check_new(task, now, max_url_length)
+    return task
+
+
+def _own(extra: object) -> Mapping[str, Any]:
+    """
+    The fields of somebody's own, none of which may be a field of quebert's.
+    """
+    if extra is None:
+        return {}
+    if not isinstance(extra, Mapping):
+        raise BadTask(f"extra must be a dict, not {kind_of(extra)}")
+    for name in extra:
+        if not isinstance(name, str):
+            raise BadTask(f"extra: {name!r:.40} must be a string, as names in JSON are")
+        if name in FIELDS:
+            raise BadTask(f"extra: {name} means something to quebert: say {name}=...")
+    return extra
+
+
+def _start(now: float, run_at: object, delay: object) -> str:
+    field = "run_at" if delay is None else "delay"
+    try:
+        return _start_time(now, run_at, delay)
+    except BadTask:
+        raise
+    except (ValueError, OverflowError, OSError):
+        raise BadTask(f"{field} is a time that no calendar has") from None
+
+
+def _start_time(now: float, run_at: Any, delay: object) -> str:
+    if delay is not None:
+        if run_at is not None:
+            raise BadTask("run_at and delay say the same thing: give one of them")
+        return format_time(now + max(0.0, read_seconds("delay", delay)))
+    if isinstance(run_at, datetime):
+        run_at = run_at.isoformat()
+    elif isinstance(run_at, (int, float)) and not isinstance(run_at, bool):
+        run_at = format_time(run_at)
+    return format_time(now if run_at is None else read_time("run_at", run_at))
+
+
+def _check_new(task: Task, now: float, max_url_length: int) -> None:
+    uuid = task["uuid"]
+    if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
+        raise BadTask("uuid must be a string of 1 to 255 bytes in UTF-8")
+    request(task, "http://localhost/", max_url_length)
+    overridden(_ANY_POLICY, task.get("retry"))
+    times = schedule(task)
+    if times.expired(times.run_at or now):
+        raise BadTask("run_at is beyond the ttl: the task would expire unrun")
