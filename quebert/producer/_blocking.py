@@ -1,15 +1,20 @@
 """
-Adding tasks from what knows no Twisted: over connections that are kept, and
-made again when they turn out to be stale.
+Adding tasks without Twisted, over connections that are kept and made again.
+
+A call takes the idle connection away from its producer, or makes a new one.  It
+gives the connection back only when the broker has answered.  A call that is
+interrupted, wherever that is, leaves nothing behind that a later call could
+use.  A call from within another one, by a signal handler, finds no idle
+connection and makes its own.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +28,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
-from quebert.producer._pika import connect, end, import_pika, our_errors, publish
+from quebert.producer._pika import PikaConnection, connect, import_pika
 
 __all__ = ["BlockingProducer", "add_task"]
 
@@ -34,6 +39,11 @@ class BlockingProducer:
 
     A connection that hangs is noticed by its heartbeats, after twice the
     C{heartbeat} of the URL and 10 seconds; with C{heartbeat=0}, never.
+
+    A method may be interrupted by any exception: C{KeyboardInterrupt}, one of a
+    signal handler, C{gevent.Timeout}.  It raises that exception, and then nobody
+    knows whether the task was added; add it again with the same C{uuid}.  The
+    methods may also be called by a signal handler that interrupts one of them.
 
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.
@@ -59,9 +69,10 @@ class BlockingProducer:
         self._patience = patience
         self._max_url_length = max_url_length
         self._now = now
-        self._channel: Any = None
-        self._pid = os.getpid()
-        self._end: Callable[[], object] = lambda: None
+        self._idle: list[PikaConnection] = []  # one at most
+        # Closes the connection at the end of the thread that has this producer;
+        # in the main thread, at the end of the program.
+        self._closing = weakref.finalize(self, _close_all, self._idle)
 
     def add_task(
         self,
@@ -73,9 +84,10 @@ class BlockingProducer:
         **fields: Any,
     ) -> str:
         """
-        Add a task and return its uuid, as L{Producer.add_task} does, whose
-        other arguments are C{fields}.
+        Add a task, and return its uuid once the broker has confirmed it.  When
+        anything but L{BadTask} is raised, the task may have been added or not.
 
+        @param fields: the other arguments of L{Producer.add_task}.
         @raise BadTask: an argument is wrong.
         @raise BrokerError: the broker has not confirmed it.
         @raise TypeError: there is no such argument.
@@ -99,8 +111,7 @@ class BlockingProducer:
         """
         Close the connection, if there is one.
         """
-        self._channel = None
-        self._end()
+        _close_all(self._idle)
 
     def __enter__(self) -> BlockingProducer:
         return self
@@ -115,61 +126,71 @@ class BlockingProducer:
 
     def _publish(self, letter: Letter) -> None:
         """
-        Publish; when the connection was an old one, which the broker may have
-        closed long ago, a second time over a new one.
+        Publish over the idle connection.  The broker may have closed it long
+        ago; then publish a second time, over a new one.
+
+        @raise BrokerError: the broker has not confirmed it.
         """
-        old = self._channel is not None
+        error: BrokerError | None = None
+        connection = self._take()
+        if connection is not None:
+            error = self._publish_over(connection, letter)
+        if connection is None or _is_stale(error):
+            error = self._publish_over(self._connect(), letter)
         try:
-            self._publish_once(letter)
-        except BrokerError as e:
-            if not old or not _is_stale(e):
-                raise
-        else:
-            return
-        self._publish_once(letter)
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback would keep the producer from being freed
 
-    def _publish_once(self, letter: Letter) -> None:
-        channel = self._opened()
-        # Whoever is interrupted must not leave his confirm to the next one.
-        self._channel = None
-        try:
-            publish(channel, self._exchange, letter)
-        except (Unroutable, PublishRefused):
-            self._channel = channel if channel.is_open else None
-            raise
-        self._channel = channel
-
-    def _opened(self) -> Any:
+    def _publish_over(
+        self, connection: PikaConnection, letter: Letter
+    ) -> BrokerError | None:
         """
-        A channel in confirm mode.
-        """
-        if self._channel is None or self._pid != os.getpid():
-            self.close()
-            connection = connect(self._broker, self._patience)
-            self._keep(connection)
-            with our_errors(self._exchange, ""):
-                self._channel = connection.channel()
-                self._channel.confirm_delivery()
-        return self._channel
+        Publish, and keep the connection where it is known to be in order.
 
-    def _keep(self, connection: Any) -> None:
+        @return: as for L{PikaConnection.publish}.
         """
-        See to it that C{connection} is closed with us: by L{close}, at the
-        end of the thread that had us, or, for the main one, of the program.
-        """
-        self._pid = os.getpid()
-        closing = weakref.finalize(self, end, connection, self._pid)
-        closing.atexit = threading.current_thread() is threading.main_thread()
-        self._end = closing
+        error = connection.publish(self._exchange, letter)
+        answered = error is None or isinstance(error, (Unroutable, PublishRefused))
+        if answered and connection.is_open and not self._idle:
+            self._idle.append(connection)
+        elif answered or not connection.is_open:
+            connection.close()  # in any other state that may wait for ever
+        return error
+
+    def _take(self) -> PikaConnection | None:
+        connection = _pop(self._idle)
+        ours = connection is not None and connection.is_ours
+        return connection if ours else None
+
+    def _connect(self) -> PikaConnection:
+        main = threading.current_thread() is threading.main_thread()
+        self._closing.atexit = main  # the end of a thread comes earlier
+        return connect(self._broker, self._patience)
 
 
-def _is_stale(error: BrokerError) -> bool:
+def _is_stale(error: BrokerError | None) -> bool:
     """
     Whether it tells of the connection and not of the task, so that another
     attempt may succeed.
     """
     closed = isinstance(error, BrokerRefused) and not error.final
     return closed or isinstance(error, ChannelLost)
+
+
+def _pop(idle: list[PikaConnection]) -> PikaConnection | None:
+    """
+    Take a connection, in one step: a signal handler must not take it, too.
+    """
+    with suppress(IndexError):
+        return idle.pop()
+    return None
+
+
+def _close_all(idle: list[PikaConnection]) -> None:
+    while (connection := _pop(idle)) is not None:
+        connection.close()
 
 
 class _Kept(threading.local):
@@ -196,7 +217,10 @@ def add_task(
     Add a task, blocking until the broker has confirmed it, and return its
     uuid.  Needs C{quebert[blocking]}.
 
-    The connection is kept for the next call of the same thread.
+    The connection is kept for the next call of the same thread.  A call that
+    is interrupted, as by C{KeyboardInterrupt} or C{gevent.Timeout}, raises that
+    exception.  Then nobody knows whether the task was added; add it again with
+    the same C{uuid}.
 
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -29,7 +28,7 @@ from quebert.errors import (
 )
 from quebert.producer._letter import Letter
 
-__all__ = ["connect", "end", "import_pika", "our_errors", "publish"]
+__all__ = ["PikaConnection", "connect", "import_pika"]
 
 # How pika quotes what ended the connection before it was open.
 _CLOSED_BY_BROKER = re.compile(r"ConnectionClosedByBroker: \((\d+)\) (['\"])(.*)\2")
@@ -60,23 +59,31 @@ def import_pika() -> Any:
 # -- The connection
 
 
-def connect(broker: Broker, patience: float) -> Any:
+def connect(broker: Broker, patience: float) -> PikaConnection:
     """
-    A new connection.
+    A new connection, once its channel is in confirm mode.
 
     @param patience: seconds until one is made, and until one that the broker
         has blocked is given up.
     @raise BrokerUnreachable: there is none in time.
     @raise BrokerRefused: the broker does not let us in.
     @raise CertificateRefused: nor one side the certificate of the other.
+    @raise ChannelLost: it is lost before it has a channel in confirm mode.
     @raise ConfigError: a file for TLS is wrong.
     """
     pika = import_pika()
+    pid = os.getpid()
     parameters = [_parameters(broker, each, patience) for each in broker.addresses]
     try:
-        return pika.BlockingConnection(parameters)
+        connection = pika.BlockingConnection(parameters)
     except Exception as e:  # pika's connector, TLS and the resolver have theirs
         raise _not_connected(e, broker) from e
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+    except pika.exceptions.AMQPError as e:
+        raise _our_error(e, "while a channel was opened") from e
+    return PikaConnection(connection, channel, pid)
 
 
 def _parameters(broker: Broker, address: Address, patience: float) -> Any:
@@ -151,46 +158,76 @@ def _innermost(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def end(connection: Any, pid: int) -> None:
-    """
-    Close C{connection} in peace, unless it is closed, or belongs to another
-    process than C{pid}: the one we were forked from still uses it.
-    """
-    if pid == os.getpid() and connection.is_open:
-        with suppress(import_pika().exceptions.AMQPError, OSError):
-            connection.close()
-
-
 # -- Publishing
 
 
-def publish(channel: Any, exchange: str, letter: Letter) -> None:
+class PikaConnection:
     """
-    Publish, and wait for the confirm.
+    A connection with one channel in confirm mode, for one publication at a time.
 
-    @raise BrokerError: there was none.
-    """
-    pika = import_pika()
-    names = {k.replace("-", "_"): v for k, v in letter.properties.items()}
-    properties = pika.BasicProperties(**names)
-    with our_errors(exchange, letter.routing_key):
-        channel.basic_publish(
-            exchange, letter.routing_key, letter.body, properties, mandatory=True
-        )
+    An exception that a method raises is an interruption: a signal handler, a
+    C{gevent.Timeout} or a lack of memory.  The next confirm may then be that of
+    another task, and pika may wait for ever for an answer that it has read.  The
+    connection must not be used again, not even to close it: Python closes the
+    socket when it collects the connection.
 
+    @param pid: the process that made the connection.
+    """
 
-@contextmanager
-def our_errors(exchange: str, key: str) -> Iterator[None]:
-    """
-    Raise our errors in the place of pika's.
-    """
-    try:
-        yield
-    except import_pika().exceptions.AMQPError as e:
-        raise _not_published(e, f"exchange {exchange!r}, key {key!r}") from e
+    def __init__(self, connection: Any, channel: Any, pid: int) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._pid = pid
+
+    @property
+    def is_ours(self) -> bool:
+        """
+        Whether this process made it.  A parent still uses its own after a fork.
+        """
+        return self._pid == os.getpid()
+
+    @property
+    def is_open(self) -> bool:
+        """
+        Whether it can publish another task.
+        """
+        return bool(self._channel.is_open)
+
+    def publish(self, exchange: str, letter: Letter) -> BrokerError | None:
+        """
+        Publish, and wait for the confirm.
+
+        @return: C{None} once the broker has confirmed, or why it has not.  That
+            error is not raised, so that it cannot be mistaken for the error of
+            a signal handler that adds a task, too.
+        """
+        pika = import_pika()
+        names = {k.replace("-", "_"): v for k, v in letter.properties.items()}
+        properties = pika.BasicProperties(**names)
+        key, body = letter.routing_key, letter.body
+        try:
+            self._channel.basic_publish(exchange, key, body, properties, mandatory=True)
+        except pika.exceptions.AMQPError as e:
+            return _not_published(e, f"exchange {exchange!r}, key {key!r}")
+        return None
+
+    def close(self) -> None:
+        """
+        Close the connection with AMQP's handshake, unless it is closed already
+        or another process made it.
+        """
+        if self.is_ours and self._connection.is_open:
+            with suppress(import_pika().exceptions.AMQPError, OSError):
+                self._connection.close()
 
 
 def _not_published(error: Exception, where: str) -> BrokerError:
+    ours = _our_error(error, where)
+    ours.__cause__ = error
+    return ours
+
+
+def _our_error(error: Exception, where: str) -> BrokerError:
     kinds = import_pika().exceptions
     if isinstance(error, kinds.UnroutableError):
         return Unroutable(f"no queue takes this task ({where})")

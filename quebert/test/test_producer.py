@@ -794,6 +794,49 @@ class BlockingProducerTests(BlockingTestCase):
             producer.add_task("/")
             self.assertEqual(self.broker.closed, [0])
 
+    def test_interrupted_before_it_confirms(self) -> None:
+        """
+        A channel that may not be in confirm mode is never used.
+        """
+        producer = self.producer()
+        for step in ("channel", "confirm_delivery"):
+            kind = FakeConnection if step == "channel" else FakeChannel
+            with mock.patch.object(kind, step, side_effect=KeyboardInterrupt):
+                self.assertRaises(KeyboardInterrupt, producer.add_task, "/")
+        producer.add_task("/")
+        self.assertEqual(len(self.broker.connections), 3)
+
+    def test_error_of_a_signal_handler(self) -> None:
+        """
+        An error of ours that a signal handler raises within the call is not taken
+        for an answer: the task is not sent again, and the connection not kept.
+        """
+        for error in (ChannelLost("x"), Unroutable("x")):
+            self.broker.connections.clear()
+            self.broker.published.clear()
+            self.broker.answers = [None, error]
+            producer = self.producer()
+            producer.add_task("/")
+            with self.assertRaises(type(error)) as caught:
+                producer.add_task("/")
+            self.assertIs(caught.exception, error)
+            self.assertEqual(len(self.broker.published), 2)
+            producer.add_task("/")
+            self.assertEqual(len(self.broker.connections), 2)
+
+    def test_freed_after_an_error(self) -> None:
+        """
+        An error does not keep its producer: the connection is closed as soon as
+        nobody has the producer, without the garbage collector.
+        """
+        producer = self.producer()
+        self.broker.answers = [exceptions.UnroutableError([SimpleNamespace()])]
+        refusal(Unroutable, producer.add_task, "/")
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del producer
+        self.assertEqual(self.broker.closed, [1])
+
     def test_close(self) -> None:
         """
         The connection is closed once, and made again for the next task.

@@ -1,0 +1,253 @@
+"""
+Adding tasks from blocking code that is interrupted: by Ctrl-C, by a signal handler
+that raises, by a C{gevent.Timeout}.
+
+The calls are interrupted before and after each system call that may wait, of a
+socket, a poller or a lock.  Python reports these to C{sys.setprofile}; what the
+profile function raises is raised there, as if a signal handler had raised it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+
+from quebert.errors import ChannelLost, Unroutable
+from quebert.producer import BlockingProducer
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.support import until
+from quebert.test.test_producer_broker import uuids
+
+# Python closes the sockets of an interrupted connection when it collects them.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+#: Calls that may wait, of C{socket.socket}, C{select.epoll} and locks.
+WAITING = {"acquire", "close", "connect", "poll", "recv", "send", "shutdown"}
+
+
+class Interruption(BaseException):
+    """
+    Stands for C{KeyboardInterrupt} and C{gevent.Timeout}.
+    """
+
+
+def may_wait(function: Any) -> bool:
+    """
+    Whether a built-in function is one of L{WAITING}.  The reentrant locks are left
+    out: they are those of C{logging}, which then never releases them.
+    """
+    reentrant = isinstance(function.__self__, type(threading.RLock()))
+    return function.__name__ in WAITING and not reentrant
+
+
+def interrupted(
+    n: int, interrupt: Callable[[], object], call: Callable[[], object]
+) -> bool:
+    """
+    Call C{call}, and C{interrupt} at the C{n}-th point where C{call} may wait.
+
+    @return: whether C{call} came to that point.
+    """
+    left = n
+
+    def profile(frame: object, event: str, function: Any) -> None:
+        nonlocal left
+        if event in ("c_call", "c_return") and may_wait(function):
+            left -= 1
+            if not left:
+                sys.setprofile(None)
+                interrupt()
+
+    sys.setprofile(profile)
+    try:
+        call()
+    except (Exception, Interruption):
+        assert left <= 0
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+
+class Caller:
+    """
+    Adds tasks to a queue that takes those of the kind C{tasks} alone.
+
+    @ivar added: the uuids that C{add_task} has returned.
+    """
+
+    def __init__(self, url: str, exchange: str) -> None:
+        self.producer = BlockingProducer(url, exchange)
+        self.added: Counter[str] = Counter()
+
+    def add(self, uuid: str) -> None:
+        """
+        Add a task.
+        """
+        self.added[self.producer.add_task("/", uuid=uuid)] += 1
+
+    def add_to_no_queue(self) -> None:
+        """
+        Add a task that no queue takes, and be told.
+        """
+        with pytest.raises(Unroutable):
+            self.producer.add_task("/", kind="unknown")
+
+
+def add_first(caller: Caller) -> Callable[[], object]:
+    """
+    The first task, which needs a connection.
+    """
+    return lambda: caller.add("interrupted")
+
+
+def add_second(caller: Caller) -> Callable[[], object]:
+    """
+    The second task, for which there is one.
+    """
+    caller.add("before")
+    return lambda: caller.add("interrupted")
+
+
+def add_unroutable(caller: Caller) -> Callable[[], object]:
+    """
+    A task that no queue takes.
+    """
+    caller.add("before")
+    return caller.add_to_no_queue
+
+
+def close(caller: Caller) -> Callable[[], object]:
+    """
+    The end.
+    """
+    caller.add("before")
+    return caller.producer.close
+
+
+CALLS = [add_first, add_second, add_unroutable, close]
+
+
+def raising(kind: type[BaseException]) -> Callable[[Caller], None]:
+    """
+    A signal handler that raises.
+    """
+
+    def interrupt(caller: Caller) -> None:
+        raise kind("a signal handler")
+
+    return interrupt
+
+
+def adding(caller: Caller) -> None:
+    """
+    A signal handler that adds tasks.
+    """
+    caller.add("by the handler")
+    caller.add_to_no_queue()
+
+
+class Broker:
+    """
+    The broker, with the callers that are interrupted.
+    """
+
+    def __init__(self, broker: AnyBroker, names: Names, channel: Any) -> None:
+        self.url = broker.url
+        self.names = names
+        self.channel = channel
+        channel.exchange_declare(names.exchange, "topic", durable=True)
+        channel.queue_declare(names.queue, durable=True)
+        channel.queue_bind(names.queue, names.exchange, "tasks.*")
+
+    def interrupt(
+        self,
+        call: Callable[[Caller], Callable[[], object]],
+        interrupt: Callable[[Caller], None],
+    ) -> list[tuple[Counter[str], Counter[str]]]:
+        """
+        Interrupt C{call} at each point in turn.  After each, a task that no queue
+        takes must be told, and another is added.
+
+        @return: how often each task was added, and was in the queue.
+        """
+        outcomes: list[tuple[Counter[str], Counter[str]]] = []
+        reached = True
+        while reached:
+            caller = Caller(self.url, self.names.exchange)
+            n = len(outcomes) + 1
+            reached = interrupted(n, lambda: interrupt(caller), call(caller))  # noqa: B023
+            caller.add_to_no_queue()
+            caller.add("after")
+            caller.producer.close()
+            outcomes.append((caller.added, uuids(self.channel, self.names.queue)))
+        return outcomes
+
+
+@pytest.fixture
+def calls(broker: AnyBroker, names: Names, pika_channel: Any) -> Broker:
+    """
+    A broker with an exchange and a queue.
+    """
+    return Broker(broker, names, pika_channel)
+
+
+def descriptors() -> int:
+    """
+    How many files and sockets this process has open.
+    """
+    return len(os.listdir("/dev/fd"))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@ensureDeferred
+async def test_interrupted(
+    calls: Broker, call: Callable[[Caller], Callable[[], object]]
+) -> None:
+    """
+    C{add_task} never returns a uuid of a task that no queue took, wherever an
+    earlier call was interrupted, and no socket is left.
+    """
+    before = descriptors()
+    outcomes = calls.interrupt(call, raising(Interruption))
+    assert len(outcomes) > 10
+    for added, found in outcomes:
+        assert not added - found
+        assert added["after"] == 1
+    gc.collect()
+    await until(lambda: descriptors() <= before)
+
+
+@pytest.mark.parametrize(
+    "kind", [TimeoutError, Unroutable, ChannelLost, RecursionError]
+)
+def test_interrupted_by_a_common_error(calls: Broker, kind: type[Exception]) -> None:
+    """
+    The same goes for errors that pika, or a broker's answer, may raise as well: a
+    signal handler that adds tasks has the same errors.
+    """
+    for call in (add_second, add_unroutable):
+        for added, found in calls.interrupt(call, raising(kind)):
+            assert not added - found
+            assert added["after"] == 1
+    gc.collect()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_reentered(
+    calls: Broker, call: Callable[[Caller], Callable[[], object]]
+) -> None:
+    """
+    A signal handler may add tasks within a call: both are added, once each.
+    """
+    outcomes = calls.interrupt(call, adding)
+    for added, found in outcomes:
+        assert added == found
+    assert all(added["by the handler"] for added, _ in outcomes[:-1])
