@@ -223,7 +223,8 @@ class PikaConnection:
 
 def _not_published(error: Exception, where: str) -> BrokerError:
     ours = _our_error(error, where)
-    ours.__cause__ = error
+    # Frames of its traceback would keep the producer from being freed.
+    ours.__cause__ = error.with_traceback(None)
     return ours
 
 

@@ -830,12 +830,14 @@ class BlockingProducerTests(BlockingTestCase):
         nobody has the producer, without the garbage collector.
         """
         producer = self.producer()
-        self.broker.answers = [exceptions.UnroutableError([SimpleNamespace()])]
-        refusal(Unroutable, producer.add_task, "/")
+        lost = exceptions.ChannelWrongStateError
+        with mock.patch.object(FakeChannel, "basic_publish", side_effect=lost):
+            refusal(ChannelLost, producer.add_task, "/")
+        producer.add_task("/")
         gc.disable()
         self.addCleanup(gc.enable)
         del producer
-        self.assertEqual(self.broker.closed, [1])
+        self.assertEqual(self.broker.closed[-1], 1)
 
     def test_close(self) -> None:
         """
