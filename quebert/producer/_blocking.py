@@ -42,8 +42,9 @@ class BlockingProducer:
 
     A method may be interrupted by any exception: C{KeyboardInterrupt}, one of a
     signal handler, C{gevent.Timeout}.  It raises that exception, and then nobody
-    knows whether the task was added; add it again with the same C{uuid}.  The
-    methods may also be called by a signal handler that interrupts one of them.
+    knows whether the task was added; add it again with the same C{uuid}.  A time
+    limit should not be a subclass of C{Exception}: pika catches those in places,
+    and goes on.  Signal handlers may call the methods, too.
 
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.

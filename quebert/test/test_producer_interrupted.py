@@ -10,18 +10,23 @@ profile function raises is raised there, as if a signal handler had raised it.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 
+from quebert.amqp import TxAMQPClient
+from quebert.amqp._wire import Wire
 from quebert.errors import ChannelLost, Unroutable
-from quebert.producer import BlockingProducer
+from quebert.producer import BlockingProducer, Producer
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import until
 from quebert.test.test_producer_broker import uuids
@@ -251,3 +256,58 @@ def test_reentered(
     for added, found in outcomes:
         assert added == found
     assert all(added["by the handler"] for added, _ in outcomes[:-1])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@ensureDeferred
+async def test_cancelled(
+    calls: Broker,
+    make_client: Callable[..., TxAMQPClient],
+    monkeypatch: pytest.MonkeyPatch,
+    alone: bool,
+) -> None:
+    """
+    A Deferred of L{Producer} may be cancelled before and after anything that comes
+    from the broker: no other task is disturbed, and no channel is left.
+    """
+    received = Wire.dataReceived
+    left = 0
+    adding: Deferred[str] = Deferred()
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            adding.cancel()
+
+    def data_received(wire: Wire, data: bytes) -> None:
+        step()
+        received(wire, data)
+        step()
+
+    monkeypatch.setattr(Wire, "dataReceived", data_received)
+    for n in itertools.count():
+        client = make_client(calls.url)
+        producer = Producer(client, calls.names.exchange)
+        left = n
+        adding = producer.add_task("/", uuid="cancelled")
+        others = [] if alone else [producer.add_task("/", uuid="another")]
+        if not n:
+            adding.cancel()
+        with suppress(CancelledError):
+            await adding
+        cancelled, left = left <= 0, 0
+        for each in others:
+            await each
+        with pytest.raises(Unroutable):
+            await producer.add_task("/", kind="unknown")
+        await producer.add_task("/", uuid="after")
+        found = uuids(calls.channel, calls.names.queue)
+        assert found["after"] == 1
+        assert found["another"] == len(others)
+        wire = await client._publishing.connected()
+        await until(lambda: len(wire.channels) == 2)  # noqa: B023
+        await client.stop(grace=0)
+        if not cancelled:
+            break
+    assert n > 6
