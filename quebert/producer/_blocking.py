@@ -86,7 +86,8 @@ class BlockingProducer:
     ) -> str:
         """
         Add a task, and return its uuid once the broker has confirmed it.  When
-        anything but L{BadTask} is raised, the task may have been added or not.
+        anything but L{BadTask} or C{TypeError} is raised, the task may have been added
+        or not.
 
         @param fields: the other arguments of L{Producer.add_task}.
         @raise BadTask: an argument is wrong.

@@ -75,7 +75,7 @@ async def test_same_bytes(
         {"params": "\ud800"},
         {"ttl": 60, "delay": 1.5, "timeout": 2, "kind": "mails", "priority": HIGH},
         {"run_at": "2026-11-23T20:15", "method": "PUT", "headers": {"X-A": "\u00e9"}},
-        {"colour": "red", "uuid": "\N{SNOWMAN}" * 85},
+        {"extra": {"colour": "red"}, "uuid": "\N{SNOWMAN}" * 85},
         {"params": "x" * 300_000},
     ]
     with BlockingProducer(broker.url, names.exchange, now=lambda: NOW) as blocking:
