@@ -1,24 +1,44 @@
 """
 The broker's database file: made, opened, and looked at before it is trusted.
+
+A database in WAL mode is two files: pages that were committed are in its C{-wal} until
+a checkpoint copies them to the database.  A kill or a full disk can interrupt that.
+Then the database alone looks damaged, because its first page tells of pages that are
+still in the C{-wal} only, and it is sound.
+
+So SQLite itself says whether a page is missing: it reads both files, and
+C{quick_check} finds missing and damaged pages.  We look before at what SQLite does not
+look at: whether the files are ours, belong together, and have all that was committed.
+
+SQLite writes to both files when it closes a database.  A database that is refused is to
+stay as it is, so L{let_go} ends its connection.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
 import sqlite3
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
+import attrs
+
+from quebert.broker._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
-__all__ = ["opened"]
+__all__ = ["let_go", "opened"]
 
 #: What tells our files from other SQLite files: "qbrt".
 APPLICATION_ID = 0x71627274
 VERSION = 1
 
 _MAGIC = b"SQLite format 3\0"
+_HEADER_SIZE = 100
+_IN_USE = "another broker has this database open"
 # Names are bytes: AMQP does not say that they are UTF-8.
 _SCHEMA = """
 CREATE TABLE exchanges (
@@ -53,7 +73,7 @@ def opened(path: Path) -> sqlite3.Connection:
         if not path.exists():
             _make(path)
         else:
-            _check_header(path)
+            _check_files(path)
         return _checked(path)
     except sqlite3.Error as e:
         raise StoreError(f"{path}: {_sentence(e)}") from e
@@ -61,8 +81,40 @@ def opened(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path}: {e.strerror or e}") from e
 
 
+def let_go(path: Path, connection: sqlite3.Connection) -> None:
+    """
+    Close a connection, and leave the database and its C{-wal} as they are.
+
+    SQLite copies the C{-wal} to the database when it closes it, and removes the
+    C{-wal}.  C{interrupt()} ends that before the first page, unless there is no page to
+    copy; then the C{-wal} is put back.  (From Python 3.12 on there is
+    C{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE} for all this.)
+
+    @raise sqlite3.Error: it cannot be closed.
+    """
+    log = _log_of(path)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):
+            before = stack.enter_context(open(log, "rb"))
+            stack.callback(_put_back, log, before)
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed already
+            connection.interrupt()
+        connection.close()
+
+
+def _put_back(log: Path, before: BinaryIO) -> None:
+    found = os.fstat(before.fileno())
+    if found.st_size and not found.st_nlink:
+        with contextlib.suppress(OSError), open(log, "xb") as file:
+            shutil.copyfileobj(before, file)
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
 def _make(path: Path) -> None:
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     if log.exists():
         text = f"the database is missing that {log.name} belongs to"
         raise StoreError(f"{path}: {text}; bring it back, or remove {log.name}")
@@ -81,29 +133,95 @@ def _make(path: Path) -> None:
     os.rename(new, path)
 
 
-def _check_header(path: Path) -> None:
+@attrs.frozen
+class _Header:
     """
-    What is wrong is found here where it can be, before SQLite has touched the
-    file.  Source: U{https://www.sqlite.org/fileformat2.html}, section 1.3.
+    What is on the first page of a database.
+
+    @ivar changes: a counter that grows each time that the database is opened and
+        the page written.
     """
-    with open(path, "rb") as file:
-        header = file.read(100)
+
+    page_size: int
+    changes: int
+    pages: int
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """
+        Greater for a newer first page: while the broker has the database open, the
+        number of its pages never becomes smaller.
+        """
+        return self.changes, self.pages
+
+
+def _check_files(path: Path) -> None:
+    """
+    What SQLite would not find, or would write to first, is found here.
+    """
+    with open(path, "r+b") as file:  # so that we are told if we may not write
+        _lock(path, file)
+        header = _header(path, file.read(_HEADER_SIZE))
+        log = _read_log(path)
         size = file.seek(0, os.SEEK_END)
-    if len(header) < 100 or not header.startswith(_MAGIC):
-        raise StoreError(f"{path}: this is no database of the broker, or a damaged one")
-    (page_size,) = struct.unpack_from(">H", header, 16)
-    (pages,) = struct.unpack_from(">I", header, 28)
-    whole = pages * (65_536 if page_size == 1 else page_size)
-    if size < whole:
+    if log.pages:
+        _check_log(path, header, log)
+    elif size < (whole := header.pages * header.page_size):
         text = f"the database is damaged: {size} bytes are left of {whole}"
         raise StoreError(f"{path}: {text}")
-    (application,) = struct.unpack_from(">I", header, 68)
+
+
+def _check_log(path: Path, header: _Header, log: Log) -> None:
+    """
+    See that the C{-wal} belongs to the database and was not cut: then the first page
+    that it has, if any, is at least as new as the database's.
+    """
+    newest = _header(path, log.first_page) if log.first_page else header
+    if newest.age < header.age or newest.pages != log.pages:
+        text = f"{_log_of(path).name} was cut, or belongs to another database"
+        raise StoreError(f"{path}: the database is damaged: {text}")
+
+
+def _lock(path: Path, file: BinaryIO) -> None:
+    """
+    See that no other broker is writing to the files while they are looked at.  These
+    are the bytes that SQLite locks (section 1.7 of the same page), shared; all the
+    locks of this process end when the file is closed.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 0x40000002)
+    except (BlockingIOError, PermissionError):
+        raise StoreError(f"{path}: {_IN_USE}") from None
+
+
+def _read_log(path: Path) -> Log:
+    try:
+        with open(_log_of(path), "rb") as file:
+            return read_log(file)
+    except FileNotFoundError:
+        return Log()
+    except LogDamagedError as e:
+        text = f"the database is damaged: {_log_of(path).name}: {e}"
+        raise StoreError(f"{path}: {text}") from None
+
+
+def _header(path: Path, page: bytes) -> _Header:
+    """
+    The header of a first page, if it is one of ours.  Source:
+    U{https://www.sqlite.org/fileformat2.html#the_database_header}.
+    """
+    if len(page) < _HEADER_SIZE or not page.startswith(_MAGIC):
+        raise StoreError(f"{path}: this is no database of the broker, or a damaged one")
+    (application,) = struct.unpack_from(">I", page, 68)
     if application != APPLICATION_ID:
         raise StoreError(f"{path}: this is another program's database")
-    (version,) = struct.unpack_from(">I", header, 60)
+    (version,) = struct.unpack_from(">I", page, 60)
     if version != VERSION:
         text = f"the database is of version {version}, and this broker's {VERSION}"
         raise StoreError(f"{path}: {text}")
+    (page_size,) = struct.unpack_from(">H", page, 16)
+    changes, pages = struct.unpack_from(">II", page, 24)
+    return _Header(65_536 if page_size == 1 else page_size, changes, pages)
 
 
 def _checked(path: Path) -> sqlite3.Connection:
@@ -121,16 +239,26 @@ def _checked(path: Path) -> sqlite3.Connection:
         if found != "ok":
             text = f"the database is damaged: {' '.join(found.split())}"
             raise StoreError(f"{path}: {text}")
-    except BaseException:
-        connection.close()
+    except BaseException as e:
+        if _is_busy(e):  # the files are another broker's
+            connection.close()
+        else:
+            let_go(path, connection)
         raise
     return connection
 
 
 def _sentence(error: sqlite3.Error) -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return "another broker has this database open"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if _is_busy(error):
+        return _IN_USE
+    if _name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return f"the database is damaged: {error}"
     return f"the database cannot be used: {error}"
+
+
+def _is_busy(error: BaseException) -> bool:
+    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _name(error: BaseException) -> str:
+    return getattr(error, "sqlite_errorname", "")

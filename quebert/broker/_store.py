@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quebert._protocol.codec import encode_table
-from quebert.broker._database import opened
+from quebert.broker._database import let_go, opened
 from quebert.broker._exchange import Binding, Exchange
 from quebert.broker._queue import Entry, Message, Queue
 from quebert.broker._records import (
@@ -45,6 +45,8 @@ class Store:
         self._new: dict[int, _Row] = {}
         self._gone: list[tuple[int]] = []
         self._delivered: dict[int, Queue] = {}
+        # Whether SQLite may write to the files when they are closed.
+        self._trusted = False
 
     @property
     def pending(self) -> bool:
@@ -152,6 +154,7 @@ class Store:
         if self._database.in_transaction:
             with self._translated():
                 self._database.execute("COMMIT")
+            self._trusted = True
 
     def _write(self) -> None:
         new, self._new = self._new, {}
@@ -189,14 +192,21 @@ class Store:
         try:
             yield
         except sqlite3.Error as e:
+            self._trusted = False
             raise StoreError(f"{self.path}: {e}") from e
 
     def close(self) -> None:
         """
         Let go of the file; what was not committed is forgotten.
+
+        After an error, and if nothing was ever committed, the files are left as they
+        are: they may be damaged, or have no room.
         """
         with self._translated():
-            self._database.close()
+            if self._trusted:
+                self._database.close()
+            else:
+                let_go(self.path, self._database)
 
     # -- Reading
 
@@ -247,13 +257,17 @@ class Store:
     def _entries(self) -> Iterator[EntryRecord]:
         # One at a time: there may be many.
         with self._translated():
-            for id, queue, priority, expires, checksum, *content in self._rows(
+            for id, queue, priority, expires, known, checksum, *content in self._rows(
                 _ENTRIES
             ):
                 if _checksum(content) != checksum:
-                    text = f"the database is damaged: message {id} has changed"
-                    raise StoreError(f"{self.path}: {text}")
+                    raise self._damaged(f"message {id} has changed")
+                if not known:
+                    raise self._damaged(f"message {id} is of no queue")
                 yield EntryRecord(id, queue, priority, expires, len(content[-1]))
+
+    def _damaged(self, what: str) -> StoreError:
+        return StoreError(f"{self.path}: the database is damaged: {what}")
 
     def _rows(self, statement: str) -> Iterator[_Row]:
         return iter(self._database.execute(statement))
@@ -295,9 +309,9 @@ _EXCHANGES = "SELECT vhost, name, type, auto_delete, internal, arguments FROM ex
 _QUEUES = "SELECT id, vhost, name, auto_delete, arguments, delivered FROM queues"
 _BINDINGS = "SELECT vhost, source, destination, to_queue, key, arguments FROM bindings"
 _ENTRIES = (
-    "SELECT messages.id, queue, priority, expires, checksum, exchange, routing_key,"
-    " properties, body FROM messages JOIN queues ON queues.id = queue"
-    " ORDER BY messages.id"
+    "SELECT messages.id, queue, priority, expires, queues.id IS NOT NULL, checksum,"
+    " exchange, routing_key, properties, body FROM messages"
+    " LEFT JOIN queues ON queues.id = queue ORDER BY messages.id"
 )
 _LAST_ID = (
     "SELECT max(id) FROM (SELECT max(id) AS id FROM messages UNION"

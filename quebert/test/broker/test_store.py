@@ -4,14 +4,19 @@ Tests for L{quebert.broker._store} and L{quebert.broker._database}.
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
+import struct
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import Broker, Store
+from quebert.broker._database import APPLICATION_ID
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Peer, check
 from quebert.test.checks import folder, refusal
@@ -251,44 +256,104 @@ def _traffic() -> Any:
     return quebert.broker._traffic
 
 
-class DamageTests(SynchronousTestCase):
+@functools.cache
+def _files() -> tuple[bytes, bytes, bytes]:
+    """
+    A database with two hundred messages in it, and the same as a broker leaves it that
+    is killed: the database and its log.  In the log is one transaction with most of the
+    messages, and forty with one each.
+    """
+    with tempfile.TemporaryDirectory(prefix="quebert-test-") as name:
+        path = Path(name, "broker.sqlite")
+        store = Store(path)
+        peer = Peer(Broker(Clock(), store)).open()
+        peer.call("queue.declare", queue="q")
+        for n in range(200):
+            if n == 160:
+                peer.call("confirm.select")
+            peer.publish("q", b"%d" % n * 300)
+        killed = path.read_bytes(), Path(name, "broker.sqlite-wal").read_bytes()
+        store.close()
+        return path.read_bytes(), *killed
+
+
+class _Damage(SynchronousTestCase):
     """
     Files that cannot be used are told in one sentence, and left as they are.
+
+    @ivar content: a database with two hundred messages in it.
+    @ivar killed: the same, and its log, of a broker that was killed.
     """
 
     def setUp(self) -> None:
         """
-        A file with some messages in it.
+        Write the database.
         """
         self.path = folder(self) / "broker.sqlite"
-        store = Store(self.path)
-        broker = Broker(Clock(), store)
-        peer = Peer(broker).open()
-        peer.call("queue.declare", queue="q")
-        for n in range(200):
-            peer.publish("q", b"%d" % n * 300)
-        peer.turn(1)
-        store.close()
-        self.content = self.path.read_bytes()
+        self.log = self.path.with_name(self.path.name + "-wal")
+        self.content, *killed = _files()
+        self.killed = tuple(killed)
+        self.path.write_bytes(self.content)
 
-    def refused(self, content: bytes) -> str:
+    def messages(self) -> int:
         """
-        What is said of a file, which stays as it is.
+        How many there are, in files that are sound.
+        """
+        store = Store(self.path)
+        found = len(list(store.records().entries))
+        store.close()
+        return found
+
+    def write(self, content: bytes, log: bytes = b"") -> None:
+        """
+        Write the files.
         """
         self.path.write_bytes(content)
-        said = refusal(StoreError, Store, self.path)
+        self.log.unlink(missing_ok=True)
+        if log:
+            self.log.write_bytes(log)
+
+    def assert_unchanged(self, content: bytes, log: bytes = b"") -> None:
+        """
+        The files are what was written.
+        """
         self.assertEqual(self.path.read_bytes(), content)
+        self.assertEqual(self.log.exists(), bool(log))
+        if log:
+            self.assertEqual(self.log.read_bytes(), log)
+        self.assertEqual(len(os.listdir(self.path.parent)), 2 if log else 1)
+
+    def refused(self, content: bytes, log: bytes = b"") -> str:
+        """
+        What is said of files, which stay as they are.
+        """
+        self.write(content, log)
+        said = refusal(StoreError, self.started)
+        self.assert_unchanged(content, log)
         self.assertNotIn("\n", said)
-        self.assertTrue(said.startswith(f"{self.path}: "), said)
         return said
+
+    def started(self) -> None:
+        """
+        Start a broker, and end it.
+        """
+        store = Store(self.path)
+        try:
+            Broker(Clock(), store, store.records())
+        finally:
+            store.close()
+
+
+class DamageTests(_Damage):
+    """
+    What is wrong with a database.
+    """
 
     def test_whole(self) -> None:
         """
         This one is fine.
         """
-        store = Store(self.path)
-        self.assertEqual(len(list(store.records().entries)), 200)
-        store.close()
+        self.assertEqual(self.messages(), 200)
 
     def test_truncated(self) -> None:
         """
@@ -312,13 +377,8 @@ class DamageTests(SynchronousTestCase):
         One in which a message is not what it was.
         """
         at = self.content.index(b"150" * 300) + 100
-        content = self.content[:at] + b"9" + self.content[at + 1 :]
-        self.path.write_bytes(content)
-        store = Store(self.path)
-        said = refusal(StoreError, Broker, Clock(), store, store.records())
-        store.close()
+        said = self.refused(self.content[:at] + b"9" + self.content[at + 1 :])
         self.assertIn("damaged: message 152 has changed", said)
-        self.assertEqual(self.path.read_bytes(), content)
 
     def test_a_declaration(self) -> None:
         """
@@ -328,10 +388,18 @@ class DamageTests(SynchronousTestCase):
         with database:
             database.execute("UPDATE queues SET arguments = x'00000005ff'")
         database.close()
-        store = Store(self.path)
-        said = refusal(StoreError, Broker, Clock(), store, store.records())
-        store.close()
-        self.assertIn("makes no sense", said)
+        self.assertIn("makes no sense", self.refused(self.path.read_bytes()))
+
+    def test_a_lost_queue(self) -> None:
+        """
+        One in which there are messages of a queue that is not there.
+        """
+        database = sqlite3.connect(self.path)
+        with database:
+            database.execute("DELETE FROM queues")
+        database.close()
+        said = self.refused(self.path.read_bytes())
+        self.assertIn("damaged: message 2 is of no queue", said)
 
     def test_other_files(self) -> None:
         """
@@ -391,3 +459,175 @@ class DamageTests(SynchronousTestCase):
         self.assertEqual(list(store.records().entries), [])
         store.close()
         self.assertEqual(os.listdir(self.path.parent), [self.path.name])
+
+
+PAGE = 4096
+FRAME = 24 + PAGE
+
+
+class LogTests(_Damage):
+    """
+    What is wrong with a database that has a log (C{-wal}), and what is not.
+    """
+
+    def frames(self) -> list[tuple[int, bool, bytes]]:
+        """
+        What is in the log: the numbers of pages, whether they end transactions, and the
+        pages.
+        """
+        log = self.killed[1][32:]
+        found = []
+        for at in range(0, len(log), FRAME):
+            number, commit = struct.unpack_from(">2I", log, at)
+            found.append((number, commit > 0, log[at + 24 : at + FRAME]))
+        return found
+
+    def commits(self) -> list[int]:
+        """
+        Where transactions end in the log.
+        """
+        frames = enumerate(self.frames(), 1)
+        return [32 + n * FRAME for n, (_, ends, _) in frames if ends]
+
+    def checkpointed(self, count: int) -> bytes:
+        """
+        The database, when a checkpoint has written that many pages to it.
+        """
+        content = self.killed[0]
+        pages = {number: page for number, _, page in self.frames()}
+        for number in sorted(pages)[:count]:
+            at = (number - 1) * PAGE
+            content = content[:at] + pages[number] + content[at + PAGE :]
+        return content
+
+    def test_whole(self) -> None:
+        """
+        A broker that was killed finds all.
+        """
+        self.write(*self.killed)
+        self.assertEqual(self.messages(), 200)
+
+    def test_interrupted_checkpoint(self) -> None:
+        """
+        So does one that was killed within a checkpoint, at any page, or within one.
+        """
+        for count in range(1, len(self.content) // PAGE, 4):
+            for missing in (0, 1000):
+                content = self.checkpointed(count)
+                self.write(content[: len(content) - missing], self.killed[1])
+                self.assertEqual(self.messages(), 200)
+
+    def test_nothing_in_it(self) -> None:
+        """
+        A log without a transaction does no harm.
+        """
+        header = self.killed[1][:32]
+        for log in (b"", header[:10], header, self.killed[1][: self.commits()[0] - 1]):
+            self.write(self.content, log)
+            self.log.write_bytes(log)
+            self.assertEqual(self.messages(), 200)
+
+    def test_unfinished_transaction(self) -> None:
+        """
+        A transaction that was not finished is not there; all before it is.
+        """
+        content, log = self.killed
+        last = self.commits()[-1]
+        for end in (last - 1, last - 1000, last - FRAME):
+            self.write(content, log[:end])
+            self.assertEqual(self.messages(), 199)
+            self.write(content, log[:end] + b"junk" * 5000)
+            self.assertEqual(self.messages(), 199)
+
+    def test_changed(self) -> None:
+        """
+        A log in which something was changed that was committed.
+        """
+        content, log = self.killed
+        for end in self.commits()[1:-1:6]:
+            for at in (end - FRAME, end - FRAME + 8, end - 1000):
+                changed = bytes([log[at] ^ 1])
+                said = self.refused(content, log[:at] + changed + log[at + 1 :])
+                self.assertIn("damaged: broker.sqlite-wal: a transaction", said)
+
+    def test_changed_header(self) -> None:
+        """
+        A log with another header.
+        """
+        content, log = self.killed
+        for at in (0, 7, 8, 16, 24):
+            changed = bytes([log[at] ^ 1])
+            said = self.refused(content, log[:at] + changed + log[at + 1 :])
+            self.assertIn("damaged: broker.sqlite-wal: its header is wrong", said)
+        said = self.refused(content, b"junk" * 50)
+        self.assertIn("damaged: broker.sqlite-wal: its header is wrong", said)
+
+    def test_cut(self) -> None:
+        """
+        A log that was cut after a part of it had been copied to the database.
+        """
+        content = self.checkpointed(20)
+        for end in self.commits()[2:-8:6]:
+            said = self.refused(content, self.killed[1][:end])
+            self.assertIn("damaged: broker.sqlite-wal was cut", said)
+
+    def test_another_databases(self) -> None:
+        """
+        A log of another database: a smaller one of a broker, and another program's.
+        """
+        path = self.path.with_name("other.sqlite")
+        for application in ("", "PRAGMA application_id = 7"):
+            database = sqlite3.connect(path, isolation_level=None)
+            database.execute("PRAGMA journal_mode = WAL")
+            if application:
+                database.execute(application)
+            else:
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute("PRAGMA user_version = 1")
+            database.execute("CREATE TABLE IF NOT EXISTS poems (text)")
+            log = path.with_name(path.name + "-wal").read_bytes()
+            database.close()
+            path.unlink()
+            said = self.refused(self.content, log)
+            wanted = "another program's" if application else "another database"
+            self.assertIn(wanted, said)
+
+    def test_a_damaged_database(self) -> None:
+        """
+        A database that is cut short or overwritten where the log has nothing for it, or
+        has nothing at all.
+        """
+        content, log = self.content, self.killed[1]
+        unfinished = log[: self.commits()[0] - 1]
+        half = len(content) // PAGE // 2 * PAGE
+        for junk in (bytes(PAGE), b"junk" * 1024):
+            damaged = content[:half] + junk + content[half + PAGE :]
+            self.assertIn("damaged", self.refused(damaged, unfinished))
+        for size in (99, PAGE, half, len(content) - 1):
+            self.assertIn("damaged", self.refused(content[:size], unfinished))
+        at = content.index(b"150" * 300) + 100
+        changed = content[:at] + b"9" + content[at + 1 :]
+        said = self.refused(changed, unfinished)
+        self.assertIn("message 152 has changed", said)
+
+    def test_a_page_that_is_nowhere(self) -> None:
+        """
+        A database that is cut short, with a log of what was written later.
+        """
+        self.write(self.content)
+        store = Store(self.path)
+        broker = Broker(Clock(), store, store.records())
+        peer = Peer(broker).open()
+        peer.call("confirm.select")
+        for n in range(20):
+            peer.publish("q", b"%d" % n * 300)
+        log = self.log.read_bytes()
+        store.close()
+        self.write(self.content, log)
+        self.assertEqual(self.messages(), 220)
+        for size in (2, 5, 10, len(self.content) // PAGE - 3):
+            said = self.refused(self.content[: size * PAGE], log)
+            self.assertIn("damaged", said)
+        at = self.content.index(b"150" * 300) + 100
+        changed = self.content[:at] + b"9" + self.content[at + 1 :]
+        self.assertIn("message 152 has changed", self.refused(changed, log))
