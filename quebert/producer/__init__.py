@@ -1,6 +1,6 @@
 """
 Adding tasks: from Twisted with L{Producer}, and from anything else (Django,
-Flask, a script) with L{add_task}, which blocks and needs C{quebert[blocking]}.
+Flask, a script) with L{add_task}, which blocks and needs pika.
 
 Both write the same bytes, and both return once the broker has confirmed the
 task; one that no queue takes is an error.  When the connection breaks before

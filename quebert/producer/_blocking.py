@@ -217,7 +217,7 @@ def add_task(
 ) -> str:
     """
     Add a task, blocking until the broker has confirmed it, and return its
-    uuid.  Needs C{quebert[blocking]}.
+    uuid.  Needs pika.
 
     The connection is kept for the next call of the same thread.  A call that
     is interrupted, as by C{KeyboardInterrupt} or C{gevent.Timeout}, raises that

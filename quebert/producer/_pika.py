@@ -49,9 +49,7 @@ def import_pika() -> Any:
         import pika
         import pika.exceptions
     except ImportError:
-        text = (
-            "adding tasks without Twisted needs pika: pip install 'quebert[blocking]'"
-        )
+        text = "adding tasks without Twisted needs pika: pip install 'pika>=1.3'"
         raise ConfigError(text) from None
     return pika
 

@@ -924,7 +924,7 @@ class BlockingProducerTests(BlockingTestCase):
         """
         with mock.patch.dict(sys.modules, {"pika": None}):
             told = self.told(ConfigError, self.producer)
-        self.assertIn("pip install 'quebert[blocking]'", told)
+        self.assertIn("pip install 'pika>=1.3'", told)
 
 
 class AddTaskTests(BlockingTestCase):
