@@ -11,7 +11,13 @@ from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from quebert._twistd import exit_cleanly_on_sigterm, load, log_to_syslog, seconds
+from quebert._twistd import (
+    exit_cleanly_on_sigterm,
+    load,
+    log_to_syslog,
+    no_default_pid_file,
+    seconds,
+)
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 
 __all__ = ["Options", "ProcessService", "makeService"]
@@ -58,6 +64,7 @@ class Options(UsageOptions):
         """
         Check what can be checked before anything is started.
         """
+        no_default_pid_file(self)
         if not self["function"]:
             raise UsageError(
                 "--function is missing: it must be module.function, such as"

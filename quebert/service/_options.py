@@ -10,7 +10,7 @@ from typing import Any
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from quebert._twistd import load, number, seconds
+from quebert._twistd import load, no_default_pid_file, number, seconds
 from quebert._url import check_default, without_userinfo
 from quebert.config import (
     DEFAULT_URL,
@@ -108,6 +108,7 @@ class Options(UsageOptions):
         """
         Check what can be checked before anything is started.
         """
+        no_default_pid_file(self)
         self["settings"] = None
         if self["processes"] is not None:
             self["processes"] = number(

@@ -20,7 +20,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.syslog import SyslogObserver
-from twisted.python.usage import UsageError
+from twisted.python.usage import Options, UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
@@ -28,6 +28,7 @@ from quebert._twistd import (
     exit_cleanly_on_sigterm,
     load,
     log_to_syslog,
+    no_default_pid_file,
     on_sighup,
 )
 
@@ -342,6 +343,46 @@ class SigtermTests(SynchronousTestCase):
             self.reactor.turn()
         self.assertFalse(self.reactor.running)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class PidFileTests(SynchronousTestCase):
+    """
+    L{no_default_pid_file} leaves a pid file to daemons, and to those who name one.
+    """
+
+    def pid_file(self, name: str, nodaemon: int = 0, debug: bool = False) -> str:
+        """
+        The one that twistd then has.
+        """
+        options = Options()
+        options.parent = Options()
+        options.parent.update(pidfile=name, nodaemon=nodaemon, debug=debug)
+        no_default_pid_file(options)
+        return str(options.parent["pidfile"])
+
+    def test_foreground(self) -> None:
+        """
+        In the foreground there is none, unless another one is named.
+        """
+        self.assertEqual(self.pid_file("twistd.pid", nodaemon=1), "")
+        self.assertEqual(self.pid_file("twistd.pid", debug=True), "")
+        self.assertEqual(self.pid_file("my.pid", nodaemon=1), "my.pid")
+        self.assertEqual(self.pid_file("", nodaemon=1), "")
+
+    def test_daemon(self) -> None:
+        """
+        A daemon has the one that it would have.
+        """
+        for name in ("twistd.pid", "my.pid", ""):
+            self.assertEqual(self.pid_file(name), name)
+
+    def test_without_twistd(self) -> None:
+        """
+        Options that are used without twistd are left alone.
+        """
+        options = Options()
+        no_default_pid_file(options)
+        self.assertEqual(options, {})
 
 
 class FailureTests(SynchronousTestCase):
