@@ -5,7 +5,12 @@ Starts a broker of its own, an executor and a mediator; adds 300 tasks, of
 which some fail twice before they succeed and some expire; shows them being
 done, and ends with a summary that adds up, or with exit status 1.
 
-The broker is the embedded one; ``make demo ARGS=--rabbitmq`` takes a RabbitMQ.
+The broker is the embedded one. On a RabbitMQ::
+
+    $ python examples/demo.py --rabbitmq
+    broker    a RabbitMQ at amqp://guest:guest@127.0.0.1:…/
+    …
+    It adds up. …
 """
 
 import argparse

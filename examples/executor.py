@@ -1,17 +1,27 @@
 """
 An executor: a function that is called for each task.  Start it with twistd::
 
-    twistd -n quexecutor --function=executor.execute --port=8000
-
-or by hand::
-
-    python executor.py
+    $ twistd -n quexecutor --function=examples.executor.execute --port=8000
+    … Taking tasks at 127.0.0.1 port 8000.
 
 and give it a task, as a mediator would::
 
-    curl http://localhost:8000/ --json '{"url": "/hello", "params": {"name": "you"}}'
+    $ curl -s localhost:8000 --data '{"url": "/hello", "params": {"name": "you"}}'
+    {"said":"hello, you"}
 
-With med.py and a RabbitMQ it executes what add_tasks.py adds.
+The executor prints each task, until Ctrl-C ends it:
+
+.. code-block:: console
+
+    … executing /hello {'name': 'you'}
+    ^C
+
+Or start it by hand::
+
+    $ python examples/executor.py
+    … Taking tasks at 127.0.0.1 port 8000.
+
+With med.py and a broker it executes the tasks that add_tasks.py adds.
 """
 
 import sys

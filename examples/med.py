@@ -1,13 +1,19 @@
 """
-A mediator that backs off exponentially, with hooks and three priorities.
+A mediator that backs off exponentially, with hooks and three priorities.  It needs a
+RabbitMQ, or for the time being::
 
-By hand::
+    $ quebert broker
+    broker     amqp://guest:guest@127.0.0.1:5672/
 
-    python examples/med.py
+Start it by hand::
+
+    $ python examples/med.py
+    … Watching 'high-priority-queue'.
 
 or with twistd, which also stops it properly::
 
-    cd examples && twistd -n quebert --config=med.config
+    $ twistd -n quebert --config=examples.med.config
+    … Watching 'high-priority-queue'.
 
 Tasks come from exchange ``flow``; see add_tasks.py.
 """
@@ -49,6 +55,13 @@ async def executed(task, result):
     logger.info("Result of {uuid}: {result}", uuid=task.get("uuid"), result=result)
 
 
+def watching(watcher):
+    """
+    Called once for each watch when the broker delivers to it.
+    """
+    logger.info("Watching {queue!r}.", queue=watcher.queue)
+
+
 def disconnected(failure):
     """
     Called once for each watch when the broker goes away. There is nothing to
@@ -76,7 +89,7 @@ def watch_all(amqp_url, default_url="http://localhost:8000/"):
             med.messageReceived,
             onDisconnect=disconnected,
             maxEvents=max_events,
-        ).addErrback(log.err)
+        ).addCallbacks(watching, log.err)
     return client
 
 
