@@ -1,0 +1,205 @@
+"""
+Documents: their blocks of code, and the sessions in them.
+
+A session is a block of the kind C{console}, or a literal block that begins with
+C{"$ "}.  A line that begins with C{"$ "} is a command, and goes on in the next line
+where it ends with a backslash.  The lines that follow are what it shows.  A session
+that does not begin with a command shows more of what something prints that runs
+already.  C{^C} at the end of a session is Ctrl-C.
+
+In what is shown, C{…} stands for anything in a line, and in a line of its own for any
+lines.  Times, ids and process ids may differ.  A code block with a C{:name:} is a file
+that the reader has written.  A comment C{.. not run: REASON} before a session says that
+no test runs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import attrs
+from docutils import nodes
+from docutils.core import publish_doctree
+
+__all__ = ["INTERRUPT", "Block", "Document", "Step", "is_command", "pattern"]
+
+INTERRUPT = "^C"
+
+#: What inline commands begin with.
+PROGRAMS = ("quebert", "twistd", "pip", "make", "python", "python3", "curl", "git")
+
+_NOT_RUN = re.compile(r"not run:\s*(.+)", re.DOTALL)
+
+#: What differs each time, where it stands in what is shown: ids, times, process ids.
+_KINDS = (
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.]\d+)?(?:[+-]\d{4}|Z)?",
+    r"\d+ ms",
+    r"process \d+",
+)
+_VARIES = re.compile("|".join(f"({kind})" for kind in _KINDS))
+
+
+@attrs.frozen
+class Step:
+    """
+    A command and what it shows, or more of what something shows that runs already.
+
+    @ivar command: C{None} for that.
+    @ivar interrupted: whether Ctrl-C ends it then.
+    """
+
+    command: str | None
+    shown: tuple[str, ...]
+    interrupted: bool = False
+
+
+@attrs.frozen
+class Block:
+    """
+    A literal block.
+
+    @ivar kind: the language, C{""} where the document says none.
+    @ivar name: the file that the reader writes it to.
+    @ivar not_run: why no test runs it.
+    """
+
+    kind: str
+    text: str
+    line: int
+    name: str | None = None
+    not_run: str | None = None
+
+    @property
+    def steps(self) -> list[Step]:
+        """
+        Those of a session; of any other block there are none.
+        """
+        return list(_steps(self.text.splitlines())) if self.kind == "console" else []
+
+
+@attrs.frozen
+class Document:
+    """
+    A document, or the text at the beginning of a program or a configuration.
+
+    @ivar blocks: literal blocks, in their order.
+    @ivar literals: what is quoted in running text.
+    @ivar warnings: what docutils complains of.
+    """
+
+    name: str
+    blocks: list[Block]
+    literals: list[str]
+    warnings: str
+
+    @classmethod
+    def read(cls, path: Path, name: str) -> Document:
+        """
+        Read a file.
+        """
+        complaints = StringIO()
+        tree = publish_doctree(
+            _text(path),
+            source_path=name,
+            settings_overrides={
+                "syntax_highlight": "none",
+                "report_level": 1,
+                "halt_level": 5,
+                "warning_stream": complaints,
+            },
+        )
+        blocks = [_block(node) for node in tree.findall(nodes.literal_block)]
+        literals = [" ".join(n.astext().split()) for n in tree.findall(nodes.literal)]
+        return cls(name, blocks, literals, complaints.getvalue())
+
+    @property
+    def commands(self) -> list[str]:
+        """
+        All commands in its sessions, whether they are run or not.
+        """
+        steps = [step for block in self.blocks for step in block.steps]
+        return [step.command for step in steps if step.command is not None]
+
+    @property
+    def inline_commands(self) -> list[list[str]]:
+        """
+        The words of each command in running text that has arguments.
+        """
+        found = (shlex.split(each) for each in self.literals if is_command(each))
+        return [words for words in found if len(words) > 1]
+
+
+def _text(path: Path) -> str:
+    text = path.read_text("utf-8")
+    if path.suffix == ".py":
+        return ast.get_docstring(ast.parse(text)) or ""
+    if path.suffix == ".toml":
+        comment = re.match(r"(?:#.*\n)+", text)
+        return re.sub(r"(?m)^# ?", "", comment[0]) if comment else ""
+    return text
+
+
+def _block(node: nodes.literal_block) -> Block:
+    classes = [each for each in node["classes"] if each != "code"]
+    kind = classes[0] if classes else "console" if node.astext()[:2] == "$ " else ""
+    (name,) = node["names"] or (None,)
+    return Block(kind, node.astext(), node.line or 0, name, _not_run(node))
+
+
+def _not_run(node: nodes.literal_block) -> str | None:
+    siblings = node.parent.children
+    place = siblings.index(node)
+    if place == 0 or not isinstance(siblings[place - 1], nodes.comment):
+        return None
+    found = _NOT_RUN.fullmatch(siblings[place - 1].astext())
+    return " ".join(found[1].split()) if found else None
+
+
+def is_command(text: str) -> bool:
+    """
+    Whether a text begins as a command does.
+    """
+    return text.partition(" ")[0] in PROGRAMS
+
+
+def _steps(lines: list[str]) -> Iterator[Step]:
+    command: str | None = None
+    shown: list[str] = []
+    rest = iter(lines)
+    for line in rest:
+        if not line.startswith("$ "):
+            shown.append(line)
+            continue
+        if command is not None or shown:
+            yield _step(command, shown)
+        command, shown = line[2:], []
+        while command.endswith("\\"):
+            command = f"{command[:-1].rstrip()} {next(rest).strip()}"
+    yield _step(command, shown)
+
+
+def _step(command: str | None, shown: list[str]) -> Step:
+    interrupted = shown[-1:] == [INTERRUPT]
+    return Step(command, tuple(shown[:-1] if interrupted else shown), interrupted)
+
+
+def pattern(line: str) -> re.Pattern[str]:
+    """
+    What matches the line that is shown, and the same with other times and ids.
+    """
+    return re.compile(".*".join(map(_with_kinds, line.rstrip().split("…"))))
+
+
+def _with_kinds(text: str) -> str:
+    parts, end = [], 0
+    for found in _VARIES.finditer(text):
+        assert found.lastindex is not None
+        parts += [re.escape(text[end : found.start()]), _KINDS[found.lastindex - 1]]
+        end = found.end()
+    return "".join([*parts, re.escape(text[end:])])

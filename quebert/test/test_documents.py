@@ -1,0 +1,280 @@
+"""
+README and documentation are true: their commands are run, in order, in a fresh copy of
+the checkout, and show what the text says.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import click
+import pytest
+from twisted.scripts._twistd_unix import ServerOptions
+
+import quebert
+from quebert import task as tasks
+from quebert.cli import main
+from quebert.config import BadConfig, Queue, read
+from quebert.executor import Options as ExecutorOptions
+from quebert.policy import RetryPolicy
+from quebert.service import Options as MediatorOptions
+from quebert.test.documents import Block, Document, is_command
+from quebert.test.reader import Places, Reader
+
+ROOT = Path(quebert.__file__).parents[1]
+IN_CHECKOUT = (ROOT / "README.rst").exists()
+
+#: Files that are followed one after the other, by one reader.
+GUIDES = {
+    "README": ["README.rst"],
+    **{path.stem: [f"docs/{path.name}"] for path in sorted(ROOT.glob("docs/*.rst"))},
+    "bench": ["bench/README.rst"],
+    "examples": [
+        f"examples/{name}"
+        for name in ("executor.py", "med.py", "add_tasks.py", "quebert.toml", "demo.py")
+    ],
+}
+DOCUMENTS = {
+    name: Document.read(ROOT / name, name)
+    for names in GUIDES.values()
+    for name in names
+    if IN_CHECKOUT
+}
+
+#: What a block may be.
+KINDS = ("console", "erlang", "json", "python", "text", "toml")
+
+#: What is not a reader's, but of whoever runs the tests.
+_OURS = re.compile(r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_")
+
+needs_checkout = pytest.mark.skipif(not IN_CHECKOUT, reason="not in a checkout")
+each_document = pytest.mark.parametrize("name", DOCUMENTS)
+
+
+def tracked() -> list[str]:
+    """
+    The files of the checkout that are in its repository, or will be.
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    names = listed.stdout.decode().split("\0")
+    return [name for name in names if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture
+def places() -> Places:
+    """
+    The reader's ports.
+    """
+    return Places()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, places: Places) -> Path:
+    """
+    A copy of the checkout, whose examples have the reader's ports.
+    """
+    folder = tmp_path / "checkout"
+    for name in tracked():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for path in folder.glob("examples/*"):
+        path.write_text(places.translate(path.read_text("utf-8")), "utf-8")
+    return folder
+
+
+def environment(places: Places, *programs: Path) -> Mapping[str, str]:
+    """
+    The environment variables of a reader.
+
+    @param programs: where C{python3} is, before the system's.
+    """
+    kept = {k: v for k, v in os.environ.items() if not _OURS.match(k)}
+    path = os.pathsep.join([*map(str, programs), "/usr/bin", "/bin"])
+    # As to a terminal, where output is seen at once.
+    unbuffered = {"PYTHONUNBUFFERED": "1", "COLUMNS": "80"}
+    return {**kept, **unbuffered, "PATH": path, "QUEBERT_AMQP_URL": places.amqp_url}
+
+
+@pytest.fixture
+def only_python(tmp_path: Path) -> Path:
+    """
+    A folder with nothing but a C{python3}, outside of all virtual environments.
+    """
+    folder = tmp_path / "python"
+    folder.mkdir()
+    python = getattr(sys, "_base_executable", sys.executable)
+    (folder / "python3").symlink_to(python)
+    return folder
+
+
+@needs_checkout
+@pytest.mark.parametrize("guide", GUIDES)
+def test_followed(
+    guide: str, checkout: Path, places: Places, only_python: Path, tmp_path: Path
+) -> None:
+    """
+    Its commands, run in order, show what the text says.  The README's begin with the
+    making of an environment; others find one in which all is installed.
+    """
+    installed = only_python if guide == "README" else Path(sys.executable).parent
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    reading = Reader.at(checkout, notes, environment(places, installed), places)
+    with reading as reader:
+        for name in GUIDES[guide]:
+            reader.follow(DOCUMENTS[name])
+
+
+@each_document
+def test_renders(name: str) -> None:
+    """
+    docutils, and so package indexes and forges, render it without a complaint.
+    """
+    assert DOCUMENTS[name].warnings == ""
+
+
+def blocks(*kinds: str) -> list[object]:
+    """
+    All blocks of these kinds, with their place, for C{parametrize}.
+    """
+    return [
+        pytest.param(block, id=f"{document.name}:{block.line}")
+        for document in DOCUMENTS.values()
+        for block in document.blocks
+        if block.kind in kinds
+    ]
+
+
+@each_document
+def test_kinds(name: str) -> None:
+    """
+    Each block says what it is, and commands stand in sessions alone.
+    """
+    for block in DOCUMENTS[name].blocks:
+        assert block.kind in KINDS, block
+        if block.kind == "text":
+            assert not any(map(is_command, block.text.splitlines())), block
+
+
+@each_document
+def test_inline_commands(name: str) -> None:
+    """
+    Each command in running text is one of a session, of any document, or a part of
+    one: its words are there, in their order.
+    """
+    sessions = [
+        shlex.split(command)
+        for document in DOCUMENTS.values()
+        for command in document.commands
+    ]
+    for words in DOCUMENTS[name].inline_commands:
+        assert any(is_part(words, command) for command in sessions), words
+
+
+def is_part(words: list[str], command: list[str]) -> bool:
+    """
+    Whether the words are in the command, in their order.
+    """
+    rest = iter(command)
+    return all(word in rest for word in words)
+
+
+@each_document
+def test_options(name: str) -> None:
+    """
+    Each option in running text is one of quebert's commands, of its plugins, or of
+    twistd.
+    """
+    options = {"--help"}
+    for each in commands(main):
+        options.update(name for option in each.params for name in option.opts)
+    for parsed in (ServerOptions(), MediatorOptions(), ExecutorOptions()):
+        options.update(f"--{each}" for each in parsed.synonyms)
+    for literal in DOCUMENTS[name].literals:
+        if literal.startswith("--"):
+            assert re.split("[= ]", literal)[0] in options, literal
+
+
+def commands(command: click.Command) -> Iterator[click.Command]:
+    """
+    A command, and all below it.
+    """
+    yield command
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            yield from commands(each)
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python(block: Block) -> None:
+    """
+    Each piece of Python compiles, and what it imports of ours is there.
+    """
+    tree = ast.parse(block.text)
+    compile(tree, "document", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for statement in ast.walk(tree):
+        if isinstance(statement, ast.ImportFrom):
+            alone = ast.Module([statement], type_ignores=[])
+            exec(compile(alone, "document", "exec"), {})
+
+
+@pytest.mark.parametrize("block", blocks("json"))
+def test_json(block: Block) -> None:
+    """
+    Each piece of JSON is a task.
+    """
+    assert tasks.decode(block.text.encode())
+
+
+@each_document
+def test_files(name: str) -> None:
+    """
+    Each file that the reader is to write is used by a command, and each configuration
+    is such a file.
+    """
+    document = DOCUMENTS[name]
+    for block in document.blocks:
+        assert block.name is not None or block.kind != "toml", block
+        if block.name is not None:
+            module = Path(block.name).stem
+            assert any(module in command for command in document.commands), block
+
+
+@needs_checkout
+def test_keys(tmp_path: Path) -> None:
+    """
+    Each key in the tables of the configuration is known to it.
+    """
+    text = (ROOT / "docs/configuration.rst").read_text("utf-8")
+    table, count = "", 0
+    for row in re.finditer(r"(?m)^``(?:\[([\w.]+)\]``|(\w+)``)", text):
+        table, key = row[1] or table, row[2]
+        if key and table:
+            path = tmp_path / "one.toml"
+            path.write_text(f"[{table}]\n{key} = 0\n")
+            with pytest.raises(BadConfig) as told:
+                read(str(path))
+            assert f"{key} is not known" not in str(told.value)
+            count += 1
+    assert count > len(attrs.fields(Queue))
+
+
+@needs_checkout
+def test_terms() -> None:
+    """
+    The terms of a policy and their defaults are those in its table.
+    """
+    text = (ROOT / "docs/retries.rst").read_text("utf-8")
+    rows = dict(re.findall(r"(?m)^``(\w+)`` +(\S+)  ", text))
+    terms = {each.name: each.default for each in attrs.fields(RetryPolicy)}
+    assert {name: ast.literal_eval(rows[name]) for name in terms} == terms
