@@ -289,7 +289,11 @@ def encode_field(name: str, value: Any) -> bytes:
     except CodecError:
         raise
     except _UNWRITABLE as e:
-        raise CodecError(f"{name}: {_shown(value)} cannot be written: {e}") from None
+        # The text of struct.error differs between the versions of Python.
+        reason = "a number is out of range" if isinstance(e, struct.error) else e
+        raise CodecError(
+            f"{name}: {_shown(value)} cannot be written: {reason}"
+        ) from None
 
 
 def _write_value(value: Any) -> bytes:
