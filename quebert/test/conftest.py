@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
@@ -23,7 +22,7 @@ from twisted.internet import reactor as global_reactor
 from quebert.amqp import TxAMQPClient
 from quebert.errors import QuebertError
 from quebert.test.support import Executor, Program
-from quebert.testing import EmbeddedBroker, RabbitMQNode
+from quebert.testing import EmbeddedBroker, RabbitMQNode, find_rabbitmq
 
 #: What a test may have for a broker: both have a C{url}, a C{port}, and
 #: C{depths()}.
@@ -42,11 +41,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Mark the tests that start a RabbitMQ, and those that run on the broker that
+    C{--broker} names.  Their fixtures tell, and what these are parametrized with.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "installed_rabbitmq" in fixtures or "rabbitmq" in parameters:
+            item.add_marker("rabbitmq")
+        elif "chosen_broker" in fixtures and "embedded" not in parameters:
+            item.add_marker("broker")
+
+
 @pytest.fixture(scope="session")
-def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+def broker(chosen_broker: AnyBroker) -> AnyBroker:
     """
     A broker that all tests share, none of which may stop it.  Modules that are
     about RabbitMQ have it be one.
+    """
+    return chosen_broker
+
+
+@pytest.fixture(scope="session")
+def chosen_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
+    """
+    The broker that C{--broker} names.
     """
     if request.config.getoption("--broker") == "rabbitmq":
         yield request.getfixturevalue("rabbitmq")
@@ -55,28 +76,27 @@ def broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
             yield embedded
 
 
-@contextmanager
-def node_or_fail() -> Iterator[RabbitMQNode]:
+@pytest.fixture(scope="session")
+def installed_rabbitmq() -> None:
     """
-    A RabbitMQ; where it is not installed, no test is skipped for that.
+    What starts a L{RabbitMQNode} asks for this.  Where RabbitMQ is not installed,
+    tests fail: none is skipped for that.
     """
     missing = ""
     try:
-        node = RabbitMQNode()
+        find_rabbitmq()
     except QuebertError as e:
         missing = str(e)
     if missing:
         pytest.fail(missing, pytrace=False)
-    with node:
-        yield node
 
 
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[RabbitMQNode]:
+def rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
     """
     A RabbitMQ that all tests share, none of which may stop it.
     """
-    with node_or_fail() as node:
+    with RabbitMQNode() as node:
         yield node
 
 
@@ -93,11 +113,11 @@ def either(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
 
 
 @pytest.fixture
-def own_rabbitmq() -> Iterator[RabbitMQNode]:
+def own_rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
     """
     A RabbitMQ for one test, to be stopped and killed.
     """
-    with node_or_fail() as node:
+    with RabbitMQNode() as node:
         yield node
 
 

@@ -22,7 +22,6 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
-from quebert.test.conftest import node_or_fail
 from quebert.test.support import Executor, Program, until
 from quebert.test.test_processes import mediator
 from quebert.testing import free_port
@@ -96,8 +95,7 @@ def restartable(
     if request.param == "embedded":
         yield EmbeddedProcess(start, tmp_path / "data")
     else:
-        with node_or_fail() as node:
-            yield RabbitMQ(node)
+        yield RabbitMQ(request.getfixturevalue("own_rabbitmq"))
 
 
 class Times:

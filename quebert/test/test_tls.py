@@ -96,7 +96,9 @@ class Node(RabbitMQNode):
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def broker(
+    tmp_path_factory: pytest.TempPathFactory, installed_rabbitmq: None
+) -> Iterator[Node]:
     """
     A broker that asks nobody for a certificate.
     """
@@ -107,7 +109,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture(scope="module", params=["tlsv1.2", "tlsv1.3"])
 def strict(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    installed_rabbitmq: None,
 ) -> Iterator[Node]:
     """
     A broker that wants a certificate, by either version of TLS.
