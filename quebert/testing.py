@@ -2,7 +2,8 @@
 For tests, ours and those of users: private brokers.
 
 L{EmbeddedBroker} needs nothing, starts in no time, and can have a week pass at
-once; L{RabbitMQNode} is a RabbitMQ, where one is installed.
+once; L{RabbitMQNode} is a RabbitMQ, where one is installed: any, or the one whose
+commands are in the folder C{$QUEBERT_RABBITMQ}.
 """
 
 from __future__ import annotations
@@ -26,16 +27,22 @@ __all__ = ["EmbeddedBroker", "RabbitMQNode", "find_rabbitmq"]
 INSTALL = "apt-get install -y rabbitmq-server"
 # Debian's own commands in /usr/sbin change the user, and refuse most users.
 _FOLDERS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
+#: The environment variable that chooses one of several RabbitMQs.
+_CHOSEN = "QUEBERT_RABBITMQ"
 
 
 def find_rabbitmq(command: str = "rabbitmq-server") -> str:
     """
-    The path of one of RabbitMQ's commands.
+    The path of one of RabbitMQ's commands: in the folder that the environment
+    variable C{QUEBERT_RABBITMQ} names, or else wherever RabbitMQ is installed.
 
-    @raise QuebertError: it is not installed.
+    @raise QuebertError: RabbitMQ is not installed, or not in that folder.
     """
-    path = os.pathsep.join((*_FOLDERS, os.environ.get("PATH", "")))
+    chosen = os.environ.get(_CHOSEN)
+    path = chosen or os.pathsep.join((*_FOLDERS, os.environ.get("PATH", "")))
     found = shutil.which(command, path=path)
+    if found is None and chosen:
+        raise QuebertError(f"{_CHOSEN} names {chosen}, where there is no {command}")
     if found is None:
         raise QuebertError(f"RabbitMQ is not installed; on Debian: {INSTALL}")
     return found
@@ -191,7 +198,9 @@ class RabbitMQNode:
         Stop it, and remove all that it left.
         """
         self.stop()
-        epmd = shutil.which("epmd")
+        # Erlang's port mapper outlives the node. RabbitMQ may bring its own.
+        path = os.pathsep.join((str(Path(self._server).parent), os.environ["PATH"]))
+        epmd = shutil.which("epmd", path=path)
         if epmd is not None:
             subprocess.run(
                 [epmd, "-port", str(self._epmd_port), "-kill"],
