@@ -1,5 +1,7 @@
 # make demo   see it work
 # make test   run the tests, with pytest and with trial; some are about RabbitMQ
+# make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
+# make test-oldest   the tests with the oldest releases that setup.cfg allows
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
 # make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
@@ -8,8 +10,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+VERSIONS ?= 3.10 4.0 4.3
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
+.PHONY: test-rabbitmq test-oldest
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -31,6 +35,20 @@ pytest: rabbitmq $(VENV)/installed-dev
 
 trial: $(VENV)/installed-dev
 	$(BIN)/trial quebert
+
+test-rabbitmq: $(VENV)/installed-dev
+	@bash .ci/test-rabbitmq $(BIN)/python '$(VERSIONS)' $(ARGS)
+
+# The oldest releases have an environment of their own.
+.venv-oldest/installed: setup.cfg .ci/oldest
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) .ci/oldest >.venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint .venv-oldest/constraints.txt --editable '.[test]'
+	@touch $@
+
+test-oldest: rabbitmq .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml .
@@ -67,4 +85,4 @@ rabbitmq:
 	@sh .ci/rabbitmq
 
 clean:
-	rm -rf $(VENV) .venv-bench build dist *.egg-info _trial_temp*
+	rm -rf $(VENV) .venv-bench .venv-oldest build dist *.egg-info _trial_temp*
