@@ -30,7 +30,11 @@ from quebert.errors import ExecutorError
 from quebert.http import Agent, Dispatcher
 
 reactor: Any = global_reactor
-pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+# What Twisted does with a certificate of ours; Twisted 24.11 does the second.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Passing pyOpenSSL:DeprecationWarning",
+    "ignore:Attempting to mutate a Context:DeprecationWarning",
+)
 
 
 class Echo(Resource):

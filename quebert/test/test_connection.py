@@ -9,13 +9,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from pamqp.commands import Basic, Connection, Exchange, Queue
 from pamqp.commands import Channel as ChannelClass
 from pamqp.commands import Confirm as ConfirmClass
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,6 +33,7 @@ from quebert.errors import (
     QuebertError,
     Unroutable,
 )
+from quebert.test.doubles import MemoryReactor
 from quebert.test.test_watcher import FakePauses
 from quebert.test.test_wire import ScriptedBroker, contents, delivery, marshalled
 
@@ -59,7 +61,7 @@ class ClosingTransport(StringTransport):
     @ivar stuck: whether it is not: what was written does not get away.
     """
 
-    def __init__(self, reactor: MemoryReactorClock, lose: Callable[[], None]) -> None:
+    def __init__(self, reactor: MemoryReactor, lose: Callable[[], None]) -> None:
         super().__init__()
         self.stuck = False
         self._reactor = reactor
@@ -96,7 +98,7 @@ class ServingBroker(ScriptedBroker):
 
     transport: ClosingTransport
 
-    def __init__(self, protocol: Any, reactor: MemoryReactorClock) -> None:
+    def __init__(self, protocol: Any, reactor: MemoryReactor) -> None:
         super().__init__(protocol, ClosingTransport(reactor, self.lose_once))
         self.seen: list[tuple[int, Frame]] = []
         self.confirms = True
@@ -142,7 +144,7 @@ class ClientTestCase(SynchronousTestCase):
     options: dict[str, Any] = {}
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = MemoryReactor()
         self.attempts = 0
         self.brokers: list[ServingBroker] = []
         self.disconnects: list[Failure] = []
@@ -298,6 +300,10 @@ class URLTests(ClientTestCase):
         self.assertFalse(broker.tls)
         self.assertEqual(client.connectTimeout, 30)
 
+    # Twisted 24.11 does that.
+    @pytest.mark.filterwarnings(
+        "ignore:Attempting to mutate a Context:DeprecationWarning"
+    )
     def test_tls(self) -> None:
         """
         C{amqps} is TLS, on its own port.

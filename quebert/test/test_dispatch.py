@@ -30,7 +30,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import (
     AccumulatingProtocol,
-    MemoryReactorClock,
     StringTransport,
 )
 from twisted.python.failure import Failure
@@ -45,6 +44,7 @@ from quebert.http._pool import Limits, Pool
 from quebert.http._response import Response
 from quebert.mediator import Mediator
 from quebert.outcome import Done, Outcome, Retry
+from quebert.test.doubles import MemoryReactor
 
 URL = "http://127.0.0.1:8000/run"
 BODY_LIMIT = Limits().body
@@ -181,7 +181,7 @@ class Case(SynchronousTestCase):
         """
         Make a dispatcher.
         """
-        self.reactor = MemoryReactorClock()
+        self.reactor = MemoryReactor()
         self.dispatcher = Dispatcher.with_reactor(self.reactor)
 
     def connections(self) -> int:

@@ -19,7 +19,6 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import (
     AccumulatingProtocol,
     EventLoggingObserver,
-    MemoryReactorClock,
 )
 from twisted.logger import globalLogPublisher
 from twisted.python.usage import UsageError
@@ -38,6 +37,7 @@ from quebert.executor import (
 from quebert.executor._options import ProcessService
 from quebert.executor._web import Function
 from quebert.task import Task
+from quebert.test.doubles import MemoryReactor
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "executor.py"
 JSON = "application/json"
@@ -104,7 +104,7 @@ class FakePort:
         return succeed(None)
 
 
-class FakeReactor(MemoryReactorClock):
+class FakeReactor(MemoryReactor):
     """
     A reactor whose port 0 becomes 54321.
     """

@@ -11,7 +11,6 @@ from typing import Any
 
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
@@ -25,6 +24,7 @@ from quebert.mediator import (
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task, encode, format_time
 from quebert.test.checks import refusal
+from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import (
     NOW,
     URL,
@@ -999,7 +999,7 @@ class TimeoutTests(Case):
         """
         The time in which a connection is made counts as well.
         """
-        reactor = MemoryReactorClock()
+        reactor = MemoryReactor()
         mediator = Noting(reactor=reactor, now=returning(NOW))
         received = message(url="http://127.0.0.1:8000/", timeout=5)
         outcome = mediator.messageReceived(received)

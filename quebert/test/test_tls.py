@@ -39,8 +39,11 @@ from quebert.test.conftest import Names
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode, free_port
 
-# What Twisted does with a certificate of ours.
-pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+# What Twisted does with a certificate of ours; Twisted 24.11 does the second.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Passing pyOpenSSL:DeprecationWarning",
+    "ignore:Attempting to mutate a Context:DeprecationWarning",
+)
 
 Make = Callable[..., TxAMQPClient]
 Log = list[LogEvent]

@@ -4,6 +4,7 @@ Tests for L{quebert.testing.EmbeddedBroker}, as users have it in their tests.
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import Any
 
@@ -87,6 +88,10 @@ def test_clients_that_are_left() -> None:
         connection.channel()
 
 
+# Twisted 24.11 leaves the socket that it cannot listen on to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
 def test_a_port_in_use() -> None:
     """
     A port that is taken is told, and nothing is left running.
@@ -97,6 +102,7 @@ def test_a_port_in_use() -> None:
         EmbeddedBroker(port=broker.port),
     ):
         pass
+    gc.collect()
 
 
 def test_not_running() -> None:

@@ -1,0 +1,72 @@
+"""
+Doubles of what is Twisted's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IHostResolution,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+)
+from twisted.internet.testing import MemoryReactorClock
+from zope.interface import implementer
+
+
+@implementer(IHostResolution)
+class Resolution:
+    """
+    The resolution of a name, which is over as soon as it has begun.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cancel(self) -> None:
+        """
+        There is nothing to cancel.
+        """
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """
+    Resolves each name to 127.0.0.1, at once.
+    """
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """
+        Tell the receiver the address.
+        """
+        resolution = Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+        resolutionReceiver.addressResolved(IPv4Address("TCP", "127.0.0.1", portNumber))
+        resolutionReceiver.resolutionComplete()
+        return resolution
+
+
+@implementer(IReactorPluggableNameResolver)
+class MemoryReactor(MemoryReactorClock):
+    """
+    Twisted's reactor in memory; in Twisted 24.11 it does not resolve names by itself.
+    """
+
+    nameResolver: IHostnameResolver = Resolver()
+
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
+        """
+        Resolve names with another resolver from now on.
+        """
+        before, self.nameResolver = self.nameResolver, resolver
+        return before
