@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
+#: The exit code of twistd after a usage error: before Twisted 26.4 it was 0.
+USAGE_ERROR = int([*map(int, version("Twisted").split(".")[:2])] >= [26, 4])
 
 
 async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:

@@ -19,6 +19,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import (
+    USAGE_ERROR,
     Executor,
     Program,
     consumers,
@@ -313,7 +314,7 @@ async def test_wrong_options(
         (("--grace=-1", watch(names, 1)), "grace"),
     ):
         program = mediator(start, broker, *options)
-        assert await program.ended() == 1
+        assert await program.ended() == USAGE_ERROR
         assert sentence in program.output
         assert "Traceback" not in program.output
 

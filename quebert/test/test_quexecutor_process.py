@@ -14,21 +14,19 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import quebert
+from quebert.test.support import USAGE_ERROR
 from quebert.testing import free_port
 
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
 ROOT = Path(quebert.__file__).parents[1]
 TWISTD = Path(sys.executable).with_name("twistd")
-#: The exit code of twistd after a usage error: before Twisted 26.4 it was 0.
-USAGE_ERROR = int([*map(int, version("Twisted").split(".")[:2])] >= [26, 4])
 
 # Goes on from one file to the other, so that the test says when.
 SLOW = """

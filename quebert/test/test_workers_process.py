@@ -21,6 +21,7 @@ from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import (
+    USAGE_ERROR,
     Executor,
     Program,
     consumers,
@@ -318,7 +319,7 @@ async def test_function_is_missing(supervise: Supervise, odd: str) -> None:
     A function that is not there is told before any worker is started.
     """
     program = supervise(2, "--config=odd.misses", PYTHONPATH=odd)
-    assert await program.ended() == 1
+    assert await program.ended() == USAGE_ERROR
     assert "odd has no misses" in program.output
     assert pids(program) == []
 
@@ -437,6 +438,6 @@ async def test_wrong_number(supervise: Supervise, names: Names) -> None:
     A number that is none is told in one sentence.
     """
     program = supervise(0, watch(names, 1))
-    assert await program.ended() == 1
+    assert await program.ended() == USAGE_ERROR
     assert "--processes=0 must be a number from 1 to 1000" in program.output
     assert "Traceback" not in program.output
