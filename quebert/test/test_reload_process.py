@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Executor, Program, consumers, until
+from quebert.test.support import USAGE_ERROR, Executor, Program, consumers, until
 from quebert.test.test_processes import EXAMPLES, mediator
 from quebert.test.test_workers_process import pids, runs, ups
 from quebert.testing import EmbeddedBroker, free_port
@@ -277,7 +277,7 @@ async def test_broken_at_start(file: File, run: Run) -> None:
     """
     file.write("prefetchh = 3\nrate = 'fast'")
     program = run("--processes=2")
-    assert await program.ended() == 1
+    assert await program.ended() == USAGE_ERROR
     assert f"{file.path}:7: queues." in program.output
     assert f"{file.path}:8: queues." in program.output
     assert pids(program) == []
