@@ -6,6 +6,7 @@ is wrong with it.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,9 +46,9 @@ DOCUMENTED = EXAMPLE.parents[1] / "docs" / "configuration.rst"
 needs_example = skipUnless(EXAMPLE.exists(), "without its examples")
 PASSWORD = "tr0ub4dor"
 
-#: What most tests add something to.
 # A key of ours in the example: those in [queues.mail.headers] are anybody's.
 _KEY = re.compile(r"([a-z_]+) +=")
+#: What most tests add something to.
 LEAST = '[queues.a]\nkey = "k"\n'
 
 
