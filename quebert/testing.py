@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -54,14 +55,29 @@ _ADVANCED = """\
 """
 
 
+def reserve_port() -> tuple[int, socket.socket]:
+    """
+    A free TCP port of the loopback, and the socket that reserves it.  While that is
+    open, Linux gives the port to no connection, and to no server that asks for port
+    0.  A server that asks for this very port can listen on it, since all of them set
+    C{SO_REUSEADDR}.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    number: int = holder.getsockname()[1]
+    if sys.platform != "linux":
+        holder.close()  # BSD lets no server listen beside it
+    return number, holder
+
+
 def free_port() -> int:
     """
-    A TCP port of the loopback that is free now.
+    A TCP port of the loopback, reserved until this process ends.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    number, holder = reserve_port()
+    holder.detach()  # stays open, though nobody knows it any more
+    return number
 
 
 class RabbitMQNode:
@@ -85,9 +101,10 @@ class RabbitMQNode:
 
     def __init__(self, configuration: str = "") -> None:
         self._server = find_rabbitmq()
-        self.port = free_port()
+        # Reserved also while RabbitMQ is stopped: nobody else listens there then.
+        ports, self._reserved = zip(*(reserve_port() for _ in range(3)), strict=True)
+        self.port, self._epmd_port, self._distribution_port = ports
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
-        self._epmd_port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="quebert-rabbitmq-"))
         (self._folder / "rabbitmq.conf").write_text(configuration)
         (self._folder / "advanced.config").write_text(_ADVANCED)
@@ -105,7 +122,7 @@ class RabbitMQNode:
             "RABBITMQ_NODENAME": f"quebert-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
@@ -208,6 +225,8 @@ class RabbitMQNode:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        for each in self._reserved:
+            each.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> RabbitMQNode:

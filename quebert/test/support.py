@@ -21,6 +21,8 @@ from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from quebert.testing import free_port
+
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
 #: The exit code of twistd after a usage error: before Twisted 26.4 it was 0.
@@ -120,7 +122,7 @@ class Proxy(ProxyFactory):
     def __init__(self, port: int) -> None:
         super().__init__("127.0.0.1", port)
         self._servers: list[Any] = []
-        self._number = 0
+        self._number = free_port()
         self._listening: Any = None
         self.listen()
         self.url = f"amqp://127.0.0.1:{self._number}/"
@@ -133,7 +135,6 @@ class Proxy(ProxyFactory):
 
         tcp: Any = reactor
         self._listening = tcp.listenTCP(self._number, self, interface="127.0.0.1")
-        self._number = self._listening.getHost().port
 
     def buildProtocol(self, address: Any) -> Any:
         """

@@ -23,6 +23,7 @@ from kombu.pidbox import Mailbox
 
 from quebert.broker import EmbeddedBroker
 from quebert.test.broker.clients import LIBRARIES, PATIENCE, Library, awaited
+from quebert.testing import free_port
 
 # txamqp 0.8.2 leaves its functions as Twisted would not have it any more.
 pytestmark = pytest.mark.filterwarnings(
@@ -79,7 +80,7 @@ class Restartable:
     """
 
     def __init__(self) -> None:
-        self._broker = EmbeddedBroker()
+        self._broker = EmbeddedBroker(port=free_port())
         self._exit = ExitStack()
         self.start()
         self.url = self._broker.url
