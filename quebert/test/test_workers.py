@@ -33,7 +33,6 @@ from quebert._workers._supervisor import (
     EARLY,
     FIRST_DELAY,
     LAST_DELAY,
-    LINE,
     LINGER,
     MERCY,
     Supervisor,
@@ -484,18 +483,20 @@ class SupervisorTests(SynchronousTestCase):
         So is what it, or what it has started, writes to its output, whatever
         that is, and what it leaves unfinished.
         """
+        # trial --jobs passes what is logged on by AMP, in strings of 64 KiB at most.
+        self.patch(supervisor_module, "LINE", 100)
         self.start()
         self.events.clear()
         worker = self.processes[0].protocol
         worker.childDataReceived(1, b"one\ntw")
         worker.childDataReceived(2, b"oops \xff\n")
-        worker.childDataReceived(1, b"o\n" + b"x" * LINE)
+        worker.childDataReceived(1, b"o\n" + b"x" * 100)
         worker.childDataReceived(1, b"y")
         worker.childDataReceived(REPORTS, b"noise\n[1,")
         self.assertEqual({each["log_system"] for each in self.events}, {"worker 1"})
         said = self.said()
         self.assertEqual(said[:2], ["one", "oops \N{REPLACEMENT CHARACTER}"])
-        self.assertEqual(said[2:], ["two", "x" * LINE + "y", "noise"])
+        self.assertEqual(said[2:], ["two", "x" * 100 + "y", "noise"])
         self.processes[0].end(0)
         self.assertEqual(self.said()[0], "[1,")
 
