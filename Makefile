@@ -1,5 +1,6 @@
 # make demo   see it work
 # make test   run the tests, with pytest and with trial; some are about RabbitMQ
+# make pytest ARGS="-n0 quebert/test/test_task.py"   run some of them, in one process
 # make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
 # make lint   formatting, types, the rules of who imports whom
@@ -7,10 +8,15 @@
 # make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
 
 PYTHON ?= python3
+# Tests start hundreds of processes: each would compile what it imports, again.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 VERSIONS ?= 3.10 4.0 4.3
+# Processes that run tests side by side.  Most tests wait rather than work, so there
+# are more processes than cores; but each starts a RabbitMQ of its own.
+JOBS ?= 4
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
 .PHONY: test-rabbitmq test-oldest
@@ -31,10 +37,10 @@ demo: $(VENV)/installed-demo
 test: pytest trial
 
 pytest: rabbitmq $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 trial: $(VENV)/installed-dev
-	$(BIN)/trial quebert
+	$(BIN)/trial --jobs $(JOBS) quebert
 
 test-rabbitmq: $(VENV)/installed-dev
 	@bash .ci/test-rabbitmq $(BIN)/python '$(VERSIONS)' $(ARGS)

@@ -8,10 +8,11 @@ about RabbitMQ itself uses that, and fails where it is not installed.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, Union
+from typing import IO, Any, Union
 
 import attrs
 import pika
@@ -41,10 +42,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _is_timed(item: pytest.Item) -> bool:
+    return item.get_closest_marker("timed") is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     Mark the tests that start a RabbitMQ, and those that run on the broker that
     C{--broker} names.  Their fixtures tell, and what these are parametrized with.
+    Tests that are marked C{timed} come last.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
@@ -53,6 +59,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("rabbitmq")
         elif "chosen_broker" in fixtures and "embedded" not in parameters:
             item.add_marker("broker")
+    items.sort(key=_is_timed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """
+    Where pytest-xdist runs tests side by side, a test that is marked C{timed} runs
+    while no others do but such.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    # The parent of a worker's folder belongs to all workers of this run.
+    folder = Path(item.config.option.basetemp).parent
+    with (
+        open(folder / "timed.lock", "w") as timed,
+        open(folder / "others.lock", "w") as others,
+    ):
+        _share(*((timed, others) if _is_timed(item) else (others, timed)))
+        return (yield)
+
+
+def _share(mine: IO[str], other: IO[str]) -> None:
+    """
+    Share a lock, once nobody has the other one.  Whoever waits waits as long as
+    somebody has it; so tests that come last begin when all before them are over.
+    """
+    while True:
+        fcntl.flock(mine, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(mine, fcntl.LOCK_UN)
+            fcntl.flock(other, fcntl.LOCK_EX)
+            fcntl.flock(other, fcntl.LOCK_UN)
+        else:
+            fcntl.flock(other, fcntl.LOCK_UN)
+            return
 
 
 @pytest.fixture(scope="session")

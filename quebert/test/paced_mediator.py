@@ -1,6 +1,7 @@
 """
 A mediator with a rate, in a process of its own, to be killed: with the broker's URL,
-the queue, the rate, and how many tasks it has at once.
+the queue, the rate, how many tasks it has at once, and how many seconds pass between
+two looks at who else shares the rate.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, _share
 from quebert.mediator import DelayOnErrorMediator
 
 
-async def main(reactor: object, url: str, queue: str, rate: str, most: str) -> None:
+async def main(
+    reactor: object, url: str, queue: str, rate: str, most: str, period: str
+) -> None:
     """
     Mediate until killed.
     """
+    _share.PERIOD = float(period)
     client = TxAMQPClient.from_url(url)
     mediator = DelayOnErrorMediator()
     watcher: Watcher = await client.watch(
@@ -25,7 +29,7 @@ async def main(reactor: object, url: str, queue: str, rate: str, most: str) -> N
     )
     sys.stdout.write("ready\n")
     while True:
-        await watcher._settler.pause(1.0)
+        await watcher._settler.pause(0.1)
         sys.stdout.write(f"{watcher.pace}\n")
 
 

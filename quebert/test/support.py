@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from quebert.testing import free_port
+from quebert.testing import RabbitMQNode, free_port
 
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
@@ -241,6 +242,27 @@ class Program:
         """
         await until(lambda: self._process.poll() is not None)
         return int(self._process.returncode)
+
+
+#: The command that says when RabbitMQ is short of something, with a limit that it
+#: has passed, and one that it has not.
+_ALARMS = {
+    "memory": ("set_vm_memory_high_watermark", "0", "0.8"),
+    "disk": ("set_disk_free_limit", "1000000GB", "50MB"),
+}
+
+
+@contextmanager
+def short_of(resource: str, node: RabbitMQNode) -> Iterator[None]:
+    """
+    Have a RabbitMQ be short of C{memory} or C{disk} meanwhile.
+    """
+    command, passed, far = _ALARMS[resource]
+    node.ctl(command, passed)
+    try:
+        yield
+    finally:
+        node.ctl(command, far)
 
 
 def depth(channel: Any, queue: str) -> int:

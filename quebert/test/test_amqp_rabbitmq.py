@@ -90,8 +90,7 @@ async def test_quorum_queue(
 
 @ensureDeferred
 async def test_consumes_again_after_a_lost_connection(
-    own_rabbitmq: RabbitMQNode,
-    make_client: Callable[..., TxAMQPClient],
+    rabbitmq: RabbitMQNode, client: TxAMQPClient, names: Names
 ) -> None:
     """
     A connection that the broker closes is told once to each watch and made
@@ -105,11 +104,12 @@ async def test_consumes_again_after_a_lost_connection(
         seen.append(message.redelivered)
         return first if len(seen) == 1 else None
 
-    client = make_client(own_rabbitmq.url)
-    watcher = await client.watch("flow", "q", "#", callback, lost.append)
-    await client.publish("flow", "a", b"x", {"delivery-mode": 2})
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, lost.append
+    )
+    await client.publish(names.exchange, "a", b"x", {"delivery-mode": 2})
     await until(lambda: len(seen) == 1)
-    own_rabbitmq.ctl("close_all_connections", "for a test")
+    rabbitmq.ctl("close_all_connections", "for a test")
     await until(lambda: watcher.counts.done == 1)
     first.callback(None)
     assert seen == [False, True]
@@ -117,7 +117,7 @@ async def test_consumes_again_after_a_lost_connection(
     assert "for a test" in lost[0].getErrorMessage()
     assert watcher.consuming
     assert (watcher.counts.returned, watcher.in_flight) == (1, 0)
-    await client.publish("flow", "a", b"y")
+    await client.publish(names.exchange, "a", b"y")
     await until(lambda: watcher.counts.done == 2)
 
 

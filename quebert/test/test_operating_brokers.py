@@ -637,11 +637,11 @@ async def test_discard(asked: Broker, make_client: MakeClient, names: Names) -> 
     assert (await _operations.status(asked, names.queue)).dead == 0
 
 
-async def fill(client: TxAMQPClient, queue: str) -> list[bytes]:
+async def fill(client: TxAMQPClient, queue: str, number: int) -> list[bytes]:
     """
-    Have ten thousand messages be dead, without more ado.
+    Have so many messages be dead, without more ado.
     """
-    bodies = [b"%d" % n for n in range(10_000)]
+    bodies = [b"%d" % n for n in range(number)]
     grave = f"{queue}.dead"
     wire = await client.connected()
     channel = await wire.open_channel(confirms=False)
@@ -663,7 +663,7 @@ async def test_killed(
     """
     client = make_client(either.url)
     asked = Broker(reactor, either.url)
-    bodies = await fill(client, names.queue)
+    bodies = await fill(client, names.queue, 5_000)
     command = ("-m", "quebert", "dead", "redrive", names.queue)
     for wanted in (500, 3000):
         program = start(*command, f"--amqp-url={either.url}")
@@ -694,7 +694,7 @@ async def test_interrupted(
     """
     One that is interrupted says how far it came, and nothing is lost.
     """
-    bodies = await fill(make_client(either.url), names.queue)
+    bodies = await fill(make_client(either.url), names.queue, 10_000)
     command = ("-m", "quebert", "dead", "redrive", names.queue)
     program = start(*command, f"--amqp-url={either.url}")
     asked = Broker(reactor, either.url)

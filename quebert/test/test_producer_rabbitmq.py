@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from quebert.errors import BrokerError
 from quebert.producer import BlockingProducer
 from quebert.test.conftest import Names
-from quebert.test.support import PATIENCE, depth, until
+from quebert.test.support import PATIENCE, depth, short_of, until
 from quebert.test.test_producer_broker import declare, uuids
 from quebert.testing import RabbitMQNode
 
@@ -122,22 +122,21 @@ async def test_survives_a_killed_broker(
 
 
 @ensureDeferred
-async def test_memory_alarm(own_rabbitmq: RabbitMQNode, names: Names) -> None:
+async def test_memory_alarm(
+    rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
+) -> None:
     """
     A broker without memory is told after the patience, and the next task is
     added once it has some again.
     """
-    with channel_of(own_rabbitmq) as channel:
-        declare(channel, names)
-    with BlockingProducer(own_rabbitmq.url, names.exchange, patience=1.0) as producer:
+    declare(pika_channel, names)
+    with BlockingProducer(rabbitmq.url, names.exchange, patience=1.0) as producer:
         producer.add_task("/", uuid="before")
-        own_rabbitmq.ctl("set_vm_memory_high_watermark", "0")
-        for uuid in ("kept connection", "new connection"):
-            with pytest.raises(BrokerError, match="memory or disk is full"):
-                await deferToThread(producer.add_task, "/", uuid=uuid)
-        own_rabbitmq.ctl("set_vm_memory_high_watermark", "0.8")
+        with short_of("memory", rabbitmq):
+            for uuid in ("kept connection", "new connection"):
+                with pytest.raises(BrokerError, match="memory or disk is full"):
+                    await deferToThread(producer.add_task, "/", uuid=uuid)
         await deferToThread(producer.add_task, "/", uuid="after")
-    with channel_of(own_rabbitmq) as channel:
-        found = uuids(channel, names.queue)
+    found = uuids(pika_channel, names.queue)
     assert found["before"] == found["after"] == 1
     assert max(found.values()) == 1

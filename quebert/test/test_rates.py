@@ -15,7 +15,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, _share
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, Proxy, until
 
@@ -23,6 +23,9 @@ reactor: Any = global_reactor
 Start = Callable[..., Program]
 
 RATE = 100
+#: Seconds between two looks at who else shares the rate: half of what it is, as
+#: are the times in which the rate is measured.
+PERIOD = _share.PERIOD / 2
 
 
 class Target:
@@ -65,13 +68,15 @@ async def mediators(start: Start, url: str, queue: str, *most: int) -> list[Prog
     Processes, each with so many tasks at once.
     """
     module = ("-m", "quebert.test.paced_mediator")
-    programs = [start(*module, url, queue, f"{RATE}/s", str(each)) for each in most]
+    options = (url, queue, f"{RATE}/s")
+    programs = [start(*module, *options, str(n), str(PERIOD)) for n in most]
     for each in programs:
         await each.said("ready")
         await each.said("members=3")
     return programs
 
 
+@pytest.mark.timed
 @ensureDeferred
 async def test_killed(
     either: Any,
@@ -81,21 +86,22 @@ async def test_killed(
     start: Start,
 ) -> None:
     """
-    Three processes keep to one rate together, within a twentieth, in thirty seconds
-    in which one of them is killed.
+    Three processes keep to one rate together, within a twentieth, in the time of thirty
+    looks, after ten of which one of them is killed.
     """
     target = Target(executor)
-    await add(make_client(either.url), names.queue, executor.url, 40 * RATE)
+    await add(make_client(either.url), names.queue, executor.url, 25 * RATE)
     first, *_ = await mediators(start, either.url, names.queue, 50, 50, 50)
     began = reactor.seconds()
-    await deferLater(reactor, 10, first.kill)
-    await deferLater(reactor, 20)
-    before = target.between(began, began + 10)
-    whole = target.between(began, began + 30)
+    await deferLater(reactor, 10 * PERIOD, first.kill)
+    await deferLater(reactor, 20 * PERIOD)
+    before = target.between(began, began + 10 * PERIOD)
+    whole = target.between(began, began + 30 * PERIOD)
     assert abs(before - RATE) < 0.05 * RATE, before
     assert abs(whole - RATE) < 0.05 * RATE, whole
 
 
+@pytest.mark.timed
 @ensureDeferred
 async def test_unequal(
     either: Any,
@@ -109,12 +115,12 @@ async def test_unequal(
     a fifth of a second.
     """
     target = Target(executor)
-    await add(make_client(either.url), names.queue, executor.url, 25 * RATE, 0.2)
+    await add(make_client(either.url), names.queue, executor.url, 16 * RATE, 0.2)
     await mediators(start, either.url, names.queue, 1, 50, 50)
-    await deferLater(reactor, 3)
+    await deferLater(reactor, 3 * PERIOD)
     began = reactor.seconds()
-    await deferLater(reactor, 15)
-    whole = target.between(began, began + 15)
+    await deferLater(reactor, 15 * PERIOD)
+    whole = target.between(began, began + 15 * PERIOD)
     assert abs(whole - RATE) < 0.05 * RATE, whole
 
 
@@ -154,6 +160,7 @@ async def test_again(
     await proxy.cut()
 
 
+@pytest.mark.timed
 @ensureDeferred
 async def test_far_apart(
     either: Any,

@@ -26,9 +26,9 @@ from quebert.test.support import Executor, Program, until
 from quebert.test.test_processes import mediator
 from quebert.testing import free_port
 
-TASKS = int(os.environ.get("QUEBERT_SCHEDULE", "3000"))
+TASKS = int(os.environ.get("QUEBERT_SCHEDULE", "2000"))
 #: Seconds from now in which they are due.
-SOONEST, LATEST = 5, 5 + TASKS / 180
+SOONEST, LATEST = 3, 3 + TASKS / 180
 #: Seconds that 99 of 100 may be late: two on a machine with nothing else to do, and
 #: this is none.
 LATENESS = 20.0
