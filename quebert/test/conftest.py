@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import IO, Any, Union
+from typing import Any, Union
 
 import attrs
 import pika
@@ -62,40 +63,65 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_is_timed)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_configure(config: pytest.Config) -> None:
     """
-    Where pytest-xdist runs tests side by side, a test that is marked C{timed} runs
-    while no others do but such.
+    Where pytest-xdist runs tests side by side, timed ones run by themselves.
     """
-    if not hasattr(item.config, "workerinput"):
-        return (yield)
-    # The parent of a worker's folder belongs to all workers of this run.
-    folder = Path(item.config.option.basetemp).parent
-    with (
-        open(folder / "timed.lock", "w") as timed,
-        open(folder / "others.lock", "w") as others,
-    ):
-        _share(*((timed, others) if _is_timed(item) else (others, timed)))
-        return (yield)
+    if hasattr(config, "workerinput"):
+        # The parent of a worker's folder belongs to all workers of this run.
+        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
 
 
-def _share(mine: IO[str], other: IO[str]) -> None:
+class Turns:
     """
-    Share a lock, once nobody has the other one.  Whoever waits waits as long as
-    somebody has it; so tests that come last begin when all before them are over.
+    Keeps two kinds of tests apart, timed ones and others: while one of a kind runs in
+    any worker, none of the other kind does.  Each kind has a lock, which the workers
+    that run such tests share.
+
+    @param folder: the same in all workers.
     """
-    while True:
-        fcntl.flock(mine, fcntl.LOCK_SH)
+
+    def __init__(self, folder: Path) -> None:
+        # Closed as the worker ends.
+        self._locks = [
+            os.open(folder / f"{kind}.lock", os.O_CREAT | os.O_RDWR)
+            for kind in ("others", "timed")
+        ]
+        self._held: int | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """
+        Run a test when it is its turn, and keep the turn for others of its kind.
+        """
+        timed = _is_timed(item)
+        if self._held is None:
+            self._held = self._locks[timed]
+            self._share(self._held, self._locks[not timed])
         try:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(mine, fcntl.LOCK_UN)
-            fcntl.flock(other, fcntl.LOCK_EX)
-            fcntl.flock(other, fcntl.LOCK_UN)
-        else:
-            fcntl.flock(other, fcntl.LOCK_UN)
-            return
+            return (yield)
+        finally:
+            if nextitem is None or _is_timed(nextitem) != timed:
+                fcntl.flock(self._held, fcntl.LOCK_UN)
+                self._held = None
+
+    def _share(self, mine: int, other: int) -> None:
+        """
+        Share a lock, once nobody has the other one.
+        """
+        while True:
+            fcntl.flock(mine, fcntl.LOCK_SH)
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(mine, fcntl.LOCK_UN)
+                fcntl.flock(other, fcntl.LOCK_EX)
+                fcntl.flock(other, fcntl.LOCK_UN)
+            else:
+                fcntl.flock(other, fcntl.LOCK_UN)
+                return
 
 
 @pytest.fixture(scope="session")
