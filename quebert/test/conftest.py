@@ -8,10 +8,8 @@ about RabbitMQ itself uses that, and fails where it is not installed.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
-import os
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Union
 
@@ -43,15 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _is_timed(item: pytest.Item) -> bool:
-    return item.get_closest_marker("timed") is not None
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     Mark the tests that start a RabbitMQ, and those that run on the broker that
     C{--broker} names.  Their fixtures tell, and what these are parametrized with.
-    Tests that are marked C{timed} come last.
     """
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
@@ -60,68 +53,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("rabbitmq")
         elif "chosen_broker" in fixtures and "embedded" not in parameters:
             item.add_marker("broker")
-    items.sort(key=_is_timed)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """
-    Where pytest-xdist runs tests side by side, timed ones run by themselves.
-    """
-    if hasattr(config, "workerinput"):
-        # The parent of a worker's folder belongs to all workers of this run.
-        config.pluginmanager.register(Turns(Path(config.option.basetemp).parent))
-
-
-class Turns:
-    """
-    Keeps two kinds of tests apart, timed ones and others: while one of a kind runs in
-    any worker, none of the other kind does.  Each kind has a lock, which the workers
-    that run such tests share.
-
-    @param folder: the same in all workers.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        # Closed as the worker ends.
-        self._locks = [
-            os.open(folder / f"{kind}.lock", os.O_CREAT | os.O_RDWR)
-            for kind in ("others", "timed")
-        ]
-        self._held: int | None = None
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, object, object]:
-        """
-        Run a test when it is its turn, and keep the turn for others of its kind.
-        """
-        timed = _is_timed(item)
-        if self._held is None:
-            self._held = self._locks[timed]
-            self._share(self._held, self._locks[not timed])
-        try:
-            return (yield)
-        finally:
-            if nextitem is None or _is_timed(nextitem) != timed:
-                fcntl.flock(self._held, fcntl.LOCK_UN)
-                self._held = None
-
-    def _share(self, mine: int, other: int) -> None:
-        """
-        Share a lock, once nobody has the other one.
-        """
-        while True:
-            fcntl.flock(mine, fcntl.LOCK_SH)
-            try:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fcntl.flock(mine, fcntl.LOCK_UN)
-                fcntl.flock(other, fcntl.LOCK_EX)
-                fcntl.flock(other, fcntl.LOCK_UN)
-            else:
-                fcntl.flock(other, fcntl.LOCK_UN)
-                return
 
 
 @pytest.fixture(scope="session")
