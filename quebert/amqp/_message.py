@@ -14,6 +14,7 @@ from typing import Any
 
 from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
 from quebert._protocol.properties import amend_properties, decode_properties
+from quebert._text import printable
 
 __all__ = ["ERRORS", "NOT_BEFORE", "Message"]
 
@@ -105,16 +106,16 @@ class Message:
         return headers
 
     @property
-    def name(self) -> str:
+    def id_for_log(self) -> str:
         """
-        The C{message-id}, which quebert's producers make the uuid of the task.
+        The C{message-id} as a log may show it.  quebert's producers set it to the
+        uuid of the task.
         """
         try:
-            name = str(self.properties.get("message-id") or "(no uuid)")
+            message_id = self.properties.get("message-id")
         except ValueError:
-            name = "(no uuid)"
-        # Anybody can write one, and it is to stand in a log.
-        return "".join(c if c.isprintable() else "?" for c in name)
+            message_id = None
+        return printable(str(message_id or "(no uuid)"))
 
     @property
     def content(self) -> Message:

@@ -132,7 +132,7 @@ class Settler:
             self.counts.done += 1
         else:
             self.counts.discarded += 1
-            self._tell(message, "is discarded, and is gone", outcome.reason)
+            self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: Message) -> None:
         """
@@ -262,7 +262,7 @@ class Settler:
                 self._ack(message)
                 self.counts.buried += 1
                 now_in = f"is now in queue {grave_of(self._queue)!r}"
-                self._tell(message, now_in, outcome.reason)
+                self._log_removed(message, now_in, outcome.reason)
         finally:
             self.held.discard(message)
 
@@ -338,13 +338,15 @@ class Settler:
             call.cancel()
         pause.callback(None)
 
-    def _tell(self, message: Message, what: str, why: str) -> None:
+    def _log_removed(self, message: Message, what: str, why: str) -> None:
         """
-        Log where a message is now that has left the queue undone.
+        Log that a message has left the queue without being done.
+
+        @param what: where the message is now: "is discarded, and is gone".
         """
         self.log.warn(
             "Task {uuid} of queue {queue!r} {what}: {why}",
-            uuid=message.name,
+            uuid=message.id_for_log,
             queue=self._queue,
             what=what,
             why=why,

@@ -16,6 +16,7 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
+from quebert._text import printable
 from quebert.amqp._graveyard import grave_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
@@ -94,7 +95,7 @@ def list_(
     if not listing.kinds:
         click.echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
     for line in listing.lines() if listing.kinds else ():
-        click.echo(one_line_of(line))
+        click.echo(printable(line))
     _tell_unseen(tally)
 
 
@@ -112,7 +113,7 @@ def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
             f"nothing {_that(matches)}is dead in {grave_of(queue)}"
         )
     for line in letter.lines():
-        click.echo(one_line_of(line))
+        click.echo(printable(line))
 
 
 @dead.command()
@@ -315,13 +316,6 @@ def _confirmed(question: str) -> bool:
         return False
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def one_line_of(text: str) -> str:
-    """
-    A line that does nothing to a terminal, with its spaces.
-    """
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _run(amqp_url: str | None, work: Work[T]) -> T:

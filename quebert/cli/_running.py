@@ -23,6 +23,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
+from quebert._text import printable
 from quebert.errors import QuebertError
 
 __all__ = ["log_problems", "one_line", "run", "told_to_end"]
@@ -100,7 +101,7 @@ def one_line(text: str) -> str:
     The text as a line that does nothing to a terminal but fill it.
     """
     line = " ".join(text[:_LINE_LIMIT].split())
-    return "".join(c if c.isprintable() else "?" for c in line)
+    return printable(line)
 
 
 def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:

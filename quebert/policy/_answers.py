@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
+from quebert._text import printable
+
 __all__ = ["Directive", "directive", "retry_after"]
 
 _DIRECTIVE = re.compile(
@@ -47,7 +49,7 @@ def directive(value: str) -> Directive:
     if found is None:
         raise ValueError("it must be retry-after=SECONDS, discard or bury")
     reason = " ".join((found["reason"] or "").split())[:_REASON_LIMIT]
-    reason = "".join(c if c.isprintable() else "?" for c in reason)
+    reason = printable(reason)
     if found["seconds"] is None:
         return Directive(found["verb"].lower(), reason=reason)
     return Directive("retry-after", float(found["seconds"]), reason)
