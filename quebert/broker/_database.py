@@ -1,14 +1,15 @@
 """
-The broker's database file: made, opened, and looked at before it is trusted.
+Makes, checks and opens the broker's database file.
 
 A database in WAL mode is two files: pages that were committed are in its C{-wal} until
 a checkpoint copies them to the database.  A kill or a full disk can interrupt that.
-Then the database alone looks damaged, because its first page tells of pages that are
-still in the C{-wal} only, and it is sound.
+Then the database alone looks damaged, because its first page counts pages that are in
+the C{-wal} only; but both files together are sound.
 
 So SQLite itself says whether a page is missing: it reads both files, and
-C{quick_check} finds missing and damaged pages.  We look before at what SQLite does not
-look at: whether the files are ours, belong together, and have all that was committed.
+C{quick_check} finds missing and damaged pages.  Before that, this module checks three
+things that SQLite does not: that the files are the broker's, that they belong together,
+and that they have everything that was committed.
 
 SQLite writes to both files when it closes a database.  A database that is refused is to
 stay as it is, so L{let_go} ends its connection.
@@ -32,7 +33,7 @@ from quebert.errors import StoreError
 
 __all__ = ["let_go", "opened"]
 
-#: What tells our files from other SQLite files: "qbrt".
+#: Marks the broker's files among other SQLite files: "qbrt".
 APPLICATION_ID = 0x71627274
 VERSION = 1
 
@@ -66,8 +67,8 @@ def opened(path: Path) -> sqlite3.Connection:
     A connection to the database at C{path}, which is made if there is none.  No
     other process can have one at the same time.
 
-    @raise StoreError: it cannot be read or written, is damaged, is not ours, or
-        another broker has it.  It is left as it was.
+    @raise StoreError: the database cannot be read or written, is damaged, belongs to
+        another program, or is open in another broker.  Its files are left as they were.
     """
     try:
         if not path.exists():
@@ -86,11 +87,11 @@ def let_go(path: Path, connection: sqlite3.Connection) -> None:
     Close a connection, and leave the database and its C{-wal} as they are.
 
     SQLite copies the C{-wal} to the database when it closes it, and removes the
-    C{-wal}.  C{interrupt()} ends that before the first page, unless there is no page to
-    copy; then the C{-wal} is put back.  (From Python 3.12 on there is
-    C{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE} for all this.)
+    C{-wal}.  C{interrupt()} ends the copying before the first page.  If there is no
+    page to copy, SQLite removes the C{-wal} all the same, so it is put back.  (From
+    Python 3.12 on, C{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE} does all this.)
 
-    @raise sqlite3.Error: it cannot be closed.
+    @raise sqlite3.Error: the connection cannot be closed.
     """
     log = _log_of(path)
     with contextlib.ExitStack() as stack:
@@ -116,7 +117,7 @@ def _log_of(path: Path) -> Path:
 def _make(path: Path) -> None:
     log = _log_of(path)
     if log.exists():
-        text = f"the database is missing that {log.name} belongs to"
+        text = f"the database is missing, but its {log.name} is there"
         raise StoreError(f"{path}: {text}; bring it back, or remove {log.name}")
     # Under another name until it is whole, so that a crash leaves no half of one.
     new = path.with_name(path.name + ".new")
@@ -136,10 +137,12 @@ def _make(path: Path) -> None:
 @attrs.frozen
 class _Header:
     """
-    What is on the first page of a database.
+    The header on the first page of a database.
 
+    @ivar page_size: bytes of a page.
     @ivar changes: a counter that grows each time that the database is opened and
         the page written.
+    @ivar pages: how many pages the database has.
     """
 
     page_size: int
@@ -157,9 +160,11 @@ class _Header:
 
 def _check_files(path: Path) -> None:
     """
-    What SQLite would not find, or would write to first, is found here.
+    Check what SQLite would not check, or would write to the files before it checks.
+
+    @raise StoreError: the files are not the broker's, or are damaged.
     """
-    with open(path, "r+b") as file:  # so that we are told if we may not write
+    with open(path, "r+b") as file:  # an error if this process may not write to it
         _lock(path, file)
         header = _header(path, file.read(_HEADER_SIZE))
         log = _read_log(path)
@@ -173,8 +178,10 @@ def _check_files(path: Path) -> None:
 
 def _check_log(path: Path, header: _Header, log: Log) -> None:
     """
-    See that the C{-wal} belongs to the database and was not cut: then the first page
-    that it has, if any, is at least as new as the database's.
+    Check that the C{-wal} belongs to the database and was not cut: then its first page,
+    if it has one, is at least as new as the database's.
+
+    @raise StoreError: the C{-wal} was cut, or belongs to another database.
     """
     newest = _header(path, log.first_page) if log.first_page else header
     if newest.age < header.age or newest.pages != log.pages:
@@ -184,9 +191,11 @@ def _check_log(path: Path, header: _Header, log: Log) -> None:
 
 def _lock(path: Path, file: BinaryIO) -> None:
     """
-    See that no other broker is writing to the files while they are looked at.  These
-    are the bytes that SQLite locks (section 1.7 of the same page), shared; all the
-    locks of this process end when the file is closed.
+    Check that no other broker has the files open, and keep others out until C{file} is
+    closed.  The shared lock is on the bytes that SQLite locks.  Source:
+    U{https://www.sqlite.org/fileformat2.html#the_lock_byte_page}.
+
+    @raise StoreError: another broker has the database open.
     """
     try:
         fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 510, 0x40000002)
@@ -207,8 +216,10 @@ def _read_log(path: Path) -> Log:
 
 def _header(path: Path, page: bytes) -> _Header:
     """
-    The header of a first page, if it is one of ours.  Source:
+    The header on the first page of a database.  Source:
     U{https://www.sqlite.org/fileformat2.html#the_database_header}.
+
+    @raise StoreError: the page is not of this broker's, or of another version.
     """
     if len(page) < _HEADER_SIZE or not page.startswith(_MAGIC):
         raise StoreError(f"{path}: this is no database of the broker, or a damaged one")
@@ -231,7 +242,7 @@ def _checked(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")  # from now on it is ours alone
+        connection.execute("BEGIN IMMEDIATE")  # no other process can from now on
         connection.execute("COMMIT")
         # Each commit is on the disk when it returns.
         connection.execute("PRAGMA synchronous = FULL")

@@ -30,7 +30,7 @@ __all__ = ["Log", "LogDamagedError", "read_log"]
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
-#: The last bit tells the order of bytes of the words that checksums are made of.
+#: Magic numbers, and the order of bytes in which the log's checksums are computed.
 _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 _FORMAT = 3_007_000
 _PAGE_SIZES = [1 << n for n in range(9, 17)]
@@ -40,14 +40,14 @@ _Checksum = tuple[int, int]
 
 class LogDamagedError(Exception):
     """
-    Something that was committed is not in the log any more.
+    The log was damaged: it has lost transactions that were committed.
     """
 
 
 @attrs.frozen
 class Log:
     """
-    What was committed.
+    The committed transactions of a log.
 
     @ivar pages: how many pages the database has after the last commit; 0 if
         there is no commit in the log.
@@ -64,15 +64,19 @@ class _Frame:
     """
     A page, as it was written by a transaction.
 
+    @ivar page: the number of the page, from 1.
     @ivar commit: pages of the database, if the frame is the last one of a
         transaction; else 0.
-    @ivar told: the checksum of the log up to here, as the frame has it.
+    @ivar salts: those of the log's header when the frame was written.
+    @ivar checksum: that of the log up to the end of this frame, as the frame says.
+    @ivar start: the part of the frame's header that the checksum covers.
+    @ivar content: the page itself.
     """
 
     page: int
     commit: int
     salts: tuple[int, int]
-    told: _Checksum
+    checksum: _Checksum
     start: bytes
     content: bytes
 
@@ -82,6 +86,8 @@ class _Reader:
     """
     Reads the frames of a log.
 
+    @ivar order: C{"<"} or C{">"}, the order of bytes in which checksums are computed.
+    @ivar salts: two numbers that SQLite changes when it begins the log anew.
     @ivar seed: the checksum of the log's header.
     """
 
@@ -94,6 +100,8 @@ class _Reader:
     @classmethod
     def opened(cls, file: BinaryIO, header: bytes) -> Self:
         """
+        A reader of the frames that follow C{header} in C{file}.
+
         @raise LogDamagedError: the header is wrong.
         """
         words = _HEADER.unpack(header)
@@ -107,23 +115,23 @@ class _Reader:
 
     def frames(self) -> Iterator[_Frame]:
         """
-        All that are whole and of this generation of the log, which is written again
-        from its beginning when all of it is in the database.
+        All frames that are whole.  Some may be older than the header: SQLite writes
+        the log from its beginning again when all of it is in the database.
         """
         size = _FRAME.size + self.page_size
         while len(data := self.file.read(size)) == size:
             page, commit, *rest = _FRAME.unpack_from(data)
-            salts, told = (rest[0], rest[1]), (rest[2], rest[3])
-            yield _Frame(page, commit, salts, told, data[:8], data[_FRAME.size :])
+            salts, checksum = (rest[0], rest[1]), (rest[2], rest[3])
+            yield _Frame(page, commit, salts, checksum, data[:8], data[_FRAME.size :])
 
     def continues(self, frame: _Frame, before: _Checksum) -> bool:
         """
-        Whether a frame was written after one with that checksum.
+        Whether C{frame} was written next after the frame with the checksum C{before}.
         """
         if frame.salts != self.salts or not frame.page:
             return False
-        sum = _checksum(frame.start, before, self.order)
-        return _checksum(frame.content, sum, self.order) == frame.told
+        checksum = _checksum(frame.start, before, self.order)
+        return _checksum(frame.content, checksum, self.order) == frame.checksum
 
 
 def read_log(file: BinaryIO) -> Log:
@@ -141,9 +149,9 @@ def read_log(file: BinaryIO) -> Log:
     first_page, checksum = b"", reader.seed
     for frame in frames:
         if not reader.continues(frame, checksum):
-            _find_later_transaction(reader, frame, frames)
+            _check_later_frames(reader, frame, frames)
             break
-        checksum = frame.told
+        checksum = frame.checksum
         if frame.page == 1:
             first_page = frame.content
         if frame.commit:
@@ -151,16 +159,19 @@ def read_log(file: BinaryIO) -> Log:
     return log
 
 
-def _find_later_transaction(
+def _check_later_frames(
     reader: _Reader, frame: _Frame, later: Iterator[_Frame]
 ) -> None:
     """
-    @raise LogDamagedError: a frame continues a commit: the one of C{frame}, or one
-        after it.
+    Check that nothing was committed after the first frame with a wrong checksum.
+
+    @param frame: that frame.
+    @param later: the frames after it.
+    @raise LogDamagedError: a frame continues a commit, which was whole once.
     """
     for following in later:
         committed = frame.commit and frame.salts == reader.salts
-        if committed and reader.continues(following, frame.told):
+        if committed and reader.continues(following, frame.checksum):
             raise LogDamagedError("a transaction in it has changed")
         frame = following
 
