@@ -242,7 +242,7 @@ def _checked(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")  # no other process can from now on
+        connection.execute("BEGIN IMMEDIATE")  # from now on nobody else can
         connection.execute("COMMIT")
         # Each commit is on the disk when it returns.
         connection.execute("PRAGMA synchronous = FULL")
