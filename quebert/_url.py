@@ -74,10 +74,10 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
 
 def check_default(url: object) -> str:
     """
-    A URL that completes the partial ones of tasks: C{url}, if it can.
+    Check that C{url} can complete the partial URLs of tasks, and return it.
 
-    @raise ValueError: it is no absolute HTTP URL; the text goes on from "it", and
-        gives an example.
+    @raise ValueError: C{url} is no absolute HTTP URL.  The text begins with "must be",
+        so that the caller can put the name of the option before it; it has an example.
     """
     try:
         if isinstance(url, str) and _SCHEME.match(url):
@@ -90,7 +90,7 @@ def check_default(url: object) -> str:
 
 def _example(url: object) -> str:
     """
-    The HTTP URL that somebody may have meant, who wrote C{url}.
+    The HTTP URL that was probably meant by C{url}; else any HTTP URL.
     """
     if isinstance(url, str):
         guess = f"http://{url.rpartition('//')[2]}"

@@ -31,7 +31,7 @@ class BadTask(QuebertError, ValueError):
 class NoDefaultURL(BadTask):
     """
     A task has a partial URL, and its mediator has no default URL to complete it.
-    Another mediator can do the task, so that it is never discarded.
+    The task is never discarded, since another mediator may do it.
     """
 
 

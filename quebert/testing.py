@@ -2,8 +2,8 @@
 For tests, ours and those of users: private brokers.
 
 L{EmbeddedBroker} needs nothing, starts in no time, and can have a week pass at
-once; L{RabbitMQNode} is a RabbitMQ, where one is installed: any, or the one whose
-commands are in the folder C{$QUEBERT_RABBITMQ}.
+once.  L{RabbitMQNode} is an installed RabbitMQ.  If several are installed, it is the
+one whose commands are in the folder C{$QUEBERT_RABBITMQ}.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ _CHOSEN = "QUEBERT_RABBITMQ"
 
 def find_rabbitmq(command: str = "rabbitmq-server") -> str:
     """
-    The path of one of RabbitMQ's commands: in the folder that the environment
-    variable C{QUEBERT_RABBITMQ} names, or else wherever RabbitMQ is installed.
+    The path of one of RabbitMQ's commands.  It is in the folder that the environment
+    variable C{QUEBERT_RABBITMQ} names; without that variable, wherever RabbitMQ is
+    installed.
 
-    @raise QuebertError: RabbitMQ is not installed, or not in that folder.
+    @raise QuebertError: RabbitMQ is not installed, or the command is not in the folder
+        that C{QUEBERT_RABBITMQ} names.
     """
     chosen = os.environ.get(_CHOSEN)
     path = chosen or os.pathsep.join((*_FOLDERS, os.environ.get("PATH", "")))
@@ -216,7 +218,8 @@ class RabbitMQNode:
         """
         self.stop()
         # Erlang's port mapper outlives the node. RabbitMQ may bring its own.
-        path = os.pathsep.join((str(Path(self._server).parent), os.environ["PATH"]))
+        folder = str(Path(self._server).parent)
+        path = os.pathsep.join((folder, os.environ.get("PATH", "")))
         epmd = shutil.which("epmd", path=path)
         if epmd is not None:
             subprocess.run(

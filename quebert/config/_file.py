@@ -51,7 +51,8 @@ def read(
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
     }
-    hosts = [host(n, table) for n, table in root.tables("hosts", any_case=True).items()]
+    limited = root.tables("hosts", ignore_case=True)
+    hosts = [host(name, table) for name, table in limited.items()]
     root.end()
     if not queues and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
@@ -139,7 +140,7 @@ def _tls(table: Table, outside: Outside) -> TLS | None:
 
 def _service(table: Table) -> tuple[Service, dict[str, Any]]:
     """
-    The processes, and what is the same for all queues that do not say otherwise.
+    The processes, and the settings of all queues that have none of their own.
     """
     fields = table.given(
         processes=kinds.number(1, MOST_PROCESSES), grace=kinds.duration()

@@ -46,7 +46,7 @@ _BACKOFF: Kinds = {
     "constant": kinds.real(1.0, 1_000.0),
     "max_delay": kinds.duration(),
 }
-#: What C{[service]} can say for all queues.
+#: The keys of a queue that C{[service]} can set for all queues.
 FOR_ALL: Kinds = {
     "default_url": kinds.http_url,
     "max_url_length": kinds.number(1, MOST),
@@ -65,7 +65,7 @@ def queue(
     """
     What a table of C{[queues]} says.
 
-    @param defaults: values for what it does not say.
+    @param defaults: values of the keys L{FOR_ALL}, where the table has none.
     @param priorities: of which it may name one.
     """
     _check_name(name, table)

@@ -78,7 +78,8 @@ class Queue:
     @ivar permanent: statuses after which a task is not tried again.
     @ivar max_retry_after: seconds that an answer can have a task wait; C{None} for
         the default.
-    @ivar bury: what is no task goes to C{NAME.dead}, and is not dropped.
+    @ivar bury: whether a message that is no task goes to C{NAME.dead}, and is not
+        dropped.
     @ivar max_url_length: characters that the URL of a task may have.
     @ivar headers: of each request, unless the task has them itself.
     @ivar prehooks: C{module.function} of each.

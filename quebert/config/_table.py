@@ -167,14 +167,15 @@ class Table:
         """
         return Table(self.document, self.get(key, _table, {}), (*self.path, key))
 
-    def tables(self, key: str, *, any_case: bool = False) -> dict[str, Table]:
+    def tables(self, key: str, *, ignore_case: bool = False) -> dict[str, Table]:
         """
         The tables in the table that C{key} is, by their names.
 
-        @param any_case: capitals make no difference in these names.
+        @param ignore_case: whether two names that differ in capitals alone are
+            noted as the same.
         """
         outer = self.table(key)
-        if any_case:
+        if ignore_case:
             outer.check_case()
         found = {name: outer.table(name) for name in outer}
         return {name: table for name, table in found.items() if outer.has_table(name)}

@@ -64,7 +64,7 @@ class Mediator:
     @param now: the time, in seconds since the epoch.
     @param bury: whether a message that is no task is buried, for somebody to
         look at, and not discarded.
-    @param max_url_length: characters that a task's URL may have.
+    @param max_url_length: characters that a task's URL may have at most.
     @param gate: asked before each request whether its origin may have it now, such
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
@@ -157,12 +157,14 @@ class Mediator:
 
     def _not_a_task(self, decoded: Any, error: BadTask) -> Outcome:
         """
-        What becomes of a message that no request can be made for.
+        The outcome of a message that no request can be made for.
+
+        @param decoded: the decoded body; C{None} if it cannot be decoded.
         """
-        known = decoded.get("uuid") if isinstance(decoded, dict) else None
-        name = f" (uuid {one_line(known)})" if known else ""
+        uuid = decoded.get("uuid") if isinstance(decoded, dict) else None
+        name = f" (uuid {one_line(uuid)})" if uuid else ""
         why = f"not a task{name}: {error}"
-        # A mediator with a default URL can do it.
+        # A mediator that has a default URL can do the task.
         keep = self.bury or isinstance(error, NoDefaultURL)
         return Bury(why, POISON) if keep else Discard(why)
 

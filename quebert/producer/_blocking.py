@@ -149,7 +149,7 @@ class BlockingProducer:
         self, connection: PikaConnection, letter: Letter
     ) -> BrokerError | None:
         """
-        Publish, and keep the connection where it is known to be in order.
+        Publish, and keep the connection if it is known to be in order.
 
         @return: as for L{PikaConnection.publish}.
         """
@@ -174,7 +174,7 @@ class BlockingProducer:
 
 def _is_stale(error: BrokerError | None) -> bool:
     """
-    Whether it tells of the connection and not of the task, so that another
+    Whether C{error} is about the connection and not about the task.  Then another
     attempt may succeed.
     """
     closed = isinstance(error, BrokerRefused) and not error.final
@@ -219,8 +219,8 @@ def add_task(
     Add a task, blocking until the broker has confirmed it, and return its
     uuid.  Needs pika.
 
-    The connection is kept for the next call of the same thread.  A call that
-    is interrupted, as by C{KeyboardInterrupt} or C{gevent.Timeout}, raises that
+    The connection is kept for the next call of the same thread.  If a call is
+    interrupted, as by C{KeyboardInterrupt} or C{gevent.Timeout}, it raises that
     exception.  Then nobody knows whether the task was added; add it again with
     the same C{uuid}.
 

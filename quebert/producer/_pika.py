@@ -61,12 +61,12 @@ def connect(broker: Broker, patience: float) -> PikaConnection:
     """
     A new connection, once its channel is in confirm mode.
 
-    @param patience: seconds until one is made, and until one that the broker
-        has blocked is given up.
-    @raise BrokerUnreachable: there is none in time.
-    @raise BrokerRefused: the broker does not let us in.
-    @raise CertificateRefused: nor one side the certificate of the other.
-    @raise ChannelLost: it is lost before it has a channel in confirm mode.
+    @param patience: seconds in which the connection must be made, and for which the
+        broker may block it.
+    @raise BrokerUnreachable: no connection could be made in time.
+    @raise BrokerRefused: the broker refused the user, the password or the virtual host.
+    @raise CertificateRefused: one side does not accept the other's certificate.
+    @raise ChannelLost: the connection was lost before it had a channel in confirm mode.
     @raise ConfigError: a file for TLS is wrong.
     """
     pika = import_pika()
@@ -163,9 +163,9 @@ class PikaConnection:
     """
     A connection with one channel in confirm mode, for one publication at a time.
 
-    An exception that a method raises is an interruption: a signal handler, a
+    If a method raises an exception, it was interrupted: by a signal handler, a
     C{gevent.Timeout} or a lack of memory.  The next confirm may then be that of
-    another task, and pika may wait for ever for an answer that it has read.  The
+    another task, and pika may wait for ever for an answer that it has read.  So the
     connection must not be used again, not even to close it: Python closes the
     socket when it collects the connection.
 
@@ -180,7 +180,8 @@ class PikaConnection:
     @property
     def is_ours(self) -> bool:
         """
-        Whether this process made it.  A parent still uses its own after a fork.
+        Whether this process made the connection.  After a fork, the connections of
+        the parent are not to be used by the child.
         """
         return self._pid == os.getpid()
 
@@ -195,9 +196,8 @@ class PikaConnection:
         """
         Publish, and wait for the confirm.
 
-        @return: C{None} once the broker has confirmed, or why it has not.  That
-            error is not raised, so that it cannot be mistaken for the error of
-            a signal handler that adds a task, too.
+        @return: C{None} if the broker has confirmed, else the error.  The error is
+            not raised, since a signal handler that adds a task may raise the same.
         """
         pika = import_pika()
         names = {k.replace("-", "_"): v for k, v in letter.properties.items()}

@@ -117,9 +117,9 @@ def request(task: Task, defaulturl: str, max_url_length: int = MAX_LENGTH) -> Re
     The request that C{task} asks for, its URL completed from C{defaulturl}.
 
     @param defaulturl: C{""} where there is none.
-    @param max_url_length: characters that the URL may have.
+    @param max_url_length: characters that the URL may have at most.
     @raise NoDefaultURL: the URL is partial, and there is no C{defaulturl}.
-    @raise BadTask: a field of it is missing or wrong.
+    @raise BadTask: a field of C{task} is missing or wrong.
     """
     url, credentials = _absolute(task.get("url"), defaulturl, max_url_length)
     headers = {"Content-Type": "application/json"}
@@ -151,7 +151,7 @@ def read_seconds(field: str, value: object) -> float:
     """
     A number of seconds.
 
-    @raise BadTask: it is none.
+    @raise BadTask: C{value} is no finite number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadTask(f"{field} must be a number of seconds, not {kind_of(value)}")
@@ -167,7 +167,7 @@ def read_time(field: str, value: object) -> float:
     """
     A time in a task, in seconds since the epoch.
 
-    @raise BadTask: it is none.
+    @raise BadTask: C{value} is no time as text.
     """
     try:
         if isinstance(value, str):

@@ -1,5 +1,5 @@
 """
-The keywords of C{add_task}, and what somebody may have meant by another.  Pure.
+The keywords of C{add_task}, and which of them a misspelt one may mean.  Pure.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from difflib import get_close_matches
 
 __all__ = ["FIELDS", "check_keywords"]
 
-#: What a mediator reads from a task, or writes into it: docs/tasks.rst.
+#: The fields that a mediator reads from a task, or writes into it: those in
+#: docs/tasks.rst.
 FIELDS = frozenset(
     {
         "failures",
@@ -33,7 +34,7 @@ _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
 _KEYWORDS = sorted(
     (FIELDS - {"url"}) | {"amqp_url", "delay", "exchange", "extra", "kind", "priority"}
 )
-# What other task queues call them.
+# Names that other task queues have, and the keywords for the same here.
 _ELSEWHERE = {
     "args": "params",
     "body": "params",
@@ -61,7 +62,8 @@ def check_keywords(names: Iterable[str]) -> None:
     """
     Check the keywords of C{add_task} that it has no parameter for.
 
-    @raise TypeError: one is no field of a task; the text has the nearest keyword.
+    @raise TypeError: a name is none of C{timestamp}, C{filter}, C{failures} and
+        C{traceback}; the text has the nearest keyword.
     """
     for name in names:
         if name not in _PASSED_ON:

@@ -84,7 +84,9 @@ def make(
 
 def _own(extra: object) -> Mapping[str, Any]:
     """
-    The fields of somebody's own, none of which may be a field of quebert's.
+    The user's own fields.
+
+    @raise BadTask: C{extra} is no dict, or has a field that means something to quebert.
     """
     if extra is None:
         return {}

@@ -27,6 +27,7 @@ from quebert.config import BadConfig, Queue, read
 from quebert.executor import Options as ExecutorOptions
 from quebert.policy import RetryPolicy
 from quebert.service import Options as MediatorOptions
+from quebert.task._keywords import FIELDS
 from quebert.test.documents import Block, Document, is_command
 from quebert.test.reader import Places, Reader
 
@@ -267,6 +268,15 @@ def test_keys(tmp_path: Path) -> None:
             assert f"{key} is not known" not in str(told.value)
             count += 1
     assert count > len(attrs.fields(Queue))
+
+
+@needs_checkout
+def test_fields() -> None:
+    """
+    The fields of a task are those in its table.
+    """
+    text = (ROOT / "docs/tasks.rst").read_text("utf-8")
+    assert set(re.findall(r"(?m)^``(\w+)``  ", text)) == FIELDS
 
 
 @needs_checkout

@@ -20,6 +20,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Retry
 from quebert.policy import RetryPolicy
 from quebert.producer import BlockingProducer, Producer, add_task
+from quebert.task._keywords import _ELSEWHERE, _KEYWORDS
 from quebert.test.checks import QUICK, misspellings, refusal
 
 Call = Callable[..., object]
@@ -89,6 +90,14 @@ class KeywordTests(SynchronousTestCase):
         wrong = data.draw(misspellings(st.sampled_from(sorted(known))))
         if wrong not in known:
             refusal(TypeError, call, *arguments, **{wrong: 1})
+
+    def test_all_are_suggested(self) -> None:
+        """
+        The keywords that an error suggests are those that C{add_task} has.
+        """
+        known = {*ADDING, *keywords(add_task)} - {"self", "url"}
+        self.assertEqual(set(_KEYWORDS), known)
+        self.assertLessEqual(set(_ELSEWHERE.values()), known)
 
     def test_every_call(self) -> None:
         """
