@@ -3,11 +3,11 @@ Documents: their blocks of code, and the sessions in them.
 
 A session is a block of the kind C{console}, or a literal block that begins with
 C{"$ "}.  A line that begins with C{"$ "} is a command, and goes on in the next line
-where it ends with a backslash.  The lines that follow are what it shows.  A session
-that does not begin with a command shows more of what something prints that runs
-already.  C{^C} at the end of a session is Ctrl-C.
+if it ends with a backslash.  The lines after a command are its output.  A session that
+does not begin with a command shows more output of a program that is running already.
+C{^C} at the end of a session is Ctrl-C.
 
-In what is shown, C{…} stands for anything in a line, and in a line of its own for any
+In an output, C{…} stands for any part of a line, and on a line of its own for any
 lines.  Times, ids and process ids may differ.  A code block with a C{:name:} is a file
 that the reader has written.  A comment C{.. not run: REASON} before a session says that
 no test runs it.
@@ -35,7 +35,7 @@ PROGRAMS = ("quebert", "twistd", "pip", "make", "python", "python3", "curl", "gi
 
 _NOT_RUN = re.compile(r"not run:\s*(.+)", re.DOTALL)
 
-#: What differs each time, where it stands in what is shown: ids, times, process ids.
+#: The parts of an output that differ each time: ids, times, process ids.
 _KINDS = (
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.]\d+)?(?:[+-]\d{4}|Z)?",
@@ -48,10 +48,11 @@ _VARIES = re.compile("|".join(f"({kind})" for kind in _KINDS))
 @attrs.frozen
 class Step:
     """
-    A command and what it shows, or more of what something shows that runs already.
+    A command and its output, or more output of a program that is running already.
 
-    @ivar command: C{None} for that.
-    @ivar interrupted: whether Ctrl-C ends it then.
+    @ivar command: C{None} if a program is running already.
+    @ivar shown: the lines of the output, as in the document.
+    @ivar interrupted: whether Ctrl-C ends the program after that.
     """
 
     command: str | None
@@ -64,7 +65,8 @@ class Block:
     """
     A literal block.
 
-    @ivar kind: the language, C{""} where the document says none.
+    @ivar kind: the language, C{""} if the document names none.
+    @ivar line: where it is in the document, as docutils counts lines.
     @ivar name: the file that the reader writes it to.
     @ivar not_run: why no test runs it.
     """
@@ -78,7 +80,7 @@ class Block:
     @property
     def steps(self) -> list[Step]:
         """
-        Those of a session; of any other block there are none.
+        The steps of a session; any other block has none.
         """
         return list(_steps(self.text.splitlines())) if self.kind == "console" else []
 
@@ -191,7 +193,7 @@ def _step(command: str | None, shown: list[str]) -> Step:
 
 def pattern(line: str) -> re.Pattern[str]:
     """
-    What matches the line that is shown, and the same with other times and ids.
+    A pattern that matches a line of output, also with other times and ids.
     """
     return re.compile(".*".join(map(_with_kinds, line.rstrip().split("…"))))
 

@@ -1,5 +1,5 @@
 """
-Doubles of what is Twisted's.
+Doubles of Twisted's reactor and its resolver of names.
 """
 
 from __future__ import annotations

@@ -15,12 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from quebert.test.contract.patience import until
 from quebert.test.documents import Block, Document, Step, pattern
-from quebert.test.shell import Service, Shell, wait_until
+from quebert.test.shell import Service, Shell
 from quebert.testing import free_port
 
 __all__ = ["Places", "Reader"]
 
+#: Seconds in which a program must print what the document shows: far more than any
+#: takes.
+PATIENCE = 60.0
 #: Commands that run until they are told to end: they are left in the background.
 _SERVICES = re.compile(
     r"twistd (-n|--nodaemon) |quebert (dev|broker)\b|python \S*(executor|med)\.py"
@@ -126,14 +130,14 @@ class Reader:
     def _do(self, step: Step, status_is_shown: bool, place: str) -> None:
         shown = [pattern(self._places.translate(each)) for each in step.shown]
         if step.command is None:
-            service = self._that_showed(shown, place)
+            service = self._service_that_showed(shown, place)
         elif _SERVICES.match(step.command):
             self.ran.append(step.command)
             path, pid = self._shell.start(self._places.translate(step.command))
             service = Service(step.command, pid, path)
             self._services.append(service)
             assert shown, f"{place}: what shows that {step.command} has started?"
-            self._that_showed(shown, place, service)
+            self._service_that_showed(shown, place, service)
         else:
             self._run(step.command, shown, status_is_shown, place)
             return
@@ -149,7 +153,7 @@ class Reader:
     ) -> None:
         self.ran.append(command)
         output, status = self._shell.run(self._places.translate(command))
-        told = f"{place}: $ {command}\n{output}{self._told()}"
+        told = f"{place}: $ {command}\n{output}{self._outputs()}"
         assert status == 0 or status_is_shown, f"exit status {status}, {told}"
         if shown:
             whole = "".join(_lines(each) for each in shown)
@@ -157,7 +161,7 @@ class Reader:
             lines = "".join(f"{each.rstrip()}\n" for each in documented.splitlines())
             assert re.fullmatch(whole, lines), told
 
-    def _that_showed(
+    def _service_that_showed(
         self,
         shown: Sequence[re.Pattern[str]],
         place: str,
@@ -172,11 +176,11 @@ class Reader:
         def printed() -> bool:
             found.extend(each for each in services if self._printed(each, shown))
             ended = [each for each in services if not each.running]
-            assert found or not ended, f"{place}: ended{self._told()}"
+            assert found or not ended, f"{place}: ended{self._outputs()}"
             return bool(found)
 
         expected = "\n".join(each.pattern for each in shown)
-        wait_until(printed, lambda: f"{place}:\n{expected}\n{self._told()}")
+        until(printed, lambda: f"{place}:\n{expected}\n{self._outputs()}", PATIENCE)
         return found[-1]
 
     def _printed(self, service: Service, shown: Sequence[re.Pattern[str]]) -> bool:
@@ -191,7 +195,7 @@ class Reader:
         service.seen = place
         return True
 
-    def _told(self) -> str:
+    def _outputs(self) -> str:
         outputs = (f"\n-- $ {each.command}\n{each.output}" for each in self._services)
         return "".join(outputs)
 

@@ -7,35 +7,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
 import attrs
 
-__all__ = ["Service", "Shell", "wait_until"]
+from quebert.test.contract.patience import until
 
-#: Seconds: far more than anything takes: what a program prints, and a command whole.
-PATIENCE = 60.0
-COMMAND_PATIENCE = 300.0
+__all__ = ["Service", "Shell"]
 
-
-def wait_until(
-    condition: Callable[[], object],
-    what: Callable[[], str],
-    patience: float = PATIENCE,
-) -> None:
-    """
-    Wait until C{condition()} is true.
-
-    @param what: tells what did not come true.
-    """
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {patience} s: {what()}"
-        time.sleep(0.02)
+#: Seconds that a command may take: far more than any does.
+PATIENCE = 300.0
 
 
 class Shell:
@@ -71,7 +55,7 @@ class Shell:
         self._number += 1
         part, whole = quote(f"{answer}.part"), quote(str(answer))
         self._say(f"{text} > {part}; mv {part} {whole}")
-        wait_until(answer.exists, lambda: f"the end of: {command}", COMMAND_PATIENCE)
+        until(answer.exists, lambda: f"the end of: {command}", PATIENCE)
         return int(answer.read_text())
 
     def _output(self) -> Path:
@@ -114,7 +98,7 @@ class Shell:
 @attrs.define
 class Service:
     """
-    What a reader has left running.
+    A program that a reader has left running in the background.
 
     @ivar seen: how many lines of its output the document has shown.
     """

@@ -293,8 +293,9 @@ class CommandTests(SynchronousTestCase):
             for inner, each in groups:
                 words = [name] if inner == name else [name, inner]
                 for option in _options(each):
-                    for wrong in (option[:-1], option + "s", option.replace("-", "_")):
-                        if wrong not in _options(each) and wrong.startswith("--"):
+                    underscored = "--" + option[2:].replace("-", "_")
+                    for wrong in (option[:-1], option + "s", underscored):
+                        if wrong not in _options(each):
                             told = self.refused(*words, f"{wrong}=1")
                             self.assertIn("No such option", told)
                             self.assertIn(wrong, told)

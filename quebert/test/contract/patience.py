@@ -28,13 +28,20 @@ def fresh(kind: str) -> str:
     return f"{kind}-{next(_numbers)}"
 
 
-def until(condition: Callable[[], T | None]) -> T:
+def until(
+    condition: Callable[[], T | None],
+    expected: Callable[[], str] = lambda: "it did not come true",
+    patience: float = PATIENCE,
+) -> T:
     """
     Wait until C{condition()} is true, and give what it returned.
+
+    @param expected: tells what was waited for, if that does not come true.
+    @param patience: seconds.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
+        assert time.monotonic() < deadline, f"not in {patience:g} s: {expected()}"
         time.sleep(0.005)
     return value
 
