@@ -1,6 +1,6 @@
 """
 A mediator that backs off exponentially, with hooks and three priorities.  It needs a
-RabbitMQ, or for the time being::
+broker: a RabbitMQ, or quebert's own, to try it::
 
     $ quebert broker
     broker     amqp://guest:guest@127.0.0.1:5672/
