@@ -30,9 +30,11 @@ FIELDS = frozenset(
 )
 # The fields that make() has no parameter for: they go into the task as they are.
 _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
+# Only the function quebert.producer.add_task has these: a producer is made with them.
+_OF_PRODUCERS = frozenset({"amqp_url", "exchange"})
 # All keywords of C{add_task}, blocking or not.
 _KEYWORDS = sorted(
-    (FIELDS - {"url"}) | {"amqp_url", "delay", "exchange", "extra", "kind", "priority"}
+    (FIELDS - {"url"}) | _OF_PRODUCERS | {"delay", "extra", "kind", "priority"}
 )
 # Names that other task queues have, and the keywords for the same here.
 _ELSEWHERE = {
@@ -66,6 +68,9 @@ def check_keywords(names: Iterable[str]) -> None:
         C{traceback}; the text has the nearest keyword.
     """
     for name in names:
+        if name in _OF_PRODUCERS:
+            text = f"a producer's add_task() has no keyword {name!r}"
+            raise TypeError(f"{text}: give {name} to the producer when you make it")
         if name not in _PASSED_ON:
             raise TypeError(
                 f"add_task() has no keyword {name!r}{_nearest(name)} A field of your"

@@ -99,6 +99,15 @@ class KeywordTests(SynchronousTestCase):
         self.assertEqual(set(_KEYWORDS), known)
         self.assertLessEqual(set(_ELSEWHERE.values()), known)
 
+    def test_of_producers(self) -> None:
+        """
+        A keyword of the function C{add_task} that a producer's method does not have
+        is not suggested for itself.
+        """
+        for add in (Producer(CLIENT).add_task, BlockingProducer().add_task):
+            text = refusal(TypeError, add, "/", exchange="flow")
+            self.assertIn("give exchange to the producer when you make it", text)
+
     def test_every_call(self) -> None:
         """
         None of them takes any keyword.

@@ -104,7 +104,8 @@ async def test_named(twistd: Twistd, folder: Path) -> None:
 @ensureDeferred
 async def test_daemon(twistd: Twistd, folder: Path) -> None:
     """
-    A daemon has twistd's own pid file, by which it is stopped.
+    A daemon checks twistd's own pid file: it does not start while that file names a
+    living process.
     """
     (folder / "twistd.pid").write_text(str(os.getpid()))
     for plugin in ("quexecutor", "quebert"):
