@@ -105,9 +105,17 @@ def let_go(path: Path, connection: sqlite3.Connection) -> None:
 
 def _put_back(log: Path, before: BinaryIO) -> None:
     found = os.fstat(before.fileno())
-    if found.st_size and not found.st_nlink:
-        with contextlib.suppress(OSError), open(log, "xb") as file:
+    if not found.st_size or found.st_nlink:
+        return
+    # Under another name until it is whole.  A log that is cut short, since the disk is
+    # full, would have the database refused; without a log the database is whole.
+    part = log.with_name(log.name + ".part")
+    try:
+        with open(part, "wb") as file:
             shutil.copyfileobj(before, file)
+        os.rename(part, log)
+    except OSError:
+        part.unlink(missing_ok=True)
 
 
 def _log_of(path: Path) -> Path:

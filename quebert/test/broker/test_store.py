@@ -4,18 +4,20 @@ Tests for L{quebert.broker._store} and L{quebert.broker._database}.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import shutil
 import sqlite3
 import struct
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker, Store
+from quebert.broker import Broker, Store, _database
 from quebert.broker._database import APPLICATION_ID
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Peer, check
@@ -570,6 +572,24 @@ class LogTests(_Damage):
         for end in self.commits()[2:-8:6]:
             said = self.refused(content, self.killed[1][:end])
             self.assertIn("damaged: broker.sqlite-wal was cut", said)
+
+    def test_no_room_to_put_it_back(self) -> None:
+        """
+        A log that was copied to the database whole, and for which there is no room when
+        it is put back, is not cut short: all is found without it.
+        """
+
+        def fill_disk(source: BinaryIO, target: BinaryIO) -> None:
+            target.write(source.read(10 * FRAME))
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.write(*self.killed)
+        connection = _database.opened(self.path)
+        connection.execute("PRAGMA wal_checkpoint")
+        self.patch(shutil, "copyfileobj", fill_disk)
+        _database.let_go(self.path, connection)
+        self.assertEqual(os.listdir(self.path.parent), [self.path.name])
+        self.assertEqual(self.messages(), 200)
 
     def test_another_databases(self) -> None:
         """
