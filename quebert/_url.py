@@ -13,9 +13,15 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import idna
 
-from quebert.errors import NoDefaultURL
+from quebert.errors import ConfigError, NoDefaultURL
 
-__all__ = ["MAX_LENGTH", "absolute", "check_default", "without_userinfo"]
+__all__ = [
+    "MAX_LENGTH",
+    "absolute",
+    "check_default",
+    "default_option",
+    "without_userinfo",
+]
 
 #: Characters that a URL may have, unless a setting says otherwise: common web servers
 #: accept a request line of 8 KB.
@@ -74,10 +80,10 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
 
 def check_default(url: object) -> str:
     """
-    Check that C{url} can complete the partial URLs of tasks, and return it.
+    A URL that completes the partial ones of tasks: C{url}, if it can.
 
-    @raise ValueError: C{url} is no absolute HTTP URL.  The text begins with "must be",
-        so that the caller can put the name of the option before it; it has an example.
+    @raise ValueError: it is no absolute HTTP URL; the text goes on from a name of
+        it, and gives an example.
     """
     try:
         if isinstance(url, str) and _SCHEME.match(url):
@@ -86,6 +92,18 @@ def check_default(url: object) -> str:
     except ValueError:
         pass
     raise ValueError(f"must be an HTTP URL, such as {_example(url)}")
+
+
+def default_option(name: str, url: str) -> str:
+    """
+    The value C{url} of an option, as L{check_default} takes it.
+
+    @raise ConfigError: it is wrong; the text has the option, without a password.
+    """
+    try:
+        return check_default(url)
+    except ValueError as e:
+        raise ConfigError(f"{name}={without_userinfo(str(url))[:100]} {e}") from None
 
 
 def _example(url: object) -> str:

@@ -17,11 +17,11 @@ from twisted.python.usage import UsageError
 
 from quebert import __version__
 from quebert._twistd import load
-from quebert._url import check_default, without_userinfo
+from quebert._url import default_option
 from quebert.cli import _check, _dev, _operating
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
-from quebert.errors import QuebertError, StoreError
+from quebert.errors import ConfigError, QuebertError, StoreError
 
 __all__ = ["main"]
 
@@ -270,10 +270,9 @@ def _data(data: Path | None, memory: bool) -> Path | None:
 
 def _http_url(url: str | None) -> str | None:
     try:
-        return None if url is None else check_default(url)
-    except ValueError as e:
-        given = without_userinfo(url or "")
-        raise click.UsageError(f"--default-url={given} {e}") from None
+        return None if url is None else default_option("--default-url", url)
+    except ConfigError as e:
+        raise click.UsageError(str(e)) from None
 
 
 def _function(dotted: str) -> Any:

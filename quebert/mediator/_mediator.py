@@ -23,9 +23,9 @@ from quebert import task as tasks
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
-from quebert._url import check_default, without_userinfo
+from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
-from quebert.errors import BadTask, ConfigError, NoDefaultURL
+from quebert.errors import BadTask, NoDefaultURL
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
 from quebert.mediator._text import name_of, one_line
@@ -92,7 +92,7 @@ class Mediator:
         max_url_length: int = tasks.MAX_URL_LENGTH,
         gate: Gate | None = None,
     ) -> None:
-        self.defaulturl = _checked_default(defaulturl)
+        self.defaulturl = default_option("defaulturl", defaulturl) if defaulturl else ""
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
@@ -157,16 +157,16 @@ class Mediator:
 
     def _not_a_task(self, decoded: Any, error: BadTask) -> Outcome:
         """
-        The outcome of a message that no request can be made for.
+        What becomes of a message that this mediator can make no request for.
 
-        @param decoded: the decoded body; C{None} if it cannot be decoded.
+        @param decoded: what its body says, if it could be decoded.
         """
-        uuid = decoded.get("uuid") if isinstance(decoded, dict) else None
-        name = f" (uuid {one_line(uuid)})" if uuid else ""
+        known = decoded.get("uuid") if isinstance(decoded, dict) else None
+        name = f" (uuid {one_line(known)})" if known else ""
+        if isinstance(error, NoDefaultURL):  # another mediator can
+            return Bury(f"a task{name} for another mediator: {error}", POISON)
         why = f"not a task{name}: {error}"
-        # A mediator that has a default URL can do the task.
-        keep = self.bury or isinstance(error, NoDefaultURL)
-        return Bury(why, POISON) if keep else Discard(why)
+        return Bury(why, POISON) if self.bury else Discard(why)
 
     def _failed(
         self, failure: Failure, task: Task, message: Message, began: float
@@ -327,15 +327,6 @@ class Mediator:
 
             self._http = Dispatcher.with_reactor(self.reactor)
         return self._http
-
-
-def _checked_default(url: str | None) -> str:
-    try:
-        return check_default(url) if url else ""
-    except ValueError as e:
-        raise ConfigError(
-            f"defaulturl={without_userinfo(url or '')!r:.100} {e}"
-        ) from None
 
 
 def _done(_: object) -> Outcome:

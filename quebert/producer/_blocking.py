@@ -50,8 +50,6 @@ class BlockingProducer:
         environment, or guest at localhost, by default.
     @param patience: seconds in which a connection must be made, and for which
         the broker may block it (RabbitMQ does so when its memory is full).
-    @param max_url_length: characters that the URL of a task may have: no more than
-        its mediator takes.
     @raise ConfigError: C{amqp_url} is wrong, or pika not installed.
     """
 
@@ -61,14 +59,12 @@ class BlockingProducer:
         exchange: str = EXCHANGE,
         *,
         patience: float = 30.0,
-        max_url_length: int = tasks.MAX_URL_LENGTH,
         now: Callable[[], float] = time.time,
     ) -> None:
         import_pika()
         self._broker = Broker.from_url(amqp_url or default_amqp_url())
         self._exchange = exchange
         self._patience = patience
-        self._max_url_length = max_url_length
         self._now = now
         self._idle: list[PikaConnection] = []  # one at most
         # Closes the connection at the end of the thread that has this producer;
@@ -95,8 +91,7 @@ class BlockingProducer:
         @raise TypeError: there is no such argument.
         """
         now = self._now()
-        length = self._max_url_length
-        task = tasks.make(now, url, params, max_url_length=length, **fields)
+        task = tasks.make(now, url, params, **fields)
         self._publish(task_letter(task, kind, priority, now))
         uuid: str = task["uuid"]
         return uuid

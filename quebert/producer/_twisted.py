@@ -26,8 +26,6 @@ class Producer:
 
     @param publisher: the client, or anything else that can publish.
     @param exchange: where tasks are published to.
-    @param max_url_length: characters that the URL of a task may have: no more than
-        its mediator takes.
     """
 
     def __init__(
@@ -35,12 +33,10 @@ class Producer:
         publisher: Publisher,
         exchange: str = EXCHANGE,
         *,
-        max_url_length: int = tasks.MAX_URL_LENGTH,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._publisher = publisher
         self._exchange = exchange
-        self._max_url_length = max_url_length
         self._now = now
 
     def add_task(
@@ -59,6 +55,7 @@ class Producer:
         method: str = "POST",
         retry: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
+        max_url_length: int = tasks.MAX_URL_LENGTH,
         **fields: Any,
     ) -> Deferred[str]:
         """
@@ -77,6 +74,8 @@ class Producer:
             C{max_attempts}, C{max_retry_duration}, C{min_backoff}, C{max_backoff},
             C{max_doublings} and C{jitter}.
         @param extra: fields of your own, which the executor gets to see.
+        @param max_url_length: characters that the URL may have at most; a mediator has
+            the same limit.
         @param fields: the fields C{timestamp}, C{filter}, C{failures} and
             C{traceback} of the task, as the original's C{add_task} took them.
         @raise TypeError: one of C{fields} is no field of a task.
@@ -96,7 +95,7 @@ class Producer:
             "method": method,
             "retry": retry,
             "extra": extra,
-            "max_url_length": self._max_url_length,
+            "max_url_length": max_url_length,
         }
         return Deferred.fromCoroutine(self._add(url, params, kind, priority, fields))
 

@@ -11,7 +11,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from quebert._twistd import load, no_default_pid_file, number, seconds
-from quebert._url import check_default, without_userinfo
+from quebert._url import default_option
 from quebert.config import (
     DEFAULT_URL,
     EMPTY_AMQP_URL,
@@ -152,10 +152,9 @@ class Options(UsageOptions):
         if self["default-url"] is None:
             self["default-url"] = DEFAULT_URL
         try:
-            check_default(self["default-url"])
-        except ValueError as e:
-            given = without_userinfo(self["default-url"])
-            raise UsageError(f"--default-url={given} {e}") from None
+            default_option("--default-url", self["default-url"])
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
         if self["amqp-url"] == "":
             raise UsageError(EMPTY_AMQP_URL)
         self["amqp-url"] = self["amqp-url"] or default_amqp_url()

@@ -34,7 +34,9 @@ _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
 _OF_PRODUCERS = frozenset({"amqp_url", "exchange"})
 # All keywords of C{add_task}, blocking or not.
 _KEYWORDS = sorted(
-    (FIELDS - {"url"}) | _OF_PRODUCERS | {"delay", "extra", "kind", "priority"}
+    (FIELDS - {"url"})
+    | _OF_PRODUCERS
+    | {"delay", "extra", "kind", "max_url_length", "priority"}
 )
 # Names that other task queues have, and the keywords for the same here.
 _ELSEWHERE = {

@@ -705,8 +705,9 @@ class RequestTests(Case):
                     assert isinstance(outcome, Bury), outcome
                     self.assertEqual(
                         outcome.reason,
-                        f"not a task (uuid u): url {url!r} cannot be requested: it is"
-                        " partial, and this mediator has no default URL",
+                        f"a task (uuid u) for another mediator: url {url!r} cannot be"
+                        " requested: it is partial, and this mediator has no default"
+                        " URL",
                     )
 
     def test_wrong_defaulturl(self) -> None:

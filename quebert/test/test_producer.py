@@ -248,8 +248,7 @@ class ProducerTests(SynchronousTestCase):
         Where a mediator takes longer URLs, a producer can, too.
         """
         url = "/" + "x" * 9_000
-        producer = Producer(self.publisher, max_url_length=10_000)
-        producer.add_task(url)
+        self.producer.add_task(url, max_url_length=10_000)
         self.assertEqual(len(self.publisher.published), 1)
 
     def test_confirms_in_any_order(self) -> None:

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 
 import quebert
+from quebert.test.contract.patience import until
 from quebert.test.support import USAGE_ERROR
 from quebert.testing import free_port
 
@@ -40,16 +40,6 @@ async def execute(task):
         await deferLater(reactor, 0.01)
     return {"done": task["n"]}
 """
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """
-    Wait until C{condition()} is true.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"did not come true in {PATIENCE} s"
-        time.sleep(0.02)
 
 
 def listening(port: int) -> bool:

@@ -907,7 +907,7 @@ class LongURLTests(SynchronousTestCase):
     Whoever publishes may write any URL: none takes more than linear time.
     """
 
-    #: With a quadratic function, each of these takes hours.
+    #: A quadratic function would take hours.
     SIZE = 2_000_000
     PIECES = (
         "a", "@", ":", "/", "//", "?", "#", "[", "]", ".", "%", "-", "\N{SNOWMAN}", " ",

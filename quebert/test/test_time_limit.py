@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 #: Tests that hang, each in another way, and one that does not.
 HANGING = """
 import subprocess
@@ -50,6 +52,7 @@ async def test_good():
 """
 
 
+@pytest.mark.timed
 def test_hanging(tmp_path: Path) -> None:
     """
     A test that hangs fails with a sentence, wherever it does; the others are run.

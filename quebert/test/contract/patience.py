@@ -14,7 +14,7 @@ from quebert._protocol.codec import encode_shortstr
 __all__ = ["PATIENCE", "fresh", "typed_table", "until"]
 
 #: Seconds: far more than anything takes, for what is waited for.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 T = TypeVar("T")
 
