@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import idna
@@ -31,7 +32,7 @@ _HOST_LENGTH = 253
 
 # Nearly every URL there is: it needs no more than this look.
 _PLAIN = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?(?::([0-9]{1,5}))?"
+    r"https?://[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?(?::([1-9][0-9]{0,4}))?"
     r"(?:/[!$-;=?-\[\]_a-z~]*)?",
     re.ASCII | re.IGNORECASE,
 )
@@ -44,6 +45,8 @@ _PARTS = re.compile(
     r"(?:#.*)?",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
+# One of the labels of a host; some private networks have an underscore in them.
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?", re.ASCII | re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
 _OURS = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
@@ -82,16 +85,35 @@ def check_default(url: object) -> str:
     """
     A URL that completes the partial ones of tasks: C{url}, if it can.
 
-    @raise ValueError: it is no absolute HTTP URL; the text goes on from a name of
-        it, and gives an example.
+    @raise ValueError: it is no absolute HTTP URL, or no host can have such a name; the
+        text goes on from a name of it, and gives an example.
     """
-    try:
-        if isinstance(url, str) and _SCHEME.match(url):
-            absolute(url, "")
-            return url
-    except ValueError:
-        pass
+    if isinstance(url, str) and _is_default(url):
+        return url
     raise ValueError(f"must be an HTTP URL, such as {_example(url)}")
+
+
+def _is_default(url: str) -> bool:
+    given = _PARTS.fullmatch(url)
+    if given is None or given["port"] == "":  # as in http://http://localhost
+        return False
+    try:
+        absolute(url, "")
+        parts = _PARTS.fullmatch(absolute("/", url)[0])
+        return parts is not None and _is_host(parts["host"])
+    except ValueError:
+        return False
+
+
+def _is_host(name: str) -> bool:
+    """
+    Whether a host can have this name or address.
+
+    @raise ValueError: it is no IPv6 address, although it is in brackets.
+    """
+    if name.startswith("["):
+        return bool(IPv6Address(name[1:-1]))
+    return all(map(_LABEL.fullmatch, name.removesuffix(".").split(".")))
 
 
 def default_option(name: str, url: str) -> str:
@@ -112,7 +134,7 @@ def _example(url: object) -> str:
     """
     if isinstance(url, str):
         guess = f"http://{url.rpartition('//')[2]}"
-        if "@" not in guess and len(guess) < 100 and _is_plain(guess):
+        if "@" not in guess and len(guess) < 100 and _is_default(guess):
             return guess if guess.count("/") > 2 else f"{guess}/"
     return "http://localhost:8000/"
 
@@ -126,6 +148,13 @@ def without_userinfo(url: str) -> str:
     """
     A URL, well formed or not, as a log may show it.
     """
+    if url[:1] in ("/", "?", "#") and url[:2] != "//":
+        return url  # it has no user: an @ is a part of the path or the query
+    parts = _PARTS.fullmatch(url)
+    if parts and parts["userinfo"] is None:
+        return url
+    if parts:
+        return f"{parts['scheme']}://...@{url[parts.end('userinfo') + 1 :]}"
     # Up to the last @: where a URL is malformed, a password may hold anything.
     before, at, after = url.rpartition("@")
     if not at:
@@ -153,7 +182,8 @@ def _encoded(parts: re.Match[str]) -> str:
         raise ValueError("it holds characters that no URL can") from None
     if not target.startswith("/"):
         target = "/" + target
-    return f"{parts['scheme'].lower()}://{host}{':' + port if port else ''}{target}"
+    port = f":{int(port)}" if port else ""
+    return f"{parts['scheme'].lower()}://{host}{port}{target}"
 
 
 def _authorization(userinfo: str | None) -> dict[str, str]:

@@ -173,7 +173,8 @@ def decode_table(data: bytes) -> dict[str, Any]:
 
 def split_table(data: bytes) -> dict[str, bytes]:
     """
-    The fields of a table by name, each still encoded.
+    The fields of a table by name, each still encoded.  What is nested in a field is
+    not read: it may be nested too deeply for that.
 
     @raise CodecError: as for L{decode_table}.
     """
@@ -182,9 +183,16 @@ def split_table(data: bytes) -> dict[str, bytes]:
     while at < len(inner):
         start = at
         name, at = _guarded(_shortstr, inner, at)
-        _, at = _guarded(_value, inner, at)
+        if inner[at : at + 1] in _SIZED:
+            _, at = _guarded(_longbytes, inner, at + 1)
+        else:
+            _, at = _guarded(_value, inner, at)
         fields[name] = inner[start:at]
     return fields
+
+
+# The types of values that begin with their size.
+_SIZED = frozenset({b"A", b"F", b"S", b"x"})
 
 
 def _guarded(read: Reader, data: bytes, at: int) -> tuple[Any, int]:

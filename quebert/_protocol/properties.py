@@ -43,7 +43,9 @@ _PROPERTIES: tuple[tuple[str, str, int], ...] = tuple(
     )
 )
 _NO_TABLE = struct.pack(">I", 0)
-_NAMES = frozenset(name for name, _, _ in _PROPERTIES)
+_TYPES = {name: type for name, type, _ in _PROPERTIES}
+# A table is a longstr on the wire (section 4.2.5.5), and need not be read to be kept.
+_TABLE_UNREAD = {**_TYPES, "headers": "longstr"}
 
 
 def decode_properties(data: bytes) -> dict[str, Any]:
@@ -55,15 +57,19 @@ def decode_properties(data: bytes) -> dict[str, Any]:
     return {name: value for name, value, _ in _properties(data)}
 
 
-def _properties(data: bytes) -> Iterator[tuple[str, Any, bytes]]:
+def _properties(
+    data: bytes, types: Mapping[str, str] = _TYPES
+) -> Iterator[tuple[str, Any, bytes]]:
     """
     Name, value and bytes of each property.
+
+    @param types: of the properties, to read them as.
     """
     flags, at = decode_value("short", data, 0)
-    for name, type, mask in _PROPERTIES:
+    for name, _, mask in _PROPERTIES:
         if flags & mask:
             start = at
-            value, at = decode_value(type, data, at)
+            value, at = decode_value(types[name], data, at)
             yield name, value, data[start:at]
 
 
@@ -77,18 +83,17 @@ def amend_properties(
     @param headers: headers to set, or with C{None} to remove.
     @param dropped: further headers to remove.
     """
-    fields = {name: raw for name, _, raw in _properties(data)}
+    fields = {name: raw for name, _, raw in _properties(data, _TABLE_UNREAD)}
     was_empty = fields.get("headers") == _NO_TABLE
     table = split_table(fields.pop("headers", _NO_TABLE))
     kept = (raw for k, raw in table.items() if k not in headers and k not in dropped)
     added = (encode_field(k, v) for k, v in headers.items() if v is not None)
     if (written := b"".join((*kept, *added))) or was_empty:
         fields["headers"] = encode_longstr(written)
-    types = {name: type for name, type, _ in _PROPERTIES}
     for name, value in changes.items():
         fields.pop(name, None)
         if value is not None:
-            fields[name] = _property(name, types[name], value)
+            fields[name] = _property(name, _TYPES[name], value)
     return _joined(fields)
 
 
@@ -104,7 +109,7 @@ def encode_properties(properties: Table) -> bytes:
 
     @raise CodecError: a property is unknown, or of the wrong type.
     """
-    unknown = set(properties) - _NAMES
+    unknown = properties.keys() - _TYPES
     if unknown:
         raise CodecError(f"{min(unknown)!r} is no basic property")
     return _joined(

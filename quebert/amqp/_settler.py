@@ -16,6 +16,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from quebert._protocol.properties import encode_properties
+from quebert._text import printable
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
@@ -222,9 +224,8 @@ class Settler:
             delayed=early > _AT_ONCE,
             headers=retry.headers,
         )
-        if properties is None and retry.headers:
+        if properties is None:
             return await self.bury(message, Bury(_NO_ROOM, POISON), leave)
-        properties = properties or message.encoded_properties
         body = message.body if retry.body is None else retry.body
 
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
@@ -245,14 +246,11 @@ class Settler:
         """
         headers = {
             **outcome.headers,
-            REASON: outcome.reason[:_REASON_LIMIT],
+            REASON: _writable(outcome.reason[:_REASON_LIMIT]),
             KIND: outcome.kind,
             BURIED_AT: self._now(),
         }
-        amended = self._amended(
-            message, errors=0, not_before=None, delayed=True, headers=headers
-        )
-        properties = amended or message.encoded_properties
+        properties = self._burial_properties(message, headers)
 
         def publish(wire: Wire) -> Coroutine[Any, Any, None]:
             return self._graveyard.publish(wire, self._queue, message.body, properties)
@@ -265,6 +263,21 @@ class Settler:
                 self._log_removed(message, now_in, outcome.reason)
         finally:
             self.held.discard(message)
+
+    def _burial_properties(self, message: Message, headers: dict[str, Any]) -> bytes:
+        """
+        The properties with which a message goes to the dead: with all C{headers}, or
+        as many as there is room for.  In any case without those for which RabbitMQ
+        would copy it (C{CC}), drop it (C{expiration}), or refuse it (C{user-id}).
+        """
+        for told in (headers, {KIND: headers[KIND]}, {}):
+            amended = self._amended(
+                message, errors=0, not_before=None, delayed=True, headers=told
+            )
+            if amended is not None:
+                return amended
+        kept = {name: value for name, value in headers.items() if value is not None}
+        return encode_properties({"delivery-mode": 2, "headers": kept})
 
     def _amended(self, message: Message, **changes: Any) -> bytes | None:
         channel = self.channel
@@ -349,10 +362,17 @@ class Settler:
             uuid=message.id_for_log,
             queue=self._queue,
             what=what,
-            why=why,
+            why=printable(why[:_REASON_LIMIT]),
         )
 
     def _warn(self, what: str, why: object) -> None:
         self.log.warn(
             "Queue {queue!r} {what}: {why}", queue=self._queue, what=what, why=why
         )
+
+
+def _writable(text: str) -> str:
+    """
+    The text without halves of surrogate pairs, which UTF-8 cannot hold.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()

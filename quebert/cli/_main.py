@@ -5,7 +5,7 @@ The C{quebert} command: from its options to what is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from quebert.cli import _check, _dev, _operating
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError, StoreError
+from quebert.task import meant_by
 
 __all__ = ["main"]
 
@@ -196,7 +197,27 @@ def broker(
     _run(lambda reactor: _dev.serve(reactor, served, _say))
 
 
-@main.command()
+class _AddCommand(click.Command):
+    """
+    Suggests what may be meant by an option that other task queues have.
+    """
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """
+        @raise click.UsageError: an option is not known; the text has the one that may
+            be meant.
+        """
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as e:
+            meant = f"--{meant_by(e.option_name.lstrip('-'))}"
+            if all(meant not in each.opts for each in self.params):
+                raise
+            text = f"{e.message} Did you mean {meant}?"
+            raise click.UsageError(text, e.ctx) from None
+
+
+@main.command(cls=_AddCommand)
 @click.argument("url")
 @click.argument("params", metavar="[PARAMS]", required=False)
 @click.option(
@@ -245,9 +266,9 @@ def add(
     fields |= {
         "amqp_url": amqp_url or default_amqp_url(),
         "params": None if params is None else _json("PARAMS", params),
-        "extra": None if extra is None else _json("--extra", extra),
+        "extra": None if extra is None else _object("--extra", extra),
         "ttl": ttl or 0,
-        "headers": dict(map(_header, headers)),
+        "headers": _headers(headers),
     }
     log_problems(level=LogLevel.critical)
     click.echo(_run(lambda reactor: _dev.add(reactor, **fields)))
@@ -298,11 +319,23 @@ def _json(what: str, text: str) -> Any:
         ) from None
 
 
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise click.UsageError(f"--header {text} must be name:value")
-    return name.strip(), value.strip()
+def _object(what: str, text: str) -> dict[str, Any]:
+    found = _json(what, text)
+    if isinstance(found, dict):
+        return found
+    raise click.ClickException(f"{what} must be a JSON object, such as {{}}")
+
+
+def _headers(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, colon, value = (part.strip() for part in text.partition(":"))
+        if not colon:
+            raise click.UsageError(f"--header {text} must be name:value")
+        if name.lower() in map(str.lower, found):
+            raise click.UsageError(f"--header {name} is given twice")
+        found[name] = value
+    return found
 
 
 # -- Running

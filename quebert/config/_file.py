@@ -13,7 +13,7 @@ import attrs
 
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
-from quebert.config._host import host
+from quebert.config._host import hosts
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import FOR_ALL, MOST, queue
@@ -51,8 +51,7 @@ def read(
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
     }
-    limited = root.tables("hosts", ignore_case=True)
-    hosts = [host(name, table) for name, table in limited.items()]
+    limits = hosts(root.tables("hosts", ignore_case=True))
     root.end()
     if not queues and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
@@ -62,7 +61,7 @@ def read(
         quorum_delays=quorum_delays,
         service=service,
         queues=queues,
-        hosts={each.name: each for each in hosts},
+        hosts=limits,
         priorities=priorities,
     )
 

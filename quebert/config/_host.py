@@ -4,9 +4,10 @@ The tables of a configuration file that are about hosts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from quebert._url import absolute
 from quebert.config import _kinds as kinds
 from quebert.config._problems import Wrong
 from quebert.config._queue import MOST
@@ -15,7 +16,7 @@ from quebert.config._table import Table
 from quebert.errors import ConfigError
 from quebert.limits import AdaptiveSettings, BreakerSettings
 
-__all__ = ["host"]
+__all__ = ["hosts"]
 
 T = TypeVar("T")
 
@@ -33,10 +34,23 @@ _ADAPTIVE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def host(name: str, table: Table) -> Host:
+def hosts(tables: Mapping[str, Table]) -> dict[str, Host]:
     """
-    What a table of C{[hosts]} says.
+    The tables of C{[hosts]}, by the names that requests have for the hosts.
     """
+    found: dict[str, Host] = {}
+    names: dict[str, str] = {}
+    for name, table in tables.items():
+        each = _host(name, table)
+        first = names.setdefault(each.name, name)
+        if first != name and first.lower() != name.lower():  # which is told elsewhere
+            text = f"is the same host as {kinds.shown(first)}"
+            table.document.wrong(table.path, text)
+        found[each.name] = each
+    return found
+
+
+def _host(name: str, table: Table) -> Host:
     fields = table.given(
         rate=kinds.rate,
         burst=kinds.number(1, MOST),
@@ -47,10 +61,28 @@ def host(name: str, table: Table) -> Host:
     table.end()
     if "burst" in table and "rate" not in table:
         table.wrong("burst", "is of no use without a rate")
-    if name != EVERY and not _is_host(name):
+    return Host(name=_as_requested(name, table), **fields)
+
+
+def _as_requested(name: str, table: Table) -> str:
+    """
+    The host, and its port unless it is the usual one, as requests have them.
+    """
+    if name == EVERY:
+        return name
+    try:
+        kinds.http_url(f"http://{name}/")
+        if set(name) & set("/?#@"):
+            raise Wrong("")
+    except Wrong:
         text = 'must be a host, host:port or "*", like [hosts."example.com"]'
         table.document.wrong(table.path, text)
-    return Host(name=name.lower(), **fields)
+        return name
+    requested = absolute(f"http://{name}/", "")[0].split("/")[2].lower()
+    if requested.endswith((":80", ":443")):
+        text = "must be without the port: it is the usual one"
+        table.document.wrong(table.path, text)
+    return requested
 
 
 def _switch(
@@ -80,11 +112,3 @@ def _flag_or_table(value: object) -> bool:
     except Wrong:
         text = f"must be true, false or a table, not {kinds.shown(value)}"
         raise Wrong(text) from None
-
-
-def _is_host(name: str) -> bool:
-    try:
-        kinds.http_url(f"http://{name}/")
-    except Wrong:
-        return False
-    return not set(name) & set("/?#@")

@@ -112,15 +112,17 @@ def headers(table: Table, outside: Outside) -> dict[str, str]:
             table.wrong(name, "is not the name of an HTTP header")
         elif name.lower() in _OF_THE_BODY:
             table.wrong(name, "cannot be set here: the mediator sees to it")
-        elif value := _header(table, name, outside):
-            found[name] = value
+        else:
+            value = _header(table, name, outside)
+            if value is not None:
+                found[name] = value
     return found
 
 
-def _header(table: Table, name: str, outside: Outside) -> str:
+def _header(table: Table, name: str, outside: Outside) -> str | None:
     if table.has_table(name):
         return _secret(table, name, outside)
-    return table.get(name, _forbidden if name.lower() in _SECRET else _plain, "")
+    return table.get(name, _forbidden if name.lower() in _SECRET else _plain, None)
 
 
 def _forbidden(value: object) -> str:

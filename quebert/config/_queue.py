@@ -14,6 +14,7 @@ from quebert.config._outside import Outside, headers
 from quebert.config._problems import Wrong
 from quebert.config._settings import Backoff, Priorities, Queue
 from quebert.config._table import Table
+from quebert.config._watch import check_queue_name
 from quebert.errors import ConfigError
 from quebert.policy import RetryPolicy
 
@@ -105,13 +106,10 @@ def _status(value: object) -> int:
 
 
 def _check_name(name: str, table: Table) -> None:
-    if not 0 < len(name.encode()) <= 255:
-        table.document.wrong(table.path, "must have a name of 1 to 255 bytes")
-    elif any(c < " " or c == "\x7f" for c in name):  # RabbitMQ leaves some out
-        table.document.wrong(table.path, "must have a name with no control character")
-    elif name.startswith(("amq.", "quebert.")):
-        what = "the broker's" if name.startswith("amq.") else "our own"
-        table.document.wrong(table.path, f"cannot be watched: such names are {what}")
+    try:
+        check_queue_name(name)
+    except ConfigError as e:
+        table.document.wrong(table.path, str(e))
 
 
 def _check(found: Queue, table: Table) -> None:

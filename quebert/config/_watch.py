@@ -4,12 +4,31 @@ A queue to watch, as C{--watch} says it.
 
 from __future__ import annotations
 
+import os
+
 import attrs
 
 from quebert.config._broker import is_short
 from quebert.errors import ConfigError
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "check_queue_name"]
+
+
+def check_queue_name(name: str) -> None:
+    """
+    Check the name of a queue to watch.
+
+    @raise ConfigError: no queue can have it, or quebert cannot watch such a queue; the
+        text goes on from the name.
+    """
+    if not 0 < len(os.fsencode(name)) <= 255:
+        raise ConfigError("must have a name of 1 to 255 bytes")
+    if any(c < " " or c == "\x7f" for c in name):  # RabbitMQ leaves some out
+        raise ConfigError("must have a name with no control character")
+    if name.startswith("amq."):
+        raise ConfigError("cannot be watched: such names are the broker's")
+    if name.startswith("quebert."):
+        raise ConfigError("cannot be watched: such names are quebert's own")
 
 
 @attrs.frozen
@@ -49,4 +68,8 @@ class Watch:
                 f"--watch {text}: maxEvents must be a number from 0 to 65535"
             )
         exchange, queue, key = parts[:3]
+        try:
+            check_queue_name(queue)
+        except ConfigError as e:
+            raise ConfigError(f"--watch {text}: the queue {e}") from None
         return cls(exchange, queue, key, int(limit) if limit else None)

@@ -78,6 +78,7 @@ class DelayOnErrorMediator(Mediator):
         task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
         try:
+            tasks.schedule(task)
             tasks.request(task, self.defaulturl, self.max_url_length)
             body = self._encoded(task)
         except Exception as e:

@@ -25,7 +25,7 @@ from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
-from quebert.errors import BadTask, NoDefaultURL
+from quebert.errors import BadTask, ConfigError, NoDefaultURL
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
 from quebert.mediator._text import name_of, one_line
@@ -92,12 +92,12 @@ class Mediator:
         max_url_length: int = tasks.MAX_URL_LENGTH,
         gate: Gate | None = None,
     ) -> None:
-        self.defaulturl = default_option("defaulturl", defaulturl) if defaulturl else ""
+        self.defaulturl = defaulturl or ""
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
         self.bury = bury
-        self.max_url_length = max_url_length
+        self.max_url_length = _positive("max_url_length", max_url_length)
         self.gate = gate
         self._decode = decode
         self._encode = encode
@@ -109,6 +109,19 @@ class Mediator:
         self._prehooks: list[PreHook] = []
         self._posthooks: list[PostHook] = []
         self._deadlines = Deadlines(lambda: self.clock, Attempt.late)
+
+    @property
+    def defaulturl(self) -> str:
+        """
+        What completes partial URLs; C{""} for nothing.
+
+        @raise ConfigError: it is set to what is no absolute HTTP URL.
+        """
+        return self._defaulturl
+
+    @defaulturl.setter
+    def defaulturl(self, url: str) -> None:
+        self._defaulturl = default_option("defaulturl", url) if url else ""
 
     def add_prehook(self, hook: PreHook) -> None:
         """
@@ -218,7 +231,7 @@ class Mediator:
     ) -> tuple[tasks.Schedule, tasks.Request]:
         sent_at = _sent_at(message) if tasks.ages_since_sent(task) else None
         times = tasks.schedule(task, sent_at)
-        return times, tasks.request(task, self.defaulturl, self.max_url_length)
+        return times, tasks.request(task, self._defaulturl, self.max_url_length)
 
     def _encoded(self, task: Task) -> bytes:
         body = self._encode(task)
@@ -327,6 +340,12 @@ class Mediator:
 
             self._http = Dispatcher.with_reactor(self.reactor)
         return self._http
+
+
+def _positive(name: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ConfigError(f"{name}={value!r:.40} must be a whole number from 1")
 
 
 def _done(_: object) -> Outcome:

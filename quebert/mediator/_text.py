@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.python.reflect import safe_str
 
+from quebert._text import printable
 from quebert._url import without_userinfo
 from quebert.task import Task
 
@@ -27,4 +28,5 @@ def one_line(value: object) -> str:
     What C{str} says, on one line and of a length that a log can take.
     """
     text = safe_str(value)[:_LIMIT]
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    return printable(line)

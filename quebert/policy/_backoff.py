@@ -199,7 +199,8 @@ def overridden(policy: RetryPolicy, wanted: object) -> RetryPolicy:
     for name in wanted:
         if name not in _FIELDS:
             known = ", ".join(_FIELDS)
-            raise BadTask(f"retry.{name!s:.40} is not known: it may have {known}")
+            shown = ascii(str(name))[1:-1]
+            raise BadTask(f"retry.{shown:.40} is not known: it may have {known}")
     changes = {name: value for name, value in wanted.items() if value is not None}
     try:
         checked = attrs.evolve(_LAX, **changes)

@@ -10,7 +10,7 @@ L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
 from quebert._url import MAX_LENGTH as MAX_URL_LENGTH
 from quebert.task._codec import Task, decode, encode
 from quebert.task._fields import Request, Schedule, ages_since_sent, request, schedule
-from quebert.task._keywords import check_keywords
+from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._times import format_time, parse_time
 
@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "format_time",
     "make",
+    "meant_by",
     "parse_time",
     "request",
     "schedule",

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["FIELDS", "check_keywords"]
+__all__ = ["FIELDS", "check_keywords", "meant_by"]
 
 #: The fields that a mediator reads from a task, or writes into it: those in
 #: docs/tasks.rst.
@@ -81,8 +81,17 @@ def check_keywords(names: Iterable[str]) -> None:
 
 
 def _nearest(name: str) -> str:
+    meant = meant_by(name)
+    return f": did you mean {meant}?" if meant else f"; it has {', '.join(_KEYWORDS)}."
+
+
+def meant_by(name: str) -> str | None:
+    """
+    The keyword that somebody may mean by a name.
+    """
     lower = name.lower().replace("-", "_")
-    close = get_close_matches(lower, [*_KEYWORDS, *_ELSEWHERE], n=1)
-    if not close:
-        return f"; it has {', '.join(_KEYWORDS)}."
-    return f": did you mean {_ELSEWHERE.get(close[0], close[0])}?"
+    # Two short names of a different meaning are soon alike.
+    close = get_close_matches(lower, _ELSEWHERE, n=1, cutoff=0.85)
+    if close:
+        return _ELSEWHERE[close[0]]
+    return next(iter(get_close_matches(lower, _KEYWORDS, n=1)), None)

@@ -74,7 +74,7 @@ def make(
         task["timeout"] = timeout
     if retry is not None:
         task["retry"] = dict(retry) if isinstance(retry, Mapping) else retry
-    if headers:
+    if headers is not None and headers != {}:
         task["headers"] = dict(headers) if isinstance(headers, Mapping) else headers
     if method != "POST":
         task["method"] = method
@@ -86,7 +86,7 @@ def _own(extra: object) -> Mapping[str, Any]:
     """
     The user's own fields.
 
-    @raise BadTask: C{extra} is no dict, or has a field that means something to quebert.
+    @raise BadTask: C{extra} is no dict, or has a field of quebert's.
     """
     if extra is None:
         return {}
@@ -96,7 +96,7 @@ def _own(extra: object) -> Mapping[str, Any]:
         if not isinstance(name, str):
             raise BadTask(f"extra: {name!r:.40} must be a string, as names in JSON are")
         if name in FIELDS:
-            raise BadTask(f"extra: {name} means something to quebert: say {name}=...")
+            raise BadTask(f"extra: {name} is a field of quebert's: give it by itself")
     return extra
 
 
@@ -126,6 +126,8 @@ def _check_new(task: Task, now: float, max_url_length: int) -> None:
     uuid = task["uuid"]
     if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
         raise BadTask("uuid must be a string of 1 to 255 bytes in UTF-8")
+    if not isinstance(task.get("filter", False), bool):
+        raise BadTask(f"filter must be true or false, not {kind_of(task['filter'])}")
     request(task, "http://localhost/", max_url_length)
     overridden(_ANY_POLICY, task.get("retry"))
     times = schedule(task)

@@ -282,7 +282,21 @@ class CommandTests(SynchronousTestCase):
         self.assertIn(
             "--extra must be JSON", self.refused("add", "/", "--extra=x", code=1)
         )
+        for wrong in ("null", "[]", "5"):
+            told = self.refused("add", "/", f"--extra={wrong}", code=1)
+            self.assertEqual(told, "--extra must be a JSON object, such as {}")
+        told = self.refused("add", "/", "--header=A:1", "--header=a:2")
+        self.assertEqual(told, "--header a is given twice")
         self.assertIn("URL", self.refused("add"))
+
+    def test_options_of_others(self) -> None:
+        """
+        An option that other task queues have is told with the one that means it.
+        """
+        for other, ours in (("countdown", "delay"), ("expires", "ttl")):
+            told = self.refused("add", "/", f"--{other}=1")
+            self.assertIn("No such option", told)
+            self.assertIn(f"Did you mean --{ours}?", told)
 
     def test_misspelt_options(self) -> None:
         """

@@ -347,7 +347,18 @@ class ReadTableTests(CodecTestCase):
             refusal(CodecError, decode_table, headers)
             refusal(CodecError, decode_properties, raw)
             refusal(CodecError, decode_arguments, ["table"], headers, 0)
-            refusal(CodecError, amend_properties, raw, changes={}, headers={})
+
+    def test_nested_is_kept(self) -> None:
+        """
+        However deep it is, it is kept as it came where other headers are changed.
+        """
+        for opening in (b"A", b"F\x01a"):
+            headers = table({b"k": wrapped(opening, 3000)})
+            raw = properties({"headers": headers})
+            self.assertEqual(amend_properties(raw, changes={}, headers={}), raw)
+            added = amend_properties(raw, changes={}, headers={"CC": "b"})
+            removed = amend_properties(added, changes={}, headers={}, dropped=["CC"])
+            self.assertEqual(removed, raw)
 
     def test_error(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 from treq.testing import StringStubbingResource, StubTreq
@@ -19,6 +20,7 @@ from quebert.mediator import (
     DEFAULT_TIMEOUT,
     MAX_TIMEOUT,
     DelayOnErrorMediator,
+    Mediator,
     PolicyMediator,
 )
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
@@ -323,8 +325,17 @@ class FailingHookTests(Case):
         A task that a hook makes one that cannot be requested is not lost: it
         comes back as one that can.
         """
-        for mediator in (self.mediator(), self.backing_off()):
-            mediator.add_prehook(Task.clear)
+        spoil: list[Callable[[Task], object]] = [
+            Task.clear,
+            lambda task: task.update(ttl="60"),
+            lambda task: task.update(run_at="in 5 minutes"),
+            lambda task: task.update(timestamp=5, ttl=60),
+            lambda task: task.update(url="/" + "x" * 9_000),
+        ]
+        makers: list[Callable[[], Mediator]] = [self.mediator, self.backing_off]
+        for make, hook in product(makers, spoil):
+            mediator = make()
+            mediator.add_prehook(hook)
             received = message(uuid="x")
             retry = self.put_back(mediator, received)
             again = FakeMessage(received.body if retry.body is None else retry.body)
@@ -721,6 +732,14 @@ class RequestTests(Case):
             "ftp://h/": "http://h/",
             "http:/h": "http://localhost:8000/",
             "http://h:0/": "http://localhost:8000/",
+            "http://http://localhost:8004": "http://localhost:8004/",
+            "http://$HOST:8000/": "http://localhost:8000/",
+            "http://[::::]:8000/": "http://localhost:8000/",
+            "http://[1.2.3]/": "http://localhost:8000/",
+            "http://u:p[w@h/": "http://localhost:8000/",
+            "http://a..b/": "http://localhost:8000/",
+            "http://-/": "http://localhost:8000/",
+            "http://localhost:8000\n": "http://localhost:8000/",
             "me:hunter2@h": "http://localhost:8000/",
         }
         for url, right in cases.items():
@@ -729,6 +748,25 @@ class RequestTests(Case):
                 self.assertIn(f"must be an HTTP URL, such as {right}", text)
                 self.assertIn("defaulturl=", text)
                 self.assertNotIn("hunter2", text)
+
+    def test_another_defaulturl(self) -> None:
+        """
+        One that is set later is checked, too.
+        """
+        mediator = self.mediator()
+        with self.assertRaises(ConfigError):
+            mediator.defaulturl = "localhost:8004"
+        mediator.defaulturl = "http://localhost:8004"
+        self.assertEqual(mediator.defaulturl, "http://localhost:8004")
+
+    def test_wrong_max_url_length(self) -> None:
+        """
+        No task could have such a URL.
+        """
+        wrong: list[Any] = [0, -1, None, "8192", True]
+        for length in wrong:
+            text = refusal(ConfigError, self.mediator, max_url_length=length)
+            self.assertIn("must be a whole number from 1", text)
 
     def test_long_urls(self) -> None:
         """

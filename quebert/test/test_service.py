@@ -5,6 +5,7 @@ Tests for L{quebert.service}: options, and the service that they ask for.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import Any
 from urllib.parse import quote
@@ -34,10 +35,13 @@ TEXTS = st.text(
 )
 URLS = TEXTS.map(lambda text: f"http://h/{quote(os.fsencode(text))}é")
 PARTS = TEXTS.map(lambda text: text.replace(":", ""))
+QUEUES = PARTS.map(lambda text: re.sub(r"[\0-\x1f\x7f]", "", text)).filter(
+    lambda text: text and not text.startswith(("amq.", "quebert."))
+)
 WATCHES = st.builds(
     lambda *parts: ":".join(parts),
     PARTS,
-    PARTS.filter(bool),
+    QUEUES,
     st.one_of(
         PARTS,
         st.builds("{}:{}".format, PARTS, st.integers(0, 65535)),

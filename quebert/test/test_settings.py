@@ -76,6 +76,30 @@ FILES = [
     Bad("", 1, "queues is missing: a table for each queue, like [queues", False),
     Bad("[queues]\n", 1, "queues is missing", False),
     Bad(
+        LEAST + '[hosts."*.example.com"]',
+        3,
+        'hosts."*.example.com" must be a host, host:port or "*", like',
+        False,
+    ),
+    Bad(
+        LEAST + '[hosts."[::::]"]',
+        3,
+        'hosts."[::::]" must be a host, host:port or "*", like',
+        False,
+    ),
+    Bad(
+        LEAST + '[hosts."example.com:80"]',
+        3,
+        'hosts."example.com:80" must be without the port: it is the usual one',
+        False,
+    ),
+    Bad(
+        LEAST + '[hosts."m\u00fcnchen.de"]\n[hosts."xn--mnchen-3ya.de"]',
+        4,
+        'hosts."xn--mnchen-3ya.de" is the same host as "m\u00fcnchen.de"',
+        False,
+    ),
+    Bad(
         LEAST + "[hosts.a]\nrate = 1\n[hosts.A]\nrate = 2",
         5,
         "hosts.A is the same as a: capitals make no difference",
@@ -234,7 +258,7 @@ FILES = [
     Bad(
         '[queues."amq.x"]\nkey = ""', 1, "cannot be watched: such names are the", False
     ),
-    Bad('[queues."quebert.x"]\nkey = ""', 1, "such names are our own", False),
+    Bad('[queues."quebert.x"]\nkey = ""', 1, "such names are quebert's own", False),
     Bad('[queues.""]\nkey = ""', 1, "must have a name of 1 to 255 bytes", False),
 ]
 
@@ -323,6 +347,8 @@ QUEUES = [
         3,
         "queues.a.default_url must be an HTTP URL, such as http://localhost:8004/",
     ),
+    Bad('default_url = "http://[::::]:8000/"', 3, "default_url must be an HTTP URL"),
+    Bad('default_url = "http://$HOST/"', 3, "default_url must be an HTTP URL"),
     Bad("max_url_length = 0", 3, "max_url_length must be a whole number from 1 to"),
     Bad('default_url = "http:///x"', 3, "default_url must be an HTTP URL"),
     Bad('default_url = "http://h:99999/"', 3, "default_url must be an HTTP URL"),

@@ -902,6 +902,36 @@ class CredentialTests(SynchronousTestCase):
         self.check_untold("user:hunter2@h/", "http:/user:hunter2@h/")
 
 
+class ShownURLTests(SynchronousTestCase):
+    """
+    L{without_userinfo} leaves out the user and password, and no more.
+    """
+
+    def test_shown(self) -> None:
+        """
+        An @ in a path or a query is no end of a password.
+        """
+        cases = {
+            "http://h/notify?email=joe@example.org": None,
+            "/notify?email=joe@example.org": None,
+            "?email=joe@example.org": None,
+            "http://u:p@h/@joe": "http://...@h/@joe",
+            "http://u:p@q@h/": "http://...@h/",
+            "//u:p@h/": "//...@h/",
+            "u:p@h": "...@h",
+            "http://u:p/q@h/": "http://...@h/",
+        }
+        for url, shown in cases.items():
+            self.assertEqual(without_userinfo(url), shown or url)
+
+    def test_ports(self) -> None:
+        """
+        A port is requested as it is counted.
+        """
+        asked = request({"url": "http://localhost:08080/x"}, DEFAULT)
+        self.assertEqual(asked.url, "http://localhost:8080/x")
+
+
 class LongURLTests(SynchronousTestCase):
     """
     Whoever publishes may write any URL: none takes more than linear time.
@@ -1244,8 +1274,11 @@ class MakeTests(SynchronousTestCase):
         A field of one's own has a name in text, and none that means something here.
         """
         cases: list[tuple[Any, str]] = [
-            ({"ttl": 5}, "extra: ttl means something to quebert: say ttl=..."),
-            ({"url": "/"}, "extra: url means something to quebert"),
+            (
+                {"ttl": 5},
+                "extra: ttl is a field of quebert's: give it by itself",
+            ),
+            ({"url": "/"}, "extra: url is a field of quebert's"),
             ({1: 2}, "extra: 1 must be a string"),
             (["a"], "extra must be a dict, not an array"),
         ]
