@@ -208,6 +208,37 @@ async def test_bad_messages_among_good(
 
 
 @ensureDeferred
+async def test_no_room(
+    broker: AnyBroker,
+    executor: Executor,
+    start: Callable[..., Program],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    What leaves no room for headers of ours is set aside once, though it asks for copies
+    of itself, and stays there, though it would expire.
+    """
+    program = mediator(start, broker, watch(names, 5), f"--default-url={executor.url}")
+    await program.said("Watching")
+    key = names.key.replace("#", "medium")
+    copying = {"mine": "x" * 130_900, "CC": [names.queue]}
+    told: Any = {"headers": copying, "expiration": "60000"}
+    publish(pika_channel, names.exchange, key, b"{no json", **told)
+    publish(pika_channel, names.exchange, key, b'{"url": "/x"}')
+    await until(lambda: executor.bodies)
+    dead = f"{names.queue}.dead"
+    await program.said(f"is now in queue {dead!r}")
+    program.signal(signal.SIGTERM)
+    assert await program.ended() == 0
+    assert program.output.count("is now in queue") == 1
+    assert depth(pika_channel, dead) == 1
+    _, properties, body = pika_channel.basic_get(dead, auto_ack=True)
+    assert (body, properties.expiration) == (b"{no json", None)
+    assert "CC" not in properties.headers
+
+
+@ensureDeferred
 async def test_sigterm_drains(
     broker: AnyBroker,
     executor: Executor,
