@@ -71,7 +71,7 @@ def read(
 
 def _broker(
     table: Table, outside: Outside, environment: Mapping[str, str]
-) -> tuple[Broker, bool]:
+) -> tuple[Broker, bool | None]:
     ways = {
         "url": _open_url,
         "url_env": outside.of_environment,
@@ -82,7 +82,7 @@ def _broker(
     if len(given) > 1:
         table.wrong(given[1], f"is one too many beside {given[0]}")
     heartbeat = table.get("heartbeat", _heartbeat, None)
-    quorum_delays = table.get("quorum_delays", kinds.flag, False)
+    quorum_delays = table.get("quorum_delays", _auto_or_flag, None)
     tls = _tls(table, outside)
     table.end()
     if not given:
@@ -100,6 +100,16 @@ def _broker(
     if heartbeat is not None:
         broker = attrs.evolve(broker, heartbeat=heartbeat)
     return broker, quorum_delays
+
+
+def _auto_or_flag(value: object) -> bool | None:
+    if value == "auto":
+        return None
+    try:
+        return kinds.flag(value)
+    except Wrong:
+        text = f'must be "auto", true or false, not {kinds.shown(value)}'
+        raise Wrong(text) from None
 
 
 def _open_url(value: object) -> str:

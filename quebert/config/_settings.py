@@ -176,13 +176,14 @@ class Settings:
     """
     All that a file says.
 
-    @ivar quorum_delays: what waits in the broker does so in quorum queues.
+    @ivar quorum_delays: whether tasks that wait in the broker do so in quorum queues;
+        C{None} where RabbitMQ has them.
     @ivar queues: by their names.
     @ivar hosts: likewise.
     """
 
     broker: Broker
-    quorum_delays: bool = False
+    quorum_delays: bool | None = None
     service: Service = attrs.field(factory=Service)
     queues: Mapping[str, Queue] = attrs.field(factory=dict)
     hosts: Mapping[str, Host] = attrs.field(factory=dict)

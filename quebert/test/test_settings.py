@@ -162,7 +162,7 @@ FILES = [
     Bad(
         LEAST + '[broker]\nquorum_delays = "no"',
         4,
-        'broker.quorum_delays must be true or false, not "no"',
+        'broker.quorum_delays must be "auto", true or false, not "no"',
         False,
     ),
     Bad(
@@ -661,6 +661,9 @@ class GoodTests(ReadCase):
         self.assertEqual(settings.broker.heartbeat, 60)
         self.assertEqual(settings.broker.tls, TLS("/ca.pem"))
         self.assertTrue(settings.quorum_delays)
+        for text, quorum in (("", None), ('"auto"', None), ("false", False)):
+            said = f"[broker]\nquorum_delays = {text}\n" if text else ""
+            self.assertIs(self.read(said + LEAST).quorum_delays, quorum, text)
 
     def test_mediators(self) -> None:
         """
