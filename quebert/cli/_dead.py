@@ -25,10 +25,11 @@ __all__ = ["DeadLetter", "Listing", "Match", "matched"]
 _OURS = "quebert-"
 # Of the announcement's, which count attempts in the body.
 _FAILURES = ("failures", "traceback")
-# Characters of a reason that tell it from others.
-_REASON_WIDTH = 200
+# Characters of a text in a table: anybody can publish texts of any length.
+_CELL_WIDTH = 200
 # How many reasons are told at least.
 _REASONS = 10
+_STATUS = re.compile("[0-9]{3}")
 
 
 class DeadLetter:
@@ -79,7 +80,7 @@ class DeadLetter:
         told, given_up, why = self.reason.partition(" is given up ")
         if not given_up or not told.startswith("task "):
             why = self.reason
-        elif self.status.isdecimal() and not why.startswith("by its executor"):
+        elif _STATUS.fullmatch(self.status) and not why.startswith("by its executor"):
             phrase = RESPONSES.get(int(self.status), b"").decode()
             return f"{self.status} {phrase}".rstrip()
         else:
@@ -237,8 +238,19 @@ class Match:
     def _is_in(self, value: str) -> bool:
         if not self.whole:
             return self.text.casefold() in value.casefold()
-        parts = map(re.escape, self.text.split("*"))
-        return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
+        first, *others = self.text.split("*")
+        if not others:
+            return value == first
+        *middle, last = others
+        # The earliest place of a part leaves most room for the parts after it, so each
+        # part is searched for once.  A regular expression would try all places.
+        at, end = len(first), len(value) - len(last)
+        for part in middle:
+            place = value.find(part, at, end)
+            if place < 0:
+                return False
+            at = place + len(part)
+        return at <= end and value.startswith(first) and value.endswith(last)
 
 
 def matched(matches: Iterable[Match], letter: DeadLetter) -> bool:
@@ -268,11 +280,11 @@ class Listing:
         """
         Count another.
         """
-        kind, reason = letter.kind or "-", letter.gist[:_REASON_WIDTH] or "-"
+        kind, reason = _cell(letter.kind), _cell(letter.gist)
         self.reasons[kind, reason] += 1
         if len(self.first) < self._most:
             row = letter.uuid, letter.url, letter.attempts, letter.buried
-            self.first.append((*(each or "-" for each in row), kind, reason))
+            self.first.append((*map(_cell, row), kind, reason))
 
     @property
     def kinds(self) -> Counter[str]:
@@ -302,6 +314,15 @@ class Listing:
             yield ""
             head = "uuid", "url", "attempts", "buried", "kind", "reason"
             yield from _columns([head, *self.first])
+
+
+def _cell(text: str) -> str:
+    """
+    A text as it is in a table: never empty, and cut at the end if it is long.
+    """
+    if len(text) > _CELL_WIDTH:
+        return text[: _CELL_WIDTH - 1] + "…"
+    return text or "-"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:

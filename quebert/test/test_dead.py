@@ -5,8 +5,11 @@ Tests for L{quebert.cli._dead}: what there is to tell of what is dead.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _dead
@@ -123,6 +126,26 @@ class MatchTests(SynchronousTestCase):
         self.check("url=http://*@example.com/*", "url=*.example.com/*")
         self.check("attempts=12")
 
+    @given(st.text("ab*", max_size=8), st.text("ab\n", max_size=12))
+    def test_anything(self, text: str, value: str) -> None:
+        """
+        C{*} is any text, as C{.*} of a regular expression is.
+        """
+        wanted = re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
+        found = Match("answer", text)(letter({"quebert-last-answer": value}))
+        self.assertEqual(found, wanted.fullmatch(value) is not None)
+
+    def test_many_parts(self) -> None:
+        """
+        A long text that nearly matches takes no time to speak of.  A regular expression
+        with as many C{.*} would take years.
+        """
+        headers = {"quebert-last-answer": "a" * 1_000_000}
+        text = "*a" * 100
+        self.assertTrue(Match("answer", f"{text}*")(letter(headers)))
+        self.assertFalse(Match("answer", f"{text}*b")(letter(headers)))
+        self.assertFalse(Match("answer", f"{text}*b*")(letter(headers)))
+
     def test_part(self) -> None:
         """
         C{~} is for a part, in capitals or not.
@@ -208,15 +231,31 @@ class ListingTests(SynchronousTestCase):
                 "not a task: 8f14 at http://...@example.com/a",
                 "not a task: ... at",
             ),
+            ("5" * 5_000, f"{named} after 1 attempt: it failed", "it failed"),
+            ("\N{SUPERSCRIPT TWO}00", f"{named} after 1 attempt: odd", "odd"),
+            ("٥٠٣", f"{named} after 1 attempt: digits", "digits"),
             (None, "odd is given up", "odd is given up"),
         ):
             headers = {**HEADERS, REASON: reason, "quebert-last-status": status}
             self.assertTrue(letter(headers).gist.startswith(gist), letter(headers).gist)
 
-    def test_long_reasons(self) -> None:
+    def test_long(self) -> None:
         """
-        A reason is as long as a line can be.
+        Whatever somebody has put there, a line of a table is no longer than its cells
+        may be, and the end of a longer text is marked.
         """
-        listing = Listing(1)
-        listing.add(letter({"quebert-reason": "x" * 10_000}))
-        self.assertLess(max(map(len, listing.lines())), 300)
+        names = ("kind", "reason", "attempts")
+        long = {f"quebert-{name}": f"{name} {'x' * 10_000}" for name in names}
+        task = {"uuid": "u" * 10_000, "url": f"/{'u' * 10_000}"}
+        listing = Listing(9)
+        listing.add(letter(long, task))
+        for _ in range(8):
+            listing.add(letter())
+        lines = list(listing.lines())
+        self.assertLess(max(map(len, lines)), 6 * 202)
+        self.assertEqual(lines[0], f"8 exhausted, 1 kind {'x' * 194}…")
+        self.assertEqual(lines[4].count("…"), 2)
+        (row,) = (line for line in lines if line.startswith("uuu"))
+        cells = re.split(" {2,}", row)
+        self.assertEqual([cell[-1] for cell in cells], ["…", "…", "…", "-", "…", "…"])
+        self.assertEqual({len(cell) for cell in cells}, {1, 200})
