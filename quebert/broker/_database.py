@@ -13,6 +13,10 @@ and that they have everything that was committed.
 
 SQLite writes to both files when it closes a database.  A database that is refused is to
 stay as it is, so L{let_go} ends its connection.
+
+A process that closes any file loses its locks on that file: SQLite's, too.  So this
+module does not open a database that is open in this process already.  Source:
+U{https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_}.
 """
 
 from __future__ import annotations
@@ -23,15 +27,16 @@ import os
 import shutil
 import sqlite3
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import attrs
 
 from quebert.broker._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
-__all__ = ["let_go", "opened"]
+__all__ = ["Connection", "let_go", "opened"]
 
 #: Marks the broker's files among other SQLite files: "qbrt".
 APPLICATION_ID = 0x71627274
@@ -62,27 +67,89 @@ CREATE TABLE messages (
 """
 
 
-def opened(path: Path) -> sqlite3.Connection:
+# The databases that are open in this process, by their real paths.
+_open: set[Path] = set()
+
+
+class Connection(sqlite3.Connection):
     """
-    A connection to the database at C{path}, which is made if there is none.  No
-    other process can have one at the same time.
+    A connection to a broker's database.
+
+    @ivar path: the database, without symbolic links: SQLite has the C{-wal} beside it.
+    @ivar claim: what ends when the connection is closed.
+    """
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.path = path
+        self.claim = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """
+        Close the connection, so that the database can be opened again.
+        """
+        super().close()
+        self.claim.close()
+
+
+def opened(path: Path) -> Connection:
+    """
+    A connection to the database at C{path}, which is made if there is none.  There is
+    no other at the same time, in this process or another.  While another process opens
+    a database in the same folder, this call waits.
 
     @raise StoreError: the database cannot be read or written, is damaged, belongs to
         another program, or is open in another broker.  Its files are left as they were.
     """
+    path = Path(os.path.realpath(path))
     try:
-        if not path.exists():
-            _make(path)
-        else:
-            _check_files(path)
-        return _checked(path)
+        with _alone_in(path.parent), contextlib.ExitStack() as claim:
+            claim.enter_context(_claimed(path))
+            if not path.exists():
+                _make(path)
+            else:
+                _check_files(path)
+            connection = _checked(path)
+            connection.claim = claim.pop_all()
+            return connection
     except sqlite3.Error as e:
         raise StoreError(f"{path}: {_sentence(e)}") from e
     except OSError as e:
         raise StoreError(f"{path}: {e.strerror or e}") from e
 
 
-def let_go(path: Path, connection: sqlite3.Connection) -> None:
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """
+    Lock a folder, so that one broker at a time makes, checks and opens a database in
+    it.  Without that, two brokers that start at once keep each other out, and both
+    fail.
+    """
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """
+    Count a database as open in this process.
+
+    @raise StoreError: it is open already.
+    """
+    if path in _open:
+        raise StoreError(f"{path}: {_IN_USE}")
+    _open.add(path)
+    try:
+        yield
+    finally:
+        _open.remove(path)
+
+
+def let_go(connection: Connection) -> None:
     """
     Close a connection, and leave the database and its C{-wal} as they are.
 
@@ -92,8 +159,17 @@ def let_go(path: Path, connection: sqlite3.Connection) -> None:
     Python 3.12 on, C{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE} does all this.)
 
     @raise sqlite3.Error: the connection cannot be closed.
+    @raise OSError: the folder, or the C{-wal}, cannot be read.
     """
-    log = _log_of(path)
+    with contextlib.ExitStack() as stack:
+        # No other process opens the database before the log is back.
+        with contextlib.suppress(FileNotFoundError):  # the folder was removed
+            stack.enter_context(_alone_in(connection.path.parent))
+        _let_go(connection)
+
+
+def _let_go(connection: Connection) -> None:
+    log = _log_of(connection.path)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError):
             before = stack.enter_context(open(log, "rb"))
@@ -243,8 +319,8 @@ def _header(path: Path, page: bytes) -> _Header:
     return _Header(65_536 if page_size == 1 else page_size, changes, pages)
 
 
-def _checked(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
+def _checked(path: Path) -> Connection:
+    connection = Connection(
         path, isolation_level=None, timeout=1, check_same_thread=False
     )
     try:
@@ -262,7 +338,7 @@ def _checked(path: Path) -> sqlite3.Connection:
         if _is_busy(e):  # the files are another broker's
             connection.close()
         else:
-            let_go(path, connection)
+            _let_go(connection)
         raise
     return connection
 

@@ -38,8 +38,8 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._database = opened(path)
+        self.path = self._database.path
         # Messages wait here for the end of the turn: one that has come and gone
         # by then need not be written.
         self._new: dict[int, _Row] = {}
@@ -191,7 +191,7 @@ class Store:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as e:
+        except (sqlite3.Error, OSError) as e:
             self._trusted = False
             raise StoreError(f"{self.path}: {e}") from e
 
@@ -206,7 +206,7 @@ class Store:
             if self._trusted:
                 self._database.close()
             else:
-                let_go(self.path, self._database)
+                let_go(self._database)
 
     # -- Reading
 

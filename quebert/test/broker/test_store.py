@@ -5,12 +5,17 @@ Tests for L{quebert.broker._store} and L{quebert.broker._database}.
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import os
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -346,6 +351,81 @@ class _Damage(SynchronousTestCase):
             store.close()
 
 
+#: Opens a database for each line, and closes it for the next one.
+_OTHER = """
+import sys
+from pathlib import Path
+from quebert.broker import Store
+from quebert.errors import StoreError
+
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        store = Store(Path(line.rstrip()))
+    except StoreError as e:
+        print(e, flush=True)
+    else:
+        print("open", flush=True)
+        sys.stdin.readline()
+        store.close()
+        print("closed", flush=True)
+"""
+
+
+class _Other:
+    """
+    Another process, which opens databases.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        command = [sys.executable, "-c", _OTHER]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        program = subprocess.Popen(command, text=True, bufsize=1, **pipes)
+        self._program = stack.enter_context(program)
+        self._said = ""
+
+    def ask(self, path: Path) -> None:
+        """
+        Let it open a database.
+        """
+        assert self._program.stdin is not None
+        self._program.stdin.write(f"{path}\n")
+
+    def answer(self) -> str:
+        """
+        What it says, C{"open"} if it has the database open.
+        """
+        assert self._program.stdout is not None
+        self._said = self._program.stdout.readline().rstrip()
+        return self._said
+
+    def open(self, path: Path) -> str:
+        """
+        Let it open a database, and wait for the answer.
+        """
+        self.ask(path)
+        return self.answer()
+
+    def close(self) -> None:
+        """
+        Let it close the database that it has open, if it has one.
+        """
+        if self._said == "open":
+            assert self.open(Path()) == "closed"
+
+
+@contextmanager
+def others(count: int) -> Iterator[list[_Other]]:
+    """
+    Other processes, which end when the context does.
+    """
+    with ExitStack() as stack:
+        processes = [_Other(stack) for _ in range(count)]
+        for process in processes:
+            assert process.answer() == "ready"
+        yield processes
+
+
 class DamageTests(_Damage):
     """
     What is wrong with a database.
@@ -433,6 +513,63 @@ class DamageTests(_Damage):
         store.close()
         Store(self.path).close()
 
+    def test_in_use_elsewhere(self) -> None:
+        """
+        A database that this process has open, and was asked to open again, still cannot
+        be opened by another process, until this one closes it.
+        """
+        other = self.path.with_name("link.sqlite")
+        other.symlink_to(self.path)
+        with others(1) as (process,):
+            store = Store(self.path)
+            for path in (self.path, other):
+                said = refusal(StoreError, Store, path)
+                self.assertIn("another broker has this database open", said)
+                self.assertIn("another broker", process.open(self.path))
+            store.close()
+            self.assertEqual(process.open(self.path), "open")
+            said = refusal(StoreError, Store, self.path)
+            self.assertIn("another broker has this database open", said)
+            process.close()
+            Store(self.path).close()
+
+    def test_refused_and_mended(self) -> None:
+        """
+        A database that was refused, and then mended, can be opened.
+        """
+        self.assertIn("damaged", self.refused(self.content[:-1]))
+        self.write(self.content)
+        self.assertEqual(self.messages(), 200)
+
+    def test_two_at_once(self) -> None:
+        """
+        Of two processes that open a database at the same time, one gets it, whether
+        there is a database or none.
+        """
+        with others(2) as processes:
+            for n in range(10):
+                path = folder(self) / f"{n}.sqlite"
+                for _ in ("made", "found"):
+                    for process in processes:
+                        process.ask(path)
+                    said = sorted(process.answer() for process in processes)
+                    self.assertIn("another broker has this database open", said[0])
+                    self.assertEqual(said[1], "open")
+                    for process in processes:
+                        process.close()
+                self.assertEqual(os.listdir(path.parent), [path.name])
+
+    def test_link_to_nothing(self) -> None:
+        """
+        A symbolic link to a database that is to be made.
+        """
+        self.path.unlink()
+        link = folder(self) / "link.sqlite"
+        link.symlink_to(self.path)
+        Store(link).close()
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(self.messages(), 0)
+
     def test_no_folder(self) -> None:
         """
         A folder that is not there.
@@ -519,6 +656,17 @@ class LogTests(_Damage):
                 self.write(content[: len(content) - missing], self.killed[1])
                 self.assertEqual(self.messages(), 200)
 
+    def test_interrupted_checkpoint_behind_a_link(self) -> None:
+        """
+        So does one whose database is a symbolic link, and the log beside the file.
+        """
+        self.write(self.checkpointed(20)[:-1000], self.killed[1])
+        link = folder(self) / "link.sqlite"
+        link.symlink_to(self.path)
+        self.path = link
+        self.assertEqual(self.messages(), 200)
+        self.assertEqual(os.listdir(link.parent), [link.name])
+
     def test_nothing_in_it(self) -> None:
         """
         A log without a transaction does no harm.
@@ -587,9 +735,29 @@ class LogTests(_Damage):
         connection = _database.opened(self.path)
         connection.execute("PRAGMA wal_checkpoint")
         self.patch(shutil, "copyfileobj", fill_disk)
-        _database.let_go(self.path, connection)
+        _database.let_go(connection)
         self.assertEqual(os.listdir(self.path.parent), [self.path.name])
         self.assertEqual(self.messages(), 200)
+
+    def test_alone_while_it_is_put_back(self) -> None:
+        """
+        Until a log is put back, no other process opens the database: it would lose its
+        own log.
+        """
+
+        def put_back(log: Path, before: BinaryIO) -> None:
+            with self.assertRaises(BlockingIOError):
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            calls.append(log)
+
+        calls: list[Path] = []
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        self.addCleanup(os.close, directory)
+        self.write(*self.killed)
+        connection = _database.opened(self.path)
+        self.patch(_database, "_put_back", put_back)
+        _database.let_go(connection)
+        self.assertEqual(calls, [self.log])
 
     def test_another_databases(self) -> None:
         """
