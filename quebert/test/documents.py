@@ -26,7 +26,21 @@ import attrs
 from docutils import nodes
 from docutils.core import publish_doctree
 
-__all__ = ["INTERRUPT", "Block", "Document", "Step", "is_command", "pattern"]
+from quebert import task as tasks
+from quebert.policy import RetryPolicy, overridden
+from quebert.task._keywords import FIELDS
+from quebert.test.calls import wrong_calls
+
+__all__ = [
+    "INTERRUPT",
+    "Block",
+    "Document",
+    "Step",
+    "check_python",
+    "check_task",
+    "is_command",
+    "pattern",
+]
 
 INTERRUPT = "^C"
 
@@ -205,3 +219,32 @@ def _with_kinds(text: str) -> str:
         parts += [re.escape(text[end : found.start()]), _KINDS[found.lastindex - 1]]
         end = found.end()
     return "".join([*parts, re.escape(text[end:])])
+
+
+def check_python(text: str) -> None:
+    """
+    Check that code compiles, that it finds what it imports, and that quebert takes the
+    arguments of its calls.
+
+    @raise AssertionError: a call is wrong.
+    @raise Exception: the code does not compile, or an import fails.
+    """
+    tree = ast.parse(text)
+    compile(tree, "document", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    wrong = list(wrong_calls(tree))
+    assert not wrong, wrong
+
+
+def check_task(text: str) -> None:
+    """
+    Check that a mediator takes the text as a task, and knows its fields.
+
+    @raise AssertionError: it has a field that a mediator does not read.
+    @raise BadTask: it is no task, or a field is wrong.
+    """
+    task = tasks.decode(text.encode())
+    tasks.schedule(task)
+    tasks.request(task, "http://localhost/")
+    overridden(RetryPolicy(), task.get("retry"))
+    unknown = set(task) - FIELDS
+    assert not unknown, unknown

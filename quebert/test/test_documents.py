@@ -21,14 +21,20 @@ import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
 import quebert
-from quebert import task as tasks
 from quebert.cli import main
 from quebert.config import BadConfig, Queue, read
+from quebert.errors import BadTask
 from quebert.executor import Options as ExecutorOptions
 from quebert.policy import RetryPolicy
 from quebert.service import Options as MediatorOptions
 from quebert.task._keywords import FIELDS
-from quebert.test.documents import Block, Document, is_command
+from quebert.test.documents import (
+    Block,
+    Document,
+    check_python,
+    check_task,
+    is_command,
+)
 from quebert.test.reader import Places, Reader
 
 ROOT = Path(quebert.__file__).parents[1]
@@ -219,14 +225,9 @@ def commands(command: click.Command) -> Iterator[click.Command]:
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python(block: Block) -> None:
     """
-    Each piece of Python compiles, and what it imports of ours is there.
+    Each piece of Python is right.
     """
-    tree = ast.parse(block.text)
-    compile(tree, "document", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    for statement in ast.walk(tree):
-        if isinstance(statement, ast.ImportFrom):
-            alone = ast.Module([statement], type_ignores=[])
-            exec(compile(alone, "document", "exec"), {})
+    check_python(block.text)
 
 
 @pytest.mark.parametrize("block", blocks("json"))
@@ -234,7 +235,44 @@ def test_json(block: Block) -> None:
     """
     Each piece of JSON is a task.
     """
-    assert tasks.decode(block.text.encode())
+    check_task(block.text)
+
+
+@needs_checkout
+@pytest.mark.parametrize(
+    ("name", "true", "untrue"),
+    [
+        ("README.rst", "ttl=3600", "expires=3600"),
+        ("README.rst", "maxEvents=5", "maxevents=5"),
+        ("README.rst", "add_prehook(lambda", "add_prehook(1, lambda"),
+        ("docs/dev.rst", "amqp_url=broker", "url=broker"),
+        ("docs/limits.rst", "weight=weight", "wait=weight"),
+        ("docs/retries.rst", "max_attempts=10", "max_attempt=10"),
+        ("docs/tasks.rst", "delay=60", "countdown=60"),
+        ("docs/retries.rst", '{"max_attempts": 3', '{"max_attempt": 3'),
+        ("docs/retries.rst", '"retry": {', '"retries": {'),
+    ],
+)
+def test_untrue(name: str, true: str, untrue: str, tmp_path: Path) -> None:
+    """
+    A document with one false word is noticed.
+    """
+    text = (ROOT / name).read_text("utf-8")
+    assert true in text
+    path = tmp_path / "untrue.rst"
+    path.write_text(text.replace(true, untrue), "utf-8")
+    with pytest.raises((AssertionError, BadTask)):
+        check(Document.read(path, name))
+
+
+def check(document: Document) -> None:
+    """
+    Check a document's Python and JSON.
+    """
+    checks = {"python": check_python, "json": check_task}
+    for block in document.blocks:
+        if block.kind in checks:
+            checks[block.kind](block.text)
 
 
 @each_document

@@ -4,74 +4,14 @@ Keywords of what people call: none that is misspelt is taken without a word.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import PriorityGroup, TxAMQPClient
-from quebert.config import TLS
-from quebert.executor import ExecutorService
-from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Origins
-from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.outcome import Bury, Discard, Retry
-from quebert.policy import RetryPolicy
 from quebert.producer import BlockingProducer, Producer, add_task
 from quebert.task._keywords import _ELSEWHERE, _KEYWORDS
+from quebert.test.calls import ADDING, CALLS, CLIENT, keywords
 from quebert.test.checks import QUICK, misspellings, refusal
-
-Call = Callable[..., object]
-
-
-def keywords(call: Call) -> list[str]:
-    """
-    The names of the parameters of C{call}, but for what takes any.
-    """
-    any_number = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    parameters = inspect.signature(call).parameters.values()
-    return [each.name for each in parameters if each.kind not in any_number]
-
-
-def nobody(task: object) -> None:
-    """
-    For a callback that is never called.
-    """
-
-
-#: What people call, with arguments that do, and what further keywords it has.
-CLIENT = TxAMQPClient("localhost", "guest", "guest")
-ADDING = [*keywords(Producer.add_task), "timestamp", "filter", "failures", "traceback"]
-MEDIATING = keywords(Mediator)
-CALLS: list[tuple[Call, tuple[Any, ...], list[str]]] = [
-    (TxAMQPClient, ("h", "u", "p"), []),
-    (TxAMQPClient.from_url, ("amqp://h/",), keywords(TxAMQPClient)),
-    (CLIENT.watch, ("flow", "queue", "key", nobody), []),
-    (CLIENT.publish, ("flow", "key", b""), []),
-    (PriorityGroup, (), []),
-    (Mediator, (), []),
-    (DelayOnErrorMediator, (), MEDIATING),
-    (PolicyMediator, (), MEDIATING),
-    (Producer, (CLIENT,), []),
-    (Producer(CLIENT).add_task, ("/",), ADDING),
-    (Producer(CLIENT).add_raw_task, (b"",), []),
-    (BlockingProducer, (), []),
-    (BlockingProducer().add_task, ("/",), ADDING),
-    (BlockingProducer().add_raw_task, (b"",), []),
-    (add_task, ("/",), ADDING),
-    (RetryPolicy, (), []),
-    (OriginLimits, (), []),
-    (Origins, (), []),
-    (AdaptiveSettings, (), []),
-    (BreakerSettings, (), []),
-    (ExecutorService, (nobody,), []),
-    (TLS, (), []),
-    (Retry, (), []),
-    (Discard, ("why",), []),
-    (Bury, ("why",), []),
-]
 
 
 class KeywordTests(SynchronousTestCase):

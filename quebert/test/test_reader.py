@@ -12,7 +12,8 @@ from textwrap import indent
 
 import pytest
 
-from quebert.test.documents import Document, pattern
+from quebert.errors import BadTask
+from quebert.test.documents import Document, check_python, check_task, pattern
 from quebert.test.reader import Places, Reader
 
 Follow = Callable[[str], Path]
@@ -158,3 +159,92 @@ def test_places() -> None:
     assert f"--amqp-port={port} " in places.translate("quebert dev")
     assert places.translate("quebert broker") == f"quebert broker --port={port}"
     assert places.translate("quebert dead list") == "quebert dead list"
+
+
+RIGHT = [
+    'from quebert.producer import add_task as add\nadd("/x", delay=60, filter=True)',
+    'add_task("/x", amqp_url="amqp://h/", **fields)',
+    'await client.watch("flow", "queue", "key", callback, maxEvents=5)',
+    "await client.watch(*arguments, maxEvents=5)",
+    'client = TxAMQPClient.from_url("amqp://h/", quorumDelays=False)',
+    'Producer(client).add_task("/x", run_at=0)\nproducer.add_task("/x", run_at=0)',
+    "await client.stop(grace=30)\nawait watcher.stop(grace=30)",
+    'from quebert import mediator\nmediator.PolicyMediator(defaulturl="http://h/")',
+    "import asyncio\nasyncio.run(main, debug=True)\nprint(1, sep='', file=None)",
+    "def f(add_task):\n    add_task(countdown=60)",
+]
+WRONG = [
+    'from quebert.producer import add_task as add\nadd("/x", countdown=60)',
+    'add_task("/x", countdown=60, **fields)',
+    'from quebert import producer\nproducer.add_task("/x", countdown=60)',
+    "add_task()",
+    'await client.watch("flow", "queue", "key", callback, maxevents=5)',
+    'await client.watch("flow", "queue", "key")',
+    "await client.watch(*arguments, maxevents=5)",
+    'client = TxAMQPClient.from_url("amqp://h/", quorum_delays=False)',
+    'Producer(client).add_task("/x", countdown=60)',
+    'producer.add_task("/x", countdown=60)',
+    'producer.add_task("/x", exchange="flow")',
+    "await client.stop(timeout=30)",
+    "med.add_prehook(lambda task: print(task), lambda task: None)",
+    'from quebert import mediator\nmediator.PolicyMediator(default_url="http://h/")',
+    "RetryPolicy(max_attempt=10)",
+]
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_calls(text: str) -> None:
+    """
+    Calls with arguments that quebert takes are right, and so are calls of others.
+    """
+    check_python(text)
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_untrue_calls(text: str) -> None:
+    """
+    A call that would be a TypeError is noticed.
+    """
+    with pytest.raises(AssertionError):
+        check_python(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["import quebert.nothing", "from quebert.amqp import Nobody", "1 +"]
+)
+def test_untrue_code(text: str) -> None:
+    """
+    So is code that does not compile, or imports what is not there.
+    """
+    with pytest.raises((ImportError, SyntaxError)):
+        check_python(text)
+
+
+def test_task() -> None:
+    """
+    A task that a mediator takes is right.
+    """
+    check_task('{"url": "/x", "ttl": 60, "retry": {"max_attempts": 3}}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"url": "ftp://host/"}',
+        '{"url": "/x", "ttl": "60"}',
+        '{"url": "/x", "run_at": "tomorrow"}',
+        '{"url": "/x", "method": "post it"}',
+        '{"url": "/x", "retry": 3}',
+        '{"url": "/x", "retry": {"max_attempt": 3}}',
+        '{"url": "/x", "retry": {"max_attempts": "3"}}',
+        '{"url": "/x", "countdown": 60}',
+    ],
+)
+def test_untrue_task(text: str) -> None:
+    """
+    A task that no mediator takes, or a field that none reads, is noticed.
+    """
+    with pytest.raises((AssertionError, BadTask)):
+        check_task(text)
