@@ -15,6 +15,7 @@ from shlex import quote
 import attrs
 
 from quebert.test.contract.patience import until
+from quebert.test.support import heed_sigint
 
 __all__ = ["Service", "Shell"]
 
@@ -40,6 +41,7 @@ class Shell:
             stdin=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_sigint,
         )
 
     def _say(self, text: str) -> None:

@@ -167,8 +167,11 @@ class Proxy(ProxyFactory):
         return [each for each in self._servers + peers if each is not None]
 
 
-def _heed_sigint() -> None:
-    # A shell has what it runs in the background ignore it.
+def heed_sigint() -> None:
+    """
+    Have a new process end by SIGINT: a shell has what it runs in the background
+    ignore it, the tests, too, and what they start.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -193,7 +196,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_heed_sigint,
+                preexec_fn=heed_sigint,
             )
 
     @property
