@@ -418,17 +418,3 @@ async def test_version(start: Start) -> None:
     program = quebert_(start, "--version")
     assert await program.ended() == 0
     assert program.output == f"quebert, version {quebert.__version__}\n"
-
-
-# -- make demo
-
-
-@ensureDeferred
-async def test_demo(start: Start) -> None:
-    """
-    The demonstration needs no RabbitMQ, and adds up.
-    """
-    program = start(str(Path(quebert.__file__).parents[1] / "examples" / "demo.py"))
-    assert await program.ended() == 0, program.output
-    assert "It adds up." in program.output
-    assert "the embedded one" in program.output

@@ -61,7 +61,9 @@ DOCUMENTS = {
 KINDS = ("console", "erlang", "json", "python", "text", "toml")
 
 #: What is not a reader's, but of whoever runs the tests.
-_OURS = re.compile(r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_")
+_OURS = re.compile(
+    r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_|(ARGS|JOBS|VENV|VERSIONS)$"
+)
 
 needs_checkout = pytest.mark.skipif(not IN_CHECKOUT, reason="not in a checkout")
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
