@@ -4,6 +4,7 @@ What the tests of the pure modules share.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+#: How many examples of a property are tried.  C{make test} runs the TestCases twice,
+#: with pytest and with trial, and asks trial for fewer.
+EXAMPLES = int(os.environ.get("QUEBERT_TEST_EXAMPLES", "100"))
+
 #: The same examples every time, few enough to be quick on any machine.
 QUICK = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=100,
+    max_examples=EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow],
 )
 

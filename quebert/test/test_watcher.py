@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
@@ -42,6 +42,7 @@ from quebert.errors import (
 )
 from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT
+from quebert.test.checks import QUICK
 
 START = 1_700_000_000.0
 
@@ -2866,13 +2867,7 @@ class AnyOrderTests(WatcherTestCase):
         st.sampled_from([0, 1, 3]),
         st.sampled_from([0.0, 7.0]),
     )
-    @settings(
-        derandomize=True,
-        deadline=None,
-        max_examples=100,
-        database=None,
-        print_blob=False,
-    )
+    @QUICK
     def check_actions(
         self, actions: list[tuple[str, Any]], limit: int, grace: float
     ) -> None:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import body, frame, header, heartbeat
 from pamqp.commands import Basic, Connection, Queue
@@ -36,6 +36,7 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
+from quebert.test.checks import QUICK
 
 T = TypeVar("T")
 
@@ -2096,10 +2097,6 @@ _LARGE = st.builds(
     st.integers(0, 2**20) | st.just(2**20),
 )
 
-_SETTINGS = settings(
-    derandomize=True, deadline=None, max_examples=100, database=None, print_blob=False
-)
-
 
 def _letters() -> st.SearchStrategy[str]:
     return st.text(max_size=20)
@@ -2160,7 +2157,7 @@ class AnythingTests(WireTestCase):
         st.lists(st.integers(1, 50)),
         st.data(),
     )
-    @_SETTINGS
+    @QUICK
     def check_bytes(self, frames: list[bytes], cuts: list[int], data: Any) -> None:
         """
         Feed a stream in pieces.
@@ -2194,7 +2191,7 @@ class AnythingTests(WireTestCase):
 
     @given(st.binary(max_size=200))
     @example(b"\x01" * 8)
-    @_SETTINGS
+    @QUICK
     def check_garbage(self, garbage: bytes) -> None:
         """
         A stranger on the other end, from the first byte.
@@ -2216,7 +2213,7 @@ class AnythingTests(WireTestCase):
         self.check_garbage()
 
     @given(_PROPERTIES, _LARGE, st.integers(2000, 4088), st.data())
-    @_SETTINGS
+    @QUICK
     def check_large_round_trip(
         self, properties: dict[str, Any], content: bytes, step: int, data: Any
     ) -> None:
@@ -2232,7 +2229,7 @@ class AnythingTests(WireTestCase):
         self.check_large_round_trip()
 
     @given(_PROPERTIES, st.binary(max_size=9000), st.integers(1, 4088), st.data())
-    @_SETTINGS
+    @QUICK
     def check_round_trip(
         self, properties: dict[str, Any], content: bytes, step: int, data: Any
     ) -> None:

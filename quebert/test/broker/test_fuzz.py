@@ -23,7 +23,7 @@ from quebert._protocol.frames import BODY, HEADER, PROTOCOL_HEADER, frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import Broker, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
-from quebert.test.checks import folder
+from quebert.test.checks import EXAMPLES, folder
 
 CODES = {320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540}
 
@@ -51,7 +51,7 @@ class BytesTests(SynchronousTestCase):
     What is not AMQP, or half of it.
     """
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=3 * EXAMPLES, deadline=None)
     @given(st.lists(st.binary(max_size=100), max_size=5))
     def test_anything(self, pieces: list[bytes]) -> None:
         """
@@ -70,7 +70,7 @@ class BytesTests(SynchronousTestCase):
             assert peer.lost
         check_closes(self, peer)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=3 * EXAMPLES, deadline=None)
     @given(st.lists(st.binary(max_size=100), max_size=5), st.booleans())
     def test_anything_on_an_open_connection(
         self, pieces: list[bytes], framed: bool
@@ -87,7 +87,7 @@ class BytesTests(SynchronousTestCase):
         check_closes(self, peer)
         self._gone(broker, peer)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=2 * EXAMPLES, deadline=None)
     @given(st.data())
     def test_bytes_changed_on_the_way(self, data: st.DataObject) -> None:
         """
@@ -451,5 +451,9 @@ class AnyOrderTests(SynchronousTestCase):
         Clients.case = self
         run_state_machine_as_test(
             Clients,
-            settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+            settings=settings(
+                max_examples=6 * EXAMPLES // 10,
+                stateful_step_count=40,
+                deadline=None,
+            ),
         )
