@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 from twisted.internet.defer import Deferred, DeferredList
 
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
 
@@ -175,11 +176,7 @@ def _has_quorum(wire: Wire) -> bool:
     Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
     The embedded broker has none, and loses nothing without.
     """
-    told = wire.server_properties
-    if told.get("product") != "RabbitMQ" or "Erlang" not in str(told.get("platform")):
-        return False
-    numbers = re.findall(r"\d+", str(told.get("version", "")))[:2]
-    return tuple(map(int, numbers)) >= (3, 10)
+    return (version_of(wire) or ()) >= (3, 10)
 
 
 async def _make(channel: Channel, calls: Iterator[Call]) -> None:
