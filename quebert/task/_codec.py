@@ -5,6 +5,7 @@ A task as JSON, which is the same with orjson and without.  Pure.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ except ImportError:  # it is quicker, and not needed
 
 from quebert.errors import BadTask
 
-__all__ = ["MAX_DEPTH", "Task", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_VALUES", "Task", "decode", "encode"]
 
 Task = dict[str, Any]
 
@@ -40,6 +41,13 @@ if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
 #: What is nested deeper could be read, but not written again by everybody.
 MAX_DEPTH = 400
+#: A value can take 50 times as many bytes in memory as in a body.  No body of up to
+#: 1 MiB has so many.
+MAX_VALUES = 2**19
+# A string, also one that is not closed, so that the time is linear; and some of them
+# at a time, with all between, so that little memory is used.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_STRINGS = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"){1,10000}+', re.DOTALL)
 # Of a whole number of more than 64 bits, which has as many digits at least,
 # orjson makes a float.  Times in nanoseconds have 19, and are common.
 _LONG = b"0" * 20
@@ -51,9 +59,11 @@ def decode(body: bytes) -> Any:
     """
     What the JSON in C{body}, in UTF-8, says; the same with orjson, and without.
 
-    @raise BadTask: it is not JSON (RFC 8259), or nested more than L{MAX_DEPTH}
-        levels deep.
+    @raise BadTask: it is not JSON (RFC 8259), nested more than L{MAX_DEPTH} levels
+        deep, or of more than L{MAX_VALUES} values.
     """
+    if len(body) > 2 * MAX_VALUES:  # less cannot hold so many
+        _check_number(body)
     value = _read(body)
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
         _check_depth(value)
@@ -76,6 +86,25 @@ def _read(body: bytes) -> Any:
 
 def _may_be_too_long(digits: bytes) -> bool:
     return _LONG in digits or _LONG_NEGATIVE in digits
+
+
+def _check_number(body: bytes) -> None:
+    if _separators(body) <= MAX_VALUES:
+        return  # nearly always
+    found = at = 0
+    while at < len(body) and found <= MAX_VALUES:
+        end = run.end() if (run := _STRINGS.match(body, at)) else len(body)
+        found += _separators(_STRING.sub(b"", body[at:end]))
+        at = end
+    if found > MAX_VALUES:
+        raise BadTask(f"the body is JSON of more than {MAX_VALUES} values")
+
+
+def _separators(text: bytes) -> int:
+    """
+    How many values there are at most in a part of a body.
+    """
+    return sum(map(text.count, (b",", b"[", b"{")))
 
 
 def _check_depth(value: Any) -> None:

@@ -138,6 +138,29 @@ class DecodeTests(SynchronousTestCase):
         """
         refusal(BadTask, decode, b"1" * 100_000)
 
+    def test_too_many_values(self) -> None:
+        """
+        What would take far more memory than its bytes makes the message a bad one,
+        before it is read; text does not, whatever is in it.
+        """
+        self.patch(_codec, "MAX_VALUES", 20_000)
+        few, many = 10_000, 20_001
+        for bomb in (
+            b"[%b0]" % (b"[]," * many),
+            b"[%b0]" % (b'"\\"[",' * many),
+            b"{%b}" % b",".join(b'"%d":0' % n for n in range(many)),
+            b"[" * many * 2,
+            b"[" + b"1," * many + b'"' + b"x" * many,
+        ):
+            why = refusal(BadTask, decode, bomb)
+            self.assertEqual(why, "the body is JSON of more than 20000 values")
+        for body in (
+            b"[%b0]" % (b'",",' * few),
+            b'{"a": "%b"}' % (rb"[1,\"{" * many),
+            b"[%b0]" % (b"10," * few),
+        ):
+            decode(body)
+
     def test_nested_too_deeply(self) -> None:
         """
         What is nested too deeply makes the message a bad one, and no crash.
