@@ -114,6 +114,13 @@ class BrokerRefused(BrokerError):
         return self.code in self._FINAL
 
 
+class MessageRefused(BrokerRefused):
+    """
+    The broker does not take this very message, such as one that is larger than its
+    C{max_message_size} (precondition-failed).
+    """
+
+
 class CertificateRefused(BrokerError):
     """
     We or the broker did not accept the certificate of the other.

@@ -36,11 +36,14 @@ class Retry:
     @ivar after: seconds from now until it goes back.
     @ivar headers: AMQP headers that it has then, beside those it came with; with
         C{None} one is removed.
+    @ivar otherwise: how it goes back where the broker refuses C{body}, as too large;
+        with C{None} the message is buried as it came.
     """
 
     body: bytes | None = None
     after: float = 0.0
     headers: Mapping[str, Any] = attrs.field(factory=dict)
+    otherwise: Retry | None = None
 
 
 @attrs.frozen

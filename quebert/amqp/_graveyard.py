@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
-from quebert.amqp._publisher import Publisher
+from quebert.amqp._publisher import Send
 from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
@@ -38,25 +38,23 @@ def grave_of(queue: str) -> str:
 class Graveyard:
     """
     Buries the messages of one queue.
-
-    @param publisher: puts them there.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    def __init__(self) -> None:
         self._graves = Once(_make)
 
     async def publish(
-        self, wire: Wire, queue: str, body: bytes, properties: bytes
+        self, wire: Wire, send: Send, queue: str, body: bytes, properties: bytes
     ) -> None:
         """
         Put a message there; returns when the broker has confirmed it.
 
+        @param send: publishes it.
         @raise BrokerError: it does not take it.
         """
         grave = grave_of(queue)
         await self._graves.made(wire, grave)
-        await self._publisher.publish("", grave, body, properties)
+        await send("", grave, body, properties)
 
     def forget(self) -> None:
         """

@@ -16,12 +16,22 @@ from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
 from quebert._protocol.properties import amend_properties, decode_properties
 from quebert._text import printable
 
-__all__ = ["ERRORS", "NOT_BEFORE", "Message"]
+__all__ = ["ALONE", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
 
 #: Header: how often in a row the callback failed with this message.
 ERRORS = "quebert-errors"
 #: Header: seconds since the epoch before which the callback is not called.
 NOT_BEFORE = "quebert-not-before"
+#: Header: at how many ends of a mediator the message may have been in flight.
+ENDS = "quebert-ends"
+#: Header: at how many sudden ends it was alone at work.
+ALONE = "quebert-ends-alone"
+#: Header: names one copy of the message.
+FLIGHT = "quebert-flight"
+#: Header: a mediator has ended with this copy, nobody knows how.
+IN_QUESTION = "quebert-in-question"
+#: Headers: where a message was published to that came from a queue of RabbitMQ anew.
+EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
 
 _OURS = b"quebert-"
 
@@ -45,7 +55,12 @@ _DEATHS = (
         for field in ("reason", "queue", "exchange")
     ),
 )
-_DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS))
+# How often the broker has delivered this message, not its copy.
+_DELIVERIES = ("x-delivery-count", "x-acquired-count")
+# What a copy does not have.
+_DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS, *_DELIVERIES))
+# What is of the delivery before the attempt that has put the message back.
+_ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
 _NO_HEADERS: Mapping[str, Any] = {}
 
 
@@ -146,6 +161,16 @@ class Message:
             return 0.0
         return float(value) if math.isfinite(value) else 0.0
 
+    def text_in(self, header: str) -> str:
+        """
+        A header of ours as text; empty when it is missing or no text.
+        """
+        try:
+            value = self.headers.get(header)
+        except ValueError:
+            return ""
+        return value if isinstance(value, str) else ""
+
     def amended_properties(
         self,
         *,
@@ -165,19 +190,49 @@ class Message:
             bring it down too early.
         @param max_payload: what the frame that they travel in has room for.
         """
-        changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
-        if delayed:
-            changes["expiration"] = None
-        try:
-            amended = amend_properties(
-                self.encoded_properties,
-                changes=changes,
-                headers={**headers, ERRORS: errors or None, NOT_BEFORE: not_before},
-                dropped=_DROPPED,
-            )
-        except ValueError:
-            return None
         room = max_payload - _BEFORE
         if delayed and headers:  # else it goes all the same
             room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
+        changes = {"expiration": None} if delayed else {}
+        ours = {**headers, ERRORS: errors or None, NOT_BEFORE: not_before}
+        return self._amended(changes, ours, _DROPPED | _ENDED, room)
+
+    def copied_properties(
+        self,
+        headers: Mapping[str, Any],
+        *,
+        delayed: bool = False,
+        max_payload: int = FRAME_MAX - 8,
+    ) -> bytes | None:
+        """
+        The encoded properties of a copy that takes the message's place, as if it had
+        not been delivered yet.  C{None} where they cannot be read, or there is no room
+        for more.
+
+        @param headers: as for L{amended_properties}, as are the others.
+        """
+        route = {}
+        if self.exchange:
+            route = {EXCHANGE: self.exchange, ROUTING_KEY: self.routing_key}
+        changes = {"expiration": None} if delayed else {}
+        room = max_payload - _BEFORE
+        return self._amended(changes, {**route, **headers}, _DROPPED, room)
+
+    def _amended(
+        self,
+        changes: Mapping[str, Any],
+        headers: Mapping[str, Any],
+        dropped: frozenset[str],
+        room: int,
+    ) -> bytes | None:
+        persistent = {"delivery-mode": 2, "user-id": None}
+        try:
+            amended = amend_properties(
+                self.encoded_properties,
+                changes={**persistent, **changes},
+                headers=headers,
+                dropped=dropped,
+            )
+        except ValueError:
+            return None
         return amended if len(amended) <= room else None

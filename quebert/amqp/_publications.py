@@ -22,7 +22,14 @@ from quebert.errors import (
     Unroutable,
 )
 
-__all__ = ["MAX_SENT", "MAX_SENT_BYTES", "NotSent", "Publications", "Returned"]
+__all__ = [
+    "MAX_SENT",
+    "MAX_SENT_BYTES",
+    "NotSent",
+    "Publications",
+    "Returned",
+    "Unconfirmed",
+]
 
 #: How many publications may be sent and not confirmed; others wait for them.
 MAX_SENT = 5_000
@@ -35,6 +42,19 @@ class NotSent(ChannelLost):
     The channel went away before the publication was sent: the broker has not
     got it for certain.
     """
+
+
+class Unconfirmed(ChannelLost):
+    """
+    The channel was closed before the confirm: the broker may have the message.
+
+    @ivar refusal: why the broker closed it, which may be because of another message;
+        C{None} where the connection was lost.
+    """
+
+    def __init__(self, error: BrokerError) -> None:
+        super().__init__(f"not known to be taken: {error}")
+        self.refusal = error if isinstance(error, BrokerRefused) else None
 
 
 @attrs.define(eq=False)
@@ -203,4 +223,4 @@ def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
     no_such_exchange = f"no exchange '{publication.exchange}'"
     if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
         return Unroutable(f"no queue takes this message: {error}")
-    return ChannelLost(f"not known to be taken: {error}")
+    return Unconfirmed(error)

@@ -8,18 +8,29 @@ of what is published.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
-from quebert.amqp._publications import NotSent
+from quebert.amqp._publications import NotSent, Unconfirmed
 from quebert.amqp._wire import Wire
-from quebert.errors import BrokerError, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MessageRefused
 
-__all__ = ["MAX_OUTSTANDING", "Publisher"]
+__all__ = ["MAX_OUTSTANDING", "Publisher", "Send"]
+
+#: Publishes with an exchange, a routing key, a body and encoded properties.
+Send = Callable[[str, str, bytes, bytes], Coroutine[Any, Any, None]]
+
+# How many messages are published on channels of their own at a time.
+_LANES = 32
+_PRECONDITION_FAILED = 406
+# RabbitMQ: "message size 16777300 is larger than configured max size 16777216".
+_MAX_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
 
 #: How many publications may wait, for a connection, for room or a confirm.
 MAX_OUTSTANDING = 100_000
@@ -41,6 +52,7 @@ class Publisher:
         self._opening: Deferred[None] | None = None
         self._shut = False
         self._told = ("", 0.0)  # what was logged last, and when
+        self._lanes = DeferredSemaphore(_LANES)
 
     @property
     def ready(self) -> bool:
@@ -77,13 +89,49 @@ class Publisher:
         try:
             while True:
                 channel = await self._opened(timeout)
+                if len(body) > channel.client.max_message_size:
+                    return await self._publish_alone(
+                        exchange, routing_key, body, properties
+                    )
                 try:
                     await channel.publish(exchange, routing_key, body, properties)
-                    return
+                    return None
                 except NotSent:
                     pass  # as good as not asked for yet
         finally:
             self._outstanding -= 1
+
+    async def publish_alone(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> None:
+        """
+        The same on a channel of its own, so that a message which the broker refuses,
+        closing the channel, disturbs no other.
+
+        @raise MessageRefused: the broker does not take this very message.
+        """
+        self._outstanding += 1
+        try:
+            await self._publish_alone(exchange, routing_key, body, properties)
+        finally:
+            self._outstanding -= 1
+
+    async def _publish_alone(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> None:
+        async with self._lanes:
+            self._check()
+            wire = await self._connection.connected()
+            channel = await wire.open_channel()
+            try:
+                await channel.publish(exchange, routing_key, body, properties)
+            except Unconfirmed as e:
+                _learn(wire, e.refusal)
+                if e.refusal is not None and e.refusal.code == _PRECONDITION_FAILED:
+                    raise MessageRefused(e.refusal.code, str(e.refusal)) from None
+                raise (e.refusal or e) from None
+            finally:
+                Deferred.fromCoroutine(channel.shut())
 
     def shut(self) -> None:
         """
@@ -147,7 +195,17 @@ class Publisher:
         Tell of a channel that the broker has closed, which each publication
         would be too many to do, and not of a lost connection: others do.
         """
+        _learn(wire, why)
         now, (told, when) = self._connection.reactor.seconds(), self._told
         if not (self._shut or wire.closed) and (str(why) != told or now - when > 60):
             self._told = (str(why), now)
             self.log.warn("The broker refuses a publication: {why}", why=why)
+
+
+def _learn(wire: Wire, why: BrokerError | None) -> None:
+    """
+    Note how large a message may be, where the broker has refused one for its size.
+    """
+    found = isinstance(why, BrokerRefused) and _MAX_SIZE.search(str(why))
+    if found:
+        wire.max_message_size = int(found[1])

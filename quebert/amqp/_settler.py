@@ -8,7 +8,7 @@ used on the channel that it came on, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,8 +22,15 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
 from quebert.amqp._message import Message
-from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.amqp._publications import Unconfirmed
+from quebert.amqp._publisher import Publisher, Send
+from quebert.errors import (
+    BrokerError,
+    ChannelLost,
+    MessageRefused,
+    PublishRefused,
+    Unroutable,
+)
 from quebert.outcome import POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT, exponential
 
@@ -109,7 +116,7 @@ class Settler:
         self._now = now
         self._settled = settled
         self._ladder = ladder
-        self._graveyard = Graveyard(publisher)
+        self._graveyard = Graveyard()
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
@@ -228,13 +235,60 @@ class Settler:
             return await self.bury(message, Bury(_NO_ROOM, POISON), leave)
         body = message.body if retry.body is None else retry.body
 
-        def publish(wire: Wire) -> Coroutine[Any, Any, None]:
-            return self._publish(wire, body, properties, due)
+        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
+            return self._publish(wire, send, body, properties, due)
 
-        if await self._published(message, publish, leave):
-            self._ack(message)
-            self.counts.retried += 1
-        return None
+        try:
+            if await self._published(message, publish, leave, MessageRefused):
+                self._ack(message)
+                self.counts.retried += 1
+            return None
+        except MessageRefused as e:
+            if retry.otherwise is not None:
+                return await self._return(message, retry.otherwise, due, leave)
+            why = f"the broker refuses the task as it would go back: {e}"
+            return await self.bury(message, Bury(why), leave)
+
+    async def replace(
+        self,
+        message: Message,
+        headers: Mapping[str, Any],
+        after: float,
+        leave: Callable[[Message], None],
+    ) -> bool:
+        """
+        Put a fresh copy in the place of a message that was not attempted; nothing
+        where it came on a channel that is gone.
+
+        @param headers: of the copy, beside those of the message.
+        @param after: seconds that it waits in the broker.
+        @param leave: called with it when it has to wait for the broker.
+        @return: whether the message is settled; it is not where the broker refuses
+            the copy.
+        """
+        if self.channel is None or message not in self.unsettled:
+            return True
+        payload = self.channel.client.max_payload
+        properties = message.copied_properties(
+            headers, delayed=after > 0, max_payload=payload
+        )
+        if properties is None:
+            return False
+        due = self._now() + after
+
+        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
+            return self._publish(wire, send, message.body, properties, due)
+
+        refusals = (MessageRefused, PublishRefused, Unroutable)
+        try:
+            if await self._published(message, publish, leave, *refusals):
+                self._ack(message)
+                self.counts.returned += 1
+        except BrokerError:
+            return message not in self.unsettled
+        finally:
+            self.held.discard(message)
+        return True
 
     async def bury(
         self, message: Message, outcome: Bury, leave: Callable[[Message], None]
@@ -252,8 +306,10 @@ class Settler:
         }
         properties = self._burial_properties(message, headers)
 
-        def publish(wire: Wire) -> Coroutine[Any, Any, None]:
-            return self._graveyard.publish(wire, self._queue, message.body, properties)
+        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
+            return self._graveyard.publish(
+                wire, send, self._queue, message.body, properties
+            )
 
         try:
             if await self._published(message, publish, leave):
@@ -289,8 +345,9 @@ class Settler:
     async def _published(
         self,
         message: Message,
-        publish: Callable[[Wire], Coroutine[Any, Any, None]],
+        publish: Callable[[Wire, Send], Coroutine[Any, Any, None]],
         leave: Callable[[Message], None],
+        *refusals: type[BrokerError],
     ) -> bool:
         """
         Publish what replaces a message, again until the broker has it; tells
@@ -298,18 +355,27 @@ class Settler:
 
         @param leave: called with it when the broker does not take it at once: what it
             waits for may be that others are done.
+        @param refusals: after which it is not tried again.
+        @raise BrokerError: one of C{refusals}.
         """
         attempt = 0
+        send: Send = self._publisher.publish
         while message in self.unsettled and self.channel is not None:
-            publishing = Deferred.fromCoroutine(publish(self.channel.client))
+            publishing = Deferred.fromCoroutine(publish(self.channel.client, send))
             self._publishing.add(publishing)
             try:
                 await publishing
                 return message in self.unsettled
             except CancelledError:
                 return False  # the broker gives it out again anyway
+            except Unconfirmed as e:  # which is told once, and not for each message
+                if e.refusal is not None and send != self._publisher.publish_alone:
+                    send = self._publisher.publish_alone  # is it this message?
+                    continue
             except ChannelLost:
-                pass  # which is told once, and not for each message
+                pass
+            except refusals:
+                raise
             except BrokerError as e:
                 if not isinstance(e, PublishRefused):  # what is full is there
                     self._ladder.forget()
@@ -328,13 +394,13 @@ class Settler:
         return False
 
     async def _publish(
-        self, wire: Wire, body: bytes, properties: bytes, due: float
+        self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
     ) -> None:
         early, exchange, key = due - self._now(), "", self._queue
         if early > _AT_ONCE:
             rungs = await self._ladder.prepare(wire, self._queue)
             exchange, key = rungs.route(self._queue, due - self._now())
-        await self._publisher.publish(exchange, key, body, properties)
+        await send(exchange, key, body, properties)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """

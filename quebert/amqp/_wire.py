@@ -8,6 +8,7 @@ are txamqp's.  Knows no reconnecting and no queues.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -120,6 +121,8 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
     @ivar server_properties: what the broker has told of itself.
     @ivar max_payload: the largest payload of a frame, in bytes.
+    @ivar max_message_size: the largest body that the broker takes, in bytes, as far as
+        it has told.
     """
 
     log = Logger()
@@ -136,6 +139,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.blocked: str | None = None
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
+        self.max_message_size = math.inf
         self._buffer = b""  # of what came: less than a frame
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX

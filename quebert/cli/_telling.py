@@ -119,7 +119,7 @@ class TellingMediator(DelayOnErrorMediator):
         retry = super().failed(task, failure)
         assert isinstance(retry, Retry)
         why = safe_str(failure.value)
-        return _Failed(retry.body, retry.after, retry.headers, why)
+        return _Failed(**attrs.asdict(retry, recurse=False), why=why)
 
     def _told(self, outcome: Outcome, message: Message, answer: _Answer) -> Outcome:
         url, attempt = _read(message.body)

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from quebert import task as tasks
 from quebert.boundaries import Message
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, history_of
+from quebert.mediator._past import answer_of, count_in, history_of
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import Outcome, Retry
 from quebert.policy import RetryPolicy, exhausted, exponential
@@ -21,6 +21,8 @@ from quebert.task import Task
 
 __all__ = ["DelayOnErrorMediator"]
 
+# Header: the count of failures that a body had no room for.
+_FAILURES = "quebert-failures"
 # Of a traceback, the end tells most; it travels with the task.
 _TRACEBACK_LIMIT = 4_000
 
@@ -56,6 +58,9 @@ class DelayOnErrorMediator(Mediator):
     def _after(
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
+        told = count_in(message, _FAILURES)
+        if told:  # the broker had refused the body that tells it
+            task["failures"] = max(told, _count(task.get("failures")))
         if not self.limits.limited:
             return super()._after(failure, task, message, began)
         answer, now = answer_of(failure), self._now()
@@ -88,7 +93,8 @@ class DelayOnErrorMediator(Mediator):
                 why=one_line(e),
             )
             return self._again(task, failure, Retry(after=after))
-        return self._again(task, failure, Retry(body, after))
+        as_it_was = Retry(after=after, headers={_FAILURES: failures})
+        return self._again(task, failure, Retry(body, after, otherwise=as_it_was))
 
 
 def _count(failures: object) -> int:

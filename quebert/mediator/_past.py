@@ -15,7 +15,7 @@ from quebert.boundaries import Message
 from quebert.errors import BadStatus
 from quebert.policy import Answer, History
 
-__all__ = ["answer_of", "field_of", "history_of"]
+__all__ = ["answer_of", "count_in", "field_of", "history_of"]
 
 _NOTHING = History()
 _utf_8 = getincrementaldecoder("utf-8")
@@ -33,6 +33,21 @@ def history_of(message: Message) -> History:
     except ValueError:
         return _NOTHING
     return History.read(headers) if isinstance(headers, Mapping) else _NOTHING
+
+
+def count_in(message: Message, header: str) -> int:
+    """
+    What a header of a message counts; 0 where it is missing or no count.
+    """
+    if not getattr(message, "was_put_back", True):
+        return 0
+    try:
+        headers = message.properties.get("headers")
+    except ValueError:
+        return 0
+    count = headers.get(header) if isinstance(headers, Mapping) else None
+    is_count = isinstance(count, int) and not isinstance(count, bool) and count > 0
+    return count if isinstance(count, int) and is_count else 0
 
 
 def answer_of(failure: Failure) -> Answer | None:

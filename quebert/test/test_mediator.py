@@ -1627,7 +1627,7 @@ class DelayOnErrorMediatorTests(Case):
         for encoded in ("schön", "schön".encode()):
             mediator = self.backing_off(encode=returning(encoded))
             retry = self.put_back(mediator, message())
-            self.assertEqual(retry, Retry("schön".encode(), 1.5))
+            self.assertEqual((retry.body, retry.after), ("schön".encode(), 1.5))
 
     def test_unencodable(self) -> None:
         """

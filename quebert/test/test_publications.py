@@ -4,6 +4,7 @@ L{quebert.amqp._publications} and L{quebert.amqp._publisher}, without a broker.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -150,7 +151,8 @@ class FakeChannel:
     A channel that keeps what is published.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: Any) -> None:
+        self.client = client
         self.closed = False
         self.ended: Deferred[BrokerError] = Deferred()
         self.waiting: list[Deferred[None]] = []
@@ -200,6 +202,7 @@ class FakeConnection:
         self.timeouts: list[float | None] = []
         self.opening: list[Deferred[None]] = []
         self.holds = False
+        self.max_message_size = math.inf
 
     def unreachable(self, seconds: float) -> BrokerUnreachable:
         """
@@ -221,7 +224,7 @@ class FakeConnection:
         if self.holds:
             self.opening.append(Deferred())
             await self.opening[-1]
-        self.channels.append(FakeChannel())
+        self.channels.append(FakeChannel(self))
         return self.channels[-1]
 
 
