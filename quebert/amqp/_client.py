@@ -16,11 +16,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp import _tls
+from quebert.amqp._alone import Alone
 from quebert.amqp._connection import Connection
 from quebert.amqp._delay import Ladder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO
+from quebert.amqp._suspects import Suspects
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError
@@ -92,6 +94,8 @@ class TxAMQPClient:
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
         self.pauses = Pauses()
+        self.suspects = Suspects()
+        self.alone = Alone(self.suspects, lambda: self.watchers)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)

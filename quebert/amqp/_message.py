@@ -30,6 +30,8 @@ ALONE = "quebert-ends-alone"
 FLIGHT = "quebert-flight"
 #: Header: a mediator has ended with this copy, nobody knows how.
 IN_QUESTION = "quebert-in-question"
+#: Header: how often a quorum queue has had the message back from a consumer.
+DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
 
@@ -56,7 +58,7 @@ _DEATHS = (
     ),
 )
 # How often the broker has delivered this message, not its copy.
-_DELIVERIES = ("x-delivery-count", "x-acquired-count")
+_DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
 # What a copy does not have.
 _DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS, *_DELIVERIES))
 # What is of the delivery before the attempt that has put the message back.

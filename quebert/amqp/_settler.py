@@ -65,7 +65,7 @@ class Counts:
 
     @ivar buried: moved to C{<queue>.dead}.
     @ivar returned: given back to the broker unfinished, by C{stop} or with
-        the connection.
+        the connection, or as a copy that was to be attempted instead.
     """
 
     received: int = 0
@@ -86,6 +86,7 @@ class Settler:
     @param hold_up_to: seconds that they wait here instead, at most.
     @param now: the time, in seconds since the epoch.
     @param settled: called with each message that is settled.
+    @ivar queue: the queue.
     @ivar unsettled: what the broker waits for.
     @ivar unsettled_bytes: the size of its bodies.
     @ivar held: those of them that wait, without a place, before they go back.
@@ -110,7 +111,7 @@ class Settler:
         self.unsettled: dict[Message, float] = {}  # and when they came
         self.unsettled_bytes = 0
         self.hurried = False
-        self._queue = queue
+        self.queue = queue
         self._publisher = publisher
         self._clock = clock
         self._now = now
@@ -308,14 +309,14 @@ class Settler:
 
         def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
             return self._graveyard.publish(
-                wire, send, self._queue, message.body, properties
+                wire, send, self.queue, message.body, properties
             )
 
         try:
             if await self._published(message, publish, leave):
                 self._ack(message)
                 self.counts.buried += 1
-                now_in = f"is now in queue {grave_of(self._queue)!r}"
+                now_in = f"is now in queue {grave_of(self.queue)!r}"
                 self._log_removed(message, now_in, outcome.reason)
         finally:
             self.held.discard(message)
@@ -396,10 +397,10 @@ class Settler:
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
     ) -> None:
-        early, exchange, key = due - self._now(), "", self._queue
+        early, exchange, key = due - self._now(), "", self.queue
         if early > _AT_ONCE:
-            rungs = await self._ladder.prepare(wire, self._queue)
-            exchange, key = rungs.route(self._queue, due - self._now())
+            rungs = await self._ladder.prepare(wire, self.queue)
+            exchange, key = rungs.route(self.queue, due - self._now())
         await send(exchange, key, body, properties)
 
     def pause(self, seconds: float) -> Deferred[None]:
@@ -426,14 +427,14 @@ class Settler:
         self.log.warn(
             "Task {uuid} of queue {queue!r} {what}: {why}",
             uuid=message.id_for_log,
-            queue=self._queue,
+            queue=self.queue,
             what=what,
             why=printable(why[:_REASON_LIMIT]),
         )
 
     def _warn(self, what: str, why: object) -> None:
         self.log.warn(
-            "Queue {queue!r} {what}: {why}", queue=self._queue, what=what, why=why
+            "Queue {queue!r} {what}: {why}", queue=self.queue, what=what, why=why
         )
 
 

@@ -26,8 +26,11 @@ from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._message import Message
 from quebert.amqp._pausing import Pausing
 from quebert.amqp._priorities import PriorityGroup
+from quebert.amqp._queue_declare import declare_task_queue
+from quebert.amqp._redelivery import Redelivery, restore
 from quebert.amqp._restraint import PaceStatus, Restraint
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
+from quebert.amqp._suspects import Record
 from quebert.amqp._window import Window
 from quebert.errors import BrokerError, ConfigError
 from quebert.limits import RateLike
@@ -118,10 +121,11 @@ class Watcher:
             ladder=client.ladder,
             hold_up_to=holdUpTo,
         )
+        self._redelivery = Redelivery(self._settler, client.suspects, self._leave)
         self._keeper = ChannelKeeper(
             client, queue, self._prepare, self._lost, self._settler.pause
         )
-        self._window = Window(self.maxEvents, self._begin, self._restraint.doors)
+        self._window = Window(self.maxEvents, self.begin, self._restraint.doors)
         self._pausing = Pausing(
             client.pauses, queue, self._halt, self._go_on, self._settler.pause
         )
@@ -202,17 +206,15 @@ class Watcher:
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
         self._settler.channel = channel
-        await self._declare(channel)
+        await self._client.suspects.reconnected(wire)
+        await self._declare(wire, channel)
         await self._restraint.join(wire)
         await self._consumer.prepare(channel)
         await self._pausing.begin(wire)
 
-    async def _declare(self, channel: Channel) -> None:
+    async def _declare(self, wire: Wire, channel: Channel) -> None:
         queue, exchange = self.queue, self.exchange
-        arguments = self.arguments
-        await channel.call(
-            "queue_declare", queue=queue, durable=True, arguments=arguments
-        )
+        await declare_task_queue(wire, channel, queue, self.arguments)
         if exchange:  # the default one is bound to every queue
             kind = self.exchangeType
             await channel.call(
@@ -227,13 +229,14 @@ class Watcher:
         """
         Consume no more for now; what has not begun goes back.
         """
-        self._window.close()
+        self._window.close("paused")
         await self._consumer.end()
+        await self._tell_in_order()
         self._give_back_waiting()
 
     async def _go_on(self) -> None:
         if self._stopping is None:
-            self._window.open()
+            self._window.open("paused")
             await self._consumer.begin()
 
     def _cancelled(self, consumer_tag: str) -> None:
@@ -248,13 +251,15 @@ class Watcher:
             again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
 
     async def _consume_anew(self, channel: Channel, ended: str) -> None:
-        await self._declare(channel)
+        await self._declare(channel.client, channel)
         await self._consumer.replace(ended)
 
     def _lost(self) -> None:
         self._consumer.lost()
         self._window.forget_waiting()
+        self._client.suspects.interrupted(self._settler.unsettled)
         self._settler.abandon()
+        self._client.alone.lost(self)
 
     def disconnected(self, why: BrokerError) -> None:
         """
@@ -272,10 +277,46 @@ class Watcher:
     def _received(self, message: Message) -> None:
         self._settler.received(message)
         self._consumer.took(message)
-        self._window.enter(message)
+        if message.redelivered or message.was_put_back:
+            self._received_again(message)
+        else:  # nearly always
+            self._window.enter(message)
         self._adapt()
 
-    def _begin(self, message: Message) -> None:
+    def _received_again(self, message: Message) -> None:
+        """
+        A message that RabbitMQ delivers anew, or what was put back.
+        """
+        record, channel = Record.of(message), self._settler.channel
+        assert channel is not None
+        if message.redelivered:
+            self._examine(message, self._redelivery.replace(message))
+        elif record.in_question and record.suspect:
+            self._examine(message, self._redelivery.judge(message, channel.client))
+        else:
+            self._enter(message, record)
+
+    def _examine(self, message: Message, settling: Coroutine[Any, Any, bool]) -> None:
+        self._going_back.add(message)
+        Deferred.fromCoroutine(settling).addBoth(self._examined, message)
+
+    def _examined(self, settled: bool | Failure, message: Message) -> None:
+        self._gone_back(settled, message)
+        if settled is False and message in self._settler.unsettled:
+            self._enter(message, Record.of(message))
+
+    def _enter(self, message: Message, record: Record) -> None:
+        if record.ends:
+            restore(message)
+        if record.suspect:
+            self._client.alone.add(self, message)
+        else:
+            self._window.enter(message)
+
+    def begin(self, message: Message) -> None:
+        """
+        Call the callback with a message.
+        """
         if self._restraint.pace is not None:
             self._adapt()  # before it is acknowledged, and another comes
         if self.timeout is not None:
@@ -286,6 +327,10 @@ class Watcher:
         if self.timeout is not None:
             self._patience.end(message)
             self._overdue.discard(message)
+        if self._client.alone.wanted:
+            self._client.alone.decided(message)
+        if message in self._going_back:
+            return  # it was given back while it ran
         if isinstance(outcome, Retry):
             self._move(message, self._settler.put_back(message, outcome, self._leave))
         elif isinstance(outcome, Bury):
@@ -326,9 +371,54 @@ class Watcher:
     def _is_at_work(self) -> bool:
         return bool(self._caller.busy or self._going_back)
 
+    async def _tell_in_order(self) -> None:
+        """
+        Tell other mediators that what comes back was given back in good order.
+        """
+        channel = self._settler.channel
+        if channel is not None and self._settler.unsettled:
+            await self._client.suspects.end_in_order(channel.client, self.queue)
+
     def _give_back_waiting(self) -> None:
         for message in self._window.forget_waiting():
+            self._give_back(message)
+        for message in self._client.alone.take_back(self):
+            self._give_back(message)
+
+    def _give_back(self, message: Message) -> None:
+        if Record.of(message).ends:  # this is no end that counts
+            self._move(message, self._redelivery.give_back(message))
+        else:
             self._settler.give_back(message)
+
+    # -- Suspects
+
+    @property
+    def running(self) -> int:
+        """
+        How many unsettled messages are with the callback.
+        """
+        return len(self._caller.busy.keys() & self._settler.unsettled.keys())
+
+    def hold(self) -> None:
+        """
+        Begin no further message while a suspect is attempted.
+        """
+        self._window.close("suspect")
+
+    def go_on(self) -> None:
+        """
+        Begin further messages.
+        """
+        self._window.open("suspect")
+
+    def wire_of(self, message: Message) -> Wire | None:
+        """
+        The connection that a message came on, while it is unsettled.
+        """
+        channel = self._settler.channel
+        unsettled = channel is not None and message in self._settler.unsettled
+        return channel.client if channel is not None and unsettled else None
 
     # -- How much comes
 
@@ -366,10 +456,11 @@ class Watcher:
     async def _stop(self, grace: float) -> None:
         self._keeper.ending = True
         self._pausing.end()
-        self._window.close()
+        self._window.close("stopped")
         self._settler.hurried = True
         leaving = Deferred.fromCoroutine(self._restraint.leave())
         await self._within(Deferred.fromCoroutine(self._consumer.end()))
+        await self._within(Deferred.fromCoroutine(self._tell_in_order()))
         self._give_back_waiting()
         self._settler.hurry()
         await self._until_idle(grace)
@@ -396,7 +487,7 @@ class Watcher:
     def _give_up_running(self) -> None:
         running = list(self._caller.busy)
         for message in running:
-            self._settler.give_back(message)
+            self._give_back(message)
         for message in running:  # which may end others, too
             self._caller.give_up(message)
 

@@ -36,7 +36,7 @@ class Window:
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._filling = False
-        self._closed = False
+        self._closed: set[str] = set()  # for which reasons
         self._doors = tuple(doors)  # nearly always none
         for door in self._doors:
             door.again = self._fill
@@ -77,17 +77,17 @@ class Window:
             door.emptied()
         return waiting
 
-    def close(self) -> None:
+    def close(self, reason: str) -> None:
         """
-        Give no more places.
+        Give no more places, until it is opened for the same reason.
         """
-        self._closed = True
+        self._closed.add(reason)
 
-    def open(self) -> None:
+    def open(self, reason: str) -> None:
         """
-        Give places again.
+        Give places again, unless it is closed for another reason.
         """
-        self._closed = False
+        self._closed.discard(reason)
         self._fill()
 
     def _fill(self) -> None:

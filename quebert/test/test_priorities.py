@@ -203,12 +203,12 @@ class PriorityGroupTests(SynchronousTestCase):
         """
         one, two = self.queue(9), self.queue(1)
         self.pass_time(5, one, two)
-        one.window.close()
+        one.window.close("paused")
         before = len(two.begun)
         self.pass_time(10, two)
         self.assertGreaterEqual(len(two.begun) - before, 85)
         one.window.forget_waiting()
-        one.window.open()
+        one.window.open("paused")
         self.assertEqual(one.door.since, float("inf"))
 
     def test_any_order(self) -> None:

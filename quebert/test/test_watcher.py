@@ -25,11 +25,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
+from quebert.amqp._alone import Alone
 from quebert.amqp._delay import LONGEST, UNITS, Ladder, Rungs
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
+from quebert.amqp._suspects import Suspects
 from quebert.amqp._watcher import Watcher
 from quebert.errors import (
     BrokerError,
@@ -88,6 +90,7 @@ class FakeWire:
     client: FakeClient
     closed: bool = False
     max_payload: int = 131_064
+    server_properties: dict[str, Any] = attrs.field(factory=dict)
 
     async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
         """
@@ -111,6 +114,7 @@ class FakePublisher:
 
     def __init__(self) -> None:
         self.publications: list[Publication] = []
+        self.alone: list[int] = []  # those on channels of their own
         self.confirmed: list[Publication] = []
         self.refuses: BrokerError | None = None
         self.ready = True
@@ -134,6 +138,13 @@ class FakePublisher:
         if self.refuses is not None:
             confirmed.errback(self.refuses)
         await confirmed
+
+    async def publish_alone(self, *arguments: Any) -> None:
+        """
+        Publish it, where nothing else is.
+        """
+        self.alone.append(len(self.publications))
+        await self.publish(*arguments)
 
     def shut(self) -> None:
         """
@@ -223,6 +234,7 @@ class FakeClient:
     @ivar unreachable: why there is no connection, while there is none.
     @ivar waiters: who wait for a connection, when C{waits} is set.
     @ivar held: the methods whose answers wait for L{FakeChannel.answer}.
+    @ivar signs: the queues that tell of suspects.
     """
 
     reactor: Clock
@@ -239,6 +251,12 @@ class FakeClient:
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
     pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
+    suspects: Suspects = attrs.field(factory=Suspects)
+    alone: Alone = attrs.field(init=False)
+    signs: set[str] = attrs.field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.alone = Alone(self.suspects, lambda: self.watchers)
 
     def make_publisher(self) -> FakePublisher:
         """
@@ -327,7 +345,16 @@ class FakeChannel:
             if isinstance(error, BrokerRefused):
                 self.lose(error)
             raise error
-        if method == "basic_qos":
+        name = arguments.get("queue", "")
+        if name.startswith("quebert."):
+            if method == "queue_delete":
+                client.signs.discard(name)
+            elif not arguments.get("passive"):
+                client.signs.add(name)
+            elif name not in client.signs:
+                self.lose(BrokerRefused(404, "NOT_FOUND"))
+                raise self.why
+        elif method == "basic_qos":
             self.prefetch = arguments["prefetch_count"]
         elif method == "basic_consume":
             self.consumers[arguments["consumer_tag"]] = self.prefetch
@@ -369,6 +396,15 @@ class FakeChannel:
         """
         return [method for method, _ in self.calls]
 
+    @property
+    def is_brief(self) -> bool:
+        """
+        Whether it is for another queue than the one that is watched.
+        """
+        queues = self.argument("queue_declare", "queue")
+        queues += self.argument("queue_delete", "queue")
+        return any(each != "queue" for each in queues)
+
     def argument(self, method: str, name: str) -> list[Any]:
         """
         One argument of every call of a method.
@@ -406,6 +442,7 @@ class FakeChannel:
         *,
         raw: bytes | None = None,
         beyond_prefetch: bool = False,
+        redelivered: bool = False,
         **properties: Any,
     ) -> Message:
         """
@@ -416,7 +453,7 @@ class FakeChannel:
             consumer = next(iter(self.consumers))
         assert consumer is not None, "no consumer may be given a message now"
         tag = len(self.delivered) + 1
-        message = Message(consumer, tag, False, "flow", "tasks.low")
+        message = Message(consumer, tag, redelivered, "flow", "tasks.low")
         message.body = body
         if headers is not None:
             properties["headers"] = headers
@@ -539,9 +576,7 @@ class WatcherTestCase(SynchronousTestCase):
         """
         The newest channel.
         """
-        dead = ["queue.dead"]  # for which there is one of its own
-        channels = self.client.channels
-        return [c for c in channels if c.argument("queue_declare", "queue") != dead][-1]
+        return [each for each in self.client.channels if not each.is_brief][-1]
 
     def callback(self, message: Message) -> Any:
         """
@@ -2685,7 +2720,7 @@ class StopTests(WatcherTestCase):
         self.finish(message)
         self.advance(25)
         self.successResultOf(stopped)
-        self.assertEqual(len(self.client.channels), 1)
+        self.assertIs(self.channel, self.client.channels[0])
         self.check_counts(received=1, returned=1)
 
     def test_lost_while_cancelling(self) -> None:
@@ -2700,7 +2735,7 @@ class StopTests(WatcherTestCase):
         self.check()
         self.advance(10)
         self.successResultOf(stopped)
-        self.assertEqual(len(self.client.channels), 1)
+        self.assertIs(self.channel, self.client.channels[0])
         self.flushLoggedErrors(CancelledError)
 
     def check_ended(self, stopped: Deferred[None]) -> None:

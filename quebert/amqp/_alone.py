@@ -1,0 +1,152 @@
+"""
+Attempts of suspects: one at a time, with no other task at work in this process.
+
+When a suspect comes, no further message begins.  Once all that have begun are decided,
+the suspect does; then the others may go on, before the next suspect.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.defer import Deferred
+
+from quebert.amqp._suspects import Record, Suspects
+
+if TYPE_CHECKING:
+    from quebert.amqp._message import Message
+    from quebert.amqp._wire import Wire
+
+__all__ = ["Alone", "Watch"]
+
+
+class Watch(Protocol):
+    """
+    What attempts suspects.
+    """
+
+    @property
+    def running(self) -> int:
+        """
+        How many unsettled messages are with the callback.
+        """
+
+    def hold(self) -> None:
+        """
+        Begin no further message.
+        """
+
+    def go_on(self) -> None:
+        """
+        Begin further messages.
+        """
+
+    def wire_of(self, message: Message) -> Wire | None:
+        """
+        The connection that a message came on, while it is unsettled.
+        """
+
+    def begin(self, message: Message) -> None:
+        """
+        Call the callback with a message.
+        """
+
+
+class Alone:
+    """
+    @param watches: all of the process.
+    @ivar wanted: whether there is any suspect.
+    """
+
+    def __init__(
+        self, suspects: Suspects, watches: Callable[[], Iterable[Watch]]
+    ) -> None:
+        self.wanted = False
+        self._suspects = suspects
+        self._watches = watches
+        self._waiting: deque[tuple[Watch, Message]] = deque()
+        self._current: tuple[Watch, Message, Wire] | None = None
+        self._changing = False
+
+    def add(self, watch: Watch, message: Message) -> None:
+        """
+        Attempt a suspect when it is its turn.
+        """
+        self._waiting.append((watch, message))
+        self.wanted = True
+        self._hold()
+        self._begin_next()
+
+    def decided(self, message: Message) -> None:
+        """
+        The callback has ended with a message.
+        """
+        if self._current is not None and self._current[1] is message:
+            _, _, wire = self._current
+            flight = Record.of(message).flight
+            Deferred.fromCoroutine(self._suspects.end(wire, flight))
+            self._end()
+        else:
+            self._begin_next()
+
+    def lost(self, watch: Watch) -> None:
+        """
+        The messages of a watch are not its own any more, though one may be with its
+        callback still.
+        """
+        self._waiting = deque(pair for pair in self._waiting if pair[0] is not watch)
+        ours = self._current is not None and self._current[0] is watch
+        if ours or (self.wanted and not self._waiting and self._current is None):
+            self._end()
+
+    def take_back(self, watch: Watch) -> list[Message]:
+        """
+        Attempt the suspects of a watch no more; those that have not begun.
+        """
+        taken = [message for each, message in self._waiting if each is watch]
+        self._waiting = deque(pair for pair in self._waiting if pair[0] is not watch)
+        if taken and not self._waiting and self._current is None:
+            self._end()
+        return taken
+
+    def _begin_next(self) -> None:
+        if self._changing or self._current is not None or not self._waiting:
+            return
+        if any(watch.running for watch in self._watches()):
+            return  # asked again when it has ended
+        watch, message = self._waiting.popleft()
+        wire = watch.wire_of(message)
+        if wire is None:
+            self._end()
+            return
+        self._current = (watch, message, wire)
+        Deferred.fromCoroutine(self._attempt(watch, message, wire))
+
+    async def _attempt(self, watch: Watch, message: Message, wire: Wire) -> None:
+        await self._suspects.begin(wire, Record.of(message).flight)
+        if watch.wire_of(message) is wire:
+            watch.begin(message)
+        else:  # it went back in the meantime
+            self.decided(message)
+
+    def _end(self) -> None:
+        """
+        Let the others go on, and then the next suspect.
+        """
+        self._current = None
+        self.wanted = bool(self._waiting)
+        self._changing = True  # what begins now may end at once
+        try:
+            for watch in list(self._watches()):
+                watch.go_on()
+        finally:
+            self._changing = False
+        if self._waiting:
+            self._hold()
+            self._begin_next()
+
+    def _hold(self) -> None:
+        for watch in self._watches():
+            watch.hold()

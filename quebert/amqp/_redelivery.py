@@ -1,0 +1,113 @@
+"""
+Messages that RabbitMQ delivers anew, and those that are given back to it.
+
+RabbitMQ counts how often it has delivered a message of a quorum queue, and may drop it
+one day.  It forgets the count of a message that a copy has replaced.  The copy stands
+at the end of the queue, so a message is attempted as it is while its count is small.
+A classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless
+a mediator has just given messages back in good order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp._message import (
+    DELIVERY_COUNT,
+    ENDS,
+    EXCHANGE,
+    ROUTING_KEY,
+    Message,
+)
+from quebert.amqp._settler import Settler
+from quebert.amqp._suspects import SUSPECT, Record, Suspects
+from quebert.outcome import POISON, Bury
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["Redelivery", "restore"]
+
+
+class Redelivery:
+    """
+    Of one watch.
+
+    @param leave: called with a message that has to wait for the broker.
+    """
+
+    def __init__(
+        self, settler: Settler, suspects: Suspects, leave: Callable[[Message], None]
+    ) -> None:
+        self._settler = settler
+        self._suspects = suspects
+        self._leave = leave
+
+    async def replace(self, message: Message) -> bool:
+        """
+        Put a copy in the place of a message that may have been in flight when a
+        mediator ended.
+
+        @return: whether it is settled; otherwise it is to be attempted as it is.
+        """
+        record, suspects = Record.of(message), self._suspects
+        if not record.ends:
+            count = int(message.number_in(DELIVERY_COUNT))
+            if 0 < count < SUSPECT or (not count and await self._was_in_order()):
+                return False
+            record = Record(ends=max(0, count - 1))
+        if suspects.had(record.flight):
+            return await self._copy(message, record.copied())
+        if not record.suspect:
+            return await self._copy(message, record.counted().copied())
+        return await self._copy(message, record.questioned(), suspects.patience)
+
+    async def judge(self, message: Message, wire: Wire) -> bool:
+        """
+        Find out whether the mediator that had a suspect has ended suddenly.  If so,
+        count that, or set the message aside.
+
+        @return: whether it is settled; otherwise it is to be attempted.
+        """
+        record = Record.of(message)
+        if not await self._suspects.ended(wire, record.flight):
+            return False
+        record = record.counted(alone=True)
+        if not record.poisonous:
+            return await self._copy(message, record.copied())
+        bury = Bury(str(record), POISON, {ENDS: record.ends})
+        await self._settler.bury(message, bury, self._leave)
+        return True
+
+    async def _was_in_order(self) -> bool:
+        """
+        Whether a mediator has just given back messages in good order.
+        """
+        settler = self._settler
+        if settler.channel is None:
+            return False
+        return await self._suspects.in_order(settler.channel.client, settler.queue)
+
+    async def give_back(self, message: Message) -> None:
+        """
+        Put a copy in the place of a message that has come as a copy: RabbitMQ would
+        mark it C{redelivered} otherwise, which would be counted as another end.
+        """
+        if not await self._copy(message, Record.of(message).copied()):
+            self._settler.give_back(message)
+
+    async def _copy(
+        self, message: Message, headers: Mapping[str, Any], after: float = 0.0
+    ) -> bool:
+        return await self._settler.replace(message, headers, after, self._leave)
+
+
+def restore(message: Message) -> None:
+    """
+    Make of a copy what the message was that RabbitMQ had delivered before.
+    """
+    if exchange := message.text_in(EXCHANGE):
+        message.exchange = exchange
+        message.routing_key = message.text_in(ROUTING_KEY)
+    message.redelivered = True

@@ -1,0 +1,294 @@
+"""
+Messages that were in flight when a mediator ended, and may be the cause.
+
+RabbitMQ delivers a message anew, C{redelivered}, whatever ended its last delivery: a
+mediator that was killed, a lost connection, or a mediator that gave the message back.
+RabbitMQ does not tell which, and RabbitMQ 4 drops the message of a quorum queue after
+the 20th time.  So a fresh copy replaces each such message before its task is attempted.
+The headers of the copy count the ends (L{Record}).
+
+A message that was in flight at L{SUSPECT} ends is a suspect: its task is attempted
+alone, with no other task at work in the process (L{Alone<quebert.amqp._alone.Alone>}).
+While that attempt lasts, the broker has a queue C{quebert.flight.<flight>}, where
+C{flight} names the copy.  A mediator that ends suddenly leaves the queue behind.  A
+mediator that ends the attempt in any other way deletes it, and so does a mediator that
+had lost its connection, as soon as it has another.  When RabbitMQ delivers the message
+anew, its copy waits in the broker for L{PATIENCE} seconds; then it is looked at.  If
+the queue is there, the last mediator ended suddenly with this message alone at work.
+After L{POISONOUS} such ends the message is set aside.  Where the broker does not tell,
+no end is counted.
+
+A mediator that is about to give messages back in good order tells so by a queue
+C{quebert.in-order.<queue>}, which expires.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
+from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.errors import BrokerError, BrokerRefused
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["POISONOUS", "SUSPECT", "Record", "Suspects"]
+
+#: After so many ends a message is attempted alone.
+SUSPECT = 3
+#: After so many sudden ends that found it alone at work, it is set aside.
+POISONOUS = 3
+#: Seconds that a mediator which has lost its connection gets to have another: more
+#: than it waits between two attempts.
+PATIENCE = 15.0
+
+_PREFIX = "quebert.flight."
+_IN_ORDER_PREFIX = "quebert.in-order."
+# Milliseconds until what was given back in good order has been delivered again.
+_IN_ORDER = 60 * 1000
+# Milliseconds: whoever consumes the task's queue looks before that.
+_EXPIRES = 24 * 3600 * 1000
+# What is counted no further: anybody can write headers.
+_MOST = 1e6
+_FLIGHT = re.compile(r"[0-9a-f]{32}")
+# Of so many copies it is remembered that a connection was lost with them.
+_REMEMBERED = 100_000
+_NOT_FOUND = 404
+
+
+@attrs.frozen
+class Record:
+    """
+    What the headers of a message tell of the mediators that ended with it.
+
+    @ivar ends: at how many ends the message may have been in flight.
+    @ivar alone: at how many sudden ends it was alone at work.
+    @ivar flight: names this copy; empty for a message that is none.
+    @ivar in_question: whether it is to be found out first how the mediator has ended
+        that had a suspect.
+    """
+
+    ends: int = 0
+    alone: int = 0
+    flight: str = ""
+    in_question: bool = False
+
+    @classmethod
+    def of(cls, message: Message) -> Record:
+        """
+        The record in a message's headers.
+        """
+        if not message.was_put_back:  # nearly always
+            return _NO_RECORD
+        ends, alone = (
+            int(min(max(0.0, message.number_in(header)), _MOST))
+            for header in (ENDS, ALONE)
+        )
+        flight = message.text_in(FLIGHT)
+        flight = flight if _FLIGHT.fullmatch(flight) else ""
+        return cls(ends, alone, flight, bool(message.number_in(IN_QUESTION)))
+
+    def counted(self, *, alone: bool = False) -> Record:
+        """
+        The record after one more end.
+        """
+        return attrs.evolve(self, ends=self.ends + 1, alone=self.alone + alone)
+
+    def copied(self) -> dict[str, Any]:
+        """
+        The headers of the next copy, which gets a name of its own.
+        """
+        return self._headers(uuid.uuid4().hex, None)
+
+    def questioned(self) -> dict[str, Any]:
+        """
+        The headers of a copy of which it is to be found out what became of this one.
+        """
+        return self._headers(self.flight or None, 1)
+
+    def _headers(self, flight: str | None, in_question: int | None) -> dict[str, Any]:
+        return {
+            ENDS: self.ends,
+            ALONE: self.alone or None,
+            FLIGHT: flight,
+            IN_QUESTION: in_question,
+        }
+
+    @property
+    def suspect(self) -> bool:
+        """
+        Whether the message is to be attempted alone.
+        """
+        return self.ends >= SUSPECT
+
+    @property
+    def poisonous(self) -> bool:
+        """
+        Whether the message is to be set aside.
+        """
+        return self.alone >= POISONOUS
+
+    def __str__(self) -> str:
+        times = f"{self.ends} times" if self.ends > 1 else "once"
+        return (
+            f"its mediator ended {times} while this task was in flight,"
+            f" {self.alone} of them suddenly with no other task at work"
+        )
+
+
+_NO_RECORD = Record()
+
+
+class Suspects:
+    """
+    Counts the ends of mediators, for all watches of one client.
+
+    @ivar patience: seconds before it is taken for certain that a mediator has ended.
+    """
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self.patience = PATIENCE
+        self._begun: set[str] = set()  # the flights that are attempted alone now
+        self._interrupted: dict[str, None] = {}  # by a lost channel
+        self._to_forget: set[str] = set()  # flights whose queues are there still
+        self._asking: dict[str, list[Deferred[bool]]] = {}  # by queue
+
+    def had(self, flight: str) -> bool:
+        """
+        Whether it was this mediator, which has not ended, that a message of this
+        flight was delivered to before.
+        """
+        known = flight in self._interrupted
+        self._interrupted.pop(flight, None)
+        return known
+
+    async def ended(self, wire: Wire, flight: str) -> bool:
+        """
+        Whether a mediator ended suddenly while it attempted a message of this flight
+        alone.
+        """
+        ended = bool(flight) and await self._is_there(wire, _PREFIX + flight)
+        if ended:
+            await self._forget(wire, flight)
+        return ended
+
+    async def _is_there(self, wire: Wire, queue: str) -> bool:
+        try:
+            async with brief_channel(wire) as channel:
+                await channel.call("queue_declare", queue=queue, passive=True)
+        except BrokerError as e:
+            if not (isinstance(e, BrokerRefused) and e.code == _NOT_FOUND):
+                self._cannot("look how a mediator has ended", e)
+            return False
+        return True
+
+    # -- Ends in good order
+
+    async def end_in_order(self, wire: Wire, queue: str) -> None:
+        """
+        Tell other mediators that messages of a queue are given back in good order.
+        """
+        arguments = {"x-queue-type": "classic", "x-expires": _IN_ORDER}
+        with suppress(BrokerError):  # copies will be made of them
+            async with brief_channel(wire) as channel:
+                await channel.call(
+                    "queue_declare",
+                    queue=_in_order(queue),
+                    durable=True,
+                    arguments=arguments,
+                )
+
+    async def in_order(self, wire: Wire, queue: str) -> bool:
+        """
+        Whether a mediator has just told so.
+        """
+        waiter: Deferred[bool] = Deferred()
+        waiters = self._asking.setdefault(queue, [])
+        waiters.append(waiter)
+        if len(waiters) == 1:  # all that come together ask once
+            Deferred.fromCoroutine(self._ask(wire, queue))
+        return await waiter
+
+    async def _ask(self, wire: Wire, queue: str) -> None:
+        found = await self._is_there(wire, _in_order(queue))
+        for each in self._asking.pop(queue):
+            each.callback(found)
+
+    # -- Attempts of this mediator
+
+    async def begin(self, wire: Wire, flight: str) -> None:
+        """
+        Leave a sign that a message is attempted alone.
+        """
+        if not flight:
+            return
+        arguments = {"x-queue-type": "classic", "x-expires": _EXPIRES}
+        try:
+            async with brief_channel(wire) as channel:
+                await channel.call(
+                    "queue_declare",
+                    queue=_PREFIX + flight,
+                    durable=True,
+                    arguments=arguments,
+                )
+        except BrokerError as e:  # its end will not be counted
+            self._cannot("note that a task is attempted alone", e)
+        else:
+            self._begun.add(flight)
+
+    async def end(self, wire: Wire, flight: str) -> None:
+        """
+        Take the sign away.
+        """
+        if flight in self._begun:
+            self._begun.discard(flight)
+            await self._forget(wire, flight)
+
+    def interrupted(self, messages: Iterable[Message]) -> None:
+        """
+        Called with the messages that were in flight on a channel which is lost.
+        """
+        flights = [Record.of(message).flight for message in messages]
+        self._interrupted.update((flight, None) for flight in flights if flight)
+        while len(self._interrupted) > _REMEMBERED:
+            del self._interrupted[next(iter(self._interrupted))]
+        self._to_forget |= self._begun.intersection(flights)
+
+    async def reconnected(self, wire: Wire) -> None:
+        """
+        Tell other mediators that this one has not ended.
+        """
+        while self._to_forget:
+            flight = self._to_forget.pop()
+            self._begun.discard(flight)
+            await self._forget(wire, flight)
+
+    async def _forget(self, wire: Wire, flight: str) -> None:
+        with suppress(BrokerError):  # it expires
+            async with brief_channel(wire) as channel:
+                await channel.call("queue_delete", queue=_PREFIX + flight)
+
+    def _cannot(self, what: str, why: BrokerError) -> None:
+        if isinstance(why, BrokerRefused):
+            self.log.warn(
+                "This mediator cannot {what}, so that no task which ends its mediator"
+                " is set aside: {why}",
+                what=what,
+                why=why,
+            )
+
+
+def _in_order(queue: str) -> str:
+    return _IN_ORDER_PREFIX + fitting(queue, NAME_LIMIT - len(_IN_ORDER_PREFIX))

@@ -1,0 +1,197 @@
+"""
+Mediators that end, suddenly or in good order, with tasks in flight: no task is lost,
+and the task that ends its mediator is set aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, gatherResults
+
+from quebert.amqp import TxAMQPClient
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._graveyard import KIND, REASON
+from quebert.amqp._walk import depth
+from quebert.outcome import POISON
+from quebert.test.conftest import Names
+from quebert.test.support import Executor, Program, Proxy, until
+
+#: RabbitMQ 4 drops what a quorum queue has delivered more than 20 times.
+ENDS = int(os.environ.get("QUEBERT_TEST_ENDS", "24"))
+#: More than L{ENDS} / 2: a task that is alone at three ends is set aside.
+TASKS = ENDS // 2 + 2
+
+
+class Mediators:
+    """
+    One mediator after the other, each with a connection through a proxy.
+
+    @ivar running: the messages that are with the callback of the newest.
+    @ivar done: the bodies of those that it has done.
+    @ivar hangs: whether the callback does nothing.
+    """
+
+    def __init__(self, make_client: Callable[..., TxAMQPClient], port: int) -> None:
+        self.running: list[bytes] = []
+        self.done: list[bytes] = []
+        self.hangs = True
+        self._answers: list[Deferred[None]] = []
+        self._make_client = make_client
+        self._proxy = Proxy(port)
+
+    async def start(self, queue: str, kind: str | None) -> None:
+        """
+        Another mediator.
+        """
+        self.running.clear()
+        self._client = self._make_client(self._proxy.url)
+        self._client.suspects.patience = 0.1
+        await self._client.watch("", queue, "", self._callback, queueType=kind)
+
+    def _callback(self, message: Any) -> Any:
+        if not self.hangs:
+            self.done.append(message.body)
+            return None
+        self.running.append(message.body)
+        self._answers.append(Deferred())
+        return self._answers[-1]
+
+    async def kill(self) -> None:
+        """
+        The mediator is gone, without a word to the broker.
+        """
+        await self._proxy.cut()
+        await self._client.stop(grace=0)
+        self._proxy.listen()
+
+    async def disconnect(self) -> None:
+        """
+        It loses its connections.
+        """
+        await self._proxy.cut()
+        await until(lambda: not any(w.consuming for w in self._client.watchers))
+        answers, self._answers = self._answers, []
+        for each in answers:
+            each.callback(None)  # too late
+        self._proxy.listen()
+
+    async def stop(self) -> None:
+        """
+        It ends in good order.
+        """
+        await self._client.stop(grace=0)
+
+    async def close(self) -> None:
+        """
+        There is no other.
+        """
+        await self._client.stop(grace=0)
+        await self._proxy.cut()
+
+
+#: The type of a queue, and that of one that somebody else has declared, with
+#: whatever limit RabbitMQ gives it.
+KINDS = ("classic", "quorum", "limited")
+
+
+async def declare_limited(client: TxAMQPClient, queue: str) -> None:
+    """
+    Declare a quorum queue as those do who know of no delivery limit.
+    """
+    async with brief_channel(await client.connected()) as channel:
+        quorum = {"x-queue-type": "quorum"}
+        await channel.call("queue_declare", queue=queue, durable=True, arguments=quorum)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", ["kill", "disconnect", "stop"])
+@ensureDeferred
+async def test_many_ends(
+    rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    way: str,
+    kind: str,
+) -> None:
+    """
+    However often a mediator ends with tasks in flight, all are done at last.
+    """
+    mediators, queue = Mediators(make_client, rabbitmq.port), names.queue
+    client = make_client(rabbitmq.url)
+    if kind == "limited":
+        kind = "quorum"
+        await declare_limited(client, queue)
+    await mediators.start(queue, kind)
+    bodies = {b"task %d" % n for n in range(TASKS)}
+    await gatherResults([client.publish("", queue, each) for each in bodies])
+    for _ in range(ENDS):
+        await until(lambda: mediators.running)
+        mediators.running.clear()
+        await getattr(mediators, way)()
+        if way != "disconnect":
+            await mediators.start(queue, kind)
+    mediators.hangs = False
+    await mediators.kill()
+    await mediators.start(queue, kind)
+    await until(lambda: bodies <= set(mediators.done))
+    await mediators.close()
+    assert await depth(await client.connected(), f"{queue}.dead") is None
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_fatal_task(
+    rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    start: Callable[..., Program],
+    kind: str,
+) -> None:
+    """
+    One task that ends its mediator, among many that do not, is set aside after few
+    ends; the others are done.
+    """
+    queue, client = names.queue, make_client(rabbitmq.url)
+    watcher = await client.watch("", queue, "", lambda _: None, queueType=kind)
+    await watcher.stop()
+    done: set[int] = set()
+
+    def answer(task: Any) -> int:
+        done.add(task["n"])
+        return 200
+
+    executor.answer = answer
+    tasks = [{"url": executor.url, "n": n, "fatal": n == 30} for n in range(100)]
+    bodies = [json.dumps(task).encode() for task in tasks]
+    await gatherResults([client.publish("", queue, body) for body in bodies])
+    module = ("-m", "quebert.test.fatal_mediator")
+    programs = [start(*module, rabbitmq.url, queue, kind, "3") for _ in range(3)]
+    ends = 0
+    letters: list[Any] = []
+
+    async def supervise() -> None:
+        nonlocal ends
+        for n, each in enumerate(programs):
+            if not each.running:
+                ends += 1
+                programs[n] = start(*module, rabbitmq.url, queue, kind, "3")
+
+    def buried() -> bool:
+        Deferred.fromCoroutine(supervise())
+        return bool(letters)
+
+    await client.watch("", f"{queue}.dead", "", lambda m: letters.append(m))
+    await until(buried)
+    (letter,) = letters
+    assert json.loads(letter.body)["n"] == 30
+    assert letter.headers[KIND] == POISON
+    assert "its mediator ended" in letter.headers[REASON]
+    await until(lambda: len(done) == 99)
+    assert ends <= 10

@@ -1,0 +1,490 @@
+"""
+Tests of messages that are delivered anew, and of those that may be why.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
+from quebert.amqp._suspects import PATIENCE, POISONOUS, SUSPECT
+from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
+from quebert.outcome import POISON, Retry
+from quebert.test.test_watcher import FakeChannel, WatcherTestCase
+
+A, B = "a" * 32, "b" * 32
+
+
+def sign(flight: str) -> str:
+    """
+    The queue that a mediator leaves behind.
+    """
+    return f"quebert.flight.{flight}"
+
+
+class RedeliveryTestCase(WatcherTestCase):
+    """
+    A watcher that consumes.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.old = self.begin(exchange="")
+
+    def anew(self, ends: int = 0, alone: int = 0, flight: str = A) -> Message:
+        """
+        Deliver a message that was delivered before.
+        """
+        headers = {ENDS: ends, ALONE: alone, FLIGHT: flight} if ends else None
+        return self.deliver(headers=headers, redelivered=True)
+
+    def copy(self, ends: int = 1, flight: str = A, body: bytes = b"copy") -> Message:
+        """
+        Deliver a copy, for the first time.
+        """
+        return self.deliver(body, headers={ENDS: ends, FLIGHT: flight})
+
+    @property
+    def published(self) -> list[dict[str, Any]]:
+        """
+        The headers of what was published.
+        """
+        return [each.headers for each in self.client.publisher.publications]
+
+
+class ReplaceTests(RedeliveryTestCase):
+    """
+    A message that is delivered anew.
+    """
+
+    def test_copy(self) -> None:
+        """
+        A copy takes its place before its task is attempted.
+        """
+        message = self.deliver(
+            b"body",
+            {"x-delivery-count": 3, "x-acquired-count": 8, "kept": "yes"},
+            redelivered=True,
+            **{"user-id": "guest", "message-id": "1", "priority": 5},
+        )
+        self.assertEqual(self.called, [])
+        self.assertEqual(self.channel.acked, [])
+        (copy,) = self.client.publisher.publications
+        self.assertEqual((copy.exchange, copy.routing_key), ("", "queue"))
+        self.assertEqual(copy.body, b"body")
+        flight = copy.headers.pop(FLIGHT)
+        self.assertRegex(flight, "^[0-9a-f]{32}$")
+        self.assertEqual(
+            copy.properties,
+            {
+                "headers": {
+                    "kept": "yes",
+                    "quebert-exchange": "flow",
+                    "quebert-routing-key": "tasks.low",
+                    ENDS: 3,
+                },
+                "delivery-mode": 2,
+                "message-id": "1",
+                "priority": 5,
+            },
+        )
+        self.confirm()
+        self.assertEqual(self.channel.acked, [message.delivery_tag])
+        self.assertEqual(self.called, [])
+        self.check_counts(received=1, returned=1)
+
+    def test_few(self) -> None:
+        """
+        As long as a quorum queue has counted few deliveries, the message keeps its
+        place at the head of the queue.
+        """
+        for count in (1, 2):
+            headers = {"x-delivery-count": count}
+            message = self.deliver(headers=headers, redelivered=True)
+            self.assertEqual(self.called[-1], message)
+        self.assertEqual(self.published, [])
+
+    def test_in_order(self) -> None:
+        """
+        So it does where a mediator has just given it back in good order.
+        """
+        self.client.signs.add("quebert.in-order.queue")
+        self.client.held.add("channel_open")
+        first, second = (self.old.deliver(redelivered=True) for _ in range(2))
+        self.client.held.clear()
+        brief = self.client.channels[-1]
+        self.assertEqual(self.called, [])
+        brief.answer()
+        self.assertEqual(self.called, [first, second])
+        self.assertEqual(self.published, [])
+
+    def test_not_in_order(self) -> None:
+        """
+        Otherwise a copy is made, which counts one end.
+        """
+        self.anew()
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 1)
+
+    def test_attempted(self) -> None:
+        """
+        The copy is attempted as the message would have been.
+        """
+        message = self.channel.deliver(
+            headers={
+                ENDS: 1,
+                FLIGHT: A,
+                "quebert-exchange": "other",
+                "quebert-routing-key": "of.it",
+            }
+        )
+        self.assertEqual(self.called, [message])
+        self.assertTrue(message.redelivered)
+        self.assertEqual((message.exchange, message.routing_key), ("other", "of.it"))
+        self.finish(message, Retry())
+        (headers,) = self.published
+        self.assertEqual(headers, {})
+
+    def test_counted(self) -> None:
+        """
+        Each end is counted.
+        """
+        self.anew(ends=1)
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 2)
+        self.assertNotEqual(headers[FLIGHT], A)
+
+    def test_lost_connection(self) -> None:
+        """
+        Where this mediator has lost its connection, and has the message again, none
+        had ended.
+        """
+        self.copy(ends=2)
+        self.channel.lose(ChannelLost("gone"))
+        self.advance(10)
+        self.anew(ends=2)
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 2)
+        self.anew(ends=2)
+        self.assertEqual(self.published[-1][ENDS], 3)
+
+    def test_refused(self) -> None:
+        """
+        Where the broker refuses the copy, the message is attempted as it is.
+        """
+        message = self.anew()
+        self.confirm(PublishRefused("full"))
+        self.assertEqual(self.called, [message])
+        self.finish(message)
+        self.check_counts(received=1, done=1)
+
+    def test_unreadable(self) -> None:
+        """
+        So is one whose properties cannot be read.
+        """
+        message = self.channel.deliver(raw=b"\xff\xff", redelivered=True)
+        self.assertEqual(self.called, [message])
+
+    def test_lost_meanwhile(self) -> None:
+        """
+        Nothing is settled on a channel that is gone.
+        """
+        self.anew()
+        self.channel.lose(ChannelLost("gone"))
+        self.advance(10)
+        self.check_counts(received=1, returned=1)
+        self.assertEqual(self.called, [])
+
+    def test_stopped_meanwhile(self) -> None:
+        """
+        A stop waits for the confirm.
+        """
+        message = self.anew()
+        stopped = self.watcher.stop()
+        self.assertNoResult(stopped)
+        self.confirm()
+        self.successResultOf(stopped)
+        self.assertEqual(self.old.acked, [message.delivery_tag])
+
+
+class GiveBackTests(RedeliveryTestCase):
+    """
+    An end in good order.
+    """
+
+    def test_waiting(self) -> None:
+        """
+        What has never been delivered before is given back; of a copy there is another,
+        which counts no more ends.
+        """
+        self.watcher.hold()
+        first, second = self.deliver(), self.copy(ends=2)
+        stopped = self.watcher.stop()
+        self.assertEqual(self.old.given_back, [first.delivery_tag])
+        self.assertEqual(self.client.signs, {"quebert.in-order.queue"})
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 2)
+        self.assertNotEqual(headers[FLIGHT], A)
+        self.confirm()
+        self.successResultOf(stopped)
+        self.assertEqual(self.old.acked, [second.delivery_tag])
+
+    def test_running(self) -> None:
+        """
+        The same holds for what runs for too long; its answer counts no more.
+        """
+        message = self.copy(ends=2)
+        stopped = self.watcher.stop(grace=1)
+        self.clock.advance(1)
+        self.assertEqual(self.cancelled, [message])
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 2)
+        self.confirm()
+        self.successResultOf(stopped)
+        self.assertEqual(self.old.acked, [message.delivery_tag])
+        self.check_counts(received=1, returned=1)
+
+    def test_not_confirmed(self) -> None:
+        """
+        It is given back where the broker does not take the copy.
+        """
+        self.watcher.hold()
+        message = self.copy(ends=2)
+        stopped = self.watcher.stop()
+        self.confirm(PublishRefused("full"))
+        self.successResultOf(stopped)
+        self.assertEqual(self.old.given_back, [message.delivery_tag])
+
+
+class AloneTests(RedeliveryTestCase):
+    """
+    A suspect.
+    """
+
+    def test_alone(self) -> None:
+        """
+        A suspect begins when the others have ended, and then no other does until it
+        has.
+        """
+        first = self.deliver(b"first")
+        suspect = self.copy(ends=SUSPECT)
+        third = self.deliver(b"third")
+        self.assertEqual(self.called, [first])
+        self.assertEqual(self.client.signs, set())
+        self.finish(first)
+        self.assertEqual(self.called, [first, suspect])
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.assertTrue(suspect.redelivered)
+        self.finish(suspect)
+        self.assertEqual(self.client.signs, set())
+        self.assertEqual(self.called, [first, suspect, third])
+        self.finish(third)
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_one_after_the_other(self) -> None:
+        """
+        Others that wait go on between two suspects.
+        """
+        one, two = self.copy(SUSPECT, A, b"1"), self.copy(SUSPECT, B, b"2")
+        third = self.deliver(b"third")
+        self.assertEqual(self.called, [one])
+        self.finish(one)
+        self.assertEqual(self.called, [one, third])
+        self.finish(third)
+        self.assertEqual(self.called, [one, third, two])
+        self.finish(two, Retry())
+        self.assertEqual(self.client.signs, set())
+        self.assertFalse(self.client.alone.wanted)
+        (headers,) = self.published
+        self.assertEqual(headers, {})
+
+    def test_at_once(self) -> None:
+        """
+        Suspects that are answered at once hold nobody up.
+        """
+        self.at_once[b"copy"] = None
+        for n in range(3):
+            self.copy(SUSPECT, f"{n:032x}")
+        self.assertEqual(len(self.called), 3)
+        self.check_counts(received=3, done=3)
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_taken_back(self) -> None:
+        """
+        Suspects that wait when it ends go back, and are not attempted.
+        """
+        first = self.deliver()
+        self.copy(SUSPECT)
+        stopped = self.watcher.stop()
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], SUSPECT)
+        self.confirm()
+        self.finish(first)
+        self.successResultOf(stopped)
+        self.assertEqual(self.called, [first])
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_lost_while_waiting(self) -> None:
+        """
+        One whose channel is lost holds nobody up.
+        """
+        first = self.deliver()
+        self.copy(SUSPECT)
+        self.channel.lose(ChannelLost("gone"))
+        self.advance(10)
+        self.finish(first)
+        second = self.deliver()
+        self.assertEqual(self.called, [first, second])
+
+    def test_lost_while_running(self) -> None:
+        """
+        With the next connection the sign goes: the mediator lives.
+        """
+        suspect = self.copy(SUSPECT)
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.channel.lose_connection()
+        self.advance(10)
+        self.assertEqual(self.client.signs, set())
+        other, again = self.deliver(b"other"), self.copy(SUSPECT, B)
+        self.assertEqual(self.called, [suspect, other])
+        self.finish(other)
+        self.assertEqual(self.called, [suspect, other, again])
+        self.finish(suspect)
+        self.assertEqual(self.client.signs, {sign(B)})
+        self.finish(again)
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_no_sign(self) -> None:
+        """
+        Where the broker does not allow the sign, it is attempted all the same.
+        """
+        self.client.refused["queue_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        suspect = self.copy(SUSPECT)
+        self.client.refused.clear()
+        self.assertEqual(self.called, [suspect])
+
+
+class JudgedTests(RedeliveryTestCase):
+    """
+    A suspect that was delivered anew.
+    """
+
+    def question(self, ends: int, alone: int = 0, flight: str = A) -> Message:
+        """
+        Deliver the copy of one, whose mediator has ended somehow.
+        """
+        headers = {ENDS: ends, ALONE: alone, FLIGHT: flight, IN_QUESTION: 1}
+        return self.channel.deliver(headers=headers)
+
+    def test_in_question(self) -> None:
+        """
+        A copy takes its place at once, and waits in the broker until its mediator
+        would have had another connection.
+        """
+        self.anew(SUSPECT, 1)
+        (copy,) = self.client.publisher.publications
+        self.assertEqual(copy.delay, PATIENCE)
+        told = {ENDS: SUSPECT, ALONE: 1, FLIGHT: A, IN_QUESTION: 1}
+        self.assertEqual(told.items() - copy.headers.items(), set())
+        self.confirm()
+        self.check_counts(received=1, returned=1)
+
+    def test_again(self) -> None:
+        """
+        So does the next, where a mediator ends that was to find out.
+        """
+        headers = {ENDS: SUSPECT, FLIGHT: A, IN_QUESTION: 1}
+        self.deliver(headers=headers, redelivered=True)
+        (copy,) = self.client.publisher.publications
+        self.assertEqual(copy.delay, PATIENCE)
+        self.assertEqual(headers.items() - copy.headers.items(), set())
+
+    def test_sudden(self) -> None:
+        """
+        Where its mediator has left its sign, it has ended suddenly.
+        """
+        self.client.signs.add(sign(A))
+        self.question(SUSPECT)
+        (headers,) = self.published
+        self.assertNotIn(IN_QUESTION, headers)
+        self.assertNotEqual(headers[FLIGHT], A)
+        self.assertEqual((headers[ENDS], headers[ALONE]), (SUSPECT + 1, 1))
+        self.assertEqual(self.client.signs, set())
+
+    def test_poison(self) -> None:
+        """
+        After so many times it is set aside.
+        """
+        self.client.signs.add(sign(A))
+        message = self.question(SUSPECT + 2, POISONOUS - 1)
+        (buried,) = self.client.publisher.publications
+        self.assertEqual(buried.routing_key, "queue.dead")
+        self.assertEqual(buried.headers["quebert-kind"], POISON)
+        self.assertEqual(buried.headers[ENDS], SUSPECT + 3)
+        reason = buried.headers["quebert-reason"]
+        self.assertIn("its mediator ended 6 times", reason)
+        self.confirm()
+        self.assertEqual(self.channel.acked, [message.delivery_tag])
+        self.check_counts(received=1, buried=1)
+        self.assertEqual(self.called, [])
+
+    def check_not_counted(self) -> None:
+        """
+        It is attempted.
+        """
+        message = self.question(SUSPECT + 2, POISONOUS - 1)
+        self.assertEqual(self.called, [message])
+        self.assertEqual(self.published, [])
+
+    def test_not_begun(self) -> None:
+        """
+        Without a sign nobody had begun, or the mediator lives.
+        """
+        self.check_not_counted()
+
+    def test_not_told(self) -> None:
+        """
+        What the broker does not tell is not counted.
+        """
+        self.client.signs.add(sign(A))
+        self.client.refused["queue_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.check_not_counted()
+        self.client.refused.clear()
+
+    def test_forged(self) -> None:
+        """
+        Nor is what names no copy.
+        """
+        self.client.signs.add(sign("x"))
+        message = self.question(SUSPECT + 2, POISONOUS - 1, flight="x")
+        self.assertEqual(self.called, [message])
+
+    def test_lost_meanwhile(self) -> None:
+        """
+        On a channel that is lost meanwhile nothing is settled, nor attempted.
+        """
+        self.client.held.add("channel_open")
+        self.question(SUSPECT)
+        self.client.held.clear()
+        brief = self.client.channels[-1]
+        self.old.lose(ChannelLost("gone"))
+        brief.answer()
+        self.advance(10)
+        self.check_counts(received=1, returned=1)
+        self.assertEqual(self.called, [])
+
+    def test_nonsense(self) -> None:
+        """
+        Headers that nobody of us has written do no harm.
+        """
+        for ends, alone, flight in (
+            ("many", None, 7),
+            (-1, 1e300, b"\xff"),
+            (True, [], {}),
+            (2**62, 2**62, A),
+        ):
+            channel: FakeChannel = self.channel
+            headers: dict[str, Any] = {ENDS: ends, ALONE: alone, FLIGHT: flight}
+            channel.deliver(headers=headers, redelivered=True)
+            self.confirm()
+        self.check_counts(received=4, returned=4)
