@@ -693,6 +693,18 @@ class CallTests(WireTestCase):
         self.broker.expect()
         self.assertEqual(self.channel().id, 1)
 
+    def test_many_refused(self) -> None:
+        """
+        However many calls wait for their answers, all of them fail.
+        """
+        channel = self.channel()
+        asked = [
+            self.ask(channel.call("queue_declare", queue=f"{n}")) for n in range(2000)
+        ]
+        self.broker.send(ChannelClass.Close(403, "ACCESS_REFUSED", 50, 10), channel=1)
+        for each in asked:
+            self.failed(each, BrokerRefused)
+
     def test_refused_for_now(self) -> None:
         """
         A 405 (locked) is a refusal that waiting may mend.
