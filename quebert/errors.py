@@ -121,6 +121,16 @@ class MessageRefused(BrokerRefused):
     """
 
 
+class MayNotLook(BrokerRefused):
+    """
+    The user lacks the permission to see whether a queue or an exchange exists.  The
+    text names the permission and the name.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(403, text)
+
+
 class CertificateRefused(BrokerError):
     """
     We or the broker did not accept the certificate of the other.

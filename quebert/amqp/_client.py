@@ -93,9 +93,9 @@ class TxAMQPClient:
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
-        self.pauses = Pauses()
         self.suspects = Suspects()
         self.alone = Alone(self.suspects, lambda: self.watchers)
+        self.pauses = Pauses(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)

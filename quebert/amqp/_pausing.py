@@ -1,11 +1,12 @@
 """
 Pausing a queue for all who watch it, for as long as somebody likes.
 
-A queue is paused while there is a durable exchange C{quebert.paused.<queue>}: it
-takes nobody to remember it but the broker, all of whose nodes know it, and whether
-it is there anybody may ask.  Who watches asks at each connection.  Meanwhile a
-message on the exchange C{quebert.control}, with the queue as its routing key, makes
-them ask again: it says nothing by itself, so none that is lost or late can lie.
+A queue is paused while the durable exchange C{quebert.paused.<queue>} exists.  RabbitMQ
+keeps it, and all nodes know it.  A watch asks for it at each connection, and rests if
+it exists, or if the user may not see whether it does.  A message on the exchange
+C{quebert.control}, with the queue as its routing key, makes watches ask again.  That
+message says nothing by itself, so that one which is lost or late tells nothing wrong.
+A client that cannot be told, or may not look, asks again every L{AGAIN} seconds.
 """
 
 from __future__ import annotations
@@ -13,34 +14,52 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
+from quebert.amqp._existing import find_exchange
 from quebert.amqp._names import NAME_LIMIT, fitting
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MayNotLook,
+    Unroutable,
+)
 
 if TYPE_CHECKING:
     from quebert.amqp._client import TxAMQPClient
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = ["CONTROL", "Pauses", "Pausing", "is_paused", "set_paused", "sign_of"]
+__all__ = [
+    "AGAIN",
+    "CONTROL",
+    "Pauses",
+    "Pausing",
+    "is_paused",
+    "set_paused",
+    "sign_of",
+    "tell_watches",
+]
 
 Look = Callable[[], None]
 Step = Callable[[], Coroutine[Any, Any, None]]
 
-#: The exchange over which those who watch are told to look.
+#: The exchange over which watches are told to look.
 CONTROL = "quebert.control"
 _SIGN = "quebert.paused."
 
-# Seconds until the broker is asked again that did not say.
-_AGAIN = 1.0
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
+#: Seconds between two questions of a client that cannot be told, or may not look.
+AGAIN = 10.0
+# Seconds until a question is repeated that RabbitMQ did not answer.
+_SOON = 1.0
+_ACCESS_REFUSED = 403
 
 
 def sign_of(queue: str) -> str:
@@ -55,35 +74,39 @@ def sign_of(queue: str) -> str:
 
 async def is_paused(wire: Wire, queue: str) -> bool:
     """
-    Whether C{queue} is paused.  RabbitMQ wants no permissions of who asks.
+    Whether C{queue} is paused.
+
+    @raise MayNotLook: the user lacks the permission to see it.
     """
-    sign = {"exchange": sign_of(queue), "exchange_type": "fanout", "passive": True}
-    async with brief_channel(wire) as channel:  # which a "no" closes
-        try:
-            await channel.call("exchange_declare", **sign)
-        except BrokerRefused as e:
-            if e.code != _NOT_FOUND:
-                raise
-            return False
-    return True
+    return await find_exchange(wire, sign_of(queue)) is not None
 
 
-async def set_paused(
-    client: TxAMQPClient, wire: Wire, queue: str, paused: bool
-) -> None:
+async def set_paused(wire: Wire, queue: str, paused: bool) -> None:
     """
-    Pause C{queue}, or have it go on, and tell those who watch it.
+    Pause C{queue}, or end its pause.
 
-    @raise BrokerError: the broker does not let us.
+    @raise BrokerError: the broker does not do it.
     """
+    sign = sign_of(queue)
     async with brief_channel(wire) as channel:
-        await _declare_control(channel)
         if paused:
-            sign = {"exchange": sign_of(queue), "exchange_type": "fanout"}
-            await channel.call("exchange_declare", durable=True, **sign)
+            await channel.call(
+                "exchange_declare", exchange=sign, exchange_type="fanout", durable=True
+            )
         else:
-            await channel.call("exchange_delete", exchange=sign_of(queue))
-    with suppress(Unroutable):  # nobody watches it now
+            await channel.call("exchange_delete", exchange=sign)
+
+
+async def tell_watches(client: TxAMQPClient, wire: Wire, queue: str) -> None:
+    """
+    Have all watches of C{queue} look whether it is paused.
+
+    @raise BrokerError: they cannot be told.
+    """
+    with suppress(MayNotLook):
+        if await find_exchange(wire, CONTROL) is None:
+            return  # a watch that listens has made it
+    with suppress(Unroutable):  # nobody watches the queue now
         await client.publish(CONTROL, queue, b"")
 
 
@@ -98,37 +121,42 @@ async def _declare_control(channel: Channel) -> None:
 
 class Pauses:
     """
-    Has those of one client who watch queues told to look whether they are paused.
+    Tells the watches of one client to look whether their queues are paused.
     """
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], IReactorTime]) -> None:
+        self._clock = clock
         self._looks: dict[str, set[Look]] = {}
         self._ear: _Ear | None = None  # of the newest connection
-        self._told = False
+        self._is_deaf = False
+        self._timer: IDelayedCall | None = None
 
     async def ask(self, wire: Wire, queue: str, look: Look) -> bool:
         """
         Whether C{queue} is paused; from now on, as long as C{wire} lasts, C{look}
-        is called whenever that may have changed.  Where the broker does not let us
-        know, it is not.
+        is called whenever that may have changed.
 
+        @raise MayNotLook: the user lacks the permission to see it.  C{look} is called
+            in L{AGAIN} seconds.
         @raise BrokerError: the broker does not say.
         """
         self._looks.setdefault(queue, set()).add(look)
+        ear = self._ear_of(wire)
         try:
             # Before asking, so that nothing happens in between.
-            await self._ear_of(wire).listen(queue)
+            await ear.listen(queue)
+            self._hears()
         except BrokerError as e:
-            self._deaf(wire, e)
+            if wire.closed:
+                raise
+            self._hears_nothing(e)
         try:
             return await is_paused(wire, queue)
-        except BrokerRefused as e:
-            if e.code != _ACCESS_REFUSED:
-                raise  # and ask again
-            self._deaf(wire, e)
-            return False
+        except MayNotLook:
+            self._look_later()
+            raise
 
     def forget(self, queue: str, look: Look) -> None:
         """
@@ -138,26 +166,57 @@ class Pauses:
         looks.discard(look)
         if not looks:
             self._looks.pop(queue, None)
+        if not self._looks and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _ear_of(self, wire: Wire) -> _Ear:
-        if self._ear is None or self._ear.wire is not wire:
-            self._ear = _Ear(wire, self._heard, partial(self._deaf, wire))
+        ear = self._ear
+        if ear is None or ear.wire is not wire:
+            name = f"{CONTROL}.{uuid.uuid4()}"
+        elif ear.dead:
+            name = ear.name  # where its queue is left over, it serves again
+        else:
+            return ear
+        self._ear = _Ear(wire, name, self._heard, self._hears_nothing)
         return self._ear
-
-    def _deaf(self, wire: Wire, why: BrokerError) -> None:
-        if wire.closed:
-            raise why
-        if not self._told:
-            self._told = True
-            self.log.warn(
-                "Whether queues are paused is noticed at a new connection at best:"
-                " {why}",
-                why=why,
-            )
 
     def _heard(self, queue: str) -> None:
         for look in list(self._looks.get(queue, ())):
             look()
+
+    def _hears(self) -> None:
+        if self._is_deaf:
+            self._is_deaf = False
+            self.log.info("The broker tells of pauses again.")
+
+    def _hears_nothing(self, why: BrokerError) -> None:
+        self._look_later()
+        if self._is_deaf:
+            return
+        self._is_deaf = True
+        need = ""
+        if isinstance(why, BrokerRefused) and why.code == _ACCESS_REFUSED:
+            pattern = CONTROL.replace(".", r"\.")
+            need = f"the user needs to configure, write and read {pattern}.*: "
+        self.log.warn(
+            "The broker does not tell of pauses. It is asked every {seconds:.0f} s"
+            " whether queues are paused: {need}{why}",
+            seconds=AGAIN,
+            need=need,
+            why=why,
+        )
+
+    # -- Where nothing is heard, or seen
+
+    def _look_later(self) -> None:
+        if self._timer is None and self._looks:
+            self._timer = self._clock().callLater(AGAIN, self._look_all)
+
+    def _look_all(self) -> None:
+        self._timer = None
+        for queue in list(self._looks):
+            self._heard(queue)
 
 
 class _Ear:
@@ -166,18 +225,21 @@ class _Ear:
 
     @param heard: called with the name of a queue.
     @param deaf: called with the reason when nothing can be heard any more.
+    @ivar dead: it hears nothing any more; another one may.
     """
 
     def __init__(
         self,
         wire: Wire,
+        name: str,
         heard: Callable[[str], None],
         deaf: Callable[[BrokerError], None],
     ) -> None:
         self.wire = wire
+        self.name = name
+        self.dead = False
         self._heard = heard
         self._deaf = deaf
-        self._name = f"{CONTROL}.{uuid.uuid4()}"
         self._channel: Channel | None = None
         self._queues: set[str] = set()
         self._lock = DeferredLock()
@@ -193,6 +255,9 @@ class _Ear:
             if queue not in self._queues:
                 await self._bind(queue)
                 self._queues.add(queue)
+        except BrokerError:
+            self.dead = True
+            raise
         finally:
             self._lock.release()
 
@@ -201,7 +266,7 @@ class _Ear:
             self._channel = await self.wire.open_channel(confirms=False)
             await self._begin(self._channel)
         await self._channel.call(
-            "queue_bind", queue=self._name, exchange=CONTROL, routing_key=queue
+            "queue_bind", queue=self.name, exchange=CONTROL, routing_key=queue
         )
 
     async def _begin(self, channel: Channel) -> None:
@@ -209,10 +274,11 @@ class _Ear:
         channel.on_cancel = self._cancelled
         channel.when_closed().addCallback(self._closed)
         await _declare_control(channel)
-        own = {"queue": self._name, "exclusive": True, "auto_delete": True}
-        await channel.call("queue_declare", **own)
-        tag = {"consumer_tag": self._name}
-        await channel.call("basic_consume", queue=self._name, **tag)
+        own = {"queue": self.name, "exclusive": True, "auto_delete": True}
+        arguments = {"x-queue-type": "classic"}
+        await channel.call("queue_declare", **own, arguments=arguments)
+        tag = {"consumer_tag": self.name}
+        await channel.call("basic_consume", queue=self.name, **tag)
 
     def _received(self, message: Message) -> None:
         if self._channel is not None:
@@ -220,10 +286,16 @@ class _Ear:
         self._heard(message.routing_key)
 
     def _cancelled(self, consumer_tag: str) -> None:
-        self._deaf(ChannelLost("somebody has deleted the queue that it is told by"))
+        self._end(ChannelLost("somebody has deleted the queue that it is told by"))
+        if self._channel is not None:
+            Deferred.fromCoroutine(self._channel.shut())
 
     def _closed(self, why: BrokerError) -> None:
-        if not self.wire.closed:
+        self._end(why)
+
+    def _end(self, why: BrokerError) -> None:
+        if not (self.dead or self.wire.closed):
+            self.dead = True
             self._deaf(why)
 
 
@@ -237,7 +309,6 @@ class Pausing:
     @param halt: called, and waited for, where the queue is paused.
     @param go_on: the same, where it is not.
     @param pause: waits so many seconds, or less when the end is near.
-    @ivar paused: whether it is.
     """
 
     log = Logger()
@@ -250,7 +321,7 @@ class Pausing:
         go_on: Step,
         pause: Callable[[float], Deferred[None]],
     ) -> None:
-        self.paused = False
+        self._paused: bool | None = False  # None where the user may not look
         self._pause = pause
         self._ended = False
         self._pauses = pauses
@@ -258,6 +329,14 @@ class Pausing:
         self._halt = halt
         self._go_on = go_on
         self._lock = DeferredLock()
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the watch rests: the queue is paused, or the user may not see whether
+        it is.
+        """
+        return self._paused is not False
 
     async def begin(self, wire: Wire) -> None:
         """
@@ -296,7 +375,7 @@ class Pausing:
                     queue=self._queue,
                     why=e,
                 )
-                await self._pause(_AGAIN)
+                await self._pause(_SOON)
         return None
 
     def _is_over(self) -> bool:
@@ -305,7 +384,7 @@ class Pausing:
     async def _look_again(self) -> None:
         await self._lock.acquire()
         try:
-            if await self._ask(self._wire):
+            if not self._is_over() and await self._ask(self._wire):
                 await (self._halt() if self.paused else self._go_on())
         finally:
             self._lock.release()
@@ -314,9 +393,24 @@ class Pausing:
         """
         Ask; tells whether something has changed.
         """
-        paused = await self._pauses.ask(wire, self._queue, self._look)
-        changed, self.paused = paused != self.paused, paused
-        if changed:
+        paused: bool | None
+        try:
+            paused = await self._pauses.ask(wire, self._queue, self._look)
+        except MayNotLook as e:
+            paused = None
+            if self._paused is not None:
+                self._tell_hidden(e)
+        changed, self._paused = paused is not self._paused, paused
+        if changed and paused is not None:
             what = "is paused" if paused else "goes on"
             self.log.info("Queue {queue!r} {what}.", queue=self._queue, what=what)
         return changed
+
+    def _tell_hidden(self, why: MayNotLook) -> None:
+        self.log.warn(
+            "Queue {queue!r} is not consumed, since it may be paused, and RabbitMQ does"
+            " not say. RabbitMQ is asked again every {seconds:.0f} seconds: {why}",
+            queue=self._queue,
+            seconds=AGAIN,
+            why=why,
+        )

@@ -16,10 +16,9 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
+from quebert.amqp._existing import find_queue
 from quebert.amqp._message import Message
-from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -36,8 +35,6 @@ _HELD_BY_ONE = 1_000
 _PATIENCE = 2.0
 # How many are asked for, or looked at, at the same time.
 _AT_ONCE = 256
-
-_NOT_FOUND = 404
 
 #: Called with each message; tells whether it is to leave the queue.
 Visit = Callable[[Message], Awaitable[bool]]
@@ -59,14 +56,12 @@ class Depth:
 async def depth(wire: Wire, queue: str) -> Depth | None:
     """
     What there is in C{queue}; C{None} where there is no such queue.
+
+    @raise MayNotLook: the user lacks the permission to see it.
     """
-    async with brief_channel(wire) as channel:
-        try:
-            found = await channel.call("queue_declare", queue=queue, passive=True)
-        except BrokerRefused as e:
-            if e.code != _NOT_FOUND:
-                raise
-            return None
+    found = await find_queue(wire, queue)
+    if found is None:
+        return None
     return Depth(found.message_count, found.consumer_count)
 
 

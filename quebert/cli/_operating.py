@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from twisted.logger import LogLevel
 
 from quebert._text import printable
 from quebert.amqp._graveyard import grave_of
+from quebert.amqp._pausing import AGAIN
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Status, Tally
@@ -237,11 +238,14 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
     """
     now = _run(amqp_url, lambda broker: _operations.pause(broker, queue))
     click.echo(f"paused, {_waiting(queue, now)}")
+    problems = [*now.problems]
     if now.consumers:
-        raise click.ClickException(
-            f"{now.consumers} consumers of {queue} have not stopped yet; those that"
-            " are no mediators of quebert, or may not be told, will not"
+        problems.append(
+            f"{now.consumers} consumers of {queue} have not stopped yet; mediators that"
+            f" may not be told stop within {AGAIN:.0f} seconds, and those that are no"
+            " mediators of quebert will not stop"
         )
+    _tell_problems(problems)
 
 
 @click.command()
@@ -252,8 +256,9 @@ def resume(*, queue: str, amqp_url: str | None) -> None:
     Have QUEUE go on after a pause.
     """
     before = _run(amqp_url, lambda broker: _operations.resume(broker, queue))
-    word = "resumed" if before.paused else "was not paused"
+    word = "was not paused" if before.paused is False else "resumed"
     click.echo(f"{word}, {_waiting(queue, before)}")
+    _tell_problems(before.problems)
 
 
 @click.command()
@@ -284,18 +289,33 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
     """
     now = _run(amqp_url, lambda broker: _operations.status(broker, queue))
-    if now.ready is None and not (now.dead or now.paused):
+    if now.ready is None and not (now.dead or now.paused or now.problems):
         raise click.ClickException(f"there is no queue {queue}")
-    click.echo(f"waiting    {now.ready or 0}")
-    click.echo(f"consumers  {now.consumers}")
-    click.echo(f"paused     {'yes' if now.paused else 'no'}")
-    click.echo(f"dead       {now.dead}")
+    missing = now.ready is None and now.consumers is not None
+    click.echo(f"waiting    {_known(0 if missing else now.ready)}")
+    click.echo(f"consumers  {_known(now.consumers)}")
+    click.echo(f"paused     {_known(now.paused)}")
+    click.echo(f"dead       {_known(now.dead)}")
+    _tell_problems(now.problems)
+
+
+def _known(value: int | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "unknown" if value is None else str(value)
 
 
 def _waiting(queue: str, now: Status) -> str:
+    if now.consumers is None:
+        return f"an unknown number waiting in {queue}"
     if now.ready is None:
         return f"there is no queue {queue} yet"
     return f"{now.ready} waiting in {queue}"
+
+
+def _tell_problems(problems: Sequence[str]) -> None:
+    if problems:
+        raise click.ClickException(one_line("; ".join(problems)))
 
 
 #: All of them.

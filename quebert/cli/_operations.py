@@ -5,8 +5,8 @@ dead}, C{pause}, C{resume}, C{purge} and C{status}.  Knows no command line.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import attrs
@@ -16,12 +16,12 @@ from twisted.internet.task import deferLater
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pausing import is_paused, set_paused
+from quebert.amqp._pausing import is_paused, set_paused, tell_watches
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, walk
 from quebert.amqp._wire import Wire
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
-from quebert.errors import BrokerError, ConfigError
+from quebert.errors import BrokerError, ConfigError, MayNotLook
 
 __all__ = [
     "Broker",
@@ -259,60 +259,101 @@ async def discard(
 @attrs.frozen
 class Status:
     """
-    A queue at a moment.
+    A queue at a moment.  What the user may not see is C{None}.
 
-    @ivar ready: messages that wait; C{None} where there is no such queue.
-    @ivar consumers: who takes them.
-    @ivar dead: messages that were given up.
+    @ivar ready: messages that wait; C{None} also where there is no such queue.
+    @ivar consumers: who takes them; 0 where there is no such queue.
+    @ivar dead: messages that were given up; C{None} also where nobody asked.
+    @ivar problems: what could not be seen or done, and why; sentences.
     """
 
     ready: int | None
-    consumers: int
-    paused: bool
-    dead: int
+    consumers: int | None
+    paused: bool | None
+    dead: int | None = None
+    problems: tuple[str, ...] = ()
 
 
-async def _status(wire: Wire, queue: str) -> Status:
-    living, dead = await depth(wire, queue), await depth(wire, grave_of(queue))
-    return Status(
-        None if living is None else living.ready,
-        0 if living is None else living.consumers,
-        await is_paused(wire, queue),
-        0 if dead is None else dead.ready,
-    )
+async def _living(wire: Wire, queue: str) -> Status:
+    """
+    How C{queue} is, but for what is dead.
+    """
+    ready = consumers = paused = None
+    problems: list[str] = []
+    with _noted(problems):
+        found = await depth(wire, queue)
+        ready, consumers = (found.ready, found.consumers) if found else (None, 0)
+    with _noted(problems):
+        paused = await is_paused(wire, queue)
+    return Status(ready, consumers, paused, None, tuple(problems))
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """
+    Go on where the user may not see something.
+    """
+    try:
+        yield
+    except MayNotLook as e:
+        problems.append(f"not all can be seen: {e}")
 
 
 async def status(broker: Broker, queue: str) -> Status:
     """
     How C{queue} is.
     """
+    dead = None
     async with broker.client() as (_, wire):
-        return await _status(wire, queue)
+        living = await _living(wire, queue)
+        problems = [*living.problems]
+        with _noted(problems):
+            found = await depth(wire, grave_of(queue))
+            dead = found.ready if found else 0
+    return attrs.evolve(living, dead=dead, problems=tuple(problems))
 
 
 async def pause(broker: Broker, queue: str) -> Status:
     """
     Pause C{queue}; tells how it is when nobody consumes it any more, or in
     L{REST} seconds.
+
+    @raise QuebertError: it is not paused.
     """
     async with broker.client() as (client, wire):
-        await set_paused(client, wire, queue, True)
+        await set_paused(wire, queue, True)
+        problems = await _told(client, wire, queue)
         end = broker.reactor.seconds() + REST
-        while (now := await _status(wire, queue)).consumers:
+        while (now := await _living(wire, queue)).consumers:
             if broker.reactor.seconds() >= end:
                 break
             await deferLater(broker.reactor, _STEP)
-        return now
+        return attrs.evolve(now, problems=(*problems, *now.problems))
 
 
 async def resume(broker: Broker, queue: str) -> Status:
     """
     Have C{queue} go on; tells how it was before.
+
+    @raise QuebertError: its pause is not over.
     """
     async with broker.client() as (client, wire):
-        before = await _status(wire, queue)
-        await set_paused(client, wire, queue, False)
-        return before
+        before = await _living(wire, queue)
+        await set_paused(wire, queue, False)
+        problems = await _told(client, wire, queue)
+        return attrs.evolve(before, problems=(*problems, *before.problems))
+
+
+async def _told(client: TxAMQPClient, wire: Wire, queue: str) -> tuple[str, ...]:
+    """
+    Tell the mediators of C{queue}; gives the problem with that, if there is one.
+    """
+    try:
+        await tell_watches(client, wire, queue)
+    except BrokerError as e:
+        late = "mediators are not told, and may notice only when they connect again"
+        return (f"{late}: {e}",)
+    return ()
 
 
 async def purge(
@@ -324,8 +365,9 @@ async def purge(
     @param sure: asked, with how the queue is; if it is not, nothing is done.
     @raise QuebertError: the broker does not let us, or has no such queue.
     """
-    now = await status(broker, queue)
-    if now.ready is None:
+    async with broker.client() as (_, wire):
+        now = await _living(wire, queue)
+    if now.ready is None and now.consumers is not None:
         raise ConfigError(f"there is no queue {queue!r}")
     if not sure(now):
         return None

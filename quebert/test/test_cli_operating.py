@@ -230,6 +230,21 @@ class OperatingTests(SynchronousTestCase):
         self.status = Status(None, 0, True, 0)
         self.says("pause tasks", "paused, there is no queue tasks yet\n")
 
+    def test_pause_in_part(self) -> None:
+        """
+        What was not done, or cannot be seen, is an error behind what was.
+        """
+        self.status = Status(None, None, True, None, ("nobody is told", "or seen"))
+        said = "paused, an unknown number waiting in tasks\n"
+        self.says("pause tasks", said, "Error: nobody is told; or seen\n", code=1)
+        self.status = Status(7, 2, True, None, ("nobody is told",))
+        said = "Error: nobody is told; 2 consumers of tasks have not stopped"
+        self.says("pause tasks", "paused, 7 waiting", said, code=1)
+        self.status = Status(7, 2, True, None, ("nobody is told",))
+        self.says("resume tasks", "resumed, 7", "Error: nobody is told\n", code=1)
+        self.status = Status(7, 2, None)
+        self.says("resume tasks", "resumed, 7 waiting in tasks\n")
+
     def test_resume(self) -> None:
         """
         It says whether it was paused.
@@ -261,3 +276,13 @@ class OperatingTests(SynchronousTestCase):
         )
         self.status = Status(None, 0, False, 0)
         self.says("status tasks", "there is no queue tasks", code=1)
+        self.status = Status(None, 0, True, 0)
+        self.says("status tasks", "waiting    0\n", "paused     yes\n")
+
+    def test_status_unseen(self) -> None:
+        """
+        What the user may not see is unknown, and why.
+        """
+        self.status = Status(None, None, None, None, ("it may not be seen",))
+        text = self.says("status tasks", "Error: it may not be seen\n", code=1)
+        self.assertEqual(text.count("unknown\n"), 4)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from zope.interface import implementer
 
 from quebert.amqp import TxAMQPClient, Watcher, _walk
-from quebert.amqp._pausing import sign_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
-from quebert.errors import BrokerError, BrokerRefused, ConfigError, Unroutable
+from quebert.errors import ConfigError, Unroutable
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Program, until
@@ -272,135 +268,6 @@ async def test_embedded_restarts(
     url = f"amqp://127.0.0.1:{port}/"
     client = make_client(url, connectTimeout=None)
     await survives(client, Broker(reactor, url), names, restart)
-
-
-@contextmanager
-def warnings() -> Iterator[list[str]]:
-    """
-    What is logged of what cannot be noticed.
-    """
-    told: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if "Whether queues are paused" in str(event.get("log_format")):
-            told.append(str(event["why"]))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield told
-    finally:
-        globalLogPublisher.removeObserver(observe)
-
-
-def permit(node: RabbitMQNode, **users: tuple[str, str, str]) -> None:
-    """
-    Make users, with the password C{secret}: what each may configure, write and read.
-
-    All in one call: each rabbitmqctl takes seconds of the processor.
-    """
-    calls = []
-    for name, patterns in users.items():
-        user, *may = (f"<<{json.dumps(each)}>>" for each in (name, *patterns))
-        module, who = "rabbit_auth_backend_internal", '<<"tests">>'
-        calls.append(f'ok = {module}:add_user({user}, <<"secret">>, {who})')
-        given = ", ".join((user, '<<"/">>', *may, who))
-        calls.append(f"ok = {module}:set_permissions({given})")
-    node.ctl("eval", f"{', '.join(calls)}.")
-
-
-@ensureDeferred
-async def test_permissions(
-    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
-) -> None:
-    """
-    Who may do nothing to C{quebert.…} watches all the same, which is told once, and
-    finds a queue paused when it connects; and may not pause.
-    """
-    own = f"^({names.exchange}|{names.queue}|amq.default)"
-    permit(rabbitmq, modest=(own, own, own))
-    url = rabbitmq.url.replace("guest:guest", "modest:secret")
-    asked = Broker(reactor, rabbitmq.url)
-    with warnings() as told:
-        mediator = await Mediator(make_client(url)).watch(names)
-        mediator.finish()
-        other = Names(names.exchange, f"{names.queue}.other", names.key)
-        await Mediator(mediator.client).watch(other)
-    assert len(told) == 1
-    assert "ACCESS_REFUSED" in told[0]
-    assert "quebert.control" in told[0]
-    await add(mediator.client, names.queue, b"task")
-    await until(lambda: mediator.began)
-    with pytest.raises(BrokerRefused):
-        await _operations.pause(Broker(reactor, url), names.queue)
-    await _operations.pause(asked, other.queue)
-    late = await Mediator(make_client(url)).watch(other)
-    assert late.watcher.paused
-    assert sign_of(other.queue) in rabbitmq.ctl("list_exchanges", "name")
-
-
-@ensureDeferred
-async def test_permitted(
-    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
-) -> None:
-    """
-    These permissions, and no more, are all that it takes to be told of pauses, and to
-    pause.
-    """
-    own = f"{names.exchange}|{names.queue}"
-    may = rf"^({own}|quebert\.control.*)$"
-    control = r"^quebert\.(control|paused\..*)$", r"^quebert\.control$", "^$"
-    permit(rabbitmq, mediator=(may, may, may), operator=control)
-    urls = [
-        rabbitmq.url.replace("guest:guest", f"{who}:secret")
-        for who in ("mediator", "operator")
-    ]
-    with warnings() as told:
-        mediator = await Mediator(make_client(urls[0])).watch(names)
-    assert told == []
-    asked = Broker(reactor, urls[1])
-    assert (await _operations.pause(asked, names.queue)).consumers == 0
-    assert mediator.watcher.paused
-    await _operations.resume(asked, names.queue)
-    await until(lambda: mediator.watcher.consuming)
-
-
-@ensureDeferred
-async def test_permitted_with_the_dead(
-    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
-) -> None:
-    """
-    Who may read may look, discard and purge; who may publish, too, may redrive; and
-    how a queue is anybody may ask.
-    """
-    await bury(make_client(rabbitmq.url), names)
-    queue, grave = names.queue, rf"^{names.queue}\.dead$"
-    permissions = {
-        "anybody": ("^$", "^$", "^$"),
-        "reader": ("^$", "^$", grave),
-        "redriver": ("^$", r"^amq\.default$", grave),
-        "purger": ("^$", "^$", f"^{queue}$"),
-    }
-    permit(rabbitmq, **permissions)
-    asked = {}
-    for who in permissions:
-        url = rabbitmq.url.replace("guest:guest", f"{who}:secret")
-        asked[who] = Broker(reactor, url)
-    assert (await _operations.status(asked["anybody"], queue)).dead == 9
-    for who in ("anybody", "purger"):
-        with pytest.raises(BrokerRefused):
-            await _operations.take_stock(asked[who], queue, [], 0)
-    await _operations.take_stock(asked["reader"], queue, [], 0)
-    assert await _operations.look_up(asked["reader"], queue, [])
-    tally = Tally()
-    with pytest.raises(BrokerError, match="ACCESS_REFUSED"):
-        await _operations.redrive(asked["reader"], queue, [], tally)
-    assert tally.done == 0
-    await _operations.redrive(asked["redriver"], queue, matches("kind=poison"), tally)
-    assert tally.done == 3
-    assert await _operations.discard(asked["reader"], queue, [], Tally(), None)
-    assert await _operations.purge(asked["purger"], queue, lambda _: True) == 3
-    assert (await _operations.status(asked["anybody"], queue)).dead == 0
 
 
 # -- Purging
@@ -717,4 +584,5 @@ async def test_interrupted(
     assert "run it again" in program.output
     now = await _operations.status(asked, names.queue)
     assert now.ready is not None
+    assert now.dead is not None
     assert now.ready + now.dead >= len(bodies)

@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._pausing import CONTROL, Pauses, is_paused, sign_of
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost
+from quebert.amqp._pausing import AGAIN, CONTROL, Pauses, is_paused, sign_of
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
     FakeChannel,
@@ -62,9 +62,10 @@ class PausesTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.client = FakeClient(Clock())
+        self.clock = Clock()
+        self.client = FakeClient(self.clock)
         self.wire: Any = FakeWire(self.client)
-        self.pauses = Pauses()
+        self.pauses = Pauses(lambda: self.clock)
         self.looks: list[str] = []
 
     def ask(self, queue: str) -> bool:
@@ -146,23 +147,80 @@ class PausesTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """
-        Who may not listen may ask, and is told once what that means.
+        A user that may not listen may ask.  All watches look at intervals then, and
+        one line tells why.
         """
         self.client.refused["queue_bind"] = BrokerRefused(403, "ACCESS_REFUSED")
         with capturedLogs() as logged:
             self.assertTrue(self.ask("a"))
             self.assertTrue(self.ask("b"))
         self.assertEqual(len(texts(logged)), 1, logged)
-        self.assertIn("at a new connection", texts(logged)[0])
+        self.assertIn("does not tell of pauses", texts(logged)[0])
+        self.assertIn(r"read quebert\.control.*: ", logged[0]["need"])
+        self.clock.advance(AGAIN)
+        self.assertEqual(self.looks, ["a", "b"])
+        self.clock.advance(AGAIN)
+        self.assertEqual(len(self.looks), 2)  # unless they ask again
 
-    def test_nothing_allowed(self) -> None:
+    def test_permitted(self) -> None:
         """
-        Who may not even ask works on.
+        A user that may listen after all is told again, by a queue of the same name:
+        the one before may be there still.
         """
-        self.client.refused["channel_open"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.client.refused["basic_consume"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.ask("a")
+        self.client.refused.clear()
         with capturedLogs() as logged:
-            self.assertFalse(self.ask("a"))
-        self.assertEqual(len(texts(logged)), 1, logged)
+            self.ask("a")
+            self.ask("b")
+        self.assertEqual(texts(logged), ["The broker tells of pauses again."])
+        self.hear("tasks.low")
+        declared = [c.argument("queue_declare", "queue") for c in self.client.channels]
+        self.assertEqual(len({name for names in declared for name in names}), 1)
+
+    def test_may_not_look(self) -> None:
+        """
+        To a user that may not see whether a queue is paused, nothing is said, and it
+        is to look again.
+        """
+        self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        asking = self.pauses.ask(self.wire, "a", lambda: self.looks.append("a"))
+        problem = self.failureResultOf(Deferred.fromCoroutine(asking), MayNotLook)
+        self.assertIn(
+            "the read permission on exchange 'quebert.paused.a'", str(problem.value)
+        )
+        self.clock.advance(AGAIN)
+        self.assertEqual(self.looks, ["a"])
+
+    def test_forgotten(self) -> None:
+        """
+        Where nobody watches any more, nothing is asked.
+        """
+        self.client.refused["queue_bind"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.ask("a")
+        (look,) = self.pauses._looks["a"]
+        self.pauses.forget("a", look)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_permission(self) -> None:
+        """
+        Two versions of RabbitMQ want another permission than the others.
+        """
+        self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        for version, wanted in (
+            ("4.2.6", "configure"),
+            ("4.2.7", "read"),
+            ("4.3.0", "configure"),
+            ("4.3.6", "read"),
+        ):
+            self.wire.server_properties = {
+                "product": "RabbitMQ",
+                "platform": "Erlang/OTP 27",
+                "version": version,
+            }
+            asking = Deferred.fromCoroutine(is_paused(self.wire, "a"))
+            problem = self.failureResultOf(asking, MayNotLook).value
+            self.assertIn(f"the {wanted} permission on exchange", str(problem))
 
     def test_lost(self) -> None:
         """
@@ -177,12 +235,17 @@ class PausesTests(SynchronousTestCase):
 
     def test_deaf(self) -> None:
         """
-        When somebody takes away what it hears by, that is told.
+        When somebody deletes the queue by which it is told, that is said, and it
+        looks, and listens anew.
         """
         self.ask("a")
         with capturedLogs() as logged:
             self.ear.cancel_consumer()
         self.assertEqual(len(texts(logged)), 1)
+        self.clock.advance(AGAIN)
+        self.assertEqual(self.looks, ["a"])
+        self.ask("a")
+        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a"])
 
     def test_ear_closed(self) -> None:
         """
@@ -364,6 +427,33 @@ class PausedWatcherTests(WatcherTestCase):
         pauses.looks["queue"]()
         self.check_consuming(True)
         self.advance(1)
+        self.check_consuming(False)
+
+    def test_may_not_look(self) -> None:
+        """
+        Where the user may not see whether the queue is paused, it does not consume,
+        which one line tells; it goes on when the user may.
+        """
+        self.client.pauses.hidden.add("queue")
+        with capturedLogs() as logged:
+            self.begin()
+            self.change(False)
+        self.assertEqual(len(texts(logged)), 1, logged)
+        self.assertIn("is not consumed", texts(logged)[0])
+        self.check_consuming(False)
+        self.client.pauses.hidden.clear()
+        self.change(True)
+        self.check_consuming(False)
+        self.change(False)
+        self.check_consuming(True)
+
+    def test_may_not_look_any_more(self) -> None:
+        """
+        One that is told to look, and may not, stops.
+        """
+        self.begin()
+        self.client.pauses.hidden.add("queue")
+        self.change(True)
         self.check_consuming(False)
 
     def test_while_renewing(self) -> None:

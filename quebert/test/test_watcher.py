@@ -39,6 +39,7 @@ from quebert.errors import (
     BrokerUnreachable,
     ChannelLost,
     ConfigError,
+    MayNotLook,
     PublishRefused,
     Unroutable,
 )
@@ -204,11 +205,13 @@ class FakePauses(Pauses):
     What knows which queues are paused.
 
     @ivar looks: what is called when that may have changed.
+    @ivar hidden: queues of which the user may not see it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Clock)
         self.paused: set[str] = set()
+        self.hidden: set[str] = set()
         self.looks: dict[str, Any] = {}
 
     async def ask(self, wire: Any, queue: str, look: Any) -> bool:
@@ -217,6 +220,8 @@ class FakePauses(Pauses):
         """
         assert not wire.closed
         self.looks[queue] = look
+        if queue in self.hidden:
+            raise MayNotLook("the user needs a permission")
         return queue in self.paused
 
     def forget(self, queue: str, look: Any) -> None:
@@ -319,7 +324,7 @@ class FakeChannel:
 
     # -- As the watcher sees it
 
-    async def call(self, method: str, **arguments: Any) -> None:
+    async def call(self, method: str, **arguments: Any) -> object:
         if self.closed:
             raise self.why
         self.calls.append((method, arguments))
@@ -333,6 +338,7 @@ class FakeChannel:
             await self._answer_to(method, arguments)
         finally:
             self.beginning.discard(tag)
+        return ()
 
     async def _answer_to(self, method: str, arguments: dict[str, Any]) -> None:
         client = self.client.client

@@ -1,0 +1,61 @@
+"""
+Whether a queue or an exchange exists.
+
+The question is a passive declaration.  RabbitMQ before 4.2.6 answers it for every user.
+RabbitMQ 4.2.6 and 4.3.0 want the permission to configure the name; later versions want
+any permission on it (rabbitmq-server, pull requests 16085 and 16272).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
+from quebert.errors import BrokerRefused, MayNotLook
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["find_exchange", "find_queue"]
+
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
+_WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
+
+
+async def find_queue(wire: Wire, queue: str) -> Any:
+    """
+    RabbitMQ's C{queue.declare-ok} with the numbers of messages and consumers; C{None}
+    where there is no such queue.
+
+    @raise MayNotLook: the user lacks the permission that the question takes.
+    @raise BrokerError: the broker does not answer.
+    """
+    return await _find(wire, "queue", queue)
+
+
+async def find_exchange(wire: Wire, exchange: str) -> Any:
+    """
+    The same of an exchange, of whatever type.
+    """
+    return await _find(wire, "exchange", exchange, exchange_type="fanout")
+
+
+async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
+    asked = {kind: name, "passive": True, **arguments}
+    async with brief_channel(wire) as channel:  # which a refusal closes
+        try:
+            return await channel.call(f"{kind}_declare", **asked)
+        except BrokerRefused as e:
+            if e.code == _NOT_FOUND:
+                return None
+            if e.code == _ACCESS_REFUSED:
+                text = f"{_permission(wire)} on {kind} {name!r}"
+                raise MayNotLook(f"the user needs {text}: {e}") from None
+            raise
+
+
+def _permission(wire: Wire) -> str:
+    version = version_of(wire)
+    wanted = "configure" if version in _WANT_CONFIGURE else "read"
+    return f"the {wanted} permission"

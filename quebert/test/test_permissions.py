@@ -1,0 +1,493 @@
+"""
+Users of a RabbitMQ with the permissions that C{docs/operating.rst} names, and with all
+of them but one.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+from quebert.amqp import TxAMQPClient, Watcher, _pausing
+from quebert.amqp._broker_version import version_of
+from quebert.cli import _operations
+from quebert.cli._operations import Broker, Tally
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
+from quebert.outcome import Bury, Outcome, Retry
+from quebert.test.conftest import Names
+from quebert.test.support import until
+from quebert.testing import RabbitMQNode
+
+MakeClient = Callable[..., TxAMQPClient]
+#: Names a permission: what it is, and on what.
+Permission = tuple[str, str]
+
+KINDS = ("configure", "write", "read")
+PERSISTENT = {"delivery-mode": 2}
+MEDIATOR = (
+    "a mediator",
+    "its dead letters",
+    "its pauses",
+    "its delays",
+    "its shared rate",
+)
+_numbers = itertools.count(1)
+
+
+def documented() -> dict[str, set[Permission]]:
+    """
+    The table in C{docs/operating.rst}: which permissions each job takes.
+    """
+    docs = Path(__file__).parents[2] / "docs" / "operating.rst"
+    lines = [line.strip() for line in docs.read_text().splitlines()]
+    table = csv.reader(
+        (line for line in lines if line.startswith('"')), skipinitialspace=True
+    )
+    return {
+        job: {
+            (kind, pattern)
+            for kind, cell in zip(KINDS, cells, strict=True)
+            for pattern in re.findall("``(.+?)``", cell)
+        }
+        for job, *cells in table
+    }
+
+
+DOCUMENTED = documented()
+
+
+@attrs.define(eq=False)
+class User:
+    """
+    A user, and the queue and exchange that are its own.
+
+    @ivar has: its permissions.
+    @ivar lacks: the permission that it would need, too, if there is one.
+    """
+
+    has: set[Permission]
+    lacks: Permission | None = None
+    name: str = attrs.field(factory=lambda: f"user-{next(_numbers)}-")
+    url: str = ""
+
+    @property
+    def names(self) -> Names:
+        """
+        Its exchange and queue.
+        """
+        return Names(f"{self.name}flow", f"{self.name}tasks", "key")
+
+    @property
+    def resource(self) -> str:
+        """
+        The beginning of the name that it may not use.
+        """
+        assert self.lacks is not None
+        return re.sub(r"\\|\.\*$", "", self._own(self.lacks[1])).rstrip(".")
+
+    def _own(self, pattern: str) -> str:
+        return re.sub(r"^(tasks|flow)", rf"{self.name}\1", pattern)
+
+    def allowed(self, kind: str) -> str:
+        """
+        What it may configure, write or read: a regular expression.
+        """
+        patterns = (self._own(pattern) for each, pattern in self.has if each == kind)
+        return f"^({'|'.join(patterns)})$"
+
+
+def all_but_one(*jobs: str) -> list[User]:
+    """
+    A user who may do these jobs, and one for each permission that is missing.
+    """
+    wanted: set[Permission] = set().union(*(DOCUMENTED[job] for job in jobs))
+    lacking = [User(wanted - {each}, each) for each in sorted(wanted)]
+    return [User(wanted), *lacking]
+
+
+def permit(node: RabbitMQNode, *users: User) -> None:
+    """
+    Make users, or give them their permissions.
+
+    All in one call: each rabbitmqctl takes seconds of the processor.
+    """
+    calls = []
+    module, who = "rabbit_auth_backend_internal", '<<"tests">>'
+    for user in users:
+        name, *may = (
+            f"<<{json.dumps(each)}>>" for each in (user.name, *map(user.allowed, KINDS))
+        )
+        if not user.url:
+            calls.append(f'ok = {module}:add_user({name}, <<"secret">>, {who})')
+            user.url = node.url.replace("guest:guest", f"{user.name}:secret")
+        given = ", ".join((name, '<<"/">>', *may, who))
+        calls.append(f"ok = {module}:set_permissions({given})")
+    node.ctl("eval", f"{', '.join(calls)}.")
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """
+    What is logged.
+    """
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+async def asks_to_look(client: TxAMQPClient) -> bool:
+    """
+    Whether this RabbitMQ wants a permission of a user who asks what there is.
+    """
+    return (version_of(await client.connected()) or ()) >= (4, 2, 6)
+
+
+# -- Mediators
+
+# What a mediator cannot do that lacks a permission.
+STOPS_IT_AT = {
+    ("configure", "tasks"): "start",
+    ("configure", "flow"): "start",
+    ("configure", r"quebert\.rate\..*"): "start",
+    ("write", "tasks"): "start",
+    ("read", "flow"): "start",
+    ("read", r"quebert\.rate\..*"): "start",
+    ("read", "tasks"): "consume",
+    ("read", r"quebert\.paused\..*"): "look",
+    ("configure", r"quebert\.control.*"): "listen",
+    ("write", r"quebert\.control.*"): "listen",
+    ("read", r"quebert\.control.*"): "listen",
+    ("configure", r"quebert\.delay\..*"): "delay",
+    ("write", r"quebert\.delay\..*"): "delay",
+    ("read", r"quebert\.delay\..*"): "delay",
+    ("configure", r"tasks\.dead"): "bury",
+    ("write", r"amq\.default"): "publish",
+}
+# Which tasks it does not get done then, if it begins.
+LEFT = {
+    "consume": {b"at once", b"later", b"never"},
+    "look": {b"at once", b"later", b"never"},
+    "listen": set(),
+    "delay": {b"later"},
+    "bury": {b"never"},
+    # The one that is refused closes the channel before the other is taken, perhaps.
+    "publish": {b"later", b"never"},
+}
+
+
+@attrs.define(eq=False)
+class Mediator:
+    """
+    A mediator of a user, with a task to be done at once, one to be done later, and
+    one to be given up.
+    """
+
+    user: User
+    lines: list[str]
+    stops_at: str
+    watcher: Watcher | None = None
+    began: list[bytes] = attrs.field(factory=list)
+
+    def called(self, message: Any) -> Outcome | None:
+        """
+        One of them.
+        """
+        self.began.append(message.body)
+        if message.body == b"never":
+            return Bury("it is the one")
+        if message.body == b"later" and self.began.count(b"later") == 1:
+            return Retry(after=1)
+        return None
+
+    async def start(self, client: TxAMQPClient, guest: TxAMQPClient) -> None:
+        """
+        Begin to watch a paused queue.
+        """
+        names = self.user.names
+        wire = await guest.connected()
+        channel = await wire.open_channel(confirms=False)
+        await channel.call("queue_declare", queue=names.queue, durable=True)
+        await _pausing.set_paused(wire, names.queue, True)
+        for body in (b"at once", b"later", b"never"):
+            await guest.publish("", names.queue, body, PERSISTENT)
+        watching = client.watch(
+            names.exchange, names.queue, names.key, self.called, holdUpTo=0, rate="99/s"
+        )
+        if self.stops_at == "start":
+            with pytest.raises(BrokerRefused, match=re.escape(self.user.resource)):
+                await watching
+        else:
+            self.watcher = await watching
+
+    def is_told(self) -> bool:
+        """
+        Whether a line of the log names the user and the resource.
+        """
+        wanted = (self.user.resource, f"'{self.user.name}'")
+        return any(all(part in line for part in wanted) for line in self.lines)
+
+    async def goes_on(self) -> None:
+        """
+        Wait until nothing is left that it can do.
+        """
+        left = LEFT.get(self.stops_at, set())
+        if self.watcher is not None and self.stops_at:
+            await until(self.is_told)
+        if b"at once" not in left:
+            await self.has_done(left)
+
+    @property
+    def counts(self) -> Any:
+        """
+        What became of its tasks.
+        """
+        assert self.watcher is not None
+        return self.watcher.counts
+
+    async def has_done(self, left: Collection[bytes] = ()) -> None:
+        """
+        Wait until all but these tasks are done.
+
+        A refusal closes the channel over which others are published, so that nobody
+        knows of them, and a task may be put back twice.
+        """
+        done, buried = 2 - (b"later" in left), 1 - (b"never" in left)
+        if self.watcher is not None:
+            await until(
+                lambda: self.counts.done >= done and self.counts.buried == buried
+            )
+            assert self.began.count(b"at once") == 1
+
+
+def test_all_permissions() -> None:
+    """
+    It is known of each permission of a mediator what it is for.
+    """
+    wanted = set().union(*(DOCUMENTED[job] for job in MEDIATOR))
+    assert wanted == STOPS_IT_AT.keys()
+
+
+@ensureDeferred
+async def test_mediators(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    With the documented permissions a mediator can do all that it is for.  With one of
+    them taken away it does nothing while its queue is paused, and later what it can;
+    its log names the missing one, and it goes on by itself when it is given it.
+    """
+    monkeypatch.setattr(_pausing, "AGAIN", 0.5)
+    users = all_but_one(*MEDIATOR)
+    await deferToThread(permit, rabbitmq, *users)
+    guest = make_client(rabbitmq.url)
+    looking = await asks_to_look(guest)
+    with logged() as lines:
+        mediators = []
+        for user in users:
+            stops_at = STOPS_IT_AT[user.lacks] if user.lacks else ""
+            if stops_at == "look" and not looking:
+                stops_at = ""
+            mediators.append(Mediator(user, lines, stops_at))
+        await gatherResults(
+            Deferred.fromCoroutine(each.start(make_client(each.user.url), guest))
+            for each in mediators
+        )
+        await deferLater(reactor, 1.0)  # time enough for what must not happen
+        assert [each.began for each in mediators] == [[]] * len(mediators)
+        wire = await guest.connected()
+        for each in mediators:
+            await _pausing.set_paused(wire, each.user.names.queue, False)
+            await _pausing.tell_watches(guest, wire, each.user.names.queue)
+        await gatherResults(
+            Deferred.fromCoroutine(each.goes_on()) for each in mediators
+        )
+        for user in users:
+            user.has = users[0].has
+        await deferToThread(permit, rabbitmq, *users)
+        await gatherResults(
+            Deferred.fromCoroutine(each.has_done()) for each in mediators
+        )
+
+
+@ensureDeferred
+async def test_producer(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    A producer needs to write to the exchange, and nothing else.
+    """
+    users = all_but_one("a producer")
+    permit(rabbitmq, *users)
+    wire = await make_client(rabbitmq.url).connected()
+    channel = await wire.open_channel(confirms=False)
+    for user in users:
+        exchange = user.names.exchange
+        await channel.call(
+            "exchange_declare", exchange=exchange, exchange_type="topic", durable=True
+        )
+        with pytest.raises(ChannelLost if user.lacks else Unroutable, match=exchange):
+            await make_client(user.url).publish(exchange, "key", b"task")
+
+
+# -- Operators
+
+
+async def bury(client: TxAMQPClient, *queues: str) -> None:
+    """
+    Have two tasks wait and two be dead of each queue.
+    """
+    wire = await client.connected()
+    channel = await wire.open_channel(confirms=False)
+    for queue in itertools.chain(*((queue, f"{queue}.dead") for queue in queues)):
+        await channel.call("queue_declare", queue=queue, durable=True)
+        for _ in range(2):
+            await client.publish("", queue, b"{}", PERSISTENT)
+
+
+@ensureDeferred
+async def test_pause_and_resume(
+    rabbitmq: RabbitMQNode, make_client: MakeClient
+) -> None:
+    """
+    Who may pause and resume, but cannot tell the mediators, or see how they are, is
+    told so; who may not pause does not.
+    """
+    users = all_but_one("``pause``, ``resume``")
+    permit(rabbitmq, *users)
+    client = make_client(rabbitmq.url)
+    looking = await asks_to_look(client)
+    guest = Broker(reactor, rabbitmq.url)
+    for user in users:
+        queue, asked = user.names.queue, Broker(reactor, user.url)
+        await bury(client, queue)
+        watcher = await client.watch("", queue, "", lambda _: Deferred(), maxEvents=1)
+        steps = ((_operations.pause, True), (_operations.resume, False))
+        for act, paused in steps:
+            if user.lacks and user.lacks[0] == "configure":
+                with pytest.raises(BrokerRefused, match=re.escape(user.resource)):
+                    await act(asked, queue)
+                assert not watcher.paused
+                continue
+            now = await act(asked, queue)
+            assert (await _operations.status(guest, queue)).paused is paused
+            if user.lacks is None or (user.lacks[0] == "read" and not looking):
+                assert (now.ready, now.paused, now.problems) == (1, True, ())
+            else:
+                (problem,) = now.problems
+                assert user.resource in problem
+                assert "not told" in problem or now.ready is None
+        await watcher.stop(0)
+
+
+@ensureDeferred
+async def test_status(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    What the user may not see is unknown, and not "no".
+    """
+    users = all_but_one("``status``")
+    permit(rabbitmq, *users)
+    client = make_client(rabbitmq.url)
+    await bury(client, *(user.names.queue for user in users))
+    looking = await asks_to_look(client)
+    for user in users:
+        now = await _operations.status(Broker(reactor, user.url), user.names.queue)
+        known = {"ready": 2, "consumers": 0, "dead": 2, "paused": False}
+        if user.lacks is not None and looking:
+            for name in HIDDEN[user.lacks[1]]:
+                known[name] = None  # type: ignore[assignment]
+            (problem,) = now.problems
+            assert "the read permission on" in problem
+            assert user.resource in problem
+        else:
+            assert now.problems == ()
+        assert {name: getattr(now, name) for name in known} == known
+
+
+HIDDEN = {
+    "tasks": ("ready", "consumers"),
+    r"tasks\.dead": ("dead",),
+    r"quebert\.paused\..*": ("paused",),
+}
+
+
+@ensureDeferred
+async def test_purge(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    Who may not read a queue may not purge it.
+    """
+    permitted, lacking = users = all_but_one("``purge``")
+    permit(rabbitmq, *users)
+    await bury(make_client(rabbitmq.url), *(user.names.queue for user in users))
+    asked = Broker(reactor, permitted.url)
+    assert await _operations.purge(asked, permitted.names.queue, lambda _: True) == 2
+    queue = lacking.names.queue
+    with pytest.raises(BrokerRefused, match=queue):
+        await _operations.purge(Broker(reactor, lacking.url), queue, lambda _: True)
+    now = await _operations.status(Broker(reactor, rabbitmq.url), queue)
+    assert now.ready == 2
+
+
+@ensureDeferred
+async def test_dead_letters(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    Who may read dead letters may list, show and discard them; who may publish, too,
+    may redrive them; nothing is moved or dropped by anybody else.
+    """
+    reader, nobody = all_but_one("``dead list``, ``show``, ``discard``")
+    redriver, *others = all_but_one("``dead redrive``")
+    users = (reader, nobody, redriver, *others)
+    permit(rabbitmq, *users)
+    await bury(make_client(rabbitmq.url), *(user.names.queue for user in users))
+
+    async def look(user: User) -> None:
+        asked, queue = Broker(reactor, user.url), user.names.queue
+        listing, _ = await _operations.take_stock(asked, queue, [], 0)
+        assert sum(listing.kinds.values()) == 2
+        assert await _operations.look_up(asked, queue, [])
+
+    async def discard(user: User) -> None:
+        asked, queue = Broker(reactor, user.url), user.names.queue
+        assert await _operations.discard(asked, queue, [], Tally(), None)
+
+    async def redrive(user: User) -> None:
+        asked, queue = Broker(reactor, user.url), user.names.queue
+        await _operations.redrive(asked, queue, [], Tally())
+
+    guest = Broker(reactor, rabbitmq.url)
+
+    async def depths(user: User) -> tuple[int | None, int | None]:
+        now = await _operations.status(guest, user.names.queue)
+        return now.ready, now.dead
+
+    await look(reader)
+    await discard(reader)
+    assert await depths(reader) == (2, 0)
+    await redrive(redriver)
+    assert await depths(redriver) == (4, 0)
+    refused = [(nobody, look), (nobody, discard), *((each, redrive) for each in others)]
+    for user, act in refused:
+        with pytest.raises(BrokerError, match=re.escape(user.resource)):
+            await act(user)
+        assert await depths(user) == (2, 2)
