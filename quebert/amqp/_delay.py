@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._declaring import CLASSIC, INEQUIVALENT, QUORUM
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
+from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
@@ -47,12 +50,12 @@ LONGEST = 2 * UNITS[-1] - 1
 _ROOM = NAME_LIMIT - len(".63") - len(".0") * len(UNITS[1:])
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
-#: What makes the levels survive the loss of a node.
-_QUORUM = {
-    "x-queue-type": "quorum",
+#: What has quorum queues pass messages on with confirms, from RabbitMQ 3.10 on.
+_CONFIRMED = {
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
+_CONFIRMS = (3, 10)
 
 Call = tuple[str, dict[str, Any]]
 
@@ -66,8 +69,8 @@ class Rungs:
     """
 
     def __init__(self, *, quorum: bool = False) -> None:
+        self.quorum = quorum
         self._prefix = f"{PREFIX}.quorum" if quorum else PREFIX
-        self._arguments: Mapping[str, Any] = _QUORUM if quorum else {}
 
     def route(self, queue: str, seconds: float) -> tuple[str, str]:
         """
@@ -86,13 +89,18 @@ class Rungs:
         """
         return f"{self._prefix}.{UNITS[level]}s"
 
-    def declarations(self) -> Iterator[Call]:
+    def declarations(self, *, typed: bool = True) -> Iterator[Call]:
         """
         The calls that make the ladder: its exchanges from the end to the beginning,
         then its queues from the shortest wait to the longest.  (RabbitMQ 3.10, killed
         within three seconds, may come back without what is in the quorum queue made
         last, and without its leader; nobody is likely to miss a wait of four years.)
+
+        @param typed: name the type of classic queues, which earlier versions of quebert
+            left to the virtual host.
         """
+        keeping = QUORUM if self.quorum else CLASSIC if typed else {}
+        waiting = {**QUORUM, **_CONFIRMED} if self.quorum else keeping
         lost, due = f"{self._prefix}.lost", f"{self._prefix}.due"
         yield _exchange(lost, "fanout")
         yield _exchange(due, "topic", {"alternate-exchange": lost})
@@ -102,22 +110,19 @@ class Rungs:
             yield _exchange(here, "topic")
             yield _bind_exchange(next_, here, f"{before}0.#")
             yield _bind_exchange(due, here, before[:-1])
-        yield _queue(lost, self._arguments and {"x-queue-type": "quorum"})
+        yield _queue(lost, keeping)
         yield _bind_queue(lost, lost, "")
         for level, next_ in enumerate(nexts):
             here, before = self._exchange(level), "*." * (level + 1)
             for digit in range(1, _radix(level)):
                 seconds = digit * UNITS[level]
                 queue = f"{self._prefix}.{seconds}s"
-                yield _queue(queue, self._waiting(seconds, next_))
+                after = {
+                    "x-message-ttl": seconds * 1000,
+                    "x-dead-letter-exchange": next_,
+                }
+                yield _queue(queue, {**waiting, **after})
                 yield _bind_queue(queue, here, f"{before}{digit}.#")
-
-    def _waiting(self, seconds: int, next_: str) -> dict[str, Any]:
-        """
-        The arguments of a queue in which messages wait.
-        """
-        after = {"x-message-ttl": seconds * 1000, "x-dead-letter-exchange": next_}
-        return {**self._arguments, **after}
 
     def arrival(self, queue: str) -> Call:
         """
@@ -135,9 +140,12 @@ class Ladder:
         killed at that moment, some are lost.
     """
 
+    log = Logger()
+
     def __init__(self, *, quorum: bool | None = None) -> None:
         self._quorum = quorum
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
+        self._told = ""
         self._whole = Once(self._make_whole)
         self._arrivals = Once(self._make_arrival)
 
@@ -147,12 +155,47 @@ class Ladder:
 
         @raise BrokerError: the broker does not let us.
         """
+        rungs = self._rungs_of(wire)
+        await self._arrivals.made(wire, queue)
+        return rungs
+
+    def _rungs_of(self, wire: Wire) -> Rungs:
         rungs = self._rungs.get(wire)
         if rungs is None:
             quorum = _has_quorum(wire) if self._quorum is None else self._quorum
             rungs = self._rungs[wire] = Rungs(quorum=quorum)
-        await self._arrivals.made(wire, queue)
         return rungs
+
+    def highest_priority(self, wire: Wire) -> int | None:
+        """
+        The highest AMQP priority with which a message can wait and not hold up others;
+        C{None} for any.
+
+        The quorum queues of RabbitMQ 4.0 to 4.2 have two lanes, for priorities from 5
+        on and for the others.  A message of the second lane that is due waits there
+        until the first message of the first lane is due, too.
+        """
+        lanes = (4, 0) <= (version_of(wire) or ()) < (4, 3)
+        return 4 if lanes and self._rungs_of(wire).quorum else None
+
+    def tell_kind(self, wire: Wire) -> None:
+        """
+        Log which kind of queues it is of, unless that was said before.
+        """
+        kind = "quorum" if self._rungs_of(wire).quorum else "classic"
+        told = f"Delayed tasks wait in {kind} queues, {self._why(wire)}."
+        if told != self._told:
+            self._told = told
+            self.log.info("{told}", told=told)
+
+    def _why(self, wire: Wire) -> str:
+        if self._quorum is not None:
+            return "as configured"
+        told = wire.server_properties
+        if version_of(wire) is None:
+            return f"since the broker is no RabbitMQ ({told.get('platform')})"
+        has = "has them" if _has_quorum(wire) else "has no others with confirms"
+        return f"since RabbitMQ {told['version']} {has}"
 
     async def _make_arrival(self, wire: Wire, queue: str) -> None:
         await self._whole.made(wire, "")
@@ -160,8 +203,15 @@ class Ladder:
             await _make(channel, iter([self._rungs[wire].arrival(queue)]))
 
     async def _make_whole(self, wire: Wire, name: str) -> None:
-        async with brief_channel(wire) as channel:
-            await _make(channel, self._rungs[wire].declarations())
+        rungs = self._rungs[wire]
+        try:
+            async with brief_channel(wire) as channel:
+                await _make(channel, rungs.declarations())
+        except BrokerRefused as e:
+            if e.code != INEQUIVALENT or rungs.quorum:
+                raise
+            async with brief_channel(wire) as channel:
+                await _make(channel, rungs.declarations(typed=False))
 
     def forget(self) -> None:
         """
@@ -176,7 +226,7 @@ def _has_quorum(wire: Wire) -> bool:
     Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
     The embedded broker has none, and loses nothing without.
     """
-    return (version_of(wire) or ()) >= (3, 10)
+    return (version_of(wire) or ()) >= _CONFIRMS
 
 
 async def _make(channel: Channel, calls: Iterator[Call]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -179,6 +180,7 @@ class Message:
         errors: int,
         not_before: float | None,
         delayed: bool,
+        highest_priority: int | None = None,
         headers: Mapping[str, Any] = _NO_HEADERS,
         max_payload: int = FRAME_MAX - 8,
     ) -> bytes | None:
@@ -188,6 +190,7 @@ class Message:
         C{None} where they cannot be read, or there is no room for more.
 
         @param headers: further headers, with C{None} for one to be removed.
+        @param highest_priority: what a higher priority becomes; C{None} for no limit.
         @param delayed: it goes up the delay ladder, from which its expiration would
             bring it down too early.
         @param max_payload: what the frame that they travel in has room for.
@@ -195,7 +198,7 @@ class Message:
         room = max_payload - _BEFORE
         if delayed and headers:  # else it goes all the same
             room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
-        changes = {"expiration": None} if delayed else {}
+        changes = self._changes(delayed, highest_priority)
         ours = {**headers, ERRORS: errors or None, NOT_BEFORE: not_before}
         return self._amended(changes, ours, _DROPPED | _ENDED, room)
 
@@ -204,6 +207,7 @@ class Message:
         headers: Mapping[str, Any],
         *,
         delayed: bool = False,
+        highest_priority: int | None = None,
         max_payload: int = FRAME_MAX - 8,
     ) -> bytes | None:
         """
@@ -216,9 +220,22 @@ class Message:
         route = {}
         if self.exchange:
             route = {EXCHANGE: self.exchange, ROUTING_KEY: self.routing_key}
-        changes = {"expiration": None} if delayed else {}
+        changes = self._changes(delayed, highest_priority)
         room = max_payload - _BEFORE
         return self._amended(changes, {**route, **headers}, _DROPPED, room)
+
+    def _changes(self, delayed: bool, highest_priority: int | None) -> dict[str, Any]:
+        """
+        The properties that are not as they came.
+        """
+        changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
+        if delayed:
+            changes["expiration"] = None
+        if highest_priority is not None:
+            with suppress(ValueError):  # then nothing can be amended, either
+                if self.properties.get("priority", 0) > highest_priority:
+                    changes["priority"] = highest_priority
+        return changes
 
     def _amended(
         self,
@@ -227,11 +244,10 @@ class Message:
         dropped: frozenset[str],
         room: int,
     ) -> bytes | None:
-        persistent = {"delivery-mode": 2, "user-id": None}
         try:
             amended = amend_properties(
                 self.encoded_properties,
-                changes={**persistent, **changes},
+                changes=changes,
                 headers=headers,
                 dropped=dropped,
             )

@@ -84,6 +84,7 @@ class Settler:
     @param publisher: puts them there.
     @param ladder: where they wait that are to come back later.
     @param hold_up_to: seconds that they wait here instead, at most.
+    @param queue_type: the type that the queue is declared with, if any.
     @param now: the time, in seconds since the epoch.
     @param settled: called with each message that is settled.
     @ivar queue: the queue.
@@ -105,6 +106,7 @@ class Settler:
         *,
         ladder: Ladder,
         hold_up_to: float = HOLD_UP_TO,
+        queue_type: str | None = None,
     ) -> None:
         self.counts = Counts()
         self.channel: Channel | None = None
@@ -117,7 +119,7 @@ class Settler:
         self._now = now
         self._settled = settled
         self._ladder = ladder
-        self._graveyard = Graveyard()
+        self._graveyard = Graveyard(queue_type)
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
@@ -225,11 +227,13 @@ class Settler:
         leave: Callable[[Message], None],
     ) -> None:
         early = due - self._now()
+        delayed = early > _AT_ONCE
         properties = self._amended(
             message,
             errors=message.errors,
             not_before=due if early > LONGEST else None,
-            delayed=early > _AT_ONCE,
+            delayed=delayed,
+            highest_priority=self._highest_priority if delayed else None,
             headers=retry.headers,
         )
         if properties is None:
@@ -271,7 +275,10 @@ class Settler:
             return True
         payload = self.channel.client.max_payload
         properties = message.copied_properties(
-            headers, delayed=after > 0, max_payload=payload
+            headers,
+            delayed=after > 0,
+            highest_priority=self._highest_priority if after > 0 else None,
+            max_payload=payload,
         )
         if properties is None:
             return False
@@ -290,6 +297,14 @@ class Settler:
         finally:
             self.held.discard(message)
         return True
+
+    @property
+    def _highest_priority(self) -> int | None:
+        """
+        With which messages may wait in the broker; C{None} for any.
+        """
+        channel = self.channel
+        return channel and self._ladder.highest_priority(channel.client)
 
     async def bury(
         self, message: Message, outcome: Bury, leave: Callable[[Message], None]

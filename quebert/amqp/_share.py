@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._channel import Channel
+from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._message import Message
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._pace import Pace
@@ -120,9 +121,8 @@ class Share:
         ends = {"x-expires": _EXPIRES}
         stale = {"x-max-length": _MOST_WAITING, "x-message-ttl": _STALE}
         for queue, arguments in ((self._all, ends), (self._spare, {**ends, **stale})):
-            await channel.call(
-                "queue_declare", queue=queue, durable=True, arguments=arguments
-            )
+            named = {**arguments, **CLASSIC}
+            await declare_queue(channel.client, queue, named, arguments)
         await channel.call("basic_consume", queue=self._all)
 
     async def leave(self) -> None:

@@ -22,11 +22,11 @@ from quebert._deadlines import Deadlines
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
+from quebert.amqp._declaring import declare_task_queue
 from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._message import Message
 from quebert.amqp._pausing import Pausing
 from quebert.amqp._priorities import PriorityGroup
-from quebert.amqp._queue_declare import declare_task_queue
 from quebert.amqp._redelivery import Redelivery, restore
 from quebert.amqp._restraint import PaceStatus, Restraint
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
@@ -120,6 +120,7 @@ class Watcher:
             self._consumer.settled,
             ladder=client.ladder,
             hold_up_to=holdUpTo,
+            queue_type=self.arguments.get("x-queue-type"),
         )
         self._redelivery = Redelivery(self._settler, client.suspects, self._leave)
         self._keeper = ChannelKeeper(
@@ -163,7 +164,8 @@ class Watcher:
     @property
     def paused(self) -> bool:
         """
-        Whether the queue is paused, for all who watch it.
+        Whether the queue is paused, for all who watch it; also where the user may not
+        see whether it is.
         """
         return self._pausing.paused
 
@@ -206,6 +208,7 @@ class Watcher:
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
         self._settler.channel = channel
+        self._client.ladder.tell_kind(wire)
         await self._client.suspects.reconnected(wire)
         await self._declare(wire, channel)
         await self._restraint.join(wire)

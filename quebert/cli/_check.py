@@ -14,6 +14,13 @@ from quebert.service._mediators import find_hook
 
 __all__ = ["check"]
 
+# By the value of quorum_delays.
+_DELAYS = {
+    None: "quorum queues if RabbitMQ has them (3.10 and newer)",
+    True: "quorum queues, as configured",
+    False: "classic queues, as configured: RabbitMQ may lose some when it stops",
+}
+
 
 @click.command()
 @click.argument("file", type=click.Path())
@@ -38,3 +45,4 @@ def check(*, file: str) -> None:
     count = len(settings.queues)
     names = ", ".join(settings.queues)
     click.echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
+    click.echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")

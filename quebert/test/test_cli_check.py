@@ -30,11 +30,23 @@ class CheckTests(SynchronousTestCase):
         It is, and what it is about is told.
         """
         result = self.check('[queues.mail]\nkey = "m"\n')
-        self.assertEqual(
-            (result.exit_code, result.stdout), (0, "fine: 1 queue: mail\n")
-        )
+        first, second = result.stdout.splitlines()
+        self.assertEqual((result.exit_code, first), (0, "fine: 1 queue: mail"))
+        self.assertTrue(second.startswith("delayed tasks wait in quorum queues if"))
         two = self.check('[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n')
-        self.assertEqual(two.stdout, "fine: 2 queues: mail, news\n")
+        self.assertEqual(two.stdout.splitlines()[0], "fine: 2 queues: mail, news")
+
+    def test_delays(self) -> None:
+        """
+        Where delayed tasks wait is told, and who wants it so.
+        """
+        for value, wanted in (
+            ('"auto"', "in quorum queues if RabbitMQ has them"),
+            ("true", "in quorum queues, as configured"),
+            ("false", "in classic queues, as configured"),
+        ):
+            text = f'[broker]\nquorum_delays = {value}\n[queues.mail]\nkey = "m"\n'
+            self.assertIn(f"delayed tasks wait {wanted}", self.check(text).stdout)
 
     def test_wrong(self) -> None:
         """

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._delay import LONGEST, UNITS, Call, Ladder, Rungs
@@ -324,3 +325,57 @@ class PrepareTests(SynchronousTestCase):
             wire.open()
             exchange, _ = self.successResultOf(prepared).route("queue", 1)
             self.assertEqual("quorum" in exchange, wanted, told)
+
+    def test_kind_is_told(self) -> None:
+        """
+        The log tells once which kind it is of, and why.
+        """
+        rabbitmq = {"product": "RabbitMQ", "platform": "Erlang/OTP 25.2.3"}
+        for quorum, told, wanted in (
+            (None, {**rabbitmq, "version": "4.3.6"}, "quorum queues, since RabbitMQ 4"),
+            (None, {**rabbitmq, "version": "3.9.29"}, "classic queues, since RabbitMQ"),
+            (None, {"platform": "quebert"}, "no RabbitMQ (quebert)"),
+            (True, {**rabbitmq, "version": "4.3.6"}, "quorum queues, as configured"),
+            (False, {**rabbitmq, "version": "4.3.6"}, "classic queues, as configured"),
+        ):
+            ladder = Ladder(quorum=quorum)
+            with capturedLogs() as logged:
+                for _ in range(2):
+                    wire: Any = FakeWire()
+                    wire.server_properties = told
+                    ladder.tell_kind(wire)
+            (line,) = logged
+            self.assertIn(wanted, str(formatEvent(line)))
+
+    def test_highest_priority(self) -> None:
+        """
+        In the quorum queues of some versions, a message with a higher priority than
+        another holds it up.
+        """
+        for version, quorum, wanted in (
+            ("3.10.8", True, None),
+            ("4.0.0", True, 4),
+            ("4.2.9", True, 4),
+            ("4.2.9", False, None),
+            ("4.3.0", True, None),
+        ):
+            wire: Any = FakeWire()
+            wire.server_properties = {
+                "product": "RabbitMQ",
+                "platform": "Erlang/OTP 27",
+                "version": version,
+            }
+            ladder = Ladder(quorum=quorum)
+            self.assertEqual(ladder.highest_priority(wire), wanted, version)
+
+    def test_types(self) -> None:
+        """
+        All its queues name their type, but for those that there were without one.
+        """
+        for quorum, wanted in ((True, "quorum"), (False, "classic")):
+            for method, how in Rungs(quorum=quorum).declarations():
+                if method == "queue_declare":
+                    self.assertEqual(how["arguments"]["x-queue-type"], wanted)
+        for method, how in Rungs().declarations(typed=False):
+            if method == "queue_declare":
+                self.assertNotIn("x-queue-type", how["arguments"])

@@ -8,15 +8,26 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import pytest
 import pytest_twisted
 
 from quebert.amqp import TxAMQPClient
+from quebert.amqp._broker_version import version_of
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
+
+
+@pytest.fixture(scope="module")
+def broker(rabbitmq: RabbitMQNode) -> RabbitMQNode:
+    """
+    What the channels of another client library are connected to.
+    """
+    return rabbitmq
 
 
 class Notes:
@@ -77,6 +88,79 @@ async def test_classic_queues(
     await client.publish("", names.queue, b"task", {"delivery-mode": 2})
     await until(lambda: watcher.counts.done == 1)
     assert watcher.counts.retried == 3
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("quorum", [True, False])
+async def test_priority(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    quorum: bool,
+) -> None:
+    """
+    No task is late because of the priority of another one that waits as long: they
+    come back in the order in which they went.
+    """
+    came: list[tuple[bytes, Any]] = []
+
+    def later(message: Any) -> Outcome | None:
+        first_time = "x-death" not in message.headers
+        if not first_time:
+            came.append((message.body, message.properties.get("priority")))
+        return Retry(after=4) if first_time else None
+
+    def has_retried(count: int) -> bool:
+        return watcher.counts.retried == count
+
+    client = make_client(rabbitmq.url, quorumDelays=quorum)
+    watcher = await client.watch(
+        names.exchange, names.queue, names.key, later, holdUpTo=0
+    )
+    for n, (body, priority) in enumerate(((b"A", 0), (b"B", 9), (b"C", 4)), 1):
+        properties = {"delivery-mode": 2, "priority": priority}
+        await client.publish("", names.queue, body, properties)
+        await until(partial(has_retried, n))
+    await until(lambda: len(came) == 3)
+    version = version_of(await client.connected()) or ()
+    lowered = quorum and (4, 0) <= version < (4, 3)
+    assert came == [(b"A", 0), (b"B", 4 if lowered else 9), (b"C", 4)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_priority_of_the_queue(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+) -> None:
+    """
+    In a queue with priorities, tasks that have waited come before others of lower
+    priority.
+    """
+    client = make_client(rabbitmq.url)
+    watcher = await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        lambda message: Retry(after=2),
+        holdUpTo=0,
+        arguments={"x-max-priority": 10},
+    )
+    for priority in (None, 1, 9):
+        properties = {"delivery-mode": 2, "priority": priority}
+        await client.publish("", names.queue, b"%r" % priority, properties)
+    await until(lambda: watcher.counts.retried == 3)
+    await watcher.stop()
+
+    def waiting() -> int:
+        found = pika_channel.queue_declare(names.queue, passive=True)
+        count: int = found.method.message_count
+        return count
+
+    await until(lambda: waiting() == 3)
+    bodies = [pika_channel.basic_get(names.queue, auto_ack=True)[2] for _ in range(3)]
+    assert bodies == [b"9", b"1", b"None"]
 
 
 @pytest_twisted.ensureDeferred

@@ -237,6 +237,23 @@ class AmendedTests(SynchronousTestCase):
         self.assertEqual(self.amended(m), properties)
         self.assertEqual(m.properties, properties)
 
+    def test_priority(self) -> None:
+        """
+        A priority is lowered to the highest one that is allowed, and never raised.
+        """
+        for priority, limit, wanted in (
+            (9, None, 9),
+            (9, 4, 4),
+            (4, 4, 4),
+            (0, 4, 0),
+            (None, 4, None),
+        ):
+            encoded = message({"priority": priority}).amended_properties(
+                errors=0, not_before=None, delayed=True, highest_priority=limit
+            )
+            amended = decode_properties(encoded or b"")
+            self.assertEqual(amended.get("priority"), wanted, (priority, limit))
+
     def test_deaths(self) -> None:
         """
         What the broker has written of its way is dropped, wherever it goes.

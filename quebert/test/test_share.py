@@ -68,8 +68,9 @@ class FakeChannel:
     A channel to it.
     """
 
-    def __init__(self, broker: FakeBroker) -> None:
-        self.broker = broker
+    def __init__(self, wire: FakeWire) -> None:
+        self.client = wire
+        self.broker = wire.broker
         self.consumers: dict[str, str] = {}
         self.closed = False
         self.on_message: Any = None
@@ -119,15 +120,22 @@ class FakeWire:
     def __init__(self, broker: FakeBroker) -> None:
         self.closed = False
         self.broker = broker
-        self.channels: list[FakeChannel] = []
+        self._opened: list[FakeChannel] = []
+
+    @property
+    def channels(self) -> list[FakeChannel]:
+        """
+        Those that were to consume.
+        """
+        return [each for each in self._opened if each.on_cancel is not None]
 
     async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
         """
         One more channel.
         """
-        channel = FakeChannel(self.broker)
+        channel = FakeChannel(self)
         self.broker.channels.append(channel)
-        self.channels.append(channel)
+        self._opened.append(channel)
         return channel
 
     def lose(self) -> None:
@@ -135,7 +143,7 @@ class FakeWire:
         It is gone.
         """
         self.closed = True
-        for each in self.channels:
+        for each in self._opened:
             each.closed = True
             if each in self.broker.channels:
                 self.broker.channels.remove(each)

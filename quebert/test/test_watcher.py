@@ -178,12 +178,14 @@ class FakeLadder(Ladder):
 
     @ivar prepared: the queues that were to be reached.
     @ivar forgotten: how often something of it was found to be missing.
+    @ivar highest: the highest priority of what may wait.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.prepared: list[str] = []
         self.forgotten = 0
+        self.highest: int | None = None
 
     async def prepare(self, wire: Any, queue: str) -> Rungs:
         """
@@ -192,6 +194,17 @@ class FakeLadder(Ladder):
         assert not wire.closed
         self.prepared.append(queue)
         return Rungs()
+
+    def highest_priority(self, wire: Any) -> int | None:
+        """
+        The highest priority.
+        """
+        return self.highest
+
+    def tell_kind(self, wire: Any) -> None:
+        """
+        It is of no interest.
+        """
 
     def forget(self) -> None:
         """
@@ -352,14 +365,14 @@ class FakeChannel:
                 self.lose(error)
             raise error
         name = arguments.get("queue", "")
-        if name.startswith("quebert."):
-            if method == "queue_delete":
-                client.signs.discard(name)
-            elif not arguments.get("passive"):
-                client.signs.add(name)
-            elif name not in client.signs:
-                self.lose(BrokerRefused(404, "NOT_FOUND"))
-                raise self.why
+        is_sign = name.startswith(("quebert.flight.", "quebert.in-order."))
+        if is_sign and method == "queue_delete":
+            client.signs.discard(name)
+        elif is_sign and arguments.get("passive") and name not in client.signs:
+            self.lose(BrokerRefused(404, "NOT_FOUND"))
+            raise self.why
+        elif is_sign and not arguments.get("passive"):
+            client.signs.add(name)
         elif method == "basic_qos":
             self.prefetch = arguments["prefetch_count"]
         elif method == "basic_consume":
@@ -1792,6 +1805,24 @@ class WaitTests(WatcherTestCase):
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.headers, {"mine": 1})
         self.assertNotIn("expiration", publication.properties)
+
+    def test_priority(self) -> None:
+        """
+        A message waits in the broker with no higher priority than the ladder allows;
+        one that goes back at once, or to the dead, keeps its own.
+        """
+        self.begin(holdUpTo=0)
+        self.client.ladder.highest = 4
+        for answer, wanted in (
+            (Retry(after=60), 4),
+            (Retry(), 9),
+            (Bury("it is dead"), 9),
+        ):
+            self.at_once[b"task"] = answer
+            self.deliver(b"task", priority=9)
+            publication = self.client.publisher.publications[-1]
+            self.assertEqual(publication.properties["priority"], wanted, answer)
+            self.confirm()
 
     def test_very_long_wait(self) -> None:
         """

@@ -1,0 +1,84 @@
+"""
+Declaring queues: those that quebert makes for itself each with its type, so that the
+default queue type of a virtual host changes none of them; and quorum queues such that
+RabbitMQ drops nothing from them, however often it has delivered it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
+from quebert.errors import BrokerRefused
+
+if TYPE_CHECKING:
+    from quebert.amqp._channel import Channel
+    from quebert.amqp._wire import Wire
+
+__all__ = [
+    "CLASSIC",
+    "INEQUIVALENT",
+    "QUORUM",
+    "declare_queue",
+    "declare_task_queue",
+    "no_delivery_limit",
+]
+
+CLASSIC = {"x-queue-type": "classic"}
+QUORUM = {"x-queue-type": "quorum"}
+#: The reply code of a broker that has the queue otherwise, or knows no such argument.
+INEQUIVALENT = 406
+
+# How often a quorum queue delivers a message again.  RabbitMQ 3.10 drops a message at
+# its first return where this is -1; it has no limit of its own.
+_LIMIT, _NONE = "x-delivery-limit", -1
+_LIMITED_SINCE = (4,)
+
+
+def no_delivery_limit(wire: Wire) -> dict[str, Any]:
+    """
+    The argument of a quorum queue which has RabbitMQ 4 drop nothing.
+    """
+    limited = (version_of(wire) or ()) >= _LIMITED_SINCE
+    return {_LIMIT: _NONE} if limited else {}
+
+
+async def declare_queue(wire: Wire, queue: str, *ways: Mapping[str, Any]) -> None:
+    """
+    Declare a durable queue with the first of several sets of arguments that the broker
+    accepts.  Earlier versions of quebert named no type: in a virtual host whose default
+    is another, their queues are accepted only without one.
+
+    @raise BrokerRefused: it accepts none of them, or the user may not declare it.
+    """
+    for arguments in ways:
+        try:
+            async with brief_channel(wire) as channel:  # which a refusal closes
+                await channel.call(
+                    "queue_declare", queue=queue, durable=True, arguments=arguments
+                )
+                return
+        except BrokerRefused as e:
+            if e.code != INEQUIVALENT or arguments is ways[-1]:
+                raise
+
+
+async def declare_task_queue(
+    wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
+) -> None:
+    """
+    Declare a durable queue for tasks, without a delivery limit.  Where the queue is
+    there with a limit, or is no quorum queue, it is declared with C{arguments} alone.
+
+    @raise BrokerError: the broker refuses that, too.
+    """
+    # A type that is not named is the default of the virtual host.
+    may_be_quorum = arguments.get("x-queue-type", "quorum") == "quorum"
+    limitless = no_delivery_limit(wire)
+    if limitless and may_be_quorum and _LIMIT not in arguments:
+        await declare_queue(wire, queue, {**arguments, **limitless}, arguments)
+    else:
+        given = dict(arguments)
+        await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
