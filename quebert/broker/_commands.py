@@ -18,6 +18,7 @@ from quebert.broker._errors import (
 )
 from quebert.broker._methods import method_frame
 from quebert.broker._queue import Queue
+from quebert.broker._vhost import check_deletion
 
 __all__ = ["COMMANDS", "Session"]
 
@@ -181,13 +182,14 @@ def _queue_purge(session: Session, a: Arguments) -> None:
 @_command("queue.delete")
 def _queue_delete(session: Session, a: Arguments) -> None:
     vhost, name = session.channel.vhost, session.queue_name(a["queue"])
-    count = 0
-    if name in vhost.queues:
-        count = vhost.delete_queue(
-            session.queue(name), if_unused=a["if_unused"], if_empty=a["if_empty"]
-        )
-        session.rely()
-    session.answer(a, "queue.delete-ok", count)
+    if name not in vhost.queues:
+        session.answer(a, "queue.delete-ok", 0)
+        return
+    queue = session.queue(name)
+    check_deletion(queue, if_unused=a["if_unused"], if_empty=a["if_empty"])
+    session.answer(a, "queue.delete-ok", len(queue.ready))  # before its consumers' end
+    vhost.delete_queue(queue)
+    session.rely()
 
 
 # -- Messages
@@ -206,13 +208,13 @@ def _basic_publish(session: Session, a: Arguments) -> None:
 def _basic_qos(session: Session, a: Arguments) -> None:
     if a["prefetch_size"]:
         raise not_implemented(f"prefetch_size!=0 ({a['prefetch_size']})")
+    session.answer(a, "basic.qos-ok")  # before the deliveries that follow
     channel = session.channel
     if a["global"]:
         channel.limit = a["prefetch_count"]
         channel.wake()
     else:
         channel.prefetch = a["prefetch_count"]
-    session.answer(a, "basic.qos-ok")
 
 
 @_command("basic.consume")
@@ -233,8 +235,8 @@ def _basic_consume(session: Session, a: Arguments) -> None:
 
 @_command("basic.cancel")
 def _basic_cancel(session: Session, a: Arguments) -> None:
-    session.channel.cancel(a["consumer_tag"])
     session.answer(a, "basic.cancel-ok", a["consumer_tag"])
+    session.channel.cancel(a["consumer_tag"])
 
 
 @_command("basic.get")
@@ -276,15 +278,20 @@ def _basic_nack(session: Session, a: Arguments) -> None:
 
 @_command("basic.recover-async")
 def _basic_recover_async(session: Session, a: Arguments) -> None:
-    if not a["requeue"]:
-        raise not_implemented("requeue=false")
+    _check_recover(a)
     session.channel.recover()
 
 
 @_command("basic.recover")
 def _basic_recover(session: Session, a: Arguments) -> None:
-    _basic_recover_async(session, a)
-    session.answer(a, "basic.recover-ok")
+    _check_recover(a)
+    session.answer(a, "basic.recover-ok")  # before the deliveries that follow
+    session.channel.recover()
+
+
+def _check_recover(a: Arguments) -> None:
+    if not a["requeue"]:
+        raise not_implemented("requeue=false")
 
 
 # -- The channel
@@ -312,4 +319,5 @@ def _channel_open(session: Session, a: Arguments) -> None:
 @_command("tx.commit")
 @_command("tx.rollback")
 def _transactions(session: Session, a: Arguments) -> None:
-    raise not_implemented("transactions (tx.*)")
+    # The connection goes on: the client has asked for nothing that it must not.
+    raise ChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")

@@ -31,7 +31,7 @@ from quebert.broker._records import (
 )
 from quebert.broker._traffic import Traffic
 
-__all__ = ["VirtualHost"]
+__all__ = ["VirtualHost", "check_deletion"]
 
 _REPLY_TO = "amq.rabbitmq.reply-to"
 
@@ -156,23 +156,10 @@ class VirtualHost:
         self.used(queue)
         return queue
 
-    def delete_queue(
-        self, queue: Queue, *, if_unused: bool = False, if_empty: bool = False
-    ) -> int:
+    def delete_queue(self, queue: Queue) -> None:
         """
-        Remove a queue and what is in it; how many were ready.
-
-        @raise ChannelError: it is not as was asked.
+        Remove a queue and what is in it, and cancel its consumers.
         """
-        if if_unused and queue.consumers:
-            raise precondition_failed(f"{queue} in use")
-        if if_empty and queue.ready:
-            raise precondition_failed(f"{queue} not empty")
-        count = len(queue.ready)
-        self._remove_queue(queue)
-        return count
-
-    def _remove_queue(self, queue: Queue) -> None:
         if queue.deleted:
             return
         queue.deleted = True
@@ -195,7 +182,7 @@ class VirtualHost:
         """
         for queue in list(self.queues.values()):
             if queue.owner is connection:
-                self._remove_queue(queue)
+                self.delete_queue(queue)
 
     def used(self, queue: Queue) -> None:
         """
@@ -216,7 +203,7 @@ class VirtualHost:
                 queue.last_used = self._agenda.now
             self._look_later(queue, expires)
         else:
-            self._remove_queue(queue)
+            self.delete_queue(queue)
 
     # -- Consumers
 
@@ -246,7 +233,7 @@ class VirtualHost:
         if queue.consumers:
             self.traffic.deliver(queue)  # to another, if only one is active
         elif queue.auto_delete:
-            self._remove_queue(queue)
+            self.delete_queue(queue)
         else:
             self.used(queue)
 
@@ -297,3 +284,15 @@ class VirtualHost:
         entry.redelivered = record.id <= queue.delivered
         queue.may_expire |= record.expires is not None
         queue.ready.push(entry)
+
+
+def check_deletion(queue: Queue, *, if_unused: bool, if_empty: bool) -> None:
+    """
+    Refuse to delete a queue that is not as the client wants.
+
+    @raise ChannelError: it is in use, or not empty.
+    """
+    if if_unused and queue.consumers:
+        raise precondition_failed(f"{queue} in use")
+    if if_empty and queue.ready:
+        raise precondition_failed(f"{queue} not empty")

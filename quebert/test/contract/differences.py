@@ -27,12 +27,14 @@ class Difference:
 
     @ivar name: of what is refused; the reply text has it.
     @ivar refused: the code by which RabbitMQ refuses it, too; 0 where it does not.
+    @ivar closed: what the embedded broker closes for it.
     """
 
     name: str
     method: str
     arguments: Mapping[str, Any]
     refused: int = 0
+    closed: str = "connection"
 
 
 def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference:
@@ -42,9 +44,9 @@ def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference
 
 DIFFERENCES = (
     # Transactions: confirms are what one wants.
-    Difference("tx", "tx.select", {}),
-    Difference("tx", "tx.commit", {}, refused=406),
-    Difference("tx", "tx.rollback", {}, refused=406),
+    Difference("tx", "tx.select", {}, closed="channel"),
+    Difference("tx", "tx.commit", {}, refused=406, closed="channel"),
+    Difference("tx", "tx.rollback", {}, refused=406, closed="channel"),
     # There is one type of queues.
     _queue("quorum", "x-queue-type", "quorum"),
     _queue("stream", "x-queue-type", "stream"),
