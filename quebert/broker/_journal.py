@@ -17,8 +17,11 @@ class Journal(Protocol):
     """
     Remembers what is durable.  Nothing that it is told is safe before L{commit}.
 
+    @ivar keeps_messages: whether L{read} gives what L{put} was told.
     @ivar pending: whether there is anything to commit.
     """
+
+    keeps_messages: bool
 
     @property
     def pending(self) -> bool: ...
@@ -91,6 +94,7 @@ class NoJournal:
     Remembers nothing: the broker lives in memory alone.
     """
 
+    keeps_messages = False
     pending = False
 
     def _nothing(self, *about: object) -> None:

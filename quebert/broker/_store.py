@@ -37,6 +37,8 @@ class Store:
     @raise StoreError: the file cannot be used.
     """
 
+    keeps_messages = True
+
     def __init__(self, path: Path) -> None:
         self._database = opened(path)
         self.path = self._database.path

@@ -64,7 +64,8 @@ class Traffic:
             if overflow == REJECT_DEAD_LETTER:
                 self._dead.append((queue, message, "maxlen"))
             return False
-        stored = wishes.persistent and queue.durable
+        durable = wishes.persistent and queue.durable
+        stored = durable and self._journal.keeps_messages
         expires = self._expiry(queue, wishes)
         entry = Entry(next(self._ids), size, wishes.priority, expires, stored, message)
         if stored:

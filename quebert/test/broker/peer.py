@@ -272,6 +272,8 @@ class Memory:
     @ivar committed: those that are safe.
     """
 
+    keeps_messages = True
+
     def __init__(self) -> None:
         self.entries: dict[int, tuple[Queue, Message]] = {}
         self.committed: set[int] = set()

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker
+from quebert.broker import Broker, _traffic
 from quebert.broker._output import CONGESTED, SWAMPED
 from quebert.broker._queue import Message
 from quebert.broker._server import HANDSHAKE_TIMEOUT
@@ -125,6 +125,26 @@ class _Forgetful(Memory):
         It cannot be.
         """
         raise StoreError("broker.sqlite: message 1 is missing")
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    A broker that keeps nothing on a disk.
+    """
+
+    def test_many_messages(self) -> None:
+        """
+        However much there is, all of it stays.
+        """
+        self.patch(_traffic, "MOST_RESIDENT", 1000)
+        peer = Peer(Broker(Clock())).open()
+        peer.call("queue.declare", queue="q")
+        for n in range(20):
+            peer.publish("q", b"%d" % n)
+        for n in range(20):
+            got = peer.call("basic.get", queue="q")
+            assert got is not None
+            self.assertEqual(got.body, b"%d" % n)
 
 
 class FailureTests(SynchronousTestCase):
