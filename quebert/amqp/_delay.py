@@ -224,7 +224,7 @@ class Ladder:
 def _has_quorum(wire: Wire) -> bool:
     """
     Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
-    The embedded broker has none, and loses nothing without.
+    The embedded broker's do not, and its classic queues lose nothing.
     """
     return (version_of(wire) or ()) >= _CONFIRMS
 

@@ -5,6 +5,7 @@ The arguments of a queue's declaration, checked.  Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -12,8 +13,10 @@ import attrs
 from quebert.broker._errors import not_implemented, precondition_failed
 
 __all__ = [
+    "CLASSIC",
     "DROP_HEAD",
     "LONGEST_TTL",
+    "QUORUM",
     "REJECT_DEAD_LETTER",
     "QueueSettings",
     "check_equivalent",
@@ -23,12 +26,19 @@ __all__ = [
     "read_settings",
 ]
 
+CLASSIC = "classic"
+QUORUM = "quorum"
+
 DROP_HEAD = "drop-head"
 REJECT = "reject-publish"
 REJECT_DEAD_LETTER = "reject-publish-dlx"
 
 #: Milliseconds that a time to live may be, as RabbitMQ has it: ten years.
 LONGEST_TTL = 315_360_000_000
+
+#: How often the delivery of a message of a quorum queue may fail, as RabbitMQ has it
+#: from 4.0 on.
+DELIVERY_LIMIT = 20
 
 
 @attrs.frozen
@@ -41,6 +51,11 @@ class QueueSettings:
     @ivar max_length: messages that may be ready, or C{None}.
     @ivar max_bytes: the same of their bodies together.
     @ivar max_priority: 0 for a queue without priorities.
+    @ivar usual_priority: that of a message that has none.
+    @ivar quorum: whether it is a quorum queue: it keeps all its messages on the disk
+        and counts their deliveries.
+    @ivar delivery_limit: how often the delivery of a message may fail, or C{None} for
+        any number of times.
     """
 
     message_ttl: float | None = None
@@ -51,10 +66,13 @@ class QueueSettings:
     max_bytes: int | None = None
     overflow: str = DROP_HEAD
     max_priority: int = 0
+    usual_priority: int = 0
+    quorum: bool = False
+    delivery_limit: int | None = None
     single_active: bool = False
 
 
-def _number(least: int, most: int = 2**63 - 1) -> Callable[[Any], Any]:
+def _number(least: int = -(2**63), most: int = 2**63 - 1) -> Callable[[Any], Any]:
     def check(value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):
             return f"it is to be an integer, not {value!r}"
@@ -84,12 +102,11 @@ def _one_of(*allowed: Any) -> Callable[[Any], Any]:
     return check
 
 
-# The first four say nothing to this broker, which has but one kind of queue.
-_CHECKS: dict[str, Callable[[Any], str | None]] = {
+_Checks = dict[str, Callable[[Any], str | None]]
+
+#: The arguments of queues of all types.
+_CHECKS: _Checks = {
     "x-queue-type": _text,
-    "x-queue-mode": _one_of("default", "lazy"),
-    "x-queue-version": _one_of(1, 2),
-    "x-queue-master-locator": _text,
     "x-message-ttl": _number(0, LONGEST_TTL),
     "x-expires": _number(1, LONGEST_TTL),
     "x-dead-letter-exchange": _text,
@@ -97,9 +114,29 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "x-max-length": _number(0),
     "x-max-length-bytes": _number(0),
     "x-overflow": _one_of(DROP_HEAD, REJECT, REJECT_DEAD_LETTER),
-    "x-max-priority": _number(0, 255),
     "x-single-active-consumer": _truth,
+    "x-queue-leader-locator": _one_of("client-local", "balanced"),  # there is one node
 }
+
+#: Those of each type.  This broker has one node and one way to keep messages, so that
+#: some of them change nothing.
+_CHECKS_OF: dict[str, _Checks] = {
+    CLASSIC: {
+        "x-max-priority": _number(0, 255),
+        "x-queue-mode": _one_of("default", "lazy"),
+        "x-queue-version": _one_of(1, 2),
+        "x-queue-master-locator": _text,
+    },
+    QUORUM: {
+        "x-delivery-limit": _number(),
+        "x-dead-letter-strategy": _one_of("at-most-once", "at-least-once"),
+        "x-quorum-initial-group-size": _number(1),
+        "x-max-in-memory-length": _number(0),
+        "x-max-in-memory-bytes": _number(0),
+    },
+}
+
+_ALL_NAMES = tuple(dict.fromkeys(chain(_CHECKS, *_CHECKS_OF.values())))
 
 
 def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
@@ -110,12 +147,15 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
     @raise ChannelError: a value is wrong.
     @raise ConnectionError: this broker does not know such queues.
     """
+    kind = _queue_type(table, queue)
     for name, value in table.items():
-        _check(name, value, queue)
+        _check(name, value, kind, queue)
+    if table.get("x-dead-letter-strategy") == "at-least-once":
+        raise not_implemented("x-dead-letter-strategy at-least-once")
     if "x-dead-letter-routing-key" in table and "x-dead-letter-exchange" not in table:
         text = f"invalid arg 'x-dead-letter-routing-key' for {queue}"
         raise precondition_failed(f"{text}: routing_key_but_no_dlx_defined")
-    return QueueSettings(
+    settings = QueueSettings(
         message_ttl=_seconds(table.get("x-message-ttl")),
         expires=_seconds(table.get("x-expires")),
         dead_letter_exchange=table.get("x-dead-letter-exchange"),
@@ -126,21 +166,53 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
         max_priority=table.get("x-max-priority", 0),
         single_active=table.get("x-single-active-consumer", False),
     )
+    return _of_quorum(settings, table) if kind == QUORUM else settings
 
 
-def _check(name: str, value: Any, queue: str) -> None:
-    check = _CHECKS.get(name)
+def _of_quorum(settings: QueueSettings, table: Mapping[str, Any]) -> QueueSettings:
+    """
+    What RabbitMQ 4.3 has a quorum queue do: the priorities 0 to 31 count, a message
+    without one has 4, and C{reject-publish-dlx} is the same as C{drop-head}.
+    """
+    limit = table.get("x-delivery-limit", DELIVERY_LIMIT)
+    rejects = settings.overflow == REJECT
+    return attrs.evolve(
+        settings,
+        quorum=True,
+        max_priority=31,
+        usual_priority=4,
+        overflow=REJECT if rejects else DROP_HEAD,
+        delivery_limit=None if limit < 0 else limit,
+    )
+
+
+def _queue_type(table: Mapping[str, Any], queue: str) -> str:
+    kind = table.get("x-queue-type", CLASSIC)
+    if not isinstance(kind, str):
+        problem = f"{{unacceptable_type,{kind_of(kind)}}}"
+    elif kind in _CHECKS_OF:
+        return kind
+    elif kind == "stream":
+        raise not_implemented(f"queue type {kind}")
+    else:
+        problem = f"\"unsupported queue type '{kind}'\""
+    raise precondition_failed(f"invalid arg 'x-queue-type' for {queue}: {problem}")
+
+
+def _check(name: str, value: Any, kind: str, queue: str) -> None:
+    check = _CHECKS.get(name) or _CHECKS_OF[kind].get(name)
     if check is None:
         if not name.startswith("x-"):
             return  # the client's own
+        if name in _ALL_NAMES:
+            text = f"invalid arg '{name}' for {queue} of queue type rabbit_{kind}_queue"
+            raise precondition_failed(text)
         raise not_implemented(f"queue argument {name}")
     if name == "x-dead-letter-exchange":
         check_exchange_name(name, value, queue)
     problem = check(value)
     if problem is not None:
         raise precondition_failed(f"invalid arg '{name}' for {queue}: {problem}")
-    if name == "x-queue-type" and value != "classic":
-        raise not_implemented(f"queue type {value}")
 
 
 def check_exchange_name(argument: str, value: Any, what: str) -> None:
@@ -163,7 +235,7 @@ def check_equivalent(
     current: Mapping[str, Any],
     received: Mapping[str, Any],
     what: str,
-    names: Iterable[str] = tuple(_CHECKS),
+    names: Iterable[str] = _ALL_NAMES,
 ) -> None:
     """
     Refuse a declaration that does not fit what there is.
@@ -173,7 +245,7 @@ def check_equivalent(
     @raise ChannelError: an argument differs.
     """
     for name in names:
-        usual = "classic" if name == "x-queue-type" else None
+        usual = CLASSIC if name == "x-queue-type" else None
         one, other = current.get(name, usual), received.get(name, usual)
         if (type(one), one) != (type(other), other):
             told = _told(other, other=one), _told(one, other=other)

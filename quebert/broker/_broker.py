@@ -125,7 +125,7 @@ class Broker(Factory):
         for binding in records.bindings:
             self._vhost(binding.vhost).restore_binding(binding)
         for entry in records.entries:
-            VirtualHost.restore_entry(queues[entry.queue], entry)
+            self._traffic.restore(queues[entry.queue], entry)
         for queue in queues.values():
             self._traffic.expire(queue)
         self._turn.ask()

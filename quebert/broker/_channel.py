@@ -63,8 +63,7 @@ class Consumer:
         Here is a message.
         """
         tag = self.channel.delivered(queue, entry, None if self.no_ack else self)
-        message = entry.message
-        assert message is not None
+        message = entry.content()
         method = b"".join(
             (
                 self._head,
@@ -149,26 +148,27 @@ class Channel:
             settle(each.queue, each.entry)
         self._settled(deliveries)
 
-    def reject(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+    def reject(self, tag: int, *, multiple: bool) -> None:
         """
-        Deliveries go back, or nobody is to have them.
+        Nobody is to have deliveries.
 
         @raise ChannelError: they are not to be settled.
         """
         deliveries = self._take(tag, multiple)
-        traffic = self.vhost.traffic
-        handle = traffic.requeue if requeue else traffic.reject
         for queue, entries in _by_queue(deliveries).items():
-            handle(queue, entries)
+            self.vhost.traffic.reject(queue, entries)
         self._settled(deliveries)
 
-    def recover(self) -> None:
+    def requeue(self, tag: int, *, multiple: bool, failed: bool) -> None:
         """
-        All deliveries go back.
+        Deliveries go back.
+
+        @param failed: whether a quorum queue counts that as a failure.
+        @raise ChannelError: they are not to be settled.
         """
-        deliveries = self._take(0, multiple=True)
+        deliveries = self._take(tag, multiple)
         for queue, entries in _by_queue(deliveries).items():
-            self.vhost.traffic.requeue(queue, entries)
+            self.vhost.traffic.requeue(queue, entries, failed=failed)
         self._settled(deliveries)
 
     def _take(self, tag: int, multiple: bool) -> list[_Delivery]:
@@ -257,7 +257,7 @@ class Channel:
         # None of ours is to get what another of ours gives back.
         for consumer in consumers.values():
             consumer.queue.waiting.pop(consumer, None)
-        self.recover()
+        self.requeue(0, multiple=True, failed=True)
         for consumer in consumers.values():
             self.vhost.cancel(consumer.queue, consumer)
 

@@ -248,8 +248,7 @@ def _basic_get(session: Session, a: Arguments) -> None:
     if entry is None:
         channel.line.call("basic.get-empty", "")
         return
-    message, redelivered = entry.message, entry.redelivered
-    assert message is not None
+    message, redelivered = entry.content(), entry.redelivered
     tag = channel.got(queue, entry, no_ack=a["no_ack"])
     place = message.exchange, message.routing_key, len(queue.ready)
     method = method_frame(
@@ -265,28 +264,34 @@ def _basic_ack(session: Session, a: Arguments) -> None:
 
 @_command("basic.reject")
 def _basic_reject(session: Session, a: Arguments) -> None:
-    channel = session.channel
-    channel.reject(a["delivery_tag"], multiple=False, requeue=a["requeue"])
+    _give_back(session, a["delivery_tag"], a, multiple=False, failed=True)
 
 
 @_command("basic.nack")
 def _basic_nack(session: Session, a: Arguments) -> None:
-    session.channel.reject(
-        a["delivery_tag"], multiple=a["multiple"], requeue=a["requeue"]
-    )
+    _give_back(session, a["delivery_tag"], a, multiple=a["multiple"], failed=False)
+
+
+def _give_back(
+    session: Session, tag: int, a: Arguments, *, multiple: bool, failed: bool
+) -> None:
+    if a["requeue"]:
+        session.channel.requeue(tag, multiple=multiple, failed=failed)
+    else:
+        session.channel.reject(tag, multiple=multiple)
 
 
 @_command("basic.recover-async")
 def _basic_recover_async(session: Session, a: Arguments) -> None:
     _check_recover(a)
-    session.channel.recover()
+    session.channel.requeue(0, multiple=True, failed=False)
 
 
 @_command("basic.recover")
 def _basic_recover(session: Session, a: Arguments) -> None:
     _check_recover(a)
     session.answer(a, "basic.recover-ok")  # before the deliveries that follow
-    session.channel.recover()
+    session.channel.requeue(0, multiple=True, failed=False)
 
 
 def _check_recover(a: Arguments) -> None:

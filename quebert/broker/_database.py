@@ -65,6 +65,13 @@ CREATE TABLE messages (
     checksum INTEGER, exchange BLOB, routing_key BLOB, properties BLOB, body BLOB
 );
 """
+# Apart from the messages, whose bodies need not be written again.  Databases that were
+# made before there were quorum queues do not have it.
+_COUNTS = """
+CREATE TABLE IF NOT EXISTS counts (
+    id INTEGER PRIMARY KEY, acquired INTEGER, failed INTEGER, out INTEGER
+)
+"""
 
 
 # The databases that are open in this process, by their real paths.
@@ -213,6 +220,7 @@ def _make(path: Path) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.executescript(_SCHEMA)
+        connection.execute(_COUNTS)
     finally:
         connection.close()
     os.rename(new, path)
@@ -334,6 +342,7 @@ def _checked(path: Path) -> Connection:
         if found != "ok":
             text = f"the database is damaged: {' '.join(found.split())}"
             raise StoreError(f"{path}: {text}")
+        connection.execute(_COUNTS)
     except BaseException as e:
         if _is_busy(e):  # the files are another broker's
             connection.close()

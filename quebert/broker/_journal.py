@@ -71,6 +71,11 @@ class Journal(Protocol):
         C{queue.delivered} has become greater.
         """
 
+    def counted(self, entry: Entry) -> None:
+        """
+        C{entry.counts} have changed.
+        """
+
     def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
         """
         The messages of entries, committed or not.
@@ -102,7 +107,7 @@ class NoJournal:
 
     exchange_declared = exchange_deleted = _nothing
     queue_declared = queue_deleted = bound = unbound = _nothing
-    put = removed = delivered = _nothing
+    put = removed = delivered = counted = _nothing
 
     def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
         """

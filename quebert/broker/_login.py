@@ -35,7 +35,10 @@ SERVER_PROPERTIES = {
     "product": "RabbitMQ",
     "version": "3.13.0",
     "platform": f"quebert {__version__}, Python/Twisted",
-    "information": "the embedded broker: for development, demonstrations, tests",
+    "information": (
+        "the embedded broker: for development, demonstrations, tests;"
+        " its quorum queues are like those of RabbitMQ 4.3"
+    ),
     "capabilities": {
         "authentication_failure_close": True,
         "basic.nack": True,

@@ -5,12 +5,15 @@ A queue, and what waits in it, as data.  Pure.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from quebert._protocol.codec import Long
+from quebert._protocol.properties import amend_properties
 from quebert.broker._agenda import Appointment
 from quebert.broker._arguments import QueueSettings
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from quebert.broker._exchange import Binding
     from quebert.broker._vhost import VirtualHost
 
-__all__ = ["Entry", "Message", "Queue", "Ready", "Receiver"]
+__all__ = ["Counts", "Entry", "Message", "Queue", "Ready", "Receiver"]
 
 #: Bytes that a message takes in memory beside its body and properties, about.
 _OVERHEAD = 400
@@ -46,6 +49,37 @@ class Message:
 
 
 @attrs.define(eq=False)
+class Counts:
+    """
+    What a quorum queue counts of a message, as RabbitMQ 4.3 does.
+
+    @ivar acquired: how often it came back from a consumer.
+    @ivar failed: how often it came back since its delivery failed: it was rejected, or
+        the channel or the connection was lost.
+    @ivar out: whether it is with a consumer.
+    """
+
+    acquired: int = 0
+    failed: int = 0
+    out: bool = False
+
+    def came_back(self, *, failed: bool) -> None:
+        """
+        A consumer has it no longer.
+        """
+        self.out = False
+        self.acquired += 1
+        self.failed += failed
+
+    def headers(self) -> dict[str, int]:
+        """
+        The headers by which the next consumer is told.
+        """
+        named = {"x-acquired-count": self.acquired, "x-delivery-count": self.failed}
+        return {name: Long(count) for name, count in named.items() if count}
+
+
+@attrs.define(eq=False)
 class Entry:
     """
     A message in one queue.
@@ -55,6 +89,7 @@ class Entry:
     @ivar expires: when, in seconds of the epoch, or C{None}.
     @ivar stored: whether the journal has it.
     @ivar message: C{None} while only the journal has it.
+    @ivar counts: C{None} in a queue that does not count.
     """
 
     id: int
@@ -64,11 +99,25 @@ class Entry:
     stored: bool
     message: Message | None
     redelivered: bool = False
+    counts: Counts | None = None
+
+    def content(self) -> Message:
+        """
+        The message as its next consumer gets it.
+        """
+        assert self.message is not None
+        if self.counts is None or not self.counts.acquired:
+            return self.message
+        properties = amend_properties(
+            self.message.properties, changes={}, headers=self.counts.headers()
+        )
+        return attrs.evolve(self.message, properties=properties)
 
 
 class _Lane:
     """
-    What is ready of one priority: by age, what was given back, too.
+    What is ready of one priority.  What was given back has a place: that of its id, or
+    one before all ids.
     """
 
     __slots__ = ("fresh", "returned")
@@ -103,10 +152,14 @@ class Ready:
     What waits to be delivered, the most urgent and then the oldest first.
 
     @param max_priority: above it, priorities make no difference.
+    @param returned_first: what was given back goes before all that was not, in the
+        order in which it came back, as in RabbitMQ's quorum queues; else it gets the
+        place that it had, as in classic queues.
     """
 
-    def __init__(self, max_priority: int = 0) -> None:
+    def __init__(self, max_priority: int = 0, *, returned_first: bool = False) -> None:
         self._most = max_priority
+        self._places = itertools.count(-(2**62)) if returned_first else None
         self._lanes = [_Lane() for _ in range(max_priority + 1)]
         self._length = 0
         self.bytes = 0
@@ -127,9 +180,10 @@ class Ready:
 
     def put_back(self, entry: Entry) -> None:
         """
-        One that was popped before: it gets the place that it had.
+        One that was popped before.
         """
-        heapq.heappush(self._lane(entry).returned, (entry.id, entry))
+        place = entry.id if self._places is None else next(self._places)
+        heapq.heappush(self._lane(entry).returned, (place, entry))
         self._length += 1
         self.bytes += entry.size
 

@@ -67,6 +67,9 @@ class EntryRecord:
     @ivar queue: the id of its queue.
     @ivar expires: in seconds of the epoch, or C{None}.
     @ivar size: bytes of the body.
+    @ivar acquired: how often it came back from a consumer, as a quorum queue counts.
+    @ivar failed: how often its delivery failed.
+    @ivar out: whether it was with a consumer.
     """
 
     id: int
@@ -74,6 +77,9 @@ class EntryRecord:
     priority: int
     expires: float | None
     size: int
+    acquired: int = 0
+    failed: int = 0
+    out: int = 0
 
 
 @attrs.frozen

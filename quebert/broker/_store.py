@@ -47,6 +47,8 @@ class Store:
         self._new: dict[int, _Row] = {}
         self._gone: list[tuple[int]] = []
         self._delivered: dict[int, Queue] = {}
+        self._counted: dict[int, Entry] = {}
+        self._uncounted: list[tuple[int]] = []
         # Whether SQLite may write to the files when they are closed.
         self._trusted = False
 
@@ -55,7 +57,7 @@ class Store:
         """
         Whether there is anything to commit.
         """
-        waiting = self._new or self._gone or self._delivered
+        waiting = self._new or self._gone or self._delivered or self._counted
         return bool(waiting) or self._database.in_transaction
 
     # -- Telling
@@ -96,6 +98,10 @@ class Store:
         It is gone, with its bindings and all that was in it.
         """
         self._write()
+        self._execute(
+            "DELETE FROM counts WHERE id IN (SELECT id FROM messages WHERE queue = ?)",
+            (queue.id,),
+        )
         self._execute("DELETE FROM messages WHERE queue = ?", (queue.id,))
         self._execute("DELETE FROM queues WHERE id = ?", (queue.id,))
         self._execute(
@@ -137,12 +143,21 @@ class Store:
         """
         if self._new.pop(entry.id, None) is None:
             self._gone.append((entry.id,))
+            if entry.counts is not None:
+                self._uncounted.append((entry.id,))
+        self._counted.pop(entry.id, None)
 
     def delivered(self, queue: Queue) -> None:
         """
         C{queue.delivered} has become greater.
         """
         self._delivered[queue.id] = queue
+
+    def counted(self, entry: Entry) -> None:
+        """
+        C{entry.counts} have changed.
+        """
+        self._counted[entry.id] = entry
 
     # -- Writing
 
@@ -162,6 +177,8 @@ class Store:
         new, self._new = self._new, {}
         gone, self._gone = self._gone, []
         delivered, self._delivered = self._delivered, {}
+        counted, self._counted = self._counted, {}
+        uncounted, self._uncounted = self._uncounted, []
         if new:
             self._execute_many(
                 "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new.values()
@@ -173,6 +190,13 @@ class Store:
                 "UPDATE queues SET delivered = ? WHERE id = ?",
                 [(queue.delivered, queue.id) for queue in delivered.values()],
             )
+        if counted:
+            self._execute_many(
+                "INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?)",
+                map(_counts, counted.values()),
+            )
+        if uncounted:
+            self._execute_many("DELETE FROM counts WHERE id = ?", uncounted)
 
     def _execute(self, statement: str, values: _Row) -> None:
         with self._transaction():
@@ -259,14 +283,14 @@ class Store:
     def _entries(self) -> Iterator[EntryRecord]:
         # One at a time: there may be many.
         with self._translated():
-            for id, queue, priority, expires, known, checksum, *content in self._rows(
-                _ENTRIES
-            ):
+            for row in self._rows(_ENTRIES):
+                id, queue, priority, expires, known, checksum, *content = row[:-3]
                 if _checksum(content) != checksum:
                     raise self._damaged(f"message {id} has changed")
                 if not known:
                     raise self._damaged(f"message {id} is of no queue")
-                yield EntryRecord(id, queue, priority, expires, len(content[-1]))
+                size, counts = len(content[-1]), row[-3:]
+                yield EntryRecord(id, queue, priority, expires, size, *counts)
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(f"{self.path}: the database is damaged: {what}")
@@ -286,6 +310,12 @@ def _binding_record(row: _Row) -> BindingRecord:
     vhost, source, destination, to_queue, key, arguments = row
     names = _text(vhost), _text(source), _text(destination)
     return BindingRecord(*names, bool(to_queue), _text(key), arguments)
+
+
+def _counts(entry: Entry) -> _Row:
+    counts = entry.counts
+    assert counts is not None
+    return entry.id, counts.acquired, counts.failed, counts.out
 
 
 def _raw(text: str) -> bytes:
@@ -312,8 +342,10 @@ _QUEUES = "SELECT id, vhost, name, auto_delete, arguments, delivered FROM queues
 _BINDINGS = "SELECT vhost, source, destination, to_queue, key, arguments FROM bindings"
 _ENTRIES = (
     "SELECT messages.id, queue, priority, expires, queues.id IS NOT NULL, checksum,"
-    " exchange, routing_key, properties, body FROM messages"
-    " LEFT JOIN queues ON queues.id = queue ORDER BY messages.id"
+    " exchange, routing_key, properties, body,"
+    " coalesce(acquired, 0), coalesce(failed, 0), coalesce(out, 0) FROM messages"
+    " LEFT JOIN queues ON queues.id = queue"
+    " LEFT JOIN counts ON counts.id = messages.id ORDER BY messages.id"
 )
 _LAST_ID = (
     "SELECT max(id) FROM (SELECT max(id) AS id FROM messages UNION"

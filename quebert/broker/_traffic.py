@@ -16,7 +16,8 @@ from quebert.broker._agenda import Agenda
 from quebert.broker._arguments import DROP_HEAD, REJECT_DEAD_LETTER
 from quebert.broker._deaths import dead_properties, goes_in_circles
 from quebert.broker._journal import Journal
-from quebert.broker._queue import Entry, Message, Queue
+from quebert.broker._queue import Counts, Entry, Message, Queue
+from quebert.broker._records import EntryRecord
 from quebert.broker._wishes import Wishes, read_wishes
 
 __all__ = ["Traffic"]
@@ -64,10 +65,16 @@ class Traffic:
             if overflow == REJECT_DEAD_LETTER:
                 self._dead.append((queue, message, "maxlen"))
             return False
-        durable = wishes.persistent and queue.durable
+        settings = queue.settings
+        durable = settings.quorum or (wishes.persistent and queue.durable)
         stored = durable and self._journal.keeps_messages
         expires = self._expiry(queue, wishes)
-        entry = Entry(next(self._ids), size, wishes.priority, expires, stored, message)
+        priority = wishes.priority
+        if priority is None:
+            priority = settings.usual_priority
+        entry = Entry(next(self._ids), size, priority, expires, stored, message)
+        if settings.quorum:
+            entry.counts = Counts()
         if stored:
             self.resident += message.weight
             self._journal.put(queue, entry, message)
@@ -144,7 +151,11 @@ class Traffic:
         entry = queue.ready.pop()
         self._message(queue, entry)
         queue.unacked += 1
-        if entry.stored and entry.id > queue.delivered:
+        if entry.counts is not None:
+            entry.counts.out = True
+            if entry.stored:
+                self._journal.counted(entry)
+        elif entry.stored and entry.id > queue.delivered:
             queue.delivered = entry.id
             self._journal.delivered(queue)
         return entry
@@ -158,20 +169,37 @@ class Traffic:
         queue.unacked -= 1
         self._remove(entry)
 
-    def requeue(self, queue: Queue, entries: Iterable[Entry]) -> None:
+    def requeue(self, queue: Queue, entries: Iterable[Entry], *, failed: bool) -> None:
         """
-        They go back to their places.
+        They go back.
+
+        @param failed: whether a quorum queue counts that as a failure.
         """
         for entry in entries:
             queue.unacked -= 1
             entry.redelivered = True
             if queue.deleted:
                 self._remove(entry)
-            else:
+            elif self._came_back(queue, entry, failed=failed):
                 queue.ready.put_back(entry)
         self._shrink(queue)
         self.deliver(queue)
         self._bury()
+
+    def _came_back(self, queue: Queue, entry: Entry, *, failed: bool) -> bool:
+        """
+        Count that; whether the entry stays, since it did not fail too often.
+        """
+        if entry.counts is None:
+            return True
+        entry.counts.came_back(failed=failed)
+        limit = queue.settings.delivery_limit
+        if failed and limit is not None and entry.counts.failed > limit:
+            self._die(queue, entry, "delivery_limit")
+            return False
+        if entry.stored:
+            self._journal.counted(entry)
+        return True
 
     def reject(self, queue: Queue, entries: Iterable[Entry]) -> None:
         """
@@ -202,6 +230,24 @@ class Traffic:
         if entry.stored:
             self._journal.removed(entry)
         self._page_out(entry)
+
+    # -- After a restart
+
+    def restore(self, queue: Queue, record: EntryRecord) -> None:
+        """
+        A message that was there before.  L{expire} is to follow.
+        """
+        place = record.id, record.size, record.priority, record.expires
+        entry = Entry(*place, True, None)
+        queue.may_expire |= record.expires is not None
+        if not queue.settings.quorum:
+            entry.redelivered = record.id <= queue.delivered
+        else:
+            entry.counts = Counts(record.acquired, record.failed)
+            entry.redelivered = bool(record.acquired or record.out)
+            if record.out and not self._came_back(queue, entry, failed=True):
+                return
+        queue.ready.push(entry)
 
     # -- Expiry
 

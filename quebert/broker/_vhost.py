@@ -12,7 +12,13 @@ from typing import Any
 
 from quebert._protocol.codec import decode_table
 from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import check_equivalent, check_same, read_settings
+from quebert.broker._arguments import (
+    QUORUM,
+    QueueSettings,
+    check_equivalent,
+    check_same,
+    read_settings,
+)
 from quebert.broker._errors import (
     access_refused,
     no_queue,
@@ -23,12 +29,8 @@ from quebert.broker._errors import (
 from quebert.broker._exchange import Exchange, destinations
 from quebert.broker._exchanges import Exchanges
 from quebert.broker._journal import Journal
-from quebert.broker._queue import Entry, Queue, Ready, Receiver
-from quebert.broker._records import (
-    BindingRecord,
-    EntryRecord,
-    QueueRecord,
-)
+from quebert.broker._queue import Queue, Ready, Receiver
+from quebert.broker._records import BindingRecord, QueueRecord
 from quebert.broker._traffic import Traffic
 
 __all__ = ["VirtualHost", "check_deletion"]
@@ -107,6 +109,8 @@ class VirtualHost:
         if name.startswith("amq."):
             text = f"queue name '{name}' contains reserved prefix 'amq.*'"
             raise access_refused(text)
+        if arguments.get("x-queue-type") == QUORUM:
+            _check_quorum(name, self.name, durable, owner, auto_delete)
         durable = durable and owner is None  # it ends with its connection
         name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
         existing = self.queues.get(name)
@@ -126,7 +130,7 @@ class VirtualHost:
                 auto_delete,
                 arguments,
                 settings,
-                Ready(settings.max_priority),
+                _ready(settings),
             )
         )
         if queue.durable:
@@ -256,7 +260,7 @@ class VirtualHost:
                 record.auto_delete,
                 arguments,
                 settings,
-                Ready(settings.max_priority),
+                _ready(settings),
                 record.delivered,
             )
         )
@@ -273,26 +277,44 @@ class VirtualHost:
         table = decode_table(record.arguments)
         source.add(source.binding(destination, record.key, table, record.arguments))
 
-    @staticmethod
-    def restore_entry(queue: Queue, record: EntryRecord) -> None:
-        """
-        A message that was there before.
-        """
-        entry = Entry(
-            record.id, record.size, record.priority, record.expires, True, None
-        )
-        entry.redelivered = record.id <= queue.delivered
-        queue.may_expire |= record.expires is not None
-        queue.ready.push(entry)
-
 
 def check_deletion(queue: Queue, *, if_unused: bool, if_empty: bool) -> None:
     """
     Refuse to delete a queue that is not as the client wants.
 
-    @raise ChannelError: it is in use, or not empty.
+    @raise AmqpError: it is in use or not empty, or RabbitMQ does not look.
     """
+    for name, asked in (("if-empty", if_empty), ("if-unused", if_unused)):
+        if asked and queue.settings.quorum:
+            text = f"cannot delete {queue}. queue.delete operations with {name} flag"
+            raise not_implemented(f"{text} set are not supported by quorum queues")
     if if_unused and queue.consumers:
         raise precondition_failed(f"{queue} in use")
     if if_empty and queue.ready:
         raise precondition_failed(f"{queue} not empty")
+
+
+def _ready(settings: QueueSettings) -> Ready:
+    return Ready(settings.max_priority, returned_first=settings.quorum)
+
+
+def _check_quorum(
+    name: str, vhost: str, durable: bool, owner: object | None, auto_delete: bool
+) -> None:
+    """
+    Refuse a quorum queue that does not outlive its connection, its consumers and the
+    broker.
+
+    @raise ChannelError: it is one.
+    """
+    if not name:
+        text = "Cannot declare a server-named queue for type rabbit_quorum_queue"
+        raise precondition_failed(text)
+    for found, what in (
+        (auto_delete, "auto-delete"),
+        (owner is not None, "exclusive-owner"),
+        (not durable, "non-durable"),
+    ):
+        if found:
+            text = f"invalid property '{what}' for queue '{name}' in vhost '{vhost}'"
+            raise precondition_failed(text)

@@ -26,7 +26,7 @@ class Wishes:
     """
     @ivar properties: what is passed on, encoded.
     @ivar persistent: it is to survive the broker.
-    @ivar priority: 0 to 255.
+    @ivar priority: 0 to 255, or C{None}.
     @ivar ttl: seconds that it may wait in a queue, or C{None} for any time.
     @ivar user: who says to have published it, or C{None}.
     @ivar headers: its headers.
@@ -35,7 +35,7 @@ class Wishes:
 
     properties: bytes
     persistent: bool
-    priority: int
+    priority: int | None
     ttl: float | None
     user: str | None
     headers: dict[str, Any]
@@ -73,7 +73,7 @@ def _read(properties: bytes) -> Wishes:
     return Wishes(
         properties,
         mode == 2,
-        found.get("priority", 0),
+        found.get("priority"),
         _ttl(found.get("expiration")),
         found.get("user-id"),
         {name: value for name, value in headers.items() if name != "BCC"},

@@ -303,7 +303,7 @@ class Memory:
         self.pending = True
 
     exchange_declared = exchange_deleted = _noted
-    queue_declared = bound = unbound = delivered = _noted
+    queue_declared = bound = unbound = delivered = counted = _noted
 
     def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
         """
@@ -364,6 +364,7 @@ def check(broker: Broker) -> None:
         journal._write()
         rows = journal._rows("SELECT id FROM messages")
         assert {id for (id,) in rows} == stored
+        assert {id for (id,) in journal._rows("SELECT id FROM counts")} <= stored
 
 
 def _weight(entry: Entry) -> int:

@@ -295,6 +295,9 @@ class Clients(RuleBasedStateMachine):
         peer = self.peers[0]
         peer.call("queue.declare", queue="a")
         peer.call("queue.bind", queue="a", exchange="amq.topic", routing_key="#")
+        to_a = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"}
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1, **to_a}
+        peer.call("queue.declare", queue="b", arguments=arguments)
         peer.call("confirm.select")
 
     def _peer(self, which: bool) -> Peer:

@@ -186,6 +186,106 @@ class SurvivalTests(_Case):
             redelivered.append(got["redelivered"])
         self.assertEqual(redelivered, [True, False, False])
 
+    def test_counts_of_quorum_queues(self) -> None:
+        """
+        A message of a quorum queue keeps its counts.  If it was with a consumer when
+        the broker ended, that counts as a failure.  A transient message is kept, too.
+        """
+        self.quorum("q")
+        call = self.peer.call
+        for body in (b"nacked", b"rejected", b"with a consumer"):
+            self.peer.publish("q", body, delivery_mode=1)
+            call("basic.get", queue="q")
+        self.peer.publish("q", b"fresh", delivery_mode=1)
+        call("basic.nack", delivery_tag=1, requeue=True)
+        call("basic.reject", delivery_tag=2, requeue=True)
+        self.peer.turn(0.1)
+        for _ in range(2):  # the second time, nothing was with a consumer
+            self.restart()
+            self.assertEqual(self.broker.depths(), {"q": 4})
+        found = {}
+        for _ in range(4):
+            got = self.peer.call("basic.get", queue="q")
+            assert got is not None
+            assert got.properties is not None
+            found[got.body] = got["redelivered"], got.properties.get("headers")
+        once = {"x-acquired-count": 1}
+        failed = {**once, "x-delivery-count": 1}
+        self.assertEqual(
+            found,
+            {
+                b"nacked": (True, once),
+                b"rejected": (True, failed),
+                b"with a consumer": (True, failed),
+                b"fresh": (False, None),
+            },
+        )
+
+    def quorum(self, name: str, **arguments: Any) -> None:
+        """
+        Declare a quorum queue.
+        """
+        table = {"x-queue-type": "quorum", **arguments}
+        self.peer.call("queue.declare", queue=name, arguments=table)
+
+    def test_delivery_limit(self) -> None:
+        """
+        A message that was with a consumer once too often when the broker ended is a
+        dead letter, behind those that were there.
+        """
+        self.quorum(
+            "q",
+            **{
+                "x-delivery-limit": 1,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "dead",
+            },
+        )
+        self.peer.call("queue.declare", queue="dead")
+        self.peer.publish("q", b"deadly")
+        self.peer.publish("dead", b"before")
+        for left in (1, 0):
+            self.peer.call("basic.get", queue="q")
+            self.peer.turn(0.1)
+            self.restart()
+            self.assertEqual(self.broker.depths(), {"q": left, "dead": 2 - left})
+        self.restart()
+        self.assertEqual(self.bodies("dead"), [b"before", b"deadly"])
+
+    def test_deleted_quorum_queue(self) -> None:
+        """
+        A queue that was deleted leaves no counts.
+        """
+        self.quorum("q")
+        for body in (b"ready", b"unsettled"):
+            self.peer.publish("q", body)
+        self.peer.call("basic.get", queue="q")
+        self.peer.call("basic.get", queue="q")
+        self.peer.call("basic.reject", delivery_tag=1, requeue=True)
+        self.peer.turn(0.1)
+        self.peer.call("queue.delete", queue="q")
+        self.peer.call("basic.reject", delivery_tag=2, requeue=True)
+        self.peer.turn(0.1)
+        self.restart()
+        self.assertEqual(list(self.store._rows("SELECT * FROM counts")), [])
+
+    def test_older_database(self) -> None:
+        """
+        A database of before there were quorum queues is taken as it is.
+        """
+        self.peer.call("queue.declare", queue="q")
+        self.peer.publish("q", b"old")
+        self.store._execute("DROP TABLE counts", ())
+        self.store.commit()
+        self.restart()
+        self.quorum("quorum")
+        self.peer.publish("quorum", b"new")
+        self.peer.call("basic.get", queue="quorum")
+        self.peer.turn(0.1)
+        self.restart()
+        self.assertEqual(self.bodies("q"), [b"old"])
+        self.assertEqual(self.bodies("quorum", redelivered=True), [b"new"])
+
     def test_what_was_acknowledged(self) -> None:
         """
         What was acknowledged a moment before is gone.

@@ -37,9 +37,9 @@ class Difference:
     closed: str = "connection"
 
 
-def _queue(name: str, argument: str, value: Any, refused: int = 0) -> Difference:
-    table = {"durable": True, "arguments": {argument: value}}
-    return Difference(name, "queue.declare", table, refused)
+def _queue(name: str, argument: str, value: Any, kind: str = "classic") -> Difference:
+    table = {"x-queue-type": kind, argument: value}
+    return Difference(name, "queue.declare", {"durable": True, "arguments": table})
 
 
 DIFFERENCES = (
@@ -47,13 +47,13 @@ DIFFERENCES = (
     Difference("tx", "tx.select", {}, closed="channel"),
     Difference("tx", "tx.commit", {}, refused=406, closed="channel"),
     Difference("tx", "tx.rollback", {}, refused=406, closed="channel"),
-    # There is one type of queues.
-    _queue("quorum", "x-queue-type", "quorum"),
     _queue("stream", "x-queue-type", "stream"),
-    _queue("nonsense", "x-queue-type", "nonsense", refused=406),
+    # What cannot be sent on is dropped.
+    _queue("at-least-once", "x-dead-letter-strategy", "at-least-once", "quorum"),
     # Arguments that are not known might matter to whoever sends them.
-    _queue("x-dead-letter-strategy", "x-dead-letter-strategy", "at-most-once", 406),
     _queue("x-nonsense", "x-nonsense", 1),
+    _queue("x-nonsense", "x-nonsense", 1, "quorum"),
+    _queue("x-consumer-timeout", "x-consumer-timeout", 60_000, "quorum"),
     Difference(
         "x-priority", "basic.consume", {"queue": "", "arguments": {"x-priority": 1}}
     ),

@@ -5,6 +5,8 @@ method as the next thing that comes.
 
 from __future__ import annotations
 
+import pytest
+
 from quebert.test.contract.client import Channel
 
 
@@ -15,21 +17,23 @@ def names(channel: Channel, count: int) -> list[str]:
     return [channel.next().name for _ in range(count)]
 
 
-def test_delete(channel: Channel) -> None:
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_delete(channel: Channel, kind: str) -> None:
     """
     queue.delete-ok comes before the end of the channel's own consumers.
     """
-    queue = channel.queue(durable=True)
+    queue = channel.queue({"x-queue-type": kind}, durable=True)
     channel.consume(queue)
     channel.send("queue.delete", queue=queue)
     assert names(channel, 2) == ["queue.delete-ok", "basic.cancel"]
 
 
-def test_recover(channel: Channel) -> None:
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_recover(channel: Channel, kind: str) -> None:
     """
     basic.recover-ok comes before the deliveries.
     """
-    queue = channel.queue(durable=True)
+    queue = channel.queue({"x-queue-type": kind}, durable=True)
     channel.put(queue, b"1", b"2")
     channel.consume(queue)
     channel.deliveries(2)
