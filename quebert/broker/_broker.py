@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from quebert._protocol.codec import CodecError
+from quebert._steady import SteadyCall
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
 from quebert.broker._errors import AmqpError
@@ -31,7 +32,7 @@ from quebert.errors import StoreError
 
 __all__ = ["Broker"]
 
-#: Seconds after which is committed what nobody waits for.
+#: Seconds of the monotonic clock after which is committed what nobody waits for.
 LAZILY = 0.05
 #: Seconds that clients have to agree when the broker stops.
 STOP_TIMEOUT = 2.0
@@ -82,7 +83,7 @@ class Broker(Factory):
         self._speaking: dict[Connection, None] = {}
         self._relied = False
         self._broken = False
-        self._lazily: IDelayedCall | None = None
+        self._lazily: SteadyCall | None = None
         self._patience: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
@@ -191,7 +192,7 @@ class Broker(Factory):
             for connection in speaking:
                 connection.finish_turn()
         if self._journal.pending and self._lazily is None:
-            self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
+            self._lazily = SteadyCall(self.clock, LAZILY, self._commit_lazily)
         self._set_alarm()
 
     def _commit_lazily(self) -> None:
