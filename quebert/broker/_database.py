@@ -90,6 +90,25 @@ class Connection(sqlite3.Connection):
         super().__init__(path, **options)
         self.path = path
         self.claim = contextlib.ExitStack()
+        self._places: dict[Path, tuple[int, int]] = {}
+
+    def check_places(self) -> None:
+        """
+        Check that the database and its C{-wal} are where they were at the first check.
+        SQLite goes on writing to files that were removed, and says nothing.
+
+        @raise StoreError: one was removed, or another is in its place.
+        """
+        for path in (self.path, _log_of(self.path)):
+            try:
+                found = os.stat(path)
+            except OSError as e:
+                text = f"{path.name} is gone while the broker runs: {e.strerror}"
+                raise StoreError(f"{self.path}: {text}") from e
+            place = found.st_dev, found.st_ino
+            if self._places.setdefault(path, place) != place:
+                text = f"{path.name} was replaced while the broker ran"
+                raise StoreError(f"{self.path}: {text}")
 
     def close(self) -> None:
         """

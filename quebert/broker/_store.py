@@ -165,12 +165,13 @@ class Store:
         """
         Make safe all that was told.
 
-        @raise StoreError: it cannot be.
+        @raise StoreError: it cannot be, or the files are gone.
         """
         self._write()
         if self._database.in_transaction:
             with self._translated():
                 self._database.execute("COMMIT")
+                self._database.check_places()
             self._trusted = True
 
     def _write(self) -> None:
@@ -217,6 +218,9 @@ class Store:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except StoreError:
+            self._trusted = False
+            raise
         except (sqlite3.Error, OSError) as e:
             self._trusted = False
             raise StoreError(f"{self.path}: {e}") from e

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -82,6 +83,7 @@ class Killable:
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
         self._output = folder / "output"
+        self._set_back = folder / "set-back"
         self._process: BaseProcess | None = None
         self._client: Client | None = None
 
@@ -93,7 +95,7 @@ class Killable:
         """
         self.close()
         self._output.write_bytes(b"")
-        arguments = self._output, self.data, limit
+        arguments = self._output, self.data, limit, self._set_back
         self._process = _forking.Process(target=_run, args=arguments)
         self._process.start()
         self._client = Client(until(self._port))
@@ -106,6 +108,12 @@ class Killable:
         found = re.search(r"amqp://\S+:(\d+)/", output)
         assert found or alive, output
         return None if found is None else int(found[1])
+
+    def set_clock_back(self) -> None:
+        """
+        Set its clock back by an hour, while it runs.
+        """
+        self._set_back.touch()
 
     def kill(self) -> None:
         """
@@ -139,7 +147,12 @@ class Killable:
         return self._process.exitcode, self._output.read_text().partition("\n")[2]
 
 
-def _run(output: Path, data: Path, limit: int) -> None:
+def _run(output: Path, data: Path, limit: int, set_back: Path) -> None:
+    from twisted.internet import reactor
+
+    clock: Any = reactor
+    seconds = clock.seconds
+    clock.seconds = lambda: seconds() - 3600 * set_back.exists()
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     with open(output, "ab") as file:
         os.dup2(file.fileno(), 1)
@@ -347,3 +360,49 @@ def test_full_disk(broker: Killable, disk: Disk) -> None:
     assert filled | {-1} <= set(left)
     assert set(left.values()) == {1}
     assert len(left) == depth + 1
+
+
+# -- A clock that is set back, a folder that is removed
+
+
+def test_clock_set_back(broker: Killable) -> None:
+    """
+    What was acknowledged is gone a moment later, also where the clock was set back by
+    an hour within that moment.
+    """
+    client = broker.start()
+    channel = client.channel()
+    channel.call("queue.declare", queue="q", durable=True)
+    channel.put("q", *(b"%d " % n for n in range(900)), delivery_mode=2)
+    channel.call("basic.consume", queue="q")
+    last = channel.deliveries(900)[-1]
+    channel.ack(last["delivery_tag"], multiple=True)
+    channel.call("basic.qos")  # it has come
+    broker.set_clock_back()
+    until(lambda: not stored(broker.data))
+    broker.kill()
+    assert broker.start().channel().count("q") == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["", "broker.sqlite", "broker.sqlite-wal"])
+def test_removed(broker: Killable, name: str) -> None:
+    """
+    When its folder or a file is removed, the broker ends with a sentence and confirms
+    nothing more.
+    """
+    client = broker.start()
+    channel = client.channel()
+    channel.call("queue.declare", queue="q", durable=True)
+    channel.put("q", *(b"%d " % n for n in range(100)), delivery_mode=2)
+    if name:
+        (broker.data / name).unlink()
+    else:
+        shutil.rmtree(broker.data)
+    channel.confirm()
+    channel.publish("", "q", b"lost", {"delivery-mode": 2})
+    read_all(client)
+    assert channel.waiting == []
+    path = broker.data / "broker.sqlite"
+    gone = f"{name or path.name} is gone while the broker runs"
+    said = f"Error: {path}: {gone}: No such file or directory\n"
+    assert broker.ended() == (1, said)
