@@ -3,6 +3,7 @@
 # make pytest ARGS="-n0 quebert/test/test_task.py"   run some of them, in one process
 # make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
+# make test-clients   test suites of other AMQP clients, on the embedded broker
 # make lint   formatting, types, the rules of who imports whom
 # make bench  what a task costs, beside other dispatchers
 # make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
@@ -19,7 +20,7 @@ VERSIONS ?= 3.10 4.0 4.3
 JOBS ?= 4
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
-.PHONY: test-rabbitmq test-oldest
+.PHONY: test-rabbitmq test-oldest test-clients
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -58,6 +59,16 @@ test-rabbitmq: $(VENV)/installed-dev
 test-oldest: rabbitmq .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest $(ARGS)
 
+# The clients have an environment of their own: .ci/clients installs them there.
+.venv-clients/installed: setup.cfg
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --editable .
+	@touch $@
+
+test-clients: .venv-clients/installed
+	.venv-clients/bin/python .ci/clients $(ARGS)
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml .
 	$(BIN)/ruff format --config .ci/ruff.toml --check .
@@ -93,4 +104,4 @@ rabbitmq:
 	@sh .ci/rabbitmq
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest build dist *.egg-info _trial_temp*
+	rm -rf $(VENV) .venv-bench .venv-oldest .venv-clients build dist *.egg-info _trial_temp*

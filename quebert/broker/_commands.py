@@ -15,6 +15,7 @@ from quebert.broker._errors import (
     ChannelError,
     ConnectionError,
     not_implemented,
+    precondition_failed,
 )
 from quebert.broker._methods import method_frame
 from quebert.broker._queue import Queue
@@ -321,8 +322,12 @@ def _channel_open(session: Session, a: Arguments) -> None:
 
 
 @_command("tx.select")
-@_command("tx.commit")
-@_command("tx.rollback")
-def _transactions(session: Session, a: Arguments) -> None:
+def _tx_select(session: Session, a: Arguments) -> None:
     # The connection goes on: the client has asked for nothing that it must not.
     raise ChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")
+
+
+@_command("tx.commit")
+@_command("tx.rollback")
+def _tx_end(session: Session, a: Arguments) -> None:
+    raise precondition_failed("channel is not transactional")

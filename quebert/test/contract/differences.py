@@ -26,14 +26,12 @@ class Difference:
     A method that RabbitMQ takes, and the embedded broker refuses.
 
     @ivar name: of what is refused; the reply text has it.
-    @ivar refused: the code by which RabbitMQ refuses it, too; 0 where it does not.
     @ivar closed: what the embedded broker closes for it.
     """
 
     name: str
     method: str
     arguments: Mapping[str, Any]
-    refused: int = 0
     closed: str = "connection"
 
 
@@ -45,8 +43,6 @@ def _queue(name: str, argument: str, value: Any, kind: str = "classic") -> Diffe
 DIFFERENCES = (
     # Transactions: confirms are what one wants.
     Difference("tx", "tx.select", {}, closed="channel"),
-    Difference("tx", "tx.commit", {}, refused=406, closed="channel"),
-    Difference("tx", "tx.rollback", {}, refused=406, closed="channel"),
     _queue("stream", "x-queue-type", "stream"),
     # What cannot be sent on is dropped.
     _queue("at-least-once", "x-dead-letter-strategy", "at-least-once", "quorum"),

@@ -173,3 +173,12 @@ def test_close_after_publishing(client: Client, channel: Channel) -> None:
     channel.close()
     other = client.channel()
     assert [other.take(queue).body for _ in "123"] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("method", ["tx.commit", "tx.rollback"])
+def test_no_transaction(channel: Channel, method: str) -> None:
+    """
+    406 is for the end of a transaction that was not begun.
+    """
+    text = "PRECONDITION_FAILED - channel is not transactional"
+    assert channel.refusal(method) == Close("channel", 406, text, method)
