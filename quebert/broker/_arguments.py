@@ -56,6 +56,8 @@ class QueueSettings:
         and counts their deliveries.
     @ivar delivery_limit: how often the delivery of a message may fail, or C{None} for
         any number of times.
+    @ivar at_least_once: whether a dead letter stays until it has reached all queues
+        that it is to go to, and at least one.
     """
 
     message_ttl: float | None = None
@@ -69,6 +71,7 @@ class QueueSettings:
     usual_priority: int = 0
     quorum: bool = False
     delivery_limit: int | None = None
+    at_least_once: bool = False
     single_active: bool = False
 
 
@@ -150,8 +153,6 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
     kind = _queue_type(table, queue)
     for name, value in table.items():
         _check(name, value, kind, queue)
-    if table.get("x-dead-letter-strategy") == "at-least-once":
-        raise not_implemented("x-dead-letter-strategy at-least-once")
     if "x-dead-letter-routing-key" in table and "x-dead-letter-exchange" not in table:
         text = f"invalid arg 'x-dead-letter-routing-key' for {queue}"
         raise precondition_failed(f"{text}: routing_key_but_no_dlx_defined")
@@ -172,7 +173,8 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
 def _of_quorum(settings: QueueSettings, table: Mapping[str, Any]) -> QueueSettings:
     """
     What RabbitMQ 4.3 has a quorum queue do: the priorities 0 to 31 count, a message
-    without one has 4, and C{reject-publish-dlx} is the same as C{drop-head}.
+    without one has 4, and C{reject-publish-dlx} is the same as C{drop-head}.  Dead
+    letters stay only where the queue may refuse what is published.
     """
     limit = table.get("x-delivery-limit", DELIVERY_LIMIT)
     rejects = settings.overflow == REJECT
@@ -183,6 +185,8 @@ def _of_quorum(settings: QueueSettings, table: Mapping[str, Any]) -> QueueSettin
         usual_priority=4,
         overflow=REJECT if rejects else DROP_HEAD,
         delivery_limit=None if limit < 0 else limit,
+        at_least_once=rejects
+        and table.get("x-dead-letter-strategy") == "at-least-once",
     )
 
 

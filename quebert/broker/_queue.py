@@ -269,6 +269,8 @@ class Queue:
     @ivar expiry: when the next entry is looked at that may have expired.
     @ivar lifetime: when it is looked whether the queue is used.
     @ivar waiting: consumers that had room, last we knew: the next is the first.
+    @ivar stranded: dead letters that could not be sent on, with their reasons.
+    @ivar retry: when it is tried again to send them on.
     """
 
     id: int
@@ -288,6 +290,8 @@ class Queue:
     may_expire: bool = False
     expiry: Appointment | None = None
     lifetime: Appointment | None = None
+    stranded: list[tuple[Entry, str]] = attrs.field(factory=list)
+    retry: Appointment | None = None
     last_used: float = 0.0
     deleted: bool = False
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import attrs
+
 from quebert.broker._agenda import Agenda
 from quebert.broker._arguments import DROP_HEAD, REJECT_DEAD_LETTER
 from quebert.broker._deaths import dead_properties, goes_in_circles
@@ -29,6 +31,22 @@ MOST_RESIDENT = 64 * 2**20
 READ_AHEAD = 200
 #: Dead letters that are gathered before they are sent on.
 MOST_DEAD = 100
+#: Seconds after which it is tried again to send on those that must not be lost.
+RETRY = 2.0
+
+
+@attrs.frozen
+class _Death:
+    """
+    A dead letter that is to be sent on.
+
+    @ivar entry: it is still there until that is done; C{None} if it is not.
+    """
+
+    queue: Queue
+    message: Message
+    reason: str
+    entry: Entry | None = None
 
 
 class Traffic:
@@ -41,7 +59,7 @@ class Traffic:
         self._agenda = agenda
         self._journal = journal
         self._ids = ids
-        self._dead: deque[tuple[Queue, Message, str]] = deque()
+        self._dead: deque[_Death] = deque()
         self._burying = False
         self.resident = 0
 
@@ -63,7 +81,7 @@ class Traffic:
         size, overflow = len(message.body), queue.settings.overflow
         if overflow != DROP_HEAD and queue.is_full(size):
             if overflow == REJECT_DEAD_LETTER:
-                self._dead.append((queue, message, "maxlen"))
+                self._dead.append(_Death(queue, message, "maxlen"))
             return False
         settings = queue.settings
         durable = settings.quorum or (wishes.persistent and queue.durable)
@@ -225,6 +243,7 @@ class Traffic:
         """
         while queue.ready:
             self._page_out(queue.ready.pop())
+        queue.stranded.clear()
 
     def _remove(self, entry: Entry) -> None:
         if entry.stored:
@@ -285,9 +304,15 @@ class Traffic:
     # -- Dead letters
 
     def _die(self, queue: Queue, entry: Entry, reason: str) -> None:
-        if queue.settings.dead_letter_exchange is not None and not queue.deleted:
-            self._dead.append((queue, self._message(queue, entry), reason))
-        self._remove(entry)
+        if queue.settings.dead_letter_exchange is None or queue.deleted:
+            self._remove(entry)
+            return
+        message = self._message(queue, entry)
+        if queue.settings.at_least_once:
+            self._dead.append(_Death(queue, message, reason, entry))
+        else:
+            self._dead.append(_Death(queue, message, reason))
+            self._remove(entry)
 
     def _bury(self) -> None:
         # A list of work, not a recursion: dead letters may be dropped where they
@@ -297,15 +322,42 @@ class Traffic:
         self._burying = True
         try:
             while self._dead:
-                self._send_on(*self._dead.popleft())
+                death = self._dead.popleft()
+                sent = self._send_on(death.queue, death.message, death.reason)
+                if death.entry is not None and sent:
+                    self._remove(death.entry)
+                elif death.entry is not None:
+                    self._strand(death.queue, death.entry, death.reason)
         finally:
             self._burying = False
 
-    def _send_on(self, queue: Queue, message: Message, reason: str) -> None:
+    def _strand(self, queue: Queue, entry: Entry, reason: str) -> None:
+        """
+        Keep a dead letter, and try again later.
+        """
+        self._page_out(entry)
+        queue.stranded.append((entry, reason))
+        if queue.retry is None:
+            time = self._agenda.now + RETRY
+            queue.retry = self._agenda.at(time, lambda: self._retry(queue))
+
+    def _retry(self, queue: Queue) -> None:
+        queue.retry = None
+        stranded, queue.stranded = queue.stranded, []
+        for entry, reason in stranded:
+            message = self._message(queue, entry)
+            self._dead.append(_Death(queue, message, reason, entry))
+        self._bury()
+
+    def _send_on(self, queue: Queue, message: Message, reason: str) -> bool:
+        """
+        Put a dead letter where it is to go to; whether it was taken there, by each
+        queue.
+        """
         settings, vhost = queue.settings, queue.vhost
         exchange = vhost.exchanges.get(settings.dead_letter_exchange or "")
         if exchange is None:
-            return
+            return False
         keys = [message.routing_key, *read_wishes(message.properties).further_keys]
         key = settings.dead_letter_key
         properties = dead_properties(
@@ -320,6 +372,9 @@ class Traffic:
         keys = keys if key is None else [key]
         wishes = read_wishes(properties)
         dead = Message(exchange.name, keys[0], properties, message.body)
-        for target in vhost.route(exchange, keys, wishes.headers):
+        targets = vhost.route(exchange, keys, wishes.headers)
+        sent = bool(targets)
+        for target in targets:
             if not goes_in_circles(wishes.headers, target.name):
-                self._put(target, dead, wishes)
+                sent = self._put(target, dead, wishes) and sent
+        return sent

@@ -172,7 +172,7 @@ class VirtualHost:
         self.traffic.abandon(queue)
         if queue.durable:
             self._journal.queue_deleted(queue)
-        for appointment in (queue.expiry, queue.lifetime):
+        for appointment in (queue.expiry, queue.lifetime, queue.retry):
             if appointment is not None:
                 appointment.cancel()
         consumers, queue.consumers = queue.consumers, []

@@ -296,7 +296,11 @@ class Clients(RuleBasedStateMachine):
         peer.call("queue.declare", queue="a")
         peer.call("queue.bind", queue="a", exchange="amq.topic", routing_key="#")
         to_a = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"}
-        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1, **to_a}
+        safely = {
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": 1, **to_a, **safely}
         peer.call("queue.declare", queue="b", arguments=arguments)
         peer.call("confirm.select")
 

@@ -252,6 +252,36 @@ class SurvivalTests(_Case):
         self.restart()
         self.assertEqual(self.bodies("dead"), [b"before", b"deadly"])
 
+    def test_stranded_dead_letters(self) -> None:
+        """
+        A dead letter that cannot be sent on, and must not be lost, is there again after
+        a restart; then it is sent on as soon as that can be.
+        """
+        self.quorum(
+            "q",
+            **{
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "dead",
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            },
+        )
+        self.peer.publish("q", b"expired", expiration="1000")
+        self.peer.turn(1)
+        self.assertEqual(self.bodies("q"), [])
+        self.restart()
+        self.assertEqual(self.bodies("q"), [])
+        call = self.peer.call
+        bounded = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        call("queue.declare", queue="dead", arguments=bounded)
+        self.peer.turn(10)
+        call("queue.delete", queue="dead")
+        call("queue.declare", queue="dead")
+        self.peer.turn(10)
+        self.restart()
+        self.assertEqual(self.bodies("dead"), [b"expired"])
+        self.assertEqual(self.broker.depths(), {"q": 0, "dead": 1})
+
     def test_deleted_quorum_queue(self) -> None:
         """
         A queue that was deleted leaves no counts.

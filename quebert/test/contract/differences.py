@@ -44,8 +44,6 @@ DIFFERENCES = (
     # Transactions: confirms are what one wants.
     Difference("tx", "tx.select", {}, closed="channel"),
     _queue("stream", "x-queue-type", "stream"),
-    # What cannot be sent on is dropped.
-    _queue("at-least-once", "x-dead-letter-strategy", "at-least-once", "quorum"),
     # Arguments that are not known might matter to whoever sends them.
     _queue("x-nonsense", "x-nonsense", 1),
     _queue("x-nonsense", "x-nonsense", 1, "quorum"),

@@ -142,6 +142,7 @@ def test_unknown_type(channel: Channel, value: Any) -> None:
         {"quorum_initial_group_size": 3, "queue_leader_locator": "balanced"},
         {"max_in_memory_length": 5, "max_in_memory_bytes": 500},
         {"dead_letter_strategy": "at-most-once"},
+        {"dead_letter_strategy": "at-least-once", "overflow": "reject-publish"},
     ],
 )
 def test_declared_again(channel: Channel, arguments: dict[str, Any]) -> None:
@@ -383,6 +384,49 @@ def test_counts_are_no_part_of_a_dead_letter(channel: Channel) -> None:
     letter = channel.take(dead)
     assert letter.headers["x-death"][0]["reason"] == "rejected"
     assert counts(letter) == {}
+
+
+def test_dead_letter_at_least_once(channel: Channel) -> None:
+    """
+    A dead letter that cannot be sent on waits until it can, and is not to be had
+    meanwhile.
+    """
+    dead = fresh("dead")
+    queue = quorum(
+        channel,
+        dead_letter_strategy="at-least-once",
+        dead_letter_exchange="",
+        dead_letter_routing_key=dead,
+        overflow="reject-publish",
+    )
+    channel.put(queue, b"body", headers={"own": 1})
+    channel.reject(fetch(channel, queue)["delivery_tag"], requeue=False)
+    channel.call("basic.qos")  # it has come
+    assert channel.get(queue).name == "basic.get-empty"
+    channel.queue(queue=dead)
+    letter = channel.take(dead)
+    assert (letter.body, letter.headers["own"]) == (b"body", 1)
+    assert letter.headers["x-death"][0]["reason"] == "rejected"
+    assert channel.count(queue)[0] == 0
+
+
+def test_dead_letter_at_most_once(channel: Channel) -> None:
+    """
+    Where the queue drops its head, a dead letter that cannot be sent on is dropped.
+    """
+    dead = fresh("dead")
+    queue = quorum(
+        channel,
+        dead_letter_strategy="at-least-once",
+        dead_letter_exchange="",
+        dead_letter_routing_key=dead,
+    )
+    channel.put(queue, b"body")
+    channel.reject(fetch(channel, queue)["delivery_tag"], requeue=False)
+    channel.put(queue, b"next")
+    assert fetch(channel, queue).body == b"next"
+    channel.queue(queue=dead)
+    assert channel.get(dead).name == "basic.get-empty"
 
 
 def test_limit_in_a_circle(channel: Channel) -> None:
