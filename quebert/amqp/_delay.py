@@ -224,7 +224,7 @@ class Ladder:
 def _has_quorum(wire: Wire) -> bool:
     """
     Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
-    The embedded broker's do not, and its classic queues lose nothing.
+    The embedded broker's classic queues lose nothing, either, and cost less.
     """
     return (version_of(wire) or ()) >= _CONFIRMS
 

@@ -18,6 +18,8 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     task_acks_late=True,
     task_default_queue="celery-tests",
+    task_default_queue_type=os.environ.get("QUEUE_TYPE", "classic"),
+    task_default_exchange_type=os.environ.get("EXCHANGE_TYPE", "direct"),
     worker_prefetch_multiplier=4,
     worker_send_task_events=True,
 )

@@ -190,3 +190,29 @@ async def test_workers_know_each_other(
         assert sign in ping.output
     await ends_well(first)
     await ends_well(second)
+
+
+@ensureDeferred
+async def test_quorum_queues(
+    broker: EmbeddedBroker, app: Celery, start: Callable[..., Program], tmp_path: Path
+) -> None:
+    """
+    With quorum queues, tasks whose time has not come wait in quorum queues, too.
+    """
+    notes = tmp_path / "notes"
+    kind = {"QUEUE_TYPE": "quorum", "EXCHANGE_TYPE": "topic"}
+    command = ["-m", "celery", "-A", TASKS, "worker", "--loglevel=INFO"]
+    running = start(*command, "--pool=solo", BROKER=broker.url, **kind)
+    await running.said("ready.")
+    app.conf.task_default_queue_type = "quorum"
+    app.conf.task_default_exchange_type = "topic"
+    due = time.time() + 3
+    for number in range(100):
+        later = {} if number < 90 else {"countdown": 3}
+        note(app, notes, number, **later)
+    await until(lambda: len(read(notes)) == 100)
+    seen = read(notes)
+    assert sorted(number for number, _, _ in seen) == list(range(100))
+    assert min(at for number, _, at in seen if number >= 90) >= due
+    await until(lambda: sum(broker.depths().values()) == 0)
+    await ends_well(running)
