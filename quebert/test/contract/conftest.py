@@ -18,11 +18,24 @@ from quebert.testing import RabbitMQNode
 class Broker:
     """
     A broker, with the virtual hosts C{/} and C{other}, and the user guest.
+
+    @ivar version: of RabbitMQ; empty for the embedded broker.
     """
 
     name: str
     port: int
     url: str
+    version: str = ""
+
+
+def version_of(node: RabbitMQNode) -> str:
+    """
+    The version of a RabbitMQ, such as C{4.3.6}.
+    """
+    client = Client(node.port)
+    version: str = client.start()["server_properties"]["version"]
+    client.drop()
+    return version
 
 
 @pytest.fixture(scope="session", params=["rabbitmq", "embedded"])
@@ -34,7 +47,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         node: RabbitMQNode = request.getfixturevalue("rabbitmq")
         node.ctl("add_vhost", "other")
         node.ctl("set_permissions", "-p", "other", "guest", ".*", ".*", ".*")
-        yield Broker("rabbitmq", node.port, node.url)
+        yield Broker("rabbitmq", node.port, node.url, version_of(node))
     else:
         from quebert.broker import EmbeddedBroker
 

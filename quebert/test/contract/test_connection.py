@@ -23,7 +23,12 @@ from quebert._protocol.frames import (
 )
 from quebert.test.contract.client import Channel, Client, Close, Disconnected
 from quebert.test.contract.conftest import Broker
-from quebert.test.contract.differences import cut_off
+from quebert.test.contract.differences import (
+    MECHANISMS,
+    PROTOCOL,
+    SMALLEST_FRAME,
+    cut_off,
+)
 
 Dial = Callable[[], Client]
 Connect = Callable[..., Client]
@@ -41,12 +46,12 @@ def test_protocol_version(dial: Dial) -> None:
     assert start["locales"] == "en_US"
 
 
-def test_mechanisms(dial: Dial) -> None:
+def test_mechanisms(broker: Broker, dial: Dial) -> None:
     """
     PLAIN and AMQPLAIN are what a client may authenticate by.
     """
     mechanisms = dial().start()["mechanisms"]
-    assert sorted(mechanisms.split()) == ["AMQPLAIN", "PLAIN"]
+    assert sorted(mechanisms.split()) == MECHANISMS.on(broker).split()
 
 
 @pytest.mark.parametrize("name", ["product", "version", "platform", "information"])
@@ -78,13 +83,14 @@ def test_capabilities(dial: Dial, name: str) -> None:
 @pytest.mark.parametrize(
     "header", [b"AMQP\x00\x00\x08\x00", b"AMQP\x00\x01\x00\x00", b"GET / HT"]
 )
-def test_other_protocol(dial: Dial, header: bytes) -> None:
+def test_other_protocol(broker: Broker, dial: Dial, header: bytes) -> None:
     """
     A client that speaks another protocol is told which to speak, and cut off.
     """
     client = dial()
     client.write(header)
-    assert client.rest() == PROTOCOL_HEADER
+    headers = {"AMQP 0-9-1": PROTOCOL_HEADER, "AMQP 1.0": b"AMQP\x03\x01\x00\x00"}
+    assert client.rest() == headers[PROTOCOL.on(broker)]
 
 
 # -- Who it is
@@ -183,7 +189,7 @@ def test_cut_off(broker: Broker, dial: Dial) -> None:
     limits = [
         {"frame_max": 131073},
         {"frame_max": 0},
-        {"frame_max": 4095},
+        {"frame_max": SMALLEST_FRAME.on(broker) - 1},
         {"channel_max": 2048},
         {"channel_max": 0},
     ]
@@ -200,11 +206,11 @@ def test_cut_off(broker: Broker, dial: Dial) -> None:
         cut_off(broker, client.control, code)
 
 
-def test_lower_limits(connect: Connect) -> None:
+def test_lower_limits(broker: Broker, connect: Connect) -> None:
     """
     A client may have lower limits than proposed.
     """
-    client = connect(frame_max=4096, channel_max=1, heartbeat=30)
+    client = connect(frame_max=SMALLEST_FRAME.on(broker), channel_max=1, heartbeat=30)
     assert client.channel().queue()
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from quebert.test.contract.client import Channel, Client, Close, until
+from quebert.test.contract.conftest import Broker
+from quebert.test.contract.differences import CHANNEL_PREFETCH
 
 Connect = Callable[..., Client]
 
@@ -449,6 +451,33 @@ def test_prefetch_is_of_new_consumers(channel: Channel) -> None:
     assert tags == ["old", "new", "old", "old", "old", "old"]
 
 
+@pytest.fixture
+def has_channel_prefetch(broker: Broker) -> None:
+    """
+    Skips a test of prefetch for a whole channel where there is none.
+    """
+    if not CHANNEL_PREFETCH.on(broker):
+        pytest.skip("this RabbitMQ has no prefetch for a whole channel")
+
+
+of_channel_prefetch = pytest.mark.usefixtures("has_channel_prefetch")
+
+
+def test_global_prefetch(broker: Broker, channel: Channel) -> None:
+    """
+    Global prefetch is the channel's, or each consumer's as without C{global}.
+    """
+    queue = channel.queue()
+    channel.put(queue, b"1", b"2", b"3")
+    channel.call("basic.qos", prefetch_count=1, global_=True)
+    for _ in range(2):
+        channel.consume(queue)
+    expected = [b"1"] if CHANNEL_PREFETCH.on(broker) else [b"1", b"2"]
+    assert bodies(channel, len(expected)) == expected
+    assert channel.count(queue) == (3 - len(expected), 2)
+
+
+@of_channel_prefetch
 def test_prefetch_of_the_channel(channel: Channel) -> None:
     """
     The consumers of a channel share its global prefetch.
@@ -465,6 +494,7 @@ def test_prefetch_of_the_channel(channel: Channel) -> None:
     assert bodies(channel, 1) == [b"2"]
 
 
+@of_channel_prefetch
 def test_prefetch_of_the_channel_later(channel: Channel) -> None:
     """
     Global prefetch concerns consumers that there are, too.
@@ -479,6 +509,7 @@ def test_prefetch_of_the_channel_later(channel: Channel) -> None:
     assert bodies(channel, 1) == [b"2"]
 
 
+@of_channel_prefetch
 def test_both_prefetches(channel: Channel) -> None:
     """
     A consumer's own prefetch holds within the global one.
@@ -494,6 +525,7 @@ def test_both_prefetches(channel: Channel) -> None:
     assert channel.count(queue) == (3, 2)
 
 
+@of_channel_prefetch
 def test_global_prefetch_raised(channel: Channel) -> None:
     """
     More is delivered once the global prefetch is raised, or done away with.

@@ -12,6 +12,13 @@ import pytest
 
 from quebert._protocol.codec import split_table
 from quebert.test.contract.client import Channel, Event, fresh, until
+from quebert.test.contract.conftest import Broker
+from quebert.test.contract.differences import (
+    DEATHS_OF_CLIENTS,
+    KEYS_REPLACED,
+    LAST_DEATH,
+    REJECTED_IS_REDELIVERED,
+)
 
 
 @attrs.frozen
@@ -74,7 +81,7 @@ def until_expired(channel: Channel, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize("method", ["basic.reject", "basic.nack"])
-def test_rejected(channel: Channel, method: str) -> None:
+def test_rejected(broker: Broker, channel: Channel, method: str) -> None:
     """
     A message that is rejected goes to the exchange for dead letters.
     """
@@ -86,7 +93,8 @@ def test_rejected(channel: Channel, method: str) -> None:
     assert letter.body == b"body"
     assert letter["exchange"] == it.exchange
     assert letter["routing_key"] == it.queue
-    assert letter["redelivered"] is False
+    redelivered = method == "basic.reject" and REJECTED_IS_REDELIVERED.on(broker)
+    assert letter["redelivered"] is redelivered
     assert deaths(letter) == [(it.queue, "rejected", 1)]
 
 
@@ -354,17 +362,18 @@ def test_default_exchange(channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "other"])
-def test_copies(channel: Channel, key: str | None) -> None:
+def test_copies(broker: Broker, channel: Channel, key: str | None) -> None:
     """
-    The keys of copies die with a message: they are among its keys, and stay
-    unless the queue has a key for dead letters.
+    The keys of copies die with a message: they are among its keys, and the header
+    stays unless a key for dead letters replaces it.
     """
     it = grave(channel, key)
     channel.publish("", it.queue, b"body", {"headers": {"CC": ["copy"]}})
     reject(channel, it.queue)
     letter = channel.take(it.dead)
     assert letter.headers["x-death"][0]["routing-keys"] == [it.queue, "copy"]
-    assert letter.headers.get("CC") == (["copy"] if key is None else None)
+    stays = key is None or not KEYS_REPLACED.on(broker)
+    assert letter.headers.get("CC") == (["copy"] if stays else None)
 
 
 def test_copies_route_dead_letters(channel: Channel) -> None:
@@ -409,7 +418,14 @@ def test_nowhere_to_go(channel: Channel) -> None:
 # -- What they tell
 
 
-def test_x_death(channel: Channel) -> None:
+def last_and_first(broker: Broker) -> list[str]:
+    """
+    Of which deaths the headers of a dead letter tell, beside C{x-death}.
+    """
+    return ["first", "last"] if LAST_DEATH.on(broker) else ["first"]
+
+
+def test_x_death(broker: Broker, channel: Channel) -> None:
     """
     A dead letter tells when it died, where and why, where it was published,
     and how often that happened.
@@ -423,9 +439,15 @@ def test_x_death(channel: Channel) -> None:
     assert abs((time - before).total_seconds()) < 60
     assert headers == {
         "mine": 1,
-        "x-first-death-exchange": "",
-        "x-first-death-queue": it.queue,
-        "x-first-death-reason": "rejected",
+        **{
+            f"x-{which}-death-{field}": value
+            for which in last_and_first(broker)
+            for field, value in (
+                ("exchange", ""),
+                ("queue", it.queue),
+                ("reason", "rejected"),
+            )
+        },
         "x-death": [
             {
                 "count": 1,
@@ -438,7 +460,7 @@ def test_x_death(channel: Channel) -> None:
     }
 
 
-def test_x_death_types(channel: Channel) -> None:
+def test_x_death_types(broker: Broker, channel: Channel) -> None:
     """
     The fields of x-death have the types that RabbitMQ gives them.
     """
@@ -449,9 +471,11 @@ def test_x_death_types(channel: Channel) -> None:
     types = {name: raw[1 + len(name) :][:1] for name, raw in headers.items()}
     assert types == {
         "x-death": b"A",
-        "x-first-death-exchange": b"S",
-        "x-first-death-queue": b"S",
-        "x-first-death-reason": b"S",
+        **{
+            f"x-{which}-death-{field}": b"S"
+            for which in last_and_first(broker)
+            for field in ("exchange", "queue", "reason")
+        },
     }
     array = headers["x-death"][len("\7x-deathA") + 4 :]
     assert array[:1] == b"F"
@@ -517,18 +541,20 @@ def test_two_reasons(channel: Channel) -> None:
     Deaths in the same queue count apart by their reasons.
     """
     it = grave(channel, max_length=1)
+    channel.bind(it.queue, it.exchange)  # so it comes back, too
     channel.put(it.queue, b"1")
     reject(channel, it.queue)
-    letter = channel.take(it.dead)
-    channel.put(it.queue, b"1", headers=letter.headers)
+    channel.until_ready(it.queue, 1)
     channel.put(it.queue, b"2")
+    letter = channel.take(it.dead)
+    assert deaths(letter) == [(it.queue, "rejected", 1)]
     letter = channel.take(it.dead)
     assert deaths(letter) == [(it.queue, "maxlen", 1), (it.queue, "rejected", 1)]
 
 
-def test_told_by_the_client(channel: Channel) -> None:
+def test_told_by_the_client(broker: Broker, channel: Channel) -> None:
     """
-    Deaths that a client publishes are gone on with.
+    Deaths that a client publishes are gone on with, or replaced.
     """
     it = grave(channel)
     other = {"queue": "other", "reason": "expired", "count": 2}
@@ -536,8 +562,12 @@ def test_told_by_the_client(channel: Channel) -> None:
     channel.put(it.queue, b"body", headers={"x-death": [other, this]})
     reject(channel, it.queue)
     letter = channel.take(it.dead)
-    assert deaths(letter) == [(it.queue, "rejected", 6), ("other", "expired", 2)]
-    assert "x-first-death-queue" not in letter.headers
+    if DEATHS_OF_CLIENTS.on(broker):
+        assert deaths(letter) == [(it.queue, "rejected", 6), ("other", "expired", 2)]
+        assert "x-first-death-queue" not in letter.headers
+    else:
+        assert deaths(letter) == [(it.queue, "rejected", 1)]
+        assert letter.headers["x-first-death-queue"] == it.queue
 
 
 def test_nonsense_told_by_the_client(channel: Channel) -> None:
@@ -564,7 +594,7 @@ def circle(channel: Channel, **arguments: Any) -> str:
     return channel.queue({**there, **arguments}, queue=queue)
 
 
-def test_waiting_and_coming_back(channel: Channel) -> None:
+def test_waiting_and_coming_back(broker: Broker, channel: Channel) -> None:
     """
     A message that a client rejects may wait, and come back, for ever: each
     round counts.
@@ -578,7 +608,7 @@ def test_waiting_and_coming_back(channel: Channel) -> None:
         (_, *first), second = deaths(fetched)
         assert first == ["expired", n]
         assert second == (queue, "rejected", n)
-        assert fetched["redelivered"] is False
+        assert fetched["redelivered"] is REJECTED_IS_REDELIVERED.on(broker)
         channel.reject(fetched["delivery_tag"], requeue=False)
 
 

@@ -5,12 +5,18 @@ The differences that are meant, on both brokers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from quebert.test.contract.client import Channel, Client, fresh
 from quebert.test.contract.conftest import Broker
-from quebert.test.contract.differences import CAPABILITIES, DIFFERENCES, Difference
+from quebert.test.contract.differences import (
+    CAPABILITIES,
+    DIFFERENCES,
+    Difference,
+    table,
+)
 
 
 @pytest.mark.parametrize("it", DIFFERENCES, ids=lambda it: f"{it.method}-{it.name}")
@@ -38,3 +44,11 @@ def test_capability(broker: Broker, dial: Callable[[], Client], name: str) -> No
     """
     has = dial().start()["server_properties"]["capabilities"].get(name, False)
     assert has is (broker.name == "rabbitmq")
+
+
+def test_table() -> None:
+    """
+    The documentation has the table of what varies between versions.
+    """
+    folder = Path(__file__).parents[3]
+    assert table() in (folder / "docs" / "dev.rst").read_text(encoding="utf-8")

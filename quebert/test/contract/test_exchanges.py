@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from quebert.test.contract.client import Channel, Close, fresh
+from quebert.test.contract.conftest import Broker
+from quebert.test.contract.differences import UNKNOWN_TYPE
 
 TYPES = ["direct", "fanout", "topic", "headers"]
 
@@ -58,19 +60,17 @@ def test_predeclared(channel: Channel, name: str, type: str) -> None:
     declare(channel, name, exchange_type=type, durable=True)
 
 
-def test_unknown_type(channel: Channel) -> None:
+def test_unknown_type(broker: Broker, channel: Channel) -> None:
     """
-    503 is for a type that there is not.
+    A type that there is not is refused by its name.
     """
     name = fresh("exchange")
-    assert channel.refusal(
+    refusal = channel.refusal(
         "exchange.declare", exchange=name, exchange_type="nonsense"
-    ) == Close(
-        "connection",
-        503,
-        "COMMAND_INVALID - unknown exchange type 'nonsense'",
-        "exchange.declare",
     )
+    assert f"the {refusal.what}, {refusal.code}" == UNKNOWN_TYPE.on(broker)
+    assert refusal.text.endswith(" - unknown exchange type 'nonsense'")
+    assert refusal.method == "exchange.declare"
 
 
 def test_declared_again(channel: Channel) -> None:

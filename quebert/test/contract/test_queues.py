@@ -17,6 +17,8 @@ from quebert.test.contract.client import (
     typed_table,
     until,
 )
+from quebert.test.contract.conftest import Broker
+from quebert.test.contract.differences import QUEUE_VERSION_1
 
 Connect = Callable[..., Client]
 
@@ -439,7 +441,6 @@ def test_dead_letter_exchange_is_a_name(channel: Channel) -> None:
         {"x-single-active-consumer": False},
         {"x-queue-mode": "default"},
         {"x-queue-mode": "lazy"},
-        {"x-queue-version": 1},
         {"x-queue-version": 2},
     ],
 )
@@ -448,6 +449,21 @@ def test_right_arguments(channel: Channel, table: dict[str, Any]) -> None:
     Arguments that make sense are taken.
     """
     assert channel.queue(table)
+
+
+def test_queue_version(broker: Broker, channel: Channel) -> None:
+    """
+    The older of the two versions of classic queues is refused where it is gone.
+    """
+    queue, table = fresh("queue"), {"x-queue-version": 1}
+    if QUEUE_VERSION_1.on(broker):
+        channel.queue(table, queue=queue)
+    else:
+        refusal = channel.refusal("queue.declare", queue=queue, arguments=table)
+        text = (
+            f"PRECONDITION_FAILED - invalid arg 'x-queue-version' for queue '{queue}'"
+        )
+        assert refusal.begins("channel", 406, text, "queue.declare"), refusal
 
 
 # -- Exclusive queues
