@@ -30,6 +30,7 @@ __all__ = [
     "fresh",
     "typed_table",
     "until",
+    "version_of",
 ]
 
 _DEFAULT_CAPABILITIES = {
@@ -206,3 +207,13 @@ class Client:
                 rest += self.read(1, deadline)
         except Disconnected:
             return rest
+
+
+def version_of(port: int) -> str:
+    """
+    The version of the broker at a port, such as C{4.3.6}.
+    """
+    client = Client(port)
+    version: str = client.start()["server_properties"]["version"]
+    client.drop()
+    return version

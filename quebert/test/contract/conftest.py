@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import attrs
 import pytest
 
-from quebert.test.contract.client import Channel, Client
+from quebert.test.contract.client import Channel, Client, version_of
 from quebert.testing import RabbitMQNode
 
 
@@ -28,16 +28,6 @@ class Broker:
     version: str = ""
 
 
-def version_of(node: RabbitMQNode) -> str:
-    """
-    The version of a RabbitMQ, such as C{4.3.6}.
-    """
-    client = Client(node.port)
-    version: str = client.start()["server_properties"]["version"]
-    client.drop()
-    return version
-
-
 @pytest.fixture(scope="session", params=["rabbitmq", "embedded"])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """
@@ -47,7 +37,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         node: RabbitMQNode = request.getfixturevalue("rabbitmq")
         node.ctl("add_vhost", "other")
         node.ctl("set_permissions", "-p", "other", "guest", ".*", ".*", ".*")
-        yield Broker("rabbitmq", node.port, node.url, version_of(node))
+        yield Broker("rabbitmq", node.port, node.url, version_of(node.port))
     else:
         from quebert.broker import EmbeddedBroker
 

@@ -159,6 +159,12 @@ FLOATS_MATCH = Varies(
     {"3.10": True, "4.0": False},
 )
 TIMES_MATCH = Varies("In a headers exchange, times match", {"3.10": True, "4.0": False})
+# Consumers.
+CLASSIC_TIMEOUT = Varies(
+    "``consumer_timeout`` is for classic queues, too",
+    {"3.10": True, "4.3": False},
+    embedded="4.3",  # which has no such timeout
+)
 # Messages.
 HEADERS_STAY = Varies(
     "Headers keep their order, and names that are there twice (or else they are"
