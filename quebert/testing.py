@@ -166,6 +166,13 @@ class RabbitMQNode:
         except OSError:
             return False
 
+    @property
+    def running(self) -> bool:
+        """
+        Whether it was started, and since then neither stopped nor killed.
+        """
+        return self._process is not None
+
     def stop(self) -> None:
         """
         Stop it in an orderly way.

@@ -94,10 +94,24 @@ def installed_rabbitmq() -> None:
 @pytest.fixture(scope="session")
 def rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
     """
-    A RabbitMQ that all tests share, none of which may stop it.
+    A RabbitMQ that all tests share.  Those that stop it ask for
+    L{restartable_rabbitmq}.
     """
     with RabbitMQNode() as node:
         yield node
+
+
+@pytest.fixture
+def restartable_rabbitmq(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
+    """
+    The shared RabbitMQ for one test, which may stop it, kill it and start it: starting
+    another one takes about 5 s of a processor.  It runs afterwards, whatever happened.
+    """
+    try:
+        yield rabbitmq
+    finally:
+        if not rabbitmq.running:
+            rabbitmq.start()
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -115,7 +129,7 @@ def either(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
 @pytest.fixture
 def own_rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
     """
-    A RabbitMQ for one test, to be stopped and killed.
+    A RabbitMQ for one test, with nothing of others in it.
     """
     with RabbitMQNode() as node:
         yield node

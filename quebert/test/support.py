@@ -18,11 +18,12 @@ from typing import Any
 import pika
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from quebert.testing import RabbitMQNode, free_port
+from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
 
 #: Seconds: far more than anything takes, for what is waited for.
 PATIENCE = 60.0
@@ -42,6 +43,15 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any
             raise AssertionError(f"did not come true in {patience} s")
         await deferLater(reactor, 0.01)
     return value
+
+
+async def until_empty(broker: EmbeddedBroker | RabbitMQNode, queue: str) -> None:
+    """
+    Wait until a queue holds nothing, neither ready nor delivered.  The broker is asked
+    in a thread: rabbitmqctl takes a second, in which an L{Executor} would not answer.
+    """
+    while (await deferToThread(broker.depths))[queue]:
+        pass
 
 
 class _QuietSite(Site):

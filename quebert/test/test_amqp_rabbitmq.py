@@ -126,8 +126,9 @@ async def test_consumes_again_after_a_lost_connection(
 
 @ensureDeferred
 async def test_survives_a_killed_broker(
-    own_rabbitmq: RabbitMQNode,
+    restartable_rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
+    names: Names,
 ) -> None:
     """
     A broker that is killed and started again has its tasks, and its watcher.
@@ -138,15 +139,17 @@ async def test_survives_a_killed_broker(
         done[message.body] += 1
         return Retry(after=0.05) if done[message.body] < 3 else None
 
-    client = make_client(own_rabbitmq.url)
-    watcher = await client.watch("flow", "q", "#", callback, maxEvents=10)
+    client = make_client(restartable_rabbitmq.url)
+    watcher = await client.watch(
+        names.exchange, names.queue, "#", callback, maxEvents=10
+    )
     persistent = {"delivery-mode": 2}
     bodies = [b"%d" % n for n in range(300)]
     for body in bodies:
-        await client.publish("flow", "a", body, persistent)
-    own_rabbitmq.kill()
+        await client.publish(names.exchange, "a", body, persistent)
+    restartable_rabbitmq.kill()
     await until(lambda: not watcher.consuming)
-    own_rabbitmq.start()
+    restartable_rabbitmq.start()
     await until(lambda: watcher.consuming)
     await until(lambda: watcher.in_flight == 0 and len(done) == 300)
     await until(lambda: all(done[body] >= 3 for body in bodies))

@@ -229,7 +229,7 @@ def make_another(client: TxAMQPClient) -> TxAMQPClient:
 
 @ensureDeferred
 async def test_rabbitmq_restarts(
-    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+    restartable_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
 ) -> None:
     """
     A pause survives a RabbitMQ that is killed.
@@ -237,12 +237,12 @@ async def test_rabbitmq_restarts(
 
     async def restart() -> None:
         # It may forget any exchange that was declared a moment before.
-        await deferToThread(own_rabbitmq.ctl, "eval", "mnesia:sync_log().")
-        await deferToThread(own_rabbitmq.kill)
-        await deferToThread(own_rabbitmq.start)
+        await deferToThread(restartable_rabbitmq.ctl, "eval", "mnesia:sync_log().")
+        await deferToThread(restartable_rabbitmq.kill)
+        await deferToThread(restartable_rabbitmq.start)
 
-    client = make_client(own_rabbitmq.url, connectTimeout=None)
-    await survives(client, Broker(reactor, own_rabbitmq.url), names, restart)
+    client = make_client(restartable_rabbitmq.url, connectTimeout=None)
+    await survives(client, Broker(reactor, restartable_rabbitmq.url), names, restart)
 
 
 @ensureDeferred

@@ -283,24 +283,27 @@ async def test_declared_otherwise_meanwhile(
 
 @ensureDeferred
 async def test_restarted_broker(
-    own_rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient]
+    restartable_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
 ) -> None:
     """
     A broker that is stopped in an orderly way, and started again, finds its
     watch, and each watch is told once.
     """
-    watched = Watched(make_client(own_rabbitmq.url, connectTimeout=None))
+    client = make_client(restartable_rabbitmq.url, connectTimeout=None)
+    watched = Watched(client, names.exchange)
     never: Deferred[None] = Deferred()
     watched.answers[b"in flight"] = never
-    watcher = await watched.begin()
+    watcher = await watched.begin(names.queue)
     await watched.add(b"in flight")
     await until(lambda: watched.seen[b"in flight"])
-    stopped = deferToThread(own_rabbitmq.stop)
+    stopped = deferToThread(restartable_rabbitmq.stop)
     await until(lambda: not watcher.consuming)
-    published = watched.client.publish("flow", "a", b"meanwhile", PERSISTENT)
+    published = client.publish(names.exchange, "a", b"meanwhile", PERSISTENT)
     await stopped
     assert not watcher.consuming
-    await deferToThread(own_rabbitmq.start)
+    await deferToThread(restartable_rabbitmq.start)
     await published
     await watched.lives_on(b"in flight", b"meanwhile")
     assert watched.seen[b"in flight"] == 2

@@ -26,6 +26,7 @@ from quebert.test.support import (
     depth,
     publish,
     until,
+    until_empty,
 )
 from quebert.testing import free_port
 
@@ -150,7 +151,7 @@ async def test_kill_loses_nothing(
         program.kill()
         program = mediator(start, broker, *options, **environment)
     await until(lambda: done == tasks)
-    await until(lambda: broker.depths()[names.queue] == 0)
+    await until_empty(broker, names.queue)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert depth(pika_channel, names.queue) == 0

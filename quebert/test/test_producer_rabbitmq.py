@@ -84,20 +84,20 @@ async def test_goes_on_after_a_closed_connection(
 
 @ensureDeferred
 async def test_survives_a_killed_broker(
-    own_rabbitmq: RabbitMQNode, names: Names
+    restartable_rabbitmq: RabbitMQNode, names: Names
 ) -> None:
     """
     Of tasks that are added while all connections are closed, and while the
     broker is killed and started again, none is lost that was said to be added.
     """
-    with channel_of(own_rabbitmq) as channel:
+    with channel_of(restartable_rabbitmq) as channel:
         declare(channel, names)
     back = threading.Event()
     added: list[str] = []
     failed: list[str] = []
 
     def add_all() -> None:
-        with BlockingProducer(own_rabbitmq.url, names.exchange) as producer:
+        with BlockingProducer(restartable_rabbitmq.url, names.exchange) as producer:
             for n in range(1000):
                 try:
                     added.append(producer.add_task("/", uuid=str(n)))
@@ -107,15 +107,15 @@ async def test_survives_a_killed_broker(
 
     adding = deferToThread(add_all)
     await until(lambda: len(added) >= 100)
-    own_rabbitmq.ctl("close_all_connections", "for a test")
-    own_rabbitmq.kill()
+    restartable_rabbitmq.ctl("close_all_connections", "for a test")
+    restartable_rabbitmq.kill()
     await until(lambda: failed or adding.called)
-    own_rabbitmq.start()
+    restartable_rabbitmq.start()
     back.set()
     await adding
     assert len(added) + len(failed) == 1000
     assert len(failed) <= 2
-    with channel_of(own_rabbitmq) as channel:
+    with channel_of(restartable_rabbitmq) as channel:
         found = uuids(channel, names.queue)
     assert not set(added) - set(found)
     assert max(found.values()) <= 2

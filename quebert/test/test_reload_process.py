@@ -18,7 +18,14 @@ from twisted.internet.task import deferLater
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import USAGE_ERROR, Executor, Program, consumers, until
+from quebert.test.support import (
+    USAGE_ERROR,
+    Executor,
+    Program,
+    consumers,
+    until,
+    until_empty,
+)
 from quebert.test.test_processes import EXAMPLES, mediator
 from quebert.test.test_workers_process import pids, runs, ups
 from quebert.testing import EmbeddedBroker, free_port
@@ -131,7 +138,7 @@ async def test_under_load(
         await until(lambda: program.output.count("Reloaded; ") == wanted)  # noqa: B023
     tasks |= await add(client, names, 80)
     await until(lambda: set(done) == tasks)
-    await until(lambda: broker.depths()[names.queue] == 0)
+    await until_empty(broker, names.queue)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert set(done.values()) == {1}
@@ -168,7 +175,7 @@ async def test_in_a_row(
         else:
             await deferLater(reactor, 0.002)
     await until(lambda: {task["uuid"] for task in executor.tasks} == tasks)
-    await until(lambda: broker.depths()[names.queue] == 0)
+    await until_empty(broker, names.queue)
     program.signal(signal.SIGTERM)
     assert await program.ended() == 0, program.output
     assert len(executor.tasks) == len(tasks)

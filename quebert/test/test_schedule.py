@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
+from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, until
 from quebert.test.test_processes import mediator
 from quebert.testing import free_port
@@ -95,7 +96,7 @@ def restartable(
     if request.param == "embedded":
         yield EmbeddedProcess(start, tmp_path / "data")
     else:
-        yield RabbitMQ(request.getfixturevalue("own_rabbitmq"))
+        yield RabbitMQ(request.getfixturevalue("restartable_rabbitmq"))
 
 
 class Times:
@@ -152,6 +153,7 @@ async def test_restarts(
     start: Callable[..., Program],
     executor: Executor,
     make_client: Callable[..., TxAMQPClient],
+    names: Names,
 ) -> None:
     """
     Each of them is done, none early, and hardly one late, while mediator and broker
@@ -161,19 +163,23 @@ async def test_restarts(
     executor.answer = times.note
 
     def started() -> Program:
-        options = "--watch=flow:tasks:tasks.#:50", f"--default-url={executor.url}/"
+        watch = f"--watch={names.exchange}:{names.queue}:tasks.#:50"
+        options = watch, f"--default-url={executor.url}/"
         here: Any = restartable
         return mediator(start, here, *options)
 
     client = make_client(restartable.url)
-    await (await client.watch("flow", "tasks", "tasks.#", lambda message: None)).stop()
+    watcher = await client.watch(
+        names.exchange, names.queue, "tasks.#", lambda message: None
+    )
+    await watcher.stop()
     running = [started()]
 
     def restart_mediator() -> None:
         running.pop().kill()
         running.append(started())
 
-    producer, now = Producer(client), time.time()
+    producer, now = Producer(client, names.exchange), time.time()
     adding: list[Deferred[str]] = []
     for n in range(TASKS):
         times.due[n] = now + chance.uniform(SOONEST, LATEST)
