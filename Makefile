@@ -46,7 +46,7 @@ trial: $(VENV)/installed-dev
 	QUEBERT_TEST_EXAMPLES=10 $(BIN)/trial --jobs 2 quebert
 
 test-rabbitmq: $(VENV)/installed-dev
-	@bash .ci/test-rabbitmq $(BIN)/python '$(VERSIONS)' $(ARGS)
+	@bash .ci/test-rabbitmq $(BIN)/python '$(VERSIONS)' -n $(JOBS) --dist worksteal $(ARGS)
 
 # The oldest releases have an environment of their own.
 .venv-oldest/installed: setup.cfg .ci/oldest
