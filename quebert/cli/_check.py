@@ -10,7 +10,6 @@ from quebert.amqp._tls import creator
 from quebert.cli._running import one_line
 from quebert.config import BadConfig, read
 from quebert.errors import ConfigError
-from quebert.service._mediators import find_hook
 
 __all__ = ["check"]
 
@@ -31,6 +30,8 @@ def check(*, file: str) -> None:
     Tells all that is wrong, a line each, and exits with 1. Hooks are imported, and
     secrets and certificates looked for, but no broker is asked.
     """
+    from quebert.service._mediators import find_hook
+
     try:
         settings = read(file, find=find_hook)
         if settings.broker.tls is not None:

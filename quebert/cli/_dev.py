@@ -9,7 +9,6 @@ import errno
 import ipaddress
 import os
 import shlex
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -20,7 +19,6 @@ import attrs
 from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
-from quebert import task as tasks
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._delay import PREFIX
@@ -32,15 +30,12 @@ from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
 from quebert.http import Dispatcher
-from quebert.producer import MEDIUM
-from quebert.producer._letter import task_letter
 from quebert.task import Task
 
 __all__ = [
     "AskedToFail",
     "Dev",
     "Served",
-    "add",
     "dev",
     "echo",
     "serve",
@@ -57,8 +52,6 @@ AT_ONCE = 20
 CONSTANT, MAX_DELAY = 1.25, 5.0
 #: Seconds that requests get when it is stopped; a person waits for it.
 GRACE = 3.0
-#: Seconds in which a task must find its broker.
-CONNECT_TIMEOUT = 5.0
 
 
 # -- The broker
@@ -336,36 +329,3 @@ def _introduce(asked: Dev, port: int, url: str, left: int, tell: Tell) -> None:
     waiting = f", {left} waiting" if left else ""
     tell("queue", f"{asked.queue}{waiting}")
     tell("add a task", asked.add_line(port))
-
-
-# -- Adding
-
-
-async def add(
-    reactor: Any,
-    amqp_url: str,
-    exchange: str,
-    key: str,
-    url: str,
-    params: Any,
-    **fields: Any,
-) -> str:
-    """
-    Add a task, and give its uuid once the broker has confirmed it.
-
-    @param fields: as for L{make<quebert.task.make>}.
-    @raise QuebertError: it is none, or was not confirmed.
-    """
-    client = TxAMQPClient.from_url(
-        amqp_url, reactor=reactor, connectTimeout=CONNECT_TIMEOUT
-    )
-    now = time.time()
-    task = tasks.make(now, url, params, **fields)
-    # Our producers know no keys but those of a kind and a priority.
-    letter = task_letter(task, "tasks", MEDIUM, now)
-    try:
-        await client.publish(exchange, key, letter.body, letter.properties)
-    finally:
-        await client.stop(0)
-    uuid: str = task["uuid"]
-    return uuid

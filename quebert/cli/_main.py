@@ -1,5 +1,8 @@
 """
 The C{quebert} command: from its options to what is asked for.
+
+A command imports what it alone needs when it is called: C{quebert status} needs neither
+the broker nor the executor, and starts sooner without them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from twisted.python.usage import UsageError
 from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
-from quebert.cli import _check, _dev, _operating
+from quebert.cli import _check, _operating
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError, StoreError
@@ -119,6 +122,8 @@ def dev(
     For this machine alone: all listen on the loopback. Tells what becomes of each
     task.
     """
+    from quebert.cli import _dev
+
     if function is not None and default_url is not None:
         raise click.UsageError("give --function or --default-url, not both")
     if function is not None:
@@ -188,6 +193,8 @@ def broker(
 
     For laptops, tests and small single machines; RabbitMQ is what one deploys.
     """
+    from quebert.cli import _dev
+
     if users:
         options["users"] = dict(map(_user, users))
     served = _dev.Served(data=_data(data, memory), vhosts=vhosts, **options)
@@ -261,6 +268,8 @@ def add(
 
     Prints its uuid once the broker has confirmed it.
     """
+    from quebert.cli import _add
+
     if amqp_url == "":
         raise click.UsageError(EMPTY_AMQP_URL)
     fields |= {
@@ -271,7 +280,7 @@ def add(
         "headers": _headers(headers),
     }
     log_problems(level=LogLevel.critical)
-    click.echo(_run(lambda reactor: _dev.add(reactor, **fields)))
+    click.echo(_run(lambda reactor: _add.add(reactor, **fields)))
 
 
 for command in (_check.check, *_operating.COMMANDS):

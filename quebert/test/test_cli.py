@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert.cli import _dev
+from quebert.cli import _add, _dev
 from quebert.cli import _main as cli
 from quebert.cli._dev import Dev, Served, echo
 from quebert.errors import StoreError
@@ -44,8 +44,9 @@ class CommandTests(SynchronousTestCase):
         self.error: Exception | None = None
         self.patch(cli, "log_problems", lambda *ignored, level: None)
         self.patch(cli, "run", self.run_it)
-        for name in ("dev", "serve", "add"):
-            self.patch(_dev, name, self.note)
+        self.patch(_dev, "dev", self.note)
+        self.patch(_dev, "serve", self.note)
+        self.patch(_add, "add", self.note)
 
     def note(self, reactor: object, *args: Any, **options: Any) -> str:
         """
