@@ -347,6 +347,8 @@ class Traffic:
         for entry, reason in stranded:
             message = self._message(queue, entry)
             self._dead.append(_Death(queue, message, reason, entry))
+            if len(self._dead) >= MOST_DEAD:
+                self._bury()
         self._bury()
 
     def _send_on(self, queue: Queue, message: Message, reason: str) -> bool:
