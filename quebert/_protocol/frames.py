@@ -51,8 +51,11 @@ def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
     return _SETTLE.pack(METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
 
 
-def nack_with_requeue(channel: int, delivery_tag: int) -> bytes:
+def nack_with_requeue(
+    channel: int, delivery_tag: int, *, multiple: bool = False
+) -> bytes:
     """
-    C{basic.nack} of one delivery, which is to be delivered again.
+    C{basic.nack} of a delivery, or of all up to it, which are to be delivered again.
     """
-    return _SETTLE.pack(METHOD, channel, 13, 60, 120, delivery_tag, 2, FRAME_END)
+    flags = 2 | multiple
+    return _SETTLE.pack(METHOD, channel, 13, 60, 120, delivery_tag, flags, FRAME_END)

@@ -198,6 +198,15 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.acks.given_back(delivery_tag)
             self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
 
+    def give_all_back(self) -> None:
+        """
+        Let the broker deliver again, in their order, all that are not settled
+        (C{basic.nack} with requeue, of delivery tag 0: AMQP 0-9-1, section 1.8.3.13).
+        """
+        if not (self.closed or self._shutting):
+            self.flush()
+            self.client.transport.write(nack_with_requeue(self.id, 0, multiple=True))
+
     # -- What comes from the broker
 
     def method_received(self, payload: bytes) -> bool:

@@ -109,7 +109,11 @@ def _letter(message: Message) -> DeadLetter:
 
 
 async def _go_through(
-    wire: Wire, queue: str, tally: Tally, visit: Callable[[Message, Walk], Any]
+    client: TxAMQPClient,
+    wire: Wire,
+    queue: str,
+    tally: Tally,
+    visit: Callable[[Message, Walk], Any],
 ) -> None:
     """
     Walk through the dead of C{queue} that are there now, or through as many as
@@ -123,7 +127,18 @@ async def _go_through(
         tally.ended = True
         return
     tally.total = min(found.ready, tally.total or found.ready)
-    async with walk(wire, grave, tally.total) as walking:
+    publisher = client.make_publisher()
+
+    async def replace(body: bytes, properties: bytes) -> None:
+        try:
+            await _publish(client, publisher, grave, body, properties)
+        except BrokerError as e:
+            raise BrokerError(
+                f"{grave} counts how often a message comes back, and drops those that"
+                f" come back too often; the broker takes no copy in its place: {e}"
+            ) from e
+
+    async with walk(wire, grave, tally.total, replace) as walking:
 
         async def look(message: Message) -> bool:
             leaves: bool = await visit(message, walking)
@@ -152,8 +167,8 @@ async def take_stock(
             listing.add(letter)
         return False
 
-    async with broker.client() as (_, wire):
-        await _go_through(wire, queue, tally, visit)
+    async with broker.client() as (client, wire):
+        await _go_through(client, wire, queue, tally, visit)
     return listing, tally
 
 
@@ -172,8 +187,8 @@ async def look_up(
             walking.stop()
         return False
 
-    async with broker.client() as (_, wire):
-        await _go_through(wire, queue, Tally(), visit)
+    async with broker.client() as (client, wire):
+        await _go_through(client, wire, queue, Tally(), visit)
     return found[0] if found else None
 
 
@@ -196,7 +211,7 @@ async def redrive(
             await _put_back(client, publisher, queue, message, letter)
             return True
 
-        await _go_through(wire, queue, tally, visit)
+        await _go_through(client, wire, queue, tally, visit)
 
 
 async def _put_back(
@@ -213,7 +228,22 @@ async def _put_back(
         headers=dict.fromkeys(letter.history),
     )
     properties = amended or message.encoded_properties
-    publishing = publisher.publish("", queue, letter.anew, properties)
+    await _publish(client, publisher, queue, letter.anew, properties)
+
+
+async def _publish(
+    client: TxAMQPClient,
+    publisher: Publisher,
+    queue: str,
+    body: bytes,
+    properties: bytes,
+) -> None:
+    """
+    Publish to C{queue}; returns when the broker has confirmed it.
+
+    @raise BrokerError: the broker does not take it, or not in L{PATIENCE} seconds.
+    """
+    publishing = publisher.publish("", queue, body, properties)
     confirmed = Deferred.fromCoroutine(publishing)
     try:
         await confirmed.addTimeout(PATIENCE, client.reactor)
@@ -248,8 +278,8 @@ async def discard(
     async def visit(message: Message, _: Walk) -> bool:
         return matched(matches, _letter(message))
 
-    async with broker.client() as (_, wire):
-        await _go_through(wire, queue, tally, visit)
+    async with broker.client() as (client, wire):
+        await _go_through(client, wire, queue, tally, visit)
     return True
 
 

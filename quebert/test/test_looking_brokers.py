@@ -1,0 +1,171 @@
+"""
+Looking at dead letters changes nothing, on a real RabbitMQ: a quorum queue drops a
+message that came back too often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pika
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+
+from quebert.amqp import _walk
+from quebert.cli import _operations
+from quebert.cli._operations import Broker
+from quebert.errors import BrokerError
+from quebert.test.conftest import Names
+from quebert.test.support import Program
+from quebert.testing import RabbitMQNode
+
+# What RabbitMQ 4 has by default; here for all versions.
+LIMIT = {"x-delivery-limit": 20}
+BODIES = [b'{"uuid": "u%d", "url": "/"}' % n for n in range(20)]
+PROPERTIES: dict[str, Any] = {
+    "content_type": "application/json",
+    "delivery_mode": 2,
+    "correlation_id": "c",
+    "message_id": "m",
+    "timestamp": 1_700_000_000,
+    "headers": {"quebert-kind": "poison", "x-shop": 7, "x-death": [{"count": 1}]},
+}
+
+# ``quebert dead list``, which ends at once when it sees the message of that number.
+KILLED = """
+import itertools, os, signal, sys
+from quebert.cli import _operations, main
+end, numbers = int(sys.argv.pop()), itertools.count(1)
+def look(matches, letter):
+    if next(numbers) == end:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+_operations.matched = look
+main(sys.argv[1:])
+"""
+
+
+def fill(url: str, queue: str, arguments: dict[str, Any]) -> None:
+    """
+    Have C{BODIES} lie in a queue that is declared with these arguments.
+    """
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare(queue, durable=True, arguments=arguments)
+        for body in BODIES:
+            properties = pika.BasicProperties(**PROPERTIES)
+            channel.basic_publish("", queue, body, properties)
+
+
+def drain(url: str, queue: str) -> list[tuple[bytes, pika.BasicProperties]]:
+    """
+    Take all messages of a queue.
+    """
+    found: list[tuple[bytes, pika.BasicProperties]] = []
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        while True:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            if method is None:
+                return found
+            found.append((body, properties))
+
+
+def send_back(url: str, queue: str, times: int) -> None:
+    """
+    Have RabbitMQ count that all messages came back so often, in their order.
+    """
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        for _ in range(times):
+            tags = [channel.basic_get(queue)[0].delivery_tag for _ in BODIES]
+            for tag in tags:
+                channel.basic_reject(tag, requeue=True)
+
+
+async def all_back(asked: Broker, queue: str) -> None:
+    """
+    Wait until RabbitMQ has noticed the end of a program that held messages.
+    """
+    for _ in range(1_000):
+        dead = (await _operations.status(asked, queue)).dead
+        if dead is not None and dead >= len(BODIES):
+            return
+    raise AssertionError("they are not back")
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_looks(
+    rabbitmq: RabbitMQNode, start: Callable[..., Program], names: Names, kind: str
+) -> None:
+    """
+    After 100 looks at 20 dead letters, ten of them killed half-way, all 20 are there.
+    """
+    grave = f"{names.queue}.dead"
+    arguments = {"x-queue-type": kind, **(LIMIT if kind == "quorum" else {})}
+    await deferToThread(fill, rabbitmq.url, grave, arguments)
+    asked = Broker(reactor, rabbitmq.url)
+    for n in range(100):
+        if n % 10 == 5:
+            where = f"--amqp-url={rabbitmq.url}"
+            command = ("-c", KILLED, "dead", "list", names.queue, where)
+            program = start(*command, str(1 + 2 * (n // 10)))
+            assert await program.ended() == -9, program.output
+            await all_back(asked, names.queue)
+        elif n % 2:
+            assert await _operations.look_up(asked, names.queue, [])
+        else:
+            _, tally = await _operations.take_stock(asked, names.queue, [], 0)
+            assert tally.seen >= len(BODIES)
+    found = await deferToThread(drain, rabbitmq.url, grave)
+    assert {body for body, _ in found} == set(BODIES)
+    twice = len(found) - len(BODIES)  # each kill may leave so many copies
+    assert twice <= 10 * _walk._COPIES_AT_ONCE, twice
+
+
+@ensureDeferred
+async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
+    """
+    A message that came back three times is replaced by a copy, with its properties as
+    they were, when a person looks; and it keeps its place, also where only the first
+    one is looked at.
+    """
+    grave = f"{names.queue}.dead"
+    arguments = {"x-queue-type": "quorum", **LIMIT}
+    await deferToThread(fill, rabbitmq.url, grave, arguments)
+    await deferToThread(send_back, rabbitmq.url, grave, 3)
+    asked = Broker(reactor, rabbitmq.url)
+    letter = await _operations.look_up(asked, names.queue, [])
+    assert letter is not None
+    assert letter.body == BODIES[0]
+    found = await deferToThread(drain, rabbitmq.url, grave)
+    assert [body for body, _ in found] == BODIES
+    for _, properties in found:
+        properties.headers.pop("x-delivery-count", None)  # 0: RabbitMQ 3.10 tells it
+        assert {k: v for k, v in vars(properties).items() if v} == PROPERTIES
+
+
+@ensureDeferred
+async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
+    """
+    Where RabbitMQ takes no copy, the look fails with a sentence that says why, and all
+    messages stay.
+    """
+    grave = f"{names.queue}.dead"
+    await deferToThread(fill, rabbitmq.url, grave, {"x-queue-type": "quorum", **LIMIT})
+    await deferToThread(send_back, rabbitmq.url, grave, 3)
+    rabbitmq.ctl("add_user", "reader", "secret")
+    may_read = f"^{names.queue}.*"
+    rabbitmq.ctl("set_permissions", "reader", may_read, "^$", may_read)
+    url = rabbitmq.url.replace("guest:guest", "reader:secret")
+    asked = Broker(reactor, url)
+    with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
+        await _operations.take_stock(asked, names.queue, [], 0)
+    await all_back(Broker(reactor, rabbitmq.url), names.queue)
+    found = await deferToThread(drain, rabbitmq.url, grave)
+    assert {body for body, _ in found} == {*BODIES}
