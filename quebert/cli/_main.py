@@ -21,7 +21,7 @@ from twisted.python.usage import UsageError
 from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
-from quebert.cli import _check, _operating
+from quebert.cli import _check, _doctor, _operating
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError, StoreError
@@ -283,7 +283,7 @@ def add(
     click.echo(_run(lambda reactor: _add.add(reactor, **fields)))
 
 
-for command in (_check.check, *_operating.COMMANDS):
+for command in (_check.check, _doctor.doctor, *_operating.COMMANDS):
     main.add_command(command)
 
 

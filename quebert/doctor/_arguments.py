@@ -1,0 +1,102 @@
+"""
+How a queue was declared, which AMQP has no method to ask for.
+
+RabbitMQ refuses to declare a queue again with other arguments, and names one that
+differs, with its value.  So a queue is declared with what is known of it so far, until
+RabbitMQ has named everything and agrees.  That does not change a queue that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from quebert.amqp._wire import Wire
+from quebert.doctor._subject import refusal
+
+__all__ = ["TYPE", "Declared", "amended", "declared"]
+
+#: The argument that tells the type.  Where it is not given, a virtual host may have
+#: another default.
+TYPE = "x-queue-type"
+
+_DIFFERENT = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .*: received .*"
+    r" current is (?:(?P<none>none)|(?:the value )?'(?P<value>.*?)'"
+    r"(?: of type '(?P<type>\w+)')?)$",
+    re.DOTALL,
+)
+_FLAGS = ("durable", "auto_delete", "exclusive")
+_NUMBERS = {"byte", "short", "signedint", "long", "unsignedint", "timestamp"}
+# More arguments than a queue can have.
+_MOST_STEPS = 30
+_DIFFERENCE = 406
+
+
+@attrs.frozen
+class Declared:
+    """
+    How a queue was declared.
+
+    @ivar flags: C{durable}, C{auto_delete} and C{exclusive}.
+    @ivar arguments: by their names.
+    """
+
+    flags: dict[str, bool] = attrs.field(factory=lambda: {"durable": True})
+    arguments: dict[str, Any] = attrs.field(factory=lambda: {TYPE: "classic"})
+
+    @property
+    def kind(self) -> str:
+        """
+        The type.
+        """
+        return str(self.arguments.get(TYPE, "classic"))
+
+
+def amended(guess: Declared, text: str) -> Declared | None:
+    """
+    A better guess, after RabbitMQ's refusal of one; C{None} where the text does not
+    tell more.  Pure.
+    """
+    found = _DIFFERENT.search(text)
+    if found is None:
+        return None
+    name, value = found["name"], found["value"]
+    if name in _FLAGS:
+        return attrs.evolve(guess, flags={**guess.flags, name: value == "true"})
+    others = {k: v for k, v in guess.arguments.items() if k != name}
+    if found["none"]:
+        better = others
+    else:
+        better = {**others, name: _value(value, found["type"], guess, name)}
+    return None if better == guess.arguments else attrs.evolve(guess, arguments=better)
+
+
+def _value(text: str, kind: str | None, guess: Declared, name: str) -> Any:
+    is_number = kind in _NUMBERS or isinstance(guess.arguments.get(name), int)
+    if kind == "bool":
+        return text == "true"
+    return int(text) if is_number and text.lstrip("-").isdigit() else text
+
+
+async def declared(wire: Wire, queue: str) -> Declared | None:
+    """
+    How C{queue}, which must be there, was declared; C{None} where RabbitMQ does not
+    tell.
+
+    @raise BrokerRefused: we may not configure the queue.
+    """
+    guess: Declared | None = Declared()
+    for _ in range(_MOST_STEPS):
+        if guess is None:
+            break
+        given: dict[str, Any] = {**guess.flags, "arguments": guess.arguments}
+        refused = await refusal(wire, "queue_declare", queue=queue, **given)
+        if refused is None:
+            return guess
+        if refused.code != _DIFFERENCE:
+            raise refused
+        guess = amended(guess, str(refused))
+    return None

@@ -1,0 +1,155 @@
+"""
+Whether the user may do all that a mediator does.
+
+RabbitMQ tells nobody what a user may do.  But it looks at the permissions before
+anything else.  So each permission is asked for with a call that fails, or does nothing,
+where it is granted: a declaration with an argument of the wrong type, a consumer with a
+priority of the wrong type, the removal of a binding that nobody made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from quebert.amqp._delay import Rungs
+from quebert.amqp._graveyard import grave_of
+from quebert.amqp._pausing import CONTROL, sign_of
+from quebert.config import Queue
+from quebert.doctor._broker import may_publish
+from quebert.doctor._findings import Finding, fail, ok
+from quebert.doctor._subject import Subject, together
+
+__all__ = ["Need", "check_permissions", "needs_for_all", "needs_of"]
+
+_ABOUT = "permissions"
+_REFUSED = 403
+# What RabbitMQ calls the default exchange, whose name is empty.
+_DEFAULT = "amq.default"
+_VERBS = ("configure", "write", "read")
+
+
+@attrs.frozen
+class Need:
+    """
+    A permission.
+
+    @ivar verb: C{"configure"}, C{"write"} or C{"read"}; or C{"see"}, which some
+        versions of RabbitMQ want any of the three for.
+    @ivar kind: C{"queue"} or C{"exchange"}.
+    @ivar queue: of an exchange to read, a queue that is bound to it: RabbitMQ looks
+        first whether we may write to that.
+    """
+
+    verb: str
+    kind: str
+    name: str
+    queue: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.kind} {self.name}"
+
+
+def needs_for_all(rungs: Rungs) -> Iterator[Need]:
+    """
+    What each mediator does, whatever its queue.
+    """
+    rung, _ = rungs.route("", 1)  # the first queue is called like its exchange
+    ear = f"{CONTROL}.{uuid.uuid4()}"
+    for verb in _VERBS:
+        for exchange, queue in ((CONTROL, ear), (rung, rung)):
+            yield Need(verb, "exchange", exchange, queue)
+            yield Need(verb, "queue", queue)
+    yield Need("write", "exchange", _DEFAULT)
+
+
+def needs_of(queue: Queue) -> Iterator[Need]:
+    """
+    What a mediator of this queue does, too.
+    """
+    if queue.exchange:
+        yield Need("configure", "exchange", queue.exchange)
+        yield Need("read", "exchange", queue.exchange, queue.name)
+    for verb in _VERBS:
+        yield Need(verb, "queue", queue.name)
+    yield Need("configure", "queue", grave_of(queue.name))
+    yield Need("see", "exchange", sign_of(queue.name))
+    if queue.rate is not None:
+        for verb in ("configure", "read"):
+            yield Need(verb, "queue", f"quebert.rate.{queue.name}")
+
+
+async def check_permissions(subject: Subject) -> list[Finding]:
+    """
+    Each permission that is missing.
+    """
+    if not subject.is_rabbitmq:
+        return [ok(_ABOUT, "the embedded broker lets its users do everything")]
+    queues = () if subject.settings is None else subject.settings.queues.values()
+    rungs = Rungs(quorum=subject.quorum_delays)
+    needs = [*needs_for_all(rungs), *(n for each in queues for n in needs_of(each))]
+    if subject.client.blocked is not None:  # RabbitMQ would not answer
+        needs = [each for each in needs if each.name != _DEFAULT]
+    answers = await together(_refused(subject, each) for each in needs)
+    missing = [n for n, refused in zip(needs, answers, strict=True) if refused]
+    if not missing:
+        text = f"user {subject.user} has all {len(needs)} permissions of a mediator"
+        return [ok(_ABOUT, text)]
+    return [_finding(subject, each) for each in dict.fromkeys(missing)]
+
+
+def _finding(subject: Subject, need: Need) -> Finding:
+    verb = "configure, write or read" if need.verb == "see" else need.verb
+    return fail(
+        _ABOUT,
+        f"user {subject.user} may not {need}, as mediators do",
+        f"give {subject.user} a pattern for {verb!r} that matches {need.name}:"
+        f" rabbitmqctl set_permissions -p {subject.vhost} {subject.user} CONFIGURE"
+        " WRITE READ (see docs/operating.rst)",
+    )
+
+
+async def _refused(subject: Subject, need: Need) -> bool:
+    if need.name == _DEFAULT:
+        return not await may_publish(subject)
+    method, arguments = _call(subject, need)
+    refusal = await subject.refusal(method, **arguments)
+    if refusal is None or refusal.code != _REFUSED:
+        return False
+    # Some calls want two permissions: was it the other one?
+    others = (f"exchange '{subject.name}'", f"queue '{need.queue}'")
+    return not any(each in str(refusal) for each in others)
+
+
+def _call(subject: Subject, need: Need) -> tuple[str, dict[str, Any]]:
+    """
+    The call that tells whether a permission is granted, and changes nothing.
+    """
+    name, probe = need.name, subject.name
+    match need.verb, need.kind:
+        case "configure", "queue":
+            wrong: dict[str, Any] = {"x-message-ttl": "probe"}
+            return "queue_declare", {"queue": name, "durable": True, "arguments": wrong}
+        case "configure", _:
+            given = {"exchange": name, "exchange_type": "topic", "durable": True}
+            wrong = {"alternate-exchange": 0}
+            return "exchange_declare", {**given, "arguments": wrong}
+        case "read", "queue":
+            wrong = {"x-priority": "probe"}
+            return "basic_consume", {"queue": name, "arguments": wrong}
+        case "write", "queue":
+            return "queue_unbind", _unbound(queue=name, exchange=probe)
+        case "write", _:
+            return "exchange_unbind", _unbound(destination=name, source=probe)
+        case "read", _:
+            return "queue_unbind", _unbound(queue=need.queue, exchange=name)
+        case _:
+            seen = {"exchange": name, "exchange_type": "fanout", "passive": True}
+            return "exchange_declare", seen
+
+
+def _unbound(**ends: str) -> dict[str, str]:
+    return {**ends, "routing_key": f"quebert.doctor.{uuid.uuid4()}"}

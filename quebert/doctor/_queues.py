@@ -1,0 +1,199 @@
+"""
+The queues of tasks, and of dead letters: how they were declared, and how they are now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from quebert.amqp._graveyard import grave_of
+from quebert.amqp._pausing import is_paused
+from quebert.amqp._walk import Depth, depth
+from quebert.config import Queue
+from quebert.doctor._arguments import TYPE, Declared, declared
+from quebert.doctor._findings import Finding, fail, ok, unknown, warn
+from quebert.doctor._subject import Subject
+from quebert.doctor._versions import version_of
+
+__all__ = ["check_queue", "dropped", "limited"]
+
+_NOT_FOUND, _DIFFERENT = 404, 406
+_LIMIT = "x-delivery-limit"
+
+
+async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
+    """
+    A queue of tasks, and its queue of dead letters.
+
+    @raise BrokerRefused: we may not look.
+    """
+    name, grave = queue.name, grave_of(queue.name)
+    found = [
+        *await _check_exchange(subject, queue),
+        *await _check_tasks(subject, queue, await depth(subject.wire, name)),
+        *await _check_dead(subject, name, await depth(subject.wire, grave)),
+    ]
+    if found:
+        return found
+    return [ok(f"queue {name}", "it is declared and consumed as configured")]
+
+
+async def _check_exchange(subject: Subject, queue: Queue) -> list[Finding]:
+    """
+    Whether the exchange is as the mediator declares it.
+    """
+    if not queue.exchange:
+        return []  # the default exchange, which is always there
+    name = {"exchange": queue.exchange, "exchange_type": queue.exchange_type}
+    for how in ({"passive": True}, {"durable": True}):
+        refused = await subject.refusal("exchange_declare", **name, **how)
+        if refused is not None and refused.code == _NOT_FOUND:
+            return []  # the first mediator declares it
+        if refused is not None and refused.code == _DIFFERENT:
+            about = f"exchange {queue.exchange}"
+            remedy = "mend exchange_type in the configuration, or delete the exchange"
+            return [fail(about, f"it was declared otherwise: {refused}", remedy)]
+        if refused is not None:
+            raise refused
+    return []
+
+
+async def _check_tasks(
+    subject: Subject, queue: Queue, now: Depth | None
+) -> list[Finding]:
+    name = queue.name
+    about = f"queue {name}"
+    found: list[Finding] = []
+    if await is_paused(subject.wire, name):
+        text = "it is paused: no mediator begins its tasks"
+        found.append(warn(about, text, f"quebert resume {name}"))
+    if now is None:
+        if not found:
+            text = "it is not there yet: its first mediator declares it"
+            found.append(ok(about, text))
+        return found
+    if not now.consumers and not found:
+        text = f"nobody consumes it, and {now.ready} tasks wait in it"
+        remedy = "start a mediator; see its log if one should run"
+        found.append(warn(about, text, remedy))
+    how = await declared(subject.wire, name)
+    if how is None:
+        return [*found, _undeclared(about, name)]
+    wrong = [*_as_configured(about, queue, how), *dropped(about, how.arguments)]
+    wrong = wrong or await _check_accepted(subject, about, queue, how)
+    limits = limited(about, how.arguments, _has_default_limit(subject))
+    return [*found, *wrong, *limits]
+
+
+async def _check_accepted(
+    subject: Subject, about: str, queue: Queue, how: Declared
+) -> list[Finding]:
+    """
+    Whether RabbitMQ accepts the declaration of the mediator, which takes any delivery
+    limit as it is.
+    """
+    arguments = {k: v for k, v in how.arguments.items() if k == _LIMIT}
+    if queue.queue_type is not None:
+        arguments[TYPE] = queue.queue_type
+    refused = await subject.refusal(
+        "queue_declare", queue=queue.name, durable=True, arguments=arguments
+    )
+    if refused is None:
+        return []
+    remedy = "let the queue run empty and delete it; mediators make it anew"
+    return [fail(about, f"its mediators are refused: {refused}", remedy)]
+
+
+async def _check_dead(subject: Subject, name: str, now: Depth | None) -> list[Finding]:
+    if now is None:
+        return []  # nothing was given up yet
+    grave = grave_of(name)
+    about = f"queue {grave}"
+    found: list[Finding] = []
+    if now.ready:
+        text = f"{now.ready} tasks were given up and lie there"
+        remedy = f"quebert dead list {name}; then redrive or discard them"
+        found.append(warn(about, text, remedy))
+    how = await declared(subject.wire, grave)
+    if how is None:
+        return [*found, _undeclared(about, grave)]
+    if not how.flags.get("durable"):
+        found.append(_not_durable(about))
+    found += dropped(about, how.arguments)
+    found += limited(about, how.arguments, _has_default_limit(subject))
+    return found
+
+
+def _undeclared(about: str, name: str) -> Finding:
+    text = "RabbitMQ does not tell how it was declared"
+    return unknown(about, text, f"rabbitmqctl list_queues name arguments | grep {name}")
+
+
+def _has_default_limit(subject: Subject) -> bool:
+    version = version_of(subject.wire.server_properties)
+    return subject.is_rabbitmq and version >= (4,)
+
+
+def _as_configured(about: str, queue: Queue, how: Declared) -> Iterator[Finding]:
+    """
+    What differs from how the mediator declares its queue, which RabbitMQ then refuses.
+    """
+    if not how.flags.get("durable"):
+        yield _not_durable(about)
+    if queue.queue_type is not None and queue.queue_type != how.kind:
+        text = f"its type is {how.kind}, and the configuration wants {queue.queue_type}"
+        remedy = f'write queue_type = "{how.kind}", or let it run empty and delete it'
+        yield fail(about, f"{text}: its mediators are refused", remedy)
+
+
+def _not_durable(about: str) -> Finding:
+    text = "it is not durable: its tasks are lost when RabbitMQ stops"
+    return fail(about, text, "let it run empty and delete it; mediators make it anew")
+
+
+def dropped(about: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    """
+    What makes RabbitMQ drop tasks of a queue.
+    """
+    remedy = "declare the queue anew without it"
+    if (ttl := arguments.get("x-message-ttl")) is not None:
+        text = f"RabbitMQ drops tasks that wait for {ttl} ms (x-message-ttl)"
+        yield fail(about, text, remedy)
+    if (unused := arguments.get("x-expires")) is not None:
+        text = f"RabbitMQ deletes it with its tasks after {unused} ms (x-expires)"
+        yield fail(about, f"{text} without a consumer", remedy)
+    overflow = arguments.get("x-overflow", "drop-head")
+    for name in ("x-max-length", "x-max-length-bytes"):
+        if (most := arguments.get(name)) is None:
+            continue
+        if str(overflow).startswith("reject-publish"):
+            text = f"RabbitMQ refuses tasks beyond {most} ({name})"
+            yield warn(about, text, "raise the limit if producers are refused")
+        else:
+            text = f"RabbitMQ drops the oldest tasks beyond {most} ({name})"
+            yield fail(
+                about, text, 'give it x-overflow = "reject-publish", or no limit'
+            )
+
+
+def limited(
+    about: str, arguments: Mapping[str, Any], has_default: bool
+) -> Iterator[Finding]:
+    """
+    The delivery limit of a quorum queue.
+
+    @param has_default: the broker has a limit of 20 where none is declared.
+    """
+    if arguments.get(TYPE) != "quorum":
+        return
+    limit = arguments.get(_LIMIT, 20 if has_default else -1)
+    if not isinstance(limit, int) or limit < 0:
+        return
+    end = "moves" if "x-dead-letter-exchange" in arguments else "drops"
+    yield warn(
+        about,
+        f"RabbitMQ {end} a task that came back more than {limit} times; quebert puts it"
+        " back as a copy before, other consumers do not",
+        "let the queue run empty and declare it anew with x-delivery-limit = -1",
+    )

@@ -1,0 +1,63 @@
+"""
+The default URLs, which partial URLs of tasks are completed with: whether somebody
+answers there, and the clock of who does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from twisted.internet.defer import TimeoutError
+
+from quebert._url import without_userinfo
+from quebert.config import Settings
+from quebert.doctor._broker import clock_findings
+from quebert.doctor._findings import Finding, Level, fail, ok
+from quebert.doctor._subject import together
+from quebert.http import Agent
+
+__all__ = ["check_urls"]
+
+
+async def check_urls(
+    reactor: Any, settings: Settings, patience: float
+) -> list[Finding]:
+    """
+    Each default URL, with one request of the method HEAD.
+
+    @param patience: seconds that an answer may take.
+    """
+    queues: dict[str, list[str]] = defaultdict(list)
+    for queue in settings.queues.values():
+        queues[queue.default_url].append(queue.name)
+    asked = queues.items()
+    found = await together(_check(reactor, *each, patience) for each in asked)
+    return [each for some in found for each in some]
+
+
+async def _check(
+    reactor: Any, url: str, queues: list[str], patience: float
+) -> list[Finding]:
+    about = f"default URL {without_userinfo(url)}"
+    before = time.time()
+    agent = Agent(reactor, connectTimeout=patience)
+    asking = agent.request(b"HEAD", url.encode())
+    try:
+        response: Any = await asking.addTimeout(patience, reactor)
+    except Exception as e:  # whatever it is, there was no answer
+        why = f"no answer in {patience:g} s" if isinstance(e, TimeoutError) else e
+        text = f"nobody answers there, and queue {', '.join(queues)} needs it: {why}"
+        remedy = "start the executor, or mend default_url in the configuration"
+        return [fail(about, text, remedy)]
+    found = [ok(about, f"it answers (status {response.code})")]
+    told = response.headers.getRawHeaders("Date") or []
+    try:
+        moment = parsedate_to_datetime(told[0]).timestamp()
+    except (IndexError, ValueError):
+        return found  # HTTP does not demand it
+    host = without_userinfo(url)
+    clocks = clock_findings(f"the executor at {host}", moment, before, time.time())
+    return [*found, *(each for each in clocks if each.level is not Level.OK)]

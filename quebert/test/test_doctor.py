@@ -1,0 +1,351 @@
+"""
+Tests for L{quebert.doctor}, as far as they need no broker, and for C{quebert doctor}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.cli import _doctor as cli_doctor
+from quebert.cli import _main as cli
+from quebert.config import Broker
+from quebert.doctor import Finding, Level
+from quebert.doctor._arguments import Declared, amended
+from quebert.doctor._broker import clock_findings
+from quebert.doctor._examine import connection_finding
+from quebert.doctor._queues import dropped, limited
+from quebert.doctor._versions import version_findings, version_of
+from quebert.errors import BrokerRefused, BrokerUnreachable, CertificateRefused
+
+ERLANG = "Erlang/OTP 25.2.3"
+
+
+def levels(found: Any) -> list[str]:
+    """
+    The levels of findings.  All but the good ones say what to do.
+    """
+    found = list(found)
+    for each in found:
+        assert (each.remedy == "") == (each.level is Level.OK), each
+    return [each.level.value for each in found]
+
+
+class VersionTests(SynchronousTestCase):
+    """
+    Tests for L{version_findings}.
+    """
+
+    def find(self, version: str, **told: Any) -> list[Finding]:
+        """
+        What is found of a RabbitMQ.
+        """
+        told = {"product": "RabbitMQ", "platform": ERLANG, "version": version, **told}
+        return list(version_findings(told))
+
+    def test_sound(self) -> None:
+        """
+        Faults that quebert works around are told, and are no reason to worry.
+        """
+        for version in ("3.10.8", "3.13.7", "4.0.5", "4.3.6", "5.0.0"):
+            self.assertEqual(levels(self.find(version)), ["ok"], version)
+        self.assertIn("delivery limit", self.find("4.0.5")[0].text)
+        self.assertNotIn("delivery limit", self.find("4.3.6")[0].text)
+
+    def test_faulty(self) -> None:
+        """
+        A version with a fault that quebert cannot work around is named, with the
+        version that has it mended.
+        """
+        for version, count in (("3.9.29", 1), ("4.2.6", 1), ("4.3.0", 2), ("4.3.2", 1)):
+            found = self.find(version)
+            self.assertEqual(levels(found), ["warn"] * count)
+            self.assertIn(f"RabbitMQ {version}", found[0].text)
+            self.assertIn("run RabbitMQ 4.", found[0].remedy)
+
+    def test_others(self) -> None:
+        """
+        The embedded broker is sound; another broker was never tested.
+        """
+        embedded = self.find("3.13.0", platform="quebert 0.1, Python/Twisted")
+        self.assertEqual(levels(embedded), ["ok"])
+        other = self.find("1.0", product="LavinMQ", platform="Crystal")
+        self.assertEqual(levels(other), ["warn"])
+        self.assertEqual(version_of({}), ())
+        self.assertEqual(version_of({"version": "4.3.0-rc.1+1.gabc"}), (4, 3, 0))
+
+
+class ArgumentsTests(SynchronousTestCase):
+    """
+    Tests for L{amended}.
+    """
+
+    def amend(self, text: str, **arguments: Any) -> Declared | None:
+        """
+        What comes of a refusal.
+        """
+        named = {k.replace("_", "-"): v for k, v in arguments.items()}
+        prefix, where = (
+            "PRECONDITION_FAILED - inequivalent arg",
+            "queue 'q' in vhost '/'",
+        )
+        told = f"{prefix} {text.replace('Q:', f'for {where}:')}"
+        return amended(Declared(arguments=named), told)
+
+    def test_what_rabbitmq_says(self) -> None:
+        """
+        Each of these was said by RabbitMQ 3.10, 4.0 or 4.3.
+        """
+        for text, given, expected in (
+            (
+                "'x-expires' Q: received none but current is the value '600000' of type"
+                " 'signedint'",
+                {},
+                {"x-expires": 600_000},
+            ),
+            (
+                "'x-queue-type' Q: received 'classic' but current is 'quorum'",
+                {},
+                {"x-queue-type": "quorum"},
+            ),
+            (
+                "'x-delivery-limit' Q: received '-1' but current is '20'",
+                {"x_delivery_limit": -1},
+                {"x-delivery-limit": 20},
+            ),
+            (
+                "'x-delivery-limit' Q: received the value '20' of type 'signedint' but"
+                " current is none",
+                {"x_delivery_limit": 20},
+                {},
+            ),
+            (
+                "'x-single-active-consumer' Q: received none but current is the value"
+                " 'true' of type 'bool'",
+                {},
+                {"x-single-active-consumer": True},
+            ),
+        ):
+            found = self.amend(text, **given)
+            assert found is not None
+            self.assertEqual(found.arguments, expected)
+
+    def test_flags(self) -> None:
+        """
+        Whether it is durable is no argument.
+        """
+        found = self.amend("'durable' Q: received 'true' but current is 'false'")
+        assert found is not None
+        self.assertEqual((found.flags, found.arguments), ({"durable": False}, {}))
+        self.assertEqual(found.kind, "classic")
+
+    def test_nothing_new(self) -> None:
+        """
+        A text that tells nothing, or nothing new, ends the questions.
+        """
+        told = "'x-expires' Q: received '5' but current is '5'"
+        self.assertIsNone(self.amend(told, x_expires=5))
+        self.assertIsNone(self.amend("'x-expires' Q: received none but curr"))
+
+
+class QueueTests(SynchronousTestCase):
+    """
+    Tests for L{dropped} and L{limited}.
+    """
+
+    def test_dropped(self) -> None:
+        """
+        What makes RabbitMQ drop tasks is a failure; what makes it refuse some is not.
+        """
+        refuse = {"x-overflow": "reject-publish"}
+        for arguments, expected in (
+            ({}, []),
+            ({"x-queue-type": "quorum"}, []),
+            ({"x-message-ttl": 5}, ["fail"]),
+            ({"x-expires": 5}, ["fail"]),
+            ({"x-max-length": 5}, ["fail"]),
+            ({"x-max-length-bytes": 5, "x-max-length": 5}, ["fail", "fail"]),
+            ({"x-max-length": 5, **refuse}, ["warn"]),
+        ):
+            self.assertEqual(levels(dropped("q", arguments)), expected, arguments)
+
+    def test_limited(self) -> None:
+        """
+        A quorum queue has a limit if it was declared so, or if RabbitMQ 4 gives it one.
+        """
+        quorum = {"x-queue-type": "quorum"}
+        for arguments, by_default, expected in (
+            ({}, True, []),
+            (quorum, False, []),
+            (quorum, True, ["warn"]),
+            ({**quorum, "x-delivery-limit": 20}, False, ["warn"]),
+            ({**quorum, "x-delivery-limit": -1}, True, []),
+        ):
+            found = limited("q", arguments, by_default)
+            self.assertEqual(levels(found), expected, arguments)
+
+
+class ClockTests(SynchronousTestCase):
+    """
+    Tests for L{clock_findings}.
+    """
+
+    def test_differences(self) -> None:
+        """
+        A clock tells whole seconds; 2 s are near enough, and more than 30 s too far.
+        """
+        for told, expected in (
+            (1_000, "ok"),
+            (1_002, "ok"),
+            (998, "ok"),
+            (1_004, "warn"),
+            (995, "warn"),
+            (1_040, "fail"),
+            (900, "fail"),
+        ):
+            found = list(clock_findings("the executor", told, 1_000.5, 1_000.6))
+            self.assertEqual(levels(found), [expected], told)
+        self.assertIn("100 s behind ours", found[0].text)
+
+
+class ConnectionTests(SynchronousTestCase):
+    """
+    Tests for L{connection_finding}.
+    """
+
+    def test_remedies(self) -> None:
+        """
+        For each reason, another thing is to be done.
+        """
+        broker = Broker.from_url("amqp://me:secret@example.com/shop")
+        remedies = set()
+        for why in (
+            BrokerRefused(403, "ACCESS_REFUSED - Login was refused"),
+            BrokerRefused(530, "NOT_ALLOWED - vhost shop not found"),
+            CertificateRefused("no TLS"),
+            BrokerUnreachable("nobody"),
+        ):
+            found = connection_finding(broker, why)
+            self.assertEqual(levels([found]), ["fail"])
+            self.assertIn(str(why), found.text)
+            self.assertNotIn("secret", found.remedy)
+            remedies.add(found.remedy)
+        self.assertEqual(len(remedies), 4)
+
+
+class CommandTests(SynchronousTestCase):
+    """
+    The command, with no broker.
+    """
+
+    def setUp(self) -> None:
+        self.found: Sequence[Finding] = ()
+        self.asked: list[Any] = []
+        self.patch(cli_doctor, "log_problems", lambda level: None)
+        self.patch(cli_doctor, "run", lambda start: start("reactor"))
+        self.patch(cli_doctor, "examine", self.examine)
+
+    def examine(self, *asked: Any) -> list[Finding]:
+        """
+        What stands in for it.
+        """
+        self.asked = list(asked)
+        return list(self.found)
+
+    def write(self, text: str) -> str:
+        """
+        The name of a configuration file.
+        """
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name) / "quebert.toml"
+        file.write_text(text)
+        return str(file)
+
+    def call(self, *arguments: str, **environment: str) -> Result:
+        """
+        What comes of a command line.
+        """
+        runner = CliRunner()
+        return runner.invoke(cli.main, ["doctor", *arguments], env=environment)
+
+    def test_status(self) -> None:
+        """
+        The worst finding is the exit status; what nobody can know does not count.
+        """
+        good = Finding(Level.OK, "version", "fine")
+        unknown = Finding(Level.UNKNOWN, "policies", "not known", "look")
+        bad = Finding(Level.WARN, "queue q", "it is paused", "quebert resume q")
+        worse = Finding(Level.FAIL, "clock", "\x1b[31m off", "set it")
+        for found, status in (
+            ([good, unknown], 0),
+            ([good, bad], 1),
+            ([worse, bad, good], 2),
+        ):
+            self.found = found
+            self.assertEqual(self.call().exit_code, status)
+        lines = self.call().output.splitlines()
+        self.assertEqual(lines[0].split(": ")[0], "fail     clock")
+        self.assertIn("→ set it", lines[1])
+        self.assertNotIn("\x1b", lines[0])
+        self.assertEqual(len(lines), 5)
+
+    def test_json(self) -> None:
+        """
+        A program reads the same.
+        """
+        self.found = [Finding(Level.WARN, "queue q", "it is paused", "resume it")]
+        result = self.call("--json")
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            json.loads(result.output),
+            {
+                "status": 1,
+                "findings": [
+                    {
+                        "level": "warn",
+                        "about": "queue q",
+                        "text": "it is paused",
+                        "remedy": "resume it",
+                    }
+                ],
+            },
+        )
+
+    def test_asked(self) -> None:
+        """
+        An AMQP URL goes before the file, and the file before the environment.
+        """
+        file = self.write(
+            '[broker]\nurl = "amqp://file.example.com/"\n[queues.q]\nkey = "#"\n'
+        )
+        for arguments, host in (
+            ((), "environment"),
+            ((file,), "file"),
+            ((file, "--amqp-url=amqp://given.example.com"), "given"),
+        ):
+            self.call(*arguments, QUEBERT_AMQP_URL="amqp://environment.example.com")
+            _, broker, settings, wait = self.asked
+            self.assertEqual(broker.addresses[0].host, f"{host}.example.com")
+            self.assertEqual((settings is None, wait), (arguments == (), 2.0))
+        self.assertEqual(self.call("--amqp-url=").exit_code, 2)
+
+    def test_bad_configuration(self) -> None:
+        """
+        Each fault of a configuration file is a red line.
+        """
+        file = self.write('[queues.q]\nkey = "#"\nprefetch = true\ncolour = 7\n')
+        result = self.call(file)
+        self.assertEqual(result.exit_code, 2)
+        self.assertEqual(result.output.count("fail "), 2)
+        self.assertIn("colour", result.output)
+        missing = self.call("nowhere.toml", "--json")
+        self.assertEqual(missing.exit_code, 2)
+        self.assertEqual(json.loads(missing.output)["status"], 2)
+        self.assertEqual(self.asked, [])

@@ -1,0 +1,631 @@
+"""
+C{quebert doctor} on a real RabbitMQ: all green where all is sound, and each prepared
+fault named, with what to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from quebert.amqp import TxAMQPClient
+from quebert.amqp._delay import UNITS, Rungs
+from quebert.amqp._walk import depth
+from quebert.cli._operations import Broker as Asked
+from quebert.cli._operations import pause
+from quebert.config import Broker, Queue, Settings
+from quebert.doctor import Finding, Level, examine
+from quebert.doctor._arguments import TYPE, declared
+from quebert.doctor._broker import check_confirm_timeout
+from quebert.doctor._delays import check_delays
+from quebert.doctor._permissions import check_permissions
+from quebert.doctor._queues import check_queue
+from quebert.doctor._subject import PROBE, Subject
+from quebert.doctor._urls import check_urls
+from quebert.limits import Rate
+from quebert.test.conftest import Names
+from quebert.test.support import Executor, Program, short_of
+from quebert.testing import RabbitMQNode, free_port
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def vhosts(rabbitmq: RabbitMQNode) -> Iterator[str]:
+    """
+    Virtual hosts of RabbitMQ, each for one test.  All are made in one call: each
+    rabbitmqctl takes seconds of the processor.
+    """
+    names = [f"doctor-{next(_numbers)}" for _ in range(12)]
+    calls = []
+    for name in names:
+        where, who = f"<<{json.dumps(name)}>>", '<<"tests">>'
+        may = '<<".*">>, <<".*">>, <<".*">>'
+        calls.append(f"ok = rabbit_vhost:add({where}, {who})")
+        module = "rabbit_auth_backend_internal"
+        calls.append(f'{module}:set_permissions(<<"guest">>, {where}, {may}, {who})')
+    rabbitmq.ctl("eval", f"{', '.join(calls)}.")
+    return iter(names)
+
+
+@pytest_twisted.async_yield_fixture
+async def make_subject(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient]
+) -> AsyncIterator[Any]:
+    """
+    Makes what the checks are given.
+    """
+
+    async def make(
+        vhost: str = "", user: str = "guest:guest", **settings: Any
+    ) -> Subject:
+        url = rabbitmq.url.replace("guest:guest", user) + vhost
+        client = make_client(url)
+        given = Settings(broker=client.broker, **settings)
+        return Subject(client, await client.connected(), given)
+
+    yield make
+
+
+def told(found: list[Finding], level: Level, *texts: str) -> Finding:
+    """
+    The one finding that has these texts; there must be a remedy.
+    """
+    having = [each for each in found if all(t in each.text for t in texts)]
+    assert len(having) == 1, found
+    assert having[0].level is level, having[0]
+    assert having[0].remedy, having[0]
+    return having[0]
+
+
+@contextmanager
+def pika_channel(rabbitmq: RabbitMQNode, vhost: str = "%2f") -> Iterator[Any]:
+    """
+    A channel of another client.
+    """
+    parameters = pika.URLParameters(rabbitmq.url + vhost)
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        yield channel
+
+
+async def make_ladder(subject: Subject) -> None:
+    """
+    Have all of the ladder be there.
+    """
+    rungs = Rungs(quorum=subject.quorum_delays)
+    channel = await subject.wire.open_channel(confirms=False)
+    for method, arguments in rungs.declarations():
+        await channel.call(method, **arguments)
+    await channel.shut()
+
+
+def check_nothing_left(rabbitmq: RabbitMQNode, vhost: str) -> None:
+    """
+    The doctor has left nothing in RabbitMQ: no probes that wait, no queues for them.
+    RabbitMQ 4 counts the messages of quorum queues every few seconds.
+    """
+    for _ in range(20):
+        depths = rabbitmq.depths(vhost)
+        left = [name for name, count in depths.items() if count or PROBE in name]
+        if not left:
+            return
+    raise AssertionError(left)
+
+
+# -- What is sound
+
+
+@pytest.mark.parametrize("quorum", [True, False])
+@ensureDeferred
+async def test_sound(
+    rabbitmq: RabbitMQNode,
+    vhosts: Iterator[str],
+    make_subject: Any,
+    executor: Executor,
+    start: Callable[..., Program],
+    tmp_path: Path,
+    quorum: bool,
+) -> None:
+    """
+    Where all is sound, all is green, and nothing is left behind.  What AMQP does not
+    tell is told to be unknown, and does not count.
+    """
+    vhost = next(vhosts)
+    subject = await make_subject(vhost, quorum_delays=quorum)
+    await subject.client.watch("flow", "tasks", "#", print)
+    await make_ladder(subject)
+    file = tmp_path / "sound.toml"
+    kind = str(quorum).lower()
+    url = f"amqp://127.0.0.1:{rabbitmq.port}/{vhost}"
+    file.write_text(
+        f'[broker]\nurl = "{url}"\nquorum_delays = {kind}\n'
+        f'[queues.tasks]\nkey = "#"\ndefault_url = "{executor.url}"\nrate = "5/s"\n'
+    )
+    program = start("-m", "quebert", "doctor", str(file), "--json")
+    status = await program.ended()
+    findings = json.loads(program.output)["findings"]
+    assert status == 0, findings
+    assert {each["level"] for each in findings} == {"ok", "unknown"}
+    [unknown] = [each for each in findings if each["level"] == "unknown"]
+    assert unknown["about"] == "policies"
+    assert "85 of them passed a probe" in program.output
+    check_nothing_left(rabbitmq, vhost)
+
+
+@ensureDeferred
+async def test_embedded(broker: Any, executor: Executor) -> None:
+    """
+    Where nothing was ever done, and on the embedded broker, all is green, too.
+    """
+    queue = Queue(name="never-watched", key="#", default_url=executor.url)
+    settings = Settings(broker=Broker.from_url(broker.url), queues={"q": queue})
+    found = await examine(reactor, settings.broker, settings)
+    assert {each.level for each in found} <= {Level.OK, Level.UNKNOWN}, found
+
+
+# -- No connection
+
+
+@ensureDeferred
+async def test_wrong_password(rabbitmq: RabbitMQNode) -> None:
+    """
+    A wrong password is named, and no password is told.
+    """
+    url = rabbitmq.url.replace("guest:guest", "guest:s3cret")
+    found = await examine(reactor, Broker.from_url(url))
+    finding = told(found, Level.FAIL, "ACCESS_REFUSED")
+    assert "change_password guest" in finding.remedy
+    assert "s3cret" not in str(found)
+
+
+@ensureDeferred
+async def test_unknown_vhost(rabbitmq: RabbitMQNode) -> None:
+    """
+    So is a virtual host that is not there.
+    """
+    found = await examine(reactor, Broker.from_url(f"{rabbitmq.url}nowhere"))
+    finding = told(found, Level.FAIL, "vhost nowhere not found")
+    assert "add_vhost nowhere" in finding.remedy
+
+
+@ensureDeferred
+async def test_no_broker() -> None:
+    """
+    So is a broker that does not answer.
+    """
+    broker = Broker.from_url(f"amqp://127.0.0.1:{free_port()}")
+    found = await examine(reactor, broker, patience=0.5)
+    told(found, Level.FAIL, "was not reached")
+
+
+# -- The broker
+
+
+@pytest.mark.parametrize("resource", ["memory", "disk"])
+@ensureDeferred
+async def test_alarm(rabbitmq: RabbitMQNode, make_subject: Any, resource: str) -> None:
+    """
+    RabbitMQ is short of memory, or of disk: that is named.
+    """
+    broker = Broker.from_url(rabbitmq.url)
+    with short_of(resource, rabbitmq):
+        found = await examine(reactor, broker)
+    told(found, Level.FAIL, "takes no messages", resource)
+    others = [each.about for each in found if each.level is not Level.OK]
+    assert others == ["alarms", "policies"]
+
+
+@ensureDeferred
+async def test_confirm_timeout(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
+    """
+    RabbitMQ's default is named, and how to set what docs/watching.rst advises.
+    """
+    subject = await make_subject()
+    [finding] = await check_confirm_timeout(subject)
+    assert finding.level is Level.OK, finding
+    setting = "rabbit, dead_letter_worker_publisher_confirm_timeout"
+    rabbitmq.ctl("eval", f"application:set_env({setting}, 180000).")
+    try:
+        found = await check_confirm_timeout(subject)
+    finally:
+        rabbitmq.ctl("eval", f"application:set_env({setting}, 2000).")
+    finding = told(found, Level.WARN, "longer than 10 s")
+    assert "advanced.config" in finding.remedy
+
+
+# -- Permissions
+
+
+@pytest.mark.parametrize("verb", ["configure", "write", "read"])
+@ensureDeferred
+async def test_permission(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names, verb: str
+) -> None:
+    """
+    Each permission that is taken away is named, with the command that gives it.
+    """
+    queue = Queue(name=names.queue, exchange=names.exchange, rate=Rate.parse("5/s"))
+    verbs = ("configure", "write", "read")
+    user = f"without-{verb}"
+    patterns = ["^$" if each == verb else ".*" for each in verbs]
+    rabbitmq.ctl("add_user", user, "secret")
+    rabbitmq.ctl("set_permissions", user, *patterns)
+    subject = await make_subject(user=f"{user}:secret", queues={queue.name: queue})
+    found = await check_permissions(subject)
+    for each in found:
+        told([each], Level.FAIL, f"user {user} may not ", verb)
+        assert f"set_permissions -p / {user}" in each.remedy
+    for name in (names.queue, "quebert.delay.quorum.1s"):
+        told(found, Level.FAIL, f"may not {verb} queue {name},")
+    exchanges = ["quebert.control", "quebert.delay.quorum.1s"]
+    exchanges.append("amq.default" if verb == "write" else names.exchange)
+    for name in exchanges:
+        told(found, Level.FAIL, f"may not {verb} exchange {name},")
+
+
+@ensureDeferred
+async def test_may_not_look(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names
+) -> None:
+    """
+    What the doctor may not look at is unknown, never fine.
+    """
+    with pika_channel(rabbitmq) as channel:
+        channel.queue_declare(names.queue, durable=True)
+    user = "who-may-nothing"
+    rabbitmq.ctl("add_user", user, "secret")
+    rabbitmq.ctl("set_permissions", user, "^$", "^$", "^$")
+    queue = Queue(name=names.queue)
+    broker = Broker.from_url(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
+    settings = Settings(broker=broker, queues={names.queue: queue})
+    found = await examine(reactor, broker, settings)
+    by = {each.about: each.level for each in found}
+    for about in (f"queue {names.queue}", "clock", "policies"):
+        assert by[about] is Level.UNKNOWN, found
+    assert by["permissions"] is Level.FAIL
+
+
+@ensureDeferred
+async def test_permitted(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names, executor: Executor
+) -> None:
+    """
+    With the permissions of a mediator that docs/operating.rst names, and those for its
+    probes, the doctor finds out all.
+    """
+    watching = await make_subject()
+    await watching.client.watch(names.exchange, names.queue, names.key, print)
+    await make_ladder(watching)
+    queue, exchange = names.queue, names.exchange
+    all_ = r"quebert\.(control.*|delay\..*|doctor\..*)"
+    rate = r"quebert\.rate\..*"
+    user = "mediator-and-doctor"
+    rabbitmq.ctl("add_user", user, "secret")
+    rabbitmq.ctl(
+        "set_permissions",
+        user,
+        rf"^({queue}|{exchange}|{queue}\.dead|{rate}|{all_})$",
+        rf"^({queue}|amq\.default|{all_})$",
+        rf"^({queue}|{exchange}|quebert\.paused\..*|{rate}|{all_})$",
+    )
+    url = executor.url
+    given = Queue(
+        name=queue, exchange=exchange, default_url=url, rate=Rate.parse("5/s")
+    )
+    broker = Broker.from_url(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
+    settings = Settings(broker=broker, queues={queue: given})
+    found = await examine(reactor, broker, settings)
+    others = [each.about for each in found if each.level is not Level.OK]
+    assert others == ["policies"], found
+
+
+# -- Queues
+
+
+@ensureDeferred
+async def test_other_type(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names
+) -> None:
+    """
+    A queue of another type than the configuration wants is named.
+    """
+    subject = await make_subject()
+    with pika_channel(rabbitmq) as channel:
+        channel.queue_declare(names.queue, durable=True)
+        channel.exchange_declare(names.exchange, "direct", durable=True)
+    queue = Queue(name=names.queue, exchange=names.exchange, queue_type="quorum")
+    found = await check_queue(subject, queue)
+    told(found, Level.FAIL, "type is classic", "wants quorum")
+    told(found, Level.FAIL, "declared otherwise", "received 'topic'")
+    told(found, Level.WARN, "nobody consumes it")
+
+
+@ensureDeferred
+async def test_delivery_limit(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names
+) -> None:
+    """
+    A delivery limit is named, of the queue of tasks and of its dead letters.
+    """
+    subject = await make_subject()
+    limited = {"x-queue-type": "quorum", "x-delivery-limit": 20}
+    with pika_channel(rabbitmq) as channel:
+        for name in (names.queue, f"{names.queue}.dead"):
+            channel.queue_declare(name, durable=True, arguments=limited)
+    found = await check_queue(subject, Queue(name=names.queue, queue_type="quorum"))
+    for about in (f"queue {names.queue}", f"queue {names.queue}.dead"):
+        own = [each for each in found if each.about == about]
+        told(own, Level.WARN, "more than 20 times")
+
+
+@ensureDeferred
+async def test_other_default(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
+    """
+    In a virtual host with another default type, the type of a queue is found out.
+    """
+    vhost = "doctor-quorum"
+    rabbitmq.ctl("add_vhost", vhost, "--default-queue-type", "quorum")
+    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    subject = await make_subject(vhost)
+    with pika_channel(rabbitmq, vhost) as channel:
+        channel.queue_declare("tasks", durable=True)
+        channel.queue_declare("old", durable=True, arguments={TYPE: "classic"})
+    how = await declared(subject.wire, "tasks")
+    assert how is not None
+    assert how.kind == "quorum"
+    how = await declared(subject.wire, "old")
+    assert how is not None
+    assert how.kind == "classic"
+    found = await check_queue(subject, Queue(name="tasks", queue_type="classic"))
+    told(found, Level.FAIL, "its type is quorum")
+    found = await check_queue(subject, Queue(name="old"))
+    told(found, Level.FAIL, "mediators are refused")
+
+
+@ensureDeferred
+async def test_drops(rabbitmq: RabbitMQNode, make_subject: Any, names: Names) -> None:
+    """
+    What makes RabbitMQ drop tasks is named: all of it at once.
+    """
+    subject = await make_subject()
+    drops = {"x-message-ttl": 60_000, "x-expires": 70_000, "x-max-length": 80_000}
+    others = {"x-dead-letter-exchange": "", "x-single-active-consumer": True}
+    with pika_channel(rabbitmq) as channel:
+        arguments = {**drops, **others}
+        channel.queue_declare(names.queue, durable=True, arguments=arguments)
+        channel.queue_declare(f"{names.queue}.dead", durable=False)
+    found = await check_queue(subject, Queue(name=names.queue))
+    for name, value in drops.items():
+        told(found, Level.FAIL, name, str(value))
+    told(found, Level.FAIL, "not durable")
+
+
+@ensureDeferred
+async def test_paused_and_dead(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names
+) -> None:
+    """
+    A paused queue is named, and dead letters are, with the commands for them.
+    """
+    subject = await make_subject()
+    with pika_channel(rabbitmq) as channel:
+        for name in (names.queue, f"{names.queue}.dead"):
+            channel.queue_declare(name, durable=True)
+            channel.basic_publish("", name, b"{}")
+    await pause(Asked(reactor, rabbitmq.url), names.queue)
+    found = await check_queue(subject, Queue(name=names.queue))
+    finding = told(found, Level.WARN, "is paused")
+    assert finding.remedy == f"quebert resume {names.queue}"
+    finding = told(found, Level.WARN, "1 tasks were given up")
+    assert "quebert dead list" in finding.remedy
+    assert len(found) == 2
+
+
+# -- The ladder
+
+
+async def ladder(
+    make_subject: Any, vhosts: Iterator[str], quorum: bool = False
+) -> Subject:
+    """
+    A subject in a virtual host of its own, with a whole ladder.
+    """
+    vhost = next(vhosts)
+    subject: Subject = await make_subject(vhost, quorum_delays=quorum)
+    await make_ladder(subject)
+    return subject
+
+
+@ensureDeferred
+async def test_rung_otherwise(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A queue of the ladder that somebody declared otherwise is named, and how.
+    """
+    subject = await ladder(make_subject, vhosts)
+    name = "quebert.delay.4s"
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.queue_delete(name)
+        channel.queue_declare(name, durable=True, arguments={"x-message-ttl": 4})
+    found = await check_delays(subject)
+    told(found, Level.FAIL, name, "x-message-ttl")
+
+
+@ensureDeferred
+async def test_rung_not_bound(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A queue of the ladder that has lost its binding is named; nothing is mended.
+    """
+    subject = await ladder(make_subject, vhosts)
+    name = "quebert.delay.128s"
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.queue_unbind(name, name, "*.*.*.1.#")
+    for _ in range(2):
+        found = await check_delays(subject)
+        told(found, Level.FAIL, f"{name} is not bound")
+    check_nothing_left(rabbitmq, subject.vhost)
+
+
+@ensureDeferred
+async def test_exchange_missing(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    An exchange that tasks are passed on to, and is missing, is named.
+    """
+    subject = await ladder(make_subject, vhosts)
+    name = f"quebert.delay.{UNITS[5]}s"
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.exchange_delete(name)
+    told(await check_delays(subject), Level.FAIL, f"{name} is missing")
+
+
+@ensureDeferred
+async def test_stuck(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A queue that passes nothing on is named: its tasks do not find the way out.
+    """
+    subject = await ladder(make_subject, vhosts, quorum=True)
+    last = f"quebert.delay.quorum.{UNITS[-1]}s"
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        for method, how in Rungs(quorum=True).declarations():
+            if method == "exchange_bind" and how["source"] == last:
+                channel.exchange_unbind(**how)
+    found = await check_delays(subject)
+    told(found, Level.FAIL, "is stuck", "quebert.delay.quorum.1s", "more")
+
+
+@ensureDeferred
+async def test_silent(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A queue whose leader does not work is named.
+    """
+    subject = await ladder(make_subject, vhosts, quorum=True)
+    name = "quebert.delay.quorum.4s"
+    where = f"<<{json.dumps(subject.vhost)}>>, queue, <<{json.dumps(name)}>>"
+    found_out = f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({where}))"
+    leader = f"{found_out}, {{Leader, _}} = amqqueue:get_pid(Q)"
+    rabbitmq.ctl("eval", f"{leader}, sys:suspend(Leader).")
+    try:
+        found = await check_delays(subject)
+    finally:
+        rabbitmq.ctl("eval", f"{leader}, sys:resume(Leader).")
+    told(found, Level.FAIL, name)
+
+
+@ensureDeferred
+async def test_killed(
+    vhosts: Iterator[str],
+    make_subject: Any,
+    start: Callable[..., Program],
+    rabbitmq: RabbitMQNode,
+) -> None:
+    """
+    A doctor that is killed leaves no probe where tasks go.
+    """
+    subject = await ladder(make_subject, vhosts, quorum=True)
+    url = f"--amqp-url={rabbitmq.url}{subject.vhost}"
+    program = start("-m", "quebert", "doctor", url)
+    rung, lost = (f"quebert.delay.quorum.{end}" for end in ("2s", "lost"))
+
+    async def wait_for(count: int) -> None:
+        for _ in range(10_000):
+            now = await depth(subject.wire, rung)
+            if now is not None and now.ready == count:
+                return
+        raise AssertionError(now)
+
+    await wait_for(1)
+    program.kill()
+    await wait_for(0)
+    now = await depth(subject.wire, lost)
+    assert now is not None
+    assert now.ready == 0
+
+
+@ensureDeferred
+async def test_busy(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    No probe goes where tasks wait for long, and that is said; where they wait shortly,
+    one goes.
+    """
+    subject = await ladder(make_subject, vhosts)
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        for seconds in (1, 2, 60):
+            channel.basic_publish("", f"quebert.delay.{seconds}s", b"{}")
+    found = await check_delays(subject)
+    finding = told(found, Level.UNKNOWN, "not tried", "quebert.delay.60s")
+    assert "--wait 60" in finding.remedy
+    assert "84 of them passed" in found[0].text
+
+
+@ensureDeferred
+async def test_policy(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A policy that has delayed tasks come early is noticed by that.
+    """
+    subject = await ladder(make_subject, vhosts)
+    at = ("-p", subject.vhost)
+    rabbitmq.ctl("set_policy", *at, "all", ".*", '{"message-ttl": 300}')
+    found = await check_delays(subject)
+    finding = told(found, Level.FAIL, "quebert.delay.2s", "came out of it after")
+    assert "message-ttl" in finding.remedy
+
+
+# -- Default URLs
+
+
+@ensureDeferred
+async def test_url_does_not_answer(rabbitmq: RabbitMQNode) -> None:
+    """
+    A default URL where nobody answers is named, and whose it is.
+    """
+    url = f"http://me:s3cret@127.0.0.1:{free_port()}/"
+    queues = {name: Queue(name=name, default_url=url) for name in ("one", "two")}
+    settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
+    [finding] = await check_urls(reactor, settings, 10.0)
+    told([finding], Level.FAIL, "nobody answers", "one, two")
+    assert "s3cret" not in str(finding)
+
+
+@ensureDeferred
+async def test_clock_of_executor(
+    rabbitmq: RabbitMQNode, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An executor whose clock is wrong is named; any status is an answer.
+    """
+    executor.answer = lambda task: 503
+    queue = Queue(name="q", default_url=executor.url)
+    broker = Broker.from_url(rabbitmq.url)
+    settings = Settings(broker=broker, queues={"q": queue})
+    [finding] = await check_urls(reactor, settings, 10.0)
+    assert (finding.level, "503" in finding.text) == (Level.OK, True)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3_600)
+    found = await check_urls(reactor, settings, 10.0)
+    told(found, Level.FAIL, executor.url, "behind ours")
