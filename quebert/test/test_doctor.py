@@ -13,7 +13,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.cli import _doctor as cli_doctor
+from quebert import doctor
 from quebert.cli import _main as cli
 from quebert.config import Broker
 from quebert.doctor import Finding, Level
@@ -249,7 +249,7 @@ class CommandTests(SynchronousTestCase):
         self.asked: list[Any] = []
         self.patch(cli_doctor, "log_problems", lambda level: None)
         self.patch(cli_doctor, "run", lambda start: start("reactor"))
-        self.patch(cli_doctor, "examine", self.examine)
+        self.patch(doctor, "examine", self.examine)
 
     def examine(self, *asked: Any) -> list[Finding]:
         """
