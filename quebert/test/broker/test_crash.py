@@ -233,13 +233,21 @@ def stored(folder: Path) -> Counter[int]:
     """
     The messages in the store of a broker that was killed.
     """
+    rows = look(folder, "SELECT substr(body, 1, 20) FROM messages")
+    return Counter(number(body) for (body,) in rows)
+
+
+def look(folder: Path, statement: str) -> list[Any]:
+    """
+    Rows of the store of a broker that does nothing, or was killed.
+    """
     # SQLite mends what it opens: the broker is to find the files as it left them.
     copy = folder.with_name("copy")
     shutil.copytree(folder, copy)
     with closing(sqlite3.connect(copy / "broker.sqlite")) as database:
-        rows = database.execute("SELECT substr(body, 1, 20) FROM messages").fetchall()
+        rows = database.execute(statement).fetchall()
     shutil.rmtree(copy)
-    return Counter(number(body) for (body,) in rows)
+    return rows
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["small", "large"])
@@ -360,6 +368,41 @@ def test_full_disk(broker: Killable, disk: Disk) -> None:
     assert filled | {-1} <= set(left)
     assert set(left.values()) == {1}
     assert len(left) == depth + 1
+
+
+# -- A delivery limit
+
+
+def until_counted(broker: Killable, *rows: tuple[int, int, int]) -> None:
+    """
+    Wait until these counts of messages are in the store, and no others.
+    """
+    statement = "SELECT acquired, failed, out FROM counts"
+    until(lambda: look(broker.data, statement) == [*rows])
+
+
+def test_delivery_limit(broker: Killable) -> None:
+    """
+    A message of a quorum queue that was with a consumer at too many kills is a dead
+    letter; the message behind it was with none.
+    """
+    channel = broker.start().channel()
+    to_dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": 2, **to_dead}
+    channel.queue(arguments, queue="q", durable=True)
+    channel.queue(queue="dead", durable=True)
+    channel.put("q", b"deadly", b"behind", delivery_mode=2)
+    for count in range(3):
+        event = channel.get("q")
+        assert event.body == b"deadly"
+        headers = event.properties.get("headers", {})
+        assert headers.get("x-delivery-count", 0) == count
+        until_counted(broker, (count, count, 1))
+        broker.kill()
+        channel = broker.start().channel()
+    assert channel.bodies("q") == [b"behind"]
+    (death,) = channel.take("dead").headers["x-death"]
+    assert death["reason"] == "delivery_limit"
 
 
 # -- A clock that is set back, a folder that is removed
