@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import doctor
+from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
 from quebert.config import Broker
 from quebert.doctor import Finding, Level
