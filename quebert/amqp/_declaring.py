@@ -70,15 +70,20 @@ async def declare_task_queue(
 ) -> None:
     """
     Declare a durable queue for tasks, without a delivery limit.  Where the queue is
-    there with a limit, or is no quorum queue, it is declared with C{arguments} alone.
+    there without that argument, or is no quorum queue, it is declared with
+    C{arguments} alone; where somebody gave it another limit, it is used as it is.
 
     @raise BrokerError: the broker refuses that, too.
     """
+    limitless, kind = no_delivery_limit(wire), arguments.get("x-queue-type")
     # A type that is not named is the default of the virtual host.
-    may_be_quorum = arguments.get("x-queue-type", "quorum") == "quorum"
-    limitless = no_delivery_limit(wire)
-    if limitless and may_be_quorum and _LIMIT not in arguments:
-        await declare_queue(wire, queue, {**arguments, **limitless}, arguments)
+    may_be_quorum = kind == "quorum" or (kind is None and bool(limitless))
+    if may_be_quorum and _LIMIT not in arguments:
+        try:
+            await declare_queue(wire, queue, {**arguments, **limitless}, arguments)
+        except BrokerRefused as e:
+            if e.code != INEQUIVALENT or _LIMIT not in str(e):
+                raise
     else:
         given = dict(arguments)
         await channel.call("queue_declare", queue=queue, durable=True, arguments=given)

@@ -100,13 +100,47 @@ class Mediators:
 KINDS = ("classic", "quorum", "limited")
 
 
-async def declare_limited(client: TxAMQPClient, queue: str) -> None:
+async def declare_limited(
+    client: TxAMQPClient, queue: str, limit: int | None = None
+) -> None:
     """
-    Declare a quorum queue as those do who know of no delivery limit.
+    Declare a quorum queue with a delivery limit, or the one that RabbitMQ gives it.
     """
+    arguments: dict[str, Any] = {"x-queue-type": "quorum"}
+    if limit is not None:
+        arguments["x-delivery-limit"] = limit
     async with brief_channel(await client.connected()) as channel:
-        quorum = {"x-queue-type": "quorum"}
-        await channel.call("queue_declare", queue=queue, durable=True, arguments=quorum)
+        await channel.call(
+            "queue_declare", queue=queue, durable=True, arguments=arguments
+        )
+
+
+@pytest.mark.parametrize(
+    ("limit", "queue_type"), [(None, "quorum"), (None, None), (5, "quorum")]
+)
+@ensureDeferred
+async def test_declared_by_others(
+    rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    limit: int | None,
+    queue_type: str | None,
+) -> None:
+    """
+    A quorum queue that somebody else has declared is used as it is, whatever its
+    delivery limit.
+    """
+    if queue_type is None:
+        rabbitmq.ctl("add_vhost", names.key, "--default-queue-type", "quorum")
+        rabbitmq.ctl("set_permissions", "-p", names.key, "guest", ".*", ".*", ".*")
+    client = make_client(rabbitmq.url, vhost=names.key if queue_type is None else "/")
+    await declare_limited(client, names.queue, limit)
+    done: list[bytes] = []
+    await client.watch(
+        "", names.queue, "", lambda m: done.append(m.body), queueType=queue_type
+    )
+    await client.publish("", names.queue, b"task")
+    await until(lambda: done)
 
 
 @pytest.mark.parametrize("kind", KINDS)
