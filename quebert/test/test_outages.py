@@ -177,20 +177,17 @@ def impatient(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
     """
     The shared broker, which lets consumers hold deliveries for a second only.
     """
-    settings = {"channel_tick_interval": "200", "consumer_timeout": "1000"}
 
-    def change(settings: dict[str, str]) -> dict[str, str]:
+    def change(settings: str) -> str:
         """
-        Change settings, and give what they were.
+        Change settings, a list in Erlang, and give what they were.
         """
-        before = {}
-        for name, value in settings.items():
-            get = f"{{ok, Value}} = application:get_env(rabbit, {name})"
-            put = f"application:set_env(rabbit, {name}, {value})"
-            before[name] = rabbitmq.ctl("eval", f"{get}, {put}, Value.").strip()
-        return before
+        change = "{ok, Before} = application:get_env(rabbit, Name),"
+        change += "application:set_env(rabbit, Name, Value), {Name, Before}"
+        call = f"[begin {change} end || {{Name, Value}} <- {settings}]."
+        return rabbitmq.ctl("eval", call)
 
-    before = change(settings)
+    before = change("[{channel_tick_interval, 200}, {consumer_timeout, 1000}]")
     yield rabbitmq
     change(before)
 
