@@ -21,14 +21,23 @@ import pytest
 from quebert.test.contract.client import Channel, Closed, Disconnected
 from quebert.test.contract.conftest import Broker
 
-__all__ = ["CAPABILITIES", "DIFFERENCES", "Difference", "Varies", "cut_off", "table"]
+__all__ = [
+    "CAPABILITIES",
+    "DIFFERENCES",
+    "EMBEDDED_IS_LIKE",
+    "Difference",
+    "Varies",
+    "cut_off",
+    "table",
+]
 
 T = TypeVar("T")
 
 #: The versions of RabbitMQ that the tests run on.
 VERSIONS = ("3.10", "4.0", "4.3")
-#: The version that the embedded broker behaves like, unless a row says otherwise.
-EMBEDDED_IS_LIKE = "3.10"
+#: The version that the embedded broker tells its clients, and behaves like unless a row
+#: says otherwise.
+EMBEDDED_IS_LIKE = "3.13"
 
 # -- The embedded broker and RabbitMQ
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from quebert.test.contract.client import Channel, Client, fresh
+from quebert.test.contract.client import Channel, Client, fresh, version_of
 from quebert.test.contract.conftest import Broker
 from quebert.test.contract.differences import (
     CAPABILITIES,
     DIFFERENCES,
+    EMBEDDED_IS_LIKE,
     Difference,
     table,
 )
@@ -44,6 +45,14 @@ def test_capability(broker: Broker, dial: Callable[[], Client], name: str) -> No
     """
     has = dial().start()["server_properties"]["capabilities"].get(name, False)
     assert has is (broker.name == "rabbitmq")
+
+
+def test_version(broker: Broker) -> None:
+    """
+    The embedded broker tells its clients which RabbitMQ it behaves like.
+    """
+    expected = broker.version or EMBEDDED_IS_LIKE
+    assert f"{version_of(broker.port)}.".startswith(f"{expected}.")
 
 
 def test_table() -> None:
