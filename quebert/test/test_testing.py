@@ -73,6 +73,7 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
     """
     with RabbitMQNode() as node:
         folder = Path(node._environment["HOME"])
+        assert node.running
         assert "beam.smp" in processes_in(folder)
         with pika.BlockingConnection(pika.URLParameters(node.url + "%2f")) as link:
             channel = link.channel()
@@ -81,6 +82,7 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
             publish(channel, "", "kept", b"a task")
 
         node.kill()
+        assert not node.running
         # What Erlang started for itself ends when it finds Erlang gone.
         await until(lambda: processes_in(folder) <= {"epmd"})
         node.start()
