@@ -96,7 +96,8 @@ def restartable(
     if request.param == "embedded":
         yield EmbeddedProcess(start, tmp_path / "data")
     else:
-        yield RabbitMQ(request.getfixturevalue("restartable_rabbitmq"))
+        # How late tasks are depends on what else is in it when it restarts.
+        yield RabbitMQ(request.getfixturevalue("own_rabbitmq"))
 
 
 class Times:
