@@ -73,7 +73,6 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
     """
     with RabbitMQNode() as node:
         folder = Path(node._environment["HOME"])
-        assert node.running
         assert "beam.smp" in processes_in(folder)
         with pika.BlockingConnection(pika.URLParameters(node.url + "%2f")) as link:
             channel = link.channel()
