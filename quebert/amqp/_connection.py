@@ -41,6 +41,9 @@ __all__ = ["Connection"]
 
 #: Seconds in which a host must have accepted a connection.
 CONNECTING = 5.0
+#: Seconds in which it must then have said something: a host that is frozen, or cut off,
+#: accepts connections all the same, and another host may answer.
+GREETING = 5.0
 #: Seconds in which a connection that was accepted must have been negotiated.
 NEGOTIATION = 15.0
 #: Seconds at most between attempts, so that a broker that is back is found
@@ -139,6 +142,7 @@ class _NegotiatedEndpoint:
         negotiating = Deferred.fromCoroutine(
             wire.negotiate(broker.username, broker.password)
         )
+        greeting = self._clock.callLater(GREETING, _end_if_silent, wire)
         try:
             await negotiating.addTimeout(NEGOTIATION, self._clock)
         except TimeoutError:
@@ -148,6 +152,9 @@ class _NegotiatedEndpoint:
         except BaseException:
             wire.transport.abortConnection()
             raise
+        finally:
+            if greeting.active():
+                greeting.cancel()
         negotiated: Wire = wire
         return negotiated
 
@@ -358,6 +365,12 @@ class Connection:
         if self._wire is not None:
             await self._wire.shut()
         await service.stopService()
+
+
+def _end_if_silent(wire: Wire) -> None:
+    if not wire.greeted:
+        wire.why = BrokerUnreachable(f"the host said nothing in {GREETING:g} s")
+        wire.transport.abortConnection()
 
 
 def _certificate_refused(reason: BaseException | None) -> CertificateRefused | None:

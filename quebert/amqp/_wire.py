@@ -76,6 +76,7 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         super().dispatch(channel, message)
 
     def connection_start(self, channel: Channel, message: Any) -> None:
+        self.client.greeted = True
         self.client.server_properties = message.server_properties
         mechanisms = message.mechanisms.split()
         if self.client.mechanism not in mechanisms:
@@ -119,6 +120,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar why: why it ended, or C{None}.
     @ivar lost: fires, with that reason, when it has ended.
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
+    @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
     @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body that the broker takes, in bytes, as far as
@@ -137,6 +139,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
+        self.greeted = False
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
         self.max_message_size = math.inf

@@ -671,6 +671,44 @@ class HostsTests(ClientTestCase):
         self.let_in()
         self.assertEqual(self.tried(), [1, 2])
 
+    def test_one_says_nothing(self) -> None:
+        """
+        A host that accepts a connection and then says nothing, as one that is frozen,
+        costs five seconds.
+        """
+        watching = self.watch()
+        self.brokers.append(self.accept())
+        self.advance(5.5)
+        self.let_in()
+        self.successResultOf(watching)
+        self.assertEqual(self.tried(), [1, 2])
+
+    def test_one_says_nothing_after_a_loss(self) -> None:
+        """
+        The same when a connection was lost.
+        """
+        self.connect().lose_once()
+        self.advance(0.3)
+        self.brokers.append(self.accept())
+        self.advance(5.5)
+        self.let_in()
+        self.assertEqual(self.tried(), [1, 2, 3])
+
+    def test_slow_login(self) -> None:
+        """
+        A host that has greeted has fifteen seconds to let us in.
+        """
+        watching = self.watch()
+        slow = self.accept()
+        self.brokers.append(slow)
+        slow.start()
+        self.advance(14)
+        self.assertFalse(slow.transport.disconnected)
+        self.advance(2)
+        self.assertTrue(slow.transport.disconnected)
+        self.let_in()
+        self.successResultOf(watching)
+
     def test_found_soon(self) -> None:
         """
         However long all were away, each is tried again every few seconds.
