@@ -4,11 +4,17 @@ Publishing, over a connection that consumes nothing.
 A broker that is short of memory or disk reads no more from connections that
 publish: one that consumed, too, could not acknowledge any more.  Knows nothing
 of what is published.
+
+A channel that was refused a publication is replaced.  RabbitMQ 3.10 has each channel
+remember the leader of a quorum queue, and refuses all that is published on a channel
+whose first publication came when the leader's node had just gone, until that node is
+back.  Another channel finds the new leader.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,7 +25,13 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._publications import NotSent, Unconfirmed
 from quebert.amqp._wire import Wire
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MessageRefused
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MessageRefused,
+    PublishRefused,
+)
 
 __all__ = ["MAX_OUTSTANDING", "Publisher", "Send"]
 
@@ -34,6 +46,9 @@ _MAX_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
 
 #: How many publications may wait, for a connection, for room or a confirm.
 MAX_OUTSTANDING = 100_000
+#: Seconds at least for which a channel is used: where a queue is full, another channel
+#: does not help.
+LASTING = 1.0
 
 
 class Publisher:
@@ -47,7 +62,9 @@ class Publisher:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel: Channel | None = None
+        self._opened_at = 0.0
         self._outstanding = 0
+        self._users: Counter[Channel] = Counter()  # publications that have no answer
         self._waiters: dict[Deferred[None], None] = {}  # for a channel
         self._opening: Deferred[None] | None = None
         self._shut = False
@@ -93,11 +110,17 @@ class Publisher:
                     return await self._publish_alone(
                         exchange, routing_key, body, properties
                     )
+                self._users[channel] += 1
                 try:
                     await channel.publish(exchange, routing_key, body, properties)
                     return None
                 except NotSent:
                     pass  # as good as not asked for yet
+                except PublishRefused:
+                    self._replace(channel)
+                    raise
+                finally:
+                    self._left(channel)
         finally:
             self._outstanding -= 1
 
@@ -131,6 +154,21 @@ class Publisher:
                     raise MessageRefused(e.refusal.code, str(e.refusal)) from None
                 raise (e.refusal or e) from None
             finally:
+                Deferred.fromCoroutine(channel.shut())
+
+    def _replace(self, channel: Channel) -> None:
+        now = self._connection.reactor.seconds()
+        if channel is self._channel and now - self._opened_at >= LASTING:
+            self._channel = None
+
+    def _left(self, channel: Channel) -> None:
+        """
+        A publication has its answer.  A channel that was replaced ends with its last.
+        """
+        self._users[channel] -= 1
+        if not self._users[channel]:
+            del self._users[channel]
+            if channel is not self._channel and not channel.closed:
                 Deferred.fromCoroutine(channel.shut())
 
     def shut(self) -> None:
@@ -182,7 +220,8 @@ class Publisher:
             Deferred.fromCoroutine(channel.shut())
         self._check()
         self._channel = channel
-        channel.when_closed().addCallback(self._closed, wire)
+        self._opened_at = self._connection.reactor.seconds()
+        channel.when_closed().addCallback(self._closed, channel, wire)
 
     def _tell_waiters(self, result: Any) -> None:
         self._opening = None
@@ -190,12 +229,14 @@ class Publisher:
         for each in waiters:
             each.callback(result)
 
-    def _closed(self, why: BrokerError, wire: Wire) -> None:
+    def _closed(self, why: BrokerError, channel: Channel, wire: Wire) -> None:
         """
         Tell of a channel that the broker has closed, which each publication
         would be too many to do, and not of a lost connection: others do.
         """
         _learn(wire, why)
+        if channel is not self._channel:
+            return  # it was replaced
         now, (told, when) = self._connection.reactor.seconds(), self._told
         if not (self._shut or wire.closed) and (str(why) != told or now - when > 60):
             self._told = (str(why), now)

@@ -975,6 +975,44 @@ class PublishTests(ClientTestCase):
         broker.send(Basic.Nack(2, False, False), channel=1)
         self.failureResultOf(publishing, PublishRefused)
 
+    def test_refused_channel(self) -> None:
+        """
+        A channel that was refused a publication is not used for others, and ends when
+        all that was published on it has its answer.
+        """
+        broker = self.connect_publisher()
+        broker.confirms = False
+        refused, slow = (self.client.publish("", "q", b"body") for _ in range(2))
+        self.advance(2)
+        broker.send(Basic.Nack(2, False, False), channel=1)
+        self.failureResultOf(refused, PublishRefused)
+        broker.confirms = True
+        self.advance(1)
+        another = self.client.publish("", "q", b"body")
+        self.settle()
+        self.successResultOf(another)
+        self.assertEqual(broker.seen[-1][0], 2)
+        self.assertEqual(broker.count(ChannelClass.Close), 0)
+        broker.send(Basic.Ack(3, False), channel=1)
+        self.successResultOf(slow)
+        self.settle()
+        self.assertEqual(broker.count(ChannelClass.Close), 1)
+
+    def test_refused_often(self) -> None:
+        """
+        A queue that is full does not cost a channel each time.
+        """
+        broker = self.connect_publisher()
+        broker.confirms = False
+        for _ in range(40):
+            refused = self.client.publish("", "q", b"body")
+            self.settle()
+            channel = broker.seen[-1][0]
+            broker.send(Basic.Nack(1000, True, False), channel=channel)
+            self.failureResultOf(refused, PublishRefused)
+            self.advance(0.05, 0.05)
+        self.assertIn(broker.count(ChannelClass.Open), (2, 3))
+
     def test_no_such_exchange(self) -> None:
         """
         A channel that it costs is replaced for the next.
