@@ -49,6 +49,7 @@ class Restraint:
     @param rate: messages per second that begin; C{None} for no limit.
     @param burst: how many at once.
     @param shared: whether all who watch the queue keep to it together.
+    @param quorum: whether it is a quorum queue.
     @ivar doors: what the window asks.
     @ivar pace: C{None} without a rate.
     @raise ConfigError: one of these is wrong.
@@ -63,6 +64,8 @@ class Restraint:
         shared: bool,
         group: PriorityGroup | None,
         weight: float,
+        *,
+        quorum: bool = False,
     ) -> None:
         self.doors: list[Door] = []
         self.pace: Pace | None = None
@@ -74,7 +77,9 @@ class Restraint:
             raise ConfigError("a burst needs a rate")
         if self.pace is not None and shared:
             publisher = client.make_publisher()
-            self._share = Share(queue, self.pace, publisher, lambda: client.reactor)
+            self._share = Share(
+                queue, self.pace, publisher, lambda: client.reactor, quorum=quorum
+            )
         if group is not None:
             self.doors.append(group.join(weight, lambda: client.reactor))
 

@@ -10,6 +10,10 @@ is killed the broker knows at once, and the others a second later.
 
 What is passed on is passed on once, or lost: together they never begin more than the
 rate says, but for the moment in which another one comes.
+
+A classic queue is on one node, and cannot be asked while that node is down.  So beside
+a quorum queue both queues are quorum queues, with C{.quorum} behind their names.
+Beside a classic queue, those who know their share keep it until the node is back.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from quebert.amqp._message import Message
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._pace import Pace
 from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -48,12 +52,14 @@ _EXPIRES = 600_000
 # ... and tokens that nobody takes.
 _STALE = 1_000
 _MOST_WAITING = 100
+_NOT_FOUND = 404
 
 
 class Share:
     """
     @param queue: whose messages begin at C{pace}.
     @param publisher: of our own.
+    @param quorum: whether the queue is a quorum queue.
     @ivar members: how many share the rate.
     @ivar passed_on: of how many messages we let others have the turn.
     @ivar got: and of how many we got it.
@@ -67,6 +73,8 @@ class Share:
         pace: Pace,
         publisher: Publisher,
         clock: Callable[[], IReactorTime],
+        *,
+        quorum: bool = False,
     ) -> None:
         self.members = 1
         self.passed_on = 0.0
@@ -75,7 +83,10 @@ class Share:
         self._pace = pace
         self._publisher = publisher
         self._clock = clock
-        self._all, self._spare = _name(queue, ""), _name(queue, ".spare")
+        self._type = {"x-queue-type": "quorum"} if quorum else {}
+        suffix = ".quorum" if quorum else ""
+        self._all, self._spare = _name(queue, suffix), _name(queue, ".spare" + suffix)
+        self._knows = False  # how many there are, or were
         self._wire: Wire | None = None
         self._channel: Channel | None = None
         self._listening = ""  # the consumer tag
@@ -98,7 +109,12 @@ class Share:
             self._cancel()
             self._wire = wire
             self._looks = 0
-            await self._count(await self._opened(wire))
+            try:
+                await self._count(await self._opened(wire))
+            except BrokerRefused as e:
+                if e.code != _NOT_FOUND or not self._knows:
+                    raise
+                self._warn(e)
             self._schedule()
         finally:
             self._lock.release()
@@ -118,7 +134,7 @@ class Share:
     async def _begin(self, channel: Channel) -> None:
         channel.on_message = self._received
         channel.on_cancel = lambda tag: self._lost(channel)
-        ends = {"x-expires": _EXPIRES}
+        ends = {**self._type, "x-expires": _EXPIRES}
         stale = {"x-max-length": _MOST_WAITING, "x-message-ttl": _STALE}
         for queue, arguments in ((self._all, ends), (self._spare, {**ends, **stale})):
             named = {**arguments, **CLASSIC}
@@ -163,13 +179,16 @@ class Share:
         wire = self._wire
         if self._shut or wire is None or wire.closed:
             return
+        self._warn(failure.value)
+        self._schedule()
+
+    def _warn(self, why: object) -> None:
         self.log.warn(
             "Queue {queue!r} keeps its share of the rate, not knowing who else"
             " is there: {why}",
             queue=self._queue,
-            why=failure.value,
+            why=why,
         )
-        self._schedule()
 
     async def _look_around(self, wire: Wire) -> None:
         await self._lock.acquire()
@@ -194,7 +213,12 @@ class Share:
         Deferred.fromCoroutine(channel.shut())
 
     async def _count(self, channel: Channel) -> None:
-        members = max(1, await self._consumers(channel, self._all))
+        members = await self._consumers(channel, self._all)
+        if not members:  # though we are one: RabbitMQ has no leader for the queue now
+            if not self._knows:
+                raise BrokerError(f"queue {self._all!r} has no leader")
+            members = self.members
+        self._knows = True
         if members != self.members:
             self.log.info(
                 "{members} share the rate of queue {queue!r}",

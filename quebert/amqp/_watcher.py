@@ -102,8 +102,9 @@ class Watcher:
         self._caller = Caller(callback, errorDelay, now)
         self._publisher = client.make_publisher()
         self.holdUpTo = holdUpTo
+        quorum = self.arguments.get("x-queue-type") == "quorum"
         self._restraint = Restraint(
-            client, queue, rate, burst, shareRate, group, weight
+            client, queue, rate, burst, shareRate, group, weight, quorum=quorum
         )
         self._consumer = Consumer(
             queue,

@@ -28,9 +28,11 @@ class FakeBroker:
     What counts consumers, and gives messages to them in turn.
 
     @ivar refuses: what is raised instead of an answer.
+    @ivar hides: whether it says that there are no consumers.
     """
 
     def __init__(self) -> None:
+        self.hides = False
         self.channels: list[FakeChannel] = []
         self.queues: dict[str, dict[str, Any]] = {}
         self.refuses: dict[str, BrokerError] = {}
@@ -95,7 +97,7 @@ class FakeChannel:
             del self.consumers[arguments["consumer_tag"]]
         elif not arguments.get("passive"):
             broker.queues[queue] = arguments
-        return Counted(len(broker.consumers(queue)))
+        return Counted(0 if broker.hides else len(broker.consumers(queue)))
 
     def ack(self, delivery_tag: int) -> None:
         """
@@ -453,6 +455,64 @@ class ShareTests(SynchronousTestCase):
         one.wire.lose()
         self.pass_time(3)
         self.assertEqual(self.all[1].share.members, 1)
+
+    def test_node_is_down(self) -> None:
+        """
+        One that knew its share keeps it with another connection, while the node that
+        has the queue is down; one that did not cannot join.
+        """
+        one, two = self.mediators(2)
+        self.pass_time(2)
+        down = BrokerRefused(404, "NOT_FOUND - home node 'a' of durable queue is down")
+        self.broker.refuses["queue_declare"] = down
+        for each in (one, two):
+            each.wire.lose()
+            each.wire = FakeWire(self.broker)
+            self.successResultOf(each.join())
+        since = self.pass_time(10)
+        self.assert_rate(since)
+        new = Mediator(self.clock, self.broker, 100, None)
+        self.failureResultOf(new.join(), BrokerRefused)
+        self.broker.refuses.clear()
+        self.pass_time(2)
+        self.assertEqual([each.share.members for each in self.all], [2, 2])
+        self.assertEqual(len(self.broker.channels), 2)
+
+    def test_no_leader(self) -> None:
+        """
+        A quorum queue without a leader seems to have no consumers: one that knew its
+        share keeps it, one that did not cannot join.
+        """
+        one, _ = self.mediators(2)
+        self.pass_time(2)
+        self.broker.hides = True
+        since = self.pass_time(10)
+        self.assert_rate(since)
+        self.assertEqual(one.share.members, 2)
+        new = Mediator(self.clock, self.broker, 100, None)
+        self.failureResultOf(new.join(), BrokerError)
+
+    def test_quorum(self) -> None:
+        """
+        Beside a quorum queue there are quorum queues, whose names say so: a queue
+        cannot change its type.
+        """
+        publisher: Any = FakePublisher(self.broker)
+        pace = Pace(Rate(100), None, lambda: self.clock)
+        share = Share("queue", pace, publisher, lambda: self.clock, quorum=True)
+        wire: Any = FakeWire(self.broker)
+        self.successResultOf(Deferred.fromCoroutine(share.join(wire)))
+        self.assertEqual(
+            {
+                name: declared["arguments"]["x-queue-type"]
+                for name, declared in self.broker.queues.items()
+            },
+            {
+                "quebert.rate.queue.quorum": "quorum",
+                "quebert.rate.queue.spare.quorum": "quorum",
+            },
+        )
+        self.successResultOf(Deferred.fromCoroutine(share.leave()))
 
     def test_queue_deleted(self) -> None:
         """
