@@ -131,9 +131,15 @@ class Rungs:
         return _bind_queue(queue, f"{self._prefix}.due", f"{_word(queue)}.#")
 
 
+_QUORUM_RUNGS, _CLASSIC_RUNGS = Rungs(quorum=True), Rungs()
+
+
 class Ladder:
     """
-    The ladder of a client, made when it is first needed.
+    The ladder of a client, made when it is first needed.  With another connection only
+    the ways from it to the watched queues are made anew: it has some hundred parts, and
+    a cluster that has just lost a node would be asked for all of them.  Where a part is
+    missing, a publication says so, and then L{forget} is called.
 
     @param quorum: of quorum queues; with C{None} where the broker has them.  Classic
         queues pass messages on without confirms: when a RabbitMQ is stopped or
@@ -147,6 +153,7 @@ class Ladder:
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
         self._told = ""
         self._whole = Once(self._make_whole)
+        self._known: set[Rungs] = set()  # to be whole
         self._arrivals = Once(self._make_arrival)
 
     async def prepare(self, wire: Wire, queue: str) -> Rungs:
@@ -163,7 +170,7 @@ class Ladder:
         rungs = self._rungs.get(wire)
         if rungs is None:
             quorum = _has_quorum(wire) if self._quorum is None else self._quorum
-            rungs = self._rungs[wire] = Rungs(quorum=quorum)
+            rungs = self._rungs[wire] = _QUORUM_RUNGS if quorum else _CLASSIC_RUNGS
         return rungs
 
     def highest_priority(self, wire: Wire) -> int | None:
@@ -198,7 +205,8 @@ class Ladder:
         return f"since RabbitMQ {told['version']} {has}"
 
     async def _make_arrival(self, wire: Wire, queue: str) -> None:
-        await self._whole.made(wire, "")
+        if self._rungs[wire] not in self._known:
+            await self._whole.made(wire, "")
         async with brief_channel(wire) as channel:
             await _make(channel, iter([self._rungs[wire].arrival(queue)]))
 
@@ -212,11 +220,13 @@ class Ladder:
                 raise
             async with brief_channel(wire) as channel:
                 await _make(channel, rungs.declarations(typed=False))
+        self._known.add(rungs)
 
     def forget(self) -> None:
         """
         Something of it is missing: make it anew before it is used again.
         """
+        self._known.clear()
         self._whole.forget()
         self._arrivals.forget()
 

@@ -281,6 +281,22 @@ class PrepareTests(SynchronousTestCase):
             self.successResultOf(preparing)
         self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 3)
 
+    def test_another_connection(self) -> None:
+        """
+        With another connection only the way to the queue is made anew, until a part
+        turns out to be missing.
+        """
+        made = []
+        for missing in (False, False, True):
+            if missing:
+                self.ladder.forget()
+            self.wire = FakeWire()
+            preparing = self.prepare()
+            self.wire.open()
+            self.successResultOf(preparing)
+            made.append(self.wire.calls.count("queue_bind"))
+        self.assertEqual(made, [63 + 22 + 2, 1, 63 + 22 + 2])
+
     def test_refused(self) -> None:
         """
         Where it cannot be made all are told, and the next one asks again.
