@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._pausing import set_paused
+from quebert.amqp._pausing import set_paused, tell_watches
 from quebert.errors import BrokerError
 from quebert.mediator import PolicyMediator
 from quebert.policy import RetryPolicy
@@ -249,14 +249,16 @@ class Load:
         """
         wire = await self.producer.connected()
         began = reactor.seconds()
-        await set_paused(self.producer, wire, QUEUE, True)
+        await set_paused(wire, QUEUE, True)
+        await tell_watches(self.producer, wire, QUEUE)
         await until(lambda: all(each.paused for each in self.watchers))
         await until(lambda: not self.executor.now)
         done = sum(self.done.values())
         await deferLater(reactor, seconds)
         assert sum(self.done.values()) == done
         wire = await self.producer.connected()
-        await set_paused(self.producer, wire, QUEUE, False)
+        await set_paused(wire, QUEUE, False)
+        await tell_watches(self.producer, wire, QUEUE)
         await until(lambda: sum(self.done.values()) > done)
         self.pauses.append((began, reactor.seconds()))
 
