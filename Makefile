@@ -1,5 +1,6 @@
 # make demo   see it work
 # make test   run the tests, with pytest and with trial; some are about RabbitMQ
+# make test-long   run those that take long: clusters, mediators that are killed 24 times
 # make pytest ARGS="-n0 quebert/test/test_task.py"   run some of them, in one process
 # make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
@@ -20,7 +21,7 @@ VERSIONS ?= 3.10 4.0 4.3
 JOBS ?= 4
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
-.PHONY: test-rabbitmq test-oldest test-clients
+.PHONY: test-long test-rabbitmq test-oldest test-clients
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -35,7 +36,11 @@ $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 demo: $(VENV)/installed-demo
 	$(BIN)/python examples/demo.py $(ARGS)
 
+test: ARGS = -m "not long"
 test: pytest trial
+
+test-long: ARGS = -m long
+test-long: pytest
 
 pytest: rabbitmq $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)

@@ -184,6 +184,8 @@ class Watcher:
         Begin; returns once the broker delivers.
         """
         self._check()
+        if self._client.alone.wanted:
+            self.hold()
         try:
             await self._keeper.attach(self._client.connectTimeout)
         except BaseException:

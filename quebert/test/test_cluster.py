@@ -20,6 +20,8 @@ from quebert.test.cluster import RabbitMQCluster
 from quebert.test.cluster_load import PATIENCE, PERSISTENT, Load
 from quebert.test.support import Executor, until
 
+pytestmark = pytest.mark.long
+
 reactor: Any = global_reactor
 
 

@@ -38,6 +38,8 @@ from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, short_of
 from quebert.testing import RabbitMQNode, free_port
 
+pytestmark = pytest.mark.long
+
 _numbers = itertools.count(1)
 
 

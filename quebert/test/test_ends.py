@@ -22,6 +22,8 @@ from quebert.outcome import POISON
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, Proxy, until
 
+pytestmark = pytest.mark.long
+
 #: RabbitMQ 4 drops what a quorum queue has delivered more than 20 times.
 ENDS = int(os.environ.get("QUEBERT_TEST_ENDS", "24"))
 #: More than L{ENDS} / 2: a task that is alone at three ends is set aside.
@@ -37,12 +39,15 @@ class Mediators:
     @ivar hangs: whether the callback does nothing.
     """
 
-    def __init__(self, make_client: Callable[..., TxAMQPClient], port: int) -> None:
+    def __init__(
+        self, make_client: Callable[..., TxAMQPClient], port: int, vhost: str
+    ) -> None:
         self.running: list[bytes] = []
         self.done: list[bytes] = []
         self.hangs = True
         self._answers: list[Deferred[None]] = []
         self._make_client = make_client
+        self._vhost = vhost
         self._proxy = Proxy(port)
 
     async def start(self, queue: str, kind: str | None) -> None:
@@ -50,7 +55,7 @@ class Mediators:
         Another mediator.
         """
         self.running.clear()
-        self._client = self._make_client(self._proxy.url)
+        self._client = self._make_client(self._proxy.url, vhost=self._vhost)
         self._client.suspects.patience = 0.1
         await self._client.watch("", queue, "", self._callback, queueType=kind)
 
@@ -95,9 +100,18 @@ class Mediators:
         await self._proxy.cut()
 
 
-#: The type of a queue, and that of one that somebody else has declared, with
-#: whatever limit RabbitMQ gives it.
-KINDS = ("classic", "quorum", "limited")
+#: The type of a queue; that of one that somebody else has declared, with whatever limit
+#: RabbitMQ gives it; and that of one whose virtual host has quorum queues by default.
+KINDS = ("classic", "quorum", "limited", "default")
+
+
+def add_quorum_vhost(rabbitmq: Any, names: Names) -> str:
+    """
+    Add a virtual host in which queues without a type are quorum queues.
+    """
+    rabbitmq.ctl("add_vhost", names.key, "--default-queue-type", "quorum")
+    rabbitmq.ctl("set_permissions", "-p", names.key, "guest", ".*", ".*", ".*")
+    return names.key
 
 
 async def declare_limited(
@@ -130,10 +144,8 @@ async def test_declared_by_others(
     A quorum queue that somebody else has declared is used as it is, whatever its
     delivery limit.
     """
-    if queue_type is None:
-        rabbitmq.ctl("add_vhost", names.key, "--default-queue-type", "quorum")
-        rabbitmq.ctl("set_permissions", "-p", names.key, "guest", ".*", ".*", ".*")
-    client = make_client(rabbitmq.url, vhost=names.key if queue_type is None else "/")
+    vhost = add_quorum_vhost(rabbitmq, names) if queue_type is None else "/"
+    client = make_client(rabbitmq.url, vhost=vhost)
     await declare_limited(client, names.queue, limit)
     done: list[bytes] = []
     await client.watch(
@@ -156,12 +168,14 @@ async def test_many_ends(
     """
     However often a mediator ends with tasks in flight, all are done at last.
     """
-    mediators, queue = Mediators(make_client, rabbitmq.port), names.queue
-    client = make_client(rabbitmq.url)
+    queue = names.queue
+    vhost = add_quorum_vhost(rabbitmq, names) if kind == "default" else "/"
+    client = make_client(rabbitmq.url, vhost=vhost)
     if kind == "limited":
-        kind = "quorum"
         await declare_limited(client, queue)
-    await mediators.start(queue, kind)
+    given = {"limited": "quorum", "default": None}.get(kind, kind)
+    mediators = Mediators(make_client, rabbitmq.port, vhost)
+    await mediators.start(queue, given)
     bodies = {b"task %d" % n for n in range(TASKS)}
     await gatherResults([client.publish("", queue, each) for each in bodies])
     for _ in range(ENDS):
@@ -169,10 +183,10 @@ async def test_many_ends(
         mediators.running.clear()
         await getattr(mediators, way)()
         if way != "disconnect":
-            await mediators.start(queue, kind)
+            await mediators.start(queue, given)
     mediators.hangs = False
     await mediators.kill()
-    await mediators.start(queue, kind)
+    await mediators.start(queue, given)
     await until(lambda: bodies <= set(mediators.done))
     await mediators.close()
     assert await depth(await client.connected(), f"{queue}.dead") is None
@@ -202,7 +216,7 @@ async def test_fatal_task(
         return 200
 
     executor.answer = answer
-    tasks = [{"url": executor.url, "n": n, "fatal": n == 30} for n in range(100)]
+    tasks = [{"url": executor.url, "n": n, "fatal": n == 30} for n in range(200)]
     bodies = [json.dumps(task).encode() for task in tasks]
     await gatherResults([client.publish("", queue, body) for body in bodies])
     module = ("-m", "quebert.test.fatal_mediator")
@@ -227,5 +241,5 @@ async def test_fatal_task(
     assert json.loads(letter.body)["n"] == 30
     assert letter.headers[KIND] == POISON
     assert "its mediator ended" in letter.headers[REASON]
-    await until(lambda: len(done) == 99)
+    await until(lambda: len(done) == 199)
     assert ends <= 10

@@ -38,6 +38,8 @@ PROPERTIES: dict[str, Any] = {
 KILLED = """
 import itertools, os, signal, sys
 from quebert.cli import _operations, main
+
+pytestmark = pytest.mark.long
 end, numbers = int(sys.argv.pop()), itertools.count(1)
 def look(matches, letter):
     if next(numbers) == end:

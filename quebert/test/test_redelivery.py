@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
 from quebert.amqp._suspects import PATIENCE, POISONOUS, SUSPECT
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
@@ -297,6 +299,21 @@ class AloneTests(RedeliveryTestCase):
         self.assertFalse(self.client.alone.wanted)
         (headers,) = self.published
         self.assertEqual(headers, {})
+
+    def test_begins_meanwhile(self) -> None:
+        """
+        A watch that begins while a suspect is attempted waits for its end.
+        """
+        self.at_once[b"other"] = None
+        suspect, first = self.copy(SUSPECT), self.watcher
+        second = self.make(exchange="")
+        self.client.watchers = [first, second]
+        self.successResultOf(Deferred.fromCoroutine(second.start()))
+        other = self.client.channels.pop().deliver(b"other")
+        self.assertEqual(self.called, [suspect])
+        self.finish(suspect)
+        self.assertEqual(self.called, [suspect, other])
+        self.successResultOf(second.stop())
 
     def test_at_once(self) -> None:
         """
