@@ -137,7 +137,7 @@ class Share:
         ends = {**self._type, "x-expires": _EXPIRES}
         stale = {"x-max-length": _MOST_WAITING, "x-message-ttl": _STALE}
         for queue, arguments in ((self._all, ends), (self._spare, {**ends, **stale})):
-            named = {**arguments, **CLASSIC}
+            named = {**CLASSIC, **arguments}
             await declare_queue(channel.client, queue, named, arguments)
         await channel.call("basic_consume", queue=self._all)
 
