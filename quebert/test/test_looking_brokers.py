@@ -23,6 +23,8 @@ from quebert.test.support import Program
 from quebert.testing import RabbitMQNode
 
 # What RabbitMQ 4 has by default; here for all versions.
+pytestmark = pytest.mark.long
+
 LIMIT = {"x-delivery-limit": 20}
 BODIES = [b'{"uuid": "u%d", "url": "/"}' % n for n in range(20)]
 PROPERTIES: dict[str, Any] = {
@@ -39,7 +41,6 @@ KILLED = """
 import itertools, os, signal, sys
 from quebert.cli import _operations, main
 
-pytestmark = pytest.mark.long
 end, numbers = int(sys.argv.pop()), itertools.count(1)
 def look(matches, letter):
     if next(numbers) == end:

@@ -110,7 +110,8 @@ async def test_types(
         assert dead.type == kind
         limitless = kind == "quorum" and version >= (4,)
         assert dead.arguments.get("x-delivery-limit") == (-1 if limitless else None)
-    assert {each.type for each in queues.values()} == {"classic"}
+    for name, each in queues.items():  # a rate is shared beside a quorum queue by such
+        assert each.type == ("quorum" if name.endswith(".quorum") else "classic")
     for part in ("quebert.control.", "quebert.delay.1s", "quebert.rate.a"):
         assert any(name.startswith(part) for name in queues)
 
