@@ -22,9 +22,9 @@ from quebert.test.conftest import Names
 from quebert.test.support import Program
 from quebert.testing import RabbitMQNode
 
-# What RabbitMQ 4 has by default; here for all versions.
 pytestmark = pytest.mark.long
 
+# What RabbitMQ 4 has by default; here for all versions.
 LIMIT = {"x-delivery-limit": 20}
 BODIES = [b'{"uuid": "u%d", "url": "/"}' % n for n in range(20)]
 PROPERTIES: dict[str, Any] = {
