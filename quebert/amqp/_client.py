@@ -111,7 +111,16 @@ class TxAMQPClient:
         @param options: further keyword arguments of L{TxAMQPClient}.
         @raise ConfigError: C{url} cannot be read.
         """
-        broker = Broker.from_url(url)
+        return cls.of_broker(Broker.from_url(url), **options)
+
+    @classmethod
+    def of_broker(cls, broker: Broker, **options: Any) -> TxAMQPClient:
+        """
+        A client for a broker as a configuration has it.
+
+        @param options: further keyword arguments of L{TxAMQPClient}.
+        @raise ConfigError: a file for TLS is wrong.
+        """
         settings = {
             "vhost": broker.vhost,
             "heartbeat": broker.heartbeat,

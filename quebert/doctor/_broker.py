@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._message import Message
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._probes import returns
 from quebert.doctor._subject import Subject
-from quebert.doctor._versions import version_of
 from quebert.errors import BrokerError, Unroutable
 
 __all__ = [
@@ -186,8 +186,7 @@ async def check_confirm_timeout(subject: Subject) -> list[Finding]:
     not exist.  Then that queue is declared, and the probe comes after the time set.
     """
     about = "dead_letter_worker_publisher_confirm_timeout"
-    version = version_of(subject.wire.server_properties)
-    if not subject.quorum_delays or not subject.is_rabbitmq or version < (3, 10):
+    if not subject.quorum_delays or (version_of(subject.wire) or ()) < (3, 10):
         return []
     took = await _time_until_tried_again(subject)
     if took is None:

@@ -73,7 +73,7 @@ async def _examine_broker(
     wait: float,
     patience: float,
 ) -> list[Finding]:
-    client = _client(reactor, broker)
+    client = TxAMQPClient.of_broker(broker, reactor=reactor)
     try:
         wire = await client.connected(patience)
         return await _checks(Subject(client, wire, settings, wait, patience))
@@ -81,18 +81,6 @@ async def _examine_broker(
         return [connection_finding(broker, e)]
     finally:
         await client.stop(0)
-
-
-def _client(reactor: Any, broker: Broker) -> TxAMQPClient:
-    return TxAMQPClient(
-        [str(each) for each in broker.addresses],
-        broker.username,
-        broker.password,
-        vhost=broker.vhost,
-        heartbeat=broker.heartbeat,
-        tls=broker.tls,
-        reactor=reactor,
-    )
 
 
 async def _checks(subject: Subject) -> list[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import is_paused
 from quebert.amqp._walk import Depth, depth
@@ -14,7 +15,6 @@ from quebert.config import Queue
 from quebert.doctor._arguments import TYPE, Declared, declared
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._subject import Subject
-from quebert.doctor._versions import version_of
 
 __all__ = ["check_queue", "dropped", "limited"]
 
@@ -131,8 +131,7 @@ def _undeclared(about: str, name: str) -> Finding:
 
 
 def _has_default_limit(subject: Subject) -> bool:
-    version = version_of(subject.wire.server_properties)
-    return subject.is_rabbitmq and version >= (4,)
+    return (version_of(subject.wire) or ()) >= (4,)
 
 
 def _as_configured(about: str, queue: Queue, how: Declared) -> Iterator[Finding]:

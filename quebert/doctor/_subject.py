@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
-from quebert.doctor._versions import is_rabbitmq, version_of
 from quebert.errors import BrokerRefused
 
 __all__ = ["PROBE", "Subject", "refusal", "together"]
@@ -50,7 +50,7 @@ class Subject:
         """
         Whether it is a RabbitMQ, and not the embedded broker.
         """
-        return is_rabbitmq(self.wire.server_properties)
+        return version_of(self.wire) is not None
 
     @property
     def quorum_delays(self) -> bool:
@@ -59,8 +59,7 @@ class Subject:
         """
         wanted = None if self.settings is None else self.settings.quorum_delays
         if wanted is None:
-            version = version_of(self.wire.server_properties)
-            return self.is_rabbitmq and version >= (3, 10)
+            return (version_of(self.wire) or ()) >= (3, 10)
         return wanted
 
     @property

@@ -4,15 +4,15 @@ The versions of RabbitMQ, and the faults that they are known for.  Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
+from quebert.amqp._broker_version import version_in
 from quebert.doctor._findings import Finding, ok, warn
 
-__all__ = ["FAULTS", "Fault", "is_rabbitmq", "version_findings", "version_of"]
+__all__ = ["FAULTS", "Fault", "version_findings"]
 
 Version = tuple[int, ...]
 _ABOUT = "version"
@@ -86,30 +86,14 @@ FAULTS = (
 )
 
 
-def is_rabbitmq(server_properties: Mapping[str, Any]) -> bool:
-    """
-    Whether the broker that tells this of itself is a RabbitMQ.  The embedded broker
-    tells the same product.
-    """
-    platform = str(server_properties.get("platform"))
-    return server_properties.get("product") == "RabbitMQ" and "Erlang" in platform
-
-
-def version_of(server_properties: Mapping[str, Any]) -> Version:
-    """
-    The version, such as C{(4, 3, 6)}; empty where none is told.
-    """
-    told = re.match(r"\d+(\.\d+)*", str(server_properties.get("version", "")))
-    return tuple(map(int, told[0].split("."))) if told else ()
-
-
 def version_findings(server_properties: Mapping[str, Any]) -> Iterator[Finding]:
     """
     The version, and what it is known for.  Faults that quebert works around are no
     reason to worry.
     """
     name = f"{server_properties.get('product')} {server_properties.get('version')}"
-    if not is_rabbitmq(server_properties):
+    version = version_in(server_properties)
+    if version is None:
         platform = server_properties.get("platform")
         if "quebert" in str(platform):
             yield ok(_ABOUT, f"the broker is the embedded one of {platform}")
@@ -117,7 +101,6 @@ def version_findings(server_properties: Mapping[str, Any]) -> Iterator[Finding]:
             text = f"the broker is {name}, which quebert was never tested with"
             yield warn(_ABOUT, text, "run RabbitMQ 4.3.3 or later")
         return
-    version = version_of(server_properties)
     faults = [each for each in FAULTS if each.concerns(version)]
     for each in faults:
         if each.remedy:

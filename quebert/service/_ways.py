@@ -24,14 +24,8 @@ def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
 
     @raise ConfigError: a file for TLS cannot be used.
     """
-    broker = settings.broker
-    return TxAMQPClient(
-        [str(each) for each in broker.addresses],
-        broker.username,
-        broker.password,
-        vhost=broker.vhost,
-        heartbeat=broker.heartbeat,
-        tls=broker.tls,
+    return TxAMQPClient.of_broker(
+        settings.broker,
         quorumDelays=settings.quorum_delays,
         reactor=reactor,
         connectTimeout=None,
