@@ -96,9 +96,8 @@ class Alone:
         The messages of a watch are not its own any more, though one may be with its
         callback still.
         """
-        self._waiting = deque(pair for pair in self._waiting if pair[0] is not watch)
-        ours = self._current is not None and self._current[0] is watch
-        if ours or (self.wanted and not self._waiting and self._current is None):
+        self.take_back(watch)
+        if self._current is not None and self._current[0] is watch:
             self._end()
 
     def take_back(self, watch: Watch) -> list[Message]:

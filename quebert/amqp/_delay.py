@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
     from quebert.amqp._wire import Wire
 
-__all__ = ["LONGEST", "PREFIX", "Ladder", "Rungs"]
+__all__ = ["LONGEST", "PREFIX", "Ladder", "Rungs", "has_quorum"]
 
 #: With a dot behind it, what the names of all that belongs to it begin with.
 PREFIX = "quebert.delay"
@@ -169,7 +169,7 @@ class Ladder:
     def _rungs_of(self, wire: Wire) -> Rungs:
         rungs = self._rungs.get(wire)
         if rungs is None:
-            quorum = _has_quorum(wire) if self._quorum is None else self._quorum
+            quorum = has_quorum(wire) if self._quorum is None else self._quorum
             rungs = self._rungs[wire] = _QUORUM_RUNGS if quorum else _CLASSIC_RUNGS
         return rungs
 
@@ -201,7 +201,7 @@ class Ladder:
         told = wire.server_properties
         if version_of(wire) is None:
             return f"since the broker is no RabbitMQ ({told.get('platform')})"
-        has = "has them" if _has_quorum(wire) else "has no others with confirms"
+        has = "has them" if has_quorum(wire) else "has no others with confirms"
         return f"since RabbitMQ {told['version']} {has}"
 
     async def _make_arrival(self, wire: Wire, queue: str) -> None:
@@ -231,7 +231,7 @@ class Ladder:
         self._arrivals.forget()
 
 
-def _has_quorum(wire: Wire) -> bool:
+def has_quorum(wire: Wire) -> bool:
     """
     Whether the broker is a RabbitMQ whose quorum queues confirm what they pass on.
     The embedded broker's classic queues lose nothing, either, and cost less.

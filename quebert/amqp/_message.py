@@ -46,7 +46,7 @@ _BEFORE = CONTENT_HEADER.size
 
 # RabbitMQ copies a message to the queues that these name: a message that is
 # put back would be a new task to each.
-_COPYING_HEADERS = ("CC", "BCC")
+COPYING_HEADERS = ("CC", "BCC")
 
 # What the broker writes into dead letters, as all are that come down the delay
 # ladder: it drops those that look as if they went in circles.
@@ -59,9 +59,9 @@ _DEATHS = (
     ),
 )
 # How often the broker has delivered this message, not its copy.
-_DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
+DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
 # What a copy does not have.
-_DROPPED = frozenset((*_COPYING_HEADERS, *_DEATHS, *_DELIVERIES))
+_DROPPED = frozenset((*COPYING_HEADERS, *_DEATHS, *DELIVERIES))
 # What is of the delivery before the attempt that has put the message back.
 _ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
 _NO_HEADERS: Mapping[str, Any] = {}

@@ -35,6 +35,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._declaring import CLASSIC, declare_queue
+from quebert.amqp._existing import find_queue
 from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.errors import BrokerError, BrokerRefused
@@ -63,7 +65,6 @@ _MOST = 1e6
 _FLIGHT = re.compile(r"[0-9a-f]{32}")
 # Of so many copies it is remembered that a connection was lost with them.
 _REMEMBERED = 100_000
-_NOT_FOUND = 404
 
 
 @attrs.frozen
@@ -186,13 +187,10 @@ class Suspects:
 
     async def _is_there(self, wire: Wire, queue: str) -> bool:
         try:
-            async with brief_channel(wire) as channel:
-                await channel.call("queue_declare", queue=queue, passive=True)
+            return await find_queue(wire, queue) is not None
         except BrokerError as e:
-            if not (isinstance(e, BrokerRefused) and e.code == _NOT_FOUND):
-                self._cannot("look how a mediator has ended", e)
+            self._cannot("look how a mediator has ended", e)
             return False
-        return True
 
     # -- Ends in good order
 
@@ -200,15 +198,9 @@ class Suspects:
         """
         Tell other mediators that messages of a queue are given back in good order.
         """
-        arguments = {"x-queue-type": "classic", "x-expires": _IN_ORDER}
+        arguments = {**CLASSIC, "x-expires": _IN_ORDER}
         with suppress(BrokerError):  # copies will be made of them
-            async with brief_channel(wire) as channel:
-                await channel.call(
-                    "queue_declare",
-                    queue=_in_order(queue),
-                    durable=True,
-                    arguments=arguments,
-                )
+            await declare_queue(wire, _in_order(queue), arguments)
 
     async def in_order(self, wire: Wire, queue: str) -> bool:
         """
@@ -234,15 +226,9 @@ class Suspects:
         """
         if not flight:
             return
-        arguments = {"x-queue-type": "classic", "x-expires": _EXPIRES}
+        arguments = {**CLASSIC, "x-expires": _EXPIRES}
         try:
-            async with brief_channel(wire) as channel:
-                await channel.call(
-                    "queue_declare",
-                    queue=_PREFIX + flight,
-                    durable=True,
-                    arguments=arguments,
-                )
+            await declare_queue(wire, _PREFIX + flight, arguments)
         except BrokerError as e:  # its end will not be counted
             self._cannot("note that a task is attempted alone", e)
         else:

@@ -38,7 +38,12 @@ from twisted.internet.task import deferLater
 from quebert._protocol.properties import amend_properties
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_queue
-from quebert.amqp._message import Message
+from quebert.amqp._message import (
+    COPYING_HEADERS,
+    DELIVERIES,
+    DELIVERY_COUNT,
+    Message,
+)
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -61,11 +66,8 @@ _AT_ONCE = 256
 _MOST_RETURNS = 3
 # How many copies may be on their way: so many may be there twice after a kill.
 _COPIES_AT_ONCE = 8
-# How often a message came back, as quorum queues tell.  Since RabbitMQ 4.3 "acquired"
-# counts the deliveries, too, which have no limit.
-_RETURNS, _DELIVERIES = "x-delivery-count", "x-acquired-count"
-# A copy that had these headers would go to further queues.
-_NOT_COPIED = (_RETURNS, _DELIVERIES, "CC", "BCC")
+# Unlike what is put back, a copy keeps the headers that tell of a dead letter's past.
+_NOT_COPIED = (*DELIVERIES, *COPYING_HEADERS)
 
 #: Called with each message; tells whether it is to leave the queue.
 Visit = Callable[[Message], Awaitable[bool]]
@@ -191,7 +193,7 @@ class Walk:
         if message is None:
             self.ahead = 0  # somebody else was quicker
             return
-        self._replacing |= message.number_in(_RETURNS) >= _MOST_RETURNS
+        self._replacing |= message.number_in(DELIVERY_COUNT) >= _MOST_RETURNS
         replacing = self._replacing
         if self._visiting and await visit(message):
             channel.ack(message.delivery_tag)

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._delay import has_quorum
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
@@ -59,7 +60,7 @@ class Subject:
         """
         wanted = None if self.settings is None else self.settings.quorum_delays
         if wanted is None:
-            return (version_of(self.wire) or ()) >= (3, 10)
+            return has_quorum(self.wire)
         return wanted
 
     @property
