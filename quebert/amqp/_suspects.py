@@ -18,15 +18,18 @@ the queue is there, the last mediator ended suddenly with this message alone at 
 After L{POISONOUS} such ends the message is set aside.  Where the broker does not tell,
 no end is counted.
 
-A mediator that is about to give messages back in good order tells so by a queue
-C{quebert.in-order.<queue>}, which expires.
+A mediator that is about to give messages back in good order tells so by queues
+C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks
+for the queue of its present period.  The name has to tell the time, though the queues
+expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.
 """
 
 from __future__ import annotations
 
 import re
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +47,7 @@ from quebert.errors import BrokerError, BrokerRefused
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["POISONOUS", "SUSPECT", "Record", "Suspects"]
+__all__ = ["PERIOD", "POISONOUS", "SUSPECT", "Record", "Suspects", "in_order_sign"]
 
 #: After so many ends a message is attempted alone.
 SUSPECT = 3
@@ -53,11 +56,14 @@ POISONOUS = 3
 #: Seconds that a mediator which has lost its connection gets to have another: more
 #: than it waits between two attempts.
 PATIENCE = 15.0
+#: Seconds: in this period and the next, what was given back in good order is delivered
+#: again.
+PERIOD = 60
 
 _PREFIX = "quebert.flight."
 _IN_ORDER_PREFIX = "quebert.in-order."
-# Milliseconds until what was given back in good order has been delivered again.
-_IN_ORDER = 60 * 1000
+# Milliseconds: longer than anybody looks for the queue.
+_IN_ORDER_EXPIRES = 2 * PERIOD * 1000
 # Milliseconds: whoever consumes the task's queue looks before that.
 _EXPIRES = 24 * 3600 * 1000
 # What is counted no further: anybody can write headers.
@@ -154,13 +160,15 @@ class Suspects:
     """
     Counts the ends of mediators, for all watches of one client.
 
+    @param now: the time, in seconds since the epoch.
     @ivar patience: seconds before it is taken for certain that a mediator has ended.
     """
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.patience = PATIENCE
+        self._now = now
         self._begun: set[str] = set()  # the flights that are attempted alone now
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
@@ -198,9 +206,10 @@ class Suspects:
         """
         Tell other mediators that messages of a queue are given back in good order.
         """
-        arguments = {**CLASSIC, "x-expires": _IN_ORDER}
+        now, arguments = self._now(), {**CLASSIC, "x-expires": _IN_ORDER_EXPIRES}
         with suppress(BrokerError):  # copies will be made of them
-            await declare_queue(wire, _in_order(queue), arguments)
+            for when in (now, now + PERIOD):
+                await declare_queue(wire, in_order_sign(queue, when), arguments)
 
     async def in_order(self, wire: Wire, queue: str) -> bool:
         """
@@ -214,7 +223,7 @@ class Suspects:
         return await waiter
 
     async def _ask(self, wire: Wire, queue: str) -> None:
-        found = await self._is_there(wire, _in_order(queue))
+        found = await self._is_there(wire, in_order_sign(queue, self._now()))
         for each in self._asking.pop(queue):
             each.callback(found)
 
@@ -276,5 +285,13 @@ class Suspects:
             )
 
 
-def _in_order(queue: str) -> str:
-    return _IN_ORDER_PREFIX + fitting(queue, NAME_LIMIT - len(_IN_ORDER_PREFIX))
+def in_order_sign(queue: str, when: float) -> str:
+    """
+    The queue that tells, in the period of C{when}, that messages of C{queue} were given
+    back in good order.
+
+    @param when: in seconds since the epoch.
+    """
+    period = f".{int(when // PERIOD)}"
+    room = NAME_LIMIT - len(_IN_ORDER_PREFIX) - len(period)
+    return f"{_IN_ORDER_PREFIX}{fitting(queue, room)}{period}"

@@ -9,7 +9,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
-from quebert.amqp._suspects import PATIENCE, POISONOUS, SUSPECT
+from quebert.amqp._suspects import (
+    PATIENCE,
+    PERIOD,
+    POISONOUS,
+    SUSPECT,
+    in_order_sign,
+)
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
@@ -45,6 +51,20 @@ class RedeliveryTestCase(WatcherTestCase):
         Deliver a copy, for the first time.
         """
         return self.deliver(body, headers={ENDS: ends, FLIGHT: flight})
+
+    @property
+    def in_order_signs(self) -> set[str]:
+        """
+        The queues that tell that messages are given back in good order now.
+        """
+        now = self.clock.seconds()
+        return {in_order_sign("queue", when) for when in (now, now + PERIOD)}
+
+    def give_back_in_order(self) -> None:
+        """
+        Another mediator has given messages back.
+        """
+        self.client.signs |= self.in_order_signs
 
     @property
     def published(self) -> list[dict[str, Any]]:
@@ -110,7 +130,7 @@ class ReplaceTests(RedeliveryTestCase):
         """
         So it does where a mediator has just given it back in good order.
         """
-        self.client.signs.add("quebert.in-order.queue")
+        self.give_back_in_order()
         self.client.held.add("channel_open")
         first, second = (self.old.deliver(redelivered=True) for _ in range(2))
         self.client.held.clear()
@@ -119,6 +139,21 @@ class ReplaceTests(RedeliveryTestCase):
         brief.answer()
         self.assertEqual(self.called, [first, second])
         self.assertEqual(self.published, [])
+
+    def test_no_longer_in_order(self) -> None:
+        """
+        What ends in good order is told of for two minutes at most, however often
+        somebody looks, which has the broker keep the sign.
+        """
+        self.give_back_in_order()
+        self.anew()
+        self.clock.advance(PERIOD)
+        self.anew()
+        self.assertEqual(len(self.called), 2)
+        self.clock.advance(PERIOD)
+        self.anew()
+        self.assertEqual(len(self.called), 2)
+        self.assertEqual([each[ENDS] for each in self.published], [1])
 
     def test_not_in_order(self) -> None:
         """
@@ -223,7 +258,7 @@ class GiveBackTests(RedeliveryTestCase):
         first, second = self.deliver(), self.copy(ends=2)
         stopped = self.watcher.stop()
         self.assertEqual(self.old.given_back, [first.delivery_tag])
-        self.assertEqual(self.client.signs, {"quebert.in-order.queue"})
+        self.assertEqual(self.client.signs, self.in_order_signs)
         (headers,) = self.published
         self.assertEqual(headers[ENDS], 2)
         self.assertNotEqual(headers[FLIGHT], A)

@@ -269,11 +269,12 @@ class FakeClient:
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
     pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
-    suspects: Suspects = attrs.field(factory=Suspects)
+    suspects: Suspects = attrs.field(init=False)
     alone: Alone = attrs.field(init=False)
     signs: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
+        self.suspects = Suspects(self.reactor.seconds)
         self.alone = Alone(self.suspects, lambda: self.watchers)
 
     def make_publisher(self) -> FakePublisher:
