@@ -6,22 +6,29 @@ one day.  It forgets the count of a message that a copy has replaced.  The copy 
 at the end of the queue, so a message is attempted as it is while its count is small.
 A classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless
 a mediator has just given messages back in good order.
+
+RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
+mediator then would be there twice, and twice as often with each end.  So a mediator
+attempts a copy that it has made only once RabbitMQ has the acknowledgement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from quebert.amqp._message import (
     DELIVERY_COUNT,
     ENDS,
     EXCHANGE,
+    FLIGHT,
     ROUTING_KEY,
     Message,
 )
 from quebert.amqp._settler import Settler
 from quebert.amqp._suspects import SUSPECT, Record, Suspects
+from quebert.errors import BrokerError
 from quebert.outcome import POISON, Bury
 
 if TYPE_CHECKING:
@@ -97,10 +104,32 @@ class Redelivery:
         if not await self._copy(message, Record.of(message).copied()):
             self._settler.give_back(message)
 
+    async def wait(self, flight: str) -> bool:
+        """
+        Wait until the message that a copy replaces is acknowledged.
+
+        @return: whether the copy is settled, which it is not.
+        """
+        await self._suspects.copied(flight)
+        return False
+
     async def _copy(
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
-        return await self._settler.replace(message, headers, after, self._leave)
+        async with self._suspects.copying(headers[FLIGHT] or ""):
+            settled = await self._settler.replace(message, headers, after, self._leave)
+            if settled:
+                await self._acknowledged()
+            return settled
+
+    async def _acknowledged(self) -> None:
+        """
+        Wait until RabbitMQ has all that was acknowledged: it answers in order.
+        """
+        channel = self._settler.channel
+        if channel is not None:
+            with suppress(BrokerError):  # the channel is closed
+                await channel.call("channel_flow", active=True)  # nothing changes
 
 
 def restore(message: Message) -> None:

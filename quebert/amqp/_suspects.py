@@ -29,8 +29,8 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -173,6 +173,9 @@ class Suspects:
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
         self._asking: dict[str, list[Deferred[bool]]] = {}  # by queue
+        # By their flights: copies that take the place of messages which RabbitMQ may
+        # still have, and those who wait for the end of that.
+        self._copying: dict[str, list[Deferred[None]]] = {}
 
     def had(self, flight: str) -> bool:
         """
@@ -199,6 +202,36 @@ class Suspects:
         except BrokerError as e:
             self._cannot("look how a mediator has ended", e)
             return False
+
+    # -- Copies of this mediator
+
+    @asynccontextmanager
+    async def copying(self, flight: str) -> AsyncIterator[None]:
+        """
+        While a copy of this flight is published, and the message that it replaces is
+        acknowledged.
+        """
+        self._copying.setdefault(flight, [])
+        try:
+            yield
+        finally:
+            for each in self._copying.pop(flight, ()):
+                each.callback(None)
+
+    def is_copying(self, flight: str) -> bool:
+        """
+        Whether RabbitMQ may still have the message that a copy replaces.
+        """
+        return flight in self._copying
+
+    async def copied(self, flight: str) -> None:
+        """
+        Wait until it has not.
+        """
+        if flight in self._copying:
+            waiter: Deferred[None] = Deferred()
+            self._copying[flight].append(waiter)
+            await waiter
 
     # -- Ends in good order
 

@@ -299,6 +299,8 @@ class Watcher:
             self._examine(message, self._redelivery.replace(message))
         elif record.in_question and record.suspect:
             self._examine(message, self._redelivery.judge(message, channel.client))
+        elif self._client.suspects.is_copying(record.flight):
+            self._examine(message, self._redelivery.wait(record.flight))
         else:
             self._enter(message, record)
 
@@ -308,7 +310,7 @@ class Watcher:
 
     def _examined(self, settled: bool | Failure, message: Message) -> None:
         self._gone_back(settled, message)
-        if settled is False and message in self._settler.unsettled:
+        if settled is False and self.wire_of(message) is not None:
             self._enter(message, Record.of(message))
 
     def _enter(self, message: Message, record: Record) -> None:
@@ -423,8 +425,10 @@ class Watcher:
         The connection that a message came on, while it is unsettled.
         """
         channel = self._settler.channel
-        unsettled = channel is not None and message in self._settler.unsettled
-        return channel.client if channel is not None and unsettled else None
+        if channel is None or channel.closed or message not in self._settler.unsettled:
+            return None
+        wire: Wire = channel.client
+        return wire
 
     # -- How much comes
 

@@ -192,7 +192,9 @@ async def test_many_ends(
     assert await depth(await client.connected(), f"{queue}.dead") is None
 
 
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize(
+    ("kind", "others"), [("classic", 199), ("quorum", 199), ("classic", 0)]
+)
 @ensureDeferred
 async def test_fatal_task(
     rabbitmq: Any,
@@ -201,10 +203,11 @@ async def test_fatal_task(
     executor: Executor,
     start: Callable[..., Program],
     kind: str,
+    others: int,
 ) -> None:
     """
-    One task that ends its mediator, among many that do not, is set aside after few
-    ends; the others are done.
+    One task that ends its mediator, among many that do not or by itself, is set aside
+    after few ends; the others are done.
     """
     queue, client = names.queue, make_client(rabbitmq.url)
     watcher = await client.watch("", queue, "", lambda _: None, queueType=kind)
@@ -216,7 +219,10 @@ async def test_fatal_task(
         return 200
 
     executor.answer = answer
-    tasks = [{"url": executor.url, "n": n, "fatal": n == 30} for n in range(200)]
+    fatal = min(others, 30)
+    tasks = [
+        {"url": executor.url, "n": n, "fatal": n == fatal} for n in range(others + 1)
+    ]
     bodies = [json.dumps(task).encode() for task in tasks]
     await gatherResults([client.publish("", queue, body) for body in bodies])
     module = ("-m", "quebert.test.fatal_mediator")
@@ -238,8 +244,11 @@ async def test_fatal_task(
     await client.watch("", f"{queue}.dead", "", lambda m: letters.append(m))
     await until(buried)
     (letter,) = letters
-    assert json.loads(letter.body)["n"] == 30
+    assert json.loads(letter.body)["n"] == fatal
     assert letter.headers[KIND] == POISON
     assert "its mediator ended" in letter.headers[REASON]
-    await until(lambda: len(done) == 199)
+    await until(lambda: len(done) == others)
     assert ends <= 10
+    assert (
+        not (found := await depth(await client.connected(), queue)) or not found.ready
+    )

@@ -182,6 +182,50 @@ class ReplaceTests(RedeliveryTestCase):
         (headers,) = self.published
         self.assertEqual(headers, {})
 
+    def test_not_acknowledged(self) -> None:
+        """
+        A copy waits until the broker has the acknowledgement of what it replaces: a
+        task that ended its mediator before would be there twice.
+        """
+        original = self.anew()
+        (headers,) = self.published
+        copy = self.copy(flight=headers[FLIGHT])
+        self.assertEqual(self.called, [])
+        self.client.held.add("channel_flow")
+        self.confirm()
+        self.assertEqual(self.old.acked, [original.delivery_tag])
+        self.assertEqual(self.called, [])
+        self.old.answer()
+        self.assertEqual(self.called, [copy])
+        self.finish(copy)
+        self.check_counts(received=2, returned=1, done=1)
+
+    def test_several_without_flight(self) -> None:
+        """
+        Copies that have no name of their own do not disturb each other.
+        """
+        headers = {ENDS: SUSPECT}
+        for _ in range(2):
+            self.deliver(headers=headers, redelivered=True)
+        self.confirm()
+        self.confirm()
+        self.check_counts(received=2, returned=2)
+
+    def test_lost_before_acknowledged(self) -> None:
+        """
+        On a channel that is lost meanwhile none begins.
+        """
+        self.anew()
+        (headers,) = self.published
+        self.copy(flight=headers[FLIGHT])
+        self.client.held.add("channel_flow")
+        self.confirm()
+        self.old.lose(ChannelLost("gone"))
+        self.client.held.clear()
+        self.advance(10)
+        self.assertEqual(self.called, [])
+        self.check_counts(received=2, returned=2)
+
     def test_counted(self) -> None:
         """
         Each end is counted.
