@@ -1,5 +1,5 @@
 """
-Attempts of suspects: one at a time, with no other task at work in this process.
+Attempts of suspects: one at a time, with no other task of the client at work.
 
 When a suspect comes, no further message begins.  Once all that have begun are decided,
 the suspect does; then the others may go on, before the next suspect.
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from quebert.amqp._suspects import Record, Suspects
@@ -54,9 +55,21 @@ class Watch(Protocol):
         """
 
 
+@attrs.define(eq=False)
+class _Attempt:
+    """
+    @ivar begun: whether the callback has been called.
+    """
+
+    watch: Watch
+    message: Message
+    wire: Wire
+    begun: bool = False
+
+
 class Alone:
     """
-    @param watches: all of the process.
+    @param watches: all of the client.
     @ivar wanted: whether there is any suspect.
     """
 
@@ -67,7 +80,7 @@ class Alone:
         self._suspects = suspects
         self._watches = watches
         self._waiting: deque[tuple[Watch, Message]] = deque()
-        self._current: tuple[Watch, Message, Wire] | None = None
+        self._current: _Attempt | None = None
         self._changing = False
 
     def add(self, watch: Watch, message: Message) -> None:
@@ -83,10 +96,9 @@ class Alone:
         """
         The callback has ended with a message.
         """
-        if self._current is not None and self._current[1] is message:
-            _, _, wire = self._current
-            flight = Record.of(message).flight
-            Deferred.fromCoroutine(self._suspects.end(wire, flight))
+        current = self._current
+        if current is not None and current.message is message:
+            Deferred.fromCoroutine(self._remove_sign(current))
             self._end()
         else:
             self._begin_next()
@@ -97,8 +109,10 @@ class Alone:
         callback still.
         """
         self.take_back(watch)
-        if self._current is not None and self._current[0] is watch:
+        if self._current is not None and self._current.watch is watch:
             self._end()
+        else:
+            self._begin_next()  # which may have waited for those of the watch
 
     def take_back(self, watch: Watch) -> list[Message]:
         """
@@ -106,7 +120,11 @@ class Alone:
         """
         taken = [message for each, message in self._waiting if each is watch]
         self._waiting = deque(pair for pair in self._waiting if pair[0] is not watch)
-        if taken and not self._waiting and self._current is None:
+        current = self._current
+        if current is not None and current.watch is watch and not current.begun:
+            taken.append(current.message)
+            self._end()
+        elif taken and not self._waiting and current is None:
             self._end()
         return taken
 
@@ -120,15 +138,24 @@ class Alone:
         if wire is None:
             self._end()
             return
-        self._current = (watch, message, wire)
-        Deferred.fromCoroutine(self._attempt(watch, message, wire))
+        self._current = _Attempt(watch, message, wire)
+        Deferred.fromCoroutine(self._attempt(self._current))
 
-    async def _attempt(self, watch: Watch, message: Message, wire: Wire) -> None:
-        await self._suspects.begin(wire, Record.of(message).flight)
-        if watch.wire_of(message) is wire:
+    async def _attempt(self, attempt: _Attempt) -> None:
+        watch, message = attempt.watch, attempt.message
+        await self._suspects.begin(attempt.wire, Record.of(message).flight)
+        if attempt is self._current and watch.wire_of(message) is attempt.wire:
+            attempt.begun = True
             watch.begin(message)
-        else:  # it went back in the meantime
-            self.decided(message)
+            return
+        # It went back in the meantime.
+        if attempt is self._current:
+            self._end()
+        await self._remove_sign(attempt)
+
+    async def _remove_sign(self, attempt: _Attempt) -> None:
+        flight = Record.of(attempt.message).flight
+        await self._suspects.end(attempt.wire, flight)
 
     def _end(self) -> None:
         """

@@ -281,7 +281,6 @@ class Suspects:
         Take the sign away.
         """
         if flight in self._begun:
-            self._begun.discard(flight)
             await self._forget(wire, flight)
 
     def interrupted(self, messages: Iterable[Message]) -> None:
@@ -298,15 +297,19 @@ class Suspects:
         """
         Tell other mediators that this one has not ended.
         """
-        while self._to_forget:
-            flight = self._to_forget.pop()
-            self._begun.discard(flight)
+        flights, self._to_forget = self._to_forget, set()
+        for flight in flights:
             await self._forget(wire, flight)
 
     async def _forget(self, wire: Wire, flight: str) -> None:
-        with suppress(BrokerError):  # it expires
+        self._begun.discard(flight)
+        try:
             async with brief_channel(wire) as channel:
                 await channel.call("queue_delete", queue=_PREFIX + flight)
+        except BrokerRefused:
+            pass  # it expires
+        except BrokerError:  # with the next connection
+            self._to_forget.add(flight)
 
     def _cannot(self, what: str, why: BrokerError) -> None:
         if isinstance(why, BrokerRefused):

@@ -450,6 +450,66 @@ class AloneTests(RedeliveryTestCase):
         self.finish(again)
         self.assertFalse(self.client.alone.wanted)
 
+    def test_lost_while_others_run(self) -> None:
+        """
+        A suspect of another watch waits no longer for a callback whose channel is lost.
+        """
+        first, running = self.watcher, self.deliver()
+        self.client.watchers = [first, second] = [first, self.make(exchange="")]
+        self.successResultOf(Deferred.fromCoroutine(second.start()))
+        channel = self.client.channels[-1]
+        suspect = channel.deliver(headers={ENDS: SUSPECT, FLIGHT: A})
+        self.assertEqual(self.called, [running])
+        self.old.lose(ChannelLost("gone"))
+        self.assertEqual(self.called, [running, suspect])
+
+    def test_lost_before_sign_is_gone(self) -> None:
+        """
+        Where the connection is lost before the sign is gone, it goes with the next.
+        """
+        suspect = self.copy(SUSPECT)
+        self.client.held.add("queue_delete")
+        self.finish(suspect)
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.client.held.clear()
+        self.client.channels[-1].lose(ChannelLost("gone"))
+        self.old.lose_connection()
+        self.advance(10)
+        self.assertEqual(self.client.signs, set())
+
+    def signing(self) -> FakeChannel:
+        """
+        Deliver a suspect; the channel on which the broker is asked for its sign.
+        """
+        self.client.held.add("queue_declare")
+        self.copy(SUSPECT)
+        self.client.held.clear()
+        return self.client.channels[-1]
+
+    def test_lost_while_signing(self) -> None:
+        """
+        One whose channel is lost before its sign is there leaves none.
+        """
+        brief = self.signing()
+        self.old.lose(ChannelLost("gone"))
+        brief.answer()
+        self.advance(10)
+        self.assertEqual((self.called, self.client.signs), ([], set()))
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_stopped_while_signing(self) -> None:
+        """
+        One that has not begun when its watch stops goes back, and leaves no sign.
+        """
+        brief = self.signing()
+        stopped = self.watcher.stop()
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], SUSPECT)
+        brief.answer()
+        self.confirm()
+        self.successResultOf(stopped)
+        self.assertEqual((self.called, self.client.signs), ([], self.in_order_signs))
+
     def test_no_sign(self) -> None:
         """
         Where the broker does not allow the sign, it is attempted all the same.
