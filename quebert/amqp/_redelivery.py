@@ -4,8 +4,10 @@ Messages that RabbitMQ delivers anew, and those that are given back to it.
 RabbitMQ counts how often it has delivered a message of a quorum queue, and may drop it
 one day.  It forgets the count of a message that a copy has replaced.  The copy stands
 at the end of the queue, so a message is attempted as it is while its count is small.
-A classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless
-a mediator has just given messages back in good order.
+Before 4.3, RabbitMQ counts what is given back, too.  So a message with a larger count
+begins anew, if a mediator has just given messages back in good order.  A classic queue
+counts nothing: there a copy replaces what comes C{redelivered}, unless a mediator has
+just given messages back in good order.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -61,8 +63,10 @@ class Redelivery:
         record, suspects = Record.of(message), self._suspects
         if not record.ends:
             count = int(message.number_in(DELIVERY_COUNT))
-            if 0 < count < SUSPECT or (not count and await self._was_in_order()):
+            if 0 < count < SUSPECT:
                 return False
+            if await self._was_in_order():
+                return bool(count) and await self._copy(message, Record().copied())
             record = Record(ends=max(0, count - 1))
         if suspects.had(record.flight):
             return await self._copy(message, record.copied())

@@ -132,6 +132,13 @@ class Record:
         }
 
     @property
+    def is_copy(self) -> bool:
+        """
+        Whether the message has taken the place of another.
+        """
+        return bool(self.flight or self.ends)
+
+    @property
     def suspect(self) -> bool:
         """
         Whether the message is to be attempted alone.

@@ -314,7 +314,7 @@ class Watcher:
             self._enter(message, Record.of(message))
 
     def _enter(self, message: Message, record: Record) -> None:
-        if record.ends:
+        if record.is_copy:
             restore(message)
         if record.suspect:
             self._client.alone.add(self, message)

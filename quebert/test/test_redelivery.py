@@ -140,6 +140,22 @@ class ReplaceTests(RedeliveryTestCase):
         self.assertEqual(self.called, [first, second])
         self.assertEqual(self.published, [])
 
+    def test_many_in_order(self) -> None:
+        """
+        Where a quorum queue has counted many deliveries, and the last was given back in
+        good order, none of them counts as an end.
+        """
+        self.give_back_in_order()
+        self.deliver(headers={"x-delivery-count": SUSPECT}, redelivered=True)
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 0)
+        self.confirm()
+        self.assertEqual(self.called, [])
+        copy = self.deliver(b"copy", headers)
+        self.assertEqual(self.called, [copy])
+        self.assertTrue(copy.redelivered)
+        self.assertEqual(copy.routing_key, "tasks.low")
+
     def test_no_longer_in_order(self) -> None:
         """
         What ends in good order is told of for two minutes at most, however often
