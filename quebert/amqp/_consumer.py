@@ -33,6 +33,7 @@ class Consumer:
         this one has fetched leave room.
     @param rested: called when there is none for now, because of the rate.
     @ivar consuming: whether the broker delivers.
+    @ivar wanted: whether it is to, when the rate allows it.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Consumer:
         self._may_widen = may_widen
         self._rested = rested
         self._channel: Channel | None = None
-        self._wanted = False
+        self.wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
         self._taken = 0  # its unsettled messages
         self._prefetch = most
@@ -75,7 +76,7 @@ class Consumer:
         The channel is gone.
         """
         self._channel = None
-        self._wanted = self.consuming = False
+        self.wanted = self.consuming = False
         self._tag = ""
 
     async def begin(self) -> None:
@@ -84,7 +85,7 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._wanted = True
+        self.wanted = True
         await self._consume_if("")
 
     async def end(self) -> None:
@@ -93,7 +94,7 @@ class Consumer:
 
         @raise BrokerError: the channel is closed.
         """
-        self._wanted = False
+        self.wanted = False
         await self._cancel()
 
     def was_ended(self, tag: str) -> bool:
@@ -116,7 +117,7 @@ class Consumer:
 
     async def _consume_if(self, tag: str) -> None:
         async with self._calling:
-            if self._wanted and self._tag == tag and self._channel is not None:
+            if self.wanted and self._tag == tag and self._channel is not None:
                 await self._consume(self._channel)
 
     async def _consume(self, channel: Channel) -> None:
@@ -125,7 +126,7 @@ class Consumer:
         self._tag = tag = f"quebert-{uuid.uuid4()}"
         self._taken = 0
         await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
-        self.consuming = self._wanted
+        self.consuming = self.wanted
 
     async def _cancel(self) -> None:
         self.consuming = False

@@ -309,9 +309,15 @@ class Watcher:
         Deferred.fromCoroutine(settling).addBoth(self._examined, message)
 
     def _examined(self, settled: bool | Failure, message: Message) -> None:
-        self._gone_back(settled, message)
-        if settled is False and self.wire_of(message) is not None:
+        if settled is not False or self.wire_of(message) is None:
+            self._gone_back(settled, message)
+            return
+        self._going_back.discard(message)
+        if self._consumer.wanted:
             self._enter(message, Record.of(message))
+        else:  # the queue was paused meanwhile, or the watch is being stopped
+            self._give_back(message)
+            self._ended(message)
 
     def _enter(self, message: Message, record: Record) -> None:
         if record.is_copy:
@@ -474,6 +480,8 @@ class Watcher:
         self._give_back_waiting()
         self._settler.hurry()
         await self._until_idle(grace)
+        if grace and self._caller.busy:  # it may be long since that was told
+            await self._within(Deferred.fromCoroutine(self._tell_in_order()))
         self._give_up_running()
         await self._until_idle(_LAST_ANSWERS)
         if self._keeper.channel is not None:

@@ -341,6 +341,58 @@ class GiveBackTests(RedeliveryTestCase):
         self.assertEqual(self.old.acked, [message.delivery_tag])
         self.check_counts(received=1, returned=1)
 
+    def test_running_for_long(self) -> None:
+        """
+        That it is given back in good order is told again, where it ran on for long.
+        """
+        self.deliver()
+        stopped = self.watcher.stop(grace=300)
+        self.client.signs.clear()
+        self.clock.advance(300)
+        self.assertEqual(self.client.signs, self.in_order_signs)
+        self.successResultOf(stopped)
+
+    def looking(self) -> tuple[Message, FakeChannel]:
+        """
+        Deliver a message anew, while the broker does not say whether the last mediator
+        ended in good order.
+        """
+        self.give_back_in_order()
+        self.client.held.add("queue_declare")
+        message = self.old.deliver(redelivered=True)
+        self.client.held.clear()
+        return message, self.client.channels[-1]
+
+    def test_paused_while_looking(self) -> None:
+        """
+        A message that is still looked at when its queue is paused goes back.
+        """
+        message, brief = self.looking()
+        self.client.pauses.paused.add("queue")
+        self.client.pauses.looks["queue"]()
+        brief.answer()
+        self.assertEqual(self.old.given_back, [message.delivery_tag])
+        self.assertEqual(self.called, [])
+        self.check_counts(received=1, returned=1)
+
+    def test_stopped_while_looking(self) -> None:
+        """
+        So does a suspect when its watch is stopped; it does not begin.
+        """
+        self.client.held.add("queue_declare")
+        headers = {ENDS: SUSPECT, FLIGHT: A, IN_QUESTION: 1}
+        self.old.deliver(headers=headers)
+        brief = self.client.channels[-1]
+        self.client.held.clear()
+        stopped = self.watcher.stop()
+        brief.answer()
+        self.confirm()
+        self.successResultOf(stopped)
+        self.assertEqual(self.called, [])
+        (headers,) = self.published
+        self.assertNotIn(IN_QUESTION, headers)
+        self.check_counts(received=1, returned=1)
+
     def test_not_confirmed(self) -> None:
         """
         It is given back where the broker does not take the copy.
