@@ -172,6 +172,8 @@ class Message:
             value = self.headers.get(header)
         except ValueError:
             return ""
+        if isinstance(value, bytes):  # it is no UTF-8
+            return value.decode("utf-8", "surrogateescape")
         return value if isinstance(value, str) else ""
 
     def amended_properties(
@@ -217,9 +219,10 @@ class Message:
 
         @param headers: as for L{amended_properties}, as are the others.
         """
-        route = {}
-        if self.exchange:
-            route = {EXCHANGE: self.exchange, ROUTING_KEY: self.routing_key}
+        route: dict[str, Any] = {}
+        if self.exchange and not self.text_in(EXCHANGE):  # else it is a copy already
+            route[EXCHANGE] = _as_header(self.exchange)
+            route[ROUTING_KEY] = _as_header(self.routing_key)
         changes = self._changes(delayed, highest_priority)
         room = max_payload - _BEFORE
         return self._amended(changes, {**route, **headers}, _DROPPED, room)
@@ -254,3 +257,14 @@ class Message:
         except ValueError:
             return None
         return amended if len(amended) <= room else None
+
+
+def _as_header(name: str) -> str | bytes:
+    """
+    A name as a header has it, which RabbitMQ takes in any encoding.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw

@@ -21,7 +21,7 @@ from quebert._text import printable
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
-from quebert.amqp._message import Message
+from quebert.amqp._message import EXCHANGE, ROUTING_KEY, Message
 from quebert.amqp._publications import Unconfirmed
 from quebert.amqp._publisher import Publisher, Send
 from quebert.errors import (
@@ -273,13 +273,7 @@ class Settler:
         """
         if self.channel is None or message not in self.unsettled:
             return True
-        payload = self.channel.client.max_payload
-        properties = message.copied_properties(
-            headers,
-            delayed=after > 0,
-            highest_priority=self._highest_priority if after > 0 else None,
-            max_payload=payload,
-        )
+        properties = self._copied_properties(message, headers, after)
         if properties is None:
             return False
         due = self._now() + after
@@ -297,6 +291,25 @@ class Settler:
         finally:
             self.held.discard(message)
         return True
+
+    def _copied_properties(
+        self, message: Message, headers: Mapping[str, Any], after: float
+    ) -> bytes | None:
+        """
+        The properties of a copy: with all C{headers}, or with none where there is no
+        room for them.
+        """
+        assert self.channel is not None
+        for told in (headers, {EXCHANGE: None, ROUTING_KEY: None}):
+            properties = message.copied_properties(
+                told,
+                delayed=after > 0,
+                highest_priority=self._highest_priority if after > 0 else None,
+                max_payload=self.channel.client.max_payload,
+            )
+            if properties is not None:
+                return properties
+        return None
 
     @property
     def _highest_priority(self) -> int | None:

@@ -242,6 +242,41 @@ class ReplaceTests(RedeliveryTestCase):
         self.assertEqual(self.called, [])
         self.check_counts(received=2, returned=2)
 
+    def test_any_routing_key(self) -> None:
+        """
+        A copy remembers a routing key that is no UTF-8.
+        """
+        key = b"k\xff".decode("utf-8", "surrogateescape")
+        original = Message("", 1, True, "flow", key)
+        copied = original.copied_properties({ENDS: 1})
+        assert copied is not None
+        copy = self.channel.deliver(raw=copied)
+        self.assertEqual((copy.exchange, copy.routing_key), ("flow", key))
+
+    def test_route_of_copy(self) -> None:
+        """
+        A copy of a copy that has waited in the broker remembers where the message came
+        from, not where it has waited.
+        """
+        headers = {ENDS: 3, "quebert-exchange": "first", "quebert-routing-key": "of.it"}
+        self.deliver(headers=headers, redelivered=True)
+        (copied,) = self.published
+        self.assertEqual(copied["quebert-exchange"], "first")
+        self.assertEqual(copied["quebert-routing-key"], "of.it")
+
+    def test_no_room(self) -> None:
+        """
+        Where there is no room for headers of ours, a copy has none: RabbitMQ would drop
+        the message at last.
+        """
+        payload = self.old.client.max_payload
+        large = {"x-delivery-count": 19, "x": "x" * (payload - 100)}
+        message = self.old.deliver(headers=large, redelivered=True)
+        (headers,) = self.published
+        self.assertEqual(headers, {"x": large["x"]})
+        self.confirm()
+        self.assertEqual(self.old.acked, [message.delivery_tag])
+
     def test_counted(self) -> None:
         """
         Each end is counted.
