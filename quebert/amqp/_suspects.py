@@ -30,7 +30,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -47,7 +47,15 @@ from quebert.errors import BrokerError, BrokerRefused
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["PERIOD", "POISONOUS", "SUSPECT", "Record", "Suspects", "in_order_sign"]
+__all__ = [
+    "PERIOD",
+    "POISONOUS",
+    "SUSPECT",
+    "Record",
+    "Suspects",
+    "flight_sign",
+    "in_order_sign",
+]
 
 #: After so many ends a message is attempted alone.
 SUSPECT = 3
@@ -198,7 +206,7 @@ class Suspects:
         Whether a mediator ended suddenly while it attempted a message of this flight
         alone.
         """
-        ended = bool(flight) and await self._is_there(wire, _PREFIX + flight)
+        ended = bool(flight) and await self._is_there(wire, flight_sign(flight))
         if ended:
             await self._forget(wire, flight)
         return ended
@@ -207,7 +215,7 @@ class Suspects:
         try:
             return await find_queue(wire, queue) is not None
         except BrokerError as e:
-            self._cannot("look how a mediator has ended", e)
+            self._cannot("look how another mediator has ended", e)
             return False
 
     # -- Copies of this mediator
@@ -247,9 +255,11 @@ class Suspects:
         Tell other mediators that messages of a queue are given back in good order.
         """
         now, arguments = self._now(), {**CLASSIC, "x-expires": _IN_ORDER_EXPIRES}
-        with suppress(BrokerError):  # copies will be made of them
+        try:
             for when in (now, now + PERIOD):
                 await declare_queue(wire, in_order_sign(queue, when), arguments)
+        except BrokerError as e:  # copies will be made of them
+            self._cannot("tell that it gives messages back in good order", e)
 
     async def in_order(self, wire: Wire, queue: str) -> bool:
         """
@@ -277,9 +287,9 @@ class Suspects:
             return
         arguments = {**CLASSIC, "x-expires": _EXPIRES}
         try:
-            await declare_queue(wire, _PREFIX + flight, arguments)
+            await declare_queue(wire, flight_sign(flight), arguments)
         except BrokerError as e:  # its end will not be counted
-            self._cannot("note that a task is attempted alone", e)
+            self._cannot("tell that it attempts a task alone", e)
         else:
             self._begun.add(flight)
 
@@ -312,7 +322,7 @@ class Suspects:
         self._begun.discard(flight)
         try:
             async with brief_channel(wire) as channel:
-                await channel.call("queue_delete", queue=_PREFIX + flight)
+                await channel.call("queue_delete", queue=flight_sign(flight))
         except BrokerRefused:
             pass  # it expires
         except BrokerError:  # with the next connection
@@ -321,11 +331,18 @@ class Suspects:
     def _cannot(self, what: str, why: BrokerError) -> None:
         if isinstance(why, BrokerRefused):
             self.log.warn(
-                "This mediator cannot {what}, so that no task which ends its mediator"
-                " is set aside: {why}",
+                "RabbitMQ does not let this mediator {what}, so the ends of mediators"
+                " may be counted wrongly (see docs/reliability.rst): {why}",
                 what=what,
                 why=why,
             )
+
+
+def flight_sign(flight: str) -> str:
+    """
+    The queue that is there while a copy is attempted alone.
+    """
+    return _PREFIX + flight
 
 
 def in_order_sign(queue: str, when: float) -> str:

@@ -18,6 +18,7 @@ import attrs
 from quebert.amqp._delay import Rungs
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import CONTROL, sign_of
+from quebert.amqp._suspects import flight_sign, in_order_sign
 from quebert.config import Queue
 from quebert.doctor._broker import may_publish
 from quebert.doctor._findings import Finding, fail, ok
@@ -63,6 +64,8 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
         for exchange, queue in ((CONTROL, ear), (rung, rung)):
             yield Need(verb, "exchange", exchange, queue)
             yield Need(verb, "queue", queue)
+    for sign in (flight_sign(uuid.uuid4().hex), in_order_sign("", 0)):
+        yield Need("configure", "queue", sign)
     yield Need("write", "exchange", _DEFAULT)
 
 

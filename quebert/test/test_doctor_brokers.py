@@ -272,6 +272,9 @@ async def test_permission(
         assert f"set_permissions -p / {user}" in each.remedy
     for name in (names.queue, "quebert.delay.quorum.1s"):
         told(found, Level.FAIL, f"may not {verb} queue {name},")
+    for sign in ("flight", "in-order"):
+        if verb == "configure":
+            told(found, Level.FAIL, f"may not configure queue quebert.{sign}.")
     exchanges = ["quebert.control", "quebert.delay.quorum.1s"]
     exchanges.append("amq.default" if verb == "write" else names.exchange)
     for name in exchanges:
@@ -313,13 +316,14 @@ async def test_permitted(
     await make_ladder(watching)
     queue, exchange = names.queue, names.exchange
     all_ = r"quebert\.(control.*|delay\..*|doctor\..*)"
+    suspects = r"quebert\.flight\..*|quebert\.in-order\..*"
     rate = r"quebert\.rate\..*"
     user = "mediator-and-doctor"
     rabbitmq.ctl("add_user", user, "secret")
     rabbitmq.ctl(
         "set_permissions",
         user,
-        rf"^({queue}|{exchange}|{queue}\.dead|{rate}|{all_})$",
+        rf"^({queue}|{exchange}|{queue}\.dead|{rate}|{suspects}|{all_})$",
         rf"^({queue}|amq\.default|{all_})$",
         rf"^({queue}|{exchange}|quebert\.paused\..*|{rate}|{all_})$",
     )

@@ -9,6 +9,7 @@ import csv
 import itertools
 import json
 import re
+import uuid
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from zope.interface import implementer
 
 from quebert.amqp import TxAMQPClient, Watcher, _pausing
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._message import ENDS, FLIGHT
+from quebert.amqp._suspects import SUSPECT
 from quebert.cli import _operations
 from quebert.cli._operations import Broker, Tally
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
@@ -331,6 +334,71 @@ async def test_mediators(
         await gatherResults(
             Deferred.fromCoroutine(each.has_done()) for each in mediators
         )
+
+
+# -- Suspects
+
+
+class Suspicious:
+    """
+    A mediator of a user.
+    """
+
+    def __init__(self, user: User, client: TxAMQPClient) -> None:
+        self.user = user
+        self.began: list[bytes] = []
+        self._client = client
+
+    def called(self, message: Any) -> Deferred[None] | None:
+        """
+        Attempt a message.
+        """
+        self.began.append(message.body)
+        return Deferred() if message.body == b"hangs" else None
+
+    async def does_all(self, guest: TxAMQPClient) -> None:
+        """
+        Attempt a suspect, and what was given back; then stop with a task in flight.
+        """
+        names, channel = self.user.names, await (await guest.connected()).open_channel()
+        await channel.call("queue_declare", queue=names.queue, durable=True)
+        await guest.publish("", names.queue, b"again", PERSISTENT)
+        message = await channel.get(names.queue)
+        assert message is not None
+        channel.give_back(message.delivery_tag)
+        headers = {ENDS: SUSPECT, FLIGHT: uuid.uuid4().hex}
+        await guest.publish(
+            "", names.queue, b"suspect", {**PERSISTENT, "headers": headers}
+        )
+        watcher = await self._client.watch(
+            names.exchange, names.queue, names.key, self.called
+        )
+        await until(lambda: {b"again", b"suspect"} <= set(self.began))
+        await guest.publish("", names.queue, b"hangs", PERSISTENT)
+        await until(lambda: b"hangs" in self.began)
+        await watcher.stop(grace=0)
+
+
+@ensureDeferred
+async def test_suspects(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
+    """
+    A mediator that may not declare the queues for its suspects does its tasks all the
+    same, and its log names the permission.
+    """
+    wanted = set().union(*(DOCUMENTED[job] for job in (*MEDIATOR, "its suspects")))
+    lacking = [User(wanted - {each}, each) for each in DOCUMENTED["its suspects"]]
+    users = [User(wanted), *lacking]
+    await deferToThread(permit, rabbitmq, *users)
+    guest = make_client(rabbitmq.url)
+    with logged() as lines:
+        for user in users:
+            await Suspicious(user, make_client(user.url)).does_all(guest)
+    told = [line for line in lines if "RabbitMQ does not let this mediator" in line]
+    assert not any(f"'{users[0].name}'" in line for line in told), told
+    for user in lacking:
+        assert any(
+            f"'{user.name}'" in line and user.resource in line for line in told
+        ), told
 
 
 @ensureDeferred
