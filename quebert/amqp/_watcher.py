@@ -309,11 +309,12 @@ class Watcher:
         Deferred.fromCoroutine(settling).addBoth(self._examined, message)
 
     def _examined(self, settled: bool | Failure, message: Message) -> None:
-        if settled is not False or self.wire_of(message) is None:
-            self._gone_back(settled, message)
-            return
+        if isinstance(settled, Failure):
+            self.log.failure("looking at {message} failed", settled, message=message)
         self._going_back.discard(message)
-        if self._consumer.wanted:
+        if settled is True or self.wire_of(message) is None:
+            self._ended(message)
+        elif self._consumer.wanted:  # also what failed, which would fail again
             self._enter(message, Record.of(message))
         else:  # the queue was paused meanwhile, or the watch is being stopped
             self._give_back(message)

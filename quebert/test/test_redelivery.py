@@ -310,6 +310,20 @@ class ReplaceTests(RedeliveryTestCase):
         self.finish(message)
         self.check_counts(received=1, done=1)
 
+    def test_failed(self) -> None:
+        """
+        Where a fault of ours keeps it from being looked at, it is attempted as it is:
+        what went back would come again at once.
+        """
+
+        def fail(*_: Any) -> bool:
+            raise ZeroDivisionError
+
+        self.patch(self.client.suspects, "had", fail)
+        message = self.deliver(headers={ENDS: 1}, redelivered=True)
+        self.assertEqual(self.called, [message])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_unreadable(self) -> None:
         """
         So is one whose properties cannot be read.
