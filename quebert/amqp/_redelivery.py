@@ -112,7 +112,7 @@ class Redelivery:
         """
         Wait until the message that a copy replaces is acknowledged.
 
-        @return: whether the copy is settled, which it is not.
+        @return: C{False}: the copy is to be attempted.
         """
         await self._suspects.copied(flight)
         return False
@@ -138,7 +138,8 @@ class Redelivery:
 
 def restore(message: Message) -> None:
     """
-    Make of a copy what the message was that RabbitMQ had delivered before.
+    Give a copy the exchange and the routing key of the message that it replaces, and
+    have it count as C{redelivered}.
     """
     if exchange := message.text_in(EXCHANGE):
         message.exchange = exchange

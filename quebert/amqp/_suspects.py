@@ -89,8 +89,8 @@ class Record:
     @ivar ends: at how many ends the message may have been in flight.
     @ivar alone: at how many sudden ends it was alone at work.
     @ivar flight: names this copy; empty for a message that is none.
-    @ivar in_question: whether it is to be found out first how the mediator has ended
-        that had a suspect.
+    @ivar in_question: whether a mediator looks first how the last mediator of this
+        suspect has ended.
     """
 
     ends: int = 0
@@ -127,7 +127,7 @@ class Record:
 
     def questioned(self) -> dict[str, Any]:
         """
-        The headers of a copy of which it is to be found out what became of this one.
+        The headers of a copy that waits until a mediator can look how this one ended.
         """
         return self._headers(self.flight or None, 1)
 
@@ -194,8 +194,7 @@ class Suspects:
 
     def had(self, flight: str) -> bool:
         """
-        Whether it was this mediator, which has not ended, that a message of this
-        flight was delivered to before.
+        Whether this mediator had a message of this flight on a channel that it lost.
         """
         known = flight in self._interrupted
         self._interrupted.pop(flight, None)
