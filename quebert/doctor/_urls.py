@@ -49,7 +49,8 @@ async def _check(
         response: Any = await asking.addTimeout(patience, reactor)
     except Exception as e:  # whatever it is, there was no answer
         why = f"no answer in {patience:g} s" if isinstance(e, TimeoutError) else e
-        text = f"nobody answers there, and queue {', '.join(queues)} needs it: {why}"
+        whose = f"tasks of {', '.join(queues)} whose URL is partial go there"
+        text = f"nobody answers, and {whose}: {why}"
         remedy = "start the executor, or mend default_url in the configuration"
         return [fail(about, text, remedy)]
     found = [ok(about, f"it answers (status {response.code})")]
