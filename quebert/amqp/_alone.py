@@ -2,7 +2,9 @@
 Attempts of suspects: one at a time, with no other task of the client at work.
 
 When a suspect comes, no further message begins.  Once all that have begun are decided,
-the suspect does; then the others may go on, before the next suspect.
+the suspect does; then the others may go on, before the next suspect.  A suspect whose
+turn does not come for L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a
+channel that holds a message for 30 minutes.
 """
 
 from __future__ import annotations
@@ -13,14 +15,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
+from quebert._deadlines import Deadlines
 from quebert.amqp._suspects import Record, Suspects
 
 if TYPE_CHECKING:
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = ["Alone", "Watch"]
+__all__ = ["LONGEST_WAIT", "Alone", "Watch"]
+
+#: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
+LONGEST_WAIT = 240.0
 
 
 class Watch(Protocol):
@@ -54,6 +61,11 @@ class Watch(Protocol):
         Call the callback with a message.
         """
 
+    def put_off(self, message: Message) -> None:
+        """
+        Have a message come again that was not begun.
+        """
+
 
 @attrs.define(eq=False)
 class _Attempt:
@@ -74,7 +86,10 @@ class Alone:
     """
 
     def __init__(
-        self, suspects: Suspects, watches: Callable[[], Iterable[Watch]]
+        self,
+        suspects: Suspects,
+        watches: Callable[[], Iterable[Watch]],
+        clock: Callable[[], IReactorTime],
     ) -> None:
         self.wanted = False
         self._suspects = suspects
@@ -82,12 +97,14 @@ class Alone:
         self._waiting: deque[tuple[Watch, Message]] = deque()
         self._current: _Attempt | None = None
         self._changing = False
+        self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
 
     def add(self, watch: Watch, message: Message) -> None:
         """
         Attempt a suspect when it is its turn.
         """
         self._waiting.append((watch, message))
+        self._deadlines.begin((watch, message), LONGEST_WAIT)
         self.wanted = True
         self._hold()
         self._begin_next()
@@ -119,21 +136,32 @@ class Alone:
         Attempt the suspects of a watch no more; those that have not begun.
         """
         taken = [message for each, message in self._waiting if each is watch]
-        self._waiting = deque(pair for pair in self._waiting if pair[0] is not watch)
+        self._forget(*((watch, message) for message in taken))
         current = self._current
         if current is not None and current.watch is watch and not current.begun:
             taken.append(current.message)
             self._end()
-        elif taken and not self._waiting and current is None:
-            self._end()
         return taken
+
+    def _late(self, pair: tuple[Watch, Message]) -> None:
+        watch, message = pair
+        self._forget(pair)
+        watch.put_off(message)
+
+    def _forget(self, *pairs: tuple[Watch, Message]) -> None:
+        for each in pairs:
+            self._waiting.remove(each)
+            self._deadlines.end(each)
+        if pairs and not self._waiting and self._current is None:
+            self._end()
 
     def _begin_next(self) -> None:
         if self._changing or self._current is not None or not self._waiting:
             return
         if any(watch.running for watch in self._watches()):
             return  # asked again when it has ended
-        watch, message = self._waiting.popleft()
+        watch, message = pair = self._waiting.popleft()
+        self._deadlines.end(pair)
         wire = watch.wire_of(message)
         if wire is None:
             self._end()

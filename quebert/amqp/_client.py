@@ -94,7 +94,7 @@ class TxAMQPClient:
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
         self.suspects = Suspects()
-        self.alone = Alone(self.suspects, lambda: self.watchers)
+        self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
         self.pauses = Pauses(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory

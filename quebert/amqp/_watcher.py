@@ -400,6 +400,12 @@ class Watcher:
         for message in self._client.alone.take_back(self):
             self._give_back(message)
 
+    def put_off(self, message: Message) -> None:
+        """
+        Have a message come again that was not begun.
+        """
+        self._give_back(message)
+
     def _give_back(self, message: Message) -> None:
         if Record.of(message).ends:  # this is no end that counts
             self._move(message, self._redelivery.give_back(message))

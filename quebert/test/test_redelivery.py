@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from quebert.amqp._alone import LONGEST_WAIT
 from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
 from quebert.amqp._suspects import (
     PATIENCE,
@@ -535,6 +536,23 @@ class AloneTests(RedeliveryTestCase):
         self.finish(first)
         self.successResultOf(stopped)
         self.assertEqual(self.called, [first])
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_long_wait(self) -> None:
+        """
+        A suspect whose turn does not come goes back as a copy, before RabbitMQ closes
+        the channel that holds it; others go on meanwhile.
+        """
+        first, suspect = self.deliver(), self.copy(SUSPECT)
+        self.clock.advance(LONGEST_WAIT - 1)
+        self.assertEqual(self.published, [])
+        self.clock.advance(1)
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], SUSPECT)
+        self.confirm()
+        self.assertEqual(self.old.acked, [suspect.delivery_tag])
+        other = self.deliver()
+        self.assertEqual(self.called, [first, other])
         self.assertFalse(self.client.alone.wanted)
 
     def test_lost_while_waiting(self) -> None:

@@ -275,7 +275,7 @@ class FakeClient:
 
     def __attrs_post_init__(self) -> None:
         self.suspects = Suspects(self.reactor.seconds)
-        self.alone = Alone(self.suspects, lambda: self.watchers)
+        self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
 
     def make_publisher(self) -> FakePublisher:
         """
