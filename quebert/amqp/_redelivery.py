@@ -120,7 +120,7 @@ class Redelivery:
     async def _copy(
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
-        async with self._suspects.copying(headers[FLIGHT] or ""):
+        with self._suspects.copying(headers[FLIGHT] or ""):
             settled = await self._settler.replace(message, headers, after, self._leave)
             if settled:
                 await self._acknowledged()

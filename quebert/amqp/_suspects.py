@@ -29,8 +29,8 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -219,8 +219,8 @@ class Suspects:
 
     # -- Copies of this mediator
 
-    @asynccontextmanager
-    async def copying(self, flight: str) -> AsyncIterator[None]:
+    @contextmanager
+    def copying(self, flight: str) -> Iterator[None]:
         """
         While a copy of this flight is published, and the message that it replaces is
         acknowledged.
