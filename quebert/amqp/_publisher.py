@@ -9,6 +9,10 @@ A channel that was refused a publication is replaced.  RabbitMQ 3.10 has each ch
 remember the leader of a quorum queue, and refuses all that is published on a channel
 whose first publication came when the leader's node had just gone, until that node is
 back.  Another channel finds the new leader.
+
+A body that the broker may find too large is published on a channel of its own.  The
+broker refuses it by closing the channel, and does not tell which of the publications
+before it on that channel it has taken: each would be published a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
@@ -107,9 +112,11 @@ class Publisher:
             while True:
                 channel = await self._opened(timeout)
                 if len(body) > channel.client.max_message_size:
-                    return await self._publish_alone(
-                        exchange, routing_key, body, properties
-                    )
+                    with suppress(NotSent):
+                        return await self._publish_alone(
+                            exchange, routing_key, body, properties
+                        )
+                    continue
                 self._users[channel] += 1
                 try:
                     await channel.publish(exchange, routing_key, body, properties)
@@ -145,7 +152,10 @@ class Publisher:
         async with self._lanes:
             self._check()
             wire = await self._connection.connected()
-            channel = await wire.open_channel()
+            try:
+                channel = await wire.open_channel()
+            except ChannelLost as e:
+                raise NotSent(str(e)) from None
             try:
                 await channel.publish(exchange, routing_key, body, properties)
             except Unconfirmed as e:

@@ -8,7 +8,6 @@ are txamqp's.  Knows no reconnecting and no queues.
 
 from __future__ import annotations
 
-import math
 import struct
 from typing import Any
 
@@ -44,6 +43,8 @@ _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
 CHANNEL_MAX = 2_047
+#: Bytes of a body that a broker takes, unless somebody has set a strange limit.
+_SURELY_TAKEN = 2**18
 #: Bytes of properties that are taken, whatever was agreed.
 _MOST_OF_HEADERS = 2**20
 
@@ -123,8 +124,8 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
     @ivar max_payload: the largest payload of a frame, in bytes.
-    @ivar max_message_size: the largest body that the broker takes, in bytes, as far as
-        it has told.
+    @ivar max_message_size: the largest body, in bytes, that the broker is known to
+        take.  RabbitMQ tells its limit when it refuses a larger one.
     """
 
     log = Logger()
@@ -142,7 +143,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
-        self.max_message_size = math.inf
+        self.max_message_size = _SURELY_TAKEN
         self._buffer = b""  # of what came: less than a frame
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX

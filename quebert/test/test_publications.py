@@ -4,7 +4,6 @@ L{quebert.amqp._publications} and L{quebert.amqp._publisher}, without a broker.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,6 +18,7 @@ from quebert.amqp._publications import (
     MAX_SENT_BYTES,
     NotSent,
     Publications,
+    Unconfirmed,
 )
 from quebert.amqp._publisher import Publisher
 from quebert.errors import (
@@ -26,6 +26,7 @@ from quebert.errors import (
     BrokerRefused,
     BrokerUnreachable,
     ChannelLost,
+    MessageRefused,
     PublishRefused,
 )
 
@@ -202,7 +203,7 @@ class FakeConnection:
         self.timeouts: list[float | None] = []
         self.opening: list[Deferred[None]] = []
         self.holds = False
-        self.max_message_size = math.inf
+        self.max_message_size = 100
 
     def unreachable(self, seconds: float) -> BrokerUnreachable:
         """
@@ -254,12 +255,14 @@ class PublisherTests(SynchronousTestCase):
         connection: Any = self.connection
         self.publisher = Publisher(connection)
 
-    def publish(self, timeout: float | None = None) -> Deferred[None]:
+    def publish(
+        self, timeout: float | None = None, *, body: bytes = b""
+    ) -> Deferred[None]:
         """
         Publish something.
         """
         return Deferred.fromCoroutine(
-            self.publisher.publish("flow", "key", b"", b"\x00\x00", timeout)
+            self.publisher.publish("flow", "key", body, b"\x00\x00", timeout)
         )
 
     def test_one_channel(self) -> None:
@@ -321,6 +324,23 @@ class PublisherTests(SynchronousTestCase):
         _, new = self.connection.channels
         new.waiting.pop().callback(None)
         self.successResultOf(waiting)
+
+    def test_large(self) -> None:
+        """
+        A body that the broker may find too large is published on a channel of its own,
+        and on another if that was lost before.
+        """
+        small, large = self.publish(), self.publish(body=b"x" * 101)
+        shared, own = self.connection.channels
+        own.waiting.pop().errback(NotSent("not sent"))
+        another = self.connection.channels[2]
+        another.waiting.pop().errback(Unconfirmed(BrokerRefused(406, "too large")))
+        self.failureResultOf(large, MessageRefused)
+        self.assertEqual(
+            [own.closed, another.closed, shared.closed], [True, True, False]
+        )
+        shared.waiting.pop().callback(None)
+        self.successResultOf(small)
 
     def test_refused(self) -> None:
         """
