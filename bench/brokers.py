@@ -97,7 +97,7 @@ def rabbitmq() -> Iterator[Broker]:
     A RabbitMQ.
     """
     with RabbitMQNode() as node:
-        yield Broker(node.port, int(node.ctl("eval", "list_to_integer(os:getpid()).")))
+        yield Broker(node.port, int(node.eval("list_to_integer(os:getpid())")))
 
 
 # -- Cycles

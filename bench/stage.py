@@ -126,7 +126,7 @@ class Stage:
         with ExitStack() as stack:
             self.node = stack.enter_context(RabbitMQNode())
             self.amqp = f"{self.node.url}%2F"
-            self.broker = int(self.node.ctl("eval", "list_to_integer(os:getpid())."))
+            self.broker = int(self.node.eval("list_to_integer(os:getpid())"))
             self.web = stack.enter_context(self._given or web_server())
             made = tempfile.TemporaryDirectory(prefix="quebert-stage-")
             self._folder = Path(stack.enter_context(made))

@@ -7,8 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from quebert.test.forking import fork
 from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
 
 #: Seconds: far more than anything takes, for what is waited for.
@@ -198,16 +198,8 @@ class Program:
     ) -> None:
         self.folder = folder
         self._output = folder / "output"
-        with open(self._output, "wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-u", *arguments],
-                cwd=folder,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=heed_sigint,
-            )
+        self._output.touch()
+        self._process = fork(folder, arguments, {**os.environ, **environment})
 
     @property
     def output(self) -> str:
@@ -221,20 +213,22 @@ class Program:
         """
         Whether it has not ended.
         """
-        return self._process.poll() is None
+        return self._process.is_alive()
 
     def signal(self, number: int) -> None:
         """
         Send it a signal.
         """
-        self._process.send_signal(number)
+        pid = self._process.pid
+        if self.running and pid is not None:
+            os.kill(pid, number)
 
     def kill(self) -> None:
         """
         End it at once.
         """
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     async def said(self, text: str) -> None:
         """
@@ -242,7 +236,7 @@ class Program:
         """
 
         def ended_or_said() -> bool:
-            return text in self.output or self._process.poll() is not None
+            return text in self.output or not self.running
 
         try:
             await until(ended_or_said)
@@ -253,15 +247,15 @@ class Program:
         """
         Wait until it has ended, and give its exit status.
         """
-        await until(lambda: self._process.poll() is not None)
-        return int(self._process.returncode)
+        await until(lambda: self._process.exitcode is not None)
+        return self._process.exitcode or 0
 
 
-#: The command that says when RabbitMQ is short of something, with a limit that it
+#: The function that says when RabbitMQ is short of something, with a limit that it
 #: has passed, and one that it has not.
 _ALARMS = {
-    "memory": ("set_vm_memory_high_watermark", "0", "0.8"),
-    "disk": ("set_disk_free_limit", "1000000GB", "50MB"),
+    "memory": ("vm_memory_monitor:set_vm_memory_high_watermark", "0", "0.8"),
+    "disk": ("rabbit_disk_monitor:set_disk_free_limit", '"1000000GB"', '"50MB"'),
 }
 
 
@@ -270,12 +264,22 @@ def short_of(resource: str, node: RabbitMQNode) -> Iterator[None]:
     """
     Have a RabbitMQ be short of C{memory} or C{disk} meanwhile.
     """
-    command, passed, far = _ALARMS[resource]
-    node.ctl(command, passed)
+    function, passed, far = _ALARMS[resource]
+
+    def set_limit(limit: str, alarmed: bool) -> None:
+        node.eval(f"{function}({limit})")
+        deadline = time.monotonic() + PATIENCE
+        while (f"resource_limit,{resource}" in alarms()) is not alarmed:
+            assert time.monotonic() < deadline, alarms()
+
+    def alarms() -> str:
+        return node.eval("rabbit_alarm:get_alarms()")
+
+    set_limit(passed, True)
     try:
         yield
     finally:
-        node.ctl(command, far)
+        set_limit(far, False)
 
 
 def depth(channel: Any, queue: str) -> int:

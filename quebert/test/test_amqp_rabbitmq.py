@@ -18,6 +18,7 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.errors import BrokerRefused
 from quebert.outcome import Retry
 from quebert.test.conftest import Names
+from quebert.test.operating import close_connections, set_policy
 from quebert.test.support import publish, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
@@ -111,7 +112,7 @@ async def test_consumes_again_after_a_lost_connection(
     )
     await client.publish(names.exchange, "a", b"x", {"delivery-mode": 2})
     await until(lambda: len(seen) == 1)
-    rabbitmq.ctl("close_all_connections", "for a test")
+    close_connections(rabbitmq)
     await until(lambda: watcher.counts.done == 1)
     first.callback(None)
     assert seen == [False, True]
@@ -170,13 +171,11 @@ async def test_full_queue_is_no_hot_loop(
     )
     publish(pika_channel, names.exchange, "a", b"x")
     await until(lambda: watcher.in_flight == 1)
-    full = '{"max-length": 0, "overflow": "reject-publish"}'
-    rabbitmq.ctl("set_policy", names.queue, f"^{names.queue}$", full)
-    applied = f"{names.queue}\t{names.queue}"
-    await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
+    full = {"max-length": 0, "overflow": "reject-publish"}
+    clear = set_policy(rabbitmq, f"^{names.queue}$", full)
     first.callback(Retry())
     await until(lambda: watcher._settler.held)
     assert watcher.counts.retried == 0
-    rabbitmq.ctl("clear_policy", names.queue)
+    clear()
     await until(lambda: watcher.counts.done == 1)
     assert adds_up(watcher)

@@ -35,6 +35,7 @@ from quebert.doctor._subject import PROBE, Subject
 from quebert.doctor._urls import check_urls
 from quebert.limits import Rate
 from quebert.test.conftest import Names
+from quebert.test.operating import add_vhost
 from quebert.test.support import Executor, Program, short_of
 from quebert.testing import RabbitMQNode, free_port
 
@@ -46,18 +47,11 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def vhosts(rabbitmq: RabbitMQNode) -> Iterator[str]:
     """
-    Virtual hosts of RabbitMQ, each for one test.  All are made in one call: each
-    rabbitmqctl takes seconds of the processor.
+    Virtual hosts of RabbitMQ, each for one test.
     """
     names = [f"doctor-{next(_numbers)}" for _ in range(12)]
-    calls = []
     for name in names:
-        where, who = f"<<{json.dumps(name)}>>", '<<"tests">>'
-        may = '<<".*">>, <<".*">>, <<".*">>'
-        calls.append(f"ok = rabbit_vhost:add({where}, {who})")
-        module = "rabbit_auth_backend_internal"
-        calls.append(f'{module}:set_permissions(<<"guest">>, {where}, {may}, {who})')
-    rabbitmq.ctl("eval", f"{', '.join(calls)}.")
+        add_vhost(rabbitmq, name)
     return iter(names)
 
 
@@ -239,11 +233,11 @@ async def test_confirm_timeout(rabbitmq: RabbitMQNode, make_subject: Any) -> Non
     [finding] = await check_confirm_timeout(subject)
     assert finding.level is Level.OK, finding
     setting = "rabbit, dead_letter_worker_publisher_confirm_timeout"
-    rabbitmq.ctl("eval", f"application:set_env({setting}, 180000).")
+    rabbitmq.eval(f"application:set_env({setting}, 180000)")
     try:
         found = await check_confirm_timeout(subject)
     finally:
-        rabbitmq.ctl("eval", f"application:set_env({setting}, 2000).")
+        rabbitmq.eval(f"application:set_env({setting}, 2000)")
     finding = told(found, Level.WARN, "longer than 10 s")
     assert "advanced.config" in finding.remedy
 
@@ -383,8 +377,7 @@ async def test_other_default(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
     In a virtual host with another default type, the type of a queue is found out.
     """
     vhost = "doctor-quorum"
-    rabbitmq.ctl("add_vhost", vhost, "--default-queue-type", "quorum")
-    rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    add_vhost(rabbitmq, vhost, "quorum")
     subject = await make_subject(vhost)
     with pika_channel(rabbitmq, vhost) as channel:
         channel.queue_declare("tasks", durable=True)
@@ -531,11 +524,11 @@ async def test_silent(
     where = f"<<{json.dumps(subject.vhost)}>>, queue, <<{json.dumps(name)}>>"
     found_out = f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({where}))"
     leader = f"{found_out}, {{Leader, _}} = amqqueue:get_pid(Q)"
-    rabbitmq.ctl("eval", f"{leader}, sys:suspend(Leader).")
+    rabbitmq.eval(f"{leader}, sys:suspend(Leader)")
     try:
         found = await check_delays(subject)
     finally:
-        rabbitmq.ctl("eval", f"{leader}, sys:resume(Leader).")
+        rabbitmq.eval(f"{leader}, sys:resume(Leader)")
     told(found, Level.FAIL, name)
 
 

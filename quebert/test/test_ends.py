@@ -20,6 +20,7 @@ from quebert.amqp._graveyard import KIND, REASON
 from quebert.amqp._walk import depth
 from quebert.outcome import POISON
 from quebert.test.conftest import Names
+from quebert.test.operating import add_vhost
 from quebert.test.support import Executor, Program, Proxy, until
 
 pytestmark = pytest.mark.long
@@ -109,8 +110,7 @@ def add_quorum_vhost(rabbitmq: Any, names: Names) -> str:
     """
     Add a virtual host in which queues without a type are quorum queues.
     """
-    rabbitmq.ctl("add_vhost", names.key, "--default-queue-type", "quorum")
-    rabbitmq.ctl("set_permissions", "-p", names.key, "guest", ".*", ".*", ".*")
+    add_vhost(rabbitmq, names.key, "quorum")
     return names.key
 
 

@@ -237,7 +237,7 @@ async def test_rabbitmq_restarts(
 
     async def restart() -> None:
         # It may forget any exchange that was declared a moment before.
-        await deferToThread(restartable_rabbitmq.ctl, "eval", "mnesia:sync_log().")
+        await deferToThread(restartable_rabbitmq.eval, "mnesia:sync_log()")
         await deferToThread(restartable_rabbitmq.kill)
         await deferToThread(restartable_rabbitmq.start)
 

@@ -184,8 +184,7 @@ def impatient(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
         """
         change = "{ok, Before} = application:get_env(rabbit, Name),"
         change += "application:set_env(rabbit, Name, Value), {Name, Before}"
-        call = f"[begin {change} end || {{Name, Value}} <- {settings}]."
-        return rabbitmq.ctl("eval", call)
+        return rabbitmq.eval(f"[begin {change} end || {{Name, Value}} <- {settings}]")
 
     before = change("[{channel_tick_interval, 200}, {consumer_timeout, 1000}]")
     yield rabbitmq

@@ -127,8 +127,6 @@ def all_but_one(*jobs: str) -> list[User]:
 def permit(node: RabbitMQNode, *users: User) -> None:
     """
     Make users, or give them their permissions.
-
-    All in one call: each rabbitmqctl takes seconds of the processor.
     """
     calls = []
     module, who = "rabbit_auth_backend_internal", '<<"tests">>'
@@ -141,7 +139,7 @@ def permit(node: RabbitMQNode, *users: User) -> None:
             user.url = node.url.replace("guest:guest", f"{user.name}:secret")
         given = ", ".join((name, '<<"/">>', *may, who))
         calls.append(f"ok = {module}:set_permissions({given})")
-    node.ctl("eval", f"{', '.join(calls)}.")
+    node.eval(", ".join(calls))
 
 
 @contextmanager

@@ -4,6 +4,9 @@ Adding tasks to a broker, from Twisted and from blocking code.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import traceback
 from collections import Counter
@@ -272,7 +275,6 @@ async def test_forked(
 @ensureDeferred
 async def test_closed_at_exit(
     broker: AnyBroker,
-    start: Callable[..., Program],
     names: Names,
     pika_channel: Any,
 ) -> None:
@@ -284,13 +286,18 @@ async def test_closed_at_exit(
         "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
         "from quebert.producer import add_task\n"
         "add_task('/', exchange=sys.argv[1])\n"
-        "print('the script is done')"
+        "print('the script is done', file=sys.stderr)"
     )
-    environment = {"QUEBERT_AMQP_URL": broker.url}
-    program = start("-W", "error", "-c", script, names.exchange, **environment)
-    assert await program.ended() == 0
-    assert "Normal shutdown" in program.output.split("the script is done")[1]
-    assert "Warning" not in program.output
+    ended = await deferToThread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-c", script, names.exchange],
+        env={**os.environ, "QUEBERT_AMQP_URL": broker.url},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Normal shutdown" in ended.stderr.split("the script is done")[1]
+    assert "Warning" not in ended.stderr
 
 
 # -- From end to end

@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from quebert.errors import BrokerError
 from quebert.producer import BlockingProducer
 from quebert.test.conftest import Names
+from quebert.test.operating import add_user, close_connections, set_policy
 from quebert.test.support import PATIENCE, depth, short_of, until
 from quebert.test.test_producer_broker import declare, uuids
 from quebert.testing import RabbitMQNode
@@ -46,16 +47,12 @@ async def test_nack(rabbitmq: RabbitMQNode, names: Names, pika_channel: Any) -> 
     A queue that is full is an error, and the next task is added.
     """
     declare(pika_channel, names)
-    full = '{"max-length": 0, "overflow": "reject-publish"}'
-    rabbitmq.ctl("set_policy", names.queue, f"^{names.queue}$", full)
-    applied = f"{names.queue}\t{names.queue}"
-    await until(lambda: applied in rabbitmq.ctl("list_queues", "name", "policy"))
+    full = {"max-length": 0, "overflow": "reject-publish"}
+    clear = set_policy(rabbitmq, f"^{names.queue}$", full)
     with BlockingProducer(rabbitmq.url, names.exchange) as producer:
         with pytest.raises(BrokerError, match="did not take the task"):
             producer.add_task("/")
-        rabbitmq.ctl("clear_policy", names.queue)
-        freed = f"{names.queue}\t\n"
-        await until(lambda: freed in rabbitmq.ctl("list_queues", "name", "policy"))
+        clear()
         producer.add_task("/")
     assert depth(pika_channel, names.queue) == 1
 
@@ -70,13 +67,11 @@ async def test_goes_on_after_a_closed_connection(
     """
     declare(pika_channel, names)
     user = names.queue
-    rabbitmq.ctl("add_user", user, "secret")
-    rabbitmq.ctl("set_permissions", user, ".*", ".*", ".*")
-    url = rabbitmq.url.replace("guest:guest", f"{user}:secret")
+    url = add_user(rabbitmq, user)
     with BlockingProducer(url, names.exchange) as producer:
         for n in range(4):
             producer.add_task("/", uuid=f"{n}")
-            rabbitmq.ctl("close_all_user_connections", user, "for a test")
+            close_connections(rabbitmq, user)
             await deferToThread(producer.add_task, "/", uuid=f"{n} again")
     wanted = {f"{n}{again}" for n in range(4) for again in ("", " again")}
     assert set(uuids(pika_channel, names.queue)) == wanted
@@ -107,7 +102,7 @@ async def test_survives_a_killed_broker(
 
     adding = deferToThread(add_all)
     await until(lambda: len(added) >= 100)
-    restartable_rabbitmq.ctl("close_all_connections", "for a test")
+    close_connections(restartable_rabbitmq)
     restartable_rabbitmq.kill()
     await until(lambda: failed or adding.called)
     restartable_rabbitmq.start()

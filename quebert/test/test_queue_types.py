@@ -20,6 +20,7 @@ from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import Rungs
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
+from quebert.test.operating import add_vhost
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
 
@@ -48,9 +49,7 @@ class VirtualHost:
     def __init__(self, node: RabbitMQNode, queue_type: str) -> None:
         self._node = node
         self._name = f"default-{queue_type}-{next(_numbers)}"
-        self.url = node.url + self._name
-        node.ctl("add_vhost", self._name, "--default-queue-type", queue_type)
-        node.ctl("set_permissions", "--vhost", self._name, "guest", *([".*"] * 3))
+        self.url = add_vhost(node, self._name, queue_type)
 
     def queues(self) -> dict[str, Declared]:
         """

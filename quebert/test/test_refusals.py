@@ -19,6 +19,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Retry
 from quebert.policy import RetryPolicy
 from quebert.test.conftest import Names
+from quebert.test.operating import add_user, set_permissions, set_policy
 from quebert.test.support import Executor, until
 from quebert.testing import RabbitMQNode
 
@@ -137,44 +138,32 @@ def no_permission(node: RabbitMQNode, queue: str) -> Mend:
     """
     The mediator may not publish to queues.
     """
-    node.ctl("set_permissions", "guest", ".*", "^quebert", ".*")
-    return lambda: node.ctl("set_permissions", "guest", ".*", ".*", ".*")
-
-
-def limited(node: RabbitMQNode, queues: str, rule: str) -> Mend:
-    """
-    An operator has limited some queues.
-    """
-    node.ctl("set_policy", "limit", queues, rule)
-    while "limit" not in node.ctl("list_queues", "policy"):
-        pass  # RabbitMQ takes its time
-    return lambda: node.ctl("clear_policy", "limit")
+    set_permissions(node, "guest", (".*", "^quebert", ".*"))
+    return lambda: set_permissions(node, "guest")
 
 
 def full(node: RabbitMQNode, queue: str) -> Mend:
     """
     The queue is full.
     """
-    return limited(
-        node, f"^{queue}$", '{"max-length": 0, "overflow": "reject-publish"}'
-    )
+    rule = {"max-length": 0, "overflow": "reject-publish"}
+    return set_policy(node, f"^{queue}$", rule)
 
 
 def few_bytes(node: RabbitMQNode, queue: str) -> Mend:
     """
     The queue holds so many bytes already.
     """
-    return limited(
-        node, f"^{queue}$", '{"max-length-bytes": 0, "overflow": "reject-publish"}'
-    )
+    rule = {"max-length-bytes": 0, "overflow": "reject-publish"}
+    return set_policy(node, f"^{queue}$", rule)
 
 
 def full_rung(node: RabbitMQNode, queue: str) -> Mend:
     """
     No queue of the delay ladder takes anything.
     """
-    rule = '{"max-length": 0, "overflow": "reject-publish"}'
-    return limited(node, "^quebert.delay", rule)
+    rule = {"max-length": 0, "overflow": "reject-publish"}
+    return set_policy(node, "^quebert.delay", rule)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +187,7 @@ async def test_refused(
     What RabbitMQ refuses is kept until it does not; what is put back to another queue
     meanwhile goes its way.
     """
-    broker.ctl("add_user", f"adder-{names.queue}", "secret")
-    broker.ctl("set_permissions", f"adder-{names.queue}", ".*", ".*", ".*")
-    url = broker.url.replace("guest:guest", f"adder-{names.queue}:secret")
+    url = add_user(broker, f"adder-{names.queue}")
     adding, seen = make_client(url), dict[bytes, int]()
     gate: Deferred[None] = succeed(None)
 

@@ -72,7 +72,7 @@ class Node:
         terms = ", ".join([*(f'{{{k}, "{v}"}}' for k, v in files.items()), *options])
         address = f'{{"127.0.0.1", {self.tls_port}}}'
         listen = f"rabbit_networking:start_ssl_listener({address}, [{terms}], 1)"
-        self.ctl("eval", f"rabbit_networking:ensure_ssl(), ok = {listen}.")
+        rabbitmq.eval(f"rabbit_networking:ensure_ssl(), ok = {listen}")
 
     def tls_url(self, host: str = "127.0.0.1", **options: str) -> str:
         """

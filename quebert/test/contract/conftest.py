@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from quebert.test.contract.client import Channel, Client, version_of
+from quebert.test.operating import add_vhost
 from quebert.testing import RabbitMQNode
 
 
@@ -35,8 +36,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """
     if request.param == "rabbitmq":
         node: RabbitMQNode = request.getfixturevalue("rabbitmq")
-        node.ctl("add_vhost", "other")
-        node.ctl("set_permissions", "-p", "other", "guest", ".*", ".*", ".*")
+        add_vhost(node, "other")
         yield Broker("rabbitmq", node.port, node.url, version_of(node.port))
     else:
         from quebert.broker import EmbeddedBroker
