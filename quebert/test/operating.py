@@ -8,10 +8,9 @@ processor, and the tests need it a hundred times.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 
-from quebert.test.support import PATIENCE
+from quebert.test.contract.patience import until
 from quebert.testing import RabbitMQNode
 
 __all__ = [
@@ -98,9 +97,8 @@ def _until_applied(node: RabbitMQNode, policy: str, wanted: bool) -> None:
     Wait until a queue has a policy, or until none has it.
     """
     columns = f"rabbit_amqqueue:info_all({binary('/')}, [policy])"
-    deadline = time.monotonic() + PATIENCE
-    while (f'{{policy,<<"{policy}">>}}' in node.eval(columns)) is not wanted:
-        assert time.monotonic() < deadline, f"{policy} is not applied"
+    found = f'{{policy,<<"{policy}">>}}'
+    until(lambda: (found in node.eval(columns)) is wanted)
 
 
 def close_connections(node: RabbitMQNode, user: str | None = None) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from quebert.test.contract import patience
 from quebert.test.forking import fork
 from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
 
@@ -48,10 +48,12 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any
 async def until_empty(broker: EmbeddedBroker | RabbitMQNode, queue: str) -> None:
     """
     Wait until a queue holds nothing, neither ready nor delivered.  The broker is asked
-    in a thread: rabbitmqctl takes a second, in which an L{Executor} would not answer.
+    in a thread, so that an L{Executor} answers meanwhile.
     """
+    from twisted.internet import reactor
+
     while (await deferToThread(broker.depths))[queue]:
-        pass
+        await deferLater(reactor, 0.1)
 
 
 class _QuietSite(Site):
@@ -268,12 +270,8 @@ def short_of(resource: str, node: RabbitMQNode) -> Iterator[None]:
 
     def set_limit(limit: str, alarmed: bool) -> None:
         node.eval(f"{function}({limit})")
-        deadline = time.monotonic() + PATIENCE
-        while (f"resource_limit,{resource}" in alarms()) is not alarmed:
-            assert time.monotonic() < deadline, alarms()
-
-    def alarms() -> str:
-        return node.eval("rabbit_alarm:get_alarms()")
+        alarm, alarms = f"resource_limit,{resource}", "rabbit_alarm:get_alarms()"
+        patience.until(lambda: (alarm in node.eval(alarms)) is alarmed)
 
     set_limit(passed, True)
     try:

@@ -35,6 +35,7 @@ from quebert.doctor._subject import PROBE, Subject
 from quebert.doctor._urls import check_urls
 from quebert.limits import Rate
 from quebert.test.conftest import Names
+from quebert.test.contract.patience import until
 from quebert.test.operating import add_vhost
 from quebert.test.support import Executor, Program, short_of
 from quebert.testing import RabbitMQNode, free_port
@@ -113,12 +114,14 @@ def check_nothing_left(rabbitmq: RabbitMQNode, vhost: str) -> None:
     The doctor has left nothing in RabbitMQ: no probes that wait, no queues for them.
     RabbitMQ 4 counts the messages of quorum queues every few seconds.
     """
-    for _ in range(20):
+    left: list[str] = []
+
+    def nothing() -> bool:
         depths = rabbitmq.depths(vhost)
-        left = [name for name, count in depths.items() if count or PROBE in name]
-        if not left:
-            return
-    raise AssertionError(left)
+        left[:] = [name for name, count in depths.items() if count or PROBE in name]
+        return not left
+
+    until(nothing, lambda: f"nothing is left of {left}")
 
 
 # -- What is sound
