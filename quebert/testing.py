@@ -247,7 +247,9 @@ class RabbitMQNode:
             capture_output=True,
             text=True,
         )
-        return done.stdout or done.stderr
+        if done.returncode:  # no connection: nothing was evaluated
+            return self.ctl("eval", expression)
+        return done.stdout
 
     @property
     def _erl_call(self) -> str | None:
