@@ -148,6 +148,7 @@ class Times:
         return sorted(late)
 
 
+@pytest.mark.timed
 @pytest_twisted.ensureDeferred
 async def test_restarts(
     restartable: Restartable,
