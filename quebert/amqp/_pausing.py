@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_exchange
@@ -127,7 +128,7 @@ class Pauses:
     log = Logger()
 
     def __init__(self, clock: Callable[[], IReactorTime]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._looks: dict[str, set[Look]] = {}
         self._ear: _Ear | None = None  # of the newest connection
         self._is_deaf = False
@@ -211,7 +212,7 @@ class Pauses:
 
     def _look_later(self) -> None:
         if self._timer is None and self._looks:
-            self._timer = self._clock().callLater(AGAIN, self._look_all)
+            self._timer = self.clock().callLater(AGAIN, self._look_all)
 
     def _look_all(self) -> None:
         self._timer = None
@@ -328,6 +329,13 @@ class Pausing:
         self._queue = queue
         self._halt = halt
         self._go_on = go_on
+        self._unknown = RepeatedWarning(
+            self.log,
+            pauses.clock,
+            "Whether queue {queue!r} is paused is asked again",
+            "RabbitMQ has told whether queue {queue!r} is paused",
+            queue=queue,
+        )
         self._lock = DeferredLock()
 
     @property
@@ -357,6 +365,7 @@ class Pausing:
         Do nothing any more.
         """
         self._ended = True
+        self._unknown.end()
         self._pauses.forget(self._queue, self._look)
 
     def _look(self) -> None:
@@ -366,15 +375,12 @@ class Pausing:
         # On a connection that is lost nothing is known; with the next one we ask.
         while not self._is_over():
             try:
-                return await self._look_again()
+                await self._look_again()
+                return self._unknown.succeeded()
             except BrokerError as e:
                 if self._is_over():
                     break
-                self.log.warn(
-                    "Whether queue {queue!r} is paused is asked again: {why}",
-                    queue=self._queue,
-                    why=e,
-                )
+                self._unknown.met(e)
                 await self._pause(_SOON)
         return None
 

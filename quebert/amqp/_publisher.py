@@ -26,6 +26,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._publications import NotSent, Unconfirmed
@@ -73,7 +74,12 @@ class Publisher:
         self._waiters: dict[Deferred[None], None] = {}  # for a channel
         self._opening: Deferred[None] | None = None
         self._shut = False
-        self._told = ("", 0.0)  # what was logged last, and when
+        self._refused = RepeatedWarning(
+            self.log,
+            lambda: connection.reactor,
+            "The broker refuses a publication",
+            "The broker takes publications again",
+        )
         self._lanes = DeferredSemaphore(_LANES)
 
     @property
@@ -120,7 +126,7 @@ class Publisher:
                 self._users[channel] += 1
                 try:
                     await channel.publish(exchange, routing_key, body, properties)
-                    return None
+                    return self._refused.succeeded()
                 except NotSent:
                     pass  # as good as not asked for yet
                 except PublishRefused:
@@ -186,6 +192,7 @@ class Publisher:
         Publish no more: what was not sent never will be.
         """
         self._shut = True
+        self._refused.end()
         channel, self._channel = self._channel, None
         if channel is not None:  # a broker that does not read may take its time
             Deferred.fromCoroutine(channel.shut())
@@ -247,10 +254,8 @@ class Publisher:
         _learn(wire, why)
         if channel is not self._channel:
             return  # it was replaced
-        now, (told, when) = self._connection.reactor.seconds(), self._told
-        if not (self._shut or wire.closed) and (str(why) != told or now - when > 60):
-            self._told = (str(why), now)
-            self.log.warn("The broker refuses a publication: {why}", why=why)
+        if not (self._shut or wire.closed):
+            self._refused.met(why)
 
 
 def _learn(wire: Wire, why: BrokerError | None) -> None:

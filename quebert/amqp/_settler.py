@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from quebert._protocol.properties import encode_properties
+from quebert._repeated import RepeatedWarning
 from quebert._text import printable
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import LONGEST, Ladder
@@ -123,6 +124,13 @@ class Settler:
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
+        self._refused = RepeatedWarning(
+            self.log,
+            clock,
+            "Queue {queue!r} does not take a task back for now",
+            "Queue {queue!r} takes tasks back again",
+            queue=queue,
+        )
         self.held: set[Message] = set()
 
     def received(self, message: Message) -> None:
@@ -167,6 +175,12 @@ class Settler:
         self.hurry()
         for publishing in list(self._publishing):
             publishing.cancel()
+
+    def end(self) -> None:
+        """
+        Nothing more will come.
+        """
+        self._refused.end()
 
     def hurry(self) -> None:
         """
@@ -394,6 +408,7 @@ class Settler:
             self._publishing.add(publishing)
             try:
                 await publishing
+                self._refused.succeeded()
                 return message in self.unsettled
             except CancelledError:
                 return False  # the broker gives it out again anyway
@@ -409,7 +424,7 @@ class Settler:
                 if not isinstance(e, PublishRefused):  # what is full is there
                     self._ladder.forget()
                     self._graveyard.forget()
-                self._warn("does not take a task back for now", e)
+                self._refused.met(e)
             finally:
                 self._publishing.discard(publishing)
             attempt += 1
@@ -458,11 +473,6 @@ class Settler:
             queue=self.queue,
             what=what,
             why=printable(why[:_REASON_LIMIT]),
-        )
-
-    def _warn(self, what: str, why: object) -> None:
-        self.log.warn(
-            "Queue {queue!r} {what}: {why}", queue=self.queue, what=what, why=why
         )
 
 

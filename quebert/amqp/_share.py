@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._protocol.properties import encode_properties
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._message import Message
@@ -95,6 +96,13 @@ class Share:
         self._looks = 0
         self._timer: IDelayedCall | None = None
         self._passing = 0  # messages that are not confirmed yet
+        self._unknown = RepeatedWarning(
+            self.log,
+            clock,
+            "Queue {queue!r} keeps its share of the rate: nobody tells who shares it",
+            "Queue {queue!r} knows again who shares its rate",
+            queue=queue,
+        )
         self._lock = DeferredLock()
         self._shut = False
 
@@ -114,7 +122,7 @@ class Share:
             except BrokerRefused as e:
                 if e.code != _NOT_FOUND or not self._knows:
                     raise
-                self._warn(e)
+                self._unknown.met(e)
             self._schedule()
         finally:
             self._lock.release()
@@ -147,6 +155,7 @@ class Share:
         """
         self._shut = True
         self._cancel()
+        self._unknown.end()
         channel, self._channel = self._channel, None
         self._publisher.shut()
         if channel is not None:
@@ -179,16 +188,8 @@ class Share:
         wire = self._wire
         if self._shut or wire is None or wire.closed:
             return
-        self._warn(failure.value)
+        self._unknown.met(failure.value)
         self._schedule()
-
-    def _warn(self, why: object) -> None:
-        self.log.warn(
-            "Queue {queue!r} keeps its share of the rate, not knowing who else"
-            " is there: {why}",
-            queue=self._queue,
-            why=why,
-        )
 
     async def _look_around(self, wire: Wire) -> None:
         await self._lock.acquire()
@@ -219,6 +220,7 @@ class Share:
                 raise BrokerError(f"queue {self._all!r} has no leader")
             members = self.members
         self._knows = True
+        self._unknown.succeeded()
         if members != self.members:
             self.log.info(
                 "{members} share the rate of queue {queue!r}",

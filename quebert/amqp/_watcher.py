@@ -495,6 +495,7 @@ class Watcher:
             await self._within(Deferred.fromCoroutine(self._keeper.channel.shut()))
         await self._within(leaving)
         self._publisher.shut()
+        self._settler.end()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
         if self in self._client.watchers:

@@ -1,0 +1,135 @@
+"""
+Warnings of faults that are met again and again.
+
+A fault is logged when it begins, and once a minute while it lasts, with a count.  One
+line tells its end: an attempt has succeeded, and none has failed for L{QUIET} seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+__all__ = ["PERIOD", "QUIET", "RepeatedWarning"]
+
+#: Seconds at least between two lines about one cause.
+PERIOD = 60.0
+#: Seconds without a failure, after which a fault is over that a success has followed.
+QUIET = 5.0
+# Seconds without a failure and without a success, after which a fault is forgotten.
+_FORGOTTEN = 600.0
+# Causes that are logged apart: the texts of errors may contain anything.
+_MOST_CAUSES = 10
+_OTHER_CAUSES = "for other reasons, too"
+
+
+@attrs.define
+class _Cause:
+    """
+    @ivar logged_at: the time of its last line, in seconds of the clock.
+    @ivar unlogged: the number of failures since then.
+    """
+
+    logged_at: float
+    unlogged: int = 0
+
+
+class RepeatedWarning:
+    """
+    One fault, and its warnings.
+
+    @param log: writes them.
+    @param clock: gives the clock; called at each failure.
+    @param fault: the warning, in the format of L{Logger}; a colon and the cause follow.
+    @param over: the line that tells of the end, in the same format.
+    @param values: the values of both formats.
+    """
+
+    def __init__(
+        self,
+        log: Logger,
+        clock: Callable[[], IReactorTime],
+        fault: str,
+        over: str,
+        **values: Any,
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._fault = fault
+        self._over = over
+        self._values = values
+        self._causes: dict[str, _Cause] = {}
+        self._began_at = self._met_at = 0.0
+        self._times = 0
+        self._succeeded = False
+        self._timer: IDelayedCall | None = None
+
+    def met(self, why: object) -> None:
+        """
+        An attempt has failed.
+
+        @param why: the cause.  Causes with different texts are logged apart.
+        """
+        clock, text = self._clock(), str(why)
+        now = clock.seconds()
+        if self._timer is None:
+            self._began_at, self._times = now, 0
+            self._timer = clock.callLater(QUIET, self._look)
+        self._met_at = now
+        self._times += 1
+        self._succeeded = False
+        if text not in self._causes and len(self._causes) >= _MOST_CAUSES:
+            text = _OTHER_CAUSES
+        cause = self._causes.get(text)
+        if cause is None:
+            self._causes[text] = _Cause(now)
+            self._warn("", text)
+        else:
+            cause.unlogged += 1
+
+    def succeeded(self) -> None:
+        """
+        An attempt has succeeded.
+        """
+        self._succeeded = True
+
+    def end(self) -> None:
+        """
+        Log nothing more.
+        """
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._causes.clear()
+
+    def _look(self) -> None:
+        clock = self._clock()
+        now = clock.seconds()
+        quiet = now - self._met_at
+        if quiet >= (QUIET if self._succeeded else _FORGOTTEN):
+            self._tell_over(quiet)
+            self.end()
+            return
+        self._timer = clock.callLater(QUIET, self._look)
+        for text, cause in self._causes.items():
+            if cause.unlogged and now - cause.logged_at >= PERIOD:
+                self._warn(f", {cause.unlogged:,} times more", text)
+                cause.logged_at, cause.unlogged = now, 0
+
+    def _tell_over(self, quiet: float) -> None:
+        if self._succeeded:
+            self._log.info(
+                f"{self._over}, after {{times:,}} failures in {{seconds:.0f}} s.",
+                times=self._times,
+                seconds=self._met_at - self._began_at,
+                **self._values,
+            )
+
+    def _warn(self, more: str, why: str) -> None:
+        self._log.warn(
+            f"{self._fault}{{more}}: {{why}}", more=more, why=why, **self._values
+        )
