@@ -155,6 +155,7 @@ class TxAMQPClient:
         timeout: float | None = None,
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        bindingArguments: Mapping[str, Any] | None = None,
         holdUpTo: float = HOLD_UP_TO,
         rate: RateLike | None = None,
         burst: float | None = None,
@@ -183,6 +184,8 @@ class TxAMQPClient:
             keep quick ones waiting; C{None} for never.
         @param queueType: such as C{"quorum"}; the broker's default otherwise.
         @param arguments: further arguments of C{queue.declare}.
+        @param bindingArguments: arguments of C{queue.bind}, which an exchange of the
+            type C{headers} needs.
         @param holdUpTo: seconds that a task which is put back for later waits in
             this process, at most; for longer it waits in the broker.
         @param rate: how many messages begin, such as C{"500/s"}, C{"30/m"}, C{"10/h"}
@@ -212,6 +215,7 @@ class TxAMQPClient:
             timeout=timeout,
             queueType=queueType,
             arguments=arguments,
+            bindingArguments=bindingArguments,
             holdUpTo=holdUpTo,
             rate=rate,
             burst=burst,

@@ -6,6 +6,7 @@ RabbitMQ drops nothing from them, however often it has delivered it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,12 @@ INEQUIVALENT = 406
 # How often a quorum queue delivers a message again.  RabbitMQ 3.10 drops a message at
 # its first return where this is -1; it has no limit of its own.
 _LIMIT, _NONE = "x-delivery-limit", -1
+_TYPE = "x-queue-type"
+# RabbitMQ: "inequivalent arg 'x-max-priority' for queue 'tasks' in vhost '/': received
+# none but current is the value '10' of type 'signedint'".
+_DIFFERENT = re.compile(
+    r"inequivalent arg '(x-[^']+)'.* current is (?:the value )?(?:'([^']*)'|none)"
+)
 _LIMITED_SINCE = (4,)
 
 
@@ -75,7 +82,18 @@ async def declare_task_queue(
 
     @raise BrokerError: the broker refuses that, too.
     """
-    limitless, kind = no_delivery_limit(wire), arguments.get("x-queue-type")
+    try:
+        await _declare_task_queue(wire, channel, queue, arguments)
+    except BrokerRefused as e:
+        if e.code != INEQUIVALENT:
+            raise
+        raise BrokerRefused(e.code, f"{e}{_remedy(str(e))}") from None
+
+
+async def _declare_task_queue(
+    wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
+) -> None:
+    limitless, kind = no_delivery_limit(wire), arguments.get(_TYPE)
     # A type that is not named is the default of the virtual host.
     may_be_quorum = kind == "quorum" or (kind is None and bool(limitless))
     if may_be_quorum and _LIMIT not in arguments:
@@ -87,3 +105,16 @@ async def declare_task_queue(
     else:
         given = dict(arguments)
         await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
+
+
+def _remedy(refusal: str) -> str:
+    """
+    What has a queue that exists with another argument be watched as it is.
+    """
+    found = _DIFFERENT.search(refusal)
+    if found is None:
+        return ""
+    name, value = found.groups()
+    if name == _TYPE:
+        return f'; set queue_type (in code: queueType) to "{value or "classic"}"'
+    return f"; give {name} among the arguments of the queue as it has it"

@@ -79,6 +79,7 @@ class Watcher:
         timeout: float | None = None,
         queueType: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        bindingArguments: Mapping[str, Any] | None = None,
         holdUpTo: float = HOLD_UP_TO,
         rate: RateLike | None = None,
         burst: float | None = None,
@@ -93,6 +94,7 @@ class Watcher:
         self.exchangeType = exchangeType
         self.timeout = timeout
         self.arguments = dict(arguments or {})
+        self.bindingArguments = dict(bindingArguments or {})
         if queueType is not None:
             self.arguments["x-queue-type"] = queueType
         self.maxEvents = DEFAULT_MAX_EVENTS if maxEvents is None else maxEvents
@@ -226,9 +228,11 @@ class Watcher:
             await channel.call(
                 "exchange_declare", exchange=exchange, exchange_type=kind, durable=True
             )
-            key = self.routingKey
+            key, given = self.routingKey, {}
+            if self.bindingArguments:
+                given = {"arguments": self.bindingArguments}
             await channel.call(
-                "queue_bind", queue=queue, exchange=exchange, routing_key=key
+                "queue_bind", queue=queue, exchange=exchange, routing_key=key, **given
             )
 
     async def _halt(self) -> None:

@@ -19,6 +19,7 @@ from quebert.errors import ConfigError
 from quebert.limits import Rate
 
 __all__ = [
+    "argument",
     "array",
     "choice",
     "dotted_name",
@@ -90,6 +91,16 @@ def number(least: int, most: int, *, unlimited: bool = False) -> Kind[int]:
         raise _must(f"a whole number from {least} to {most}{or_none}", value)
 
     return read
+
+
+def argument(value: object) -> str | int | float | bool:
+    """
+    The value of an argument of AMQP.
+    """
+    fits = isinstance(value, (str, bool, float))
+    if fits or (isinstance(value, int) and abs(value) < 2**63):
+        return value  # type: ignore[return-value]
+    raise _must("a text, a number, or true or false", value)
 
 
 def _real(value: object) -> float | None:

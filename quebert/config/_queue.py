@@ -12,7 +12,7 @@ import attrs
 from quebert.config import _kinds as kinds
 from quebert.config._outside import Outside, headers
 from quebert.config._problems import Wrong
-from quebert.config._settings import Backoff, Priorities, Queue
+from quebert.config._settings import Argument, Backoff, Priorities, Queue
 from quebert.config._table import Table
 from quebert.config._watch import check_queue_name
 from quebert.errors import ConfigError
@@ -52,6 +52,7 @@ FOR_ALL: Kinds = {
     "default_url": kinds.http_url,
     "max_url_length": kinds.number(1, MOST),
 }
+_TYPE = "x-queue-type"
 # What the mediator "policy" alone has, beside its terms.
 _WITH_POLICY = ("max_retry_after", "permanent")
 
@@ -92,10 +93,27 @@ def queue(
         posthooks=kinds.array(outside.hook),
     )
     fields["mediator"], fields["retry"] = _retry(table)
+    fields["arguments"] = _arguments(table, "arguments")
+    fields["key_arguments"] = _arguments(table, "key_arguments")
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
     found = Queue(**fields)
     _check(found, table)
+    return found
+
+
+def _arguments(table: Table, key: str) -> dict[str, Argument]:
+    """
+    Arguments of AMQP, by their names.
+    """
+    inner = table.table(key)
+    found: dict[str, Argument] = {}
+    for name in inner:
+        if key == "arguments" and name == _TYPE:
+            inner.wrong(name, "is said by the key queue_type of the queue")
+        value = inner.get(name, kinds.argument, None)
+        if value is not None:
+            found[name] = value
     return found
 
 
@@ -113,7 +131,11 @@ def _check_name(name: str, table: Table) -> None:
 
 
 def _check(found: Queue, table: Table) -> None:
-    if "key" not in table and found.exchange:
+    if found.key_arguments and found.exchange_type != "headers":
+        told = kinds.shown(found.exchange_type)
+        text = f'needs exchange_type = "headers", and it is {told}'
+        table.wrong("key_arguments", text)
+    if "key" not in table and found.exchange and found.exchange_type != "headers":
         text = 'is missing: the routing key of its tasks, like "tasks.#"'
         table.wrong("key", text)
     if "burst" in table and "rate" not in table:

@@ -17,6 +17,7 @@ from quebert.policy import RetryPolicy
 __all__ = [
     "DEFAULT_URL",
     "EVERY",
+    "Argument",
     "Backoff",
     "Host",
     "Priorities",
@@ -25,6 +26,8 @@ __all__ = [
     "Settings",
 ]
 
+#: The value of an argument of AMQP.
+Argument = Union[str, int, float, bool]
 #: The name that stands for every host that has no table of its own.
 EVERY = "*"
 #: What completes the partial URLs of tasks unless told otherwise.
@@ -64,6 +67,8 @@ class Queue:
     A queue that is watched, and what becomes of its tasks.
 
     @ivar name: of the queue in the broker.
+    @ivar key_arguments: of its binding, as exchanges of the type C{headers} need them.
+    @ivar arguments: further ones of C{queue.declare}.
     @ivar prefetch: how many tasks are here at once; C{None} for the default, 0
         for no limit.
     @ivar concurrency: how many of them are requested at once; C{None} for no
@@ -88,8 +93,10 @@ class Queue:
     name: str
     exchange: str = "flow"
     key: str = ""
+    key_arguments: Mapping[str, Argument] = attrs.field(factory=dict)
     exchange_type: str = "topic"
     queue_type: str | None = None
+    arguments: Mapping[str, Argument] = attrs.field(factory=dict)
     prefetch: int | None = None
     concurrency: int | None = None
     slow_after: float | None = None

@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    gatherResults,
+)
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,10 +28,14 @@ from quebert.http import Dispatcher
 from quebert.limits import Gate
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
+from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._ways import client_of, gate_of, group_of, way_of
 
-__all__ = ["Watches"]
+__all__ = ["RETRY_LIMIT", "Watches"]
+
+#: Seconds after which a queue that could not be watched is tried again, at most.
+RETRY_LIMIT = 60.0
 
 
 @attrs.define(eq=False)
@@ -39,6 +49,8 @@ class _Watched:
     @ivar starting: another watcher that is to take over, or the first.
     @ivar starting_way: the same of that one.
     @ivar begun: fires with the first watcher, and may fail before that.
+    @ivar failures: how often in a row it could not be watched.
+    @ivar again: tries again.
     """
 
     queue: Queue
@@ -48,6 +60,8 @@ class _Watched:
     starting: Deferred[Any] | None = None
     starting_way: Any = None
     begun: Deferred[None] | None = None
+    failures: int = 0
+    again: IDelayedCall | None = None
 
     def received(self, message: Message) -> Deferred[Outcome]:
         """
@@ -61,6 +75,9 @@ class _Watched:
         already, so that it begins and is ended then; but of another client than
         this, whose broker may never be there, none does.
         """
+        again, self.again = self.again, None
+        if again is not None and again.active():
+            again.cancel()
         starting, self.starting = self.starting, None
         if starting is not None and self.starting_way[0] is not client:
             starting.cancel()
@@ -97,17 +114,23 @@ class Watches:
 
     async def start(self, settings: Settings) -> None:
         """
-        Begin; returns once all watches consume.
+        Begin; returns once each watch consumes, or could not.  Those that could not try
+        again.
 
-        @raise QuebertError: one of them cannot.
+        @raise QuebertError: none of them can.
         """
         self.change(settings)
-        beginning = []
-        for each in self._watched.values():
-            if each.watcher is None:
-                each.begun = Deferred()
-                beginning.append(each.begun)
-        await gatherResults(beginning, consumeErrors=True)
+        beginning = [each for each in self._watched.values() if each.watcher is None]
+        for each in beginning:
+            each.begun = Deferred()
+        waiting = [each.begun for each in beginning if each.begun is not None]
+        begun: Any = await DeferredList(waiting, consumeErrors=True)
+        failures = [result for succeeded, result in begun if not succeeded]
+        if failures and len(failures) == len(self._watched):
+            failures[0].raiseException()
+        for watched, (succeeded, result) in zip(beginning, begun, strict=True):
+            if not succeeded:
+                self._try_again(watched, result)
 
     def change(self, settings: Settings) -> None:
         """
@@ -185,6 +208,7 @@ class Watches:
             return
         old, watched.watcher, watched.way = watched.watcher, watcher, way
         watched.starting = None
+        watched.failures = 0
         self.log.info(
             "Watching {queue!r}, {maxEvents} tasks at once.",
             queue=watcher.queue,
@@ -203,9 +227,21 @@ class Watches:
         watched.starting = None
         if watched.begun is not None and not watched.begun.called:
             watched.begun.errback(failure)
-            return
-        old = watched.watcher
-        text = "cannot be watched" if old is None else "is watched as it was"
+        elif watched.watcher is None:
+            self._try_again(watched, failure)
+        else:
+            self._log_failure(watched, "is watched as it was", failure)
+
+    def _try_again(self, watched: _Watched, failure: Failure) -> None:
+        watched.failures += 1
+        seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
+        text = f"cannot be watched, trying again in {seconds:.0f} s"
+        self._log_failure(watched, text, failure)
+        watched.again = self._reactor.callLater(
+            seconds, self._see_to, watched, *watched.starting_way
+        )
+
+    def _log_failure(self, watched: _Watched, text: str, failure: Failure) -> None:
         if failure.check(QuebertError):
             self.log.error(
                 "Queue {queue!r} {text}: {why}",

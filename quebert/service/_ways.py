@@ -37,6 +37,10 @@ def way_of(queue: Queue, settings: Settings, group: PriorityGroup) -> dict[str, 
     What a watch is told, which it cannot change later.
     """
     given: dict[str, Any] = {}
+    if queue.arguments:
+        given["arguments"] = queue.arguments
+    if queue.key_arguments:
+        given["bindingArguments"] = queue.key_arguments
     if queue.hold_up_to is not None:
         given["holdUpTo"] = queue.hold_up_to
     if queue.rate is not None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pika
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
@@ -179,3 +180,69 @@ async def test_full_queue_is_no_hot_loop(
     clear()
     await until(lambda: watcher.counts.done == 1)
     assert adds_up(watcher)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-max-priority": 10},
+        {"x-single-active-consumer": True},
+        {"x-max-length": 1000, "x-overflow": "reject-publish"},
+        {"x-message-ttl": 60_000},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+@ensureDeferred
+async def test_strange_queue(
+    client: TxAMQPClient, names: Names, pika_channel: Any, arguments: dict[str, Any]
+) -> None:
+    """
+    A queue that somebody declared with arguments can be watched with the same.  Without
+    them, the error tells what is missing.
+    """
+    pika_channel.queue_declare(names.queue, durable=True, arguments=arguments)
+    missing = next(iter(arguments))
+    with pytest.raises(BrokerRefused, match=f"give {missing} among the arguments"):
+        await client.watch("", names.queue, "", lambda m: None)
+    watcher = await client.watch(
+        "", names.queue, "", lambda m: None, arguments=arguments
+    )
+    await client.publish("", names.queue, b"task")
+    await until(lambda: watcher.counts.done == 1)
+
+
+@ensureDeferred
+async def test_headers_exchange(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    A queue can be bound to an exchange of headers.
+    """
+    wanted = {"x-match": "all", "region": "eu"}
+    watcher = await client.watch(
+        names.exchange,
+        names.queue,
+        "",
+        lambda m: None,
+        exchangeType="headers",
+        bindingArguments=wanted,
+    )
+    for region in ("us", "eu"):
+        properties = pika.BasicProperties(headers={"region": region})
+        pika_channel.basic_publish(names.exchange, "", b"task", properties)
+    await until(lambda: watcher.counts.done == 1)
+    assert watcher.counts.received == 1
+
+
+@ensureDeferred
+async def test_another_type(
+    client: TxAMQPClient, names: Names, pika_channel: Any
+) -> None:
+    """
+    The error about a queue of another type names the type and the setting.
+    """
+    quorum = {"x-queue-type": "quorum"}
+    pika_channel.queue_declare(names.queue, durable=True, arguments=quorum)
+    wanted = r'set queue_type \(in code: queueType\) to "quorum"'
+    with pytest.raises(BrokerRefused, match=wanted):
+        await client.watch("", names.queue, "", lambda m: None, queueType="classic")

@@ -274,6 +274,10 @@ QUEUES = [
     Bad(f'exchange = "{"x" * 256}"', 3, 'at most, not "xxxxxxxxx'),
     Bad('exchange_type = "top"', 3, 'be "topic" or "direct" or "fanout" or "headers"'),
     Bad('queue_type = "stream"', 3, 'queue_type must be "classic" or "quorum", not'),
+    Bad("arguments = 3", 3, "arguments must be a table, not 3"),
+    Bad("arguments.x-max-length = []", 3, "x-max-length must be a text, a number, or"),
+    Bad('arguments.x-queue-type = "quorum"', 3, "is said by the key queue_type"),
+    Bad("key_arguments.a = 1", 3, 'needs exchange_type = "headers", and it is "topic"'),
     Bad("hold_up_to = 1000", 3, "hold_up_to must be seconds up to 900, or"),
     Bad("timeout = 0", 3, "timeout must be seconds from 0.001 to 1500, or"),
     Bad('timeout = "5 minutes"', 3, 'or "7d", not "5 minutes"'),
@@ -551,6 +555,24 @@ class GoodTests(ReadCase):
         self.assertEqual(sorted(headers), ["Authorization", "User-Agent", "X-Api-Key"])
         files = (f"{self.folder}/tls/{each}" for each in ("ca.pem", "me.pem", "me.key"))
         self.assertEqual(whole.broker.tls, TLS(*files))
+
+    def test_arguments(self) -> None:
+        """
+        A queue can have arguments of AMQP, as can its binding to an exchange of
+        headers, which needs no key.
+        """
+        text = '[queues.a]\nexchange_type = "headers"\n'
+        text += (
+            'arguments = { x-max-priority = 10, "x-single-active-consumer" = true }\n'
+        )
+        text += 'key_arguments = { x-match = "any", region = "eu", weight = 1.5 }\n'
+        queue = self.read(text).queues["a"]
+        self.assertEqual(
+            queue.arguments, {"x-max-priority": 10, "x-single-active-consumer": True}
+        )
+        self.assertEqual(
+            queue.key_arguments, {"x-match": "any", "region": "eu", "weight": 1.5}
+        )
 
     @needs_example
     def test_example_is_complete(self) -> None:

@@ -149,7 +149,8 @@ class WatchesTests(SynchronousTestCase):
         self.clients: list[FakeClient] = []
         self.http = FakeHTTP(200)
         self.error: Exception | None = None
-        self.watches = Watches(Clock(), make_client=self.make_client, http=self.http)
+        self.clock = Clock()
+        self.watches = Watches(self.clock, make_client=self.make_client, http=self.http)
         self.events: Any = self.enterContext(capturedLogs())
 
     def make_client(self, settings: Settings, reactor: Any) -> Any:
@@ -258,12 +259,50 @@ class WatchesTests(SynchronousTestCase):
 
     def test_cannot_start(self) -> None:
         """
-        It fails with the first that cannot be watched.
+        It fails where no queue can be watched.
         """
         starting = self.start(A, B)
         self.log[1].refuse()
-        failure = self.failureResultOf(starting)
-        failure.value.subFailure.trap(BrokerRefused)
+        self.assertNoResult(starting)
+        self.log[0].refuse()
+        self.failureResultOf(starting, BrokerRefused)
+        self.assertEqual(self.said(), [])
+
+    def test_one_cannot_start(self) -> None:
+        """
+        A queue that cannot be watched is tried again, and does not stop the others.
+        """
+        starting = self.start(A, B)
+        self.log[1].refuse()
+        self.log[0].begin()
+        self.successResultOf(starting)
+        cannot = (
+            "Queue 'b' cannot be watched, trying again in {} s: PRECONDITION_FAILED"
+        )
+        self.assertEqual(self.said()[1:], [cannot.format(2)])
+        self.clock.advance(2)
+        self.log[2].refuse()
+        self.assertEqual(self.said(), [cannot.format(4)])
+        self.clock.advance(4)
+        self.log[3].begin()
+        self.assertEqual(self.said(), ["Watching 'b', 100 tasks at once."])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_tried_no_more(self) -> None:
+        """
+        A queue that is to be watched no more is not tried again.
+        """
+        starting = self.start(A, B)
+        self.log[1].refuse()
+        self.log[0].begin()
+        self.successResultOf(starting)
+        self.watches.change(settings(A))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.watches.change(settings(A, B))
+        self.log[2].refuse()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        Deferred.fromCoroutine(self.watches.stop(0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_same(self) -> None:
         """
@@ -282,7 +321,8 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual([each.queue for each in self.log], ["a", "b"])
         self.log[1].refuse()
         self.assertEqual(
-            self.said()[1:], ["Queue 'b' cannot be watched: PRECONDITION_FAILED"]
+            self.said()[1:],
+            ["Queue 'b' cannot be watched, trying again in 2 s: PRECONDITION_FAILED"],
         )
         self.watches.change(settings(A, B))
         self.log[2].begin()
