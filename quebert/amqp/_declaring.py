@@ -85,9 +85,10 @@ async def declare_task_queue(
     try:
         await _declare_task_queue(wire, channel, queue, arguments)
     except BrokerRefused as e:
-        if e.code != INEQUIVALENT:
+        remedy = _remedy(str(e))
+        if not remedy:
             raise
-        raise BrokerRefused(e.code, f"{e}{_remedy(str(e))}") from None
+        raise BrokerRefused(e.code, f"{e}; {remedy}") from None
 
 
 async def _declare_task_queue(
@@ -116,5 +117,5 @@ def _remedy(refusal: str) -> str:
         return ""
     name, value = found.groups()
     if name == _TYPE:
-        return f'; set queue_type (in code: queueType) to "{value or "classic"}"'
-    return f"; give {name} among the arguments of the queue as it has it"
+        return f'set queue_type (in code: queueType) to "{value or "classic"}"'
+    return f"give {name} among the arguments of the queue as it has it"
