@@ -9,7 +9,12 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredSemaphore,
+    TimeoutError,
+)
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
@@ -25,6 +30,9 @@ T = TypeVar("T")
 
 #: With a dot behind it, what the names of all probes begin with.
 PROBE = "quebert.doctor"
+# How many of a kind run side by side: each may take a channel, and a connection has
+# some two thousand.
+_AT_ONCE = 128
 
 
 @attrs.frozen
@@ -118,11 +126,12 @@ async def refusal(wire: Wire, method: str, **arguments: Any) -> BrokerRefused | 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """
-    The results of coroutines that run side by side, in their order.
+    The results of coroutines that run side by side, some at a time, in their order.
 
     @raise Exception: what the first of them raised that failed, once all have ended.
     """
-    running = [Deferred.fromCoroutine(each) for each in works]
+    lanes = DeferredSemaphore(_AT_ONCE)
+    running = [lanes.run(Deferred.fromCoroutine, each) for each in works]
     results: Any = await DeferredList(running, consumeErrors=True)
     for well, result in results:
         if not well:

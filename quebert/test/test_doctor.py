@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import doctor
@@ -22,6 +23,7 @@ from quebert.doctor._arguments import Declared, amended
 from quebert.doctor._broker import clock_findings
 from quebert.doctor._examine import connection_finding
 from quebert.doctor._queues import dropped, limited
+from quebert.doctor._subject import together
 from quebert.doctor._versions import version_findings
 from quebert.errors import BrokerRefused, BrokerUnreachable, CertificateRefused
 
@@ -36,6 +38,30 @@ def levels(found: Any) -> list[str]:
     for each in found:
         assert (each.remedy == "") == (each.level is Level.OK), each
     return [each.level.value for each in found]
+
+
+class TogetherTests(SynchronousTestCase):
+    """
+    Tests for L{together}.
+    """
+
+    def test_many(self) -> None:
+        """
+        Not all of many questions are asked at once, since each takes a channel; the
+        answers are in the order of the questions.
+        """
+        asked: list[Deferred[None]] = []
+
+        async def ask(number: int) -> int:
+            asked.append(Deferred())
+            await asked[-1]
+            return number
+
+        answers = Deferred.fromCoroutine(together(map(ask, range(3_000))))
+        self.assertLess(len(asked), 1_000)
+        for each in asked:  # which grows meanwhile
+            each.callback(None)
+        self.assertEqual(self.successResultOf(answers), [*range(3_000)])
 
 
 class VersionTests(SynchronousTestCase):
