@@ -38,12 +38,15 @@ class Retry:
         C{None} one is removed.
     @ivar otherwise: how it goes back where the broker refuses C{body}, as too large;
         with C{None} the message is buried as it came.
+    @ivar attempted: C{False} where no request was made: then what is known of the
+        mediators that ended with it stays.
     """
 
     body: bytes | None = None
     after: float = 0.0
     headers: Mapping[str, Any] = attrs.field(factory=dict)
     otherwise: Retry | None = None
+    attempted: bool = True
 
 
 @attrs.frozen

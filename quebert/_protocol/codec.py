@@ -23,6 +23,7 @@ __all__ = [
     "Long",
     "Table",
     "decode_arguments",
+    "decode_field",
     "decode_table",
     "decode_value",
     "encode_arguments",
@@ -189,6 +190,16 @@ def split_table(data: bytes) -> dict[str, bytes]:
             _, at = _guarded(_value, inner, at)
         fields[name] = inner[start:at]
     return fields
+
+
+def decode_field(data: bytes) -> Any:
+    """
+    The value of a field that L{split_table} has found.
+
+    @raise CodecError: it is cut short, nested too deeply, or of an unknown type.
+    """
+    _, at = _guarded(_shortstr, data, 0)
+    return _guarded(_value, data, at)[0]
 
 
 # The types of values that begin with their size.

@@ -19,7 +19,12 @@ from quebert._protocol.codec import (
     split_table,
 )
 
-__all__ = ["amend_properties", "decode_properties", "encode_properties"]
+__all__ = [
+    "amend_properties",
+    "decode_properties",
+    "encode_properties",
+    "split_headers",
+]
 
 _PROPERTIES: tuple[tuple[str, str, int], ...] = tuple(
     (name, type, 0x8000 >> place)
@@ -55,6 +60,16 @@ def decode_properties(data: bytes) -> dict[str, Any]:
     @raise CodecError: they are cut short, or of an unknown type.
     """
     return {name: value for name, value, _ in _properties(data)}
+
+
+def split_headers(data: bytes) -> dict[str, bytes]:
+    """
+    The headers among encoded properties by name, each still encoded.
+
+    @raise CodecError: as for L{decode_properties}, but for what is in the headers.
+    """
+    fields = {name: raw for name, _, raw in _properties(data, _TABLE_UNREAD)}
+    return split_table(fields.get("headers", _NO_TABLE))
 
 
 def _properties(

@@ -64,7 +64,7 @@ class Caller:
             errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
             message.errors = int(errors)
             if early > 0:
-                decided(message, Retry(after=early))
+                decided(message, Retry(after=early, attempted=False))
                 return
         # It answers even where the callback ends the program: sys.exit() must
         # not leave the message hanging.

@@ -13,8 +13,13 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from quebert._protocol.codec import decode_field
 from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
-from quebert._protocol.properties import amend_properties, decode_properties
+from quebert._protocol.properties import (
+    amend_properties,
+    decode_properties,
+    split_headers,
+)
 from quebert._text import printable
 
 __all__ = ["ALONE", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
@@ -156,10 +161,7 @@ class Message:
         """
         A header of ours as a number; 0 when it is missing or no number.
         """
-        try:
-            value = self.headers.get(header)
-        except ValueError:
-            return 0.0
+        value = self._header(header)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return 0.0
         return float(value) if math.isfinite(value) else 0.0
@@ -168,13 +170,27 @@ class Message:
         """
         A header of ours as text; empty when it is missing or no text.
         """
-        try:
-            value = self.headers.get(header)
-        except ValueError:
-            return ""
+        value = self._header(header)
         if isinstance(value, bytes):  # it is no UTF-8
             return value.decode("utf-8", "surrogateescape")
         return value if isinstance(value, str) else ""
+
+    def _header(self, name: str) -> Any:
+        """
+        The value of a header; C{None} where it is missing, or cannot be read.
+        """
+        try:
+            raw = self._fields.get(name)
+            return None if raw is None else decode_field(raw)
+        except ValueError:
+            return None
+
+    @cached_property
+    def _fields(self) -> dict[str, bytes]:
+        """
+        The headers, each still encoded: one that cannot be read hides no other.
+        """
+        return split_headers(self.encoded_properties)
 
     def amended_properties(
         self,
@@ -184,6 +200,7 @@ class Message:
         delayed: bool,
         highest_priority: int | None = None,
         headers: Mapping[str, Any] = _NO_HEADERS,
+        attempted: bool = True,
         max_payload: int = FRAME_MAX - 8,
     ) -> bytes | None:
         """
@@ -195,14 +212,16 @@ class Message:
         @param highest_priority: what a higher priority becomes; C{None} for no limit.
         @param delayed: it goes up the delay ladder, from which its expiration would
             bring it down too early.
+        @param attempted: whether what is known of the delivery before is over.
         @param max_payload: what the frame that they travel in has room for.
         """
+        dropped = _DROPPED | _ENDED if attempted else _DROPPED
         room = max_payload - _BEFORE
         if delayed and headers:  # else it goes all the same
             room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
         changes = self._changes(delayed, highest_priority)
         ours = {**headers, ERRORS: errors or None, NOT_BEFORE: not_before}
-        return self._amended(changes, ours, _DROPPED | _ENDED, room)
+        return self._amended(changes, ours, dropped, room)
 
     def copied_properties(
         self,

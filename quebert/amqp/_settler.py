@@ -249,6 +249,7 @@ class Settler:
             delayed=delayed,
             highest_priority=self._highest_priority if delayed else None,
             headers=retry.headers,
+            attempted=retry.attempted,
         )
         if properties is None:
             return await self.bury(message, Bury(_NO_ROOM, POISON), leave)

@@ -159,7 +159,7 @@ class Mediator:
             return succeed(_expired(task))
         early = times.early(now)
         if early > 0:
-            return succeed(Retry(after=early))
+            return succeed(Retry(after=early, attempted=False))
         if self._prehooks or self._posthooks or task.get("filter"):
             outcome: Deferred[Any] = maybeDeferred(
                 self._execute, task, message, times, request
@@ -185,7 +185,7 @@ class Mediator:
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
         if isinstance(failure.value, Held):
-            return Retry(after=failure.value.after)
+            return Retry(after=failure.value.after, attempted=False)
         try:
             return self._after(failure, task, message, began)
         except Exception:

@@ -90,7 +90,7 @@ class GateTests(Case):
         ):
             events = self.events()
             outcome = self.outcome(mediator, message(failures=3))
-            self.assertEqual(outcome, Retry(after=7.5))
+            self.assertEqual(outcome, Retry(after=7.5, attempted=False))
             self.assertEqual(list(events), [])
         self.assertEqual((self.http.requests, gate.ends), ([], []))
 
@@ -102,7 +102,8 @@ class GateTests(Case):
         mediator = self.mediator(gate=FakeGate(2))
         mediator.add_prehook(appending(calls, "pre"))
         mediator.add_posthook(appending(calls, "post"))
-        self.assertEqual(self.outcome(mediator, message()), Retry(after=2))
+        put_off = Retry(after=2, attempted=False)
+        self.assertEqual(self.outcome(mediator, message()), put_off)
         self.assertEqual(calls, ["pre"])
 
     def test_filtered(self) -> None:

@@ -1169,7 +1169,8 @@ class ScheduleTests(Case):
         for mediator in (self.mediator(), self.backing_off()):
             mediator.add_prehook(calls.append)
             received = message(run_at=format_time(NOW + 90.5))
-            self.assertEqual(self.outcome(mediator, received), Retry(None, 90.5))
+            put_off = Retry(after=90.5, attempted=False)
+            self.assertEqual(self.outcome(mediator, received), put_off)
         self.assertEqual((calls, self.http.requests), ([], []))
 
     def test_due(self) -> None:

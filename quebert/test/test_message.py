@@ -176,6 +176,18 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(message(encoded=UNREADABLE).number_in("a"), 0.0)
         self.assertEqual(message(encoded=b"").number_in("a"), 0.0)
 
+    def test_nested_too_deeply(self) -> None:
+        """
+        A header that is nested too deeply to be read hides no other.
+        """
+        inner = b""
+        for _ in range(2_000):
+            inner = b"\x01nF" + encode_longstr(inner)
+        fields = inner + b"\x01aI" + struct.pack(">i", 5)
+        m = message(encoded=b"\x20\x00" + encode_longstr(fields))
+        self.assertEqual(m.number_in("a"), 5.0)
+        self.assertEqual(m.number_in("n"), 0.0)
+
     @QUICK
     @given(st.binary())
     def test_anything(self, encoded: bytes) -> None:
