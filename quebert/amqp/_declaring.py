@@ -6,6 +6,7 @@ RabbitMQ drops nothing from them, however often it has delivered it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,11 @@ _DIFFERENT = re.compile(
     r"inequivalent arg '(x-[^']+)'.* current is (?:the value )?(?:'([^']*)'|none)"
 )
 _LIMITED_SINCE = (4,)
+# RabbitMQ: "inequivalent arg 'x-delivery-limit' for queue 'tasks' in vhost '/':
+# received the value '-1' of type 'signedint' but current is the value '2' of …".
+_CURRENT_LIMIT = re.compile(
+    _LIMIT + r"'.* current is (?:the value )?'(\d+)'", re.DOTALL
+)
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -52,38 +58,46 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     return {_LIMIT: _NONE} if limited else {}
 
 
-async def declare_queue(wire: Wire, queue: str, *ways: Mapping[str, Any]) -> None:
+async def declare_queue(
+    wire: Wire, queue: str, *ways: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """
     Declare a durable queue with the first of several sets of arguments that the broker
     accepts.  Earlier versions of quebert named no type: in a virtual host whose default
     is another, their queues are accepted only without one.
 
+    @return: the arguments that it accepts.
     @raise BrokerRefused: it accepts none of them, or the user may not declare it.
     """
+    *_, last = ways
     for arguments in ways:
         try:
             async with brief_channel(wire) as channel:  # which a refusal closes
                 await channel.call(
                     "queue_declare", queue=queue, durable=True, arguments=arguments
                 )
-                return
+                break
         except BrokerRefused as e:
-            if e.code != INEQUIVALENT or arguments is ways[-1]:
+            if e.code != INEQUIVALENT or arguments is last:
                 raise
+    return arguments
 
 
 async def declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
-) -> None:
+) -> float:
     """
     Declare a durable queue for tasks, without a delivery limit.  Where the queue is
     there without that argument, or is no quorum queue, it is declared with
     C{arguments} alone; where somebody gave it another limit, it is used as it is.
 
+    @return: up to which number the broker counts how often it has delivered a message:
+        the limit that somebody gave the queue, infinity for no limit or the broker's
+        own, and 0 for a queue that may be a classic one, which counts nothing.
     @raise BrokerError: the broker refuses that, too.
     """
     try:
-        await _declare_task_queue(wire, channel, queue, arguments)
+        return await _declare_task_queue(wire, channel, queue, arguments)
     except BrokerRefused as e:
         remedy = _remedy(str(e))
         if not remedy:
@@ -93,19 +107,24 @@ async def declare_task_queue(
 
 async def _declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
-) -> None:
+) -> float:
     limitless, kind = no_delivery_limit(wire), arguments.get(_TYPE)
     # A type that is not named is the default of the virtual host.
     may_be_quorum = kind == "quorum" or (kind is None and bool(limitless))
     if may_be_quorum and _LIMIT not in arguments:
+        ways = {**arguments, **limitless}, arguments
         try:
-            await declare_queue(wire, queue, {**arguments, **limitless}, arguments)
+            accepted = await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
+            found = _CURRENT_LIMIT.search(str(e))
             if e.code != INEQUIVALENT or _LIMIT not in str(e):
                 raise
-    else:
-        given = dict(arguments)
-        await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
+            return float(found[1]) if found else 1
+        return math.inf if kind == "quorum" or _LIMIT in accepted else 0
+    given = dict(arguments)
+    await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
+    limit = given.get(_LIMIT, 0)
+    return math.inf if limit == _NONE else float(limit)
 
 
 def _remedy(refusal: str) -> str:

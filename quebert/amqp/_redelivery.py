@@ -7,7 +7,8 @@ at the end of the queue, so a message is attempted as it is while its count is s
 Before 4.3, RabbitMQ counts what is given back, too.  So a message with a larger count
 begins anew, if a mediator has just given messages back in good order.  A classic queue
 counts nothing: there a copy replaces what comes C{redelivered}, unless a mediator has
-just given messages back in good order.
+just given messages back in good order.  A copy never comes back in good order: another
+copy takes its place.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -44,6 +45,8 @@ class Redelivery:
     Of one watch.
 
     @param leave: called with a message that has to wait for the broker.
+    @ivar counted: up to which number RabbitMQ counts how often it has delivered a
+        message of the queue; 0 where it does not.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Redelivery:
         self._settler = settler
         self._suspects = suspects
         self._leave = leave
+        self.counted = 0.0
 
     async def replace(self, message: Message) -> bool:
         """
@@ -61,9 +65,10 @@ class Redelivery:
         @return: whether it is settled; otherwise it is to be attempted as it is.
         """
         record, suspects = Record.of(message), self._suspects
-        if not record.ends:
-            count = int(message.number_in(DELIVERY_COUNT))
-            if 0 < count < SUSPECT:
+        if not record.is_copy:
+            # Anybody can write headers, and a classic queue keeps this one as it is.
+            count = int(min(message.number_in(DELIVERY_COUNT), self.counted))
+            if 0 < count < min(SUSPECT, self.counted):
                 return False
             if await self._was_in_order():
                 return bool(count) and await self._copy(message, Record().copied())
@@ -98,7 +103,8 @@ class Redelivery:
         settler = self._settler
         if settler.channel is None:
             return False
-        return await self._suspects.in_order(settler.channel.client, settler.queue)
+        wire, once = settler.channel.client, not self.counted
+        return await self._suspects.in_order(wire, settler.queue, once=once)
 
     async def give_back(self, message: Message) -> None:
         """
@@ -120,7 +126,7 @@ class Redelivery:
     async def _copy(
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
-        with self._suspects.copying(headers[FLIGHT] or ""):
+        with self._suspects.copying(headers[FLIGHT]):
             settled = await self._settler.replace(message, headers, after, self._leave)
             if settled:
                 await self._acknowledged()

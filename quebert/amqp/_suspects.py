@@ -21,7 +21,10 @@ no end is counted.
 A mediator that is about to give messages back in good order tells so by queues
 C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks
 for the queue of its present period.  The name has to tell the time, though the queues
-expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.
+expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.  Where
+RabbitMQ counts no deliveries, no end of a message that ends its mediators would count
+meanwhile.  So there whoever finds the queue deletes it before it attempts anything, and
+remembers it: each mediator ends once at most.
 """
 
 from __future__ import annotations
@@ -128,10 +131,11 @@ class Record:
     def questioned(self) -> dict[str, Any]:
         """
         The headers of a copy that waits until a mediator can look how this one ended.
+        Without a name nobody would ever find out.
         """
-        return self._headers(self.flight or None, 1)
+        return self._headers(self.flight or uuid.uuid4().hex, 1)
 
-    def _headers(self, flight: str | None, in_question: int | None) -> dict[str, Any]:
+    def _headers(self, flight: str, in_question: int | None) -> dict[str, Any]:
         return {
             ENDS: self.ends,
             ALONE: self.alone or None,
@@ -188,6 +192,7 @@ class Suspects:
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
         self._asking: dict[str, list[Deferred[bool]]] = {}  # by queue
+        self._in_order: dict[str, float] = {}  # by queue: until when, as was told once
         # By their flights: copies that take the place of messages which RabbitMQ may
         # still have, and those who wait for the end of that.
         self._copying: dict[str, list[Deferred[None]]] = {}
@@ -260,19 +265,28 @@ class Suspects:
         except BrokerError as e:  # copies will be made of them
             self._cannot("tell that it gives messages back in good order", e)
 
-    async def in_order(self, wire: Wire, queue: str) -> bool:
+    async def in_order(self, wire: Wire, queue: str, *, once: bool) -> bool:
         """
         Whether a mediator has just told so.
+
+        @param once: whoever asks from now on is not told.
         """
         waiter: Deferred[bool] = Deferred()
         waiters = self._asking.setdefault(queue, [])
         waiters.append(waiter)
         if len(waiters) == 1:  # all that come together ask once
-            Deferred.fromCoroutine(self._ask(wire, queue))
+            Deferred.fromCoroutine(self._ask(wire, queue, once))
         return await waiter
 
-    async def _ask(self, wire: Wire, queue: str) -> None:
-        found = await self._is_there(wire, in_order_sign(queue, self._now()))
+    async def _ask(self, wire: Wire, queue: str, once: bool) -> None:
+        now = self._now()
+        found = now < self._in_order.get(queue, 0.0)
+        if not found and await self._is_there(wire, in_order_sign(queue, now)):
+            found = True
+            if once:
+                self._in_order[queue] = (now // PERIOD + 2) * PERIOD
+                for when in (now, now + PERIOD):
+                    await self._delete(wire, in_order_sign(queue, when))
         for each in self._asking.pop(queue):
             each.callback(found)
 
@@ -319,13 +333,21 @@ class Suspects:
 
     async def _forget(self, wire: Wire, flight: str) -> None:
         self._begun.discard(flight)
+        if not await self._delete(wire, flight_sign(flight)):
+            self._to_forget.add(flight)  # with the next connection
+
+    async def _delete(self, wire: Wire, sign: str) -> bool:
+        """
+        Delete a queue; tells whether the broker has answered.
+        """
         try:
             async with brief_channel(wire) as channel:
-                await channel.call("queue_delete", queue=flight_sign(flight))
+                await channel.call("queue_delete", queue=sign)
         except BrokerRefused:
             pass  # it expires
-        except BrokerError:  # with the next connection
-            self._to_forget.add(flight)
+        except BrokerError:
+            return False
+        return True
 
     def _cannot(self, what: str, why: BrokerError) -> None:
         if isinstance(why, BrokerRefused):

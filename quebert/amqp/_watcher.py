@@ -222,7 +222,9 @@ class Watcher:
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
         queue, exchange = self.queue, self.exchange
-        await declare_task_queue(wire, channel, queue, self.arguments)
+        self._redelivery.counted = await declare_task_queue(
+            wire, channel, queue, self.arguments
+        )
         if exchange:  # the default one is bound to every queue
             kind = self.exchangeType
             await channel.call(
@@ -411,7 +413,7 @@ class Watcher:
         self._give_back(message)
 
     def _give_back(self, message: Message) -> None:
-        if Record.of(message).ends:  # this is no end that counts
+        if Record.of(message).is_copy:  # this is no end that counts
             self._move(message, self._redelivery.give_back(message))
         else:
             self._settler.give_back(message)

@@ -36,9 +36,11 @@ class RedeliveryTestCase(WatcherTestCase):
     A watcher that consumes.
     """
 
+    queue_type: str | None = None
+
     def setUp(self) -> None:
         super().setUp()
-        self.old = self.begin(exchange="")
+        self.old = self.begin(exchange="", queueType=self.queue_type)
 
     def anew(self, ends: int = 0, alone: int = 0, flight: str = A) -> Message:
         """
@@ -79,6 +81,8 @@ class ReplaceTests(RedeliveryTestCase):
     """
     A message that is delivered anew.
     """
+
+    queue_type = "quorum"
 
     def test_copy(self) -> None:
         """
@@ -156,6 +160,20 @@ class ReplaceTests(RedeliveryTestCase):
         self.assertEqual(self.called, [copy])
         self.assertTrue(copy.redelivered)
         self.assertEqual(copy.routing_key, "tasks.low")
+        # Another copy would have taken its place in good order.
+        self.old.deliver(b"copy", headers, redelivered=True)
+        self.assertEqual(self.called, [copy])
+        self.assertEqual(self.published[-1][ENDS], 1)
+
+    def test_counted_by_rabbitmq(self) -> None:
+        """
+        A message that others have had so often that it is a suspect at once gets a
+        name, by which the ends that are to come are counted.
+        """
+        self.deliver(headers={"x-delivery-count": SUSPECT + 1}, redelivered=True)
+        (headers,) = self.published
+        self.assertEqual((headers[ENDS], headers[IN_QUESTION]), (SUSPECT, 1))
+        self.assertRegex(headers[FLIGHT], "^[0-9a-f]{32}$")
 
     def test_no_longer_in_order(self) -> None:
         """
@@ -198,6 +216,15 @@ class ReplaceTests(RedeliveryTestCase):
         self.finish(message, Retry())
         (headers,) = self.published
         self.assertEqual(headers, {})
+
+    def test_not_begun(self) -> None:
+        """
+        What is known of the ends stays where the task was put off, not attempted.
+        """
+        message = self.copy(ends=2)
+        self.finish(message, Retry(attempted=False))
+        (headers,) = self.published
+        self.assertEqual((headers[ENDS], headers[FLIGHT]), (2, A))
 
     def test_not_acknowledged(self) -> None:
         """
@@ -352,6 +379,72 @@ class ReplaceTests(RedeliveryTestCase):
         self.confirm()
         self.successResultOf(stopped)
         self.assertEqual(self.old.acked, [message.delivery_tag])
+
+
+class ClassicTests(RedeliveryTestCase):
+    """
+    The same in a queue that counts no deliveries.
+    """
+
+    def test_forged(self) -> None:
+        """
+        The header of a count was written by whoever has published the message.
+        """
+        for count in (1, 2, 50):
+            headers = {"x-delivery-count": count}
+            self.old.deliver(headers=headers, redelivered=True)
+            self.assertEqual(self.published[-1][ENDS], 1)
+        self.assertEqual(self.called, [])
+
+    def test_in_order_once(self) -> None:
+        """
+        That messages were given back in good order is told to one mediator, before it
+        attempts any of them: if one of them ends it, that counts.
+        """
+        self.give_back_in_order()
+        self.client.held.add("queue_delete")
+        message = self.anew()
+        self.assertEqual(self.called, [])
+        self.client.held.clear()
+        self.client.channels[-1].answer()
+        self.assertEqual(self.called, [message])
+        self.assertEqual(self.client.signs, set())
+        second = self.anew()
+        self.assertEqual(self.called, [message, second])
+        self.clock.advance(2 * PERIOD)
+        self.anew()
+        self.assertEqual([each[ENDS] for each in self.published], [1])
+
+
+class LimitedTests(RedeliveryTestCase):
+    """
+    The same in a quorum queue to which somebody else has given a small delivery limit.
+    """
+
+    queue_type = "quorum"
+
+    def begin(self, **options: Any) -> FakeChannel:
+        """
+        RabbitMQ refuses to declare the queue otherwise.
+        """
+        self.client.refused["queue_declare"] = BrokerRefused(
+            406,
+            "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue"
+            " 'queue' in vhost '/': received the value '-1' of type 'signedint' but"
+            " current is the value '2' of type 'signedint'",
+        )
+        channel = super().begin(**options)
+        self.client.refused.clear()
+        return channel
+
+    def test_few(self) -> None:
+        """
+        A copy takes the place of a message before RabbitMQ would drop it.
+        """
+        once = self.deliver(headers={"x-delivery-count": 1}, redelivered=True)
+        self.deliver(headers={"x-delivery-count": 2}, redelivered=True)
+        self.assertEqual(self.called, [once])
+        self.assertEqual([each[ENDS] for each in self.published], [2])
 
 
 class GiveBackTests(RedeliveryTestCase):

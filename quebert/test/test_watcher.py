@@ -419,17 +419,22 @@ class FakeChannel:
     @property
     def is_brief(self) -> bool:
         """
-        Whether it is for another queue than the one that is watched.
+        Whether it is for another queue than the one that is watched, or to declare that
+        as a quorum queue.
         """
         queues = self.argument("queue_declare", "queue")
         queues += self.argument("queue_delete", "queue")
-        return any(each != "queue" for each in queues)
+        given = self.argument("queue_declare", "arguments")
+        return {"x-queue-type": "quorum"} in given or any(
+            each != "queue" for each in queues
+        )
 
     def argument(self, method: str, name: str) -> list[Any]:
         """
         One argument of every call of a method.
         """
-        return [arguments[name] for each, arguments in self.calls if each == method]
+        called = (arguments for each, arguments in self.calls if each == method)
+        return [arguments.get(name) for arguments in called]
 
     def answer(self) -> None:
         """
