@@ -155,6 +155,30 @@ async def test_declared_by_others(
     await until(lambda: done)
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+@ensureDeferred
+async def test_small_limit(
+    rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    limit: int,
+) -> None:
+    """
+    A quorum queue whose delivery limit is small loses no task when mediators end.
+    """
+    queue, client = names.queue, make_client(rabbitmq.url)
+    await declare_limited(client, queue, limit)
+    mediators = Mediators(make_client, rabbitmq.port, "/")
+    await mediators.start(queue, "quorum")
+    await client.publish("", queue, b"task")
+    for _ in range(limit + 2):
+        await until(lambda: mediators.running)
+        await mediators.kill()
+        await mediators.start(queue, "quorum")
+    await until(lambda: mediators.running)
+    await mediators.close()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["kill", "disconnect", "stop"])
 @ensureDeferred
