@@ -131,7 +131,8 @@ class TellingMediatorTests(SynchronousTestCase):
         A task before its time.
         """
         outcome = self.receive(url="/later", run_at=format_time(NOW + 60))
-        self.assertEqual(self.successResultOf(outcome), Retry(after=60))
+        wanted = Retry(after=60, attempted=False)
+        self.assertEqual(self.successResultOf(outcome), wanted)
         until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOW + 60))
         self.assert_told("waiting", f"/later            until {until}")
 
