@@ -102,16 +102,17 @@ class RepeatedWarning:
         Log nothing more.
         """
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
+        if timer is not None:
             timer.cancel()
         self._causes.clear()
 
     def _look(self) -> None:
+        self._timer = None
         clock = self._clock()
         now = clock.seconds()
-        quiet = now - self._met_at
-        if quiet >= (QUIET if self._succeeded else _FORGOTTEN):
-            self._tell_over(quiet)
+        if now - self._met_at >= (QUIET if self._succeeded else _FORGOTTEN):
+            if self._succeeded:
+                self._tell_over()
             self.end()
             return
         self._timer = clock.callLater(QUIET, self._look)
@@ -120,14 +121,13 @@ class RepeatedWarning:
                 self._warn(f", {cause.unlogged:,} times more", text)
                 cause.logged_at, cause.unlogged = now, 0
 
-    def _tell_over(self, quiet: float) -> None:
-        if self._succeeded:
-            self._log.info(
-                f"{self._over}, after {{times:,}} failures in {{seconds:.0f}} s.",
-                times=self._times,
-                seconds=self._met_at - self._began_at,
-                **self._values,
-            )
+    def _tell_over(self) -> None:
+        self._log.info(
+            f"{self._over}, after {{times:,}} failures in {{seconds:.0f}} s.",
+            times=self._times,
+            seconds=self._met_at - self._began_at,
+            **self._values,
+        )
 
     def _warn(self, more: str, why: str) -> None:
         self._log.warn(
