@@ -21,33 +21,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSIC",
+    "DIFFERENT",
     "INEQUIVALENT",
     "QUORUM",
+    "TYPE",
     "declare_queue",
     "declare_task_queue",
     "no_delivery_limit",
 ]
 
-CLASSIC = {"x-queue-type": "classic"}
-QUORUM = {"x-queue-type": "quorum"}
+#: The argument that tells the type.  Where it is not given, a virtual host may have
+#: another default.
+TYPE = "x-queue-type"
+CLASSIC = {TYPE: "classic"}
+QUORUM = {TYPE: "quorum"}
 #: The reply code of a broker that has the queue otherwise, or knows no such argument.
 INEQUIVALENT = 406
+#: The text that comes with it, such as "PRECONDITION_FAILED - inequivalent arg
+#: 'x-max-length' for queue 'tasks' in vhost '/': received none but current is the value
+#: '10' of type 'signedint'".
+DIFFERENT = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .*: received .*"
+    r" current is (?:(?P<none>none)|(?:the value )?'(?P<value>.*?)'"
+    r"(?: of type '(?P<type>\w+)')?)$",
+    re.DOTALL,
+)
 
 # How often a quorum queue delivers a message again.  RabbitMQ 3.10 drops a message at
 # its first return where this is -1; it has no limit of its own.
 _LIMIT, _NONE = "x-delivery-limit", -1
-_TYPE = "x-queue-type"
-# RabbitMQ: "inequivalent arg 'x-max-priority' for queue 'tasks' in vhost '/': received
-# none but current is the value '10' of type 'signedint'".
-_DIFFERENT = re.compile(
-    r"inequivalent arg '(x-[^']+)'.* current is (?:the value )?(?:'([^']*)'|none)"
-)
 _LIMITED_SINCE = (4,)
-# RabbitMQ: "inequivalent arg 'x-delivery-limit' for queue 'tasks' in vhost '/':
-# received the value '-1' of type 'signedint' but current is the value '2' of …".
-_CURRENT_LIMIT = re.compile(
-    _LIMIT + r"'.* current is (?:the value )?'(\d+)'", re.DOTALL
-)
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -108,7 +111,7 @@ async def declare_task_queue(
 async def _declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
 ) -> float:
-    limitless, kind = no_delivery_limit(wire), arguments.get(_TYPE)
+    limitless, kind = no_delivery_limit(wire), arguments.get(TYPE)
     # A type that is not named is the default of the virtual host.
     may_be_quorum = kind == "quorum" or (kind is None and bool(limitless))
     if may_be_quorum and _LIMIT not in arguments:
@@ -116,25 +119,26 @@ async def _declare_task_queue(
         try:
             accepted = await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
-            found = _CURRENT_LIMIT.search(str(e))
             if e.code != INEQUIVALENT or _LIMIT not in str(e):
                 raise
-            return float(found[1]) if found else 1
+            found = DIFFERENT.search(str(e))
+            limit = found["value"] if found and found["name"] == _LIMIT else None
+            return float(limit) if limit and limit.isdigit() else 1
         return math.inf if kind == "quorum" or _LIMIT in accepted else 0
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    limit = given.get(_LIMIT, 0)
-    return math.inf if limit == _NONE else float(limit)
+    own_limit = given.get(_LIMIT, 0)
+    return math.inf if own_limit == _NONE else float(own_limit)
 
 
 def _remedy(refusal: str) -> str:
     """
     What has a queue that exists with another argument be watched as it is.
     """
-    found = _DIFFERENT.search(refusal)
-    if found is None:
+    found = DIFFERENT.search(refusal)
+    if found is None or not found["name"].startswith("x-"):
         return ""
-    name, value = found.groups()
-    if name == _TYPE:
-        return f'set queue_type (in code: queueType) to "{value or "classic"}"'
+    name, value = found["name"], found["value"] or "classic"
+    if name == TYPE:
+        return f'set queue_type (in code: queueType) to "{value}"'
     return f"give {name} among the arguments of the queue as it has it"

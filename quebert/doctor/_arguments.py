@@ -8,31 +8,20 @@ RabbitMQ has named everything and agrees.  That does not change a queue that is 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import attrs
 
+from quebert.amqp._declaring import DIFFERENT, INEQUIVALENT, TYPE
 from quebert.amqp._wire import Wire
 from quebert.doctor._subject import refusal
 
 __all__ = ["TYPE", "Declared", "amended", "declared"]
 
-#: The argument that tells the type.  Where it is not given, a virtual host may have
-#: another default.
-TYPE = "x-queue-type"
-
-_DIFFERENT = re.compile(
-    r"inequivalent arg '(?P<name>[^']+)' for .*: received .*"
-    r" current is (?:(?P<none>none)|(?:the value )?'(?P<value>.*?)'"
-    r"(?: of type '(?P<type>\w+)')?)$",
-    re.DOTALL,
-)
 _FLAGS = ("durable", "auto_delete", "exclusive")
 _NUMBERS = {"byte", "short", "signedint", "long", "unsignedint", "timestamp"}
 # More arguments than a queue can have.
 _MOST_STEPS = 30
-_DIFFERENCE = 406
 
 
 @attrs.frozen
@@ -60,7 +49,7 @@ def amended(guess: Declared, text: str) -> Declared | None:
     A better guess, after RabbitMQ's refusal of one; C{None} where the text does not
     tell more.  Pure.
     """
-    found = _DIFFERENT.search(text)
+    found = DIFFERENT.search(text)
     if found is None:
         return None
     name, value = found["name"], found["value"]
@@ -96,7 +85,7 @@ async def declared(wire: Wire, queue: str) -> Declared | None:
         refused = await refusal(wire, "queue_declare", queue=queue, **given)
         if refused is None:
             return guess
-        if refused.code != _DIFFERENCE:
+        if refused.code != INEQUIVALENT:
             raise refused
         guess = amended(guess, str(refused))
     return None
