@@ -120,17 +120,18 @@ class Watches:
         @raise QuebertError: none of them can.
         """
         self.change(settings)
-        beginning = [each for each in self._watched.values() if each.watcher is None]
-        for each in beginning:
-            each.begun = Deferred()
-        waiting = [each.begun for each in beginning if each.begun is not None]
-        begun: Any = await DeferredList(waiting, consumeErrors=True)
-        failures = [result for succeeded, result in begun if not succeeded]
-        if failures and len(failures) == len(self._watched):
-            failures[0].raiseException()
-        for watched, (succeeded, result) in zip(beginning, begun, strict=True):
-            if not succeeded:
-                self._try_again(watched, result)
+        beginning: dict[Deferred[None], _Watched] = {}
+        for each in self._watched.values():
+            if each.watcher is None:
+                each.begun = Deferred()
+                beginning[each.begun] = each
+        begun: Any = await DeferredList(beginning, consumeErrors=True)
+        results = zip(beginning.values(), begun, strict=True)
+        failed = [(each, why) for each, (succeeded, why) in results if not succeeded]
+        if failed and len(failed) == len(self._watched):
+            failed[0][1].raiseException()
+        for watched, failure in failed:
+            self._try_again(watched, failure)
 
     def change(self, settings: Settings) -> None:
         """
