@@ -19,7 +19,7 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.errors import BrokerRefused
 from quebert.outcome import Retry
 from quebert.test.conftest import Names
-from quebert.test.operating import close_connections, set_policy
+from quebert.test.operating import add_user, close_connections, set_policy
 from quebert.test.support import publish, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
@@ -44,9 +44,7 @@ async def test_put_back_persistent_for_another_user(
     A transient message, sent under another user's id, is put back all the
     same, and persistent.
     """
-    rabbitmq.ctl("add_user", names.queue, "secret")
-    rabbitmq.ctl("set_permissions", names.queue, ".*", ".*", ".*")
-    url = rabbitmq.url.replace("guest:guest", f"{names.queue}:secret")
+    url = add_user(rabbitmq, names.queue)
     seen: list[Any] = []
 
     def callback(message: Message) -> Any:

@@ -36,7 +36,7 @@ from quebert.doctor._urls import check_urls
 from quebert.limits import Rate
 from quebert.test.conftest import Names
 from quebert.test.contract.patience import until
-from quebert.test.operating import add_vhost
+from quebert.test.operating import add_user, add_vhost
 from quebert.test.support import Executor, Program, short_of
 from quebert.testing import RabbitMQNode, free_port
 
@@ -259,9 +259,8 @@ async def test_permission(
     queue = Queue(name=names.queue, exchange=names.exchange, rate=Rate.parse("5/s"))
     verbs = ("configure", "write", "read")
     user = f"without-{verb}"
-    patterns = ["^$" if each == verb else ".*" for each in verbs]
-    rabbitmq.ctl("add_user", user, "secret")
-    rabbitmq.ctl("set_permissions", user, *patterns)
+    patterns = tuple("^$" if each == verb else ".*" for each in verbs)
+    add_user(rabbitmq, user, patterns)
     subject = await make_subject(user=f"{user}:secret", queues={queue.name: queue})
     found = await check_permissions(subject)
     for each in found:
@@ -288,10 +287,8 @@ async def test_may_not_look(
     with pika_channel(rabbitmq) as channel:
         channel.queue_declare(names.queue, durable=True)
     user = "who-may-nothing"
-    rabbitmq.ctl("add_user", user, "secret")
-    rabbitmq.ctl("set_permissions", user, "^$", "^$", "^$")
     queue = Queue(name=names.queue)
-    broker = Broker.from_url(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
+    broker = Broker.from_url(add_user(rabbitmq, user, ("^$", "^$", "^$")))
     settings = Settings(broker=broker, queues={names.queue: queue})
     found = await examine(reactor, broker, settings)
     by = {each.about: each.level for each in found}
@@ -316,19 +313,16 @@ async def test_permitted(
     suspects = r"quebert\.flight\..*|quebert\.in-order\..*"
     rate = r"quebert\.rate\..*"
     user = "mediator-and-doctor"
-    rabbitmq.ctl("add_user", user, "secret")
-    rabbitmq.ctl(
-        "set_permissions",
-        user,
+    patterns = (
         rf"^({queue}|{exchange}|{queue}\.dead|{rate}|{suspects}|{all_})$",
         rf"^({queue}|amq\.default|{all_})$",
         rf"^({queue}|{exchange}|quebert\.paused\..*|{rate}|{all_})$",
     )
+    broker = Broker.from_url(add_user(rabbitmq, user, patterns))
     url = executor.url
     given = Queue(
         name=queue, exchange=exchange, default_url=url, rate=Rate.parse("5/s")
     )
-    broker = Broker.from_url(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
     settings = Settings(broker=broker, queues={queue: given})
     found = await examine(reactor, broker, settings)
     others = [each.about for each in found if each.level is not Level.OK]

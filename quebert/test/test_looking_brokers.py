@@ -19,6 +19,7 @@ from quebert.cli import _operations
 from quebert.cli._operations import Broker
 from quebert.errors import BrokerError
 from quebert.test.conftest import Names
+from quebert.test.operating import add_user
 from quebert.test.support import Program
 from quebert.testing import RabbitMQNode
 
@@ -162,10 +163,8 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     grave = f"{names.queue}.dead"
     await deferToThread(fill, rabbitmq.url, grave, {"x-queue-type": "quorum", **LIMIT})
     await deferToThread(send_back, rabbitmq.url, grave, 3)
-    rabbitmq.ctl("add_user", "reader", "secret")
     may_read = f"^{names.queue}.*"
-    rabbitmq.ctl("set_permissions", "reader", may_read, "^$", may_read)
-    url = rabbitmq.url.replace("guest:guest", "reader:secret")
+    url = add_user(rabbitmq, "reader", (may_read, "^$", may_read))
     asked = Broker(reactor, url)
     with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
         await _operations.take_stock(asked, names.queue, [], 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -34,6 +33,7 @@ from quebert.cli._operations import Broker, Tally
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
+from quebert.test.operating import add_user, set_permissions
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
 
@@ -128,18 +128,12 @@ def permit(node: RabbitMQNode, *users: User) -> None:
     """
     Make users, or give them their permissions.
     """
-    calls = []
-    module, who = "rabbit_auth_backend_internal", '<<"tests">>'
     for user in users:
-        name, *may = (
-            f"<<{json.dumps(each)}>>" for each in (user.name, *map(user.allowed, KINDS))
-        )
-        if not user.url:
-            calls.append(f'ok = {module}:add_user({name}, <<"secret">>, {who})')
-            user.url = node.url.replace("guest:guest", f"{user.name}:secret")
-        given = ", ".join((name, '<<"/">>', *may, who))
-        calls.append(f"ok = {module}:set_permissions({given})")
-    node.eval(", ".join(calls))
+        configure, write, read = map(user.allowed, KINDS)
+        if user.url:
+            set_permissions(node, user.name, (configure, write, read))
+        else:
+            user.url = add_user(node, user.name, (configure, write, read))
 
 
 @contextmanager
