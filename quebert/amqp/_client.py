@@ -17,8 +17,10 @@ from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp import _tls
 from quebert.amqp._alone import Alone
+from quebert.amqp._astray import OldLadder
 from quebert.amqp._connection import Connection
 from quebert.amqp._delay import Ladder
+from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO
@@ -93,6 +95,7 @@ class TxAMQPClient:
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
+        self.old_ladder = OldLadder()
         self.suspects = Suspects()
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
         self.pauses = Pauses(lambda: self.reactor)
@@ -270,6 +273,14 @@ class TxAMQPClient:
         of one does not disturb the others.
         """
         return Publisher(self._publishing)
+
+    def make_forwarder(
+        self, queue: str, publisher: Publisher, now: Callable[[], float]
+    ) -> Forwarder:
+        """
+        What brings delayed messages to C{queue} when they are due.
+        """
+        return Forwarder(self.ladder, self, queue, publisher, now)
 
     @property
     def blocked(self) -> str | None:

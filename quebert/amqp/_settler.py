@@ -20,7 +20,7 @@ from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert._text import printable
 from quebert.amqp._channel import Channel
-from quebert.amqp._delay import LONGEST, Ladder
+from quebert.amqp._delay import Ladder, LadderRefused, in_one_wait
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
 from quebert.amqp._message import EXCHANGE, ROUTING_KEY, Message
 from quebert.amqp._publications import Unconfirmed
@@ -53,7 +53,7 @@ _NO_ROOM = "its properties cannot be read, or leave no room for what was tried w
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
 #: Seconds at most between attempts to put a task back.
-RETRY_LIMIT = 60.0
+RETRY_LIMIT = 4.5
 
 
 @attrs.define
@@ -245,7 +245,7 @@ class Settler:
         properties = self._amended(
             message,
             errors=message.errors,
-            not_before=due if early > LONGEST else None,
+            not_before=None if in_one_wait(early) else due,
             delayed=delayed,
             highest_priority=self._highest_priority if delayed else None,
             headers=retry.headers,
@@ -419,6 +419,8 @@ class Settler:
                     continue
             except ChannelLost:
                 pass
+            except LadderRefused:
+                attempt = 0  # the ladder tells, and asks the broker once for all
             except refusals:
                 raise
             except BrokerError as e:
@@ -441,11 +443,14 @@ class Settler:
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
     ) -> None:
-        early, exchange, key = due - self._now(), "", self.queue
-        if early > _AT_ONCE:
-            rungs = await self._ladder.prepare(wire, self.queue)
-            exchange, key = rungs.route(self.queue, due - self._now())
+        exchange, key = "", self.queue
+        if due - self._now() > _AT_ONCE:
+            exchange, key = await self._ladder.way(
+                wire, self.queue, lambda: due - self._now()
+            )
         await send(exchange, key, body, properties)
+        if exchange:
+            await self._ladder.settled(wire, exchange, self.queue)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """

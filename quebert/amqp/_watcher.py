@@ -129,6 +129,7 @@ class Watcher:
         self._keeper = ChannelKeeper(
             client, queue, self._prepare, self._lost, self._settler.pause
         )
+        self._forwarder = client.make_forwarder(queue, self._publisher, now)
         self._window = Window(self.maxEvents, self.begin, self._restraint.doors)
         self._pausing = Pausing(
             client.pauses, queue, self._halt, self._go_on, self._settler.pause
@@ -195,6 +196,7 @@ class Watcher:
             Deferred.fromCoroutine(self._restraint.leave())
             raise
         self._keeping = Deferred.fromCoroutine(self._keeper.keep())
+        self._forwarder.begin()
 
     def _check(self) -> None:
         if not self.queue:
@@ -236,6 +238,7 @@ class Watcher:
             await channel.call(
                 "queue_bind", queue=queue, exchange=exchange, routing_key=key, **given
             )
+        self._forwarder.declared()
 
     async def _halt(self) -> None:
         """
@@ -488,6 +491,7 @@ class Watcher:
         self._window.close("stopped")
         self._settler.hurried = True
         leaving = Deferred.fromCoroutine(self._restraint.leave())
+        forwarding = Deferred.fromCoroutine(self._forwarder.end())
         await self._within(Deferred.fromCoroutine(self._consumer.end()))
         await self._within(Deferred.fromCoroutine(self._tell_in_order()))
         self._give_back_waiting()
@@ -500,6 +504,7 @@ class Watcher:
         if self._keeper.channel is not None:
             await self._within(Deferred.fromCoroutine(self._keeper.channel.shut()))
         await self._within(leaving)
+        await self._within(forwarding)
         self._publisher.shut()
         self._settler.end()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))

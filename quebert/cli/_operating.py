@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
 from quebert._text import printable
+from quebert.amqp._delay import arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import AGAIN
 from quebert.cli import _operations
@@ -296,6 +297,12 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     click.echo(f"consumers  {_known(now.consumers)}")
     click.echo(f"paused     {_known(now.paused)}")
     click.echo(f"dead       {_known(now.dead)}")
+    if now.arrived:
+        where = f"due, in {arrivals_of(queue)}: the queue takes none for now"
+        click.echo(f"arrived    {now.arrived} ({where})")
+    if now.unclaimed:
+        where = "due, of all queues that were not there then; see quebert doctor"
+        click.echo(f"unclaimed  {now.unclaimed} ({where})")
     _tell_problems(now.problems)
 
 

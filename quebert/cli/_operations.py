@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import is_paused, set_paused, tell_watches
 from quebert.amqp._publisher import Publisher
@@ -294,6 +295,9 @@ class Status:
     @ivar ready: messages that wait; C{None} also where there is no such queue.
     @ivar consumers: who takes them; 0 where there is no such queue.
     @ivar dead: messages that were given up; C{None} also where nobody asked.
+    @ivar arrived: delayed messages that are due, and that the queue has not taken.
+    @ivar unclaimed: delayed messages of any queue that was not there when they were
+        due.
     @ivar problems: what could not be seen or done, and why; sentences.
     """
 
@@ -302,6 +306,8 @@ class Status:
     paused: bool | None
     dead: int | None = None
     problems: tuple[str, ...] = ()
+    arrived: int = 0
+    unclaimed: int = 0
 
 
 async def _living(wire: Wire, queue: str) -> Status:
@@ -334,13 +340,29 @@ async def status(broker: Broker, queue: str) -> Status:
     How C{queue} is.
     """
     dead = None
-    async with broker.client() as (_, wire):
+    arrived = unclaimed = 0
+    async with broker.client() as (client, wire):
         living = await _living(wire, queue)
         problems = [*living.problems]
         with _noted(problems):
             found = await depth(wire, grave_of(queue))
             dead = found.ready if found else 0
-    return attrs.evolve(living, dead=dead, problems=tuple(problems))
+        with _noted(problems):
+            arrived = await _ready(wire, arrivals_of(queue))
+            for store in (UNCLAIMED, *await client.old_ladder.stores(wire)):
+                unclaimed += await _ready(wire, store)
+    return attrs.evolve(
+        living,
+        dead=dead,
+        problems=tuple(problems),
+        arrived=arrived,
+        unclaimed=unclaimed,
+    )
+
+
+async def _ready(wire: Wire, queue: str) -> int:
+    found = await depth(wire, queue)
+    return found.ready if found else 0
 
 
 async def pause(broker: Broker, queue: str) -> Status:

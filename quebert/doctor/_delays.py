@@ -1,16 +1,18 @@
 """
-The delay ladder: whether all of it is there as quebert declares it, and whether each of
-its queues passes a task on.
+The delay ladder: whether its parts are there as quebert declares them, whether each of
+its queues passes a task on, and whether tasks lie where nobody takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from quebert.amqp._astray import OldLadder
 from quebert.amqp._brief import brief_channel
-from quebert.amqp._delay import Rungs
-from quebert.doctor._findings import Finding, Level, fail, ok
+from quebert.amqp._delay import UNCLAIMED, WAITS, Call, Rungs, arrivals_of
+from quebert.amqp._walk import depth
+from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of
 from quebert.doctor._subject import Subject, together
 from quebert.errors import BrokerRefused
@@ -18,7 +20,7 @@ from quebert.errors import BrokerRefused
 __all__ = ["check_delays"]
 
 _NOT_FOUND, _DIFFERENT = 404, 406
-_TYPE = "x-queue-type"
+_WATCH = "have a mediator watch their queue"
 
 
 async def check_delays(subject: Subject) -> list[Finding]:
@@ -28,27 +30,39 @@ async def check_delays(subject: Subject) -> list[Finding]:
     @raise BrokerRefused: we may not look, or not declare C{quebert.doctor.…}.
     """
     rungs = Rungs(quorum=subject.quorum_delays)
-    parts = [each for each in rungs.declarations() if each[0].endswith("_declare")]
+    ends = [each for each in rungs.ends() if each[0] == "exchange_declare"]
+    rung_queues = [_declaration(rungs.rung(each), "queue_declare") for each in WAITS]
+    there = await together(
+        subject.within(subject.patience, _is_there(subject, _name(each)))
+        for each in rung_queues
+    )
+    waits = [n for n, found in zip(WAITS, there, strict=True) if found is not False]
+    parts = [
+        *ends,
+        *(_declaration(rungs.rung(n), "exchange_declare") for n in waits),
+        *(_declaration(rungs.rung(n), "queue_declare") for n in waits),
+    ]
     seen = await together(
         subject.within(subject.patience, _look(subject, *each)) for each in parts
     )
-    missing, silent, found, whole = [], [], [], []
-    for (method, how), there in zip(parts, seen, strict=True):
-        kind = method.partition("_")[0]
-        if there is None:
-            silent.append(how[kind])
-        elif isinstance(there, BrokerRefused):
-            if there.code == _NOT_FOUND:
-                missing.append(how[kind])
+    missing, silent, found, whole = [], [], await _lying(subject), []
+    for call, answer in zip(parts, seen, strict=True):
+        name, seconds = _name(call), call[1]["arguments"].get("x-message-ttl", 0)
+        if answer is None:
+            silent.append(name)
+        elif isinstance(answer, BrokerRefused):
+            if answer.code == _NOT_FOUND:
+                missing.append(name)
             else:
-                found.append(_otherwise(kind, how[kind], there))
-        elif "x-message-ttl" in how["arguments"]:
-            whole.append(
-                Rung(how[kind], how["arguments"]["x-message-ttl"] // 1000, there)
-            )
-    if len(missing) == len(parts):
+                found.append(_otherwise(call[0].partition("_")[0], name, answer))
+        elif seconds:
+            whole.append(Rung(name, seconds // 1000, answer))
+    if not waits and len(missing) == len(ends):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
-        return [ok(ABOUT, f"{text} there, and the first delayed task makes them")]
+        return [
+            ok(ABOUT, f"{text} there, and the first delayed task makes them"),
+            *found,
+        ]
     if silent:
         text = f"{names_of(silent)} does not answer in {subject.patience:g} s"
         found.append(fail(ABOUT, text, NODES))
@@ -63,6 +77,40 @@ async def check_delays(subject: Subject) -> list[Finding]:
     text = f"the {len(whole)} {kind} queues for delayed tasks are as they should be"
     tried = len(whole) - len(passing.busy)
     return [ok(ABOUT, f"{text}; {tried} of them passed a probe on"), *found]
+
+
+def _declaration(calls: Iterable[Call], method: str) -> Call:
+    return next(each for each in calls if each[0] == method)
+
+
+def _name(call: Call) -> str:
+    name: str = call[1][call[0].partition("_")[0]]
+    return name
+
+
+async def _is_there(subject: Subject, queue: str) -> bool:
+    return await depth(subject.wire, queue) is not None
+
+
+async def _lying(subject: Subject) -> list[Finding]:
+    """
+    The queues in which tasks lie that have waited long enough.
+    """
+    found = []
+    for store in (UNCLAIMED, *await OldLadder().stores(subject.wire)):
+        now = await depth(subject.wire, store)
+        if now is not None and now.ready:
+            text = f"{now.ready} delayed tasks are in queue {store}: when they were"
+            text += " due, nobody had declared the queue that they belong to"
+            found.append(warn(ABOUT, text, f"{_WATCH}, or delete them"))
+    queues = () if subject.settings is None else subject.settings.queues
+    for queue in queues:  # their names
+        now = await depth(subject.wire, arrivals_of(queue))
+        if now is not None and now.ready:
+            text = f"{now.ready} tasks that are due wait to enter queue {queue}: it is"
+            text += " full, or no mediator watches it"
+            found.append(warn(ABOUT, text, f"see the log of mediators; {_WATCH}"))
+    return found
 
 
 def _otherwise(kind: str, name: str, refused: BrokerRefused) -> Finding:
@@ -82,27 +130,13 @@ async def _look(
     """
     kind = method.partition("_")[0]
     seen = {k: v for k, v in how.items() if k in (kind, "exchange_type")}
-    refused: list[BrokerRefused] = []
-    for arguments in _ways(how["arguments"]):
-        try:
-            async with brief_channel(subject.wire) as channel:
-                await channel.call(method, **seen, passive=True)
-                # It is there: to declare it again makes nothing.
-                answer = await channel.call(method, **{**how, "arguments": arguments})
-        except BrokerRefused as e:
-            if e.code not in (_NOT_FOUND, _DIFFERENT):
-                raise
-            refused.append(e)
-        else:
-            return int(answer.message_count) if kind == "queue" else 0
-    return refused[0]
-
-
-def _ways(arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """
-    The arguments of a queue, and what they were before quebert named the type of its
-    classic queues.
-    """
-    if arguments.get(_TYPE) != "classic":
-        return [arguments]
-    return [arguments, {k: v for k, v in arguments.items() if k != _TYPE}]
+    try:
+        async with brief_channel(subject.wire) as channel:
+            await channel.call(method, **seen, passive=True)
+            # It is there: to declare it again makes nothing.
+            answer = await channel.call(method, **how)
+    except BrokerRefused as e:
+        if e.code not in (_NOT_FOUND, _DIFFERENT):
+            raise
+        return e
+    return int(answer.message_count) if kind == "queue" else 0

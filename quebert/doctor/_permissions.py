@@ -58,7 +58,7 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
     """
     What each mediator does, whatever its queue.
     """
-    rung, _ = rungs.route("", 1)  # the first queue is called like its exchange
+    rung = rungs.name(1)  # the queue is called like its exchange
     ear = f"{CONTROL}.{uuid.uuid4()}"
     for verb in _VERBS:
         for exchange, queue in ((CONTROL, ear), (rung, rung)):

@@ -16,7 +16,7 @@ import attrs
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._brief import brief_channel
-from quebert.amqp._delay import UNITS, Rungs
+from quebert.amqp._delay import ARRIVALS, Rungs
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import depth
 from quebert.doctor._findings import Finding, fail, unknown
@@ -29,9 +29,11 @@ __all__ = ["ABOUT", "MEND", "NODES", "Passing", "Rung", "names_of"]
 #: What the findings are about.
 ABOUT = "delays"
 #: What to do where something is missing, ...
-MEND = "restart a mediator: it declares all of them when it first delays a task"
+MEND = "have a mediator run: it declares within half a minute all that it needs"
 #: ... and where a queue does not work.
 NODES = "see the log of RabbitMQ; restart the node that leads the queue"
+# Seconds that a person may have a probe wait.
+_LONGEST_PROBE = 63
 # How many names are told.
 _MOST_NAMES = 5
 # Seconds that a probe may be early: clocks are read in different places.
@@ -88,9 +90,9 @@ class Passing:
         """
         subject, clock = self._subject, self._subject.client.reactor
         async with returns(subject, "delayed", keep=_KEEP) as returned:
-            method, binding = self._rungs.arrival(returned.queue)
+            binding = {"queue": returned.queue, "routing_key": returned.queue}
             async with brief_channel(subject.wire) as channel:
-                await channel.call(method, **binding)
+                await channel.call("queue_bind", exchange=ARRIVALS, **binding)
             began = clock.seconds()
             problems = await self._send_all(returned)
             pairs = zip(self.free, problems, strict=True)
@@ -115,13 +117,10 @@ class Passing:
         self, publisher: Publisher, returned: Returns, rung: Rung
     ) -> Finding | None:
         """
-        Send a probe through one rung, and past all that follow; what is wrong, if it
-        cannot be sent.
+        Send a probe through one rung; what is wrong, if it cannot be sent.
         """
         subject = self._subject
-        exchange, key = self._rungs.route(returned.queue, rung.seconds)
-        digits = len(key.split(".")) - 1
-        key += ".0" * (len(UNITS) - digits)
+        exchange, key = rung.name, returned.queue
         expiration = None if self._is_timed(rung) else "1"
         properties = encode_properties({"expiration": expiration, "delivery-mode": 2})
 
@@ -155,7 +154,7 @@ class Passing:
                 found.append(_too_early(rung, probe.at - began))
         if stuck:
             text = f"{names_of(stuck)} is stuck: no probe came out of it in time"
-            remedy = f"restart a mediator, which declares what is missing; {NODES}"
+            remedy = f"{MEND}; {NODES}"
             found.append(fail(ABOUT, text, remedy))
         return found + _not_tried(busy)
 
@@ -179,7 +178,7 @@ def _too_early(rung: Rung, took: float) -> Finding:
 def _not_tried(busy: Sequence[Rung]) -> list[Finding]:
     if not busy:
         return []
-    longest = min(max(each.seconds for each in busy), UNITS[1] - 1)
+    longest = min(max(each.seconds for each in busy), _LONGEST_PROBE)
     remedy = f"quebert doctor --wait {longest} tries those of {longest} s and less, too"
     return [
         unknown(ABOUT, f"not tried, since tasks wait there: {names_of(busy)}", remedy)

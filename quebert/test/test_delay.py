@@ -16,13 +16,26 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._delay import LONGEST, UNITS, Call, Ladder, Rungs
+from quebert.amqp._delay import (
+    CHECK,
+    CHECK_ALL,
+    UNCLAIMED,
+    WAITS,
+    Call,
+    Ladder,
+    LadderRefused,
+    Rungs,
+    arrivals_of,
+    in_one_wait,
+    wait_for,
+)
 from quebert.broker import Broker
-from quebert.errors import ChannelLost
+from quebert.errors import BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
 from quebert.test.checks import QUICK
 
 YEAR = 365 * 24 * 3600
+LONGEST = 10.0**9
 
 
 def make(peer: Peer, *calls: Call) -> None:
@@ -35,64 +48,46 @@ def make(peer: Peer, *calls: Call) -> None:
         assert answer.name.endswith("-ok"), answer
 
 
-class RouteTests(SynchronousTestCase):
+class WaitTests(SynchronousTestCase):
     """
-    Where a message is to be published for a delay.
+    How long a message waits next.
     """
 
     @QUICK
-    @given(st.floats(0, LONGEST, exclude_min=True))
-    def test_digits(self, seconds: float) -> None:
+    @given(st.one_of(st.floats(0, 100), st.floats(0, LONGEST)))
+    def test_next(self, seconds: float) -> None:
         """
-        The routing key has the seconds, rounded up, as digits, the lowest first; the
-        exchange is that of the first that is not zero.
+        It waits until it is due, rounded up to seconds; or else as long as it may, and
+        for more than half of the time, up to the longest wait.
         """
-        exchange, key = Rungs().route("queue", seconds)
-        queue, *digits = key.split(".")
-        waits = [int(n) * unit for n, unit in zip(digits, UNITS, strict=False)]
-        self.assertEqual(queue, "queue")
-        self.assertEqual(sum(waits), max(1, math.ceil(seconds)))
-        self.assertGreater(waits[-1], 0)
-        first = next(unit for n, unit in zip(digits, UNITS, strict=False) if n != "0")
-        self.assertEqual(exchange, f"quebert.delay.{first}s")
+        wait = wait_for(seconds)
+        self.assertIn(wait, WAITS)
+        if in_one_wait(seconds):
+            self.assertEqual(wait, max(1, math.ceil(seconds)))
+        else:
+            self.assertLessEqual(wait, seconds)
+            self.assertTrue(2 * wait > seconds or wait == WAITS[-1])
 
     @QUICK
-    @given(st.one_of(st.integers(1, 64), st.integers(1, LONGEST)))
-    def test_one_long_wait(self, seconds: int) -> None:
+    @given(st.floats(0, YEAR))
+    def test_all(self, seconds: float) -> None:
         """
-        What is less than 64 seconds is one wait; of what is longer the last is more
-        than half.
+        One wait after the other ends when it is due, and not a second later; there are
+        few of them.
         """
-        last = Rungs().route("queue", seconds)[1].split(".")[1:]
-        wait = int(last[-1]) * UNITS[len(last) - 1]
-        self.assertGreaterEqual(wait, seconds if seconds < 64 else seconds // 2 + 1)
-
-    def test_longest(self) -> None:
-        """
-        What is longer than all levels together is cut.
-        """
-        self.assertEqual(Rungs().route("queue", 1e18), Rungs().route("queue", LONGEST))
-
-    @QUICK
-    @given(st.text(max_size=60), st.text(max_size=60))
-    def test_words(self, one: str, other: str) -> None:
-        """
-        Whatever a queue is called, it is one word, which no other queue has, and
-        which is no wildcard.
-        """
-        ladder = Rungs()
-        words = [ladder.route(name, 1)[1][: -len(".1")] for name in (one, other)]
-        self.assertEqual(words[0] == words[1], one == other)
-        for word in words:
-            self.assertFalse(set(word) & set(".*#"))
+        waits, left = [], seconds
+        while left > 0:
+            waits.append(wait_for(left))
+            left -= waits[-1]
+        self.assertGreaterEqual(left, -1.0)
+        self.assertLessEqual(len(waits), 12 + seconds / WAITS[-1])
 
     def test_long_names(self) -> None:
         """
-        A routing key has room for the longest name of a queue.
+        There is room for the longest name of a queue.
         """
-        for name in ("q" * 255, "#" * 255, "ü" * 127):
-            key = Rungs().route(name, LONGEST)[1]
-            self.assertLessEqual(len(key.encode()), 255)
+        for name in ("q" * 255, "ü" * 127):
+            self.assertLessEqual(len(arrivals_of(name).encode()), 255)
 
 
 class LadderTests(SynchronousTestCase):
@@ -102,120 +97,131 @@ class LadderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        A ladder, and two queues that it leads to.
+        What all delays need, and two queues.
         """
         self.clock = Clock()
         self.broker = Broker(self.clock)
         self.peer = Peer(self.broker).open()
-        self.ladder = Rungs()
-        for queue in ("a.b", "x.a.b"):
-            self.peer.call("queue.declare", queue=queue)
-        make(self.peer, *self.ladder.declarations())
-        make(self.peer, self.ladder.arrival("a.b"), self.ladder.arrival("x.a.b"))
+        self.rungs = Rungs()
+        for _ in range(2):  # it does no harm to make it again
+            make(self.peer, *self.rungs.ends())
+            for queue in ("a.b", "x.a.b"):
+                make(self.peer, *self.rungs.arrivals(queue))
 
-    def send(self, queue: str, seconds: float) -> None:
+    def send(self, queue: str, seconds: float, due: float | None = None) -> None:
         """
         Delay a message, which says when it is due.
         """
-        exchange, key = self.ladder.route(queue, seconds)
-        due = self.broker._agenda.now + seconds
-        self.peer.publish(key, repr(due).encode(), exchange=exchange)
+        due = self.broker._agenda.now + seconds if due is None else due
+        wait = wait_for(seconds)
+        make(self.peer, *self.rungs.rung(wait))
+        name = self.rungs.name(wait)
+        self.peer.publish(queue, repr(due).encode(), exchange=name)
 
     def came(self, queue: str) -> list[tuple[float, float]]:
         """
-        What is in a queue: when it was due, and when it came.
+        What has arrived for a queue: when it was due, and when it came.
         """
         found: list[tuple[float, float]] = []
         while True:
-            got: Any = self.peer.call("basic.get", queue=queue, no_ack=True)
+            got: Any = self.peer.call(
+                "basic.get", queue=arrivals_of(queue), no_ack=True
+            )
             if got.name == "basic.get-empty":
                 return found
             last = got.properties["headers"]["x-death"][0]
             found.append((float(got.body), last["time"].timestamp()))
 
-    def test_again(self) -> None:
+    def depths(self) -> dict[str, int]:
         """
-        It does no harm to make it again.
+        What holds any messages.
         """
-        make(self.peer, *self.ladder.declarations(), self.ladder.arrival("a.b"))
+        return {name: n for name, n in self.broker.depths().items() if n}
 
     def test_own_queue(self) -> None:
         """
-        A message comes to its own queue, and to no other.
+        A message arrives for its own queue, and for no other.
         """
         self.send("a.b", 5)
         self.send("x.a.b", 7)
         self.broker.advance(4)
-        self.assertEqual(self.broker.depths()["a.b"], 0)
+        self.assertEqual(self.came("a.b"), [])
         self.broker.advance(1)
         self.assertEqual(self.came("a.b"), [(5, 5)])
         self.broker.advance(2)
         self.assertEqual(self.came("a.b"), [])
         self.assertEqual(self.came("x.a.b"), [(7, 7)])
 
-    def test_a_year(self) -> None:
+    def test_a_day(self) -> None:
         """
-        Of delays up to a year none ends early, and none a second late.
+        Of delays up to a day none ends early, and none a second late.
         """
         chance = random.Random(1)
-        for _ in range(1000):
-            self.send("a.b", YEAR ** chance.random())
-            self.broker.advance(chance.random())
-        self.broker.advance(YEAR)
-        came = self.came("a.b")
-        self.assertEqual(len(came), 1000)
+        came: list[tuple[float, float]] = []
+        sent = 0
+        while len(came) < 300:
+            if sent < 300:
+                self.send("a.b", 86_400 ** chance.random())
+                sent += 1
+            self.broker.advance(0.5 + chance.random() / 2)
+            now = self.broker._agenda.now
+            for due, at in self.came("a.b"):
+                if due > now:
+                    self.send("a.b", due - now, due)
+                else:
+                    came.append((due, at))
         for due, at in came:
             # The time of a death is told in whole seconds, rounded down.
             self.assertGreater(at, due - 1)
-            self.assertLessEqual(at, due + 1)
+            self.assertLessEqual(at, due + 2)
 
     def test_not_behind_others(self) -> None:
         """
         A short delay does not wait for a long one.
         """
-        self.send("a.b", LONGEST)
+        self.send("a.b", WAITS[-1])
         self.send("a.b", 1)
         self.broker.advance(1)
         self.assertEqual(len(self.came("a.b")), 1)
-        self.broker.advance(LONGEST)
-        self.assertEqual(self.came("a.b"), [(LONGEST, LONGEST)])
+        self.broker.advance(WAITS[-1])
+        self.assertEqual(self.came("a.b"), [(WAITS[-1], WAITS[-1])])
 
-    def test_no_way_back(self) -> None:
+    def test_unclaimed(self) -> None:
         """
-        A message whose queue is gone is kept where it can be found.
+        A message whose queue is not known is kept where it can be found.
         """
         self.send("a.b", 1)
-        self.peer.call("queue.delete", queue="a.b")
+        self.peer.call("queue.delete", queue=arrivals_of("a.b"))
         self.broker.advance(1)
-        depths = {name: n for name, n in self.broker.depths().items() if n}
-        self.assertEqual(depths, {"quebert.delay.lost": 1})
-
-    def test_nothing_is_left(self) -> None:
-        """
-        When all have come, no level holds any.
-        """
-        for seconds in (1, 2, 3, 63, 64, 1000, 4095, 4096):
-            self.send("a.b", seconds)
-        self.broker.advance(5000)
-        depths = {name: n for name, n in self.broker.depths().items() if n}
-        self.assertEqual(depths, {"a.b": 8})
+        self.assertEqual(self.depths(), {UNCLAIMED: 1})
+        got: Any = self.peer.call("basic.get", queue=UNCLAIMED, no_ack=True)
+        self.assertEqual(got["routing_key"], "a.b")
 
 
 class FakeWire:
     """
     A connection on which a channel may be had later.
+
+    @ivar calls: the methods called, and on what.
+    @ivar refused: names, and why the broker refuses calls about them.
     """
 
     def __init__(self) -> None:
+        self.clock = Clock()
         self.opening: list[Deferred[None]] = []
-        self.calls: list[str] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.refused: dict[str, BrokerRefused] = {}
         self.server_properties: dict[str, Any] = {}
+        self.there: set[str] = set()
+        self.opens = True
 
     async def open_channel(self, *, confirms: bool) -> FakeWire:
         """
         A channel: itself.
         """
         self.opening.append(Deferred())
+        if self.opens:
+            self.opening[-1].callback(None)
         await self.opening[-1]
         return self
 
@@ -223,20 +229,43 @@ class FakeWire:
         """
         Open those that are wanted.
         """
+        self.opens = True
         for each in self.opening:  # which may want others
             if not each.called:
                 each.callback(None)
 
-    async def call(self, method: str, **arguments: object) -> None:
+    async def call(self, method: str, **arguments: Any) -> Any:
         """
         Call a method.
         """
-        self.calls.append(method)
+        name = arguments.get("queue") or arguments["exchange"]
+        self.calls.append((method, name))
+        if name in self.refused:
+            raise self.refused[name]
+        if arguments.get("passive") and name not in self.there:
+            raise BrokerRefused(404, f"NOT_FOUND - no {name}")
+        self.there.add(name)
+        return Answer()
+
+    def made(self, method: str) -> list[Any]:
+        """
+        What a method was called with.
+        """
+        return [name for each, name in self.calls if each == method]
 
     async def shut(self) -> None:
         """
         It is not needed any more.
         """
+
+
+class Answer:
+    """
+    An answer to C{queue.declare}.
+    """
+
+    message_count = 7
+    consumer_count = 0
 
 
 class PrepareTests(SynchronousTestCase):
@@ -251,73 +280,190 @@ class PrepareTests(SynchronousTestCase):
         self.ladder = Ladder()
         self.wire: Any = FakeWire()
 
-    def prepare(self) -> Deferred[Rungs]:
+    def way(self, seconds: float = 5, queue: str = "queue") -> Deferred[Any]:
         """
-        Ask for it.
+        Ask for a way.
         """
-        return Deferred.fromCoroutine(self.ladder.prepare(self.wire, "queue"))
+        return Deferred.fromCoroutine(
+            self.ladder.way(self.wire, queue, lambda: seconds)
+        )
+
+    def test_few_calls(self) -> None:
+        """
+        The first delay takes twelve calls, another of the same length none, one of
+        another length four, and one of another queue three.
+        """
+        for seconds, queue, wanted in (
+            (5, "queue", 12),
+            (5, "queue", 12),
+            (6, "queue", 16),
+            (6, "another", 19),
+        ):
+            exchange, key = self.successResultOf(self.way(seconds, queue))
+            self.assertEqual(exchange, f"quebert.delay.wait.{seconds}s")
+            self.assertEqual(key, queue)
+            self.assertEqual(len(self.wire.calls), wanted)
 
     def test_once_for_all(self) -> None:
         """
         However many messages wait for it, it is made once.
         """
-        waiting = [self.prepare() for _ in range(2000)]
+        self.wire.opens = False
+        waiting = [self.way() for _ in range(2000)]
         self.assertEqual(len(self.wire.opening), 1)
         self.assertNoResult(waiting[0])
         self.wire.open()
         for each in waiting:
             self.successResultOf(each)
-        self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 2)
-        self.successResultOf(self.prepare())
-        self.assertEqual(len(self.wire.opening), 2)
+        self.assertEqual(len(self.wire.calls), 12)
 
-    def test_another_queue(self) -> None:
+    def test_shorter_meanwhile(self) -> None:
         """
-        For another queue there is a way more, but no other ladder.
+        What has waited for the ladder waits that much less on it.
         """
-        for queue in ("queue", "another"):
-            preparing = Deferred.fromCoroutine(self.ladder.prepare(self.wire, queue))
-            self.wire.open()
-            self.successResultOf(preparing)
-        self.assertEqual(self.wire.calls.count("queue_bind"), 63 + 22 + 3)
+        left = [70.0, 5.0]
+        self.wire.opens = False
+        way = Deferred.fromCoroutine(
+            self.ladder.way(self.wire, "queue", lambda: left[0])
+        )
+        left[0] = 4.5
+        self.wire.open()
+        self.assertEqual(self.successResultOf(way)[0], "quebert.delay.wait.5s")
 
     def test_another_connection(self) -> None:
         """
-        With another connection only the way to the queue is made anew, until a part
-        turns out to be missing.
+        With another connection it is made anew only if a part turns out to be missing.
         """
         made = []
         for missing in (False, False, True):
             if missing:
                 self.ladder.forget()
             self.wire = FakeWire()
-            preparing = self.prepare()
-            self.wire.open()
-            self.successResultOf(preparing)
-            made.append(self.wire.calls.count("queue_bind"))
-        self.assertEqual(made, [63 + 22 + 2, 1, 63 + 22 + 2])
+            self.successResultOf(self.way())
+            made.append(len(self.wire.made("queue_bind")))
+        self.assertEqual(made, [3, 0, 3])
 
     def test_refused(self) -> None:
         """
-        Where it cannot be made all are told, and the next one asks again.
+        Where it may not be made, all are told, the broker is not asked again by each,
+        and the log tells once, and when it may.
         """
-        waiting = [self.prepare(), self.prepare()]
+        text = "configure access to queue 'x' refused for user 'u'"
+        name = arrivals_of("queue")
+        self.wire.refused[name] = BrokerRefused(403, text)
+        with capturedLogs() as logged:
+            for _ in range(3):
+                waiting = [self.way() for _ in range(100)]
+                for each in waiting:
+                    failure = self.failureResultOf(each, LadderRefused)
+                    self.assertIn(text, str(failure.value))
+            self.assertEqual(self.wire.made("queue_declare").count(name), 1)
+            for _ in range(3):
+                self.wire.clock.advance(2)
+                self.failureResultOf(self.way(), LadderRefused)
+            self.assertEqual(self.wire.made("queue_declare").count(name), 4)
+            self.wire.refused.clear()
+            self.wire.clock.advance(2)
+            self.successResultOf(self.way())
+        lines = [str(formatEvent(event)) for event in logged]
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn(text, lines[0])
+        self.assertIn("again", lines[1])
+
+    def test_lost(self) -> None:
+        """
+        Where the connection is lost all are told, and the next one asks again.
+        """
+        self.wire.opens = False
+        waiting = [self.way(), self.way()]
         self.wire.opening[0].errback(ChannelLost("gone"))
         for each in waiting:
             self.failureResultOf(each, ChannelLost)
-        again = self.prepare()
         self.wire.open()
-        self.successResultOf(again)
+        self.successResultOf(self.way())
 
     def test_given_up(self) -> None:
         """
         One that does not wait any longer does not keep the others from it.
         """
-        waiting = [self.prepare(), self.prepare()]
+        self.wire.opens = False
+        waiting = [self.way(), self.way()]
         waiting[0].cancel()
         self.failureResultOf(waiting[0], CancelledError)
         self.wire.open()
         self.successResultOf(waiting[1])
+
+    def check(self) -> list[tuple[str, Any]]:
+        """
+        Have the ladder looked after; the calls for that.
+        """
+        before = len(self.wire.calls)
+        self.successResultOf(Deferred.fromCoroutine(self.ladder.check(self.wire)))
+        calls: list[tuple[str, Any]] = self.wire.calls[before:]
+        return calls
+
+    def test_check(self) -> None:
+        """
+        It is looked after at times, however often somebody wants that.
+        """
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.way())
+        self.assertGreater(len(self.check()), 0)
+        self.assertEqual(self.check(), [])
+        self.wire.clock.advance(CHECK)
+        self.assertEqual(len(self.check()), 6)
+        self.wire.clock.advance(CHECK_ALL)
+        checked = {name for _, name in self.check()}
+        self.assertIn("quebert.delay.wait.5s", checked)
+        self.assertIn(arrivals_of("queue"), checked)
+
+    def test_deleted_exchange(self) -> None:
+        """
+        Where the exchange for all that arrives was deleted, all is bound to it anew at
+        once, and the log tells.
+        """
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.way())
+        self.check()
+        self.wire.clock.advance(CHECK)
+        self.wire.there.remove("quebert.delay.arrivals")
+        with capturedLogs() as logged:
+            self.assertIn(("queue_bind", arrivals_of("queue")), self.check())
+        (line,) = [str(formatEvent(event)) for event in logged]
+        self.assertIn("was deleted", line)
+
+    def test_deleted_rung(self) -> None:
+        """
+        The log tells of a rung that was deleted, and how many messages waited there.
+        """
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.way())
+        self.check()
+        self.wire.clock.advance(CHECK_ALL)
+        self.wire.there.remove("quebert.delay.wait.5s")
+        with capturedLogs() as logged:
+            self.check()
+        (line,) = [str(formatEvent(event)) for event in logged]
+        self.assertIn("quebert.delay.wait.5s", line)
+        self.assertIn("7 tasks waited there 30 s ago", line)
+
+    def test_new_queues(self) -> None:
+        """
+        A message is not safe in a quorum queue that RabbitMQ has just made.
+        """
+        for quorum in (False, True):
+            self.ladder, self.wire = Ladder(quorum=quorum), FakeWire()
+            self.wire.clock.advance(1000)
+            rung, queue = self.successResultOf(self.way())
+            for _ in range(2):
+                settling = Deferred.fromCoroutine(
+                    self.ladder.settled(self.wire, rung, queue)
+                )
+                if quorum:
+                    self.assertNoResult(settling)
+                    self.wire.clock.advance(3.5)
+                self.successResultOf(settling)
+                quorum = False  # it is old by now
 
     def test_kind_of_queues(self) -> None:
         """
@@ -337,9 +483,8 @@ class PrepareTests(SynchronousTestCase):
             wire: Any = FakeWire()
             wire.server_properties = told
             ladder = Ladder(quorum=quorum)
-            prepared = Deferred.fromCoroutine(ladder.prepare(wire, "queue"))
-            wire.open()
-            exchange, _ = self.successResultOf(prepared).route("queue", 1)
+            way = Deferred.fromCoroutine(ladder.way(wire, "queue", lambda: 1.0))
+            exchange, _ = self.successResultOf(way)
             self.assertEqual("quorum" in exchange, wanted, told)
 
     def test_kind_is_told(self) -> None:
@@ -386,12 +531,11 @@ class PrepareTests(SynchronousTestCase):
 
     def test_types(self) -> None:
         """
-        All its queues name their type, but for those that there were without one.
+        All its queues name their type.
         """
         for quorum, wanted in ((True, "quorum"), (False, "classic")):
-            for method, how in Rungs(quorum=quorum).declarations():
+            rungs = Rungs(quorum=quorum)
+            calls = (*rungs.ends(), *rungs.arrivals("queue"), *rungs.rung(1))
+            for method, how in calls:
                 if method == "queue_declare":
                     self.assertEqual(how["arguments"]["x-queue-type"], wanted)
-        for method, how in Rungs().declarations(typed=False):
-            if method == "queue_declare":
-                self.assertNotIn("x-queue-type", how["arguments"])

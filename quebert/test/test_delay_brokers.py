@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._pausing import set_paused, tell_watches
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import until
@@ -149,7 +150,7 @@ async def test_priority_of_the_queue(
         names.exchange,
         names.queue,
         names.key,
-        lambda message: Retry(after=2),
+        lambda message: Retry(after=6),
         holdUpTo=0,
         arguments={"x-max-priority": 10},
     )
@@ -157,7 +158,10 @@ async def test_priority_of_the_queue(
         properties = {"delivery-mode": 2, "priority": priority}
         await client.publish("", names.queue, b"%r" % priority, properties)
     await until(lambda: watcher.counts.retried == 3)
-    await watcher.stop()
+    wire = await client.connected()
+    await set_paused(wire, names.queue, True)  # which does not keep them from coming
+    await tell_watches(client, wire, names.queue)
+    await until(lambda: watcher.paused and not watcher.consuming)
 
     def waiting() -> int:
         found = pika_channel.queue_declare(names.queue, passive=True)

@@ -20,7 +20,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._delay import UNITS, Rungs
+from quebert.amqp._delay import UNCLAIMED, WAITS, Rungs, arrivals_of, make
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause
@@ -103,10 +103,9 @@ async def make_ladder(subject: Subject) -> None:
     Have all of the ladder be there.
     """
     rungs = Rungs(quorum=subject.quorum_delays)
-    channel = await subject.wire.open_channel(confirms=False)
-    for method, arguments in rungs.declarations():
-        await channel.call(method, **arguments)
-    await channel.shut()
+    await make(subject.wire, rungs.ends())
+    for wait in WAITS:
+        await make(subject.wire, rungs.rung(wait))
 
 
 def check_nothing_left(rabbitmq: RabbitMQNode, vhost: str) -> None:
@@ -144,8 +143,8 @@ async def test_sound(
     """
     vhost = next(vhosts)
     subject = await make_subject(vhost, quorum_delays=quorum)
-    await subject.client.watch("flow", "tasks", "#", print)
     await make_ladder(subject)
+    await subject.client.watch("flow", "tasks", "#", print)
     file = tmp_path / "sound.toml"
     kind = str(quorum).lower()
     url = f"amqp://127.0.0.1:{rabbitmq.port}/{vhost}"
@@ -160,7 +159,7 @@ async def test_sound(
     assert {each["level"] for each in findings} == {"ok", "unknown"}
     [unknown] = [each for each in findings if each["level"] == "unknown"]
     assert unknown["about"] == "policies"
-    assert "85 of them passed a probe" in program.output
+    assert f"{len(WAITS)} of them passed a probe" in program.output
     check_nothing_left(rabbitmq, vhost)
 
 
@@ -266,12 +265,12 @@ async def test_permission(
     for each in found:
         told([each], Level.FAIL, f"user {user} may not ", verb)
         assert f"set_permissions -p / {user}" in each.remedy
-    for name in (names.queue, "quebert.delay.quorum.1s"):
+    for name in (names.queue, "quebert.delay.quorum.wait.1s"):
         told(found, Level.FAIL, f"may not {verb} queue {name},")
     for sign in ("flight", "in-order"):
         if verb == "configure":
             told(found, Level.FAIL, f"may not configure queue quebert.{sign}.")
-    exchanges = ["quebert.control", "quebert.delay.quorum.1s"]
+    exchanges = ["quebert.control", "quebert.delay.quorum.wait.1s"]
     exchanges.append("amq.default" if verb == "write" else names.exchange)
     for name in exchanges:
         told(found, Level.FAIL, f"may not {verb} exchange {name},")
@@ -453,7 +452,7 @@ async def test_rung_otherwise(
     A queue of the ladder that somebody declared otherwise is named, and how.
     """
     subject = await ladder(make_subject, vhosts)
-    name = "quebert.delay.4s"
+    name = "quebert.delay.wait.4s"
     with pika_channel(rabbitmq, subject.vhost) as channel:
         channel.queue_delete(name)
         channel.queue_declare(name, durable=True, arguments={"x-message-ttl": 4})
@@ -469,9 +468,9 @@ async def test_rung_not_bound(
     A queue of the ladder that has lost its binding is named; nothing is mended.
     """
     subject = await ladder(make_subject, vhosts)
-    name = "quebert.delay.128s"
+    name = "quebert.delay.wait.128s"
     with pika_channel(rabbitmq, subject.vhost) as channel:
-        channel.queue_unbind(name, name, "*.*.*.1.#")
+        channel.queue_unbind(name, name, "")
     for _ in range(2):
         found = await check_delays(subject)
         told(found, Level.FAIL, f"{name} is not bound")
@@ -483,10 +482,10 @@ async def test_exchange_missing(
     rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
 ) -> None:
     """
-    An exchange that tasks are passed on to, and is missing, is named.
+    An exchange that tasks go through, and is missing, is named.
     """
     subject = await ladder(make_subject, vhosts)
-    name = f"quebert.delay.{UNITS[5]}s"
+    name = "quebert.delay.wait.5s"
     with pika_channel(rabbitmq, subject.vhost) as channel:
         channel.exchange_delete(name)
     told(await check_delays(subject), Level.FAIL, f"{name} is missing")
@@ -500,13 +499,28 @@ async def test_stuck(
     A queue that passes nothing on is named: its tasks do not find the way out.
     """
     subject = await ladder(make_subject, vhosts, quorum=True)
-    last = f"quebert.delay.quorum.{UNITS[-1]}s"
-    with pika_channel(rabbitmq, subject.vhost) as channel:
-        for method, how in Rungs(quorum=True).declarations():
-            if method == "exchange_bind" and how["source"] == last:
-                channel.exchange_unbind(**how)
+    at = ("-p", subject.vhost)
+    full = '{"max-length": 0, "overflow": "reject-publish"}'
+    rabbitmq.ctl("set_policy", *at, "full", "^quebert.doctor", full)
     found = await check_delays(subject)
-    told(found, Level.FAIL, "is stuck", "quebert.delay.quorum.1s", "more")
+    told(found, Level.FAIL, "is stuck", "quebert.delay.quorum.wait.1s", "more")
+
+
+@ensureDeferred
+async def test_lying(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    Tasks that are due and that nobody takes are told of.
+    """
+    subject = await make_subject(next(vhosts), queues={"tasks": Queue(name="tasks")})
+    rungs = Rungs(quorum=subject.quorum_delays)
+    await make(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
+    for queue in (UNCLAIMED, arrivals_of("tasks")):
+        await subject.client.publish("", queue, b"task")
+    found = await check_delays(subject)
+    told(found, Level.WARN, "1 delayed tasks", UNCLAIMED)
+    told(found, Level.WARN, "1 tasks that are due", "queue tasks")
 
 
 @ensureDeferred
@@ -517,7 +531,7 @@ async def test_silent(
     A queue whose leader does not work is named.
     """
     subject = await ladder(make_subject, vhosts, quorum=True)
-    name = "quebert.delay.quorum.4s"
+    name = "quebert.delay.quorum.wait.4s"
     where = f"<<{json.dumps(subject.vhost)}>>, queue, <<{json.dumps(name)}>>"
     found_out = f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({where}))"
     leader = f"{found_out}, {{Leader, _}} = amqqueue:get_pid(Q)"
@@ -542,7 +556,7 @@ async def test_killed(
     subject = await ladder(make_subject, vhosts, quorum=True)
     url = f"--amqp-url={rabbitmq.url}{subject.vhost}"
     program = start("-m", "quebert", "doctor", url)
-    rung, lost = (f"quebert.delay.quorum.{end}" for end in ("2s", "lost"))
+    rung, lost = "quebert.delay.quorum.wait.2s", UNCLAIMED
 
     async def wait_for(count: int) -> None:
         for _ in range(10_000):
@@ -570,11 +584,11 @@ async def test_busy(
     subject = await ladder(make_subject, vhosts)
     with pika_channel(rabbitmq, subject.vhost) as channel:
         for seconds in (1, 2, 60):
-            channel.basic_publish("", f"quebert.delay.{seconds}s", b"{}")
+            channel.basic_publish("", f"quebert.delay.wait.{seconds}s", b"{}")
     found = await check_delays(subject)
-    finding = told(found, Level.UNKNOWN, "not tried", "quebert.delay.60s")
+    finding = told(found, Level.UNKNOWN, "not tried", "quebert.delay.wait.60s")
     assert "--wait 60" in finding.remedy
-    assert "84 of them passed" in found[0].text
+    assert f"{len(WAITS) - 1} of them passed" in found[0].text
 
 
 @ensureDeferred
@@ -588,7 +602,7 @@ async def test_policy(
     at = ("-p", subject.vhost)
     rabbitmq.ctl("set_policy", *at, "all", ".*", '{"message-ttl": 300}')
     found = await check_delays(subject)
-    finding = told(found, Level.FAIL, "quebert.delay.2s", "came out of it after")
+    finding = told(found, Level.FAIL, "quebert.delay.wait.2s", "came out of it after")
     assert "message-ttl" in finding.remedy
 
 

@@ -489,6 +489,7 @@ HIDDEN = {
     "tasks": ("ready", "consumers"),
     r"tasks\.dead": ("dead",),
     r"quebert\.paused\..*": ("paused",),
+    r"quebert\.delay\..*": (),
 }
 
 

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._delay import Rungs
+from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost
@@ -111,7 +111,7 @@ async def test_types(
         assert dead.arguments.get("x-delivery-limit") == (-1 if limitless else None)
     for name, each in queues.items():  # a rate is shared beside a quorum queue by such
         assert each.type == ("quorum" if name.endswith(".quorum") else "classic")
-    for part in ("quebert.control.", "quebert.delay.1s", "quebert.rate.a"):
+    for part in ("quebert.control.", "quebert.delay.wait.1s", "quebert.rate.a"):
         assert any(name.startswith(part) for name in queues)
 
 
@@ -127,8 +127,8 @@ async def test_there_already(
     client = make_client(vhost.url, quorumDelays=False)
     wire = await client.connected()
     channel = await wire.open_channel(confirms=False)
-    for method, arguments in Rungs().declarations(typed=False):
-        await channel.call(method, **arguments)
+    for queue in (UNCLAIMED, arrivals_of(names.queue)):
+        await channel.call("queue_declare", queue=queue, durable=True)
     rate, expires = f"quebert.rate.{names.queue}", {"x-expires": 600_000}
     for queue, how in (
         (rate, expires),
@@ -138,5 +138,5 @@ async def test_there_already(
         await channel.call("queue_declare", queue=queue, durable=True, arguments=how)
     await go_through(client, names, queueType="quorum")
     queues = await deferToThread(vhost.queues)
-    assert queues["quebert.delay.1s"].type == queues[rate].type == "quorum"
+    assert queues[arrivals_of(names.queue)].type == queues[rate].type == "quorum"
     assert queues[f"{names.queue}.dead"].type == "classic"

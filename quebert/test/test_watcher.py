@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -26,7 +27,7 @@ from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
 from quebert.amqp._alone import Alone
-from quebert.amqp._delay import LONGEST, UNITS, Ladder, Rungs
+from quebert.amqp._delay import PREFIX, Ladder
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
@@ -67,11 +68,8 @@ class Publication:
         """
         Seconds for which it goes up the ladder.
         """
-        digits = self.routing_key.split(".")[1:]
-        pairs = zip(digits, UNITS, strict=False)
-        seconds = sum(int(digit) * unit for digit, unit in pairs)
-        assert Rungs().route("", seconds)[0] == self.exchange
-        return seconds
+        assert self.exchange.startswith(PREFIX)
+        return int(self.exchange.rpartition(".")[2].rstrip("s"))
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -187,13 +185,20 @@ class FakeLadder(Ladder):
         self.forgotten = 0
         self.highest: int | None = None
 
-    async def prepare(self, wire: Any, queue: str) -> Rungs:
+    async def way(
+        self, wire: Any, queue: str, left: Callable[[], float]
+    ) -> tuple[str, str]:
         """
-        It is.
+        The way to a rung for any whole number of seconds.
         """
         assert not wire.closed
         self.prepared.append(queue)
-        return Rungs()
+        return f"{PREFIX}.wait.{math.ceil(left())}s", queue
+
+    async def settled(self, wire: Any, rung: str, queue: str) -> None:
+        """
+        It is old.
+        """
 
     def highest_priority(self, wire: Any) -> int | None:
         """
@@ -211,6 +216,24 @@ class FakeLadder(Ladder):
         Look again.
         """
         self.forgotten += 1
+
+
+class FakeForwarder:
+    """
+    What would bring back delayed messages.
+    """
+
+    def begin(self) -> None:
+        """
+        Nothing is delayed.
+        """
+
+    declared = begin
+
+    async def end(self) -> None:
+        """
+        It did nothing.
+        """
 
 
 class FakePauses(Pauses):
@@ -276,6 +299,12 @@ class FakeClient:
     def __attrs_post_init__(self) -> None:
         self.suspects = Suspects(self.reactor.seconds)
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
+
+    def make_forwarder(self, *arguments: object) -> Any:
+        """
+        Something that forwards nothing.
+        """
+        return FakeForwarder()
 
     def make_publisher(self) -> FakePublisher:
         """
@@ -1764,7 +1793,7 @@ class WaitTests(WatcherTestCase):
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
         self.assertEqual(publication.delay, 6)
-        self.assertTrue(publication.routing_key.startswith("queue."))
+        self.assertEqual(publication.routing_key, "queue")
         self.assertEqual(publication.headers, {})
         self.assertEqual(self.client.ladder.prepared, ["queue"])
         self.assertIsNotNone(self.channel.room())
@@ -1838,7 +1867,7 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(after=float("inf"))
         self.deliver()
         (publication,) = self.client.publisher.publications
-        self.assertEqual(publication.delay, LONGEST)
+        self.assertEqual(publication.delay, 10**9)
         self.assertGreater(publication.headers[NOT_BEFORE], START + 10**6)
         self.confirm()
         self.deliver(b"task", publication.headers)

@@ -1,0 +1,165 @@
+"""
+Delayed tasks that have not found their way: those that arrived while nobody had
+declared a queue for their arrival, and those on the delay ladder that earlier versions
+of quebert made.
+
+That ladder ended in an exchange C{quebert.delay.due} (or C{quebert.delay.quorum.due}),
+to which each task queue was bound, and had a queue C{quebert.delay.lost} for tasks
+whose queue was not bound.  What waits there comes out by itself.  So where the exchange
+exists, task queues are bound to it as before.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from quebert.amqp._delay import CHECK_ALL, PREFIX, UNCLAIMED, Ladder, make
+from quebert.amqp._existing import find_exchange
+from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._once import Once
+from quebert.amqp._walk import depth, walk
+from quebert.errors import BrokerRefused, MayNotLook
+
+if TYPE_CHECKING:
+    from quebert.amqp._message import Message
+    from quebert.amqp._publisher import Publisher
+    from quebert.amqp._wire import Wire
+
+__all__ = ["Astray", "OldLadder", "is_for"]
+
+_OLD = (PREFIX, f"{PREFIX}.quorum")
+# Bytes of a routing key that were left beside the digits of a delay: a number up to 63,
+# and 22 bits.
+_ROOM = NAME_LIMIT - len(".63") - len(".0") * 22
+_NOT_IN_A_WORD = re.compile(r"[%.*#]")
+_NOT_FOUND = 404
+
+
+def _word(queue: str) -> str:
+    """
+    The name of a queue as one word of a routing key.
+    """
+    word = _NOT_IN_A_WORD.sub(lambda found: f"%{ord(found[0]):02X}", queue)
+    return fitting(queue, _ROOM, word)
+
+
+def is_for(queue: str, message: Message, store: str) -> bool:
+    """
+    Whether a message that is in C{store} was to come to C{queue}.
+    """
+    if store == UNCLAIMED:
+        return message.routing_key == queue
+    return message.routing_key.partition(".")[0] == _word(queue)
+
+
+class OldLadder:
+    """
+    What earlier versions made, as far as it is there.
+    """
+
+    def __init__(self) -> None:
+        self._looks = Once(self._look)
+        self._there: WeakKeyDictionary[Wire, list[str]] = WeakKeyDictionary()
+
+    async def stores(self, wire: Wire) -> list[str]:
+        """
+        Its queues for tasks whose queue was not bound.
+
+        @raise BrokerError: the connection was lost.
+        """
+        return [f"{each}.lost" for each in await self._prefixes(wire)]
+
+    async def lead_to(self, wire: Wire, queue: str) -> None:
+        """
+        Have what waits there come to C{queue}; nothing where there is no such queue.
+
+        @raise BrokerError: the broker does not let us, or the connection was lost.
+        """
+        for prefix in await self._prefixes(wire):
+            key = f"{_word(queue)}.#"
+            how = {"queue": queue, "exchange": f"{prefix}.due", "routing_key": key}
+            try:
+                await make(wire, [("queue_bind", how)])
+            except BrokerRefused as e:
+                if e.code != _NOT_FOUND:
+                    raise
+
+    async def _prefixes(self, wire: Wire) -> list[str]:
+        await self._looks.made(wire, "")
+        return self._there[wire]
+
+    async def _look(self, wire: Wire, name: str) -> None:
+        there = []
+        for prefix in _OLD:
+            with suppress(MayNotLook):
+                if await find_exchange(wire, f"{prefix}.due") is not None:
+                    there.append(prefix)
+        self._there[wire] = there
+
+
+class Astray:
+    """
+    Brings back what is for one queue.
+
+    @param publisher: publishes to the queue.
+    """
+
+    def __init__(
+        self, ladder: Ladder, old: OldLadder, queue: str, publisher: Publisher
+    ) -> None:
+        self._ladder = ladder
+        self._old = old
+        self._queue = queue
+        self._publisher = publisher
+        self._others: dict[str, int] = {}  # how many were left for other queues
+        self._looked = -math.inf
+
+    def look_again(self) -> None:
+        """
+        The queue was declared, perhaps anew.
+        """
+        self._looked = -math.inf
+        self._others.clear()
+
+    async def bring_back(self, wire: Wire) -> int:
+        """
+        Bring back what is for the queue, if a look is due, or something has come.
+
+        @return: how many messages that were.
+        @raise BrokerError: the broker does not let us, or the connection was lost.
+        """
+        count, now = 0, wire.clock.seconds()
+        if now - self._looked >= CHECK_ALL:
+            self._looked = now
+            await self._old.lead_to(wire, self._queue)
+            for store in await self._old.stores(wire):
+                count += await self._bring_back_from(wire, store)
+        if self._ladder.unclaimed != self._others.get(UNCLAIMED, 0):
+            count += await self._bring_back_from(wire, UNCLAIMED)
+        return count
+
+    async def _bring_back_from(self, wire: Wire, store: str) -> int:
+        found = await depth(wire, store)
+        if found is None or found.ready == self._others.get(store, 0):
+            return 0
+        brought, send = 0, self._publisher.publish
+
+        async def visit(message: Message) -> bool:
+            nonlocal brought
+            if not is_for(self._queue, message, store):
+                return False
+            await send("", self._queue, message.body, message.encoded_properties)
+            brought += 1
+            return True
+
+        async def replace(body: bytes, properties: bytes) -> None:
+            await send("", store, body, properties)
+
+        async with walk(wire, store, found.ready, replace) as walking:
+            await walking.through(visit)
+        self._others[store] = walking.kept + walking.replaced
+        return brought

@@ -1,0 +1,364 @@
+"""
+What waits in the broker comes back, whatever an operator does to the broker meanwhile:
+nothing is lost, nothing is early, and nothing is late for long.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp._astray import OldLadder
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of, make
+from quebert.amqp._message import NOT_BEFORE
+from quebert.amqp._walk import depth
+from quebert.cli._operations import Broker, status
+from quebert.outcome import Outcome, Retry
+from quebert.test import old_ladder
+from quebert.test.conftest import Names
+from quebert.test.operating import add_user, set_permissions, set_policy
+from quebert.test.support import until
+from quebert.testing import RabbitMQNode
+
+TASKS = 200
+#: Seconds that a task may be late when the fault is over.
+LATE = 5.0
+#: How a delayed task may be late when all is well: delays are whole seconds.
+ROUNDING = 1.5
+
+MakeClient = Callable[..., TxAMQPClient]
+
+
+@attrs.define(eq=False)
+class Tasks:
+    """
+    A callback that puts each task back once.
+
+    @ivar after: for how many seconds.
+    @ivar due: when each is due.
+    @ivar came: when each came then.
+    """
+
+    after: float = 8.0
+    due: dict[bytes, float] = attrs.field(factory=dict)
+    came: dict[bytes, float] = attrs.field(factory=dict)
+
+    def __call__(self, message: Any) -> Outcome | None:
+        """
+        Attempt a task.
+        """
+        if message.body in self.due:
+            self.came.setdefault(message.body, time.time())
+            return None
+        self.due[message.body] = time.time() + self.after
+        return Retry(after=self.after)
+
+    async def begin(self, client: TxAMQPClient, queue: str, **options: Any) -> Watcher:
+        """
+        Watch a queue, publish the tasks, and have all be attempted.
+        """
+        watcher = await client.watch("", queue, "", self, holdUpTo=0, **options)
+        await self.publish(client, queue)
+        await until(lambda: len(self.due) == TASKS)
+        return watcher
+
+    async def publish(self, client: TxAMQPClient, queue: str) -> None:
+        """
+        Publish the tasks.
+        """
+        bodies = [b"%d" % n for n in range(TASKS)]
+        properties = {"delivery-mode": 2}
+        await gatherResults(
+            client.publish("", queue, body, properties) for body in bodies
+        )
+
+    async def all_come(self, fault_ended: float = 0.0, late: float = LATE) -> None:
+        """
+        Wait until all are done; none may be early, and none late.
+        """
+        await until(lambda: len(self.came) == TASKS)
+        for body, due in self.due.items():
+            assert self.came[body] >= due
+            assert self.came[body] <= max(due + ROUNDING, fault_ended + late)
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """
+    What is logged as a warning, or worse.
+    """
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"].name not in ("debug", "info"):
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+async def ready(client: TxAMQPClient, queue: str) -> int:
+    """
+    How many messages are in a queue.
+    """
+    found = await depth(await client.connected(), queue)
+    return found.ready if found else 0
+
+
+async def until_ready(client: TxAMQPClient, queue: str, count: int) -> None:
+    """
+    Wait until so many messages are in a queue.
+    """
+    deadline = time.monotonic() + 60
+    while await ready(client, queue) != count:
+        assert time.monotonic() < deadline
+        await deferLater(reactor, 0.05)
+
+
+async def call(client: TxAMQPClient, method: str, **arguments: Any) -> None:
+    """
+    Call an AMQP method.
+    """
+    await make(await client.connected(), [(method, arguments)])
+
+
+@ensureDeferred
+async def test_refused_while_made(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Where the user may not make the ladder, the tasks are held, one line of the log
+    names the permission, and all go on when it is granted.
+    """
+    user = f"maker-{names.queue}"
+    url = add_user(rabbitmq, user, (f"^{names.queue}$", ".*", ".*"))
+    tasks = Tasks(after=12)
+    with warnings() as lines:
+        watcher = await tasks.begin(make_client(url), names.queue, maxEvents=TASKS)
+        await until(lambda: len(watcher._settler.held) == TASKS)
+        await deferLater(reactor, 5.0)
+        assert watcher.counts.retried == 0
+        set_permissions(rabbitmq, user)
+        await tasks.all_come(time.time())
+    (line,) = (each for each in lines if "quebert.delay" in each)
+    assert f"refused for user '{user}'" in line
+    assert "configure, write and read" in line
+
+
+@ensureDeferred
+async def test_write_revoked(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Where the user may write nowhere for a while, all is held, and goes on then.
+    """
+    user = f"writer-{names.queue}"
+    client, tasks = make_client(add_user(rabbitmq, user)), Tasks(after=12)
+    watcher = await client.watch(
+        "", names.queue, "", tasks, holdUpTo=0, maxEvents=TASKS
+    )
+    wire = await client.connected()
+    await client.ladder.way(wire, names.queue, lambda: tasks.after)  # it is there
+    set_permissions(rabbitmq, user, (".*", "^$", ".*"))
+    await tasks.publish(make_client(rabbitmq.url), names.queue)
+    await until(lambda: len(watcher._settler.held) == TASKS)
+    await deferLater(reactor, 5.0)
+    assert watcher.counts.retried == 0
+    set_permissions(rabbitmq, user)
+    await tasks.all_come(time.time())
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_queue_deleted(
+    either: Any, make_client: MakeClient, names: Names, kind: str
+) -> None:
+    """
+    A queue that is deleted and declared anew gets what waits for it.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await tasks.begin(client, names.queue, queueType=kind)
+    await until(lambda: watcher.counts.retried == TASKS)
+    await call(client, "queue_delete", queue=names.queue)
+    await tasks.all_come()
+
+
+@ensureDeferred
+async def test_queue_away(either: Any, make_client: MakeClient, names: Names) -> None:
+    """
+    What is due while there is no such queue, and nobody watches, is shown by
+    C{quebert status}, and comes when the queue is there again.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await tasks.begin(client, names.queue)
+    await until(lambda: watcher.counts.retried == TASKS)
+    await watcher.stop()
+    await call(client, "queue_delete", queue=names.queue)
+    await until_ready(client, arrivals_of(names.queue), TASKS)
+    now = await status(Broker(reactor, either.url), names.queue)
+    assert now.arrived == TASKS
+    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await tasks.all_come(time.time())
+
+
+@ensureDeferred
+async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> None:
+    """
+    What is due while even the queue for its arrival is gone comes when somebody watches
+    its queue again; what belongs to others stays.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await tasks.begin(client, names.queue)
+    await until(lambda: watcher.counts.retried == TASKS)
+    await watcher.stop()
+    for queue in (names.queue, arrivals_of(names.queue)):
+        await call(client, "queue_delete", queue=queue)
+    await client.publish(ARRIVALS, "another", b"another's", {"delivery-mode": 2})
+    await until_ready(client, UNCLAIMED, TASKS + 1)
+    now = await status(Broker(reactor, either.url), names.queue)
+    assert now.unclaimed == TASKS + 1
+    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await tasks.all_come(time.time())
+    await until_ready(client, UNCLAIMED, 1)
+    await call(client, "queue_purge", queue=UNCLAIMED)
+
+
+@pytest.mark.parametrize("quorum", [True, False])
+@ensureDeferred
+async def test_full_queue(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, quorum: bool
+) -> None:
+    """
+    A full queue holds up no other, and gets all that is for it when it has room; the
+    log tells once.
+    """
+    client = make_client(rabbitmq.url, quorumDelays=quorum)
+    full, others, other = Tasks(), Tasks(), f"other-than-{names.key}"
+    first = await full.begin(client, names.queue, maxEvents=TASKS)
+    await until(lambda: first.counts.retried == TASKS)
+    rule = {"max-length": 0, "overflow": "reject-publish"}
+    mend = set_policy(rabbitmq, f"^{names.queue}$", rule, f"full-{names.queue}")
+    with warnings() as lines:
+        await others.begin(client, other)
+        await others.all_come()
+        await deferLater(reactor, 5.0)
+        assert full.came == {}
+        mend()
+        await full.all_come(time.time())
+    (line,) = (each for each in lines if names.queue in each)
+    assert arrivals_of(names.queue) in line
+
+
+@pytest.mark.parametrize("part", ["queue", "exchange"])
+@ensureDeferred
+async def test_rung_deleted(
+    either: Any, make_client: MakeClient, names: Names, part: str
+) -> None:
+    """
+    A rung that was deleted, or its exchange, is made anew by the next who needs it.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await client.publish("", names.queue, b"first")
+    await until(lambda: watcher.counts.done == 1)
+    tasks.due.clear()
+    tasks.came.clear()
+    rungs = client.ladder.rungs_of(await client.connected())
+    await call(client, f"{part}_delete", **{part: rungs.name(8)})
+    deleted = time.time()
+    await tasks.publish(client, names.queue)
+    await tasks.all_come(deleted)
+
+
+@ensureDeferred
+async def test_exchange_deleted(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    The exchange for all that arrives is declared anew, with what was bound to it; what
+    was due meanwhile comes then.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks()
+    watcher = await tasks.begin(client, names.queue)
+    await until(lambda: watcher.counts.retried == TASKS)
+    with warnings() as lines:
+        await call(client, "exchange_delete", exchange=ARRIVALS)
+        await until(lambda: lines)
+        await tasks.all_come(time.time())
+    (line,) = lines
+    assert ARRIVALS in line
+
+
+@ensureDeferred
+async def test_arrivals_deleted(
+    either: Any, make_client: MakeClient, names: Names
+) -> None:
+    """
+    The queue in which a queue's messages arrive is declared anew.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await tasks.begin(client, names.queue)
+    await until(lambda: watcher.counts.retried == TASKS)
+    await call(client, "queue_delete", queue=arrivals_of(names.queue))
+    await tasks.all_come()
+
+
+@ensureDeferred
+async def test_too_early(either: Any, make_client: MakeClient, names: Names) -> None:
+    """
+    What arrives before its time goes to another wait, and is not attempted.
+    """
+    client, tasks = make_client(either.url), Tasks()
+    watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    wire = await client.connected()
+    for n in range(TASKS):
+        body, due = b"%d" % n, time.time() + 2 + n % 3
+        exchange, key = await client.ladder.way(wire, names.queue, lambda: 1.0)
+        properties = {"delivery-mode": 2, "headers": {NOT_BEFORE: due}}
+        await client.publish(exchange, key, body, properties)
+        tasks.due[body] = due
+    await tasks.all_come()
+    assert watcher.counts.retried == 0
+
+
+@pytest.mark.parametrize("prefix", old_ladder.PREFIXES)
+@ensureDeferred
+async def test_old_ladder(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, prefix: str
+) -> None:
+    """
+    What waits on the ladder of earlier versions comes back, also what had no way back
+    there.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks()
+    wire = await client.connected()
+    await make(wire, old_ladder.declarations(prefix))
+    for n in range(TASKS):
+        body, after = b"%d" % n, 2 + n % 3
+        exchange, key = old_ladder.route(prefix, names.queue, after)
+        await client.publish(exchange, key, body, {"delivery-mode": 2})
+        tasks.due[body] = time.time() + after - 0.5
+        if n == TASKS // 2:  # the others of this kind are due already
+            await until_ready(client, f"{prefix}.lost", n + 1)
+    began = time.time()
+    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await tasks.all_come(began)
+    assert await OldLadder().stores(wire)
+    for store in await OldLadder().stores(wire):
+        await until_ready(client, store, 0)
