@@ -17,8 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from quebert.amqp._delay import CHECK_ALL, PREFIX, UNCLAIMED, Ladder, make
+from quebert.amqp._delay import PREFIX, UNCLAIMED
 from quebert.amqp._existing import find_exchange
+from quebert.amqp._ladder import CHECK_ALL, Ladder, make
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
 from quebert.amqp._walk import depth, walk

@@ -19,8 +19,8 @@ from quebert.amqp import _tls
 from quebert.amqp._alone import Alone
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._connection import Connection
-from quebert.amqp._delay import Ladder
 from quebert.amqp._forwarding import Forwarder
+from quebert.amqp._ladder import Ladder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO

@@ -17,9 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from quebert._protocol.properties import amend_properties
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._astray import Astray
 from quebert.amqp._channel import Channel
-from quebert.amqp._delay import CHECK, Ladder, LadderRefused, arrivals_of
+from quebert.amqp._delay import arrivals_of, comes_early
+from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp._message import DELIVERIES, NOT_BEFORE, Message
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.policy import exponential
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["Forwarder"]
 
 # How many messages are on their way to the task queue at a time.
-_PREFETCH = 256
+_PREFETCH = 1_000
 # Seconds at most between two attempts.
 _LIMIT = 3.0
 # Seconds for which the answers to what was published are awaited at the end.
 _PATIENCE = 5.0
+_WHY_EARLY = (
+    "a policy of RabbitMQ shortens their wait (message-ttl), or a clock was set back"
+)
 _COUNTED = tuple(name.encode() for name in DELIVERIES)
 
 
@@ -70,6 +75,13 @@ class Forwarder:
         self._interrupted = False  # begin anew
         self._failures = 0  # rounds in a row
         self._trouble = ""  # as told
+        self._early = RepeatedWarning(
+            self.log,
+            lambda: client.reactor,
+            "Delayed tasks of queue {queue!r} come before their time, and wait again",
+            "Delayed tasks of queue {queue!r} wait for their time again",
+            queue=queue,
+        )
         self._running: Deferred[None] | None = None
         self._connecting: Deferred[Wire] | None = None
         self._ended = False
@@ -93,6 +105,7 @@ class Forwarder:
         Forward no more; what was not confirmed stays where it is.
         """
         self._ended = True
+        self._early.end()
         self._interrupt()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -235,7 +248,12 @@ class Forwarder:
     async def _forward(self, channel: Channel, message: Message) -> None:
         try:
             exchange, key = "", self._queue
-            if self._left(message) > 0:
+            left = self._left(message)
+            if left > 0 and comes_early(left, message.died_in):
+                self._early.met(_WHY_EARLY)
+            else:
+                self._early.succeeded()
+            if left > 0:
                 exchange, key = await self._ladder.way(
                     channel.client, self._queue, lambda: self._left(message)
                 )

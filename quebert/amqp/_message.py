@@ -175,6 +175,16 @@ class Message:
             return value.decode("utf-8", "surrogateescape")
         return value if isinstance(value, str) else ""
 
+    @property
+    def died_in(self) -> str:
+        """
+        The queue from which RabbitMQ has dead-lettered it last; empty when it has not.
+        """
+        deaths = self._header("x-death")
+        last = deaths[0] if isinstance(deaths, list) and deaths else None
+        queue = last.get("queue") if isinstance(last, dict) else None
+        return queue if isinstance(queue, str) else ""
+
     def _header(self, name: str) -> Any:
         """
         The value of a header; C{None} where it is missing, or cannot be read.

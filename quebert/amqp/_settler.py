@@ -20,8 +20,8 @@ from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert._text import printable
 from quebert.amqp._channel import Channel
-from quebert.amqp._delay import Ladder, LadderRefused, in_one_wait
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
+from quebert.amqp._ladder import Ladder, LadderRefused
 from quebert.amqp._message import EXCHANGE, ROUTING_KEY, Message
 from quebert.amqp._publications import Unconfirmed
 from quebert.amqp._publisher import Publisher, Send
@@ -52,8 +52,10 @@ _REASON_LIMIT = 1_000
 _NO_ROOM = "its properties cannot be read, or leave no room for what was tried with it"
 # Seconds: a finite time, since what is not finite is no time in a header.
 _FOREVER = 1e9
-#: Seconds at most between attempts to put a task back.
+#: Seconds at most between attempts to put a task back, ...
 RETRY_LIMIT = 4.5
+#: ... unless so many tasks wait for this that there were more attempts a second.
+RETRY_RATE = 200.0
 
 
 @attrs.define
@@ -245,7 +247,7 @@ class Settler:
         properties = self._amended(
             message,
             errors=message.errors,
-            not_before=None if in_one_wait(early) else due,
+            not_before=due if delayed else None,
             delayed=delayed,
             highest_priority=self._highest_priority if delayed else None,
             headers=retry.headers,
@@ -434,7 +436,8 @@ class Settler:
             if self.hurried:
                 self.give_back(message)
             else:
-                delay = exponential(attempt, constant=2, maximum=RETRY_LIMIT)
+                limit = max(RETRY_LIMIT, len(self.held) / RETRY_RATE)
+                delay = exponential(attempt, constant=2, maximum=limit)
                 waited = self.pause(delay)
                 self._leave(message, leave)
                 await waited

@@ -19,7 +19,7 @@ from twisted.internet.defer import (
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._delay import has_quorum
+from quebert.amqp._ladder import has_quorum
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused

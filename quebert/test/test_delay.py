@@ -9,6 +9,7 @@ import math
 import random
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,19 +17,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._delay import (
-    CHECK,
-    CHECK_ALL,
-    UNCLAIMED,
-    WAITS,
-    Call,
-    Ladder,
-    LadderRefused,
-    Rungs,
-    arrivals_of,
-    in_one_wait,
-    wait_for,
-)
+from quebert.amqp._delay import UNCLAIMED, WAITS, Call, Rungs, arrivals_of, wait_for
+from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRefused
 from quebert.broker import Broker
 from quebert.errors import BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
@@ -62,7 +52,7 @@ class WaitTests(SynchronousTestCase):
         """
         wait = wait_for(seconds)
         self.assertIn(wait, WAITS)
-        if in_one_wait(seconds):
+        if seconds <= 64:
             self.assertEqual(wait, max(1, math.ceil(seconds)))
         else:
             self.assertLessEqual(wait, seconds)
@@ -204,6 +194,7 @@ class FakeWire:
 
     @ivar calls: the methods called, and on what.
     @ivar refused: names, and why the broker refuses calls about them.
+    @ivar counts: how many messages there are in queues.
     """
 
     def __init__(self) -> None:
@@ -213,6 +204,7 @@ class FakeWire:
         self.refused: dict[str, BrokerRefused] = {}
         self.server_properties: dict[str, Any] = {}
         self.there: set[str] = set()
+        self.counts: dict[str, int] = {}
         self.opens = True
 
     async def open_channel(self, *, confirms: bool) -> FakeWire:
@@ -245,7 +237,7 @@ class FakeWire:
         if arguments.get("passive") and name not in self.there:
             raise BrokerRefused(404, f"NOT_FOUND - no {name}")
         self.there.add(name)
-        return Answer()
+        return Answer(self.counts.get(name, 0))
 
     def made(self, method: str) -> list[Any]:
         """
@@ -259,13 +251,14 @@ class FakeWire:
         """
 
 
+@attrs.frozen
 class Answer:
     """
     An answer to C{queue.declare}.
     """
 
-    message_count = 7
-    consumer_count = 0
+    message_count: int
+    consumer_count: int = 0
 
 
 class PrepareTests(SynchronousTestCase):
@@ -290,14 +283,14 @@ class PrepareTests(SynchronousTestCase):
 
     def test_few_calls(self) -> None:
         """
-        The first delay takes twelve calls, another of the same length none, one of
+        The first delay takes forty calls, another of the same length none, one of
         another length four, and one of another queue three.
         """
         for seconds, queue, wanted in (
-            (5, "queue", 12),
-            (5, "queue", 12),
-            (6, "queue", 16),
-            (6, "another", 19),
+            (5, "queue", 40),
+            (5, "queue", 40),
+            (6, "queue", 44),
+            (6, "another", 47),
         ):
             exchange, key = self.successResultOf(self.way(seconds, queue))
             self.assertEqual(exchange, f"quebert.delay.wait.{seconds}s")
@@ -315,7 +308,7 @@ class PrepareTests(SynchronousTestCase):
         self.wire.open()
         for each in waiting:
             self.successResultOf(each)
-        self.assertEqual(len(self.wire.calls), 12)
+        self.assertEqual(len(self.wire.calls), 40)
 
     def test_shorter_meanwhile(self) -> None:
         """
@@ -341,7 +334,7 @@ class PrepareTests(SynchronousTestCase):
             self.wire = FakeWire()
             self.successResultOf(self.way())
             made.append(len(self.wire.made("queue_bind")))
-        self.assertEqual(made, [3, 0, 3])
+        self.assertEqual(made, [10, 0, 10])
 
     def test_refused(self) -> None:
         """
@@ -411,7 +404,9 @@ class PrepareTests(SynchronousTestCase):
         self.assertGreater(len(self.check()), 0)
         self.assertEqual(self.check(), [])
         self.wire.clock.advance(CHECK)
-        self.assertEqual(len(self.check()), 6)
+        self.assertEqual(self.check(), [("queue_declare", "quebert.delay.wait.5s")])
+        self.wire.clock.advance(CHECK_ENDS)
+        self.assertEqual(len(self.check()), 7)
         self.wire.clock.advance(CHECK_ALL)
         checked = {name for _, name in self.check()}
         self.assertIn("quebert.delay.wait.5s", checked)
@@ -425,7 +420,7 @@ class PrepareTests(SynchronousTestCase):
         self.wire.clock.advance(1000)
         self.successResultOf(self.way())
         self.check()
-        self.wire.clock.advance(CHECK)
+        self.wire.clock.advance(CHECK_ENDS)
         self.wire.there.remove("quebert.delay.arrivals")
         with capturedLogs() as logged:
             self.assertIn(("queue_bind", arrivals_of("queue")), self.check())
@@ -438,14 +433,48 @@ class PrepareTests(SynchronousTestCase):
         """
         self.wire.clock.advance(1000)
         self.successResultOf(self.way())
+        self.wire.counts["quebert.delay.wait.5s"] = 7
         self.check()
-        self.wire.clock.advance(CHECK_ALL)
+        self.wire.clock.advance(CHECK)
         self.wire.there.remove("quebert.delay.wait.5s")
         with capturedLogs() as logged:
             self.check()
         (line,) = [str(formatEvent(event)) for event in logged]
         self.assertIn("quebert.delay.wait.5s", line)
-        self.assertIn("7 tasks waited there 30 s ago", line)
+        self.assertIn("7 tasks waited there 2 s ago", line)
+
+    def test_in_use(self) -> None:
+        """
+        A rung is used at short intervals as long as messages may wait in it, also those
+        of another process.
+        """
+        self.wire.there.add("quebert.delay.wait.9s")
+        self.wire.counts["quebert.delay.wait.9s"] = 1
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.way(4))
+        used = []
+        for _ in range(30):
+            calls = self.check()
+            rungs = ("quebert.delay.wait.9s", "quebert.delay.wait.4s")
+            used.append([("queue_declare", each) in calls for each in rungs])
+            self.wire.clock.advance(CHECK)
+        self.assertEqual(used[0], [True, True])
+        self.assertIn([True, False], used)
+        self.assertEqual(used[28], [False, False])
+
+    def test_new_rung(self) -> None:
+        """
+        As long as a rung is new, a message begins its wait in a shorter, older one.
+        """
+        self.ladder = Ladder(quorum=True)
+        self.wire.clock.advance(1000)
+        for seconds, wait in ((5, 5), (6, 6)):
+            exchange, _ = self.successResultOf(self.way(seconds))
+            self.assertEqual(exchange, f"quebert.delay.quorum.wait.{wait}s")
+        self.wire.clock.advance(4)
+        for seconds, wait in ((5, 5), (7, 4), (200, 64), (1, 1)):
+            exchange, _ = self.successResultOf(self.way(seconds))
+            self.assertEqual(exchange, f"quebert.delay.quorum.wait.{wait}s")
 
     def test_new_queues(self) -> None:
         """

@@ -21,7 +21,8 @@ from zope.interface import implementer
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp._astray import OldLadder
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of, make
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
+from quebert.amqp._ladder import make
 from quebert.amqp._message import NOT_BEFORE
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker, status
@@ -335,6 +336,39 @@ async def test_too_early(either: Any, make_client: MakeClient, names: Names) -> 
         tasks.due[body] = due
     await tasks.all_come()
     assert watcher.counts.retried == 0
+
+
+POLICIES: dict[str, dict[str, object]] = {
+    "expires": {"expires": 5000},
+    "message-ttl": {"message-ttl": 1000},
+    "max-length": {"max-length": 10},
+}
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("name", POLICIES)
+@ensureDeferred
+async def test_policy(
+    rabbitmq: RabbitMQNode,
+    make_client: MakeClient,
+    names: Names,
+    name: str,
+    kind: str,
+) -> None:
+    """
+    A policy for all queues has no task attempted early or lost; the log tells of it
+    once, or of nothing.
+    """
+    client, tasks = make_client(rabbitmq.url, quorumDelays=kind == "quorum"), Tasks(20)
+    watcher = await tasks.begin(client, names.queue, queueType=kind)
+    with warnings() as lines:
+        mend = set_policy(rabbitmq, ".*", POLICIES[name], f"all-{names.queue}")
+        await deferLater(reactor, 15.0)
+        mend()
+        await tasks.all_come(time.time())
+    assert len(lines) <= 1, lines
+    assert watcher.counts.retried >= TASKS
+    assert not [each for each in lines if "deleted" in each]
 
 
 @pytest.mark.parametrize("prefix", old_ladder.PREFIXES)

@@ -20,7 +20,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._delay import UNCLAIMED, WAITS, Rungs, arrivals_of, make
+from quebert.amqp._delay import UNCLAIMED, WAITS, Rungs, arrivals_of
+from quebert.amqp._ladder import make
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause

@@ -27,8 +27,9 @@ from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import _watcher
 from quebert.amqp._alone import Alone
-from quebert.amqp._delay import PREFIX, Ladder
+from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
+from quebert.amqp._ladder import Ladder
 from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
@@ -1794,7 +1795,7 @@ class WaitTests(WatcherTestCase):
         self.assertEqual(publication.body, b"again")
         self.assertEqual(publication.delay, 6)
         self.assertEqual(publication.routing_key, "queue")
-        self.assertEqual(publication.headers, {})
+        self.assertEqual(publication.headers, {NOT_BEFORE: START + 5.1})
         self.assertEqual(self.client.ladder.prepared, ["queue"])
         self.assertIsNotNone(self.channel.room())
         self.confirm()
@@ -1838,7 +1839,7 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(after=60)
         self.deliver(b"task", deaths, expiration="10")
         (publication,) = self.client.publisher.publications
-        self.assertEqual(publication.headers, {"mine": 1})
+        self.assertEqual(publication.headers, {"mine": 1, NOT_BEFORE: START + 60})
         self.assertNotIn("expiration", publication.properties)
 
     def test_priority(self) -> None:
@@ -2574,7 +2575,8 @@ class StopTests(WatcherTestCase):
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
-        self.assertEqual((publication.headers, publication.delay), ({}, 50))
+        self.assertEqual(publication.headers, {NOT_BEFORE: START + 60})
+        self.assertEqual(publication.delay, 50)
         self.assertNoResult(stopped)
         self.confirm()
         self.successResultOf(stopped)
@@ -2589,7 +2591,8 @@ class StopTests(WatcherTestCase):
         self.deliver(b"early", {NOT_BEFORE: START + 60, ERRORS: 2})
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
-        self.assertEqual((publication.headers, publication.delay), ({ERRORS: 2}, 60))
+        headers = {ERRORS: 2, NOT_BEFORE: START + 60}
+        self.assertEqual((publication.headers, publication.delay), (headers, 60))
         self.confirm()
         self.successResultOf(stopped)
 
@@ -2605,8 +2608,9 @@ class StopTests(WatcherTestCase):
         self.finish(failing, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
         first, second = self.client.publisher.publications
-        self.assertEqual((first.headers, first.delay), ({}, 60))
-        self.assertEqual((second.headers, second.delay), ({ERRORS: 1}, 1))
+        self.assertEqual(first.headers, {NOT_BEFORE: START + 60})
+        self.assertEqual(second.headers, {NOT_BEFORE: START + 1, ERRORS: 1})
+        self.assertEqual((first.delay, second.delay), (60, 1))
         self.confirm()
         self.confirm()
         self.successResultOf(stopped)
