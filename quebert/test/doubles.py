@@ -1,5 +1,6 @@
 """
-Doubles of Twisted's reactor and its resolver of names.
+Doubles of Twisted's reactor and its resolver of names, and of what brings back delayed
+messages.
 """
 
 from __future__ import annotations
@@ -70,3 +71,26 @@ class MemoryReactor(MemoryReactorClock):
         """
         before, self.nameResolver = self.nameResolver, resolver
         return before
+
+
+class FakeForwarder:
+    """
+    What would bring back delayed messages.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        """
+        Take what the real one takes.
+        """
+
+    def begin(self) -> None:
+        """
+        Nothing is delayed.
+        """
+
+    declared = begin
+
+    async def end(self) -> None:
+        """
+        It did nothing.
+        """

@@ -33,7 +33,7 @@ from quebert.errors import (
     QuebertError,
     Unroutable,
 )
-from quebert.test.doubles import MemoryReactor
+from quebert.test.doubles import FakeForwarder, MemoryReactor
 from quebert.test.test_watcher import FakePauses
 from quebert.test.test_wire import ScriptedBroker, contents, delivery, marshalled
 
@@ -158,6 +158,7 @@ class ClientTestCase(SynchronousTestCase):
         settings = {"reactor": self.reactor, "heartbeat": 0, **options}
         client = TxAMQPClient("rabbit.example", "user", "s3cret", **settings)
         client.pauses = FakePauses()  # it would ask much, and listen
+        self.patch(client, "make_forwarder", FakeForwarder)
         return client
 
     def end(self) -> None:

@@ -162,6 +162,7 @@ async def test_refused_while_made(
     assert "configure, write and read" in line
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_write_revoked(
     rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
@@ -200,6 +201,7 @@ async def test_queue_deleted(
     await tasks.all_come()
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_queue_away(either: Any, make_client: MakeClient, names: Names) -> None:
     """
@@ -218,6 +220,7 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
     await tasks.all_come(time.time())
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> None:
     """
@@ -240,6 +243,7 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     await call(client, "queue_purge", queue=UNCLAIMED)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quorum", [True, False])
 @ensureDeferred
 async def test_full_queue(
@@ -287,6 +291,7 @@ async def test_rung_deleted(
     await tasks.all_come(deleted)
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_exchange_deleted(
     rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
@@ -306,6 +311,7 @@ async def test_exchange_deleted(
     assert ARRIVALS in line
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_arrivals_deleted(
     either: Any, make_client: MakeClient, names: Names
@@ -345,6 +351,7 @@ POLICIES: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 @pytest.mark.parametrize("name", POLICIES)
 @ensureDeferred

@@ -48,6 +48,7 @@ from quebert.errors import (
 from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT
 from quebert.test.checks import QUICK
+from quebert.test.doubles import FakeForwarder
 
 START = 1_700_000_000.0
 
@@ -219,24 +220,6 @@ class FakeLadder(Ladder):
         self.forgotten += 1
 
 
-class FakeForwarder:
-    """
-    What would bring back delayed messages.
-    """
-
-    def begin(self) -> None:
-        """
-        Nothing is delayed.
-        """
-
-    declared = begin
-
-    async def end(self) -> None:
-        """
-        It did nothing.
-        """
-
-
 class FakePauses(Pauses):
     """
     What knows which queues are paused.
@@ -305,7 +288,7 @@ class FakeClient:
         """
         Something that forwards nothing.
         """
-        return FakeForwarder()
+        return FakeForwarder(*arguments)
 
     def make_publisher(self) -> FakePublisher:
         """
