@@ -52,10 +52,13 @@ class Agenda:
 
     @param now: the time at which it begins, in seconds of the epoch.
     @ivar now: what time it is taken to be.
+    @ivar ahead: by how many seconds the time of day is ahead of it, since somebody has
+        set that.
     """
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
+        self.ahead = 0.0
         self._heap: list[tuple[float, int, Appointment]] = []
         self._numbers = itertools.count()
 

@@ -19,7 +19,6 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from quebert._protocol.codec import CodecError
-from quebert._steady import SteadyCall
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
 from quebert.broker._errors import AmqpError
@@ -28,11 +27,12 @@ from quebert.broker._records import Records
 from quebert.broker._server import Connection
 from quebert.broker._traffic import Traffic
 from quebert.broker._vhost import VirtualHost
+from quebert.clock import seconds_set
 from quebert.errors import StoreError
 
 __all__ = ["Broker"]
 
-#: Seconds of the monotonic clock after which is committed what nobody waits for.
+#: Seconds after which is committed what nobody waits for.
 LAZILY = 0.05
 #: Seconds that clients have to agree when the broker stops.
 STOP_TIMEOUT = 2.0
@@ -73,6 +73,7 @@ class Broker(Factory):
         self._users = {"guest": "guest"} if users is None else dict(users)
         self._ahead = 0.0
         self._agenda = Agenda(clock.seconds())
+        self._agenda.ahead = seconds_set(clock)
         self._ids = itertools.count(records.last_id + 1)
         self._traffic = Traffic(self._agenda, self._journal, self._ids)
         self.vhosts: dict[str, VirtualHost] = {}
@@ -83,7 +84,7 @@ class Broker(Factory):
         self._speaking: dict[Connection, None] = {}
         self._relied = False
         self._broken = False
-        self._lazily: SteadyCall | None = None
+        self._lazily: IDelayedCall | None = None
         self._patience: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
@@ -152,6 +153,7 @@ class Broker(Factory):
         Something came, or its time did: do first what is due before it.
         """
         self._turn.ask()
+        self._agenda.ahead = seconds_set(self.clock)
         try:
             self._agenda.move_to(self.clock.seconds() + self._ahead)
         except StoreError as e:
@@ -192,7 +194,7 @@ class Broker(Factory):
             for connection in speaking:
                 connection.finish_turn()
         if self._journal.pending and self._lazily is None:
-            self._lazily = SteadyCall(self.clock, LAZILY, self._commit_lazily)
+            self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
         self._set_alarm()
 
     def _commit_lazily(self) -> None:

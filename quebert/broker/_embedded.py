@@ -15,6 +15,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from quebert._reactor import given_or_global
 from quebert.broker._broker import Broker
+from quebert.clock import use_monotonic_clock
 
 __all__ = ["EmbeddedBroker"]
 
@@ -118,6 +119,7 @@ class EmbeddedBroker:
 
     def __enter__(self) -> EmbeddedBroker:
         self._reactor = reactor = PollReactor()
+        use_monotonic_clock(reactor, log_jumps=False)
         self._thread = threading.Thread(
             target=lambda: reactor.run(installSignalHandlers=False),
             name="quebert-broker",

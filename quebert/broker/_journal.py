@@ -56,9 +56,13 @@ class Journal(Protocol):
         It is gone.
         """
 
-    def put(self, queue: Queue, entry: Entry, message: Message) -> None:
+    def put(
+        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+    ) -> None:
         """
         A persistent message is in a durable queue.
+
+        @param expires: when, by the time of day.
         """
 
     def removed(self, entry: Entry) -> None:

@@ -65,7 +65,7 @@ class BindingRecord:
 class EntryRecord:
     """
     @ivar queue: the id of its queue.
-    @ivar expires: in seconds of the epoch, or C{None}.
+    @ivar expires: the time of day, in seconds of the epoch, or C{None}.
     @ivar size: bytes of the body.
     @ivar acquired: how often it came back from a consumer, as a quorum queue counts.
     @ivar failed: how often its delivery failed.

@@ -128,13 +128,17 @@ class Store:
             _binding(vhost, binding),
         )
 
-    def put(self, queue: Queue, entry: Entry, message: Message) -> None:
+    def put(
+        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+    ) -> None:
         """
         A persistent message is in a durable queue.
+
+        @param expires: when, by the time of day.
         """
         exchange, key = _raw(message.exchange), _raw(message.routing_key)
         content = exchange, key, message.properties, message.body
-        place = entry.id, queue.id, entry.priority, entry.expires
+        place = entry.id, queue.id, entry.priority, expires
         self._new[entry.id] = (*place, _checksum(content), *content)
 
     def removed(self, entry: Entry) -> None:

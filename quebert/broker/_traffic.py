@@ -95,7 +95,8 @@ class Traffic:
             entry.counts = Counts()
         if stored:
             self.resident += message.weight
-            self._journal.put(queue, entry, message)
+            ends = None if expires is None else expires + self._agenda.ahead
+            self._journal.put(queue, entry, message, ends)
         queue.may_expire |= expires is not None
         queue.ready.push(entry)
         self.deliver(queue)
@@ -256,9 +257,12 @@ class Traffic:
         """
         A message that was there before.  L{expire} is to follow.
         """
-        place = record.id, record.size, record.priority, record.expires
+        expires = record.expires
+        if expires is not None:
+            expires -= self._agenda.ahead
+        place = record.id, record.size, record.priority, expires
         entry = Entry(*place, True, None)
-        queue.may_expire |= record.expires is not None
+        queue.may_expire |= expires is not None
         if not queue.settings.quorum:
             entry.redelivered = record.id <= queue.delivered
         else:
@@ -368,7 +372,7 @@ class Traffic:
             queue=queue.name,
             exchange=message.exchange,
             routing_keys=keys,
-            now=self._agenda.now,
+            now=self._agenda.now + self._agenda.ahead,
             keeps_copies=key is None,
         )
         keys = keys if key is None else [key]

@@ -24,6 +24,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from quebert._text import printable
+from quebert.clock import use_monotonic_clock
 from quebert.errors import QuebertError
 
 __all__ = ["log_problems", "one_line", "run", "told_to_end"]
@@ -49,6 +50,7 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
         started: Deferred[None] = Deferred()
         reactor.callWhenRunning(started.callback, None)
         await started  # it takes signals from then on
+        use_monotonic_clock(reactor)
         running, ended = Deferred.fromCoroutine(main(reactor)), Deferred[None]()
 
         def interrupt() -> Deferred[None]:

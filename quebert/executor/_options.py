@@ -18,6 +18,7 @@ from quebert._twistd import (
     no_default_pid_file,
     seconds,
 )
+from quebert.clock import use_monotonic_clock
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 
 __all__ = ["Options", "ProcessService", "makeService"]
@@ -123,4 +124,5 @@ def makeService(options: Options) -> ProcessService:
     """
     What twistd calls.
     """
+    use_monotonic_clock()
     return ProcessService(options)

@@ -31,6 +31,7 @@ from quebert._twistd import (
 )
 from quebert._workers import Lifeline, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
+from quebert.clock import use_monotonic_clock
 from quebert.config import BadConfig, Settings, Watch
 from quebert.errors import ConfigError, QuebertError
 from quebert.mediator import DelayOnErrorMediator
@@ -217,6 +218,7 @@ def makeService(options: Options) -> Service:
     """
     What twistd calls.
     """
+    use_monotonic_clock(log_jumps=not supervised())  # the supervisor logs them
     if options["processes"] > 1:
         return _supervisor(options)
     allow_many_connections()

@@ -279,7 +279,9 @@ class Memory:
         self.committed: set[int] = set()
         self.pending = False
 
-    def put(self, queue: Queue, entry: Entry, message: Message) -> None:
+    def put(
+        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+    ) -> None:
         """
         It is in a queue.
         """

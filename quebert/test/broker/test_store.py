@@ -24,6 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import Broker, Store, _database
 from quebert.broker._database import APPLICATION_ID
+from quebert.clock import SteadyClock
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Peer, check
 from quebert.test.checks import folder, refusal
@@ -343,6 +344,39 @@ class SurvivalTests(_Case):
         self.assertEqual(self.bodies("dead"), [b"brief"])
         self.restart()
         self.assertEqual(self.bodies("dead"), [b"brief"])
+
+    def test_clock_set(self) -> None:
+        """
+        Times are kept, and told in C{x-death}, by the time of day, though delays go by
+        a monotonic clock, when the clock of the machine was set meanwhile.
+        """
+        dead = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+        self.peer.call("queue.declare", queue="q", arguments=dead)
+        self.peer.call("queue.declare", queue="dead")
+        for jump in (3_600, -3_600, 86_400, -86_400):
+            set_by, elapsed = [0.0], functools.partial(Clock.seconds, self.clock)
+            steady = SteadyClock(lambda: elapsed() + set_by[0], elapsed)  # noqa: B023
+            self.patch(self.clock, "seconds", steady.seconds)
+            set_by[0] = jump
+            self.peer.publish("q", b"one", expiration="5000")
+            self.peer.publish("q", b"two", expiration="60000")
+            self.clock.advance(4)
+            self.assertEqual(self.broker.depths(), {"dead": 0, "q": 2})
+            self.clock.advance(1)
+            died_at = elapsed() + jump
+            got = self.peer.call("basic.get", queue="dead", no_ack=True)
+            assert got is not None
+            assert got.properties is not None
+            (death,) = got.properties["headers"]["x-death"]
+            self.assertEqual(death["time"].timestamp(), died_at)
+            self.clock.advance(1)  # that is committed
+            self.clock = Clock()  # of a process that begins later
+            self.clock.advance(died_at + 1)
+            self.restart(53)
+            self.assertEqual(self.broker.depths(), {"dead": 0, "q": 1})
+            self.clock.advance(1)
+            self.assertEqual(self.bodies("dead"), [b"two"])
+            self.peer.call("queue.purge", queue="dead")
 
     def test_order_goes_on(self) -> None:
         """
