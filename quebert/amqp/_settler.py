@@ -85,10 +85,11 @@ class Settler:
 
     @param queue: where messages are put back to.
     @param publisher: puts them there.
+    @param clock: gives the clock that all waits go by.
     @param ladder: where they wait that are to come back later.
     @param hold_up_to: seconds that they wait here instead, at most.
     @param queue_type: the type that the queue is declared with, if any.
-    @param now: the time, in seconds since the epoch.
+    @param now: the time of day, in seconds since the epoch; only written to headers.
     @param settled: called with each message that is settled.
     @ivar queue: the queue.
     @ivar unsettled: what the broker waits for.
@@ -141,7 +142,7 @@ class Settler:
         """
         self.counts.received += 1
         self.unsettled_bytes += len(message.body)
-        self.unsettled[message] = self._now()
+        self.unsettled[message] = self._clock().seconds()
 
     def settle(self, message: Message, outcome: Done | Discard) -> None:
         """
@@ -212,7 +213,7 @@ class Settler:
         """
         if message not in self.unsettled:
             return
-        now = self._now()
+        now = self._clock().seconds()
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
         try:
@@ -242,12 +243,13 @@ class Settler:
         due: float,
         leave: Callable[[Message], None],
     ) -> None:
-        early = due - self._now()
+        early = due - self._clock().seconds()
         delayed = early > _AT_ONCE
         properties = self._amended(
             message,
             errors=message.errors,
-            not_before=due if delayed else None,
+            not_before=self._now() + early if delayed else None,
+            delay=early if delayed else None,
             delayed=delayed,
             highest_priority=self._highest_priority if delayed else None,
             headers=retry.headers,
@@ -293,7 +295,7 @@ class Settler:
         properties = self._copied_properties(message, headers, after)
         if properties is None:
             return False
-        due = self._now() + after
+        due = self._clock().seconds() + after
 
         def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
             return self._publish(wire, send, message.body, properties, due)
@@ -446,10 +448,10 @@ class Settler:
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
     ) -> None:
-        exchange, key = "", self.queue
-        if due - self._now() > _AT_ONCE:
+        clock, exchange, key = self._clock(), "", self.queue
+        if due - clock.seconds() > _AT_ONCE:
             exchange, key = await self._ladder.way(
-                wire, self.queue, lambda: due - self._now()
+                wire, self.queue, lambda: due - clock.seconds()
             )
         await send(exchange, key, body, properties)
         if exchange:

@@ -192,7 +192,7 @@ class Suspects:
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
         self._asking: dict[str, list[Deferred[bool]]] = {}  # by queue
-        self._in_order: dict[str, float] = {}  # by queue: until when, as was told once
+        self._in_order: dict[str, tuple[str, str]] = {}  # by queue: signs found
         # By their flights: copies that take the place of messages which RabbitMQ may
         # still have, and those who wait for the end of that.
         self._copying: dict[str, list[Deferred[None]]] = {}
@@ -280,15 +280,16 @@ class Suspects:
 
     async def _ask(self, wire: Wire, queue: str, once: bool) -> None:
         now = self._now()
-        found = now < self._in_order.get(queue, 0.0)
-        if not found and await self._is_there(wire, in_order_sign(queue, now)):
+        sign, next_sign = (in_order_sign(queue, each) for each in (now, now + PERIOD))
+        found = sign in self._in_order.get(queue, ())
+        if not found and await self._is_there(wire, sign):
             found = True
             if once:
-                self._in_order[queue] = (now // PERIOD + 2) * PERIOD
-                for when in (now, now + PERIOD):
-                    await self._delete(wire, in_order_sign(queue, when))
-        for each in self._asking.pop(queue):
-            each.callback(found)
+                self._in_order[queue] = sign, next_sign
+                for each in (sign, next_sign):
+                    await self._delete(wire, each)
+        for waiter in self._asking.pop(queue):
+            waiter.callback(found)
 
     # -- Attempts of this mediator
 

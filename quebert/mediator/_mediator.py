@@ -57,11 +57,12 @@ class Mediator:
         C{None} or C{""} a task with a partial URL is buried.
     @param reactor: makes the requests; the global one by default.
     @param http: makes them instead: a treq client, or anything like it.
-    @param clock: keeps the time limits; C{reactor} by default.
+    @param clock: keeps the time limits, and the times that C{gate} is told; C{reactor}
+        by default.
     @param retryDelay: seconds until a failed task is put back; 0 for at once.
     @param defaultTimeout: seconds a task may take that does not say.
     @param maxTimeout: seconds a task may take at most.
-    @param now: the time, in seconds since the epoch.
+    @param now: the time of day, in seconds since the epoch.
     @param bury: whether a message that is no task is buried, for somebody to
         look at, and not discarded.
     @param max_url_length: characters that a task's URL may have at most.
@@ -289,7 +290,7 @@ class Mediator:
         if self.gate is None:
             return self._made(request, body)
         made = partial(self._made, request, body)
-        return gated(self.gate, request.url, self._now, made)
+        return gated(self.gate, request.url, self.clock.seconds, made)
 
     def _made(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
         method, url, headers, timeout = request

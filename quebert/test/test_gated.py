@@ -72,11 +72,16 @@ class GateTests(Case):
         """
         The gate is asked once for each request, and told of its end.
         """
-        gate, times = FakeGate(), iter([NOW, NOW + 1, NOW + 3.5])
-        mediator = self.mediator(gate=gate, now=lambda: next(times))
-        self.assertEqual(self.outcome(mediator, message()), Done())
-        self.assertEqual(gate.admits, [(ORIGIN, NOW + 1)])
-        self.assertEqual(gate.ends, [(ORIGIN, NOW + 3.5, 200, 2.5)])
+        gate, http, now = FakeGate(), FakeHTTP(), [NOW]
+        mediator = self.mediator(gate=gate, http=http, now=lambda: now[0])
+        self.clock.advance(1)
+        outcome = mediator.messageReceived(message())
+        self.clock.advance(2.5)
+        now[0] -= 3_600  # the clock of the machine is set back: a gate does not care
+        http.requests[0].answer()
+        self.assertEqual(self.successResultOf(outcome), Done())
+        self.assertEqual(gate.admits, [(ORIGIN, 1.0)])
+        self.assertEqual(gate.ends, [(ORIGIN, 3.5, 200, 2.5)])
 
     def test_closed(self) -> None:
         """

@@ -415,6 +415,18 @@ class ClassicTests(RedeliveryTestCase):
         self.anew()
         self.assertEqual([each[ENDS] for each in self.published], [1])
 
+    def test_in_order_and_the_clock_set_back(self) -> None:
+        """
+        What was told of one minute is not believed for an hour where the clock of the
+        machine is set back by an hour meanwhile.
+        """
+        self.give_back_in_order()
+        first = self.anew()
+        self.assertEqual(self.called, [first])
+        self.clock.rightNow -= 3_600
+        self.anew()
+        self.assertEqual([each[ENDS] for each in self.published], [1])
+
 
 class LimitedTests(RedeliveryTestCase):
     """

@@ -1797,6 +1797,40 @@ class WaitTests(WatcherTestCase):
         self.assertEqual(publication.exchange, "")
         self.assertEqual(self.client.ladder.prepared, [])
 
+    def test_short_wait_and_the_clock_set(self) -> None:
+        """
+        A wait is as long as it is, wherever the clock of the machine is set meanwhile.
+        """
+        for jump in (3_600, -3_600, 86_400, -86_400):
+            now = [START]
+            self.begin(holdUpTo=5, now=lambda now=now: now[0])
+            self.at_once[b"task"] = Retry(after=5)
+            self.deliver()
+            now[0] += jump
+            self.advance(4.9)
+            self.assertEqual(self.client.publisher.publications, [])
+            self.advance(0.1)
+            (publication,) = self.client.publisher.publications
+            self.assertEqual(publication.exchange, "")
+            self.confirm()
+            self.client.publisher.publications.clear()
+
+    def test_long_wait_and_the_clock_set(self) -> None:
+        """
+        So is a wait in the broker that can only begin later.
+        """
+        for jump in (3_600, -3_600):
+            now = [START]
+            self.begin(holdUpTo=5, now=lambda now=now: now[0])
+            self.at_once[b"task"] = Retry(after=60)
+            self.deliver()
+            now[0] += jump
+            self.confirm(Unroutable("no queue"))
+            self.advance(2)
+            self.assertEqual(self.client.publisher.publications[-1].delay, 58)
+            self.confirm()
+            self.client.publisher.publications.clear()
+
     def test_no_ladder(self) -> None:
         """
         Where the ladder does not take a message it is looked after, and tried
