@@ -25,6 +25,7 @@ from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
+from quebert.clock import seconds_set
 from quebert.errors import BadTask, ConfigError, NoDefaultURL
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
@@ -42,6 +43,9 @@ DEFAULT_TIMEOUT = 600.0
 #: Seconds a task may take whatever it says: it must be settled before the half
 #: hour after which RabbitMQ gives a delivery to somebody else.
 MAX_TIMEOUT = 1_500.0
+#: Seconds after which a task is judged again that is early or has expired only if the
+#: clock of the machine was set rightly.
+DOUBT = 30.0
 _DONE = Done()
 
 
@@ -157,10 +161,11 @@ class Mediator:
             return succeed(self._not_a_task(task, e))
         now = self._now()
         if times.expired(now):
-            return succeed(_expired(task))
+            return succeed(self._expired(task, times, now))
         early = times.early(now)
         if early > 0:
-            return succeed(Retry(after=early, attempted=False))
+            after = min(early, max(times.early(self._unset(now)), DOUBT))
+            return succeed(Retry(after=after, attempted=False))
         if self._prehooks or self._posthooks or task.get("filter"):
             outcome: Deferred[Any] = maybeDeferred(
                 self._execute, task, message, times, request
@@ -168,6 +173,23 @@ class Mediator:
         else:
             outcome = self._requested(request, message.body).addCallback(_done)
         return outcome.addErrback(self._failed, task, message, now)
+
+    def _unset(self, now: float) -> float:
+        """
+        The time as if the clock of the machine had not been set since this process
+        began.  Somebody may have set it wrong, and may set it right soon.  So a task
+        that is early or expired now, and is not so by this time, waits for L{DOUBT}
+        seconds at most before it is judged again.
+        """
+        return now - seconds_set(self.clock)
+
+    def _expired(self, task: Task, times: tasks.Schedule, now: float) -> Outcome:
+        """
+        What becomes of a task whose time to live is over.
+        """
+        if times.expired(self._unset(now)):
+            return Discard(f"task {name_of(task)} has expired")
+        return Retry(after=DOUBT, attempted=False)
 
     def _not_a_task(self, decoded: Any, error: BadTask) -> Outcome:
         """
@@ -258,8 +280,9 @@ class Mediator:
                 body = self._body_for(task, message.body)
                 if body is not message.body:
                     until, wanted = self._read(task, message)
-                if until.expired(self._now()):  # hooks may take time
-                    return _expired(task)
+                now = self._now()
+                if until.expired(now):  # hooks may take time
+                    return self._expired(task, until, now)
             return self._requested(wanted, body).addCallback(answered)
 
         def answered(content: bytes) -> Deferred[Outcome] | Outcome:
@@ -351,10 +374,6 @@ def _positive(name: str, value: object) -> int:
 
 def _done(_: object) -> Outcome:
     return _DONE
-
-
-def _expired(task: Task) -> Discard:
-    return Discard(f"task {name_of(task)} has expired")
 
 
 def _sent_at(message: Message) -> float | None:

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
+from quebert.clock import SteadyClock
 from quebert.errors import ConfigError, IncompleteAnswer
 from quebert.mediator import (
     DEFAULT_TIMEOUT,
@@ -1172,6 +1173,67 @@ class ScheduleTests(Case):
             put_off = Retry(after=90.5, attempted=False)
             self.assertEqual(self.outcome(mediator, received), put_off)
         self.assertEqual((calls, self.http.requests), ([], []))
+
+    def test_clock_set_back(self) -> None:
+        """
+        A task that was due, or soon would be, before the clock of the machine was set
+        back is judged again in half a minute: the clock may be set right until then.
+        One that was early before waits for as long as it would have.
+        """
+        mediator = self.mediator(now=self.set_clock(NOW - 3_600))
+        for early, after in ((-60, 30), (0.5, 30), (90.5, 90.5), (-3_590, 10)):
+            received = message(run_at=format_time(NOW + early))
+            put_off = Retry(after=after, attempted=False)
+            self.assertEqual(self.outcome(mediator, received), put_off, early)
+        self.assertEqual(self.http.requests, [])
+
+    def test_clock_set_forward(self) -> None:
+        """
+        Once the clock of the machine was set forward, that clock counts; but a task
+        that has expired only since then is judged again in half a minute.
+        """
+        mediator = self.mediator(now=self.set_clock(NOW + 3_600))
+        for early, wanted in (
+            (3_690.5, Retry(after=90.5, attempted=False)),
+            (3_600, Done()),
+        ):
+            received = message(run_at=format_time(NOW + early))
+            self.assertEqual(self.outcome(mediator, received), wanted)
+        put_off, stamp = Retry(after=30, attempted=False), format_time(NOW)
+        for ttl, wanted in ((3_600.5, Done()), (3_599, put_off), (1, put_off)):
+            received = message(timestamp=stamp, ttl=ttl)
+            self.assertEqual(self.outcome(mediator, received), wanted)
+        dead = message(timestamp=format_time(NOW - 2), ttl=1)
+        self.assertIn("expired", self.discarded(mediator, dead))
+
+    def test_clock_set_forward_meanwhile(self) -> None:
+        """
+        The same is so if the clock is set forward while hooks run.
+        """
+        now = self.set_clock(NOW)
+        mediator = self.mediator(now=lambda: now())
+        received = message(timestamp=format_time(NOW), ttl=60)
+
+        def hook(task: Task) -> None:
+            nonlocal now
+            now = self.set_clock(NOW + 3_600)
+            task["changed"] = True
+
+        mediator.add_prehook(hook)
+        put_off = Retry(after=30, attempted=False)
+        self.assertEqual(self.outcome(mediator, received), put_off)
+        self.assertEqual(self.http.requests, [])
+
+    def set_clock(self, time: float) -> Callable[[], float]:
+        """
+        Set the clock of the machine, which was at L{NOW}, while timers go by a
+        monotonic clock; gives the clock of the machine.
+        """
+        clock = [NOW]
+        steady = SteadyClock(lambda: clock[0], lambda: 0.0)
+        self.patch(self.clock, "seconds", steady.seconds)
+        clock[0] = time
+        return lambda: clock[0]
 
     def test_due(self) -> None:
         """
