@@ -14,7 +14,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
+from quebert.amqp._delay import left
+from quebert.amqp._message import ERRORS, Message
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
@@ -38,20 +39,26 @@ class Caller:
 
     @param error_delay: seconds until a message comes again whose callback has
         failed once; 0 for at once, however often.
-    @param now: the time, in seconds since the epoch.
+    @param now: the time of day, in seconds since the epoch.
+    @param clock_set: by how many seconds it was set.
     @ivar busy: the messages that are with the callback now, and their answers.
     """
 
     log = Logger()
 
     def __init__(
-        self, callback: Callback, error_delay: float, now: Callable[[], float]
+        self,
+        callback: Callback,
+        error_delay: float,
+        now: Callable[[], float],
+        clock_set: Callable[[], float],
     ) -> None:
         self.busy: dict[Message, Deferred[Any]] = {}
         self._given_up: set[Message] = set()
         self._callback = callback
         self._error_delay = error_delay
         self._now = now
+        self._clock_set = clock_set
 
     def call(self, message: Message, decided: Decided) -> None:
         """
@@ -60,7 +67,7 @@ class Caller:
         """
         # No coroutine, here and in what follows: every message comes this way.
         if message.was_put_back:
-            early = message.number_in(NOT_BEFORE) - self._now()
+            early = left(message, self._now(), self._clock_set())
             errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
             message.errors = int(errors)
             if early > 0:

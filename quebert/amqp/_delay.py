@@ -27,19 +27,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quebert.amqp._declaring import CLASSIC, QUORUM
+from quebert.amqp._message import DELAY, NOT_BEFORE, Message
 from quebert.amqp._names import NAME_LIMIT, fitting
 
 __all__ = [
     "ARRIVALS",
     "FIRST_WAITS",
     "PREFIX",
+    "TOLERANCE",
     "UNCLAIMED",
     "WAITS",
     "Call",
     "Rungs",
     "arrivals_of",
-    "comes_early",
+    "left",
+    "seconds_left",
     "wait_for",
+    "wait_of",
 ]
 
 #: With a dot behind it, what the names of all that belongs to it begin with.
@@ -62,8 +66,8 @@ _NEVER_DROPPING = {"x-overflow": "reject-publish"}
 _CONFIRMED = {"x-dead-letter-strategy": "at-least-once"}
 
 _SECONDS = re.compile(r"\.(\d{1,9})s$")
-# Seconds by which the clocks of two machines may differ.
-_TOLERANCE = 1.0
+#: Seconds by which the clocks of two machines may differ.
+TOLERANCE = 1.0
 
 Call = tuple[str, dict[str, Any]]
 
@@ -86,18 +90,60 @@ def arrivals_of(queue: str) -> str:
     return f"{ARRIVALS}.{fitting(queue, NAME_LIMIT - len(ARRIVALS) - 1)}"
 
 
-def comes_early(left: float, rung: str) -> bool:
+def wait_of(rung: str) -> int:
     """
-    Whether a message has waited less than the rung that it comes from lets it wait.
-    Pure.
-
-    @param left: in how many seconds it is due.
+    The seconds that a rung lets messages wait; 0 for a queue that is none.  Pure.
     """
     found = _SECONDS.search(rung)
-    wait = int(found[1]) if found else 0
-    # What is due in one wait waits for it; else for the longest that is not too long.
-    most = 0 if wait < _FINE else wait
-    return wait > 0 and left > most + _TOLERANCE
+    return int(found[1]) if found else 0
+
+
+def seconds_left(
+    not_before: float, delay: float, wait: float, now: float, clock_set: float
+) -> float:
+    """
+    In how many seconds a message is due that comes from a rung; not more than 0 if it
+    is due.  Pure.
+
+    The time of day tells, as far as it can be believed: it may have been set since the
+    message began to wait.  A message that began to wait C{delay} seconds before it was
+    due has less than that left, and not less than what is left if RabbitMQ let it wait
+    for the whole rung.  More is left if a policy has it wait for less, and less if
+    RabbitMQ was down.
+
+    @param not_before: when it is due, in seconds of the epoch.
+    @param delay: in how many seconds it was due when it began to wait; 0 if that is
+        not known.
+    @param wait: seconds that the rung lets messages wait; 0 if it came from none.
+    @param now: the time of day, in seconds of the epoch.
+    @param clock_set: by how many seconds the time of day was set meanwhile.
+    """
+    by_clock, by_wait = not_before - now, delay - wait
+    if not (delay and wait):
+        return by_clock
+    possible = (by_clock, by_clock + clock_set)
+    believed = [
+        left for left in possible if by_wait - TOLERANCE <= left <= delay + TOLERANCE
+    ]
+    if believed:
+        return min(believed)
+    return by_wait if clock_set else min(by_clock, by_wait)
+
+
+def left(message: Message, now: float, clock_set: float) -> float:
+    """
+    In how many seconds a message is due; not more than 0 if it is due.  Pure.
+
+    @param now: the time of day, in seconds of the epoch.
+    @param clock_set: by how many seconds the time of day was set.
+    """
+    if not message.was_put_back:
+        return 0.0
+    not_before = message.number_in(NOT_BEFORE)
+    if not_before <= now and not clock_set:  # nearly always
+        return 0.0
+    delay, wait = message.number_in(DELAY), wait_of(message.died_in)
+    return seconds_left(not_before, delay, wait, now, clock_set)
 
 
 class Rungs:

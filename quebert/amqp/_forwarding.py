@@ -9,9 +9,9 @@ moment, and all stay where they are: in a queue of their own, which holds up no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
@@ -20,9 +20,10 @@ from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._astray import Astray
 from quebert.amqp._channel import Channel
-from quebert.amqp._delay import arrivals_of, comes_early
+from quebert.amqp._delay import TOLERANCE, arrivals_of, left, wait_of
 from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
-from quebert.amqp._message import DELIVERIES, NOT_BEFORE, Message
+from quebert.amqp._message import DEATHS, DELAY, DELIVERIES, Message
+from quebert.clock import seconds_set
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.policy import exponential
 
@@ -42,6 +43,8 @@ _PATIENCE = 5.0
 _WHY_EARLY = (
     "a policy of RabbitMQ shortens their wait (message-ttl), or a clock was set back"
 )
+# A message that begins another wait has not died in that rung yet.
+_DROPPED = (*DELIVERIES, *DEATHS)
 _COUNTED = tuple(name.encode() for name in DELIVERIES)
 
 
@@ -247,33 +250,38 @@ class Forwarder:
 
     async def _forward(self, channel: Channel, message: Message) -> None:
         try:
-            exchange, key = "", self._queue
-            left = self._left(message)
-            if left > 0 and comes_early(left, message.died_in):
-                self._early.met(_WHY_EARLY)
+            early = left(message, self._now(), seconds_set(self._client.reactor))
+            if early > 0:
+                await self._delay(channel.client, message, early)
             else:
                 self._early.succeeded()
-            if left > 0:
-                exchange, key = await self._ladder.way(
-                    channel.client, self._queue, lambda: self._left(message)
-                )
-            properties = _without_counts(message)
-            await self._publisher.publish(exchange, key, message.body, properties)
-            if exchange:
-                await self._ladder.settled(channel.client, exchange, self._queue)
+                await self._publish("", message, {})
             channel.ack(message.delivery_tag)
         except BrokerError as e:
             self._fails(e)
         finally:
             self._busy.discard(message)
 
-    def _left(self, message: Message) -> float:
+    async def _delay(self, wire: Wire, message: Message, early: float) -> None:
         """
-        In how many seconds a message is due.
+        Have a message wait that is not due.
         """
-        if not message.was_put_back:
-            return 0.0
-        return message.number_in(NOT_BEFORE) - self._now()
+        expected = message.number_in(DELAY) - wait_of(message.died_in)
+        if early > max(0.0, expected) + TOLERANCE:
+            self._early.met(_WHY_EARLY)
+        clock = self._client.reactor
+        due = clock.seconds() + early
+        rung, _ = await self._ladder.way(
+            wire, self._queue, lambda: due - clock.seconds()
+        )
+        await self._publish(rung, message, {DELAY: due - clock.seconds()})
+        await self._ladder.settled(wire, rung, self._queue)
+
+    async def _publish(
+        self, exchange: str, message: Message, headers: Mapping[str, Any]
+    ) -> None:
+        properties = _amended(message, headers)
+        await self._publisher.publish(exchange, self._queue, message.body, properties)
 
     # -- What is told
 
@@ -307,14 +315,16 @@ class Forwarder:
             )
 
 
-def _without_counts(message: Message) -> bytes:
+def _amended(message: Message, headers: Mapping[str, Any]) -> bytes:
     """
-    The properties as they came, without how often the broker has delivered it.
+    The properties as they came, with other headers, and without what RabbitMQ has
+    written there about the deliveries and deaths so far.
     """
     encoded = message.encoded_properties
-    if not any(name in encoded for name in _COUNTED):
+    if not headers and not any(name in encoded for name in _COUNTED):
         return encoded
+    dropped = _DROPPED if headers else DELIVERIES
     try:
-        return amend_properties(encoded, changes={}, headers={}, dropped=DELIVERIES)
+        return amend_properties(encoded, changes={}, headers=headers, dropped=dropped)
     except ValueError:
         return encoded

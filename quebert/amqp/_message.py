@@ -22,12 +22,14 @@ from quebert._protocol.properties import (
 )
 from quebert._text import printable
 
-__all__ = ["ALONE", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
+__all__ = ["ALONE", "DELAY", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
 
 #: Header: how often in a row the callback failed with this message.
 ERRORS = "quebert-errors"
 #: Header: seconds since the epoch before which the callback is not called.
 NOT_BEFORE = "quebert-not-before"
+#: Header: seconds from when it began to wait in the broker until it is due.
+DELAY = "quebert-delay"
 #: Header: at how many ends of a mediator the message may have been in flight.
 ENDS = "quebert-ends"
 #: Header: at how many sudden ends it was alone at work.
@@ -55,7 +57,7 @@ COPYING_HEADERS = ("CC", "BCC")
 
 # What the broker writes into dead letters, as all are that come down the delay
 # ladder: it drops those that look as if they went in circles.
-_DEATHS = (
+DEATHS = (
     "x-death",
     *(
         f"x-{which}-death-{field}"
@@ -66,7 +68,7 @@ _DEATHS = (
 # How often the broker has delivered this message, not its copy.
 DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
 # What a copy does not have.
-_DROPPED = frozenset((*COPYING_HEADERS, *_DEATHS, *DELIVERIES))
+_DROPPED = frozenset((*COPYING_HEADERS, *DEATHS, *DELIVERIES))
 # What is of the delivery before the attempt that has put the message back.
 _ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
 _NO_HEADERS: Mapping[str, Any] = {}
@@ -207,6 +209,7 @@ class Message:
         *,
         errors: int,
         not_before: float | None,
+        delay: float | None = None,
         delayed: bool,
         highest_priority: int | None = None,
         headers: Mapping[str, Any] = _NO_HEADERS,
@@ -218,6 +221,8 @@ class Message:
         without the sender's user id, which the broker would refuse from us.
         C{None} where they cannot be read, or there is no room for more.
 
+        @param not_before: seconds since the epoch before which it is not due.
+        @param delay: the same in seconds from now.
         @param headers: further headers, with C{None} for one to be removed.
         @param highest_priority: what a higher priority becomes; C{None} for no limit.
         @param delayed: it goes up the delay ladder, from which its expiration would
@@ -230,7 +235,12 @@ class Message:
         if delayed and headers:  # else it goes all the same
             room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
         changes = self._changes(delayed, highest_priority)
-        ours = {**headers, ERRORS: errors or None, NOT_BEFORE: not_before}
+        ours = {
+            **headers,
+            ERRORS: errors or None,
+            NOT_BEFORE: not_before,
+            DELAY: delay,
+        }
         return self._amended(changes, ours, dropped, room)
 
     def copied_properties(

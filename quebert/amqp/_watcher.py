@@ -32,6 +32,7 @@ from quebert.amqp._restraint import PaceStatus, Restraint
 from quebert.amqp._settler import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
 from quebert.amqp._suspects import Record
 from quebert.amqp._window import Window
+from quebert.clock import seconds_set
 from quebert.errors import BrokerError, ConfigError
 from quebert.limits import RateLike
 from quebert.outcome import Bury, Outcome, Retry
@@ -101,7 +102,9 @@ class Watcher:
         self._client = client
         self._callback = callback
         self._onDisconnect = onDisconnect
-        self._caller = Caller(callback, errorDelay, now)
+        self._caller = Caller(
+            callback, errorDelay, now, lambda: seconds_set(client.reactor)
+        )
         self._publisher = client.make_publisher()
         self.holdUpTo = holdUpTo
         quorum = self.arguments.get("x-queue-type") == "quorum"

@@ -17,7 +17,15 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._delay import UNCLAIMED, WAITS, Call, Rungs, arrivals_of, wait_for
+from quebert.amqp._delay import (
+    UNCLAIMED,
+    WAITS,
+    Call,
+    Rungs,
+    arrivals_of,
+    seconds_left,
+    wait_for,
+)
 from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRefused
 from quebert.broker import Broker
 from quebert.errors import BrokerRefused, ChannelLost
@@ -78,6 +86,69 @@ class WaitTests(SynchronousTestCase):
         """
         for name in ("q" * 255, "ü" * 127):
             self.assertLessEqual(len(arrivals_of(name).encode()), 255)
+
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+class LeftTests(SynchronousTestCase):
+    """
+    In how many seconds a message is due that comes from a rung.
+    """
+
+    def check(self, wanted: float, **how: float) -> None:
+        """
+        A message began to wait 10 s ago, when it was due in C{delay} seconds, in a rung
+        of C{wait} seconds; since then the clock was set.
+        """
+        told = {"delay": 10.0, "wait": 10.0, "since": 10.0, "was_set": 0.0, **how}
+        began, known = 1e9, told.get("known", told["was_set"])
+        now = began + told["since"] + told["was_set"]
+        left = seconds_left(
+            began + told["delay"], told["delay"], told["wait"], now, known
+        )
+        self.assertAlmostEqual(left, wanted, 5)
+
+    def test_in_time(self) -> None:
+        """
+        It is due, or has the rest to wait.
+        """
+        self.check(0.0)
+        self.check(-0.5, wait=11, since=10.5)
+        self.check(36.0, delay=100, wait=64, since=64)
+
+    def test_shortened(self) -> None:
+        """
+        A policy has shortened its wait, or RabbitMQ was down.
+        """
+        self.check(9.0, since=1)
+        self.check(99.0, delay=100, wait=64, since=1)
+        self.check(-90.0, since=100)
+        self.check(10.0, delay=100, wait=64, since=90)
+
+    def test_clock_set(self) -> None:
+        """
+        The clock was set, as is known, while it waited or before.
+        """
+        for was_set in (-DAY, -HOUR, HOUR, DAY):
+            self.check(0.0, was_set=was_set)
+            self.check(36.0, delay=100, wait=64, since=64, was_set=was_set)
+            self.check(9.0, since=1, was_set=was_set)
+            self.check(9.0, since=1, was_set=0, known=was_set)
+
+    def test_clock_set_unknown(self) -> None:
+        """
+        The clock was set back, in another process or before this one began.
+        """
+        for was_set in (-DAY, -HOUR):
+            self.check(0.0, was_set=was_set, known=0)
+            self.check(36.0, delay=100, wait=64, since=64, was_set=was_set, known=0)
+
+    def test_no_rung(self) -> None:
+        """
+        Where nothing tells of its wait, the time of day decides.
+        """
+        self.check(9.0, since=1, delay=10, wait=0)
 
 
 class LadderTests(SynchronousTestCase):

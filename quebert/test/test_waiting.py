@@ -256,7 +256,9 @@ async def test_waiting(
     except AssertionError:
         depths = {q: n for q, n in own_rabbitmq.depths().items() if n}
         missing = sorted(due[n] - now for n in due.keys() - done)
-        sys.stdout.write(f"missing: {len(missing)}, due after {missing[:20]}; {depths}\n")
+        sys.stdout.write(
+            f"missing: {len(missing)}, due after {missing[:20]}; {depths}\n"
+        )
         raise
     sys.stdout.write(f"all done after {time.time() - over:.0f} s\n")
     late = max(at - max(due[n], over) for n, at in seen.items())

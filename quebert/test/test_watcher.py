@@ -30,7 +30,7 @@ from quebert.amqp._alone import Alone
 from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._ladder import Ladder
-from quebert.amqp._message import ERRORS, NOT_BEFORE, Message
+from quebert.amqp._message import DELAY, ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._suspects import Suspects
@@ -1778,6 +1778,8 @@ class WaitTests(WatcherTestCase):
         self.assertEqual(publication.body, b"again")
         self.assertEqual(publication.delay, 6)
         self.assertEqual(publication.routing_key, "queue")
+        delay = publication.headers.pop(DELAY)
+        self.assertAlmostEqual(delay, 5.1, 5)
         self.assertEqual(publication.headers, {NOT_BEFORE: START + 5.1})
         self.assertEqual(self.client.ladder.prepared, ["queue"])
         self.assertIsNotNone(self.channel.room())
@@ -1856,7 +1858,9 @@ class WaitTests(WatcherTestCase):
         self.at_once[b"task"] = Retry(after=60)
         self.deliver(b"task", deaths, expiration="10")
         (publication,) = self.client.publisher.publications
-        self.assertEqual(publication.headers, {"mine": 1, NOT_BEFORE: START + 60})
+        self.assertEqual(
+            publication.headers, {"mine": 1, NOT_BEFORE: START + 60, DELAY: 60}
+        )
         self.assertNotIn("expiration", publication.properties)
 
     def test_priority(self) -> None:
@@ -2592,7 +2596,7 @@ class StopTests(WatcherTestCase):
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"again")
-        self.assertEqual(publication.headers, {NOT_BEFORE: START + 60})
+        self.assertEqual(publication.headers, {NOT_BEFORE: START + 60, DELAY: 50})
         self.assertEqual(publication.delay, 50)
         self.assertNoResult(stopped)
         self.confirm()
@@ -2608,7 +2612,7 @@ class StopTests(WatcherTestCase):
         self.deliver(b"early", {NOT_BEFORE: START + 60, ERRORS: 2})
         stopped = self.watcher.stop()
         (publication,) = self.client.publisher.publications
-        headers = {ERRORS: 2, NOT_BEFORE: START + 60}
+        headers = {ERRORS: 2, NOT_BEFORE: START + 60, DELAY: 60}
         self.assertEqual((publication.headers, publication.delay), (headers, 60))
         self.confirm()
         self.successResultOf(stopped)
@@ -2625,8 +2629,8 @@ class StopTests(WatcherTestCase):
         self.finish(failing, ZeroDivisionError())
         self.check_logged(ZeroDivisionError)
         first, second = self.client.publisher.publications
-        self.assertEqual(first.headers, {NOT_BEFORE: START + 60})
-        self.assertEqual(second.headers, {NOT_BEFORE: START + 1, ERRORS: 1})
+        self.assertEqual(first.headers, {NOT_BEFORE: START + 60, DELAY: 60})
+        self.assertEqual(second.headers, {NOT_BEFORE: START + 1, DELAY: 1, ERRORS: 1})
         self.assertEqual((first.delay, second.delay), (60, 1))
         self.confirm()
         self.confirm()
