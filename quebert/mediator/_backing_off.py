@@ -7,22 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from twisted.python.failure import Failure
 
 from quebert import task as tasks
-from quebert.boundaries import Message
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, count_in, history_of
+from quebert.mediator._past import answer_of, failures_in
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import Outcome, Retry
-from quebert.policy import RetryPolicy, exhausted, exponential
+from quebert.policy import History, RetryPolicy, exhausted, exponential
 from quebert.task import Task
 
 __all__ = ["DelayOnErrorMediator"]
 
-# Header: the count of failures that a body had no room for.
-_FAILURES = "quebert-failures"
 # Of a traceback, the end tells most; it travels with the task.
 _TRACEBACK_LIMIT = 4_000
 
@@ -31,7 +27,7 @@ class DelayOnErrorMediator(Mediator):
     """
     Backs off exponentially: after its n-th failure a task is put back with
     C{failures} (n) and C{traceback} (text) in it, after C{constant ** n}
-    seconds, at most C{maxDelay}.
+    seconds, at most C{maxDelay}.  Failures at other mediators count, too.
 
     @param args: as for L{Mediator}, as are the other C{options}.
     @param max_attempts: after so many a task is buried; -1 for no such limit.
@@ -55,30 +51,22 @@ class DelayOnErrorMediator(Mediator):
             max_attempts=max_attempts, max_retry_duration=max_retry_duration
         )
 
-    def _after(
-        self, failure: Failure, task: Task, message: Message, began: float
-    ) -> Outcome:
-        told = count_in(message, _FAILURES)
-        if told:  # the broker had refused the body that tells it
-            task["failures"] = max(told, _count(task.get("failures")))
-        if not self.limits.limited:
-            return super()._after(failure, task, message, began)
-        answer, now = answer_of(failure), self._now()
-        status = answer.status if answer is not None else None
-        history = history_of(message).failed(began, status)
+    def _limits_for(self, task: Task) -> RetryPolicy:
+        return self.limits
+
+    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
+        now = self._now()
         if self.limits.used_up(history.attempts, now - history.first):
-            name, why = name_of(task), one_line(failure.value)
-            return exhausted(history, answer, now, task=name, why=why)
-        outcome = super()._after(failure, task, message, began)
-        if not isinstance(outcome, Retry):
-            return outcome
-        return attrs.evolve(outcome, headers={**outcome.headers, **history.headers})
+            answer, why = answer_of(failure), one_line(failure.value)
+            return exhausted(history, answer, now, name_of(task), why)
+        task["failures"] = history.attempts - 1
+        return super()._after(failure, task, history)
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """
         Count the failure, and put the task back with the count later.
         """
-        failures = _count(task.get("failures")) + 1
+        failures = failures_in(task) + 1
         task["failures"] = failures
         task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
@@ -93,11 +81,5 @@ class DelayOnErrorMediator(Mediator):
                 why=one_line(e),
             )
             return self._again(task, failure, Retry(after=after))
-        as_it_was = Retry(after=after, headers={_FAILURES: failures})
-        return self._again(task, failure, Retry(body, after, otherwise=as_it_was))
-
-
-def _count(failures: object) -> int:
-    if isinstance(failures, bool) or not isinstance(failures, (int, float)):
-        return 0
-    return int(min(failures, 2**31)) if failures > 0 else 0
+        retry = Retry(body, after, otherwise=Retry(after=after))
+        return self._again(task, failure, retry)

@@ -23,6 +23,7 @@ from quebert.policy import (
     MAX_RETRY_AFTER,
     Answer,
     Directive,
+    History,
     RetryPolicy,
     Rules,
     directive,
@@ -84,7 +85,7 @@ class PolicyMediator(Mediator):
         if len(headers) > 1:  # who wrote the task cannot say
             for name in [each for each in headers if each.lower() == _ATTEMPT]:
                 del headers[name]
-        headers[ATTEMPT] = str(history_of(message).attempts + 1)
+        headers[ATTEMPT] = str(history_of(message, task).attempts + 1)
         return times, request
 
     def _overruled(self, response: Any) -> bool:
@@ -112,14 +113,14 @@ class PolicyMediator(Mediator):
             )
             return None
 
-    def _after(
-        self, failure: Failure, task: Task, message: Message, began: float
-    ) -> Outcome:
+    def _limits_for(self, task: Task) -> RetryPolicy:
+        return self._rules_for(task).policy
+
+    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
         now = self._now()
         answer = self._answer(failure, now)
-        status = answer.status if answer is not None else None
         outcome = self._rules_for(task).outcome(
-            history_of(message).failed(began, status),
+            history,
             answer,
             now,
             self._random,

@@ -26,11 +26,13 @@ from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.clock import seconds_set
-from quebert.errors import BadTask, ConfigError, NoDefaultURL
+from quebert.errors import BadStatus, BadTask, ConfigError, NoDefaultURL
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
+from quebert.mediator._past import history_of, with_history
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import POISON, Bury, Discard, Done, Outcome, Retry
+from quebert.policy import History, RetryPolicy, exhausted
 from quebert.task import Task
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
@@ -53,7 +55,8 @@ class Mediator:
     """
     Executes the task in a message, by requesting its URL.
 
-    A failed task is put back as it was and tried again, at a steady pace.
+    A failed task is put back as it was and tried again, at a steady pace.  The headers
+    of its message count the attempts, for other mediators of the same queue.
 
     @param decode: from a body to a task.
     @param encode: from a task to a body, which executors get.
@@ -79,6 +82,8 @@ class Mediator:
     log = Logger()
     # Asked of each 2xx whether it says itself that it is no success.
     _overruled: Callable[[Any], bool] | None = None
+    # Asked of each task for its limits.
+    _limits_for: Callable[[Task], RetryPolicy] | None = None
 
     def __init__(
         self,
@@ -166,6 +171,11 @@ class Mediator:
         if early > 0:
             after = min(early, max(times.early(self._unset(now)), DOUBT))
             return succeed(Retry(after=after, attempted=False))
+        if self._limits_for is not None:
+            history = history_of(message, task)
+            if history.attempts and self._limits_for(task).given_up(history):
+                why = "this mediator makes no more attempts at it"
+                return succeed(exhausted(history, None, now, name_of(task), why))
         if self._prehooks or self._posthooks or task.get("filter"):
             outcome: Deferred[Any] = maybeDeferred(
                 self._execute, task, message, times, request
@@ -209,19 +219,21 @@ class Mediator:
     ) -> Outcome:
         if isinstance(failure.value, Held):
             return Retry(after=failure.value.after, attempted=False)
+        error = failure.value
+        status = error.status if isinstance(error, BadStatus) else None
+        history = history_of(message, task).failed(began, status)
         try:
-            return self._after(failure, task, message, began)
+            outcome = self._after(failure, task, history)
         except Exception:
             self.log.failure("{mediator}.failed() failed", mediator=type(self).__name__)
-            return self._again(task, failure, Retry(after=self.retryDelay))
+            outcome = self._again(task, failure, Retry(after=self.retryDelay))
+        return with_history(outcome, history, task)
 
-    def _after(
-        self, failure: Failure, task: Task, message: Message, began: float
-    ) -> Outcome:
+    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
         """
-        The same as L{failed}, for those who need to know the message.
+        The same as L{failed}, for those who need to know the history.
 
-        @param began: when the attempt did, in seconds since the epoch.
+        @param history: the attempts at the task, with the one that just failed.
         """
         return self.failed(task, failure)
 

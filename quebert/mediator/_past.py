@@ -4,50 +4,74 @@ What is known of an attempt that failed, and of those before it.
 
 from __future__ import annotations
 
+import math
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from quebert.boundaries import Message
 from quebert.errors import BadStatus
+from quebert.outcome import Bury, Outcome, Retry
 from quebert.policy import Answer, History
+from quebert.task import Task
 
-__all__ = ["answer_of", "count_in", "field_of", "history_of"]
+__all__ = ["answer_of", "failures_in", "field_of", "history_of", "with_history"]
 
 _NOTHING = History()
+_MANY = 2**31
 _utf_8 = getincrementaldecoder("utf-8")
 
 
-def history_of(message: Message) -> History:
+def history_of(message: Message, task: Task) -> History:
     """
-    What the headers of a message tell of the attempts at its task.
+    The attempts at a task, as its body and the headers of its message tell them.
     """
+    failures = failures_in(task) if "failures" in task else 0
     # Nearly all have no headers of ours, and need not be decoded to know it.
     if not getattr(message, "was_put_back", True):
-        return _NOTHING
+        return History.read({}, failures) if failures else _NOTHING
     try:
         headers = message.properties.get("headers")
     except ValueError:
-        return _NOTHING
-    return History.read(headers) if isinstance(headers, Mapping) else _NOTHING
+        headers = None
+    return History.read(headers if isinstance(headers, Mapping) else {}, failures)
 
 
-def count_in(message: Message, header: str) -> int:
+def failures_in(task: Task) -> int:
     """
-    What a header of a message counts; 0 where it is missing or no count.
+    The count of failures in a task's body; 0 where it is missing or no number.
     """
-    if not getattr(message, "was_put_back", True):
+    count = task.get("failures")
+    if isinstance(count, bool) or not isinstance(count, (int, float)):
         return 0
-    try:
-        headers = message.properties.get("headers")
-    except ValueError:
+    if math.isnan(count):
         return 0
-    count = headers.get(header) if isinstance(headers, Mapping) else None
-    is_count = isinstance(count, int) and not isinstance(count, bool) and count > 0
-    return count if isinstance(count, int) and is_count else 0
+    return int(min(max(0, count), _MANY))
+
+
+def with_history(outcome: Outcome, history: History, task: Task) -> Outcome:
+    """
+    An outcome of a failed attempt whose headers tell the history of the task.
+
+    @param history: with the attempt that just failed.
+    @param task: as it is encoded in the outcome's body, if that has one.
+    """
+    if isinstance(outcome, Bury):
+        return attrs.evolve(outcome, headers={**history.headers, **outcome.headers})
+    if not isinstance(outcome, Retry) or not outcome.attempted:
+        return outcome
+    told, otherwise = history, outcome.otherwise
+    if outcome.body is not None:
+        told = attrs.evolve(history, in_body=failures_in(task))
+    if otherwise is not None:
+        headers = {**history.headers, **otherwise.headers}
+        otherwise = attrs.evolve(otherwise, headers=headers)
+    headers = {**told.headers, **outcome.headers}
+    return attrs.evolve(outcome, headers=headers, otherwise=otherwise)
 
 
 def answer_of(failure: Failure) -> Answer | None:

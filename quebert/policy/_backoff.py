@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from quebert.errors import BadTask, ConfigError
+from quebert.policy._history import History
 
 __all__ = ["RetryPolicy", "exponential", "overridden", "seconds_from"]
 
@@ -148,13 +149,6 @@ class RetryPolicy:
             seconds = max(SHORTEST, seconds * random())
         return seconds
 
-    @property
-    def limited(self) -> bool:
-        """
-        Whether a task is ever given up.
-        """
-        return self.max_attempts > 0 or self.max_retry_duration > 0
-
     def used_up(self, attempts: int, age: float) -> bool:
         """
         Whether there were enough attempts.
@@ -167,6 +161,13 @@ class RetryPolicy:
         if self.max_retry_duration > 0:
             limits.append(age >= self.max_retry_duration)
         return bool(limits) and all(limits)
+
+    def given_up(self, history: History) -> bool:
+        """
+        Whether a task would have been given up by this policy after its last attempt.
+        Another policy had it tried again.
+        """
+        return self.used_up(history.attempts, history.last - history.first)
 
     def backoff(self, attempts: int) -> float:
         """

@@ -1,6 +1,10 @@
 """
 What has been tried with a task so far.  It travels in AMQP headers, so that the
 body stays as it was sent, byte for byte.
+
+Some mediators count failures in the body, too (C{failures}).  A header tells how many
+of the attempts the body counts: what the body counts beyond that was added by a
+mediator that writes no headers.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ LAST_ATTEMPT = "quebert-last-attempt"
 LAST_STATUS = "quebert-last-status"
 #: Header, of what is buried: how the body of that answer begins.
 LAST_ANSWER = "quebert-last-answer"
+#: Header: how many of these attempts the body counts.
+IN_BODY = "quebert-attempts-in-body"
 #: Header: when it was buried.  Who buries sets it.
 BURIED_AT = "quebert-buried-at"
 
@@ -35,40 +41,61 @@ class History:
     The attempts at a task, all of which failed.
 
     @ivar attempts: how many.
-    @ivar first: when the first began, in seconds since the epoch.
-    @ivar last: likewise, the last.
+    @ivar first: when the first began, in seconds since the epoch; infinity where that
+        is not known.
+    @ivar last: likewise, the last; minus infinity where that is not known.
     @ivar status: the HTTP status that was answered last, if any.
+    @ivar in_body: how many of the attempts the body counts.
     """
 
     attempts: int = 0
-    first: float = 0.0
-    last: float = 0.0
+    first: float = math.inf
+    last: float = -math.inf
     status: int | None = None
+    in_body: int = 0
 
     @classmethod
-    def read(cls, headers: Mapping[str, Any]) -> History:
+    def read(cls, headers: Mapping[str, Any], failures: int = 0) -> History:
         """
-        What the headers of a message tell.  Nothing, where it has been buried
-        since: who digs it out wants it tried anew.
+        What a message tells.  Attempts before it was buried do not count: somebody has
+        dug it out, and wants it tried anew.
+
+        @param failures: how many the body counts.
         """
-        attempts = headers.get(ATTEMPTS)
+        told = cls._in_headers(headers)
+        counted = _whole(headers, IN_BODY)
+        if told is None:
+            return cls(failures, in_body=failures)
+        if counted is None:  # written by a version that counts in one of the two
+            counted = min(told.attempts, failures) if told.attempts else failures
+        attempts = told.attempts + max(0, failures - counted)
+        return attrs.evolve(told, attempts=min(attempts, _MANY), in_body=failures)
+
+    @classmethod
+    def _in_headers(cls, headers: Mapping[str, Any]) -> History | None:
+        """
+        What the headers alone tell; C{None} where they tell nothing.
+        """
+        attempts, buried = _whole(headers, ATTEMPTS), _time(headers, BURIED_AT)
         first, last = _time(headers, FIRST_ATTEMPT), _time(headers, LAST_ATTEMPT)
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        if buried is not None and (last is None or buried >= last):
             return _NOTHING
-        if first is None or last is None or first > last:
-            return _NOTHING
-        buried = _time(headers, BURIED_AT)
-        if buried is not None and buried >= last:
-            return _NOTHING
-        return cls(min(attempts, _MANY), first, last)
+        if not attempts or first is None or last is None or first > last:
+            return None
+        status = _whole(headers, LAST_STATUS)
+        return cls(min(attempts, _MANY), first, last, status)
 
     def failed(self, began: float, status: int | None) -> History:
         """
         With another attempt, which began then.
         """
-        first = min(self.first, began) if self.attempts else began
-        last = max(self.last, began)
-        return History(min(self.attempts + 1, _MANY), first, last, status)
+        return History(
+            min(self.attempts + 1, _MANY),
+            min(self.first, began),
+            max(self.last, began),
+            status,
+            self.in_body,
+        )
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -77,11 +104,18 @@ class History:
         """
         return {
             ATTEMPTS: self.attempts,
-            FIRST_ATTEMPT: self.first,
-            LAST_ATTEMPT: self.last,
+            FIRST_ATTEMPT: self.first if math.isfinite(self.first) else None,
+            LAST_ATTEMPT: self.last if math.isfinite(self.last) else None,
             LAST_STATUS: self.status,
+            IN_BODY: self.in_body,
             BURIED_AT: None,  # it was, once
         }
+
+
+def _whole(headers: Mapping[str, Any], name: str) -> int | None:
+    value = headers.get(name)
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if isinstance(value, int) and is_count else None
 
 
 def _time(headers: Mapping[str, Any], name: str) -> float | None:

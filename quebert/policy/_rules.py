@@ -4,6 +4,7 @@ From a failure, and those before it, to what becomes of the task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -108,20 +109,21 @@ class Rules:
             return _burial(text, history, answer)
         wait = self.policy.wait(history.attempts, history.first, now, random)
         if wait is None:
-            return exhausted(history, answer, now, task=task, why=why)
+            return exhausted(history, answer, now, task, why)
         if asked is not None and self.max_retry_after:
             wait = max(self.policy.min_backoff, min(asked, self.max_retry_after))
         return Retry(after=wait, headers=history.headers)
 
 
 def exhausted(
-    history: History, answer: Answer | None, now: float, *, task: str, why: str
+    history: History, answer: Answer | None, now: float, task: str, why: str
 ) -> Bury:
     """
     What becomes of a task that has been tried enough.
     """
-    plural = "" if history.attempts == 1 else "s"
-    tries = f"{history.attempts} attempt{plural} in {now - history.first:.0f} s"
+    tries = f"{history.attempts} attempt" + ("" if history.attempts == 1 else "s")
+    if math.isfinite(history.first):
+        tries += f" in {now - history.first:.0f} s"
     return _burial(f"task {task} is given up after {tries}: {why}", history, answer)
 
 

@@ -19,6 +19,7 @@ from twisted.web.http_headers import Headers
 
 from quebert.mediator import DelayOnErrorMediator, Mediator
 from quebert.outcome import Discard, Outcome, Retry
+from quebert.policy import ATTEMPTS, History
 from quebert.task import Task
 
 NOW = 1_800_000_000.0
@@ -225,6 +226,19 @@ def raising(error: type[Exception], *args: object) -> Callable[..., Any]:
         raise error(*args)
 
     return hook
+
+
+def first_retry(outcome: object) -> Retry:
+    """
+    How a task was put back after its first attempt, without the headers that tell of
+    the attempt, which must be there.
+    """
+    assert isinstance(outcome, Retry), outcome
+    headers = dict(outcome.headers)
+    assert headers.pop(ATTEMPTS) == 1
+    for name in History().headers:
+        headers.pop(name, None)
+    return attrs.evolve(outcome, headers=headers)
 
 
 def message(**fields: Any) -> FakeMessage:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -31,6 +32,7 @@ from quebert.test.mediating import (
     body_of,
     message,
     raising,
+    returning,
 )
 
 NAME = "task 1 for http://executor.example/run"
@@ -136,7 +138,7 @@ class PolicyCase(Case):
             self.time += outcome.after
 
 
-def after(headers: Mapping[str, Any], outcome: Retry) -> dict[str, Any]:
+def after(headers: Mapping[str, Any], outcome: Retry | Bury) -> dict[str, Any]:
     """
     The headers of a message that was put back.
     """
@@ -175,6 +177,7 @@ class RetryTests(PolicyCase):
         self.assertEqual(bury.kind, EXHAUSTED)
         history = {
             "quebert-attempts": 100,
+            "quebert-attempts-in-body": 0,
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": times[-1],
             "quebert-last-status": 500,
@@ -424,7 +427,7 @@ class AnswerTests(PolicyCase):
         http = FakeHTTP(503, b"", fields)
         self.assertEqual(self.put_back(self.mediator(http=http), message()).after, 1)
         retry = self.put_back(self.backing_off(http=http), message())
-        self.assertEqual((retry.after, retry.headers), (1.5, {}))
+        self.assertEqual((retry.after, retry.headers["quebert-attempts"]), (1.5, 1))
 
     def test_permanent(self) -> None:
         """
@@ -660,10 +663,10 @@ class BackingOffTests(PolicyCase):
 
     def test_without(self) -> None:
         """
-        Without limits it writes no headers.
+        Without limits it counts in both places, too.
         """
         retry = self.put_back(self.backing_off(), message())
-        self.assertEqual(retry.headers, {})
+        self.assertEqual(retry.headers, History(1, NOW, NOW, 500, in_body=1).headers)
 
     def test_wrong(self) -> None:
         """
@@ -671,6 +674,139 @@ class BackingOffTests(PolicyCase):
         """
         text = refusal(ConfigError, DelayOnErrorMediator, max_attempts=0)
         self.assertIn("max_attempts must be a whole number from 1", text)
+
+
+class OneHistoryTests(PolicyCase):
+    """
+    Mediators of different kinds count the attempts at a task together.
+    """
+
+    def setUp(self) -> None:
+        """
+        One mediator of each kind.
+        """
+        super().setUp()
+        self.last = message()
+        limited = RetryPolicy(max_attempts=4)
+        self.mediators = {
+            "plain": self.mediator(http=self.http),
+            "backing off": self.backing_off(),
+            "limited": self.backing_off(max_attempts=4),
+            "policy": self.giving_up(policy=limited),
+        }
+
+    def attempted(self, *kinds: str, received: FakeMessage) -> Retry | Bury:
+        """
+        What became of a message that these mediators had, one after the other.
+        """
+        outcomes: list[Retry | Bury] = []
+        for kind in kinds:
+            outcome = self.outcome(self.mediators[kind], received)
+            assert isinstance(outcome, (Retry, Bury))
+            outcomes.append(outcome)
+            headers = after(received.properties.get("headers", {}), outcome)
+            body = getattr(outcome, "body", None) or received.body
+            self.last = received = FakeMessage(body, {"headers": headers})
+            if isinstance(outcome, Bury):
+                break
+        return outcomes[-1]
+
+    def test_every_order(self) -> None:
+        """
+        Each attempt counts once, whoever makes it; a mediator with a limit makes none
+        beyond it.
+        """
+        for kinds in product(self.mediators, repeat=4):
+            self.http.requests.clear()
+            bury = self.attempted(*kinds, "policy", received=message())
+            assert isinstance(bury, Bury), kinds
+            self.assertEqual(bury.headers["quebert-attempts"], 4, kinds)
+            self.assertEqual(len(self.http.requests), 4, kinds)
+
+    def test_at_first_sight(self) -> None:
+        """
+        A task that has had its attempts is buried without another, with its history.
+        """
+        for kind in ("policy", "limited"):
+            received = message(uuid="1")
+            bury = self.attempted(*["plain"] * 6, kind, received=received)
+            assert isinstance(bury, Bury)
+            self.assertEqual(
+                bury.reason,
+                f"{NAME} is given up after 6 attempts in 0 s: this mediator makes no"
+                " more attempts at it",
+            )
+            self.assertEqual(bury.headers["quebert-last-status"], 500)
+        self.assertEqual(len(self.http.requests), 12)
+
+    def test_body_alone(self) -> None:
+        """
+        Failures that the body alone tells of count, too; nobody knows their times.
+        """
+        bury = self.attempted("policy", received=message(failures=7))
+        assert isinstance(bury, Bury)
+        text = "is given up after 7 attempts: this mediator makes no more attempts"
+        self.assertIn(text, bury.reason)
+        self.assertEqual(self.http.requests, [])
+        retry = self.attempted("policy", received=message(failures=2))
+        assert isinstance(retry, Retry)
+        self.assertEqual(retry.headers["quebert-attempts"], 3)
+        self.assertEqual(retry.headers["quebert-first-attempt"], NOW)
+
+    def test_dug_out(self) -> None:
+        """
+        A task that was buried and dug out is tried as if it were new, whatever its
+        body counts.
+        """
+        for first, second in product(self.mediators, repeat=2):
+            received = message(failures=3)
+            self.attempted(first, second, "policy", received=received)
+            headers = {**self.last.properties["headers"], "quebert-buried-at": NOW}
+            received = FakeMessage(self.last.body, {"headers": headers})
+            self.http.requests.clear()
+            bury = self.attempted(first, *["policy"] * 4, received=received)
+            assert isinstance(bury, Bury)
+            self.assertEqual(bury.headers["quebert-attempts"], 4)
+            self.assertEqual(len(self.http.requests), 4)
+
+    def test_versions_before(self) -> None:
+        """
+        Of a task that an older version of quebert has counted in both places, each
+        attempt counts once; what was counted in the body since counts beside it.
+        """
+        old = dict(History(3, NOW, NOW, 500).headers)
+        del old["quebert-attempts-in-body"]
+        for failures, expected in ((0, 4), (2, 4), (3, 4), (5, 6)):
+            received = FakeMessage(body_of(failures=failures), {"headers": old})
+            headers = self.put_back(self.mediators["plain"], received).headers
+            self.assertEqual(headers["quebert-attempts"], expected, failures)
+        new = History(3, NOW, NOW, 500, in_body=1).headers
+        received = FakeMessage(body_of(failures=2), {"headers": new})
+        headers = self.put_back(self.mediators["plain"], received).headers
+        self.assertEqual(headers["quebert-attempts"], 5)
+
+    def test_refused_body(self) -> None:
+        """
+        Where the broker refuses the body that counts an attempt, the headers count it.
+        """
+        retry = self.attempted("policy", "backing off", received=message())
+        assert isinstance(retry, Retry)
+        assert retry.otherwise is not None
+        self.assertEqual(retry.headers["quebert-attempts-in-body"], 2)
+        self.assertEqual(retry.otherwise.headers["quebert-attempts-in-body"], 0)
+        self.assertEqual(retry.otherwise.headers["quebert-attempts"], 2)
+
+    def test_mediators_of_others(self) -> None:
+        """
+        The history is told whatever C{failed} of a subclass decides.
+        """
+        mediator: Any = self.mediator(http=self.http)
+        for outcome in (Bury("enough"), Retry(b"{}"), Discard("no"), Done()):
+            mediator.failed = returning(outcome)
+            found: Any = self.outcome(mediator, message())
+            told = getattr(found, "headers", {"quebert-attempts": 1})
+            self.assertEqual(told["quebert-attempts"], 1)
+            self.assertEqual(type(found), type(outcome))
 
 
 class NamesTests(PolicyCase):

@@ -510,6 +510,7 @@ class HistoryTests(SynchronousTestCase):
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": NOW + 10,
             "quebert-last-status": 503,
+            "quebert-attempts-in-body": 0,
             "quebert-buried-at": None,
         }
         self.assertEqual(history.headers, expected)
@@ -532,7 +533,7 @@ class HistoryTests(SynchronousTestCase):
         headers = {**History(100, NOW, NOW + 10).headers, "quebert-buried-at": NOW + 11}
         self.assertEqual(History.read(headers), History())
         headers.update(History().failed(NOW + 20, 500).headers)
-        self.assertEqual(History.read(headers), History(1, NOW + 20, NOW + 20))
+        self.assertEqual(History.read(headers), History(1, NOW + 20, NOW + 20, 500))
 
     def test_nonsense(self) -> None:
         """
@@ -611,6 +612,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(outcome.reason, text)
         expected = {
             "quebert-attempts": 100,
+            "quebert-attempts-in-body": 0,
             "quebert-first-attempt": NOW,
             "quebert-last-attempt": now,
             "quebert-last-status": 500,
