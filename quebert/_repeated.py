@@ -68,11 +68,12 @@ class RepeatedWarning:
         self._succeeded = False
         self._timer: IDelayedCall | None = None
 
-    def met(self, why: object) -> None:
+    def met(self, why: object, times: int = 1) -> None:
         """
         An attempt has failed.
 
         @param why: the cause.  Causes with different texts are logged apart.
+        @param times: how many attempts have failed.
         """
         clock, text = self._clock(), str(why)
         now = clock.seconds()
@@ -80,16 +81,16 @@ class RepeatedWarning:
             self._began_at, self._times = now, 0
             self._timer = clock.callLater(QUIET, self._look)
         self._met_at = now
-        self._times += 1
+        self._times += times
         self._succeeded = False
         if text not in self._causes and len(self._causes) >= _MOST_CAUSES:
             text = _OTHER_CAUSES
         cause = self._causes.get(text)
         if cause is None:
             self._causes[text] = _Cause(now)
-            self._warn("", text)
+            self._warn("" if times == 1 else f", {times:,} times", text)
         else:
-            cause.unlogged += 1
+            cause.unlogged += times
 
     def succeeded(self) -> None:
         """

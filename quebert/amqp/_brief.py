@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
     from quebert.amqp._wire import Wire
 
-__all__ = ["brief_channel"]
+__all__ = ["brief_channel", "refusal"]
 
 
 @asynccontextmanager
@@ -27,3 +29,17 @@ async def brief_channel(wire: Wire) -> AsyncIterator[Channel]:
         yield channel
     finally:
         await channel.shut()
+
+
+async def refusal(wire: Wire, method: str, **arguments: Any) -> BrokerRefused | None:
+    """
+    Call an AMQP method on a channel of its own: why the broker refuses it, or C{None}.
+
+    @raise BrokerError: the connection was lost.
+    """
+    async with brief_channel(wire) as channel:
+        try:
+            await channel.call(method, **arguments)
+        except BrokerRefused as e:
+            return e
+    return None

@@ -4,20 +4,28 @@ to tell of them in their headers.
 
 C{<queue>.dead} keeps messages as well as the queue that they come from does: it is a
 quorum queue beside a quorum queue, without RabbitMQ's limit of deliveries, so that none
-is dropped for having been looked at.  One that exists is used as it is.
+is dropped for having been looked at.  One that exists is used as it is.  A warning
+tells if it may lose messages, and another if it does
+(L{Keeping<quebert.amqp._keeping.Keeping>}).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from quebert.amqp._arguments import Declared, declared, losses
 from quebert.amqp._declaring import CLASSIC, QUORUM, declare_queue, no_delivery_limit
 from quebert.amqp._existing import find_queue
+from quebert.amqp._keeping import Keeping
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
 from quebert.amqp._publisher import Send
-from quebert.errors import MayNotLook
+from quebert.errors import BrokerError, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -44,16 +52,27 @@ class Graveyard:
     """
     Buries the messages of one queue.
 
+    @param queue: where they come from.
     @param queue_type: the type that the queue was declared with; C{None} where it was
         left to the broker.
     """
 
-    def __init__(self, queue_type: str | None = None) -> None:
+    log = Logger()
+
+    def __init__(
+        self,
+        queue: str,
+        clock: Callable[[], IReactorTime],
+        queue_type: str | None = None,
+    ) -> None:
+        self._grave = grave_of(queue)
         self._queue_type = queue_type
         self._graves = Once(self._make)
+        self._keeping = Keeping(self._grave, clock)
+        self._told: list[str] = []
 
     async def publish(
-        self, wire: Wire, send: Send, queue: str, body: bytes, properties: bytes
+        self, wire: Wire, send: Send, body: bytes, properties: bytes
     ) -> None:
         """
         Put a message there; returns when the broker has confirmed it.
@@ -61,9 +80,10 @@ class Graveyard:
         @param send: publishes it.
         @raise BrokerError: it does not take it.
         """
-        grave = grave_of(queue)
-        await self._graves.made(wire, grave)
-        await send("", grave, body, properties)
+        await self._graves.made(wire, self._grave)
+        look_number = await self._keeping.before(wire)
+        await send("", self._grave, body, properties)
+        self._keeping.moved(look_number)
 
     def forget(self) -> None:
         """
@@ -71,12 +91,41 @@ class Graveyard:
         """
         self._graves.forget()
 
+    def end(self) -> None:
+        """
+        Nothing more will be buried.
+        """
+        self._keeping.end()
+
     async def _make(self, wire: Wire, grave: str) -> None:
         # Somebody may have declared it otherwise, or be the only one who may.
         with suppress(MayNotLook):
             if await find_queue(wire, grave) is not None:
+                await self._tell_losses(wire, grave)
                 return
         await declare_queue(wire, grave, *_ways(wire, self._queue_type))
+
+    async def _tell_losses(self, wire: Wire, grave: str) -> None:
+        """
+        Warn, once, of arguments that make RabbitMQ lose messages.
+        """
+        with suppress(BrokerError):  # the user may not ask, or the connection is lost
+            how = await declared(wire, grave)
+            told = [] if how is None else [*losses(how), *self._weaker(how)]
+            if told and told != self._told:
+                self._told = told
+                self.log.warn(
+                    "Queue {grave!r} may lose the tasks that are given up: {why}",
+                    grave=grave,
+                    why="; ".join(told),
+                )
+
+    def _weaker(self, how: Declared) -> Iterator[str]:
+        if self._queue_type == "quorum" and how.kind != "quorum":
+            yield (
+                f"it is a {how.kind} queue, which does not survive the loss of a node,"
+                " beside a quorum queue"
+            )
 
 
 def _ways(wire: Wire, queue_type: str | None) -> list[dict[str, Any]]:

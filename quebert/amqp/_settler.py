@@ -123,7 +123,7 @@ class Settler:
         self._now = now
         self._settled = settled
         self._ladder = ladder
-        self._graveyard = Graveyard(queue_type)
+        self._graveyard = Graveyard(queue, clock, queue_type)
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
@@ -184,6 +184,7 @@ class Settler:
         Nothing more will come.
         """
         self._refused.end()
+        self._graveyard.end()
 
     def hurry(self) -> None:
         """
@@ -355,9 +356,7 @@ class Settler:
         properties = self._burial_properties(message, headers)
 
         def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
-            return self._graveyard.publish(
-                wire, send, self.queue, message.body, properties
-            )
+            return self._graveyard.publish(wire, send, message.body, properties)
 
         try:
             if await self._published(message, publish, leave):

@@ -13,10 +13,10 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from quebert.amqp._arguments import TYPE
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
-from quebert.doctor._arguments import TYPE
 from quebert.doctor._subject import Subject
 
 __all__ = ["Returned", "Returns", "returns"]

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import is_paused
 from quebert.amqp._walk import Depth, depth
 from quebert.config import Queue
-from quebert.doctor._arguments import TYPE, Declared, declared
+from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._subject import Subject
 
@@ -20,6 +21,7 @@ __all__ = ["check_queue", "dropped", "limited"]
 
 _NOT_FOUND, _DIFFERENT = 404, 406
 _LIMIT = "x-delivery-limit"
+_ANEW = "mediators make it anew"
 
 
 async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
@@ -32,7 +34,7 @@ async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
     found = [
         *await _check_exchange(subject, queue),
         *await _check_tasks(subject, queue, await depth(subject.wire, name)),
-        *await _check_dead(subject, name, await depth(subject.wire, grave)),
+        *await _check_dead(subject, queue, await depth(subject.wire, grave)),
     ]
     if found:
         return found
@@ -80,7 +82,7 @@ async def _check_tasks(
     how = await declared(subject.wire, name)
     if how is None:
         return [*found, _undeclared(about, name)]
-    wrong = [*_as_configured(about, queue, how), *dropped(about, how.arguments)]
+    wrong = [*_as_configured(about, queue, how), *dropped(about, how)]
     wrong = wrong or await _check_accepted(subject, about, queue, how)
     limits = limited(about, how.arguments, _has_default_limit(subject))
     return [*found, *wrong, *limits]
@@ -105,10 +107,13 @@ async def _check_accepted(
     return [fail(about, f"its mediators are refused: {refused}", remedy)]
 
 
-async def _check_dead(subject: Subject, name: str, now: Depth | None) -> list[Finding]:
-    if now is None:
-        return []  # nothing was given up yet
-    grave = grave_of(name)
+async def _check_dead(
+    subject: Subject, queue: Queue, now: Depth | None
+) -> list[Finding]:
+    name, grave = queue.name, grave_of(queue.name)
+    wanted = queue.queue_type or "classic"
+    if now is None:  # nothing was given up yet
+        return await check_dead_policies(subject, name, wanted)
     about = f"queue {grave}"
     found: list[Finding] = []
     if now.ready:
@@ -118,9 +123,12 @@ async def _check_dead(subject: Subject, name: str, now: Depth | None) -> list[Fi
     how = await declared(subject.wire, grave)
     if how is None:
         return [*found, _undeclared(about, grave)]
-    if not how.flags.get("durable"):
-        found.append(_not_durable(about))
-    found += dropped(about, how.arguments)
+    if wanted == "quorum" != how.kind:
+        text = f"it is a {how.kind} queue beside a quorum queue: its node may lose it"
+        remedy = f"redrive or discard what is in it, and delete it; {_ANEW}"
+        found.append(warn(about, text, remedy))
+    found += dropped(about, how)
+    found += await check_dead_policies(subject, name, how.kind)
     found += limited(about, how.arguments, _has_default_limit(subject))
     return found
 
@@ -138,42 +146,26 @@ def _as_configured(about: str, queue: Queue, how: Declared) -> Iterator[Finding]
     """
     What differs from how the mediator declares its queue, which RabbitMQ then refuses.
     """
-    if not how.flags.get("durable"):
-        yield _not_durable(about)
     if queue.queue_type is not None and queue.queue_type != how.kind:
         text = f"its type is {how.kind}, and the configuration wants {queue.queue_type}"
         remedy = f'write queue_type = "{how.kind}", or let it run empty and delete it'
         yield fail(about, f"{text}: its mediators are refused", remedy)
 
 
-def _not_durable(about: str) -> Finding:
-    text = "it is not durable: its tasks are lost when RabbitMQ stops"
-    return fail(about, text, "let it run empty and delete it; mediators make it anew")
-
-
-def dropped(about: str, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+def dropped(about: str, how: Declared) -> Iterator[Finding]:
     """
-    What makes RabbitMQ drop tasks of a queue.
+    What makes RabbitMQ lose tasks of a queue, or refuse them.
     """
-    remedy = "declare the queue anew without it"
-    if (ttl := arguments.get("x-message-ttl")) is not None:
-        text = f"RabbitMQ drops tasks that wait for {ttl} ms (x-message-ttl)"
+    remedy = (
+        "let the queue run empty, delete it, and declare it anew without that, or"
+        ' with x-overflow = "reject-publish" beside a limit of its length'
+    )
+    for text in losses(how):
         yield fail(about, text, remedy)
-    if (unused := arguments.get("x-expires")) is not None:
-        text = f"RabbitMQ deletes it with its tasks after {unused} ms (x-expires)"
-        yield fail(about, f"{text} without a consumer", remedy)
-    overflow = arguments.get("x-overflow", "drop-head")
-    for name in ("x-max-length", "x-max-length-bytes"):
-        if (most := arguments.get(name)) is None:
-            continue
-        if str(overflow).startswith("reject-publish"):
-            text = f"RabbitMQ refuses tasks beyond {most} ({name})"
+    for name in LENGTHS:
+        if name in how.arguments and how.refuses:
+            text = f"RabbitMQ refuses tasks beyond {how.arguments[name]} ({name})"
             yield warn(about, text, "raise the limit if producers are refused")
-        else:
-            text = f"RabbitMQ drops the oldest tasks beyond {most} ({name})"
-            yield fail(
-                about, text, 'give it x-overflow = "reject-publish", or no limit'
-            )
 
 
 def limited(

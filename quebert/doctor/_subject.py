@@ -17,14 +17,14 @@ from twisted.internet.defer import (
 )
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._brief import brief_channel
+from quebert.amqp._brief import refusal
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._ladder import has_quorum
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
 
-__all__ = ["PROBE", "Subject", "refusal", "together"]
+__all__ = ["PROBE", "Subject", "together"]
 
 T = TypeVar("T")
 
@@ -108,20 +108,6 @@ class Subject:
         C{None}.
         """
         return await refusal(self.wire, method, **arguments)
-
-
-async def refusal(wire: Wire, method: str, **arguments: Any) -> BrokerRefused | None:
-    """
-    Call an AMQP method on a channel of its own: why the broker refuses it, or C{None}.
-
-    @raise BrokerError: the connection was lost.
-    """
-    async with brief_channel(wire) as channel:
-        try:
-            await channel.call(method, **arguments)
-        except BrokerRefused as e:
-            return e
-    return None
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

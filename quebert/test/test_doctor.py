@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import doctor
+from quebert.amqp._arguments import Declared, amended
 from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
 from quebert.config import Broker
 from quebert.doctor import Finding, Level
-from quebert.doctor._arguments import Declared, amended
 from quebert.doctor._broker import clock_findings
 from quebert.doctor._examine import connection_finding
 from quebert.doctor._queues import dropped, limited
@@ -198,7 +198,10 @@ class QueueTests(SynchronousTestCase):
             ({"x-max-length-bytes": 5, "x-max-length": 5}, ["fail", "fail"]),
             ({"x-max-length": 5, **refuse}, ["warn"]),
         ):
-            self.assertEqual(levels(dropped("q", arguments)), expected, arguments)
+            how = Declared(arguments=dict(arguments))
+            self.assertEqual(levels(dropped("q", how)), expected, arguments)
+        transient = Declared({"durable": False})
+        self.assertEqual(levels(dropped("q", transient)), ["fail"])
 
     def test_limited(self) -> None:
         """

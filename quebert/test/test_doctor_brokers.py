@@ -20,6 +20,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
+from quebert.amqp._arguments import TYPE, declared
 from quebert.amqp._delay import UNCLAIMED, WAITS, Rungs, arrivals_of
 from quebert.amqp._ladder import make
 from quebert.amqp._walk import depth
@@ -27,7 +28,6 @@ from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause
 from quebert.config import Broker, Queue, Settings
 from quebert.doctor import Finding, Level, examine
-from quebert.doctor._arguments import TYPE, declared
 from quebert.doctor._broker import check_confirm_timeout
 from quebert.doctor._delays import check_delays
 from quebert.doctor._permissions import check_permissions

@@ -54,6 +54,20 @@ class RepeatedWarningTests(SynchronousTestCase):
         """
         self.clock.pump([1.0] * int(seconds))
 
+    def test_several_at_a_time(self) -> None:
+        """
+        Failures can be counted together.
+        """
+        self.warning.met("a", 40)
+        self.assertEqual(self.told(), ["It fails, 40 times: a"])
+        self.warning.met("a", 1000)
+        self.wait(PERIOD)
+        self.assertEqual(self.told(), ["It fails, 1,000 times more: a"])
+        self.warning.succeeded()
+        self.wait(QUIET)
+        (over,) = self.told()
+        self.assertIn("after 1,040 failures", over)
+
     def test_first(self) -> None:
         """
         The first failure is logged at once, and each other cause.

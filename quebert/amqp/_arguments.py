@@ -8,15 +8,21 @@ RabbitMQ has named everything and agrees.  That does not change a queue that is 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from quebert.amqp._brief import refusal
 from quebert.amqp._declaring import DIFFERENT, INEQUIVALENT, TYPE
-from quebert.amqp._wire import Wire
-from quebert.doctor._subject import refusal
 
-__all__ = ["TYPE", "Declared", "amended", "declared"]
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["LENGTHS", "TYPE", "Declared", "amended", "declared", "losses"]
+
+#: The arguments that limit how much a queue holds.
+LENGTHS = ("x-max-length", "x-max-length-bytes")
 
 _FLAGS = ("durable", "auto_delete", "exclusive")
 _NUMBERS = {"byte", "short", "signedint", "long", "unsignedint", "timestamp"}
@@ -42,6 +48,14 @@ class Declared:
         The type.
         """
         return str(self.arguments.get(TYPE, "classic"))
+
+    @property
+    def refuses(self) -> bool:
+        """
+        Whether the queue refuses what it has no room for, and drops nothing.
+        """
+        overflow = self.arguments.get("x-overflow", "drop-head")
+        return str(overflow).startswith("reject-publish")
 
 
 def amended(guess: Declared, text: str) -> Declared | None:
@@ -89,3 +103,22 @@ async def declared(wire: Wire, queue: str) -> Declared | None:
             raise refused
         guess = amended(guess, str(refused))
     return None
+
+
+def losses(how: Declared) -> Iterator[str]:
+    """
+    What makes RabbitMQ lose tasks of a queue, each in a sentence.  Pure.
+    """
+    if not how.flags.get("durable"):
+        yield "it is not durable: its tasks are lost when RabbitMQ stops"
+    if (ttl := how.arguments.get("x-message-ttl")) is not None:
+        yield f"RabbitMQ drops tasks that wait for {ttl} ms (x-message-ttl)"
+    if (unused := how.arguments.get("x-expires")) is not None:
+        text = (
+            f"RabbitMQ deletes it with its tasks after {unused} ms without a consumer"
+        )
+        yield f"{text} (x-expires)"
+    for name in LENGTHS:
+        if name in how.arguments and not how.refuses:
+            most = how.arguments[name]
+            yield f"RabbitMQ drops the oldest tasks beyond {most} ({name})"

@@ -1,0 +1,126 @@
+"""
+Whether a policy has RabbitMQ lose dead letters.
+
+AMQP does not tell policies.  So probes go into a queue of our own.  Its name begins as
+that of the queue of tasks and ends as that of its dead letters, so that most patterns
+for the dead letters match it, too.  That queue has the argument x-expires, with which
+a quorum queue ignores the time of a policy.  So another probe queue has none: it ends
+with our connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
+
+from quebert._protocol.properties import encode_properties
+from quebert.amqp._arguments import TYPE
+from quebert.amqp._existing import find_queue
+from quebert.amqp._graveyard import grave_of
+from quebert.doctor._findings import Finding, fail, warn
+from quebert.doctor._subject import Subject
+from quebert.errors import PublishRefused
+
+__all__ = ["PROBES", "check_dead_policies"]
+
+#: How many probes there are.  Limits beyond that number are not found.
+PROBES = 200
+# How many are sent before the next: a quorum queue refuses some time after it is full.
+_AT_ONCE = 20
+# Milliseconds after which RabbitMQ removes a probe queue that a killed doctor left.
+_EXPIRES = 60_000
+_ACCESS_REFUSED = 403
+_PERSISTENT = encode_properties({"delivery-mode": 2})
+
+
+async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[Finding]:
+    """
+    Whether RabbitMQ keeps all probes, for as long as a probe may wait.
+
+    @param kind: the type of the queue of dead letters.
+    """
+    if not subject.is_rabbitmq:
+        return []  # the embedded broker has no policies
+    arguments = {TYPE: kind, "x-expires": _EXPIRES}
+    probed = await _declared(subject, queue, "", durable=True, arguments=arguments)
+    unused = await _declared(subject, queue, ".unused", exclusive=True)
+    try:
+        refused = await _publish(subject, probed)
+        at_once = await find_queue(subject.wire, probed)
+        await deferLater(subject.client.reactor, subject.wait)
+        later = await find_queue(subject.wire, probed)
+        if await find_queue(subject.wire, unused) is None:
+            later = None
+    finally:
+        for each in (probed, unused):
+            await subject.refusal("queue_delete", queue=each)
+    return _findings(subject, grave_of(queue), refused, at_once, later)
+
+
+async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> str:
+    """
+    Declare a queue of our own.  Where the user may not declare one with a name that
+    begins as that of C{queue}, its name begins as those of all probes.
+
+    @raise BrokerRefused: the user may declare neither.
+    """
+    probe = f"{subject.name}{suffix}"
+    names = grave_of(f"{queue}.{probe}"), grave_of(f"{probe}.{queue}")
+    for name in names:
+        refused = await subject.refusal("queue_declare", queue=name, **how)
+        if refused is None:
+            break
+        if refused.code != _ACCESS_REFUSED or name == names[-1]:
+            raise refused
+    return name
+
+
+async def _publish(subject: Subject, queue: str) -> int:
+    """
+    Publish the probes; returns how many RabbitMQ has refused.
+    """
+    publisher = subject.client.make_publisher()
+    refused = 0
+    try:
+        for _ in range(0, PROBES, _AT_ONCE):
+            sending = [
+                Deferred.fromCoroutine(publisher.publish("", queue, b"", _PERSISTENT))
+                for _ in range(_AT_ONCE)
+            ]
+            results: Any = await DeferredList(sending, consumeErrors=True)
+            failures = [result for well, result in results if not well]
+            for each in failures:
+                each.trap(PublishRefused)
+            refused += len(failures)
+    finally:
+        publisher.shut()
+    return refused
+
+
+def _findings(
+    subject: Subject, grave: str, refused: int, at_once: Any, later: Any
+) -> list[Finding]:
+    about, vhost = f"queue {grave}", subject.vhost
+    remedy = (
+        "have no policy match the queues of dead letters: rabbitmqctl list_policies"
+        f" -p {vhost}, and rabbitmqctl list_operator_policies -p {vhost}"
+    )
+    sent = PROBES - refused
+    if refused:
+        text = f"a policy has RabbitMQ refuse dead letters beyond {sent} (max-length)"
+        return [
+            warn(about, f"{text}: then mediators keep them, and stand still", remedy)
+        ]
+    if later is None:
+        text = f"a policy deletes it within {subject.wait:g} s without a consumer"
+        return [fail(about, f"{text}, with all dead letters (expires)", remedy)]
+    kept = 0 if at_once is None else at_once.message_count
+    if kept < sent:
+        text = f"a policy drops the oldest dead letters beyond {kept} (max-length)"
+        return [fail(about, text, remedy)]
+    if later.message_count < kept:
+        text = f"a policy drops dead letters within {subject.wait:g} s (message-ttl)"
+        return [fail(about, text, remedy)]
+    return []

@@ -1,0 +1,240 @@
+"""
+Queues of dead letters that drop some, on real brokers: a warning tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import gatherResults
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+
+from quebert.amqp import TxAMQPClient, _keeping
+from quebert.amqp._existing import find_queue
+from quebert.amqp._graveyard import grave_of
+from quebert.config import Queue, Settings
+from quebert.doctor import Level
+from quebert.doctor._queues import check_queue
+from quebert.doctor._subject import Subject
+from quebert.outcome import Bury
+from quebert.test.conftest import AnyBroker, Names
+from quebert.test.operating import set_policy
+from quebert.test.support import until
+from quebert.testing import RabbitMQNode
+
+TASKS = 200
+LIMIT = 10
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """
+    What was logged about queues of dead letters as a whole.  They are looked at often.
+    """
+    monkeypatch.setattr(_keeping, "LOOK", 0.2)
+    events = EventLoggingObserver()
+    globalLogPublisher.addObserver(events)
+    yield lambda: [formatEvent(each) for each in events if is_about_the_dead(each)]
+    globalLogPublisher.removeObserver(events)
+
+
+def is_about_the_dead(event: LogEvent) -> bool:
+    """
+    Whether a line is about a queue of dead letters, and not about one task.
+    """
+    about = ("._keeping.Keeping", "._graveyard.Graveyard")
+    return str(event["log_namespace"]).endswith(about)
+
+
+async def bury(client: TxAMQPClient, queue: str) -> None:
+    """
+    Have a mediator give up some tasks more.
+    """
+    (watcher,) = client.watchers
+    before = watcher.counts.buried
+    sending = [
+        client.publish("", queue, b"{}", {"delivery-mode": 2}) for _ in range(TASKS)
+    ]
+    await gatherResults(sending)
+    await until(lambda: watcher.counts.buried == before + TASKS)
+
+
+async def watching(client: TxAMQPClient, names: Names, **options: Any) -> None:
+    """
+    Give up whatever comes.
+    """
+    await client.watch(
+        names.exchange, names.queue, names.key, lambda m: Bury("no more"), **options
+    )
+
+
+async def declare(client: TxAMQPClient, queue: str, **arguments: Any) -> None:
+    """
+    Declare a queue as an operator might.
+    """
+    wire = await client.connected()
+    channel = await wire.open_channel(confirms=False)
+    given = {name.replace("_", "-"): value for name, value in arguments.items()}
+    await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
+    await channel.shut()
+
+
+@pytest_twisted.ensureDeferred
+async def test_limit_by_argument(
+    either: AnyBroker,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """
+    A limit that was declared is told before the first task is given up, and then how
+    many tasks are missing.
+    """
+    client, grave = make_client(either.url), grave_of(names.queue)
+    await declare(client, grave, x_max_length=LIMIT)
+    await watching(client, names)
+    await bury(client, names.queue)
+    first = (
+        f"Queue '{grave}' may lose the tasks that are given up: RabbitMQ drops the"
+        f" oldest tasks beyond {LIMIT} (x-max-length)"
+    )
+    assert warnings()[0] == first
+    second = await until(lambda: warnings()[1:])
+    text = f"Queue '{grave}' does not keep the tasks that are given up, {TASKS - LIMIT}"
+    assert second[0].startswith(f"{text} times: it holds fewer than were moved there")
+    await bury(client, names.queue)
+    assert len(warnings()) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_limit_by_policy(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """
+    A limit of a policy is told once, with the number of missing tasks, and its end.
+    """
+    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
+    await declare(client, grave)
+    clear = set_policy(rabbitmq, f"^{grave}$", {"max-length": LIMIT})
+    await watching(client, names)
+    try:
+        await bury(client, names.queue)
+        (told,) = await until(warnings)
+        text = f"does not keep the tasks that are given up, {TASKS - LIMIT} times"
+        assert text in told
+    finally:
+        clear()
+    await bury(client, names.queue)
+    over = (await until(lambda: warnings()[1:]))[0]
+    assert over.startswith(f"Queue '{grave}' keeps the tasks that are given up again")
+    assert f"after {TASKS - LIMIT} failures" in over
+    found: Any = await find_queue(await client.connected(), grave)
+    assert found.message_count == LIMIT + TASKS
+
+
+@pytest_twisted.ensureDeferred
+async def test_sound(
+    either: AnyBroker,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """
+    Where all are kept, nothing is told; nor where somebody takes dead letters out
+    between two times that tasks are given up.
+    """
+    client, grave = make_client(either.url), grave_of(names.queue)
+    await watching(client, names)
+    keeping = client.watchers[0]._settler._graveyard._keeping
+    for _ in range(2):
+        await bury(client, names.queue)
+        await until(lambda: not keeping._first._made)  # nobody counts any more
+        wire = await client.connected()
+        channel = await wire.open_channel(confirms=False)
+        purged: Any = await channel.call("queue_purge", queue=grave)
+        assert purged.message_count == TASKS
+        await channel.shut()
+    assert warnings() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_other_type(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """
+    A classic queue of dead letters beside a quorum queue is told, with what else may
+    lose some.
+    """
+    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
+    limits = {"x_message_ttl": 600_000, "x_expires": 700_000}
+    await declare(client, grave, **limits)
+    await watching(client, names, queueType="quorum")
+    await bury(client, names.queue)
+    (told,) = warnings()
+    for text in ("600000 ms (x-message-ttl)", "700000 ms", "classic queue"):
+        assert text in told
+    found = await findings(client, Queue(name=names.queue, queue_type="quorum"))
+    told_by_doctor = " ".join(found)
+    for text in ("x-message-ttl", "x-expires", "classic queue beside a quorum queue"):
+        assert text in told_by_doctor
+
+
+async def findings(client: TxAMQPClient, queue: Queue) -> list[str]:
+    """
+    What the doctor says of a queue of dead letters.
+    """
+    settings = Settings(broker=client.broker)
+    subject = Subject(client, await client.connected(), settings)
+    found = await check_queue(subject, queue)
+    about = f"queue {grave_of(queue.name)}"
+    bad = (Level.WARN, Level.FAIL)
+    return [each.text for each in found if each.about == about and each.level in bad]
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"max-length": LIMIT}, f"drops the oldest dead letters beyond {LIMIT}"),
+        (
+            {"max-length": LIMIT, "overflow": "reject-publish"},
+            "has RabbitMQ refuse dead letters beyond",
+        ),
+        ({"message-ttl": 500}, "drops dead letters within 2 s (message-ttl)"),
+        ({"expires": 500}, "deletes it within 2 s without a consumer"),
+    ],
+    ids=["max-length", "reject-publish", "message-ttl", "expires"],
+)
+@pytest_twisted.ensureDeferred
+async def test_policies_by_probes(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    queue_type: str,
+    rule: dict[str, object],
+    told: str,
+) -> None:
+    """
+    The doctor finds a policy for dead letters, before there are any.
+    """
+    client = make_client(rabbitmq.url)
+    queue = Queue(name=names.queue, queue_type=queue_type)
+    assert await findings(client, queue) == []
+    pattern = rf"^{names.queue}.*\.dead$"
+    await declare(client, f"{names.queue}.witness.dead")
+    clear = set_policy(rabbitmq, pattern, rule)
+    try:
+        (found,) = await findings(client, queue)
+        assert told in found
+    finally:
+        clear()
