@@ -96,7 +96,7 @@ class TxAMQPClient:
         self.watchers: list[Watcher] = []
         self.ladder = Ladder(quorum=quorumDelays)
         self.old_ladder = OldLadder()
-        self.suspects = Suspects()
+        self.suspects = Suspects(lambda: self.reactor)
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
         self.pauses = Pauses(lambda: self.reactor)
         self._reactor = reactor
@@ -332,6 +332,7 @@ class TxAMQPClient:
 
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])
+        self.suspects.warn_no_more()
         self._publisher.shut()
         self._publisher = self.make_publisher()
         ending = [self._consuming.stop(), self._publishing.stop()]

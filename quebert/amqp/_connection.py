@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp import _tls
 from quebert.amqp._wire import Wire
 from quebert.config import Address, Broker
@@ -196,6 +197,13 @@ class Connection:
         self._turn = 0  # whose it is among the broker's hosts
         self._was_let_in = False
         self._refusals = 0  # in a row
+        self._not_connected = RepeatedWarning(
+            self.log,
+            reactor,
+            "There is no connection to the broker ({name}) for now",
+            "There is a connection to the broker ({name}) again",
+            name=name,
+        )
 
     def __str__(self) -> str:
         return f"the broker at {self._address}, vhost {self.broker.vhost!r}"
@@ -315,13 +323,9 @@ class Connection:
         refused = isinstance(problem, BrokerError) and problem.final
         self._refusals = self._refusals + 1 if refused else 0
         # Where all refuse, watch() tells.
-        if self._let_in or self._refusals < len(self.broker.addresses):
-            self.log.warn(
-                "{broker} ({name}): {problem}",
-                broker=str(self),
-                name=self.name,
-                problem=problem,
-            )
+        told = self._let_in or self._refusals < len(self.broker.addresses)
+        if told and self._service is not None:  # else it was stopped
+            self._not_connected.met(f"{self}: {problem}")
         self._turn += 1
 
     @property
@@ -336,6 +340,7 @@ class Connection:
         Called by the endpoint with the connection that it made.
         """
         self._wire = wire
+        self._not_connected.succeeded()
         self._was_let_in = True
         self._problem = None
         self._refusals = 0
@@ -351,6 +356,7 @@ class Connection:
     def _give_up(self, service: ClientService) -> None:
         if self._service is service:
             self._service = None
+            self._not_connected.end()
             # Not from within a callback of the service's own.
             self.reactor.callLater(0, service.stopService)
 
@@ -359,6 +365,7 @@ class Connection:
         End it, politely where that can be done at once.
         """
         self._stops += 1
+        self._not_connected.end()
         service, self._service = self._service, None
         if service is None:
             return

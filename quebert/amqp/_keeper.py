@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.errors import BrokerError, ChannelLost
 from quebert.policy import exponential
@@ -57,6 +58,13 @@ class ChannelKeeper:
         self._prepare = prepare
         self._lost = lost
         self._pause = pause
+        self._not_consumed = RepeatedWarning(
+            self.log,
+            lambda: client.reactor,
+            "Queue {queue!r} is not consumed for now",
+            "The watch of queue {queue!r} goes on",
+            queue=queue,
+        )
         self._attached_at = 0.0
         self._short_lived = 0  # how many in a row did not last
 
@@ -80,6 +88,7 @@ class ChannelKeeper:
             Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
         self._attached_at = self._client.reactor.seconds()
+        self.recovered()
 
     async def keep(self) -> None:
         """
@@ -91,7 +100,7 @@ class ChannelKeeper:
             if self.ending:
                 self.channel = None
             else:
-                self.warn("is not consumed for now", why)
+                self.warn(why)
                 await self._reattach(self.channel)
 
     async def _reattach(self, lost: Channel) -> None:
@@ -108,7 +117,7 @@ class ChannelKeeper:
                 return await self.attach(None)
             except BrokerError as e:
                 attempt += 1
-                self.warn("cannot be consumed, trying again", e)
+                self.warn(e)
                 await self._wait_for_attempt(attempt)
         self.channel = None
         return None
@@ -117,10 +126,22 @@ class ChannelKeeper:
         if not self.ending:
             await self._pause(exponential(attempt, constant=1.5, maximum=RETRY_LIMIT))
 
-    def warn(self, what: str, why: object) -> None:
+    def warn(self, why: object) -> None:
         """
-        Say what has befallen the queue.
+        The queue is not consumed, until L{recovered} is called.
         """
-        self.log.warn(
-            "Queue {queue!r} {what}: {why}", queue=self._queue, what=what, why=why
-        )
+        if not self.ending:
+            self._not_consumed.met(why)
+
+    def recovered(self) -> None:
+        """
+        The queue is consumed again.
+        """
+        self._not_consumed.succeeded()
+
+    def end(self) -> None:
+        """
+        Attach no more.
+        """
+        self.ending = True
+        self._not_consumed.end()

@@ -164,6 +164,7 @@ class Publisher:
                 raise NotSent(str(e)) from None
             try:
                 await channel.publish(exchange, routing_key, body, properties)
+                self._refused.succeeded()
             except Unconfirmed as e:
                 _learn(wire, e.refusal)
                 if e.refusal is not None and e.refusal.code == _PRECONDITION_FAILED:

@@ -134,6 +134,13 @@ class Settler:
             "Queue {queue!r} takes tasks back again",
             queue=queue,
         )
+        self._dead_refused = RepeatedWarning(
+            self.log,
+            clock,
+            "Queue {grave!r} does not take a task that is given up for now",
+            "Queue {grave!r} takes tasks that are given up again",
+            grave=grave_of(queue),
+        )
         self.held: set[Message] = set()
 
     def received(self, message: Message) -> None:
@@ -184,6 +191,7 @@ class Settler:
         Nothing more will come.
         """
         self._refused.end()
+        self._dead_refused.end()
         self._graveyard.end()
 
     def hurry(self) -> None:
@@ -264,7 +272,10 @@ class Settler:
             return self._publish(wire, send, body, properties, due)
 
         try:
-            if await self._published(message, publish, leave, MessageRefused):
+            taken = await self._published(
+                message, publish, leave, self._refused, MessageRefused
+            )
+            if taken:
                 self._ack(message)
                 self.counts.retried += 1
             return None
@@ -303,7 +314,10 @@ class Settler:
 
         refusals = (MessageRefused, PublishRefused, Unroutable)
         try:
-            if await self._published(message, publish, leave, *refusals):
+            taken = await self._published(
+                message, publish, leave, self._refused, *refusals
+            )
+            if taken:
                 self._ack(message)
                 self.counts.returned += 1
         except BrokerError:
@@ -359,7 +373,7 @@ class Settler:
             return self._graveyard.publish(wire, send, message.body, properties)
 
         try:
-            if await self._published(message, publish, leave):
+            if await self._published(message, publish, leave, self._dead_refused):
                 self._ack(message)
                 self.counts.buried += 1
                 now_in = f"is now in queue {grave_of(self.queue)!r}"
@@ -394,6 +408,7 @@ class Settler:
         message: Message,
         publish: Callable[[Wire, Send], Coroutine[Any, Any, None]],
         leave: Callable[[Message], None],
+        warning: RepeatedWarning,
         *refusals: type[BrokerError],
     ) -> bool:
         """
@@ -402,6 +417,7 @@ class Settler:
 
         @param leave: called with it when the broker does not take it at once: what it
             waits for may be that others are done.
+        @param warning: tells of it where the broker does not take it.
         @param refusals: after which it is not tried again.
         @raise BrokerError: one of C{refusals}.
         """
@@ -412,7 +428,7 @@ class Settler:
             self._publishing.add(publishing)
             try:
                 await publishing
-                self._refused.succeeded()
+                warning.succeeded()
                 return message in self.unsettled
             except CancelledError:
                 return False  # the broker gives it out again anyway
@@ -430,7 +446,7 @@ class Settler:
                 if not isinstance(e, PublishRefused):  # what is full is there
                     self._ladder.forget()
                     self._graveyard.forget()
-                self._refused.met(e)
+                warning.met(e)
             finally:
                 self._publishing.discard(publishing)
             attempt += 1

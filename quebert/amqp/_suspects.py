@@ -38,8 +38,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._existing import find_queue
@@ -73,6 +75,10 @@ PERIOD = 60
 
 _PREFIX = "quebert.flight."
 _IN_ORDER_PREFIX = "quebert.in-order."
+# What RabbitMQ may not let a mediator do.
+_LOOK = "look how another mediator has ended"
+_GIVE = "tell that it gives messages back in good order"
+_TRY = "tell that it attempts a task alone"
 # Milliseconds: longer than anybody looks for the queue.
 _IN_ORDER_EXPIRES = 2 * PERIOD * 1000
 # Milliseconds: whoever consumes the task's queue looks before that.
@@ -80,6 +86,8 @@ _EXPIRES = 24 * 3600 * 1000
 # What is counted no further: anybody can write headers.
 _MOST = 1e6
 _FLIGHT = re.compile(r"[0-9a-f]{32}")
+# At the end of a queue's name in a refusal: a flight, or a period.
+_PASSING = re.compile(r"(?<=\.)(?:[0-9a-f]{32}|[0-9]+)(?=')")
 # Of so many copies it is remembered that a connection was lost with them.
 _REMEMBERED = 100_000
 
@@ -179,15 +187,23 @@ class Suspects:
     """
     Counts the ends of mediators, for all watches of one client.
 
+    @param clock: gives the clock of the warnings.
     @param now: the time, in seconds since the epoch.
     @ivar patience: seconds before it is taken for certain that a mediator has ended.
     """
 
     log = Logger()
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], IReactorTime],
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.patience = PATIENCE
         self._now = now
+        self._refused = {
+            what: self._warning(clock, what) for what in (_LOOK, _GIVE, _TRY)
+        }
         self._begun: set[str] = set()  # the flights that are attempted alone now
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
@@ -217,10 +233,12 @@ class Suspects:
 
     async def _is_there(self, wire: Wire, queue: str) -> bool:
         try:
-            return await find_queue(wire, queue) is not None
+            found = await find_queue(wire, queue) is not None
         except BrokerError as e:
-            self._cannot("look how another mediator has ended", e)
+            self._cannot(_LOOK, e)
             return False
+        self._refused[_LOOK].succeeded()
+        return found
 
     # -- Copies of this mediator
 
@@ -263,7 +281,9 @@ class Suspects:
             for when in (now, now + PERIOD):
                 await declare_queue(wire, in_order_sign(queue, when), arguments)
         except BrokerError as e:  # copies will be made of them
-            self._cannot("tell that it gives messages back in good order", e)
+            self._cannot(_GIVE, e)
+        else:
+            self._refused[_GIVE].succeeded()
 
     async def in_order(self, wire: Wire, queue: str, *, once: bool) -> bool:
         """
@@ -303,8 +323,9 @@ class Suspects:
         try:
             await declare_queue(wire, flight_sign(flight), arguments)
         except BrokerError as e:  # its end will not be counted
-            self._cannot("tell that it attempts a task alone", e)
+            self._cannot(_TRY, e)
         else:
+            self._refused[_TRY].succeeded()
             self._begun.add(flight)
 
     async def end(self, wire: Wire, flight: str) -> None:
@@ -350,14 +371,26 @@ class Suspects:
             return False
         return True
 
+    def warn_no_more(self) -> None:
+        """
+        Forget all warnings.
+        """
+        for each in self._refused.values():
+            each.end()
+
+    def _warning(self, clock: Callable[[], IReactorTime], what: str) -> RepeatedWarning:
+        return RepeatedWarning(
+            self.log,
+            clock,
+            "RabbitMQ does not let this mediator {what}, so the ends of mediators may"
+            " be counted wrongly (see docs/reliability.rst)",
+            "RabbitMQ lets this mediator {what} again",
+            what=what,
+        )
+
     def _cannot(self, what: str, why: BrokerError) -> None:
         if isinstance(why, BrokerRefused):
-            self.log.warn(
-                "RabbitMQ does not let this mediator {what}, so the ends of mediators"
-                " may be counted wrongly (see docs/reliability.rst): {why}",
-                what=what,
-                why=why,
-            )
+            self._refused[what].met(_PASSING.sub("…", str(why)))
 
 
 def flight_sign(flight: str) -> str:

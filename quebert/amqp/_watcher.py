@@ -264,13 +264,14 @@ class Watcher:
         channel = self._keeper.channel
         ended = self._stopping is None and self._consumer.was_ended(consumer_tag)
         if ended and channel is not None:
-            self._keeper.warn("is declared anew", "the broker cancelled its consumer")
+            self._keeper.warn("the broker cancelled its consumer; it is declared anew")
             again = Deferred.fromCoroutine(self._consume_anew(channel, consumer_tag))
             again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
 
     async def _consume_anew(self, channel: Channel, ended: str) -> None:
         await self._declare(channel.client, channel)
         await self._consumer.replace(ended)
+        self._keeper.recovered()
 
     def _lost(self) -> None:
         self._consumer.lost()
@@ -489,7 +490,7 @@ class Watcher:
         return another_waiter(self._stopping)
 
     async def _stop(self, grace: float) -> None:
-        self._keeper.ending = True
+        self._keeper.end()
         self._pausing.end()
         self._window.close("stopped")
         self._settler.hurried = True

@@ -13,6 +13,7 @@ import attrs
 from twisted.python.failure import Failure
 
 from quebert import task as tasks
+from quebert._repeated import RepeatedWarning
 from quebert.boundaries import Message
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._mediator import Mediator
@@ -74,6 +75,12 @@ class PolicyMediator(Mediator):
             max_retry_after=max_retry_after,
         )
         self._random = random
+        self._ignored = RepeatedWarning(
+            self.log,
+            lambda: self.clock,
+            "A header Quebert-Outcome is ignored",
+            "Headers Quebert-Outcome are heeded again",
+        )
 
     def _read(
         self, task: Any, message: Message
@@ -104,14 +111,12 @@ class PolicyMediator(Mediator):
         try:
             if len(values) > 1:
                 raise ValueError(f"there are {len(values)} of them")
-            return directive(values[0])
+            found = directive(values[0])
         except ValueError as e:
-            self.log.warn(
-                "The header Quebert-Outcome: {value!r} is ignored: {why}",
-                value=one_line(values[0])[:100],
-                why=e,
-            )
+            self._ignored.met(f"{one_line(values[0])[:100]!r}: {e}")
             return None
+        self._ignored.succeeded()
+        return found
 
     def _limits_for(self, task: Task) -> RetryPolicy:
         return self._rules_for(task).policy

@@ -485,7 +485,7 @@ class AnswerTests(PolicyCase):
             self.assertEqual(
                 [line for line in lines if "Outcome" in line],
                 [
-                    "The header Quebert-Outcome: 'bury him' is ignored:"
+                    "A header Quebert-Outcome is ignored: 'bury him':"
                     " it must be retry-after=SECONDS, discard or bury"
                 ],
             )

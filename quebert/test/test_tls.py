@@ -322,7 +322,7 @@ async def test_renewed(strict: Node, make_client: Make, names: Names, log: Log) 
     spoilt = strict.write("renewed", Blob(b"half a certi"))
     (await client.connected()).transport.abortConnection()
     problem = f"the certfile {spoilt!r} has no certificates in PEM"
-    await until(lambda: problem in [str(event.get("problem")) for event in log])
+    await until(lambda: any(problem in str(event.get("why")) for event in log))
     renew("the-second")
     await until(lambda: watcher.consuming)
     assert "CN=the-second" in subjects()
