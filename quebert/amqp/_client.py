@@ -18,6 +18,7 @@ from quebert._reactor import given_or_global
 from quebert.amqp import _tls
 from quebert.amqp._alone import Alone
 from quebert.amqp._astray import OldLadder
+from quebert.amqp._binding import Bindings
 from quebert.amqp._connection import Connection
 from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._ladder import Ladder
@@ -99,6 +100,7 @@ class TxAMQPClient:
         self.suspects = Suspects(lambda: self.reactor)
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
         self.pauses = Pauses(lambda: self.reactor)
+        self.bindings = Bindings(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
+from quebert.amqp._binding import Binding
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
@@ -118,6 +119,9 @@ class Watcher:
             may_widen=self._may_widen,
             rested=self._give_back_waiting,
         )
+        self._binding = Binding(
+            queue, exchange, exchangeType, routingKey, self.bindingArguments
+        )
         self._settler = Settler(
             queue,
             self._publisher,
@@ -196,6 +200,7 @@ class Watcher:
             await self._keeper.attach(self._client.connectTimeout)
         except BaseException:
             self._pausing.end()
+            self._client.bindings.forget(self._binding)
             Deferred.fromCoroutine(self._restraint.leave())
             raise
         self._keeping = Deferred.fromCoroutine(self._keeper.keep())
@@ -224,23 +229,14 @@ class Watcher:
         await self._restraint.join(wire)
         await self._consumer.prepare(channel)
         await self._pausing.begin(wire)
+        if self._stopping is None:
+            self._client.bindings.keep(wire, self._binding)
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
-        queue, exchange = self.queue, self.exchange
         self._redelivery.counted = await declare_task_queue(
-            wire, channel, queue, self.arguments
+            wire, channel, self.queue, self.arguments
         )
-        if exchange:  # the default one is bound to every queue
-            kind = self.exchangeType
-            await channel.call(
-                "exchange_declare", exchange=exchange, exchange_type=kind, durable=True
-            )
-            key, given = self.routingKey, {}
-            if self.bindingArguments:
-                given = {"arguments": self.bindingArguments}
-            await channel.call(
-                "queue_bind", queue=queue, exchange=exchange, routing_key=key, **given
-            )
+        await self._binding.declare(channel)
         self._forwarder.declared()
 
     async def _halt(self) -> None:
@@ -491,6 +487,7 @@ class Watcher:
 
     async def _stop(self, grace: float) -> None:
         self._keeper.end()
+        self._client.bindings.forget(self._binding)
         self._pausing.end()
         self._window.close("stopped")
         self._settler.hurried = True

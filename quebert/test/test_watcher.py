@@ -29,6 +29,7 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import _watcher
 from quebert.amqp._alone import Alone
+from quebert.amqp._binding import Bindings
 from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._ladder import Ladder
@@ -255,6 +256,18 @@ class FakePauses(Pauses):
         self.looks.pop(queue, None)
 
 
+class FakeBindings(Bindings):
+    """
+    What keeps bindings, which nobody takes away here.
+    """
+
+    def keep(self, wire: Any, binding: Any) -> None:
+        """
+        It stays.
+        """
+        assert not wire.closed
+
+
 @attrs.define(eq=False)
 class FakeClient:
     """
@@ -280,6 +293,7 @@ class FakeClient:
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
     pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
+    bindings: FakeBindings = attrs.field(factory=lambda: FakeBindings(Clock))
     suspects: Suspects = attrs.field(init=False)
     alone: Alone = attrs.field(init=False)
     signs: set[str] = attrs.field(factory=set)
