@@ -4,12 +4,18 @@ C{quebert check}: whether a configuration file is right.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
+from twisted.logger import LogLevel
 
 from quebert.amqp._tls import creator
-from quebert.cli._running import one_line
-from quebert.config import BadConfig, read
-from quebert.errors import ConfigError
+from quebert.cli._running import log_problems, one_line, run
+from quebert.config import BadConfig, Queue, Settings, read
+from quebert.errors import BrokerRefused, ConfigError, QuebertError
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
 
 __all__ = ["check"]
 
@@ -20,15 +26,24 @@ _DELAYS = {
     False: "classic queues, as configured: RabbitMQ may lose some when it stops",
 }
 
+# Seconds in which there must be a connection.
+_PATIENCE = 10.0
+
 
 @click.command()
 @click.argument("file", type=click.Path())
-def check(*, file: str) -> None:
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Ask the broker, too, whether each queue can be watched as configured.",
+)
+def check(*, file: str, connect: bool) -> None:
     """
     Check a configuration FILE, and do nothing else.
 
     Tells all that is wrong, a line each, and exits with 1. Hooks are imported, and
-    secrets and certificates looked for, but no broker is asked.
+    secrets and certificates looked for, but no broker is asked without --connect,
+    which changes nothing there, either.
     """
     from quebert.service._mediators import find_hook
 
@@ -47,3 +62,53 @@ def check(*, file: str) -> None:
     names = ", ".join(settings.queues)
     click.echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
     click.echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
+    if connect and not _all_watchable(settings):
+        raise SystemExit(1)
+
+
+def _all_watchable(settings: Settings) -> bool:
+    """
+    Tell of each queue whether it can be watched; returns whether all can.
+    """
+    log_problems(level=LogLevel.critical)
+    try:
+        return run(lambda reactor: _connect(reactor, settings))
+    except QuebertError as e:
+        click.echo(one_line(f"no queue can be watched: {e}"), err=True)
+        return False
+
+
+async def _connect(reactor: Any, settings: Settings) -> bool:
+    from quebert.amqp import TxAMQPClient
+
+    client = TxAMQPClient.of_broker(settings.broker, reactor=reactor)
+    try:
+        wire = await client.connected(_PATIENCE)
+        queues = settings.queues.values()
+        return all([await _watchable(wire, queue) for queue in queues])
+    finally:
+        await client.stop(0)
+
+
+async def _watchable(wire: Wire, queue: Queue) -> bool:
+    """
+    Tell whether a queue can be watched.
+
+    @raise BrokerError: the connection is lost.
+    """
+    from quebert.amqp._watchable import check_watchable
+
+    arguments = dict(queue.arguments)
+    if queue.queue_type is not None:
+        arguments["x-queue-type"] = queue.queue_type
+    try:
+        exists = await check_watchable(
+            wire, queue.name, arguments, queue.exchange, queue.exchange_type
+        )
+    except BrokerRefused as e:
+        text = f"queue {queue.name} cannot be watched as configured: {e}"
+        click.echo(one_line(text), err=True)
+        return False
+    text = "can be watched" if exists else "is not there yet: a mediator declares it"
+    click.echo(one_line(f"queue {queue.name} {text}"))
+    return True

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._reactor import given_or_global
+from quebert._repeated import RepeatedWarning
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, Queue, Settings
@@ -44,6 +45,7 @@ class _Watched:
     A queue that is watched, or about to be.
 
     @ivar mediator: gets what comes from now on.
+    @ivar refused: tells that it cannot be watched.
     @ivar watcher: brings it; C{None} until it does.
     @ivar way: which client, and what it was told, of that watcher.
     @ivar starting: another watcher that is to take over, or the first.
@@ -55,6 +57,7 @@ class _Watched:
 
     queue: Queue
     mediator: Mediator
+    refused: RepeatedWarning
     watcher: Watcher | None = None
     way: Any = None
     starting: Deferred[Any] | None = None
@@ -154,7 +157,8 @@ class Watches:
         for name, queue in settings.queues.items():
             watched = self._watched.get(name)
             if watched is None:
-                watched = self._watched[name] = _Watched(queue, mediators[name])
+                watched = _Watched(queue, mediators[name], self._warning(name))
+                self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.gate = gate
             self._see_to(watched, client, way_of(queue, settings, self._group))
@@ -210,6 +214,7 @@ class Watches:
         old, watched.watcher, watched.way = watched.watcher, watcher, way
         watched.starting = None
         watched.failures = 0
+        watched.refused.succeeded()
         self.log.info(
             "Watching {queue!r}, {maxEvents} tasks at once.",
             queue=watcher.queue,
@@ -230,36 +235,46 @@ class Watches:
             watched.begun.errback(failure)
         elif watched.watcher is None:
             self._try_again(watched, failure)
-        else:
-            self._log_failure(watched, "is watched as it was", failure)
-
-    def _try_again(self, watched: _Watched, failure: Failure) -> None:
-        watched.failures += 1
-        seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
-        text = f"cannot be watched, trying again in {seconds:.0f} s"
-        self._log_failure(watched, text, failure)
-        watched.again = self._reactor.callLater(
-            seconds, self._see_to, watched, *watched.starting_way
-        )
-
-    def _log_failure(self, watched: _Watched, text: str, failure: Failure) -> None:
-        if failure.check(QuebertError):
+        elif failure.check(QuebertError):
             self.log.error(
-                "Queue {queue!r} {text}: {why}",
+                "Queue {queue!r} is watched as it was: {why}",
                 queue=watched.queue.name,
-                text=text,
                 why=failure.value,
             )
         else:
             self.log.failure(
-                "Queue {queue!r} {text}.",
+                "Queue {queue!r} is watched as it was.",
                 failure,
                 queue=watched.queue.name,
-                text=text,
             )
+
+    def _try_again(self, watched: _Watched, failure: Failure) -> None:
+        watched.failures += 1
+        seconds = exponential(watched.failures, constant=2, maximum=RETRY_LIMIT)
+        if failure.check(QuebertError):
+            watched.refused.met(failure.value)
+        else:
+            self.log.failure(
+                "Queue {queue!r} cannot be watched, and is tried again.",
+                failure,
+                queue=watched.queue.name,
+            )
+        watched.again = self._reactor.callLater(
+            seconds, self._see_to, watched, *watched.starting_way
+        )
+
+    def _warning(self, queue: str) -> RepeatedWarning:
+        return RepeatedWarning(
+            self.log,
+            lambda: self._reactor,
+            "Queue {queue!r} cannot be watched for now, and is tried again",
+            "Queue {queue!r} can be watched again",
+            queue=queue,
+        )
 
     def _remove(self, watched: _Watched) -> None:
         watched.supersede(self._client)
+        watched.refused.end()
         if watched.watcher is not None:
             self._end(watched.watcher)
         _fire(watched)
@@ -293,6 +308,7 @@ class Watches:
         """
         for watched in self._watched.values():
             watched.supersede(None)
+            watched.refused.end()
         stopping = [client.stop(grace) for client in self._clients.values()]
         await gatherResults([*stopping, *self._ending])
 

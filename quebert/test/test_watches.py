@@ -38,6 +38,7 @@ BROKER = Broker.from_url("amqp://localhost/")
 OTHER = Broker.from_url("amqp://other/")
 A = Queue(name="a", key="k")
 B = Queue(name="b", key="k")
+CANNOT = "Queue 'b' cannot be watched for now, and is tried again: PRECONDITION_FAILED"
 
 
 def settings(*queues: Queue, broker: Broker = BROKER, **more: Any) -> Settings:
@@ -61,6 +62,7 @@ class FakeWatcher:
     stopping: Deferred[None] | None = None
     grace: float | None = None
     cancelled: bool = False
+    refused: bool = False
 
     @property
     def queue(self) -> str:
@@ -87,6 +89,7 @@ class FakeWatcher:
         """
         Not to be let.
         """
+        self.refused = True
         self.client.watchers.remove(self)
         self.starting.errback(BrokerRefused(406, "PRECONDITION_FAILED"))
 
@@ -276,17 +279,35 @@ class WatchesTests(SynchronousTestCase):
         self.log[1].refuse()
         self.log[0].begin()
         self.successResultOf(starting)
-        cannot = (
-            "Queue 'b' cannot be watched, trying again in {} s: PRECONDITION_FAILED"
-        )
-        self.assertEqual(self.said()[1:], [cannot.format(2)])
+        self.assertEqual(self.said()[1:], [CANNOT])
         self.clock.advance(2)
         self.log[2].refuse()
-        self.assertEqual(self.said(), [cannot.format(4)])
+        self.assertEqual(self.said(), [])
         self.clock.advance(4)
         self.log[3].begin()
         self.assertEqual(self.said(), ["Watching 'b', 100 tasks at once."])
+        self.clock.pump([1] * 5)
+        over = "Queue 'b' can be watched again, after 2 failures in 2 s."
+        self.assertEqual(self.said(), [over])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_told_once_a_minute(self) -> None:
+        """
+        However long a queue cannot be watched, that is one line a minute.
+        """
+        starting = self.start(A, B)
+        self.log[1].refuse()
+        self.log[0].begin()
+        self.successResultOf(starting)
+        lines = []
+        for _ in range(600):
+            self.clock.advance(1)
+            if self.log[-1].queue == "b" and not self.log[-1].refused:
+                self.log[-1].refuse()
+            lines += [each for each in self.said() if "b" in each]
+        self.assertEqual(lines[0].count("cannot be watched for now"), 1)
+        self.assertLessEqual(len(lines), 11)
+        self.assertIn(", 1 times more: PRECONDITION_FAILED", lines[-1])
 
     def test_tried_no_more(self) -> None:
         """
@@ -300,7 +321,7 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.watches.change(settings(A, B))
         self.log[2].refuse()
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 2)
         Deferred.fromCoroutine(self.watches.stop(0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -322,7 +343,7 @@ class WatchesTests(SynchronousTestCase):
         self.log[1].refuse()
         self.assertEqual(
             self.said()[1:],
-            ["Queue 'b' cannot be watched, trying again in 2 s: PRECONDITION_FAILED"],
+            [CANNOT],
         )
         self.watches.change(settings(A, B))
         self.log[2].begin()
