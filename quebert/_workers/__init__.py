@@ -6,13 +6,21 @@ The two sides meet in few places.  A worker is started as L{__main__
 <quebert._workers.__main__>}, with what L{QUEBERT_WORKER<ENVIRONMENT>} needs to
 find the same modules.  Its standard input is a pipe into which nobody writes,
 and which closes when the supervisor is gone, however it went.  Descriptor 3 is
-a pipe for L{reports<Report>}, lines of JSON: a log event, or that it is up.
+a pipe for L{reports<Report>}, lines of JSON: a log event, that it has read its
+configuration, or that it is up.  It gets no SIGHUP before it has said that it reads
+its configuration again at one: the signal would end it.
 Standard output and standard error are what Python itself has to say, and what
 the programs say that a worker starts.
 """
 
 from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report
-from quebert._workers._worker import Lifeline, report_log, started, supervised
+from quebert._workers._worker import (
+    Lifeline,
+    configured,
+    report_log,
+    started,
+    supervised,
+)
 
 __all__ = [
     "ENVIRONMENT",
@@ -20,6 +28,7 @@ __all__ = [
     "REPORTS",
     "Lifeline",
     "Report",
+    "configured",
     "report_log",
     "started",
     "supervised",

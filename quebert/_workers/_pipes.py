@@ -23,8 +23,8 @@ REPORTS = 3
 @attrs.frozen
 class Report:
     """
-    What a worker reports: a line for the log, or, without C{text}, that it is
-    up.
+    What a worker reports: a line for the log (C{text}), that it has read its
+    configuration, and reads it again at a SIGHUP (C{grace}), or that it is up (neither).
 
     A log event crosses as its text: what a hook has put into it may be anything,
     and the text is what the log of a single process would show.
@@ -32,11 +32,13 @@ class Report:
     @ivar time: seconds since the epoch.
     @ivar level: the name of a L{LogLevel}.
     @ivar text: of as many lines as it has.
+    @ivar grace: seconds that what runs may take after a SIGTERM.
     """
 
     time: float = 0.0
     level: str = "info"
     text: str | None = None
+    grace: float | None = None
 
     @classmethod
     def of(cls, event: dict[str, Any]) -> Report:
@@ -66,7 +68,8 @@ class Report:
         """
         Itself in one line.
         """
-        return json.dumps([self.time, self.level, self.text]).encode() + b"\n"
+        values = [self.time, self.level, self.text, self.grace]
+        return json.dumps(values).encode() + b"\n"
 
     @classmethod
     def parse(cls, line: bytes) -> Report | None:
@@ -74,11 +77,11 @@ class Report:
         What L{line} has written; C{None} for anything else.
         """
         try:
-            time, level, text = json.loads(line)
+            time, level, text, grace = json.loads(line)
             LogLevel.lookupByName(level)
-        except (TypeError, ValueError):  # no JSON, no list, no three, no level
+        except (TypeError, ValueError):  # no JSON, no list, no four, no level
             return None
-        return cls(time, level, text)
+        return cls(time, level, text, grace)
 
 
 class Lines:

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ DESCRIPTORS = {LIFELINE: "w", 1: "r", 2: "r", REPORTS: "r"}
 EARLY = 10.0
 FIRST_DELAY = 0.5
 LAST_DELAY = 30.0
-#: Seconds beyond C{grace}, after which a worker that does not end is killed.
+#: Seconds beyond its grace, after which a worker that does not end is killed.
 MERCY = 30.0
 #: Seconds for which the pipes of a dead worker may be held open by what it has
 #: started.
@@ -117,10 +117,12 @@ class Worker(ProcessProtocol):
         if report is None:
             text = line.decode(errors="replace")
             self.log.info("{text}", text=text, log_system=self.name)
-        elif report.text is None:
-            self._supervisor.up(self)
-        else:
+        elif report.text is not None:
             globalLogPublisher(report.event(self.name))
+        elif report.grace is not None:
+            self._supervisor.configured(self, report.grace)
+        else:
+            self._supervisor.up(self)
 
     def processExited(self, reason: Failure) -> None:
         """
@@ -215,7 +217,8 @@ class Supervisor(Service):
     @param arguments: what twistd is to do in each: options, a plugin and its
         options.
     @param environment: what differs from this process's.
-    @param grace: seconds that a worker takes at most to end after a SIGTERM.
+    @param grace: seconds that a worker takes at most to end after a SIGTERM, unless
+        it tells another time.
     @param syslog_prefix: to log to syslog, too, with it.
     @param reloads: SIGHUP is for the workers, and each of them gets it.
     """
@@ -235,14 +238,16 @@ class Supervisor(Service):
     ) -> None:
         self._syslog_prefix = syslog_prefix
         self._reloads = reloads
-        self._up: set[str] = set()  # the names of the workers that are
-        self._missed: set[str] = set()  # and of those that may miss a SIGHUP
+        self._grace = grace
+        # Of the workers that read their configuration again at a SIGHUP, the longest
+        # grace so far: what was told to end before keeps to the one of that time.
+        self._graces: dict[str, float] = {}
+        self._missed: set[str] = set()  # the workers that have to get a SIGHUP yet
         self._reactor = given_or_global(reactor)
         self._any_up = False
         self._failed = False
         self._gone: Deferred[None] = Deferred()
-        self._monitor = _Monitor(_Spawner(self._reactor, self))
-        self._monitor.killTime = grace + MERCY  # type: ignore[assignment]
+        self._monitor = _Monitor(_Spawner(self._reactor, self), self.patience)
         command = [*_python(), *arguments]
         variables = {**os.environ, **environment, ENVIRONMENT: _modules()}
         for number in range(1, count + 1):
@@ -274,23 +279,38 @@ class Supervisor(Service):
 
     def reload(self) -> None:
         """
-        Pass SIGHUP on.
+        Pass SIGHUP on: to a worker that starts, as soon as it can take it.
         """
         workers = dict(self._monitor.protocols)
         self.log.info("SIGHUP: passed on to {count} workers.", count=len(workers))
-        self._missed |= workers.keys() - self._up
-        for protocol in workers.values():
-            _hang_up(protocol.transport)
+        for name, protocol in workers.items():
+            if name in self._graces:
+                _hang_up(protocol.transport)
+            else:
+                self._missed.add(name)
+
+    def patience(self, name: str) -> float:
+        """
+        Seconds that a worker may take to end after a SIGTERM.
+        """
+        return self._graces.get(name, self._grace) + MERCY
+
+    def configured(self, worker: Worker, grace: float) -> None:
+        """
+        A worker has read its configuration, and can be told to read it again.
+        """
+        name = worker.name
+        self._graces[name] = max(grace, self._graces.get(name, grace))
+        self._monitor.be_patient(name)
+        if name in self._missed:
+            self._missed.discard(name)
+            _hang_up(worker.transport)
 
     def up(self, worker: Worker) -> None:
         """
         A worker is up.
         """
         self._any_up = True
-        self._up.add(worker.name)
-        if worker.name in self._missed:  # it may have come too early for it
-            self._missed.discard(worker.name)
-            _hang_up(worker.transport)
         self.log.info("{worker} is up.", worker=str(worker), pid=worker.pid)
 
     def ended(self, worker: Worker, how: str, *, failed: bool) -> None:
@@ -299,7 +319,7 @@ class Supervisor(Service):
 
         @param failed: whether by itself, and not well.
         """
-        self._up.discard(worker.name)
+        self._graces.pop(worker.name, None)
         self._missed.discard(worker.name)
         hopeless = failed and self.running and not self._any_up
         expected = how == _WELL or not self.running
@@ -335,9 +355,32 @@ def _hang_up(process: Any) -> None:
 
 
 class _Monitor(ProcessMonitor):
+    """
+    @param patience: the seconds after which a process is killed that does not end.
+    """
+
     threshold = EARLY  # type: ignore[assignment]
     minRestartDelay = FIRST_DELAY  # type: ignore[assignment]
     maxRestartDelay = LAST_DELAY  # type: ignore[assignment]
+
+    def __init__(self, reactor: Any, patience: Callable[[str], float]) -> None:
+        super().__init__(reactor)
+        self._patience = patience
+
+    def stopProcess(self, name: str) -> None:
+        """
+        Send SIGTERM; later kill it.
+        """
+        self.killTime = self._patience(name)  # type: ignore[assignment]
+        super().stopProcess(name)
+
+    def be_patient(self, name: str) -> None:
+        """
+        A process may take another time: it is to end, and has just told so.
+        """
+        killing = self.murder.get(name)
+        if killing is not None and killing.active():
+            killing.reset(self._patience(name))
 
 
 def _python() -> list[str]:

@@ -24,7 +24,14 @@ from quebert._reactor import given_or_global
 from quebert._twistd import stop
 from quebert._workers._pipes import LIFELINE, REPORTS, Report
 
-__all__ = ["Lifeline", "main", "report_log", "started", "supervised"]
+__all__ = [
+    "Lifeline",
+    "configured",
+    "main",
+    "report_log",
+    "started",
+    "supervised",
+]
 
 # Where the pipe is that the supervisor holds; None if there is no supervisor.
 _lifeline: int | None = None
@@ -43,7 +50,8 @@ def main() -> None:
     # Ctrl-C reaches all processes of a terminal at once: the supervisor's own
     # end is the one to wait for.  What a hook starts does not inherit this.
     signal.signal(signal.SIGINT, lambda *_: None)
-    # What it is to make us read again, we have not read yet.
+    # The supervisor sends none before this worker is configured; a terminal that
+    # closes sends one to all its processes.
     signal.signal(signal.SIGHUP, lambda *_: None)
     _enter_directory()
     # Last of all: what is in sys.path is where the supervisor has looked.
@@ -83,6 +91,16 @@ def supervised() -> bool:
     Whether this process is a worker.
     """
     return _lifeline is not None
+
+
+def configured(grace: float) -> None:
+    """
+    Tell the supervisor that this worker has read its configuration, and reads it
+    again at a SIGHUP.
+
+    @param grace: seconds that what runs may take after a SIGTERM.
+    """
+    _tell(Report(grace=grace))
 
 
 def started() -> None:

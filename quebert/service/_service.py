@@ -29,7 +29,7 @@ from quebert._twistd import (
     log_to_syslog,
     on_sighup,
 )
-from quebert._workers import Lifeline, started, supervised
+from quebert._workers import Lifeline, configured, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.clock import use_monotonic_clock
 from quebert.config import BadConfig, Settings, Watch
@@ -47,6 +47,8 @@ class MediatorService(MultiService):
 
     @param started: called once all has been set up, when nothing can happen any
         more that L{makes it end<exit_with_failure>}.
+    @param configured: called with C{service.grace} when a configuration file has been
+        read, and each time that it has been read again.
     """
 
     log = Logger()
@@ -56,11 +58,13 @@ class MediatorService(MultiService):
         options: Options,
         reactor: Any = None,
         started: Callable[[], object] = lambda: None,
+        configured: Callable[[float], object] = lambda grace: None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._options = options
         self._reactor = reactor
         self._started = started
+        self._configured = configured
         self._client: TxAMQPClient | None = None
         self._watches: Watches | None = None
         self._settings: Settings | None = options["settings"]
@@ -90,6 +94,7 @@ class MediatorService(MultiService):
         if self._settings is not None:
             self._watches = Watches(self._reactor)
             on_sighup(self.reactor, self.reload)
+            self._configured(self._settings.service.grace)
             await self._watches.start(self._settings)
         elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
@@ -114,6 +119,7 @@ class MediatorService(MultiService):
             return
         changes = self._settings.changes(settings)
         self._settings = settings
+        self._configured(settings.service.grace)
         self.log.info("Reloaded; changes: {count}.", count=len(changes))
         for change in changes:
             self.log.info("{change}{note}", change=change, note=_note(change))
@@ -224,7 +230,7 @@ def makeService(options: Options) -> Service:
     allow_many_connections()
     if not supervised():
         return MediatorService(options, started=calm_garbage_collector)
-    service = MediatorService(options, started=_worker_started)
+    service = MediatorService(options, started=_worker_started, configured=configured)
     Lifeline().setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
 

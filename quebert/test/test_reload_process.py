@@ -371,6 +371,87 @@ async def test_worker_that_starts(file: File, run: Run, names: Names) -> None:
     assert not any(map(runs, pids(program)))
 
 
+# twistd, with a supervisor that kills a worker half a second after its grace.
+_MERCILESS = """
+from quebert._workers import _supervisor
+_supervisor.MERCY = 0.5
+from twisted.scripts.twistd import run
+run()
+"""
+
+
+@ensureDeferred
+async def test_more_grace(
+    broker: AnyBroker,
+    client: TxAMQPClient,
+    executor: Executor,
+    file: File,
+    start: Callable[..., Program],
+    names: Names,
+) -> None:
+    """
+    Workers get the grace that they have read at a SIGHUP: 200 requests that take three
+    times as long as before the supervisor would have killed the workers are finished.
+    """
+    from twisted.internet import reactor
+
+    executor.answer = lambda task: deferLater(reactor, 3.0, lambda: 200)
+    file.write(before="service.grace = 0.5")
+    program = start(
+        *("-c", _MERCILESS, "--pidfile=", "-n", "quebert", "--processes=2"),
+        f"--config={file.path}",
+        QUEBERT_AMQP_URL=broker.url,
+    )
+    await until(lambda: ups(program) == 2)
+    file.write(before="service.grace = 60")
+    program.signal(signal.SIGHUP)
+    told = "service.grace changed from 0.5 to 60"
+    await until(lambda: program.output.count(told) == 2)
+    tasks = await add(client, names, 200)
+    await until(lambda: len(executor.tasks) == 200)
+    program.signal(signal.SIGTERM)
+    assert await program.ended() == 0, program.output
+    assert program.output.count("ended with exit status 0.\n") == 2
+    assert {task["uuid"] for task in executor.tasks} == tasks
+    await until_empty(broker, names.queue)
+    assert len(executor.tasks) == 200
+
+
+@ensureDeferred
+async def test_workers_that_start(
+    broker: AnyBroker,
+    client: TxAMQPClient,
+    executor: Executor,
+    file: File,
+    run: Run,
+    names: Names,
+) -> None:
+    """
+    No SIGHUP ends a worker, whenever it comes: 200 tasks are done by the processes that
+    were started first.
+    """
+    from twisted.internet import reactor
+
+    await (await client.watch(names.exchange, names.queue, names.key, print)).stop()
+    tasks = await add(client, names, 200)
+    program = run("--processes=3")
+    await until(lambda: pids(program))
+    while ups(program) < 3:
+        assert len(pids(program)) <= 3, program.output
+        program.signal(signal.SIGHUP)
+        await deferLater(reactor, 0.005)
+    await until(lambda: len(executor.tasks) == 200)
+    await until_empty(broker, names.queue)
+    assert len(pids(program)) == 3, program.output
+    file.write("prefetch = 7")
+    program.signal(signal.SIGHUP)
+    await until(lambda: program.output.count("prefetch changed from") == 3)
+    program.signal(signal.SIGTERM)
+    assert await program.ended() == 0, program.output
+    assert "killed" not in program.output
+    assert {task["uuid"] for task in executor.tasks} == tasks
+
+
 @ensureDeferred
 async def test_example(
     executor: Executor, start: Callable[..., Program], tmp_path: Path

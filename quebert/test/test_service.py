@@ -137,7 +137,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(options.arguments(), wanted)
         options.parent = Options()
         service: Any = makeService(options)
-        self.assertEqual(service._monitor.killTime, 5 + MERCY)
+        self.assertEqual(service.patience("worker 1"), 5 + MERCY)
         self.assertTrue(service._reloads)
 
 

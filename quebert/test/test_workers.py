@@ -83,6 +83,7 @@ class ReportTests(SynchronousTestCase):
             st.floats(0, 1e12),
             st.sampled_from([each.name for each in LogLevel.iterconstants()]),
             st.none() | st.text(st.characters()),
+            st.none() | st.floats(0, 1e9),
         )
     )
     @QUICK
@@ -106,7 +107,14 @@ class ReportTests(SynchronousTestCase):
         """
         JSON alone does not make a report.
         """
-        for line in (b"3", b"{}", b"[]", b"[1, 2, 3]", b'[1, "loud", "text"]', b"null"):
+        for line in (
+            b"3",
+            b"{}",
+            b"[]",
+            b"[1, 2, 3, 4]",
+            b'[1, "loud", "text", null]',
+            b"null",
+        ):
             self.assertIsNone(Report.parse(line), line)
 
     def logged(self, log: Callable[[Logger], None]) -> tuple[dict[str, Any], str]:
@@ -316,6 +324,13 @@ class ProcessReactor(Clock):
 UP = Report()
 
 
+def configured(grace: float = GRACE) -> Report:
+    """
+    What a worker says that reads its configuration at a SIGHUP.
+    """
+    return Report(grace=grace)
+
+
 class SupervisorTests(SynchronousTestCase):
     """
     L{Supervisor} runs workers.
@@ -425,6 +440,7 @@ class SupervisorTests(SynchronousTestCase):
         self.start(3, reloads=True)
         one, two, three = self.processes[-3:]
         for each in (one, two, three):
+            each.say(configured())
             each.say(UP)
         two.end(1)
         three.exit(1)
@@ -436,20 +452,26 @@ class SupervisorTests(SynchronousTestCase):
 
     def test_reload_early(self) -> None:
         """
-        A worker that was not up yet gets it again when it is, once.
+        A worker that does not read its configuration at a SIGHUP yet gets it when it
+        does, once: until then it would be ended by it.
         """
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         self.start(2, reloads=True)
         one, two = self.processes
+        one.say(configured())
         one.say(UP)
         self.supervisor.reload()
+        self.supervisor.reload()
+        self.assertEqual((one.signals, two.signals), (["HUP", "HUP"], []))
+        two.say(configured())
         two.say(UP)
-        two.say(UP)
-        self.assertEqual((one.signals, two.signals), (["HUP"], ["HUP", "HUP"]))
+        two.say(configured())
+        self.assertEqual((one.signals, two.signals), (["HUP", "HUP"], ["HUP"]))
         two.end(1)
         self.reactor.advance(LAST_DELAY)
         again = self.processes[-1]
+        again.say(configured())
         again.say(UP)
         self.assertEqual(again.signals, [])
 
@@ -706,6 +728,50 @@ class SupervisorTests(SynchronousTestCase):
         self.assertNoResult(stopping)
         self.processes[0].end(number=signal.SIGKILL)
         self.successResultOf(stopping)
+
+    def check_killed_after(self, process: FakeProcess, seconds: float) -> None:
+        """
+        It is killed so many seconds from now.
+        """
+        self.reactor.advance(seconds - 0.1)
+        self.assertEqual(process.signals, ["TERM"])
+        self.reactor.advance(0.1)
+        self.assertEqual(process.signals, ["TERM", "KILL"])
+
+    def test_another_grace(self) -> None:
+        """
+        A worker that has told another grace gets that; a lower one does not count as
+        long as something may end with the one before.
+        """
+        self.start(3)
+        one, two, three = self.processes
+        one.say(configured(300))
+        one.say(configured(1))
+        two.say(configured(1))
+        self.stop()
+        self.reactor.advance(0)
+        self.check_killed_after(two, 1 + MERCY)
+        self.check_killed_after(three, GRACE - 1)
+        self.check_killed_after(one, 300 - GRACE)
+
+    def test_another_grace_late(self) -> None:
+        """
+        So it is when a worker has read it just before its SIGTERM, and when it is
+        started again its grace is that of the beginning.
+        """
+        self.start(1)
+        self.processes[0].say(UP)
+        self.processes[0].say(configured(300))
+        self.processes[0].end(1)
+        self.reactor.advance(FIRST_DELAY)
+        worker = self.processes[1]
+        self.stop()
+        self.reactor.advance(GRACE + MERCY - 0.1)
+        worker.say(configured(60))
+        self.check_killed_after(worker, 60 + MERCY)
+        worker.say(configured(90))
+        worker.end(number=signal.SIGKILL)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_lingering(self) -> None:
         """
