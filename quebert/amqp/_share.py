@@ -6,10 +6,15 @@ which never has a message, and asks each second how many do.  Who has more than 
 needs, while others wait, passes the rest on to them, in the queue
 C{quebert.rate.<queue>.spare}.  So no server is needed beside the broker, nobody leads
 whose end the others must notice, and it costs nothing per message.  When a mediator
-is killed the broker knows at once, and the others a second later.
+is killed the broker knows at once, and the others two seconds later.
 
 What is passed on is passed on once, or lost: together they never begin more than the
 rate says, but for the moment in which another one comes.
+
+More members are believed at once, and fewer are not: a member may come back in a
+moment.  It has lost its channel, or somebody has deleted the queue, so that all have to
+come back, or the broker was restarted.  Until it is clear who is there, each keeps to
+the share that it had.
 
 A classic queue is on one node, and cannot be asked while that node is down.  So beside
 a quorum queue both queues are quorum queues, with C{.quorum} behind their names.
@@ -45,6 +50,8 @@ __all__ = ["Share"]
 PERIOD = 1.0
 # The first ones, of those who have come just now, as others may have.
 _FIRST = 0.1
+# Seconds after which all have come back that have lost their connections or channels.
+_RETURN = 5.0
 # Looks for which we keep listening for what others have to spare.
 _PATIENCE = 2
 _PREFIX = "quebert.rate."
@@ -88,6 +95,8 @@ class Share:
         suffix = ".quorum" if quorum else ""
         self._all, self._spare = _name(queue, suffix), _name(queue, ".spare" + suffix)
         self._knows = False  # how many there are, or were
+        self._opened_at: float | None = None  # the channel, not for the first time
+        self._fewer_since: float | None = None  # were counted
         self._wire: Wire | None = None
         self._channel: Channel | None = None
         self._listening = ""  # the consumer tag
@@ -137,6 +146,8 @@ class Share:
                 Deferred.fromCoroutine(channel.shut())
                 raise
             self._channel, self._listening, self._calm = channel, "", 0
+            if self._knows:
+                self._opened_at = self._clock().seconds()
         return channel
 
     async def _begin(self, channel: Channel) -> None:
@@ -219,6 +230,8 @@ class Share:
             if not self._knows:
                 raise BrokerError(f"queue {self._all!r} has no leader")
             members = self.members
+        if self._knows:
+            members = self._believed(members)
         self._knows = True
         self._unknown.succeeded()
         if members != self.members:
@@ -230,6 +243,21 @@ class Share:
         if members != self.members or not self._looks:
             self.members = members
             self._pace.shared_by(members)
+
+    def _believed(self, counted: int) -> int:
+        """
+        How many members there are, now that so many have been counted.
+        """
+        if counted >= self.members:
+            self._fewer_since = None
+            return counted
+        now = self._clock().seconds()
+        if self._fewer_since is None:
+            self._fewer_since = now
+        doubted = now < self._fewer_since + PERIOD
+        if self._opened_at is not None:
+            doubted |= now < self._opened_at + _RETURN
+        return self.members if doubted else counted
 
     async def _consumers(self, channel: Channel, queue: str) -> int:
         found = await channel.call("queue_declare", queue=queue, passive=True)

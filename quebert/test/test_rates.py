@@ -162,6 +162,44 @@ async def test_again(
 
 @pytest.mark.timed
 @ensureDeferred
+async def test_queue_deleted(
+    either: Any, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    When somebody deletes the queues by which they know each other, again and again,
+    five never begin more together than the rate and a burst.
+    """
+    rate, burst = 50, 12.5
+    begun: list[float] = []
+    watchers = [
+        await make_client(either.url).watch(
+            "",
+            names.queue,
+            "",
+            lambda message: begun.append(reactor.seconds()),
+            rate=f"{rate}/s",
+        )
+        for _ in range(5)
+    ]
+    await until(lambda: members(watchers) == {5})
+    client = make_client(either.url)
+    await gatherResults([client.publish("", names.queue, b"x") for _ in range(400)])
+    channel = await (await client.connected()).open_channel(confirms=False)
+    share = f"quebert.rate.{names.queue}"
+    for number, queue in ((50, share), (120, share), (200, f"{share}.spare")):
+        await until(lambda: len(begun) >= number)  # noqa: B023
+        await channel.call("queue_delete", queue=queue)
+    await until(lambda: len(begun) == 400)
+    assert members(watchers) == {5}
+    # Each may round its part of the burst up to a whole task.
+    for first, began in enumerate(begun):
+        for last in range(first + 1, len(begun)):
+            most = rate * (begun[last] - began) + burst + len(watchers)
+            assert last - first + 1 <= most, (first, last, begun[last] - began)
+
+
+@pytest.mark.timed
+@ensureDeferred
 async def test_far_apart(
     either: Any,
     make_client: Callable[..., TxAMQPClient],

@@ -326,7 +326,7 @@ class ShareTests(SynchronousTestCase):
         self.pass_time(2)
         since = self.pass_time(10)
         self.all[0].wire.lose()
-        self.pass_time(20)
+        self.pass_time(30)
         self.assert_rate(since)
         self.assertEqual([each.share.members for each in self.all[1:]], [2, 2])
 
@@ -516,16 +516,53 @@ class ShareTests(SynchronousTestCase):
 
     def test_queue_deleted(self) -> None:
         """
-        Where somebody deletes the queues, they are there again a second later.
+        Where somebody deletes the queues, they are there again a second later, and
+        nobody exceeds its share meanwhile.
         """
-        one, two = self.mediators(2)
+        self.mediators(4)
         self.pass_time(2)
-        for each in (one, two):
+        since = self.clock.seconds()
+        for each in self.all:
             each.wire.channels[0].on_cancel("tag")
         self.assertEqual(self.broker.channels, [])
+        for _ in range(20):
+            self.pass_time(0.1)
+            self.assertEqual({each.share.members for each in self.all}, {4})
+        self.assert_rate(since)
+        self.assertEqual([len(each.wire.channels) for each in self.all], [2] * 4)
+
+    def test_one_loses_its_channel(self) -> None:
+        """
+        A member that comes back a moment later is not missed.
+        """
+        first, *others = self.mediators(3)
         self.pass_time(2)
-        self.assertEqual([each.share.members for each in self.all], [2, 2])
-        self.assertEqual([len(each.wire.channels) for each in self.all], [2, 2])
+        since = self.clock.seconds()
+        first.wire.channels[0].on_cancel("tag")
+        for _ in range(30):
+            self.pass_time(0.1)
+            self.assertEqual({each.share.members for each in self.all}, {3})
+        self.assert_rate(since)
+
+    def test_all_reconnect(self) -> None:
+        """
+        After a restart of the broker, when each comes back after another time, they
+        keep to the rate together; those that do not come back are missed in the end.
+        """
+        self.mediators(5)
+        self.pass_time(2)
+        for each in self.all:
+            each.wire.lose()
+        since = self.clock.seconds()
+        for each in self.all[1:]:
+            each.wire = FakeWire(self.broker)
+            self.successResultOf(each.join())
+            self.pass_time(1)
+            self.assertEqual(each.share.members, 5)
+        self.assertLess(self.rate(since), 100)
+        self.pass_time(7)
+        self.assert_rate(self.pass_time(20))
+        self.assertEqual([each.share.members for each in self.all[1:]], [4] * 4)
 
     def test_join_again(self) -> None:
         """
