@@ -24,7 +24,7 @@ REPORTS = 3
 class Report:
     """
     What a worker reports: a line for the log (C{text}), that it has read its
-    configuration, and reads it again at a SIGHUP (C{grace}), or that it is up (neither).
+    configuration, and reads it again at a SIGHUP (C{grace}), or that it is up.
 
     A log event crosses as its text: what a hook has put into it may be anything,
     and the text is what the log of a single process would show.

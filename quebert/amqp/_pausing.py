@@ -1,19 +1,27 @@
 """
 Pausing a queue for all who watch it, for as long as somebody likes.
 
-A queue is paused while the durable exchange C{quebert.paused.<queue>} exists.  RabbitMQ
-keeps it, and all nodes know it.  A watch asks for it at each connection, and rests if
-it exists, or if the user may not see whether it does.  A message on the exchange
-C{quebert.control}, with the queue as its routing key, makes watches ask again.  That
-message says nothing by itself, so that one which is lost or late tells nothing wrong.
-A client that cannot be told, or may not look, asks again every L{AGAIN} seconds.
+A watch asks for the sign of a pause at each connection, and rests if it exists, or if
+the user may not see whether it does.  A message on the exchange C{quebert.control},
+with the queue as its routing key, makes watches ask again.  That message says nothing
+by itself, so that one which is lost or late tells nothing wrong.  A client that cannot
+be told, or may not look, asks again every L{AGAIN} seconds.
+
+Theory of operation: the mark.  Each client also looks every L{CHECK} seconds whether a
+queue was paused or resumed.  To ask for each queue would cost a closed channel, and an
+error in RabbitMQ's log, for each queue that is not paused.  Instead a client asks for
+one exchange of its own, C{quebert.control.mark.<uuid>}, which is there unless something
+has changed.  That exchange deletes itself (C{auto_delete}) when its only binding goes,
+to the exchange C{quebert.control.mark}, which L{set_paused
+<quebert.amqp._pause_sign.set_paused>} deletes.  A client whose exchange is gone makes
+it anew, and then has all its watches ask.  The exchange of a client that was killed
+stays until the next pause.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -24,100 +32,27 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_exchange
-from quebert.amqp._names import NAME_LIMIT, fitting
-from quebert.errors import (
-    BrokerError,
-    BrokerRefused,
-    ChannelLost,
-    MayNotLook,
-    Unroutable,
-)
+from quebert.amqp._pause_sign import CONTROL, MARK, is_paused
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
 if TYPE_CHECKING:
-    from quebert.amqp._client import TxAMQPClient
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = [
-    "AGAIN",
-    "CONTROL",
-    "Pauses",
-    "Pausing",
-    "is_paused",
-    "set_paused",
-    "sign_of",
-    "tell_watches",
-]
+__all__ = ["AGAIN", "CHECK", "Pauses", "Pausing"]
 
 Look = Callable[[], None]
 Step = Callable[[], Coroutine[Any, Any, None]]
 
-#: The exchange over which watches are told to look.
-CONTROL = "quebert.control"
-_SIGN = "quebert.paused."
-
 #: Seconds between two questions of a client that cannot be told, or may not look.
 AGAIN = 10.0
+#: Seconds between two looks of a client whether a queue was paused or resumed.
+CHECK = 3.0
+# How often a mark is made that somebody deletes at once.
+_MARKINGS = 5
 # Seconds until a question is repeated that RabbitMQ did not answer.
 _SOON = 1.0
-_ACCESS_REFUSED = 403
-
-
-def sign_of(queue: str) -> str:
-    """
-    The exchange that is there while C{queue} is paused.
-    """
-    return _SIGN + fitting(queue, NAME_LIMIT - len(_SIGN))
-
-
-# -- The sign
-
-
-async def is_paused(wire: Wire, queue: str) -> bool:
-    """
-    Whether C{queue} is paused.
-
-    @raise MayNotLook: the user lacks the permission to see it.
-    """
-    return await find_exchange(wire, sign_of(queue)) is not None
-
-
-async def set_paused(wire: Wire, queue: str, paused: bool) -> None:
-    """
-    Pause C{queue}, or end its pause.
-
-    @raise BrokerError: the broker does not do it.
-    """
-    sign = sign_of(queue)
-    async with brief_channel(wire) as channel:
-        if paused:
-            await channel.call(
-                "exchange_declare", exchange=sign, exchange_type="fanout", durable=True
-            )
-        else:
-            await channel.call("exchange_delete", exchange=sign)
-
-
-async def tell_watches(client: TxAMQPClient, wire: Wire, queue: str) -> None:
-    """
-    Have all watches of C{queue} look whether it is paused.
-
-    @raise BrokerError: they cannot be told.
-    """
-    with suppress(MayNotLook):
-        if await find_exchange(wire, CONTROL) is None:
-            return  # a watch that listens has made it
-    with suppress(Unroutable):  # nobody watches the queue now
-        await client.publish(CONTROL, queue, b"")
-
-
-async def _declare_control(channel: Channel) -> None:
-    await channel.call(
-        "exchange_declare", exchange=CONTROL, exchange_type="direct", durable=True
-    )
-
-
-# -- Being told
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 
 class Pauses:
@@ -133,6 +68,8 @@ class Pauses:
         self._ear: _Ear | None = None  # of the newest connection
         self._is_deaf = False
         self._timer: IDelayedCall | None = None
+        self._checking: IDelayedCall | None = None
+        self._mark = f"{MARK}.{uuid.uuid4()}"
 
     async def ask(self, wire: Wire, queue: str, look: Look) -> bool:
         """
@@ -144,6 +81,7 @@ class Pauses:
         @raise BrokerError: the broker does not say.
         """
         self._looks.setdefault(queue, set()).add(look)
+        self._check_later()
         ear = self._ear_of(wire)
         try:
             # Before asking, so that nothing happens in between.
@@ -167,9 +105,12 @@ class Pauses:
         looks.discard(look)
         if not looks:
             self._looks.pop(queue, None)
-        if not self._looks and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._looks:
+            return
+        for timer in (self._timer, self._checking):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._checking = None
 
     def _ear_of(self, wire: Wire) -> _Ear:
         ear = self._ear
@@ -179,7 +120,7 @@ class Pauses:
             name = ear.name  # where its queue is left over, it serves again
         else:
             return ear
-        self._ear = _Ear(wire, name, self._heard, self._hears_nothing)
+        self._ear = _Ear(wire, name, self._mark, self._heard, self._hears_nothing)
         return self._ear
 
     def _heard(self, queue: str) -> None:
@@ -208,6 +149,28 @@ class Pauses:
             why=why,
         )
 
+    # -- What was not heard
+
+    def _check_later(self) -> None:
+        if self._checking is None and self._looks:
+            self._checking = self.clock().callLater(CHECK, self._check)
+
+    def _check(self) -> None:
+        self._checking = None
+        Deferred.fromCoroutine(self._check_mark())
+
+    async def _check_mark(self) -> None:
+        ear = self._ear
+        try:
+            # Without a connection, or a way to hear, watches ask by themselves.
+            if ear is not None and not ear.dead and await ear.has_changed():
+                self._look_all()
+        except BrokerError as e:
+            if ear is not None and not ear.wire.closed:
+                self._hears_nothing(e)
+        finally:
+            self._check_later()
+
     # -- Where nothing is heard, or seen
 
     def _look_later(self) -> None:
@@ -224,6 +187,7 @@ class _Ear:
     """
     A queue of our own, as long as the connection lasts, for what is said of others.
 
+    @param mark: the name of an exchange of this client.
     @param heard: called with the name of a queue.
     @param deaf: called with the reason when nothing can be heard any more.
     @ivar dead: it hears nothing any more; another one may.
@@ -233,12 +197,14 @@ class _Ear:
         self,
         wire: Wire,
         name: str,
+        mark: str,
         heard: Callable[[str], None],
         deaf: Callable[[BrokerError], None],
     ) -> None:
         self.wire = wire
         self.name = name
         self.dead = False
+        self._mark = mark
         self._heard = heard
         self._deaf = deaf
         self._channel: Channel | None = None
@@ -275,11 +241,45 @@ class _Ear:
         channel.on_cancel = self._cancelled
         channel.when_closed().addCallback(self._closed)
         await _declare_control(channel)
+        await self._set_mark()
         own = {"queue": self.name, "exclusive": True, "auto_delete": True}
         arguments = {"x-queue-type": "classic"}
         await channel.call("queue_declare", **own, arguments=arguments)
         tag = {"consumer_tag": self.name}
         await channel.call("basic_consume", queue=self.name, **tag)
+
+    async def has_changed(self) -> bool:
+        """
+        Whether a queue was paused or resumed since this was asked last.
+
+        @raise BrokerError: the broker does not say.
+        """
+        if self.wire.closed or await find_exchange(self.wire, self._mark) is not None:
+            return False
+        await self._set_mark()
+        return True
+
+    async def _set_mark(self) -> None:
+        for left in reversed(range(_MARKINGS)):
+            try:
+                return await self._try_to_set_mark()
+            except BrokerRefused as e:
+                if e.code != _NOT_FOUND or not left:
+                    raise
+        return None
+
+    async def _try_to_set_mark(self) -> None:
+        async with brief_channel(self.wire) as channel:
+            await channel.call(
+                "exchange_declare", exchange=MARK, exchange_type="fanout", durable=True
+            )
+            await channel.call(
+                "exchange_declare",
+                exchange=self._mark,
+                exchange_type="fanout",
+                auto_delete=True,
+            )
+            await channel.call("exchange_bind", destination=MARK, source=self._mark)
 
     def _received(self, message: Message) -> None:
         if self._channel is not None:
@@ -298,6 +298,12 @@ class _Ear:
         if not (self.dead or self.wire.closed):
             self.dead = True
             self._deaf(why)
+
+
+async def _declare_control(channel: Channel) -> None:
+    await channel.call(
+        "exchange_declare", exchange=CONTROL, exchange_type="direct", durable=True
+    )
 
 
 # -- Doing it

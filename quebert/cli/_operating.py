@@ -238,6 +238,8 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
     What runs may finish. Tasks can be added all the while, and wait.
     """
     now = _run(amqp_url, lambda broker: _operations.pause(broker, queue))
+    if now.paused is False:
+        raise click.ClickException(f"somebody has resumed {queue} meanwhile")
     click.echo(f"paused, {_waiting(queue, now)}")
     problems = [*now.problems]
     if now.consumers:

@@ -17,7 +17,7 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pausing import is_paused, set_paused, tell_watches
+from quebert.amqp._pause_sign import is_paused, set_paused
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, walk
 from quebert.amqp._wire import Wire
@@ -368,19 +368,30 @@ async def _ready(wire: Wire, queue: str) -> int:
 async def pause(broker: Broker, queue: str) -> Status:
     """
     Pause C{queue}; tells how it is when nobody consumes it any more, or in
-    L{REST} seconds.
+    L{REST} seconds, or when somebody has resumed it.
 
     @raise QuebertError: it is not paused.
     """
-    async with broker.client() as (client, wire):
-        await set_paused(wire, queue, True)
-        problems = await _told(client, wire, queue)
-        end = broker.reactor.seconds() + REST
-        while (now := await _living(wire, queue)).consumers:
-            if broker.reactor.seconds() >= end:
-                break
-            await deferLater(broker.reactor, _STEP)
+    async with broker.client() as (_, wire):
+        problems = await _set_paused(wire, queue, True)
+        if wire.blocked is None:
+            now = await _at_rest(broker, wire, queue)
+            return attrs.evolve(now, problems=(*problems, *now.problems))
+    # RabbitMQ is short of memory, and reads no more from a connection that publishes.
+    async with broker.client() as (_, wire):
+        now = await _at_rest(broker, wire, queue)
         return attrs.evolve(now, problems=(*problems, *now.problems))
+
+
+async def _at_rest(broker: Broker, wire: Wire, queue: str) -> Status:
+    clock = broker.reactor
+    end = clock.seconds() + REST
+    while True:
+        late = clock.seconds() >= end
+        now = await _living(wire, queue)
+        if late or not now.consumers or now.paused is False:
+            return now
+        await deferLater(clock, _STEP)
 
 
 async def resume(broker: Broker, queue: str) -> Status:
@@ -389,23 +400,20 @@ async def resume(broker: Broker, queue: str) -> Status:
 
     @raise QuebertError: its pause is not over.
     """
-    async with broker.client() as (client, wire):
+    async with broker.client() as (_, wire):
         before = await _living(wire, queue)
-        await set_paused(wire, queue, False)
-        problems = await _told(client, wire, queue)
+        problems = await _set_paused(wire, queue, False)
         return attrs.evolve(before, problems=(*problems, *before.problems))
 
 
-async def _told(client: TxAMQPClient, wire: Wire, queue: str) -> tuple[str, ...]:
+async def _set_paused(wire: Wire, queue: str, paused: bool) -> tuple[str, ...]:
     """
-    Tell the mediators of C{queue}; gives the problem with that, if there is one.
+    Pause C{queue}, or resume it, and tell its mediators; gives the problem with the
+    latter, if there is one.
     """
-    try:
-        await tell_watches(client, wire, queue)
-    except BrokerError as e:
-        late = "mediators are not told, and may notice only when they connect again"
-        return (f"{late}: {e}",)
-    return ()
+    why = await set_paused(wire, queue, paused)
+    late = "mediators are not told, and may notice only when they connect again"
+    return () if why is None else (f"{late}: {why}",)
 
 
 async def purge(

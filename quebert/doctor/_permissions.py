@@ -17,7 +17,7 @@ import attrs
 
 from quebert.amqp._delay import Rungs
 from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pausing import CONTROL, sign_of
+from quebert.amqp._pause_sign import CONTROL, sign_of
 from quebert.amqp._suspects import flight_sign, in_order_sign
 from quebert.config import Queue
 from quebert.doctor._broker import may_publish

@@ -10,7 +10,7 @@ from typing import Any
 from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pausing import is_paused
+from quebert.amqp._pause_sign import is_paused
 from quebert.amqp._walk import Depth, depth
 from quebert.config import Queue
 from quebert.doctor._dead import check_dead_policies

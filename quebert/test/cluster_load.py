@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._pausing import set_paused, tell_watches
+from quebert.amqp._pause_sign import set_paused
 from quebert.errors import BrokerError
 from quebert.mediator import PolicyMediator
 from quebert.policy import RetryPolicy
@@ -250,7 +250,6 @@ class Load:
         wire = await self.producer.connected()
         began = reactor.seconds()
         await set_paused(wire, QUEUE, True)
-        await tell_watches(self.producer, wire, QUEUE)
         await until(lambda: all(each.paused for each in self.watchers))
         await until(lambda: not self.executor.now)
         done = sum(self.done.values())
@@ -258,7 +257,6 @@ class Load:
         assert sum(self.done.values()) == done
         wire = await self.producer.connected()
         await set_paused(wire, QUEUE, False)
-        await tell_watches(self.producer, wire, QUEUE)
         await until(lambda: sum(self.done.values()) > done)
         self.pauses.append((began, reactor.seconds()))
 

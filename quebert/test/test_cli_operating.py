@@ -230,6 +230,14 @@ class OperatingTests(SynchronousTestCase):
         self.status = Status(None, 0, True, 0)
         self.says("pause tasks", "paused, there is no queue tasks yet\n")
 
+    def test_pause_overtaken(self) -> None:
+        """
+        Where somebody has resumed it meanwhile, it does not say that it is paused.
+        """
+        self.status = Status(7, 2, False, 0)
+        said = "Error: somebody has resumed tasks meanwhile\n"
+        self.assertEqual(self.says("pause tasks", code=1), said)
+
     def test_pause_in_part(self) -> None:
         """
         What was not done, or cannot be seen, is an error behind what was.

@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._pausing import AGAIN, CONTROL, Pauses, is_paused, sign_of
+from quebert.amqp._pause_sign import CONTROL, is_paused, sign_of
+from quebert.amqp._pausing import AGAIN, CHECK, Pauses
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
@@ -100,7 +101,8 @@ class PausesTests(SynchronousTestCase):
         Nothing can happen between the question and the first message.
         """
         self.assertTrue(self.ask("tasks"))
-        ear, question = self.client.channels
+        ear, mark, question = self.client.channels
+        self.assertEqual(mark.methods()[-1], "exchange_bind")
         self.assertEqual(ear.methods()[-1], "queue_bind")
         self.assertEqual(ear.argument("queue_bind", "exchange"), [CONTROL])
         self.assertEqual(ear.argument("queue_bind", "routing_key"), ["tasks"])
@@ -189,6 +191,38 @@ class PausesTests(SynchronousTestCase):
         self.assertIn(
             "the read permission on exchange 'quebert.paused.a'", str(problem.value)
         )
+        self.clock.advance(AGAIN)
+        self.assertEqual(self.looks, ["a"])
+
+    def test_mark(self) -> None:
+        """
+        It asks every few seconds for an exchange of its own, and when that is gone all
+        watches look.
+        """
+        self.ask("a")
+        self.ask("b")
+        (mark,) = {
+            each.argument("exchange_bind", "source")[0]
+            for each in self.client.channels
+            if "exchange_bind" in each.methods()
+        }
+        for _ in range(3):
+            self.clock.advance(CHECK)
+            asked = self.client.channels[-1].calls[-1][1]
+            self.assertEqual((asked["exchange"], asked["passive"]), (mark, True))
+        self.assertEqual(self.looks, [])
+
+    def test_mark_is_refused(self) -> None:
+        """
+        A client that may not ask for it looks at intervals.
+        """
+        self.ask("a")
+        self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        with capturedLogs() as logged:
+            self.clock.advance(CHECK)
+        self.assertEqual(len(texts(logged)), 1)
+        self.assertEqual(self.looks, [])
+        self.client.refused.clear()
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a"])
 

@@ -535,7 +535,7 @@ class ShareTests(SynchronousTestCase):
         """
         A member that comes back a moment later is not missed.
         """
-        first, *others = self.mediators(3)
+        first, *_ = self.mediators(3)
         self.pass_time(2)
         since = self.clock.seconds()
         first.wire.channels[0].on_cancel("tag")

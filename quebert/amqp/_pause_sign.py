@@ -1,0 +1,125 @@
+"""
+The sign that a queue is paused, and the ways to tell of it.
+
+A queue is paused while the durable exchange C{quebert.paused.<queue>} exists.  RabbitMQ
+keeps it, and all nodes know it.
+
+L{set_paused} sets or removes the sign and deletes the exchange L{MARK}, in the same
+write, so that no end of the program comes in between.  Then it publishes to L{CONTROL},
+with the queue as the routing key.  A message can be lost, and RabbitMQ takes none while
+it is short of memory; that the mark is gone, each client sees (see
+L{quebert.amqp._pausing}).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+
+from quebert._protocol.properties import encode_properties
+from quebert.amqp._brief import brief_channel
+from quebert.amqp._existing import find_exchange
+from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._publications import Unconfirmed
+from quebert.errors import BrokerError, Unroutable
+
+if TYPE_CHECKING:
+    from quebert.amqp._wire import Wire
+
+__all__ = ["CONTROL", "MARK", "is_paused", "set_paused", "sign_of"]
+
+#: The exchange over which watches are told to look.
+CONTROL = "quebert.control"
+#: The exchange that is deleted when a queue is paused or resumed.
+MARK = "quebert.control.mark"
+#: Seconds in which RabbitMQ must take a message that tells watches to look.
+TELLING = 2.0
+_SIGN = "quebert.paused."
+_NOT_FOUND = 404
+
+
+def sign_of(queue: str) -> str:
+    """
+    The exchange that is there while C{queue} is paused.
+    """
+    return _SIGN + fitting(queue, NAME_LIMIT - len(_SIGN))
+
+
+async def is_paused(wire: Wire, queue: str) -> bool:
+    """
+    Whether C{queue} is paused.
+
+    @raise MayNotLook: the user lacks the permission to see it.
+    """
+    return await find_exchange(wire, sign_of(queue)) is not None
+
+
+async def set_paused(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
+    """
+    Pause C{queue}, or end its pause, and have its watches look whether it is paused.
+
+    RabbitMQ may read nothing more from C{wire} after this, until it is not short of
+    memory any more: C{wire.blocked} tells.
+
+    @return: why the watches do not know, if they cannot be told.
+    @raise BrokerError: the broker does not do it.
+    """
+    unmarked = await _set_sign(wire, queue, paused)
+    unheard = await _announce(wire, queue)
+    return unheard if unmarked is not None else None
+
+
+async def _set_sign(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
+    """
+    Set or remove the sign, and delete the mark.
+
+    @return: why the mark cannot be deleted.
+    """
+    sign = {"exchange": sign_of(queue)}
+    kind = {"exchange_type": "fanout", "durable": True}
+    async with brief_channel(wire) as channel:
+        # Both in one write, so that nothing can come in between.
+        if paused:
+            setting = channel.call("exchange_declare", **sign, **kind)
+        else:
+            setting = channel.call("exchange_delete", **sign)
+        asked = [Deferred.fromCoroutine(setting)]
+        marking = channel.call("exchange_delete", exchange=MARK)
+        asked.append(Deferred.fromCoroutine(marking))
+        results: Any = await DeferredList(asked, consumeErrors=True)
+    (is_set, why), (is_marked, why_not) = results
+    if not is_set:
+        why.raiseException()
+    if is_marked:
+        return None
+    why_not.trap(BrokerError)
+    problem: BrokerError = why_not.value
+    return problem
+
+
+async def _announce(wire: Wire, queue: str) -> BrokerError | None:
+    """
+    Publish to the watches of C{queue} that they are to look.
+
+    @return: why they are not told.
+    """
+    try:
+        channel = await wire.open_channel()
+        published = channel.publish(CONTROL, queue, b"", encode_properties({}))
+        try:
+            await published.addTimeout(TELLING, wire.clock)
+        finally:
+            # A broker that reads nothing may take its time.
+            Deferred.fromCoroutine(channel.shut())
+    except Unroutable:
+        pass  # nobody watches the queue now
+    except TimeoutError:
+        return BrokerError(f"RabbitMQ takes no messages: {wire.blocked or 'no answer'}")
+    except Unconfirmed as e:
+        if e.refusal is None or e.refusal.code != _NOT_FOUND:
+            return e.refusal or e
+        # A watch that listens has made that exchange.
+    except BrokerError as e:
+        return e
+    return None
