@@ -29,12 +29,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
 
+from quebert._protocol.codec import CodecError
 from quebert._protocol.properties import amend_properties
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_queue
@@ -48,7 +50,16 @@ from quebert.amqp._message import (
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["MAX_HELD", "Depth", "Replace", "Visit", "Walk", "depth", "walk"]
+__all__ = [
+    "MAX_HELD",
+    "Depth",
+    "Replace",
+    "Visit",
+    "Walk",
+    "depth",
+    "fingerprint",
+    "walk",
+]
 
 #: How many messages a walk holds; then it goes no further.  A RabbitMQ needs some
 #: five kilobytes for each.
@@ -58,8 +69,11 @@ MAX_HELD = 50_000
 _HELD_BY_ONE = 1_000
 # Seconds that the broker may take for its next step in putting them back.
 _PATIENCE = 2.0
-# How many are asked for, or looked at, at the same time.
-_AT_ONCE = 256
+# How many are asked for, or looked at, at the same time: fewer than RabbitMQ's
+# quorum_commands_soft_limit, which is 32.  Where a channel waits for a quorum queue to
+# settle as many, RabbitMQ keeps further acknowledgements back and forgets them when the
+# channel is closed.  With 256, 42 of 300 messages that had left came back (3.10, 4.3).
+_AT_ONCE = 24
 
 # How often a message may have come back before it is replaced: few enough for all but
 # the smallest delivery limits.
@@ -223,6 +237,23 @@ def _properties_of_copy(message: Message) -> bytes:
         headers={},
         dropped=_NOT_COPIED,
     )
+
+
+def fingerprint(message: Message) -> bytes:
+    """
+    What is the same each time that a message, or a copy of it, is looked at; another
+    message has another one.
+    """
+    try:
+        properties = amend_properties(
+            message.encoded_properties,
+            changes={"user-id": None},
+            headers={"seen": True},  # so that an empty table is like none
+            dropped=_NOT_COPIED,
+        )
+    except CodecError:  # of a type that nobody knows
+        properties = message.encoded_properties
+    return sha256(sha256(properties).digest() + message.body).digest()
 
 
 @asynccontextmanager

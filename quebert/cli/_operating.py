@@ -162,6 +162,8 @@ def discard(
         if declined:
             raise click.Abort
         tally.ended = tally.ended or not found
+    if tally.missing:
+        click.echo(f"{tally.missing} more are not there any more")
 
 
 def _that(matches: list[Match]) -> str:
@@ -272,16 +274,27 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
     """
     Drop what waits in QUEUE, for ever.
 
-    Not what runs, nor what waits elsewhere for its time.
+    Not what runs, nor what waits elsewhere for its time. It asks first, and then drops
+    as many tasks as it has said, the oldest ones, one by one; with --yes it drops all
+    that wait, at once.
     """
 
     def sure(now: Status) -> bool:
-        return yes or _confirmed(f"{_waiting(queue, now)}: drop it for ever?")
+        return _confirmed(f"{_waiting(queue, now)}: drop it for ever?")
 
-    count = _run(amqp_url, lambda broker: _operations.purge(broker, queue, sure))
-    if count is None:
-        raise click.Abort
-    click.echo(f"purged {count} of {queue}")
+    bar = _Bar("purged")
+    tally = Tally(watch=bar)
+    ask = None if yes else sure
+    try:
+        purged = _run(
+            amqp_url, lambda broker: _operations.purge(broker, queue, tally, ask)
+        )
+        if not purged:
+            raise click.Abort
+    finally:
+        bar.end()
+        if tally.ended or tally.done:
+            click.echo(f"purged {tally.done} of {queue}")
 
 
 @click.command()

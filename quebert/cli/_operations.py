@@ -5,6 +5,7 @@ dead}, C{pause}, C{resume}, C{purge} and C{status}.  Knows no command line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import is_paused, set_paused
 from quebert.amqp._publisher import Publisher
-from quebert.amqp._walk import Walk, depth, walk
+from quebert.amqp._walk import Walk, depth, fingerprint, walk
 from quebert.amqp._wire import Wire
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import BrokerError, ConfigError, MayNotLook
@@ -84,6 +85,7 @@ class Tally:
     @ivar total: how many messages there were in the beginning.
     @ivar seen: how many of them were looked at.
     @ivar done: how many of those have left.
+    @ivar missing: how many were not there any more that a person was asked about.
     @ivar ended: whether it has gone through all that it could.
     @ivar watch: called with it at every step.
     """
@@ -91,6 +93,7 @@ class Tally:
     total: int = 0
     seen: int = 0
     done: int = 0
+    missing: int = 0
     ended: bool = False
     watch: Callable[[Tally], object] = lambda tally: None
 
@@ -117,8 +120,7 @@ async def _go_through(
     visit: Callable[[Message, Walk], Any],
 ) -> None:
     """
-    Walk through the dead of C{queue} that are there now, or through as many as
-    C{tally} tells.
+    Walk through the dead of C{queue} that are there now.
     """
     grave = grave_of(queue)
     found = await depth(wire, grave)
@@ -127,7 +129,7 @@ async def _go_through(
             raise ConfigError(f"there is no queue {queue!r}, nor {grave!r}")
         tally.ended = True
         return
-    tally.total = min(found.ready, tally.total or found.ready)
+    tally.total = found.ready
     publisher = client.make_publisher()
 
     async def replace(body: bytes, properties: bytes) -> None:
@@ -263,25 +265,53 @@ async def discard(
     sure: Callable[[int], bool] | None,
 ) -> bool:
     """
-    Drop what is dead, and matches, for ever.
+    Drop what is dead, and matches, for ever; of those a person was asked about, no
+    others.
 
     @param sure: asked, with how many that would be; C{None} where nobody is.
     @return: whether there were any, and it was.
     @raise QuebertError: the broker does not do it, or not all of it.
     """
+    shown: Counter[bytes] | None = None
     if sure is not None:
-        listing, before = await take_stock(broker, queue, matches, 0)
-        count = sum(listing.kinds.values())
-        if not count or not sure(count):  # nothing is held while a person thinks
+        shown = await _fingerprints(broker, queue, matches)
+        if not shown or not sure(
+            shown.total()
+        ):  # nothing is held while a person thinks
             return False
-        tally.total = before.seen  # it was not asked about those who died since
 
     async def visit(message: Message, _: Walk) -> bool:
-        return matched(matches, _letter(message))
+        if not matched(matches, _letter(message)):
+            return False
+        if shown is not None:
+            which = fingerprint(message)
+            if not shown[which]:
+                return False
+            shown[which] -= 1
+        return True
 
     async with broker.client() as (client, wire):
         await _go_through(client, wire, queue, tally, visit)
+    tally.missing = shown.total() if shown is not None else 0
     return True
+
+
+async def _fingerprints(
+    broker: Broker, queue: str, matches: Sequence[Match]
+) -> Counter[bytes]:
+    """
+    What is dead of C{queue}, and matches.
+    """
+    found: Counter[bytes] = Counter()
+
+    async def visit(message: Message, _: Walk) -> bool:
+        if matched(matches, _letter(message)):
+            found[fingerprint(message)] += 1
+        return False
+
+    async with broker.client() as (client, wire):
+        await _go_through(client, wire, queue, Tally(), visit)
+    return found
 
 
 # -- The living
@@ -417,22 +447,51 @@ async def _set_paused(wire: Wire, queue: str, paused: bool) -> tuple[str, ...]:
 
 
 async def purge(
-    broker: Broker, queue: str, sure: Callable[[Status], bool]
-) -> int | None:
+    broker: Broker,
+    queue: str,
+    tally: Tally,
+    sure: Callable[[Status], bool] | None,
+) -> bool:
     """
-    Drop what waits in C{queue}; tells how many messages that were.
+    Drop what waits in C{queue}: all of it, or as many messages, from the oldest on, as
+    a person was told.
 
-    @param sure: asked, with how the queue is; if it is not, nothing is done.
+    @param tally: is told how many those were, also where that fails half-way.
+    @param sure: asked, with how the queue is; C{None} where nobody is.
+    @return: whether it was.
     @raise QuebertError: the broker does not let us, or has no such queue.
     """
     async with broker.client() as (_, wire):
         now = await _living(wire, queue)
     if now.ready is None and now.consumers is not None:
         raise ConfigError(f"there is no queue {queue!r}")
-    if not sure(now):
-        return None
+    if sure is not None and not sure(now):
+        return False
     async with broker.client() as (_, wire):
-        async with brief_channel(wire) as channel:
-            purged = await channel.call("queue_purge", queue=queue)
-        count: int = purged.message_count
-        return count
+        if sure is None or now.ready is None:  # nobody knows of a number
+            async with brief_channel(wire) as channel:
+                purged = await channel.call("queue_purge", queue=queue)
+            tally.total = tally.seen = tally.done = purged.message_count
+        else:
+            await _take(wire, queue, now.ready, tally)
+    tally.ended = True
+    return True
+
+
+async def _take(wire: Wire, queue: str, most: int, tally: Tally) -> None:
+    """
+    Drop so many messages of C{queue}, one by one.
+    """
+    tally.total = most
+
+    async def visit(message: Message) -> bool:
+        tally.seen += 1
+        tally.done += 1
+        tally.watch(tally)
+        return True
+
+    async def replace(body: bytes, properties: bytes) -> None:
+        raise AssertionError("no message stays")
+
+    async with walk(wire, queue, most, replace) as walking:
+        await walking.through(visit)

@@ -31,7 +31,8 @@ class OperatingTests(SynchronousTestCase):
         self.asked: list[Any] = []
         self.status = Status(7, 0, True, 3)
         self.found = [LETTER] * 3
-        self.unseen = 0
+        self.unseen = self.missing = 0
+        self.fails_after: Exception | None = None
         self.error: Exception | None = None
         self.patch(_cli_operating, "log_problems", lambda *ignored, level: None)
         self.patch(_cli_operating, "run", lambda start: start("reactor"))
@@ -94,15 +95,22 @@ class OperatingTests(SynchronousTestCase):
         if sure is not None and not (self.found and sure(len(self.found))):
             return False
         tally.total = tally.seen = tally.done = len(self.found)
-        tally.ended = True
+        tally.ended, tally.missing = True, self.missing
         return True
 
-    def purge(self, *asked: Any) -> int | None:
+    def purge(self, *asked: Any) -> bool:
         """
         What stands in for this.
         """
-        self.note(*asked[:-1])
-        return 7 if asked[-1](self.status) else None
+        self.note(*asked[:-2])
+        tally, sure = asked[-2:]
+        if sure is not None and not sure(self.status):
+            return False
+        tally.done = 7
+        if self.fails_after is not None:
+            raise self.fails_after
+        tally.ended = True
+        return True
 
     def call(self, line: str, said: str = "", **environment: str) -> Result:
         """
@@ -212,6 +220,22 @@ class OperatingTests(SynchronousTestCase):
             self.assertNotIn("discarded", text)
         text = self.says("dead discard tasks --yes", "discarded 3 of 3\n")
         self.assertNotIn("?", text)
+
+    def test_discard_missing(self) -> None:
+        """
+        It tells how many are gone that it has asked about.
+        """
+        self.missing = 2
+        said = "discarded 3 of 3\n2 more are not there any more\n"
+        self.says("dead discard tasks", said, said="y\n")
+
+    def test_purge_half(self) -> None:
+        """
+        Where it fails half-way, it says how far it has come.
+        """
+        self.fails_after = BrokerUnreachable("it is gone")
+        said = "purged 7 of tasks\n", "Error: it is gone\n"
+        self.says("purge tasks", *said, said="y\n", code=1)
 
     def test_discard_nothing(self) -> None:
         """

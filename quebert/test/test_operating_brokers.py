@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -289,15 +289,54 @@ async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> No
         shown.append(now.ready)
         return False
 
-    assert await _operations.purge(asked, names.queue, unsure) is None
-    assert shown == [7]
-    assert await _operations.purge(asked, names.queue, lambda _: True) == 7
+    tally = Tally()
+    assert not await _operations.purge(asked, names.queue, tally, unsure)
+    assert (shown, tally.done) == ([7], 0)
+    assert await _operations.purge(asked, names.queue, tally, lambda _: True)
+    assert tally.done == 7
     mediator.finish()
     await until(lambda: mediator.watcher.counts.done == 1)
     await a_moment()
     assert mediator.began == [b"runs"]
     with pytest.raises(ConfigError, match="no queue"):
-        await _operations.purge(asked, f"{names.queue}.no", lambda _: True)
+        await _operations.purge(asked, f"{names.queue}.no", tally, None)
+
+
+def publish_all(url: str, queue: str, bodies: Iterable[bytes]) -> None:
+    """
+    Add messages to a queue, with another client, while the reactor stands still.
+    """
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for body in bodies:
+            channel.basic_publish("", queue, body)
+
+
+@ensureDeferred
+async def test_purge_what_was_shown(
+    asked: Broker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Where a thousand tasks are added while a person thinks about ten, ten are dropped;
+    where nobody is asked, all that wait are.
+    """
+    client = make_client(asked.url)
+    await fill(client, names.queue, 0)
+    bodies = [b"%d" % n for n in range(1_010)]
+    await add(client, names.queue, *bodies[:10])
+
+    def sure(now: _operations.Status) -> bool:
+        assert now.ready == 10
+        publish_all(asked.url, names.queue, bodies[10:])
+        return True
+
+    tally = Tally()
+    assert await _operations.purge(asked, names.queue, tally, sure)
+    assert tally.done == 10
+    assert await lying(asked, names.queue) == bodies[10:]
+    assert await _operations.purge(asked, names.queue, tally, None)
+    assert tally.done == 1_000
 
 
 # -- The dead
@@ -527,6 +566,50 @@ async def fill(client: TxAMQPClient, queue: str, number: int) -> list[bytes]:
         await channel.call("queue_declare", queue=each, durable=True)
     await gatherResults(client.publish("", grave, body, PERSISTENT) for body in bodies)
     return bodies
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_discard_what_was_shown(
+    asked: Broker, make_client: MakeClient, names: Names, kind: str
+) -> None:
+    """
+    Where a hundred others die while a person thinks about 300, and somebody takes fifty
+    of these, the other 250 are dropped; that fifty are missing is told.
+    """
+    client, grave = make_client(asked.url), f"{names.queue}.dead"
+    channel = await (await client.connected()).open_channel(confirms=False)
+    await channel.call(
+        "queue_declare", queue=grave, durable=True, arguments={"x-queue-type": kind}
+    )
+    # Some are alike, and some have headers.
+    shown = [b"%d" % (n % 200) for n in range(300)]
+    headers: list[dict[str, Any]] = [{}, {"headers": {}}, {"headers": {"n": 1}}]
+    for n, body in enumerate(shown):
+        await client.publish("", grave, body, {**PERSISTENT, **headers[n % 3]})
+    others = [b"%d" % n for n in range(150, 250)]
+
+    def sure(count: int) -> bool:
+        assert count == 300
+        take_all(asked.url, grave, 50)
+        publish_all(asked.url, grave, others)
+        return True
+
+    tally = Tally()
+    assert await _operations.discard(asked, names.queue, [], tally, sure)
+    assert (tally.done, tally.missing, tally.total) == (250, 50, 350)
+    assert sorted(await lying(asked, grave)) == sorted(others)
+
+
+def take_all(url: str, queue: str, number: int) -> None:
+    """
+    Take so many messages out of a queue, with another client.
+    """
+    with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
+        channel = connection.channel()
+        for _ in range(number):
+            method, _, _ = channel.basic_get(queue, auto_ack=True)
+            assert method is not None
 
 
 @ensureDeferred

@@ -503,10 +503,12 @@ async def test_purge(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
     permit(rabbitmq, *users)
     await bury(make_client(rabbitmq.url), *(user.names.queue for user in users))
     asked = Broker(reactor, permitted.url)
-    assert await _operations.purge(asked, permitted.names.queue, lambda _: True) == 2
+    tally = Tally()
+    assert await _operations.purge(asked, permitted.names.queue, tally, None)
+    assert tally.done == 2
     queue = lacking.names.queue
     with pytest.raises(BrokerRefused, match=queue):
-        await _operations.purge(Broker(reactor, lacking.url), queue, lambda _: True)
+        await _operations.purge(Broker(reactor, lacking.url), queue, Tally(), None)
     now = await _operations.status(Broker(reactor, rabbitmq.url), queue)
     assert now.ready == 2
 
