@@ -94,11 +94,13 @@ def list_(
     listing, tally = _run(
         amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
     )
-    if not listing.kinds:
+    if not listing.kinds and not tally.others:
         click.echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
     for line in listing.lines() if listing.kinds else ():
         click.echo(printable(line))
     _tell_unseen(tally)
+    if tally.others:
+        raise click.ClickException(_operations.held_by_others(grave_of(queue)))
 
 
 @dead.command()
@@ -109,7 +111,12 @@ def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
     """
     Show the first that is dead of QUEUE, and matches, whole.
     """
-    letter = _run(amqp_url, lambda broker: _operations.look_up(broker, queue, matches))
+    tally = Tally()
+    letter = _run(
+        amqp_url, lambda broker: _operations.look_up(broker, queue, matches, tally)
+    )
+    if letter is None and tally.others:
+        raise click.ClickException(_operations.held_by_others(grave_of(queue)))
     if letter is None:
         raise click.ClickException(
             f"nothing {_that(matches)}is dead in {grave_of(queue)}"
@@ -217,6 +224,8 @@ def _counting(what: str, queue: str) -> Iterator[Tally]:
             click.echo(f"{what} {tally.done} of {tally.total}")
         if tally.seen and not tally.ended:
             click.echo(f"the others are in {grave_of(queue)}: run it again", err=True)
+        if tally.others:
+            click.echo(_operations.held_by_others(grave_of(queue)), err=True)
         _tell_unseen(tally)
 
 

@@ -18,6 +18,7 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
+from quebert.amqp._lookers import count_lookers, looking
 from quebert.amqp._pause_sign import is_paused, set_paused
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, fingerprint, walk
@@ -30,6 +31,7 @@ __all__ = [
     "Status",
     "Tally",
     "discard",
+    "held_by_others",
     "look_up",
     "pause",
     "purge",
@@ -86,6 +88,7 @@ class Tally:
     @ivar seen: how many of them were looked at.
     @ivar done: how many of those have left.
     @ivar missing: how many were not there any more that a person was asked about.
+    @ivar others: not 0 if others may hold messages of it, which are not counted.
     @ivar ended: whether it has gone through all that it could.
     @ivar watch: called with it at every step.
     """
@@ -94,6 +97,7 @@ class Tally:
     seen: int = 0
     done: int = 0
     missing: int = 0
+    others: int = 0
     ended: bool = False
     watch: Callable[[Tally], object] = lambda tally: None
 
@@ -129,7 +133,6 @@ async def _go_through(
             raise ConfigError(f"there is no queue {queue!r}, nor {grave!r}")
         tally.ended = True
         return
-    tally.total = found.ready
     publisher = client.make_publisher()
 
     async def replace(body: bytes, properties: bytes) -> None:
@@ -141,16 +144,21 @@ async def _go_through(
                 f" come back too often; the broker takes no copy in its place: {e}"
             ) from e
 
-    async with walk(wire, grave, tally.total, replace) as walking:
+    async with looking(wire, grave) as count_others:
+        before = await count_others()
+        found = await depth(wire, grave)
+        tally.others = max(before, await count_others())
+        tally.total = found.ready if found is not None else 0
+        async with walk(wire, grave, tally.total, replace) as walking:
 
-        async def look(message: Message) -> bool:
-            leaves: bool = await visit(message, walking)
-            tally.seen += 1
-            tally.done += leaves
-            tally.watch(tally)
-            return leaves
+            async def look(message: Message) -> bool:
+                leaves: bool = await visit(message, walking)
+                tally.seen += 1
+                tally.done += leaves
+                tally.watch(tally)
+                return leaves
 
-        await walking.through(look)
+            await walking.through(look)
     tally.ended = True
 
 
@@ -176,7 +184,7 @@ async def take_stock(
 
 
 async def look_up(
-    broker: Broker, queue: str, matches: Sequence[Match]
+    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
 ) -> DeadLetter | None:
     """
     The first of the dead of C{queue} that matches.
@@ -191,7 +199,7 @@ async def look_up(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, Tally(), visit)
+        await _go_through(client, wire, queue, tally, visit)
     return found[0] if found else None
 
 
@@ -274,7 +282,7 @@ async def discard(
     """
     shown: Counter[bytes] | None = None
     if sure is not None:
-        shown = await _fingerprints(broker, queue, matches)
+        shown = await _fingerprints(broker, queue, matches, tally)
         if not shown or not sure(
             shown.total()
         ):  # nothing is held while a person thinks
@@ -297,11 +305,12 @@ async def discard(
 
 
 async def _fingerprints(
-    broker: Broker, queue: str, matches: Sequence[Match]
+    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
 ) -> Counter[bytes]:
     """
-    What is dead of C{queue}, and matches.
+    What is dead of C{queue}, and matches.  Of C{tally} it sets C{others} alone.
     """
+    looked = Tally()
     found: Counter[bytes] = Counter()
 
     async def visit(message: Message, _: Walk) -> bool:
@@ -310,7 +319,8 @@ async def _fingerprints(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, Tally(), visit)
+        await _go_through(client, wire, queue, looked, visit)
+    tally.others = looked.others
     return found
 
 
@@ -375,8 +385,7 @@ async def status(broker: Broker, queue: str) -> Status:
         living = await _living(wire, queue)
         problems = [*living.problems]
         with _noted(problems):
-            found = await depth(wire, grave_of(queue))
-            dead = found.ready if found else 0
+            dead = await _dead(wire, grave_of(queue), problems)
         with _noted(problems):
             arrived = await _ready(wire, arrivals_of(queue))
             for store in (UNCLAIMED, *await client.old_ladder.stores(wire)):
@@ -393,6 +402,27 @@ async def status(broker: Broker, queue: str) -> Status:
 async def _ready(wire: Wire, queue: str) -> int:
     found = await depth(wire, queue)
     return found.ready if found else 0
+
+
+async def _dead(wire: Wire, grave: str, problems: list[str]) -> int | None:
+    before = await count_lookers(wire, grave)
+    found = await depth(wire, grave)
+    if found is None:
+        return 0
+    if not before and not await count_lookers(wire, grave):
+        return found.ready
+    problems.append(held_by_others(grave))
+    return None
+
+
+def held_by_others(grave: str) -> str:
+    """
+    What to say where the dead letters in C{grave} cannot be counted.
+    """
+    return (
+        f"not all dead letters can be seen: somebody else looks through {grave}, or"
+        " consumes from it, and may hold them"
+    )
 
 
 async def pause(broker: Broker, queue: str) -> Status:

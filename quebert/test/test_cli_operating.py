@@ -31,7 +31,7 @@ class OperatingTests(SynchronousTestCase):
         self.asked: list[Any] = []
         self.status = Status(7, 0, True, 3)
         self.found = [LETTER] * 3
-        self.unseen = self.missing = 0
+        self.unseen = self.missing = self.others = 0
         self.fails_after: Exception | None = None
         self.error: Exception | None = None
         self.patch(_cli_operating, "log_problems", lambda *ignored, level: None)
@@ -67,13 +67,15 @@ class OperatingTests(SynchronousTestCase):
         for each in self.found:
             listing.add(each)
         seen = len(self.found)
-        return listing, Tally(seen + self.unseen, seen, ended=True)
+        tally = Tally(seen + self.unseen, seen, others=self.others, ended=True)
+        return listing, tally
 
     def look_up(self, *asked: Any) -> DeadLetter | None:
         """
         What stands in for this.
         """
-        self.note(*asked)
+        self.note(*asked[:-1])
+        asked[-1].others = self.others
         return self.found[0] if self.found else None
 
     def redrive(self, *asked: Any) -> None:
@@ -220,6 +222,19 @@ class OperatingTests(SynchronousTestCase):
             self.assertNotIn("discarded", text)
         text = self.says("dead discard tasks --yes", "discarded 3 of 3\n")
         self.assertNotIn("?", text)
+
+    def test_held_by_others(self) -> None:
+        """
+        Where somebody else may hold dead letters, it does not say that there are none,
+        or no more.
+        """
+        self.others = 1
+        said = "Error: not all dead letters can be seen: somebody else looks through"
+        self.says("dead list tasks", "3 poison", said, code=1)
+        self.found = []
+        for command in ("list", "show"):
+            text = self.says(f"dead {command} tasks", said, code=1)
+            self.assertNotIn("nothing", text)
 
     def test_discard_missing(self) -> None:
         """

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import _walk
 from quebert.cli import _operations
-from quebert.cli._operations import Broker
+from quebert.cli._operations import Broker, Tally
 from quebert.errors import BrokerError
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user
@@ -122,7 +122,7 @@ async def test_looks(
             assert await program.ended() == -9, program.output
             await all_back(asked, names.queue)
         elif n % 2:
-            assert await _operations.look_up(asked, names.queue, [])
+            assert await _operations.look_up(asked, names.queue, [], Tally())
         else:
             _, tally = await _operations.take_stock(asked, names.queue, [], 0)
             assert tally.seen >= len(BODIES)
@@ -144,7 +144,7 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     await deferToThread(fill, rabbitmq.url, grave, arguments)
     await deferToThread(send_back, rabbitmq.url, grave, 3)
     asked = Broker(reactor, rabbitmq.url)
-    letter = await _operations.look_up(asked, names.queue, [])
+    letter = await _operations.look_up(asked, names.queue, [], Tally())
     assert letter is not None
     assert letter.body == BODIES[0]
     found = await deferToThread(drain, rabbitmq.url, grave)

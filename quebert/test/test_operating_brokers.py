@@ -425,11 +425,16 @@ async def test_list_and_show(
         ("u1", "https://example.com/1", "9"),
     ]
     assert (tally.total, tally.seen, tally.ended) == (9, 9, True)
-    letter = await _operations.look_up(asked, names.queue, matches("status=503"))
+    letter = await _operations.look_up(
+        asked, names.queue, matches("status=503"), Tally()
+    )
     assert letter is not None
     assert letter.body == bodies[2]
     assert letter.buried.startswith("20")
-    assert await _operations.look_up(asked, names.queue, matches("url~nix")) is None
+    assert (
+        await _operations.look_up(asked, names.queue, matches("url~nix"), Tally())
+        is None
+    )
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
 
@@ -599,6 +604,58 @@ async def test_discard_what_was_shown(
     assert await _operations.discard(asked, names.queue, [], tally, sure)
     assert (tally.done, tally.missing, tally.total) == (250, 50, 350)
     assert sorted(await lying(asked, grave)) == sorted(others)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
+@ensureDeferred
+async def test_held_by_another(
+    asked: Broker,
+    start: Callable[..., Program],
+    make_client: MakeClient,
+    names: Names,
+    kind: str,
+    end: signal.Signals,
+) -> None:
+    """
+    While a redrive that moves nothing holds dead letters, others say that some do;
+    once it has ended, or was killed, all of them are seen.
+    """
+    client, grave = make_client(asked.url), f"{names.queue}.dead"
+    channel = await (await client.connected()).open_channel(confirms=False)
+    queue = {"queue": grave, "durable": True, "arguments": {"x-queue-type": kind}}
+    await channel.call("queue_declare", **queue)
+    await gatherResults(
+        client.publish("", grave, b"%d" % n, PERSISTENT) for n in range(2_000)
+    )
+
+    async def ready() -> int:
+        found = await channel.call("queue_declare", queue=grave, passive=True)
+        return int(found.message_count)
+
+    program = start(
+        *("-m", "quebert", "dead", "redrive", names.queue, "--match=url=nowhere"),
+        f"--amqp-url={asked.url}",
+    )
+    while await ready() > 1_800:
+        assert program.running, program.output
+    program.signal(signal.SIGSTOP)
+    listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
+    assert tally.others >= 1
+    assert sum(listing.kinds.values()) < 2_000
+    tally = Tally()
+    await _operations.redrive(asked, names.queue, matches("url=nowhere"), tally)
+    assert tally.others >= 1
+    now = await _operations.status(asked, names.queue)
+    assert (now.dead, len(now.problems)) == (None, 1)
+    program.signal(end)
+    await program.ended()
+    while await ready() < 2_000:
+        pass
+    listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
+    assert (sum(listing.kinds.values()), tally.others) == (2_000, 0)
+    now = await _operations.status(asked, names.queue)
+    assert (now.dead, now.problems) == (2_000, ())
 
 
 def take_all(url: str, queue: str, number: int) -> None:

@@ -529,7 +529,7 @@ async def test_dead_letters(rabbitmq: RabbitMQNode, make_client: MakeClient) -> 
         asked, queue = Broker(reactor, user.url), user.names.queue
         listing, _ = await _operations.take_stock(asked, queue, [], 0)
         assert sum(listing.kinds.values()) == 2
-        assert await _operations.look_up(asked, queue, [])
+        assert await _operations.look_up(asked, queue, [], Tally())
 
     async def discard(user: User) -> None:
         asked, queue = Broker(reactor, user.url), user.names.queue
