@@ -7,9 +7,9 @@ consumes meanwhile from a queue C{quebert.look.<queue>}, which never has a messa
 number of its consumers is the number of walks.  When a walk is killed, RabbitMQ gives
 back its messages and ends its consumer at the same time.
 
-Others who hold messages are seen if they consume from the queue itself.  RabbitMQ counts
-each message of a quorum queue that was fetched with C{basic.get} and is not settled as
-one consumer, too (3.10, 4.3).
+Others who hold messages are seen if they consume from the queue itself.  RabbitMQ
+counts each message of a quorum queue that was fetched with C{basic.get} and is not
+settled as one consumer, too (3.10, 4.3).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -111,6 +112,8 @@ class Pauses:
             if timer is not None:
                 timer.cancel()
         self._timer = self._checking = None
+        if self._ear is not None and not self._ear.dead:
+            Deferred.fromCoroutine(self._ear.remove_mark())
 
     def _ear_of(self, wire: Wire) -> _Ear:
         ear = self._ear
@@ -267,6 +270,14 @@ class _Ear:
                 if e.code != _NOT_FOUND or not left:
                     raise
         return None
+
+    async def remove_mark(self) -> None:
+        """
+        Leave no mark behind.
+        """
+        with suppress(BrokerError):
+            async with brief_channel(self.wire) as channel:
+                await channel.call("exchange_delete", exchange=self._mark)
 
     async def _try_to_set_mark(self) -> None:
         async with brief_channel(self.wire) as channel:

@@ -313,6 +313,21 @@ async def test_mark_is_refused(
 
 
 @ensureDeferred
+async def test_stopped(
+    either: AnyBroker, make_client: MakeClient, names: Names
+) -> None:
+    """
+    A client that is stopped leaves no exchange behind.
+    """
+    client = make_client(either.url)
+    await client.watch("", names.queue, "", lambda message: None)
+    wire, mark = await make_client(either.url).connected(), client.pauses._mark
+    assert await _existing.find_exchange(wire, mark) is not None
+    await client.stop()
+    assert await _existing.find_exchange(wire, mark) is None
+
+
+@ensureDeferred
 async def test_no_question_for_each_queue(
     either: AnyBroker,
     make_client: MakeClient,
