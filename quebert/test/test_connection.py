@@ -142,6 +142,7 @@ class ClientTestCase(SynchronousTestCase):
     """
 
     options: dict[str, Any] = {}
+    hosts: str | tuple[str, ...] = "rabbit.example"
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
@@ -156,7 +157,7 @@ class ClientTestCase(SynchronousTestCase):
         A client.
         """
         settings = {"reactor": self.reactor, "heartbeat": 0, **options}
-        client = TxAMQPClient("rabbit.example", "user", "s3cret", **settings)
+        client = TxAMQPClient(self.hosts, "user", "s3cret", **settings)
         client.pauses = FakePauses()  # it would ask much, and listen
         self.patch(client, "make_forwarder", FakeForwarder)
         return client
@@ -637,13 +638,6 @@ class HostsTests(ClientTestCase):
 
     hosts = ("node:1", "node:2", "node:3")
     ports = (1, 2, 3)
-
-    def make(self, **options: Any) -> TxAMQPClient:
-        """
-        A client of them.
-        """
-        settings = {"reactor": self.reactor, "heartbeat": 0, **options}
-        return TxAMQPClient(self.hosts, "user", "s3cret", **settings)
 
     def tried(self) -> list[int]:
         """

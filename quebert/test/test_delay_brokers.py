@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._pausing import set_paused, tell_watches
+from quebert.cli._operations import Broker, pause
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import until
@@ -158,9 +158,8 @@ async def test_priority_of_the_queue(
         properties = {"delivery-mode": 2, "priority": priority}
         await client.publish("", names.queue, b"%r" % priority, properties)
     await until(lambda: watcher.counts.retried == 3)
-    wire = await client.connected()
-    await set_paused(wire, names.queue, True)  # which does not keep them from coming
-    await tell_watches(client, wire, names.queue)
+    # Which does not keep them from coming.
+    await pause(Broker(reactor, rabbitmq.url), names.queue)
     await until(lambda: watcher.paused and not watcher.consuming)
 
     def waiting() -> int:

@@ -252,7 +252,7 @@ async def test_waiting(
         await deferLater(reactor, max(0.0, at + EVERY - time.monotonic()))
     over = time.time()
     try:
-        await until(lambda: len(done) == TASKS, patience=240)
+        await until(lambda: len(done) == TASKS, patience=200)
     except AssertionError:
         depths = {q: n for q, n in own_rabbitmq.depths().items() if n}
         missing = sorted(due[n] - now for n in due.keys() - done)
