@@ -3,8 +3,11 @@ Forwarding: what has waited on the delay ladder goes from the queue in which it 
 to its task queue, or to its next wait.
 
 A message is acknowledged once the broker has confirmed it where it goes.  Where the
-task queue takes nothing, since it is full or was deleted, nothing is fetched for a
-moment, and all stay where they are: in a queue of their own, which holds up no other.
+task queue takes nothing, since it is full or was deleted, a L{Breaker} has the messages
+wait here, unacknowledged, and the others in the queue in which they arrived: in a queue
+of their own, which holds up no other.  Messages that are fetched do not expire there by
+a policy, so they are fetched as soon as they arrive, up to L{_MOST} messages or
+L{_MOST_BYTES} bytes.
 """
 
 from __future__ import annotations
@@ -14,18 +17,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._astray import Astray
+from quebert.amqp._breaker import Breaker
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import TOLERANCE, arrivals_of, left, wait_of
 from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp._message import DEATHS, DELAY, DELIVERIES, Message
 from quebert.clock import seconds_set
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost
-from quebert.policy import exponential
+from quebert.errors import BrokerError, ChannelLost, PublishRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._client import TxAMQPClient
@@ -34,10 +38,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Forwarder"]
 
-# How many messages are on their way to the task queue at a time.
-_PREFETCH = 1_000
+# How many messages are on their way to the task queue at a time, ...
+_MOST = 10_000
+# ... and how many bytes: with more, no further messages are fetched.
+_MOST_BYTES = 64 * 2**20
 # Seconds at most between two attempts.
-_LIMIT = 3.0
+_LONGEST_PAUSE = 3.0
+# Seconds after which a round begins that follows a failed one.
+_AGAIN = 1.0
+# Seconds for which a message is held that came too early: a policy that shortens waits
+# shortens its next wait, too.
+_HOLD = 5.0
 # Seconds for which the answers to what was published are awaited at the end.
 _PATIENCE = 5.0
 _WHY_EARLY = (
@@ -45,6 +56,8 @@ _WHY_EARLY = (
 )
 # A message that begins another wait has not died in that rung yet.
 _DROPPED = (*DELIVERIES, *DEATHS)
+# Names its consumer.
+_TAG = "quebert"
 _COUNTED = tuple(name.encode() for name in DELIVERIES)
 
 
@@ -73,11 +86,22 @@ class Forwarder:
         self._now = now
         self._astray = Astray(ladder, client.old_ladder, queue, publisher)
         self._channel: Channel | None = None
+        self._consuming = False
         self._busy: set[Message] = set()
+        self._bytes = 0  # of their bodies
+        self._holds: set[Deferred[None]] = set()
         self._event: Deferred[None] | None = None  # what the loop waits for
         self._interrupted = False  # begin anew
-        self._failures = 0  # rounds in a row
-        self._trouble = ""  # as told
+        self._breaker = Breaker(lambda: client.reactor, _LONGEST_PAUSE)
+        self._refused = RepeatedWarning(
+            self.log,
+            lambda: client.reactor,
+            "Queue {queue!r} takes no delayed tasks for now; they wait in queue"
+            " {arrivals!r}",
+            "Queue {queue!r} takes delayed tasks again",
+            queue=queue,
+            arrivals=arrivals_of(queue),
+        )
         self._early = RepeatedWarning(
             self.log,
             lambda: client.reactor,
@@ -109,6 +133,7 @@ class Forwarder:
         """
         self._ended = True
         self._early.end()
+        self._refused.end()
         self._interrupt()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -119,8 +144,8 @@ class Forwarder:
         """
         The task queue was declared, perhaps anew: look at once for what waits for it.
         """
-        self._failures = 0
         self._astray.look_again()
+        self._breaker.reset()
         self._wake()
 
     # -- The loop
@@ -134,12 +159,9 @@ class Forwarder:
             try:
                 await self._round(await self._connected())
             except BrokerError as e:
-                if isinstance(e, BrokerRefused):
-                    self._ladder.forget()  # somebody may have deleted a part
-                self._fails(e)
-            if self._failures and not self._ended:
-                pause = exponential(self._failures - 1, constant=2, maximum=_LIMIT)
-                await self._wait(pause)
+                if not self._ended:
+                    self._fails(e)
+                    await self._wait(_AGAIN)
 
     async def _connected(self) -> Wire:
         self._connecting = Deferred.fromCoroutine(self._client.connected())
@@ -152,7 +174,8 @@ class Forwarder:
         """
         Forward until something is to be done otherwise.
         """
-        self._interrupted = False
+        self._interrupted = self._consuming = False
+        self._bytes = 0
         await self._ladder.prepare(wire, self._queue)
         channel = await wire.open_channel(confirms=False)
         channel.on_message = self._received
@@ -160,16 +183,25 @@ class Forwarder:
         channel.when_closed().addCallback(self._closed)
         self._channel = channel
         try:
-            await channel.call("basic_qos", prefetch_count=_PREFETCH)
-            tag, queue = "quebert", arrivals_of(self._queue)
-            await channel.call("basic_consume", queue=queue, consumer_tag=tag)
-            await self._look_after(wire)
+            await channel.call("basic_qos", prefetch_count=_MOST)
             while not self._interrupted:
-                if await self._wait(CHECK):
-                    self._goes_well()
+                await self._consume_or_rest(channel)
                 await self._look_after(wire)
+                await self._wait(CHECK)
         finally:
             await self._leave(channel)
+
+    async def _consume_or_rest(self, channel: Channel) -> None:
+        """
+        Fetch messages, unless many bytes are on their way.
+        """
+        if not self._consuming and self._bytes <= _MOST_BYTES / 2:
+            self._consuming = True
+            queue = arrivals_of(self._queue)
+            await channel.call("basic_consume", queue=queue, consumer_tag=_TAG)
+        elif self._consuming and self._bytes > _MOST_BYTES:
+            self._consuming = False
+            await channel.call("basic_cancel", consumer_tag=_TAG)
 
     async def _leave(self, channel: Channel) -> None:
         """
@@ -177,9 +209,13 @@ class Forwarder:
         was not taken.
         """
         self._channel = None
+        self._breaker.reset()
+        for hold in list(self._holds):
+            hold.cancel()
         if not channel.closed:
             try:
-                await channel.call("basic_cancel", consumer_tag="quebert")
+                if self._consuming:
+                    await channel.call("basic_cancel", consumer_tag=_TAG)
                 await self._until_idle()
             except BrokerError:
                 pass  # it is closed: all that is not acknowledged comes again
@@ -218,6 +254,7 @@ class Forwarder:
     def _closed(self, why: BrokerError) -> None:
         if self._channel is not None:
             self._fails(why)
+            self._interrupt()
 
     def _cancelled(self) -> None:
         """
@@ -244,38 +281,72 @@ class Forwarder:
         channel = self._channel
         if channel is not None and not self._interrupted:
             self._busy.add(message)
-            Deferred.fromCoroutine(self._forward(channel, message)).addErrback(
+            self._bytes += len(message.body)
+            if self._consuming and self._bytes > _MOST_BYTES:
+                self._wake()
+            forwarding = Deferred.fromCoroutine(self._forward(channel, message))
+            forwarding.addErrback(
                 lambda failure: self.log.failure("forwarding failed", failure)
             )
+            forwarding.addCallback(lambda _: self._gone(channel, message))
+
+    def _gone(self, channel: Channel, message: Message) -> None:
+        self._busy.discard(message)
+        if channel is self._channel:
+            self._bytes -= len(message.body)
+            if not self._consuming and self._bytes <= _MOST_BYTES / 2:
+                self._wake()
 
     async def _forward(self, channel: Channel, message: Message) -> None:
-        try:
+        """
+        Pass a message on, again until the broker has it, or its channel is left.
+        """
+        held = False
+        while True:
+            await self._breaker.may_try()
+            if channel is not self._channel:
+                return
             early = left(message, self._now(), seconds_set(self._client.reactor))
-            if early > 0:
-                await self._delay(channel.client, message, early)
+            if early > 0 and not held and _is_too_early(message, early):
+                self._early.met(_WHY_EARLY)
+                await self._hold(min(early, _HOLD))
+                held = True
+                continue
+            try:
+                await self._pass_on(channel.client, message, early)
+            except BrokerError as e:
+                self._breaker.failed()
+                self._fails(e)
             else:
-                self._early.succeeded()
-                await self._publish("", message, {})
-            channel.ack(message.delivery_tag)
-        except BrokerError as e:
-            self._fails(e)
-        finally:
-            self._busy.discard(message)
+                channel.ack(message.delivery_tag)
+                self._breaker.reset()
+                self._refused.succeeded()
+                return
 
-    async def _delay(self, wire: Wire, message: Message, early: float) -> None:
+    async def _hold(self, seconds: float) -> None:
+        hold: Deferred[None] = deferLater(self._client.reactor, seconds)
+        self._holds.add(hold)
+        try:
+            await hold
+        except CancelledError:
+            pass  # its channel is left
+        finally:
+            self._holds.discard(hold)
+
+    async def _pass_on(self, wire: Wire, message: Message, early: float) -> None:
         """
-        Have a message wait that is not due.
+        Publish a message where it goes next; returns when it is safe there.
         """
-        expected = message.number_in(DELAY) - wait_of(message.died_in)
-        if early > max(0.0, expected) + TOLERANCE:
-            self._early.met(_WHY_EARLY)
+        if early <= 0:
+            self._early.succeeded()
+            return await self._publish("", message, {})
         clock = self._client.reactor
         due = clock.seconds() + early
         rung, _ = await self._ladder.way(
             wire, self._queue, lambda: due - clock.seconds()
         )
         await self._publish(rung, message, {DELAY: due - clock.seconds()})
-        await self._ladder.settled(wire, rung, self._queue)
+        return await self._ladder.settled(wire, rung, self._queue)
 
     async def _publish(
         self, exchange: str, message: Message, headers: Mapping[str, Any]
@@ -283,36 +354,19 @@ class Forwarder:
         properties = _amended(message, headers)
         await self._publisher.publish(exchange, self._queue, message.body, properties)
 
-    # -- What is told
-
     def _fails(self, why: BrokerError) -> None:
-        """
-        Leave all messages where they are for a moment.
-        """
-        if not self._interrupted:
-            self._failures += 1
-            self._interrupt()
-        told = isinstance(why, (ChannelLost, LadderRefused))  # elsewhere
-        if not (told or self._trouble or self._ended):
-            self._trouble = str(why)
-            self.log.warn(
-                "Queue {queue!r} takes no delayed tasks for now; they wait in queue"
-                " {arrivals!r}: {why}",
-                queue=self._queue,
-                arrivals=arrivals_of(self._queue),
-                why=why,
-            )
+        if not isinstance(why, PublishRefused):  # what is full is there
+            self._ladder.forget()
+        if not isinstance(why, (ChannelLost, LadderRefused)):  # told elsewhere
+            self._refused.met(why)
 
-    def _goes_well(self) -> None:
-        """
-        For some seconds nothing was refused.
-        """
-        self._failures = 0
-        if self._trouble:
-            self._trouble = ""
-            self.log.info(
-                "Queue {queue!r} takes delayed tasks again.", queue=self._queue
-            )
+
+def _is_too_early(message: Message, early: float) -> bool:
+    """
+    Whether a message did not wait as long in its rung as it should have.
+    """
+    rest = message.number_in(DELAY) - wait_of(message.died_in)
+    return early > max(0.0, rest) + TOLERANCE
 
 
 def _amended(message: Message, headers: Mapping[str, Any]) -> bytes:
