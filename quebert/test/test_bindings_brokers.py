@@ -110,6 +110,7 @@ async def test_deleted(
     await channel.call("exchange_delete", exchange=names.exchange)
     await watched.until_routed()
     await watched.all_come(names.exchange, watched.key, "after")
+    await until(told)
     assert told() == [
         f"Exchange '{names.exchange}' was deleted. It is declared anew, and queue"
         f" '{names.queue}' is bound to it."
