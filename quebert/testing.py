@@ -259,13 +259,13 @@ class RabbitMQNode:
 
     def depths(self, vhost: str = "/") -> dict[str, int]:
         """
-        How many messages each queue holds, ready or delivered.
+        How many messages each queue holds, ready or delivered, if it says so.
         """
         name = ",".join(map(str, vhost.encode()))
         columns = f"rabbit_amqqueue:info_all(<<{name}>>, [name, messages])"
         lines = "[[Name, $\\t, integer_to_binary(Count), $\\n]"
         each = "[{name, {resource, _, queue, Name}}, {messages, Count}]"
-        listed = self._text_of(f"{lines} || {each} <- {columns}]")
+        listed = self._text_of(f"{lines} || {each} <- {columns}, is_integer(Count)]")
         pairs = (line.rpartition("\t") for line in listed.splitlines())
         return {name: int(count) for name, _, count in pairs}
 

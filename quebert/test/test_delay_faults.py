@@ -270,6 +270,7 @@ async def test_full_queue(
     assert arrivals_of(names.queue) in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["queue", "exchange"])
 @ensureDeferred
 async def test_rung_deleted(

@@ -227,6 +227,7 @@ def make_another(client: TxAMQPClient) -> TxAMQPClient:
     return TxAMQPClient.from_url(f"amqp://{address}/", connectTimeout=None)
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_rabbitmq_restarts(
     restartable_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names

@@ -194,6 +194,7 @@ class SlowServer(SlowEnd, ProxyServer):
         protocol = SlowClient
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_slow_line(
     either: AnyBroker, make_client: MakeClient, names: Names
