@@ -47,7 +47,7 @@ DEFAULT_TIMEOUT = 600.0
 MAX_TIMEOUT = 1_500.0
 #: Seconds after which a task is judged again that is early or has expired only if the
 #: clock of the machine was set rightly.
-DOUBT = 30.0
+DOUBT = 5.0
 _DONE = Done()
 
 

@@ -24,6 +24,7 @@ from quebert.mediator import (
     Mediator,
     PolicyMediator,
 )
+from quebert.mediator._mediator import DOUBT
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task, encode, format_time
 from quebert.test.checks import refusal
@@ -1191,11 +1192,11 @@ class ScheduleTests(Case):
     def test_clock_set_back(self) -> None:
         """
         A task that was due, or soon would be, before the clock of the machine was set
-        back is judged again in half a minute: the clock may be set right until then.
+        back is judged again in a moment: the clock may be set right until then.
         One that was early before waits for as long as it would have.
         """
         mediator = self.mediator(now=self.set_clock(NOW - 3_600))
-        for early, after in ((-60, 30), (0.5, 30), (90.5, 90.5), (-3_590, 10)):
+        for early, after in ((-60, DOUBT), (0.5, DOUBT), (90.5, 90.5), (-3_597, 3)):
             received = message(run_at=format_time(NOW + early))
             put_off = Retry(after=after, attempted=False)
             self.assertEqual(self.outcome(mediator, received), put_off, early)
@@ -1204,7 +1205,7 @@ class ScheduleTests(Case):
     def test_clock_set_forward(self) -> None:
         """
         Once the clock of the machine was set forward, that clock counts; but a task
-        that has expired only since then is judged again in half a minute.
+        that has expired only since then is judged again in a moment.
         """
         mediator = self.mediator(now=self.set_clock(NOW + 3_600))
         for early, wanted in (
@@ -1213,7 +1214,7 @@ class ScheduleTests(Case):
         ):
             received = message(run_at=format_time(NOW + early))
             self.assertEqual(self.outcome(mediator, received), wanted)
-        put_off, stamp = Retry(after=30, attempted=False), format_time(NOW)
+        put_off, stamp = Retry(after=DOUBT, attempted=False), format_time(NOW)
         for ttl, wanted in ((3_600.5, Done()), (3_599, put_off), (1, put_off)):
             received = message(timestamp=stamp, ttl=ttl)
             self.assertEqual(self.outcome(mediator, received), wanted)
@@ -1234,7 +1235,7 @@ class ScheduleTests(Case):
             task["changed"] = True
 
         mediator.add_prehook(hook)
-        put_off = Retry(after=30, attempted=False)
+        put_off = Retry(after=DOUBT, attempted=False)
         self.assertEqual(self.outcome(mediator, received), put_off)
         self.assertEqual(self.http.requests, [])
 
