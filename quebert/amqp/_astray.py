@@ -157,8 +157,9 @@ class Astray:
             brought += 1
             return True
 
-        async def replace(body: bytes, properties: bytes) -> None:
-            await send("", store, body, properties)
+        async def replace(message: Message, properties: bytes) -> None:
+            # The exchange of the same name, since the routing key tells the task queue.
+            await send(store, message.routing_key, message.body, properties)
 
         async with walk(wire, store, found.ready, replace) as walking:
             await walking.through(visit)

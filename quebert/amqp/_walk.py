@@ -85,9 +85,9 @@ _NOT_COPIED = (*DELIVERIES, *COPYING_HEADERS)
 
 #: Called with each message; tells whether it is to leave the queue.
 Visit = Callable[[Message], Awaitable[bool]]
-#: Called with the body and the encoded properties of a copy; publishes it to the queue
-#: of the walk, and returns when the broker has confirmed it.
-Replace = Callable[[bytes, bytes], Awaitable[None]]
+#: Called with a message and the encoded properties of its copy; publishes the copy to the
+#: queue of the walk, and returns when the broker has confirmed it.
+Replace = Callable[[Message, bytes], Awaitable[None]]
 
 
 @attrs.frozen
@@ -219,7 +219,7 @@ class Walk:
     async def _copy(self, channel: Channel, message: Message) -> None:
         if self._failed:  # each might wait for a broker that takes no messages
             return
-        await self._replace(message.body, _properties_of_copy(message))
+        await self._replace(message, _properties_of_copy(message))
         channel.ack(message.delivery_tag)
         channel.flush()
         self.replaced += 1

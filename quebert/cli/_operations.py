@@ -135,9 +135,9 @@ async def _go_through(
         return
     publisher = client.make_publisher()
 
-    async def replace(body: bytes, properties: bytes) -> None:
+    async def replace(message: Message, properties: bytes) -> None:
         try:
-            await _publish(client, publisher, grave, body, properties)
+            await _publish(client, publisher, grave, message.body, properties)
         except BrokerError as e:
             raise BrokerError(
                 f"{grave} counts how often a message comes back, and drops those that"
@@ -520,7 +520,7 @@ async def _take(wire: Wire, queue: str, most: int, tally: Tally) -> None:
         tally.watch(tally)
         return True
 
-    async def replace(body: bytes, properties: bytes) -> None:
+    async def replace(message: Message, properties: bytes) -> None:
         raise AssertionError("no message stays")
 
     async with walk(wire, queue, most, replace) as walking:

@@ -20,7 +20,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._astray import OldLadder
+from quebert.amqp._astray import Astray, OldLadder
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp._ladder import make
 from quebert.amqp._message import NOT_BEFORE
@@ -241,6 +241,29 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     await tasks.all_come(time.time())
     await until_ready(client, UNCLAIMED, 1)
     await call(client, "queue_purge", queue=UNCLAIMED)
+
+
+@ensureDeferred
+async def test_unclaimed_looked_at(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    A message that others have looked at so often that it was replaced by a copy still
+    comes to its queue.
+    """
+    client, got = make_client(rabbitmq.url), []
+    wire, publisher = await client.connected(), client.make_publisher()
+    await client.ladder.prepare(wire, names.key)
+    await client.publish(ARRIVALS, names.queue, b"task", {"delivery-mode": 2})
+    await until_ready(client, UNCLAIMED, 1)
+    client.ladder.unclaimed = 1
+    other = Astray(client.ladder, client.old_ladder, names.key, publisher)
+    for _ in range(6):
+        other.look_again()
+        assert await other.bring_back(wire) == 0
+    publisher.shut()
+    await client.watch("", names.queue, "", lambda message: got.append(message.body))
+    await until(lambda: got == [b"task"])
 
 
 @pytest.mark.long
