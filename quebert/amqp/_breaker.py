@@ -3,8 +3,9 @@ A circuit breaker for publications to one place.
 
 As long as it is closed, all may publish.  A failure opens it: all wait.  After a pause,
 which grows with each failure, it is half-open: one may try.  Its success closes the
-breaker, and all go on; its failure opens it again.  So however many wait, a queue that
-takes nothing is asked once for each pause.
+breaker, and all go on; its failure opens it again.  One that does not try after all
+lets the next one try.  So however many wait, a queue that takes nothing is asked once
+for each pause.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Breaker:
 
     async def may_try(self) -> None:
         """
-        Returns when it is closed, or half-open for the caller, or was L{reset}.
+        Returns when it is closed, or half-open for the caller, or was L{reset}.  The
+        caller then calls L{failed}, L{reset}, or L{not_tried}.
         """
         if self._half_open:
             self._half_open = False
@@ -54,6 +56,13 @@ class Breaker:
             pause = exponential(self.failures, constant=2, maximum=self._longest)
             self.failures += 1
             self._timer = self._clock().callLater(pause, self._try_one)
+
+    def not_tried(self) -> None:
+        """
+        The caller might have tried, and does not.
+        """
+        if self.failures and self._timer is None:
+            self._try_one()
 
     def _try_one(self) -> None:
         self._timer = None

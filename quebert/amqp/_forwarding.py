@@ -4,10 +4,10 @@ to its task queue, or to its next wait.
 
 A message is acknowledged once the broker has confirmed it where it goes.  Where the
 task queue takes nothing, since it is full or was deleted, a L{Breaker} has the messages
-wait here, unacknowledged, and the others in the queue in which they arrived: in a queue
-of their own, which holds up no other.  Messages that are fetched do not expire there by
-a policy, so they are fetched as soon as they arrive, up to L{_MOST} messages or
-L{_MOST_BYTES} bytes.
+that are due wait here, unacknowledged.  Up to L{_MOST} messages or L{_MOST_BYTES} bytes
+wait here, and further ones wait in the queue in which they arrived, which holds up no
+other.  Messages are fetched as soon as they arrive, since those that are fetched do not
+expire there by a policy.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Forwarder"]
 
-# How many messages are on their way to the task queue at a time, ...
+# How many messages wait here, or are on their way, at a time, ...
 _MOST = 10_000
 # ... and how many bytes: with more, no further messages are fetched.
 _MOST_BYTES = 64 * 2**20
@@ -49,8 +49,9 @@ _AGAIN = 1.0
 # Seconds for which a message is held that came too early: a policy that shortens waits
 # shortens its next wait, too.
 _HOLD = 5.0
-# Seconds for which the answers to what was published are awaited at the end.
-_PATIENCE = 5.0
+# Seconds for which the answers to what was published are awaited at the end: fewer than
+# a watch gives the broker for its last answers.
+_PATIENCE = 4.0
 _WHY_EARLY = (
     "a policy of RabbitMQ shortens their wait (message-ttl), or a clock was set back"
 )
@@ -92,7 +93,9 @@ class Forwarder:
         self._holds: set[Deferred[None]] = set()
         self._event: Deferred[None] | None = None  # what the loop waits for
         self._interrupted = False  # begin anew
-        self._breaker = Breaker(lambda: client.reactor, _LONGEST_PAUSE)
+        # Two, so that a queue which takes nothing keeps nothing from its next wait.
+        self._queue_breaker = Breaker(lambda: client.reactor, _LONGEST_PAUSE)
+        self._rung_breaker = Breaker(lambda: client.reactor, _LONGEST_PAUSE)
         self._refused = RepeatedWarning(
             self.log,
             lambda: client.reactor,
@@ -132,20 +135,22 @@ class Forwarder:
         Forward no more; what was not confirmed stays where it is.
         """
         self._ended = True
-        self._early.end()
-        self._refused.end()
         self._interrupt()
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._running is not None:
-            await self._running
+        try:
+            if self._running is not None:
+                await self._running
+        finally:
+            self._early.end()
+            self._refused.end()
 
     def declared(self) -> None:
         """
         The task queue was declared, perhaps anew: look at once for what waits for it.
         """
         self._astray.look_again()
-        self._breaker.reset()
+        self._queue_breaker.reset()
         self._wake()
 
     # -- The loop
@@ -209,19 +214,22 @@ class Forwarder:
         was not taken.
         """
         self._channel = None
-        self._breaker.reset()
+        self._queue_breaker.reset()
+        self._rung_breaker.reset()
         for hold in list(self._holds):
             hold.cancel()
-        if not channel.closed:
-            try:
+        try:
+            if not channel.closed:
                 if self._consuming:
                     await channel.call("basic_cancel", consumer_tag=_TAG)
                 await self._until_idle()
-            except BrokerError:
-                pass  # it is closed: all that is not acknowledged comes again
+        except BrokerError:
+            pass  # it is closed: all that is not acknowledged comes again
+        finally:  # also when nobody waits for that any longer
             channel.give_all_back()
-        self._busy.clear()
-        await channel.shut()
+            self._busy.clear()
+            shut = Deferred.fromCoroutine(channel.shut())
+        await shut
 
     async def _until_idle(self) -> None:
         end = self._client.reactor.seconds() + _PATIENCE
@@ -301,27 +309,33 @@ class Forwarder:
         """
         Pass a message on, again until the broker has it, or its channel is left.
         """
-        held = False
-        while True:
-            await self._breaker.may_try()
+        early = self._early_by(message)
+        if early > 0 and _is_too_early(message, early):
+            self._early.met(_WHY_EARLY)
+            await self._hold(min(early, _HOLD))
+        while channel is self._channel:
+            is_due = self._early_by(message) <= 0
+            breaker = self._queue_breaker if is_due else self._rung_breaker
+            await breaker.may_try()
             if channel is not self._channel:
-                return
-            early = left(message, self._now(), seconds_set(self._client.reactor))
-            if early > 0 and not held and _is_too_early(message, early):
-                self._early.met(_WHY_EARLY)
-                await self._hold(min(early, _HOLD))
-                held = True
-                continue
+                return breaker.not_tried()
             try:
-                await self._pass_on(channel.client, message, early)
+                await self._pass_on(channel.client, message, self._early_by(message))
             except BrokerError as e:
-                self._breaker.failed()
-                self._fails(e)
+                if channel is self._channel:
+                    breaker.failed()
+                    self._fails(e)
             else:
                 channel.ack(message.delivery_tag)
-                self._breaker.reset()
-                self._refused.succeeded()
-                return
+                breaker.reset()
+                return self._refused.succeeded()
+        return None
+
+    def _early_by(self, message: Message) -> float:
+        """
+        In how many seconds a message is due.
+        """
+        return left(message, self._now(), seconds_set(self._client.reactor))
 
     async def _hold(self, seconds: float) -> None:
         hold: Deferred[None] = deferLater(self._client.reactor, seconds)
@@ -355,9 +369,11 @@ class Forwarder:
         await self._publisher.publish(exchange, self._queue, message.body, properties)
 
     def _fails(self, why: BrokerError) -> None:
+        if isinstance(why, LadderRefused):  # which the ladder tells
+            return
         if not isinstance(why, PublishRefused):  # what is full is there
             self._ladder.forget()
-        if not isinstance(why, (ChannelLost, LadderRefused)):  # told elsewhere
+        if not isinstance(why, ChannelLost):  # which the watch tells
             self._refused.met(why)
 
 

@@ -61,7 +61,7 @@ CHECK_ENDS = 4.5
 CHECK_ALL = 30.0
 
 _CONFIRMS = (3, 10)
-_ACCESS_REFUSED = 403
+_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
 # Seconds for which a quorum queue is new.  A RabbitMQ that is killed within three
 # seconds after it made one comes back without the messages in it.
@@ -162,6 +162,8 @@ class Ladder:
             await once.made(wire, name)
             self._known[once, name] = None
         except BrokerRefused as e:
+            if e.code == _NOT_FOUND:  # a part was deleted since it was made
+                self.forget()
             if self._refusal != str(e):
                 self._refusal = str(e)
                 needs = _NEEDS if e.code == _ACCESS_REFUSED else ""

@@ -85,8 +85,8 @@ _NOT_COPIED = (*DELIVERIES, *COPYING_HEADERS)
 
 #: Called with each message; tells whether it is to leave the queue.
 Visit = Callable[[Message], Awaitable[bool]]
-#: Called with a message and the encoded properties of its copy; publishes the copy to the
-#: queue of the walk, and returns when the broker has confirmed it.
+#: Called with a message and the encoded properties of its copy; publishes the copy to
+#: the queue of the walk, and returns when the broker has confirmed it.
 Replace = Callable[[Message, bytes], Awaitable[None]]
 
 

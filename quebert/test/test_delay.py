@@ -18,6 +18,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._delay import (
+    ARRIVALS,
     UNCLAIMED,
     WAITS,
     Call,
@@ -433,6 +434,19 @@ class PrepareTests(SynchronousTestCase):
         self.assertEqual(len(lines), 2, lines)
         self.assertIn(text, lines[0])
         self.assertIn("again", lines[1])
+
+    def test_part_missing(self) -> None:
+        """
+        Where a part is missing while another is made, it is made anew, too.
+        """
+        self.successResultOf(self.way())
+        name = arrivals_of("another")
+        self.wire.refused[name] = BrokerRefused(404, f"no exchange {ARRIVALS!r}")
+        self.failureResultOf(self.way(queue="another"), LadderRefused)
+        self.wire.refused.clear()
+        self.wire.clock.advance(2)
+        self.successResultOf(self.way(queue="another"))
+        self.assertEqual(self.wire.made("exchange_declare").count(ARRIVALS), 2)
 
     def test_lost(self) -> None:
         """

@@ -1,0 +1,296 @@
+"""
+L{quebert.amqp._forwarding} with a broker that only pretends, and a clock that only the
+tests move.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._protocol.properties import encode_properties
+from quebert.amqp._breaker import Breaker
+from quebert.amqp._forwarding import Forwarder
+from quebert.amqp._ladder import LadderRefused
+from quebert.amqp._message import DELAY, NOT_BEFORE, Message
+from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.test.test_watcher import FakeLadder, FakePublisher
+
+FULL = PublishRefused("the queue is full")
+
+
+class BreakerTests(SynchronousTestCase):
+    """
+    A circuit breaker of publications.
+    """
+
+    def setUp(self) -> None:
+        """
+        A breaker, and those who may try, in their order.
+        """
+        self.clock = Clock()
+        self.breaker = Breaker(lambda: self.clock, 3.0)
+        self.tried: list[str] = []
+
+    def wait(self, name: str) -> None:
+        """
+        Ask whether C{name} may try.
+        """
+        asked = Deferred.fromCoroutine(self.breaker.may_try())
+        asked.addCallback(lambda _: self.tried.append(name))
+
+    def test_one_for_each_pause(self) -> None:
+        """
+        After a failure one may try for each pause, and all after a success.
+        """
+        self.breaker.failed()
+        for name in "abc":
+            self.wait(name)
+        self.clock.advance(1)
+        self.assertEqual(self.tried, ["a"])
+        self.breaker.failed()
+        self.clock.advance(1.9)
+        self.assertEqual(self.tried, ["a"])
+        self.clock.advance(0.2)
+        self.assertEqual(self.tried, ["a", "b"])
+        self.breaker.reset()
+        self.assertEqual(self.tried, ["a", "b", "c"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_not_tried(self) -> None:
+        """
+        One that may try, and does not, lets the next one try.
+        """
+        self.breaker.failed()
+        for name in "ab":
+            self.wait(name)
+        self.clock.advance(1)
+        self.breaker.not_tried()
+        self.assertEqual(self.tried, ["a", "b"])
+        self.breaker.not_tried()
+        self.wait("c")
+        self.assertEqual(self.tried, ["a", "b", "c"])
+
+
+class FakeChannel:
+    """
+    A channel on which messages arrive.
+
+    @ivar calls: the methods that were called.
+    @ivar acked: the tags of deliveries that were acknowledged.
+    @ivar closed_waiters: those who wait for its end.
+    """
+
+    def __init__(self, wire: Any) -> None:
+        self.client = wire
+        self.calls: list[str] = []
+        self.acked: list[int] = []
+        self.closed = False
+        self.end: Deferred[BrokerError] = Deferred()
+
+    def when_closed(self) -> Deferred[BrokerError]:
+        """
+        Fires at its end.
+        """
+        return self.end
+
+    async def call(self, method: str, **arguments: Any) -> None:
+        """
+        Call a method.
+        """
+        self.calls.append(method)
+
+    def ack(self, delivery_tag: int) -> None:
+        """
+        Acknowledge.
+        """
+        self.acked.append(delivery_tag)
+
+    def give_all_back(self) -> None:
+        """
+        Give back all others.
+        """
+        self.calls.append("nack")
+
+    async def shut(self) -> None:
+        """
+        Close it.
+        """
+        self.calls.append("close")
+        self.closed = True
+
+
+class ForwarderTests(SynchronousTestCase):
+    """
+    What arrives for a queue.
+    """
+
+    def setUp(self) -> None:
+        """
+        A forwarder that has begun.
+        """
+        self.clock = Clock()
+        self.channels: list[Any] = []
+        self.wire = SimpleNamespace(clock=self.clock, closed=False)
+
+        async def open_channel(*, confirms: bool) -> Any:
+            self.channels.append(FakeChannel(self.wire))
+            return self.channels[-1]
+
+        async def connected() -> Any:
+            return self.wire
+
+        async def nothing(*_: object) -> None:
+            pass
+
+        self.wire.open_channel = open_channel
+        self.ladder = cast(Any, FakeLadder())
+        self.ladder.prepare = self.ladder.check = nothing
+        self.publisher = cast(Any, FakePublisher())
+        client: Any = SimpleNamespace(
+            reactor=self.clock, connected=connected, old_ladder=None
+        )
+        self.forwarder = Forwarder(
+            self.ladder, client, "queue", self.publisher, self.clock.seconds
+        )
+        self.patch(self.forwarder._astray, "bring_back", nothing)
+        self.forwarder.begin()
+        self.tag = 0
+
+    def arrive(self, due: float = 0.0, waited: int = 1, rung: int = 0) -> None:
+        """
+        A message arrives.
+
+        @param due: in so many seconds.
+        @param waited: the seconds for which it has waited.
+        @param rung: the seconds for which it was to wait; as many by default.
+        """
+        self.tag += 1
+        headers = {
+            NOT_BEFORE: self.clock.seconds() + due,
+            DELAY: due + waited,
+            "x-death": [{"queue": f"quebert.delay.wait.{rung or waited}s"}],
+        }
+        message = Message("", self.tag, False, "", "queue")
+        message.encoded_properties = encode_properties({"headers": headers})
+        message.body = b"%d" % self.tag
+        self.channels[-1].on_message(message)
+
+    @property
+    def unconfirmed(self) -> list[bytes]:
+        """
+        What is on its way.
+        """
+        return [each.body for each in self.publisher.unconfirmed]
+
+    def lose(self) -> None:
+        """
+        Have the broker close the channel.
+        """
+        channel = self.channels[-1]
+        channel.closed = True
+        channel.end.callback(ChannelLost("closed"))
+
+    def test_forwarded(self) -> None:
+        """
+        What is due goes to its queue, and is acknowledged when that is confirmed.
+        """
+        self.arrive()
+        (publication,) = self.publisher.publications
+        self.assertEqual((publication.exchange, publication.routing_key), ("", "queue"))
+        self.assertEqual(self.channels[0].acked, [])
+        self.publisher.confirm()
+        self.assertEqual(self.channels[0].acked, [1])
+
+    def test_too_early_while_full(self) -> None:
+        """
+        Messages that come too early keep none waiting that are due, although the queue
+        takes nothing for a while.
+        """
+        self.arrive()
+        self.publisher.confirm(FULL)
+        for _ in range(3):
+            self.arrive(due=8.0, rung=9)
+        for problem in (*[FULL] * 8, *[None] * 40):
+            self.clock.advance(0.5)
+            while self.unconfirmed:
+                self.publisher.confirm(problem)
+        self.assertEqual(sorted(self.channels[0].acked), [1, 2, 3, 4])
+
+    def test_next_wait_while_full(self) -> None:
+        """
+        A queue that takes nothing keeps no message from its next wait, and is not asked
+        more often since others begin theirs.
+        """
+        self.arrive()
+        self.publisher.confirm(FULL)
+        for _ in range(10):
+            self.arrive(due=500.0, waited=64)
+            self.publisher.confirm()
+        self.assertEqual(self.channels[0].acked, [*range(2, 12)])
+        self.assertEqual(self.unconfirmed, [])
+        self.clock.advance(1)
+        self.assertEqual(self.unconfirmed, [b"1"])
+
+    def test_refused_after_the_channel(self) -> None:
+        """
+        A refusal of what came over a channel that is lost does not keep waiting what
+        comes over the next one.
+        """
+        self.arrive()
+        self.arrive()
+        self.lose()
+        self.publisher.confirm(FULL)
+        self.publisher.confirm(FULL)
+        self.clock.advance(1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+        self.arrive()
+        self.assertEqual(self.unconfirmed, [b"3"])
+
+    def test_end(self) -> None:
+        """
+        At the end nothing is left: what has no answer stays where it is, and a late
+        refusal begins nothing.
+        """
+        self.arrive()
+        self.arrive()
+        self.publisher.confirm(FULL)
+        ending = Deferred.fromCoroutine(self.forwarder.end())
+        for _ in range(200):
+            self.clock.advance(0.05)
+        self.successResultOf(ending)
+        self.assertEqual(self.channels[0].calls[-2:], ["nack", "close"])
+        self.publisher.confirm(FULL)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_end_given_up(self) -> None:
+        """
+        When somebody does not wait for the end, the channel is closed all the same.
+        """
+        self.arrive()
+        ending = Deferred.fromCoroutine(self.forwarder.end())
+        ending.addErrback(lambda _: None)
+        self.clock.advance(0.05)
+        ending.cancel()
+        self.assertEqual(self.channels[0].calls[-2:], ["nack", "close"])
+
+    def test_ladder_refused(self) -> None:
+        """
+        What the ladder may not make is asked for again, and all the rest of it is not
+        taken for missing.
+        """
+
+        async def refuse(*_: object) -> None:
+            raise LadderRefused("no permission")
+
+        self.patch(self.ladder, "prepare", refuse)
+        self.lose()
+        forgotten = self.ladder.forgotten
+        self.clock.advance(1)
+        self.clock.advance(1)
+        self.assertEqual(self.ladder.forgotten, forgotten)
