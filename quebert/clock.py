@@ -76,7 +76,8 @@ class SteadyClock:
 
     @param time_of_day: the clock of the machine, in seconds since the epoch.
     @param elapsed: a monotonic clock, in seconds.
-    @ivar seconds_set: by how much the clock of the machine was set since then, forward.
+    @ivar seconds_set: by how much the clock of the machine was set since it began,
+        forward; 0 for less than L{JUMP}.
     """
 
     log = Logger()
@@ -109,7 +110,9 @@ class SteadyClock:
         been stopped just after the monotonic clock was asked.
         """
         off = self._time_of_day() - self._epoch - self._elapsed()
-        jump, self.seconds_set = off - self.seconds_set, off
+        jump = off - self.seconds_set
+        # A clock that was set right again is never right to the microsecond.
+        self.seconds_set = off if abs(off) >= JUMP else 0.0
         if self._log_jumps and abs(jump) >= JUMP:
             self.log.warn(
                 "The clock of this machine was set {way} by {seconds:,.0f} s. Delays"

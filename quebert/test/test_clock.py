@@ -102,6 +102,19 @@ class SteadyClockTests(SynchronousTestCase):
             self.assertIn(f"was set {told}.", line)
             self.observer._events.clear()
 
+    def test_set_right(self) -> None:
+        """
+        A clock that was set wrong and right again counts as not set, although it is not
+        right to the microsecond.
+        """
+        self.times.of_day += 3_600
+        self.clock.seconds()
+        self.assertAlmostEqual(self.clock.seconds_set, 3_600)
+        self.times.of_day -= 3_600.25
+        self.clock.seconds()
+        self.assertEqual(self.clock.seconds_set, 0.0)
+        self.assertEqual(len(self.told), 2)
+
     def test_small_jumps(self) -> None:
         """
         A small jump is not told, but several of them are together.
