@@ -335,6 +335,7 @@ class TxAMQPClient:
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])
         self.suspects.warn_no_more()
+        self.ladder.end()
         self._publisher.shut()
         self._publisher = self.make_publisher()
         ending = [self._consuming.stop(), self._publishing.stop()]

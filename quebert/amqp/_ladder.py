@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._declaring import INEQUIVALENT, no_delivery_limit
@@ -96,7 +98,13 @@ class Ladder:
         self._quorum = quorum
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
         self._told = ""
-        self._refusal = ""
+        self._clock: IReactorTime
+        self._refused = RepeatedWarning(
+            self.log,
+            lambda: self._clock,
+            "Tasks cannot wait in the broker for now, trying again",
+            "Tasks can wait in the broker again",
+        )
         self._first = Once(self._make_first, again=_AGAIN)
         self._arrivals = Once(self._make_arrivals, again=_AGAIN)
         self._waits = Once(self._make_rung, again=_AGAIN)
@@ -153,8 +161,7 @@ class Ladder:
     async def _made(self, once: Once, wire: Wire, name: str) -> None:
         """
         Have a part made, unless it was there with an earlier connection: a RabbitMQ
-        that has just started is slow to answer.  Log the first refusal, and the end of
-        all.
+        that has just started is slow to answer.
         """
         if (once, name) in self._known:
             return
@@ -164,19 +171,10 @@ class Ladder:
         except BrokerRefused as e:
             if e.code == _NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
-            if self._refusal != str(e):
-                self._refusal = str(e)
-                needs = _NEEDS if e.code == _ACCESS_REFUSED else ""
-                self.log.warn(
-                    "Tasks cannot wait in the broker for now, trying again: {why}"
-                    "{needs}",
-                    why=e,
-                    needs=needs,
-                )
+            self._clock = wire.clock
+            self._refused.met(f"{e}{_NEEDS if e.code == _ACCESS_REFUSED else ''}")
             raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
-        if self._refusal:
-            self._refusal = ""
-            self.log.info("Tasks can wait in the broker again.")
+        self._refused.succeeded()
 
     def rungs_of(self, wire: Wire) -> Rungs:
         """
@@ -376,6 +374,20 @@ class Ladder:
         self._known.clear()
         for each in (self._first, self._arrivals, self._waits):
             each.forget()
+
+    def leave(self, queue: str) -> None:
+        """
+        Nobody watches C{queue} here any more: look after its arrivals no longer.
+        """
+        self._known.pop((self._arrivals, queue), None)
+        self._seen.pop(arrivals_of(queue), None)
+        self._arrivals.forget()
+
+    def end(self) -> None:
+        """
+        Warn no more.
+        """
+        self._refused.end()
 
 
 def has_quorum(wire: Wire) -> bool:

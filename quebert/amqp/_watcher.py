@@ -512,6 +512,8 @@ class Watcher:
         self._keeping.cancel()
         if self in self._client.watchers:
             self._client.watchers.remove(self)
+        if all(each.queue != self.queue for each in self._client.watchers):
+            self._client.ladder.leave(self.queue)
 
     async def _within(self, asked: Deferred[Any]) -> None:
         """

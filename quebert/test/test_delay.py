@@ -17,6 +17,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._repeated import QUIET
 from quebert.amqp._delay import (
     ARRIVALS,
     UNCLAIMED,
@@ -430,10 +431,52 @@ class PrepareTests(SynchronousTestCase):
             self.wire.refused.clear()
             self.wire.clock.advance(2)
             self.successResultOf(self.way())
+            self.wire.clock.pump([QUIET] * 2)
         lines = [str(formatEvent(event)) for event in logged]
         self.assertEqual(len(lines), 2, lines)
         self.assertIn(text, lines[0])
         self.assertIn("again", lines[1])
+
+    def test_refused_in_part(self) -> None:
+        """
+        Where some parts may be made, and others of several queues not, the log tells
+        once of each queue.
+        """
+        queues = ("one", "two")
+        for queue in queues:
+            name = arrivals_of(queue)
+            self.wire.refused[name] = BrokerRefused(403, f"access to {name!r} refused")
+        with capturedLogs() as logged:
+            for seconds in range(1, 40):
+                self.successResultOf(
+                    Deferred.fromCoroutine(
+                        self.ladder._made(self.ladder._waits, self.wire, str(seconds))
+                    )
+                )
+                for queue in queues:
+                    self.failureResultOf(self.way(queue=queue), LadderRefused)
+                self.wire.clock.advance(1)
+        lines = [str(formatEvent(event)) for event in logged]
+        self.assertEqual(len(lines), 2, lines)
+        self.ladder.end()
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+
+    def test_leave(self) -> None:
+        """
+        The arrivals of a queue that nobody watches here any more are not made anew.
+        """
+        for queue in ("one", "two"):
+            self.successResultOf(self.way(queue=queue))
+        self.wire.clock.advance(CHECK_ALL)
+        self.check()
+        self.ladder.leave("one")
+        self.wire.there -= {arrivals_of("one"), arrivals_of("two")}
+        self.wire.clock.advance(CHECK_ALL)
+        self.check()
+        self.assertNotIn(arrivals_of("one"), self.wire.there)
+        self.assertIn(arrivals_of("two"), self.wire.there)
+        self.successResultOf(self.way(queue="one"))
+        self.assertIn(arrivals_of("one"), self.wire.there)
 
     def test_part_missing(self) -> None:
         """
