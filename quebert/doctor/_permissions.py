@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp._delay import Rungs
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import CONTROL, sign_of
 from quebert.amqp._suspects import flight_sign, in_order_sign
@@ -61,9 +61,10 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
     rung = rungs.name(1)  # the queue is called like its exchange
     ear = f"{CONTROL}.{uuid.uuid4()}"
     for verb in _VERBS:
-        for exchange, queue in ((CONTROL, ear), (rung, rung)):
+        for exchange, queue in ((CONTROL, ear), (rung, rung), (UNCLAIMED, UNCLAIMED)):
             yield Need(verb, "exchange", exchange, queue)
             yield Need(verb, "queue", queue)
+        yield Need(verb, "exchange", ARRIVALS, UNCLAIMED)
     for sign in (flight_sign(uuid.uuid4().hex), in_order_sign("", 0)):
         yield Need("configure", "queue", sign)
     yield Need("write", "exchange", _DEFAULT)
@@ -78,6 +79,7 @@ def needs_of(queue: Queue) -> Iterator[Need]:
         yield Need("read", "exchange", queue.exchange, queue.name)
     for verb in _VERBS:
         yield Need(verb, "queue", queue.name)
+        yield Need(verb, "queue", arrivals_of(queue.name))
     yield Need("configure", "queue", grave_of(queue.name))
     yield Need("see", "exchange", sign_of(queue.name))
     if queue.rate is not None:

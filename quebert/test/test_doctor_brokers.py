@@ -21,7 +21,7 @@ from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._arguments import TYPE, declared
-from quebert.amqp._delay import UNCLAIMED, WAITS, Rungs, arrivals_of
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, Rungs, arrivals_of
 from quebert.amqp._ladder import make
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker as Asked
@@ -271,7 +271,10 @@ async def test_permission(
     for sign in ("flight", "in-order"):
         if verb == "configure":
             told(found, Level.FAIL, f"may not configure queue quebert.{sign}.")
+    for name in (UNCLAIMED, arrivals_of(names.queue)):
+        told(found, Level.FAIL, f"may not {verb} queue {name},")
     exchanges = ["quebert.control", "quebert.delay.quorum.wait.1s"]
+    exchanges += [ARRIVALS, UNCLAIMED]
     exchanges.append("amq.default" if verb == "write" else names.exchange)
     for name in exchanges:
         told(found, Level.FAIL, f"may not {verb} exchange {name},")
