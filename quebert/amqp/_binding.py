@@ -160,15 +160,16 @@ class Bindings:
             pass  # the connection is lost
 
     async def _declare(self, wire: Wire, binding: Binding) -> None:
-        if await self._is_missing(wire, binding) and binding in self._kept:
+        is_missing = await self._is_missing(wire, binding)
+        async with brief_channel(wire) as channel:
+            await binding.declare(channel)
+        if is_missing and binding in self._kept:
             self.log.warn(
                 "Exchange {exchange!r} was deleted. It is declared anew, and queue"
                 " {queue!r} is bound to it.",
                 exchange=binding.exchange,
                 queue=binding.queue,
             )
-        async with brief_channel(wire) as channel:
-            await binding.declare(channel)
 
     async def _is_missing(self, wire: Wire, binding: Binding) -> bool:
         try:

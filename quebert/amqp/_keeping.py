@@ -90,6 +90,9 @@ class Keeping:
         """
         self._ended = True
         self._lost.end()
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -108,6 +111,7 @@ class Keeping:
         self._look_later(wire)
 
     def _look_later(self, wire: Wire) -> None:
+        self._stop_timer()  # for a look over the connection before
         if not self._ended:
             self._timer = self._clock().callLater(LOOK, self._look, wire)
 

@@ -1,0 +1,69 @@
+"""
+Looks at the broker, with one that only pretends: of bindings, and of dead letters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp import _binding, _keeping
+from quebert.amqp._binding import Binding, Bindings
+from quebert.amqp._keeping import Keeping
+from quebert.errors import BrokerRefused
+from quebert.test.test_delay import FakeWire
+
+
+class LookTests(SynchronousTestCase):
+    """
+    What is looked at again and again.
+    """
+
+    def test_refused_exchange(self) -> None:
+        """
+        An exchange that was deleted, and that the user may not declare, is told once,
+        and not as declared anew.
+        """
+        clock, wire = Clock(), FakeWire()
+        connection: Any = wire
+        connection.closed = False
+        bindings = Bindings(lambda: clock)
+        binding = Binding("queue", "exchange", "topic", "key", {})
+        refused = BrokerRefused(403, "access to exchange 'exchange' refused")
+        self.patch(Binding, "declare", _failing(refused))
+        with capturedLogs() as logged:
+            bindings.keep(connection, binding)
+            for _ in range(5):
+                clock.advance(_binding.LOOK)
+        (line,) = (str(formatEvent(event)) for event in logged)
+        self.assertIn("may get no tasks", line)
+        bindings.forget(binding)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_dead_letters_after_reconnection(self) -> None:
+        """
+        However often the connection is lost, there is one timer for dead letters, and
+        none at the end.
+        """
+        clock = Clock()
+        keeping = Keeping("queue.dead", lambda: clock)
+        for _ in range(3):
+            wire: Any = FakeWire()
+            wire.there.add("queue.dead")
+            before = Deferred.fromCoroutine(keeping.before(wire))
+            keeping.moved(self.successResultOf(before))
+            self.assertEqual(len(clock.getDelayedCalls()), 1)
+            clock.advance(_keeping.LOOK / 2)
+        keeping.end()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+
+def _failing(why: Exception) -> Any:
+    async def fail(*_: object) -> None:
+        raise why
+
+    return fail
