@@ -316,8 +316,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
         self._turn.cancel()
-        # txamqp's queue would fail each waiter from within the one before: 200 of them,
-        # as when a delay ladder is made, are too many for Python's stack.
+        # txamqp's queue would fail each waiter from within the one before: 200 of them
+        # are too many for Python's stack.
         waiting, self.responses.waiting = self.responses.waiting, []
         super().do_close(reason)
         for each in waiting:

@@ -57,8 +57,8 @@ _FINE = 64
 #: The seconds of all waits.  After the longest, 18 hours, a time is judged again.
 WAITS: tuple[int, ...] = (*range(1, _FINE), *(_FINE << n for n in range(11)))
 
-#: Those that are made with the first: another delay begins with one of them, as long as
-#: RabbitMQ may lose messages in the new rung that it needs.
+#: The waits whose rungs are made before any other.  RabbitMQ may lose messages in a new
+#: rung.  So while the rung for a wait is new, a message begins with one of these waits.
 FIRST_WAITS = tuple(1 << n for n in range(7))
 # Whatever a policy wants.
 _NEVER_DROPPING = {"x-overflow": "reject-publish"}

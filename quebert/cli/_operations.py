@@ -283,9 +283,8 @@ async def discard(
     shown: Counter[bytes] | None = None
     if sure is not None:
         shown = await _fingerprints(broker, queue, matches, tally)
-        if not shown or not sure(
-            shown.total()
-        ):  # nothing is held while a person thinks
+        # Nothing is held while a person thinks.
+        if not shown or not sure(shown.total()):
             return False
 
     async def visit(message: Message, _: Walk) -> bool:

@@ -1,6 +1,6 @@
 """
-The delay ladder as quebert made it until now: a dump of its topology, and the ways
-through it.
+The delay ladder that earlier versions of quebert made: a dump of its topology, and the
+ways through it.
 """
 
 from __future__ import annotations
