@@ -22,7 +22,13 @@ from quebert._text import printable
 from quebert.amqp._channel import Channel
 from quebert.amqp._graveyard import KIND, REASON, Graveyard, grave_of
 from quebert.amqp._ladder import Ladder, LadderRefused
-from quebert.amqp._message import EXCHANGE, ROUTING_KEY, Message
+from quebert.amqp._message import (
+    DELAY,
+    EXCHANGE,
+    NOT_BEFORE,
+    ROUTING_KEY,
+    Message,
+)
 from quebert.amqp._publications import Unconfirmed
 from quebert.amqp._publisher import Publisher, Send
 from quebert.errors import (
@@ -334,7 +340,8 @@ class Settler:
         room for them.
         """
         assert self.channel is not None
-        for told in (headers, {EXCHANGE: None, ROUTING_KEY: None}):
+        due = {NOT_BEFORE: self._now() + after, DELAY: after} if after > 0 else {}
+        for told in ({**headers, **due}, {EXCHANGE: None, ROUTING_KEY: None}):
             properties = message.copied_properties(
                 told,
                 delayed=after > 0,

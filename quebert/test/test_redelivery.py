@@ -9,7 +9,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp._alone import LONGEST_WAIT
-from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
+from quebert.amqp._message import (
+    ALONE,
+    DELAY,
+    ENDS,
+    FLIGHT,
+    IN_QUESTION,
+    NOT_BEFORE,
+    Message,
+)
 from quebert.amqp._suspects import (
     PATIENCE,
     PERIOD,
@@ -19,7 +27,7 @@ from quebert.amqp._suspects import (
 )
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Retry
-from quebert.test.test_watcher import FakeChannel, WatcherTestCase
+from quebert.test.test_watcher import START, FakeChannel, WatcherTestCase
 
 A, B = "a" * 32, "b" * 32
 
@@ -780,6 +788,8 @@ class JudgedTests(RedeliveryTestCase):
         self.anew(SUSPECT, 1)
         (copy,) = self.client.publisher.publications
         self.assertEqual(copy.delay, PATIENCE)
+        self.assertEqual(copy.headers[NOT_BEFORE], START + PATIENCE)
+        self.assertEqual(copy.headers[DELAY], PATIENCE)
         told = {ENDS: SUSPECT, ALONE: 1, FLIGHT: A, IN_QUESTION: 1}
         self.assertEqual(told.items() - copy.headers.items(), set())
         self.confirm()
