@@ -164,6 +164,8 @@ class Forwarder:
             try:
                 await self._round(await self._connected())
             except BrokerError as e:
+                # Whoever keeps the error shall not keep the connection with it.
+                e.with_traceback(None)
                 if not self._ended:
                     self._fails(e)
                     await self._wait(_AGAIN)
