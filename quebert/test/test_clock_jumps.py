@@ -229,7 +229,7 @@ def url(request: pytest.FixtureRequest, machine: Machine, tmp_path: Path) -> str
 @pytest.mark.parametrize(
     "jump",
     [
-        -3_600,
+        pytest.param(-3_600, marks=pytest.mark.long),
         pytest.param(3_600, marks=pytest.mark.long),
         pytest.param(86_400, marks=pytest.mark.long),
         pytest.param(-86_400, marks=pytest.mark.long),

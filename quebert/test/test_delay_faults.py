@@ -186,6 +186,7 @@ async def test_write_revoked(
     await tasks.all_come(time.time())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 @ensureDeferred
 async def test_queue_deleted(

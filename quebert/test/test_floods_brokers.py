@@ -180,6 +180,7 @@ def revoked(node: RabbitMQNode, user: str, queue: str) -> Mend:
     return lambda: set_permissions(node, user)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outcome", [Retry(), Bury("no more")], ids=["back", "dead"])
 @pytest.mark.parametrize("fault", [full, revoked])
 @ensureDeferred
@@ -255,6 +256,7 @@ async def test_no_connection(
     await proxy.cut()
 
 
+@pytest.mark.long
 @ensureDeferred
 async def test_suspects(
     rabbitmq: RabbitMQNode,
