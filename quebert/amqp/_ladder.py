@@ -43,6 +43,7 @@ from quebert.amqp._once import Once
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
+    from quebert.amqp._channel import Channel
     from quebert.amqp._wire import Wire
 
 __all__ = [
@@ -70,8 +71,9 @@ _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..
 _NEW = 3.5
 # Seconds after which RabbitMQ is asked again for what it has refused.
 _AGAIN = 1.0
-# Seconds for which a message may be in a rung beyond its wait.
-_SLOW = 30.0
+# Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
+# after three minutes if it could not pass a message on, as when it has just started.
+_SLOW = 200.0
 
 
 class LadderRefused(BrokerError):
@@ -321,8 +323,9 @@ class Ladder:
         for wait, used in list(self._used.items()):
             if now - used > wait + _SLOW:
                 del self._used[wait]
-            else:
-                await self._use(wire, wait)
+        waits = list(self._used)
+        while waits:
+            await self._use(wire, waits)
 
     async def _survey(self, wire: Wire, now: float) -> None:
         """
@@ -336,19 +339,33 @@ class Ladder:
             if found is not None and found.message_count:
                 self._used.setdefault(wait, now)
 
-    async def _use(self, wire: Wire, wait: int) -> None:
+    async def _use(self, wire: Wire, waits: list[int]) -> None:
+        """
+        Use the rungs of these waits on one channel, and take them from the list, up to
+        the first one that is missing.  That one is made anew.
+        """
+        wait = 0
+        try:
+            async with brief_channel(wire) as channel:
+                while waits:
+                    wait = waits.pop()
+                    await self._use_one(wire, channel, wait)
+        except BrokerRefused as e:
+            if e.code != _NOT_FOUND:
+                raise
+            await self._make_rung(wire, str(wait))
+
+    async def _use_one(self, wire: Wire, channel: Channel, wait: int) -> None:
         rungs, now = self.rungs_of(wire), wire.clock.seconds()
         rung = rungs.name(wait)
-        found = await find_queue(wire, rung)
-        if found is None:
-            await self._make_rung(wire, str(wait))
-            return
+        found: Any = await channel.call("queue_declare", queue=rung, passive=True)
         self._depths[rung] = (found.message_count, now)
-        if rungs.quorum and found.message_count:
-            async with brief_channel(wire) as channel:
-                message = await channel.get(rung)
-                if message is not None:
-                    channel.give_back(message.delivery_tag)
+        # Also where RabbitMQ tells of no messages: it does not count those that it
+        # could not pass on yet.
+        if rungs.quorum:
+            message = await channel.get(rung)
+            if message is not None:
+                channel.give_back(message.delivery_tag)
 
     async def _check_ends(self, wire: Wire) -> None:
         if await find_exchange(wire, ARRIVALS) is None:  # with all that was bound to it
