@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from quebert.amqp._delay import PREFIX, UNCLAIMED
-from quebert.amqp._existing import find_exchange
+from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._ladder import CHECK_ALL, Ladder, make
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
@@ -37,7 +37,6 @@ _OLD = (PREFIX, f"{PREFIX}.quorum")
 # and 22 bits.
 _ROOM = NAME_LIMIT - len(".63") - len(".0") * 22
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
-_NOT_FOUND = 404
 
 
 def _word(queue: str) -> str:
@@ -86,7 +85,7 @@ class OldLadder:
             try:
                 await make(wire, [("queue_bind", how)])
             except BrokerRefused as e:
-                if e.code != _NOT_FOUND:
+                if e.code != NOT_FOUND:
                     raise
 
     async def _prefixes(self, wire: Wire) -> list[str]:

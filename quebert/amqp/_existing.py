@@ -17,9 +17,10 @@ from quebert.errors import BrokerRefused, MayNotLook
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["find_exchange", "find_queue"]
+__all__ = ["ACCESS_REFUSED", "NOT_FOUND", "find_exchange", "find_queue"]
 
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
+#: Reply codes of the broker (AMQP 0-9-1, section 1.2).
+ACCESS_REFUSED, NOT_FOUND = 403, 404
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
 
@@ -47,9 +48,9 @@ async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
         try:
             return await channel.call(f"{kind}_declare", **asked)
         except BrokerRefused as e:
-            if e.code == _NOT_FOUND:
+            if e.code == NOT_FOUND:
                 return None
-            if e.code == _ACCESS_REFUSED:
+            if e.code == ACCESS_REFUSED:
                 text = f"{_permission(wire)} on {kind} {name!r}"
                 raise MayNotLook(f"the user needs {text}: {e}") from None
             raise

@@ -38,7 +38,7 @@ from quebert.amqp._delay import (
     arrivals_of,
     wait_for,
 )
-from quebert.amqp._existing import find_exchange, find_queue
+from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange, find_queue
 from quebert.amqp._once import Once
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
@@ -64,7 +64,6 @@ CHECK_ENDS = 4.5
 CHECK_ALL = 30.0
 
 _CONFIRMS = (3, 10)
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
 # Seconds for which a quorum queue is new.  A RabbitMQ that is killed within three
 # seconds after it made one comes back without the messages in it.
@@ -171,10 +170,10 @@ class Ladder:
             await once.made(wire, name)
             self._known[once, name] = None
         except BrokerRefused as e:
-            if e.code == _NOT_FOUND:  # a part was deleted since it was made
+            if e.code == NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
             self._clock = wire.clock
-            self._refused.met(f"{e}{_NEEDS if e.code == _ACCESS_REFUSED else ''}")
+            self._refused.met(f"{e}{_NEEDS if e.code == ACCESS_REFUSED else ''}")
             raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
         self._refused.succeeded()
 
@@ -249,14 +248,10 @@ class Ladder:
         found = await find_queue(wire, queue)
         if found is None or queue not in self._seen:
             self._seen[queue] = wire.clock.seconds()
-        if found is not None:
-            await _make_or_use(wire, calls)
-            count: int = found.message_count
-            return count
-        if queue in self._depths:
+        if found is None and queue in self._depths:
             self._tell_deleted(wire, queue)
         await _make_or_use(wire, calls)
-        return 0
+        return 0 if found is None else int(found.message_count)
 
     async def settled(self, wire: Wire, rung: str, queue: str) -> None:
         """
@@ -351,7 +346,7 @@ class Ladder:
                     wait = waits.pop()
                     await self._use_one(wire, channel, wait)
         except BrokerRefused as e:
-            if e.code != _NOT_FOUND:
+            if e.code != NOT_FOUND:
                 raise
             await self._make_rung(wire, str(wait))
 

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._brief import brief_channel
-from quebert.amqp._existing import find_exchange
+from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._publications import Unconfirmed
 from quebert.errors import BrokerError, Unroutable
@@ -36,7 +36,6 @@ MARK = "quebert.control.mark"
 #: Seconds in which RabbitMQ must take a message that tells watches to look.
 TELLING = 2.0
 _SIGN = "quebert.paused."
-_NOT_FOUND = 404
 
 
 def sign_of(queue: str) -> str:
@@ -117,7 +116,7 @@ async def _announce(wire: Wire, queue: str) -> BrokerError | None:
     except TimeoutError:
         return BrokerError(f"RabbitMQ takes no messages: {wire.blocked or 'no answer'}")
     except Unconfirmed as e:
-        if e.refusal is None or e.refusal.code != _NOT_FOUND:
+        if e.refusal is None or e.refusal.code != NOT_FOUND:
             return e.refusal or e
         # A watch that listens has made that exchange.
     except BrokerError as e:

@@ -32,7 +32,7 @@ from twisted.logger import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
-from quebert.amqp._existing import find_exchange
+from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange
 from quebert.amqp._pause_sign import CONTROL, MARK, is_paused
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
@@ -53,7 +53,6 @@ CHECK = 3.0
 _MARKINGS = 5
 # Seconds until a question is repeated that RabbitMQ did not answer.
 _SOON = 1.0
-_ACCESS_REFUSED, _NOT_FOUND = 403, 404
 
 
 class Pauses:
@@ -141,7 +140,7 @@ class Pauses:
             return
         self._is_deaf = True
         need = ""
-        if isinstance(why, BrokerRefused) and why.code == _ACCESS_REFUSED:
+        if isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED:
             pattern = CONTROL.replace(".", r"\.")
             need = f"the user needs to configure, write and read {pattern}.*: "
         self.log.warn(
@@ -267,7 +266,7 @@ class _Ear:
             try:
                 return await self._try_to_set_mark()
             except BrokerRefused as e:
-                if e.code != _NOT_FOUND or not left:
+                if e.code != NOT_FOUND or not left:
                     raise
         return None
 

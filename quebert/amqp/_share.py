@@ -35,6 +35,7 @@ from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
+from quebert.amqp._existing import NOT_FOUND
 from quebert.amqp._message import Message
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._pace import Pace
@@ -60,7 +61,6 @@ _EXPIRES = 600_000
 # ... and tokens that nobody takes.
 _STALE = 1_000
 _MOST_WAITING = 100
-_NOT_FOUND = 404
 
 
 class Share:
@@ -129,7 +129,7 @@ class Share:
             try:
                 await self._count(await self._opened(wire))
             except BrokerRefused as e:
-                if e.code != _NOT_FOUND or not self._knows:
+                if e.code != NOT_FOUND or not self._knows:
                     raise
                 self._unknown.met(e)
             self._schedule()

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._arguments import TYPE
-from quebert.amqp._existing import find_queue
+from quebert.amqp._existing import ACCESS_REFUSED, find_queue
 from quebert.amqp._graveyard import grave_of
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
@@ -31,7 +31,6 @@ PROBES = 200
 _AT_ONCE = 20
 # Milliseconds after which RabbitMQ removes a probe queue that a killed doctor left.
 _EXPIRES = 60_000
-_ACCESS_REFUSED = 403
 _PERSISTENT = encode_properties({"delivery-mode": 2})
 
 
@@ -72,7 +71,7 @@ async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> st
         refused = await subject.refusal("queue_declare", queue=name, **how)
         if refused is None:
             break
-        if refused.code != _ACCESS_REFUSED or name == names[-1]:
+        if refused.code != ACCESS_REFUSED or name == names[-1]:
             raise refused
     return name
 

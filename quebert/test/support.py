@@ -17,9 +17,17 @@ import pika
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogPublisher,
+)
 from twisted.protocols.portforward import ProxyFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
 
 from quebert.test.contract import patience
 from quebert.test.forking import fork
@@ -43,6 +51,25 @@ async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any
             raise AssertionError(f"did not come true in {patience} s")
         await deferLater(reactor, 0.01)
     return value
+
+
+@contextmanager
+def logged(at_least: Any = LogLevel.debug) -> Iterator[list[str]]:
+    """
+    The lines that are logged in the block, from a level on.
+    """
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] >= at_least:
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
 
 
 async def until_empty(broker: EmbeddedBroker | RabbitMQNode, queue: str) -> None:

@@ -6,8 +6,7 @@ nothing is lost, nothing is early, and nothing is late for long.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -16,8 +15,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
+from twisted.logger import LogLevel
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp._astray import Astray, OldLadder
@@ -30,7 +28,7 @@ from quebert.outcome import Outcome, Retry
 from quebert.test import old_ladder
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions, set_policy
-from quebert.test.support import until
+from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
 
 TASKS = 200
@@ -95,25 +93,6 @@ class Tasks:
             assert self.came[body] <= max(due + ROUNDING, fault_ended + late)
 
 
-@contextmanager
-def warnings() -> Iterator[list[str]]:
-    """
-    What is logged as a warning, or worse.
-    """
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        if event["log_level"].name not in ("debug", "info"):
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield lines
-    finally:
-        globalLogPublisher.removeObserver(observe)
-
-
 async def ready(client: TxAMQPClient, queue: str) -> int:
     """
     How many messages are in a queue.
@@ -150,7 +129,7 @@ async def test_refused_while_made(
     user = f"maker-{names.queue}"
     url = add_user(rabbitmq, user, (f"^{names.queue}$", ".*", ".*"))
     tasks = Tasks(after=12)
-    with warnings() as lines:
+    with logged(LogLevel.warn) as lines:
         watcher = await tasks.begin(make_client(url), names.queue, maxEvents=TASKS)
         await until(lambda: len(watcher._settler.held) == TASKS)
         await deferLater(reactor, 5.0)
@@ -283,7 +262,7 @@ async def test_full_queue(
     await until(lambda: first.counts.retried == TASKS)
     rule = {"max-length": 0, "overflow": "reject-publish"}
     mend = set_policy(rabbitmq, f"^{names.queue}$", rule, f"full-{names.queue}")
-    with warnings() as lines:
+    with logged(LogLevel.warn) as lines:
         await others.begin(client, other)
         await others.all_come()
         await deferLater(reactor, 5.0)
@@ -328,7 +307,7 @@ async def test_exchange_deleted(
     client, tasks = make_client(rabbitmq.url), Tasks()
     watcher = await tasks.begin(client, names.queue)
     await until(lambda: watcher.counts.retried == TASKS)
-    with warnings() as lines:
+    with logged(LogLevel.warn) as lines:
         await call(client, "exchange_delete", exchange=ARRIVALS)
         await until(lambda: lines)
         await tasks.all_come(time.time())
@@ -393,7 +372,7 @@ async def test_policy(
     """
     client, tasks = make_client(rabbitmq.url, quorumDelays=kind == "quorum"), Tasks(20)
     watcher = await tasks.begin(client, names.queue, queueType=kind)
-    with warnings() as lines:
+    with logged(LogLevel.warn) as lines:
         mend = set_policy(rabbitmq, ".*", POLICIES[name], f"all-{names.queue}")
         await deferLater(reactor, 15.0)
         mend()

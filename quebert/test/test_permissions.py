@@ -9,8 +9,7 @@ import csv
 import itertools
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from quebert.amqp import TxAMQPClient, Watcher, _pause_sign, _pausing
 from quebert.amqp._broker_version import version_of
@@ -34,7 +31,7 @@ from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions
-from quebert.test.support import until
+from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
 
 MakeClient = Callable[..., TxAMQPClient]
@@ -134,24 +131,6 @@ def permit(node: RabbitMQNode, *users: User) -> None:
             set_permissions(node, user.name, (configure, write, read))
         else:
             user.url = add_user(node, user.name, (configure, write, read))
-
-
-@contextmanager
-def logged() -> Iterator[list[str]]:
-    """
-    What is logged.
-    """
-    lines: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    try:
-        yield lines
-    finally:
-        globalLogPublisher.removeObserver(observe)
 
 
 async def asks_to_look(client: TxAMQPClient) -> bool:
