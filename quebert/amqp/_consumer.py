@@ -7,6 +7,13 @@ work: when such messages have used up the prefetch, another consumer takes over,
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
 has deprecated the kind that changes running ones.)  Where a rate lets no message begin
 before long, there is no consumer, and others get what waits.
+
+Each consumer fetches as many messages as wait, so that a few consumers are enough for
+thousands of messages.  A quorum queue keeps a consumer as long as one of its messages
+is not settled, and the quorum queues of RabbitMQ 3.10.8 bear no more than 32: when such
+a RabbitMQ starts again, a queue with more consumers may deliver messages that were
+acknowledged, and lose others in their place.  It goes through its consumers in an order
+that differs then (rabbitmq-server pull request 13971 tells of other cases).
 """
 
 from __future__ import annotations
@@ -24,6 +31,9 @@ from quebert.errors import BrokerError
 
 __all__ = ["Consumer"]
 
+# The highest that basic.qos takes.
+_MOST_PREFETCH = 65_535
+
 
 class Consumer:
     """
@@ -31,6 +41,7 @@ class Consumer:
     @param restraint: of which rate fewer are, or none.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
+    @param waiting: how many messages wait before they go back.
     @param rested: called when there is none for now, because of the rate.
     @ivar consuming: whether the broker delivers.
     @ivar wanted: whether it is to, when the rate allows it.
@@ -43,6 +54,7 @@ class Consumer:
         restraint: Restraint,
         *,
         may_widen: Callable[[], bool],
+        waiting: Callable[[], int],
         rested: Callable[[], None],
     ) -> None:
         self.consuming = False
@@ -50,11 +62,13 @@ class Consumer:
         self._most = most
         self._restraint = restraint
         self._may_widen = may_widen
+        self._waiting = waiting
         self._rested = rested
         self._channel: Channel | None = None
         self.wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
-        self._taken = 0  # its unsettled messages
+        # How many messages are unsettled of each consumer that has any.
+        self._unsettled: dict[str, int] = {}
         self._prefetch = most
         self._renewing = False
         # One call after the other: RabbitMQ closes the connection where a consumer
@@ -78,6 +92,7 @@ class Consumer:
         self._channel = None
         self.wanted = self.consuming = False
         self._tag = ""
+        self._unsettled.clear()
 
     async def begin(self) -> None:
         """
@@ -121,10 +136,9 @@ class Consumer:
                 await self._consume(self._channel)
 
     async def _consume(self, channel: Channel) -> None:
-        if self._restraint.pace is not None and not self._fits(channel):
+        if not self._fits(channel):
             return
         self._tag = tag = f"quebert-{uuid.uuid4()}"
-        self._taken = 0
         await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
         self.consuming = self.wanted
 
@@ -141,27 +155,51 @@ class Consumer:
         """
         A message has come.
         """
-        if message.consumer_tag == self._tag:
-            self._taken += 1
+        tag = message.consumer_tag
+        self._unsettled[tag] = self._unsettled.get(tag, 0) + 1
 
     def settled(self, message: Message) -> None:
         """
         The broker waits for it no more.
         """
-        if message.consumer_tag == self._tag:
-            self._taken -= 1
+        tag = message.consumer_tag
+        left = self._unsettled.pop(tag, 1) - 1
+        if left:
+            self._unsettled[tag] = left
 
     def adapt(self) -> None:
         """
         Fetch as much as may begin: rest, or have another consumer take over.
         """
         self._rest_if_far()
-        used_up = 0 < self._prefetch <= self._taken
         # Not while a channel is being made ready: it has no prefetch yet.
-        wanted = self.consuming and not self._renewing
-        if used_up and wanted and self._may_widen():
+        if not self.consuming or self._renewing:
+            return
+        used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
+        if (used_up and self._may_widen()) or self._is_too_wide:
             self._renewing = True
             Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
+
+    @property
+    def is_wide(self) -> bool:
+        """
+        Whether it fetches more than usual, since messages waited.
+        """
+        return self._prefetch > self._most
+
+    @property
+    def _is_too_wide(self) -> bool:
+        """
+        Whether fewer messages wait than it was made for, and no other consumer of ours
+        has any left.
+        """
+        too_wide = self._prefetch > 2 * self._wanted_prefetch
+        return too_wide and not self._unsettled.keys() - {self._tag}
+
+    @property
+    def _wanted_prefetch(self) -> int:
+        usual = self._restraint.prefetch(self._most)
+        return usual and max(usual, min(self._waiting(), _MOST_PREFETCH))
 
     async def _renew(self) -> None:
         async with self._calling:
@@ -176,18 +214,18 @@ class Consumer:
         failure.trap(BrokerError)  # the channel is closed: another will come
         self._renewing = False
 
-    # -- The rate
+    # -- How much it takes
 
     def _fits(self, channel: Channel) -> bool:
         """
-        Whether to consume at all, at our rate; and if so, fetch what fits it.
+        Whether to consume at all, at our rate; and if so, fetch as much as fits.
         """
         restraint = self._restraint
         if restraint.pace is not None and restraint.is_far:
             self.consuming, self._tag = False, ""
             restraint.pace.call_when_near(self._wake)
             return False
-        fit = restraint.prefetch(self._most)
+        fit = self._wanted_prefetch
         if fit != self._prefetch:
             self._prefetch = fit
             fetching = channel.call("basic_qos", prefetch_count=fit)

@@ -117,6 +117,7 @@ class Watcher:
             self.maxEvents,
             self._restraint,
             may_widen=self._may_widen,
+            waiting=self._count_waiting,
             rested=self._give_back_waiting,
         )
         self._binding = Binding(
@@ -457,15 +458,24 @@ class Watcher:
     def _adapt(self) -> None:
         # Nearly always there is nothing to do, and this is asked several times a
         # message.
-        if self._settler.held or self._overdue or self._restraint.pace:
-            self._consumer.adapt()
+        consumer = self._consumer
+        if (
+            self._settler.held
+            or self._overdue
+            or self._restraint.pace
+            or consumer.is_wide
+        ):
+            consumer.adapt()
+
+    def _count_waiting(self) -> int:
+        return len(self._settler.held) + len(self._overdue)
 
     def _may_widen(self) -> bool:
         """
         Whether it is waiting and slow messages that keep the broker from delivering,
         and not too many.
         """
-        waiting = len(self._settler.held) + len(self._overdue)
+        waiting = self._count_waiting()
         some = waiting > 0 or self._restraint.pace is not None
         light = self._settler.unsettled_bytes < MAX_HELD_BYTES
         return some and waiting < MAX_HELD and light and self._window.has_room()

@@ -49,6 +49,12 @@ FAULTS = (
     ),
     Fault((0,), (4, 0), "gets no more corrections from its makers"),
     Fault(
+        (0,),
+        (4, 0),
+        "loses messages of quorum queues with more than 32 consumers when it starts"
+        " again (as in rabbitmq-server pull request 13971)",
+    ),
+    Fault(
         (3, 10),
         (4, 3),
         "has delayed tasks wait for dead_letter_worker_publisher_confirm_timeout after"

@@ -36,6 +36,8 @@ from quebert.testing import RabbitMQNode
 DISCONNECTS = 100
 PREFETCH = 20
 PER_SECOND = 2000
+#: Messages that wait at once.
+HELD = 2000
 #: Tasks that are offered before others are done, at most.
 BACKLOG = 1000
 PERSISTENT = {"delivery-mode": 2}
@@ -307,6 +309,46 @@ async def test_restarted_broker(
     await watched.lives_on(b"in flight", b"meanwhile")
     assert watched.seen[b"in flight"] == 2
     assert len(watched.lost) == 1
+
+
+@ensureDeferred
+async def test_restarted_with_many_held(
+    restartable_rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+) -> None:
+    """
+    Of thousands of messages that were held when a connection was lost, a quorum queue
+    has those that were not settled when RabbitMQ starts again, and no others.
+    """
+    client = make_client(restartable_rabbitmq.url, connectTimeout=None)
+    seen: Counter[bytes] = Counter()
+    kept = {b"%d" % n for n in range(0, HELD, 50)}
+
+    def callback(message: Message) -> Retry | None:
+        seen[message.body] += 1
+        waits = 2 if message.body in kept else 1
+        return Retry(after=600) if seen[message.body] <= waits else None
+
+    watcher = await client.watch(
+        names.exchange,
+        names.queue,
+        "#",
+        callback,
+        maxEvents=PREFETCH,
+        queueType="quorum",
+        holdUpTo=600,
+    )
+    for n in range(HELD):
+        await client.publish(names.exchange, "a", b"%d" % n, PERSISTENT)
+    await until(lambda: watcher.in_flight == HELD)
+    (await client.connected()).transport.abortConnection()
+    await until(lambda: watcher.counts.done == HELD - len(kept))
+    await until(lambda: restartable_rabbitmq.depths()[names.queue] == len(kept))
+    await deferToThread(restartable_rabbitmq.stop)
+    await deferToThread(restartable_rabbitmq.start)
+    await until(lambda: watcher.counts.done == HELD)
+    assert {body for body, times in seen.items() if times == 3} == kept
 
 
 @ensureDeferred

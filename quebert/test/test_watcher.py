@@ -1677,14 +1677,37 @@ class WaitTests(WatcherTestCase):
     def test_renewed_again(self) -> None:
         """
         Each time that waiting messages have used up the prefetch, there is
-        another consumer, and one only.
+        another consumer, and one only.  It fetches as many as wait.
         """
         channel = self.begin(maxEvents=2)
         self.at_once[b"wait"] = Retry(after=60)
-        for n in range(20):
+        consumers = []
+        for _ in range(40):
             self.deliver(b"wait")
-            self.assertEqual(channel.methods().count("basic_consume"), 2 + (n - 1) // 2)
+            consumers.append(channel.methods().count("basic_consume"))
             self.assertEqual(len(channel.consumers), 1)
+        renewed = [n for n in range(1, 40) if consumers[n] > consumers[n - 1]]
+        self.assertEqual([n + 1 for n in renewed], [2, 4, 8, 16, 32])
+        self.assertEqual(
+            channel.argument("basic_qos", "prefetch_count"), [2, 4, 8, 16, 32]
+        )
+
+    def test_narrow_again(self) -> None:
+        """
+        Once few messages wait, a consumer fetches as many as usual, also where the
+        queue has many more.
+        """
+        channel = self.begin(maxEvents=2)
+        self.at_once[b"wait"] = Retry(after=60)
+        for _ in range(8):
+            self.deliver(b"wait")
+        self.advance(60)
+        for _ in range(8):
+            self.assertNotIn(2, channel.argument("basic_qos", "prefetch_count")[1:])
+            self.deliver(b"run")
+            self.confirm()
+        self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [2, 4, 8, 2])
+        self.assertEqual(list(channel.consumers.values()), [2])
 
     def test_due_tasks_are_not_starved(self) -> None:
         """
