@@ -358,7 +358,7 @@ class Forwarder:
             return await self._publish("", message, {})
         clock = self._client.reactor
         due = clock.seconds() + early
-        rung, _ = await self._ladder.way(
+        rung = await self._ladder.rung_for(
             wire, self._queue, lambda: due - clock.seconds()
         )
         await self._publish(rung, message, {DELAY: due - clock.seconds()})

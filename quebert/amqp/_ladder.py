@@ -118,12 +118,10 @@ class Ladder:
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self.unclaimed = 0
 
-    async def way(
-        self, wire: Wire, queue: str, left: Callable[[], float]
-    ) -> tuple[str, str]:
+    async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
         """
-        The exchange and the routing key by which a message comes to C{queue} later, and
-        not early.
+        The exchange of the rung in which a message for C{queue} waits, and is not
+        early.
 
         @param left: tells in how many seconds from now it is due.
         @raise LadderRefused: the broker does not let us make a part of the ladder.
@@ -136,7 +134,7 @@ class Ladder:
             if wait_for(left()) == wait:
                 wait = self._safe(wire, wait)
                 self._used[wait] = wire.clock.seconds()
-                return self.rungs_of(wire).name(wait), queue
+                return self.rungs_of(wire).name(wait)
 
     def _safe(self, wire: Wire, wait: int) -> int:
         """

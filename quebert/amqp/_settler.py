@@ -470,14 +470,14 @@ class Settler:
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
     ) -> None:
-        clock, exchange, key = self._clock(), "", self.queue
+        clock, rung = self._clock(), ""
         if due - clock.seconds() > _AT_ONCE:
-            exchange, key = await self._ladder.way(
+            rung = await self._ladder.rung_for(
                 wire, self.queue, lambda: due - clock.seconds()
             )
-        await send(exchange, key, body, properties)
-        if exchange:
-            await self._ladder.settled(wire, exchange, self.queue)
+        await send(rung, self.queue, body, properties)
+        if rung:
+            await self._ladder.settled(wire, rung, self.queue)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """

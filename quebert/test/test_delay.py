@@ -346,12 +346,12 @@ class PrepareTests(SynchronousTestCase):
         self.ladder = Ladder()
         self.wire: Any = FakeWire()
 
-    def way(self, seconds: float = 5, queue: str = "queue") -> Deferred[Any]:
+    def rung(self, seconds: float = 5, queue: str = "queue") -> Deferred[Any]:
         """
-        Ask for a way.
+        Ask for a rung.
         """
         return Deferred.fromCoroutine(
-            self.ladder.way(self.wire, queue, lambda: seconds)
+            self.ladder.rung_for(self.wire, queue, lambda: seconds)
         )
 
     def test_few_calls(self) -> None:
@@ -365,9 +365,8 @@ class PrepareTests(SynchronousTestCase):
             (6, "queue", 44),
             (6, "another", 47),
         ):
-            exchange, key = self.successResultOf(self.way(seconds, queue))
-            self.assertEqual(exchange, f"quebert.delay.wait.{seconds}s")
-            self.assertEqual(key, queue)
+            rung = self.successResultOf(self.rung(seconds, queue))
+            self.assertEqual(rung, f"quebert.delay.wait.{seconds}s")
             self.assertEqual(len(self.wire.calls), wanted)
 
     def test_once_for_all(self) -> None:
@@ -375,7 +374,7 @@ class PrepareTests(SynchronousTestCase):
         However many messages wait for it, it is made once.
         """
         self.wire.opens = False
-        waiting = [self.way() for _ in range(2000)]
+        waiting = [self.rung() for _ in range(2000)]
         self.assertEqual(len(self.wire.opening), 1)
         self.assertNoResult(waiting[0])
         self.wire.open()
@@ -389,12 +388,12 @@ class PrepareTests(SynchronousTestCase):
         """
         left = [70.0, 5.0]
         self.wire.opens = False
-        way = Deferred.fromCoroutine(
-            self.ladder.way(self.wire, "queue", lambda: left[0])
+        rung = Deferred.fromCoroutine(
+            self.ladder.rung_for(self.wire, "queue", lambda: left[0])
         )
         left[0] = 4.5
         self.wire.open()
-        self.assertEqual(self.successResultOf(way)[0], "quebert.delay.wait.5s")
+        self.assertEqual(self.successResultOf(rung), "quebert.delay.wait.5s")
 
     def test_another_connection(self) -> None:
         """
@@ -405,7 +404,7 @@ class PrepareTests(SynchronousTestCase):
             if missing:
                 self.ladder.forget()
             self.wire = FakeWire()
-            self.successResultOf(self.way())
+            self.successResultOf(self.rung())
             made.append(len(self.wire.made("queue_bind")))
         self.assertEqual(made, [10, 0, 10])
 
@@ -419,18 +418,18 @@ class PrepareTests(SynchronousTestCase):
         self.wire.refused[name] = BrokerRefused(403, text)
         with capturedLogs() as logged:
             for _ in range(3):
-                waiting = [self.way() for _ in range(100)]
+                waiting = [self.rung() for _ in range(100)]
                 for each in waiting:
                     failure = self.failureResultOf(each, LadderRefused)
                     self.assertIn(text, str(failure.value))
             self.assertEqual(self.wire.made("queue_declare").count(name), 1)
             for _ in range(3):
                 self.wire.clock.advance(2)
-                self.failureResultOf(self.way(), LadderRefused)
+                self.failureResultOf(self.rung(), LadderRefused)
             self.assertEqual(self.wire.made("queue_declare").count(name), 4)
             self.wire.refused.clear()
             self.wire.clock.advance(2)
-            self.successResultOf(self.way())
+            self.successResultOf(self.rung())
             self.wire.clock.pump([QUIET] * 2)
         lines = [str(formatEvent(event)) for event in logged]
         self.assertEqual(len(lines), 2, lines)
@@ -454,7 +453,7 @@ class PrepareTests(SynchronousTestCase):
                     )
                 )
                 for queue in queues:
-                    self.failureResultOf(self.way(queue=queue), LadderRefused)
+                    self.failureResultOf(self.rung(queue=queue), LadderRefused)
                 self.wire.clock.advance(1)
         lines = [str(formatEvent(event)) for event in logged]
         self.assertEqual(len(lines), 2, lines)
@@ -466,7 +465,7 @@ class PrepareTests(SynchronousTestCase):
         The arrivals of a queue that nobody watches here any more are not made anew.
         """
         for queue in ("one", "two"):
-            self.successResultOf(self.way(queue=queue))
+            self.successResultOf(self.rung(queue=queue))
         self.wire.clock.advance(CHECK_ALL)
         self.check()
         self.ladder.leave("one")
@@ -475,20 +474,20 @@ class PrepareTests(SynchronousTestCase):
         self.check()
         self.assertNotIn(arrivals_of("one"), self.wire.there)
         self.assertIn(arrivals_of("two"), self.wire.there)
-        self.successResultOf(self.way(queue="one"))
+        self.successResultOf(self.rung(queue="one"))
         self.assertIn(arrivals_of("one"), self.wire.there)
 
     def test_part_missing(self) -> None:
         """
         Where a part is missing while another is made, it is made anew, too.
         """
-        self.successResultOf(self.way())
+        self.successResultOf(self.rung())
         name = arrivals_of("another")
         self.wire.refused[name] = BrokerRefused(404, f"no exchange {ARRIVALS!r}")
-        self.failureResultOf(self.way(queue="another"), LadderRefused)
+        self.failureResultOf(self.rung(queue="another"), LadderRefused)
         self.wire.refused.clear()
         self.wire.clock.advance(2)
-        self.successResultOf(self.way(queue="another"))
+        self.successResultOf(self.rung(queue="another"))
         self.assertEqual(self.wire.made("exchange_declare").count(ARRIVALS), 2)
 
     def test_lost(self) -> None:
@@ -496,19 +495,19 @@ class PrepareTests(SynchronousTestCase):
         Where the connection is lost all are told, and the next one asks again.
         """
         self.wire.opens = False
-        waiting = [self.way(), self.way()]
+        waiting = [self.rung(), self.rung()]
         self.wire.opening[0].errback(ChannelLost("gone"))
         for each in waiting:
             self.failureResultOf(each, ChannelLost)
         self.wire.open()
-        self.successResultOf(self.way())
+        self.successResultOf(self.rung())
 
     def test_given_up(self) -> None:
         """
         One that does not wait any longer does not keep the others from it.
         """
         self.wire.opens = False
-        waiting = [self.way(), self.way()]
+        waiting = [self.rung(), self.rung()]
         waiting[0].cancel()
         self.failureResultOf(waiting[0], CancelledError)
         self.wire.open()
@@ -528,7 +527,7 @@ class PrepareTests(SynchronousTestCase):
         It is looked after at times, however often somebody wants that.
         """
         self.wire.clock.advance(1000)
-        self.successResultOf(self.way())
+        self.successResultOf(self.rung())
         self.assertGreater(len(self.check()), 0)
         self.assertEqual(self.check(), [])
         self.wire.clock.advance(CHECK)
@@ -546,7 +545,7 @@ class PrepareTests(SynchronousTestCase):
         once, and the log tells.
         """
         self.wire.clock.advance(1000)
-        self.successResultOf(self.way())
+        self.successResultOf(self.rung())
         self.check()
         self.wire.clock.advance(CHECK_ENDS)
         self.wire.there.remove("quebert.delay.arrivals")
@@ -560,7 +559,7 @@ class PrepareTests(SynchronousTestCase):
         The log tells of a rung that was deleted, and how many messages waited there.
         """
         self.wire.clock.advance(1000)
-        self.successResultOf(self.way())
+        self.successResultOf(self.rung())
         self.wire.counts["quebert.delay.wait.5s"] = 7
         self.check()
         self.wire.clock.advance(CHECK)
@@ -579,7 +578,7 @@ class PrepareTests(SynchronousTestCase):
         self.wire.there.add("quebert.delay.wait.9s")
         self.wire.counts["quebert.delay.wait.9s"] = 1
         self.wire.clock.advance(1000)
-        self.successResultOf(self.way(4))
+        self.successResultOf(self.rung(4))
         used = []
         for _ in range(150):
             calls = self.check()
@@ -597,11 +596,11 @@ class PrepareTests(SynchronousTestCase):
         self.ladder = Ladder(quorum=True)
         self.wire.clock.advance(1000)
         for seconds, wait in ((5, 5), (6, 6)):
-            exchange, _ = self.successResultOf(self.way(seconds))
+            exchange = self.successResultOf(self.rung(seconds))
             self.assertEqual(exchange, f"quebert.delay.quorum.wait.{wait}s")
         self.wire.clock.advance(4)
         for seconds, wait in ((5, 5), (7, 4), (200, 64), (1, 1)):
-            exchange, _ = self.successResultOf(self.way(seconds))
+            exchange = self.successResultOf(self.rung(seconds))
             self.assertEqual(exchange, f"quebert.delay.quorum.wait.{wait}s")
 
     def test_new_queues(self) -> None:
@@ -611,10 +610,10 @@ class PrepareTests(SynchronousTestCase):
         for quorum in (False, True):
             self.ladder, self.wire = Ladder(quorum=quorum), FakeWire()
             self.wire.clock.advance(1000)
-            rung, queue = self.successResultOf(self.way())
+            rung = self.successResultOf(self.rung())
             for _ in range(2):
                 settling = Deferred.fromCoroutine(
-                    self.ladder.settled(self.wire, rung, queue)
+                    self.ladder.settled(self.wire, rung, "queue")
                 )
                 if quorum:
                     self.assertNoResult(settling)
@@ -640,8 +639,8 @@ class PrepareTests(SynchronousTestCase):
             wire: Any = FakeWire()
             wire.server_properties = told
             ladder = Ladder(quorum=quorum)
-            way = Deferred.fromCoroutine(ladder.way(wire, "queue", lambda: 1.0))
-            exchange, _ = self.successResultOf(way)
+            rung = Deferred.fromCoroutine(ladder.rung_for(wire, "queue", lambda: 1.0))
+            exchange = self.successResultOf(rung)
             self.assertEqual("quorum" in exchange, wanted, told)
 
     def test_kind_is_told(self) -> None:

@@ -155,7 +155,7 @@ async def test_write_revoked(
         "", names.queue, "", tasks, holdUpTo=0, maxEvents=TASKS
     )
     wire = await client.connected()
-    await client.ladder.way(wire, names.queue, lambda: tasks.after)  # it is there
+    await client.ladder.rung_for(wire, names.queue, lambda: tasks.after)  # it is there
     set_permissions(rabbitmq, user, (".*", "^$", ".*"))
     await tasks.publish(make_client(rabbitmq.url), names.queue)
     await until(lambda: len(watcher._settler.held) == TASKS)
@@ -340,9 +340,9 @@ async def test_too_early(either: Any, make_client: MakeClient, names: Names) -> 
     wire = await client.connected()
     for n in range(TASKS):
         body, due = b"%d" % n, time.time() + 2 + n % 3
-        exchange, key = await client.ladder.way(wire, names.queue, lambda: 1.0)
+        rung = await client.ladder.rung_for(wire, names.queue, lambda: 1.0)
         properties = {"delivery-mode": 2, "headers": {NOT_BEFORE: due}}
-        await client.publish(exchange, key, body, properties)
+        await client.publish(rung, names.queue, body, properties)
         tasks.due[body] = due
     await tasks.all_come()
     assert watcher.counts.retried == 0

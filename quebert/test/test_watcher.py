@@ -192,15 +192,13 @@ class FakeLadder(Ladder):
         self.forgotten = 0
         self.highest: int | None = None
 
-    async def way(
-        self, wire: Any, queue: str, left: Callable[[], float]
-    ) -> tuple[str, str]:
+    async def rung_for(self, wire: Any, queue: str, left: Callable[[], float]) -> str:
         """
-        The way to a rung for any whole number of seconds.
+        A rung for any whole number of seconds.
         """
         assert not wire.closed
         self.prepared.append(queue)
-        return f"{PREFIX}.wait.{math.ceil(left())}s", queue
+        return f"{PREFIX}.wait.{math.ceil(left())}s"
 
     async def settled(self, wire: Any, rung: str, queue: str) -> None:
         """
