@@ -60,6 +60,13 @@ class BadStatus(ExecutorError):
         self.body = body
 
 
+class Forbidden(ExecutorError):
+    """
+    The guard does not let a request be made; it would refuse the request again.  The
+    text does not tell the address that the host has.
+    """
+
+
 class RequestTimedOut(ExecutorError):
     """
     The whole answer, to the last byte of its body, was not there in time.

@@ -7,17 +7,14 @@ request.  Redirects, cookies and encodings are not its business.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    UNIXClientEndpoint,
-    wrapClientTLS,
-)
+from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
 from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
@@ -25,8 +22,11 @@ from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from quebert import __version__
-from quebert.errors import ExecutorError
+from quebert.errors import ExecutorError, Forbidden
+from quebert.guard import Guard
 from quebert.http._connection import Exchange
+from quebert.http._guarded import GuardedEndpoint
+from quebert.http._names import Names
 from quebert.http._pool import Limits, Pool
 from quebert.http._response import Response
 
@@ -46,6 +46,7 @@ _USER_AGENT = f"quebert/{__version__}"
 _PORTS = {"http": 80, "https": 443}
 # What is ours to say, or said but once.
 _OURS = frozenset({"content-length", "transfer-encoding", "host", "user-agent"})
+_DEFAULT_GUARD = Guard()
 # These say how long their body is even where there is none (RFC 9110, 8.6).
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 
@@ -57,6 +58,7 @@ class Agent:
 
     @param policy: makes TLS connections; by default with the platform's
         authorities.
+    @param guard: permits or refuses each connection.
     """
 
     def __init__(
@@ -66,11 +68,25 @@ class Agent:
         policy: IPolicyForHTTPS | None = None,
         limits: Limits | None = None,
         connectTimeout: float = CONNECT_TIMEOUT,
+        guard: Guard = _DEFAULT_GUARD,
     ) -> None:
         self._reactor = reactor
         self._policy = policy
         self._connect_timeout = connectTimeout
+        self._names = Names(reactor, connectTimeout)
         self._pool = Pool(reactor, limits or Limits())
+        self._guard = guard
+        self._origins = self._pool.origins_of(guard)
+
+    def guarded(self, guard: Guard) -> Agent:
+        """
+        The same with another guard.  All limits are common, but no connection that
+        was made under one guard is used under another.
+        """
+        other = copy.copy(self)
+        other._guard = guard
+        other._origins = self._pool.origins_of(guard)
+        return other
 
     def send(
         self,
@@ -87,8 +103,9 @@ class Agent:
         @param fields: of the header, beside the host and the length.  Who
             makes the request is said, too, unless they do.
         @return: fires with the L{Response} as soon as there is its head.
-            Fails with L{ExecutorError<quebert.errors.ExecutorError>}.
-            Cancelling it closes the connection.
+            Fails with L{ExecutorError<quebert.errors.ExecutorError>}, of which
+            L{Forbidden<quebert.errors.Forbidden>} is the guard's.  Cancelling it
+            closes the connection.
         """
         parts = _URL.fullmatch(url)
         if parts is None:
@@ -102,9 +119,13 @@ class Agent:
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
         exchange = Exchange(data + body if body else data, method == "HEAD")
-        origin = self._pool.origins.get(name)
+        origin = self._origins.get(name)
         if origin is None:
-            origin = self._pool.add(name, self._endpoint(scheme, authority))
+            try:
+                endpoint = self._endpoint(scheme.lower(), authority)
+            except Forbidden as e:
+                return fail(e)
+            origin = self._pool.add(self._origins, name, endpoint)
         origin.start(exchange)
         return exchange.answered
 
@@ -144,14 +165,19 @@ class Agent:
     def _endpoint(self, scheme: str, authority: str) -> IStreamClientEndpoint:
         """
         What leads to an origin.
+
+        @raise Forbidden: the guard refuses the origin.
         """
-        scheme = scheme.lower()
+        timeout = self._connect_timeout
         if scheme == "http+unix":
-            path, timeout = unquote(authority), round(self._connect_timeout)
-            return UNIXClientEndpoint(self._reactor, path, timeout)
+            self._guard.check(scheme, "", None)
+            path = unquote(authority)
+            return UNIXClientEndpoint(self._reactor, path, round(timeout))
         host, port = _host_and_port(authority, _PORTS[scheme])
-        timeout_s = self._connect_timeout
-        plain = HostnameEndpoint(self._reactor, host, port, timeout=timeout_s)
+        self._guard.check(scheme, host, port)
+        plain = GuardedEndpoint(
+            self._reactor, self._names, self._guard, host, port, timeout
+        )
         if scheme == "http":
             return plain
         policy = self._policy or BrowserLikePolicyForHTTPS()

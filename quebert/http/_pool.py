@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from quebert._turn import EndOfTurn
 from quebert.errors import ExecutorError
+from quebert.guard import Guard
 from quebert.http._connection import Connection, Exchange, Owner
 from quebert.http._reader import Reader
 
@@ -87,12 +88,20 @@ class _Origin(Owner):
         "idle",
         "name",
         "open",
+        "origins",
     )
 
-    def __init__(self, pool: Pool, name: str, endpoint: IStreamClientEndpoint) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        origins: dict[str, _Origin],
+        name: str,
+        endpoint: IStreamClientEndpoint,
+    ) -> None:
         self.idle: list[Connection] = []  # the last one is used first
         self.open = 0  # made or being made
         self.name = name
+        self.origins = origins  # those of the same guard
         self._pool = pool
         self._endpoint = endpoint
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
@@ -231,7 +240,8 @@ class Pool:
     All origins.
 
     @param clock: keeps the time.
-    @ivar origins: those that there are, by name.
+    @ivar origins: those that there are, by guard and name: a connection is used
+        again only under the guard that permitted it.
     @ivar idle: the connections that nobody uses, the longest idle first, and
         whose they are.
     @ivar hungry: the origins with requests that wait.
@@ -241,7 +251,7 @@ class Pool:
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
         self.limits = limits
         self.open = 0
-        self.origins: dict[str, _Origin] = {}
+        self.origins: dict[Guard, dict[str, _Origin]] = {}
         self.idle: dict[Connection, _Origin] = {}
         self.hungry: dict[_Origin, None] = {}
         self.readers: list[Reader] = []
@@ -252,11 +262,19 @@ class Pool:
         self._writing: list[Connection] = []
         self._turn = EndOfTurn(clock, self._write)
 
-    def add(self, name: str, endpoint: IStreamClientEndpoint) -> _Origin:
+    def origins_of(self, guard: Guard) -> dict[str, _Origin]:
         """
-        Another origin, known until it has no connection any more.
+        The origins that there are under a guard, by name.
         """
-        origin = self.origins[name] = _Origin(self, name, endpoint)
+        return self.origins.setdefault(guard, {})
+
+    def add(
+        self, origins: dict[str, _Origin], name: str, endpoint: IStreamClientEndpoint
+    ) -> _Origin:
+        """
+        Another origin, which is one of C{origins} until it has no connection any more.
+        """
+        origin = origins[name] = _Origin(self, origins, name, endpoint)
         return origin
 
     # -- For the origins
@@ -310,8 +328,8 @@ class Pool:
         """
         An origin may be of no use any more.
         """
-        if origin.unused and self.origins.get(origin.name) is origin:
-            del self.origins[origin.name]
+        if origin.unused and origin.origins.get(origin.name) is origin:
+            del origin.origins[origin.name]
 
     def _feed(self) -> None:
         """

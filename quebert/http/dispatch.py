@@ -14,6 +14,7 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 
+from quebert.guard import Guard
 from quebert.http._agent import Agent
 
 __all__ = ["Dispatcher"]
@@ -29,11 +30,20 @@ class Dispatcher(HTTPClient):
         self._lean = agent
 
     @classmethod
-    def with_reactor(cls, reactor: Any) -> Dispatcher:
+    def with_reactor(cls, reactor: Any, guard: Guard | None = None) -> Dispatcher:
         """
         One with its own pool of connections.
+
+        @param guard: permits or refuses each connection; L{Guard}'s defaults
+            forbid what no executor is at.
         """
-        return cls(Agent(reactor))
+        return cls(Agent(reactor, guard=guard or Guard()))
+
+    def guarded(self, guard: Guard) -> Dispatcher:
+        """
+        The same with another guard: see L{Agent.guarded}.
+        """
+        return type(self)(self._lean.guarded(guard))
 
     def request(  # type: ignore[override]
         self,

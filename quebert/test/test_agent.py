@@ -27,6 +27,7 @@ from twisted.web.server import Site
 from zope.interface import implementer
 
 from quebert.errors import ExecutorError
+from quebert.guard import Guard
 from quebert.http import Agent, Dispatcher
 
 reactor: Any = global_reactor
@@ -106,7 +107,8 @@ async def test_unix(tmp_path: Path) -> None:
     port = reactor.listenUNIX(str(path), quiet_site())
     url = f"http+unix://{str(path).replace('/', '%2F')}/task?a"
     for _ in range(2):
-        answer = await Agent(reactor).send("POST", url, (), b"{}")
+        agent = Agent(reactor, guard=Guard(schemes=["http+unix"]))
+        answer = await agent.send("POST", url, (), b"{}")
         assert await answer.content() == b"POST /task?a {}"
     await port.stopListening()
 

@@ -1,0 +1,111 @@
+"""
+Places that a guard's lists name: a network or a host, and perhaps a port.  Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+
+import attrs
+
+from quebert.errors import ConfigError
+from quebert.guard._tiers import Address, Network, parsed
+
+__all__ = ["Place", "normal"]
+
+_PORT = r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+_IPV6 = r"(?P<where>[0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,}(?:/[0-9]+)?)"
+_PATTERNS = (
+    re.compile(_IPV6),
+    re.compile(rf"\[{_IPV6}\]{_PORT}"),
+    re.compile(rf"(?P<where>[^\s:\[\]]+){_PORT}"),
+)
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# The last label is no number: the resolver would take such a name for an address.
+_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!0x|[0-9]+\Z){_LABEL}")
+_EXAMPLES = '"10.1.0.0/16", "[fd00::1]:8080" or "svc.internal:8080"'
+
+
+def normal(host: str) -> str:
+    """
+    The name of a host, spelt so that equal names are equal texts.
+    """
+    return host.lower().removesuffix(".")
+
+
+@attrs.frozen
+class Place:
+    """
+    Some addresses, or what a name stands for.
+
+    @ivar where: a network, or the name of a host.
+    @ivar port: C{None} for every port.
+    """
+
+    where: Network | str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """
+        Read a network, an address or a name, each with C{:port} or without.
+
+        @raise ConfigError: it is none; the text goes on from the name of C{text}.
+        """
+        found = next(filter(None, (p.fullmatch(text) for p in _PATTERNS)), None)
+        if found is None:
+            raise ConfigError(f"must be like {_EXAMPLES}")
+        digits = found.groupdict().get("port")
+        port = int(digits) if digits else None
+        if port is not None and port > 65_535:
+            raise ConfigError("must have a port from 1 to 65535")
+        return cls(_where(found["where"]), port)
+
+    def has_name(self, host: str, port: int) -> bool:
+        """
+        Whether it is named C{host}, which is L{normal}.
+        """
+        return self.where == host and self.port in (None, port)
+
+    def has_address(self, address: Address, port: int) -> bool:
+        """
+        Whether an address is in its network.
+        """
+        if isinstance(self.where, str) or self.port not in (None, port):
+            return False
+        return address in self.where
+
+    def __str__(self) -> str:
+        where = str(self.where)
+        if not isinstance(self.where, str) and self.where.prefixlen == (
+            self.where.max_prefixlen
+        ):
+            where = where.partition("/")[0]
+        if self.port is None:
+            return where
+        return f"[{where}]:{self.port}" if ":" in where else f"{where}:{self.port}"
+
+
+def _where(text: str) -> Network | str:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    address, slash, _ = text.partition("/")
+    if slash and parsed(address) is not None:
+        raise ConfigError(f"must be a network, {_network_of(text)}")
+    name = normal(text)
+    if _NAME.fullmatch(name):
+        return name
+    raise ConfigError(f"must be like {_EXAMPLES}")
+
+
+def _network_of(text: str) -> str:
+    """
+    What was probably meant by a network whose address has bits beyond its mask.
+    """
+    try:
+        return f"such as {ip_network(text, strict=False)}"
+    except ValueError:
+        return "such as 10.1.0.0/16"
