@@ -31,9 +31,21 @@ METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-# The framing of the request is the client's business (RFC 9112, section 6).
-_FRAMING_HEADERS = frozenset(
-    {"connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"}
+# The framing of the request, and its connection, are the client's business (RFC 9112,
+# sections 6 and 9); a server may ask a proxy of "Proxy" (CVE-2016-5385).
+_OURS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "http2-settings",
+        "keep-alive",
+        "proxy",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 
 
@@ -125,7 +137,7 @@ def request(task: Task, defaulturl: str, max_url_length: int = MAX_LENGTH) -> Re
     headers = {"Content-Type": "application/json"}
     wanted, method = task.get("headers"), task.get("method")
     if credentials or wanted is not None:
-        headers = _with_headers({**headers, **credentials}, wanted)
+        headers = _with_headers({**headers, **credentials}, wanted, url)
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     return Request("POST" if method is None else _method(method), url, headers, seconds)
@@ -186,27 +198,30 @@ def _method(method: object) -> str:
     return method.upper()
 
 
-def _with_headers(headers: dict[str, str], wanted: object) -> dict[str, str]:
+def _with_headers(headers: dict[str, str], wanted: object, url: str) -> dict[str, str]:
     if wanted is None:
         return headers
     if not isinstance(wanted, dict):
         raise BadTask(f"headers must be an object, not {kind_of(wanted)}")
     for name, value in wanted.items():
-        _check_header(name, value)
+        _check_header(name, value, url)
     replaced = {name.lower() for name in wanted}
     kept = {k: v for k, v in headers.items() if k.lower() not in replaced}
     return {**kept, **wanted}
 
 
-def _check_header(name: str, value: object) -> None:
+def _check_header(name: str, value: object, url: str) -> None:
     if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
-    if name.lower() in _FRAMING_HEADERS:
+    folded = name.lower().replace("_", "-")  # as CGI and WSGI servers do
+    if folded in _OURS or folded.startswith("proxy-"):
         raise BadTask(f"headers: {name} is set by the mediator, not by a task")
     if not isinstance(value, str):
         raise BadTask(f"headers: {name} must be a string, not {kind_of(value)}")
     if _UNSAFE_IN_HEADER.search(value):
         raise BadTask(f"headers: {name} contains a control character")
+    if folded == "host" and value.lower() != url.split("/", 3)[2].lower():
+        raise BadTask(f"headers: {name} is not the host of the task's url")
 
 
 def _absolute(

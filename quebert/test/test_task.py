@@ -1123,15 +1123,38 @@ class RequestTests(SynchronousTestCase):
 
     def test_framing(self) -> None:
         """
-        What frames the request is not a task's to say (RFC 9112, section 6).
+        What frames the request, or is about its connection, is not a task's to say
+        (RFC 9112, sections 6 and 9); nor is another spelling that servers may take for
+        it.
         """
         names = (
             "Content-Length", "content-length", "Transfer-Encoding", "Connection",
-            "TE", "Trailer", "Upgrade",
+            "TE", "Trailer", "Upgrade", "Expect", "Keep-Alive", "Proxy-Connection",
+            "Proxy-Authorization", "proxy-anything", "Proxy", "HTTP2-Settings",
+            "content_length", "Transfer_Encoding", "KEEP_ALIVE", "proxy_connection",
         )  # fmt: skip
         for name in names:
             text = self.refused(headers={name: "x"})
             self.assertIn(f"headers: {name} is set by the mediator", text)
+
+    def test_host(self) -> None:
+        """
+        A header Host must be the host of the task's URL: another would reach another
+        site of the same server.
+        """
+        for url, host in (
+            ("http://a.example/", "a.example"),
+            ("http://A.example:81/x", "a.EXAMPLE:81"),
+            ("http://user:word@a.example/", "a.example"),
+            ("/partial", "localhost"),
+        ):
+            request({"url": url, "headers": {"Host": host}}, "http://localhost/")
+        for name in ("Host", "host", "HOST"):
+            for host in ("b.example", "a.example:80", "a.example.", "", "a.example,b"):
+                text = self.refused(url="http://a.example/", headers={name: host})
+                self.assertEqual(
+                    text, f"headers: {name} is not the host of the task's url"
+                )
 
     def test_header_values(self) -> None:
         """
