@@ -12,12 +12,23 @@ from typing import Any, Union
 
 import attrs
 
-__all__ = ["EXHAUSTED", "POISON", "Bury", "Discard", "Done", "Outcome", "Retry"]
+__all__ = [
+    "EXHAUSTED",
+    "FORBIDDEN",
+    "POISON",
+    "Bury",
+    "Discard",
+    "Done",
+    "Outcome",
+    "Retry",
+]
 
 #: Why a message is buried: the endpoint kept failing, ...
 EXHAUSTED = "exhausted"
-#: ... or it is no task at all.
+#: ... or it is no task at all, ...
 POISON = "poison"
+#: ... or the guard refuses its request.
+FORBIDDEN = "forbidden"
 
 
 @attrs.frozen
@@ -66,7 +77,7 @@ class Bury:
     The message goes to where it can be looked at: the queue C{<queue>.dead}.
 
     @ivar reason: one sentence.
-    @ivar kind: L{EXHAUSTED} or L{POISON}.
+    @ivar kind: L{EXHAUSTED}, L{POISON} or L{FORBIDDEN}.
     @ivar headers: AMQP headers that it gets there: what there is to tell of it.
     """
 

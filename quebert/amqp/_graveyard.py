@@ -34,8 +34,8 @@ __all__ = ["KIND", "REASON", "Graveyard", "grave_of"]
 
 #: Header: why it was buried, in a sentence.
 REASON = "quebert-reason"
-#: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>} or
-#: L{POISON<quebert.outcome.POISON>}.
+#: Header: L{EXHAUSTED<quebert.outcome.EXHAUSTED>},
+#: L{POISON<quebert.outcome.POISON>} or L{FORBIDDEN<quebert.outcome.FORBIDDEN>}.
 KIND = "quebert-kind"
 _SUFFIX = ".dead"
 

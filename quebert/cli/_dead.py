@@ -61,7 +61,7 @@ class DeadLetter:
     @property
     def kind(self) -> str:
         """
-        C{"exhausted"} or C{"poison"}.
+        C{"exhausted"}, C{"poison"} or C{"forbidden"}.
         """
         return self._text("kind")
 

@@ -59,6 +59,7 @@ class Agent:
     @param policy: makes TLS connections; by default with the platform's
         authorities.
     @param guard: permits or refuses each connection.
+    @param names: looks up hosts.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class Agent:
         limits: Limits | None = None,
         connectTimeout: float = CONNECT_TIMEOUT,
         guard: Guard = _DEFAULT_GUARD,
+        names: Names | None = None,
     ) -> None:
         self._reactor = reactor
         self._policy = policy
         self._connect_timeout = connectTimeout
-        self._names = Names(reactor, connectTimeout)
+        self._names = names or Names(reactor, connectTimeout)
         self._pool = Pool(reactor, limits or Limits())
         self._guard = guard
         self._origins = self._pool.origins_of(guard)

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
-from quebert.errors import BadStatus
+from quebert.errors import BadStatus, Forbidden
 from quebert.limits import GIVEN_UP, Gate
 
 __all__ = ["Held", "gated", "origin_of"]
@@ -71,4 +71,4 @@ def _status(result: object) -> int | None:
         return 200
     if isinstance(result.value, BadStatus):
         return result.value.status
-    return GIVEN_UP if result.check(CancelledError) else None
+    return GIVEN_UP if result.check(CancelledError, Forbidden) else None

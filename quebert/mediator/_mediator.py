@@ -26,12 +26,13 @@ from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.clock import seconds_set
-from quebert.errors import BadStatus, BadTask, ConfigError, NoDefaultURL
+from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefaultURL
+from quebert.guard import Guard
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
 from quebert.mediator._past import history_of, with_history
 from quebert.mediator._text import name_of, one_line
-from quebert.outcome import POISON, Bury, Discard, Done, Outcome, Retry
+from quebert.outcome import FORBIDDEN, POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.policy import History, RetryPolicy, exhausted
 from quebert.task import Task
 
@@ -76,7 +77,12 @@ class Mediator:
     @param gate: asked before each request whether its origin may have it now, such
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
-    @raise ConfigError: C{defaulturl} is no absolute HTTP URL.
+    @param guard: permits or refuses each request; for the HTTP client that is made
+        where there is no C{http}, which has a guard of its own.
+    @param keep_answers: whether a dead letter holds the beginning of the last answer;
+        by default the guard says.
+    @raise ConfigError: C{defaulturl} is no absolute HTTP URL, or there is both a
+        C{guard} and C{http}.
     """
 
     log = Logger()
@@ -101,7 +107,15 @@ class Mediator:
         bury: bool = False,
         max_url_length: int = tasks.MAX_URL_LENGTH,
         gate: Gate | None = None,
+        guard: Guard | None = None,
+        keep_answers: bool | None = None,
     ) -> None:
+        if guard is not None and http is not None:
+            raise ConfigError("guard is of no use beside http: give http a guard")
+        self._guard = guard or Guard()
+        if keep_answers is None:
+            keep_answers = self._guard.keeps_answers
+        self.keep_answers = keep_answers
         self.defaulturl = defaulturl or ""
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
@@ -219,8 +233,14 @@ class Mediator:
     ) -> Outcome:
         if isinstance(failure.value, Held):
             return Retry(after=failure.value.after, attempted=False)
-        error = failure.value
-        status = error.status if isinstance(error, BadStatus) else None
+        error, status = failure.value, None
+        if isinstance(error, Forbidden):
+            why = f"task {name_of(task)} is forbidden: {error}"
+            return Bury(why, FORBIDDEN)
+        if isinstance(error, BadStatus):
+            status = error.status
+            if not self.keep_answers:
+                error.body = b""
         history = history_of(message, task).failed(began, status)
         try:
             outcome = self._after(failure, task, history)
@@ -374,7 +394,7 @@ class Mediator:
         if self._http is None:
             from quebert.http import Dispatcher
 
-            self._http = Dispatcher.with_reactor(self.reactor)
+            self._http = Dispatcher.with_reactor(self.reactor, self._guard)
         return self._http
 
 

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.errors import Forbidden
 from quebert.limits import GIVEN_UP, BreakerSettings, OriginLimits, Origins
 from quebert.mediator import PolicyMediator
 from quebert.mediator._gated import origin_of
@@ -123,7 +124,7 @@ class GateTests(Case):
     def test_statuses(self) -> None:
         """
         It is told the status; none where there was no answer, and that it says
-        nothing where we gave up.
+        nothing where we gave up, or the guard refused.
         """
         gate = FakeGate()
         for status in (204, 404, 503):
@@ -132,11 +133,13 @@ class GateTests(Case):
         self.assertEqual([each[2] for each in gate.ends], [200, 404, 503])
         http = FakeHTTP()
         mediator = self.mediator(gate=gate, http=http)
-        for error in (ConnectError(), CancelledError()):
+        for error in (ConnectError(), CancelledError(), Forbidden("no")):
             received: Deferred[Outcome] = mediator.messageReceived(message())
             http.requests[-1].answered.errback(error)
             self.successResultOf(received)
-        self.assertEqual([each[2] for each in gate.ends[3:]], [None, GIVEN_UP])
+        self.assertEqual(
+            [each[2] for each in gate.ends[3:]], [None, GIVEN_UP, GIVEN_UP]
+        )
 
     def test_time_limit(self) -> None:
         """

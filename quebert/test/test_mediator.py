@@ -16,7 +16,8 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
 from quebert.clock import SteadyClock
-from quebert.errors import ConfigError, IncompleteAnswer
+from quebert.errors import ConfigError, Forbidden, IncompleteAnswer
+from quebert.guard import Guard
 from quebert.mediator import (
     DEFAULT_TIMEOUT,
     MAX_TIMEOUT,
@@ -1428,6 +1429,71 @@ class BadMessageTests(Case):
 
 
 # -- Failures
+
+
+class ForbiddenTests(Case):
+    """
+    A task whose request the guard refuses is buried at once.
+    """
+
+    def test_buried(self) -> None:
+        """
+        By any mediator, whether or not it buries bad messages, with its name and why.
+        """
+        for bury in (False, True):
+            for mediator in (
+                self.mediator(http=FakeHTTP(), bury=bury),
+                self.backing_off(http=FakeHTTP(), bury=bury),
+                PolicyMediator(http=FakeHTTP(), clock=self.clock, bury=bury),
+            ):
+                received = mediator.messageReceived(message(uuid="u7", failures=3))
+                http: Any = mediator.http
+                http.requests[0].answered.errback(Forbidden("the guard refuses it"))
+                buried = self.successResultOf(received)
+                assert isinstance(buried, Bury)
+                self.assertEqual((buried.kind, buried.headers), ("forbidden", {}))
+                wanted = f"task u7 for {URL} is forbidden: the guard refuses it"
+                self.assertEqual(buried.reason, wanted)
+
+    def test_guard(self) -> None:
+        """
+        A mediator makes its own client with its guard.
+        """
+        guard = Guard(deny=["executor.example"])
+        mediator = Mediator(reactor=MemoryReactor(), clock=self.clock, guard=guard)
+        self.assertEqual(self.kind_of(mediator, message()), "forbidden")
+        local = message(url="http://127.0.0.1/")
+        mediator = Mediator(
+            reactor=MemoryReactor(), clock=self.clock, guard=Guard(private="refuse")
+        )
+        self.assertEqual(self.kind_of(mediator, local), "forbidden")
+        self.assertFalse(mediator.keep_answers)
+
+    def test_default(self) -> None:
+        """
+        Without a guard, what no executor has is forbidden, and nothing else.
+        """
+        mediator = Mediator(reactor=MemoryReactor(), clock=self.clock)
+        metadata = message(url="http://169.254.169.254/latest/")
+        self.assertEqual(self.kind_of(mediator, metadata), "forbidden")
+        received = mediator.messageReceived(message(url="http://10.0.0.1/"))
+        self.assertNoResult(received)
+        self.assertTrue(mediator.keep_answers)
+
+    def test_one_guard(self) -> None:
+        """
+        A client has its own guard, so that another one would be of no use.
+        """
+        with self.assertRaisesRegex(ConfigError, "guard is of no use beside http"):
+            self.mediator(http=FakeHTTP(), guard=Guard())
+
+    def kind_of(self, mediator: Mediator, received: FakeMessage) -> str:
+        """
+        Why a task is buried.
+        """
+        buried = self.successResultOf(mediator.messageReceived(received))
+        assert isinstance(buried, Bury), buried
+        return buried.kind
 
 
 class MediatorTests(Case):

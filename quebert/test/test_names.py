@@ -1,0 +1,167 @@
+"""
+Tests for L{quebert.http._names}.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IHostnameResolver
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from quebert.http._names import KEPT, MOST_ADDRESSES, MOST_NAMES, Names
+from quebert.test.doubles import MemoryReactor
+
+TIMEOUT = 30.0
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """
+    Answers when the test says.
+
+    @ivar asked: who waits for an answer, by name.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+
+    def resolveHostName(
+        self, receiver: Any, hostName: str, portNumber: int = 0, *_: Any
+    ) -> Any:
+        """
+        Note who asks.
+        """
+        receiver.resolutionBegan(None)
+        self.asked.append((hostName, receiver))
+
+    def answer(self, *addresses: str) -> None:
+        """
+        Answer what was asked last.
+        """
+        _, receiver = self.asked[-1]
+        for each in addresses:
+            kind = IPv6Address if ":" in each else IPv4Address
+            receiver.addressResolved(kind("TCP", each, 0))
+        receiver.resolutionComplete()
+
+
+class NamesTests(SynchronousTestCase):
+    """
+    L{Names} looks up a name once for all who need it at the moment.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make some that ask a resolver of ours.
+        """
+        self.reactor = MemoryReactor()
+        self.resolver = Resolver()
+        self.reactor.installNameResolver(self.resolver)
+        self.names = Names(self.reactor, TIMEOUT)
+
+    def found(self, host: str) -> list[str]:
+        """
+        What is known of a host, at once.
+        """
+        found: Any = self.successResultOf(self.names.addresses(host))
+        return [str(each) for each in found]
+
+    def test_literals(self) -> None:
+        """
+        An address needs no look-up.
+        """
+        for text in ("127.0.0.1", "::1", "fe80::1%lo", "::ffff:1.2.3.4"):
+            self.assertEqual(self.found(text), [str(ip_address(text))])
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_together(self) -> None:
+        """
+        All who need a name wait for one look-up; one who gives up leaves it to the
+        others.
+        """
+        first, second, third = (self.names.addresses("a") for _ in range(3))
+        self.assertEqual(len(self.resolver.asked), 1)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.resolver.answer("10.0.0.1", "::1", "10.0.0.1")
+        wanted = (ip_address("10.0.0.1"), ip_address("::1"))
+        for each in (first, third):
+            self.assertEqual(self.successResultOf(each), wanted)
+
+    def test_kept(self) -> None:
+        """
+        An answer is kept for some seconds, then the next is asked for.
+        """
+        self.names.addresses("a")
+        self.resolver.answer("10.0.0.1")
+        self.reactor.advance(KEPT - 0.1)
+        self.assertEqual(self.found("a"), ["10.0.0.1"])
+        self.assertEqual(len(self.resolver.asked), 1)
+        self.reactor.advance(0.2)
+        again = self.names.addresses("a")
+        self.assertNoResult(again)
+        self.resolver.answer("10.0.0.2")
+        self.assertEqual(self.successResultOf(again), (ip_address("10.0.0.2"),))
+
+    def test_none(self) -> None:
+        """
+        That there is no such name is told by name, and kept for a second.
+        """
+        looking = self.names.addresses("gone.example")
+        self.resolver.answer()
+        for each in (looking, self.names.addresses("gone.example")):
+            failure = self.failureResultOf(each, DNSLookupError)
+            self.assertIn("gone.example", str(failure.value))
+        self.reactor.advance(1.1)
+        self.assertNoResult(self.names.addresses("gone.example"))
+
+    def test_impossible(self) -> None:
+        """
+        A name that the system's resolver would fail at is not looked up.
+        """
+        for host in ("a..b", ".", "x" * 64, ".a"):
+            self.failureResultOf(self.names.addresses(host), DNSLookupError)
+        self.assertEqual(self.resolver.asked, [])
+
+    def test_no_address(self) -> None:
+        """
+        What is no address is left out: dialled, it would be looked up again.
+        """
+        looking = self.names.addresses("a")
+        self.resolver.answer("0x7f.1", "localhost", "10.0.0.1", "127.1", "")
+        self.assertEqual(self.successResultOf(looking), (ip_address("10.0.0.1"),))
+
+    def test_timeout(self) -> None:
+        """
+        A look-up that takes too long has failed; its answer is too late.  Meanwhile
+        other names are found.
+        """
+        slow = self.names.addresses("slow")
+        late = self.resolver.asked[-1][1]
+        quick = self.names.addresses("quick")
+        self.resolver.answer("10.0.0.1")
+        self.successResultOf(quick)
+        self.reactor.advance(TIMEOUT)
+        self.failureResultOf(slow, DNSLookupError)
+        late.addressResolved(IPv4Address("TCP", "10.0.0.2", 0))
+        late.resolutionComplete()
+        self.failureResultOf(self.names.addresses("slow"), DNSLookupError)
+
+    def test_bounds(self) -> None:
+        """
+        Neither many names nor a name with many addresses take more memory.
+        """
+        for n in range(MOST_NAMES + 10):
+            self.names.addresses(f"n{n}")
+            self.resolver.answer(*(f"10.0.{i}.1" for i in range(200)))
+        self.assertEqual(len(self.found(f"n{MOST_NAMES + 9}")), MOST_ADDRESSES)
+        self.assertEqual(len(self.names._known), MOST_NAMES)
+        self.assertNoResult(self.names.addresses("n0"))
+        self.assertEqual(self.found("n10")[0], "10.0.0.1")
+        self.assertEqual(self.names._waiting.keys(), {"n0"})
