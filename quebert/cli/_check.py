@@ -62,8 +62,25 @@ def check(*, file: str, connect: bool) -> None:
     names = ", ".join(settings.queues)
     click.echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
     click.echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
+    open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
+    if open_queues:
+        click.echo(one_line(_advice(open_queues, count)))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
+
+
+def _advice(open_queues: list[Queue], count: int) -> str:
+    """
+    When private addresses should be refused to the tasks of these queues.
+
+    @param count: how many queues there are.
+    """
+    names = ", ".join(each.name for each in open_queues)
+    whose = "tasks" if len(open_queues) == count else f"tasks of {names}"
+    return (
+        f"{whose} may reach private addresses: set guard.private to "
+        '"refuse" if you do not trust all who can add tasks'
+    )
 
 
 def _all_watchable(settings: Settings) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 
 from quebert.errors import ConfigError
+from quebert.guard import Place
 
 __all__ = [
     "DEFAULT_AMQP_URL",
@@ -24,6 +25,8 @@ __all__ = [
     "is_short",
 ]
 
+# The ports of RabbitMQ's management, with TLS and without.
+_MANAGEMENT = (15671, 15672)
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
 
@@ -124,6 +127,18 @@ class Broker:
     vhost: str = "/"
     heartbeat: int = 30
     tls: TLS | None = None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """
+        Where its nodes listen, for AMQP and for the management of RabbitMQ: nothing
+        that a task may request.
+        """
+        return tuple(
+            Place.of(each.host, port)
+            for each in self.addresses
+            for port in sorted({each.port, *_MANAGEMENT})
+        )
 
     @classmethod
     def from_url(cls, url: str) -> Broker:

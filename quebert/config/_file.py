@@ -13,6 +13,7 @@ import attrs
 
 from quebert.config import _kinds as kinds
 from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
+from quebert.config._guard import guard
 from quebert.config._host import hosts
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
@@ -20,6 +21,7 @@ from quebert.config._queue import FOR_ALL, MOST, queue
 from quebert.config._settings import Priorities, Service, Settings
 from quebert.config._table import Document, Table
 from quebert.errors import ConfigError
+from quebert.guard import Guard
 
 __all__ = ["MOST_PROCESSES", "read"]
 
@@ -46,6 +48,7 @@ def read(
     outside = Outside(environment, document.folder, find)
     broker, quorum_delays = _broker(root.table("broker"), outside, environment)
     service, defaults = _service(root.table("service"))
+    defaults["guard"] = guard(root.table("guard"), Guard(own=broker.places))
     priorities = _priorities(root.table("priorities"))
     queues = {
         name: queue(name, table, defaults, priorities, outside)

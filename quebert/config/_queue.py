@@ -10,6 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert.config import _kinds as kinds
+from quebert.config._guard import guard
 from quebert.config._outside import Outside, headers
 from quebert.config._problems import Wrong
 from quebert.config._settings import Argument, Backoff, Priorities, Queue
@@ -67,7 +68,8 @@ def queue(
     """
     What a table of C{[queues]} says.
 
-    @param defaults: values of the keys L{FOR_ALL}, where the table has none.
+    @param defaults: values of the keys L{FOR_ALL}, where the table has none, and the
+        C{guard} whose keys the table may replace.
     @param priorities: of which it may name one.
     """
     _check_name(name, table)
@@ -92,6 +94,7 @@ def queue(
         prehooks=kinds.array(outside.hook),
         posthooks=kinds.array(outside.hook),
     )
+    fields["guard"] = guard(table.table("guard"), defaults["guard"])
     fields["mediator"], fields["retry"] = _retry(table)
     fields["arguments"] = _arguments(table, "arguments")
     fields["key_arguments"] = _arguments(table, "key_arguments")

@@ -11,6 +11,7 @@ import attrs
 
 from quebert._url import MAX_LENGTH
 from quebert.config._broker import Broker
+from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
 
@@ -87,6 +88,7 @@ class Queue:
         dropped.
     @ivar max_url_length: characters that the URL of a task may have.
     @ivar headers: of each request, unless the task has them itself.
+    @ivar guard: what its tasks may reach.
     @ivar prehooks: C{module.function} of each.
     """
 
@@ -113,6 +115,7 @@ class Queue:
     bury: bool = True
     max_url_length: int = MAX_LENGTH
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    guard: Guard = attrs.field(factory=Guard)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()
 
@@ -203,13 +206,18 @@ class Settings:
         return list(_changes("", _fields(self), _fields(new)))
 
 
+# No keys of the file.
+_UNSAID = ("name", "own")
+
+
 def _fields(value: Any) -> dict[str, Any]:
     """
     The settings of a value by their names in the file.
     """
     if attrs.has(type(value)):
         fields = attrs.fields(type(value))
-        return {f.name: getattr(value, f.name) for f in fields if f.name != "name"}
+        shown = (f.name for f in fields if f.name not in _UNSAID)
+        return {name: getattr(value, name) for name in shown}
     return dict(value)
 
 

@@ -47,6 +47,14 @@ class Place:
     port: int | None = None
 
     @classmethod
+    def of(cls, host: str, port: int) -> Place:
+        """
+        A port of a host, which is a name or an address.
+        """
+        address = parsed(host)
+        return cls(normal(host) if address is None else ip_network(address), port)
+
+    @classmethod
     def parse(cls, text: str) -> Place:
         """
         Read a network, an address or a name, each with C{:port} or without.

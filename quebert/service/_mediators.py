@@ -15,6 +15,7 @@ from quebert._twistd import load
 from quebert.boundaries import HTTPClient
 from quebert.config import Backoff, Queue
 from quebert.errors import ConfigError
+from quebert.http import Dispatcher
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 
 __all__ = ["find_hook", "mediates_alike", "mediator"]
@@ -23,6 +24,7 @@ __all__ = ["find_hook", "mediates_alike", "mediator"]
 _PARTS = (
     "bury",
     "default_url",
+    "guard",
     "headers",
     "max_retry_after",
     "max_url_length",
@@ -58,12 +60,15 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
     """
     The mediator for the tasks of C{queue}.
 
-    @param http: makes the requests.
+    @param http: makes the requests; a L{Dispatcher} gets the guard of C{queue}.
     @raise ConfigError: it cannot be made.
     """
+    if isinstance(http, Dispatcher):
+        http = http.guarded(queue.guard)
     options: dict[str, Any] = {
         "bury": queue.bury,
         "defaulturl": queue.default_url,
+        "keep_answers": queue.guard.keeps_answers,
         "max_url_length": queue.max_url_length,
         "reactor": reactor,
         "http": _WithHeaders(http, queue.headers) if queue.headers else http,

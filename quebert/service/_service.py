@@ -32,8 +32,9 @@ from quebert._twistd import (
 from quebert._workers import Lifeline, configured, started, supervised
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.clock import use_monotonic_clock
-from quebert.config import BadConfig, Settings, Watch
+from quebert.config import BadConfig, Broker, Settings, Watch
 from quebert.errors import ConfigError, QuebertError
+from quebert.guard import Guard
 from quebert.mediator import DelayOnErrorMediator
 from quebert.service._options import Options
 from quebert.service._watches import Watches
@@ -143,10 +144,12 @@ class MediatorService(MultiService):
         self._client = TxAMQPClient.from_url(
             self._options["amqp-url"], reactor=self._reactor, connectTimeout=None
         )
+        broker = Broker.from_url(self._options["amqp-url"])
         mediator = DelayOnErrorMediator(
             defaulturl=self._options["default-url"],
             reactor=self._reactor,
             bury=True,
+            guard=Guard(own=broker.places),
         )
         await gatherResults(
             [self._watch(self._client, mediator, each) for each in watches],

@@ -30,11 +30,28 @@ class CheckTests(SynchronousTestCase):
         It is, and what it is about is told.
         """
         result = self.check('[queues.mail]\nkey = "m"\n')
-        first, second = result.stdout.splitlines()
+        first, second, third = result.stdout.splitlines()
         self.assertEqual((result.exit_code, first), (0, "fine: 1 queue: mail"))
         self.assertTrue(second.startswith("delayed tasks wait in quorum queues if"))
+        self.assertTrue(third.startswith("tasks may reach private addresses: set"))
         two = self.check('[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n')
         self.assertEqual(two.stdout.splitlines()[0], "fine: 2 queues: mail, news")
+
+    def test_private(self) -> None:
+        """
+        Queues whose tasks may reach private addresses are told, and what to do if
+        their producers are not trusted.
+        """
+        two = '[queues.mail]\nkey = "m"\n[queues.news]\nkey = "n"\n'
+        for text, wanted in (
+            (two, ["tasks may reach"]),
+            (f'{two}guard = {{ private = "refuse" }}\n', ["tasks of mail may reach"]),
+            (f'{two}[guard]\nprivate = "refuse"\n', []),
+        ):
+            told = self.check(text).stdout.splitlines()[2:]
+            advice = 'private addresses: set guard.private to "refuse" if you do not'
+            found = [each.partition(f" {advice}") for each in told]
+            self.assertEqual([before for before, _, after in found if after], wanted)
 
     def test_delays(self) -> None:
         """

@@ -32,6 +32,7 @@ from quebert.config import (
 )
 from quebert.config._positions import lines
 from quebert.errors import ConfigError
+from quebert.guard import Guard
 from quebert.limits import (
     AdaptiveSettings,
     BreakerSettings,
@@ -66,6 +67,7 @@ class Bad(NamedTuple):
 
 #: What is wrong with the file as a whole, or with other tables than a queue's.
 FILES = [
+    Bad(LEAST + '[guard]\nown = ["x:1"]\n', 4, "guard.own is not known: there", False),
     Bad("[queues.a\n", 1, "this is not TOML in column 10: Expected ']'", False),
     Bad(LEAST + "x = \n", 3, "this is not TOML in column 5: Invalid value", False),
     Bad(LEAST + 'key = "l"\n', 3, "Cannot overwrite a value", False),
@@ -113,7 +115,7 @@ FILES = [
     Bad(
         LEAST + "[zzz]\n",
         3,
-        "zzz is not known: there can be broker, hosts, priorities, queues, service",
+        "zzz is not known: there can be broker, guard, hosts, priorities, queues",
         False,
     ),
     Bad(
@@ -264,6 +266,18 @@ FILES = [
 
 #: What is wrong with a queue.
 QUEUES = [
+    Bad('guard.private = "no"', 3, 'guard.private must be "allow" or "refuse", not'),
+    Bad("guard.privat = 1", 3, "guard.privat is not known; did you mean private?"),
+    Bad("guard = 3", 3, "guard must be a table, not 3"),
+    Bad('guard.allow = ["10.1.0.1/16"]', 3, "be a network, such as 10.1.0.0/16, not"),
+    Bad('guard.allow = "svc"', 3, 'guard.allow must be an array, not "svc"'),
+    Bad('guard.deny = ["svc", "127.1"]', 3, 'guard.deny[1] must be like "10.1.0.0/16"'),
+    Bad('guard.deny = ["svc:99999"]', 3, "must have a port from 1 to 65535, not"),
+    Bad("guard.allow = [3]", 3, "guard.allow[0] must be a text on one line, not 3"),
+    Bad('guard.schemes = ["ftp"]', 3, 'schemes[0] must be "http" or "https", not'),
+    Bad("guard.schemes = []", 3, 'must have an element at least, like ["https"]'),
+    Bad("guard.ports = [0]", 3, "ports[0] must be a whole number from 1 to 65535"),
+    Bad("guard.ports = []", 3, "ports must have an element at least, like [80, 443]"),
     Bad("prefetchh = 3", 3, "queues.a.prefetchh is not known; did you mean prefetch?"),
     Bad("maxEvents = 3", 3, "queues.a.maxEvents is not known; did you mean prefetch?"),
     Bad('routing_key = "x"', 3, "routing_key is not known; did you mean key?"),
@@ -581,10 +595,10 @@ class GoodTests(ReadCase):
         """
         text = EXAMPLE.read_text()
         kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
-        kinds += [BreakerSettings, AdaptiveSettings]
+        kinds += [BreakerSettings, AdaptiveSettings, Guard]
         for kind in kinds:
             for field in attrs.fields(kind):
-                if field.name != "name":
+                if field.name not in ("name", "own"):
                     self.assertRegex(text, rf"\b{field.name}\b", kind)
 
     @needs_example
@@ -594,10 +608,10 @@ class GoodTests(ReadCase):
         """
         text = DOCUMENTED.read_text()
         kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
-        kinds += [BreakerSettings, AdaptiveSettings, TLS]
+        kinds += [BreakerSettings, AdaptiveSettings, Guard, TLS]
         for kind in kinds:
             for field in attrs.fields(kind):
-                if field.name != "name":
+                if field.name not in ("name", "own"):
                     self.assertIn(f"``{field.name}``", text, kind)
 
     @needs_example
@@ -617,13 +631,41 @@ class GoodTests(ReadCase):
         A queue and its key are enough.
         """
         settings = self.read(LEAST)
-        queue = Queue(name="a", key="k", retry=Backoff())
+        guard = Guard(own=settings.broker.places)
+        queue = Queue(name="a", key="k", retry=Backoff(), guard=guard)
         self.assertEqual(settings.queues, {"a": queue})
         self.assertEqual(settings.broker.username, "guest")
         self.assertEqual(settings.service, Service(1, 30.0))
         self.assertEqual(
             settings.priorities.weights, {"high": 6, "medium": 3, "low": 1}
         )
+
+    def test_guard(self) -> None:
+        """
+        A queue's guard has the keys of C{[guard]}, unless its own table has them; the
+        broker is forbidden.
+        """
+        common = '[guard]\nprivate = "refuse"\nallow = ["10.1.0.0/16", "Svc.:80"]\n'
+        own = (
+            'guard = { allow = ["[fd00::1]:81"], ports = [443], schemes = ["https"] }\n'
+        )
+        broker = '[broker]\nurl = "amqp://a,[::1]:7"\n'
+        queues = self.read(
+            f'{LEAST}[queues.b]\nkey = "k"\n{own}{common}{broker}'
+        ).queues
+        places = (
+            "a:5672",
+            "a:15671",
+            "a:15672",
+            "[::1]:7",
+            "[::1]:15671",
+            "[::1]:15672",
+        )
+        wanted = Guard(private="refuse", allow=["10.1.0.0/16", "svc:80"], own=places)
+        self.assertEqual(queues["a"].guard, wanted)
+        changed: dict[str, Any] = {"ports": [443], "schemes": ["https"]}
+        changed["allow"] = ["[fd00::1]:81"]
+        self.assertEqual(queues["b"].guard, attrs.evolve(queues["a"].guard, **changed))
 
     def test_bom(self) -> None:
         """
@@ -827,6 +869,16 @@ class ChangesTests(ReadCase):
                 "service.grace changed from 5 to 30",
             ],
         )
+
+    def test_guard(self) -> None:
+        """
+        Of a guard, each key; not the broker, which is forbidden anyway.
+        """
+        before = f'{LEAST}[broker]\nurl = "amqp://a"'
+        after = f'{LEAST}[broker]\nurl = "amqp://b"\n[guard]\nallow = ["10.0.0.0/8:80"]'
+        wanted = ["broker changed"]
+        wanted += ["queues.a.guard.allow changed from [] to [10.0.0.0/8:80]"]
+        self.assertEqual(self.changes(before, after), wanted)
 
     def test_retry(self) -> None:
         """

@@ -24,14 +24,17 @@ from quebert.config import (
     Settings,
 )
 from quebert.errors import BrokerRefused, ConfigError
+from quebert.guard import Guard
+from quebert.http import Dispatcher
 from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
-from quebert.service._mediators import find_hook, mediator
+from quebert.service._mediators import find_hook, mediates_alike, mediator
 from quebert.service._watches import Watches
 from quebert.service._ways import client_of
 from quebert.test.checks import refusal
+from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import FakeHTTP, message
 
 BROKER = Broker.from_url("amqp://localhost/")
@@ -589,6 +592,25 @@ class MediatorTests(SynchronousTestCase):
         self.assertIsInstance(self.outcome(queue, 404), Bury)
         queue = attrs.evolve(A, retry=Backoff(max_attempts=1))
         self.assertIsInstance(self.outcome(queue), Bury)
+
+    def test_guard(self) -> None:
+        """
+        With the guard of its queue, and of one client the pool.
+        """
+        reactor = MemoryReactor()
+        http = Dispatcher.with_reactor(reactor)
+        refuse, allow = Guard(private="refuse"), Guard()
+        for guard, refused in ((refuse, True), (allow, False), (refuse, True)):
+            made = mediator(attrs.evolve(A, guard=guard), http, reactor)
+            received = made.messageReceived(message(url="http://127.0.0.1:81/"))
+            self.assertEqual(made.keep_answers, not refused)
+            if refused:
+                buried: Any = self.successResultOf(received)
+                self.assertEqual(buried.kind, "forbidden")
+            else:
+                self.assertNoResult(received)
+        self.assertEqual(len(reactor.tcpClients), 1)
+        self.assertFalse(mediates_alike(A, attrs.evolve(A, guard=refuse)))
 
     def test_bury(self) -> None:
         """
