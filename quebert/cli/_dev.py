@@ -29,6 +29,7 @@ from quebert.cli._telling import Tell, TellingMediator
 from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
+from quebert.guard import Guard
 from quebert.http import Dispatcher
 from quebert.task import Task
 
@@ -274,7 +275,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         _introduce(asked, port, url, left, tell)
         mediator = TellingMediator(
             tell,
-            Dispatcher.with_reactor(reactor),
+            Dispatcher.with_reactor(reactor, Guard(own=[f"127.0.0.1:{port}"])),
             dead_letters_of(asked.queue),
             defaulturl=url,
             reactor=reactor,

@@ -85,7 +85,7 @@ class GuardedEndpoint:
         reactor, port, timeout = self._reactor, self._port, self._timeout
         if len(permitted) > 1:
             pinned = _Pinned(reactor, permitted)
-            return HostnameEndpoint(pinned, self._host, port, timeout)
+            return HostnameEndpoint(pinned, "pinned.invalid", port, timeout)
         (address,) = permitted
         if isinstance(address, IPv4Address):
             return TCP4ClientEndpoint(reactor, str(address), port, timeout)

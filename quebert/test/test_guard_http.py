@@ -408,6 +408,18 @@ async def test_passing() -> None:
 
 
 @ensureDeferred
+async def test_several_addresses() -> None:
+    """
+    Of several addresses the next is tried where one does not answer, for any name.
+    """
+    async with stage() as on:
+        on.resolver.answers["_a_b.example"] = [["127.0.0.99", GOOD]]
+        guard = Guard(private="refuse", allow=["127.0.0.99", GOOD])
+        assert await on.outcome(guard, f"http://_a_b.example:{on.port}/") == Done()
+        assert on.dialling.dialled == ["127.0.0.99", GOOD]
+
+
+@ensureDeferred
 async def test_port_of_place() -> None:
     """
     A place that is allowed with a port is allowed at this port alone, and C{ports}
