@@ -25,6 +25,13 @@ def _place(value: object) -> Place:
         raise Wrong(f"{e}, not {kinds.shown(value)}") from None
 
 
+def _proxy(value: object) -> Place:
+    try:
+        return Place.of_proxy(kinds.text(value))
+    except ConfigError as e:
+        raise Wrong(f"{e}, not {kinds.shown(value)}") from None
+
+
 def _some(of: Callable[[Any], Any], example: str) -> Callable[[Any], Any]:
     """
     An array that is not empty.
@@ -43,6 +50,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "allow": kinds.array(_place),
     "deny": kinds.array(_place),
     "schemes": _some(kinds.choice("http", "https"), '["https"]'),
+    "proxy": _proxy,
     "ports": _some(kinds.number(1, 65_535), "[80, 443]"),
 }
 

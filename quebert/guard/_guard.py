@@ -54,6 +54,15 @@ def _place(given: Place | str) -> Place:
         raise ConfigError(f"the place {given!r:.60} of a guard {e}") from None
 
 
+def _proxy(given: Place | str | None) -> Place | None:
+    if given is None or isinstance(given, Place):
+        return given
+    try:
+        return Place.of_proxy(given)
+    except ConfigError as e:
+        raise ConfigError(f"the proxy of a guard {e}, not {given!r:.60}") from None
+
+
 def _is_choice(_: object, field: attrs.Attribute[Any], value: object) -> None:
     if value not in ("allow", "refuse"):
         text = f'{field.name} must be "allow" or "refuse", not {value!r:.40}'
@@ -76,6 +85,8 @@ class Guard:
     @ivar ports: the ports that they may reach; none for every port.
     @ivar own: hosts with ports of the mediator's own, such as its broker's: they are
         forbidden.
+    @ivar proxy: an HTTP proxy that makes all connections, and judges where names
+        lead, such as C{"http://smokescreen:4750"}.
     @raise ConfigError: one of these is wrong.
     """
 
@@ -85,6 +96,7 @@ class Guard:
     schemes: tuple[str, ...] = attrs.field(default=_USUAL, converter=_schemes)
     ports: tuple[int, ...] = attrs.field(default=(), converter=_ports)
     own: tuple[Place, ...] = attrs.field(default=(), converter=_places)
+    proxy: Place | None = attrs.field(default=None, converter=_proxy)
 
     @property
     def keeps_answers(self) -> bool:
@@ -114,7 +126,7 @@ class Guard:
         """
         The hosts that have something of the mediator's own at C{port}.
         """
-        return [_host(each) for each in self.own if each.port in (None, port)]
+        return [each.host for each in self.own if each.port in (None, port)]
 
     def permits(
         self, address: Address, host: str, port: int, own: Collection[Address] = ()
@@ -153,9 +165,3 @@ def _named(places: Iterable[Place], host: str, port: int) -> bool:
 
 def _listed(places: Iterable[Place], address: Address, port: int) -> bool:
     return any(place.has_address(address, port) for place in places)
-
-
-def _host(place: Place) -> str:
-    if isinstance(place.where, str):
-        return place.where
-    return str(place.where.network_address)

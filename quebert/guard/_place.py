@@ -24,6 +24,8 @@ _PATTERNS = (
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label is no number: the resolver would take such a name for an address.
 _NAME = re.compile(rf"(?:{_LABEL}\.)*(?!0x|[0-9]+\Z){_LABEL}")
+# A proxy that wants a password is not supported.
+_PROXY = re.compile(r"http://([^/@]+)/?")
 _EXAMPLES = '"10.1.0.0/16", "[fd00::1]:8080" or "svc.internal:8080"'
 
 
@@ -55,6 +57,19 @@ class Place:
         return cls(normal(host) if address is None else ip_network(address), port)
 
     @classmethod
+    def of_proxy(cls, url: str) -> Place:
+        """
+        Where the proxy with this URL listens.
+
+        @raise ConfigError: it is no such URL; the text goes on from the name of C{url}.
+        """
+        found = _PROXY.fullmatch(url)
+        place = cls.parse(found[1]) if found else None
+        if place is None or place.port is None or "/" in str(place):
+            raise ConfigError("must be like http://smokescreen:4750")
+        return place
+
+    @classmethod
     def parse(cls, text: str) -> Place:
         """
         Read a network, an address or a name, each with C{:port} or without.
@@ -69,6 +84,15 @@ class Place:
         if port is not None and port > 65_535:
             raise ConfigError("must have a port from 1 to 65535")
         return cls(_where(found["where"]), port)
+
+    @property
+    def host(self) -> str:
+        """
+        The name, or the first address of the network.
+        """
+        if isinstance(self.where, str):
+            return self.where
+        return str(self.where.network_address)
 
     def has_name(self, host: str, port: int) -> bool:
         """

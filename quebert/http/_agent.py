@@ -28,6 +28,7 @@ from quebert.http._connection import Exchange
 from quebert.http._guarded import GuardedEndpoint
 from quebert.http._names import Names
 from quebert.http._pool import Limits, Pool
+from quebert.http._proxied import ProxiedEndpoint
 from quebert.http._response import Response
 
 __all__ = ["CONNECT_TIMEOUT", "Agent"]
@@ -177,9 +178,8 @@ class Agent:
             return UNIXClientEndpoint(self._reactor, path, round(timeout))
         host, port = _host_and_port(authority, _PORTS[scheme])
         self._guard.check(scheme, host, port)
-        plain = GuardedEndpoint(
-            self._reactor, self._names, self._guard, host, port, timeout
-        )
+        kind = GuardedEndpoint if self._guard.proxy is None else ProxiedEndpoint
+        plain = kind(self._reactor, self._names, self._guard, host, port, timeout)
         if scheme == "http":
             return plain
         policy = self._policy or BrowserLikePolicyForHTTPS()

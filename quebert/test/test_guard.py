@@ -268,6 +268,10 @@ class GuardTests(SynchronousTestCase):
             ({"schemes": "https"}, "a list"),
             ({"schemes": []}, "schemes must"),
             ({"ports": [0]}, "ports must be numbers"),
+            ({"proxy": "https://p:1"}, "like http://smokescreen:4750, not .https"),
+            ({"proxy": "http://p"}, "the proxy of a guard must be like"),
+            ({"proxy": "http://u:p@p:1"}, "must be like"),
+            ({"proxy": "http://10.0.0.0/8:1"}, "must be like"),
             ({"ports": ["80"]}, "ports must be numbers"),
         )
         for options, text in wrong:
