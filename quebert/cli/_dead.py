@@ -19,6 +19,7 @@ from twisted.web.http import RESPONSES
 from quebert import task as tasks
 from quebert._url import without_userinfo
 from quebert.errors import BadTask, ConfigError
+from quebert.outcome import FORBIDDEN
 
 __all__ = ["DeadLetter", "Listing", "Match", "matched"]
 
@@ -80,7 +81,7 @@ class DeadLetter:
         told, given_up, why = self.reason.partition(" is given up ")
         if not given_up or not told.startswith("task "):
             why = self.reason
-        elif _STATUS.fullmatch(self.status) and not why.startswith("by its executor"):
+        elif self._answer_is_why(why):
             phrase = RESPONSES.get(int(self.status), b"").decode()
             return f"{self.status} {phrase}".rstrip()
         else:
@@ -88,6 +89,14 @@ class DeadLetter:
         for own in (self.uuid, self.url):
             why = why.replace(own, "...") if own else why
         return why
+
+    def _answer_is_why(self, why: str) -> bool:
+        """
+        Whether it was given up since its last answer was no success.
+        """
+        if self.kind == FORBIDDEN or why.startswith("by its executor"):
+            return False
+        return _STATUS.fullmatch(self.status) is not None
 
     @property
     def status(self) -> str:

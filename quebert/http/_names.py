@@ -57,13 +57,13 @@ class Names:
         literal = parsed(host)
         if literal is not None:
             return succeed((literal,))
+        until, addresses = self._known.get(host, (0.0, ()))
+        if self._reactor.seconds() < until:
+            return _result(host, addresses)
         try:
             host.encode("idna")
         except UnicodeError:  # the resolver's thread would fail, and tell nobody
             return _result(host, ())
-        until, addresses = self._known.get(host, (0.0, ()))
-        if self._reactor.seconds() < until:
-            return _result(host, addresses)
         answer: Deferred[Addresses] = Deferred()
         waiting = self._waiting[host]
         waiting.append(answer)

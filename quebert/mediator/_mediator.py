@@ -235,7 +235,7 @@ class Mediator:
             return Retry(after=failure.value.after, attempted=False)
         error, status = failure.value, None
         if isinstance(error, Forbidden):
-            why = f"task {name_of(task)} is forbidden: {error}"
+            why = f"task {name_of(task)} is given up at once: {error}"
             return Bury(why, FORBIDDEN)
         if isinstance(error, BadStatus):
             status = error.status

@@ -238,6 +238,12 @@ class ListingTests(SynchronousTestCase):
         ):
             headers = {**HEADERS, REASON: reason, "quebert-last-status": status}
             self.assertTrue(letter(headers).gist.startswith(gist), letter(headers).gist)
+        refused = {
+            **HEADERS,  # it was answered before the name led elsewhere
+            "quebert-kind": "forbidden",
+            "quebert-reason": "task 8f14 for /a is given up at once: the guard refuses",
+        }
+        self.assertEqual(letter(refused).gist, "the guard refuses")
 
     def test_long(self) -> None:
         """

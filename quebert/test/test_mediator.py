@@ -1452,7 +1452,7 @@ class ForbiddenTests(Case):
                 buried = self.successResultOf(received)
                 assert isinstance(buried, Bury)
                 self.assertEqual((buried.kind, buried.headers), ("forbidden", {}))
-                wanted = f"task u7 for {URL} is forbidden: the guard refuses it"
+                wanted = f"task u7 for {URL} is given up at once: the guard refuses it"
                 self.assertEqual(buried.reason, wanted)
 
     def test_guard(self) -> None:
