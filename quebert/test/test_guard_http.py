@@ -39,6 +39,18 @@ reactor: Any = global_reactor
 
 #: Where an executor is, and where no task may go.
 GOOD, BAD = "127.0.0.11", "127.0.0.66"
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+HAS_IPV6 = _has_ipv6()
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -189,7 +201,8 @@ async def stage(**answers: Sequence[Sequence[str]]) -> AsyncIterator[Stage]:
     ports = [reactor.listenTCP(0, good, interface=GOOD)]
     number = ports[0].getHost().port
     ports.append(reactor.listenTCP(number, bad, interface=BAD))
-    ports.append(reactor.listenTCP(number, good, interface="::1"))
+    if HAS_IPV6:
+        ports.append(reactor.listenTCP(number, good, interface="::1"))
     resolver = StubResolver(**{n.replace("_", "."): a for n, a in answers.items()})
     dialling = Dialling(resolver)
     names = Names(dialling, 30.0, kept=0.0)
@@ -399,6 +412,8 @@ async def test_passing() -> None:
     """
     assert len(PASSING) >= 15
     for url, guard, addresses in PASSING:
+        if not HAS_IPV6 and ("[" in url or "::1" in addresses):
+            continue
         answers: Any = {"a_example": [addresses], "xn--4ca_example": [addresses]}
         async with stage(**answers) as on:
             where = url.format(port=on.port)
