@@ -69,6 +69,20 @@ class Operator:
         self._started = started
         self.running = [started() for _ in range(2)]
 
+    def report(self) -> str:
+        """
+        What the queues hold, and what the mediators have warned of.
+        """
+        columns = "name", "messages_ready", "messages_unacknowledged", "consumers"
+        queues = self._node.ctl("list_queues", *columns, "effective_policy_definition")
+        warnings = (
+            line
+            for program in self.running
+            for line in program.output.splitlines()
+            if "#warn" in line or "#error" in line or "#critical" in line
+        )
+        return "\n".join((queues, *warnings, ""))
+
     async def full_queue(self) -> None:
         """
         The task queue takes nothing.
@@ -259,11 +273,9 @@ async def test_waiting(
     try:
         await until(lambda: len(done) == TASKS, patience=200)
     except AssertionError:
-        depths = {q: n for q, n in own_rabbitmq.depths().items() if n}
-        missing = sorted(due[n] - now for n in due.keys() - done)
-        sys.stdout.write(
-            f"missing: {len(missing)}, due after {missing[:20]}; {depths}\n"
-        )
+        missing = sorted(round(due[n] - now, 1) for n in due.keys() - done)
+        sys.stdout.write(f"missing: {len(missing)}, due after {missing}\n")
+        sys.stdout.write(operator.report())
         raise
     sys.stdout.write(f"all done after {time.time() - over:.0f} s\n")
     late = max(at - max(due[n], over) for n, at in seen.items())
