@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -60,7 +60,7 @@ __all__ = [
 CHECK = 1.5
 #: ... at the exchange to which all rungs lead, ...
 CHECK_ENDS = 4.5
-#: ... and at all other parts that were needed.
+#: ... and at all other parts that were needed, and for rungs of others.
 CHECK_ALL = 30.0
 
 _CONFIRMS = (3, 10)
@@ -113,7 +113,7 @@ class Ladder:
         self._known: dict[tuple[Once, str], None] = {}  # to be there
         self._seen: dict[str, float] = {}  # queues, and when for the first time
         self._used: dict[int, float] = {}  # waits, and when last
-        self._surveyed: WeakSet[Wire] = WeakSet()
+        self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self.unclaimed = 0
@@ -310,27 +310,30 @@ class Ladder:
             self._checking = False
 
     async def _use_rungs(self, wire: Wire, now: float) -> None:
-        if wire not in self._surveyed:
-            await self._survey(wire, now)
-            self._surveyed.add(wire)
         for wait, used in list(self._used.items()):
             if now - used > wait + _SLOW:
                 del self._used[wait]
         waits = list(self._used)
         while waits:
             await self._use(wire, waits)
+        # After that: a connection that is new comes late already.
+        if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
+            self._surveyed[wire] = now
+            await self._survey(wire, now)
 
     async def _survey(self, wire: Wire, now: float) -> None:
         """
-        Find the rungs in which messages wait that another process has put there.
+        Find the rungs in which messages wait that another process has put there, which
+        may have ended.
         """
         for wait in WAITS:
-            try:
-                found = await find_queue(wire, self.rungs_of(wire).name(wait))
-            except MayNotLook:
-                return
-            if found is not None and found.message_count:
-                self._used.setdefault(wait, now)
+            if wait not in self._used:
+                try:
+                    found = await find_queue(wire, self.rungs_of(wire).name(wait))
+                except MayNotLook:
+                    return
+                if found is not None and found.message_count:
+                    self._used[wait] = now
 
     async def _use(self, wire: Wire, waits: list[int]) -> None:
         """
@@ -353,6 +356,8 @@ class Ladder:
         rung = rungs.name(wait)
         found: Any = await channel.call("queue_declare", queue=rung, passive=True)
         self._depths[rung] = (found.message_count, now)
+        if found.message_count:
+            self._used[wait] = now
         # Also where RabbitMQ tells of no messages: it does not count those that it
         # could not pass on yet.
         if rungs.quorum:

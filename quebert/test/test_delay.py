@@ -585,9 +585,29 @@ class PrepareTests(SynchronousTestCase):
             rungs = ("quebert.delay.wait.9s", "quebert.delay.wait.4s")
             used.append([("queue_declare", each) in calls for each in rungs])
             self.wire.clock.advance(CHECK)
+            self.wire.counts["quebert.delay.wait.9s"] = 0
         self.assertEqual(used[0], [True, True])
         self.assertIn([True, False], used)
         self.assertEqual(used[-1], [False, False])
+
+    def test_of_another_process(self) -> None:
+        """
+        A rung that another process has filled meanwhile is found before long, and used
+        as long as messages wait in it.
+        """
+        self.successResultOf(self.rung(4))
+        self.check()
+        rung = "quebert.delay.wait.9s"
+        self.wire.there.add(rung)
+        self.wire.counts[rung] = 1
+        for _ in range(int(2 * CHECK_ALL / CHECK)):
+            self.wire.clock.advance(CHECK)
+            calls = self.check()
+        self.assertIn(("queue_declare", rung), calls)
+        self.wire.clock.advance(300)
+        self.check()
+        self.wire.clock.advance(CHECK)
+        self.assertIn(("queue_declare", rung), self.check())
 
     def test_new_rung(self) -> None:
         """
