@@ -107,22 +107,42 @@ def _timestamp(data: bytes, at: int) -> tuple[datetime | int, int]:
         return seconds, at
 
 
+# Of an array and a table no copy is made: they may be nested, and each level would
+# copy all levels within.
+
+
+def _extent(data: bytes, at: int) -> tuple[int, int]:
+    """
+    Where the values of an array or a table begin and end.
+    """
+    size, at = _long(data, at)
+    if at + size > len(data):
+        raise CodecError(f"{size} bytes announced, {len(data) - at} there")
+    return at, at + size
+
+
+def _ended(at: int, end: int) -> int:
+    if at != end:
+        raise CodecError(f"the last value is {at - end} bytes longer than its table")
+    return end
+
+
 def _array(data: bytes, at: int) -> tuple[list[Any], int]:
-    inner, end = _longbytes(data, at)
-    values, at = [], 0
-    while at < len(inner):
-        value, at = _value(inner, at)
+    values: list[Any] = []
+    at, end = _extent(data, at)
+    while at < end:
+        value, at = _value(data, at)
         values.append(value)
-    return values, end
+    return values, _ended(at, end)
 
 
 def _table(data: bytes, at: int) -> tuple[dict[str, Any], int]:
-    inner, end = _longbytes(data, at)
-    table, at = {}, 0
-    while at < len(inner):
-        name, at = _shortstr(inner, at)
-        table[name], at = _value(inner, at)
-    return table, end
+    table: dict[str, Any] = {}
+    at, end = _extent(data, at)
+    while at < end:
+        name, at = _shortstr(data, at)
+        table[name], at = _value(data, at)
+    return table, _ended(at, end)
 
 
 def _value(data: bytes, at: int) -> tuple[Any, int]:

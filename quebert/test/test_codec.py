@@ -5,6 +5,7 @@ The encoding of AMQP's values, tables and properties.
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -63,11 +64,10 @@ def properties(fields: Mapping[str, bytes]) -> bytes:
     return struct.pack(">H", flags) + b"".join(fields[name] for name in present)
 
 
-def wrapped(opening: bytes, depth: int) -> bytes:
+def wrapped(opening: bytes, depth: int, value: bytes = b"V") -> bytes:
     """
     A value in a value, C{depth} times, each of which C{opening} begins.
     """
-    value = b"V"
     for _ in range(depth):
         value = opening[:1] + long(opening[1:] + value)
     return value
@@ -347,6 +347,33 @@ class ReadTableTests(CodecTestCase):
             refusal(CodecError, decode_table, headers)
             refusal(CodecError, decode_properties, raw)
             refusal(CodecError, decode_arguments, ["table"], headers, 0)
+
+    def test_nested_in_little_memory(self) -> None:
+        """
+        What is nested is not copied for each level: 100 KB in 200 levels are no 20 MB.
+        """
+        large = b"x" + long(bytes(100_000))
+        for opening in (b"A", b"F\x01a"):
+            raw = table({b"k": wrapped(opening, 200, large)})
+            tracemalloc.start()
+            try:
+                decode_table(raw)
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            self.assertLess(most, 5 * len(raw))
+
+    def test_longer_than_its_table(self) -> None:
+        """
+        A value that goes on behind the end of its array or table is refused.
+        """
+        for nested in (
+            b"A" + long(b"I\0"),
+            b"F" + long(b"\x01aI\0"),
+            b"F" + long(b"\x09"),
+        ):
+            raw = table({b"k": nested, b"l": b"S" + long(b"behind it")})
+            refusal(CodecError, decode_table, raw)
 
     def test_nested_is_kept(self) -> None:
         """
