@@ -22,7 +22,8 @@ from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
 from quebert import __version__
-from quebert.errors import ExecutorError, Forbidden
+from quebert._host import wrong_with
+from quebert.errors import ExecutorError
 from quebert.guard import Guard
 from quebert.http._connection import Exchange
 from quebert.http._guarded import GuardedEndpoint
@@ -126,7 +127,7 @@ class Agent:
         if origin is None:
             try:
                 endpoint = self._endpoint(scheme.lower(), authority)
-            except Forbidden as e:
+            except ExecutorError as e:
                 return fail(e)
             origin = self._pool.add(self._origins, name, endpoint)
         origin.start(exchange)
@@ -170,6 +171,7 @@ class Agent:
         What leads to an origin.
 
         @raise Forbidden: the guard refuses the origin.
+        @raise ExecutorError: nothing can lead there.
         """
         timeout = self._connect_timeout
         if scheme == "http+unix":
@@ -177,6 +179,9 @@ class Agent:
             path = unquote(authority)
             return UNIXClientEndpoint(self._reactor, path, round(timeout))
         host, port = _host_and_port(authority, _PORTS[scheme])
+        if why := wrong_with(host, scheme == "https"):
+            raise ExecutorError(f"the URL cannot be requested: {why}")
+        host = host.strip("[]")
         self._guard.check(scheme, host, port)
         kind = GuardedEndpoint if self._guard.proxy is None else ProxiedEndpoint
         plain = kind(self._reactor, self._names, self._guard, host, port, timeout)
@@ -219,11 +224,11 @@ def _head(
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:
     if authority.endswith("]"):
-        return authority[1:-1], default
+        return authority, default
     host, colon, port = authority.rpartition(":")
     if not colon:
         return authority, default
-    return host.strip("[]"), int(port or default)
+    return host, int(port or default)
 
 
 def _text(raw: bytes) -> str:

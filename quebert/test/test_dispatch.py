@@ -44,7 +44,7 @@ from quebert.http._pool import Limits, Pool
 from quebert.http._response import Response
 from quebert.mediator import Mediator
 from quebert.outcome import Done, Outcome, Retry
-from quebert.test.doubles import MemoryReactor
+from quebert.test.doubles import MemoryReactor, Resolver
 
 URL = "http://127.0.0.1:8000/run"
 BODY_LIMIT = Limits().body
@@ -76,6 +76,29 @@ class NoNames:
         resolutionReceiver.resolutionBegan(resolution)
         resolutionReceiver.resolutionComplete()
         return resolution
+
+
+class Asked(Resolver):
+    """
+    Remembers what it was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """
+        Remember the name.
+        """
+        self.names.append(hostName)
+        return super().resolveHostName(resolutionReceiver, hostName, portNumber)
 
 
 @attrs.frozen
@@ -666,6 +689,64 @@ class BrokenAnswerTests(Case):
         factory.clientConnectionFailed(self.reactor.connectors[0], failure)
         self.reactor.advance(1)
         self.text_of(requested)
+
+
+class HostTests(Case):
+    """
+    Which hosts are looked up, and by which name.
+    """
+
+    def connected_to(self, url: str) -> tuple[str, int]:
+        """
+        Where a request makes a connection to.
+        """
+        self.begin(url=url)
+        host, port, *_ = self.reactor.tcpClients[-1]
+        return host, port
+
+    def test_addresses(self) -> None:
+        """
+        An address is not looked up: the reactor would do that in one of ten threads,
+        in which slow names may keep others waiting.
+        """
+        self.reactor.installNameResolver(NoNames())
+        urls = {
+            "http://127.0.0.1/a": ("127.0.0.1", 80),
+            "http://192.0.2.1:8000/": ("192.0.2.1", 8000),
+            "http://[::1]/": ("::1", 80),
+            "http://[2001:db8::1]:8000/": ("2001:db8::1", 8000),
+        }
+        self.assertEqual({url: self.connected_to(url) for url in urls}, urls)
+        for scheme, port in (("http", 80), ("https", 443)):
+            for host in ("127.0.0.1", "[::1]"):
+                self.dispatcher.request("GET", f"{scheme}://{host}/b")
+                self.assertEqual(self.reactor.tcpClients[-1][1], port)
+
+    def test_names(self) -> None:
+        """
+        Any name that a resolver may know is looked up as it is.
+        """
+        resolver = Asked()
+        self.reactor.installNameResolver(resolver)
+        names = ["my_service", "foo-.example", "r3---sn.example", "example.com."]
+        for name in names:
+            self.connected_to(f"http://{name}/")
+        self.assertEqual(resolver.names, names)
+
+    def test_impossible(self) -> None:
+        """
+        A host that cannot be requested fails at once, and nobody is asked for it.
+        """
+        resolver = Asked()
+        self.reactor.installNameResolver(resolver)
+        for scheme in ("http", "https"):
+            for host in ("123456789012", "0x7f.1", "a..b", "a" * 64, "a%41", "[::zz]"):
+                requested = self.dispatcher.request("GET", f"{scheme}://{host}/")
+                text = self.text_of(requested, ExecutorError)
+                self.assertIn("be requested", text)
+        self.assertEqual(resolver.names, [])
+        self.assertEqual(self.connections(), 0)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class BodyLimitTests(Case):

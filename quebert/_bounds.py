@@ -1,0 +1,50 @@
+"""
+How long that may be which comes from outside.  Pure.
+
+Whoever may publish to a queue, or give a URL, chooses each of these texts.  A length
+is checked before anything else is done with a text.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["BOUNDS", "HOST", "LABEL", "Bounds"]
+
+#: Characters of a name in the DNS, and of each label between its dots (RFC 1035,
+#: section 2.3.4).
+HOST, LABEL = 253, 63
+
+
+@attrs.frozen(kw_only=True)
+class Bounds:
+    """
+    What a task may hold at most.  What is counted are characters, unless it says
+    otherwise.
+
+    The properties of a message have bounds of their own, which AMQP sets: 255 bytes for
+    each short string, a routing key included, and one frame for all headers together.
+
+    @ivar url: common web servers accept a request line of 8 KB.
+    @ivar uuid: it is the AMQP property C{message-id}, too: a short string.
+    @ivar method: the longest method that there is has seven.
+    @ivar time: each of C{timestamp} and C{run_at}; one to the nanosecond has 35.
+    @ivar headers: how many headers the request may have.  Apache httpd takes 100 with
+        ours among them.
+    @ivar header_name: of each of them.
+    @ivar header_value: of each of them.  Common web servers accept a line of 8 KB.
+    @ivar all_headers: of all names and values together.
+    """
+
+    url: int = 8_192
+    uuid: int = 255
+    method: int = 16
+    time: int = 64
+    headers: int = 90
+    header_name: int = 256
+    header_value: int = 8_192
+    all_headers: int = 65_536
+
+
+#: What holds unless a setting says otherwise.
+BOUNDS = Bounds()
