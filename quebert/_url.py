@@ -9,31 +9,16 @@ from __future__ import annotations
 
 import base64
 import re
-from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
-import idna
-
+from quebert._host import to_ascii, wrong_with
 from quebert.errors import ConfigError, NoDefaultURL
 
-__all__ = [
-    "MAX_LENGTH",
-    "absolute",
-    "check_default",
-    "default_option",
-    "without_userinfo",
-]
+__all__ = ["absolute", "check_default", "default_option", "without_userinfo"]
 
-#: Characters that a URL may have, unless a setting says otherwise: common web servers
-#: accept a request line of 8 KB.
-MAX_LENGTH = 8_192
-# Characters of a name in the DNS (RFC 1035, section 2.3.4).
-_HOST_LENGTH = 253
-
-# Nearly every URL there is: it needs no more than this look.
+# Nearly every URL there is: it needs no more than this look, and one at its host.
 _PLAIN = re.compile(
-    r"https?://[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?(?::([1-9][0-9]{0,4}))?"
-    r"(?:/[!$-;=?-\[\]_a-z~]*)?",
+    r"http(s?)://([a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?(?:/[!$-;=?-\[\]_a-z~]*)?",
     re.ASCII | re.IGNORECASE,
 )
 _PARTS = re.compile(
@@ -45,8 +30,6 @@ _PARTS = re.compile(
     r"(?:#.*)?",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
-# One of the labels of a host; some private networks have an underscore in them.
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?", re.ASCII | re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
 _OURS = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
@@ -76,8 +59,8 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     parts = _PARTS.fullmatch(whole)
     if not parts or not 0 < int(parts["port"] or 80) < 65536:
         raise ValueError("it needs a host, and a port from 1 to 65535")
-    if len(parts["host"]) > _HOST_LENGTH:
-        raise ValueError(f"its host is longer than {_HOST_LENGTH} characters")
+    if "\\" in whole[: parts.start("target")]:  # some programs take it for a slash
+        raise ValueError("a backslash cannot stand before its path")
     return _encoded(parts), _authorization(parts["userinfo"])
 
 
@@ -85,7 +68,7 @@ def check_default(url: object) -> str:
     """
     A URL that completes the partial ones of tasks: C{url}, if it can.
 
-    @raise ValueError: it is no absolute HTTP URL, or no host can have such a name; the
+    @raise ValueError: it is no absolute HTTP URL, or one that cannot be requested; the
         text goes on from a name of it, and gives an example.
     """
     if isinstance(url, str) and _is_default(url):
@@ -99,21 +82,10 @@ def _is_default(url: str) -> bool:
         return False
     try:
         absolute(url, "")
-        parts = _PARTS.fullmatch(absolute("/", url)[0])
-        return parts is not None and _is_host(parts["host"])
+        absolute("/", url)
     except ValueError:
         return False
-
-
-def _is_host(name: str) -> bool:
-    """
-    Whether a host can have this name or address.
-
-    @raise ValueError: it is no IPv6 address, although it is in brackets.
-    """
-    if name.startswith("["):
-        return bool(IPv6Address(name[1:-1]))
-    return all(map(_LABEL.fullmatch, name.removesuffix(".").split(".")))
+    return True
 
 
 def default_option(name: str, url: str) -> str:
@@ -141,7 +113,9 @@ def _example(url: object) -> str:
 
 def _is_plain(url: str) -> bool:
     plain = _PLAIN.fullmatch(url)
-    return plain is not None and 0 < int(plain[1] or 80) < 65536
+    if plain is None or int(plain[3] or 80) > 65535:
+        return False
+    return not wrong_with(plain[2], plain[1] != "")
 
 
 def without_userinfo(url: str) -> str:
@@ -166,6 +140,8 @@ def without_userinfo(url: str) -> str:
 def _joined(default: str, url: str) -> str:
     if not default:
         raise NoDefaultURL("it is partial, and this mediator has no default URL")
+    if url.startswith("//"):  # urljoin() would take quadratic time for some hosts
+        return default.partition("//")[0] + url
     try:
         return urljoin(default, url)
     except ValueError:
@@ -173,17 +149,18 @@ def _joined(default: str, url: str) -> str:
 
 
 def _encoded(parts: re.Match[str]) -> str:
-    host, port, target = parts["host"], parts["port"], parts["target"]
+    scheme, port = parts["scheme"].lower(), parts["port"]
+    host = to_ascii(parts["host"])
+    if why := wrong_with(host, scheme == "https"):
+        raise ValueError(why)
     try:
-        if not host.isascii():
-            host = idna.encode(host, uts46=True).decode("ascii")
-        target = quote(target, safe=_SAFE)
-    except UnicodeError:  # idna's errors are such, too
+        target = quote(parts["target"], safe=_SAFE)
+    except UnicodeError:
         raise ValueError("it holds characters that no URL can") from None
     if not target.startswith("/"):
         target = "/" + target
     port = f":{int(port)}" if port else ""
-    return f"{parts['scheme'].lower()}://{host}{port}{target}"
+    return f"{scheme}://{host}{port}{target}"
 
 
 def _authorization(userinfo: str | None) -> dict[str, str]:

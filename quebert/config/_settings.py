@@ -9,7 +9,7 @@ from typing import Any, Union
 
 import attrs
 
-from quebert._url import MAX_LENGTH
+from quebert._bounds import BOUNDS
 from quebert.config._broker import Broker
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
@@ -113,7 +113,7 @@ class Queue:
     permanent: tuple[int, ...] = ()
     max_retry_after: float | None = None
     bury: bool = True
-    max_url_length: int = MAX_LENGTH
+    max_url_length: int = BOUNDS.url
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     guard: Guard = attrs.field(factory=Guard)
     prehooks: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
+from quebert._text import printable
 from quebert.errors import BadTask
 from quebert.executor._answer import Answer
 from quebert.executor._tally import Tally
@@ -148,7 +149,10 @@ def _decoded(body: bytes) -> Task:
 
 
 def _name(task: Task) -> str:
-    return str(task.get("uuid", "(no uuid)"))
+    uuid = task.get("uuid", "(no uuid)")
+    if isinstance(uuid, (dict, list)):  # it may be as large as a body
+        return "(no uuid)"
+    return printable(str(uuid)[: tasks.BOUNDS.uuid])
 
 
 def _line(error: BaseException) -> str:

@@ -71,8 +71,8 @@ class DelayOnErrorMediator(Mediator):
         task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
         try:
-            tasks.schedule(task)
-            tasks.request(task, self.defaulturl, self.max_url_length)
+            tasks.schedule(task, bounds=self.bounds)
+            tasks.request(task, self.defaulturl, self.bounds)
             body = self._encoded(task)
         except Exception as e:
             self.log.warn(

@@ -73,7 +73,8 @@ class Mediator:
     @param now: the time of day, in seconds since the epoch.
     @param bury: whether a message that is no task is buried, for somebody to
         look at, and not discarded.
-    @param max_url_length: characters that a task's URL may have at most.
+    @param max_url_length: characters that a task's URL may have at most; the bounds of
+        its other fields are those of L{Bounds<quebert.task.Bounds>}.
     @param gate: asked before each request whether its origin may have it now, such
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
@@ -105,7 +106,7 @@ class Mediator:
         maxTimeout: float = MAX_TIMEOUT,
         now: Callable[[], float] = time.time,
         bury: bool = False,
-        max_url_length: int = tasks.MAX_URL_LENGTH,
+        max_url_length: int = tasks.BOUNDS.url,
         gate: Gate | None = None,
         guard: Guard | None = None,
         keep_answers: bool | None = None,
@@ -121,7 +122,7 @@ class Mediator:
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
         self.bury = bury
-        self.max_url_length = _positive("max_url_length", max_url_length)
+        self.bounds = tasks.Bounds(url=_positive("max_url_length", max_url_length))
         self.gate = gate
         self._decode = decode
         self._encode = encode
@@ -222,6 +223,8 @@ class Mediator:
         @param decoded: what its body says, if it could be decoded.
         """
         known = decoded.get("uuid") if isinstance(decoded, dict) else None
+        if isinstance(known, str) and len(known) > self.bounds.uuid:
+            known = None
         name = f" (uuid {one_line(known)})" if known else ""
         if isinstance(error, NoDefaultURL):  # another mediator can
             return Bury(f"a task{name} for another mediator: {error}", POISON)
@@ -285,8 +288,8 @@ class Mediator:
         self, task: Any, message: Message
     ) -> tuple[tasks.Schedule, tasks.Request]:
         sent_at = _sent_at(message) if tasks.ages_since_sent(task) else None
-        times = tasks.schedule(task, sent_at)
-        return times, tasks.request(task, self._defaulturl, self.max_url_length)
+        times = tasks.schedule(task, sent_at, self.bounds)
+        return times, tasks.request(task, self._defaulturl, self.bounds)
 
     def _encoded(self, task: Task) -> bytes:
         body = self._encode(task)

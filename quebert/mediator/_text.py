@@ -27,6 +27,8 @@ def one_line(value: object) -> str:
     """
     What C{str} says, on one line and of a length that a log can take.
     """
+    if isinstance(value, (dict, list)):  # it may be as large as a message
+        return "[...]" if isinstance(value, list) else "{...}"
     text = safe_str(value)[:_LIMIT]
     line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
     return printable(line)

@@ -81,6 +81,8 @@ def _refuse(field: str, right: str, value: object) -> None:
 
 
 def _shown(value: object) -> str:
+    if value and isinstance(value, (dict, list)):  # it may be as large as a message
+        return "[...]" if isinstance(value, list) else "{...}"
     try:
         shown = repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
@@ -200,7 +202,7 @@ def overridden(policy: RetryPolicy, wanted: object) -> RetryPolicy:
     for name in wanted:
         if name not in _FIELDS:
             known = ", ".join(_FIELDS)
-            shown = ascii(str(name))[1:-1]
+            shown = ascii(str(name)[:40])[1:-1]
             raise BadTask(f"retry.{shown:.40} is not known: it may have {known}")
     changes = {name: value for name, value in wanted.items() if value is not None}
     try:

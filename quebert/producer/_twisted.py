@@ -55,7 +55,7 @@ class Producer:
         method: str = "POST",
         retry: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
-        max_url_length: int = tasks.MAX_URL_LENGTH,
+        max_url_length: int = tasks.BOUNDS.url,
         **fields: Any,
     ) -> Deferred[str]:
         """

@@ -7,7 +7,7 @@ a mediator needs from it.  Whatever is wrong with a task is told by
 L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
 """
 
-from quebert._url import MAX_LENGTH as MAX_URL_LENGTH
+from quebert._bounds import BOUNDS, Bounds
 from quebert.task._codec import Task, decode, encode
 from quebert.task._fields import Request, Schedule, ages_since_sent, request, schedule
 from quebert.task._keywords import check_keywords, meant_by
@@ -15,7 +15,8 @@ from quebert.task._new import make
 from quebert.task._times import format_time, parse_time
 
 __all__ = [
-    "MAX_URL_LENGTH",
+    "BOUNDS",
+    "Bounds",
     "Request",
     "Schedule",
     "Task",

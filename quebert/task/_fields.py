@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import attrs
 
-from quebert._url import MAX_LENGTH, absolute, without_userinfo
+from quebert._bounds import BOUNDS, Bounds
+from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.task._codec import Task
 from quebert.task._times import parse_time
@@ -105,42 +106,48 @@ def ages_since_sent(task: object) -> bool:
     return task.get("timestamp") is None
 
 
-def schedule(task: object, sent_at: float | None = None) -> Schedule:
+def schedule(
+    task: object, sent_at: float | None = None, bounds: Bounds = BOUNDS
+) -> Schedule:
     """
     When C{task} may run.
 
     @param sent_at: stands in for a missing C{timestamp}, seconds since the
         epoch.
+    @param bounds: how long a time may be, as text.
     @raise BadTask: it is no object, or a time in it is of the wrong type.
     """
     if not isinstance(task, dict):
         raise BadTask(f"a task is a JSON object, not {kind_of(task)}")
     ttl, timestamp, run_at = task.get("ttl"), task.get("timestamp"), task.get("run_at")
     seconds = 0.0 if ttl is None else read_seconds("ttl", ttl)
-    start = sent_at if timestamp is None else read_time("timestamp", timestamp)
+    start = sent_at if timestamp is None else read_time("timestamp", timestamp, bounds)
     expires_at = start + seconds if seconds > 0 and start is not None else None
     if expires_at is None and run_at is None:
         return _ANY_TIME  # as most are, and it need not be made
-    return Schedule(None if run_at is None else read_time("run_at", run_at), expires_at)
+    begins_at = None if run_at is None else read_time("run_at", run_at, bounds)
+    return Schedule(begins_at, expires_at)
 
 
-def request(task: Task, defaulturl: str, max_url_length: int = MAX_LENGTH) -> Request:
+def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     """
     The request that C{task} asks for, its URL completed from C{defaulturl}.
 
     @param defaulturl: C{""} where there is none.
-    @param max_url_length: characters that the URL may have at most.
+    @param bounds: how long each field may be.
     @raise NoDefaultURL: the URL is partial, and there is no C{defaulturl}.
     @raise BadTask: a field of C{task} is missing or wrong.
     """
-    url, credentials = _absolute(task.get("url"), defaulturl, max_url_length)
+    _check_uuid(task.get("uuid"), bounds)
+    url, credentials = _absolute(task.get("url"), defaulturl, bounds)
     headers = {"Content-Type": "application/json"}
     wanted, method = task.get("headers"), task.get("method")
     if credentials or wanted is not None:
-        headers = _with_headers({**headers, **credentials}, wanted, url)
+        headers = _with_headers({**headers, **credentials}, wanted, url, bounds)
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
-    return Request("POST" if method is None else _method(method), url, headers, seconds)
+    verb = "POST" if method is None else _method(method, bounds)
+    return Request(verb, url, headers, seconds)
 
 
 def kind_of(value: object) -> str:
@@ -175,42 +182,73 @@ def read_seconds(field: str, value: object) -> float:
         raise BadTask(f"{field} is too large a number of seconds") from None
 
 
-def read_time(field: str, value: object) -> float:
+def read_time(field: str, value: object, bounds: Bounds = BOUNDS) -> float:
     """
     A time in a task, in seconds since the epoch.
 
     @raise BadTask: C{value} is no time as text.
     """
     try:
-        if isinstance(value, str):
+        if not isinstance(value, str):
+            wrong = kind_of(value)
+        elif len(value) > bounds.time:
+            wrong = f"{len(value)} characters"
+        else:
             return parse_time(value)
-        wrong = kind_of(value)
     except (ValueError, OverflowError):
-        wrong = repr(value[:40]) if isinstance(value, str) else ""
+        wrong = repr(value)
     raise BadTask(
         f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
     )
 
 
-def _method(method: object) -> str:
+def _check_length(field: str, value: object, most: int) -> None:
+    """
+    To be called before anything else is done with a text.
+    """
+    if isinstance(value, str) and len(value) > most:
+        text = f"{field} must have at most {most} characters, not {len(value)}"
+        raise BadTask(text)
+
+
+def _check_uuid(uuid: object, bounds: Bounds) -> None:
+    if isinstance(uuid, (dict, list)):  # a number is one that people use
+        raise BadTask(f"uuid must be a string, not {kind_of(uuid)}")
+    _check_length("uuid", uuid, bounds.uuid)
+
+
+def _method(method: object, bounds: Bounds) -> str:
+    _check_length("method", method, bounds.method)
     if not isinstance(method, str) or method.upper() not in METHODS:
         raise BadTask(f"method must be one of {', '.join(sorted(METHODS))}")
     return method.upper()
 
 
-def _with_headers(headers: dict[str, str], wanted: object, url: str) -> dict[str, str]:
+def _with_headers(
+    headers: dict[str, str], wanted: object, url: str, bounds: Bounds
+) -> dict[str, str]:
     if wanted is None:
         return headers
     if not isinstance(wanted, dict):
         raise BadTask(f"headers must be an object, not {kind_of(wanted)}")
+    if len(wanted) > bounds.headers:
+        text = f"headers must be at most {bounds.headers}, not {len(wanted)}"
+        raise BadTask(text)
+    size = 0
     for name, value in wanted.items():
-        _check_header(name, value, url)
+        _check_header(name, value, url, bounds)
+        size += len(name) + len(value)
+    if size > bounds.all_headers:
+        most = bounds.all_headers
+        text = f"headers must have at most {most} characters together, not {size}"
+        raise BadTask(text)
     replaced = {name.lower() for name in wanted}
     kept = {k: v for k, v in headers.items() if k.lower() not in replaced}
     return {**kept, **wanted}
 
 
-def _check_header(name: str, value: object, url: str) -> None:
+def _check_header(name: str, value: object, url: str, bounds: Bounds) -> None:
+    _check_length("headers: the name of each", name, bounds.header_name)
     if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
     folded = name.lower().replace("_", "-")  # as CGI and WSGI servers do
@@ -218,6 +256,7 @@ def _check_header(name: str, value: object, url: str) -> None:
         raise BadTask(f"headers: {name} is set by the mediator, not by a task")
     if not isinstance(value, str):
         raise BadTask(f"headers: {name} must be a string, not {kind_of(value)}")
+    _check_length(f"headers: {name}", value, bounds.header_value)
     if _UNSAFE_IN_HEADER.search(value):
         raise BadTask(f"headers: {name} contains a control character")
     if folded == "host" and value.lower() != url.split("/", 3)[2].lower():
@@ -225,20 +264,14 @@ def _check_header(name: str, value: object, url: str) -> None:
 
 
 def _absolute(
-    url: object, defaulturl: str, max_length: int
+    url: object, defaulturl: str, bounds: Bounds
 ) -> tuple[str, dict[str, str]]:
     if not isinstance(url, str) or not url:
         raise BadTask("url must be a string" if url else "url is missing")
-    if len(url) > max_length:
-        many = f"{len(url)} characters: more than {max_length}"
-        raise BadTask(f"url {_shown(url)} has {many}")
+    _check_length("url", url, bounds.url)
     try:
         return absolute(url, defaulturl)
     except NoDefaultURL as e:
-        raise NoDefaultURL(f"url {_shown(url)} cannot be requested: {e}") from None
+        raise NoDefaultURL(f"url cannot be requested: {e}") from None
     except ValueError as e:
-        raise BadTask(f"url {_shown(url)} cannot be requested: {e}") from None
-
-
-def _shown(url: str) -> str:
-    return repr(without_userinfo(url)[:80])
+        raise BadTask(f"url cannot be requested: {e}") from None

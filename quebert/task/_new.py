@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from quebert._url import MAX_LENGTH
+from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
 from quebert.task._codec import Task
@@ -19,8 +19,6 @@ from quebert.task._times import format_time
 
 __all__ = ["make"]
 
-# It is the AMQP message-id, too, which is a short string.
-_UUID = range(1, 256)
 _ANY_POLICY = RetryPolicy()
 
 
@@ -39,7 +37,7 @@ def make(
     method: str = "POST",
     retry: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
-    max_url_length: int = MAX_LENGTH,
+    max_url_length: int = BOUNDS.url,
     **fields: Any,
 ) -> Task:
     """
@@ -124,12 +122,16 @@ def _start_time(now: float, run_at: Any, delay: object) -> str:
 
 def _check_new(task: Task, now: float, max_url_length: int) -> None:
     uuid = task["uuid"]
-    if not isinstance(uuid, str) or len(uuid.encode("utf-8", "replace")) not in _UUID:
-        raise BadTask("uuid must be a string of 1 to 255 bytes in UTF-8")
+    if not isinstance(uuid, str) or not 0 < _size(uuid) <= BOUNDS.uuid:
+        raise BadTask(f"uuid must be a string of 1 to {BOUNDS.uuid} bytes in UTF-8")
     if not isinstance(task.get("filter", False), bool):
         raise BadTask(f"filter must be true or false, not {kind_of(task['filter'])}")
-    request(task, "http://localhost/", max_url_length)
+    request(task, "http://localhost/", Bounds(url=max_url_length))
     overridden(_ANY_POLICY, task.get("retry"))
     times = schedule(task)
     if times.expired(times.run_at or now):
         raise BadTask("run_at is beyond the ttl: the task would expire unrun")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))

@@ -311,7 +311,7 @@ class WrongPolicyTests(SynchronousTestCase):
             ({"max_retry_duration": -2}, "max_retry_duration must be a number of"),
             ({"max_retry_duration": None}, "max_retry_duration must be a number of"),
             ({"jitter": "some"}, "jitter must be 'none' or 'full', not 'some'"),
-            ({"jitter": ["full"]}, "jitter must be 'none' or 'full', not ['full']"),
+            ({"jitter": ["full"]}, "jitter must be 'none' or 'full', not [...]"),
             ({"jitter": "x" * 1000}, "jitter must be 'none' or 'full', not 'xxx"),
         ]
         for terms, expected in table:

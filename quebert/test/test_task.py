@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._bounds import Bounds
 from quebert._url import without_userinfo
 from quebert.errors import BadTask, QuebertError
 from quebert.task import (
@@ -809,6 +810,121 @@ class RequestURLTests(SynchronousTestCase):
                 self.assertRegex(asked.url.lower(), "^https?://[^/?#@]")
 
 
+class HostTests(SynchronousTestCase):
+    """
+    What the HTTP client can never request is found out where a task is read.
+    """
+
+    def refused(self, url: str) -> str:
+        """
+        What is said against a URL.
+        """
+        text = refusal(BadTask, request, {"url": url}, DEFAULT)
+        self.assertTrue(text.startswith("url cannot be requested: "), text)
+        return text
+
+    def test_taken(self) -> None:
+        """
+        Names as networks have them, and addresses in their usual form, can be.
+        """
+        hosts = (
+            "h", "localhost", "example.com", "example.com.", "EXAMPLE.com",
+            "my_service", "_dmarc.example.com", "a-b", "a--b.c", "r3---sn.example",
+            "foo-.example", "1.example.com", "123.456.com", "4u", "1e3", "0xyz",
+            "a.0xg", "xn--bcher-kva", "127.0.0.1", "0.0.0.0", "255.255.255.255",
+            "[::]", "[::1]", "[::ffff:127.0.0.1]", "[2001:DB8::1]",
+            "a" * 63, f"{'a' * 63}.b", ".".join(["a" * 62] * 4 + ["b"]),
+            ".".join(["a" * 62] * 4 + ["b."]),
+        )  # fmt: skip
+        for host in hosts:
+            for url in (f"http://{host}/", f"http://u:p@{host}:81/"):
+                asked = url_of(url)
+                self.assertEqual(asked, url.replace("u:p@", ""))
+
+    def test_names_in_certificates(self) -> None:
+        """
+        With https the name must be one that IDNA allows: no certificate is checked
+        for another.
+        """
+        for host in ("example.com", "xn--bcher-kva", "127.0.0.1", "[::1]", "a.b."):
+            self.assertEqual(url_of(f"https://{host}/"), f"https://{host}/")
+        for host in ("my_service", "foo-.example", "a.-b", "r3---sn.example", "xn--a"):
+            for url in (f"https://{host}/", f"https://u@{host}/é"):
+                self.assertIn("a name that IDNA allows", self.refused(url))
+
+    def test_no_names(self) -> None:
+        """
+        Labels that no resolver takes are refused.
+        """
+        hosts = (
+            "{x}", "a|b", 'a"b', "a<b", "a>b", "a^b", "a`b", "a%41", "a!", "a*",
+            "a..b", "-", "-a", ".a", ".", "..", "a..", "a" * 64, f"{'a' * 64}.b", "a,b",
+            "a;b", "a=b", "a&b", "a'b", "(a)", "$a", "~a", "a+b",
+        )  # fmt: skip
+        for host in hosts:
+            for scheme in ("http", "https"):
+                for rest in ("", "/", ":80/é"):
+                    refusal(
+                        BadTask, request, {"url": f"{scheme}://{host}{rest}"}, DEFAULT
+                    )
+        for host in hosts[:5]:
+            self.assertIn("letters, digits, hyphens", self.refused(f"http://{host}/"))
+        self.assertIn("letters, digits, hyphens", self.refused("//{x}/a"))
+
+    def test_numbers(self) -> None:
+        """
+        A host that ends in a number is an IPv4 address in its usual form, or none.
+        """
+        hosts = (
+            "123456789012", "2130706433", "0", "127.1", "127.0.1", "0177.0.0.1",
+            "127.0.0.01", "0x7f.0.0.1", "0x7f000001", "0x", "a.0x", "127.0.0.0x1",
+            "127.0.0.1.", "256.0.0.1", "1.2.3.4.5", "a.1", "1.2.3", "127.0.0.1.0",
+            "\uff11\uff12\uff17.1", "\u0661", "127\u30020\u30020\u30020",
+            "\u2460",
+        )  # fmt: skip
+        for host in hosts:
+            for scheme in ("http", "https"):
+                text = self.refused(f"{scheme}://{host}/")
+                if host.isascii():
+                    self.assertIn("must be an IPv4 address such as 192.0.2.1", text)
+
+    def test_brackets(self) -> None:
+        """
+        In brackets there is an IPv6 address.
+        """
+        for host in ("[127.0.0.1]", "[1]", "[:::]", "[::1", "[]", "[fe80::1%25a]"):
+            self.refused(f"http://{host}/")
+        self.assertIn("an IPv6 address such as", self.refused("http://[:::]/"))
+
+    def test_backslashes(self) -> None:
+        """
+        Some programs take a backslash for a slash, and see another host than we do.
+        """
+        urls = (
+            "http://h\\a/", "http://good\\@evil/", "http://u:\\@h/", "http://\\h/",
+            "http://h:80\\a", "//good\\@evil/",
+        )  # fmt: skip
+        for url in urls:
+            self.refused(url)
+        self.assertEqual(url_of("http://h/a\\b?c\\d"), "http://h/a%5Cb?c%5Cd")
+        self.assertEqual(url_of("/\\a"), "http://localhost:8000/%5Ca")
+
+    def test_untold(self) -> None:
+        """
+        What is said against a URL does not quote it.
+        """
+        for url in ("http://secret{}/", "http://h/secret ", "secret:x", "x" * 9_000):
+            text = self.refusal_of(url)
+            self.assertNotIn("secret", text)
+            self.assertNotIn("xxx", text)
+
+    def refusal_of(self, url: str) -> str:
+        """
+        What is said against any URL.
+        """
+        return refusal(BadTask, request, {"url": url}, DEFAULT)
+
+
 class CredentialTests(SynchronousTestCase):
     """
     L{request} sends a user and password as a header, and tells them nobody.
@@ -985,7 +1101,7 @@ class LongURLTests(SynchronousTestCase):
             for start in ("", "http://", "http://h/", "data:", "http://a@"):
                 url = start + piece * (self.SIZE // len(piece))
                 try:
-                    request({"url": url}, DEFAULT, max_url_length=2 * self.SIZE)
+                    request({"url": url}, DEFAULT, Bounds(url=2 * self.SIZE))
                 except BadTask as e:
                     self.assertLess(len(str(e)), 200)
                 without_userinfo(url)
@@ -1222,6 +1338,64 @@ class RequestTests(SynchronousTestCase):
             self.assertTrue(str(e))
         else:
             self.assertGreaterEqual(asked.timeout, 0)
+
+
+class BoundsTests(SynchronousTestCase):
+    """
+    Each field of a task has a bound, and a longer one is refused by its name.
+    """
+
+    def read(self, bounds: Bounds, **fields: Any) -> None:
+        """
+        Read a task.
+        """
+        task = {"url": "http://h/", **fields}
+        schedule(task, bounds=bounds)
+        request(task, DEFAULT, bounds)
+
+    def test_at_the_bound(self) -> None:
+        """
+        As much as is allowed is taken, and with one more the task is a bad one.
+        """
+        small = Bounds(
+            url=12, uuid=5, method=4, time=20, headers=2, header_name=3,
+            header_value=4, all_headers=10,
+        )  # fmt: skip
+        time = "2026-11-23T20:15:00Z"
+        cases: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+            ("url", {"url": "http://h/abc"}, {"url": "http://h/abcd"}),
+            ("uuid", {"uuid": "a" * 5}, {"uuid": "a" * 6}),
+            ("uuid", {"uuid": 123456}, {"uuid": ["a"]}),
+            ("uuid", {"uuid": None}, {"uuid": {}}),
+            ("method", {"method": "POST"}, {"method": "PATCH"}),
+            ("timestamp", {"timestamp": time, "ttl": 1}, {"timestamp": f"{time} "}),
+            ("run_at", {"run_at": time}, {"run_at": time[:-1] + ".0Z"}),
+            ("headers", {"headers": {"a": "", "b": ""}},
+             {"headers": {"a": "", "b": "", "c": ""}}),
+            ("headers", {"headers": {"abc": ""}}, {"headers": {"abcd": ""}}),
+            ("headers", {"headers": {"abc": "1234"}}, {"headers": {"abc": "12345"}}),
+            ("headers", {"headers": {"abc": "1234", "d": "23"}},
+             {"headers": {"abc": "1234", "d": "234"}}),
+        )  # fmt: skip
+        for field, taken, refused in cases:
+            self.read(small, **taken)
+            text = refusal(BadTask, self.read, small, **{"ttl": 1, **refused})
+            self.assertTrue(text.startswith(field), text)
+
+    def test_not_quoted(self) -> None:
+        """
+        A text that is too long is in no sentence.
+        """
+        long = "x" * 100_000
+        cases: tuple[dict[str, Any], ...] = (
+            {"url": long}, {"uuid": long}, {"method": long}, {"headers": {long: ""}},
+            {"run_at": long}, {"timestamp": long, "ttl": 1}, {"headers": {"a": long}},
+            {"headers": {f"{n}{long}": "" for n in range(3)}},
+        )  # fmt: skip
+        for fields in cases:
+            text = refusal(BadTask, self.read, Bounds(), **fields)
+            self.assertNotIn("xx", text)
+            self.assertLess(len(text), 200)
 
 
 class MakeTests(SynchronousTestCase):
