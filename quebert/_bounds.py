@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["BOUNDS", "HOST", "LABEL", "Bounds"]
+__all__ = ["BOUNDS", "HOST", "LABEL", "SHORT_STRING", "Bounds"]
 
 #: Characters of a name in the DNS, and of each label between its dots (RFC 1035,
 #: section 2.3.4).
 HOST, LABEL = 253, 63
+#: Bytes of a short string (AMQP 0-9-1, section 4.2.5.3), as all names in a broker are.
+SHORT_STRING = 255
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +39,7 @@ class Bounds:
     """
 
     url: int = 8_192
-    uuid: int = 255
+    uuid: int = SHORT_STRING
     method: int = 16
     time: int = 64
     headers: int = 90

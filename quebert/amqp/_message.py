@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
+from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
 from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
 from quebert._protocol.properties import (
@@ -170,12 +171,14 @@ class Message:
 
     def text_in(self, header: str) -> str:
         """
-        A header of ours as text; empty when it is missing or no text.
+        A header of ours as text; empty when it is missing, no text, or longer than any
+        that we write: they are names in a broker.
         """
         value = self._header(header)
-        if isinstance(value, bytes):  # it is no UTF-8
-            return value.decode("utf-8", "surrogateescape")
-        return value if isinstance(value, str) else ""
+        raw = value.encode("utf-8") if isinstance(value, str) else value
+        if not isinstance(raw, bytes) or len(raw) > SHORT_STRING:
+            return ""
+        return raw.decode("utf-8", "surrogateescape")
 
     @property
     def died_in(self) -> str:

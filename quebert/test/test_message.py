@@ -198,6 +198,30 @@ class NumberTests(SynchronousTestCase):
         self.assertIsInstance(number, float)
 
 
+class TextTests(SynchronousTestCase):
+    """
+    L{Message.text_in} reads a header of ours, which anybody may have set.
+    """
+
+    def test_texts(self) -> None:
+        """
+        Text is text, as are bytes that are no UTF-8; anything else is none.
+        """
+        cases: dict[Any, str] = {"a": "a", "é": "é", b"\xff": "\udcff", 1: "", None: ""}
+        found = {v: message({"headers": {"a": v}}).text_in("a") for v in cases}
+        self.assertEqual(found, cases)
+        self.assertEqual(message().text_in("a"), "")
+
+    def test_long(self) -> None:
+        """
+        What is longer than a name in a broker is none of ours.
+        """
+        for text in ("a" * 255, "é" * 127, b"\xff" * 255):
+            self.assertNotEqual(message({"headers": {"a": text}}).text_in("a"), "")
+        for text in ("a" * 256, "é" * 128, b"\xff" * 256, "a" * 100_000):
+            self.assertEqual(message({"headers": {"a": text}}).text_in("a"), "")
+
+
 class AmendedTests(SynchronousTestCase):
     """
     L{Message.amended_properties} is what a message is put back with.
