@@ -5,6 +5,7 @@ L{quebert.http.Agent} on real sockets.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from zope.interface import implementer
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
 from quebert.http import Agent, Dispatcher
+from quebert.test.support import PATIENCE
 
 reactor: Any = global_reactor
 # What Twisted does with a certificate of ours; Twisted 24.11 does the second.
@@ -95,6 +97,26 @@ async def test_large_bodies() -> None:
         )
         contents = await gatherResults([answer.content() for answer in answers])
         assert contents == [b"POST /x " + body for body in bodies]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_addresses_need_no_thread() -> None:
+    """
+    An address is requested while slow names hold all threads in which the reactor looks
+    names up.
+    """
+    port = reactor.listenTCP(0, quiet_site(), interface="127.0.0.1")
+    slow = Event()
+    for _ in range(reactor.getThreadPool().max):
+        reactor.callInThread(slow.wait)
+    try:
+        url = f"http://127.0.0.1:{port.getHost().port}/x"
+        asking = Agent(reactor).send("POST", url, (), b"{}")
+        answer = await asking.addTimeout(PATIENCE, reactor)
+    finally:
+        slow.set()
+    assert await answer.content() == b"POST /x {}"
     await port.stopListening()
 
 
