@@ -71,21 +71,29 @@ def check_default(url: object) -> str:
     @raise ValueError: it is no absolute HTTP URL, or one that cannot be requested; the
         text goes on from a name of it, and gives an example.
     """
-    if isinstance(url, str) and _is_default(url):
+    why = _fault(url) if isinstance(url, str) else _NO_URL
+    if isinstance(url, str) and not why:
         return url
-    raise ValueError(f"must be an HTTP URL, such as {_example(url)}")
+    text = f"must be an HTTP URL, such as {_example(url)}"
+    raise ValueError(text if why == _NO_URL else f"{text}: {why}")
 
 
-def _is_default(url: str) -> bool:
+_NO_URL = "it is none"
+
+
+def _fault(url: str) -> str:
+    """
+    Why a URL completes no partial ones; empty where it can.
+    """
     given = _PARTS.fullmatch(url)
     if given is None or given["port"] == "":  # as in http://http://localhost
-        return False
+        return _NO_URL
     try:
         absolute(url, "")
         absolute("/", url)
-    except ValueError:
-        return False
-    return True
+    except ValueError as e:
+        return str(e)
+    return ""
 
 
 def default_option(name: str, url: str) -> str:
@@ -106,7 +114,7 @@ def _example(url: object) -> str:
     """
     if isinstance(url, str):
         guess = f"http://{url.rpartition('//')[2]}"
-        if "@" not in guess and len(guess) < 100 and _is_default(guess):
+        if "@" not in guess and len(guess) < 100 and not _fault(guess):
             return guess if guess.count("/") > 2 else f"{guess}/"
     return "http://localhost:8000/"
 

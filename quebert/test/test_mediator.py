@@ -762,6 +762,20 @@ class RequestTests(Case):
                 self.assertIn("defaulturl=", text)
                 self.assertNotIn("hunter2", text)
 
+    def test_impossible_defaulturl(self) -> None:
+        """
+        Where its host is what cannot be requested, the reason is told.
+        """
+        cases = {
+            "https://my_service/a": "such as http://my_service/a: its host must",
+            "http://2130706433/": "such as http://localhost:8000/: its host ends in",
+            "http://u:hunter2@a..b/": "its host must be letters",
+        }
+        for url, right in cases.items():
+            text = refusal(ConfigError, self.mediator, defaulturl=url)
+            self.assertIn(right, text)
+            self.assertNotIn("hunter2", text)
+
     def test_another_defaulturl(self) -> None:
         """
         One that is set later is checked, too.

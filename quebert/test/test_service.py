@@ -410,7 +410,9 @@ class DefaultURLTests(SynchronousTestCase):
         cases = {
             "localhost:8004": "http://localhost:8004/",
             "": "http://localhost:8000/",
-            "http://h:99999/": "http://localhost:8000/",
+            "http://h:99999/": (
+                "http://localhost:8000/: it needs a host, and a port from 1 to 65535"
+            ),
         }
         for url, right in cases.items():
             said = refusal(UsageError, parsed, "-wa:b:c", f"--default-url={url}")
