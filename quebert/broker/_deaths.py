@@ -44,10 +44,10 @@ def dead_properties(
     death = {
         "count": Long(1),
         "reason": reason,
-        "queue": queue,
+        "queue": _as_header(queue),
         "time": datetime.fromtimestamp(int(now), UTC),
-        "exchange": exchange,
-        "routing-keys": routing_keys,
+        "exchange": _as_header(exchange),
+        "routing-keys": [_as_header(key) for key in routing_keys],
     }
     if "expiration" in found:
         death["original-expiration"] = found["expiration"]
@@ -62,6 +62,17 @@ def dead_properties(
         headers=changes,
         dropped=() if keeps_copies else ("CC",),
     )
+
+
+def _as_header(name: str) -> str | bytes:
+    """
+    A name as a header has it: a client may choose one that is no UTF-8.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
 
 
 def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -104,6 +115,6 @@ def goes_in_circles(headers: Mapping[str, Any], queue: str) -> bool:
     since = []
     for death in _deaths(headers):
         since.append(death.get("reason"))
-        if death.get("queue") == queue:
+        if death.get("queue") == _as_header(queue):
             return "rejected" not in since
     return False

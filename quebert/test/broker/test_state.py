@@ -223,6 +223,25 @@ class DeathTests(SynchronousTestCase):
             keeps_copies=False,
         )
 
+    def test_names_that_are_no_utf8(self) -> None:
+        """
+        A client may choose names that are no UTF-8, and the message dies all the same.
+        """
+        raw = dead_properties(
+            encode_properties({}),
+            reason="rejected",
+            queue="\udcff",
+            exchange="\udcfe",
+            routing_keys=["\udcfd", "a"],
+            now=1.0,
+            keeps_copies=False,
+        )
+        headers = decode_properties(raw)["headers"]
+        (death,) = headers["x-death"]
+        names = death["queue"], death["exchange"], death["routing-keys"]
+        self.assertEqual(names, (b"\xff", b"\xfe", [b"\xfd", "a"]))
+        self.assertFalse(goes_in_circles(headers, "\udcff"))  # it was rejected
+
     def test_what_cannot_be_written_again(self) -> None:
         """
         Deaths of a client's making that AMQP cannot hold are forgotten.
