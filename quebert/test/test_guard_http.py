@@ -540,7 +540,7 @@ async def test_own_broker() -> None:
     """
     async with stage(rabbit=[[GOOD]], x_example=[[GOOD]], y_example=[["::1"]]) as on:
         guard = Guard(own=[f"rabbit:{on.port}"])
-        for host in ("rabbit", "x.example", "y.example", GOOD, BAD, "[::1]", "127.9"):
+        for host in ("rabbit", "x.example", "y.example", GOOD, BAD, "[::1]"):
             buried = await on.is_refused(guard, f"http://{host}:{on.port}/")
             assert buried.kind == FORBIDDEN
         assert on.good.connections == 0
