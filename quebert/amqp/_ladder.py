@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -70,6 +71,8 @@ _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..
 _NEW = 3.5
 # Seconds after which RabbitMQ is asked again for what it has refused.
 _AGAIN = 1.0
+# Rungs that are used at once: of each, RabbitMQ sends a message, which may be large.
+_AT_ONCE = 8
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
 # after three minutes if it could not pass a message on, as when it has just started.
 _SLOW = 200.0
@@ -326,35 +329,35 @@ class Ladder:
         Find the rungs in which messages wait that another process has put there, which
         may have ended.
         """
-        for wait in WAITS:
-            if wait not in self._used:
-                try:
-                    found = await find_queue(wire, self.rungs_of(wire).name(wait))
-                except MayNotLook:
-                    return
+
+        async def look(wait: int) -> None:
+            with suppress(MayNotLook):
+                found = await find_queue(wire, self.rungs_of(wire).name(wait))
                 if found is not None and found.message_count:
                     self._used[wait] = now
+
+        await _all(look(wait) for wait in WAITS if wait not in self._used)
 
     async def _use(self, wire: Wire, waits: list[int]) -> None:
         """
         Use the rungs of these waits on one channel, and take them from the list, up to
         the first one that is missing.  That one is made anew.
         """
-        wait = 0
         try:
             async with brief_channel(wire) as channel:
-                while waits:
-                    wait = waits.pop()
-                    await self._use_one(wire, channel, wait)
+                while some := waits[:_AT_ONCE]:
+                    await _all(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
             if e.code != NOT_FOUND:
                 raise
-            await self._make_rung(wire, str(wait))
+            await self._make_rung(wire, str(waits.pop(0)))
 
-    async def _use_one(self, wire: Wire, channel: Channel, wait: int) -> None:
+    async def _use_one(self, channel: Channel, wait: int, waits: list[int]) -> None:
+        wire: Wire = channel.client
         rungs, now = self.rungs_of(wire), wire.clock.seconds()
         rung = rungs.name(wait)
         found: Any = await channel.call("queue_declare", queue=rung, passive=True)
+        waits.remove(wait)
         self._depths[rung] = (found.message_count, now)
         if found.message_count:
             self._used[wait] = now
@@ -434,10 +437,18 @@ async def make(wire: Wire, calls: Iterable[Call]) -> None:
     @raise BrokerError: what the first one raises that fails.
     """
     async with brief_channel(wire) as channel:
-        asked = [
-            Deferred.fromCoroutine(channel.call(each, **how)) for each, how in calls
-        ]
-        answers: Any = await DeferredList(asked, consumeErrors=True)
+        await _all(channel.call(each, **how) for each, how in calls)
+
+
+async def _all(asked: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """
+    Ask for all of these at once, and wait for all.  A broker may be far away, and its
+    answer has to wait for its turn here.
+
+    @raise BrokerError: what the first one raises that fails.
+    """
+    asking = [Deferred.fromCoroutine(each) for each in asked]
+    answers: Any = await DeferredList(asking, consumeErrors=True)
     for answered, result in answers:
         if not answered:
             result.raiseException()

@@ -276,6 +276,7 @@ class FakeWire:
         self.calls: list[tuple[str, Any]] = []
         self.refused: dict[str, BrokerRefused] = {}
         self.server_properties: dict[str, Any] = {}
+        self.client = self  # it is its own channel, too
         self.there: set[str] = set()
         self.counts: dict[str, int] = {}
         self.opens = True
