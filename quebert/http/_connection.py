@@ -17,12 +17,10 @@ from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http._reader import Reader
-from quebert.http._response import Response
+from quebert.http._response import HEAD_LIMIT, Response
 
-__all__ = ["HEAD_LIMIT", "Connection", "Exchange"]
+__all__ = ["Connection", "Exchange"]
 
-#: Bytes of an answer's head, interim ones included.
-HEAD_LIMIT = 65_536
 # Bytes that are read at once: of an answer's beginning, which mostly is all of it,
 # and of a large one. A buffer for more than there is costs microseconds.
 _READ, _READ_MORE = 4_096, 65_536
@@ -81,6 +79,16 @@ class Owner:
         Its L{Connection.write} is to be called at the end of the reactor's turn:
         many writes in a row take half of the time that they take one by one,
         with the work for a task between them.
+        """
+
+    def body_begins(self, connection: Connection) -> None:
+        """
+        The head of an answer is there, and its body is not.
+        """
+
+    def body_ends(self, connection: Connection) -> None:
+        """
+        The rest of the body is there, or will not come.
         """
 
     def untouched(self, exchange: Exchange) -> None:
@@ -234,7 +242,7 @@ class Connection(Protocol):
         elif error is not None:
             self._fail(f"the answer is not HTTP: {error}")
         elif reader.response is not None:
-            self._tell(reader.response)
+            self._tell(reader, reader.response)
         elif reader.size > HEAD_LIMIT:
             self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
 
@@ -260,14 +268,34 @@ class Connection(Protocol):
             text = f"the connection failed before an answer: {why}"
             exchange.answered.errback(ExecutorError(text))
 
-    def _tell(self, response: Response) -> None:
+    def _tell(self, reader: Reader, response: Response) -> None:
         """
         There is a head.
         """
         exchange, self._exchange = self._exchange, None
-        if exchange is not None and not exchange.answered.called:
-            exchange.answered.callback(response)
-        response.check_size()
+        if exchange is not None:
+            reader.size_checked = reader.size
+            self._owner.body_begins(self)
+            if not exchange.answered.called:
+                exchange.answered.callback(response)
+        response.check_size(reader.size)
+
+    def check_speed(self, least: float, seconds: float) -> bool:
+        """
+        Close the connection unless C{least} bytes of an answer have come since the
+        last check, or nobody has wanted more.
+
+        @param seconds: how long ago that check was.
+        @return: whether the answer is to be checked again.
+        """
+        reader = self._reader
+        if reader is None or reader.response is None or self._closed:
+            return False
+        if reader.response.paused or reader.size - reader.size_checked >= least:
+            reader.size_checked = reader.size
+            return True
+        self._fail(f"fewer than {least:g} bytes came in {seconds:g} s")
+        return False
 
     def _end_answer(self, reader: Reader) -> None:
         """
@@ -276,6 +304,8 @@ class Connection(Protocol):
         exchange, response = self._exchange, reader.response
         assert response is not None
         self._exchange = self._reader = None
+        if exchange is None:
+            self._owner.body_ends(self)
         fit = reader.fit and not self._clogged and not self._closed
         if reader.reusable:
             self._readers.append(reader)
@@ -332,11 +362,13 @@ class Connection(Protocol):
         """
         if not self._closed:
             self._closed = True
+            self._owner.body_ends(self)
             transport: Any = self.transport
             transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
+        self._owner.body_ends(self)
         exchange, response = self._exchange, self._response
         ends_here = self._reader is not None and self._reader.until_close
         self._exchange = None

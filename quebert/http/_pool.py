@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from quebert._deadlines import Deadlines
 from quebert._turn import EndOfTurn
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
@@ -55,7 +56,13 @@ class Limits:
     @ivar idle: seconds that a connection is kept unused.  Less than servers
         commonly wait, so that a request seldom meets a closing one.
     @ivar body: bytes of an answer's body that are read; where there are more,
-        the connection is closed and the status alone decides.
+        the connection is closed and the status alone decides.  So it is where
+        there are more bytes around the body than in it, and more than these and
+        64 KiB: the sizes of tiny chunks, and what can be said beside them.
+    @ivar slowest: bytes per second that must come after an answer's head, framing
+        and all; 0 for however few.
+    @ivar grace: seconds after the head, and again and again, over which that is
+        the mean.
     """
 
     connections: int = attrs.field(factory=affordable)
@@ -63,6 +70,8 @@ class Limits:
     waiting: int = 10_000
     idle: float = 4.0
     body: int = 1_048_576
+    slowest: float = 1.0
+    grace: float = 60.0
 
 
 class _Factory(Factory):
@@ -224,6 +233,12 @@ class _Origin(Owner):
     def write_soon(self, connection: Connection) -> None:
         self._pool.write_soon(connection)
 
+    def body_begins(self, connection: Connection) -> None:
+        self._pool.body_begins(connection)
+
+    def body_ends(self, connection: Connection) -> None:
+        self._pool.bodies.end(connection)
+
     def untouched(self, exchange: Exchange) -> None:
         # The server may have closed the others, too, which we shall hear.
         exchange.connection = None
@@ -246,6 +261,7 @@ class Pool:
         whose they are.
     @ivar hungry: the origins with requests that wait.
     @ivar readers: those that are free.
+    @ivar bodies: the connections over which the rest of an answer is to come.
     """
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
@@ -255,6 +271,7 @@ class Pool:
         self.idle: dict[Connection, _Origin] = {}
         self.hungry: dict[_Origin, None] = {}
         self.readers: list[Reader] = []
+        self.bodies = Deadlines[Connection](lambda: clock, self._check_speed)
         self._clock = clock
         self._expiry: IDelayedCall | None = None
         self._feeding = False
@@ -303,6 +320,18 @@ class Pool:
         writing, self._writing = self._writing, []
         for connection in writing:
             connection.write()
+
+    def body_begins(self, connection: Connection) -> None:
+        """
+        The rest of an answer is to come.
+        """
+        if self.limits.slowest:
+            self.bodies.begin(connection, self.limits.grace)
+
+    def _check_speed(self, connection: Connection) -> None:
+        seconds = self.limits.grace
+        if connection.check_speed(self.limits.slowest * seconds, seconds):
+            self.body_begins(connection)
 
     def rests(self, connection: Connection, origin: _Origin) -> None:
         """

@@ -15,6 +15,10 @@ from quebert.http._response import Fields, Reading, Response, is_final
 
 __all__ = ["Reader"]
 
+# Pieces in which a head is kept: many small ones take much more memory than the
+# bytes that are in them.
+_PIECES = 64
+
 
 class Reader:
     """
@@ -22,7 +26,8 @@ class Reader:
 
     @ivar response: the answer, once there is its head.
     @ivar complete: whether all of it is there.
-    @ivar size: how many bytes have come before the head was whole.
+    @ivar size: how many bytes of it have come.
+    @ivar size_checked: how many had come when that was last looked at.
     @ivar until_close: whether it ends with its connection.
     """
 
@@ -43,6 +48,7 @@ class Reader:
         self.response: Response | None = None
         self.complete = False
         self.size = 0
+        self.size_checked = 0
         self.until_close = False
         self._head: list[bytes] = []
         self._interim = False
@@ -53,9 +59,11 @@ class Reader:
         """
         Read some; what is returned says why that cannot be read.
         """
+        self.size += len(data)
         if self.response is None:
             self._head.append(data)
-            self.size += len(data)
+            if len(self._head) == _PIECES:
+                self._head = [b"".join(self._head)]
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:

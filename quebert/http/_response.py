@@ -21,9 +21,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from quebert.errors import ExecutorError
+from quebert.errors import ExecutorError, IncompleteAnswer
 
-__all__ = ["Reading", "Response", "is_final"]
+__all__ = ["HEAD_LIMIT", "Reading", "Response", "is_final"]
+
+#: Bytes of an answer's head, interim ones included.
+HEAD_LIMIT = 65_536
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -120,7 +123,7 @@ class Response:
         self._head = head
         self._connection = connection
         self._limit = limit
-        self._pieces: list[bytes] = []
+        self._kept: bytes | bytearray = b""
 
     def __repr__(self) -> str:
         return f"<Response {self.code}, {self._size} bytes so far>"
@@ -225,9 +228,9 @@ class Response:
         self._reader = protocol
         transport: Any = _Transport(self)
         protocol.makeConnection(transport)
-        pieces, self._pieces = self._pieces, []
-        for piece in pieces:
-            protocol.dataReceived(piece)
+        kept, self._kept = bytes(self._kept), b""
+        if kept:
+            protocol.dataReceived(kept)
         if self._ended:
             self._end_reader()
         else:
@@ -281,13 +284,23 @@ class Response:
         if self._reader is not None:
             self._reader.dataReceived(data)
         elif not self._ended:  # else it was cut
-            self._pieces.append(data)
+            if not self._kept:
+                self._kept = data  # nearly always all of it
+            elif isinstance(self._kept, bytearray):
+                self._kept += data
+            else:
+                self._kept = bytearray(self._kept) + data
 
-    def check_size(self) -> None:
+    def check_size(self, received: int) -> None:
         """
         Called when nothing more is there at the moment.
+
+        @param received: bytes that have come, with the head.
         """
-        if self._size > self._limit and self._reader is None:
+        size, limit = self._size, self._limit
+        if received - size > HEAD_LIMIT + max(size, limit):
+            self._refuse_framing(received)
+        elif size > limit and self._reader is None:
             if self._asked is None:
                 self.pause()
             elif not self._ended:
@@ -316,9 +329,22 @@ class Response:
         return f"the answer's body was cut short after {self._size} bytes"
 
     def _body(self) -> bytes:
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return body if len(body) <= self._limit else body[: self._limit]
+        kept, limit = self._kept, self._limit
+        if len(kept) > limit or not isinstance(kept, bytes):
+            kept = self._kept = bytes(memoryview(kept)[:limit])
+        return kept
+
+    def _refuse_framing(self, received: int) -> None:
+        """
+        There is more around the body than can be meant well: tiny chunks, what is
+        said beside their sizes, fields after the last one.
+        """
+        if self._reader is None:
+            self._cut()
+        elif not self._ended:
+            text = f"{received} bytes hold no more than {self._size} of its body"
+            self._connection.abort()
+            self.end(IncompleteAnswer(f"{self.incomplete()}: {text}"))
 
     def _cut(self) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -827,6 +828,127 @@ class BodyLimitTests(Case):
             server.send(b"y" * 100_000)
             server.close(why)
             self.assertEqual(self.successResultOf(content), b"x" * BODY_LIMIT)
+
+
+class SlowAnswerTests(Case):
+    """
+    In each minute after its head an answer must bring 60 bytes.
+    """
+
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n"
+
+    def test_slow_head(self) -> None:
+        """
+        The head may take its time.
+        """
+        requested, server = self.begin()
+        self.reactor.advance(3600)
+        server.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.reactor.advance(3600)
+        self.assertNoResult(requested)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_slow_enough(self) -> None:
+        """
+        So may a body of which enough comes.
+        """
+        _, content, server = self.answered(self.HEAD)
+        for _ in range(100):
+            self.reactor.advance(59)
+            server.send(b"x" * 60)
+            self.reactor.advance(1)
+        self.assertNoResult(content)
+
+    def test_too_slow(self) -> None:
+        """
+        One of which less comes is cut short.
+        """
+        _, content, server = self.answered(self.HEAD)
+        server.send(b"x" * 60)
+        self.reactor.advance(60)
+        server.send(b"x" * 59)
+        self.assertFalse(server.hung_up)
+        self.reactor.advance(60)
+        self.assertTrue(server.hung_up)
+        text = self.text_of(content, IncompleteAnswer)
+        self.assertIn("after 119 bytes: fewer than 60 bytes came in 60 s", text)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_nobody_reads(self) -> None:
+        """
+        An answer that nobody reads is not too slow.
+        """
+        requested, server = self.begin()
+        server.send(self.HEAD, b"x" * (BODY_LIMIT + 1))
+        self.assertEqual(server.transport.producerState, "paused")
+        self.reactor.advance(3600)
+        content = self.successResultOf(requested).content()
+        self.assertEqual(len(self.successResultOf(content)), BODY_LIMIT)
+
+    def test_no_such_limit(self) -> None:
+        """
+        The agent can be told that it does not matter.
+        """
+        limits = Limits(slowest=0)
+        self.dispatcher = Dispatcher(Agent(self.reactor, limits=limits))
+        _, content, _ = self.answered(self.HEAD)
+        self.reactor.advance(36_000)
+        self.assertNoResult(content)
+
+    def test_over(self) -> None:
+        """
+        Nothing is looked at after an answer, however it ends.
+        """
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+        for end in (
+            lambda content, server: server.send(b"OK"),
+            lambda content, server: server.close(),
+            lambda content, server: content.cancel(),
+        ):
+            self.setUp()
+            _, content, server = self.answered(head)
+            self.reactor.advance(59)
+            end(content, server)
+            content.addErrback(lambda _: None)
+            self.reactor.advance(10)  # connections that are kept end, too
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class SmallPieceTests(Case):
+    """
+    An answer that comes in tiny pieces takes no more memory than its bytes.
+    """
+
+    def peak(self, server: FakeServer, number: int) -> int:
+        """
+        The memory that is held while so many pieces come, in bytes.
+        """
+        tracemalloc.start()
+        try:
+            for _ in range(number):
+                server.send(b"ab")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def test_head(self) -> None:
+        """
+        So it is with a head.
+        """
+        _, server = self.begin()
+        server.send(b"HTTP/1.1 200 OK\r\nX: ")
+        self.assertLess(self.peak(server, 30_000), 200_000)
+        self.assertFalse(server.hung_up)
+
+    def test_body(self) -> None:
+        """
+        So it is with a body.
+        """
+        _, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n"
+        )
+        self.assertLess(self.peak(server, 100_000), 600_000)
+        self.assertEqual(self.successResultOf(content), b"ab" * 100_000)
 
 
 # -- Connections
