@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
@@ -27,6 +28,15 @@ _READ, _READ_MORE = 4_096, 65_536
 # Bytes of a request that may be unsent when its answer is there, for the
 # connection to be used again.
 _SMALL = 65_536
+
+
+def socket_below(transport: Any) -> Any:
+    """
+    The transport that has the socket: below TLS, where there is TLS.
+    """
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
 
 
 class Exchange:
@@ -118,10 +128,12 @@ class Connection(Protocol):
         "_producing",
         "_reader",
         "_readers",
+        "_refused",
         "_send_some",
         "_tcp",
         "_unwritten",
         "_used",
+        "_write_some",
         "connected",
         "idle_since",
         "transport",
@@ -138,7 +150,9 @@ class Connection(Protocol):
         self._closed = False
         self._producing = False  # a large request, which may be
         self._clogged = False  # on its way still
+        self._refused = False  # the rest of a request has nowhere to go
         self._send_some: Any = None
+        self._write_some: Any = None  # of the transport, once that is needed
         self._tcp: Any = None
         self.connected = 0
         self.idle_since = 0.0
@@ -198,10 +212,35 @@ class Connection(Protocol):
 
     def _write(self, data: bytes) -> None:
         transport: Any = self.transport
+        if self._write_some is None:
+            self._outlive_writing(socket_below(transport))
         if len(data) > _SMALL:
             transport.registerProducer(self, True)
             self._producing = True
         transport.write(data)
+
+    def _outlive_writing(self, tcp: Any) -> None:
+        """
+        See that the transport goes on reading when nothing more can be written.
+
+        A server may answer before it has read a whole request, and close the
+        connection then.  The next write would end the transport of Twisted, with most
+        of the answer unread.
+        """
+        self._write_some = getattr(tcp, "writeSomeData", None)
+        if self._write_some is not None:
+            tcp.writeSomeData = self._written
+
+    def _written(self, data: bytes) -> int:
+        """
+        Write some; that it cannot be is told by reading, after all that has come.
+        """
+        if not self._refused:
+            written = self._write_some(data)
+            if isinstance(written, int):
+                return written
+            self._refused = True
+        return len(data)
 
     def pauseProducing(self) -> None:
         """
@@ -276,6 +315,8 @@ class Connection(Protocol):
         if exchange is not None:
             reader.size_checked = reader.size
             self._owner.body_begins(self)
+            if self._producing and response.code >= 400:
+                self._refused = True  # RFC 9112, section 9.5
             if not exchange.answered.called:
                 exchange.answered.callback(response)
         response.check_size(reader.size)
@@ -306,7 +347,7 @@ class Connection(Protocol):
         self._exchange = self._reader = None
         if exchange is None:
             self._owner.body_ends(self)
-        fit = reader.fit and not self._clogged and not self._closed
+        fit = reader.fit and not (self._clogged or self._refused or self._closed)
         if reader.reusable:
             self._readers.append(reader)
         self._used = True

@@ -82,6 +82,19 @@ class Trusting:
         return optionsForClientTLS(hostname.decode(), trustRoot=self._root)
 
 
+def certificate_of(authority: CA) -> CertificateOptions:
+    """
+    What a server at C{localhost} shows, issued by C{authority}.
+    """
+    issued = authority.issue_cert("localhost")
+    key = KeyPair.load(issued.private_key_pem.bytes(), 1)
+    ours = PrivateCertificate.fromCertificateAndKeyPair(
+        Certificate.loadPEM(issued.cert_chain_pems[0].bytes()), key
+    )
+    options: CertificateOptions = ours.options()
+    return options
+
+
 @ensureDeferred
 async def test_large_bodies() -> None:
     """
@@ -142,12 +155,7 @@ async def test_tls() -> None:
     that we trust.
     """
     authority = CA()
-    issued = authority.issue_cert("localhost")
-    key = KeyPair.load(issued.private_key_pem.bytes(), 1)
-    ours = PrivateCertificate.fromCertificateAndKeyPair(
-        Certificate.loadPEM(issued.cert_chain_pems[0].bytes()), key
-    )
-    options: CertificateOptions = ours.options()
+    options = certificate_of(authority)
     port = reactor.listenSSL(0, quiet_site(), options, interface="127.0.0.1")
     number = port.getHost().port
     body = b"x" * 500_000

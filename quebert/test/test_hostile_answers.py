@@ -12,17 +12,27 @@ from typing import Any
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from trustme import CA
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.testing import AccumulatingProtocol
 from zope.interface import implementer
 
 from quebert.errors import IncompleteAnswer
 from quebert.http import Agent, Limits
+from quebert.http._connection import socket_below
 from quebert.test.support import until
+from quebert.test.test_agent import Trusting, certificate_of
 
 reactor: Any = global_reactor
+# What Twisted does with a certificate of ours; Twisted 24.11 does the second.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Passing pyOpenSSL:DeprecationWarning",
+    "ignore:Attempting to mutate a Context:DeprecationWarning",
+)
 Script = Callable[["Connection"], object]
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -113,8 +123,17 @@ class RawServer(Factory):
         self.script: Script = lambda connection: None
         self.connections: list[Connection] = []
         self.open: set[Protocol] = set()
-        self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
-        self.url = f"http://127.0.0.1:{self._port.getHost().port}/"
+        port = reactor.listenTCP(0, self, interface="127.0.0.1")
+        self._ports = [port]
+        self.url = f"http://127.0.0.1:{port.getHost().port}/"
+
+    def listen_securely(self, options: CertificateOptions) -> str:
+        """
+        Listen with TLS, too; gives the URL.
+        """
+        port = reactor.listenSSL(0, self, options, interface="127.0.0.1")
+        self._ports.append(port)
+        return f"https://localhost:{port.getHost().port}/"
 
     def buildProtocol(self, address: Any) -> Connection:
         """
@@ -129,7 +148,8 @@ class RawServer(Factory):
         """
         Listen no more, and hang up.
         """
-        await self._port.stopListening()
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
         for each in list(self.open):
             each.transport.abortConnection()  # type: ignore[union-attr]
         await until(lambda: not self.open)
@@ -267,3 +287,57 @@ async def test_too_slow(server: RawServer) -> None:
         with pytest.raises(IncompleteAnswer, match="fewer than 100 bytes came in"):
             await answer.content()
         await until(lambda: not server.open)
+
+
+@pytest.mark.parametrize("status", [200, 413])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@ensureDeferred
+async def test_early_answers(server: RawServer, scheme: str, status: int) -> None:
+    """
+    An answer that comes before a large request was sent is read to its end, although
+    the server closes the connection before it has read the request.
+    """
+    body = b"n" * 30_000
+    agent, url = Agent(reactor), server.url
+    if scheme == "https":
+        authority = CA()
+        agent = Agent(reactor, policy=Trusting(authority))
+        url = server.listen_securely(certificate_of(authority))
+
+    def script(connection: Connection) -> None:
+        connection.tcp.pauseProducing()
+        head = b"HTTP/1.1 %d Early\r\nContent-Length: %d\r\n\r\n"
+        connection.write(head % (status, len(body)) + body)
+        # Over TLS, what was written is encrypted at the end of the turn.
+        reactor.callLater(0, socket_below(connection.tcp).loseConnection)
+
+    server.script = script
+    for _ in range(10):
+        answer = await agent.send("POST", url, (), b"x" * 5_000_000)
+        assert answer.code == status
+        assert await answer.content() == body
+    await until(lambda: not server.open)
+
+
+@ensureDeferred
+async def test_early_refusal(server: RawServer) -> None:
+    """
+    After a 4xx or 5xx the rest of a request is not sent, and the connection is not
+    used again.
+    """
+    received: list[bytes] = []
+
+    def script(connection: Connection) -> None:
+        connection.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n")
+        taking: Any = connection
+        taking.dataReceived = received.append
+
+    server.script = script
+    agent = Agent(reactor)
+    answer = await agent.send("POST", server.url, (), b"x" * 50_000_000)
+    transport: Any = answer._connection.transport  # type: ignore[attr-defined]
+    await until(lambda: not transport.dataBuffer)
+    server.connections[0].write(b"no")
+    assert await answer.content() == b"no"
+    await until(lambda: not server.open)
+    assert sum(map(len, received)) < BUFFERS
