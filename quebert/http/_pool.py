@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
@@ -88,6 +89,8 @@ class _Origin(Owner):
     """
     The connections that lead to one place, and the requests that wait for one.
     """
+
+    log = Logger()
 
     __slots__ = (
         "_connecting",
@@ -239,7 +242,14 @@ class _Origin(Owner):
     def body_ends(self, connection: Connection) -> None:
         self._pool.bodies.end(connection)
 
-    def untouched(self, exchange: Exchange) -> None:
+    def seconds(self) -> float:
+        return self._pool.seconds()
+
+    def missed(self, exchange: Exchange) -> None:
+        self.log.info(
+            "{origin} closed a connection as a request came: it is made again",
+            origin=self.name,
+        )
         # The server may have closed the others, too, which we shall hear.
         exchange.connection = None
         if not self._started_anew(exchange):
@@ -296,6 +306,12 @@ class Pool:
 
     # -- For the origins
 
+    def seconds(self) -> float:
+        """
+        The time.
+        """
+        return self._clock.seconds()
+
     def may_connect(self) -> bool:
         """
         Whether there may be another connection; the one that has been idle
@@ -318,8 +334,9 @@ class Pool:
 
     def _write(self) -> None:
         writing, self._writing = self._writing, []
+        now = self._clock.seconds()
         for connection in writing:
-            connection.write()
+            connection.write(now)
 
     def body_begins(self, connection: Connection) -> None:
         """

@@ -28,6 +28,7 @@ class Reader:
     @ivar complete: whether all of it is there.
     @ivar size: how many bytes of it have come.
     @ivar size_checked: how many had come when that was last looked at.
+    @ivar keeps_alive: whether its connection may be used again, as it says.
     @ivar until_close: whether it ends with its connection.
     """
 
@@ -52,7 +53,7 @@ class Reader:
         self.until_close = False
         self._head: list[bytes] = []
         self._interim = False
-        self._keep_alive = False
+        self.keeps_alive = False
         self._excess = False
 
     def feed(self, data: bytes) -> HttpParserError | None:
@@ -79,7 +80,7 @@ class Reader:
         Whether the connection may be used again: the answer, which is complete,
         says so, and nothing came after it.
         """
-        return self._keep_alive and not self._excess
+        return self.keeps_alive and not self._excess
 
     @property
     def reusable(self) -> bool:
@@ -104,8 +105,8 @@ class Reader:
             return
         response = Response(code, self._head, self._connection, self._limit)
         self.response = response
-        self._keep_alive = self._parser.should_keep_alive()
-        self.until_close = not self._keep_alive and not _has_length(response.fields)
+        self.keeps_alive = self._parser.should_keep_alive()
+        self.until_close = not self.keeps_alive and not _has_length(response.fields)
         self.complete = self._bodiless
 
     def on_body(self, data: bytes) -> None:
@@ -119,7 +120,7 @@ class Reader:
             self._interim = False
         elif not self.complete:
             self.complete = True
-            self._keep_alive = self._parser.should_keep_alive()
+            self.keeps_alive = self._parser.should_keep_alive()
 
 
 def _has_length(fields: Fields) -> bool:

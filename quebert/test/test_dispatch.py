@@ -33,6 +33,7 @@ from twisted.internet.testing import (
     AccumulatingProtocol,
     StringTransport,
 )
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -43,9 +44,11 @@ from quebert.http import Dispatcher
 from quebert.http._agent import Agent
 from quebert.http._pool import Limits, Pool
 from quebert.http._response import Response
-from quebert.mediator import Mediator
-from quebert.outcome import Done, Outcome, Retry
+from quebert.mediator import Mediator, PolicyMediator
+from quebert.outcome import Bury, Done, Outcome, Retry
+from quebert.policy import RetryPolicy
 from quebert.test.doubles import MemoryReactor, Resolver
+from quebert.test.support import logged
 
 URL = "http://127.0.0.1:8000/run"
 BODY_LIMIT = Limits().body
@@ -1106,8 +1109,8 @@ class KeepAliveTests(Case):
 
     def test_lost_when_used_again(self) -> None:
         """
-        A request whose connection was used before, and ends without a byte of
-        an answer, has reached nobody: it is made once more, on a new one.
+        A request whose connection was used before, and ends at once without a byte
+        of an answer, has reached nobody: it is made once more, on a new one.
         """
         server = self.used()
         requested = self.dispatcher.request("POST", URL, data=b"{}")
@@ -1118,6 +1121,65 @@ class KeepAliveTests(Case):
         other.close()
         self.text_of(requested, ExecutorError)
         self.assertEqual(self.connections(), 2)
+
+    def test_lost_after_a_second(self) -> None:
+        """
+        One whose connection ends later may have been the reason: it has failed, and
+        is not made again.  Nor is it where the clock is set back meanwhile.
+        """
+        for seconds, connections in ((0.9, 2), (1.1, 1), (3600, 1), (-3600, 1)):
+            self.setUp()
+            server = self.used()
+            requested = self.dispatcher.request("POST", URL, data=b"{}")
+            self.reactor.rightNow += seconds
+            server.close()
+            self.assertEqual(self.connections(), connections, seconds)
+            if connections == 1:
+                self.assertIn("before an answer", self.text_of(requested))
+
+    def test_tells(self) -> None:
+        """
+        The log tells that a request is made again.
+        """
+        server = self.used()
+        self.dispatcher.request("POST", URL, data=b"{}")
+        with logged(LogLevel.info) as lines:
+            server.close()
+        said = "closed a connection as a request came: it is made again"
+        self.assertEqual(lines, [f"http://127.0.0.1:8000 {said}"])
+
+    def test_waited_for_too_long(self) -> None:
+        """
+        A 408 with which a server closes a connection that was used before is no
+        answer to a request that has just come: it is made once more.
+        """
+        answer = b"HTTP/1.1 408 Slow\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+        for pieces in ([answer + b"no"], [answer, b"no"], [answer[:9], answer[9:]]):
+            self.setUp()
+            server = self.used()
+            requested = self.dispatcher.request("POST", URL, data=b"{}")
+            server.send(*pieces)
+            self.assertTrue(server.hung_up)
+            server.close()
+            self.assertEqual(self.connections(), 2)
+            other = self.accept()
+            self.assertEqual(other.received, server.received)
+            other.send(answer)
+            self.assertEqual(self.successResultOf(requested).code, 408)
+            self.assertEqual(self.connections(), 2)
+
+    def test_slow_request(self) -> None:
+        """
+        Any other 408 is an answer: one that comes later, or keeps the connection.
+        """
+        for seconds, field in ((1.1, b"Connection: close\r\n"), (0, b"")):
+            self.setUp()
+            server = self.used()
+            requested = self.dispatcher.request("POST", URL, data=b"{}")
+            self.reactor.advance(seconds)
+            server.send(b"HTTP/1.1 408 Slow\r\n%sContent-Length: 0\r\n\r\n" % field)
+            self.assertEqual(self.successResultOf(requested).code, 408)
+            self.assertEqual(self.connections(), 1)
 
     def test_lost_in_an_answer(self) -> None:
         """
@@ -1552,6 +1614,26 @@ class WithMediatorTests(Case):
         server.close()
         self.check_retried(outcome)
         self.assertEqual(self.results, [])
+
+    def test_one_attempt(self) -> None:
+        """
+        A task that may be tried once is requested once, although the server dies of
+        it after some seconds; over a connection that was used before, too.
+        """
+        policy = RetryPolicy(max_attempts=1)
+        mediator = PolicyMediator(policy=policy, reactor=self.reactor)
+        message = Message(json.dumps({"url": URL}).encode())
+        first = mediator.messageReceived(message)
+        server = self.accept()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(first), Done())
+        second = mediator.messageReceived(message)
+        self.reactor.advance(5)
+        server.close()
+        outcome = self.successResultOf(second)
+        assert isinstance(outcome, Bury)
+        self.assertIn("given up after 1 attempt", outcome.reason)
+        self.assertEqual(self.connections(), 1)
 
     def test_too_long(self) -> None:
         """

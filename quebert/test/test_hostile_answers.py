@@ -21,7 +21,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.testing import AccumulatingProtocol
 from zope.interface import implementer
 
-from quebert.errors import IncompleteAnswer
+from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http import Agent, Limits
 from quebert.http._connection import socket_below
 from quebert.test.support import until
@@ -122,7 +122,7 @@ class RawServer(Factory):
     def __init__(self) -> None:
         self.script: Script = lambda connection: None
         self.connections: list[Connection] = []
-        self.open: set[Protocol] = set()
+        self.open: set[Connection] = set()
         port = reactor.listenTCP(0, self, interface="127.0.0.1")
         self._ports = [port]
         self.url = f"http://127.0.0.1:{port.getHost().port}/"
@@ -144,15 +144,21 @@ class RawServer(Factory):
         self.open.add(connection)
         return connection
 
+    async def hang_up(self) -> None:
+        """
+        Close all connections.
+        """
+        for each in list(self.open):
+            each.tcp.abortConnection()
+        await until(lambda: not self.open)
+
     async def close(self) -> None:
         """
-        Listen no more, and hang up.
+        Listen no more, either.
         """
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        for each in list(self.open):
-            each.transport.abortConnection()  # type: ignore[union-attr]
-        await until(lambda: not self.open)
+        await self.hang_up()
 
 
 @pytest_twisted.async_yield_fixture
@@ -341,3 +347,43 @@ async def test_early_refusal(server: RawServer) -> None:
     assert await answer.content() == b"no"
     await until(lambda: not server.open)
     assert sum(map(len, received)) < BUFFERS
+
+
+@ensureDeferred
+async def test_closed_as_the_request_came(server: RawServer) -> None:
+    """
+    Where a server closes a connection, or says that it has waited for too long, in
+    the moment in which the next request is written, that request is made again.
+    """
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    late = b"HTTP/1.1 408 Slow\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    server.script = writing(ok)
+    for last in (b"", late):
+        agent = Agent(reactor)
+        await agent.send("POST", server.url, (), b"{}")
+        (old,) = server.open
+        old.tcp.write(last)
+        old.tcp.doWrite()  # into the socket, which nobody looks at before ...
+        old.tcp.loseConnection()
+        requested = agent.send("POST", server.url, (), b"{}")  # ... this is written
+        assert (await requested).code == 200
+        await until(lambda: len(server.open) == 1)
+        assert sum(each.requests for each in server.connections) == 2
+        await server.hang_up()
+        server.connections.clear()
+
+
+@ensureDeferred
+async def test_poison(server: RawServer) -> None:
+    """
+    A server that takes a request, over a connection that was used before, and closes
+    it without an answer gets the request twice at most, however often it does so.
+    """
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    server.script = writing(ok)
+    agent = Agent(reactor)
+    await agent.send("POST", server.url, (), b"{}")
+    server.script = lambda connection: connection.tcp.abortConnection()
+    with pytest.raises(ExecutorError, match="before an answer"):
+        await agent.send("POST", server.url, (), b"{}")
+    assert [each.requests for each in server.connections] == [2, 1]
