@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
@@ -67,7 +67,8 @@ class Attempt:
 
         @param answering: fires with the response; it is ours from now on.
         @return: fires with the body of a 2xx.  Fails with
-            L{BadStatus<quebert.errors.BadStatus>}, with
+            L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an
+            answer is cut short, with
             L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however the
             request does.  Cancelling it cancels what is waited for.
         """
@@ -93,7 +94,7 @@ class Attempt:
             whole: bytes | None = getattr(response, "whole", None)
             if whole is None:
                 content = response.content()
-                return content.addCallbacks(self._body_came, self._failed)
+                return content.addCallbacks(self._body_came, self._body_failed)
         except Exception:
             self._deadlines.end(self)
             raise
@@ -101,13 +102,27 @@ class Attempt:
 
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)
-        if 200 <= self._code < 300 and (
-            self._overruled is None or not self._overruled(self._response)
-        ):
+        if self._is_success:
             return body
+        raise self._bad_status(body)
+
+    def _body_failed(self, failure: Failure) -> Failure:
+        failure, error = self._failed(failure), failure.value
+        if failure.check(CancelledError) or self._is_success:
+            return failure
+        # The head is there whole, and tells what is to become of the task.
+        raise self._bad_status(getattr(error, "body", b""), f"; {failure.value}")
+
+    @property
+    def _is_success(self) -> bool:
+        return 200 <= self._code < 300 and (
+            self._overruled is None or not self._overruled(self._response)
+        )
+
+    def _bad_status(self, body: bytes, more: str = "") -> BadStatus:
         method, url = self._what
-        text = f"{method} {url} was answered {self._code}"
-        raise BadStatus(self._code, text, self._response, body[:_BODY_LIMIT])
+        text = f"{method} {url} was answered {self._code}{more}"
+        return BadStatus(self._code, text, self._response, body[:_BODY_LIMIT])
 
     def _failed(self, failure: Failure) -> Failure:
         self._deadlines.end(self)

@@ -76,7 +76,13 @@ class RequestTimedOut(ExecutorError):
 class IncompleteAnswer(ExecutorError):
     """
     The connection ended before the answer did.
+
+    @ivar body: the bytes of its body that had come.
     """
+
+    def __init__(self, text: str, body: bytes = b"") -> None:
+        super().__init__(text)
+        self.body = body
 
 
 class BrokerError(QuebertError):

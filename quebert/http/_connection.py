@@ -16,7 +16,7 @@ from twisted.internet.tcp import Connection as TCPConnection
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from quebert.errors import ExecutorError, IncompleteAnswer
+from quebert.errors import ExecutorError
 from quebert.http._reader import Reader
 from quebert.http._response import HEAD_LIMIT, Response
 
@@ -421,7 +421,7 @@ class Connection(Protocol):
         self._exchange = self._reader = None
         self.abort()
         if response is not None:
-            response.end(IncompleteAnswer(f"{response.incomplete()}: {text}"))
+            response.cut_short(text)
         if exchange is not None and not exchange.answered.called:
             if response is not None:
                 exchange.answered.callback(response)
@@ -462,8 +462,10 @@ class Connection(Protocol):
         ends_here = self._reader is not None and self._reader.until_close
         self._exchange = None
         if response is not None:
-            whole = ends_here and reason.check(ConnectionDone)
-            response.end(None if whole else IncompleteAnswer(response.incomplete()))
+            if ends_here and reason.check(ConnectionDone) and not self._refused:
+                response.end()
+            else:
+                response.cut_short()
         elif exchange is not None:
             self._not_answered(exchange, str(reason.value))
         self._reader = None

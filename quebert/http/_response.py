@@ -322,11 +322,12 @@ class Response:
             else:
                 self._asked.errback(error)
 
-    def incomplete(self) -> str:
+    def cut_short(self, why: str = "") -> None:
         """
-        What to say when there will be no more.
+        There will be no more, although that was not all.
         """
-        return f"the answer's body was cut short after {self._size} bytes"
+        text = f"the answer's body was cut short after {self._size} bytes"
+        self.end(IncompleteAnswer(f"{text}: {why}" if why else text, self._body()))
 
     def _body(self) -> bytes:
         kept, limit = self._kept, self._limit
@@ -344,7 +345,7 @@ class Response:
         elif not self._ended:
             text = f"{received} bytes hold no more than {self._size} of its body"
             self._connection.abort()
-            self.end(IncompleteAnswer(f"{self.incomplete()}: {text}"))
+            self.cut_short(text)
 
     def _cut(self) -> None:
         """

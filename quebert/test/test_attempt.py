@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
-from quebert.errors import BadStatus, RequestTimedOut
+from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
 
 
 class FakeResponse:
@@ -150,6 +150,41 @@ class AttemptTests(SynchronousTestCase):
         self.failureResultOf(self.success, ZeroDivisionError)
         self.check_over()
 
+    def test_status_of_a_cut_answer(self) -> None:
+        """
+        A body that does not end well does not hide a status that is no success.
+        """
+        cut = IncompleteAnswer("the body was cut short", b"x" * 5000)
+        for how, body in (
+            (lambda r: r.body.errback(cut), b"x" * 2048),
+            (lambda r: r.body.errback(ZeroDivisionError("oh")), b""),
+            (lambda r: self.clock.advance(10.2), b""),
+        ):
+            self.setUp()
+            response = self.answer(413)
+            how(response)
+            error = self.failureResultOf(self.success, BadStatus).value
+            self.assertEqual((error.status, error.body), (413, body))
+            self.assertIs(error.response, response)
+            self.assertIn("POST http://a/ was answered 413; ", str(error))
+            self.check_over()
+
+    def test_cut_success(self) -> None:
+        """
+        A success must be whole, unless its head says that it is none.
+        """
+        for overruled in (None, lambda response: False, lambda response: True):
+            deadlines = Deadlines(lambda: self.clock, Attempt.late)
+            attempt = Attempt("POST", "http://a/", 10, deadlines, overruled)
+            answering: Deferred[Any] = Deferred()
+            success = attempt.success(answering)
+            response = FakeResponse(200, self._cancelling("body"))
+            answering.callback(response)
+            response.body.errback(IncompleteAnswer("cut short"))
+            says_none = overruled is not None and overruled(response)
+            expected = BadStatus if says_none else IncompleteAnswer
+            self.failureResultOf(success, expected)
+
     def test_broken_response(self) -> None:
         """
         A response that raises when it is asked for its body is a failure.
@@ -179,7 +214,11 @@ class AttemptTests(SynchronousTestCase):
         """
         Cancelling it cancels what is waited for.
         """
-        for begin, waited_for in ((lambda: None, "request"), (self.answer, "body")):
+        for begin, waited_for in (
+            (lambda: None, "request"),
+            (self.answer, "body"),
+            (lambda: self.answer(413), "body"),
+        ):
             begin()
             self.success.cancel()
             self.failureResultOf(self.success, CancelledError)

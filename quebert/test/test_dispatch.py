@@ -1615,6 +1615,32 @@ class WithMediatorTests(Case):
         self.check_retried(outcome)
         self.assertEqual(self.results, [])
 
+    def test_cut_refusal(self) -> None:
+        """
+        A status that is final is so although the body is cut short, or never ends;
+        and when to come again counts, too.
+        """
+        for status, end in (
+            (413, lambda server: server.close()),
+            (413, lambda server: self.reactor.advance(40)),
+            (503, lambda server: server.close(ConnectionLost())),
+            (503, lambda server: server.send(b"no chunk")),
+        ):
+            mediator = PolicyMediator(
+                permanent=[413], reactor=self.reactor, defaultTimeout=30
+            )
+            message = Message(json.dumps({"url": URL}).encode())
+            outcome = mediator.messageReceived(message)
+            server = self.accept()
+            server.send(b"HTTP/1.1 %d No\r\nRetry-After: 77\r\n" % status)
+            server.send(b"Transfer-Encoding: chunked\r\n\r\n4\r\nmuch\r\n")
+            end(server)
+            result = self.successResultOf(outcome)
+            assert isinstance(result, Bury if status == 413 else Retry)
+            self.assertEqual(result.headers["quebert-last-status"], status)
+            if isinstance(result, Retry):
+                self.assertEqual(result.after, 77)
+
     def test_one_attempt(self) -> None:
         """
         A task that may be tried once is requested once, although the server dies of
