@@ -55,6 +55,9 @@ def _host(name: str, table: Table) -> Host:
         rate=kinds.rate,
         burst=kinds.number(1, MOST),
         concurrency=kinds.number(1, 65_535),
+        connections=kinds.number(1, 65_535),
+        idle=kinds.duration(),
+        slowest=kinds.real(0, 1e9),
     )
     fields["breaker"] = _switch(table, "breaker", BreakerSettings, _BREAKER)
     fields["adaptive"] = _switch(table, "adaptive", AdaptiveSettings, _ADAPTIVE)

@@ -140,6 +140,10 @@ class Host:
     @ivar breaker: when it is left in peace, since it keeps failing; C{None} for
         never.
     @ivar adaptive: how it is found out how much it can take; C{None} for not.
+    @ivar connections: how many there may be at once; C{None} for the default.
+    @ivar idle: seconds that one is kept unused, 0 for none; C{None} for the default.
+    @ivar slowest: bytes per second that an answer must bring after its head, 0 for
+        however few; C{None} for the default.
     """
 
     name: str
@@ -148,6 +152,9 @@ class Host:
     concurrency: int | None = None
     breaker: BreakerSettings | None = attrs.field(factory=BreakerSettings)
     adaptive: AdaptiveSettings | None = attrs.field(factory=AdaptiveSettings)
+    connections: int | None = None
+    idle: float | None = None
+    slowest: float | None = None
 
     @property
     def limits(self) -> OriginLimits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,7 +28,7 @@ from quebert.guard import Guard
 from quebert.http._connection import Exchange
 from quebert.http._guarded import GuardedEndpoint
 from quebert.http._names import Names
-from quebert.http._pool import Limits, Pool
+from quebert.http._pool import NO_HOSTS, Limits, Pool
 from quebert.http._proxied import ProxiedEndpoint
 from quebert.http._response import Response
 
@@ -60,6 +60,8 @@ class Agent:
 
     @param policy: makes TLS connections; by default with the platform's
         authorities.
+    @param hosts: the limits of some hosts, by C{"host"} or C{"host:port"} in lower
+        case, instead of C{limits}; but C{connections} are counted over all hosts.
     @param guard: permits or refuses each connection.
     @param names: looks up hosts.
     """
@@ -70,6 +72,7 @@ class Agent:
         *,
         policy: IPolicyForHTTPS | None = None,
         limits: Limits | None = None,
+        hosts: Mapping[str, Limits] = NO_HOSTS,
         connectTimeout: float = CONNECT_TIMEOUT,
         guard: Guard = _DEFAULT_GUARD,
         names: Names | None = None,
@@ -78,7 +81,7 @@ class Agent:
         self._policy = policy
         self._connect_timeout = connectTimeout
         self._names = names or Names(reactor, connectTimeout)
-        self._pool = Pool(reactor, limits or Limits())
+        self._pool = Pool(reactor, limits or Limits(), hosts)
         self._guard = guard
         self._origins = self._pool.origins_of(guard)
 
@@ -91,6 +94,12 @@ class Agent:
         other._guard = guard
         other._origins = self._pool.origins_of(guard)
         return other
+
+    def change_limits(self, limits: Limits, hosts: Mapping[str, Limits]) -> None:
+        """
+        Have other limits for requests from now on.
+        """
+        self._pool.change(limits, hosts)
 
     def send(
         self,

@@ -103,6 +103,11 @@ class Owner:
         The head of an answer is there, and its body is not.
         """
 
+    def body_is_late(self, connection: Connection) -> None:
+        """
+        See whether the rest of the body comes quickly enough.
+        """
+
     def body_ends(self, connection: Connection) -> None:
         """
         The rest of the body is there, or will not come.
@@ -127,7 +132,7 @@ class Connection(Protocol):
 
     @param limit: bytes of an answer's body that are kept.
     @param readers: some that are free, to take one from and give it back.
-    @ivar idle_since: when it was last released.
+    @ivar idle_until: when it is closed, if nobody uses it.
     """
 
     # There may be thousands, and the less of them there is to find in memory the
@@ -149,7 +154,7 @@ class Connection(Protocol):
         "_write_some",
         "_written_at",
         "connected",
-        "idle_since",
+        "idle_until",
         "transport",
     )
 
@@ -170,7 +175,7 @@ class Connection(Protocol):
         self._write_some: Any = None  # of the transport, once that is needed
         self._tcp: Any = None
         self.connected = 0
-        self.idle_since = 0.0
+        self.idle_until = 0.0
 
     @property
     def _response(self) -> Response | None:
@@ -366,6 +371,12 @@ class Connection(Protocol):
             if not exchange.answered.called:
                 exchange.answered.callback(response)
         response.check_size(reader.size)
+
+    def body_is_late(self) -> None:
+        """
+        See whether the rest of an answer comes quickly enough.
+        """
+        self._owner.body_is_late(self)
 
     def check_speed(self, least: float, seconds: float) -> bool:
         """

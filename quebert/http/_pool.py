@@ -6,8 +6,11 @@ Knows no URLs and no requests: an origin is whatever an endpoint leads to.
 
 from __future__ import annotations
 
+import math
 import resource
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -29,7 +32,11 @@ from quebert.guard import Guard
 from quebert.http._connection import Connection, Exchange, Owner
 from quebert.http._reader import Reader
 
-__all__ = ["MOST_CONNECTIONS", "Limits", "Pool", "affordable"]
+__all__ = ["MOST_CONNECTIONS", "NO_HOSTS", "Limits", "Pool", "affordable"]
+
+# Seconds at least between two looks at which connections nobody uses.
+_SPACING = 0.1
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 #: To all origins together, unless told otherwise.
 MOST_CONNECTIONS = 5_000
@@ -54,8 +61,9 @@ class Limits:
     @ivar per_origin: connections to each.
     @ivar waiting: requests that wait for one of them, for each origin; one
         more fails at once.
-    @ivar idle: seconds that a connection is kept unused.  Less than servers
-        commonly wait, so that a request seldom meets a closing one.
+    @ivar idle: seconds that a connection is kept unused; with 0 none is used
+        again.  Less than servers commonly wait, so that a request seldom meets a
+        closing one.
     @ivar body: bytes of an answer's body that are read; where there are more,
         the connection is closed and the status alone decides.  So it is where
         there are more bytes around the body than in it, and more than these and
@@ -73,6 +81,10 @@ class Limits:
     body: int = 1_048_576
     slowest: float = 1.0
     grace: float = 60.0
+
+
+#: No host has limits of its own.
+NO_HOSTS: Mapping[str, Limits] = MappingProxyType({})
 
 
 class _Factory(Factory):
@@ -98,6 +110,7 @@ class _Origin(Owner):
         "_pool",
         "_waiting",
         "idle",
+        "limits",
         "name",
         "open",
         "origins",
@@ -113,6 +126,7 @@ class _Origin(Owner):
         self.idle: list[Connection] = []  # the last one is used first
         self.open = 0  # made or being made
         self.name = name
+        self.limits = pool.limits_of(name)
         self.origins = origins  # those of the same guard
         self._pool = pool
         self._endpoint = endpoint
@@ -143,14 +157,14 @@ class _Origin(Owner):
 
     def _started_anew(self, exchange: Exchange) -> bool:
         pool = self._pool
-        if self.open < pool.limits.per_origin and pool.may_connect():
+        if self.open < self.limits.per_origin and pool.may_connect():
             self._connect(exchange)
             return True
         return False
 
     def _wait(self, exchange: Exchange) -> None:
         waiting = len(self._waiting)
-        if waiting >= self._pool.limits.waiting:
+        if waiting >= self.limits.waiting:
             text = f"{waiting} requests wait for a connection to {self.name} already"
             exchange.answered.errback(ExecutorError(text))
             return
@@ -182,7 +196,7 @@ class _Origin(Owner):
     def _connect(self, exchange: Exchange) -> None:
         self.open += 1
         self._pool.open += 1
-        connection = Connection(self, self._pool.limits.body, self._pool.readers)
+        connection = Connection(self, self.limits.body, self._pool.readers)
         exchange.give_up = self._give_up_connecting
         connecting = self._endpoint.connect(_Factory(connection))
         self._connecting[exchange] = connecting
@@ -222,7 +236,9 @@ class _Origin(Owner):
     # -- What becomes of connections
 
     def released(self, connection: Connection) -> None:
-        if self._waiting:
+        if not self.limits.idle:
+            connection.abort()
+        elif self._waiting:
             connection.send(self._waiting.popitem(last=False)[0])
         else:
             self.idle.append(connection)
@@ -237,7 +253,13 @@ class _Origin(Owner):
         self._pool.write_soon(connection)
 
     def body_begins(self, connection: Connection) -> None:
-        self._pool.body_begins(connection)
+        if self.limits.slowest:
+            self._pool.bodies.begin(connection, self.limits.grace)
+
+    def body_is_late(self, connection: Connection) -> None:
+        slowest, seconds = self.limits.slowest, self.limits.grace
+        if connection.check_speed(slowest * seconds, seconds):
+            self.body_begins(connection)
 
     def body_ends(self, connection: Connection) -> None:
         self._pool.bodies.end(connection)
@@ -265,6 +287,7 @@ class Pool:
     All origins.
 
     @param clock: keeps the time.
+    @param hosts: the limits of some, by host, or host and port.
     @ivar origins: those that there are, by guard and name: a connection is used
         again only under the guard that permitted it.
     @ivar idle: the connections that nobody uses, the longest idle first, and
@@ -274,16 +297,23 @@ class Pool:
     @ivar bodies: the connections over which the rest of an answer is to come.
     """
 
-    def __init__(self, clock: IReactorTime, limits: Limits) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: Limits,
+        hosts: Mapping[str, Limits] = NO_HOSTS,
+    ) -> None:
         self.limits = limits
+        self._hosts = hosts
         self.open = 0
         self.origins: dict[Guard, dict[str, _Origin]] = {}
         self.idle: dict[Connection, _Origin] = {}
         self.hungry: dict[_Origin, None] = {}
         self.readers: list[Reader] = []
-        self.bodies = Deadlines[Connection](lambda: clock, self._check_speed)
+        self.bodies = Deadlines(lambda: clock, Connection.body_is_late)
         self._clock = clock
         self._expiry: IDelayedCall | None = None
+        self._next_look = math.inf
         self._feeding = False
         self._is_fed = True
         self._writing: list[Connection] = []
@@ -303,6 +333,24 @@ class Pool:
         """
         origin = origins[name] = _Origin(self, origins, name, endpoint)
         return origin
+
+    def limits_of(self, name: str) -> Limits:
+        """
+        The limits of an origin, such as C{"https://example.com:8443"}.
+        """
+        if not self._hosts:
+            return self.limits
+        scheme, _, host = name.lower().partition("://")
+        host = host.removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
+        return self._hosts.get(host, self.limits)
+
+    def change(self, limits: Limits, hosts: Mapping[str, Limits]) -> None:
+        """
+        Have other limits for requests from now on.
+        """
+        self.limits, self._hosts = limits, hosts
+        for origins in self.origins.values():
+            origins.clear()  # what they have begun goes on
 
     # -- For the origins
 
@@ -338,28 +386,16 @@ class Pool:
         for connection in writing:
             connection.write(now)
 
-    def body_begins(self, connection: Connection) -> None:
-        """
-        The rest of an answer is to come.
-        """
-        if self.limits.slowest:
-            self.bodies.begin(connection, self.limits.grace)
-
-    def _check_speed(self, connection: Connection) -> None:
-        seconds = self.limits.grace
-        if connection.check_speed(self.limits.slowest * seconds, seconds):
-            self.body_begins(connection)
-
     def rests(self, connection: Connection, origin: _Origin) -> None:
         """
         Nobody uses it now.
         """
-        connection.idle_since = self._clock.seconds()
+        connection.idle_until = self._clock.seconds() + origin.limits.idle
         self.idle[connection] = origin
         if self.hungry:
             self._feed()
-        if self._expiry is None and self.idle:
-            self._expiry = self._clock.callLater(self.limits.idle, self._expire)
+        if connection.idle_until < self._next_look and self.idle:
+            self._look_at(connection.idle_until)
 
     def gone(self, origin: _Origin) -> None:
         """
@@ -398,13 +434,18 @@ class Pool:
         self.idle.pop(connection).idle.remove(connection)
         connection.abort()
 
+    def _look_at(self, when: float) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._next_look = when
+        seconds = max(0.0, when - self._clock.seconds())
+        self._expiry = self._clock.callLater(seconds, self._expire)
+
     def _expire(self) -> None:
+        self._expiry, self._next_look = None, math.inf
         now = self._clock.seconds()
-        self._expiry = None
-        while self.idle:
-            oldest = next(iter(self.idle))
-            left = oldest.idle_since + self.limits.idle - now
-            if left > 0:
-                self._expiry = self._clock.callLater(left, self._expire)
-                return
-            self._close(oldest)
+        for connection in [each for each in self.idle if each.idle_until <= now]:
+            self._close(connection)
+        if self.idle:
+            first = min(each.idle_until for each in self.idle)
+            self._look_at(max(first, now + _SPACING))

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 
 from quebert.guard import Guard
 from quebert.http._agent import Agent
+from quebert.http._pool import Limits
 
 __all__ = ["Dispatcher"]
 
@@ -44,6 +45,12 @@ class Dispatcher(HTTPClient):
         The same with another guard: see L{Agent.guarded}.
         """
         return type(self)(self._lean.guarded(guard))
+
+    def change_limits(self, limits: Limits, hosts: Mapping[str, Limits]) -> None:
+        """
+        Have other limits for requests from now on, whatever the guard: see L{Agent}.
+        """
+        self._lean.change_limits(limits, hosts)
 
     def request(  # type: ignore[override]
         self,

@@ -31,7 +31,13 @@ from quebert.mediator import Mediator
 from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
-from quebert.service._ways import client_of, gate_of, group_of, way_of
+from quebert.service._ways import (
+    client_of,
+    connections_of,
+    gate_of,
+    group_of,
+    way_of,
+)
 
 __all__ = ["RETRY_LIMIT", "Watches"]
 
@@ -147,6 +153,8 @@ class Watches:
         mediators = {q.name: self._mediator_for(q) for q in settings.queues.values()}
         gate = self._gate_for(settings)
         self._client, self._grace = client, settings.service.grace
+        if isinstance(self._http, Dispatcher) and settings.hosts != self._hosts:
+            self._http.change_limits(*connections_of(settings.hosts))
         self._hosts, self._gate = settings.hosts, gate
         if settings.priorities != self._priorities:
             self._priorities = settings.priorities

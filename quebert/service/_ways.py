@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.logger import Logger
 
 from quebert.amqp import PriorityGroup, TxAMQPClient
 from quebert.config import EVERY, Host, Priorities, Queue, Settings
+from quebert.http import Limits
 from quebert.limits import Gate, Origins, OriginStatus
 
-__all__ = ["client_of", "gate_of", "group_of", "way_of"]
+__all__ = ["client_of", "connections_of", "gate_of", "group_of", "way_of"]
 
 _log = Logger(namespace="quebert.service")
 
@@ -75,6 +77,24 @@ def gate_of(hosts: Mapping[str, Host]) -> Gate | None:
     if not limits:
         return None
     return Origins(limits.pop(EVERY, None), limits, told=_tell)
+
+
+def connections_of(hosts: Mapping[str, Host]) -> tuple[Limits, dict[str, Limits]]:
+    """
+    The limits of connections: those of every other host, and those of C{hosts}.
+    """
+    limits = {name: _connections(host) for name, host in hosts.items()}
+    return limits.pop(EVERY, Limits()), limits
+
+
+def _connections(host: Host) -> Limits:
+    said: dict[str, Any] = {
+        "per_origin": host.connections,
+        "idle": host.idle,
+        "slowest": host.slowest,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    return attrs.evolve(Limits(), **given)
 
 
 def _tell(origin: str, status: OriginStatus) -> None:

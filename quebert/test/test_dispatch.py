@@ -40,6 +40,7 @@ from zope.interface import implementer
 
 from quebert import __version__
 from quebert.errors import ExecutorError, IncompleteAnswer
+from quebert.guard import Guard
 from quebert.http import Dispatcher
 from quebert.http._agent import Agent
 from quebert.http._pool import Limits, Pool
@@ -1360,6 +1361,82 @@ class OriginTests(Case):
         server.send(self.OK)
         self.assertEqual(self.successResultOf(third).code, 200)
         self.assertEqual((pool.open, len(pool.idle), origins_in(pool)), (1, 1, 1))
+
+    def test_hosts(self) -> None:
+        """
+        A host may have limits of its own, whatever the case of its name, and with or
+        without the usual port.
+        """
+        hosts = {"127.0.0.1": Limits(per_origin=1), "127.0.0.2:81": Limits(idle=1)}
+        self.dispatcher = Dispatcher(Agent(self.reactor, hosts=hosts))
+        for url in ("http://127.0.0.1/", "HTTP://127.0.0.1:80/"):
+            before = self.connections()
+            _, server = self.begin(url=url)
+            self.dispatcher.request("POST", url)
+            self.assertEqual(self.connections(), before + 1)
+            server.send(self.OK)
+        for url, hung_up in (("http://127.0.0.2:81/", True), (URL, False)):
+            _, server = self.begin(url=url)
+            server.send(self.OK)
+            self.reactor.advance(1.2)
+            self.assertEqual(server.hung_up, hung_up, url)
+
+    def test_each_in_its_time(self) -> None:
+        """
+        Connections are closed when their time is over, in whatever order they were
+        released.
+        """
+        hosts = {f"127.0.0.{n}": Limits(idle=n) for n in (3, 1, 2)}
+        self.dispatcher = Dispatcher(Agent(self.reactor, hosts=hosts))
+        servers = {}
+        for host in hosts:
+            _, servers[host] = self.begin(url=f"http://{host}/")
+            servers[host].send(self.OK)
+        closed = []
+        for _ in range(4):
+            closed.append(sorted(h for h in hosts if servers[h].hung_up))
+            self.reactor.advance(1.0)
+        names = sorted(hosts)
+        self.assertEqual(closed, [[], names[:1], names[:2], names])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_not_used_again(self) -> None:
+        """
+        With no time to be idle a connection has one request, also where others wait
+        for it.
+        """
+        limits = Limits(idle=0, per_origin=1)
+        self.dispatcher = Dispatcher(Agent(self.reactor, limits=limits))
+        _, server = self.begin()
+        waiting = self.dispatcher.request("POST", URL)
+        server.send(self.OK)
+        self.assertTrue(server.hung_up)
+        server.close(ConnectionAborted())
+        self.assertEqual(self.connections(), 2)
+        self.accept().send(self.OK)
+        self.assertEqual(self.successResultOf(waiting).code, 200)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_other_limits(self) -> None:
+        """
+        Other limits hold from the next request on, whoever sets them for a common
+        pool; those that are under way end as they began.
+        """
+        pool = self.with_limits()
+        first, server = self.begin()
+        limits = {"127.0.0.1:8000": Limits(idle=0)}
+        self.dispatcher.guarded(Guard(deny=("10.0.0.0/8",))).change_limits(
+            Limits(), limits
+        )
+        server.send(self.OK)
+        self.assertEqual(self.successResultOf(first).code, 200)
+        self.assertFalse(server.hung_up)
+        _, server = self.begin()
+        server.send(self.OK)
+        self.assertTrue(server.hung_up)
+        server.close()
+        self.reactor.advance(IDLE_TIMEOUT)
+        self.assertEqual(len(pool.idle), 0)
 
     def test_forgotten(self) -> None:
         """

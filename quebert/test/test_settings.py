@@ -33,6 +33,7 @@ from quebert.config import (
 from quebert.config._positions import lines
 from quebert.errors import ConfigError
 from quebert.guard import Guard
+from quebert.http import Limits
 from quebert.limits import (
     AdaptiveSettings,
     BreakerSettings,
@@ -40,6 +41,7 @@ from quebert.limits import (
     Rate,
 )
 from quebert.policy import RetryPolicy
+from quebert.service._ways import connections_of
 from quebert.test.checks import QUICK, folder, misspellings
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
@@ -823,6 +825,17 @@ class GoodTests(ReadCase):
         )
         default = OriginLimits(breaker=BreakerSettings(), adaptive=AdaptiveSettings())
         self.assertEqual(hosts["h"].limits, default)
+
+    def test_connections(self) -> None:
+        """
+        What is said of a host's connections is so, and all else as usual.
+        """
+        text = '[hosts."*"]\nidle = 0\n[hosts.h]\nconnections = 3\nslowest = 0.5\n'
+        every, hosts = connections_of(self.read(LEAST + text).hosts)
+        self.assertEqual(every, Limits(idle=0.0))
+        self.assertEqual(hosts, {"h": Limits(per_origin=3, slowest=0.5)})
+        every, hosts = connections_of(self.read(LEAST).hosts)
+        self.assertEqual((every, hosts), (Limits(), {}))
 
     def test_untold(self) -> None:
         """

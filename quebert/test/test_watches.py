@@ -25,7 +25,7 @@ from quebert.config import (
 )
 from quebert.errors import BrokerRefused, ConfigError
 from quebert.guard import Guard
-from quebert.http import Dispatcher
+from quebert.http import Dispatcher, Limits
 from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Retry
@@ -524,6 +524,26 @@ class WatchesTests(SynchronousTestCase):
         b(message())
         b(message())
         self.assertEqual(len(self.http.requests), 3)
+
+    def test_connections(self) -> None:
+        """
+        So do the limits of connections; they are set once for all queues.
+        """
+        set_limits: list[object] = []
+
+        class Counting(Dispatcher):
+            def change_limits(self, *limits: object) -> None:
+                set_limits.append(limits)
+
+        http = Counting.with_reactor(self.clock)
+        self.watches = Watches(self.clock, make_client=self.make_client, http=http)
+        self.started(A, B)
+        self.assertEqual(set_limits, [])
+        host = Host(name="executor.example", idle=0.0)
+        for hosts in ({host.name: host}, {host.name: host}, {}):
+            self.watches.change(settings(A, B, hosts=hosts))
+        limits = {host.name: Limits(idle=0.0)}
+        self.assertEqual(set_limits, [(Limits(), limits), (Limits(), {})])
 
     def test_stop(self) -> None:
         """
