@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from quebert import _tls
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
-from quebert.amqp import _tls
 from quebert.amqp._alone import Alone
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._binding import Bindings

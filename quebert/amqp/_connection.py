@@ -26,8 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert import _tls
 from quebert._repeated import RepeatedWarning
-from quebert.amqp import _tls
 from quebert.amqp._wire import Wire
 from quebert.config import Address, Broker
 from quebert.errors import (

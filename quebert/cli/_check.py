@@ -4,12 +4,13 @@ C{quebert check}: whether a configuration file is right.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 from twisted.logger import LogLevel
 
-from quebert.amqp._tls import creator
+from quebert._tls import creator
 from quebert.cli._running import log_problems, one_line, run
 from quebert.config import BadConfig, Queue, Settings, read
 from quebert.errors import BrokerRefused, ConfigError, QuebertError
@@ -49,15 +50,14 @@ def check(*, file: str, connect: bool) -> None:
 
     try:
         settings = read(file, find=find_hook)
-        if settings.broker.tls is not None:
-            creator(settings.broker.tls, settings.broker.addresses[0].host)
     except BadConfig as e:
         for each in e.problems:
             click.echo(one_line(str(each)), err=True)
         raise SystemExit(1) from None
-    except ConfigError as e:
-        click.echo(one_line(f"{file}: broker.tls is wrong: {e}"), err=True)
-        raise SystemExit(1) from None
+    if unusable := list(_unusable_tls(settings)):
+        for why in unusable:
+            click.echo(one_line(f"{file}: {why}"), err=True)
+        raise SystemExit(1)
     count = len(settings.queues)
     names = ", ".join(settings.queues)
     click.echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
@@ -67,6 +67,21 @@ def check(*, file: str, connect: bool) -> None:
         click.echo(one_line(_advice(open_queues, count)))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
+
+
+def _unusable_tls(settings: Settings) -> Iterator[str]:
+    """
+    What is wrong with the files of each table C{tls}.
+    """
+    tables = {"broker.tls": (settings.broker.tls, settings.broker.addresses[0].host)}
+    for name, host in settings.hosts.items():
+        tables[f'hosts."{name}".tls'] = (host.tls, "localhost")
+    for key, (tls, server) in tables.items():
+        try:
+            if tls is not None:
+                creator(tls, server)
+        except ConfigError as e:
+            yield f"{key} is wrong: {e}"
 
 
 def _advice(open_queues: list[Queue], count: int) -> str:

@@ -95,10 +95,10 @@ class TLS:
     The files for TLS, all in PEM; they are read again for each connection, so
     that renewed certificates are found.
 
-    @ivar cacertfile: the authorities that may have signed the broker's
+    @ivar cacertfile: the authorities that may have signed the server's
         certificate; the platform's where it is C{None}.
     @ivar certfile: our certificate, followed by those that lead to its
-        authority, for brokers that want one.
+        authority, for servers that want one.
     @ivar keyfile: its key; C{certfile} has it, too, where it is C{None}.
     @raise ConfigError: there is a C{keyfile} without a C{certfile}.
     """

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from quebert.config import _kinds as kinds
-from quebert.config._broker import TLS, Broker, default_amqp_url, has_password
+from quebert.config._broker import Broker, default_amqp_url, has_password
 from quebert.config._guard import guard
 from quebert.config._host import hosts
 from quebert.config._outside import Outside
@@ -20,6 +20,7 @@ from quebert.config._problems import Wrong
 from quebert.config._queue import FOR_ALL, MOST, queue
 from quebert.config._settings import Priorities, Service, Settings
 from quebert.config._table import Document, Table
+from quebert.config._tls import tls_files
 from quebert.errors import ConfigError
 from quebert.guard import Guard
 
@@ -54,7 +55,7 @@ def read(
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
     }
-    limits = hosts(root.tables("hosts", ignore_case=True))
+    limits = hosts(root.tables("hosts", ignore_case=True), outside)
     root.end()
     if not queues and not document.problems:
         root.wrong("queues", "is missing: a table for each queue, like [queues.tasks]")
@@ -86,7 +87,7 @@ def _broker(
         table.wrong(given[1], f"is one too many beside {given[0]}")
     heartbeat = table.get("heartbeat", _heartbeat, None)
     quorum_delays = table.get("quorum_delays", _auto_or_flag, None)
-    tls = _tls(table, outside)
+    tls = tls_files(table, outside)
     table.end()
     if not given:
         urls["url"] = default_amqp_url(environment)
@@ -131,20 +132,6 @@ def _heartbeat(value: object) -> int | None:
     if found != int(found):
         raise Wrong(f"must be whole seconds, not {kinds.shown(value)}")
     return int(found)
-
-
-def _tls(table: Table, outside: Outside) -> TLS | None:
-    inner = table.table("tls")
-    names = [field.name for field in attrs.fields(TLS)]
-    files = inner.given(**dict.fromkeys(names, outside.path))
-    inner.end()
-    if "tls" not in table:
-        return None
-    try:
-        return TLS(**files)
-    except ConfigError as e:
-        table.wrong("tls", f"is wrong: {e}")
-        return None
 
 
 # -- What is left

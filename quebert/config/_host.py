@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from quebert._url import absolute
 from quebert.config import _kinds as kinds
+from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import MOST
 from quebert.config._settings import EVERY, Host
 from quebert.config._table import Table
+from quebert.config._tls import tls_files
 from quebert.errors import ConfigError
 from quebert.limits import AdaptiveSettings, BreakerSettings
 
@@ -34,14 +36,16 @@ _ADAPTIVE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def hosts(tables: Mapping[str, Table]) -> dict[str, Host]:
+def hosts(tables: Mapping[str, Table], outside: Outside) -> dict[str, Host]:
     """
     The tables of C{[hosts]}, by the names that requests have for the hosts.
+
+    @param outside: finds files.
     """
     found: dict[str, Host] = {}
     names: dict[str, str] = {}
     for name, table in tables.items():
-        each = _host(name, table)
+        each = _host(name, table, outside)
         first = names.setdefault(each.name, name)
         if first != name and first.lower() != name.lower():  # which is told elsewhere
             text = f"is the same host as {kinds.shown(first)}"
@@ -50,7 +54,7 @@ def hosts(tables: Mapping[str, Table]) -> dict[str, Host]:
     return found
 
 
-def _host(name: str, table: Table) -> Host:
+def _host(name: str, table: Table, outside: Outside) -> Host:
     fields = table.given(
         rate=kinds.rate,
         burst=kinds.number(1, MOST),
@@ -61,6 +65,7 @@ def _host(name: str, table: Table) -> Host:
     )
     fields["breaker"] = _switch(table, "breaker", BreakerSettings, _BREAKER)
     fields["adaptive"] = _switch(table, "adaptive", AdaptiveSettings, _ADAPTIVE)
+    fields["tls"] = tls_files(table, outside)
     table.end()
     if "burst" in table and "rate" not in table:
         table.wrong("burst", "is of no use without a rate")

@@ -10,7 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert._bounds import BOUNDS
-from quebert.config._broker import Broker
+from quebert.config._broker import TLS, Broker
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
@@ -144,6 +144,8 @@ class Host:
     @ivar idle: seconds that one is kept unused, 0 for none; C{None} for the default.
     @ivar slowest: bytes per second that an answer must bring after its head, 0 for
         however few; C{None} for the default.
+    @ivar tls: for C{https}; C{None} for the platform's authorities, and no
+        certificate of ours.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Host:
     connections: int | None = None
     idle: float | None = None
     slowest: float | None = None
+    tls: TLS | None = None
 
     @property
     def limits(self) -> OriginLimits:

@@ -3,7 +3,8 @@ The HTTP edge: making the requests that tasks ask for.
 """
 
 from quebert.http._agent import Agent
+from quebert.http._host_tls import HostTLS
 from quebert.http._pool import Limits
 from quebert.http.dispatch import Dispatcher
 
-__all__ = ["Agent", "Dispatcher", "Limits"]
+__all__ = ["Agent", "Dispatcher", "HostTLS", "Limits"]

@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from quebert import __version__
 from quebert._host import wrong_with
-from quebert.errors import ExecutorError
+from quebert.errors import ConfigError, ExecutorError
 from quebert.guard import Guard
 from quebert.http._connection import Exchange
 from quebert.http._guarded import GuardedEndpoint
@@ -138,6 +138,8 @@ class Agent:
                 endpoint = self._endpoint(scheme.lower(), authority)
             except ExecutorError as e:
                 return fail(e)
+            except ConfigError as e:
+                return fail(ExecutorError(f"TLS to {authority} cannot be used: {e}"))
             origin = self._pool.add(self._origins, name, endpoint)
         origin.start(exchange)
         return exchange.answered

@@ -25,7 +25,7 @@ from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, Queue, Settings
 from quebert.errors import QuebertError
-from quebert.http import Dispatcher
+from quebert.http import Agent, Dispatcher, HostTLS
 from quebert.limits import Gate
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
@@ -36,6 +36,7 @@ from quebert.service._ways import (
     connections_of,
     gate_of,
     group_of,
+    tls_of,
     way_of,
 )
 
@@ -110,7 +111,8 @@ class Watches:
     ) -> None:
         self._reactor = given_or_global(reactor)
         self._make_client = make_client
-        self._http = http or Dispatcher.with_reactor(self._reactor)
+        self._tls = HostTLS()
+        self._http = http or Dispatcher(Agent(self._reactor, policy=self._tls))
         self._clients: dict[Any, TxAMQPClient] = {}
         self._client: TxAMQPClient | None = None
         self._watched: dict[str, _Watched] = {}
@@ -154,6 +156,7 @@ class Watches:
         gate = self._gate_for(settings)
         self._client, self._grace = client, settings.service.grace
         if isinstance(self._http, Dispatcher) and settings.hosts != self._hosts:
+            self._tls.hosts, self._tls.others = tls_of(settings.hosts)
             self._http.change_limits(*connections_of(settings.hosts))
         self._hosts, self._gate = settings.hosts, gate
         if settings.priorities != self._priorities:

@@ -11,11 +11,11 @@ import attrs
 from twisted.logger import Logger
 
 from quebert.amqp import PriorityGroup, TxAMQPClient
-from quebert.config import EVERY, Host, Priorities, Queue, Settings
+from quebert.config import EVERY, TLS, Host, Priorities, Queue, Settings
 from quebert.http import Limits
 from quebert.limits import Gate, Origins, OriginStatus
 
-__all__ = ["client_of", "connections_of", "gate_of", "group_of", "way_of"]
+__all__ = ["client_of", "connections_of", "gate_of", "group_of", "tls_of", "way_of"]
 
 _log = Logger(namespace="quebert.service")
 
@@ -85,6 +85,14 @@ def connections_of(hosts: Mapping[str, Host]) -> tuple[Limits, dict[str, Limits]
     """
     limits = {name: _connections(host) for name, host in hosts.items()}
     return limits.pop(EVERY, Limits()), limits
+
+
+def tls_of(hosts: Mapping[str, Host]) -> tuple[dict[str, TLS], TLS | None]:
+    """
+    The files for TLS: of some hosts, and of every other one.
+    """
+    files = {host.name: host.tls for host in hosts.values() if host.tls is not None}
+    return files, files.pop(EVERY, None)
 
 
 def _connections(host: Host) -> Limits:

@@ -27,9 +27,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from quebert.config import TLS
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
-from quebert.http import Agent, Dispatcher
+from quebert.http import Agent, Dispatcher, HostTLS, Limits
 from quebert.test.support import PATIENCE
 
 reactor: Any = global_reactor
@@ -82,16 +83,18 @@ class Trusting:
         return optionsForClientTLS(hostname.decode(), trustRoot=self._root)
 
 
-def certificate_of(authority: CA) -> CertificateOptions:
+def certificate_of(authority: CA, *wanted: Certificate) -> CertificateOptions:
     """
     What a server at C{localhost} shows, issued by C{authority}.
+
+    @param wanted: the authorities of which clients need a certificate.
     """
     issued = authority.issue_cert("localhost")
     key = KeyPair.load(issued.private_key_pem.bytes(), 1)
     ours = PrivateCertificate.fromCertificateAndKeyPair(
         Certificate.loadPEM(issued.cert_chain_pems[0].bytes()), key
     )
-    options: CertificateOptions = ours.options()
+    options: CertificateOptions = ours.options(*wanted)
     return options
 
 
@@ -182,4 +185,68 @@ async def test_with_treq() -> None:
     url = f"http://127.0.0.1:{port.getHost().port}/"
     answer = await client.post(url, json={"a": 1}, params={"q": "ü"})
     assert await answer.text() == 'POST /?q=%C3%BC {"a":1}'
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_tls_of_hosts(tmp_path: Path) -> None:
+    """
+    A host may have an authority of its own, and want a certificate of ours; files that
+    cannot be used are told, and read again for the next request.
+    """
+    authority, ours = CA(), CA()
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    me = ours.issue_cert("quebert")
+    me.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "me.pem"))
+    options = certificate_of(authority, Certificate.loadPEM(ours.cert_pem.bytes()))
+    port = reactor.listenSSL(0, quiet_site(), options, interface="127.0.0.1")
+    name = f"localhost:{port.getHost().port}"
+    url = f"https://{name}/"
+    missing, trusting, whole = (
+        TLS(str(tmp_path / "none.pem")),
+        TLS(str(tmp_path / "ca.pem")),
+        TLS(str(tmp_path / "ca.pem"), str(tmp_path / "me.pem")),
+    )
+    policy = HostTLS({"localhost": whole})
+    agent = Agent(reactor, policy=policy)
+    for hosts, others in (
+        ({"localhost": whole}, None),  # another port
+        ({name: trusting}, whole),
+        ({name: missing}, whole),
+    ):
+        policy.hosts, policy.others = hosts, others
+        agent.change_limits(Limits(), {})  # which has connections made anew
+        with pytest.raises(ExecutorError, match=r"before an answer|cannot be read"):
+            await agent.send("GET", url)
+    for hosts, others in (({name: whole}, None), ({}, whole)):
+        policy.hosts, policy.others = hosts, others
+        agent.change_limits(Limits(), {})
+        answer = await agent.send("GET", url)
+        assert await answer.content() == b"GET / "
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_renewed_certificate(tmp_path: Path) -> None:
+    """
+    A certificate that was renewed is used for the next connection, and the one from
+    before as long as the new file cannot be used.
+    """
+    authority, former, ours = CA(), CA(), CA()
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    mine = tmp_path / "me.pem"
+    options = certificate_of(authority, Certificate.loadPEM(ours.cert_pem.bytes()))
+    port = reactor.listenSSL(0, quiet_site(), options, interface="127.0.0.1")
+    url = f"https://localhost:{port.getHost().port}/"
+    policy = HostTLS(others=TLS(str(tmp_path / "ca.pem"), str(mine)))
+    agent = Agent(reactor, policy=policy, limits=Limits(idle=0))
+    former.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(str(mine))
+    with pytest.raises(ExecutorError, match="before an answer"):
+        await agent.send("GET", url)
+    ours.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(str(mine))
+    for text in (None, b"half of"):
+        if text is not None:
+            mine.write_bytes(text)
+        answer = await agent.send("GET", url)
+        assert await answer.content() == b"GET / "
     await port.stopListening()

@@ -99,6 +99,11 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.stderr.count("\n"), 1)
         result = self.check(f'{text}tls.cacertfile = "quebert.toml"\n')
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        text += '[hosts."h:1".tls]\n'
+        result = self.check(f'{text}certfile = "none.pem"\n')
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        said = f'{self.path}: hosts."h:1".tls is wrong: the certfile '
+        self.assertTrue(result.stderr.startswith(said), result.stderr)
 
     def test_no_file(self) -> None:
         """

@@ -41,7 +41,7 @@ from quebert.limits import (
     Rate,
 )
 from quebert.policy import RetryPolicy
-from quebert.service._ways import connections_of
+from quebert.service._ways import connections_of, tls_of
 from quebert.test.checks import QUICK, folder, misspellings
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
@@ -836,6 +836,17 @@ class GoodTests(ReadCase):
         self.assertEqual(hosts, {"h": Limits(per_origin=3, slowest=0.5)})
         every, hosts = connections_of(self.read(LEAST).hosts)
         self.assertEqual((every, hosts), (Limits(), {}))
+
+    def test_tls_of_hosts(self) -> None:
+        """
+        A host may have files for TLS, whose paths are relative to the configuration.
+        """
+        text = '[hosts.h]\ntls = { cacertfile = "a.pem" }\n[hosts."*"]\n'
+        hosts = self.read(f'{LEAST}{text}tls.certfile = "/b"').hosts
+        files, others = tls_of(hosts)
+        assert files["h"].cacertfile is not None
+        self.assertTrue(files["h"].cacertfile.endswith("/a.pem"))
+        self.assertEqual((list(files), others), (["h"], TLS(certfile="/b")))
 
     def test_untold(self) -> None:
         """

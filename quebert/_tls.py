@@ -1,5 +1,5 @@
 """
-TLS towards the broker: whom we trust, who we are, and what went wrong.
+TLS towards the broker and executors: whom we trust, who we are, and what went wrong.
 """
 
 from __future__ import annotations
