@@ -15,6 +15,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from quebert.amqp import TxAMQPClient
+from quebert.limits import OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, publish, until
@@ -137,4 +138,32 @@ async def test_same_queue(
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
     await until(lambda: watcher.counts.done == 100)
     assert watcher.in_flight == len(silent.open) == 20
+    assert watcher.consuming
+
+
+@ensureDeferred
+async def test_limited_hosts(
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+    executor: Executor,
+    silent: SilentServer,
+) -> None:
+    """
+    Where each host may have but a part of the places, all others behind those that
+    hang are done while they hang.
+    """
+    client, gate = make_client(), Origins(OriginLimits(in_flight=2))
+    watcher = await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        DelayOnErrorMediator(reactor=reactor, gate=gate).messageReceived,
+        maxEvents=5,
+    )
+    key = names.key.replace("#", "x")
+    publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
+    publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
+    await until(lambda: watcher.counts.done == 100)
+    assert len(silent.open) == 2
     assert watcher.consuming
