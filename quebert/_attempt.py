@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
+from quebert._text import shown_url
 from quebert.boundaries import Response
 from quebert.errors import BadStatus, RequestTimedOut
 
@@ -121,7 +122,7 @@ class Attempt:
 
     def _bad_status(self, body: bytes, more: str = "") -> BadStatus:
         method, url = self._what
-        text = f"{method} {url} was answered {self._code}{more}"
+        text = f"{method} {shown_url(url)} was answered {self._code}{more}"
         return BadStatus(self._code, text, self._response, body[:_BODY_LIMIT])
 
     def _failed(self, failure: Failure) -> Failure:

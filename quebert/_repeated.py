@@ -14,6 +14,8 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from quebert._text import one_line
+
 __all__ = ["PERIOD", "QUIET", "RepeatedWarning"]
 
 #: Seconds at least between two lines about one cause.
@@ -24,6 +26,7 @@ QUIET = 5.0
 _FORGOTTEN = 600.0
 # Causes that are logged apart: the texts of errors may contain anything.
 _MOST_CAUSES = 10
+_CAUSE_LENGTH = 500
 _OTHER_CAUSES = "for other reasons, too"
 
 
@@ -75,7 +78,7 @@ class RepeatedWarning:
         @param why: the cause.  Causes with different texts are logged apart.
         @param times: how many attempts have failed.
         """
-        clock, text = self._clock(), str(why)
+        clock, text = self._clock(), one_line(str(why), _CAUSE_LENGTH)
         now = clock.seconds()
         if self._timer is None:
             self._began_at, self._times = now, 0

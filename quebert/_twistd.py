@@ -21,11 +21,13 @@ from typing import Any
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
     LegacyLogObserverWrapper,
-    Logger,
     LogLevel,
     globalLogPublisher,
 )
 from twisted.python.usage import Options, UsageError
+
+from quebert._log import Logger
+from quebert._text import one_line
 
 __all__ = [
     "allow_many_connections",
@@ -42,6 +44,8 @@ __all__ = [
 ]
 
 _log = Logger()
+# Characters of the text of an error.
+_ERROR_LENGTH = 1_000
 
 
 # -- What options say
@@ -105,7 +109,7 @@ def _told(error: BaseException) -> str:
     """
     The error in one line, with its place in the code.
     """
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    told = f"{type(error).__name__}: {one_line(str(error), _ERROR_LENGTH)}"
     if isinstance(error, SyntaxError):  # it tells its place by itself
         return told
     place = extract_tb(error.__traceback__)[-1]

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.logger import Logger
-
+from quebert._log import Logger
 from quebert._reactor import given_or_global
 
 __all__ = ["JUMP", "SteadyClock", "seconds_set", "use_monotonic_clock"]

@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 from twisted.logger import LogLevel, eventAsText
 
+from quebert._log import of_lines
+
 __all__ = ["ENVIRONMENT", "LIFELINE", "REPORTS", "Lines", "Report"]
 
 #: The environment variable by which a process knows that it is a worker: the
@@ -56,12 +58,11 @@ class Report:
         @param name: the worker's.
         """
         return {
-            "log_format": "{text}",
             "log_level": LogLevel.lookupByName(self.level),
             "log_namespace": __name__,
             "log_system": name,
             "log_time": self.time,
-            "text": self.text,
+            **of_lines(self.text or ""),
         }
 
     def line(self) -> bytes:

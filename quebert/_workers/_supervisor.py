@@ -25,11 +25,12 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import Logger, LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
 from zope.interface import implementer
 
+from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     exit_cleanly_on_sigterm,

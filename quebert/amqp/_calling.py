@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Union
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert.amqp._delay import left
 from quebert.amqp._message import ERRORS, Message
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry

@@ -22,11 +22,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from quebert import _tls
+from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._wire import Wire
 from quebert.config import Address, Broker

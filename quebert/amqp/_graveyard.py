@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert.amqp._arguments import Declared, declared, losses
 from quebert.amqp._declaring import CLASSIC, QUORUM, declare_queue, no_delivery_limit
 from quebert.amqp._existing import find_queue

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.errors import BrokerError, ChannelLost

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._existing import find_queue
 from quebert.amqp._once import Once

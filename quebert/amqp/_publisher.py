@@ -24,8 +24,8 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel

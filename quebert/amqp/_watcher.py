@@ -15,10 +15,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
+from quebert._log import Logger
 from quebert.amqp._binding import Binding
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel

@@ -14,12 +14,12 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txamqp.client import Closed, TwistedDelegate
 from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
+from quebert._log import Logger
 from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
 from quebert._protocol.frames import (
     BODY,

@@ -16,8 +16,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert._protocol.codec import CodecError
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda

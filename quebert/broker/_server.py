@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     BODY,

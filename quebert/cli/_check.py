@@ -12,6 +12,7 @@ from twisted.logger import LogLevel
 
 from quebert._tls import creator
 from quebert.cli._running import log_problems, one_line, run
+from quebert.cli._terminal import echo
 from quebert.config import BadConfig, Queue, Settings, read
 from quebert.errors import BrokerRefused, ConfigError, QuebertError
 
@@ -52,19 +53,19 @@ def check(*, file: str, connect: bool) -> None:
         settings = read(file, find=find_hook)
     except BadConfig as e:
         for each in e.problems:
-            click.echo(one_line(str(each)), err=True)
+            echo(one_line(str(each)), err=True)
         raise SystemExit(1) from None
     if unusable := list(_unusable_tls(settings)):
         for why in unusable:
-            click.echo(one_line(f"{file}: {why}"), err=True)
+            echo(one_line(f"{file}: {why}"), err=True)
         raise SystemExit(1)
     count = len(settings.queues)
     names = ", ".join(settings.queues)
-    click.echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
-    click.echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
+    echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
+    echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
     open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
     if open_queues:
-        click.echo(one_line(_advice(open_queues, count)))
+        echo(one_line(_advice(open_queues, count)))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
 
@@ -106,7 +107,7 @@ def _all_watchable(settings: Settings) -> bool:
     try:
         return run(lambda reactor: _connect(reactor, settings))
     except QuebertError as e:
-        click.echo(one_line(f"no queue can be watched: {e}"), err=True)
+        echo(one_line(f"no queue can be watched: {e}"), err=True)
         return False
 
 
@@ -139,8 +140,8 @@ async def _watchable(wire: Wire, queue: Queue) -> bool:
         )
     except BrokerRefused as e:
         text = f"queue {queue.name} cannot be watched as configured: {e}"
-        click.echo(one_line(text), err=True)
+        echo(one_line(text), err=True)
         return False
     text = "can be watched" if exists else "is not there yet: a mediator declares it"
-    click.echo(one_line(f"queue {queue.name} {text}"))
+    echo(one_line(f"queue {queue.name} {text}"))
     return True

@@ -11,6 +11,7 @@ import click
 from twisted.logger import LogLevel
 
 from quebert.cli._running import log_problems, one_line, run
+from quebert.cli._terminal import echo, echo_word
 from quebert.config import (
     EMPTY_AMQP_URL,
     BadConfig,
@@ -61,7 +62,7 @@ def doctor(
     found = _examined(config, amqp_url, wait)
     worst = max((_STATUS.get(each.level.value, 0) for each in found), default=0)
     if as_json:
-        click.echo(json.dumps({"status": worst, "findings": [*map(_plain, found)]}))
+        echo(json.dumps({"status": worst, "findings": [*map(_plain, found)]}))
     else:
         for each in found:
             _tell(each)
@@ -102,7 +103,9 @@ def _plain(finding: Finding) -> dict[str, str]:
 
 
 def _tell(finding: Finding) -> None:
-    word = click.style(f"{finding.level.value:8}", fg=_COLOURS.get(finding.level.value))
-    click.echo(f"{word} {one_line(f'{finding.about}: {finding.text}')}")
+    level = finding.level.value
+    echo_word(
+        level, _COLOURS.get(level), 8, one_line(f"{finding.about}: {finding.text}")
+    )
     if finding.remedy:
-        click.echo(f"{'':8} {one_line(f'→ {finding.remedy}')}")
+        echo_word("", None, 8, one_line(f"→ {finding.remedy}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from quebert._twistd import load
 from quebert._url import default_option
 from quebert.cli import _check, _doctor, _operating
 from quebert.cli._running import log_problems, one_line, run
+from quebert.cli._terminal import Commands, echo, echo_word
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError, StoreError
 from quebert.task import meant_by
@@ -46,7 +47,9 @@ _COLOURS = {
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
 )
 @click.version_option(__version__, prog_name="quebert")
 def main() -> None:
@@ -280,7 +283,7 @@ def add(
         "headers": _headers(headers),
     }
     log_problems(level=LogLevel.critical)
-    click.echo(_run(lambda reactor: _add.add(reactor, **fields)))
+    echo(_run(lambda reactor: _add.add(reactor, **fields)))
 
 
 for command in (_check.check, _doctor.doctor, *_operating.COMMANDS):
@@ -351,8 +354,7 @@ def _headers(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _say(word: str, text: str) -> None:
-    with suppress(OSError):  # whoever read it may have gone
-        click.echo(f"{click.style(f'{word:10}', fg=_COLOURS.get(word))} {text}")
+    echo_word(word, _COLOURS.get(word), 10, text)
 
 
 def _run(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:

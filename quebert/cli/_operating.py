@@ -16,7 +16,6 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
-from quebert._text import printable
 from quebert.amqp._delay import arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pausing import AGAIN
@@ -24,6 +23,7 @@ from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Status, Tally
 from quebert.cli._running import log_problems, one_line, run
+from quebert.cli._terminal import confirm, echo
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError
 
@@ -95,9 +95,9 @@ def list_(
         amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
     )
     if not listing.kinds and not tally.others:
-        click.echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
+        echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
     for line in listing.lines() if listing.kinds else ():
-        click.echo(printable(line))
+        echo(line)
     _tell_unseen(tally)
     if tally.others:
         raise click.ClickException(_operations.held_by_others(grave_of(queue)))
@@ -122,7 +122,7 @@ def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
             f"nothing {_that(matches)}is dead in {grave_of(queue)}"
         )
     for line in letter.lines():
-        click.echo(printable(line))
+        echo(line)
 
 
 @dead.command()
@@ -170,7 +170,7 @@ def discard(
             raise click.Abort
         tally.ended = tally.ended or not found
     if tally.missing:
-        click.echo(f"{tally.missing} more are not there any more")
+        echo(f"{tally.missing} more are not there any more")
 
 
 def _that(matches: list[Match]) -> str:
@@ -221,11 +221,11 @@ def _counting(what: str, queue: str) -> Iterator[Tally]:
     finally:
         bar.end()
         if tally.ended or tally.seen:
-            click.echo(f"{what} {tally.done} of {tally.total}")
+            echo(f"{what} {tally.done} of {tally.total}")
         if tally.seen and not tally.ended:
-            click.echo(f"the others are in {grave_of(queue)}: run it again", err=True)
+            echo(f"the others are in {grave_of(queue)}: run it again", err=True)
         if tally.others:
-            click.echo(_operations.held_by_others(grave_of(queue)), err=True)
+            echo(_operations.held_by_others(grave_of(queue)), err=True)
         _tell_unseen(tally)
 
 
@@ -233,7 +233,7 @@ def _tell_unseen(tally: Tally) -> None:
     unseen = tally.total - tally.seen
     if tally.ended and unseen > 0:
         why = "too many before them stay there, or somebody else has taken them"
-        click.echo(f"{unseen} more were not looked at: {why}")
+        echo(f"{unseen} more were not looked at: {why}")
 
 
 # -- The living
@@ -251,7 +251,7 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
     now = _run(amqp_url, lambda broker: _operations.pause(broker, queue))
     if now.paused is False:
         raise click.ClickException(f"somebody has resumed {queue} meanwhile")
-    click.echo(f"paused, {_waiting(queue, now)}")
+    echo(f"paused, {_waiting(queue, now)}")
     problems = [*now.problems]
     if now.consumers:
         problems.append(
@@ -271,7 +271,7 @@ def resume(*, queue: str, amqp_url: str | None) -> None:
     """
     before = _run(amqp_url, lambda broker: _operations.resume(broker, queue))
     word = "was not paused" if before.paused is False else "resumed"
-    click.echo(f"{word}, {_waiting(queue, before)}")
+    echo(f"{word}, {_waiting(queue, before)}")
     _tell_problems(before.problems)
 
 
@@ -303,7 +303,7 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
     finally:
         bar.end()
         if tally.ended or tally.done:
-            click.echo(f"purged {tally.done} of {queue}")
+            echo(f"purged {tally.done} of {queue}")
 
 
 @click.command()
@@ -317,16 +317,16 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     if now.ready is None and not (now.dead or now.paused or now.problems):
         raise click.ClickException(f"there is no queue {queue}")
     missing = now.ready is None and now.consumers is not None
-    click.echo(f"waiting    {_known(0 if missing else now.ready)}")
-    click.echo(f"consumers  {_known(now.consumers)}")
-    click.echo(f"paused     {_known(now.paused)}")
-    click.echo(f"dead       {_known(now.dead)}")
+    echo(f"waiting    {_known(0 if missing else now.ready)}")
+    echo(f"consumers  {_known(now.consumers)}")
+    echo(f"paused     {_known(now.paused)}")
+    echo(f"dead       {_known(now.dead)}")
     if now.arrived:
         where = f"due, in {arrivals_of(queue)}: the queue takes none for now"
-        click.echo(f"arrived    {now.arrived} ({where})")
+        echo(f"arrived    {now.arrived} ({where})")
     if now.unclaimed:
         where = "due, of all queues that were not there then; see quebert doctor"
-        click.echo(f"unclaimed  {now.unclaimed} ({where})")
+        echo(f"unclaimed  {now.unclaimed} ({where})")
     _tell_problems(now.problems)
 
 
@@ -362,7 +362,7 @@ def _confirmed(question: str) -> bool:
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return click.confirm(question)
+        return confirm(question)
     except click.Abort:
         return False
     finally:

@@ -23,7 +23,8 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
-from quebert._text import printable
+from quebert import _text
+from quebert._log import make_printable
 from quebert.clock import use_monotonic_clock
 from quebert.errors import QuebertError
 
@@ -102,8 +103,7 @@ def one_line(text: str) -> str:
     """
     The text as a line that does nothing to a terminal but fill it.
     """
-    line = " ".join(text[:_LINE_LIMIT].split())
-    return printable(line)
+    return _text.one_line(text, _LINE_LIMIT)
 
 
 def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:
@@ -117,6 +117,7 @@ def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:
         failure = event.get("log_failure")
         error = event.get("error") if failure is None else failure.value
         if not isinstance(error, unimportant):
+            make_printable(event)
             sys.stderr.write(f"quebert: {_line(event)}\n")
 
     filtered = FilteringLogObserver(

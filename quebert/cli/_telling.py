@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
-from quebert._url import without_userinfo
+from quebert._text import shown_url
 from quebert.boundaries import HTTPClient, Message
 from quebert.cli._running import one_line
 from quebert.errors import BadTask
@@ -155,7 +155,7 @@ def _read(body: bytes) -> tuple[str, int]:
     except (BadTask, AttributeError):
         return "?", 1
     known = isinstance(failures, int) and failures > 0
-    return without_userinfo(url), 1 + failures if known else 1
+    return shown_url(url), 1 + failures if known else 1
 
 
 def _clock_time(when: float) -> str:

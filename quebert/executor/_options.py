@@ -11,6 +11,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._log import print_safely
 from quebert._twistd import (
     exit_cleanly_on_sigterm,
     load,
@@ -124,5 +125,6 @@ def makeService(options: Options) -> ProcessService:
     """
     What twistd calls.
     """
+    print_safely()
     use_monotonic_clock()
     return ProcessService(options)

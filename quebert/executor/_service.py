@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.executor._site import ExecutorSite
 from quebert.executor._web import BODY_LIMIT, ExecutorResource, Function

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger, LogLevel
+from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
+from quebert._log import Logger
 from quebert._text import printable
 from quebert.errors import BadTask
 from quebert.executor._answer import Answer

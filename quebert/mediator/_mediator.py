@@ -15,13 +15,13 @@ from typing import Any, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert import _hooks as hooks
 from quebert import task as tasks
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
+from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from twisted.python.reflect import safe_str
 
-from quebert._text import printable
-from quebert._url import without_userinfo
+from quebert import _text
 from quebert.task import Task
 
 __all__ = ["name_of", "one_line"]
@@ -19,7 +18,7 @@ def name_of(task: Task) -> str:
     """
     What to call a task in a log.
     """
-    url = without_userinfo(one_line(task.get("url")))
+    url = _text.shown_url(one_line(task.get("url")))
     return f"{one_line(task.get('uuid', '(no uuid)'))} for {url}"
 
 
@@ -29,6 +28,4 @@ def one_line(value: object) -> str:
     """
     if isinstance(value, (dict, list)):  # it may be as large as a message
         return "[...]" if isinstance(value, list) else "{...}"
-    text = safe_str(value)[:_LIMIT]
-    line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
-    return printable(line)
+    return _text.one_line(safe_str(value), _LIMIT)

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 import attrs
 
-from quebert._text import printable
+from quebert._text import one_line
 
 __all__ = ["Directive", "directive", "retry_after"]
 
@@ -48,8 +48,7 @@ def directive(value: str) -> Directive:
     found = _DIRECTIVE.fullmatch(value.strip(" \t"))
     if found is None:
         raise ValueError("it must be retry-after=SECONDS, discard or bury")
-    reason = " ".join((found["reason"] or "").split())[:_REASON_LIMIT]
-    reason = printable(reason)
+    reason = one_line(found["reason"] or "", _REASON_LIMIT)
     if found["seconds"] is None:
         return Directive(found["verb"].lower(), reason=reason)
     return Directive("retry-after", float(found["seconds"]), reason)

@@ -16,10 +16,10 @@ from twisted.internet.defer import (
     maybeDeferred,
     succeed,
 )
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
+from quebert._log import Logger, print_safely
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     allow_many_connections,
@@ -227,6 +227,7 @@ def makeService(options: Options) -> Service:
     """
     What twistd calls.
     """
+    print_safely()
     use_monotonic_clock(log_jumps=not supervised())  # the supervisor logs them
     if options["processes"] > 1:
         return _supervisor(options)

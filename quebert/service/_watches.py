@@ -16,9 +16,9 @@ from twisted.internet.defer import (
     gatherResults,
 )
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from twisted.logger import Logger
 
+from quebert._log import Logger
 from quebert.amqp import PriorityGroup, TxAMQPClient
 from quebert.config import EVERY, TLS, Host, Priorities, Queue, Settings
 from quebert.http import Limits

@@ -1,0 +1,168 @@
+"""
+Log events that can be printed, whatever a task, an answer or a broker has put into
+them.
+
+L{make_printable} is the one place: it fixes the text of an event, so that whoever
+formats the event later gets no control character, and no more than a few KB.  It does
+so by C{log_flattened}, which C{twisted.logger} uses in place of the values of an event.
+The values and the exception stay in the event for those who do more than print it.
+
+L{Logger} does it for all that quebert logs, in any process.  L{print_safely} does it
+for all that a process logs: Twisted's own events and those of hooks, too.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from string import Formatter
+from typing import Any
+
+import twisted.logger
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+
+# They are private, and as they were in the first twisted.logger (Twisted 15.2).
+from twisted.logger._flatten import KeyFlattener
+from twisted.logger._format import formatWithCall
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
+
+from quebert._text import one_line, printable_lines
+
+__all__ = ["Logger", "make_printable", "of_lines", "print_safely"]
+
+# Characters of the values of one event, all together.
+_MOST = 2_000
+# Characters of a traceback: its beginning tells where, its end tells what.
+_TRACEBACK_HEAD = 1_000
+_TRACEBACK_TAIL = 3_000
+_DONE = "log_flattened"
+
+
+class Logger(twisted.logger.Logger):
+    """
+    A logger whose events can be printed by any observer.
+    """
+
+    def emit(
+        self, level: LogLevel, format: str | None = None, **kwargs: object
+    ) -> None:
+        """
+        Emit an event, as L{twisted.logger.Logger.emit} does.
+        """
+        event: dict[str, Any] = {**kwargs, "log_format": format}
+        make_printable(event)
+        super().emit(level, event.pop("log_format"), **event)
+
+
+def print_safely() -> None:
+    """
+    Have all that this process logs be printable from now on.
+
+    To be called before logging begins: observers are called in the order in which
+    they were added.
+    """
+    globalLogPublisher.addObserver(make_printable)  # type: ignore[arg-type]
+
+
+def make_printable(event: LogEvent) -> None:
+    """
+    Fix the text of C{event}, and of its exception, as a text that can be printed.
+    """
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure) and not isinstance(failure, _PrintableFailure):
+        event["log_failure"] = _PrintableFailure.like(failure)
+    if isinstance(event.get("log_system"), str):
+        event["log_system"] = one_line(event["log_system"], _MOST)
+    if event.get("log_format") is None or _DONE in event:
+        return
+    text = _as_text(event["log_format"])
+    event["log_format"] = printable_lines(text)
+    try:
+        event[_DONE] = _values(event)
+    except ValueError:  # it is no format
+        shown = one_line(text, _MOST)
+        event["log_format"] = shown.replace("{", "{{").replace("}", "}}")
+
+
+def of_lines(text: str) -> LogEvent:
+    """
+    The part of a log event that has C{text} for its text, which may have several lines.
+    """
+    shown = _shortened(printable_lines(text))
+    return {"log_format": "{text}", "text": text, _DONE: {"text!s:": shown}}
+
+
+def _as_text(format: object) -> str:
+    return (
+        format.decode("utf-8", "replace") if isinstance(format, bytes) else str(format)
+    )
+
+
+def _values(event: LogEvent) -> dict[str, str]:
+    """
+    What stands for each field of the format, by the names that C{twisted.logger} gives
+    the fields.
+
+    @raise ValueError: the format is malformed.
+    """
+    keys, values, left = KeyFlattener(), dict[str, str](), _MOST
+    for _, name, spec, conversion in Formatter().parse(event["log_format"]):
+        if name is None:
+            continue
+        key = keys.flatKey(name, spec, conversion or "s")
+        field = f"{{{name}{f'!{conversion}' if conversion else ''}:{spec}}}"
+        values[key] = one_line(_formatted(field, event), left)
+        left -= len(values[key])
+    return values
+
+
+def _formatted(field: str, event: LogEvent) -> str:
+    try:
+        return formatWithCall(field, event)
+    except Exception as e:  # whatever str() of a value, or its format, does
+        return f"({type(e).__name__} when {field} was to be shown)"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _TRACEBACK_HEAD + _TRACEBACK_TAIL:
+        return text
+    return f"{text[:_TRACEBACK_HEAD]}\n...\n{text[-_TRACEBACK_TAIL:]}"
+
+
+class _PrintableFailure(Failure):
+    """
+    A failure whose texts can be printed.  All else is as in the failure it is like.
+    """
+
+    @classmethod
+    def like(cls, failure: Failure) -> _PrintableFailure:
+        """
+        The printable one of C{failure}.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(failure.__dict__)
+        return made
+
+    def getErrorMessage(self) -> str:
+        """
+        The text of the exception.
+        """
+        return one_line(safe_str(self.value), _MOST)
+
+    def printTraceback(
+        self,
+        file: Any = None,
+        elideFrameworkCode: Any = False,
+        detail: str = "default",
+    ) -> None:
+        """
+        Write the traceback.
+        """
+        told = Failure.__new__(Failure)
+        # The class of the exception is told by its type, which stays.
+        told.__dict__.update(self.__dict__, value=self.getErrorMessage())
+        text = StringIO()
+        told.printTraceback(text, elideFrameworkCode, detail)
+        if file is None:
+            from twisted.python.log import logerr as file
+        file.write(_shortened(printable_lines(text.getvalue())))
