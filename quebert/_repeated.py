@@ -3,6 +3,9 @@ Warnings of faults that are met again and again.
 
 A fault is logged when it begins, and once a minute while it lasts, with a count.  One
 line tells its end: an attempt has succeeded, and none has failed for L{QUIET} seconds.
+
+A state that begins and ends again and again is logged once, and its end once it has
+been over for as long.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from twisted.logger import Logger
 
 from quebert._text import one_line
 
-__all__ = ["PERIOD", "QUIET", "RepeatedWarning"]
+__all__ = ["PERIOD", "QUIET", "RepeatedState", "RepeatedWarning"]
 
 #: Seconds at least between two lines about one cause.
 PERIOD = 60.0
@@ -137,3 +140,57 @@ class RepeatedWarning:
         self._log.warn(
             f"{self._fault}{{more}}: {{why}}", more=more, why=why, **self._values
         )
+
+
+class RepeatedState:
+    """
+    A state that somebody else puts us into, and its two lines.
+
+    @param log: writes them.
+    @param clock: gives the clock.
+    @param begun: the warning that it has begun; a colon and the cause follow.
+    @param over: the line that it is over.
+    """
+
+    def __init__(
+        self, log: Logger, clock: Callable[[], IReactorTime], begun: str, over: str
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._begun = begun
+        self._over = over
+        self._times = 0
+        self._timer: IDelayedCall | None = None
+
+    def begun(self, why: object) -> None:
+        """
+        The state has begun.
+        """
+        self._cancel()
+        self._times += 1
+        if self._times == 1:
+            self._log.warn("{begun}: {why}", begun=self._begun, why=why)
+
+    def over(self) -> None:
+        """
+        The state is over.
+        """
+        if self._times and self._timer is None:
+            self._timer = self._clock().callLater(QUIET, self._tell_over)
+
+    def end(self) -> None:
+        """
+        Log nothing more.
+        """
+        self._cancel()
+        self._times = 0
+
+    def _cancel(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _tell_over(self) -> None:
+        times, self._times, self._timer = self._times, 0, None
+        after = "" if times == 1 else f", after {times:,} interruptions"
+        self._log.info("{over}{after}.", over=self._over, after=after)

@@ -33,6 +33,7 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     frame,
 )
+from quebert._repeated import RepeatedState
 from quebert.amqp._channel import Channel
 from quebert.amqp._spec import SPEC
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
@@ -140,6 +141,12 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
+        self._blockade = RepeatedState(
+            self.log,
+            lambda: self.clock,
+            "The broker takes no messages for now",
+            "The broker takes messages again",
+        )
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
@@ -318,14 +325,14 @@ class Wire(AMQClient):  # type: ignore[misc]
         The broker is short of memory or disk, and does not read on.
         """
         self.blocked = reason
-        self.log.warn("The broker takes no messages for now: {reason}", reason=reason)
+        self._blockade.begun(reason)
 
     def unblock(self) -> None:
         """
         It reads again.
         """
         self.blocked = None
-        self.log.info("The broker takes messages again.")
+        self._blockade.over()
         for channel in list(self.channels.values()):
             channel.publications.send_waiting()
 
@@ -386,6 +393,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     def connectionLost(self, reason: Failure) -> None:
         if self._beat.running:
             self._beat.stop()
+        self._blockade.end()
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"
             self.why = ChannelLost(text)

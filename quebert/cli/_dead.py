@@ -17,6 +17,7 @@ import attrs
 from twisted.web.http import RESPONSES
 
 from quebert import task as tasks
+from quebert._text import cut, printable, shown_url, width
 from quebert._url import without_userinfo
 from quebert.errors import BadTask, ConfigError
 from quebert.outcome import FORBIDDEN
@@ -31,6 +32,18 @@ _CELL_WIDTH = 200
 # How many reasons are told at least.
 _REASONS = 10
 _STATUS = re.compile("[0-9]{3}")
+# Names of headers and fields whose values are secrets.
+_SECRET = re.compile(
+    "authorization|cookie|token|secret|passw|api[-_]?key|credential|signature",
+    re.IGNORECASE,
+)
+# The same in a text that is no JSON: all that follows on the line is hidden.  Counts
+# are bounded, so that the time is linear.
+_SECRET_LINE = re.compile(
+    rf"((?:{_SECRET.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
+)
+_USERINFO = re.compile(r"//[^/\s@]*@")
+_HIDDEN = "..."
 
 
 class DeadLetter:
@@ -86,7 +99,7 @@ class DeadLetter:
             return f"{self.status} {phrase}".rstrip()
         else:
             why = why.partition(": ")[2] or why
-        for own in (self.uuid, self.url):
+        for own in (self.uuid, self.url, shown_url(self.url)):
             why = why.replace(own, "...") if own else why
         return why
 
@@ -158,23 +171,28 @@ class DeadLetter:
         counted = "x-delivery-count"
         return [k for k in self.headers if k.startswith(_OURS) or k == counted]
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, secrets: bool = False) -> Iterator[str]:
         """
         All of it, for people.
+
+        @param secrets: whether C{Authorization} and the like are shown, and users and
+            passwords in URLs.
         """
         for name, value in self.properties.items():
             if name != "headers":
-                yield f"{name}: {_plain(value)}"
+                yield f"{name}: {_shown(name, _plain(value), secrets)}"
         for name, value in self.headers.items():
             told = _moment(value) if name in _TIMES else _plain(value)
-            yield f"{name}: {told}"
+            yield f"{name}: {_shown(name, told, secrets)}"
         yield ""
-        yield from self._pretty().splitlines()
+        yield from self._pretty(secrets).splitlines()
 
-    def _pretty(self) -> str:
+    def _pretty(self, secrets: bool) -> str:
         if self._task:
-            return json.dumps(self._task, indent=2, ensure_ascii=False)
-        return self.body.decode("utf-8", "backslashreplace")
+            task = self._task if secrets else _without_secrets("", self._task)
+            return json.dumps(task, indent=2, ensure_ascii=False)
+        text = self.body.decode("utf-8", "backslashreplace")
+        return text if secrets else _SECRET_LINE.sub(rf"\1 {_HIDDEN}", _masked(text))
 
 
 _TIMES = {_OURS + name for name in ("buried-at", "first-attempt", "last-attempt")}
@@ -193,6 +211,35 @@ def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return value if isinstance(value, str) else repr(value)
+
+
+def _shown(name: str, text: str, secrets: bool) -> str:
+    if secrets:
+        return text
+    return _HIDDEN if _SECRET.search(name) else _masked(text)
+
+
+def _masked(text: str) -> str:
+    return _USERINFO.sub(f"//{_HIDDEN}@", text)
+
+
+def _without_secrets(name: str, value: Any) -> Any:
+    """
+    What a task has under C{name}, without secrets.  A task is not nested deeper than
+    L{tasks.MAX_DEPTH<quebert.task.MAX_DEPTH>}.
+    """
+    if isinstance(value, dict):
+        return {
+            _masked(key): _HIDDEN
+            if _SECRET.search(key)
+            else _without_secrets(key, inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_secrets(name, each) for each in value]
+    if not isinstance(value, str):
+        return value
+    return without_userinfo(value) if name == "url" else _masked(value)
 
 
 # -- Which are meant
@@ -292,7 +339,8 @@ class Listing:
         kind, reason = _cell(letter.kind), _cell(letter.gist)
         self.reasons[kind, reason] += 1
         if len(self.first) < self._most:
-            row = letter.uuid, letter.url, letter.attempts, letter.buried
+            url = shown_url(letter.url)
+            row = letter.uuid, url, letter.attempts, letter.buried
             self.first.append((*map(_cell, row), kind, reason))
 
     @property
@@ -329,13 +377,14 @@ def _cell(text: str) -> str:
     """
     A text as it is in a table: never empty, and cut at the end if it is long.
     """
-    if len(text) > _CELL_WIDTH:
-        return text[: _CELL_WIDTH - 1] + "…"
-    return text or "-"
+    return printable(cut(_masked(text), _CELL_WIDTH)) or "-"
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        cells = (
+            cell + " " * (most - width(cell))
+            for cell, most in zip(row, widths, strict=True)
+        )
         yield "  ".join(cells).rstrip()

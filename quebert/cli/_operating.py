@@ -106,8 +106,15 @@ def list_(
 @dead.command()
 @_queue
 @_matches
+@click.option(
+    "--secrets",
+    is_flag=True,
+    help="Show Authorization and the like, and passwords in URLs, too.",
+)
 @_amqp_url
-def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
+def show(
+    *, queue: str, matches: list[Match], secrets: bool, amqp_url: str | None
+) -> None:
     """
     Show the first that is dead of QUEUE, and matches, whole.
     """
@@ -121,7 +128,7 @@ def show(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
         raise click.ClickException(
             f"nothing {_that(matches)}is dead in {grave_of(queue)}"
         )
-    for line in letter.lines():
+    for line in letter.lines(secrets):
         echo(line)
 
 

@@ -76,8 +76,30 @@ def _is_jitter(_: object, field: attrs.Attribute[Any], value: object) -> None:
         _refuse(field.name, " or ".join(repr(each) for each in JITTERS), value)
 
 
+class _Refused(ConfigError):
+    """
+    A field is wrong.
+
+    @ivar hidden: the same sentence, without a value that somebody else may have chosen.
+    """
+
+    def __init__(self, field: str, right: str, value: object) -> None:
+        super().__init__(f"{field} must be {right}, not {_shown(value)}")
+        self.hidden = f"{field} must be {right}, not {_hidden(value)}"
+
+
 def _refuse(field: str, right: str, value: object) -> None:
-    raise ConfigError(f"{field} must be {right}, not {_shown(value)}")
+    raise _Refused(field, right, value)
+
+
+def _hidden(value: object) -> str:
+    """
+    A value as the log of a mediator may show it: numbers only.
+    """
+    if _is_number(value, int, float):
+        return _shown(value)
+    kinds: dict[type, str] = {str: "a string", list: "an array", dict: "an object"}
+    return kinds.get(type(value), "true or false")
 
 
 def _shown(value: object) -> str:
@@ -198,7 +220,7 @@ def overridden(policy: RetryPolicy, wanted: object) -> RetryPolicy:
     if wanted is None:
         return policy
     if not isinstance(wanted, dict):
-        raise BadTask(f"retry must be an object, not {_shown(wanted)}")
+        raise BadTask(f"retry must be an object, not {_hidden(wanted)}")
     for name in wanted:
         if name not in _FIELDS:
             known = ", ".join(_FIELDS)
@@ -213,7 +235,7 @@ def overridden(policy: RetryPolicy, wanted: object) -> RetryPolicy:
             changes["min_backoff"] = min(policy.min_backoff, checked.max_backoff)
         return attrs.evolve(policy, **changes)
     except ConfigError as e:
-        raise BadTask(f"retry.{e}") from None
+        raise BadTask(f"retry.{getattr(e, 'hidden', e)}") from None
 
 
 # With either bound of the wait, whatever it is, the other one fits.

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._text import width
 from quebert.cli import _dead
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import ConfigError
@@ -101,6 +102,44 @@ class DeadLetterTests(SynchronousTestCase):
         self.assertIn("quebert-buried-at: 2023-11-1", text)
         self.assertIn('\n    "é": 1\n', text)
         self.assertEqual([*letter({}, b"a\nb\xff").lines()], ["", "a", "b\\xff"])
+
+    def test_secrets(self) -> None:
+        """
+        What is a secret by its name, and users and passwords in URLs, are shown to
+        those alone who ask for them.
+        """
+        url = "http://me:pa/s3cret@example.com/a?key=canary"
+        task = {
+            "url": url,
+            "headers": {"Authorization": "Bearer s3cret", "X-API-Key": "s3cret"},
+            "params": [{"see": f"at {TASK['url']}", "proxy-authorization": ["s3cret"]}],
+            "uuid": "8f14",
+        }
+        headers = {**HEADERS, "authorization": "s3cret", REASON: f"for {TASK['url']}"}
+        for body in (
+            task,
+            b"Authorization: Basic s3cret\nhttp://me:s3cret@example.com/",
+            b'{"headers": {"AUTHORIZATION" : "s3cret"}',
+        ):
+            dead = letter(headers, body, **{"correlation-id": "//me:s3cret@a"})
+            text = "\n".join(dead.lines())
+            self.assertNotIn("s3cret", text)
+            self.assertIn("quebert-reason: for http://...@example.com/a", text)
+            whole = "\n".join(dead.lines(secrets=True))
+            self.assertGreaterEqual(whole.count("s3cret"), 4)
+        listing = Listing(1)
+        listing.add(letter(headers, task))
+        text = "\n".join(listing.lines())
+        self.assertNotIn("s3cret", text)
+        self.assertNotIn("canary", text)
+        self.assertIn("http://...@example.com/a?...", text)
+
+    def test_secrets_quickly(self) -> None:
+        """
+        To hide secrets takes linear time, whatever the body is.
+        """
+        for part in (b"passw", b"token  ", b"//a", b'authorization:"', b"cookie\\"):
+            list(letter(HEADERS, part * 100_000).lines())
 
 
 class MatchTests(SynchronousTestCase):
@@ -215,6 +254,22 @@ class ListingTests(SynchronousTestCase):
         self.assertEqual(lines[8].split(), ["-"] * 6)
         self.assertIn("8f14  http://...@example.com/a  12        2023-", lines[9])
         self.assertEqual(len(lines), 10)
+
+    def test_aligned(self) -> None:
+        """
+        Columns stay below each other whatever takes the place of one character, of
+        two, or of none.
+        """
+        listing = Listing(9)
+        uuids = "a\x1b[2Jb", "日本語", "e\N{COMBINING ACUTE ACCENT}", "\u202e\u200b"
+        for uuid in uuids:
+            listing.add(letter(task={"uuid": uuid, "url": "/"}))
+        head, *rows = list(listing.lines())[-5:]
+        self.assertEqual(
+            [row.split()[0] for row in rows], ["a?[2Jb", *uuids[1:3], "??"]
+        )
+        columns = {width(row[: row.index("/")]) for row in rows}
+        self.assertEqual(columns, {head.index("url")})
 
     def test_grouped(self) -> None:
         """

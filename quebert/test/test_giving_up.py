@@ -358,7 +358,7 @@ class TaskRetryTests(PolicyCase):
             ({"max_attempts": 0}, "retry.max_attempts must be a whole number from 1"),
             ({"max_attempt": 1}, "retry.max_attempt is not known: "),
             ({"jitter": 5}, "retry.jitter must be 'none' or 'full', not 5"),
-            ("often", "retry must be an object, not 'often'"),
+            ("often", "retry must be an object, not a string"),
         ]
         for retry, expected in table:
             bury = self.buried(self.giving_up(), message(retry=retry))

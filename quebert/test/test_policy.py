@@ -374,12 +374,12 @@ class OverrideTests(SynchronousTestCase):
                 {"min_backoff": 3, "max_backoff": 2},
                 "retry.max_backoff must be at least min_backoff, which is 3, not 2",
             ),
-            ({"jitter": "x"}, "retry.jitter must be 'none' or 'full', not 'x'"),
+            ({"jitter": "x"}, "retry.jitter must be 'none' or 'full', not a string"),
             ({"attempts": 5}, "retry.attempts is not known: it may have max_att"),
             ({5: 5}, "retry.5 is not known: it may have max_attempts, "),
             (5, "retry must be an object, not 5"),
-            ([], "retry must be an object, not []"),
-            (False, "retry must be an object, not False"),
+            ([], "retry must be an object, not an array"),
+            (False, "retry must be an object, not true or false"),
         ]
         for wanted, expected in table:
             text = refusal(BadTask, overridden, RetryPolicy(), wanted)

@@ -20,11 +20,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionLost as TCPLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.frames import FRAME_MAX
 from quebert._protocol.properties import encode_properties
+from quebert._repeated import QUIET
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._wire import CHANNEL_MAX, Wire
@@ -827,12 +829,39 @@ class CallTests(WireTestCase):
         """
         A broker that blocks its publishers is logged, and nothing else.
         """
-        said: list[Any] = []
-        self.patch(self.wire, "log", _Log(said))
-        self.broker.send(Connection.Blocked("low on memory"), Connection.Unblocked())
-        self.assertEqual([level for level, _ in said], ["warn", "info"])
-        self.assertEqual(said[0][1]["reason"], "low on memory")
+        with capturedLogs() as logged:
+            self.broker.send(Connection.Blocked("low on memory"))
+            self.broker.send(Connection.Unblocked())
+            self.clock.advance(QUIET)
+        self.assertEqual(
+            [*map(formatEvent, logged)],
+            [
+                "The broker takes no messages for now: low on memory",
+                "The broker takes messages again.",
+            ],
+        )
+        levels = [event["log_level"] for event in logged]
+        self.assertEqual(levels, [LogLevel.warn, LogLevel.info])
         self.assertFalse(self.wire.closed)
+
+    def test_blocked_flood(self) -> None:
+        """
+        A broker that blocks its publishers again and again, each time for another
+        reason, is logged once, and no longer when the connection is lost.
+        """
+        with capturedLogs() as logged:
+            for number in range(1_000):
+                self.broker.send(Connection.Blocked(f"\x1b[2J{number}"))
+                self.broker.send(Connection.Unblocked())
+                self.clock.advance(0.1)
+            self.assertEqual(len(logged), 1)
+            self.assertIn("for now: ?[2J0", formatEvent(logged[0]))
+            self.clock.advance(QUIET)
+            self.assertIn("after 1,000 interruptions", formatEvent(logged[1]))
+            self.broker.send(Connection.Blocked("once more"), Connection.Unblocked())
+            self.broker.lose()
+            self.clock.advance(QUIET)
+        self.assertEqual(len(logged), 3)
 
 
 class DeliveryTests(WireTestCase):
