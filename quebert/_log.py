@@ -13,9 +13,11 @@ for all that a process logs: Twisted's own events and those of hooks, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from io import StringIO
 from string import Formatter
-from typing import Any
+from typing import Any, NamedTuple
 
 import twisted.logger
 from twisted.logger import LogEvent, LogLevel, globalLogPublisher
@@ -26,16 +28,29 @@ from twisted.logger._format import formatWithCall
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
-from quebert._text import one_line, printable_lines
+from quebert._text import cut, one_line, printable_lines
 
-__all__ = ["Logger", "make_printable", "of_lines", "print_safely"]
+__all__ = ["Logger", "make_printable", "of_lines", "print_safely", "traceback_of"]
 
-# Characters of the values of one event, all together.
+# Characters of the values of one event, all together, and of its format.
 _MOST = 2_000
 # Characters of a traceback: its beginning tells where, its end tells what.
 _TRACEBACK_HEAD = 1_000
 _TRACEBACK_TAIL = 3_000
 _DONE = "log_flattened"
+
+
+class _Field(NamedTuple):
+    """
+    A field of a format.
+
+    @ivar key: what C{twisted.logger} calls it in C{log_flattened}.
+    """
+
+    key: str
+    name: str
+    spec: str | None
+    conversion: str | None
 
 
 class Logger(twisted.logger.Logger):
@@ -76,12 +91,13 @@ def make_printable(event: LogEvent) -> None:
     if event.get("log_format") is None or _DONE in event:
         return
     text = _as_text(event["log_format"])
-    event["log_format"] = printable_lines(text)
     try:
-        event[_DONE] = _values(event)
+        event["log_format"], fields = _parsed(text)
     except ValueError:  # it is no format
         shown = one_line(text, _MOST)
         event["log_format"] = shown.replace("{", "{{").replace("}", "}}")
+    else:
+        event[_DONE] = _values(fields, event)
 
 
 def of_lines(text: str) -> LogEvent:
@@ -92,35 +108,56 @@ def of_lines(text: str) -> LogEvent:
     return {"log_format": "{text}", "text": text, _DONE: {"text!s:": shown}}
 
 
+def traceback_of(error: BaseException) -> str:
+    """
+    The traceback of an exception, as it can be printed.
+    """
+    return _PrintableFailure.like(Failure(error)).getTraceback()
+
+
 def _as_text(format: object) -> str:
     return (
         format.decode("utf-8", "replace") if isinstance(format, bytes) else str(format)
     )
 
 
-def _values(event: LogEvent) -> dict[str, str]:
+@lru_cache(256)
+def _parsed(text: str) -> tuple[str, list[_Field]]:
     """
-    What stands for each field of the format, by the names that C{twisted.logger} gives
-    the fields.
+    A format that can be printed, and its fields.
 
     @raise ValueError: the format is malformed.
     """
-    keys, values, left = KeyFlattener(), dict[str, str](), _MOST
-    for _, name, spec, conversion in Formatter().parse(event["log_format"]):
-        if name is None:
-            continue
-        key = keys.flatKey(name, spec, conversion or "s")
-        field = f"{{{name}{f'!{conversion}' if conversion else ''}:{spec}}}"
-        values[key] = one_line(_formatted(field, event), left)
-        left -= len(values[key])
+    shown = cut(printable_lines(text), _MOST)
+    keys = KeyFlattener()
+    fields = [
+        _Field(keys.flatKey(name, spec, conversion or "s"), name, spec, conversion)
+        for _, name, spec, conversion in Formatter().parse(shown)
+        if name is not None
+    ]
+    return shown, fields
+
+
+def _values(fields: Iterable[_Field], event: LogEvent) -> dict[str, str]:
+    """
+    What stands for each field of the format.
+    """
+    values, left = dict[str, str](), _MOST
+    for field in fields:
+        value = values[field.key] = one_line(_formatted(field, event), left)
+        left -= len(value)
     return values
 
 
-def _formatted(field: str, event: LogEvent) -> str:
+def _formatted(field: _Field, event: LogEvent) -> str:
+    name, spec, conversion = field.name, field.spec or "", field.conversion
     try:
-        return formatWithCall(field, event)
+        if name in event and not conversion and "{" not in spec:  # nearly always
+            return format(event[name], spec)
+        which = f"!{conversion}" if conversion else ""
+        return formatWithCall(f"{{{name}{which}:{spec}}}", event)
     except Exception as e:  # whatever str() of a value, or its format, does
-        return f"({type(e).__name__} when {field} was to be shown)"
+        return f"({type(e).__name__} when {name} was to be shown)"
 
 
 def _shortened(text: str) -> str:

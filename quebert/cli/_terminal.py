@@ -6,14 +6,13 @@ All of it goes through this module, since tasks, answers and brokers choose part
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
-from traceback import format_exception
 from typing import Any
 
 import click
 
-from quebert._text import printable, printable_lines
+from quebert._log import traceback_of
+from quebert._text import printable
 from quebert.cli._running import one_line
 
 __all__ = ["Commands", "confirm", "echo", "echo_word"]
@@ -68,5 +67,5 @@ class Commands(click.Group):
         except (click.Abort, click.exceptions.Exit):
             raise
         except Exception as e:
-            sys.stderr.write(printable_lines("".join(format_exception(e))))
+            click.echo(traceback_of(e), err=True, nl=False)
             raise SystemExit(1) from None

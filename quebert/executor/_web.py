@@ -18,7 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
 from quebert._log import Logger
-from quebert._text import printable
+from quebert._text import one_line, printable
 from quebert.errors import BadTask
 from quebert.executor._answer import Answer
 from quebert.executor._tally import Tally
@@ -161,8 +161,8 @@ def _line(error: BaseException) -> str:
     The error in one line, as a traceback ends.
     """
     try:
-        text = " ".join(str(error).split())
+        text = one_line(str(error), _ERROR_LIMIT)
     except Exception:
         text = "(its text cannot be had)"
     kind = type(error).__name__
-    return f"{kind}: {text[:_ERROR_LIMIT]}" if text else kind
+    return f"{kind}: {text}" if text else kind
