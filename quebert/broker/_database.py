@@ -33,6 +33,13 @@ from typing import Any, BinaryIO
 
 import attrs
 
+from quebert.broker._files import (
+    check_folder,
+    check_link,
+    keep_private,
+    make_private,
+    open_private,
+)
 from quebert.broker._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
@@ -125,10 +132,14 @@ def opened(path: Path) -> Connection:
     a database in the same folder, this call waits.
 
     @raise StoreError: the database cannot be read or written, is damaged, belongs to
-        another program, or is open in another broker.  Its files are left as they were.
+        another program, or is open in another broker; or other users may write to its
+        folder.  Its files are left as they were.
     """
-    path = Path(os.path.realpath(path))
     try:
+        check_link(path)
+        check_folder(path.parent)
+        path = Path(os.path.realpath(path))
+        check_folder(path.parent)
         with _alone_in(path.parent), contextlib.ExitStack() as claim:
             claim.enter_context(_claimed(path))
             if not path.exists():
@@ -213,7 +224,8 @@ def _put_back(log: Path, before: BinaryIO) -> None:
     # full, would have the database refused; without a log the database is whole.
     part = log.with_name(log.name + ".part")
     try:
-        with open(part, "wb") as file:
+        part.unlink(missing_ok=True)
+        with open(part, "wb", opener=open_private) as file:
             shutil.copyfileobj(before, file)
         os.rename(part, log)
     except OSError:
@@ -234,6 +246,7 @@ def _make(path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{new}{suffix}")
+    make_private(new)
     connection = sqlite3.connect(new, isolation_level=None)
     try:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -278,6 +291,7 @@ def _check_files(path: Path) -> None:
     with open(path, "r+b") as file:  # an error if this process may not write to it
         _lock(path, file)
         header = _header(path, file.read(_HEADER_SIZE))
+        keep_private(path)
         log = _read_log(path)
         size = file.seek(0, os.SEEK_END)
     if log.pages:
@@ -316,7 +330,8 @@ def _lock(path: Path, file: BinaryIO) -> None:
 
 def _read_log(path: Path) -> Log:
     try:
-        with open(_log_of(path), "rb") as file:
+        with open(_log_of(path), "rb", opener=open_private) as file:
+            keep_private(_log_of(path))
             return read_log(file)
     except FileNotFoundError:
         return Log()

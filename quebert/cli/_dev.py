@@ -145,7 +145,7 @@ def _broker(reactor: Any, served: Served) -> Broker:
 def _folder(path: Path) -> Path:
     """
     The folder, which is made where there is none, for nobody else to read and
-    for no version control.
+    for no version control.  L{Store} checks one that was there.
     """
     try:
         with suppress(FileExistsError):

@@ -22,6 +22,7 @@ from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
 from quebert.cli import _check, _doctor, _operating
+from quebert.cli._passwords import users_of
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import Commands, echo, echo_word
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
@@ -183,12 +184,19 @@ def dev(
     " variable QUEBERT_BROKER_USERS, with spaces between, nobody sees it in a list"
     " of processes.",
 )
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Who is let in, too: a file that other users cannot read, with a line"
+    " NAME:PASSWORD for each.",
+)
 def broker(
     *,
     data: Path | None,
     memory: bool,
     vhosts: tuple[str, ...],
     users: tuple[str, ...],
+    password_file: Path | None,
     **options: Any,
 ) -> None:
     """
@@ -198,10 +206,13 @@ def broker(
     """
     from quebert.cli import _dev
 
-    if users:
-        options["users"] = dict(map(_user, users))
-    served = _dev.Served(data=_data(data, memory), vhosts=vhosts, **options)
+    known = dict(map(_user, users))
     with _one_sentence():
+        if password_file is not None:
+            known |= users_of(password_file)
+        if known:
+            options["users"] = known
+        served = _dev.Served(data=_data(data, memory), vhosts=vhosts, **options)
         served.check()
     log_problems(level=LogLevel.critical)
     _run(lambda reactor: _dev.serve(reactor, served, _say))

@@ -194,6 +194,20 @@ class CommandTests(SynchronousTestCase):
         asked = self.done("broker", QUEBERT_BROKER_USERS="a:b c:d")
         self.assertEqual(asked.users, {"a": "b", "c": "d"})
 
+    def test_password_file(self) -> None:
+        """
+        Users may be in a file, beside others.
+        """
+        path = Path(self.enterContext(TemporaryDirectory())) / "users"
+        path.write_text("me:s3cret\n")
+        path.chmod(0o600)
+        asked = self.done("broker", f"--password-file={path}", "--user=you:x")
+        self.assertEqual(asked.users, {"you": "x", "me": "s3cret"})
+        self.asked = []
+        path.chmod(0o644)
+        told = self.refused("broker", f"--password-file={path}", code=1)
+        self.assertIn("chmod 600 it", told)
+
     def test_known_password(self) -> None:
         """
         Where others than this machine are let in, guest's password is refused.

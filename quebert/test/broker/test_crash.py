@@ -309,7 +309,7 @@ def disk(request: pytest.FixtureRequest, broker: Killable) -> Iterator[Disk]:
     limit again.
     """
     broker.data.mkdir()
-    if request.param == "limit" or not mount(broker.data, f"size={2 * LIMIT}"):
+    if request.param == "limit" or not mount(broker.data, f"mode=700,size={2 * LIMIT}"):
         yield Disk(LIMIT, "disk I/O error", lambda: None)
         return
     try:

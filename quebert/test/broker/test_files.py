@@ -1,0 +1,168 @@
+"""
+Tests for whose the files of the embedded broker are.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.broker import Store, _files
+from quebert.cli._passwords import users_of
+from quebert.errors import ConfigError, StoreError
+from quebert.test.checks import refusal
+
+
+class FileTests(SynchronousTestCase):
+    """
+    Whose the broker's files are.
+    """
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.folder.chmod(0o755)
+        self.path = self.folder / "broker.sqlite"
+
+    def modes(self) -> set[int]:
+        """
+        The modes of all files, of which there are the database and its log.
+        """
+        files = [*self.folder.iterdir()]
+        self.assertGreaterEqual(len(files), 2)
+        return {stat.S_IMODE(each.stat().st_mode) for each in files}
+
+    def test_made(self) -> None:
+        """
+        They are private in a folder that was there, whatever the umask is.
+        """
+        for umask in (0, 0o022, 0o777):
+            before = os.umask(umask)
+            try:
+                store = Store(self.path)
+            finally:
+                os.umask(before)
+            self.assertEqual(self.modes(), {0o600})
+            store.close()
+            self.path.unlink()
+
+    def test_found(self) -> None:
+        """
+        Those that were not private become so.
+        """
+        Store(self.path).close()
+        self.path.chmod(0o666)
+        store = Store(self.path)
+        self.assertEqual(self.modes(), {0o600})
+        store.close()
+
+    def test_folder(self) -> None:
+        """
+        A folder that others may write to is refused, and nothing is made in it.
+        """
+        for mode in (0o777, 0o1777, 0o757, 0o702):
+            self.folder.chmod(mode)
+            said = refusal(StoreError, Store, self.path)
+            self.assertIn("other users may write to the folder", said)
+        self.assertEqual([*self.folder.iterdir()], [])
+        self.folder.chmod(0o700)
+        Store(self.path).close()
+
+    def test_group(self) -> None:
+        """
+        So is one that a group may write to, unless the group is its user alone.
+        """
+        self.folder.chmod(0o770)
+        self.assertTrue(_files._has_others(2**31 - 2))
+        for has_others in (True, False):
+            self.patch(_files, "_has_others", lambda group, x=has_others: x)
+            if has_others:
+                refusal(StoreError, Store, self.path)
+            else:
+                Store(self.path).close()
+
+    def test_another_user(self) -> None:
+        """
+        So is one of another user, who may do there what they like, and a symbolic link
+        of another user.
+        """
+        if os.geteuid():
+            raise SkipTest("only root may give a folder away")
+        os.chown(self.folder, 65_534, -1)
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("belongs to another user", said)
+        os.chown(self.folder, 0, -1)
+        self.path.symlink_to(self.folder / "other.sqlite")
+        os.chown(self.path, 65_534, -1, follow_symlinks=False)
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("a symbolic link of another user", said)
+
+    def test_links(self) -> None:
+        """
+        Links in the place of what the broker makes are not followed.
+        """
+        victim = self.folder / "victim"
+        victim.write_bytes(b"precious")
+        Path(f"{self.path}.new").symlink_to(victim)
+        Store(self.path).close()
+        self.assertEqual(victim.read_bytes(), b"precious")
+        self.assertFalse(self.path.is_symlink())
+        Path(f"{self.path}-wal").symlink_to(victim)
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("symbolic links", said)
+        self.assertEqual(victim.read_bytes(), b"precious")
+
+
+class PasswordFileTests(SynchronousTestCase):
+    """
+    Tests for L{users_of}.
+    """
+
+    def setUp(self) -> None:
+        self.path = Path(self.enterContext(TemporaryDirectory())) / "users"
+
+    def write(self, content: bytes, mode: int = 0o600) -> Path:
+        """
+        A file with C{content}.
+        """
+        self.path.write_bytes(content)
+        self.path.chmod(mode)
+        return self.path
+
+    def test_users(self) -> None:
+        """
+        A line for each; a password may hold colons and spaces.
+        """
+        text = "# who\n\nme@home:se:cret \r\nyou:pässword"
+        users = {"me@home": "se:cret ", "you": "pässword"}
+        for mode in (0o600, 0o400, 0o440):
+            self.assertEqual(users_of(self.write(text.encode(), mode)), users)
+            self.path.chmod(0o600)
+
+    def test_refused(self) -> None:
+        """
+        What is wrong is said without a password.
+        """
+        for content, mode, part in (
+            (b"a:s3cret", 0o644, "other users may read or write the file"),
+            (b"a:s3cret", 0o620, "other users may read or write the file"),
+            (b"a:s3cret\ns3cret", 0o600, "line 2 must be NAME:PASSWORD"),
+            (b":s3cret", 0o600, "line 1 must be NAME:PASSWORD"),
+            (b"s3cret:", 0o600, "line 1 must be NAME:PASSWORD"),
+            (b"a:s3cret\na:s3cret", 0o600, "line 2 gives a user once more"),
+            (b"# s3cret\n", 0o600, "there is no user in the file"),
+            (b"a:s3cret\xff", 0o600, "not in UTF-8"),
+            (b"a:" + b"s3cret" * 20_000, 0o600, "more than 65536 bytes"),
+        ):
+            said = refusal(ConfigError, users_of, self.write(content, mode))
+            self.assertIn(part, said)
+            self.assertTrue(said.startswith(f"--password-file {self.path}: "), said)
+            self.assertNotIn("s3cret", said)
+        self.path.unlink()
+        self.assertIn("No such file", refusal(ConfigError, users_of, self.path))
+        os.mkfifo(self.path)
+        self.assertIn("this is no file", refusal(ConfigError, users_of, self.path))
