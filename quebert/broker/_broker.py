@@ -19,12 +19,14 @@ from twisted.internet.protocol import Factory
 
 from quebert._log import Logger
 from quebert._protocol.codec import CodecError
+from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
 from quebert.broker._errors import AmqpError
 from quebert.broker._journal import Journal, NoJournal
 from quebert.broker._records import Records
 from quebert.broker._server import Connection
+from quebert.broker._strangers import MOST_STRANGERS, Guesses, Strangers
 from quebert.broker._traffic import Traffic
 from quebert.broker._vhost import VirtualHost
 from quebert.clock import seconds_set
@@ -68,6 +70,15 @@ class Broker(Factory):
         records = Records() if records is None else records
         self.clock = clock
         self.connections: set[Connection] = set()
+        self._strangers: Strangers[Connection] = Strangers()
+        self._guesses = Guesses()
+        #: Warns of those who are not let in.
+        self.refused = RepeatedWarning(
+            self.log,
+            lambda: clock,
+            "A connection without a log-in is closed",
+            "Connections log in again",
+        )
         self.failed: Deferred[Exception] = Deferred()
         self._journal: Journal = NoJournal() if journal is None else journal
         self._users = {"guest": "guest"} if users is None else dict(users)
@@ -95,17 +106,60 @@ class Broker(Factory):
             raise StoreError(text) from e
 
     def buildProtocol(self, address: Any) -> Connection:
-        connection = Connection(self)
+        connection = Connection(self, getattr(address, "host", ""))
         connection.factory = self
         return connection
 
-    def lets_in(self, user: str, password: str) -> bool:
+    # -- Who may in
+
+    def connected(self, connection: Connection) -> None:
+        """
+        Another client, that has not logged in.
+        """
+        self.connections.add(connection)
+        one_too_many = self._strangers.add(connection, connection.network)
+        if one_too_many is not None:
+            self.refused.met(f"more than {MOST_STRANGERS} have not logged in")
+            transport: Any = one_too_many.transport
+            transport.abortConnection()
+
+    def begin_login(self, connection: Connection, user: str) -> float | None:
+        """
+        Somebody gives a password.
+
+        @return: seconds after which L{lets_in} may be asked; C{None} where the client
+            is to be cut off.  L{end_wait} must follow if they are not 0.
+        """
+        wait = self._guesses.begin(self._who(connection, user), self.clock.seconds())
+        if wait is None:
+            self.refused.met(f"too many passwords from {connection.network}")
+        return wait
+
+    def end_wait(self, connection: Connection, user: str) -> None:
+        """
+        The password waits no longer.
+        """
+        self._guesses.end(self._who(connection, user))
+
+    def lets_in(self, connection: Connection, user: str, password: str) -> bool:
         """
         Whether that is a user's password.
         """
         known = self._users.get(user)
         given = password.encode("utf-8", "surrogateescape")
-        return known is not None and hmac.compare_digest(known.encode(), given)
+        if known is not None and hmac.compare_digest(known.encode(), given):
+            self._strangers.discard(connection)
+            self.refused.succeeded()
+            return True
+        who = self._who(connection, user)
+        self._guesses.failed(who, self.clock.seconds())
+        name = f"user {user!r}" if who[1] else "an unknown user"
+        self.refused.met(f"a wrong password for {name} from {connection.network}")
+        return False
+
+    def _who(self, connection: Connection, user: str) -> tuple[str, str]:
+        # All users that there are not are one, or each guess would be another's.
+        return connection.network, user if user in self._users else ""
 
     # -- What there is
 
@@ -228,6 +282,7 @@ class Broker(Factory):
         One less.
         """
         self.connections.discard(connection)
+        self._strangers.discard(connection)
         if self._stopping is not None and not self.connections:
             self._stopped()
 
@@ -254,6 +309,7 @@ class Broker(Factory):
     def _stopped(self) -> None:
         assert self._stopping is not None
         self._turn.cancel()
+        self.refused.end()
         for call in (self._alarm, self._lazily, self._patience):
             if call is not None and call.active():
                 call.cancel()

@@ -13,7 +13,7 @@ from quebert.broker._channel import Channel
 from quebert.broker._commands import COMMANDS, Session
 from quebert.broker._errors import ChannelError, ConnectionError, not_allowed
 from quebert.broker._line import Peer
-from quebert.broker._methods import decode_method, method_frame
+from quebert.broker._methods import decode_method, method_frame, name_of
 
 __all__ = ["Channels"]
 
@@ -70,19 +70,20 @@ class Channels:
             self._other_method_received(channel, payload)
 
     def _other_method_received(self, channel: Channel, payload: bytes) -> None:
-        method = decode_method(payload)
-        if method.name == "channel.close":
+        name, index = name_of(payload)
+        if name == "channel.close":
             self._closed(channel)
             return
-        command = COMMANDS.get(method.name)
+        command = COMMANDS.get(name)
         try:
             if command is None:
                 raise ConnectionError(503, "COMMAND_INVALID - unimplemented method")
-            command(Session(self._peer, channel, self._rely), method.arguments)
+            arguments = decode_method(payload).arguments
+            command(Session(self._peer, channel, self._rely), arguments)
         except ChannelError as e:
-            self._close(channel, e, method.index)
+            self._close(channel, e, index)
         except ConnectionError as e:
-            raise e.about(method.index) from None
+            raise e.about(index) from None
 
     def _content_received(self, channel: Channel, kind: int, payload: bytes) -> None:
         publishing = channel.publishing
@@ -107,8 +108,7 @@ class Channels:
         closing = number in self._channels
         if kind != METHOD and closing:
             return
-        method = decode_method(payload) if kind == METHOD else None
-        name = "" if method is None else method.name
+        name, index = name_of(payload) if kind == METHOD else ("", None)
         if closing:
             if name in ("channel.close", "channel.close-ok"):
                 del self._channels[number]
@@ -118,7 +118,7 @@ class Channels:
             self._open(number)
         elif name != "channel.close-ok":
             error = ConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
-            raise error if method is None else error.about(method.index)
+            raise error if index is None else error.about(index)
 
     def _open(self, number: int) -> None:
         there = len(self._channels)

@@ -16,7 +16,7 @@ from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import METHOD, frame
 from quebert.broker._errors import ConnectionError
 
-__all__ = ["Method", "decode_method", "fields_of", "method_frame"]
+__all__ = ["Method", "decode_method", "fields_of", "method_frame", "name_of"]
 
 
 @attrs.frozen
@@ -67,11 +67,12 @@ def fields_of(name: str) -> dict[str, str]:
     return dict(zip(layout.fields, layout.types, strict=True))
 
 
-def decode_method(payload: bytes) -> Method:
+def name_of(payload: bytes) -> tuple[str, tuple[int, int]]:
     """
-    The method of a method frame.
+    The name and the numbers of the method of a method frame, whose arguments are not
+    decoded: they can take much time and memory.
 
-    @raise CodecError: its arguments are malformed.
+    @raise struct.error: there is no method in it.
     @raise ConnectionError: there is no such method.
     """
     klass, number = struct.unpack_from(">HH", payload)
@@ -79,9 +80,21 @@ def decode_method(payload: bytes) -> Method:
     if layout is None:
         text = f"NOT_IMPLEMENTED - there is no method {klass}.{number}"
         raise ConnectionError(540, text)
+    return layout.name, (klass, number)
+
+
+def decode_method(payload: bytes) -> Method:
+    """
+    The method of a method frame.
+
+    @raise CodecError: its arguments are malformed.
+    @raise ConnectionError: there is no such method.
+    """
+    name, index = name_of(payload)
+    layout = _BY_NAME[name]
     values = decode_arguments(layout.types, payload, 4)
     arguments = dict(zip(layout.fields, values, strict=True))
-    return Method(layout.name, (klass, number), arguments)
+    return Method(name, index, arguments)
 
 
 def method_frame(channel: int, name: str, arguments: Sequence[Any] = ()) -> bytes:

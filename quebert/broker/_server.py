@@ -31,9 +31,10 @@ from quebert.broker import _login
 from quebert.broker._channels import Channels
 from quebert.broker._errors import AmqpError, ConnectionError, not_allowed
 from quebert.broker._line import Confirming
-from quebert.broker._methods import decode_method, method_frame
+from quebert.broker._methods import decode_method, method_frame, name_of
 from quebert.broker._output import Output
 from quebert.broker._pulse import Pulse
+from quebert.broker._strangers import network_of
 from quebert.broker._vhost import VirtualHost
 from quebert.errors import StoreError
 
@@ -46,11 +47,17 @@ __all__ = ["Connection"]
 HANDSHAKE_TIMEOUT = 10.0
 #: Seconds that it has for its C{close-ok}.
 CLOSE_TIMEOUT = 10.0
+#: Bytes that a frame has at most before a client has logged in, as in RabbitMQ 4.1:
+#: what is in it is decoded for anybody.
+INITIAL_FRAME_MAX = 8_192
+#: Bytes that may have come after a password that waits.
+MOST_WAITING_BYTES = 131_072
 
 #: That of AMQP 0-9, too: it is safely taken for 0-9-1, as RabbitMQ does, and all
 #: that txamqp says of itself.
 _HEADERS = (PROTOCOL_HEADER, b"AMQP\1\1\0\x09")
 _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
+_NO_FRAMES = ("header", "waiting", "over")
 
 
 class Connection(Protocol):
@@ -65,17 +72,19 @@ class Connection(Protocol):
     log = Logger()
     _output: Output
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, host: str = "") -> None:
         self.broker = broker
+        self.network = network_of(host)
         self.state = "header"
         self.user = ""
         self.vhost: VirtualHost = broker.default_vhost
         self.wants_cancels = False
-        self.max_payload = FRAME_MAX - 8
+        self.max_payload = INITIAL_FRAME_MAX - 8
         self.channels = Channels(self, _login.CHANNEL_MAX, broker.rely)
         self._buffer = b""
         self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
+        self._waiting: tuple[str, IDelayedCall] | None = None
         self._pulse = Pulse(broker.clock, self._beat, self._cut)
 
     # -- The beginning
@@ -84,7 +93,7 @@ class Connection(Protocol):
         transport: Any = self.transport
         transport.setTcpNoDelay(True)
         self._output = Output(transport, self._relieved)
-        self.broker.connections.add(self)
+        self.broker.connected(self)
         self._within(HANDSHAKE_TIMEOUT)
 
     def _within(self, seconds: float | None) -> None:
@@ -118,14 +127,41 @@ class Connection(Protocol):
             capabilities = {}
         self.wants_cancels = bool(capabilities.get("consumer_cancel_notify"))
         mechanism = arguments["mechanism"]
+        is_told = bool(capabilities.get("authentication_failure_close"))
         user, password = _login.credentials(mechanism, arguments["response"])
-        if self.broker.lets_in(user, password):
+        wait = self.broker.begin_login(self, user)
+        if wait is None:
+            self._cut()
+        elif wait:
+            transport: Any = self.transport
+            transport.pauseProducing()
+            self.state = "waiting"
+            again = self._log_in_later, user, password, mechanism, is_told
+            self._waiting = user, self.broker.clock.callLater(wait, *again)
+        else:
+            self._log_in(user, password, mechanism, is_told)
+
+    def _log_in_later(self, user: str, *rest: Any) -> None:
+        self._waiting = None
+        self.broker.begin_turn()
+        self.broker.end_wait(self, user)
+        try:
+            self._log_in(user, *rest)
+        except ConnectionError as e:
+            self._fail(e)
+        transport: Any = self.transport
+        if transport is not None:
+            transport.resumeProducing()
+            self.dataReceived(b"")  # what came meanwhile
+
+    def _log_in(self, user: str, password: str, mechanism: str, is_told: bool) -> None:
+        if self.broker.lets_in(self, user, password):
             self.user = user
             limits = _login.CHANNEL_MAX, FRAME_MAX, _login.HEARTBEAT
             self._call("connection.tune", *limits)
             self.state = "tuning"
-        elif capabilities.get("authentication_failure_close"):
-            self._fail(_login.login_refused(mechanism))
+        elif is_told:
+            self._refuse(_login.login_refused(mechanism))
         else:
             self._lose()
 
@@ -166,6 +202,11 @@ class Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._pulse.heard = True
+        if self.state == "waiting":
+            self._buffer += data
+            if len(self._buffer) > MOST_WAITING_BYTES:
+                self._cut()
+            return
         if not STATES[self.state].reads:
             return
         self.broker.begin_turn()
@@ -199,7 +240,7 @@ class Connection(Protocol):
         @raise ConnectionError: what came is no frame.
         """
         there = len(data)
-        while there - at >= 8 and self.state not in ("header", "over"):
+        while there - at >= 8 and self.state not in _NO_FRAMES:
             kind, number, size = FRAME_START.unpack_from(data, at)
             begin = at + 7
             end = begin + size
@@ -232,16 +273,19 @@ class Connection(Protocol):
             raise ConnectionError(505, f"UNEXPECTED_FRAME - {text} {self.state}")
 
     def _method_received(self, payload: bytes) -> None:
-        method = decode_method(payload)
-        take = STATES[self.state].methods.get(method.name)
+        name, index = name_of(payload)
+        take = STATES[self.state].methods.get(name)
         try:
-            if take is not None:
-                take(self, method.arguments)
-            elif self.state != "closing":
+            if self.state == "closing":  # no arguments count any more
+                if take is not None:
+                    take(self, {})
+            elif take is not None:
+                take(self, decode_method(payload).arguments)
+            else:
                 text = f"unexpected method in connection state {self.state}"
                 raise ConnectionError(504, f"CHANNEL_ERROR - {text}")
         except ConnectionError as e:
-            raise e.about(method.index) from None
+            raise e.about(index) from None
 
     # -- Writing
 
@@ -318,11 +362,17 @@ class Connection(Protocol):
     def _fail(self, error: AmqpError) -> None:
         if self.state in ("closing", "over"):  # it has been told once
             return
-        self.log.info(
-            "The connection of {user!r} is closed: {error}",
-            user=self.user,
-            error=error,
-        )
+        if self.user:
+            self.log.info(
+                "The connection of {user!r} is closed: {error}",
+                user=self.user,
+                error=error,
+            )
+        else:  # anybody can have this logged as often as they connect
+            self.broker.refused.met(error)
+        self._refuse(error)
+
+    def _refuse(self, error: AmqpError) -> None:
         self._end()
         self._call("connection.close", error.code, error.short, *error.index)
         self.state = "closing"
@@ -342,6 +392,10 @@ class Connection(Protocol):
         self.broker.begin_turn()
         self.state = "over"
         self._within(None)
+        if self._waiting is not None:
+            (user, call), self._waiting = self._waiting, None
+            self.broker.end_wait(self, user)
+            call.cancel()
         self._pulse.stop()
         self._end()
         self._output.discard()
@@ -369,6 +423,8 @@ _CLOSE: dict[str, Take] = {"connection.close": Connection.close}
 STATES = {
     "header": _State(),
     "starting": _State({"connection.start-ok": Connection.start_ok}),
+    # A password is not looked at yet, since others were wrong.
+    "waiting": _State(reads=False),
     "tuning": _State({"connection.tune-ok": Connection.tune_ok}),
     "opening": _State({"connection.open": Connection.open, **_CLOSE}),
     "running": _State(
