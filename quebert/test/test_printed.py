@@ -6,6 +6,7 @@ be shown on a terminal and in a log.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
@@ -551,6 +552,18 @@ class CommandTests(Case):
     """
     Whatever the commands show.
     """
+
+    def test_one_place(self) -> None:
+        """
+        No module of the command line writes past L{quebert.cli._terminal}, but for the
+        log that is written to standard error.
+        """
+        writes = re.compile(
+            r"click\.(echo|secho|confirm|prompt|style)|\bprint\(|\.write\("
+        )
+        folder = Path(cli.__file__).parent
+        found = {p.name for p in folder.glob("*.py") if writes.search(p.read_text())}
+        self.assertEqual(found, {"_terminal.py", "_running.py"})
 
     def setUp(self) -> None:
         self.patch(_operating, "log_problems", lambda *ignored, level: None)
