@@ -36,7 +36,9 @@ __all__ = ["Logger", "make_printable", "of_lines", "print_safely", "traceback_of
 _MOST = 2_000
 # Characters of a traceback: its beginning tells where, its end tells what.
 _TRACEBACK_HEAD = 1_000
-_TRACEBACK_TAIL = 3_000
+_TRACEBACK_TAIL = 2_000
+# Characters of the text of an exception.
+_MOST_OF_ERROR = 1_000
 _DONE = "log_flattened"
 
 
@@ -184,7 +186,7 @@ class _PrintableFailure(Failure):
         """
         The text of the exception.
         """
-        return one_line(safe_str(self.value), _MOST)
+        return one_line(safe_str(self.value), _MOST_OF_ERROR)
 
     def printTraceback(
         self,

@@ -35,7 +35,7 @@ def check_folder(folder: Path) -> None:
         raise StoreError(f"{folder}: the folder belongs to another user")
     mode = found.st_mode
     if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and _has_others(found.st_gid)):
-        text = "other users may write to the folder: use one in it, or chmod go-w it"
+        text = "other users may write to the folder: use another, or chmod go-w it"
         raise StoreError(f"{folder}: {text}")
 
 

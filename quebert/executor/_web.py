@@ -18,7 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
 from quebert._log import Logger
-from quebert._text import one_line, printable
+from quebert._text import one_line
 from quebert.errors import BadTask
 from quebert.executor._answer import Answer
 from quebert.executor._tally import Tally
@@ -34,6 +34,8 @@ BODY_LIMIT = 16 * 1024 * 1024
 _METHODS = ("POST", "PUT", "PATCH")
 # Of an error's text: it becomes a line in somebody's log.
 _ERROR_LIMIT = 1_000
+# Of a uuid in ours, which a producer may have chosen.
+_NAME_LIMIT = 100
 
 
 class ExecutorResource(Resource):
@@ -153,7 +155,7 @@ def _name(task: Task) -> str:
     uuid = task.get("uuid", "(no uuid)")
     if isinstance(uuid, (dict, list)):  # it may be as large as a body
         return "(no uuid)"
-    return printable(str(uuid)[: tasks.BOUNDS.uuid])
+    return one_line(str(uuid), _NAME_LIMIT)
 
 
 def _line(error: BaseException) -> str:

@@ -52,7 +52,7 @@ from quebert.test.mediating import FakeHTTP, FakeMessage, body_of, raising
 
 # Bytes that one line of a log may have, and what one task may write at one attempt.
 LINE = 10_000
-ONE_ATTEMPT = 12_000
+ONE_ATTEMPT = 4_000
 SECRET = "s3cret"
 
 
@@ -543,7 +543,7 @@ class ExecutorTests(test_executor.Case, Case):
                 raise ValueError(text)
 
             said = self.logs(self.ask, failing, body)
-            self.assertLess(len(said.encode()), 3 * LINE)
+            self.assertLess(len(said.encode()), LINE)
             self.flushLoggedErrors(ValueError)
             self.logs(self.ask, lambda task, text=each: {text: object()}, body)
 
