@@ -22,10 +22,10 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
+from quebert._log import Logger
 from quebert._turn import EndOfTurn
 from quebert.errors import ExecutorError
 from quebert.guard import Guard

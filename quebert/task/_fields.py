@@ -11,6 +11,7 @@ from typing import NamedTuple
 import attrs
 
 from quebert._bounds import BOUNDS, Bounds
+from quebert._text import shown_url
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.task._codec import Task
@@ -87,6 +88,12 @@ class Request(NamedTuple):
     url: str
     headers: dict[str, str]
     timeout: float
+
+    def __repr__(self) -> str:
+        """
+        Without headers and query, which may hold secrets.
+        """
+        return f"<Request {self.method} {shown_url(self.url)}>"
 
     @property
     def has_body(self) -> bool:
@@ -196,7 +203,7 @@ def read_time(field: str, value: object, bounds: Bounds = BOUNDS) -> float:
         else:
             return parse_time(value)
     except (ValueError, OverflowError):
-        wrong = repr(value)
+        wrong = "another text"
     raise BadTask(
         f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
     )
