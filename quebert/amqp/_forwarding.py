@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._protocol.properties import amend_properties
@@ -112,6 +113,7 @@ class Forwarder:
             "Delayed tasks of queue {queue!r} wait for their time again",
             queue=queue,
         )
+        self._bringing_back: Deferred[Any] | None = None
         self._running: Deferred[None] | None = None
         self._connecting: Deferred[Wire] | None = None
         self._ended = False
@@ -197,6 +199,8 @@ class Forwarder:
                 await self._wait(CHECK)
         finally:
             await self._leave(channel)
+            if self._bringing_back is not None:
+                await self._bringing_back
 
     async def _consume_or_rest(self, channel: Channel) -> None:
         """
@@ -275,15 +279,28 @@ class Forwarder:
 
     async def _look_after(self, wire: Wire) -> None:
         """
-        See to what somebody may have deleted, and to what went astray.
+        See to what somebody may have deleted, and to what went astray.  To bring that
+        back may take long, and the ladder must not wait.
         """
+        if self._bringing_back is None:
+            bringing = Deferred.fromCoroutine(self._astray.bring_back(wire))
+            self._bringing_back = bringing
+            bringing.addBoth(self._brought_back)
         try:
             await self._ladder.check(wire)
-            await self._astray.bring_back(wire)
         except BrokerError as e:
             if wire.closed:
                 raise
-            self.log.debug("The delay ladder cannot be looked after: {why}", why=e)
+            self._not_looked_after(e)
+
+    def _brought_back(self, result: object) -> None:
+        self._bringing_back = None
+        if isinstance(result, Failure):
+            result.trap(BrokerError)
+            self._not_looked_after(result.value)
+
+    def _not_looked_after(self, why: object) -> None:
+        self.log.debug("The delay ladder cannot be looked after: {why}", why=why)
 
     # -- One message
 

@@ -379,11 +379,12 @@ class Ladder:
         await self._make_ends(wire, "")
 
     async def _check_all(self, wire: Wire) -> None:
-        for once, name in list(self._known):
-            if once is self._arrivals:
-                await self._make_arrivals(wire, name)
-            else:
-                await self._make_rung(wire, name)
+        await _all(
+            self._make_arrivals(wire, name)
+            if once is self._arrivals
+            else self._make_rung(wire, name)
+            for once, name in list(self._known)
+        )
 
     def forget(self) -> None:
         """
