@@ -5,7 +5,10 @@ A consumer may have so many messages that are not settled, its prefetch.  A mess
 that waits before it goes back holds its delivery, but not its place among those at
 work: when such messages have used up the prefetch, another consumer takes over, which
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
-has deprecated the kind that changes running ones.)  Where a rate lets no message begin
+has deprecated the kind that changes running ones.)  A queue with a single active
+consumer is the exception: the other consumer would stand behind those of other
+mediators, and one of these would get the messages.  There the messages that wait keep
+their place in the prefetch.  Where a rate lets no message begin
 before long, there is no consumer, and others get what waits.
 
 Each consumer fetches as many messages as wait, so that a few consumers are enough for
@@ -43,6 +46,7 @@ class Consumer:
         this one has fetched leave room.
     @param waiting: how many messages wait before they go back.
     @param rested: called when there is none for now, because of the rate.
+    @param single: whether the broker delivers to one consumer of the queue at a time.
     @ivar consuming: whether the broker delivers.
     @ivar wanted: whether it is to, when the rate allows it.
     """
@@ -56,6 +60,7 @@ class Consumer:
         may_widen: Callable[[], bool],
         waiting: Callable[[], int],
         rested: Callable[[], None],
+        single: bool = False,
     ) -> None:
         self.consuming = False
         self._queue = queue
@@ -64,6 +69,7 @@ class Consumer:
         self._may_widen = may_widen
         self._waiting = waiting
         self._rested = rested
+        self._single = single
         self._channel: Channel | None = None
         self.wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
@@ -173,7 +179,7 @@ class Consumer:
         """
         self._rest_if_far()
         # Not while a channel is being made ready: it has no prefetch yet.
-        if not self.consuming or self._renewing:
+        if not self.consuming or self._renewing or self._single:
             return
         used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
         if (used_up and self._may_widen()) or self._is_too_wide:

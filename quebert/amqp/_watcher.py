@@ -119,6 +119,7 @@ class Watcher:
             may_widen=self._may_widen,
             waiting=self._count_waiting,
             rested=self._give_back_waiting,
+            single=bool(self.arguments.get("x-single-active-consumer")),
         )
         self._binding = Binding(
             queue, exchange, exchangeType, routingKey, self.bindingArguments

@@ -209,6 +209,42 @@ async def test_strange_queue(
     await until(lambda: watcher.counts.done == 1)
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@ensureDeferred
+async def test_single_active_consumer(
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+    kind: str,
+) -> None:
+    """
+    One watch of a queue with a single active consumer gets all of its messages, also
+    while those that wait use up its prefetch.
+    """
+    tried: set[bytes] = set()
+
+    def fail_once(message: Any) -> Retry | None:
+        if message.body in tried:
+            return None
+        tried.add(message.body)
+        return Retry(after=0.2)
+
+    options: dict[str, Any] = {
+        "maxEvents": 5,
+        "queueType": kind,
+        "arguments": {"x-single-active-consumer": True},
+    }
+    first, second = [
+        await make_client().watch("", names.queue, "", fail_once, **options)
+        for _ in range(2)
+    ]
+    publish(pika_channel, "", names.queue, *(b"%d" % n for n in range(60)))
+    await until(lambda: first.counts.done + second.counts.done >= 60)
+    assert first.counts.done == 60
+    assert second.counts.received == 0
+    assert adds_up(first)
+
+
 @ensureDeferred
 async def test_headers_exchange(
     client: TxAMQPClient, names: Names, pika_channel: Any
