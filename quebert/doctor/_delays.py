@@ -10,7 +10,7 @@ from typing import Any
 
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._brief import brief_channel
-from quebert.amqp._delay import UNCLAIMED, WAITS, Call, Rungs, arrivals_of
+from quebert.amqp._delay import UNCLAIMED, WAITS, Call, arrivals_of
 from quebert.amqp._walk import depth
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of
@@ -29,7 +29,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
 
     @raise BrokerRefused: we may not look, or not declare C{quebert.doctor.…}.
     """
-    rungs = Rungs(quorum=subject.quorum_delays)
+    rungs = subject.rungs
     ends = [each for each in rungs.ends() if each[0] == "exchange_declare"]
     rung_queues = [_declaration(rungs.rung(each), "queue_declare") for each in WAITS]
     there = await together(

@@ -94,7 +94,7 @@ async def check_permissions(subject: Subject) -> list[Finding]:
     if not subject.is_rabbitmq:
         return [ok(_ABOUT, "the embedded broker lets its users do everything")]
     queues = () if subject.settings is None else subject.settings.queues.values()
-    rungs = Rungs(quorum=subject.quorum_delays)
+    rungs = subject.rungs
     needs = [*needs_for_all(rungs), *(n for each in queues for n in needs_of(each))]
     if subject.client.blocked is not None:  # RabbitMQ would not answer
         needs = [each for each in needs if each.name != _DEFAULT]

@@ -19,7 +19,8 @@ from twisted.internet.defer import (
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import refusal
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._ladder import has_quorum
+from quebert.amqp._delay import Rungs
+from quebert.amqp._ladder import Ladder, has_quorum
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
@@ -70,6 +71,13 @@ class Subject:
         if wanted is None:
             return has_quorum(self.wire)
         return wanted
+
+    @property
+    def rungs(self) -> Rungs:
+        """
+        What the delay ladder of mediators with these settings consists of.
+        """
+        return Ladder(quorum=self.quorum_delays).rungs_of(self.wire)
 
     @property
     def user(self) -> str:

@@ -21,8 +21,8 @@ from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._arguments import TYPE, declared
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, Rungs, arrivals_of
-from quebert.amqp._ladder import make
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, arrivals_of
+from quebert.amqp._ladder import Ladder, make
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause
@@ -101,9 +101,9 @@ def pika_channel(rabbitmq: RabbitMQNode, vhost: str = "%2f") -> Iterator[Any]:
 
 async def make_ladder(subject: Subject) -> None:
     """
-    Have all of the ladder be there.
+    Have all of the ladder be there, as mediators make it.
     """
-    rungs = Rungs(quorum=subject.quorum_delays)
+    rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
     await make(subject.wire, rungs.ends())
     for wait in WAITS:
         await make(subject.wire, rungs.rung(wait))
@@ -518,7 +518,7 @@ async def test_lying(
     Tasks that are due and that nobody takes are told of.
     """
     subject = await make_subject(next(vhosts), queues={"tasks": Queue(name="tasks")})
-    rungs = Rungs(quorum=subject.quorum_delays)
+    rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
     await make(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
     for queue in (UNCLAIMED, arrivals_of("tasks")):
         await subject.client.publish("", queue, b"task")
