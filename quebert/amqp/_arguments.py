@@ -84,14 +84,17 @@ def _value(text: str, kind: str | None, guess: Declared, name: str) -> Any:
     return int(text) if is_number and text.lstrip("-").isdigit() else text
 
 
-async def declared(wire: Wire, queue: str) -> Declared | None:
+async def declared(
+    wire: Wire, queue: str, guess: Declared | None = None
+) -> Declared | None:
     """
     How C{queue}, which must be there, was declared; C{None} where RabbitMQ does not
     tell.
 
+    @param guess: how it may have been.
     @raise BrokerRefused: we may not configure the queue.
     """
-    guess: Declared | None = Declared()
+    guess = guess or Declared()
     for _ in range(_MOST_STEPS):
         if guess is None:
             break

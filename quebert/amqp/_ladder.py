@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ from twisted.internet.task import deferLater
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
+from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._declaring import INEQUIVALENT, no_delivery_limit
@@ -64,6 +65,12 @@ CHECK_ENDS = 4.5
 #: ... and at all other parts that were needed, and for rungs of others.
 CHECK_ALL = 30.0
 
+# The arguments that tell when messages leave a queue, and where they go.
+_WAYS_OUT = (
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+)
 _CONFIRMS = (3, 10)
 _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
 # Seconds for which a quorum queue is new.  A RabbitMQ that is killed within three
@@ -419,7 +426,8 @@ def has_quorum(wire: Wire) -> bool:
 
 async def _make_or_use(wire: Wire, calls: Iterable[Call]) -> None:
     """
-    Make the calls; a queue that is there otherwise is used as it is.
+    Make the calls; a queue that is there otherwise is used as it is, unless messages
+    leave it at another time, or for another place.
     """
     listed = list(calls)
     try:
@@ -427,7 +435,26 @@ async def _make_or_use(wire: Wire, calls: Iterable[Call]) -> None:
     except BrokerRefused as e:
         if e.code != INEQUIVALENT or " for queue " not in str(e):
             raise
+        queue = next(how for each, how in listed if each == "queue_declare")
+        await _check_ways_out(wire, queue["queue"], queue["arguments"])
         await make(wire, (each for each in listed if each[0] != "queue_declare"))
+
+
+async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> None:
+    """
+    @raise BrokerRefused: messages leave a queue otherwise than they should.
+    """
+    how = await declared(wire, queue, Declared(arguments=dict(wanted)))
+    if how is None:
+        return
+    for name in _WAYS_OUT:
+        has, should = how.arguments.get(name), wanted.get(name)
+        if has != should:
+            raise BrokerRefused(
+                INEQUIVALENT,
+                f"queue {queue!r} was declared with {name} {has or 'none'}, and needs"
+                f" {should or 'none'}; delete it, and it is declared anew",
+            )
 
 
 async def make(wire: Wire, calls: Iterable[Call]) -> None:

@@ -27,7 +27,12 @@ from quebert.cli._operations import Broker, status
 from quebert.outcome import Outcome, Retry
 from quebert.test import old_ladder
 from quebert.test.conftest import Names
-from quebert.test.operating import add_user, set_permissions, set_policy
+from quebert.test.operating import (
+    add_user,
+    add_vhost,
+    set_permissions,
+    set_policy,
+)
 from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
 
@@ -139,6 +144,40 @@ async def test_refused_while_made(
     (line,) = (each for each in lines if "quebert.delay" in each)
     assert f"refused for user '{user}'" in line
     assert "configure, write and read" in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("x-message-ttl", None), ("x-dead-letter-exchange", "amq.fanout")],
+)
+@ensureDeferred
+async def test_rung_otherwise(
+    rabbitmq: RabbitMQNode,
+    make_client: MakeClient,
+    names: Names,
+    argument: str,
+    value: str | None,
+) -> None:
+    """
+    A queue of the ladder in which messages would stay, or which passes them on to
+    another place, is not used: the tasks wait elsewhere, and one line of the log names
+    the queue and the argument.
+    """
+    client = make_client(add_vhost(rabbitmq, names.queue))
+    rungs, wait = client.ladder.rungs_of(await client.connected()), 10
+    for method, how in rungs.rung(wait):
+        if method == "queue_declare":
+            how["arguments"][argument] = value
+            if value is None:
+                del how["arguments"][argument]
+            await call(client, method, **how)
+    tasks = Tasks(after=wait)
+    with logged(LogLevel.warn) as lines:
+        await tasks.begin(client, names.queue, maxEvents=TASKS)
+        await tasks.all_come()
+    (line,) = (each for each in lines if "quebert.delay" in each)
+    assert rungs.name(wait) in line
+    assert argument in line
 
 
 @pytest.mark.long
