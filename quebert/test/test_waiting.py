@@ -74,7 +74,7 @@ class Operator:
         What the queues hold, and what the mediators have warned of.
         """
         columns = "name", "messages_ready", "messages_unacknowledged", "consumers"
-        queues = self._node.ctl("list_queues", *columns, "effective_policy_definition")
+        queues = self._node.ctl("list_queues", *columns, "policy")
         warnings = (
             line
             for program in self.running
