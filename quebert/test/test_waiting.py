@@ -73,8 +73,8 @@ class Operator:
         """
         What the queues hold, and what the mediators have warned of.
         """
-        columns = "name", "messages_ready", "messages_unacknowledged", "consumers"
-        queues = self._node.ctl("list_queues", *columns, "policy")
+        columns = "name", "messages", "messages_dlx", "consumers", "policy"
+        queues = self._node.ctl("list_queues", *columns)
         warnings = (
             line
             for program in self.running
