@@ -33,6 +33,13 @@ $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
+# The library of Standard Webhooks for Node, where there is a Node.
+$(VENV)/node_modules: | $(VENV)/bin/python
+	@mkdir -p $@
+	@if command -v npm >/dev/null; then \
+	    npm install --silent --no-audit --no-fund --prefix $(VENV) standardwebhooks@1 \
+	    || echo "standardwebhooks for Node is not there: nothing is tested with it"; fi
+
 demo: $(VENV)/installed-demo
 	$(BIN)/python examples/demo.py $(ARGS)
 
@@ -42,12 +49,12 @@ test: pytest trial
 test-long: ARGS = -m long
 test-long: pytest
 
-pytest: rabbitmq $(VENV)/installed-dev
+pytest: rabbitmq $(VENV)/installed-dev $(VENV)/node_modules
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Two processes, since each needs seconds to load all tests.  pytest has tried the
 # properties with all their examples; trial tries each with a few.
-trial: $(VENV)/installed-dev
+trial: $(VENV)/installed-dev $(VENV)/node_modules
 	QUEBERT_TEST_EXAMPLES=10 $(BIN)/trial --jobs 2 quebert
 
 test-rabbitmq: $(VENV)/installed-dev

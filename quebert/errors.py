@@ -3,7 +3,8 @@ What can go wrong, as one small tree under L{QuebertError}.
 
 The branches tell whose fault it is: L{ConfigError} the operator's,
 L{BadTask} the producer's, L{ExecutorError} the executor's, L{BrokerError} the
-broker's or the network's.  The text of each is one sentence for a log line.
+broker's or the network's, L{BadSignature} that of whoever made a request to an
+executor.  The text of each is one sentence for a log line.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ class Forbidden(ExecutorError):
     """
     The guard does not let a request be made; it would refuse the request again.  The
     text does not tell the address that the host has.
+    """
+
+
+class BadSignature(QuebertError, ValueError):
+    """
+    A request is not signed by whoever has the secret, or not just now, or has been here
+    before.  The text tells neither the secret nor anything of the request.
     """
 
 
