@@ -4,6 +4,8 @@ C{quebert check}: whether a configuration file is right.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +68,9 @@ def check(*, file: str, connect: bool) -> None:
     open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
     if open_queues:
         echo(one_line(_advice(open_queues, count)))
+    for queue in settings.queues.values():
+        if queue.sign is not None and _is_open(queue.sign.file):
+            echo(one_line(_open_file(queue.name, queue.sign.file)))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
 
@@ -96,6 +101,23 @@ def _advice(open_queues: list[Queue], count: int) -> str:
     return (
         f"{whose} may reach private addresses: set guard.private to "
         '"refuse" if you do not trust all who can add tasks'
+    )
+
+
+def _is_open(path: str) -> bool:
+    """
+    Whether every user of this machine may read a file.
+    """
+    try:
+        return bool(os.stat(path).st_mode & stat.S_IROTH)
+    except OSError:  # it was there a moment ago
+        return False
+
+
+def _open_file(queue: str, path: str) -> str:
+    return (
+        f"every user of this machine may read the signing secrets of {queue}: chmod"
+        f" o-r {path}"
     )
 
 

@@ -21,6 +21,7 @@ from quebert.config._settings import (
     Queue,
     Service,
     Settings,
+    Signing,
 )
 from quebert.config._watch import Watch
 
@@ -41,6 +42,7 @@ __all__ = [
     "Queue",
     "Service",
     "Settings",
+    "Signing",
     "Watch",
     "default_amqp_url",
     "read",

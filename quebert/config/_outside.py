@@ -13,6 +13,7 @@ from quebert.config._kinds import dotted_name, shown, text
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
 from quebert.errors import ConfigError
+from quebert.signatures import Key, read_keys
 
 __all__ = ["Outside", "headers"]
 
@@ -93,6 +94,16 @@ class Outside:
         if not found:
             raise Wrong(f"is the file {path!r}, which is empty")
         return found
+
+    def signing_keys(self, value: object) -> tuple[str, tuple[Key, ...]]:
+        """
+        The path of the file that C{value} names, and the keys in it.
+        """
+        path = self.path(value)
+        try:
+            return path, read_keys(path, signing=True)
+        except ConfigError as e:
+            raise Wrong(f"is wrong: {e}") from None
 
     def path(self, value: object) -> str:
         """

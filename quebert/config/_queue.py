@@ -13,7 +13,7 @@ from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
 from quebert.config._outside import Outside, headers
 from quebert.config._problems import Wrong
-from quebert.config._settings import Argument, Backoff, Priorities, Queue
+from quebert.config._settings import Argument, Backoff, Priorities, Queue, Signing
 from quebert.config._table import Table
 from quebert.config._watch import check_queue_name
 from quebert.errors import ConfigError
@@ -98,11 +98,21 @@ def queue(
     fields["mediator"], fields["retry"] = _retry(table)
     fields["arguments"] = _arguments(table, "arguments")
     fields["key_arguments"] = _arguments(table, "key_arguments")
+    fields["sign"] = _signing(table, outside)
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
     found = Queue(**fields)
     _check(found, table)
     return found
+
+
+def _signing(table: Table, outside: Outside) -> Signing | None:
+    inner = table.table("sign")
+    found = inner.get("secrets_file", outside.signing_keys, None)
+    inner.end()
+    if table.has_table("sign") and not list(inner):
+        table.wrong("sign", 'must be { secrets_file = "PATH" }')
+    return None if found is None else Signing(*found)
 
 
 def _arguments(table: Table, key: str) -> dict[str, Argument]:

@@ -14,6 +14,7 @@ from quebert.config._broker import TLS, Broker
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
 from quebert.policy import RetryPolicy
+from quebert.signatures import Key
 
 __all__ = [
     "DEFAULT_URL",
@@ -25,6 +26,7 @@ __all__ = [
     "Queue",
     "Service",
     "Settings",
+    "Signing",
 ]
 
 #: The value of an argument of AMQP.
@@ -62,6 +64,19 @@ class Service:
     grace: float = 30.0
 
 
+@attrs.frozen
+class Signing:
+    """
+    How the requests of a queue are signed.
+
+    @ivar file: where the keys are from.
+    @ivar keys: each of them signs.
+    """
+
+    file: str
+    keys: tuple[Key, ...] = attrs.field(repr=False)
+
+
 @attrs.frozen(kw_only=True)
 class Queue:
     """
@@ -88,6 +103,7 @@ class Queue:
         dropped.
     @ivar max_url_length: characters that the URL of a task may have.
     @ivar headers: of each request, unless the task has them itself.
+    @ivar sign: how each request is signed; C{None} for not at all.
     @ivar guard: what its tasks may reach.
     @ivar prehooks: C{module.function} of each.
     """
@@ -115,6 +131,7 @@ class Queue:
     bury: bool = True
     max_url_length: int = BOUNDS.url
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    sign: Signing | None = None
     guard: Guard = attrs.field(factory=Guard)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()
@@ -236,7 +253,7 @@ def _is_table(value: Any) -> bool:
     return nested or isinstance(value, Mapping)
 
 
-_SECRET = ("broker", "headers")
+_SECRET = ("broker", "headers", "sign")
 
 
 def _changes(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Any:

@@ -34,6 +34,7 @@ from quebert.mediator._past import history_of, with_history
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import FORBIDDEN, POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.policy import History, RetryPolicy, exhausted
+from quebert.signatures import Signer
 from quebert.task import Task
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
@@ -80,6 +81,7 @@ class Mediator:
         not failed.
     @param guard: permits or refuses each request; for the HTTP client that is made
         where there is no C{http}, which has a guard of its own.
+    @param signer: signs each request, for executors that verify it.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
         by default the guard says.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, or there is both a
@@ -109,6 +111,7 @@ class Mediator:
         max_url_length: int = tasks.BOUNDS.url,
         gate: Gate | None = None,
         guard: Guard | None = None,
+        signer: Signer | None = None,
         keep_answers: bool | None = None,
     ) -> None:
         if guard is not None and http is not None:
@@ -124,6 +127,7 @@ class Mediator:
         self.bury = bury
         self.bounds = tasks.Bounds(url=_positive("max_url_length", max_url_length))
         self.gate = gate
+        self._signer = signer
         self._decode = decode
         self._encode = encode
         self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
@@ -351,9 +355,11 @@ class Mediator:
         return gated(self.gate, request.url, self.clock.seconds, made)
 
     def _made(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
-        method, url, headers, timeout = request
+        method, url, headers, timeout, uuid = request
         seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
         data = body if request.has_body else None
+        if self._signer is not None:
+            headers = self._signer.signed(headers, uuid, data or b"")
         try:
             answering: Any = self.http.request(
                 method, url, headers=headers, data=data, allow_redirects=False

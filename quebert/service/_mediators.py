@@ -17,6 +17,7 @@ from quebert.config import Backoff, Queue
 from quebert.errors import ConfigError
 from quebert.http import Dispatcher
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.signatures import Signer
 
 __all__ = ["find_hook", "mediates_alike", "mediator"]
 
@@ -33,6 +34,7 @@ _PARTS = (
     "posthooks",
     "prehooks",
     "retry",
+    "sign",
     "timeout",
 )
 
@@ -73,6 +75,8 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
         "reactor": reactor,
         "http": _WithHeaders(http, queue.headers) if queue.headers else http,
     }
+    if queue.sign is not None:
+        options["signer"] = Signer(queue.sign.keys)
     if queue.timeout is not None:
         options["defaultTimeout"] = queue.timeout
     made = _of_kind(queue, options)

@@ -90,7 +90,7 @@ class Signer:
         if now != self._second:
             self._second = now
             self._latest = {k: v for k, v in self._latest.items() if v >= now}
-        found = max(now, self._latest.get(name, 0) + 1)
+        found = max(now, self._latest.get(name, -1) + 1)
         self._latest[name] = found
         return found
 

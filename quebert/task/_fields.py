@@ -82,12 +82,14 @@ class Request(NamedTuple):
 
     @ivar headers: made for this request: more may be put into it.
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
+    @ivar uuid: of the task, as it has it.
     """
 
     method: str
     url: str
     headers: dict[str, str]
     timeout: float
+    uuid: object = None
 
     def __repr__(self) -> str:
         """
@@ -145,7 +147,8 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     @raise NoDefaultURL: the URL is partial, and there is no C{defaulturl}.
     @raise BadTask: a field of C{task} is missing or wrong.
     """
-    _check_uuid(task.get("uuid"), bounds)
+    uuid = task.get("uuid")
+    _check_uuid(uuid, bounds)
     url, credentials = _absolute(task.get("url"), defaulturl, bounds)
     headers = {"Content-Type": "application/json"}
     wanted, method = task.get("headers"), task.get("method")
@@ -154,7 +157,7 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     verb = "POST" if method is None else _method(method, bounds)
-    return Request(verb, url, headers, seconds)
+    return Request(verb, url, headers, seconds, uuid)
 
 
 def kind_of(value: object) -> str:

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import main
+from quebert.signatures import SharedSecret
 from quebert.test.checks import folder
 
 
@@ -104,6 +105,29 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         said = f'{self.path}: hosts."h:1".tls is wrong: the certfile '
         self.assertTrue(result.stderr.startswith(said), result.stderr)
+
+    def test_signing(self) -> None:
+        """
+        So are the secrets that sign; which line is wrong is told, not how it goes on,
+        and whether every user may read the file.
+        """
+        secrets = folder(self) / "signing"
+        text = f'[queues.mail]\nkey = "m"\nsign.secrets_file = "{secrets}"\n'
+        secrets.write_text("# new\nwhsec_canary!\n")
+        result = self.check(text)
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        said = (
+            f"{self.path}:3: queues.mail.sign.secrets_file is wrong: {secrets}, line 2"
+        )
+        self.assertTrue(result.stderr.startswith(said), result.stderr)
+        self.assertNotIn("canary", result.stderr)
+        secrets.write_text(SharedSecret.generate().text)
+        for mode, wanted in ((0o644, True), (0o640, False), (0o600, False)):
+            secrets.chmod(mode)
+            result = self.check(text)
+            self.assertEqual(result.exit_code, 0, result.output)
+            said = f"may read the signing secrets of mail: chmod o-r {secrets}\n"
+            self.assertEqual(result.stdout.endswith(said), wanted)
 
     def test_no_file(self) -> None:
         """

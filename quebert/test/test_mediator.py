@@ -27,6 +27,7 @@ from quebert.mediator import (
 )
 from quebert.mediator._mediator import DOUBT
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.signatures import Signer, Verifier
 from quebert.task import Task, encode, format_time
 from quebert.test.checks import refusal
 from quebert.test.doubles import MemoryReactor
@@ -907,6 +908,110 @@ class RequestTests(Case):
             first_retry(self.put_back(mediator, message())), Retry(after=1.0)
         )
         self.assertEqual(self.http.requests, [])
+
+
+class SigningTests(Case):
+    """
+    A mediator that has a signer.
+    """
+
+    SECRET = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
+
+    def setUp(self) -> None:
+        """
+        Both sides.
+        """
+        super().setUp()
+        self.signer = Signer([self.SECRET], now=self.clock.seconds)
+        self.verifier = Verifier([self.SECRET], now=self.clock.seconds)
+
+    def signed(self, mediator: Mediator, received: Any) -> FakeRequest:
+        """
+        The request that a message leads to, which is signed.
+        """
+        self.assertEqual(self.outcome(mediator, received), Done())
+        request = self.http.requests.pop()
+        self.verifier.verify(request.headers, request.data or b"")
+        return request
+
+    def test_signed(self) -> None:
+        """
+        What is signed are the bytes that are sent, and the id is the task's uuid.
+        """
+        mediator = self.mediator(signer=self.signer)
+        body = b' {"url":"%s",\t"a":"\\u00e9\xc3\xa9", "uuid":"u-1"}\n' % URL.encode()
+        request = self.signed(mediator, FakeMessage(body))
+        self.assertEqual((request.data, request.headers["webhook-id"]), (body, "u-1"))
+        self.assertEqual(request.headers["Content-Type"], "application/json")
+
+    def test_prehooks(self) -> None:
+        """
+        So it is where pre-hooks have changed the task.
+        """
+        mediator = self.mediator(signer=self.signer)
+        mediator.add_prehook(lambda task: task.update(n="é", uuid="u-2"))
+        request = self.signed(mediator, message(uuid="u-1"))
+        self.assertIn("é".encode(), request.data or b"")
+        self.assertEqual(request.headers["webhook-id"], "u-2")
+
+    def test_no_body(self) -> None:
+        """
+        A request without a body is signed as if its body were empty.
+        """
+        mediator = self.mediator(signer=self.signer)
+        self.assertIsNone(self.signed(mediator, message(method="GET")).data)
+
+    def test_own_headers(self) -> None:
+        """
+        A task cannot sign itself.
+        """
+        headers = {"Webhook-Id": "a", "webhook_signature": "v1,", "X": "y"}
+        mediator = self.mediator(signer=self.signer)
+        request = self.signed(mediator, message(uuid="b", headers=headers))
+        self.assertEqual(request.headers["webhook-id"], "b")
+        self.assertEqual(len(request.headers), 5)
+
+    def test_attempts(self) -> None:
+        """
+        Each attempt has its own time, however soon it comes, and the same id.
+        """
+        http = FakeHTTP(503)
+        mediator = self.mediator(http=http, signer=self.signer)
+        for _ in range(3):
+            self.put_back(mediator, message(uuid="u"))
+        self.clock.advance(1_000)
+        self.put_back(mediator, message(uuid="u"))
+        times = [r.headers["webhook-timestamp"] for r in http.requests]
+        self.assertEqual(times, ["0", "1", "2", "1000"])
+        self.assertEqual({r.headers["webhook-id"] for r in http.requests}, {"u"})
+
+    def test_slow_prehook(self) -> None:
+        """
+        The time is that of the request, not that at which its message came.
+        """
+        mediator = self.mediator(signer=self.signer)
+        waiting: Deferred[None] = Deferred()
+        mediator.add_prehook(returning(waiting))
+        outcome = mediator.messageReceived(message(uuid="u"))
+        self.clock.advance(77)
+        waiting.callback(None)
+        self.assertEqual(self.successResultOf(outcome), Done())
+        self.assertEqual(self.http.requests[0].headers["webhook-timestamp"], "77")
+
+    def test_secret(self) -> None:
+        """
+        The secret is in no log, and in nothing that becomes of a failure.
+        """
+        events = self.events()
+        http = FakeHTTP(500, self.SECRET[:6].encode())
+        mediator = self.mediator(http=http, signer=self.signer)
+        retry = self.put_back(mediator, message(uuid="u"))
+        said = repr([retry, mediator.failures, vars(mediator), list(events)])
+        said += "".join(formatEvent(e) for e in events)
+        said += "".join(f.getTraceback(detail="verbose") for f in mediator.failures)
+        self.assertIn("500", said)
+        self.assertNotIn(self.SECRET[6:], said)
+        self.assertNotIn("canarycanary", said)
 
 
 class TreqTests(Case):

@@ -42,12 +42,15 @@ from quebert.limits import (
 )
 from quebert.policy import RetryPolicy
 from quebert.service._ways import connections_of, tls_of
+from quebert.signatures import parse_key
 from quebert.test.checks import QUICK, folder, misspellings
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "quebert.toml"
 DOCUMENTED = EXAMPLE.parents[1] / "docs" / "configuration.rst"
 needs_example = skipUnless(EXAMPLE.exists(), "without its examples")
 PASSWORD = "tr0ub4dor"
+#: Another, which is no part of it.
+SECRET = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
 
 # A key of ours in the example: those in [queues.mail.headers] are anybody's.
 _KEY = re.compile(r"([a-z_]+) +=")
@@ -384,6 +387,15 @@ QUEUES = [
     Bad('[queues."a\\nb"]\nkey = "k"', 3, "must have a name with no control"),
     Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
     Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),
+    Bad("sign = {}", 3, 'sign must be { secrets_file = "PATH" }'),
+    Bad("sign = true", 3, "sign must be a table, not true"),
+    Bad('sign.secret_file = "key"', 3, "did you mean secrets_file?"),
+    Bad('sign.secrets_file = "bad"', 3, "/bad, line 3: what follows whsec_ must be"),
+    Bad('sign.secrets_file = "key"', 3, "/key, line 1: a secret begins with whsec_"),
+    Bad('sign.secrets_file = "none"', 3, "/none cannot be read: No such file"),
+    Bad('sign.secrets_file = "pipe"', 3, "/pipe is not a file"),
+    Bad('sign.secrets_file = "empty"', 3, "/empty has no secret"),
+    Bad('sign.secrets_file = "latin"', 3, "/latin is not in UTF-8"),
     Bad(
         'headers.X = "1"\nheaders.x = "2"',
         4,
@@ -432,6 +444,7 @@ class ReadCase(SynchronousTestCase):
         (self.folder / "empty").write_bytes(b"\n")
         os.mkfifo(self.folder / "pipe")
         (self.folder / "key").write_text(f"{PASSWORD}\n")
+        (self.folder / "bad").write_text(f"# new\n{SECRET}\nwhsec_{PASSWORD}\n")
 
     def read(self, text: str | bytes, **environment: str) -> Settings:
         """
@@ -563,7 +576,18 @@ class GoodTests(ReadCase):
         self.assertEqual(list(settings.queues), ["tasks", "mail", "reports"])
         self.assertEqual(settings.broker.addresses, (Address("localhost", 5672),))
         text = EXAMPLE.read_text()
-        for each in ("broker.tls", "cacert", "certf", "keyf", "Authoriz", "X-Api"):
+        (self.folder / "secrets").mkdir()
+        (self.folder / "secrets" / "mail-signing").write_text(f"{SECRET}\n")
+        comments = (
+            "broker.tls",
+            "cacert",
+            "certf",
+            "keyf",
+            "Authoriz",
+            "X-Api",
+            "sign",
+        )
+        for each in comments:
             self.assertEqual(text.count(f"# {each}") + text.count(f"# [{each}"), 1)
             text = text.replace(f"# {each}", each).replace(f"# [{each}", f"[{each}")
         text = text.replace('url = "amqp://', 'url = "amqps://')
@@ -571,6 +595,8 @@ class GoodTests(ReadCase):
         whole = self.read(text, MAIL_AUTHORIZATION="Bearer x")
         headers = whole.queues["mail"].headers
         self.assertEqual(sorted(headers), ["Authorization", "User-Agent", "X-Api-Key"])
+        signing = whole.queues["mail"].sign
+        self.assertEqual(signing and signing.keys, (parse_key(SECRET),))
         files = (f"{self.folder}/tls/{each}" for each in ("ca.pem", "me.pem", "me.key"))
         self.assertEqual(whole.broker.tls, TLS(*files))
 
@@ -938,6 +964,15 @@ class ChangesTests(ReadCase):
         after = self.read(text, KEY="k", URL="amqp://a:b@c/")
         wanted = ["broker changed", "queues.a.headers changed"]
         self.assertEqual(before.changes(after), wanted)
+        (self.folder / "signing").write_text(SECRET)
+        signed = f'{LEAST}sign.secrets_file = "signing"'
+        self.assertEqual(self.changes(LEAST, signed), ["queues.a.sign changed"])
+        before = self.read(signed)
+        self.assertNotIn(SECRET[6:], repr(before))
+        (self.folder / "signing").write_text(f"{SECRET}\n{SECRET}Y2Fu\n")
+        after = self.read(signed)
+        self.assertEqual(before.changes(after), ["queues.a.sign changed"])
+        self.assertEqual(after.changes(self.read(signed)), [])
 
 
 TOML = '''# [no]

@@ -22,6 +22,7 @@ from quebert.config import (
     Queue,
     Service,
     Settings,
+    Signing,
 )
 from quebert.errors import BrokerRefused, ConfigError
 from quebert.guard import Guard
@@ -33,6 +34,7 @@ from quebert.policy import RetryPolicy
 from quebert.service._mediators import find_hook, mediates_alike, mediator
 from quebert.service._watches import Watches
 from quebert.service._ways import client_of
+from quebert.signatures import SharedSecret, Verifier
 from quebert.test.checks import refusal
 from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import FakeHTTP, message
@@ -657,6 +659,26 @@ class MediatorTests(SynchronousTestCase):
         headers = self.http.requests[0].headers
         self.assertEqual((headers["X-One"], headers["X-Two"]), ("1", "3"))
         self.assertNotIn("x-two", headers)
+
+    def test_signed(self) -> None:
+        """
+        The requests of a queue that says so are signed with each of its keys; with
+        another key it needs another mediator.
+        """
+        old, new = SharedSecret.generate(), SharedSecret.generate()
+        queue = attrs.evolve(A, sign=Signing("f", (old, new)), headers={"X-One": "1"})
+        self.outcome(queue, uuid="u")
+        (request,) = self.http.requests
+        for key in (old, new):
+            name = Verifier([key]).verify(request.headers, request.data or b"")
+            self.assertEqual(name, "u")
+        self.assertEqual(request.headers["X-One"], "1")
+        self.outcome(A, uuid="u")
+        self.assertNotIn("webhook-id", self.http.requests[0].headers)
+        same = attrs.evolve(queue, sign=Signing("f", (old, new)))
+        self.assertTrue(mediates_alike(queue, same))
+        for other in (None, Signing("f", (new,))):
+            self.assertFalse(mediates_alike(queue, attrs.evolve(queue, sign=other)))
 
     def test_timeout(self) -> None:
         """
