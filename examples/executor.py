@@ -1,4 +1,4 @@
-"""
+r"""
 An executor: a function that is called for each task.  Start it with twistd::
 
     $ twistd -n quexecutor --function=examples.executor.execute --port=8000
@@ -6,7 +6,8 @@ An executor: a function that is called for each task.  Start it with twistd::
 
 and give it a task, as a mediator would::
 
-    $ curl -s localhost:8000 --data '{"url": "/hello", "params": {"name": "you"}}'
+    $ curl -s localhost:8000 -H 'Content-Type: application/json' \
+        --data '{"url": "/hello", "params": {"name": "you"}}'
     {"said":"hello, you"}
 
 The executor prints each task, until Ctrl-C ends it:

@@ -31,6 +31,7 @@ from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
 from quebert.guard import Guard
 from quebert.http import Dispatcher
+from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.task import Task
 
 __all__ = [
@@ -269,7 +270,14 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
             running_broker(reactor, asked.broker)
         )
         left = _left(broker.depths(), asked.queue)
-        url = asked.default_url or await _executor(reactor, asked, stack)
+        # The executor runs tasks of this mediator alone: not of any web page that is
+        # open in a browser of this machine, nor of its other users.
+        secret = SharedSecret.generate()
+        url = asked.default_url
+        signer = None
+        if url is None:
+            url = await _executor(reactor, asked, Verifier([secret]), stack)
+            signer = Signer([secret])
         client = TxAMQPClient.from_url(asked.broker.url(port), reactor=reactor)
         stack.push_async_callback(client.stop, GRACE)
         _introduce(asked, port, url, left, tell)
@@ -278,6 +286,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
             Dispatcher.with_reactor(reactor, Guard(own=[f"127.0.0.1:{port}"])),
             dead_letters_of(asked.queue),
             defaulturl=url,
+            signer=signer,
             reactor=reactor,
             constant=CONSTANT,
             maxDelay=MAX_DELAY,
@@ -304,12 +313,19 @@ def _left(depths: Mapping[str, int], queue: str) -> int:
     )
 
 
-async def _executor(reactor: Any, asked: Dev, stack: AsyncExitStack) -> str:
+async def _executor(
+    reactor: Any, asked: Dev, verifier: Verifier, stack: AsyncExitStack
+) -> str:
     """
     Run an executor until C{stack} ends, and give its URL.
     """
     service = ExecutorService(
-        asked.function, asked.http_port, LOOPBACK, grace=GRACE, reactor=reactor
+        asked.function,
+        asked.http_port,
+        LOOPBACK,
+        grace=GRACE,
+        verifier=verifier,
+        reactor=reactor,
     )
     try:
         service.startService()

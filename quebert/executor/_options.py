@@ -17,10 +17,15 @@ from quebert._twistd import (
     load,
     log_to_syslog,
     no_default_pid_file,
+    on_sighup,
     seconds,
 )
+from quebert._log import Logger
 from quebert.clock import use_monotonic_clock
+from quebert.errors import ConfigError
+from quebert.executor._admission import host_name
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
+from quebert.signatures import Key, Verifier, read_keys
 
 __all__ = ["Options", "ProcessService", "makeService"]
 
@@ -59,8 +64,39 @@ class Options(UsageOptions):
             GRACE,
             "Seconds that running calls get to finish when the process is stopped.",
         ],
+        [
+            "verify-secret-file",
+            None,
+            None,
+            "A file with secrets (whsec_...) or public keys (whpk_...), one a line."
+            " Only requests that were signed with one of them are let in. SIGHUP has"
+            " it read again.",
+        ],
         ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["hosts"] = []
+
+    def opt_allow_host(self, name: str) -> None:
+        """
+        A name that requests may have as their host, beside localhost, addresses and
+        names without a dot; or * for any. May be given several times.
+        """
+        try:
+            self["hosts"].append(host_name(name))
+        except ConfigError as e:
+            raise UsageError(f"--allow-host={e}") from None
+
+    def read_keys(self) -> tuple[Key, ...]:
+        """
+        What C{--verify-secret-file} has; nothing without it.
+
+        @raise ConfigError: the file cannot be used.
+        """
+        path = self["verify-secret-file"]
+        return read_keys(path, signing=False) if path else ()
 
     def postOptions(self) -> None:
         """
@@ -75,6 +111,16 @@ class Options(UsageOptions):
         self["port"] = _port(str(self["port"]))
         self["grace"] = seconds(str(self["grace"]), "--grace")
         self["function"] = load(self["function"], "--function")
+        try:
+            keys = self.read_keys()
+        except ConfigError as e:
+            raise UsageError(f"--verify-secret-file: {e}") from None
+        if keys and self["hosts"]:
+            raise UsageError(
+                "--allow-host is of no use beside --verify-secret-file: signed requests"
+                " may have any host"
+            )
+        self["verifier"] = Verifier(keys) if keys else None
 
 
 def _port(text: str) -> int:
@@ -90,14 +136,20 @@ class ProcessService(MultiService):
     @ivar executor: the L{ExecutorService}.
     """
 
+    log = Logger()
+
     def __init__(self, options: Options, reactor: Any = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._options = options
+        self._verifier: Verifier | None = options["verifier"]
         self._syslog_prefix = options["with_syslog_prefix"]
         self.executor = ExecutorService(
             options["function"],
             options["port"],
             options["interface"],
             grace=options["grace"],
+            verifier=options["verifier"],
+            hosts=options["hosts"],
             reactor=reactor,
         )
         self.executor.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -118,7 +170,22 @@ class ProcessService(MultiService):
         exit_cleanly_on_sigterm(self.executor.reactor)
         if self._syslog_prefix:
             log_to_syslog(self._syslog_prefix)
+        if self._verifier is not None:
+            on_sighup(self.executor.reactor, self.reload)
         super().startService()  # type: ignore[no-untyped-call]
+
+    def reload(self) -> None:
+        """
+        Read the file of secrets again, or go on as it was if it cannot be used.
+        """
+        if self._verifier is None:
+            return
+        try:
+            self._verifier.change_keys(self._options.read_keys())
+        except ConfigError as e:
+            self.log.error("Not reloaded: --verify-secret-file: {why}", why=e)
+        else:
+            self.log.info("Reloaded --verify-secret-file.")
 
 
 def makeService(options: Options) -> ProcessService:

@@ -4,6 +4,7 @@ The executor as a service: it listens, takes tasks, and ends in good order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -14,6 +15,7 @@ from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.executor._site import ExecutorSite
 from quebert.executor._web import BODY_LIMIT, ExecutorResource, Function
+from quebert.signatures import Verifier
 
 __all__ = ["GRACE", "INTERFACE", "PORT", "ExecutorService"]
 
@@ -36,6 +38,8 @@ class ExecutorService(Service):
         for all.
     @param grace: seconds that running calls get when the service is stopped.
     @param body_limit: bytes that a request's body may have.
+    @param verifier: lets only signed requests in; see L{ExecutorResource}, C{hosts}
+        likewise.
     @param reactor: listens; the global one by default.
     @ivar port_number: where it listens, once it does.
     @ivar resource: what answers.
@@ -51,10 +55,18 @@ class ExecutorService(Service):
         *,
         grace: float = GRACE,
         body_limit: int = BODY_LIMIT,
+        verifier: Verifier | None = None,
+        hosts: Iterable[str] = (),
         reactor: Any = None,
     ) -> None:
         self.port_number = port
-        self.resource = ExecutorResource(function, body_limit=body_limit)
+        self.resource = ExecutorResource(
+            function,
+            body_limit=body_limit,
+            verifier=verifier,
+            hosts=hosts,
+            reactor=reactor,
+        )
         self._interface = interface
         self._grace = grace
         self._reactor = reactor
@@ -110,6 +122,7 @@ class ExecutorService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self.resource.draining = True
+        self.resource.forget_refused()
         finishing = Deferred.fromCoroutine(self._finish())
         finishing.addTimeout(self._grace, self.reactor)
         return finishing.addErrback(self._abandon)

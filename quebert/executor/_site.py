@@ -6,6 +6,7 @@ Knows HTTP's framing; what is done with a task is the resource's business.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -29,14 +30,17 @@ class _Request(Request):
     """
 
     _refused = False
+    _types: Sequence[bytes] = ()
 
     def gotLength(self, length: int | None) -> None:
         """
         The headers are there.
         """
         super().gotLength(length)  # type: ignore[no-untyped-call]
-        # A task is JSON whatever this says: L{Request} must read no form.
-        self.requestHeaders.removeHeader(b"Content-Type")
+        # Until the body has come: L{Request} must read no form.
+        headers = self.requestHeaders
+        self._types = headers.getRawHeaders(b"Content-Type", [])
+        headers.removeHeader(b"Content-Type")
         if length is not None and length > self._limit:
             self._refuse()
 
@@ -60,6 +64,14 @@ class _Request(Request):
             self.finish()  # type: ignore[no-untyped-call]
         else:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
+
+    def process(self) -> None:
+        """
+        Give the request to the resource.
+        """
+        if self._types:
+            self.requestHeaders.setRawHeaders(b"Content-Type", self._types)
+        super().process()  # type: ignore[no-untyped-call]
 
     @property
     def _limit(self) -> int:

@@ -6,7 +6,7 @@ Knows requests, and nothing of the connections they come by, nor of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -18,10 +18,14 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
 from quebert._log import Logger
+from quebert._reactor import given_or_global
+from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
 from quebert.errors import BadTask
+from quebert.executor._admission import Admission, SignedOnly, Unsigned
 from quebert.executor._answer import Answer
 from quebert.executor._tally import Tally
+from quebert.signatures import Verifier
 from quebert.task import Task
 
 __all__ = ["BODY_LIMIT", "ExecutorResource", "Function"]
@@ -49,14 +53,39 @@ class ExecutorResource(Resource):
 
     @param function: called with each task, which is a dict.
     @param body_limit: bytes that a request's body may have.
+    @param verifier: lets only signed requests in.  Without one, whatever a web page
+        could have sent is refused.
+    @param hosts: without a C{verifier}, names that requests may have as their host; an
+        address, a name without a dot and C{localhost} they may have anyway, and with
+        C{"*"} any.
+    @param reactor: keeps the time between two lines of the log about requests that are
+        refused; the global one by default.
+    @raise ConfigError: one of C{hosts} is no name.
     @ivar draining: set to answer new requests with 503; running calls go on.
     """
 
     log = Logger()
     isLeaf = True
 
-    def __init__(self, function: Function, *, body_limit: int = BODY_LIMIT) -> None:
+    def __init__(
+        self,
+        function: Function,
+        *,
+        body_limit: int = BODY_LIMIT,
+        verifier: Verifier | None = None,
+        hosts: Iterable[str] = (),
+        reactor: Any = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._admission: Admission = Unsigned(hosts)
+        if verifier is not None:
+            self._admission = SignedOnly(verifier)
+        self._refused = RepeatedWarning(
+            self.log,
+            lambda: given_or_global(reactor),
+            "A request was refused",
+            "Requests are let in again",
+        )
         self.draining = False
         self.body_limit = body_limit
         self._function = function
@@ -105,7 +134,18 @@ class ExecutorResource(Resource):
             return Answer.text(http.NOT_ALLOWED, sentence)
         if len(body) > self.body_limit:
             return Answer.too_large(self.body_limit)
-        return None
+        refusal = self._admission.refusal(request, body)
+        if refusal is None:
+            self._refused.succeeded()
+        else:
+            self._refused.met(refusal.body.decode("utf-8"))
+        return refusal
+
+    def forget_refused(self) -> None:
+        """
+        Log no more of the requests that were refused.
+        """
+        self._refused.end()
 
     async def _execute(self, request: Request, task: Task) -> None:
         gone: list[Failure] = []

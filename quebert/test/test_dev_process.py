@@ -17,11 +17,13 @@ from uuid import UUID
 
 import pika
 import pytest
+import treq
 from pika.exceptions import ChannelClosedByBroker
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 import quebert
+from quebert.signatures import SharedSecret, Signer
 from quebert.test.support import Executor, Program, depth, publish, until
 
 Start = Callable[..., Program]
@@ -162,6 +164,36 @@ async def test_fails_as_it_is_to(start: Start) -> None:
         failed,
     )
     assert re.fullmatch(r"done       /work {12} attempt 2: 200, \d+ ms", done)
+
+
+@ensureDeferred
+async def test_takes_no_other_tasks(start: Start, tmp_path: Path) -> None:
+    """
+    Its executor runs the function for no request that is not from its mediator: for no
+    form of a web page, and for no other program.
+    """
+    (tmp_path / "work.py").write_text(
+        "def run(task):\n    open('ran', 'a').write(task['url'] + '\\n')\n"
+    )
+    path = str(tmp_path)
+    program = await dev(start, "--memory", "--function=work.run", PYTHONPATH=path)
+    found = re.search(r"^executor   (http://\S+)", program.output, re.M)
+    assert found, program.output
+    hostile: list[Any] = [
+        {"Content-Type": "text/plain", "Origin": "https://evil.example"},
+        {"Content-Type": "application/json", "Host": "evil.example"},
+        {"Content-Type": "application/json"},
+        Signer([SharedSecret.generate()]).headers("u", b'{"url": "/evil"}'),
+    ]
+    for headers in hostile:
+        answer = await treq.post(
+            found[1], b'{"url": "/evil"}', headers=headers, persistent=False
+        )
+        assert (answer.code, await answer.text() != "") == (401, True)
+    await add(start, program, "/good")
+    await program.said("\ndone       /good ")
+    assert (program.folder / "ran").read_text() == "/good\n"
+    await ended(program)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

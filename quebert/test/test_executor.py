@@ -36,11 +36,13 @@ from quebert.executor import (
 )
 from quebert.executor._options import ProcessService
 from quebert.executor._web import Function
+from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.task import Task
 from quebert.test.doubles import MemoryReactor
 
 EXAMPLE = Path(quebert.__file__).parents[1] / "examples" / "executor.py"
 JSON = "application/json"
+AS_JSON = {"Content-Type": JSON}
 TEXT = "text/plain; charset=utf-8"
 
 # -- Doubles
@@ -149,7 +151,9 @@ class Wire:
         """
         Send a request.
         """
-        lines = (b"POST /run HTTP/1.1", b"Host: executor.example", *headers)
+        if not any(each.lower().startswith(b"content-type:") for each in headers):
+            headers = (b"Content-Type: application/json", *headers)
+        lines = (b"POST /run HTTP/1.1", b"Host: executor", *headers)
         length = b"Content-Length: %d" % (len(body),)
         self.send(b"\r\n".join((*lines, length, b"", body)))
 
@@ -224,7 +228,8 @@ class Case(SynchronousTestCase):
         Make one request, which is answered at once.
         """
         stub: Any = StubTreq(ExecutorResource(function, **options))
-        requested = stub.request(method, f"http://executor.example{path}", data=body)
+        url = f"http://executor{path}"
+        requested = stub.request(method, url, data=body, headers=AS_JSON)
         return self.reply(stub, requested)
 
     def reply(self, stub: Any, requested: Deferred[Any]) -> Reply:
@@ -325,7 +330,7 @@ class ResultTests(Case):
         function = Waiting()
         resource = ExecutorResource(function)
         stub: Any = StubTreq(resource)
-        requested = stub.post("http://executor.example/", data=b"{}")
+        requested = stub.post("http://executor/", data=b"{}", headers=AS_JSON)
         self.assertNoResult(requested)
         self.assertEqual(resource.active, 1)
         function.results[0].callback({"late": True})
@@ -458,7 +463,7 @@ class FailureTests(Case):
         """
         resource = ExecutorResource(lambda task: fail(ValueError()))
         stub: Any = StubTreq(resource)
-        stub.post("http://executor.example/", data=b"{}")
+        stub.post("http://executor/", data=b"{}", headers=AS_JSON)
         self.flushLoggedErrors(ValueError)
         self.assertEqual(resource.active, 0)
 
@@ -678,12 +683,20 @@ class BodyTests(ServiceCase):
 
     def test_never_a_form(self) -> None:
         """
-        A body is JSON also when its type says it were a form.
+        A body is read as JSON also when its type says it were a form, which is refused
+        unless it is signed.
         """
+        secret = SharedSecret.generate()
+        self.start(self.tasks.append, verifier=Verifier([secret]))
+        signed = Wire(self.reactor)
+        headers = Signer([secret]).headers("u", b'{"abc": 1}').items()
+        lines = [f"{name}: {value}".encode() for name, value in headers]
         for kind in (b"multipart/form-data", b"application/x-www-form-urlencoded"):
             self.wire.post(b'{"abc": 1}', b"Content-Type: " + kind)
-            self.assertEqual(self.wire.reply().code, 204)
-        self.assertEqual(self.tasks, [{"abc": 1}] * 2)
+            self.assertEqual(self.wire.reply().code, 415)
+        signed.post(b'{"abc": 1}', b"Content-Type: " + kind, *lines)
+        self.assertEqual(signed.reply().code, 204)
+        self.assertEqual(self.tasks, [{"abc": 1}])
 
 
 class StartTests(ServiceCase):

@@ -10,15 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import quebert
+from quebert.signatures import SharedSecret, Signer
 from quebert.test.contract.patience import until
 from quebert.test.support import USAGE_ERROR
 from quebert.testing import free_port
@@ -81,6 +84,12 @@ class Process:
         """
         return self._output.read_text()
 
+    def has_said(self, text: str) -> bool:
+        """
+        Whether it has said C{text}.
+        """
+        return text in self.output
+
     def started(self) -> None:
         """
         Wait until it takes tasks.
@@ -93,7 +102,10 @@ class Process:
         The answer to a task.
         """
         url, body = f"http://127.0.0.1:{self.port}/", json.dumps(task).encode()
-        with urllib.request.urlopen(url, body, PATIENCE) as response:
+        request = urllib.request.Request(
+            url, body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return json.load(response)
 
 
@@ -191,3 +203,47 @@ def test_example(start: Start, tmp_path: Path) -> None:
     assert executor.post(task) == {"said": "hello, you"}
     executor.process.send_signal(signal.SIGTERM)
     assert executor.process.wait(PATIENCE) == 0
+
+
+def test_signed(start: Start, tmp_path: Path) -> None:
+    """
+    It takes signed tasks alone, each request once, and SIGHUP replaces the secret.
+    """
+    old, new = SharedSecret.generate(), SharedSecret.generate()
+    secrets = tmp_path / "secrets"
+    secrets.write_text(f"{old.text}\n")
+    (tmp_path / "echo.py").write_text("def execute(task):\n    return task\n")
+    executor = start("--function=echo.execute", f"--verify-secret-file={secrets}")
+    executor.started()
+
+    def status(key: SharedSecret, headers: dict[str, str] | None = None) -> int:
+        body = b'{"n": 1}'
+        signed = Signer([key]).headers(None, body) if headers is None else headers
+        url = f"http://127.0.0.1:{executor.port}/"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, body, signed), timeout=PATIENCE
+            ) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as e:
+            return e.code
+
+    signed = Signer([old]).headers("u", b'{"n": 1}')
+    assert [status(old, signed), status(old, signed), status(new)] == [200, 401, 401]
+    assert status(old, {}) == 401
+    for told, text, wanted in (
+        ("Not reloaded: --verify-secret-file: ", "whsec_", [200, 401]),
+        ("Reloaded --verify-secret-file.", f"{new.text}\n", [401, 200]),
+    ):
+        secrets.write_text(text)
+        executor.process.send_signal(signal.SIGHUP)
+        until(partial(executor.has_said, told))
+        assert [status(old), status(new)] == wanted
+    executor.process.send_signal(signal.SIGTERM)
+    assert executor.process.wait(PATIENCE) == 0
+    for key in (old, new):
+        assert key.text[6:] not in executor.output
+    assert (
+        executor.output.count("A request was refused: the request is not signed") == 1
+    )
+    assert "Traceback" not in executor.output
