@@ -21,7 +21,7 @@ from twisted.python.usage import UsageError
 from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
-from quebert.cli import _check, _doctor, _operating
+from quebert.cli import _check, _doctor, _operating, _secret
 from quebert.cli._passwords import users_of
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import Commands, echo, echo_word
@@ -297,7 +297,7 @@ def add(
     echo(_run(lambda reactor: _add.add(reactor, **fields)))
 
 
-for command in (_check.check, _doctor.doctor, *_operating.COMMANDS):
+for command in (_check.check, _doctor.doctor, _secret.secret, *_operating.COMMANDS):
     main.add_command(command)
 
 

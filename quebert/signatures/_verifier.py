@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 from typing import Any, Union
 
 import attrs
@@ -68,13 +69,20 @@ class Verifier:
         self._now = now
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Verifier:
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        tolerance: float = TOLERANCE,
+        remember: Remember | None = None,
+    ) -> Verifier:
         """
         One with the keys of a file: see L{read_keys}.
 
         @raise ConfigError: the file cannot be used.
         """
-        return cls(read_keys(path, signing=False), **options)
+        keys = read_keys(path, signing=False)
+        return cls(keys, tolerance=tolerance, remember=remember)
 
     def change_keys(self, keys: Sequence[Union[Key, str]]) -> None:
         """
@@ -178,21 +186,23 @@ class Memory:
     _count: int = 0
     _closed: int = 0
     _swept: int = 0
+    _lock: Lock = attrs.field(factory=Lock)
 
     def __call__(self, name: str, second: int) -> bool:
         """
         Remember a request; returns whether it may pass.
         """
-        self._forget()
-        if second < self._closed:
-            return False
         digest = hashlib.blake2b(name.encode("utf-8"), digest_size=16).digest()
-        known = self._seconds.setdefault(second, set())
-        if digest in known:
-            return False
-        known.add(digest)
-        self._count += 1
-        return True
+        with self._lock:  # many web servers have threads
+            self._forget()
+            if second < self._closed:
+                return False
+            known = self._seconds.setdefault(second, set())
+            if digest in known:
+                return False
+            known.add(digest)
+            self._count += 1
+            return True
 
     def _forget(self) -> None:
         now = int(self._now())

@@ -49,6 +49,7 @@ GUIDES = {
         f"examples/{name}"
         for name in ("executor.py", "med.py", "add_tasks.py", "quebert.toml", "demo.py")
     ],
+    "signed": ["examples/signed_executor.py"],
 }
 DOCUMENTS = {
     name: Document.read(ROOT / name, name)
