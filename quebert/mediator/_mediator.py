@@ -358,9 +358,9 @@ class Mediator:
         method, url, headers, timeout, uuid = request
         seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
         data = body if request.has_body else None
-        if self._signer is not None:
-            headers = self._signer.signed(headers, uuid, data or b"")
         try:
+            if self._signer is not None:
+                headers = self._signer.signed(headers, uuid, data or b"")
             answering: Any = self.http.request(
                 method, url, headers=headers, data=data, allow_redirects=False
             )

@@ -52,7 +52,7 @@ def _digest(body: bytes) -> str:
 #: By what somebody does; each is made of the headers, the body, the true secret, which
 #: is used only for what its owner signed at another time, and the time of day.
 FORGERIES: Mapping[str, Forgery] = {
-    "changes the body": lambda h, b, s, now: (h, b.replace(b"1", b"2")),
+    "changes the body": lambda h, b, s, now: (h, b.replace(b":", b";", 1)),
     "writes the same JSON otherwise": lambda h, b, s, now: (h, b + b" "),
     "empties the body": lambda h, b, s, now: (h, b""),
     "names another task": lambda h, b, s, now: (_with(h, id="another"), b),

@@ -98,6 +98,8 @@ class Executor(Resource):
     Deferred of one.
 
     @ivar tasks: the bodies that came, decoded.
+    @ivar bodies: as they came.
+    @ivar headers: of each request, their names in lower case.
     @ivar most: how many requests were there at the same time at most.
     """
 
@@ -108,6 +110,7 @@ class Executor(Resource):
         self.answer: Callable[[Any], Any] = lambda task: 200
         self.tasks: list[Any] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.now = 0
         self.most = 0
         self._port = reactor.listenTCP(0, _QuietSite(self), interface="127.0.0.1")
@@ -127,6 +130,8 @@ class Executor(Resource):
         body = request.content.read()
         task = json.loads(body) if body else None
         self.bodies.append(body)
+        headers = request.requestHeaders.getAllRawHeaders()
+        self.headers.append({k.decode().lower(): v[-1].decode() for k, v in headers})
         self.tasks.append(task)
         self.now += 1
         self.most = max(self.most, self.now)

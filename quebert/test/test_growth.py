@@ -24,6 +24,7 @@ from typing import Any, AnyStr, NamedTuple
 import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
 
 from quebert import task as tasks
 from quebert._bounds import Bounds
@@ -39,6 +40,7 @@ from quebert.cli import _running, _telling
 from quebert.cli._dead import DeadLetter, Listing, Match
 from quebert.errors import BadTask, ExecutorError, QuebertError
 from quebert.executor import _web
+from quebert.executor._admission import Unsigned
 from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
@@ -53,6 +55,7 @@ from quebert.policy import (
     overridden,
     retry_after,
 )
+from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import FakeMessage
 
@@ -306,6 +309,40 @@ class GrowthTests(SynchronousTestCase):
             Case(f"{function.__name__} {piece!r}", function, repeated("", piece, ""))
             for function in (printable, one_line, _running.one_line, executor, telling)
             for piece in ("\x1b", "\n", " ", "é", "@", "a:", "\ud800")
+        )
+
+    def test_signatures(self) -> None:
+        """
+        Signing, verifying, and whatever else an executor looks at in a request.
+        """
+        secret = SharedSecret.generate()
+        signer, verifier = Signer([secret]), Verifier([secret])
+        headers = signer.headers("u", b"")
+
+        def field(name: str) -> Callable[[str], object]:
+            return lambda text: verifier.verify({**headers, name: text}, b"")
+
+        def request(name: bytes) -> Callable[[str], object]:
+            def judged(text: str) -> object:
+                raw = {b"Host": b"a", b"Content-Type": b"application/json"}
+                made: Any = DummyRequest([])
+                for key, value in {**raw, name: text.encode()}.items():
+                    made.requestHeaders.addRawHeader(key, value)
+                return Unsigned().refusal(made, b"")
+
+            return judged
+
+        functions: dict[str, Callable[[str], object]] = {
+            "sign": lambda text: signer.headers(text, text.encode()),
+            **{name: field(name) for name in headers},
+            "host": request(b"Host"),
+            "type": request(b"Content-Type"),
+        }
+        self.check(
+            Case(f"{name} {start}{piece!r}", function, repeated(start, piece, "!"))
+            for name, function in functions.items()
+            for start in ("", "application/", "v1,")
+            for piece in ("a", "1", "a.", "+", "a+", " ", "v1,A ", "A=", "[", "a:")
         )
 
     def test_backoff(self) -> None:

@@ -5,6 +5,7 @@ C{twistd quebert --config=FILE.toml} on a broker, and what SIGHUP does to it.
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,14 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.producer import Producer
+from quebert.signatures import SharedSecret
 from quebert.test.conftest import AnyBroker, Names
+from quebert.test.forgeries import (
+    FORGERIES,
+    NODE,
+    accepted_by_node,
+    accepted_by_python,
+)
 from quebert.test.support import (
     USAGE_ERROR,
     Executor,
@@ -85,6 +93,18 @@ async def add(client: TxAMQPClient, names: Names, count: int) -> set[str]:
     producer = Producer(client, names.exchange)
     kind = names.key.partition(".")[0]
     return {await producer.add_task("/x", kind=kind) for _ in range(count)}
+
+
+LIBRARIES = [lambda case: accepted_by_python(*case)]
+if NODE:
+    LIBRARIES.append(lambda case: accepted_by_node([case])[0])
+
+
+def accepted(case: tuple[str, dict[str, str], bytes]) -> list[bool]:
+    """
+    Whether the official libraries accept a request, that for Node if it is there.
+    """
+    return [library(case) for library in LIBRARIES]
 
 
 CHANGES = (
@@ -180,6 +200,56 @@ async def test_in_a_row(
     assert await program.ended() == 0, program.output
     assert len(executor.tasks) == len(tasks)
     assert "Traceback" not in program.output
+
+
+@ensureDeferred
+async def test_signed(
+    executor: Executor, client: TxAMQPClient, file: File, run: Run, names: Names
+) -> None:
+    """
+    Each attempt is signed: the official libraries accept what comes over the wire, with
+    the old and with the new secret, and refuse each forgery.  The secrets are nowhere
+    in the log, on the command line or in a request.
+    """
+    old, new = (SharedSecret.generate().text for _ in range(2))
+    secrets = file.path.with_name("signing.secret")
+    secrets.write_text(f"{old}\n")
+    file.write('sign.secrets_file = "signing.secret"')
+    executor.answer = lambda task: 200 if len(executor.tasks) > 2 else 503
+    program = run()
+    await program.said("Watching")
+    (uuid,) = await add(client, names, 1)
+    await until(lambda: len(executor.tasks) == 3)
+    assert {each["webhook-id"] for each in executor.headers} == {uuid}
+    assert len({each["webhook-timestamp"] for each in executor.headers}) == 3
+
+    def verdicts() -> list[list[bool]]:
+        last = executor.headers[-1], executor.bodies[-1]
+        return [accepted((secret, *last)) for secret in (old, new)]
+
+    assert verdicts() == [[True] * len(LIBRARIES), [False] * len(LIBRARIES)]
+    for count, (text, wanted) in enumerate(
+        ((f"{old}\n{new}\n", [True, True]), (f"{new}\n", [False, True])), 1
+    ):
+        secrets.write_text(text)
+        program.signal(signal.SIGHUP)
+        await until(lambda: program.output.count(".sign changed") == count)  # noqa: B023
+        seen = len(executor.tasks)
+        await add(client, names, 1)
+        await until(lambda: len(executor.tasks) > seen)  # noqa: B023
+        assert verdicts() == [[each] * len(LIBRARIES) for each in wanted]
+    secrets.write_text(f"{new}x!\n")
+    program.signal(signal.SIGHUP)
+    await program.said("sign.secrets_file is wrong: ")
+    headers, body = executor.headers[-1], executor.bodies[-1]
+    for forged in FORGERIES.values():
+        case = (new, *forged(headers, body, new, time.time()))
+        assert accepted(case) == [False] * len(LIBRARIES)
+    program.signal(signal.SIGTERM)
+    assert await program.ended() == 0, program.output
+    said = f"{program.output}{executor.headers}{executor.bodies}{secrets.name}"
+    for secret in (old, new):
+        assert secret[6:20] not in said
 
 
 @ensureDeferred
