@@ -5,11 +5,12 @@ other files, and functions.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from quebert.config._kinds import dotted_name, shown, text
+from quebert.config._kinds import choice, dotted_name, shown, text
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
 from quebert.errors import ConfigError
@@ -33,6 +34,7 @@ _OF_THE_BODY = frozenset(
 )
 #: Headers whose values nobody should read in a file.
 _SECRET = frozenset(["authorization", "cookie", "proxy-authorization"])
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _BY_NAME = '{ env = "NAME" } or { file = "PATH" }'
 
 
@@ -151,10 +153,39 @@ def _plain(value: object) -> str:
 def _secret(table: Table, name: str, outside: Outside) -> str:
     inner = table.table(name)
     found = inner.given(env=outside.of_environment, file=outside.of_file)
+    scheme = inner.get("scheme", choice(*_SCHEMES), None)
     inner.end()
-    if len(list(inner)) != 1:
+    if len(list(inner)) != 1 + ("scheme" in inner):
         table.wrong(name, f"must be {_BY_NAME}")
     value = "".join(found.values())
     if _UNSAFE.search(value):
         table.wrong(name, "must hold no control character")
+    elif scheme is not None and value:
+        try:
+            return _SCHEMES[scheme](value)
+        except Wrong as e:
+            table.wrong(name, str(e))
     return value
+
+
+def _bearer(token: str) -> str:
+    """
+    RFC 6750, section 2.1.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise Wrong("must be a token for bearer: letters, digits and -._~+/ alone")
+    return f"Bearer {token}"
+
+
+def _basic(user_and_password: str) -> str:
+    """
+    RFC 7617, section 2.
+    """
+    if ":" not in user_and_password:
+        raise Wrong("must be user:password for basic")
+    encoded = base64.b64encode(user_and_password.encode("utf-8"))
+    return f"Basic {encoded.decode('ascii')}"
+
+
+#: From a secret to the header C{Authorization}, by the C{scheme}.
+_SCHEMES = {"bearer": _bearer, "basic": _basic}

@@ -407,6 +407,14 @@ QUEUES = [
     Bad('headers.X = { en = "A" }', 3, "headers.X.en is not known; did you mean env?"),
     Bad('headers.X = { env = "URL", file = "key" }', 3, "queues.a.headers.X must be {"),
     Bad('headers.X = { env = "LINES" }', 3, "headers.X must hold no control character"),
+    Bad('headers.X.scheme = "bearer"', 3, "queues.a.headers.X must be {"),
+    Bad(
+        'headers.X = { env = "KEY", scheme = "digest" }',
+        3,
+        'queues.a.headers.X.scheme must be "bearer" or "basic", not "digest"',
+    ),
+    Bad('headers.X = { env = "KEY", scheme = "basic" }', 3, "must be user:password"),
+    Bad('headers.X = { env = "URL", scheme = "bearer" }', 3, "must be a token for b"),
     Bad('headers.X = "a\\nb"', 3, "headers.X must hold no control character"),
     Bad('headers."a b" = "c"', 3, '"a b" is not the name of an HTTP header'),
     Bad('headers.Content-Length = "1"', 3, "cannot be set here: the mediator sees"),
@@ -617,6 +625,19 @@ class GoodTests(ReadCase):
         self.assertEqual(
             queue.key_arguments, {"x-match": "any", "region": "eu", "weight": 1.5}
         )
+
+    def test_schemes(self) -> None:
+        """
+        A secret can be a token or a user with a password, as headers have them.
+        """
+        (self.folder / "token").write_text("eyJ.a-b_c~d+e/f==\n")
+        for text, wanted in (
+            ('{ file = "token", scheme = "bearer" }', "Bearer eyJ.a-b_c~d+e/f=="),
+            ('{ env = "USER", scheme = "basic" }', "Basic QWxhZGRpbjrDqTpi"),
+        ):
+            whole = f"{LEAST}headers.Authorization = {text}"
+            found = self.read(whole, USER="Aladdin:é:b").queues["a"].headers
+            self.assertEqual(found, {"Authorization": wanted})
 
     @needs_example
     def test_example_is_complete(self) -> None:
