@@ -4,6 +4,7 @@ C{twistd quexecutor}: its options, and the service they ask for.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -111,6 +112,9 @@ class Options(UsageOptions):
         self["port"] = _port(str(self["port"]))
         self["grace"] = seconds(str(self["grace"]), "--grace")
         self["function"] = load(self["function"], "--function")
+        if path := self["verify-secret-file"]:
+            # SIGHUP may come when twistd is in another folder.
+            self["verify-secret-file"] = os.path.abspath(path)
         try:
             keys = self.read_keys()
         except ConfigError as e:
