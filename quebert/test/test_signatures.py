@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import base64
 import time
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest import skipUnless
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -27,6 +25,7 @@ from quebert.signatures import (
     read_keys,
 )
 from quebert.signatures._verifier import Memory
+from quebert.test.checks import QUICK, folder
 from quebert.test.forgeries import (
     FORGERIES,
     NODE,
@@ -148,9 +147,7 @@ class FileTests(SynchronousTestCase):
         """
         A folder.
         """
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = Path(folder.name, "secrets")
+        self.path = folder(self) / "secrets"
 
     def wrong(self, data: bytes, *, signing: bool = True) -> str:
         """
@@ -473,6 +470,7 @@ class VerifierTests(SynchronousTestCase):
         with self.assertRaisesRegex(TypeError, "the bytes of the request"):
             self.verifier.verify({}, "{}")  # type: ignore[arg-type]
 
+    @QUICK
     @given(st.binary(max_size=50), st.text(max_size=40))
     def test_any(self, body: bytes, uuid: str) -> None:
         """
@@ -481,6 +479,7 @@ class VerifierTests(SynchronousTestCase):
         verifier = Verifier([SECRET], now=self.clock)
         verifier.verify(Signer([SECRET], now=self.clock).headers(uuid, body), body)
 
+    @QUICK
     @given(
         st.dictionaries(
             st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]),
