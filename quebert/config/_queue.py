@@ -9,6 +9,7 @@ from typing import Any, Union
 
 import attrs
 
+from quebert.cloud_events import CloudEvents
 from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
 from quebert.config._outside import Outside, headers
@@ -99,6 +100,7 @@ def queue(
     fields["arguments"] = _arguments(table, "arguments")
     fields["key_arguments"] = _arguments(table, "key_arguments")
     fields["sign"] = _signing(table, outside)
+    fields["cloud_events"] = _cloud_events(table)
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
     found = Queue(**fields)
@@ -113,6 +115,24 @@ def _signing(table: Table, outside: Outside) -> Signing | None:
     if table.has_table("sign") and not list(inner):
         table.wrong("sign", 'must be { secrets_file = "PATH" }')
     return None if found is None else Signing(*found)
+
+
+def _cloud_events(table: Table) -> CloudEvents | None:
+    inner = table.table("cloud_events")
+    found = inner.given(source=kinds.text, type=kinds.text)
+    inner.end()
+    if not table.has_table("cloud_events"):
+        return None
+    for key in ("source", "type"):
+        if key not in inner:
+            inner.wrong(key, "is missing")
+    if len(found) < 2:  # what is wrong has been noted
+        return None
+    try:
+        return CloudEvents(**found)
+    except ConfigError as e:
+        table.wrong("cloud_events", f"is wrong: {e}")
+        return None
 
 
 def _arguments(table: Table, key: str) -> dict[str, Argument]:

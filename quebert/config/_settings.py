@@ -10,6 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert._bounds import BOUNDS
+from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
 from quebert.guard import Guard
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Rate
@@ -104,6 +105,7 @@ class Queue:
     @ivar max_url_length: characters that the URL of a task may have.
     @ivar headers: of each request, unless the task has them itself.
     @ivar sign: how each request is signed; C{None} for not at all.
+    @ivar cloud_events: makes an event of each request; C{None} for none.
     @ivar guard: what its tasks may reach.
     @ivar prehooks: C{module.function} of each.
     """
@@ -132,6 +134,7 @@ class Queue:
     max_url_length: int = BOUNDS.url
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     sign: Signing | None = None
+    cloud_events: CloudEvents | None = None
     guard: Guard = attrs.field(factory=Guard)
     prehooks: tuple[str, ...] = ()
     posthooks: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from quebert._reactor import given_or_global
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.clock import seconds_set
+from quebert.cloud_events import CloudEvents
 from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefaultURL
 from quebert.guard import Guard
 from quebert.limits import Gate
@@ -82,6 +83,7 @@ class Mediator:
     @param guard: permits or refuses each request; for the HTTP client that is made
         where there is no C{http}, which has a guard of its own.
     @param signer: signs each request, for executors that verify it.
+    @param cloud_events: makes an event of each request.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
         by default the guard says.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, or there is both a
@@ -112,6 +114,7 @@ class Mediator:
         gate: Gate | None = None,
         guard: Guard | None = None,
         signer: Signer | None = None,
+        cloud_events: CloudEvents | None = None,
         keep_answers: bool | None = None,
     ) -> None:
         if guard is not None and http is not None:
@@ -128,6 +131,7 @@ class Mediator:
         self.bounds = tasks.Bounds(url=_positive("max_url_length", max_url_length))
         self.gate = gate
         self._signer = signer
+        self._cloud_events = cloud_events
         self._decode = decode
         self._encode = encode
         self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
@@ -359,6 +363,8 @@ class Mediator:
         seconds = min(timeout or self.defaultTimeout, self.maxTimeout)
         data = body if request.has_body else None
         try:
+            if self._cloud_events is not None:
+                headers = self._cloud_events.added(headers, uuid)
             if self._signer is not None:
                 headers = self._signer.signed(headers, uuid, data or b"")
             answering: Any = self.http.request(

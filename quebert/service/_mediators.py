@@ -24,6 +24,7 @@ __all__ = ["find_hook", "mediates_alike", "mediator"]
 #: Of a queue, what its mediator is made of.
 _PARTS = (
     "bury",
+    "cloud_events",
     "default_url",
     "guard",
     "headers",
@@ -69,6 +70,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
         http = http.guarded(queue.guard)
     options: dict[str, Any] = {
         "bury": queue.bury,
+        "cloud_events": queue.cloud_events,
         "defaulturl": queue.default_url,
         "keep_answers": queue.guard.keeps_answers,
         "max_url_length": queue.max_url_length,

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
+from quebert.cloud_events import CloudEvents
 from quebert.config import (
     TLS,
     Address,
@@ -387,6 +388,12 @@ QUEUES = [
     Bad('[queues."a\\nb"]\nkey = "k"', 3, "must have a name with no control"),
     Bad("prefetch = 0x" + "F" * 5000, 3, "not a number of many digits"),
     Bad('headers.X = { file = "empty" }', 3, "empty', which is empty"),
+    Bad('cloud_events = { source = "/s" }', 3, "cloud_events.type is missing"),
+    Bad("cloud_events = 3", 3, "cloud_events must be a table, not 3"),
+    Bad(
+        'cloud_events = { source = "s", type = 3 }', 3, "cloud_events.type must be a t"
+    ),
+    Bad('cloud_events = { source = "\x85", type = "t" }', 3, "source of an event must"),
     Bad("sign = {}", 3, 'sign must be { secrets_file = "PATH" }'),
     Bad("sign = true", 3, "sign must be a table, not true"),
     Bad('sign.secret_file = "key"', 3, "did you mean secrets_file?"),
@@ -594,6 +601,7 @@ class GoodTests(ReadCase):
             "Authoriz",
             "X-Api",
             "sign",
+            "cloud",
         )
         for each in comments:
             self.assertEqual(text.count(f"# {each}") + text.count(f"# [{each}"), 1)
@@ -603,6 +611,8 @@ class GoodTests(ReadCase):
         whole = self.read(text, MAIL_AUTHORIZATION="Bearer x")
         headers = whole.queues["mail"].headers
         self.assertEqual(sorted(headers), ["Authorization", "User-Agent", "X-Api-Key"])
+        events = whole.queues["mail"].cloud_events
+        self.assertEqual(events, CloudEvents("/shop", "com.example.task"))
         signing = whole.queues["mail"].sign
         self.assertEqual(signing and signing.keys, (parse_key(SECRET),))
         files = (f"{self.folder}/tls/{each}" for each in ("ca.pem", "me.pem", "me.key"))

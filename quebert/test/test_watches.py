@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.cloud_events import CloudEvents
 from quebert.config import (
     Backoff,
     Broker,
@@ -673,6 +674,9 @@ class MediatorTests(SynchronousTestCase):
             name = Verifier([key]).verify(request.headers, request.data or b"")
             self.assertEqual(name, "u")
         self.assertEqual(request.headers["X-One"], "1")
+        events = CloudEvents("/shop", "t")
+        self.outcome(attrs.evolve(A, cloud_events=events), uuid="u")
+        self.assertEqual(self.http.requests[0].headers["ce-id"], "u")
         self.outcome(A, uuid="u")
         self.assertNotIn("webhook-id", self.http.requests[0].headers)
         same = attrs.evolve(queue, sign=Signing("f", (old, new)))
