@@ -57,7 +57,8 @@ class Options(UsageOptions):
             "i",
             INTERFACE,
             "The IP address to listen on. Whoever reaches it can have tasks run: to"
-            " let others in than this machine, give 0.0.0.0, or :: for IPv6.",
+            " let others in than this machine, give 0.0.0.0, or :: for IPv6, and"
+            " --verify-secret-file.",
         ],
         [
             "grace",

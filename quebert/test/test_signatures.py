@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest import skipUnless
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -509,6 +510,16 @@ class MemoryTests(SynchronousTestCase):
             clock.now += 1
         self.assertLessEqual(memory._count, 302)
         self.assertEqual(memory._count, sum(map(len, memory._seconds.values())))
+
+    def test_threads(self) -> None:
+        """
+        Of the same request in many threads at once, one may pass.
+        """
+        memory = Memory(300.0, Clock())
+        with ThreadPoolExecutor(8) as threads:
+            passed = list(threads.map(memory, map(str, range(500)), [T] * 500))
+            again = list(threads.map(memory, ["a"] * 500, [T] * 500))
+        self.assertEqual((sum(passed), sum(again), memory._count), (500, 1, 501))
 
     def test_full(self) -> None:
         """
