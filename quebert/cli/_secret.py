@@ -4,13 +4,13 @@ C{quebert secret}: makes what requests are signed with.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from quebert.cli._terminal import echo
-from quebert.signatures import SharedSecret, SigningKey
+from quebert.errors import ConfigError
+from quebert.signatures import SharedSecret, SigningKey, write_key
 
 __all__ = ["secret"]
 
@@ -31,10 +31,8 @@ def secret(*, file: Path, pair: bool) -> None:
     """
     key = SigningKey.generate() if pair else SharedSecret.generate()
     try:
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as e:
-        raise click.ClickException(f"{file} cannot be made: {e.strerror}") from None
-    with open(made, "w", encoding="ascii") as opened:
-        opened.write(f"{key.text}\n")
+        write_key(file, key)
+    except ConfigError as e:
+        raise click.ClickException(str(e)) from None
     if isinstance(key, SigningKey):
         echo(key.public.text)

@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from quebert._log import print_safely
+from quebert._log import Logger, print_safely
 from quebert._twistd import (
     exit_cleanly_on_sigterm,
     load,
@@ -21,7 +21,6 @@ from quebert._twistd import (
     on_sighup,
     seconds,
 )
-from quebert._log import Logger
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
 from quebert.executor._admission import host_name

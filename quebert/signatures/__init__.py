@@ -13,6 +13,7 @@ from quebert.signatures._keys import (
     SigningKey,
     parse_key,
     read_keys,
+    write_key,
 )
 from quebert.signatures._signer import Signer
 from quebert.signatures._verifier import TOLERANCE, Remember, Verifier
@@ -28,4 +29,5 @@ __all__ = [
     "Verifier",
     "parse_key",
     "read_keys",
+    "write_key",
 ]

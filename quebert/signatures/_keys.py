@@ -32,6 +32,7 @@ __all__ = [
     "keys_for",
     "parse_key",
     "read_keys",
+    "write_key",
 ]
 
 #: Keys in one file: more than two at once are hardly needed, and each costs time.
@@ -251,6 +252,20 @@ def read_keys(path: str | os.PathLike[str], *, signing: bool) -> tuple[Key, ...]
     if len(found) > MOST_KEYS:
         raise ConfigError(f"{path} has more than {MOST_KEYS} secrets")
     return tuple(found)
+
+
+def write_key(path: str | os.PathLike[str], key: Key) -> None:
+    """
+    Make a file with a key, which nobody else may read.
+
+    @raise ConfigError: it is there already, or cannot be made.
+    """
+    try:
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(made, "w", encoding="ascii") as file:
+            file.write(f"{key.text}\n")
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be made: {e.strerror or e}") from None
 
 
 def _lines(path: Path) -> list[str]:
