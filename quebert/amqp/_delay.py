@@ -94,7 +94,7 @@ def wait_of(rung: str) -> int:
     """
     The seconds that a rung lets messages wait; 0 for a queue that is none.  Pure.
     """
-    found = _SECONDS.search(rung)
+    found = None if rung.startswith(ARRIVALS) else _SECONDS.search(rung)
     return int(found[1]) if found else 0
 
 
@@ -162,6 +162,7 @@ class Rungs:
         self._prefix = f"{PREFIX}.quorum.wait" if quorum else f"{PREFIX}.wait"
         kind = QUORUM if quorum else CLASSIC
         self._keeping = {**kind, **(limitless or {}), **_NEVER_DROPPING}
+        self._confirmed = _CONFIRMED if quorum else {}
 
     def name(self, wait: int) -> str:
         """
@@ -175,9 +176,8 @@ class Rungs:
         """
         name = self.name(wait)
         after = {"x-message-ttl": wait * 1000, "x-dead-letter-exchange": ARRIVALS}
-        confirmed = _CONFIRMED if self.quorum else {}
         yield _exchange(name, "fanout")
-        yield _queue(name, {**self._keeping, **confirmed, **after})
+        yield _queue(name, {**self._keeping, **self._confirmed, **after})
         yield _bind(name, name, "")
 
     def ends(self) -> Iterator[Call]:
@@ -192,8 +192,13 @@ class Rungs:
     def arrivals(self, queue: str) -> Iterator[Call]:
         """
         The calls that make the queue in which messages for C{queue} arrive.
+
+        A policy with C{message-ttl} has RabbitMQ remove messages that were fetched
+        from there, and come back since the connection was lost, also when the policy
+        is there no more.  They go to L{UNCLAIMED}.
         """
-        yield _queue(arrivals_of(queue), self._keeping)
+        lost = {"x-dead-letter-exchange": UNCLAIMED}
+        yield _queue(arrivals_of(queue), {**self._keeping, **self._confirmed, **lost})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 
 

@@ -426,8 +426,8 @@ def has_quorum(wire: Wire) -> bool:
 
 async def _make_or_use(wire: Wire, calls: Iterable[Call]) -> None:
     """
-    Make the calls; a queue that is there otherwise is used as it is, unless messages
-    leave it at another time, or for another place.
+    Make the calls; a queue that is there otherwise is used as it is, unless it is a
+    rung that messages leave at another time, or for another place.
     """
     listed = list(calls)
     try:
@@ -436,7 +436,8 @@ async def _make_or_use(wire: Wire, calls: Iterable[Call]) -> None:
         if e.code != INEQUIVALENT or " for queue " not in str(e):
             raise
         queue = next(how for each, how in listed if each == "queue_declare")
-        await _check_ways_out(wire, queue["queue"], queue["arguments"])
+        if "x-message-ttl" in queue["arguments"]:
+            await _check_ways_out(wire, queue["queue"], queue["arguments"])
         await make(wire, (each for each in listed if each[0] != "queue_declare"))
 
 

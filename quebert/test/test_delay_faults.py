@@ -421,6 +421,25 @@ async def test_policy(
     assert not [each for each in lines if "deleted" in each]
 
 
+@ensureDeferred
+async def test_lost_after_a_policy(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Tasks that a policy shortened the wait of come back if the connection is lost over
+    which they were fetched, although RabbitMQ removes them from their queue.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks(15.0)
+    await client.ladder.prepare(await client.connected(), names.queue)
+    clear = set_policy(rabbitmq, r"^quebert\.delay\.", {"message-ttl": 1000})
+    watcher = await tasks.begin(client, names.queue)
+    await until(lambda: watcher.counts.retried == TASKS)
+    await until(lambda: len(watcher._forwarder._busy) == TASKS)
+    clear()
+    (await client.connected()).transport.abortConnection()
+    await tasks.all_come()
+
+
 @pytest.mark.parametrize("prefix", old_ladder.PREFIXES)
 @ensureDeferred
 async def test_old_ladder(
