@@ -1,5 +1,5 @@
 """
-How long that may be which comes from outside.  Pure.
+How large things may be that come from outside.  Pure.
 
 Whoever may publish to a queue, or give a URL, chooses each of these texts.  A length
 is checked before anything else is done with a text.
@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["BOUNDS", "HOST", "LABEL", "SHORT_STRING", "Bounds"]
+__all__ = [
+    "BOUNDS",
+    "HOST",
+    "LABEL",
+    "MESSAGE",
+    "SHORT_STRING",
+    "Bounds",
+    "most_values",
+]
 
 #: Characters of a name in the DNS, and of each label between its dots (RFC 1035,
 #: section 2.3.4).
 HOST, LABEL = 253, 63
 #: Bytes of a short string (AMQP 0-9-1, section 4.2.5.3), as all names in a broker are.
 SHORT_STRING = 255
+#: Bytes of a message: no RabbitMQ takes a larger one, whatever its C{max_message_size}.
+MESSAGE = 512 * 2**20
+# Before each value of a JSON text, but for the outermost one, stands one of these.
+# They may stand within strings, too.
+_BEFORE_VALUES = b",[{"
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +49,11 @@ class Bounds:
     @ivar header_name: of each of them.
     @ivar header_value: of each of them.  Common web servers accept a line of 8 KB.
     @ivar all_headers: of all names and values together.
+    @ivar body: bytes of the whole message, as many as RabbitMQ 4 takes.
+    @ivar depth: levels of JSON within JSON.  More could be read, but not written again
+        by every library.
+    @ivar values: numbers, texts, arrays and objects.  Each takes up to 250
+        bytes of memory while it is decoded, and 200 later: together 100 MiB.
     """
 
     url: int = 8_192
@@ -46,7 +64,18 @@ class Bounds:
     header_name: int = 256
     header_value: int = 8_192
     all_headers: int = 65_536
+    body: int = 16 * 2**20
+    depth: int = 400
+    values: int = 400_000
 
 
 #: What holds unless a setting says otherwise.
 BOUNDS = Bounds()
+
+
+def most_values(body: bytes) -> int:
+    """
+    How many values a JSON text has at most.  That takes 1 ms for each MiB, whatever the
+    text says.
+    """
+    return len(body) - len(body.translate(None, _BEFORE_VALUES))

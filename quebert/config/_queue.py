@@ -9,6 +9,7 @@ from typing import Any, Union
 
 import attrs
 
+from quebert._bounds import MESSAGE
 from quebert.cloud_events import CloudEvents
 from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
@@ -53,6 +54,7 @@ _BACKOFF: Kinds = {
 FOR_ALL: Kinds = {
     "default_url": kinds.http_url,
     "max_url_length": kinds.number(1, MOST),
+    "max_body": kinds.number(1, MESSAGE),
 }
 _TYPE = "x-queue-type"
 # What the mediator "policy" alone has, beside its terms.

@@ -103,6 +103,7 @@ class Queue:
     @ivar bury: whether a message that is no task goes to C{NAME.dead}, and is not
         dropped.
     @ivar max_url_length: characters that the URL of a task may have.
+    @ivar max_body: bytes that a message may have.
     @ivar headers: of each request, unless the task has them itself.
     @ivar sign: how each request is signed; C{None} for not at all.
     @ivar cloud_events: makes an event of each request; C{None} for none.
@@ -132,6 +133,7 @@ class Queue:
     max_retry_after: float | None = None
     bury: bool = True
     max_url_length: int = BOUNDS.url
+    max_body: int = BOUNDS.body
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     sign: Signing | None = None
     cloud_events: CloudEvents | None = None

@@ -81,5 +81,7 @@ class DelayOnErrorMediator(Mediator):
                 why=one_line(e),
             )
             return self._again(task, failure, Retry(after=after))
+        if len(body) > self.bounds.body:  # with the count and the traceback
+            return self._again(task, failure, Retry(after=after))
         retry = Retry(body, after, otherwise=Retry(after=after))
         return self._again(task, failure, retry)

@@ -77,6 +77,8 @@ class Mediator:
         look at, and not discarded.
     @param max_url_length: characters that a task's URL may have at most; the bounds of
         its other fields are those of L{Bounds<quebert.task.Bounds>}.
+    @param max_body: bytes that a message may have at most; a larger one is no task, and
+        is not decoded.
     @param gate: asked before each request whether its origin may have it now, such
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
@@ -111,6 +113,7 @@ class Mediator:
         now: Callable[[], float] = time.time,
         bury: bool = False,
         max_url_length: int = tasks.BOUNDS.url,
+        max_body: int = tasks.BOUNDS.body,
         gate: Gate | None = None,
         guard: Guard | None = None,
         signer: Signer | None = None,
@@ -128,7 +131,10 @@ class Mediator:
         self.defaultTimeout = defaultTimeout
         self.maxTimeout = maxTimeout
         self.bury = bury
-        self.bounds = tasks.Bounds(url=_positive("max_url_length", max_url_length))
+        self.bounds = tasks.Bounds(
+            url=_positive("max_url_length", max_url_length),
+            body=_positive("max_body", max_body),
+        )
         self.gate = gate
         self._signer = signer
         self._cloud_events = cloud_events
@@ -285,6 +291,9 @@ class Mediator:
         return retry
 
     def _decoded(self, body: bytes) -> Any:
+        if len(body) > self.bounds.body:
+            most = self.bounds.body
+            raise BadTask(f"the body must have at most {most} bytes, not {len(body)}")
         try:
             return self._decode(body)
         except BadTask:

@@ -15,9 +15,10 @@ try:
 except ImportError:  # it is quicker, and not needed
     orjson = None  # type: ignore[assignment, unused-ignore]
 
+from quebert._bounds import BOUNDS, Bounds, most_values
 from quebert.errors import BadTask
 
-__all__ = ["MAX_DEPTH", "MAX_VALUES", "Task", "decode", "encode"]
+__all__ = ["Task", "decode", "encode"]
 
 Task = dict[str, Any]
 
@@ -39,11 +40,6 @@ _AS_JSON = 0
 if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
-#: What is nested deeper could be read, but not written again by everybody.
-MAX_DEPTH = 400
-#: A value can take 50 times as many bytes in memory as in a body.  No body of up to
-#: 1 MiB has so many.
-MAX_VALUES = 2**19
 # A string, also one that is not closed, so that the time is linear; and some of them
 # at a time, with all between, so that little memory is used.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -55,18 +51,19 @@ _LONG_NEGATIVE = b"-" + b"0" * 19
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"0" * 9)
 
 
-def decode(body: bytes) -> Any:
+def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
     """
     What the JSON in C{body}, in UTF-8, says; the same with orjson, and without.
 
-    @raise BadTask: it is not JSON (RFC 8259), nested more than L{MAX_DEPTH} levels
-        deep, or of more than L{MAX_VALUES} values.
+    @param bounds: how many levels and values it may have.  A body of any length is
+        read: who knows the bound of a body has checked its length.
+    @raise BadTask: it is not JSON (RFC 8259), nested too deeply, or of too many values.
     """
-    if len(body) > 2 * MAX_VALUES:  # less cannot hold so many
-        _check_number(body)
+    if len(body) > bounds.values:  # less cannot hold so many
+        _check_number(body, bounds.values)
     value = _read(body)
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(value)
+    if body.count(b"[") + body.count(b"{") > bounds.depth:
+        _check_depth(value, bounds.depth)
     return value
 
 
@@ -88,31 +85,24 @@ def _may_be_too_long(digits: bytes) -> bool:
     return _LONG in digits or _LONG_NEGATIVE in digits
 
 
-def _check_number(body: bytes) -> None:
-    if _separators(body) <= MAX_VALUES:
+def _check_number(body: bytes, most: int) -> None:
+    if most_values(body) <= most:
         return  # nearly always
     found = at = 0
-    while at < len(body) and found <= MAX_VALUES:
+    while at < len(body) and found <= most:
         end = run.end() if (run := _STRINGS.match(body, at)) else len(body)
-        found += _separators(_STRING.sub(b"", body[at:end]))
+        found += most_values(_STRING.sub(b"", body[at:end]))
         at = end
-    if found > MAX_VALUES:
-        raise BadTask(f"the body is JSON of more than {MAX_VALUES} values")
+    if found > most:
+        raise BadTask(f"the body is JSON of more than {most} values")
 
 
-def _separators(text: bytes) -> int:
-    """
-    How many values there are at most in a part of a body.
-    """
-    return sum(map(text.count, (b",", b"[", b"{")))
-
-
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Any, most: int) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(most):
         level = [inner for each in level for inner in _inside(each)]
     if level:
-        text = f"the body is JSON nested too deeply: more than {MAX_DEPTH} levels"
+        text = f"the body is JSON nested too deeply: more than {most} levels"
         raise BadTask(text)
 
 

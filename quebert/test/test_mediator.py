@@ -810,6 +810,25 @@ class RequestTests(Case):
         )
         self.assertIn("url must have at most 10 characters, not 11", why)
 
+    def test_large_bodies(self) -> None:
+        """
+        A message of more than 16 MiB, or of what else is set, is no task, and is not
+        decoded.
+        """
+        wrong: list[Any] = [0, -1, None, "8192", True]
+        for size in wrong:
+            text = refusal(ConfigError, self.mediator, max_body=size)
+            self.assertIn("max_body", text)
+        bodies: list[bytes] = []
+        mediator = self.mediator(decode=bodies.append, max_body=10)
+        why = self.discarded(mediator, FakeMessage(b"x" * 11))
+        self.assertIn("the body must have at most 10 bytes, not 11", why)
+        self.assertEqual(bodies, [])
+        self.discarded(mediator, FakeMessage(b"x" * 10))
+        self.assertEqual(bodies, [b"x" * 10])
+        why = self.discarded(self.mediator(), FakeMessage(b"x" * (2**24 + 1)))
+        self.assertIn("at most 16777216 bytes, not 16777217", why)
+
     def test_never_requested(self) -> None:
         """
         A task that can never be requested, or with a field of any length, is set aside
@@ -1765,6 +1784,16 @@ class DelayOnErrorMediatorTests(Case):
         assert retry.body is not None
         task: Task = json.loads(retry.body)
         return task, retry.after
+
+    def test_full_body(self) -> None:
+        """
+        A task that the count and the traceback would make larger than a body may be is
+        put back as it was, so that it is tried again.
+        """
+        received = message()
+        mediator = self.backing_off(max_body=len(received.body) + 10)
+        retry = self.put_back(mediator, received)
+        self.assertEqual((retry.body, retry.after), (None, 1.5))
 
     def test_backs_off(self) -> None:
         """

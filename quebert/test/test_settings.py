@@ -375,6 +375,7 @@ QUEUES = [
     ),
     Bad('default_url = "http://[::::]:8000/"', 3, "default_url must be an HTTP URL"),
     Bad('default_url = "http://$HOST/"', 3, "default_url must be an HTTP URL"),
+    Bad("max_body = 0", 3, "max_body must be a whole number from 1 to 536870912"),
     Bad("max_url_length = 0", 3, "max_url_length must be a whole number from 1 to"),
     Bad('default_url = "http:///x"', 3, "default_url must be an HTTP URL"),
     Bad('default_url = "http://h:99999/"', 3, "default_url must be an HTTP URL"),
@@ -833,6 +834,15 @@ class GoodTests(ReadCase):
         self.assertEqual(self.queue("max_url_length = 100").max_url_length, 100)
         settings = self.read(f"[service]\nmax_url_length = 50\n{LEAST}")
         self.assertEqual(settings.queues["a"].max_url_length, 50)
+
+    def test_max_body(self) -> None:
+        """
+        How large a message may be is said for all queues, or for one.
+        """
+        self.assertEqual(self.queue("").max_body, 2**24)
+        self.assertEqual(self.queue("max_body = 100").max_body, 100)
+        settings = self.read(f"[service]\nmax_body = 50\n{LEAST}")
+        self.assertEqual(settings.queues["a"].max_body, 50)
 
     def test_max_events(self) -> None:
         """

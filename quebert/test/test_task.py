@@ -144,8 +144,7 @@ class DecodeTests(SynchronousTestCase):
         What would take far more memory than its bytes makes the message a bad one,
         before it is read; text does not, whatever is in it.
         """
-        self.patch(_codec, "MAX_VALUES", 20_000)
-        few, many = 10_000, 20_001
+        few, many, bounds = 10_000, 20_001, Bounds(values=20_000)
         for bomb in (
             b"[%b0]" % (b"[]," * many),
             b"[%b0]" % (b'"\\"[",' * many),
@@ -153,14 +152,14 @@ class DecodeTests(SynchronousTestCase):
             b"[" * many * 2,
             b"[" + b"1," * many + b'"' + b"x" * many,
         ):
-            why = refusal(BadTask, decode, bomb)
+            why = refusal(BadTask, decode, bomb, bounds)
             self.assertEqual(why, "the body is JSON of more than 20000 values")
         for body in (
             b"[%b0]" % (b'",",' * few),
             b'{"a": "%b"}' % (rb"[1,\"{" * many),
             b"[%b0]" % (b"10," * few),
         ):
-            decode(body)
+            decode(body, bounds)
 
     def test_nested_too_deeply(self) -> None:
         """
