@@ -10,12 +10,14 @@ from __future__ import annotations
 import attrs
 
 __all__ = [
+    "AT_WORK",
     "BOUNDS",
     "HOST",
     "LABEL",
     "MESSAGE",
     "SHORT_STRING",
     "Bounds",
+    "memory_of",
     "most_values",
 ]
 
@@ -26,6 +28,10 @@ HOST, LABEL = 253, 63
 SHORT_STRING = 255
 #: Bytes of a message: no RabbitMQ takes a larger one, whatever its C{max_message_size}.
 MESSAGE = 512 * 2**20
+#: Bytes of memory that all tasks at work in a process take together.
+AT_WORK = 128 * 2**20
+# Bytes that a value of JSON takes at most, once decoded: an object with one field.
+_VALUE = 200
 # Before each value of a JSON text, but for the outermost one, stands one of these.
 # They may stand within strings, too.
 _BEFORE_VALUES = b",[{"
@@ -79,3 +85,10 @@ def most_values(body: bytes) -> int:
     text says.
     """
     return len(body) - len(body.translate(None, _BEFORE_VALUES))
+
+
+def memory_of(body: bytes) -> int:
+    """
+    Bytes of memory that a task takes at most, as it came and decoded from JSON.
+    """
+    return len(body) + _VALUE * most_values(body)

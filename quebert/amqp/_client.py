@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, gatherResults
 
 from quebert import _tls
+from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp._alone import Alone
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._binding import Bindings
+from quebert.amqp._budget import Budget
 from quebert.amqp._connection import Connection
 from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._ladder import Ladder
@@ -61,6 +63,9 @@ class TxAMQPClient:
         with C{None}, where it has them (RabbitMQ 3.10 or later).
     @param connectTimeout: seconds in which L{watch} and L{publish} want a
         connection; C{None} for no limit.
+    @param maxMemory: bytes of memory that all messages take together which are with
+        their callbacks, as they came and decoded from JSON.  Others wait until some
+        have ended.
     @raise ConfigError: a host, or a file for TLS, is wrong.
     """
 
@@ -78,6 +83,7 @@ class TxAMQPClient:
         watcherFactory: Callable[..., Watcher] = Watcher,
         connectTimeout: float | None = 30.0,
         quorumDelays: bool | None = None,
+        maxMemory: int = AT_WORK,
     ) -> None:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host
@@ -99,6 +105,7 @@ class TxAMQPClient:
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
+        self.budget = Budget(maxMemory)
         self.pauses = Pauses(lambda: self.reactor)
         self.bindings = Bindings(lambda: self.reactor)
         self._reactor = reactor

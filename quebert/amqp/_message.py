@@ -86,9 +86,11 @@ class Message:
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar errors: how often in a row the callback has failed with it.
+    @ivar memory: bytes that its task takes at most; 0 as long as nobody has asked.
     """
 
     errors = 0
+    memory = 0
 
     def __init__(
         self,

@@ -139,7 +139,10 @@ class Watcher:
             client, queue, self._prepare, self._lost, self._settler.pause
         )
         self._forwarder = client.make_forwarder(queue, self._publisher, now)
-        self._window = Window(self.maxEvents, self.begin, self._restraint.doors)
+        self._budget = client.budget
+        self._window = Window(
+            self.maxEvents, self.begin, self._restraint.doors, self._budget
+        )
         self._pausing = Pausing(
             client.pauses, queue, self._halt, self._go_on, self._settler.pause
         )
@@ -347,9 +350,11 @@ class Watcher:
             self._adapt()  # before it is acknowledged, and another comes
         if self.timeout is not None:
             self._patience.begin(message, self.timeout)
+        self._budget.begun(message)
         self._caller.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome) -> None:
+        self._budget.ended(message)
         if self.timeout is not None:
             self._patience.end(message)
             self._overdue.discard(message)

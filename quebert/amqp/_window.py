@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from quebert.amqp._budget import Budget
 from quebert.amqp._door import Door
 from quebert.amqp._message import Message
 
@@ -23,6 +24,8 @@ class Window:
     @param begin: called with each message as it gets its place; that message
         may leave at once.
     @param doors: all of which must be open for a message to get a place.
+    @param budget: what a message must be admitted by, too; who calls C{begin} says
+        when it is taken.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class Window:
         limit: int,
         begin: Callable[[Message], None],
         doors: Sequence[Door] = (),
+        budget: Budget | None = None,
     ) -> None:
         self._most = limit or float("inf")
         self._begin = begin
@@ -37,6 +41,7 @@ class Window:
         self._waiting: deque[Message] = deque()
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
+        self._budget = budget or Budget()
         self._doors = tuple(doors)  # nearly always none
         for door in self._doors:
             door.again = self._fill
@@ -73,6 +78,7 @@ class Window:
         """
         waiting = list(self._waiting)
         self._waiting.clear()
+        self._budget.forget(self._fill)
         for door in self._doors:
             door.emptied()
         return waiting
@@ -102,6 +108,9 @@ class Window:
     def _give_places(self) -> None:
         waiting, placed = self._waiting, self._placed
         while waiting and len(placed) < self._most and not self._closed:
+            if not self._budget.admits(waiting[0]):
+                self._budget.wait(self._fill)
+                return
             if self._doors and not self._pass_doors(waiting[0]):
                 return
             message = waiting.popleft()

@@ -28,6 +28,8 @@ __all__ = ["MOST_PROCESSES", "read"]
 
 #: More would be a mistake: each process takes some 50 MB.
 MOST_PROCESSES = 1000
+#: Bytes of memory, of one process: more are a mistake.
+MOST_MEMORY = 2**40
 
 _NOWHERE = Broker((), "", "")  # where the broker is cannot be read
 
@@ -142,7 +144,9 @@ def _service(table: Table) -> tuple[Service, dict[str, Any]]:
     The processes, and the settings of all queues that have none of their own.
     """
     fields = table.given(
-        processes=kinds.number(1, MOST_PROCESSES), grace=kinds.duration()
+        processes=kinds.number(1, MOST_PROCESSES),
+        grace=kinds.duration(),
+        max_memory=kinds.number(1, MOST_MEMORY),
     )
     defaults = table.given(**FOR_ALL)
     table.end()

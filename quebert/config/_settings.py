@@ -9,7 +9,7 @@ from typing import Any, Union
 
 import attrs
 
-from quebert._bounds import BOUNDS
+from quebert._bounds import AT_WORK, BOUNDS
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
 from quebert.guard import Guard
@@ -59,10 +59,12 @@ class Service:
 
     @ivar processes: how many.
     @ivar grace: seconds that running requests get to finish.
+    @ivar max_memory: bytes that all tasks at work in one of them take together.
     """
 
     processes: int = 1
     grace: float = 30.0
+    max_memory: int = AT_WORK
 
 
 @attrs.frozen

@@ -29,6 +29,7 @@ def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
     return TxAMQPClient.of_broker(
         settings.broker,
         quorumDelays=settings.quorum_delays,
+        maxMemory=settings.service.max_memory,
         reactor=reactor,
         connectTimeout=None,
     )

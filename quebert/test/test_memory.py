@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, most_values
+from quebert.amqp._budget import Budget
+from quebert.amqp._message import Message
+from quebert.amqp._window import Window
 from quebert.errors import BadTask
 from quebert.task import _codec, decode
-from quebert.test.checks import refusal
+from quebert.test.checks import QUICK, refusal
 
 MIB = 2**20
 #: What holds many values in few bytes: in an array, again and again.
@@ -86,3 +92,186 @@ class OneTaskWithoutOrjsonTests(OneTaskTests):
         Have it not be there.
         """
         self.patch(_codec, "orjson", None)
+
+
+class Watched:
+    """
+    A watch, as far as a budget has to do with it.
+
+    @ivar begun: the bodies of its messages, as they began.
+    @ivar messages: those that are with the callback.
+    """
+
+    def __init__(self, budget: Budget, places: int = 0) -> None:
+        self.begun: list[bytes] = []
+        self._budget = budget
+        self.messages: list[Message] = []
+        self.window = Window(places, self._begin, budget=budget)
+
+    def add(self, *bodies: bytes) -> None:
+        """
+        Messages come.
+        """
+        for body in bodies:
+            message = Message("consumer", 1, False, "flow", "tasks")
+            message.body = body
+            self.window.enter(message)
+
+    def _begin(self, message: Message) -> None:
+        self._budget.begun(message)
+        self.messages.append(message)
+        self.begun.append(message.body)
+        if message.body == AT_ONCE:
+            self.end(AT_ONCE)
+
+    def end(self, body: bytes) -> None:
+        """
+        The callback of a message ends.
+        """
+        message = next(each for each in self.messages if each.body == body)
+        self.messages.remove(message)
+        self._budget.ended(message)
+        self.window.leave(message)
+
+
+#: A message whose callback answers at once.
+AT_ONCE = b"at once"
+
+
+class BudgetTests(SynchronousTestCase):
+    """
+    L{Budget}: tasks wait for memory, and none is refused.
+    """
+
+    def setUp(self) -> None:
+        """
+        Two watches that share 100 bytes.
+        """
+        self.budget = Budget(100)
+        self.one, self.other = Watched(self.budget), Watched(self.budget)
+
+    def test_waits(self) -> None:
+        """
+        What does not fit begins when enough has ended, in the order in which it came.
+        """
+        bodies = [b"%d" % n * 40 for n in range(5)]
+        self.one.add(*bodies)
+        self.assertEqual(self.one.begun, bodies[:2])
+        for number, body in enumerate(bodies):
+            self.one.end(body)
+            self.assertEqual(self.one.begun, bodies[: number + 3])
+
+    def test_values(self) -> None:
+        """
+        What a task becomes when it is decoded counts, and not its bytes alone.
+        """
+        self.budget = Budget(1000)
+        watched = Watched(self.budget)
+        dense = b"[[],[],[]]"
+        watched.add(b"x" * 10, dense, b"y" * 10)
+        self.assertEqual(watched.begun, [b"x" * 10])
+        watched.end(b"x" * 10)
+        self.assertEqual(watched.begun, [b"x" * 10, dense])
+
+    def test_larger_than_all(self) -> None:
+        """
+        A message that is larger than the whole budget begins alone.
+        """
+        large = b"x" * 1000
+        self.one.add(b"small", large, b"next")
+        self.assertEqual(self.one.begun, [b"small"])
+        self.one.end(b"small")
+        self.assertEqual(self.one.begun, [b"small", large])
+        self.one.end(large)
+        self.assertEqual(self.one.begun, [b"small", large, b"next"])
+
+    def test_shared(self) -> None:
+        """
+        Watches of a client wait for each other.
+        """
+        self.one.add(b"x" * 90)
+        self.other.add(b"y" * 20)
+        self.assertEqual(self.other.begun, [])
+        self.one.end(b"x" * 90)
+        self.assertEqual(self.other.begun, [b"y" * 20])
+
+    def test_large_is_not_overtaken(self) -> None:
+        """
+        Small messages that come all the time do not keep a large one waiting for ever.
+        """
+        self.one.add(b"a" * 30)
+        self.other.add(b"x" * 90)
+        self.one.add(b"b" * 30, b"c" * 30)
+        self.assertEqual((self.one.begun, self.other.begun), ([b"a" * 30], []))
+        self.one.end(b"a" * 30)
+        self.assertEqual((self.one.begun, self.other.begun), ([b"a" * 30], [b"x" * 90]))
+        self.other.end(b"x" * 90)
+        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 30, b"c" * 30])
+
+    def test_given_back(self) -> None:
+        """
+        A watch whose waiting messages were given back keeps no other waiting.
+        """
+        self.one.add(b"a" * 30)
+        self.other.add(b"x" * 90)
+        self.other.window.forget_waiting()
+        self.one.add(b"b" * 30)
+        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 30])
+
+    def test_places(self) -> None:
+        """
+        The number of places counts, too.
+        """
+        watched = Watched(self.budget, places=1)
+        watched.add(b"a", b"b")
+        self.assertEqual(watched.begun, [b"a"])
+        watched.end(b"a")
+        self.assertEqual(watched.begun, [b"a", b"b"])
+
+    def test_answered_at_once(self) -> None:
+        """
+        Callbacks that answer at once let all others begin.
+        """
+        self.one.add(b"x" * 99)
+        self.other.add(*[AT_ONCE] * 100)
+        self.one.add(*[AT_ONCE] * 100)
+        self.assertEqual((len(self.one.begun), len(self.other.begun)), (1, 0))
+        self.one.end(b"x" * 99)
+        self.assertEqual((len(self.one.begun), len(self.other.begun)), (101, 100))
+
+    @QUICK
+    @given(
+        st.lists(st.tuples(st.booleans(), st.integers(1, 150)), max_size=30),
+        st.randoms(use_true_random=False),
+    )
+    def test_any_order(self, sizes: list[tuple[bool, int]], order: Random) -> None:
+        """
+        Whatever comes and ends, no more than the budget is at work, or one message
+        alone; and all have begun in the end, in their order.
+        """
+        budget = Budget(100)
+        watches = {True: Watched(budget), False: Watched(budget)}
+        came: dict[bool, list[bytes]] = {True: [], False: []}
+        running: list[tuple[bool, bytes]] = []
+        steps = [*enumerate(sizes), *[None] * len(sizes)]
+        for step in steps:
+            if step is not None and order.random() < 0.7:
+                number, (which, size) = step
+                body = b"%03d" % number + b"x" * (size - 1)
+                came[which].append(body)
+                watches[which].add(body)
+            running = [
+                (which, body)
+                for which, each in watches.items()
+                for body in (message.body for message in each.messages)
+            ]
+            taken = sum(len(body) for _, body in running)
+            self.assertTrue(taken <= 100 or len(running) == 1)
+            if running and (step is None or order.random() < 0.5):
+                which, body = order.choice(running)
+                watches[which].end(body)
+        for _ in sizes:
+            for each in watches.values():
+                for message in list(each.messages):
+                    each.end(message.body)
+        self.assertEqual({which: each.begun for which, each in watches.items()}, came)

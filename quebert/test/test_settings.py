@@ -844,6 +844,14 @@ class GoodTests(ReadCase):
         settings = self.read(f"[service]\nmax_body = 50\n{LEAST}")
         self.assertEqual(settings.queues["a"].max_body, 50)
 
+    def test_max_memory(self) -> None:
+        """
+        How much memory the tasks of a process take is said for all queues together.
+        """
+        self.assertEqual(self.read(LEAST).service.max_memory, 2**27)
+        settings = self.read(f"[service]\nmax_memory = 50\n{LEAST}")
+        self.assertEqual(settings.service.max_memory, 50)
+
     def test_max_events(self) -> None:
         """
         Both limits of what is in flight hold.

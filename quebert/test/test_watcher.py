@@ -30,6 +30,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp import _watcher
 from quebert.amqp._alone import Alone
 from quebert.amqp._binding import Bindings
+from quebert.amqp._budget import Budget
 from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._ladder import Ladder
@@ -292,6 +293,7 @@ class FakeClient:
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
     pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
     bindings: FakeBindings = attrs.field(factory=lambda: FakeBindings(Clock))
+    budget: Budget = attrs.field(factory=Budget)
     suspects: Suspects = attrs.field(init=False)
     alone: Alone = attrs.field(init=False)
     signs: set[str] = attrs.field(factory=set)
@@ -1466,6 +1468,29 @@ class WindowTests(WatcherTestCase):
         self.finish(messages[0])
         self.finish(messages[2])
         self.assertEqual(self.called, messages)
+
+    def test_memory(self) -> None:
+        """
+        A message that would take too much memory with those that run begins when one of
+        them has ended, however it ended, also after its connection was lost.
+        """
+        self.client.budget = Budget(100)
+        self.begin(maxEvents=3)
+        large = b"x" * 60
+        for answer in (None, Retry(after=5), Bury("no task"), ValueError("no")):
+            first, second = self.deliver(large), self.deliver(large)
+            self.assertEqual(self.called[-1], first)
+            self.finish(first, answer)
+            self.assertEqual(self.called[-1], second)
+            self.finish(second)
+            self.advance(0)
+        self.flushLoggedErrors(ValueError)
+        before = self.deliver(large)
+        self.channel.lose()
+        after = self.deliver(large)
+        self.assertEqual(self.called[-1], before)
+        self.finish(before)
+        self.assertEqual(self.called[-1], after)
 
     def test_unlimited(self) -> None:
         """
