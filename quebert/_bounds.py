@@ -15,6 +15,7 @@ __all__ = [
     "HOST",
     "LABEL",
     "MESSAGE",
+    "PROPERTY_BYTE",
     "SHORT_STRING",
     "Bounds",
     "memory_of",
@@ -30,6 +31,8 @@ SHORT_STRING = 255
 MESSAGE = 512 * 2**20
 #: Bytes of memory that all tasks at work in a process take together.
 AT_WORK = 128 * 2**20
+#: Bytes of memory that a byte of encoded properties takes at most, once decoded.
+PROPERTY_BYTE = 30
 # Bytes that a value of JSON takes at most, once decoded: an object with one field.
 _VALUE = 200
 # Before each value of a JSON text, but for the outermost one, stands one of these.

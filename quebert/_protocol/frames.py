@@ -12,6 +12,7 @@ __all__ = [
     "CONTENT_HEADER",
     "FRAME_END",
     "FRAME_MAX",
+    "FRAME_MIN",
     "FRAME_START",
     "HEADER",
     "HEARTBEAT",
@@ -28,6 +29,8 @@ METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 FRAME_END = 0xCE
 #: Bytes that a frame has at most, unless the other side wants less.
 FRAME_MAX = 131_072
+#: And how many each side must take (section 1.2, frame-min-size).
+FRAME_MIN = 4_096
 #: Type, channel, and the payload's size.
 FRAME_START = struct.Struct(">BHI")
 #: Class, weight, and the body's size.

@@ -39,6 +39,13 @@ class Acks:
         self._outstanding: dict[int, bool] = {}
         self._done: list[int] = []  # and not written yet
 
+    @property
+    def unsettled(self) -> int:
+        """
+        How many deliveries the broker waits for.
+        """
+        return len(self._outstanding)
+
     def delivered(self, tag: int) -> None:
         """
         There is another delivery, which is to be settled.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from quebert._bounds import AT_WORK, memory_of
+from quebert._bounds import AT_WORK, PROPERTY_BYTE, memory_of
 from quebert.amqp._message import Message
 
 __all__ = ["Budget"]
@@ -67,5 +67,7 @@ class Budget:
 
 
 def _memory_of(message: Message) -> int:
-    message.memory = message.memory or memory_of(message.body)
+    if not message.memory:
+        headers = PROPERTY_BYTE * len(message.encoded_properties)
+        message.memory = memory_of(message.body) + headers
     return message.memory

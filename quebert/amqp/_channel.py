@@ -11,6 +11,7 @@ and nothing of what messages mean.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 from txamqp.queue import Closed as QueueClosed
 
+from quebert._bounds import MESSAGE
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
 from quebert._protocol.frames import (
     BODY,
@@ -33,6 +35,7 @@ from quebert._turn import EndOfTurn
 from quebert.amqp._acks import Acks
 from quebert.amqp._gets import Gets
 from quebert.amqp._message import Message
+from quebert.amqp._prefetch import Prefetch
 from quebert.amqp._publications import Publications, Returned
 from quebert.errors import (
     BrokerError,
@@ -55,7 +58,7 @@ _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
 
 
 def _unexpected(what: object) -> None:
-    raise ProtocolError(503, "a delivery came where nothing is consumed")
+    raise ProtocolError(503, "the broker sent a delivery where nothing is consumed")
 
 
 def _unwanted(message: Message) -> None:
@@ -80,7 +83,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self._incoming: Message | Returned | None = None
         self._missing = 0
-        self._chunks: list[bytes] = []
+        # Not a list: its pieces may be of one byte each.
+        self._begun = bytearray()
+        self._prefetch = Prefetch()
+        # The methods that were called and are to be answered, in their order.
+        self._asked: deque[Any] = deque()
         self.publications = Publications(
             lambda frames: client.transport.write(frames),
             lambda: client.blocked is not None,
@@ -102,7 +109,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         @raise BrokerRefused: the broker closed the channel instead.
         @raise ChannelLost: the connection went away before the answer.
         """
-        return await getattr(self, method)(**arguments)
+        self._prefetch.calling(method, arguments)
+        reply: Reply = await getattr(self, method)(**arguments)
+        self._prefetch.called(method, arguments, self.acks.unsettled)
+        return reply
 
     def invoke(self, method: Any, args: Any, content: None = None) -> Deferred[Any]:
         """
@@ -118,6 +128,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return fail(BrokerError(f"{method.klass.name}.{method.name}: {e}"))
         if not method.responses:
             return succeed(None)
+        self._asked.append(method)
         reply: Deferred[Any] = self.responses.get()
         reply.addCallbacks(self._reply, self._no_reply)
         # Who gives up waiting must not leave the answer to the next one.
@@ -209,6 +220,26 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     # -- What comes from the broker
 
+    def cancelled(self, consumer_tag: str) -> None:
+        """
+        The broker has ended a consumer.
+        """
+        self._prefetch.cancelled(consumer_tag, self.acks.unsettled)
+        self.on_cancel(consumer_tag)
+
+    def dispatch(self, frame: Any, work: Any) -> None:
+        """
+        A method that is not one of the quick ones: an answer, which must be one to what
+        was asked first, or what the broker asks of us.
+        """
+        method = frame.payload.method
+        if method.response:
+            asked = self._asked.popleft() if self._asked else None
+            if asked is None or method not in asked.responses:
+                name = f"{method.klass.name}.{method.name}"
+                raise ProtocolError(503, f"the broker sent {name}, and was not asked")
+        super().dispatch(frame, work)
+
     def method_received(self, payload: bytes) -> bool:
         """
         A method frame; tells whether it was one of the quick ones.
@@ -217,12 +248,21 @@ class Channel(AMQChannel):  # type: ignore[misc]
             raise ProtocolError(505, "a method came where a content was expected")
         method = payload[:4]
         if method == _DELIVER:
+            if self.on_message is _unexpected:
+                _unexpected(payload)  # before its body has come
+            if self.acks.unsettled >= self._prefetch.most:
+                most = self._prefetch.most
+                text = f"the broker sent more than {most:.0f} deliveries at once"
+                raise ProtocolError(503, text)
             self._incoming = _parse_deliver(payload)
         elif method in (_ACK, _NACK):
             tag, flags = struct.unpack_from(">QB", payload, 4)
             multiple, taken = bool(flags & 1), method == _ACK
             self.publications.confirm(tag, multiple=multiple, taken=taken)
         elif method == _RETURN:
+            if not self.publications.unconfirmed_bytes:
+                text = "the broker returned a message, and none was published"
+                raise ProtocolError(503, text)
             types = ("short", "shortstr", "shortstr", "shortstr")
             self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
         elif method == _GET_OK and self._gets.waiting:
@@ -241,6 +281,12 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if incoming is None or self._missing:
             raise ProtocolError(505, "a content header came unexpectedly")
         self._missing = CONTENT_HEADER.unpack_from(payload)[2]
+        most = MESSAGE
+        if isinstance(incoming, Returned):
+            most = self.publications.unconfirmed_bytes
+        if self._missing > most:
+            text = f"the broker announced {self._missing} bytes, more than {most}"
+            raise ProtocolError(502, text)
         incoming.encoded_properties = payload[CONTENT_HEADER.size :]
         if not self._missing:
             self._content_complete(incoming, b"")
@@ -255,12 +301,13 @@ class Channel(AMQChannel):  # type: ignore[misc]
             raise ProtocolError(505, "more of a body came than was announced")
         self._missing = missing - len(payload)
         if self._missing:
-            self._chunks.append(payload)
-        elif not self._chunks:  # nearly always
+            self._begun += payload
+        elif not self._begun:  # nearly always
             self._content_complete(incoming, payload)
         else:
-            chunks, self._chunks = self._chunks, []
-            self._content_complete(incoming, b"".join((*chunks, payload)))
+            self._begun += payload
+            body, self._begun = bytes(self._begun), bytearray()
+            self._content_complete(incoming, body)
 
     def _content_complete(self, incoming: Message | Returned, body: bytes) -> None:
         self._incoming = None

@@ -35,6 +35,7 @@ from quebert.errors import (
     BrokerUnreachable,
     CertificateRefused,
     ChannelLost,
+    ProtocolError,
 )
 from quebert.policy import exponential
 
@@ -351,6 +352,8 @@ class Connection:
         """
         self._wire = None
         self._turn += 1
+        if isinstance(why, ProtocolError) and self._service is not None:
+            self._not_connected.met(f"{self}: {why}")
         self._on_lost(why)
 
     def _give_up(self, service: ClientService) -> None:

@@ -14,6 +14,7 @@ from itertools import takewhile
 import attrs
 from twisted.internet.defer import Deferred
 
+from quebert._text import printable
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -109,6 +110,7 @@ class Publications:
 
     @param write: sends frames.
     @param blocked: whether the broker reads none of them for now.
+    @ivar unconfirmed_bytes: bytes of the frames that were sent and are not confirmed.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Publications:
         self._blocked = blocked
         self._unsent: OrderedDict[_Publication, None] = OrderedDict()
         self._unconfirmed: dict[int, _Publication] = {}
-        self._unconfirmed_bytes = 0
+        self.unconfirmed_bytes = 0
         self._tag = 0
 
     def add(
@@ -157,7 +159,7 @@ class Publications:
             return not self._blocked()
         return (
             len(self._unconfirmed) < MAX_SENT
-            and self._unconfirmed_bytes + size <= MAX_SENT_BYTES
+            and self.unconfirmed_bytes + size <= MAX_SENT_BYTES
             and not self._blocked()
         )
 
@@ -165,7 +167,7 @@ class Publications:
         frames, publication.frames = publication.frames, b""
         self._tag += 1
         self._unconfirmed[self._tag] = publication
-        self._unconfirmed_bytes += publication.size
+        self.unconfirmed_bytes += publication.size
         self._write(frames)
 
     # -- What the broker says
@@ -183,7 +185,7 @@ class Publications:
         for each in tags:
             publication = waiting.pop(each, None)
             if publication is not None:  # nobody ended it all meanwhile
-                self._unconfirmed_bytes -= publication.size
+                self.unconfirmed_bytes -= publication.size
                 publication.settle(problem)
         self.send_waiting()
 
@@ -220,7 +222,7 @@ class Publications:
 
 
 def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:
-    no_such_exchange = f"no exchange '{publication.exchange}'"
+    no_such_exchange = printable(f"no exchange '{publication.exchange}'")
     if isinstance(error, BrokerRefused) and no_such_exchange in str(error):
         return Unroutable(f"no queue takes this message: {error}")
     return Unconfirmed(error)

@@ -25,6 +25,7 @@ from quebert._protocol.frames import (
     BODY,
     FRAME_END,
     FRAME_MAX,
+    FRAME_MIN,
     FRAME_START,
     HEADER,
     HEARTBEAT,
@@ -34,6 +35,7 @@ from quebert._protocol.frames import (
     frame,
 )
 from quebert._repeated import RepeatedState
+from quebert._text import printable
 from quebert.amqp._channel import Channel
 from quebert.amqp._spec import SPEC
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
@@ -41,6 +43,8 @@ from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolErro
 __all__ = ["Wire"]
 
 _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
+# The class of methods that channel 0 has, and no other.
+_CONNECTION = 10
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
 CHANNEL_MAX = 2_047
@@ -78,11 +82,14 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         super().dispatch(channel, message)
 
     def connection_start(self, channel: Channel, message: Any) -> None:
+        if self.client.greeted:
+            raise ProtocolError(503, "the broker sent connection.start again")
         self.client.greeted = True
         self.client.server_properties = message.server_properties
         mechanisms = message.mechanisms.split()
         if self.client.mechanism not in mechanisms:
-            text = f"the broker knows {mechanisms}, not {self.client.mechanism}"
+            known = f"{mechanisms!r:.200}"
+            text = f"the broker knows {known}, not {self.client.mechanism}"
             raise ProtocolError(530, text)
         channel.connection_start_ok(
             client_properties={
@@ -98,21 +105,25 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         self.client.tuned(message.channel_max, message.frame_max, message.heartbeat)
 
     def connection_close(self, channel: Channel, message: Any) -> None:
-        self.client.why = BrokerRefused(message.reply_code, message.reply_text)
+        self.client.why = _refusal(message)
         super().connection_close(channel, message)
 
     def connection_blocked(self, channel: Channel, message: Any) -> None:
-        self.client.block(message.reason)
+        self.client.block(printable(message.reason))
 
     def connection_unblocked(self, channel: Channel, message: Any) -> None:
         self.client.unblock()
 
     def channel_close(self, channel: Channel, message: Any) -> None:
-        channel.why = BrokerRefused(message.reply_code, message.reply_text)
+        channel.why = _refusal(message)
         super().channel_close(channel, message)
 
     def basic_cancel(self, channel: Channel, message: Any) -> None:
-        channel.on_cancel(message.consumer_tag)
+        channel.cancelled(message.consumer_tag)
+
+
+def _refusal(message: Any) -> BrokerRefused:
+    return BrokerRefused(message.reply_code, printable(message.reply_text))
 
 
 class Wire(AMQClient):  # type: ignore[misc]
@@ -152,6 +163,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.max_payload = FRAME_MAX - 8
         self.max_message_size = _SURELY_TAKEN
         self._buffer = b""  # of what came: less than a frame
+        self._tuned = False
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX
         self._heard = True
@@ -188,7 +200,15 @@ class Wire(AMQClient):  # type: ignore[misc]
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """
         Answer the broker's limits, of which 0 is none (section 1.4.2.6).
+
+        @raise ProtocolError: it is not the time for that, or they are too low.
         """
+        if not self.greeted or self._tuned:
+            raise ProtocolError(503, "the broker sent connection.tune at a wrong time")
+        if 0 < frame_max < FRAME_MIN:
+            text = f"the broker takes frames of {frame_max} bytes, not of {FRAME_MIN}"
+            raise ProtocolError(502, text)
+        self._tuned = True
         frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
         self._channel_max = min(channel_max or CHANNEL_MAX, CHANNEL_MAX)
         wanted = self._wanted_heartbeat
@@ -290,6 +310,9 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     def _method_frame(self, number: int, payload: bytes) -> Frame:
         klass, method = struct.unpack_from(">HH", payload)
+        if (klass == _CONNECTION) != (number == 0):
+            text = f"the broker sent method {klass}.{method} on channel {number}"
+            raise ProtocolError(503, text)
         try:
             command = SPEC.classes.byid[klass].methods.byid[method]
         except KeyError:
@@ -339,8 +362,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     # -- The end
 
     def _fail(self, error: ProtocolError) -> None:
-        self.why = error
-        self.log.error("Closing the connection to the broker: {error}", error=error)
+        self.why = error  # which is told by whoever is connected
         closing = self.channels[0].connection_close(error.code, str(error)[:255])
         closing.addErrback(lambda _: None)
         self.do_close(error)

@@ -10,7 +10,7 @@ from typing import Any
 
 from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
-from quebert._protocol.frames import FRAME_MAX
+from quebert._protocol.frames import FRAME_MAX, FRAME_MIN
 from quebert.broker._errors import ConnectionError, not_allowed
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "login_refused",
 ]
 
-FRAME_MIN = 4_096
 CHANNEL_MAX = 2_047
 #: Seconds that are proposed.
 HEARTBEAT = 60

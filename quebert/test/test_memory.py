@@ -114,7 +114,7 @@ class Watched:
         """
         for body in bodies:
             message = Message("consumer", 1, False, "flow", "tasks")
-            message.body = body
+            message.body, message.encoded_properties = body, b""
             self.window.enter(message)
 
     def _begin(self, message: Message) -> None:

@@ -1474,7 +1474,7 @@ class WindowTests(WatcherTestCase):
         A message that would take too much memory with those that run begins when one of
         them has ended, however it ended, also after its connection was lost.
         """
-        self.client.budget = Budget(100)
+        self.client.budget = Budget(200)
         self.begin(maxEvents=3)
         large = b"x" * 60
         for answer in (None, Retry(after=5), Bury("no task"), ValueError("no")):

@@ -521,7 +521,7 @@ class NegotiationTests(WireTestCase):
 
     def test_http(self) -> None:
         """
-        A peer that speaks HTTP is left, with one error in the log.
+        A peer that speaks HTTP is left.  Who has connected tells of that, in one line.
         """
         said: list[Any] = []
         self.patch(self.wire, "log", _Log(said))
@@ -529,9 +529,8 @@ class NegotiationTests(WireTestCase):
         self.check_not_amqp(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         error = self.failed(negotiated, ProtocolError)
         self.assertIn("AMQP", str(error))
-        self.assertEqual([level for level, _ in said], ["error"])
         self.broker.lose()
-        self.assertEqual(len(said), 1)
+        self.assertEqual(said, [])
 
     def test_another_amqp(self) -> None:
         """
@@ -547,10 +546,7 @@ class NegotiationTests(WireTestCase):
         """
         self.let_in()
         self.broker.send(Connection.Tune(0, 0, 10))
-        if not self.wire.closed:
-            return
-        self.assertTrue(self.transport.disconnecting)
-        self.flushLoggedErrors()
+        self.check_failed(503)
 
     def test_no_delay(self) -> None:
         """
