@@ -27,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyRequest
 
 from quebert import task as tasks
-from quebert._bounds import Bounds
+from quebert._bounds import Bounds, memory_of
 from quebert._host import to_ascii, wrong_with
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
@@ -246,11 +246,12 @@ class GrowthTests(SynchronousTestCase):
         }
         self.check(
             Case(
-                f"decode {name}",
-                tasks.decode,
+                f"{function.__name__} {name}",
+                function,
                 repeated(start, piece, end),
             )
             for name, (start, piece, end) in bodies.items()
+            for function in (tasks.decode, memory_of)
         )
 
     def test_fields(self) -> None:
