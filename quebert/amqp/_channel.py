@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -157,21 +158,30 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if self.closed or self._shutting:
             return fail(self.error())
         try:
-            frames = self._publish_frames(exchange, routing_key, body, properties)
+            head = self._publish_head(exchange, routing_key, len(body), properties)
         except CodecError as e:
             return fail(BrokerError(f"basic.publish: {e}"))
-        return self.publications.add(frames, exchange, routing_key, properties, body)
+        # What waits to be sent has no second copy of its body.
+        frames = partial(self._publish_frames, head, body)
+        size = len(head) + len(body)
+        return self.publications.add(
+            frames, size, exchange, routing_key, properties, body
+        )
 
-    def _publish_frames(
-        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    def _publish_head(
+        self, exchange: str, routing_key: str, size: int, properties: bytes
     ) -> bytes:
         address = encode_shortstr(exchange) + encode_shortstr(routing_key)
         method = b"%b%b\x01" % (_BASIC_PUBLISH, address)  # 1: mandatory
-        header = CONTENT_HEADER.pack(60, 0, len(body)) + properties
+        header = CONTENT_HEADER.pack(60, 0, size) + properties
         step = self.client.max_payload
         if len(header) > step:
             raise CodecError(f"the properties are longer than {step} bytes")
-        pieces = [frame(METHOD, self.id, method), frame(HEADER, self.id, header)]
+        return frame(METHOD, self.id, method) + frame(HEADER, self.id, header)
+
+    def _publish_frames(self, head: bytes, body: bytes) -> bytes:
+        step = self.client.max_payload
+        pieces = [head]
         for at in range(0, len(body), step):
             pieces.append(frame(BODY, self.id, body[at : at + step]))
         return b"".join(pieces)

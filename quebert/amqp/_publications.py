@@ -64,7 +64,7 @@ class _Publication:
     A message that waits to be sent, and then for its confirm.
     """
 
-    frames: bytes
+    frames: Callable[[], bytes]
     size: int
     exchange: str
     routing_key: str
@@ -110,7 +110,7 @@ class Publications:
 
     @param write: sends frames.
     @param blocked: whether the broker reads none of them for now.
-    @ivar unconfirmed_bytes: bytes of the frames that were sent and are not confirmed.
+    @ivar unconfirmed_bytes: bytes of what was sent and is not confirmed.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class Publications:
 
     def add(
         self,
-        frames: bytes,
+        frames: Callable[[], bytes],
+        size: int,
         exchange: str,
         routing_key: str,
         properties: bytes,
@@ -134,12 +135,15 @@ class Publications:
         """
         Send one as soon as there is room; the Deferred fires with its confirm.
         One that is cancelled before is not sent.
+
+        @param frames: makes its frames, when they are sent.
+        @param size: bytes of what is sent.
         """
         confirmed: Deferred[None] = Deferred(
             lambda _: self._unsent.pop(publication, None)
         )
         publication = _Publication(
-            frames, len(frames), exchange, routing_key, properties, body, confirmed
+            frames, size, exchange, routing_key, properties, body, confirmed
         )
         if not self._unsent and self._has_room(publication.size):
             self._send(publication)
@@ -164,11 +168,10 @@ class Publications:
         )
 
     def _send(self, publication: _Publication) -> None:
-        frames, publication.frames = publication.frames, b""
         self._tag += 1
         self._unconfirmed[self._tag] = publication
         self.unconfirmed_bytes += publication.size
-        self._write(frames)
+        self._write(publication.frames())
 
     # -- What the broker says
 

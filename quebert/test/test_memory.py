@@ -7,16 +7,20 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, most_values
 from quebert.amqp._budget import Budget
+from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._window import Window
+from quebert.amqp._wire import Wire
 from quebert.errors import BadTask
 from quebert.task import _codec, decode
 from quebert.test.checks import QUICK, refusal
@@ -275,3 +279,31 @@ class BudgetTests(SynchronousTestCase):
                 for message in list(each.messages):
                     each.end(message.body)
         self.assertEqual({which: each.begun for which, each in watches.items()}, came)
+
+
+class WaitingPublicationsTests(SynchronousTestCase):
+    """
+    What is published, and cannot be sent yet.
+    """
+
+    def test_no_copies(self) -> None:
+        """
+        A hundred tasks of 15 MiB that go to the dead letters at the same time have no
+        copies but of those that are on their way.
+        """
+        body = bytes(15 * MIB)
+        written: list[int] = []
+        wire = SimpleNamespace(
+            max_payload=131_064,
+            blocked=None,
+            clock=Clock(),
+            transport=SimpleNamespace(write=lambda data: written.append(len(data))),
+        )
+        channel = Channel(1, None, cast("Wire", wire))
+
+        def publish() -> None:
+            for _ in range(100):
+                channel.publish("", "queue.dead", body, b"\x00\x00")
+
+        self.assertLess(peak_of(publish), 3 * len(body))
+        self.assertEqual(len(written), 4)

@@ -46,7 +46,9 @@ class PublicationsTests(SynchronousTestCase):
         """
         Publish something.
         """
-        return self.publications.add(frames, "flow", "key", b"\x00\x00", b"body")
+        return self.publications.add(
+            lambda: frames, len(frames), "flow", "key", b"\x00\x00", b"body"
+        )
 
     def confirm(self, tag: int, *, multiple: bool = False) -> None:
         """
