@@ -354,6 +354,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         It reads again.
         """
+        if self.blocked is None:
+            return
         self.blocked = None
         self._blockade.over()
         for channel in list(self.channels.values()):

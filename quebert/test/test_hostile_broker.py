@@ -323,6 +323,17 @@ class AfterTheStartTests(HostileTestCase):
             self.broker.lose()
             self.setUp()
 
+    def test_blocked_again(self) -> None:
+        """
+        A broker that says again and again that it takes nothing is told of once, and
+        likewise where it says that it takes messages.
+        """
+        for method in (Connection.Blocked("no memory"), Connection.Unblocked()):
+            with capturedLogs() as events:
+                for _ in range(1_000):
+                    self.broker.send(method)
+            self.assertEqual(len(events), 1)
+
     def test_texts(self) -> None:
         """
         What the broker says can be shown on a terminal.
