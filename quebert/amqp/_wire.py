@@ -347,8 +347,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         The broker is short of memory or disk, and does not read on.
         """
+        if self.blocked is None:
+            self._blockade.begun(reason)
         self.blocked = reason
-        self._blockade.begun(reason)
 
     def unblock(self) -> None:
         """

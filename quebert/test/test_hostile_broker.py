@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import MESSAGE, PROPERTY_BYTE
 from quebert._protocol.properties import decode_properties
+from quebert._repeated import QUIET
 from quebert.amqp._prefetch import MORE, TIMES, Prefetch
 from quebert.errors import BrokerRefused, ChannelLost, ProtocolError
 from quebert.test.test_connection import ClientTestCase
@@ -332,6 +333,7 @@ class AfterTheStartTests(HostileTestCase):
             with capturedLogs() as events:
                 for _ in range(1_000):
                     self.broker.send(method)
+                self.clock.advance(QUIET)
             self.assertEqual(len(events), 1)
 
     def test_texts(self) -> None:

@@ -486,6 +486,7 @@ class BrokerTests(test_wire.WireTestCase, Case):
         """
         for each in INJECTIONS:
             self.wire._blockade.end()
+            self.wire.blocked = None
             said = self.logs(self.wire.block, each)
             self.assertLess(len(said.encode()), LINE)
             self.assertEqual(said.count("\n"), 1)
