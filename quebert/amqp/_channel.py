@@ -87,7 +87,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         # Not a list: its pieces may be of one byte each.
         self._begun = bytearray()
         self._prefetch = Prefetch()
-        # The methods that were called and are to be answered, in their order.
+        # The methods that were called and are to be answered.
         self._asked: deque[Any] = deque()
         self.publications = Publications(
             lambda frames: client.transport.write(frames),
@@ -240,14 +240,18 @@ class Channel(AMQChannel):  # type: ignore[misc]
     def dispatch(self, frame: Any, work: Any) -> None:
         """
         A method that is not one of the quick ones: an answer, which must be one to what
-        was asked first, or what the broker asks of us.
+        was asked, or what the broker asks of us.
         """
         method = frame.payload.method
         if method.response:
-            asked = self._asked.popleft() if self._asked else None
-            if asked is None or method not in asked.responses:
+            # Not always the first: RabbitMQ sends consume-ok once the queue has told
+            # the channel, and may have answered what was asked after that.
+            asked = (each for each in self._asked if method in each.responses)
+            first = next(asked, None)
+            if first is None:
                 name = f"{method.klass.name}.{method.name}"
                 raise ProtocolError(503, f"the broker sent {name}, and was not asked")
+            self._asked.remove(first)
         super().dispatch(frame, work)
 
     def method_received(self, payload: bytes) -> bool:

@@ -324,6 +324,19 @@ class AfterTheStartTests(HostileTestCase):
             self.broker.lose()
             self.setUp()
 
+    def test_answers_in_another_order(self) -> None:
+        """
+        RabbitMQ may answer what was asked later before it tells that there is a
+        consumer.
+        """
+        consuming = self.ask(self.opened.call("basic_consume", queue="q"))
+        asked = self.ask(self.opened.call("channel_flow", active=True))
+        self.broker.send(ChannelClass.FlowOk(True), channel=1)
+        self.broker.send(Basic.ConsumeOk("tag"), channel=1)
+        self.successResultOf(consuming)
+        self.successResultOf(asked)
+        self.assertFalse(self.wire.closed)
+
     def test_blocked_again(self) -> None:
         """
         A broker that says again and again that it takes nothing is told of once, and

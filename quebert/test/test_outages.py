@@ -491,7 +491,8 @@ def alive() -> Counter[str]:
         kind = type(each)
         ours = str(kind.__module__).startswith(("quebert.", "txamqp."))
         waiting = kind is Deferred and not each.called
-        if waiting or (ours and not issubclass(kind, BaseException)):
+        # A logger remembers the fields of formats, which are tuples.
+        if waiting or (ours and not issubclass(kind, (BaseException, tuple))):
             found[kind.__qualname__] += 1
     return found
 
