@@ -111,6 +111,7 @@ async def test_deleted(
     while not told():
         await channel.call("exchange_delete", exchange=names.exchange)
         await watched.until_routed()
+        await until(lambda: not watched.client.bindings._looking)
     await watched.all_come(names.exchange, watched.key, "after")
     assert told() == [
         f"Exchange '{names.exchange}' was deleted. It is declared anew, and queue"
