@@ -5,11 +5,12 @@ A consumer may have so many messages that are not settled, its prefetch.  A mess
 that waits before it goes back holds its delivery, but not its place among those at
 work: when such messages have used up the prefetch, another consumer takes over, which
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
-has deprecated the kind that changes running ones.)  A queue with a single active
-consumer is the exception: the other consumer would stand behind those of other
-mediators, and one of these would get the messages.  There the messages that wait keep
-their place in the prefetch.  Where a rate lets no message begin
+has deprecated the kind that changes running ones.)  Where a rate lets no message begin
 before long, there is no consumer, and others get what waits.
+
+A queue with a single active consumer is the exception: the other consumer would stand
+behind those of other mediators, and one of these would get the messages.  There the
+messages that wait keep their place in the prefetch.
 
 Each consumer fetches as many messages as wait, so that a few consumers are enough for
 thousands of messages.  A quorum queue keeps a consumer as long as one of its messages

@@ -62,7 +62,7 @@ class GuardedEndpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """
-        Connect; fails with L{Forbidden} where the guard permits no address.
+        Connect; fails with L{Forbidden} where the guard refuses that.
         """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 

@@ -12,15 +12,13 @@ import re
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from quebert.errors import ExecutorError, Forbidden
 from quebert.guard import Guard, parsed
 from quebert.http._guarded import GuardedEndpoint
-from quebert.http._names import Names
 
 __all__ = ["ProxiedEndpoint"]
 
@@ -31,40 +29,12 @@ _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})\b")
 _DENIED = b"\nx-smokescreen-error:"
 
 
-@implementer(IStreamClientEndpoint)
-class ProxiedEndpoint:
+class ProxiedEndpoint(GuardedEndpoint):
     """
-    Has the proxy of a guard connect to a host.
-
-    @param guard: judges addresses in URLs; names are for the proxy to judge.
-    @param timeout: seconds for the connection to the proxy, and for its answer.
+    Has the proxy of a guard connect to a host.  The guard judges addresses in URLs;
+    names are for the proxy to judge.  The timeout is that of the connection to the
+    proxy, and that of its answer.
     """
-
-    def __init__(
-        self,
-        reactor: Any,
-        names: Names,
-        guard: Guard,
-        host: str,
-        port: int,
-        timeout: float,
-    ) -> None:
-        assert guard.proxy is not None
-        proxy, number = guard.proxy.host, guard.proxy.port
-        assert number is not None
-        own = Guard(allow=[guard.proxy])  # the operator's, wherever it is
-        self._proxy = GuardedEndpoint(reactor, names, own, proxy, number, timeout)
-        self._reactor = reactor
-        self._guard = guard
-        self._host = host
-        self._port = port
-        self._timeout = timeout
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """
-        Connect; fails with L{Forbidden} where the guard or the proxy refuses.
-        """
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> Any:
         address = parsed(self._host)
@@ -73,12 +43,21 @@ class ProxiedEndpoint:
             raise Forbidden("the guard refuses the address of its host")
         host = f"[{self._host}]" if ":" in self._host else self._host
         tunnel = _Tunnel(f"{host}:{self._port}", factory)
-        await self._proxy.connect(Factory.forProtocol(lambda: tunnel))
+        await self._proxy().connect(Factory.forProtocol(lambda: tunnel))
         try:
             return await tunnel.opened.addTimeout(self._timeout, self._reactor)
         except TimeoutError:
             text = f"the proxy did not answer in {self._timeout:g} s"
             raise ExecutorError(text) from None
+
+    def _proxy(self) -> GuardedEndpoint:
+        proxy = self._guard.proxy
+        assert proxy is not None
+        assert proxy.port is not None
+        allowed = Guard(allow=[proxy])  # the operator's, wherever it is
+        return GuardedEndpoint(
+            self._reactor, self._names, allowed, proxy.host, proxy.port, self._timeout
+        )
 
 
 class _Tunnel(Protocol):
