@@ -1,5 +1,5 @@
 """
-Signed requests, as Standard Webhooks 1.0.0 has them.  Pure.
+Signed requests, as Standard Webhooks 1.0.0 has them.  Pure, but for the files of keys.
 
 See U{https://www.standardwebhooks.com}.  L{Signer} makes the headers of a request,
 L{Verifier} judges them.  Both take several secrets, so that an old and a new one are
