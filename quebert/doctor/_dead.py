@@ -21,7 +21,7 @@ from quebert.amqp._existing import ACCESS_REFUSED, find_queue
 from quebert.amqp._graveyard import grave_of
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
-from quebert.errors import PublishRefused
+from quebert.errors import PublishRefused, Unroutable
 
 __all__ = ["PROBES", "check_dead_policies"]
 
@@ -78,7 +78,8 @@ async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> st
 
 async def _publish(subject: Subject, queue: str) -> int:
     """
-    Publish the probes; returns how many RabbitMQ has refused.
+    Publish the probes; returns how many RabbitMQ has refused.  It has deleted the queue
+    meanwhile where it does not find it.
     """
     publisher = subject.client.make_publisher()
     refused = 0
@@ -91,8 +92,8 @@ async def _publish(subject: Subject, queue: str) -> int:
             results: Any = await DeferredList(sending, consumeErrors=True)
             failures = [result for well, result in results if not well]
             for each in failures:
-                each.trap(PublishRefused)
-            refused += len(failures)
+                each.trap(PublishRefused, Unroutable)
+            refused += sum(not each.check(Unroutable) for each in failures)
     finally:
         publisher.shut()
     return refused
@@ -112,14 +113,14 @@ def _findings(
         return [
             warn(about, f"{text}: then mediators keep them, and stand still", remedy)
         ]
-    if later is None:
+    if at_once is None or later is None:
         text = f"a policy deletes it within {subject.wait:g} s without a consumer"
         return [fail(about, f"{text}, with all dead letters (expires)", remedy)]
-    kept = 0 if at_once is None else at_once.message_count
+    kept, left = at_once.message_count, later.message_count
+    if left < kept or (sent and not left):  # the first may have gone while we published
+        text = f"a policy drops dead letters within {subject.wait:g} s (message-ttl)"
+        return [fail(about, text, remedy)]
     if kept < sent:
         text = f"a policy drops the oldest dead letters beyond {kept} (max-length)"
-        return [fail(about, text, remedy)]
-    if later.message_count < kept:
-        text = f"a policy drops dead letters within {subject.wait:g} s (message-ttl)"
         return [fail(about, text, remedy)]
     return []
