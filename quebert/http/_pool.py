@@ -7,7 +7,6 @@ Knows no URLs and no requests: an origin is whatever an endpoint leads to.
 from __future__ import annotations
 
 import math
-import resource
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from quebert import _open_files
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert._turn import EndOfTurn
@@ -47,9 +47,7 @@ def affordable() -> int:
     Connections that this process may have, with a quarter of its files left for
     others: each is one.
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft * 3 // 4
-    return max(1, min(MOST_CONNECTIONS, most))
+    return _open_files.affordable(MOST_CONNECTIONS)
 
 
 @attrs.frozen
