@@ -1,5 +1,5 @@
 """
-Which hosts the HTTP client can request.  Pure.
+Which hosts the HTTP client can request, and where a client is.  Pure.
 
 Theory of operation.  A host is an IPv6 address in brackets, an IPv4 address, or a name.
 Browsers take every host whose last label is a number for an IPv4 address (WHATWG URL,
@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 
 import idna
 
 from quebert._bounds import HOST, LABEL
 
-__all__ = ["to_ascii", "wrong_with"]
+__all__ = ["network_of", "to_ascii", "wrong_with"]
 
 _LABEL = re.compile(rf"[a-z0-9_-]{{1,{LABEL}}}", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
@@ -117,3 +117,18 @@ def _has_certificates(host: str) -> bool:
         return bool(idna.encode(host))
     except UnicodeError:
         return False
+
+
+def network_of(host: str) -> str:
+    """
+    Where a client is, as far as one person may have many addresses there: the 64 bits
+    of an IPv6 network, or all of any other address.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    mapped = address.ipv4_mapped
+    return address.exploded[:19] if mapped is None else str(mapped)

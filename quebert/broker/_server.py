@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from quebert._host import network_of
 from quebert._log import Logger
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
@@ -34,7 +35,6 @@ from quebert.broker._line import Confirming
 from quebert.broker._methods import decode_method, method_frame, name_of
 from quebert.broker._output import Output
 from quebert.broker._pulse import Pulse
-from quebert.broker._strangers import network_of
 from quebert.broker._vhost import VirtualHost
 from quebert.errors import StoreError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
 import attrs
@@ -21,7 +20,6 @@ __all__ = [
     "MOST_WAITING",
     "Guesses",
     "Strangers",
-    "network_of",
 ]
 
 #: Connections that may be open without a log-in.
@@ -42,21 +40,6 @@ _FORGOTTEN = 600.0
 _MOST_GUESSERS = 10_000
 
 Client = TypeVar("Client", bound=Hashable)
-
-
-def network_of(host: str) -> str:
-    """
-    Where a client is, as far as one person may have many addresses there: the 64 bits
-    of an IPv6 network, or all of any other address.
-    """
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    mapped = address.ipv4_mapped
-    return address.exploded[:19] if mapped is None else str(mapped)
 
 
 class Strangers(Generic[Client]):

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._host import network_of
 from quebert._protocol import codec
 from quebert._protocol.frames import METHOD, PROTOCOL_HEADER, frame
 from quebert.broker import Broker, _methods, _strangers
@@ -26,7 +27,6 @@ from quebert.broker._strangers import (
     MOST_WAITING,
     Guesses,
     Strangers,
-    network_of,
 )
 from quebert.test.broker.peer import Peer
 
