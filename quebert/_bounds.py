@@ -92,6 +92,7 @@ def most_values(body: bytes) -> int:
 
 def memory_of(body: bytes) -> int:
     """
-    Bytes of memory that a task takes at most, as it came and decoded from JSON.
+    Bytes of memory that a task takes at most, as it came and decoded from JSON.  One of
+    too many values is not decoded.
     """
-    return len(body) + _VALUE * most_values(body)
+    return len(body) + _VALUE * min(most_values(body), BOUNDS.values)
