@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Union
 
@@ -91,11 +92,16 @@ class SharedSecret(_Written):
         """
         return hmac.digest(self.raw, content, hashlib.sha256)
 
-    def is_signature(self, signature: bytes, content: bytes) -> bool:
+    def has_signed(self, content: bytes, signatures: Sequence[bytes]) -> bool:
         """
-        Whether C{signature} is that of C{content}; takes the same time either way.
+        Whether one of C{signatures} is that of C{content}; takes the same time either
+        way.  C{content} may have megabytes, so that it is read once.
         """
-        return hmac.compare_digest(signature, self.sign(content))
+        if not signatures:
+            return False
+        right = self.sign(content)
+        fits = [hmac.compare_digest(each, right) for each in signatures]
+        return any(fits)
 
 
 @attrs.frozen
@@ -158,10 +164,13 @@ class PublicKey(_Written):
         key = Ed25519PublicKey.from_public_bytes(self.raw)
         object.__setattr__(self, "_key", key)
 
-    def is_signature(self, signature: bytes, content: bytes) -> bool:
+    def has_signed(self, content: bytes, signatures: Sequence[bytes]) -> bool:
         """
-        Whether C{signature} is one of C{content} by the other half.
+        Whether one of C{signatures} is one of C{content} by the other half.
         """
+        return any(self._is_signature(each, content) for each in signatures)
+
+    def _is_signature(self, signature: bytes, content: bytes) -> bool:
         try:
             self._key.verify(signature, content)
         except InvalidSignature:

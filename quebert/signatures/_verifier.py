@@ -130,10 +130,8 @@ class Verifier:
             raise BadSignature(f"there are more than {_MOST_SIGNATURES} signatures")
         given = [_signature(each) for each in signatures]
         fits = [
-            key.is_signature(signature, content)
+            key.has_signed(content, [each for v, each in given if v == key.version])
             for key in self._keys
-            for version, signature in given
-            if version == key.version
         ]
         return any(fits)
 
