@@ -2,8 +2,15 @@
 The executor side: a web server that runs a function for each task.
 """
 
+from quebert.executor._limits import ExecutorLimits
 from quebert.executor._options import Options, makeService
 from quebert.executor._service import ExecutorService
 from quebert.executor._web import ExecutorResource
 
-__all__ = ["ExecutorResource", "ExecutorService", "Options", "makeService"]
+__all__ = [
+    "ExecutorLimits",
+    "ExecutorResource",
+    "ExecutorService",
+    "Options",
+    "makeService",
+]

@@ -4,6 +4,7 @@ What a request is answered with: from a result or a refusal to a response.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import attrs
@@ -15,6 +16,8 @@ from quebert import task as tasks
 __all__ = ["Answer"]
 
 _TEXT = "text/plain; charset=utf-8"
+# Seconds after which a client may try again.
+_LATER = b"2"
 
 
 @attrs.frozen
@@ -43,6 +46,13 @@ class Answer:
         return cls.text(http.REQUEST_ENTITY_TOO_LARGE, sentence)
 
     @classmethod
+    def unavailable(cls, sentence: str) -> Answer:
+        """
+        For a request that may be made again in some seconds.
+        """
+        return cls.text(http.SERVICE_UNAVAILABLE, sentence)
+
+    @classmethod
     def result(cls, result: Any) -> Answer:
         """
         For what a function has returned.
@@ -58,6 +68,13 @@ class Answer:
             return cls(http.OK, result.encode("utf-8"), _TEXT)
         return cls(http.OK, tasks.encode(result), "application/json")
 
+    @property
+    def sentence(self) -> str:
+        """
+        The body as text.
+        """
+        return self.body.decode("utf-8")
+
     def write(self, request: Request, last: bool = False) -> None:
         """
         Write it; to finish the request is left to the caller.
@@ -65,11 +82,27 @@ class Answer:
         @param last: the connection takes no more requests.
         """
         if last:
-            request.setHeader("Connection", "close")
             request.channel.persistent = False
         request.setResponseCode(self.status)
-        if self.status != http.NO_CONTENT:
-            request.setHeader("Content-Length", str(len(self.body)))
-        if self.content_type is not None:
-            request.setHeader("Content-Type", self.content_type)
+        for name, value in self._headers(last):
+            request.setHeader(name, value)
         request.write(self.body)
+
+    def alone(self) -> bytes:
+        """
+        The whole response, where there is no request that it could be written to.
+        """
+        phrase = HTTPStatus(self.status).phrase.encode("ascii")
+        lines = [b"HTTP/1.1 %d %b" % (self.status, phrase)]
+        lines += [b"%b: %b" % pair for pair in self._headers(last=True)]
+        return b"\r\n".join([*lines, b"", self.body])
+
+    def _headers(self, last: bool) -> list[tuple[bytes, bytes]]:
+        found = [(b"Connection", b"close")] if last else []
+        if self.status == http.SERVICE_UNAVAILABLE:
+            found.append((b"Retry-After", _LATER))
+        if self.status != http.NO_CONTENT:
+            found.append((b"Content-Length", b"%d" % len(self.body)))
+        if self.content_type is not None:
+            found.append((b"Content-Type", self.content_type.encode("ascii")))
+        return found

@@ -7,23 +7,32 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._bounds import AT_WORK, BOUNDS, MESSAGE
 from quebert._log import Logger, print_safely
 from quebert._twistd import (
+    allow_many_connections,
     exit_cleanly_on_sigterm,
     load,
     log_to_syslog,
     no_default_pid_file,
+    number,
     on_sighup,
     seconds,
 )
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
 from quebert.executor._admission import host_name
+from quebert.executor._limits import (
+    MOST_CONNECTIONS,
+    MOST_CONNECTIONS_PER_ADDRESS,
+    ExecutorLimits,
+)
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 from quebert.signatures import Key, Verifier, read_keys
 
@@ -33,7 +42,7 @@ __all__ = ["Options", "ProcessService", "makeService"]
 class Options(UsageOptions):
     """
     What C{twistd quexecutor} takes.  Once parsed, C{function} is the function
-    itself, C{port} and C{grace} are numbers.
+    itself, and numbers are numbers.
     """
 
     synopsis = "--function=module.function [--port=8000]"
@@ -73,6 +82,34 @@ class Options(UsageOptions):
             " Only requests that were signed with one of them are let in. SIGHUP has"
             " it read again.",
         ],
+        [
+            "max-body",
+            None,
+            BOUNDS.body,
+            "Bytes that a task may have at most.",
+        ],
+        [
+            "max-memory",
+            None,
+            AT_WORK,
+            "Bytes that tasks may take together while they come, and as much again"
+            " while they are worked on; a larger one is taken alone. Those beyond wait,"
+            " or are answered with 503.",
+        ],
+        [
+            "max-connections",
+            None,
+            None,
+            f"Connections at most: {MOST_CONNECTIONS}, or three quarters of the files"
+            " that the process may open, if these are fewer.",
+        ],
+        [
+            "max-connections-per-address",
+            None,
+            MOST_CONNECTIONS_PER_ADDRESS,
+            "Connections from one address at most, or from one IPv6 network of 64 bits."
+            " If a proxy connects for all clients, give as many as --max-connections.",
+        ],
         ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
     ]
 
@@ -99,6 +136,19 @@ class Options(UsageOptions):
         path = self["verify-secret-file"]
         return read_keys(path, signing=False) if path else ()
 
+    def limits(self) -> ExecutorLimits:
+        """
+        How much to take of clients.
+        """
+        limits = ExecutorLimits(
+            body=self["max-body"],
+            memory=self["max-memory"],
+            connections_per_address=self["max-connections-per-address"],
+        )
+        if (most := self["max-connections"]) is not None:
+            limits = attrs.evolve(limits, connections=most)
+        return limits
+
     def postOptions(self) -> None:
         """
         Check what can be checked before anything is started.
@@ -111,6 +161,9 @@ class Options(UsageOptions):
             )
         self["port"] = _port(str(self["port"]))
         self["grace"] = seconds(str(self["grace"]), "--grace")
+        for name, most in _LIMITS.items():
+            if self[name] is not None:
+                self[name] = number(str(self[name]), f"--{name}", most)
         self["function"] = load(self["function"], "--function")
         if path := self["verify-secret-file"]:
             # SIGHUP may come when twistd is in another folder.
@@ -125,6 +178,15 @@ class Options(UsageOptions):
                 " may have any host"
             )
         self["verifier"] = Verifier(keys) if keys else None
+
+
+#: The largest number that options with a number may have.
+_LIMITS = {
+    "max-body": MESSAGE,
+    "max-memory": 2**40,
+    "max-connections": 10**6,
+    "max-connections-per-address": 10**6,
+}
 
 
 def _port(text: str) -> int:
@@ -154,6 +216,7 @@ class ProcessService(MultiService):
             grace=options["grace"],
             verifier=options["verifier"],
             hosts=options["hosts"],
+            limits=options.limits(),
             reactor=reactor,
         )
         self.executor.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -197,5 +260,6 @@ def makeService(options: Options) -> ProcessService:
     What twistd calls.
     """
     print_safely()
+    allow_many_connections()
     use_monotonic_clock()
     return ProcessService(options)

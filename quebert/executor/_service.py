@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._reactor import given_or_global
+from quebert.executor._limits import ExecutorLimits
 from quebert.executor._site import ExecutorSite
-from quebert.executor._web import BODY_LIMIT, ExecutorResource, Function
+from quebert.executor._web import ExecutorResource, Function
 from quebert.signatures import Verifier
 
 __all__ = ["GRACE", "INTERFACE", "PORT", "ExecutorService"]
@@ -23,6 +24,9 @@ PORT = 8000
 #: Whoever reaches the port can have tasks run, so that others than this
 #: machine must be let in knowingly.
 INTERFACE = "127.0.0.1"
+#: Connections that may wait to be accepted.  Beyond, their clients try again after a
+#: second: a mediator that starts may make hundreds at once.
+BACKLOG = 1_024
 #: Seconds that running calls get when the service is stopped.
 GRACE = 30.0
 
@@ -37,7 +41,7 @@ class ExecutorService(Service):
     @param interface: the IP address to listen on; C{""} for all of IPv4, C{"::"}
         for all.
     @param grace: seconds that running calls get when the service is stopped.
-    @param body_limit: bytes that a request's body may have.
+    @param limits: how much it takes of its clients.
     @param verifier: lets only signed requests in; see L{ExecutorResource}, C{hosts}
         likewise.
     @param reactor: listens; the global one by default.
@@ -54,7 +58,7 @@ class ExecutorService(Service):
         interface: str = INTERFACE,
         *,
         grace: float = GRACE,
-        body_limit: int = BODY_LIMIT,
+        limits: ExecutorLimits | None = None,
         verifier: Verifier | None = None,
         hosts: Iterable[str] = (),
         reactor: Any = None,
@@ -62,7 +66,7 @@ class ExecutorService(Service):
         self.port_number = port
         self.resource = ExecutorResource(
             function,
-            body_limit=body_limit,
+            limits=limits,
             verifier=verifier,
             hosts=hosts,
             reactor=reactor,
@@ -108,7 +112,7 @@ class ExecutorService(Service):
             return
         self._site = ExecutorSite(self.resource, self.reactor)
         self._listening = self.reactor.listenTCP(
-            self.port_number, self._site, interface=self._interface
+            self.port_number, self._site, BACKLOG, interface=self._interface
         )
         self.port_number = self._listening.getHost().port
 

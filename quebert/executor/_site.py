@@ -1,133 +1,58 @@
 """
-The executor's connections: quiet, with bodies in bounds, and to be closed.
+The executor's connections: how many there are, and how much memory they take.
 
-Knows HTTP's framing; what is done with a task is the resource's business.
+Knows nothing of HTTP; what is done with a task is the resource's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
+from math import inf
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
+from quebert._deadlines import Deadlines
 from quebert.executor._answer import Answer
+from quebert.executor._channel import ExecutorChannel, Stage
+from quebert.executor._crowd import Crowd
+from quebert.executor._request import ExecutorRequest
 from quebert.executor._tally import Tally
 from quebert.executor._web import ExecutorResource
 
 __all__ = ["ExecutorSite"]
 
+# Connections beyond the limit that stay until their clients have their answer.
+_MOST_TURNED_AWAY = 100
 
-class _Request(Request):
-    """
-    A request that stores no more of its body than the site's limit, and is
-    refused before its body comes when that is announced to be longer.
-    """
-
-    _refused = False
-    _types: Sequence[bytes] = ()
-
-    def gotLength(self, length: int | None) -> None:
-        """
-        The headers are there.
-        """
-        super().gotLength(length)  # type: ignore[no-untyped-call]
-        # Until the body has come: L{Request} must read no form.
-        headers = self.requestHeaders
-        self._types = headers.getRawHeaders(b"Content-Type", [])
-        headers.removeHeader(b"Content-Type")
-        if length is not None and length > self._limit:
-            self._refuse()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """
-        A piece of the body is there.
-        """
-        if self._refused:
-            return
-        content: Any = self.content
-        if content.tell() + len(data) > self._limit:
-            self._refuse()
-        else:
-            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
-
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """
-        The body has ended.
-        """
-        if self._refused:
-            self.finish()  # type: ignore[no-untyped-call]
-        else:
-            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
-
-    def process(self) -> None:
-        """
-        Give the request to the resource.
-        """
-        if self._types:
-            self.requestHeaders.setRawHeaders(b"Content-Type", self._types)
-        super().process()  # type: ignore[no-untyped-call]
-
-    @property
-    def _limit(self) -> int:
-        channel: Any = self.channel
-        limit: int = channel.site.body_limit
-        return limit
-
-    def _refuse(self) -> None:
-        """
-        Answer now, and drop what comes.  To close the connection before the
-        client has sent all would reset it, and could lose the answer
-        (RFC 9112, section 9.6).
-        """
-        self._refused = True
-        self.method, self.clientproto = b"POST", b"HTTP/1.1"
-        # Else it were asked to go on.
-        self.requestHeaders.removeHeader(b"Expect")
-        Answer.too_large(self._limit).write(self, last=True)
-
-
-class _Channel(HTTPChannel):
-    """
-    A connection that its site knows of.
-    """
-
-    site: ExecutorSite
-
-    def connectionMade(self) -> None:
-        """
-        It is open.
-        """
-        self.site.opened(self)
-        super().connectionMade()  # type: ignore[no-untyped-call]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        It is closed.
-        """
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        self.site.lost(self)
+# Stages in which a connection may be closed to make room for another.
+_WAITING = (Stage.HEAD, Stage.IDLE, Stage.REFUSED, Stage.CLOSING)
 
 
 class ExecutorSite(Site):
     """
-    A site that logs no requests, and can close its connections.
+    A site that logs no requests, keeps within limits, and can close its connections.
     """
 
     noisy = False
     displayTracebacks = False
-    requestFactory = _Request
-    protocol = _Channel  # type: ignore[assignment]
+    requestFactory = ExecutorRequest
+    protocol = ExecutorChannel  # type: ignore[assignment]
 
     def __init__(self, resource: ExecutorResource, reactor: Any) -> None:
-        super().__init__(resource, reactor=reactor)  # type: ignore[no-untyped-call]
-        self.body_limit = resource.body_limit
-        self._connections: set[_Channel] = set()
+        super().__init__(resource, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
+        self.limits = resource.limits
+        self.deadlines: Deadlines[ExecutorChannel] = Deadlines(
+            lambda: reactor, ExecutorChannel.late
+        )
+        self._log_refused = resource.log_refused
+        self._transit = resource.transit
+        self._crowd: Crowd[ExecutorChannel] = Crowd(
+            self.limits.connections, self.limits.connections_per_address
+        )
+        self._connections: set[ExecutorChannel] = set()
+        self._turned_away: dict[ExecutorChannel, None] = {}
         self._tally = Tally()
 
     def startFactory(self) -> None:
@@ -141,19 +66,88 @@ class ExecutorSite(Site):
         """
         return BytesIO()
 
-    def opened(self, channel: _Channel) -> None:
+    # -- What connections tell
+
+    def opened(self, channel: ExecutorChannel) -> None:
         """
         There is one more connection.
         """
         self._connections.add(channel)
         self._tally.add()
+        leaves = self._crowd.add(channel, channel.network)
+        if leaves is channel:  # no other waits for its client, but one may be slow
+            leaves = self._transit.overdue(self.reactor.seconds()) or channel
+        if leaves is not None:
+            self._crowd.remove(leaves)
+        if leaves is channel:
+            self._turn_away(channel)
+        elif leaves is not None:
+            leaves.leave()
 
-    def lost(self, channel: _Channel) -> None:
+    def _turn_away(self, channel: ExecutorChannel) -> None:
+        """
+        Refuse a new connection.  It does not count, but it stays until its client has
+        the answer.
+        """
+        sentence = "the executor has too many connections"
+        channel.refuse(Answer.unavailable(sentence))
+        self._turned_away[channel] = None
+        if len(self._turned_away) > _MOST_TURNED_AWAY:
+            oldest = next(iter(self._turned_away))
+            del self._turned_away[oldest]
+            oldest.abort()
+
+    def lost(self, channel: ExecutorChannel) -> None:
         """
         There is one connection less.
         """
         self._connections.discard(channel)
+        self._turned_away.pop(channel, None)
+        self._crowd.remove(channel)
+        self._transit.release(channel)
         self._tally.remove()
+
+    def entered(self, channel: ExecutorChannel, stage: Stage) -> None:
+        """
+        A connection is in another stage.
+        """
+        if stage in _WAITING:
+            self._crowd.waits(channel)
+        else:
+            self._crowd.works(channel)
+        if stage not in (Stage.HEAD, Stage.BODY):
+            self._transit.release(channel)
+
+    def has_room(self) -> bool:
+        """
+        Whether there is memory for another request; answers that leave may take it all.
+        """
+        return self._make_room(None)
+
+    def holds(self, channel: ExecutorChannel, size: int) -> bool:
+        """
+        What comes or leaves by a connection takes C{size} bytes of memory.
+
+        @return: whether there is as much, if those that are too slow give theirs back.
+        """
+        since = inf if channel.is_at_work else self.reactor.seconds()
+        self._transit.hold(channel, size, since)
+        return self._make_room(channel)
+
+    def _make_room(self, channel: ExecutorChannel | None) -> bool:
+        while self._transit.is_too_much:
+            slow = self._transit.overdue(self.reactor.seconds())
+            if slow is None or slow is channel:
+                return False
+            self._transit.release(slow)
+            slow.give_way()
+        return True
+
+    def refused(self, channel: ExecutorChannel, why: str) -> None:
+        """
+        A client is refused, or its connection closed.
+        """
+        self._log_refused(f"{channel.network}: {why}" if channel.network else why)
 
     def close(self) -> Deferred[None]:
         """
@@ -162,5 +156,5 @@ class ExecutorSite(Site):
         @return: fires once all that was written to them is on its way.
         """
         for each in list(self._connections):
-            each.loseConnection()  # type: ignore[no-untyped-call]
+            each.loseConnection()
         return self._tally.none()

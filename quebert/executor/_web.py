@@ -6,10 +6,16 @@ Knows requests, and nothing of the connections they come by, nor of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from math import inf
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,
+    maybeDeferred,
+)
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -17,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from quebert import task as tasks
+from quebert._bounds import memory_of
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
@@ -24,18 +31,19 @@ from quebert._text import one_line
 from quebert.errors import BadTask
 from quebert.executor._admission import Admission, SignedOnly, Unsigned
 from quebert.executor._answer import Answer
+from quebert.executor._limits import ExecutorLimits
+from quebert.executor._memory import Transit, Turns
 from quebert.executor._tally import Tally
 from quebert.signatures import Verifier
 from quebert.task import Task
 
-__all__ = ["BODY_LIMIT", "ExecutorResource", "Function"]
+__all__ = ["ExecutorResource", "Function"]
 
 #: Takes a task; returns its result, or a Deferred of it, or is a coroutine.
 Function = Callable[[Task], Any]
 
-#: Bytes that a request's body may have: what RabbitMQ lets a message have.
-BODY_LIMIT = 16 * 1024 * 1024
 _METHODS = ("POST", "PUT", "PATCH")
+_BUSY = "the tasks at work take all the memory that they may"
 # Of an error's text: it becomes a line in somebody's log.
 _ERROR_LIMIT = 1_000
 # Of a uuid in ours, which a producer may have chosen.
@@ -52,15 +60,16 @@ class ExecutorResource(Resource):
     that anyhow, since a connection can break after the last step as well.
 
     @param function: called with each task, which is a dict.
-    @param body_limit: bytes that a request's body may have.
+    @param limits: how much it takes.  A site that is not an executor's own keeps to
+        C{body}, C{patience}, and C{memory} for tasks at work.
     @param verifier: lets only signed requests in.  Without one, whatever a web page
         could have sent is refused.
     @param hosts: without a C{verifier}, names that requests may have as their host; an
         address, a name without a dot and C{localhost} they may have anyway, and with
         C{"*"} any.
-    @param reactor: keeps the time between two lines of the log about requests that are
-        refused; the global one by default.
+    @param reactor: keeps the time; the global one by default.
     @raise ConfigError: one of C{hosts} is no name.
+    @ivar transit: what is on its way, of all requests.
     @ivar draining: set to answer new requests with 503; running calls go on.
     """
 
@@ -71,7 +80,7 @@ class ExecutorResource(Resource):
         self,
         function: Function,
         *,
-        body_limit: int = BODY_LIMIT,
+        limits: ExecutorLimits | None = None,
         verifier: Verifier | None = None,
         hosts: Iterable[str] = (),
         reactor: Any = None,
@@ -87,16 +96,22 @@ class ExecutorResource(Resource):
             "Requests are let in again",
         )
         self.draining = False
-        self.body_limit = body_limit
+        self.limits = ExecutorLimits() if limits is None else limits
+        self.transit: Transit[Any] = Transit(self.limits.memory)
         self._function = function
+        self._reactor = reactor
         self._calls = Tally()
+        self._turns = Turns(self.limits.memory, self._call_later)
 
     @property
     def active(self) -> int:
         """
-        How many calls of the function are running.
+        How many calls of the function are running, or about to.
         """
         return self._calls.count
+
+    def _call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        given_or_global(self._reactor).callLater(seconds, call)
 
     def drained(self) -> Deferred[None]:
         """
@@ -110,36 +125,40 @@ class ExecutorResource(Resource):
         """
         content: Any = request.content
         # An executor's own site has seen to the limit; any other has not.
-        body = content.read(self.body_limit + 1)
+        body = content.read(self.limits.body + 1)
+        content.close()  # the request stays until its function has ended
         refusal = self._refusal(request, body)
         if refusal is not None:
             self._finish(request, refusal)
-            return NOT_DONE_YET
-        try:
-            task = _decoded(body)
-        except BadTask as e:
-            self._finish(request, Answer.text(http.BAD_REQUEST, str(e)))
         else:
-            Deferred.fromCoroutine(self._execute(request, task))
+            left = request.notifyFinish()
+            work = self._work(body, left)  # alone has the body
+            Deferred.fromCoroutine(self._execute(request, left, work))
         return NOT_DONE_YET
 
     def _refusal(self, request: Request, body: bytes) -> Answer | None:
         if self.draining:
             sentence = "the executor is closing down and takes no new tasks"
-            return Answer.text(http.SERVICE_UNAVAILABLE, sentence)
+            return Answer.unavailable(sentence)
         method = request.method.decode("ascii", "replace")
         if method not in _METHODS:
             request.setHeader("Allow", ", ".join(_METHODS))
             sentence = f"a task comes by POST, PUT or PATCH, not by {method}"
             return Answer.text(http.NOT_ALLOWED, sentence)
-        if len(body) > self.body_limit:
-            return Answer.too_large(self.body_limit)
+        if len(body) > self.limits.body:
+            return Answer.too_large(self.limits.body)
         refusal = self._admission.refusal(request, body)
         if refusal is None:
             self._refused.succeeded()
         else:
-            self._refused.met(refusal.body.decode("utf-8"))
+            self.log_refused(refusal.sentence)
         return refusal
+
+    def log_refused(self, why: str) -> None:
+        """
+        Log that a request was refused, unless the same was logged not long ago.
+        """
+        self._refused.met(why)
 
     def forget_refused(self) -> None:
         """
@@ -147,20 +166,62 @@ class ExecutorResource(Resource):
         """
         self._refused.end()
 
-    async def _execute(self, request: Request, task: Task) -> None:
+    async def _execute(
+        self,
+        request: Request,
+        left: Deferred[None],
+        work: Coroutine[Any, Any, tuple[str, Answer]],
+    ) -> None:
         gone: list[Failure] = []
-        request.notifyFinish().addErrback(gone.append)
+        left.addErrback(gone.append)
         self._calls.add()
         try:
-            answer = await self._answer(task)
-            if gone:
-                self.log.info("Nobody waits for task {name} now.", name=_name(task))
-            else:
+            name, answer = await work
+            if not gone:
                 self._finish(request, answer)
+            elif name:
+                self.log.info("Nobody waits for task {name} now.", name=name)
         finally:
             self._calls.remove()
 
-    async def _answer(self, task: Task) -> Answer:
+    async def _work(self, body: bytes, left: Deferred[None]) -> tuple[str, Answer]:
+        """
+        The name of the task, if it was begun, and the answer.
+        """
+        size = memory_of(body)
+        if not await self._begin(size, len(body), left):
+            self.log_refused(_BUSY)
+            return "", Answer.unavailable(_BUSY)
+        try:
+            task = _decoded(body)
+            body = b""
+            return await self._answer(task)
+        except BadTask as e:
+            return "", Answer.text(http.BAD_REQUEST, str(e))
+        finally:
+            self._turns.end(size)
+
+    async def _begin(self, size: int, length: int, left: Deferred[None]) -> bool:
+        """
+        Wait until the task may be decoded; gives whether that is so.
+        """
+        begun = self._turns.begin(size)
+        if begun.called:
+            return True
+        self.transit.hold(begun, length, inf)
+        left.addBoth(lambda _: begun.cancel())
+        if self.transit.is_too_much:
+            begun.cancel()
+        clock = given_or_global(self._reactor)
+        try:
+            await begun.addTimeout(self.limits.patience, clock)
+        except (CancelledError, TimeoutError):
+            return False
+        finally:
+            self.transit.release(begun)
+        return True
+
+    async def _answer(self, task: Task) -> tuple[str, Answer]:
         # The function may change its task.
         name = _name(task)
         try:
@@ -171,13 +232,13 @@ class ExecutorResource(Resource):
             self.log.failure(
                 "Task {name} failed.", Failure(), LogLevel.error, name=name
             )
-            return Answer.text(http.INTERNAL_SERVER_ERROR, _line(e))
+            return name, Answer.text(http.INTERNAL_SERVER_ERROR, _line(e))
         try:
-            return Answer.result(result)
+            return name, Answer.result(result)
         except (TypeError, ValueError) as e:
             sentence = f"the function's result cannot be sent: {_line(e)}"
             self.log.error("Task {name}: {why}", name=name, why=sentence)
-            return Answer.text(http.INTERNAL_SERVER_ERROR, sentence)
+            return name, Answer.text(http.INTERNAL_SERVER_ERROR, sentence)
 
     def _finish(self, request: Request, answer: Answer) -> None:
         answer.write(request, last=self.draining)

@@ -15,7 +15,7 @@ from typing import Any
 
 from quebert.amqp import PriorityGroup, TxAMQPClient
 from quebert.config import TLS
-from quebert.executor import ExecutorService
+from quebert.executor import ExecutorLimits, ExecutorService
 from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Retry
@@ -67,6 +67,7 @@ CALLS: list[tuple[Call, tuple[Any, ...], list[str]]] = [
     (Origins, (), []),
     (AdaptiveSettings, (), []),
     (BreakerSettings, (), []),
+    (ExecutorLimits, (), []),
     (ExecutorService, (nobody,), []),
     (TLS, (), []),
     (Retry, (), []),

@@ -28,6 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import quebert
 from quebert import executor
 from quebert.executor import (
+    ExecutorLimits,
     ExecutorResource,
     ExecutorService,
     Options,
@@ -529,8 +530,9 @@ class RefusalTests(Case):
         """
         A body beyond the limit is answered with 413 by any site.
         """
-        self.assertEqual(self.ask(len, b'{"a":1}', body_limit=7).code, 200)
-        reply = self.refused(b'{"a": 1}', body_limit=7)
+        limits = ExecutorLimits(body=7)
+        self.assertEqual(self.ask(len, b'{"a":1}', limits=limits).code, 200)
+        reply = self.refused(b'{"a": 1}', limits=limits)
         self.assertEqual((reply.code, reply.kind), (413, TEXT))
         self.assertIn("larger than 7 bytes", reply.text)
 
@@ -612,7 +614,7 @@ class BodyTests(ServiceCase):
         """
         super().setUp()
         self.tasks: list[Task] = []
-        self.start(self.tasks.append, body_limit=10)
+        self.start(self.tasks.append, limits=ExecutorLimits(body=10))
         self.wire = Wire(self.reactor)
 
     def test_within(self) -> None:
