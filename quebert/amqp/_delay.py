@@ -99,17 +99,25 @@ def wait_of(rung: str) -> int:
 
 
 def seconds_left(
-    not_before: float, delay: float, wait: float, now: float, clock_set: float
+    not_before: float,
+    delay: float,
+    wait: float,
+    now: float,
+    clock_set: float,
+    died_at: float = 0.0,
 ) -> float:
     """
     In how many seconds a message is due that comes from a rung; not more than 0 if it
     is due.  Pure.
 
-    The time of day tells, as far as it can be believed: it may have been set since the
-    message began to wait.  A message that began to wait C{delay} seconds before it was
-    due has less than that left, and not less than what is left if RabbitMQ let it wait
-    for the whole rung.  More is left if a policy has it wait for less, and less if
-    RabbitMQ was down.
+    The time of day tells, as far as it can be believed: it may be wrong, or have been
+    set since the message began to wait.  A message that began to wait C{delay} seconds
+    before it was due has less than that left, and not less than what is left if
+    RabbitMQ let it wait for the whole rung.  More is left if a policy has it wait for
+    less, and less if RabbitMQ was down, or if nobody took the message for a while.
+    RabbitMQ's clock tells whether it was down.  Where only our clock says that a
+    message has less left, it may be wrong: the message waits for the rest, and that
+    ends with a new time of RabbitMQ's clock.
 
     @param not_before: when it is due, in seconds of the epoch.
     @param delay: in how many seconds it was due when it began to wait; 0 if that is
@@ -117,6 +125,8 @@ def seconds_left(
     @param wait: seconds that the rung lets messages wait; 0 if it came from none.
     @param now: the time of day, in seconds of the epoch.
     @param clock_set: by how many seconds the time of day was set meanwhile.
+    @param died_at: when it came out of the rung by RabbitMQ's clock, in whole seconds
+        of the epoch; 0 if that is not known.
     """
     by_clock, by_wait = not_before - now, delay - wait
     if not (delay and wait):
@@ -127,7 +137,13 @@ def seconds_left(
     ]
     if believed:
         return min(believed)
-    return by_wait if clock_set else min(by_clock, by_wait)
+    if clock_set:
+        return by_wait
+    by_broker = not_before - died_at if died_at else -math.inf
+    # It tells whole seconds.  Where it has more left, the clocks of others differ.
+    if by_clock < by_broker <= by_wait + 1 + TOLERANCE:
+        return min(by_broker, by_wait)
+    return min(by_clock, by_wait)
 
 
 def left(message: Message, now: float, clock_set: float) -> float:
@@ -139,11 +155,14 @@ def left(message: Message, now: float, clock_set: float) -> float:
     """
     if not message.was_put_back:
         return 0.0
-    not_before = message.number_in(NOT_BEFORE)
+    not_before, delay = message.number_in(NOT_BEFORE), message.number_in(DELAY)
     if not_before <= now and not clock_set:  # nearly always
-        return 0.0
-    delay, wait = message.number_in(DELAY), wait_of(message.died_in)
-    return seconds_left(not_before, delay, wait, now, clock_set)
+        # ... from its last rung, which let it wait for all of the delay.
+        last = math.ceil(delay)
+        if last <= 0 or message.may_have_died_in(b".%ds" % last):
+            return 0.0
+    wait, died_at = wait_of(message.died_in), message.died_at
+    return seconds_left(not_before, delay, wait, now, clock_set, died_at)
 
 
 class Rungs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -187,10 +188,30 @@ class Message:
         """
         The queue from which RabbitMQ has dead-lettered it last; empty when it has not.
         """
+        queue = self._last_death.get("queue")
+        return queue if isinstance(queue, str) else ""
+
+    @property
+    def died_at(self) -> float:
+        """
+        When that was, by RabbitMQ's clock, in whole seconds since the epoch; 0 when it
+        is not known.
+        """
+        moment = self._last_death.get("time")
+        return moment.timestamp() if isinstance(moment, datetime) else 0.0
+
+    def may_have_died_in(self, suffix: bytes) -> bool:
+        """
+        Whether the name of a queue that RabbitMQ has dead-lettered it from may end with
+        C{suffix}, which is quicker told than by decoding its deaths.
+        """
+        return suffix in self._fields.get("x-death", b"")
+
+    @cached_property
+    def _last_death(self) -> Mapping[str, Any]:
         deaths = self._header("x-death")
         last = deaths[0] if isinstance(deaths, list) and deaths else None
-        queue = last.get("queue") if isinstance(last, dict) else None
-        return queue if isinstance(queue, str) else ""
+        return last if isinstance(last, dict) else {}
 
     def _header(self, name: str) -> Any:
         """
