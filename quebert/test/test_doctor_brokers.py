@@ -34,6 +34,7 @@ from quebert.doctor._permissions import check_permissions
 from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import PROBE, Subject
 from quebert.doctor._urls import check_urls
+from quebert.guard import Guard
 from quebert.limits import Rate
 from quebert.test.conftest import Names
 from quebert.test.contract.patience import until
@@ -624,6 +625,39 @@ async def test_url_does_not_answer(rabbitmq: RabbitMQNode) -> None:
     [finding] = await check_urls(reactor, settings, 10.0)
     told([finding], Level.FAIL, "nobody answers", "one, two")
     assert "s3cret" not in str(finding)
+
+
+@ensureDeferred
+async def test_url_with_secrets(rabbitmq: RabbitMQNode, executor: Executor) -> None:
+    """
+    A default URL with a password and a query is asked, and neither is told.
+    """
+    executor.answer = lambda task: 200
+    url = executor.url.replace("//", "//me:s3cret@") + "?token=s3cret"
+    queues = {"q": Queue(name="q", default_url=url)}
+    settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
+    [finding] = await check_urls(reactor, settings, 10.0)
+    assert finding.level is Level.OK, finding
+    assert "s3cret" not in str(finding)
+
+
+@ensureDeferred
+async def test_url_and_guard(rabbitmq: RabbitMQNode, executor: Executor) -> None:
+    """
+    A default URL is asked as the guard of each queue has it: what the guard refuses is
+    named, with the queue.
+    """
+    executor.answer = lambda task: 200
+    guards = {"open": Guard(), "shut": Guard(private="refuse")}
+    queues = {
+        name: Queue(name=name, default_url=executor.url, guard=guard)
+        for name, guard in guards.items()
+    }
+    settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
+    answers, refused = await check_urls(reactor, settings, 10.0)
+    assert answers.level is Level.OK
+    finding = told([refused], Level.FAIL, "the guard refuses", "tasks of shut")
+    assert "guard" in finding.remedy
 
 
 @ensureDeferred
