@@ -121,6 +121,8 @@ def losses(how: Declared) -> Iterator[str]:
             f"RabbitMQ deletes it with its tasks after {unused} ms without a consumer"
         )
         yield f"{text} (x-expires)"
+    if (age := how.arguments.get("x-max-age")) is not None:  # of a stream
+        yield f"RabbitMQ drops tasks that are older than {age} (x-max-age)"
     for name in LENGTHS:
         if name in how.arguments and not how.refuses:
             most = how.arguments[name]

@@ -6,7 +6,8 @@ C{<queue>.dead} keeps messages as well as the queue that they come from does: it
 quorum queue beside a quorum queue, without RabbitMQ's limit of deliveries, so that none
 is dropped for having been looked at.  One that exists is used as it is.  A warning
 tells if it may lose messages, and another if it does
-(L{Keeping<quebert.amqp._keeping.Keeping>}).
+(L{Keeping<quebert.amqp._keeping.Keeping>}).  A stream keeps them, too, but C{quebert
+dead} cannot take them from there; nor does RabbitMQ tell in time how many it holds.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Graveyard:
         self._graves = Once(self._make)
         self._keeping = Keeping(self._grave, clock)
         self._told: list[str] = []
+        self._is_stream = False
 
     async def publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes
@@ -81,9 +83,11 @@ class Graveyard:
         @raise BrokerError: it does not take it.
         """
         await self._graves.made(wire, self._grave)
+        if self._is_stream:
+            return await send("", self._grave, body, properties)
         look_number = await self._keeping.before(wire)
         await send("", self._grave, body, properties)
-        self._keeping.moved(look_number)
+        return self._keeping.moved(look_number)
 
     def forget(self) -> None:
         """
@@ -98,6 +102,7 @@ class Graveyard:
         self._keeping.end()
 
     async def _make(self, wire: Wire, grave: str) -> None:
+        self._is_stream = False
         # Somebody may have declared it otherwise, or be the only one who may.
         with suppress(MayNotLook):
             if await find_queue(wire, grave) is not None:
@@ -107,11 +112,14 @@ class Graveyard:
 
     async def _tell_losses(self, wire: Wire, grave: str) -> None:
         """
-        Warn, once, of arguments that make RabbitMQ lose messages.
+        Warn, once, of arguments that make RabbitMQ lose messages, and of a stream.
         """
         with suppress(BrokerError):  # the user may not ask, or the connection is lost
             how = await declared(wire, grave)
-            told = [] if how is None else [*losses(how), *self._weaker(how)]
+            if how is None:
+                return
+            self._is_stream = how.kind == "stream"
+            told = [*losses(how), *self._weaker(how)]
             if told and told != self._told:
                 self._told = told
                 self.log.warn(
@@ -121,7 +129,9 @@ class Graveyard:
                 )
 
     def _weaker(self, how: Declared) -> Iterator[str]:
-        if self._queue_type == "quorum" and how.kind != "quorum":
+        if self._is_stream:
+            yield "it is a stream, from which quebert dead cannot take them"
+        elif self._queue_type == "quorum" and how.kind != "quorum":
             yield (
                 f"it is a {how.kind} queue, which does not survive the loss of a node,"
                 " beside a quorum queue"

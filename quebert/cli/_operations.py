@@ -24,7 +24,7 @@ from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, fingerprint, walk
 from quebert.amqp._wire import Wire
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
-from quebert.errors import BrokerError, ConfigError, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, ConfigError, MayNotLook
 
 __all__ = [
     "Broker",
@@ -49,6 +49,8 @@ PATIENCE = 60.0
 REST = 5.0
 # Seconds between looks.
 _STEP = 0.2
+# A reply code (AMQP 0-9-1, section 1.1): streams have no basic.get.
+_NOT_IMPLEMENTED = 540
 
 
 @attrs.frozen
@@ -149,7 +151,8 @@ async def _go_through(
         found = await depth(wire, grave)
         tally.others = max(before, await count_others())
         tally.total = found.ready if found is not None else 0
-        async with walk(wire, grave, tally.total, replace) as walking:
+        # One step at least, since a stream may say that it holds nothing.
+        async with walk(wire, grave, max(1, tally.total), replace) as walking:
 
             async def look(message: Message) -> bool:
                 leaves: bool = await visit(message, walking)
@@ -158,7 +161,16 @@ async def _go_through(
                 tally.watch(tally)
                 return leaves
 
-            await walking.through(look)
+            try:
+                await walking.through(look)
+            except BrokerRefused as e:
+                if e.code != _NOT_IMPLEMENTED:
+                    raise
+                raise BrokerError(
+                    f"{grave} is a stream, from which nobody can take single tasks:"
+                    f" read it with a client of streams and delete it; mediators make"
+                    f" it anew as a queue ({e})"
+                ) from e
     tally.ended = True
 
 

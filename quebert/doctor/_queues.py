@@ -116,11 +116,13 @@ async def _check_dead(
         return await check_dead_policies(subject, name, wanted)
     about = f"queue {grave}"
     found: list[Finding] = []
+    how = await declared(subject.wire, grave)
+    if how is not None and how.kind == "stream":
+        return [_stream(about), *dropped(about, how)]
     if now.ready:
         text = f"{now.ready} tasks were given up and lie there"
         remedy = f"quebert dead list {name}; then redrive or discard them"
         found.append(warn(about, text, remedy))
-    how = await declared(subject.wire, grave)
     if how is None:
         return [*found, _undeclared(about, grave)]
     if wanted == "quorum" != how.kind:
@@ -136,6 +138,16 @@ async def _check_dead(
 def _undeclared(about: str, name: str) -> Finding:
     text = "RabbitMQ does not tell how it was declared"
     return unknown(about, text, f"rabbitmqctl list_queues name arguments | grep {name}")
+
+
+def _stream(about: str) -> Finding:
+    return fail(
+        about,
+        "it is a stream: it keeps the tasks that are given up, but quebert dead cannot"
+        " list them, put them back or discard them",
+        "read them with a client of streams, and delete the queue; mediators make it"
+        " anew as a queue of the type that they need",
+    )
 
 
 def _has_default_limit(subject: Subject) -> bool:

@@ -10,18 +10,23 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from quebert.amqp import TxAMQPClient, _keeping
 from quebert.amqp._existing import find_queue
 from quebert.amqp._graveyard import grave_of
+from quebert.cli._operations import Broker as Asked
+from quebert.cli._operations import Tally, redrive, take_stock
 from quebert.config import Queue, Settings
 from quebert.doctor import Level
 from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import Subject
+from quebert.errors import BrokerError
 from quebert.outcome import Bury
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import set_policy
@@ -221,6 +226,50 @@ async def test_other_type(
     told_by_doctor = " ".join(found)
     for text in ("x-message-ttl", "x-expires", "classic queue beside a quorum queue"):
         assert text in told_by_doctor
+
+
+@pytest_twisted.ensureDeferred
+async def test_stream(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    warnings: Callable[[], list[str]],
+) -> None:
+    """
+    A stream keeps all tasks that are given up.  The mediator and the doctor tell once
+    that it is one, and C{quebert dead} that it can take none from there.
+    """
+    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
+    await declare(client, grave, x_queue_type="stream")
+    asked = Asked(reactor, rabbitmq.url)
+    text = f"{grave} is a stream"
+    with pytest.raises(BrokerError, match=text):
+        await take_stock(asked, names.queue, [], 0)
+    await watching(client, names)
+    await bury(client, names.queue)
+    await bury(client, names.queue)
+    with pytest.raises(BrokerError, match=text):
+        await take_stock(asked, names.queue, [], 0)
+    with pytest.raises(BrokerError, match=text):
+        await redrive(asked, names.queue, [], Tally())
+    (told,) = await findings(client, Queue(name=names.queue))
+    assert "it is a stream" in told
+    (told,) = warnings()
+    assert "it is a stream" in told
+    assert keeping_of(client)._timer is None  # RabbitMQ tells the number too late
+    await holds(client, grave, 2 * TASKS)
+
+
+async def holds(client: TxAMQPClient, stream: str, count: int) -> None:
+    """
+    Wait until RabbitMQ says that a stream holds so many messages.
+    """
+    wire, found = await client.connected(), 0
+    end = wire.clock.seconds() + 60
+    while found != count:
+        assert wire.clock.seconds() < end, found
+        await deferLater(wire.clock, 0.1)
+        found = (await find_queue(wire, stream)).message_count
 
 
 async def findings(client: TxAMQPClient, queue: Queue) -> list[str]:
