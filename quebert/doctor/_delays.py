@@ -5,11 +5,15 @@ its queues passes a task on, and whether tasks lie where nobody takes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
+from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import UNCLAIMED, WAITS, Call, arrivals_of
 from quebert.amqp._walk import depth
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
@@ -20,7 +24,25 @@ from quebert.errors import BrokerRefused
 __all__ = ["check_delays"]
 
 _NOT_FOUND, _DIFFERENT = 404, 406
+# Mediators that declared a queue in RabbitMQ 3 did not name it.
+_LIMIT = "x-delivery-limit"
+# Where a message that is given back (basic.nack) is not counted.
+_COUNTS_NO_LOOKS = (4, 3)
+_ANEW = "stop the mediators, let it run empty, and delete it; mediators make it anew"
 _WATCH = "have a mediator watch their queue"
+
+
+@attrs.frozen
+class _Part:
+    """
+    A part of the ladder.
+
+    @ivar ready: how many messages wait there; 0 for an exchange.
+    @ivar is_limited: it was declared without the delivery limit that quebert gives it.
+    """
+
+    ready: int
+    is_limited: bool
 
 
 async def check_delays(subject: Subject) -> list[Finding]:
@@ -45,7 +67,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
     seen = await together(
         subject.within(subject.patience, _look(subject, *each)) for each in parts
     )
-    missing, silent, found, whole = [], [], await _lying(subject), []
+    missing, silent, limited = [], [], []
+    found, whole = await _lying(subject), []
     for call, answer in zip(parts, seen, strict=True):
         name, seconds = _name(call), call[1]["arguments"].get("x-message-ttl", 0)
         if answer is None:
@@ -56,7 +79,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
             else:
                 found.append(_otherwise(call[0].partition("_")[0], name, answer))
         elif seconds:
-            whole.append(Rung(name, seconds // 1000, answer))
+            whole.append(Rung(name, seconds // 1000, answer.ready))
+            limited += [name] if answer.is_limited else []
     if not waits and len(missing) == len(ends):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
         return [
@@ -69,12 +93,16 @@ async def check_delays(subject: Subject) -> list[Finding]:
     if missing:
         found.append(fail(ABOUT, f"{names_of(missing)} is missing", MEND))
         return found  # a probe might never come out of the ladder again
+    if limited and (version_of(subject.wire) or ()) < _COUNTS_NO_LOOKS:
+        found.append(_come_early(limited))
     passing = Passing(subject, rungs, whole)
     found += await passing.check()
     if any(each.level is Level.FAIL for each in found):
         return found
     kind = "quorum" if subject.quorum_delays else "classic"
     text = f"the {len(whole)} {kind} queues for delayed tasks are as they should be"
+    if limited:
+        text += f" ({len(limited)} of them were made in RabbitMQ 3)"
     tried = len(whole) - len(passing.busy)
     return [ok(ABOUT, f"{text}; {tried} of them passed a probe on"), *found]
 
@@ -113,30 +141,54 @@ async def _lying(subject: Subject) -> list[Finding]:
     return found
 
 
+def _come_early(rungs: Sequence[str]) -> Finding:
+    return warn(
+        ABOUT,
+        f"{names_of(rungs)} was made in RabbitMQ 3 and has RabbitMQ's delivery limit:"
+        " mediators look there for tasks, and after twenty looks RabbitMQ passes a task"
+        " on, which then waits again",
+        _ANEW,
+    )
+
+
 def _otherwise(kind: str, name: str, refused: BrokerRefused) -> Finding:
     return fail(
         ABOUT,
         f"{kind} {name} was declared otherwise: {refused}",
-        "stop the mediators, let it run empty, and delete it; mediators make it anew",
+        _ANEW,
     )
 
 
 async def _look(
     subject: Subject, method: str, how: Mapping[str, Any]
-) -> int | BrokerRefused:
+) -> _Part | BrokerRefused:
     """
-    How many messages wait in a part of the ladder, 0 for an exchange; or why it is not
-    as quebert declares it.
+    How a part of the ladder is, or why it is not as quebert declares it.
     """
     kind = method.partition("_")[0]
     seen = {k: v for k, v in how.items() if k in (kind, "exchange_type")}
+    is_limited = False
     try:
         async with brief_channel(subject.wire) as channel:
-            await channel.call(method, **seen, passive=True)
+            answer = await channel.call(method, **seen, passive=True)
             # It is there: to declare it again makes nothing.
-            answer = await channel.call(method, **how)
+            await channel.call(method, **how)
     except BrokerRefused as e:
         if e.code not in (_NOT_FOUND, _DIFFERENT):
             raise
-        return e
-    return int(answer.message_count) if kind == "queue" else 0
+        is_limited = _LIMIT in str(e) and await _differs_in_limit(subject, how)
+        if not is_limited:
+            return e
+    return _Part(int(answer.message_count) if kind == "queue" else 0, is_limited)
+
+
+async def _differs_in_limit(subject: Subject, how: Mapping[str, Any]) -> bool:
+    """
+    Whether a queue is as quebert declares it but for its delivery limit.
+    """
+    wanted = how["arguments"]
+    has = await declared(subject.wire, how["queue"], Declared(arguments=wanted))
+    if has is None or not has.flags["durable"]:
+        return False
+    names = {*has.arguments, *wanted} - {_LIMIT}
+    return all(has.arguments.get(each) == wanted.get(each) for each in names)

@@ -198,5 +198,6 @@ def limited(
         about,
         f"RabbitMQ {end} a task that came back more than {limit} times; quebert puts it"
         " back as a copy before, other consumers do not",
-        "let the queue run empty and declare it anew with x-delivery-limit = -1",
+        "when the queue is empty, and nobody publishes to it, delete it; mediators make"
+        " it anew with x-delivery-limit = -1",
     )

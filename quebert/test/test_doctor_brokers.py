@@ -21,7 +21,8 @@ from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._arguments import TYPE, declared
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, arrivals_of
+from quebert.amqp._declaring import QUORUM
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, Rungs, arrivals_of
 from quebert.amqp._ladder import Ladder, make
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker as Asked
@@ -52,7 +53,7 @@ def vhosts(rabbitmq: RabbitMQNode) -> Iterator[str]:
     """
     Virtual hosts of RabbitMQ, each for one test.
     """
-    names = [f"doctor-{next(_numbers)}" for _ in range(12)]
+    names = [f"doctor-{next(_numbers)}" for _ in range(13)]
     for name in names:
         add_vhost(rabbitmq, name)
     return iter(names)
@@ -463,6 +464,33 @@ async def test_rung_otherwise(
         channel.queue_declare(name, durable=True, arguments={"x-message-ttl": 4})
     found = await check_delays(subject)
     told(found, Level.FAIL, name, "x-message-ttl")
+
+
+@ensureDeferred
+async def test_made_by_rabbitmq_3(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    The queues that mediators made in RabbitMQ 3, which had no delivery limit, do not
+    fail in RabbitMQ 4; a queue that differs in something else does.
+    """
+    subject = await make_subject(next(vhosts), quorum_delays=True)
+    rungs = Rungs(quorum=True)
+    parts = rungs.ends(), rungs.arrivals("tasks"), *map(rungs.rung, WAITS)
+    await make(subject.wire, (call for part in parts for call in part))
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        for name in ("tasks", "tasks.dead"):
+            channel.queue_declare(name, durable=True, arguments=dict(QUORUM))
+    queue = Queue(name="tasks", queue_type="quorum")
+    found = [*await check_delays(subject), *await check_queue(subject, queue)]
+    assert Level.FAIL not in {each.level for each in found}, found
+    assert f"{len(WAITS)} of them passed a probe" in found[0].text
+    name = rungs.name(4)
+    how = {"x-message-ttl": 4, "x-dead-letter-exchange": ARRIVALS}
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.queue_delete(name)
+        channel.queue_declare(name, durable=True, arguments={**QUORUM, **how})
+    told(await check_delays(subject), Level.FAIL, name, "declared otherwise")
 
 
 @ensureDeferred
