@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.runner.procmon import LoggingProtocol, ProcessMonitor
@@ -54,6 +55,9 @@ MERCY = 30.0
 #: Seconds for which the pipes of a dead worker may be held open by what it has
 #: started.
 LINGER = 1.0
+#: Seconds between two looks whether the clock of the machine was set: the reactor of a
+#: supervisor sleeps as long as the workers say nothing.
+LOOK = 2.0
 #: Bytes of a line of a worker's standard output.
 LINE = 65536
 
@@ -248,6 +252,8 @@ class Supervisor(Service):
         self._any_up = False
         self._failed = False
         self._gone: Deferred[None] = Deferred()
+        self._looks = LoopingCall(lambda: self._reactor.seconds())
+        self._looks.clock = self._reactor
         self._monitor = _Monitor(_Spawner(self._reactor, self), self.patience)
         command = [*_python(), *arguments]
         variables = {**os.environ, **environment, ENVIRONMENT: _modules()}
@@ -265,6 +271,7 @@ class Supervisor(Service):
             log_to_syslog(self._syslog_prefix)
         super().startService()  # type: ignore[no-untyped-call]
         self._monitor.startService()
+        self._looks.start(LOOK)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -273,6 +280,8 @@ class Supervisor(Service):
         @return: fires once all are gone.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._looks.running:
+            self._looks.stop()
         self._monitor.stopService()
         if not self._monitor.protocols:
             return succeed(None)

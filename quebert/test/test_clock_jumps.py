@@ -1,5 +1,6 @@
 """
-Programs on a machine whose clock is set forward and back while tasks run and wait.
+Programs on a machine whose clock is set forward and back while tasks run and wait, or
+is wrong.
 
 The programs run with libfaketime.  The clock of the test, which publishes the tasks and
 executes them, is the true clock.
@@ -39,10 +40,17 @@ pytestmark = pytest.mark.skipif(
 #: Seconds until the second attempt, or until a task is due: a wait in the mediator, and
 #: one in the broker.
 SOON, LATER = 4.0, 8.0
+#: Seconds until the second attempt, of which a task waits for 64 first, and then for
+#: the rest.
+IN_TWO = 70.0
 #: How many tasks of each kind there are.
 COUNT = 60
 #: Seconds for what waits: many times what it takes.
 PATIENCE = 120.0
+
+
+#: Seconds until the second attempt, by the kinds of tasks whose first one fails.
+WAITS = {"fails soon": SOON, "fails later": LATER, "fails in two": IN_TWO}
 
 
 class Machine:
@@ -53,6 +61,7 @@ class Machine:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder = folder
         self._file = folder / "clock"
         self._running: list[subprocess.Popen[bytes]] = []
@@ -116,7 +125,17 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     """
     A machine whose clock is right.
     """
-    made = Machine(tmp_path)
+    made = Machine(tmp_path / "machine")
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def other_machine(tmp_path: Path) -> Iterator[Machine]:
+    """
+    Another one.
+    """
+    made = Machine(tmp_path / "other")
     yield made
     made.kill()
 
@@ -148,7 +167,7 @@ class Attempts:
             self._running.append(Deferred())
             return self._running[-1]
         if name.startswith("fails") and self.counts[name] == 1:
-            self.due[name] = now + (SOON if "soon" in name else LATER)
+            self.due[name] = now + WAITS[name.rsplit(maxsplit=1)[0]]
             return 503
         return 200
 
@@ -185,7 +204,7 @@ class Load:
         @param ttl: in so many seconds they expire; 0 for never.
         """
         due = None if after is None else time.time() + after
-        queue = "later" if kind == "fails later" else "soon"
+        queue = kind.partition(" ")[2] if kind in WAITS else "soon"
         adding = []
         for n in range(COUNT):
             name = f"{kind} {n}"
@@ -197,6 +216,33 @@ class Load:
         await gatherResults(adding)
 
 
+#: For the mediator.
+TWISTD = "-c", "from twisted.scripts.twistd import run; run()"
+
+
+def mediator(machine: Machine, folder: Path, url: str) -> Path:
+    """
+    Start one; gives the file with its log.
+    """
+    path = folder / "quebert.toml"
+    options = "--pidfile=", "-n", "quebert", f"--config={path}"
+    return machine.start("mediator", *TWISTD, *options, QUEBERT_AMQP_URL=url)
+
+
+def is_up(log: Path, count: int = 2) -> bool:
+    """
+    Whether so many processes watch their queues.
+    """
+    return log.read_text().count(") is up.") == count
+
+
+def jumps_in(log: Path) -> list[str]:
+    """
+    What a mediator has said of jumps of its clock.
+    """
+    return re.findall(r"clock of this machine was set (.*?)\.", log.read_text())
+
+
 def configuration(names: Names, url: str) -> str:
     """
     Of a mediator with two processes, where each task may fail once.
@@ -205,7 +251,7 @@ def configuration(names: Names, url: str) -> str:
         f'[queues."{names.queue}.{name}"]\n'
         f'exchange = "{names.exchange}"\nkey = "{name}.#"\nconcurrency = 200\n'
         f"retry = {{ max_attempts = 2, min_backoff = {wait} }}\n"
-        for name, wait in (("soon", SOON), ("later", LATER))
+        for name, wait in (("soon", SOON), ("later", LATER), ("in two", IN_TWO))
     ]
     return "\n".join(
         [f'service.default_url = "{url}"', "service.processes = 2", *queues]
@@ -252,15 +298,9 @@ async def test_jumps(
     """
     attempts = Attempts()
     executor.answer = attempts.answer
-    path = tmp_path / "quebert.toml"
-    path.write_text(configuration(names, executor.url))
-    twistd = "from twisted.scripts.twistd import run; run()"
-    log = machine.start(
-        "mediator",
-        *("-c", twistd, "--pidfile=", "-n", "quebert", f"--config={path}"),
-        QUEBERT_AMQP_URL=url,
-    )
-    await until(lambda: log.read_text().count(") is up.") == 2)
+    (tmp_path / "quebert.toml").write_text(configuration(names, executor.url))
+    log = mediator(machine, tmp_path, url)
+    await until(lambda: is_up(log))
     load = Load(Producer(make_client(url), names.exchange), attempts)
     await load.publish("slow")
     await until(lambda: attempts.total("slow") == COUNT)
@@ -272,6 +312,7 @@ async def test_jumps(
     await until(lambda: len(attempts.due) == 4 * COUNT)  # each has failed once
 
     machine.set_clock(jump)
+    await until(lambda: len(jumps_in(log)) == 1)
     await load.publish("meanwhile")
     await load.publish("expires", ttl=600)
     await until(lambda: attempts.total("meanwhile") == COUNT)
@@ -279,6 +320,7 @@ async def test_jumps(
     attempts.finish(COUNT // 2)
 
     machine.set_clock(0)
+    await until(lambda: len(jumps_in(log)) == 2)
     await load.publish("afterwards")
     await until(lambda: attempts.total("afterwards") == COUNT)
     due = "due soon", "due later"
@@ -291,6 +333,41 @@ async def test_jumps(
     once = ("slow", *late, "meanwhile", "afterwards")
     assert {attempts.total(kind) for kind in once} == {COUNT}
     assert {attempts.total(kind) for kind in fails} == {2 * COUNT}
-    said = re.findall(r"clock of this machine was set (.*?)\.", log.read_text())
     ways = ("forward", "back") if jump > 0 else ("back", "forward")
-    assert said == [f"{way} by {abs(jump):,} s" for way in ways]
+    assert jumps_in(log) == [f"{way} by {abs(jump):,} s" for way in ways]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("wrong", [600, -600])
+@ensureDeferred
+async def test_wrong_clock(
+    wrong: int,
+    url: str,
+    machine: Machine,
+    other_machine: Machine,
+    executor: Executor,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    tmp_path: Path,
+) -> None:
+    """
+    A mediator with a wrong clock takes retries of another one from their first rung:
+    none begins early by the true clock, and each task is attempted twice.
+    """
+    attempts = Attempts()
+    executor.answer = attempts.answer
+    (tmp_path / "quebert.toml").write_text(configuration(names, executor.url))
+    log = mediator(machine, tmp_path, url)
+    await until(lambda: is_up(log))
+    load = Load(Producer(make_client(url), names.exchange), attempts)
+    await load.publish("fails in two")
+    await until(lambda: len(attempts.due) == COUNT)
+    other_machine.set_clock(wrong)
+    other_log = mediator(other_machine, tmp_path, url)
+    await until(lambda: is_up(other_log))
+
+    await until(lambda: attempts.total("fails in two") == 2 * COUNT, 2 * PATIENCE)
+
+    assert set(await other_machine.stop()) == {0}
+    assert set(await machine.stop()) == {0}
+    assert attempts.early == {}

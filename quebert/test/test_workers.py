@@ -34,6 +34,7 @@ from quebert._workers._supervisor import (
     FIRST_DELAY,
     LAST_DELAY,
     LINGER,
+    LOOK,
     MERCY,
     Supervisor,
 )
@@ -398,6 +399,18 @@ class SupervisorTests(SynchronousTestCase):
         for each in self.processes:
             self.assertEqual(each.how["fds"], {LIFELINE: "w", 1: "r", 2: "r", 3: "r"})
         self.assertEqual(self.said()[0], "worker 1 (process 101) starts.")
+
+    def test_looks_at_the_clock(self) -> None:
+        """
+        It looks at the clock of the machine every few seconds, also while no worker
+        says anything.
+        """
+        self.start(1)
+        for _ in range(3):
+            soon = self.reactor.seconds() + LOOK
+            calls = self.reactor.getDelayedCalls()
+            self.assertTrue(any(each.getTime() <= soon for each in calls))
+            self.reactor.advance(LOOK)
 
     def test_arguments(self) -> None:
         """
