@@ -91,26 +91,25 @@ _METADATA_6 = tuple(
         ),
     )
 )
-_PRIVATE_6 = tuple(
-    map(
+_TEREDO = IPv6Network("2001::/32")  # RFC 4380
+_PRIVATE_6 = (
+    *map(
         IPv6Network,
         (
             "::1/128",
             "64:ff9b:1::/48",  # NAT64 of one's own network (RFC 8215)
-            "2001:2::/48",  # benchmarks (RFC 5180)
-            "2001:10::/28",  # ORCHID (RFC 4843)
-            "2001:20::/28",  # ORCHIDv2 (RFC 7343)
             "2001:db8::/32",  # documentation
             "3fff::/20",  # documentation (RFC 9637)
             "fc00::/7",  # unique local (RFC 4193)
             "fec0::/10",  # site-local (RFC 3879)
         ),
-    )
+    ),
+    # Protocol assignments (RFC 2928): benchmarks, ORCHID, AMT, AS112.
+    *IPv6Network("2001::/23").address_exclude(_TEREDO),
 )
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 _NAT64_OWN = IPv6Network("64:ff9b:1::/48")
 _6TO4 = IPv6Network("2002::/16")  # RFC 3056
-_TEREDO = IPv6Network("2001::/32")  # RFC 4380
 _ISATAP = (0x00005EFE, 0x02005EFE)  # RFC 5214, section 6.1
 # What may be dialled beyond _PRIVATE_6: what is allocated (RFC 4291, section 2.4).
 _PUBLIC_6 = (IPv6Network("2000::/3"), _NAT64)
