@@ -243,13 +243,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
         was asked, or what the broker asks of us.
         """
         method = frame.payload.method
+        name = f"{method.klass.name}.{method.name}"
+        if method.content and not method.response:
+            # txamqp would wait for its content, and take the next method for that.
+            raise ProtocolError(503, f"the broker sent {name}, which only clients may")
         if method.response:
             # Not always the first: RabbitMQ sends consume-ok once the queue has told
             # the channel, and may have answered what was asked after that.
             asked = (each for each in self._asked if method in each.responses)
             first = next(asked, None)
             if first is None:
-                name = f"{method.klass.name}.{method.name}"
                 raise ProtocolError(503, f"the broker sent {name}, and was not asked")
             self._asked.remove(first)
         super().dispatch(frame, work)

@@ -308,6 +308,13 @@ class AfterTheStartTests(HostileTestCase):
         answer = marshalled(Queue.DeclareOk("queue", 0, 0), channel=1)
         self.check_ends(503, endless(b"", answer * 100))
 
+    def test_publications(self) -> None:
+        """
+        A broker publishes nothing.
+        """
+        publish = marshalled(Basic.Publish(0, "", "k"), channel=1)
+        self.check_ends_at_once(503, publish + publish)
+
     def test_wrong_channels(self) -> None:
         """
         Channel 0 alone has the methods of the connection, and no other methods.
