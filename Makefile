@@ -5,7 +5,9 @@
 # make test-rabbitmq VERSIONS="4.0 4.3"   those that touch a broker, on these RabbitMQs
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
 # make test-clients   test suites of other AMQP clients, on the embedded broker
-# make lint   formatting, types, the rules of who imports whom
+# make fuzz MINUTES=10 TARGETS="url wire"   look for inputs that do harm
+# make audit  ask for known holes in what quebert needs
+# make lint   formatting, types, the rules of who imports whom, what bandit knows
 # make bench  what a task costs, beside other dispatchers
 # make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
 
@@ -19,9 +21,13 @@ VERSIONS ?= 3.10 4.0 4.3
 # Processes that run tests side by side.  Most tests wait rather than work, so there
 # are more processes than cores; but each starts a RabbitMQ of its own.
 JOBS ?= 4
+# For each target of the fuzzers; all of them unless some are named.
+MINUTES ?= 0.5
+TARGETS ?=
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
 .PHONY: test-long test-rabbitmq test-oldest test-clients
+.PHONY: fuzz audit
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -81,11 +87,19 @@ test-oldest: rabbitmq .venv-oldest/installed
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python .ci/clients $(ARGS)
 
+# Two at a time; what they find is in the folder .fuzz.
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m quebert.test.fuzz --minutes $(MINUTES) $(TARGETS)
+
+audit: $(VENV)/installed-dev
+	$(BIN)/python .ci/audit
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml .
 	$(BIN)/ruff format --config .ci/ruff.toml --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --ini setup.cfg --quiet --recursive quebert
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml --fix .
