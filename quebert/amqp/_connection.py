@@ -311,8 +311,9 @@ class Connection:
             return exponential(
                 refused, constant=RETRY_LIMIT, maximum=RETRY_REFUSED_LIMIT
             )
-        # Not all mediators at the same moment.
-        return retry_delay(attempt // hosts, random.uniform(0.5, 1.0)) / hosts
+        # Not all mediators at the same moment; nobody gains by guessing the moment.
+        jitter = random.uniform(0.5, 1.0)  # nosec B311
+        return retry_delay(attempt // hosts, jitter) / hosts
 
     def failed(self, problem: Exception) -> None:
         """

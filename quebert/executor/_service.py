@@ -103,7 +103,7 @@ class ExecutorService(Service):
         self.resource.draining = False
         self.log.info(
             "Taking tasks at {interface} port {port}.",
-            interface=self._interface or "0.0.0.0",
+            interface=self._interface or "0.0.0.0",  # nosec B104  # a text for the log
             port=self.port_number,
         )
 

