@@ -23,8 +23,9 @@ from quebert.test.fuzz.choices import Choices, pieces
 __all__ = ["check"]
 
 _LIMITS = (0, 10, 1_000, 2**20)
-#: Segments that a server's bytes come in at most.
+#: Bytes of a segment at most.
 _SEGMENT = 4_096
+_REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def check(data: bytes) -> None:
@@ -123,7 +124,7 @@ class _Talk:
         self.connection = Connection(self.owner, limit, self.readers)
         self.transport = StringTransport()
         self.connection.makeConnection(self.transport)
-        exchange = Exchange(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", bodiless)
+        exchange = Exchange(_REQUEST, bodiless)
         self.told: list[object] = []
         exchange.answered.addCallbacks(self._answered, self._failed)
         self.response: Response | None = None
@@ -156,11 +157,25 @@ class _Talk:
                 break
             self.connection.dataReceived(each)
             self._check_memory()
+        if self.owner.released_again and not self.connection.closed:
+            self._ask_again()
         self.connection.connectionLost(Failure(ConnectionDone()))
         assert self.told, "nobody was told anything"
         assert self.owner.missed_ones == 0
         assert self.owner.released_again <= 1
         return self.told
+
+    def _ask_again(self) -> None:
+        """
+        Nothing that came before the next request can be taken for its answer.
+        """
+        exchange, found = Exchange(_REQUEST, bodiless=False), list[Response]()
+        exchange.answered.addCallback(found.append)
+        self.connection.send(exchange)
+        self.connection.dataReceived(b"HTTP/1.1 204 No Content\r\nNext: yes\r\n\r\n")
+        assert [each.code for each in found] == [204]
+        assert found[0].fields == [(b"Next", b"yes")]
+        self.owner.released_again = 1
 
     def _check_memory(self) -> None:
         """

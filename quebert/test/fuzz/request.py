@@ -8,7 +8,7 @@ import re
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.web.http import Headers
+from twisted.web.http_headers import Headers
 from twisted.web.test.requesthelper import DummyRequest
 
 from quebert.errors import BadSignature
