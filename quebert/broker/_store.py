@@ -253,11 +253,10 @@ class Store:
         self._write()
         wanted = list(ids)
         with self._translated():
-            rows = self._database.execute(
-                "SELECT id, exchange, routing_key, properties, body FROM messages"
-                f" WHERE id IN ({', '.join('?' * len(wanted))})",  # nosec B608  # places
-                wanted,
-            ).fetchall()
+            columns = "id, exchange, routing_key, properties, body"
+            places = ", ".join("?" * len(wanted))
+            query = f"SELECT {columns} FROM messages WHERE id IN ({places})"  # nosec B608
+            rows = self._database.execute(query, wanted).fetchall()
         found = {
             id: Message(_text(exchange), _text(key), properties, body)
             for id, exchange, key, properties, body in rows

@@ -101,9 +101,10 @@ class ExecutorService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         self._listen()
         self.resource.draining = False
+        interface = self._interface or "0.0.0.0"  # nosec B104  # for the log alone
         self.log.info(
             "Taking tasks at {interface} port {port}.",
-            interface=self._interface or "0.0.0.0",  # nosec B104  # a text for the log
+            interface=interface,
             port=self.port_number,
         )
 
