@@ -163,11 +163,8 @@ def _secret_url(choices: Choices) -> None:
     scheme = choices.pick(("http", "https", "ftp", "HTTP", "x"))
     before, after, host = choices.text(), choices.text(), choices.text()
     url = f"{scheme}://{before}:{_SECRET}{after}@{host}"
-    try:
-        netloc = urlsplit(url).netloc
-    except ValueError:
-        netloc = url
-    if _SECRET in netloc.rpartition("@")[0]:
+    authority = re.split("[/?#]", url.partition("//")[2])[0]  # RFC 3986, section 3.2
+    if _SECRET in authority.rpartition("@")[0]:
         assert _SECRET not in without_userinfo(url), url
         assert _SECRET not in shown_url(url), url
 
