@@ -14,7 +14,13 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 from quebert._host import to_ascii, wrong_with
 from quebert.errors import ConfigError, NoDefaultURL
 
-__all__ = ["absolute", "check_default", "default_option", "without_userinfo"]
+__all__ = [
+    "absolute",
+    "check_default",
+    "default_option",
+    "origin_of",
+    "without_userinfo",
+]
 
 # Nearly every URL there is: it needs no more than this look, and one at its host.
 _PLAIN = re.compile(
@@ -36,6 +42,19 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
 _BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORECASE)
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
+_DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
+
+
+def origin_of(url: str) -> str:
+    """
+    The origin of an absolute URL, such as C{"https://example.com:8443"}; without the
+    port where it is the usual one.
+    """
+    origin = "/".join(url.split("/", 3)[:3]).lower()
+    for scheme, port in _DEFAULT_PORTS:
+        if origin.startswith(scheme):
+            origin = origin.removesuffix(port)
+    return origin
 
 
 def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:

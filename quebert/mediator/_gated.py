@@ -10,12 +10,11 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
+from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden
 from quebert.limits import GIVEN_UP, Gate
 
-__all__ = ["Held", "gated", "origin_of"]
-
-_DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
+__all__ = ["Held", "gated"]
 
 
 class Held(Exception):
@@ -28,18 +27,6 @@ class Held(Exception):
     def __init__(self, after: float) -> None:
         super().__init__(after)
         self.after = after
-
-
-def origin_of(url: str) -> str:
-    """
-    Of an absolute URL, such as C{"https://example.com:8443"}; without the port
-    where it is the usual one.
-    """
-    origin = "/".join(url.split("/", 3)[:3]).lower()
-    for scheme, port in _DEFAULT_PORTS:
-        if origin.startswith(scheme):
-            origin = origin.removesuffix(port)
-    return origin
 
 
 def gated(

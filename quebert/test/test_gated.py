@@ -8,10 +8,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._url import origin_of
 from quebert.errors import Forbidden
 from quebert.limits import GIVEN_UP, BreakerSettings, OriginLimits, Origins
 from quebert.mediator import PolicyMediator
-from quebert.mediator._gated import origin_of
 from quebert.outcome import Done, Outcome, Retry
 from quebert.test.mediating import NOW, Case, FakeHTTP, appending, message
 
