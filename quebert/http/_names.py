@@ -1,16 +1,28 @@
 """
-Looking up the names of hosts: one look-up of a name at a time, with a time limit.
+Looking up the names of hosts: one look-up of a name at a time, with a time limit, and
+so many of all names.
 
 A literal address needs none.  An answer is kept for some seconds, since many tasks
 in a row have the same host; that there is none is kept for a second.
+
+The system's resolver blocks whoever asks it, for half a minute and more where a name
+server does not answer, and nothing can end that.  So each look-up has a thread of its
+own: those of the reactor stay free for others.  L{MOST_THREADS} look-ups run at once.
+Names that were slow last get a few of the threads, names that are not known most of
+them, and names that were found promptly all.  So whoever makes up slow names does not
+keep those waiting that are in use.
 """
 
 from __future__ import annotations
 
+import socket
 from collections import defaultdict
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import attrs
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IResolutionReceiver
@@ -18,7 +30,7 @@ from zope.interface import implementer
 
 from quebert.guard import Address, parsed
 
-__all__ = ["KEPT", "MOST_ADDRESSES", "MOST_NAMES", "Names"]
+__all__ = ["KEPT", "MOST_ADDRESSES", "MOST_NAMES", "MOST_THREADS", "Names"]
 
 #: Seconds that the addresses of a name are kept.
 KEPT = 5.0
@@ -28,16 +40,28 @@ _KEPT_NONE = 1.0
 MOST_NAMES = 1_000
 #: Addresses of one name that are heeded: whoever chooses the name chooses them.
 MOST_ADDRESSES = 16
+#: Look-ups that run at once.
+MOST_THREADS = 64
+#: Names that wait for one at most.
+MOST_WAITING = 1_000
+# Seconds within which a look-up is prompt.
+_PROMPT = 1.0
+# What a look-up was like last, and of how many threads one more may take one.
+_WAS_PROMPT, _UNKNOWN, _WAS_SLOW = range(3)
+_THREADS = (MOST_THREADS, MOST_THREADS * 3 // 4, MOST_THREADS // 4)
 
 Addresses = tuple[Address, ...]
+Ended = Callable[[Addresses], object]
 
 
 class Names:
     """
-    The addresses of names, as the reactor's resolver has them.
+    The addresses of names, as the system's resolver has them, or another one that the
+    reactor was given.
 
-    @param reactor: its C{nameResolver} is asked; it keeps the time.
-    @param timeout: seconds that a look-up may take.
+    @param reactor: if it has another resolver than Twisted's own, that is asked; it
+        keeps the time.
+    @param timeout: seconds that a look-up may take, with the wait for a thread.
     @param kept: seconds that its result is kept.
     """
 
@@ -45,25 +69,35 @@ class Names:
         self._reactor = reactor
         self._timeout = timeout
         self._kept = kept
-        self._known: dict[str, tuple[float, Addresses]] = {}
+        self._known: dict[str, tuple[float, Addresses, str]] = {}
         self._waiting: dict[str, list[Deferred[Addresses]]] = defaultdict(list)
+        self._late: dict[str, IDelayedCall] = {}
+        # Names that wait for a thread, and the numbers of threads, by what they were.
+        self._lines: tuple[dict[str, None], ...] = ({}, {}, {})
+        self._threads = [0, 0, 0]
+        self._asking: set[str] = set()
+        self._was: tuple[dict[str, None], dict[str, None]] = ({}, {})
 
     def addresses(self, host: str) -> Deferred[Addresses]:
         """
         The addresses of C{host}, without repetition, the preferred one first.
 
-        @return: fails with L{DNSLookupError} where there is none, or none in time.
+        @return: fails with L{DNSLookupError} where there is none, or none in time, or
+            too many names wait.
         """
         literal = parsed(host)
         if literal is not None:
             return succeed((literal,))
-        until, addresses = self._known.get(host, (0.0, ()))
+        until, addresses, why = self._known.get(host, (0.0, (), ""))
         if self._reactor.seconds() < until:
-            return _result(host, addresses)
+            return _result(addresses, why)
         try:
             host.encode("idna")
         except UnicodeError:  # the resolver's thread would fail, and tell nobody
-            return _result(host, ())
+            return _result((), _not_found(host))
+        if host not in self._waiting and sum(map(len, self._lines)) >= MOST_WAITING:
+            text = f"{MOST_WAITING} names wait to be looked up already: not {host!r}"
+            return _result((), text)
         answer: Deferred[Addresses] = Deferred()
         waiting = self._waiting[host]
         waiting.append(answer)
@@ -72,30 +106,112 @@ class Names:
         return answer
 
     def _look_up(self, host: str) -> None:
+        self._late[host] = self._reactor.callLater(self._timeout, self._is_late, host)
+        if host not in self._asking:  # else its thread has not ended yet
+            self._lines[self._kind_of(host)][host] = None
+            self._start_next()
+
+    def _kind_of(self, host: str) -> int:
+        if host in self._was[0]:
+            return _WAS_PROMPT
+        return _WAS_SLOW if host in self._was[1] else _UNKNOWN
+
+    def _start_next(self) -> None:
+        for kind, line in enumerate(self._lines):
+            while line and sum(self._threads[kind:]) < _THREADS[kind]:
+                host = next(iter(line))
+                del line[host]
+                self._start(host, kind)
+
+    def _start(self, host: str, kind: int) -> None:
+        began = self._reactor.seconds()
+        self._threads[kind] += 1
+        self._asking.add(host)
+
         def ended(addresses: Addresses) -> None:
-            if late.active():
-                late.cancel()
-                self._found(host, addresses)
+            self._threads[kind] -= 1
+            self._asking.discard(host)
+            seconds = self._reactor.seconds() - began
+            self._remember(host, addresses, seconds < _PROMPT)
+            if host in self._late:
+                self._late[host].cancel()
+                self._found(host, addresses, _not_found(host))
+            self._start_next()
 
-        late: IDelayedCall = self._reactor.callLater(self._timeout, self._found, host)
-        receiver: Any = _Receiver(ended)
-        self._reactor.nameResolver.resolveHostName(receiver, host)
+        resolver = self._reactor.nameResolver
+        if isinstance(resolver, GAIResolver):
+            _ask_system(self._reactor, host, ended)
+        else:
+            receiver: Any = _Receiver(ended)
+            resolver.resolveHostName(receiver, host)
 
-    def _found(self, host: str, addresses: Addresses = ()) -> None:
+    def _remember(self, host: str, addresses: Addresses, prompt: bool) -> None:
+        for names in self._was:
+            names.pop(host, None)
+        if prompt and not addresses:
+            return
+        names = self._was[0] if prompt else self._was[1]
+        if len(names) >= MOST_NAMES:
+            del names[next(iter(names))]
+        names[host] = None
+
+    def _is_late(self, host: str) -> None:
+        for line in self._lines:
+            line.pop(host, None)
+        if host in self._asking:
+            self._remember(host, (), prompt=False)
+        self._found(host, (), f"no answer to {host!r} within {self._timeout:g} s")
+
+    def _found(self, host: str, addresses: Addresses, why: str) -> None:
+        del self._late[host]
         kept = self._kept if addresses else min(self._kept, _KEPT_NONE)
         self._known.pop(host, None)
         if len(self._known) >= MOST_NAMES:
             del self._known[next(iter(self._known))]  # the oldest
-        self._known[host] = (self._reactor.seconds() + kept, addresses)
+        self._known[host] = (self._reactor.seconds() + kept, addresses, why)
         for each in self._waiting.pop(host):
             if not each.called:
-                _result(host, addresses).chainDeferred(each)
+                _result(addresses, why).chainDeferred(each)
 
 
-def _result(host: str, addresses: Addresses) -> Deferred[Addresses]:
-    if addresses:
-        return succeed(addresses)
-    return fail(DNSLookupError(f"Couldn't find the hostname '{host}'"))
+def _result(addresses: Addresses, why: str) -> Deferred[Addresses]:
+    return succeed(addresses) if addresses else fail(DNSLookupError(why))
+
+
+def _not_found(host: str) -> str:
+    return f"Couldn't find the hostname '{host}'"
+
+
+def _ask_system(reactor: Any, host: str, ended: Ended) -> None:
+    """
+    Ask the system's resolver, in a thread that does not keep the process from ending.
+    """
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except Exception:  # whatever it is, the look-up has ended
+            found = []
+        texts = (str(address[0]) for *_, address in found)
+        reactor.callFromThread(ended, _heeded(texts))
+
+    try:
+        Thread(target=ask, name=f"look-up of {host}", daemon=True).start()
+    except RuntimeError:  # the system has no more threads
+        reactor.callLater(0, ended, ())
+
+
+def _heeded(texts: Any) -> Addresses:
+    """
+    Those that are addresses: any other text would be looked up again when it is
+    dialled.
+    """
+    found: dict[Address, None] = {}
+    for text in texts:
+        address = parsed(text)
+        if address is not None and len(found) < MOST_ADDRESSES:
+            found[address] = None
+    return tuple(found)
 
 
 @implementer(IResolutionReceiver)
@@ -107,8 +223,8 @@ class _Receiver:
     @param ended: called with them.
     """
 
-    _ended: Any
-    _found: dict[Address, None] = attrs.field(factory=dict)
+    _ended: Ended
+    _found: list[str] = attrs.field(factory=list)
 
     def resolutionBegan(self, resolution: Any) -> None:
         """
@@ -117,14 +233,12 @@ class _Receiver:
 
     def addressResolved(self, address: Any) -> None:
         """
-        Note an address; any other text would be looked up again when it is dialled.
+        Note an address.
         """
-        found = parsed(address.host)
-        if found is not None and len(self._found) < MOST_ADDRESSES:
-            self._found[found] = None
+        self._found.append(address.host)
 
     def resolutionComplete(self) -> None:
         """
         That were all.
         """
-        self._ended(tuple(self._found))
+        self._ended(_heeded(self._found))

@@ -5,6 +5,7 @@ L{quebert.http.Agent} on real sockets.
 from __future__ import annotations
 
 from pathlib import Path
+from socket import AF_INET, SOCK_STREAM
 from threading import Event
 from typing import Any
 
@@ -22,6 +23,7 @@ from twisted.internet.ssl import (
     optionsForClientTLS,
     trustRootFromCertificates,
 )
+from twisted.internet.threads import deferToThread
 from twisted.web.iweb import IPolicyForHTTPS
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -133,6 +135,38 @@ async def test_addresses_need_no_thread() -> None:
     finally:
         slow.set()
     assert await answer.content() == b"POST /x {}"
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_slow_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A name is found while the system's resolver hangs with twenty others, and the
+    threads of the reactor stay free.
+    """
+    port = reactor.listenTCP(0, quiet_site(), interface="127.0.0.1")
+    slow = Event()
+
+    def getaddrinfo(host: str, *_: Any, **__: Any) -> Any:
+        if host != "good.test":
+            slow.wait(PATIENCE)
+            raise OSError("no such host")
+        return [(AF_INET, SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    agent = Agent(reactor)
+    asked = [agent.send("POST", f"http://slow{n}.test/", (), b"") for n in range(20)]
+    url = f"http://good.test:{port.getHost().port}/x"
+    try:
+        answer = await agent.send("POST", url, (), b"{}").addTimeout(PATIENCE, reactor)
+        assert await deferToThread(lambda: 1) == 1
+        assert not any(each.called for each in asked)
+    finally:
+        slow.set()
+    assert await answer.content() == b"POST /x {}"
+    for each in asked:
+        with pytest.raises(ExecutorError, match="slow"):
+            await each
     await port.stopListening()
 
 

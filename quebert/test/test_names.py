@@ -14,7 +14,14 @@ from twisted.internet.interfaces import IHostnameResolver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from quebert.http._names import KEPT, MOST_ADDRESSES, MOST_NAMES, Names
+from quebert.http._names import (
+    KEPT,
+    MOST_ADDRESSES,
+    MOST_NAMES,
+    MOST_THREADS,
+    MOST_WAITING,
+    Names,
+)
 from quebert.test.doubles import MemoryReactor
 
 TIMEOUT = 30.0
@@ -40,20 +47,20 @@ class Resolver:
         receiver.resolutionBegan(None)
         self.asked.append((hostName, receiver))
 
-    def answer(self, *addresses: str) -> None:
+    def answer(self, *addresses: str, which: int = -1) -> None:
         """
-        Answer what was asked last.
+        Answer what was asked last, or another time.
         """
-        _, receiver = self.asked[-1]
+        _, receiver = self.asked[which]
         for each in addresses:
             kind = IPv6Address if ":" in each else IPv4Address
             receiver.addressResolved(kind("TCP", each, 0))
         receiver.resolutionComplete()
 
 
-class NamesTests(SynchronousTestCase):
+class Case(SynchronousTestCase):
     """
-    L{Names} looks up a name once for all who need it at the moment.
+    L{Names} with a resolver of ours.
     """
 
     def setUp(self) -> None:
@@ -71,6 +78,12 @@ class NamesTests(SynchronousTestCase):
         """
         found: Any = self.successResultOf(self.names.addresses(host))
         return [str(each) for each in found]
+
+
+class NamesTests(Case):
+    """
+    L{Names} looks up a name once for all who need it at the moment.
+    """
 
     def test_literals(self) -> None:
         """
@@ -148,7 +161,8 @@ class NamesTests(SynchronousTestCase):
         self.resolver.answer("10.0.0.1")
         self.successResultOf(quick)
         self.reactor.advance(TIMEOUT)
-        self.failureResultOf(slow, DNSLookupError)
+        failure = self.failureResultOf(slow, DNSLookupError)
+        self.assertIn("no answer to 'slow' within 30 s", str(failure.value))
         late.addressResolved(IPv4Address("TCP", "10.0.0.2", 0))
         late.resolutionComplete()
         self.failureResultOf(self.names.addresses("slow"), DNSLookupError)
@@ -165,3 +179,112 @@ class NamesTests(SynchronousTestCase):
         self.assertNoResult(self.names.addresses("n0"))
         self.assertEqual(self.found("n10")[0], "10.0.0.1")
         self.assertEqual(self.names._waiting.keys(), {"n0"})
+
+
+class ThreadsTests(Case):
+    """
+    L{Names} looks up so many names at once, and keeps some of these look-ups for names
+    that are in use.
+    """
+
+    def slow(self, number: int, prefix: str = "slow") -> None:
+        """
+        Ask for names of which nothing comes.
+        """
+        for n in range(number):
+            self.names.addresses(f"{prefix}{n}").addErrback(
+                lambda failure: failure.trap(DNSLookupError)
+            )
+
+    @property
+    def hosts(self) -> list[str]:
+        """
+        What the resolver was asked.
+        """
+        return [host for host, _ in self.resolver.asked]
+
+    def test_unknown(self) -> None:
+        """
+        Names of which nothing is known get three quarters of the look-ups; a further
+        one waits until one of them has ended.
+        """
+        self.slow(100)
+        most = MOST_THREADS * 3 // 4
+        self.assertEqual(len(self.resolver.asked), most)
+        self.resolver.answer(which=0)
+        self.assertEqual(self.hosts[most:], [f"slow{most}"])
+
+    def test_prompt(self) -> None:
+        """
+        A name that was found promptly before is looked up at once all the same.
+        """
+        self.names.addresses("good")
+        self.resolver.answer("10.0.0.1")
+        self.reactor.advance(KEPT + 1)
+        self.slow(100)
+        again = self.names.addresses("good")
+        self.assertEqual(self.hosts[-1], "good")
+        self.resolver.answer("10.0.0.1")
+        self.assertEqual(self.successResultOf(again), (ip_address("10.0.0.1"),))
+
+    def test_slow(self) -> None:
+        """
+        Names that were slow get but a quarter of the look-ups the next time.
+        """
+        most = MOST_THREADS * 3 // 4
+        self.slow(most)
+        self.reactor.advance(TIMEOUT)
+        for which in range(most):
+            self.resolver.answer(which=which)
+        self.reactor.advance(KEPT)
+        self.slow(most)
+        self.assertEqual(len(self.resolver.asked), most + MOST_THREADS // 4)
+        self.names.addresses("unknown")
+        self.assertEqual(self.hosts[-1], "unknown")
+
+    def test_not_twice(self) -> None:
+        """
+        A look-up that takes longer than anybody waits goes on, and is not begun again;
+        those who ask meanwhile get its result.
+        """
+        self.slow(1)
+        self.reactor.advance(TIMEOUT)
+        self.reactor.advance(KEPT)
+        again = self.names.addresses("slow0")
+        self.assertEqual(self.hosts, ["slow0"])
+        self.resolver.answer("10.0.0.1")
+        self.assertEqual(self.successResultOf(again), (ip_address("10.0.0.1"),))
+
+    def test_wait_is_limited(self) -> None:
+        """
+        The wait for a look-up counts for the time limit.
+        """
+        self.slow(MOST_THREADS)
+        waiting = self.names.addresses("waiting")
+        self.reactor.advance(TIMEOUT)
+        self.failureResultOf(waiting, DNSLookupError)
+        for which in range(MOST_THREADS * 3 // 4):
+            self.resolver.answer(which=which)
+        self.assertNotIn("waiting", self.hosts)
+        self.assertEqual(self.names._lines, ({}, {}, {}))
+        self.assertEqual(self.names._threads, [0, 0, 0])
+
+    def test_too_many(self) -> None:
+        """
+        Where too many wait already, one more fails at once, with one sentence; one who
+        asks for a name that is looked up waits for that.
+        """
+        self.slow(MOST_THREADS * 3 // 4 + MOST_WAITING)
+        failure = self.failureResultOf(self.names.addresses("x"), DNSLookupError)
+        text = "1000 names wait to be looked up already: not 'x'"
+        self.assertIn(text, str(failure.value))
+        self.assertNoResult(self.names.addresses("slow0"))
+
+    def test_little_is_remembered(self) -> None:
+        """
+        Who was prompt or slow is remembered of so many names.
+        """
+        for n in range(MOST_NAMES + 10):
+            self.names.addresses(f"n{n}")
+            self.resolver.answer("10.0.0.1")
+        self.assertEqual(len(self.names._was[0]), MOST_NAMES)
