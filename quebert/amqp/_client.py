@@ -23,6 +23,7 @@ from quebert.amqp._binding import Bindings
 from quebert.amqp._budget import Budget
 from quebert.amqp._connection import Connection
 from quebert.amqp._forwarding import Forwarder
+from quebert.amqp._hanging import HANG_AFTER
 from quebert.amqp._ladder import Ladder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
@@ -174,6 +175,7 @@ class TxAMQPClient:
         shareRate: bool = True,
         group: PriorityGroup | None = None,
         weight: float = 1.0,
+        hangAfter: float = HANG_AFTER,
     ) -> Deferred[Watcher]:
         """
         Declare C{exchange} and C{queue}, durable, bind them with
@@ -207,6 +209,9 @@ class TxAMQPClient:
             too, keep to it together; else each by itself.
         @param group: shares its places between this queue and others.
         @param weight: how many messages of this one begin to those of the others.
+        @param hangAfter: seconds for which a host may answer no request before it
+            hangs, where there is no place free: its requests do not count for
+            C{maxEvents} any more; 0 for never.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
@@ -234,6 +239,7 @@ class TxAMQPClient:
             shareRate=shareRate,
             group=group,
             weight=weight,
+            hangAfter=hangAfter,
         )
         return Deferred.fromCoroutine(self._watch(make_watcher))
 

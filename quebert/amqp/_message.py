@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
@@ -23,6 +23,9 @@ from quebert._protocol.properties import (
     split_headers,
 )
 from quebert._text import printable
+
+if TYPE_CHECKING:
+    from quebert.amqp._hanging import Hanging
 
 __all__ = ["ALONE", "DELAY", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
 
@@ -88,10 +91,20 @@ class Message:
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar errors: how often in a row the callback has failed with it.
     @ivar memory: bytes that its task takes at most; 0 as long as nobody has asked.
+    @ivar url: what its callback has requested last; empty for nothing, or where no
+        answer came.
+    @ivar hanging: the origins of its watch that may hang; C{None} where it does not
+        matter.
+    @ivar turned_away_by: one of them, for whose other requests it has to wait.
+    @ivar was_begun: whether it was with its callback before it waited.
     """
 
     errors = 0
     memory = 0
+    url = ""
+    hanging: Hanging | None = None
+    turned_away_by: Any = None
+    was_begun = False
 
     def __init__(
         self,
@@ -114,6 +127,22 @@ class Message:
             f"<Message {self.delivery_tag} from {self.exchange!r} with"
             f" {self.routing_key!r}, {len(self.body)} bytes>"
         )
+
+    def may_request(self, url: str) -> bool:
+        """
+        A callback is about to request C{url}: whether it may.  Where it may not, it is
+        to answer with a C{Retry} that is no attempt, and is called again with the
+        message when it may.
+        """
+        self.url = url
+        hanging = self.hanging
+        return hanging is None or not hanging.known or hanging.admits(self)
+
+    def was_unanswered(self) -> None:
+        """
+        The request that was made has ended without an answer.
+        """
+        self.url = ""
 
     @cached_property
     def properties(self) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Pace(Door):
         """
         See L{Door.begun}.
         """
-        self.bucket.take(self._clock().seconds())
+        if not message.was_begun:  # else it has counted
+            self.bucket.take(self._clock().seconds())
 
     def shared_by(self, members: int) -> None:
         """

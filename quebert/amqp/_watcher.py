@@ -24,6 +24,7 @@ from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
 from quebert.amqp._declaring import declare_task_queue
+from quebert.amqp._hanging import HANG_AFTER, Hanging
 from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._message import Message
 from quebert.amqp._pausing import Pausing
@@ -88,6 +89,7 @@ class Watcher:
         shareRate: bool = True,
         group: PriorityGroup | None = None,
         weight: float = 1.0,
+        hangAfter: float = HANG_AFTER,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.exchange = exchange
@@ -108,6 +110,7 @@ class Watcher:
         )
         self._publisher = client.make_publisher()
         self.holdUpTo = holdUpTo
+        self.hangAfter = hangAfter
         quorum = self.arguments.get("x-queue-type") == "quorum"
         self._restraint = Restraint(
             client, queue, rate, burst, shareRate, group, weight, quorum=quorum
@@ -134,14 +137,21 @@ class Watcher:
             hold_up_to=holdUpTo,
             queue_type=self.arguments.get("x-queue-type"),
         )
-        self._redelivery = Redelivery(self._settler, client.suspects, self._leave)
+        self._redelivery = Redelivery(self._settler, client.suspects, self.leave)
         self._keeper = ChannelKeeper(
             client, queue, self._prepare, self._lost, self._settler.pause
         )
         self._forwarder = client.make_forwarder(queue, self._publisher, now)
         self._budget = client.budget
+        self._hanging = Hanging(
+            self, queue, self.maxEvents, hangAfter, holdUpTo, lambda: client.reactor
+        )
         self._window = Window(
-            self.maxEvents, self.begin, self._restraint.doors, self._budget
+            self.maxEvents,
+            self.begin,
+            self._restraint.doors,
+            self._budget,
+            self._hanging.look_again,
         )
         self._pausing = Pausing(
             client.pauses, queue, self._halt, self._go_on, self._settler.pause
@@ -223,6 +233,9 @@ class Watcher:
         if not 0 <= self.holdUpTo <= HOLD_LIMIT:
             text = f"must be from 0 to {HOLD_LIMIT:.0f} seconds"
             raise ConfigError(f"holdUpTo={self.holdUpTo} {text}")
+        if not 0 <= self.hangAfter < float("inf"):
+            text = "must be seconds, 0 for never"
+            raise ConfigError(f"hangAfter={self.hangAfter} {text}")
 
     async def _prepare(self, wire: Wire, channel: Channel) -> None:
         channel.on_message = self._received
@@ -280,6 +293,7 @@ class Watcher:
         self._client.suspects.interrupted(self._settler.unsettled)
         self._settler.abandon()
         self._client.alone.lost(self)
+        self._hanging.forget_waiting()
 
     def disconnected(self, why: BrokerError) -> None:
         """
@@ -297,6 +311,7 @@ class Watcher:
     def _received(self, message: Message) -> None:
         self._settler.received(message)
         self._consumer.took(message)
+        message.hanging = self._hanging
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
@@ -338,6 +353,7 @@ class Watcher:
         if record.is_copy:
             restore(message)
         if record.suspect:
+            message.hanging = None  # it waits for nothing, once it is its turn
             self._client.alone.add(self, message)
         else:
             self._window.enter(message)
@@ -357,17 +373,32 @@ class Watcher:
         self._budget.ended(message)
         if self.timeout is not None:
             self._patience.end(message)
+        if self._overdue:
             self._overdue.discard(message)
+        if self._hanging.known:
+            self._hanging.ended(message)
         if self._client.alone.wanted:
             self._client.alone.decided(message)
         if message in self._going_back:
             return  # it was given back while it ran
-        if isinstance(outcome, Retry):
-            self._move(message, self._settler.put_back(message, outcome, self._leave))
+        if message.turned_away_by is not None:
+            self._turned_away(message)
+        elif isinstance(outcome, Retry):
+            self._move(message, self._settler.put_back(message, outcome, self.leave))
         elif isinstance(outcome, Bury):
-            self._move(message, self._settler.bury(message, outcome, self._leave))
+            self._move(message, self._settler.bury(message, outcome, self.leave))
         else:
             self._settler.settle(message, outcome)
+            self._ended(message)
+
+    def _turned_away(self, message: Message) -> None:
+        """
+        The callback would not ask a host now that hangs.
+        """
+        if self._consumer.wanted and message in self._settler.unsettled:
+            self._hanging.wait(message)
+        else:  # the queue was paused meanwhile, or the watch is being stopped
+            self._give_back(message)
             self._ended(message)
 
     def _move(self, message: Message, moving: Coroutine[Any, Any, None]) -> None:
@@ -382,7 +413,7 @@ class Watcher:
         self._ended(message)
 
     def _ended(self, message: Message) -> None:
-        self._leave(message)
+        self.leave(message)
         if self._idle is not None and not self._is_at_work:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -392,9 +423,12 @@ class Watcher:
         The callback takes longer than others should have to wait for it.
         """
         self._overdue.add(message)
-        self._leave(message)
+        self.leave(message)
 
-    def _leave(self, message: Message) -> None:
+    def leave(self, message: Message) -> None:
+        """
+        Free the place of a message, if it has one.
+        """
         self._window.leave(message)
         self._adapt()
 
@@ -412,6 +446,8 @@ class Watcher:
 
     def _give_back_waiting(self) -> None:
         for message in self._window.forget_waiting():
+            self._give_back(message)
+        for message in self._hanging.forget_waiting():
             self._give_back(message)
         for message in self._client.alone.take_back(self):
             self._give_back(message)
@@ -459,6 +495,42 @@ class Watcher:
         wire: Wire = channel.client
         return wire
 
+    # -- Hosts that hang
+
+    @property
+    def is_crowded(self) -> bool:
+        """
+        Whether one more message would get no place now.
+        """
+        return not self._window.has_room()
+
+    def requesting(self) -> list[Message]:
+        """
+        The messages whose callbacks make a request now, but for suspects.
+        """
+        return [m for m in self._caller.busy if m.url and m.hanging is not None]
+
+    def late(self, message: Message) -> None:
+        """
+        Free the place of a message whose request hangs.
+        """
+        if message not in self._overdue:
+            self._late(message)
+
+    def begin_again(self, message: Message) -> None:
+        """
+        Give a message that has waited for a host to its callback, when it has a place.
+        """
+        message.was_begun = True
+        self._window.enter(message)
+
+    def put_off_for(self, message: Message, seconds: float) -> None:
+        """
+        Have a message that waits for a host wait in the broker.
+        """
+        retry = Retry(after=seconds, attempted=False)
+        self._move(message, self._settler.put_back(message, retry, self.leave))
+
     # -- How much comes
 
     def _adapt(self) -> None:
@@ -468,13 +540,15 @@ class Watcher:
         if (
             self._settler.held
             or self._overdue
+            or self._hanging.waiting
             or self._restraint.pace
             or consumer.is_wide
         ):
             consumer.adapt()
 
     def _count_waiting(self) -> int:
-        return len(self._settler.held) + len(self._overdue)
+        waiting = len(self._settler.held) + len(self._overdue)
+        return waiting + self._hanging.waiting
 
     def _may_widen(self) -> bool:
         """
@@ -506,6 +580,7 @@ class Watcher:
         self._client.bindings.forget(self._binding)
         self._pausing.end()
         self._window.close("stopped")
+        self._hanging.end()
         self._settler.hurried = True
         leaving = Deferred.fromCoroutine(self._restraint.leave())
         forwarding = Deferred.fromCoroutine(self._forwarder.end())

@@ -26,6 +26,7 @@ class Window:
     @param doors: all of which must be open for a message to get a place.
     @param budget: what a message must be admitted by, too; who calls C{begin} says
         when it is taken.
+    @param crowded: called when a message has come, and one more would get no place.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Window:
         begin: Callable[[Message], None],
         doors: Sequence[Door] = (),
         budget: Budget | None = None,
+        crowded: Callable[[], None] = lambda: None,
     ) -> None:
         self._most = limit or float("inf")
         self._begin = begin
+        self._crowded = crowded
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._filling = False
@@ -54,6 +57,8 @@ class Window:
         for door in self._doors:
             door.entered()
         self._fill()
+        if self._waiting or len(self._placed) >= self._most:
+            self._crowded()
 
     def leave(self, message: Message) -> None:
         """

@@ -69,6 +69,8 @@ def check(*, file: str, connect: bool) -> None:
     if open_queues:
         echo(one_line(_advice(open_queues, count)))
     for queue in settings.queues.values():
+        if queue.hang_after == 0 or queue.max_events == 1:
+            echo(one_line(_may_stop(queue)))
         if queue.sign is not None and _is_open(queue.sign.file):
             echo(one_line(_open_file(queue.name, queue.sign.file)))
     if connect and not _all_watchable(settings):
@@ -102,6 +104,12 @@ def _advice(open_queues: list[Queue], count: int) -> str:
         f"{whose} may reach private addresses: set guard.private to "
         '"refuse" if you do not trust all who can add tasks'
     )
+
+
+def _may_stop(queue: Queue) -> str:
+    key = "concurrency" if queue.concurrency == 1 else "prefetch"
+    why = "hang_after is 0" if queue.hang_after == 0 else f"{key} is 1"
+    return f"one host that hangs stops all tasks of {queue.name}, since {why}"
 
 
 def _is_open(path: str) -> bool:

@@ -85,6 +85,7 @@ def queue(
         prefetch=kinds.number(0, 65_535),
         concurrency=kinds.number(1, 65_535),
         slow_after=kinds.duration(0.001),
+        hang_after=kinds.duration(),
         hold_up_to=kinds.duration(0.0, HOLD_LIMIT),
         rate=kinds.rate,
         burst=kinds.number(1, MOST),

@@ -210,7 +210,8 @@ class Mediator:
                 self._execute, task, message, times, request
             )
         else:
-            outcome = self._requested(request, message.body).addCallback(_done)
+            outcome = self._requested(message, request, message.body)
+            outcome.addCallback(_done)
         return outcome.addErrback(self._failed, task, message, now)
 
     def _unset(self, now: float) -> float:
@@ -248,6 +249,9 @@ class Mediator:
     def _failed(
         self, failure: Failure, task: Task, message: Message, began: float
     ) -> Outcome:
+        unanswered = getattr(message, "was_unanswered", None)
+        if unanswered is not None and not isinstance(failure.value, BadStatus):
+            unanswered()
         if isinstance(failure.value, Held):
             return Retry(after=failure.value.after, attempted=False)
         error, status = failure.value, None
@@ -335,7 +339,7 @@ class Mediator:
                 now = self._now()
                 if until.expired(now):  # hooks may take time
                     return self._expired(task, until, now)
-            return self._requested(wanted, body).addCallback(answered)
+            return self._requested(message, wanted, body).addCallback(answered)
 
         def answered(content: bytes) -> Deferred[Outcome] | Outcome:
             if not self._posthooks:
@@ -358,10 +362,15 @@ class Mediator:
         as_it_came = now == body or now == self._encoded(self._decoded(body))
         return body if as_it_came else now
 
-    def _requested(self, request: tasks.Request, body: bytes) -> Deferred[bytes]:
+    def _requested(
+        self, message: Message, request: tasks.Request, body: bytes
+    ) -> Deferred[bytes]:
         """
         Fires with the body of a success, once the last byte of it is there.
         """
+        may_request = getattr(message, "may_request", None)  # as those of watches
+        if may_request is not None and not may_request(request.url):
+            return fail(Held(0.0))
         if self.gate is None:
             return self._made(request, body)
         made = partial(self._made, request, body)

@@ -46,6 +46,8 @@ def way_of(queue: Queue, settings: Settings, group: PriorityGroup) -> dict[str, 
         given["bindingArguments"] = queue.key_arguments
     if queue.hold_up_to is not None:
         given["holdUpTo"] = queue.hold_up_to
+    if queue.hang_after is not None:
+        given["hangAfter"] = queue.hang_after
     if queue.rate is not None:
         given |= {"rate": queue.rate, "burst": queue.burst}
     if queue.priority is not None:

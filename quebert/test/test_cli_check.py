@@ -66,6 +66,20 @@ class CheckTests(SynchronousTestCase):
             text = f'[broker]\nquorum_delays = {value}\n[queues.mail]\nkey = "m"\n'
             self.assertIn(f"delayed tasks wait {wanted}", self.check(text).stdout)
 
+    def test_one_host_stops_all(self) -> None:
+        """
+        Queues that one host which hangs can stop are told, and why.
+        """
+        queue = '[queues.mail]\nkey = "m"\n'
+        for more, why in (
+            ("hang_after = 0", "hang_after is 0"),
+            ("concurrency = 1", "concurrency is 1"),
+            ("prefetch = 1", "prefetch is 1"),
+        ):
+            told = self.check(f"{queue}{more}\n").stdout.splitlines()
+            wanted = "one host that hangs stops all tasks of mail, since"
+            self.assertEqual(told[-1], f"{wanted} {why}")
+
     def test_wrong(self) -> None:
         """
         It is not: a line for all that is wrong, and exit status 1.

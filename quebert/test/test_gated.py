@@ -4,6 +4,10 @@ A mediator with a gate: what its origin may not have now waits, and has not fail
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,8 +16,15 @@ from quebert._url import origin_of
 from quebert.errors import Forbidden
 from quebert.limits import GIVEN_UP, BreakerSettings, OriginLimits, Origins
 from quebert.mediator import PolicyMediator
-from quebert.outcome import Done, Outcome, Retry
-from quebert.test.mediating import NOW, Case, FakeHTTP, appending, message
+from quebert.outcome import Discard, Done, Outcome, Retry
+from quebert.test.mediating import (
+    NOW,
+    URL,
+    Case,
+    FakeHTTP,
+    appending,
+    message,
+)
 
 ORIGIN = "http://executor.example"
 
@@ -180,3 +191,75 @@ class GateTests(Case):
         other = message(url="http://other.example/")
         mediator._http = self.http
         self.assertEqual(self.outcome(mediator, other), Done())
+
+
+@attrs.define
+class AskingMessage:
+    """
+    A message of a watch, which tells whether a request may be made.
+    """
+
+    body: bytes
+    may: bool = True
+    told: list[str] = attrs.field(factory=list)
+    properties: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def may_request(self, url: str) -> bool:
+        """
+        Note it.
+        """
+        self.told.append(url)
+        return self.may
+
+    def was_unanswered(self) -> None:
+        """
+        Note it.
+        """
+        self.told.append("unanswered")
+
+
+class AskingTests(Case):
+    """
+    A message is told what is requested for it, and may have that wait.
+    """
+
+    def test_may_not(self) -> None:
+        """
+        Then nothing is requested, the gate is not asked, and it was no attempt.
+        """
+        gate = FakeGate()
+        asking = AskingMessage(message().body, may=False)
+        outcome = self.outcome(self.mediator(gate=gate), asking)
+        self.assertEqual(outcome, Retry(after=0, attempted=False))
+        self.assertEqual((self.http.requests, gate.admits), ([], []))
+        self.assertEqual(asking.told[0], URL)
+
+    def test_expired_meanwhile(self) -> None:
+        """
+        A task that expires while it waits is not requested.
+        """
+        now = [NOW]
+        mediator = self.mediator(now=lambda: now[0])
+        asking = AskingMessage(message(ttl=5).body, may=False)
+        asking.properties = {"timestamp": int(NOW)}
+        self.assertIsInstance(self.outcome(mediator, asking), Retry)
+        now[0] += 6
+        self.clock.advance(6)
+        asking.may = True
+        self.assertIsInstance(self.outcome(mediator, asking), Discard)
+        self.assertEqual(self.http.requests, [])
+
+    def test_unanswered(self) -> None:
+        """
+        It is told that no answer came; any status is an answer.
+        """
+        for status in (204, 404, 503):
+            asking = AskingMessage(message().body)
+            self.outcome(self.mediator(http=FakeHTTP(status)), asking)
+            self.assertEqual(asking.told, [URL])
+        http = FakeHTTP()
+        asking = AskingMessage(message().body)
+        received = self.mediator(http=http).messageReceived(asking)
+        http.requests[-1].answered.errback(ConnectError())
+        self.successResultOf(received)
+        self.assertEqual(asking.told, [URL, "unanswered"])

@@ -32,7 +32,7 @@ from quebert._host import to_ascii, wrong_with
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
 from quebert._text import printable
-from quebert._url import absolute, check_default, without_userinfo
+from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp._message import Message
 from quebert.broker._deaths import dead_properties, goes_in_circles
 from quebert.broker._exchange import TYPES
@@ -45,7 +45,6 @@ from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.mediator._gated import origin_of
 from quebert.mediator._text import name_of, one_line
 from quebert.policy import (
     History,

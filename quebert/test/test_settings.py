@@ -305,6 +305,8 @@ QUEUES = [
     Bad('timeout = "5 minutes"', 3, 'or "7d", not "5 minutes"'),
     Bad("timeout = 2026-11-24", 3, 'or "7d", not 2026-11-24'),
     Bad('slow_after = "5"', 3, "slow_after must be seconds from"),
+    Bad("hang_after = -1", 3, "hang_after must be seconds up to"),
+    Bad("hang_after = false", 3, "hang_after must be seconds up to"),
     Bad(
         'rate = "fast"',
         3,

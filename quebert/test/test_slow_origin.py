@@ -9,12 +9,13 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, Watcher
 from quebert.limits import OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
@@ -25,14 +26,31 @@ reactor: Any = global_reactor
 
 class Silent(Protocol):
     """
-    Takes what comes.
+    Takes what comes, and answers when it is told to.
     """
+
+    factory: Any
 
     def connectionMade(self) -> None:
         """
         Be counted.
         """
         self.factory.open.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Answer, if that is wanted now.
+        """
+        if self.factory.answers:
+            self.answer()
+
+    def answer(self) -> None:
+        """
+        Answer, and hang up.
+        """
+        transport: Any = self.transport
+        transport.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        transport.loseConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
         """
@@ -43,18 +61,28 @@ class Silent(Protocol):
 
 class SilentServer(Factory):
     """
-    A server that never answers.
+    A server that does not answer.
 
     @ivar open: its connections.
+    @ivar answers: whether it does.
     """
 
     noisy = False
     protocol = Silent
 
     def __init__(self) -> None:
-        self.open: set[Protocol] = set()
+        self.open: set[Silent] = set()
+        self.answers = False
         self._port = reactor.listenTCP(0, self, interface="127.0.0.1")
         self.url = f"http://127.0.0.1:{self._port.getHost().port}/"
+
+    def recover(self) -> None:
+        """
+        Answer all, from now on.
+        """
+        self.answers = True
+        for each in list(self.open):
+            each.answer()
 
     async def close(self) -> None:
         """
@@ -167,3 +195,84 @@ async def test_limited_hosts(
     await until(lambda: watcher.counts.done == 100)
     assert len(silent.open) == 2
     assert watcher.consuming
+
+
+@ensureDeferred
+@pytest.mark.parametrize("hosts", [1, 3])
+@pytest.mark.parametrize("number", [20, 1_000])
+async def test_by_itself(
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+    executor: Executor,
+    silent: SilentServer,
+    number: int,
+    hosts: int,
+) -> None:
+    """
+    Without any limit, all tasks behind those that hang are done while these hang.  Each
+    host that hangs has as many requests as there are places.  When they answer, all
+    their tasks are done, once each; those of one host in their order, as long as few
+    wait.
+    """
+    silents = [silent, *(SilentServer() for _ in range(hosts - 1))]
+    client, key = make_client(), names.key.replace("#", "x")
+    watcher = await client.watch(
+        names.exchange,
+        names.queue,
+        names.key,
+        DelayOnErrorMediator(reactor=reactor).messageReceived,
+        maxEvents=20,
+        hangAfter=0.4,
+    )
+    for each in silents:
+        publish(pika_channel, names.exchange, key, *bodies(each.url, number))
+    publish(pika_channel, names.exchange, key, *bodies(executor.url, 300))
+    await until(lambda: watcher.counts.done == 300)
+    assert [len(each.open) for each in silents] == [20] * hosts
+    assert sorted(each["n"] for each in executor.tasks) == list(range(300))
+    for each in silents:
+        each.recover()
+    await until(lambda: watcher.counts.done == 300 + hosts * number)
+    assert watcher.in_flight == 0
+    for each in silents[1:]:
+        await each.close()
+
+
+@ensureDeferred
+async def test_nothing_lost(
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+    executor: Executor,
+    silent: SilentServer,
+) -> None:
+    """
+    Tasks that wait for a host that hangs are lost neither when the connection is cut,
+    nor when the watch is stopped.
+    """
+    client, key = make_client(), names.key.replace("#", "x")
+
+    async def watch() -> Watcher:
+        return await client.watch(
+            names.exchange,
+            names.queue,
+            names.key,
+            DelayOnErrorMediator(reactor=reactor).messageReceived,
+            maxEvents=5,
+            hangAfter=0.4,
+        )
+
+    watcher = await watch()
+    publish(pika_channel, names.exchange, key, *bodies(silent.url, 50))
+    await until(lambda: watcher._hanging.waiting == 45)
+    (await client.connected()).transport.abortConnection()
+    await until(lambda: watcher.counts.returned == 50)
+    publish(pika_channel, names.exchange, key, *bodies(executor.url, 20))
+    await until(lambda: watcher.counts.done == 20)
+    await watcher.stop(grace=0)
+    watcher = await watch()
+    await until(lambda: watcher.in_flight >= 5)
+    silent.recover()
+    await until(lambda: watcher.counts.done == 50)
+    assert watcher.in_flight == 0

@@ -696,6 +696,13 @@ class WatcherTestCase(SynchronousTestCase):
         self.client.publisher.confirm(problem)
         self.check()
 
+    def check_running(self, limit: int) -> None:
+        """
+        How many run must hold at any time.
+        """
+        if limit and self.watcher.timeout is None:
+            self.assertLessEqual(len(self.running), limit)
+
     def check(self) -> None:
         """
         What must hold at any time.
@@ -704,9 +711,7 @@ class WatcherTestCase(SynchronousTestCase):
         settled = sum((counts.done, counts.retried, counts.discarded, counts.buried))
         settled += counts.returned
         self.assertEqual(counts.received, settled + self.watcher.in_flight, counts)
-        limit = self.watcher.maxEvents
-        if limit and self.watcher.timeout is None:
-            self.assertLessEqual(len(self.running), limit)
+        self.check_running(self.watcher.maxEvents)
         if self.client.channels:
             channel = self.channel
             unsettled = 0 if channel.closed else len(channel.unsettled)

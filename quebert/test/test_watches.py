@@ -207,6 +207,7 @@ class WatchesTests(SynchronousTestCase):
             prefetch=9,
             concurrency=7,
             slow_after=5.0,
+            hang_after=0.0,
             hold_up_to=2.0,
         )
         starting = self.start(A, queue)
@@ -224,6 +225,7 @@ class WatchesTests(SynchronousTestCase):
             "exchangeType": "direct",
             "queueType": "quorum",
             "timeout": 5.0,
+            "hangAfter": 0.0,
             "holdUpTo": 2.0,
         }
         self.assertEqual(b.way, wanted)

@@ -1,0 +1,407 @@
+"""
+L{quebert.amqp._hanging}: requests that hang leave their places, and further tasks for
+their hosts wait outside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
+
+from quebert.amqp import _hanging
+from quebert.amqp._hanging import HANG_AFTER, LONGEST_IN_LINE, LOOKS, PUT_OFF_RATE
+from quebert.amqp._message import ERRORS, Message
+from quebert.errors import ChannelLost, ConfigError
+from quebert.outcome import Retry
+from quebert.test.test_watcher import FakeChannel, WatcherTestCase
+
+# Seconds after which those that hang have certainly been found.
+FOUND = HANG_AFTER * (1 + 2 / LOOKS)
+
+
+class HangingTestCase(WatcherTestCase):
+    """
+    A watcher whose callback requests the host that the body names, as a mediator does.
+
+    @ivar turned_away: messages that were told to wait, each time.
+    """
+
+    options = {"maxEvents": 4}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.turned_away: list[Message] = []
+
+    def begin(self, **options: Any) -> FakeChannel:
+        """
+        Start it, or another with these options beside ours.
+        """
+        return super().begin(**{**self.options, **options} if options else {})
+
+    def callback(self, message: Message) -> Any:
+        """
+        Ask whether the request may be made, and make it.
+        """
+        if not message.may_request(f"http://{message.body.decode()}/"):
+            self.turned_away.append(message)
+            return Retry(after=0, attempted=False)
+        return super().callback(message)
+
+    def check_running(self, limit: int) -> None:
+        """
+        No host gets more requests at once than there are places.
+        """
+        hosts = Counter(message.body for message, _ in self.running)
+        self.assertLessEqual(max([0, *hosts.values()]), limit)
+
+    def pass_time(self, seconds: float) -> None:
+        """
+        Let time pass as it does, a bit at a time.
+        """
+        for _ in range(round(seconds * 4)):
+            self.advance(0.25)
+
+    def many(self, host: bytes, number: int) -> list[Message]:
+        """
+        Deliver messages for a host.
+        """
+        return [self.deliver(host) for _ in range(number)]
+
+    def hang(self, host: bytes = b"a") -> list[Message]:
+        """
+        Have a host take all places, and hang.
+        """
+        hanging = self.many(host, 4)
+        self.assertTrue(self.watcher.is_crowded)
+        self.pass_time(FOUND)
+        return hanging
+
+    def unanswered(self, message: Message) -> None:
+        """
+        The time of a request is over.
+        """
+        message.was_unanswered()
+        self.finish(message, Retry(after=10_000))
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """
+        What has been requested.
+        """
+        return [each.body for each in self.called]
+
+
+class PlaceTests(HangingTestCase):
+    """
+    Who leaves a place, and when.
+    """
+
+    def test_others_come(self) -> None:
+        """
+        When a host has answered nothing for some seconds, its requests leave their
+        places to others.  They go on, and are settled as ever.
+        """
+        self.begin()
+        hanging = self.many(b"a", 4)
+        self.pass_time(HANG_AFTER - 0.25)
+        self.assertTrue(self.watcher.is_crowded)
+        self.pass_time(FOUND - HANG_AFTER + 0.25)
+        for _ in range(3):
+            others = self.many(b"b", 4)
+            for each in others:
+                self.finish(each)
+        self.assertEqual(self.cancelled, [])
+        for each in hanging:
+            self.finish(each)
+        self.check_counts(received=16, done=16)
+        self.pass_time(10)
+        self.assertEqual(self.watcher._hanging.known, {})
+        self.assertEqual(self.waits(), [])
+
+    def test_who_answers(self) -> None:
+        """
+        A host that answers now and then keeps all its places, however slow it is.
+        """
+        self.begin()
+        running = self.many(b"a", 4)
+        for _ in range(20):
+            self.pass_time(HANG_AFTER / 2)
+            self.finish(running.pop(0))
+            running.append(self.deliver(b"a"))
+            self.assertTrue(self.watcher.is_crowded)
+        self.assertEqual(self.turned_away, [])
+
+    def test_places_to_spare(self) -> None:
+        """
+        As long as there is a place for others, nothing is done.
+        """
+        self.begin()
+        self.many(b"a", 3)
+        self.assertEqual(self.waits(), [])
+        self.pass_time(60)
+        self.assertFalse(self.watcher.is_crowded)
+        self.deliver(b"a")
+        self.assertTrue(self.watcher.is_crowded)
+
+    def test_no_answer(self) -> None:
+        """
+        A request whose time is over, or that fails without an answer, is no sign that
+        its host does not hang.
+        """
+        self.begin(holdUpTo=5)
+        first, *_ = self.many(b"a", 4)
+        self.pass_time(HANG_AFTER - 1)
+        self.unanswered(first)
+        self.deliver(b"a")
+        self.assertTrue(self.watcher.is_crowded)
+        self.pass_time(FOUND - HANG_AFTER + 1)
+        self.assertFalse(self.watcher.is_crowded)
+
+    def test_several(self) -> None:
+        """
+        Several hosts that hang, one after the other.
+        """
+        self.begin()
+        for host in (b"a", b"b", b"c"):
+            self.hang(host)
+        self.finish(self.deliver(b"d"))
+        self.check_counts(received=13, done=1)
+
+    def test_silence_is_remembered(self) -> None:
+        """
+        A host that was silent and answered then is waited for twice as long.
+        """
+        self.begin()
+        slow = self.many(b"a", 4)
+        self.pass_time(20)
+        for each in slow:
+            self.finish(each)
+        self.pass_time(5)
+        slow = self.many(b"a", 4)
+        self.pass_time(35)
+        self.assertTrue(self.watcher.is_crowded)
+        self.pass_time(10)
+        self.assertFalse(self.watcher.is_crowded)
+
+    def test_off(self) -> None:
+        """
+        With C{hangAfter=0} nothing is done.
+        """
+        self.begin(hangAfter=0)
+        self.many(b"a", 4)
+        self.pass_time(60)
+        self.assertTrue(self.watcher.is_crowded)
+
+    def test_one_place(self) -> None:
+        """
+        Nor with one place, where one task follows the other.
+        """
+        self.begin(maxEvents=1)
+        self.deliver(b"a")
+        self.pass_time(60)
+        self.assertTrue(self.watcher.is_crowded)
+
+    def test_wrong(self) -> None:
+        """
+        It must be a number of seconds.
+        """
+        for wrong in (-1.0, float("inf"), float("nan")):
+            watcher = self.make(hangAfter=wrong)
+            failure = self.failureResultOf(Deferred.fromCoroutine(watcher.start()))
+            failure.trap(ConfigError)
+            self.assertIn("hangAfter", str(failure.value))
+
+    def test_other_callbacks(self) -> None:
+        """
+        Nothing is known of a callback that requests nothing.
+        """
+        self.begin(callback=partial(WatcherTestCase.callback, self))
+        self.many(b"a", 4)
+        self.pass_time(60)
+        self.assertTrue(self.watcher.is_crowded)
+
+    def test_told(self) -> None:
+        """
+        One line tells that a host hangs, and one that none does any more.
+        """
+        self.begin()
+        with capturedLogs() as events:
+            hanging = self.hang()
+            self.pass_time(30)
+            for each in hanging:
+                self.finish(each)
+            self.pass_time(30)
+        lines = [formatEvent(each) or "" for each in events]
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("'queue': http://a has answered none for 5 s", lines[0])
+        self.assertIn("No host hangs any more that queue 'queue' asks", lines[1])
+
+
+class LineTests(HangingTestCase):
+    """
+    What becomes of further tasks for a host that hangs.
+    """
+
+    def test_order(self) -> None:
+        """
+        They wait outside the places, in their order, and are not attempted; as soon as
+        a request of the host ends, the first begins.
+        """
+        self.begin()
+        hanging = self.hang()
+        line = self.many(b"a", 20)
+        other = self.deliver(b"b")
+        self.assertEqual(self.called, [*hanging, other])
+        self.finish(other)
+        for ends, begins in zip([*hanging, *line], line, strict=False):
+            self.finish(ends)
+            self.assertIs(self.called[-1], begins)
+        for message, _ in list(self.running):
+            self.finish(message)
+        self.check_counts(received=25, done=25)
+        self.assertEqual(self.client.publisher.publications, [])
+        self.assertEqual(self.called, [*hanging, other, *line])
+
+    def test_time_over(self) -> None:
+        """
+        Where a request ends without an answer, the first begins, too; the host still
+        hangs, and those that wait still take no place.
+        """
+        self.begin(holdUpTo=5)
+        hanging = self.hang()
+        line = self.many(b"a", 3)
+        self.unanswered(hanging[0])
+        self.assertIs(self.called[-1], line[0])
+        self.assertEqual(self.watcher._hanging.waiting, 2)
+        for each in self.many(b"b", 3):
+            self.finish(each)
+
+    def test_put_off(self) -> None:
+        """
+        As many as there are places stay at hand; the others wait in the broker after
+        some seconds, for as long as the host was silent, and that was no attempt.
+        """
+        self.begin(holdUpTo=5)
+        self.hang()
+        line = self.many(b"a", 10)
+        self.pass_time(8)
+        publications = self.client.publisher.publications
+        self.assertEqual(len(publications), 6)
+        for each in publications:
+            self.assertGreater(each.delay, 5)
+            self.assertNotIn(ERRORS, each.headers)
+        for _ in range(6):
+            self.confirm()
+        self.check_counts(received=14, retried=6)
+        self.assertEqual(self.channel.acked, [m.delivery_tag for m in line[4:]])
+        self.assertEqual(self.watcher._hanging.waiting, 4)
+
+    def test_little_work(self) -> None:
+        """
+        They go to the broker a few at a time, and those at hand at last.
+        """
+        self.patch(_hanging, "PUT_OFF_RATE", 4 * LOOKS / HANG_AFTER)
+        self.begin(holdUpTo=0)
+        self.hang()
+        self.many(b"a", 24)
+        publications = self.client.publisher.publications
+        for n in range(1, 6):
+            self.pass_time(HANG_AFTER / LOOKS)
+            self.assertEqual(len(publications), 4 * n)
+        self.pass_time(LONGEST_IN_LINE)
+        self.assertEqual(len(publications), 24)
+        self.assertGreater(PUT_OFF_RATE, 4)
+
+    def test_given_back(self) -> None:
+        """
+        When the queue is paused, they go back to it.
+        """
+        self.begin()
+        hanging = self.hang()
+        line = self.many(b"a", 3)
+        self.client.pauses.paused.add("queue")
+        self.client.pauses.looks["queue"]()
+        self.assertEqual(self.channel.given_back, [each.delivery_tag for each in line])
+        self.finish(hanging[0])
+        self.assertEqual(self.called, hanging)
+        self.check_counts(received=7, done=1, returned=3)
+
+    def test_stop(self) -> None:
+        """
+        When the watch is stopped, they go back at once, and none begins.
+        """
+        self.begin()
+        hanging = self.hang()
+        line = self.many(b"a", 3)
+        stopped = self.watcher.stop(grace=30)
+        self.assertEqual(self.channel.given_back, [each.delivery_tag for each in line])
+        for each in hanging:
+            self.finish(each)
+        self.successResultOf(stopped)
+        self.assertEqual(self.called, hanging)
+        self.check_counts(received=7, done=4, returned=3)
+
+    def test_turned_away_late(self) -> None:
+        """
+        One that is turned away after the watch was stopped goes back, too.
+        """
+        self.begin()
+        self.hang()
+        hook: Deferred[None] = Deferred()
+        admitted = self.callback
+
+        def callback(message: Message) -> Any:
+            return hook.addCallback(lambda _: admitted(message))
+
+        self.watcher._caller._callback = callback
+        late = self.deliver(b"a")
+        self.watcher.stop(grace=30)
+        hook.callback(None)
+        self.assertEqual(self.turned_away, [late])
+        self.assertIn(late.delivery_tag, self.channel.given_back)
+
+    def test_lost(self) -> None:
+        """
+        When the connection is lost, they are the broker's; none of them begins here.
+        """
+        self.begin()
+        hanging = self.hang()
+        self.many(b"a", 3)
+        self.channel.lose(ChannelLost("gone"))
+        self.advance(1)
+        for each in hanging:
+            self.finish(each)
+        self.assertEqual(self.called, hanging)
+        self.check_counts(received=7, returned=7)
+
+    def test_rate(self) -> None:
+        """
+        One that has waited counts once for a rate.
+        """
+        self.begin(rate="1/s", burst=10, shareRate=False)
+        hanging = self.hang()
+        pace = self.watcher._restraint.pace
+        assert pace is not None
+        line = self.many(b"a", 2)
+        before = pace.bucket.tokens
+        for each in hanging[:2]:
+            self.finish(each)
+        self.assertEqual(self.called[-2:], line)
+        self.assertEqual(pace.bucket.tokens, before)
+
+    def test_all_ends_at_once(self) -> None:
+        """
+        Thousands that wait and end as soon as they begin need no deep stack.
+        """
+        self.begin()
+        hanging = self.hang()
+        for _ in range(2_000):
+            self.channel.deliver(b"a", beyond_prefetch=True)
+        self.at_once[b"a"] = None
+        self.finish(hanging[0])
+        self.assertEqual(self.flushLoggedErrors(RecursionError), [])
+        self.check_counts(received=2_004, done=2_001)
