@@ -73,6 +73,23 @@ class OneTaskTests(SynchronousTestCase):
             self.assertLessEqual(most_values(body), BOUNDS.values)
             self.assertLess(peak_of(decode, body), 100 * MIB)
 
+    def test_strings(self) -> None:
+        """
+        What stands in strings is no value, wherever they are cut.
+        """
+        strings = (r"[{,", r"\"", r"\\", r"\\\",[", "\\\\" * 9, "", "Ünal[", r"\u005b")
+        for step in (1, 2, 3, 7, 16_384):
+            self.patch(_codec, "_PIECE", step)
+            texts = ",".join(f'"{each}"' for each in strings)
+            objects = ",".join(f'{{"{each}":"{each}"}}' for each in strings)
+            body = f'[{texts},[{{"a,":1}}],{objects}]'
+            most = 3 + 3 * len(strings)
+            raw = body.encode()
+            _codec._check_number(raw, most)
+            self.assertIn(
+                "more than", refusal(BadTask, _codec._check_number, raw, most - 1)
+            )
+
     def test_most_values(self) -> None:
         """
         The number of values is never more than is counted.
