@@ -23,8 +23,9 @@ from quebert.http._response import HEAD_LIMIT, Response
 __all__ = ["Connection", "Exchange"]
 
 # Bytes that are read at once: of an answer's beginning, which mostly is all of it,
-# and of a large one. A buffer for more than there is costs microseconds.
-_READ, _READ_MORE = 4_096, 65_536
+# and of a large one.  A buffer for more than there is costs microseconds.  These many
+# bytes in tiny chunks take a millisecond, in which nothing else is done.
+_READ, _READ_MORE = 4_096, 16_384
 # Bytes of a request that may be unsent when its answer is there, for the
 # connection to be used again.
 _SMALL = 65_536

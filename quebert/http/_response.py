@@ -298,7 +298,7 @@ class Response:
         @param received: bytes that have come, with the head.
         """
         size, limit = self._size, self._limit
-        if received - size > HEAD_LIMIT + max(size, limit):
+        if received - size > HEAD_LIMIT + max(2 * size, limit // 4):
             self._refuse_framing(received)
         elif size > limit and self._reader is None:
             if self._asked is None:

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http import Agent, Limits
 from quebert.http._connection import socket_below
+from quebert.http._reader import Reader
 from quebert.test.support import until
 from quebert.test.test_agent import Trusting, certificate_of
 
@@ -239,6 +240,46 @@ async def test_floods_nobody_reads(server: RawServer, flood: Script) -> None:
     assert server.connections[0].sent < 3 * Limits().body + BUFFERS
     await answer.content()
     await until(lambda: not server.open)
+
+
+class Cut:
+    """
+    A connection, as far as an answer asks it for something.
+    """
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def abort(self) -> None:
+        """
+        Be closed.
+        """
+        self.aborted = True
+
+    def pause(self) -> None:
+        """
+        Unused: somebody has asked for the body.
+        """
+
+    resume = pause
+
+
+@pytest.mark.parametrize("piece", [b"1\r\nx\r\n", b"2\r\nxx\r\n"])
+def test_tiny_chunks_cost_little(piece: bytes) -> None:
+    """
+    Each tiny chunk costs more than a byte.  So an answer of nothing else is cut before
+    half of the bytes of a large body have come.
+    """
+    connection, reader = Cut(), Reader()
+    reader.begin(connection, False, Limits().body)
+    reader.feed(CHUNKED)
+    assert reader.response is not None
+    asked = reader.response.content()
+    while not connection.aborted:
+        reader.feed(piece * 1000)
+        reader.response.check_size(reader.size)
+    assert asked.called
+    assert reader.size < Limits().body // 2
 
 
 @ensureDeferred
