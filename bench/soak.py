@@ -1,0 +1,518 @@
+"""
+Whether hostile tasks and executors harm good tasks.
+
+    python bench/soak.py [--minutes 10] [--rate 100] [--without hangs,drips]
+
+One mediator watches one queue, at its defaults (prefetch 100), but for two settings: a
+request may take 20 seconds, and a task is tried three times, so that the load becomes
+steady soon.  Good tasks are published at times that are fixed before, and their latency
+counts from those times.  First there are good tasks alone; then, for every 20 of them,
+one task of each hostile kind.
+
+The exit status is 1 if a bound is broken: the p99 of good tasks is at most twice what
+it is alone, the mediator's memory (RSS) stays under 300 MiB, no good task is lost or
+done twice, and a hostile task writes at most 4 KB of log for each attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pika
+from brokers import embedded
+from hostile import EXECUTORS
+from letters import channel_to, state
+from race import console
+from rich.table import Table
+from web import Arrivals, StageError, running
+
+from quebert.testing import RabbitMQNode, free_port
+
+QUEUE = "tasks"
+ATTEMPTS, TIMEOUT = 3, 20
+CONFIGURATION = f"""\
+[broker]
+url_env = "QUEBERT_SOAK_URL"
+
+[queues.{QUEUE}]
+exchange = ""
+timeout = {TIMEOUT}
+retry = {{ max_attempts = {ATTEMPTS} }}
+"""
+#: The bounds.
+TIMES_AS_LONG, MEMORY, LOG = 2.0, 300 * 2**20, 4_000
+#: Seconds from the first task whose latency counts, and after the last one.
+LEAD, PATIENCE = 3.0, 120.0
+MIB = 2**20
+
+
+# -- What is published
+
+_RECORD = {"id": 123_456, "name": "Ünal & Söhne", "tags": ["a", "b"], "price": 12.5}
+_LARGE = json.dumps([_RECORD] * (2 * MIB // len(json.dumps(_RECORD)))).encode()
+_UNREQUESTABLE = ("{x}", "a|b", "a<b", "a\\b", "0x7f.1", "12345678901234567890", "a..b")
+_INJECTIONS: Sequence[dict[str, Any]] = (
+    {"headers": {"X-Name": "a\r\nHost: evil.example"}},
+    {"headers": {"X-Na\x1b[2Jme": "a"}},
+    {"headers": {"Host": "evil.example"}},
+    {"headers": {"Transfer-Encoding": "chunked"}},
+    {"method": "POST / HTTP/1.1\r\nX: "},
+    {"uuid": "\x1b]0;title\x07" * 10},
+    {"url": "http://localhost/\r\nX-Name: a"},
+    {"url": "http://\u202elocalhost/\x9b2J"},
+)
+
+Body = Callable[[str, int], bytes]
+
+
+def _task(url: str, number: int, **fields: Any) -> bytes:
+    return json.dumps({"url": url, "uuid": str(uuid.uuid4()), **fields}).encode()
+
+
+def _with(params: bytes) -> Body:
+    """
+    A task with these parameters, which are large.
+    """
+
+    def body(url: str, number: int) -> bytes:
+        return b'%b,"params":%b}' % (_task(url, number)[:-1], params)
+
+    return body
+
+
+def _unrequestable(url: str, number: int) -> bytes:
+    return _task(f"http://{_UNREQUESTABLE[number % len(_UNREQUESTABLE)]}/", number)
+
+
+def _injection(url: str, number: int) -> bytes:
+    return _task(**{"url": url, "number": number, **_INJECTIONS[number % 8]})
+
+
+#: What hostile tasks say.  The URL that each is given leads to the executor of the
+#: same name, or else nowhere.
+BODIES: dict[str, Body] = {
+    "long-url": lambda url, n: _task(url + "x" * 65_536, n),
+    "depth": _with(b"[" * (3 * MIB // 2) + b"]" * (3 * MIB // 2)),
+    "count": _with(b"[%b0]" % (b"[]," * MIB)),
+    "commas": _with(b'[%b"",0]' % (b'"[,[,[,[,[,",' * (3 * MIB // 13))),
+    "large": _with(_LARGE),
+    "unrequestable": _unrequestable,
+    "forbidden": lambda url, n: _task("http://169.254.169.254/latest/", n),
+    "injection": _injection,
+    "early": _with(b'"%b"' % (b"x" * MIB)),
+}
+KINDS = list(dict.fromkeys([*BODIES, *EXECUTORS]))
+#: Those whose tasks are done, in one attempt, as good ones are.
+DONE = ("large", "commas")
+
+
+@attrs.frozen
+class Load:
+    """
+    What is published, from the time C{begin} on, in nanoseconds since the epoch.
+
+    @ivar rate: good tasks a second.
+    @ivar share: hostile tasks of each kind for each of these.
+    @ivar urls: where the tasks of each hostile kind lead.
+    @ivar good: where the others lead.
+    """
+
+    amqp: str
+    begin: int
+    seconds: float
+    rate: float
+    share: float
+    good: str
+    urls: dict[str, str]
+
+    @property
+    def dues(self) -> list[int]:
+        """
+        When each of the good tasks is due.
+        """
+        times = range(round(self.rate * self.seconds))
+        return [self.begin + round(n * 1e9 / self.rate) for n in times]
+
+    @property
+    def of_each(self) -> int:
+        """
+        How many tasks there are of each hostile kind.
+        """
+        return round(self.rate * self.share * self.seconds)
+
+    def publish_good(self) -> None:
+        """
+        Publish the good tasks, in a process of its own.
+        """
+        with _publishing(self.amqp) as publish:
+            for due in self.dues:
+                _sleep_until(due)
+                publish(_task(self.good, 0, params={"sent": due}))
+
+    def publish_hostile(self) -> None:
+        """
+        Publish the others, one kind after the other.
+        """
+        step = self.seconds * 1e9 / max(self.of_each, 1)
+        with _publishing(self.amqp) as publish:
+            for number in range(self.of_each):
+                for place, (kind, url) in enumerate(self.urls.items()):
+                    body = BODIES.get(kind, _task)(url, number)
+                    _sleep_until(
+                        self.begin + round((number + place / len(self.urls)) * step)
+                    )
+                    publish(body)
+
+
+@contextmanager
+def _publishing(amqp: str) -> Iterator[Callable[[bytes], None]]:
+    properties = pika.BasicProperties(delivery_mode=2)
+    with channel_to(amqp) as channel:
+        yield lambda body: channel.basic_publish("", QUEUE, body, properties)
+
+
+def _sleep_until(due: int) -> None:
+    time.sleep(max(0.0, (due - time.time_ns()) / 1e9))
+
+
+# -- The run
+
+
+@attrs.frozen
+class Found:
+    """
+    What became of one run.
+
+    @ivar latencies: of good tasks, in ms, sorted.
+    @ivar lost: how many of the good tasks were not done; C{again}: how often one was
+        done again.
+    @ivar rss: bytes that the mediator held, at most.
+    @ivar cpu: seconds of CPU that the mediator has used, of each.
+    @ivar log: bytes that it has logged.
+    @ivar requests: how many there were to each hostile executor.
+    @ivar dead: how many tasks were set aside.
+    """
+
+    latencies: list[float]
+    lost: int
+    again: int
+    rss: int
+    cpu: float
+    log: int
+    requests: dict[str, int]
+    dead: int
+
+    def part(self, part: float) -> float:
+        """
+        The latency that so great a part of the good tasks had at most.
+        """
+        took = self.latencies
+        return took[min(int(len(took) * part), len(took) - 1)] if took else 0.0
+
+
+class Soak:
+    """
+    A broker, the executors, and where the mediator stores its files.
+    """
+
+    def __init__(self, amqp: str, kinds: Sequence[str], folder: Path) -> None:
+        self.amqp = amqp
+        self.ports = {kind: free_port() for kind in kinds}
+        self._folder = folder
+        (folder / "quebert.toml").write_text(CONFIGURATION)
+        os.environ["QUEBERT_SOAK_URL"] = amqp
+
+    def hostile(self) -> list[str]:
+        """
+        The command that starts the hostile executors.
+        """
+        pairs = [f"{k}={port}" for k, port in self.ports.items() if k in EXECUTORS]
+        return [sys.executable, str(Path(__file__).with_name("hostile.py")), *pairs]
+
+    def run(self, name: str, rate: float, share: float, seconds: float) -> Found:
+        """
+        Have good tasks published, and hostile ones for a C{share} of them.
+        """
+        with ExitStack() as stack:
+            web = stack.enter_context(Arrivals())
+            stack.enter_context(running(self.hostile(), self._folder / "hostile.log"))
+            twistd = "from twisted.scripts.twistd import run; run()"
+            command = [sys.executable, "-c", twistd, "-n", "--pidfile=", "quebert"]
+            command.append(f"--config={self._folder / 'quebert.toml'}")
+            log = self._folder / f"{name}.log"
+            mediator = stack.enter_context(running(command, log))
+            self._await_consumer(mediator)
+            urls = {k: f"http://127.0.0.1:{p}/{k}" for k, p in self.ports.items()}
+            load = Load(
+                self.amqp,
+                time.time_ns() + 10**9,
+                LEAD + seconds,
+                rate,
+                share,
+                web.url,
+                urls if share else {},
+            )
+            self._publish(load, mediator, stack)
+            done = web.count
+            self._await_all(load, done, mediator)
+            arrivals = web.arrivals()
+            requests = self._requests() if share else {}
+            return self._found(load, arrivals, requests, mediator.pid, log)
+
+    def _await_consumer(self, mediator: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        with channel_to(self.amqp) as channel:
+            channel.queue_declare(QUEUE, durable=True)
+            while not state(channel, QUEUE)[1]:
+                _check(mediator)
+                if time.monotonic() > deadline:
+                    raise StageError("the mediator does not consume")
+                time.sleep(0.05)
+
+    def _publish(
+        self, load: Load, mediator: subprocess.Popen[bytes], stack: ExitStack
+    ) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        targets = (load.publish_good, load.publish_hostile)
+        publishers = [spawn.Process(target=each) for each in targets]
+        for each in publishers:
+            each.start()
+            stack.callback(each.join)
+            stack.callback(each.terminate)
+        minute = 0
+        while any(each.is_alive() for each in publishers):
+            _check(mediator)
+            time.sleep(1)
+            passed = int((time.time_ns() - load.begin) / 60e9)
+            if passed > minute:
+                minute = passed
+                held = _status(mediator.pid)["VmRSS"] / MIB
+                with channel_to(self.amqp) as channel:
+                    ready = state(channel, QUEUE)[0]
+                console.print(f"minute {minute}: {held:.0f} MiB, {ready} tasks ready")
+        if any(each.exitcode for each in publishers):
+            raise StageError("a producer has failed")
+
+    def _await_all(
+        self, load: Load, done: Callable[[], int], mediator: subprocess.Popen[bytes]
+    ) -> None:
+        """
+        Wait until as many requests for good tasks were made as there are, and the
+        queue is empty; or for long.
+        """
+        deadline = time.monotonic() + PATIENCE
+        with channel_to(self.amqp) as channel:
+            while done() < len(load.dues) or state(channel, QUEUE)[0]:
+                _check(mediator)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.2)
+
+    def _requests(self) -> dict[str, int]:
+        return {k: _count(port) for k, port in self.ports.items() if k in EXECUTORS}
+
+    def _found(
+        self,
+        load: Load,
+        arrivals: list[tuple[int, int]],
+        requests: dict[str, int],
+        pid: int,
+        log: Path,
+    ) -> Found:
+        dues = load.dues
+        counted = Counter(due for due, _ in arrivals)
+        first = dict(reversed(arrivals))
+        measured = [due for due in dues if due >= load.begin + LEAD * 1e9]
+        latencies = sorted((first[d] - d) / 1e6 for d in measured if d in first)
+        return Found(
+            latencies,
+            sum(due not in counted for due in dues),
+            sum(number - 1 for number in counted.values()),
+            _status(pid)["VmHWM"],
+            _cpu(pid) / load.seconds,
+            log.stat().st_size,
+            requests,
+            self._dead(),
+        )
+
+    def _dead(self) -> int:
+        with channel_to(self.amqp) as channel:
+            try:
+                return state(channel, f"{QUEUE}.dead")[0]
+            except pika.exceptions.ChannelClosed:
+                return 0
+
+
+def _check(mediator: subprocess.Popen[bytes]) -> None:
+    if mediator.poll() is not None:
+        raise StageError(f"the mediator has ended, with {mediator.returncode}")
+
+
+def _status(pid: int) -> dict[str, int]:
+    """
+    Bytes that a process holds now, and has held at most.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = (line.split() for line in lines if line.endswith(" kB"))
+    return {field[0].rstrip(":"): int(field[1]) * 1024 for field in fields}
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _count(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", "/count")
+        return int(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+# -- What is told
+
+
+def bounds(alone: Found, soaked: Found, load: tuple[int, int]) -> list[str]:
+    """
+    Which bounds are broken.
+
+    @param load: how many hostile tasks there were of each kind, and how many kinds.
+    """
+    of_each, kinds = load
+    broken = []
+    if soaked.part(0.99) > TIMES_AS_LONG * alone.part(0.99):
+        broken.append(f"p99 is more than {TIMES_AS_LONG:g} times what it is alone")
+    if soaked.rss >= MEMORY:
+        broken.append(f"RSS is {MEMORY // MIB} MiB or more")
+    if soaked.lost or soaked.again or alone.lost or alone.again:
+        broken.append("good tasks were lost or done again")
+    for kind in DONE:
+        taken = soaked.requests.get(kind, of_each)
+        if taken != of_each:
+            broken.append(f"{taken} requests for {of_each} tasks of {kind}")
+    if soaked.log > LOG * ATTEMPTS * of_each * kinds:
+        broken.append(f"more than {LOG} bytes of log for each attempt")
+    return broken
+
+
+def shown(alone: Found, soaked: Found, load: tuple[int, int]) -> Table:
+    """
+    A table of both runs.
+    """
+    table = Table(box=None)
+    for heading in ("good tasks", "alone", "in the soak"):
+        table.add_column(heading, justify="left" if heading[0] == "g" else "right")
+    both = (alone, soaked)
+    rows: list[tuple[str, Callable[[Found], str]]] = [
+        ("number", lambda f: f"{len(f.latencies):,}"),
+        ("p50 ms", lambda f: f"{f.part(0.5):.1f}"),
+        ("p90 ms", lambda f: f"{f.part(0.9):.1f}"),
+        ("p99 ms", lambda f: f"{f.part(0.99):.1f}"),
+        ("most ms", lambda f: f"{f.part(1.0):.1f}"),
+        ("lost", lambda f: str(f.lost)),
+        ("done again", lambda f: str(f.again)),
+        ("RSS MiB, most", lambda f: f"{f.rss / MIB:.0f}"),
+        ("CPU %", lambda f: f"{f.cpu * 100:.0f}"),
+        ("dead letters", lambda f: f"{f.dead:,}"),
+    ]
+    for name, told in rows:
+        table.add_row(name, *map(told, both))
+    of_each, kinds = load
+    if of_each * kinds:
+        per_task = f"{soaked.log / (of_each * kinds):,.0f}"
+        table.add_row("log bytes a hostile task", "", per_task)
+        table.add_row("hostile tasks of each kind", "", f"{of_each:,}")
+    for kind, number in soaked.requests.items():
+        table.add_row(f"requests to {kind}", "", f"{number:,}")
+    return table
+
+
+@contextmanager
+def broker(name: str, folder: Path) -> Iterator[str]:
+    """
+    The AMQP URL of a broker.
+    """
+    if name == "rabbitmq":
+        with RabbitMQNode() as node:
+            yield f"{node.url}%2F"
+    else:
+        with embedded(folder, f"--data={folder / 'broker'}") as there:
+            yield f"amqp://guest:guest@127.0.0.1:{there.port}/%2F"
+
+
+def kinds(names: str) -> list[str]:
+    """
+    Those with these names, which are separated by commas.
+    """
+    chosen = names.split(",")
+    if wrong := set(chosen) - set(KINDS):
+        text = f"{', '.join(sorted(wrong))}: none of {', '.join(KINDS)}"
+        raise argparse.ArgumentTypeError(text)
+    return chosen
+
+
+def options(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """
+    What the command line says.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--minutes", type=float, default=10.0, help="of the soak (10)")
+    add("--alone", type=float, help="minutes alone, before it (the same, 3 at most)")
+    add("--rate", type=float, default=100.0, help="good tasks a second (100)")
+    add("--share", type=float, default=0.05, help="of each hostile kind (0.05)")
+    add("--only", type=kinds, default=KINDS, metavar="KIND[,KIND]")
+    add("--without", type=kinds, default=[], metavar="KIND[,KIND]")
+    add("--broker", choices=("rabbitmq", "embedded"), default="rabbitmq")
+    add("--keep", type=Path, help="a folder for the logs")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """
+    Soak, and tell.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    said = options()
+    chosen = [kind for kind in said.only if kind not in said.without]
+    minutes = min(said.minutes, 3.0) if said.alone is None else said.alone
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="quebert-soak-")
+        folder = said.keep or Path(stack.enter_context(temporary))
+        folder.mkdir(exist_ok=True)
+        try:
+            amqp = stack.enter_context(broker(said.broker, folder))
+            soak = Soak(amqp, chosen, folder)
+            alone = soak.run("alone", said.rate, 0.0, minutes * 60)
+            soaked = soak.run("soaked", said.rate, said.share, said.minutes * 60)
+        except StageError as e:
+            sys.exit(f"Not measured: {e}")
+    number = round(said.rate * said.share * (LEAD + said.minutes * 60))
+    load = (number, len(chosen))
+    console.print(shown(alone, soaked, load))
+    if broken := bounds(alone, soaked, load):
+        sys.exit("\n".join(broken))
+
+
+if __name__ == "__main__":
+    main()
