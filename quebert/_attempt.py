@@ -14,14 +14,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert._deadlines import Deadlines
+from quebert._secrets import LONGEST
 from quebert._text import shown_url
 from quebert.boundaries import Response
 from quebert.errors import BadStatus, RequestTimedOut
 
 __all__ = ["Attempt"]
 
-# Bytes of the body of a failure that are kept.
-_BODY_LIMIT = 2_048
+# Bytes of the body of a failure that are kept: more than are kept in the end, so that a
+# secret is found that begins among them.
+_BODY_LIMIT = 2_048 + LONGEST
 
 
 class Attempt:

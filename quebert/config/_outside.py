@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from quebert._secrets import Secret
 from quebert.config._kinds import choice, dotted_name, shown, text
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -150,7 +151,7 @@ def _plain(value: object) -> str:
     return value
 
 
-def _secret(table: Table, name: str, outside: Outside) -> str:
+def _secret(table: Table, name: str, outside: Outside) -> Secret:
     inner = table.table(name)
     found = inner.given(env=outside.of_environment, file=outside.of_file)
     scheme = inner.get("scheme", choice(*_SCHEMES), None)
@@ -162,10 +163,10 @@ def _secret(table: Table, name: str, outside: Outside) -> str:
         table.wrong(name, "must hold no control character")
     elif scheme is not None and value:
         try:
-            return _SCHEMES[scheme](value)
+            return Secret(_SCHEMES[scheme](value))
         except Wrong as e:
             table.wrong(name, str(e))
-    return value
+    return Secret(value)
 
 
 def _bearer(token: str) -> str:

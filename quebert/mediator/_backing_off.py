@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
 from quebert.mediator._mediator import Mediator
@@ -57,7 +58,7 @@ class DelayOnErrorMediator(Mediator):
     def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
         now = self._now()
         if self.limits.used_up(history.attempts, now - history.first):
-            answer, why = answer_of(failure), one_line(failure.value)
+            answer, why = answer_of(failure), self._why(task, failure)
             return exhausted(history, answer, now, name_of(task), why)
         task["failures"] = history.attempts - 1
         return super()._after(failure, task, history)
@@ -68,7 +69,8 @@ class DelayOnErrorMediator(Mediator):
         """
         failures = failures_in(task) + 1
         task["failures"] = failures
-        task["traceback"] = failure.getTraceback()[-_TRACEBACK_LIMIT:]
+        told = self._hidden(task, failure.getTraceback())
+        task["traceback"] = told[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
         try:
             tasks.schedule(task, bounds=self.bounds)
@@ -78,7 +80,7 @@ class DelayOnErrorMediator(Mediator):
             self.log.warn(
                 "Task {name} is put back as it was, since hooks spoiled it: {why}",
                 name=name_of(task),
-                why=one_line(e),
+                why=one_line(self._hidden(task, safe_str(e))),
             )
             return self._again(task, failure, Retry(after=after))
         if len(body) > self.bounds.body:  # with the count and the traceback

@@ -18,7 +18,7 @@ from quebert.boundaries import Message
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._mediator import Mediator
 from quebert.mediator._past import answer_of, field_of, history_of
-from quebert.mediator._text import name_of, one_line
+from quebert.mediator._text import name_of
 from quebert.outcome import Outcome, Retry
 from quebert.policy import (
     MAX_RETRY_AFTER,
@@ -104,16 +104,22 @@ class PolicyMediator(Mediator):
             return False
         return self._directive(response) is not None
 
-    def _directive(self, response: Any) -> Directive | None:
+    def _directive(self, response: Any, task: Task | None = None) -> Directive | None:
+        """
+        What the executor wishes.
+
+        @param task: where the reason is told, without the secrets of this task.
+        """
         values = field_of(response, OUTCOME)
         if not values:
             return None
         try:
             if len(values) > 1:
                 raise ValueError(f"there are {len(values)} of them")
-            found = directive(values[0])
+            value = values[0] if task is None else self._hidden(task, values[0])
+            found = directive(value)
         except ValueError as e:
-            self._ignored.met(f"{one_line(values[0])[:100]!r}: {e}")
+            self._ignored.met(str(e))  # not the value: it may hold secrets
             return None
         self._ignored.succeeded()
         return found
@@ -123,20 +129,20 @@ class PolicyMediator(Mediator):
 
     def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
         now = self._now()
-        answer = self._answer(failure, now)
+        answer = self._answer(failure, task, now)
         outcome = self._rules_for(task).outcome(
             history,
             answer,
             now,
             self._random,
             task=name_of(task),
-            why=one_line(failure.value),
+            why=self._why(task, failure),
         )
         if isinstance(outcome, Retry):
             self._again(task, failure, outcome)
         return outcome
 
-    def _answer(self, failure: Failure, now: float) -> Answer | None:
+    def _answer(self, failure: Failure, task: Task, now: float) -> Answer | None:
         answer, error = answer_of(failure), failure.value
         if answer is None or not isinstance(error, BadStatus):
             return None
@@ -144,7 +150,7 @@ class PolicyMediator(Mediator):
         return attrs.evolve(
             answer,
             retry_after=retry_after(asked[0], now) if asked else None,
-            directive=self._directive(error.response),
+            directive=self._directive(error.response, task),
         )
 
     def _rules_for(self, task: Task) -> Rules:

@@ -8,14 +8,15 @@ What becomes of a failure is for subclasses to decide.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from quebert import _hooks as hooks
 from quebert import task as tasks
@@ -23,6 +24,7 @@ from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert._reactor import given_or_global
+from quebert._secrets import hide, in_headers, in_url
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.clock import seconds_set
@@ -42,6 +44,7 @@ __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Task], Union[bytes, str]]
+T = TypeVar("T", str, bytes)
 
 #: Seconds a task may take unless it says otherwise, as in Cloud Tasks.
 DEFAULT_TIMEOUT = 600.0
@@ -51,6 +54,8 @@ MAX_TIMEOUT = 1_500.0
 #: Seconds after which a task is judged again that is early or has expired only if the
 #: clock of the machine was set rightly.
 DOUBT = 5.0
+#: Bytes of the answer to a failed attempt that are kept.
+ANSWER = 2_048
 _DONE = Done()
 
 
@@ -88,6 +93,8 @@ class Mediator:
     @param cloud_events: makes an event of each request.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
         by default the guard says.
+    @param secrets: texts that are hidden where an answer or an exception has them,
+        beside the secrets of a task: those of headers that C{http} adds.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, or there is both a
         C{guard} and C{http}.
     """
@@ -119,6 +126,7 @@ class Mediator:
         signer: Signer | None = None,
         cloud_events: CloudEvents | None = None,
         keep_answers: bool | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         if guard is not None and http is not None:
             raise ConfigError("guard is of no use beside http: give http a guard")
@@ -126,6 +134,7 @@ class Mediator:
         if keep_answers is None:
             keep_answers = self._guard.keeps_answers
         self.keep_answers = keep_answers
+        self._secrets = tuple(secrets)
         self.defaulturl = defaulturl or ""
         self.retryDelay = retryDelay
         self.defaultTimeout = defaultTimeout
@@ -260,8 +269,8 @@ class Mediator:
             return Bury(why, FORBIDDEN)
         if isinstance(error, BadStatus):
             status = error.status
-            if not self.keep_answers:
-                error.body = b""
+            kept = self._hidden(task, error.body)[:ANSWER]
+            error.body = kept if self.keep_answers else b""
         history = history_of(message, task).failed(began, status)
         try:
             outcome = self._after(failure, task, history)
@@ -290,9 +299,37 @@ class Mediator:
             "Task {name} failed, again in {after} s: {why}",
             name=name_of(task),
             after=retry.after,
-            why=one_line(failure.value),
+            why=self._why(task, failure),
         )
         return retry
+
+    def _why(self, task: Task, failure: Failure) -> str:
+        """
+        What went wrong, on one line, without the secrets of the request.
+        """
+        if type(failure.value) is BadStatus:  # nearly always, and its text is ours
+            return one_line(failure.value)
+        return one_line(self._hidden(task, safe_str(failure.value)))
+
+    def _hidden(self, task: Task, text: T) -> T:
+        """
+        A text of an executor or a hook without the secrets of the request.
+        """
+        if not text:
+            return text
+        found, headers = [*self._secrets], task.get("headers")
+        if isinstance(url := task.get("url"), str):
+            found.extend(in_url(url))
+        try:
+            request = tasks.request(task, self._defaulturl, self.bounds)
+        except BadTask:  # hooks spoiled it
+            pass
+        else:
+            headers = request.headers
+            found.extend(in_url(request.url))
+        if isinstance(headers, dict):
+            found.extend(in_headers(headers))
+        return hide(text, found)
 
     def _decoded(self, body: bytes) -> Any:
         if len(body) > self.bounds.body:

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 
+from quebert._secrets import in_headers
 from quebert._twistd import load
 from quebert.boundaries import HTTPClient
 from quebert.config import Backoff, Queue
@@ -77,6 +78,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
         "max_body": queue.max_body,
         "max_url_length": queue.max_url_length,
         "reactor": reactor,
+        "secrets": tuple(in_headers(queue.headers)),
         "http": _WithHeaders(http, queue.headers) if queue.headers else http,
     }
     if queue.sign is not None:

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._attempt import Attempt
 from quebert._deadlines import Deadlines
+from quebert._secrets import LONGEST
 from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
 
 
@@ -103,13 +104,14 @@ class AttemptTests(SynchronousTestCase):
 
     def test_answer(self) -> None:
         """
-        With it comes the answer, and the first 2 KB of its body.
+        With it comes the answer, and the first bytes of its body: 2 KB, and what a
+        secret may have beyond them.
         """
         response = self.answer(503)
         response.body.callback(b"x" * 100_000)
         error = self.failureResultOf(self.success, BadStatus).value
         self.assertIs(error.response, response)
-        self.assertEqual(error.body, b"x" * 2048)
+        self.assertEqual(error.body, b"x" * (2048 + LONGEST))
 
     def test_overruled(self) -> None:
         """
@@ -154,9 +156,9 @@ class AttemptTests(SynchronousTestCase):
         """
         A body that does not end well does not hide a status that is no success.
         """
-        cut = IncompleteAnswer("the body was cut short", b"x" * 5000)
+        cut = IncompleteAnswer("the body was cut short", b"x" * 20_000)
         for how, body in (
-            (lambda r: r.body.errback(cut), b"x" * 2048),
+            (lambda r: r.body.errback(cut), b"x" * (2048 + LONGEST)),
             (lambda r: r.body.errback(ZeroDivisionError("oh")), b""),
             (lambda r: self.clock.advance(10.2), b""),
         ):

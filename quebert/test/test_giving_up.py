@@ -485,7 +485,7 @@ class AnswerTests(PolicyCase):
             self.assertEqual(
                 [line for line in lines if "Outcome" in line],
                 [
-                    "A header Quebert-Outcome is ignored: 'bury him':"
+                    "A header Quebert-Outcome is ignored:"
                     " it must be retry-after=SECONDS, discard or bury"
                 ],
             )

@@ -31,6 +31,7 @@ from quebert._bounds import Bounds, memory_of
 from quebert._host import to_ascii, wrong_with
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
+from quebert._secrets import hide, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp._message import Message
@@ -198,6 +199,20 @@ class GrowthTests(SynchronousTestCase):
         Leaving out the password of a URL.
         """
         self.check(self.urls(without_userinfo))
+
+    def test_secrets(self) -> None:
+        """
+        Finding and hiding the secrets of a request.
+        """
+
+        def hidden(text: str) -> None:
+            secrets = [*in_headers({"Cookie": text, "X-Token": text}), *in_url(text)]
+            hide(text.encode("utf-8", "replace"), secrets)
+            hide(text, secrets)
+
+        self.check(self.urls(hidden))
+        pieces = ("a=1234;", "abcd", " ", "=", ";")
+        self.check(Case(f"{p!r}", hidden, repeated("", p, "")) for p in pieces)
 
     def test_other_urls(self) -> None:
         """

@@ -1,0 +1,81 @@
+"""
+Secrets of a request, and how they are hidden where they come back.  Pure.
+
+An executor may say in its answer what it was sent, and a hook in its exception.  The
+beginning of an answer is kept with a dead letter, and an exception is logged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+__all__ = ["HIDDEN", "LONGEST", "NAME", "Secret", "hide", "in_headers", "in_url"]
+
+#: In names of headers and fields whose values are secrets.
+NAME = re.compile(
+    "authorization|cookie|token|secret|passw|api[-_]?key|credential|signature",
+    re.IGNORECASE,
+)
+#: Stands in place of a secret.
+HIDDEN = "..."
+#: Bytes of a secret that is found even where it is cut off.
+LONGEST = 8_192
+# Characters of the shortest secret that is hidden: a shorter one is in many words.
+_SHORTEST = 4
+# How many cookies in one header are looked for, beside the whole.
+_COOKIES = 10
+_USERINFO = re.compile("//([^/?#]*)@")
+_QUERY = re.compile("[?#]")
+
+T = TypeVar("T", str, bytes)
+
+
+class Secret(str):
+    """
+    A text that is a secret.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<a secret>"
+
+
+def in_headers(headers: Mapping[str, object]) -> Iterator[str]:
+    """
+    The secrets in headers: those that are known as such, and what is named so.
+    """
+    for name, value in headers.items():
+        if isinstance(value, Secret) or (isinstance(value, str) and NAME.search(name)):
+            yield value
+            yield value.partition(" ")[2].strip()  # without the scheme
+            for pair in value.split(";", _COOKIES):
+                yield pair.partition("=")[2].strip()
+
+
+def in_url(url: str) -> Iterator[str]:
+    """
+    The secrets in a URL: user and password, and the query, with the fragment and
+    without.
+    """
+    if (userinfo := _USERINFO.search(url)) is not None:
+        yield userinfo[1]
+        yield userinfo[1].partition(":")[2]
+    if (begin := _QUERY.search(url)) is not None:
+        yield url[begin.end() :]
+        yield from url[begin.end() :].split("#", 1)
+
+
+def hide(text: T, secrets: Iterable[str]) -> T:
+    """
+    C{text} without C{secrets}.
+    """
+    found = {each for each in secrets if len(each) >= _SHORTEST}
+    for secret in sorted(found, key=len, reverse=True):  # one may contain another
+        if isinstance(text, bytes):
+            text = text.replace(secret.encode("utf-8", "replace"), HIDDEN.encode())
+        else:
+            text = text.replace(secret, HIDDEN)
+    return text
