@@ -17,6 +17,7 @@ import attrs
 from twisted.web.http import RESPONSES
 
 from quebert import task as tasks
+from quebert._secrets import HIDDEN, NAME
 from quebert._text import cut, printable, shown_url, width
 from quebert._url import without_userinfo
 from quebert.errors import BadTask, ConfigError
@@ -32,18 +33,12 @@ _CELL_WIDTH = 200
 # How many reasons are told at least.
 _REASONS = 10
 _STATUS = re.compile("[0-9]{3}")
-# Names of headers and fields whose values are secrets.
-_SECRET = re.compile(
-    "authorization|cookie|token|secret|passw|api[-_]?key|credential|signature",
-    re.IGNORECASE,
-)
-# The same in a text that is no JSON: all that follows on the line is hidden.  Counts
-# are bounded, so that the time is linear.
+# A name of a secret in a text that is no JSON: all that follows on the line is hidden.
+# Counts are bounded, so that the time is linear.
 _SECRET_LINE = re.compile(
-    rf"((?:{_SECRET.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
+    rf"((?:{NAME.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
 )
 _USERINFO = re.compile(r"//[^/\s@]*@")
-_HIDDEN = "..."
 
 
 class DeadLetter:
@@ -137,14 +132,14 @@ class DeadLetter:
         """
         The task's; where it is no task, the message's.
         """
-        return str(self._task.get("uuid", self.properties.get("message-id", "")))
+        return _text_of(self._task.get("uuid", self.properties.get("message-id", "")))
 
     @property
     def url(self) -> str:
         """
         What it requests, without a password.
         """
-        return without_userinfo(str(self._task.get("url", "")))
+        return without_userinfo(_text_of(self._task.get("url", "")))
 
     @property
     def buried(self) -> str:
@@ -192,7 +187,7 @@ class DeadLetter:
             task = self._task if secrets else _without_secrets("", self._task)
             return json.dumps(task, indent=2, ensure_ascii=False)
         text = self.body.decode("utf-8", "backslashreplace")
-        return text if secrets else _SECRET_LINE.sub(rf"\1 {_HIDDEN}", _masked(text))
+        return text if secrets else _masked(text)
 
 
 _TIMES = {_OURS + name for name in ("buried-at", "first-attempt", "last-attempt")}
@@ -207,6 +202,14 @@ def _moment(when: Any) -> str:
         return ""
 
 
+def _text_of(value: Any) -> str:
+    """
+    A field that should be a text; other values are not shown, since nobody knows what
+    is in them.
+    """
+    return value if isinstance(value, str) else HIDDEN
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
@@ -216,11 +219,14 @@ def _plain(value: Any) -> str:
 def _shown(name: str, text: str, secrets: bool) -> str:
     if secrets:
         return text
-    return _HIDDEN if _SECRET.search(name) else _masked(text)
+    return HIDDEN if NAME.search(name) else _masked(text)
 
 
 def _masked(text: str) -> str:
-    return _USERINFO.sub(f"//{_HIDDEN}@", text)
+    """
+    A text of any kind, without what is told to be a secret in it.
+    """
+    return _SECRET_LINE.sub(rf"\1 {HIDDEN}", _USERINFO.sub(f"//{HIDDEN}@", text))
 
 
 def _without_secrets(name: str, value: Any) -> Any:
@@ -230,16 +236,14 @@ def _without_secrets(name: str, value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {
-            _masked(key): _HIDDEN
-            if _SECRET.search(key)
-            else _without_secrets(key, inner)
+            _masked(key): HIDDEN if NAME.search(key) else _without_secrets(key, inner)
             for key, inner in value.items()
         }
     if isinstance(value, list):
         return [_without_secrets(name, each) for each in value]
     if not isinstance(value, str):
         return value
-    return without_userinfo(value) if name == "url" else _masked(value)
+    return shown_url(value) if name == "url" else _masked(value)
 
 
 # -- Which are meant

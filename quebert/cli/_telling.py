@@ -13,13 +13,12 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
 from quebert._text import shown_url
 from quebert.boundaries import HTTPClient, Message
 from quebert.cli._running import one_line
-from quebert.errors import BadTask
+from quebert.errors import BadStatus, BadTask
 from quebert.mediator import DelayOnErrorMediator
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.task import Task
@@ -44,16 +43,19 @@ class _Answer:
 
     began: float
     status: int | None = None
-    text: str = ""
 
 
 @attrs.frozen
 class _Failed(Retry):
     """
     A task that is tried again since it has failed.
+
+    @ivar why: it has.
+    @ivar text: how the body of the answer begins.
     """
 
     why: str = ""
+    text: str = ""
 
 
 # The answer to whatever is requested in this context.
@@ -78,8 +80,6 @@ class _Noting:
 
 def _note(response: Any, answer: _Answer) -> Any:
     answer.status = response.code
-    body: bytes = getattr(response, "whole", None) or b""  # short ones have it
-    answer.text = body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
     return response
 
 
@@ -118,8 +118,10 @@ class TellingMediator(DelayOnErrorMediator):
         """
         retry = super().failed(task, failure)
         assert isinstance(retry, Retry)
-        why = safe_str(failure.value)
-        return _Failed(**attrs.asdict(retry, recurse=False), why=why)
+        error, told = failure.value, attrs.asdict(retry, recurse=False)
+        body = error.body if isinstance(error, BadStatus) else b""
+        text = body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
+        return _Failed(**told, why=self._why(task, failure), text=text)
 
     def _told(self, outcome: Outcome, message: Message, answer: _Answer) -> Outcome:
         url, attempt = _read(message.body)
@@ -141,7 +143,7 @@ class TellingMediator(DelayOnErrorMediator):
             return "waiting", f"until {_clock_time(self._now() + outcome.after)}"
         if answer.status is None:
             return "retry", f"attempt {attempt}: {outcome.why} ({took}), {again}"
-        text = f": {answer.text}" if answer.text else ""
+        text = f": {outcome.text}" if outcome.text else ""
         return "retry", f"attempt {attempt}: {answer.status}, {took}, {again}{text}"
 
 
@@ -151,11 +153,12 @@ def _read(body: bytes) -> tuple[str, int]:
     """
     try:
         task = tasks.decode(body)
-        url, failures = str(task.get("url", "?")), task.get("failures")
+        url, failures = task.get("url"), task.get("failures")
     except (BadTask, AttributeError):
         return "?", 1
     known = isinstance(failures, int) and failures > 0
-    return shown_url(url), 1 + failures if known else 1
+    shown = shown_url(url) if isinstance(url, str) else "?"
+    return shown, 1 + failures if known else 1
 
 
 def _clock_time(when: float) -> str:

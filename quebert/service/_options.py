@@ -10,6 +10,7 @@ from typing import Any
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._secrets import Secret
 from quebert._twistd import load, no_default_pid_file, number, seconds
 from quebert._url import default_option
 from quebert.config import (
@@ -157,7 +158,7 @@ class Options(UsageOptions):
             raise UsageError(str(e)) from None
         if self["amqp-url"] == "":
             raise UsageError(EMPTY_AMQP_URL)
-        self["amqp-url"] = self["amqp-url"] or default_amqp_url()
+        self["amqp-url"] = Secret(self["amqp-url"] or default_amqp_url())
         try:
             Broker.from_url(self["amqp-url"])
         except ConfigError as e:
