@@ -41,6 +41,7 @@ __all__ = [
     "Rungs",
     "arrivals_of",
     "left",
+    "next_wait",
     "seconds_left",
     "wait_for",
     "wait_of",
@@ -68,6 +69,8 @@ _CONFIRMED = {"x-dead-letter-strategy": "at-least-once"}
 _SECONDS = re.compile(r"\.(\d{1,9})s$")
 #: Seconds by which the clocks of two machines may differ.
 TOLERANCE = 1.0
+# Seconds after which a message has a new time of RabbitMQ's clock.
+_LOOK = 1.0
 
 Call = tuple[str, dict[str, Any]]
 
@@ -163,6 +166,20 @@ def left(message: Message, now: float, clock_set: float) -> float:
             return 0.0
     wait, died_at = wait_of(message.died_in), message.died_at
     return seconds_left(not_before, delay, wait, now, clock_set, died_at)
+
+
+def next_wait(message: Message, now: float, left: float) -> float:
+    """
+    For how many seconds a message waits next at most that has C{left} seconds left.
+    Pure.
+
+    If only our clock says that it has less left, the message waits for L{_LOOK} seconds
+    first.  Then RabbitMQ's clock tells anew whether it is due: perhaps nobody took it
+    for hours.  Where it came from such a wait, it waits for all that is left.
+    """
+    less = message.number_in(NOT_BEFORE) - now < left - TOLERANCE
+    waited_for_all = wait_of(message.died_in) >= wait_for(message.number_in(DELAY))
+    return _LOOK if less and waited_for_all else left
 
 
 class Rungs:

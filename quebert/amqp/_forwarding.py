@@ -26,7 +26,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._astray import Astray
 from quebert.amqp._breaker import Breaker
 from quebert.amqp._channel import Channel
-from quebert.amqp._delay import TOLERANCE, arrivals_of, left, wait_of
+from quebert.amqp._delay import TOLERANCE, arrivals_of, left, next_wait, wait_of
 from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp._message import DEATHS, DELAY, DELIVERIES, Message
 from quebert.clock import seconds_set
@@ -375,8 +375,9 @@ class Forwarder:
             return await self._publish("", message, {})
         clock = self._client.reactor
         due = clock.seconds() + early
+        most = next_wait(message, self._now(), early)
         rung = await self._ladder.rung_for(
-            wire, self._queue, lambda: due - clock.seconds()
+            wire, self._queue, lambda: min(most, due - clock.seconds())
         )
         await self._publish(rung, message, {DELAY: due - clock.seconds()})
         return await self._ladder.settled(wire, rung, self._queue)

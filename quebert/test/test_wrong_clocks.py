@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp import Message
-from quebert.amqp._delay import TOLERANCE, Rungs, left, seconds_left, wait_for
+from quebert.amqp._delay import TOLERANCE, Rungs, left, next_wait, wait_for
 from quebert.amqp._message import DELAY, NOT_BEFORE
 from quebert.test.checks import QUICK
 
@@ -34,6 +34,23 @@ ahead = st.one_of(st.floats(0, 1_000), st.floats(0, 30 * DAY))
 moments = st.floats(0, 0.5)
 #: ... and for which RabbitMQ is down, or nobody takes messages.
 outages = st.one_of(st.floats(2, 1_000), st.floats(2, 30 * DAY))
+
+
+def arrived(not_before: float, delay: float, wait: int, died_at: float) -> Message:
+    """
+    A message that comes from a rung.
+    """
+    rung = Rungs(quorum=True).name(wait)
+    moment = datetime.fromtimestamp(math.floor(died_at), UTC)
+    death = {"count": 1, "reason": "expired", "queue": rung, "time": moment}
+    headers = {
+        NOT_BEFORE: not_before,
+        DELAY: delay,
+        "x-death": [{**death, "exchange": rung, "routing-keys": ["tasks"]}],
+    }
+    message = Message("tag", 7, False, "quebert.delay.arrivals", "tasks")
+    message.encoded_properties = encode_properties({"headers": headers})
+    return message
 
 
 @attrs.frozen
@@ -61,20 +78,19 @@ class World:
         By how many seconds a message comes too late by the true clock.
         """
         not_before = _SENT + self.sender + delay
-        now, next_delay = _SENT, delay
+        now, early, wait = _SENT, delay, wait_for(delay)
         once = [(self.down, self.unwatched)]
         for n in range(10_000):
-            wait = wait_for(next_delay)
             down, unwatched = once.pop() if once else (0.0, 0.0)
             now += wait + down
-            died_at = math.floor(now + self.broker[min(n, len(self.broker) - 1)])
+            died_at = now + self.broker[min(n, len(self.broker) - 1)]
             now += self.moment + unwatched
             told = now + self.takers[min(n, len(self.takers) - 1)]
-            next_delay = seconds_left(
-                not_before, next_delay, wait, told, 0.0, float(died_at)
-            )
-            if next_delay <= 0:
+            message = arrived(not_before, early, wait, died_at)
+            early = left(message, told, 0.0)
+            if early <= 0:
                 return now - _SENT - delay
+            wait = wait_for(next_wait(message, told, early))
         raise AssertionError("it is never due")
 
 
@@ -148,6 +164,17 @@ class OutageTests(SynchronousTestCase):
         self.assertTrue(-_ROUNDING <= late <= 3.0, late)
 
     @QUICK
+    @given(delays, outages)
+    def test_unwatched_for_long(self, delay: float, unwatched: float) -> None:
+        """
+        Nobody took it, and all clocks are right: after a wait of a second, RabbitMQ's
+        clock tells that it is due.
+        """
+        late = World(unwatched=unwatched).lateness(delay)
+        late -= max(0.0, wait_for(delay) + unwatched - delay)
+        self.assertTrue(-_ROUNDING <= late <= 4.0, late)
+
+    @QUICK
     @given(delays, outages, offsets)
     def test_unwatched(self, delay: float, unwatched: float, broker: float) -> None:
         """
@@ -179,16 +206,7 @@ class MessageTests(SynchronousTestCase):
         """
         In how many seconds a message is due that was sent at C{_SENT}.
         """
-        rung = Rungs(quorum=True).name(wait)
-        moment = datetime.fromtimestamp(math.floor(died), UTC)
-        death = {"count": 1, "reason": "expired", "queue": rung, "time": moment}
-        headers = {
-            NOT_BEFORE: _SENT + delay,
-            DELAY: delay,
-            "x-death": [{**death, "exchange": rung, "routing-keys": ["tasks"]}],
-        }
-        message = Message("tag", 7, False, "quebert.delay.arrivals", "tasks")
-        message.encoded_properties = encode_properties({"headers": headers})
+        message = arrived(_SENT + delay, delay, wait, died)
         return left(message, now, 0.0)
 
     def test_last_rung(self) -> None:
