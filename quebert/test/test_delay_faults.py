@@ -37,10 +37,8 @@ from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
 
 TASKS = 200
-#: Seconds that a task may be late when the fault is over.
+#: Seconds that a task may be late when it is due, and the fault is over.
 LATE = 5.0
-#: How a delayed task may be late when all is well: delays are whole seconds.
-ROUNDING = 1.5
 
 MakeClient = Callable[..., TxAMQPClient]
 
@@ -95,7 +93,7 @@ class Tasks:
         await until(lambda: len(self.came) == TASKS)
         for body, due in self.due.items():
             assert self.came[body] >= due
-            assert self.came[body] <= max(due + ROUNDING, fault_ended + late)
+            assert self.came[body] <= max(due, fault_ended) + late
 
 
 async def ready(client: TxAMQPClient, queue: str) -> int:
