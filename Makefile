@@ -18,8 +18,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 VERSIONS ?= 3.10 4.0 4.3
-# Processes that run tests side by side.  Most tests wait rather than work, so there
-# are more processes than cores; but each starts a RabbitMQ of its own.
+# Processes that run tests, or fuzzers, side by side.  Most tests wait rather than work,
+# so there are more processes than cores; but each starts a RabbitMQ of its own.
 JOBS ?= 4
 # For each target of the fuzzers; all of them unless some are named.
 MINUTES ?= 0.5
@@ -87,9 +87,10 @@ test-oldest: rabbitmq .venv-oldest/installed
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python .ci/clients $(ARGS)
 
-# Two at a time; what they find is in the folder .fuzz.
+# What they find is in the folder .fuzz.
 fuzz: $(VENV)/installed-dev
-	$(BIN)/python -m quebert.test.fuzz --minutes $(MINUTES) $(TARGETS)
+	$(BIN)/python -m quebert.test.fuzz --jobs $(JOBS) --minutes $(MINUTES) \
+	    $(TARGETS)
 
 audit: $(VENV)/installed-dev
 	$(BIN)/python .ci/audit
