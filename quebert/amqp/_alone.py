@@ -2,20 +2,23 @@
 Attempts of suspects: one at a time, with no other task of the client at work.
 
 When a suspect comes, no further message begins.  Once all that have begun are decided,
-the suspect does; then the others may go on, before the next suspect.  A suspect whose
+the suspect does; then the others may go on, before the next suspect.  Of those that
+come within L{GATHERING} seconds, the one begins first that was alone at the fewest
+ends.  Where mediators end for another reason, no suspect is blamed for the ends of
+others, however many there are.  A suspect whose
 turn does not come for L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a
 channel that holds a message for 30 minutes.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._deadlines import Deadlines
 from quebert.amqp._suspects import Record, Suspects
@@ -24,10 +27,12 @@ if TYPE_CHECKING:
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = ["LONGEST_WAIT", "Alone", "Watch"]
+__all__ = ["GATHERING", "LONGEST_WAIT", "Alone", "Watch"]
 
 #: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
 LONGEST_WAIT = 240.0
+#: Seconds from the first suspect that comes until one begins.
+GATHERING = 0.5
 
 
 class Watch(Protocol):
@@ -94,7 +99,10 @@ class Alone:
         self.wanted = False
         self._suspects = suspects
         self._watches = watches
-        self._waiting: deque[tuple[Watch, Message]] = deque()
+        self._clock = clock
+        # Those first that were alone at fewer ends.
+        self._waiting: list[tuple[Watch, Message]] = []
+        self._gathering: IDelayedCall | None = None
         self._current: _Attempt | None = None
         self._changing = False
         self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
@@ -103,10 +111,16 @@ class Alone:
         """
         Attempt a suspect when it is its turn.
         """
-        self._waiting.append((watch, message))
-        self._deadlines.begin((watch, message), LONGEST_WAIT)
+        pair = watch, message
+        insort(self._waiting, pair, key=_times_alone)
+        self._deadlines.begin(pair, LONGEST_WAIT)
+        if not self.wanted:
+            self._gathering = self._clock().callLater(GATHERING, self._gathered)
         self.wanted = True
         self._hold()
+
+    def _gathered(self) -> None:
+        self._gathering = None
         self._begin_next()
 
     def decided(self, message: Message) -> None:
@@ -156,11 +170,11 @@ class Alone:
             self._end()
 
     def _begin_next(self) -> None:
-        if self._changing or self._current is not None or not self._waiting:
+        if self._changing or self._gathering or self._current or not self._waiting:
             return
         if any(watch.running for watch in self._watches()):
             return  # asked again when it has ended
-        watch, message = pair = self._waiting.popleft()
+        watch, message = pair = self._waiting.pop(0)
         self._deadlines.end(pair)
         wire = watch.wire_of(message)
         if wire is None:
@@ -191,6 +205,9 @@ class Alone:
         """
         self._current = None
         self.wanted = bool(self._waiting)
+        if self._gathering is not None and not self.wanted:
+            self._gathering.cancel()
+            self._gathering = None
         self._changing = True  # what begins now may end at once
         try:
             for watch in list(self._watches()):
@@ -204,3 +221,7 @@ class Alone:
     def _hold(self) -> None:
         for watch in self._watches():
             watch.hold()
+
+
+def _times_alone(pair: tuple[Watch, Message]) -> int:
+    return Record.of(pair[1]).alone

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert.amqp._alone import LONGEST_WAIT
+from quebert.amqp._alone import GATHERING, LONGEST_WAIT
 from quebert.amqp._message import (
     ALONE,
     DELAY,
@@ -59,9 +59,11 @@ class RedeliveryTestCase(WatcherTestCase):
 
     def copy(self, ends: int = 1, flight: str = A, body: bytes = b"copy") -> Message:
         """
-        Deliver a copy, for the first time.
+        Deliver a copy, for the first time; no other suspect comes for a while.
         """
-        return self.deliver(body, headers={ENDS: ends, FLIGHT: flight})
+        message = self.deliver(body, headers={ENDS: ends, FLIGHT: flight})
+        self.clock.advance(GATHERING)
+        return message
 
     @property
     def in_order_signs(self) -> set[str]:
@@ -610,6 +612,22 @@ class AloneTests(RedeliveryTestCase):
         (headers,) = self.published
         self.assertEqual(headers, {})
 
+    def test_fewest_ends_first(self) -> None:
+        """
+        Of those that come together, the one begins first that was alone at the fewest
+        ends.
+        """
+        headers = {ENDS: SUSPECT, FLIGHT: A}
+        often, never, once = (
+            self.deliver(b"%d" % alone, headers={**headers, ALONE: alone})
+            for alone in (2, 0, 1)
+        )
+        self.assertEqual(self.called, [])
+        self.clock.advance(GATHERING)
+        for expected in ([never], [never, once], [never, once, often]):
+            self.assertEqual(self.called, expected)
+            self.finish(expected[-1])
+
     def test_begins_meanwhile(self) -> None:
         """
         A watch that begins while a suspect is attempted waits for its end.
@@ -707,6 +725,7 @@ class AloneTests(RedeliveryTestCase):
         self.successResultOf(Deferred.fromCoroutine(second.start()))
         channel = self.client.channels[-1]
         suspect = channel.deliver(headers={ENDS: SUSPECT, FLIGHT: A})
+        self.clock.advance(GATHERING)
         self.assertEqual(self.called, [running])
         self.old.lose(ChannelLost("gone"))
         self.assertEqual(self.called, [running, suspect])
@@ -775,10 +794,13 @@ class JudgedTests(RedeliveryTestCase):
 
     def question(self, ends: int, alone: int = 0, flight: str = A) -> Message:
         """
-        Deliver the copy of one, whose mediator has ended somehow.
+        Deliver the copy of one, whose mediator has ended somehow; no other suspect
+        comes for a while.
         """
         headers = {ENDS: ends, ALONE: alone, FLIGHT: flight, IN_QUESTION: 1}
-        return self.channel.deliver(headers=headers)
+        message = self.channel.deliver(headers=headers)
+        self.clock.advance(GATHERING)
+        return message
 
     def test_in_question(self) -> None:
         """
