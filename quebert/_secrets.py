@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import AnyStr
 
 __all__ = ["HIDDEN", "LONGEST", "NAME", "Secret", "hide", "in_headers", "in_url"]
 
@@ -28,8 +28,6 @@ _SHORTEST = 4
 _COOKIES = 10
 _USERINFO = re.compile("//([^/?#]*)@")
 _QUERY = re.compile("[?#]")
-
-T = TypeVar("T", str, bytes)
 
 
 class Secret(str):
@@ -68,7 +66,7 @@ def in_url(url: str) -> Iterator[str]:
         yield from url[begin.end() :].split("#", 1)
 
 
-def hide(text: T, secrets: Iterable[str]) -> T:
+def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
     """
     C{text} without C{secrets}.
     """

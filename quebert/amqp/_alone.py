@@ -4,10 +4,9 @@ Attempts of suspects: one at a time, with no other task of the client at work.
 When a suspect comes, no further message begins.  Once all that have begun are decided,
 the suspect does; then the others may go on, before the next suspect.  Of those that
 come within L{GATHERING} seconds, the one begins first that was alone at the fewest
-ends.  Where mediators end for another reason, no suspect is blamed for the ends of
-others, however many there are.  A suspect whose
-turn does not come for L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a
-channel that holds a message for 30 minutes.
+ends.  So where mediators end for another reason, these ends are spread over all
+suspects.  A suspect whose turn does not come for L{LONGEST_WAIT} seconds goes back as a
+copy: RabbitMQ closes a channel that holds a message for 30 minutes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar, Union
+from typing import Any, AnyStr, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -44,7 +44,6 @@ __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
 Decode = Callable[[bytes], Any]
 Encode = Callable[[Task], Union[bytes, str]]
-T = TypeVar("T", str, bytes)
 
 #: Seconds a task may take unless it says otherwise, as in Cloud Tasks.
 DEFAULT_TIMEOUT = 600.0
@@ -269,8 +268,8 @@ class Mediator:
             return Bury(why, FORBIDDEN)
         if isinstance(error, BadStatus):
             status = error.status
-            kept = self._hidden(task, error.body)[:ANSWER]
-            error.body = kept if self.keep_answers else b""
+            hidden = self._hidden(task, error.body) if self.keep_answers else b""
+            error.body = hidden[:ANSWER]
         history = history_of(message, task).failed(began, status)
         try:
             outcome = self._after(failure, task, history)
@@ -311,7 +310,7 @@ class Mediator:
             return one_line(failure.value)
         return one_line(self._hidden(task, safe_str(failure.value)))
 
-    def _hidden(self, task: Task, text: T) -> T:
+    def _hidden(self, task: Task, text: AnyStr) -> AnyStr:
         """
         A text of an executor or a hook without the secrets of the request.
         """

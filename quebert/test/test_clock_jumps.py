@@ -47,10 +47,16 @@ IN_TWO = 70.0
 COUNT = 60
 #: Seconds for what waits: many times what it takes.
 PATIENCE = 120.0
+#: Seconds until the second attempt, by the queues.
+WAITS = {"soon": SOON, "later": LATER, "in two": IN_TWO}
 
 
-#: Seconds until the second attempt, by the kinds of tasks whose first one fails.
-WAITS = {"fails soon": SOON, "fails later": LATER, "fails in two": IN_TWO}
+def queue_of(kind: str) -> str:
+    """
+    The queue for a kind of tasks: "fails QUEUE", or any other kind.
+    """
+    fails, _, queue = kind.partition(" ")
+    return queue if fails == "fails" else "soon"
 
 
 class Machine:
@@ -167,7 +173,8 @@ class Attempts:
             self._running.append(Deferred())
             return self._running[-1]
         if name.startswith("fails") and self.counts[name] == 1:
-            self.due[name] = now + WAITS[name.rsplit(maxsplit=1)[0]]
+            kind = name.rpartition(" ")[0]
+            self.due[name] = now + WAITS[queue_of(kind)]
             return 503
         return 200
 
@@ -204,7 +211,7 @@ class Load:
         @param ttl: in so many seconds they expire; 0 for never.
         """
         due = None if after is None else time.time() + after
-        queue = kind.partition(" ")[2] if kind in WAITS else "soon"
+        queue = queue_of(kind)
         adding = []
         for n in range(COUNT):
             name = f"{kind} {n}"
@@ -251,11 +258,30 @@ def configuration(names: Names, url: str) -> str:
         f'[queues."{names.queue}.{name}"]\n'
         f'exchange = "{names.exchange}"\nkey = "{name}.#"\nconcurrency = 200\n'
         f"retry = {{ max_attempts = 2, min_backoff = {wait} }}\n"
-        for name, wait in (("soon", SOON), ("later", LATER), ("in two", IN_TWO))
+        for name, wait in WAITS.items()
     ]
     return "\n".join(
         [f'service.default_url = "{url}"', "service.processes = 2", *queues]
     )
+
+
+async def started(
+    machine: Machine,
+    folder: Path,
+    url: str,
+    names: Names,
+    executor: Executor,
+    attempts: Attempts,
+) -> Path:
+    """
+    Start a mediator whose tasks are attempted as C{attempts} says; gives the file with
+    its log, once it is up.
+    """
+    executor.answer = attempts.answer
+    (folder / "quebert.toml").write_text(configuration(names, executor.url))
+    log = mediator(machine, folder, url)
+    await until(lambda: is_up(log))
+    return log
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -297,10 +323,7 @@ async def test_jumps(
     each jump is told once.
     """
     attempts = Attempts()
-    executor.answer = attempts.answer
-    (tmp_path / "quebert.toml").write_text(configuration(names, executor.url))
-    log = mediator(machine, tmp_path, url)
-    await until(lambda: is_up(log))
+    log = await started(machine, tmp_path, url, names, executor, attempts)
     load = Load(Producer(make_client(url), names.exchange), attempts)
     await load.publish("slow")
     await until(lambda: attempts.total("slow") == COUNT)
@@ -355,10 +378,7 @@ async def test_wrong_clock(
     none begins early by the true clock, and each task is attempted twice.
     """
     attempts = Attempts()
-    executor.answer = attempts.answer
-    (tmp_path / "quebert.toml").write_text(configuration(names, executor.url))
-    log = mediator(machine, tmp_path, url)
-    await until(lambda: is_up(log))
+    await started(machine, tmp_path, url, names, executor, attempts)
     load = Load(Producer(make_client(url), names.exchange), attempts)
     await load.publish("fails in two")
     await until(lambda: len(attempts.due) == COUNT)

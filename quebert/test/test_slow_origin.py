@@ -16,7 +16,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.limits import OriginLimits, Origins
+from quebert.limits import Gate, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, publish, until
@@ -111,6 +111,18 @@ def bodies(url: str, number: int) -> list[bytes]:
     return [json.dumps({"url": url, "n": n}).encode() for n in range(number)]
 
 
+async def watch(
+    client: TxAMQPClient, names: Names, gate: Gate | None = None, **options: Any
+) -> Watcher:
+    """
+    Have a mediator take the tasks of a queue.
+    """
+    mediator = DelayOnErrorMediator(reactor=reactor, gate=gate)
+    return await client.watch(
+        names.exchange, names.queue, names.key, mediator.messageReceived, **options
+    )
+
+
 @ensureDeferred
 async def test_other_queue(
     make_client: Callable[..., TxAMQPClient],
@@ -152,15 +164,7 @@ async def test_same_queue(
     In the same queue those that hang leave their places after C{timeout}
     seconds: all others behind them are done while they hang.
     """
-    client, mediator = make_client(), DelayOnErrorMediator(reactor=reactor)
-    watcher = await client.watch(
-        names.exchange,
-        names.queue,
-        names.key,
-        mediator.messageReceived,
-        maxEvents=5,
-        timeout=0.1,
-    )
+    watcher = await watch(make_client(), names, maxEvents=5, timeout=0.1)
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
@@ -181,14 +185,8 @@ async def test_limited_hosts(
     Where each host may have but a part of the places, all others behind those that
     hang are done while they hang.
     """
-    client, gate = make_client(), Origins(OriginLimits(in_flight=2))
-    watcher = await client.watch(
-        names.exchange,
-        names.queue,
-        names.key,
-        DelayOnErrorMediator(reactor=reactor, gate=gate).messageReceived,
-        maxEvents=5,
-    )
+    gate = Origins(OriginLimits(in_flight=2))
+    watcher = await watch(make_client(), names, gate, maxEvents=5)
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
@@ -216,15 +214,8 @@ async def test_by_itself(
     wait.
     """
     silents = [silent, *(SilentServer() for _ in range(hosts - 1))]
-    client, key = make_client(), names.key.replace("#", "x")
-    watcher = await client.watch(
-        names.exchange,
-        names.queue,
-        names.key,
-        DelayOnErrorMediator(reactor=reactor).messageReceived,
-        maxEvents=20,
-        hangAfter=0.4,
-    )
+    key = names.key.replace("#", "x")
+    watcher = await watch(make_client(), names, maxEvents=20, hangAfter=0.4)
     for each in silents:
         publish(pika_channel, names.exchange, key, *bodies(each.url, number))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 300))
@@ -252,18 +243,7 @@ async def test_nothing_lost(
     nor when the watch is stopped.
     """
     client, key = make_client(), names.key.replace("#", "x")
-
-    async def watch() -> Watcher:
-        return await client.watch(
-            names.exchange,
-            names.queue,
-            names.key,
-            DelayOnErrorMediator(reactor=reactor).messageReceived,
-            maxEvents=5,
-            hangAfter=0.4,
-        )
-
-    watcher = await watch()
+    watcher = await watch(client, names, maxEvents=5, hangAfter=0.4)
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 50))
     await until(lambda: watcher._hanging.waiting == 45)
     (await client.connected()).transport.abortConnection()
@@ -271,7 +251,7 @@ async def test_nothing_lost(
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 20))
     await until(lambda: watcher.counts.done == 20)
     await watcher.stop(grace=0)
-    watcher = await watch()
+    watcher = await watch(client, names, maxEvents=5, hangAfter=0.4)
     await until(lambda: watcher.in_flight >= 5)
     silent.recover()
     await until(lambda: watcher.counts.done == 50)
