@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
+from types import MappingProxyType
 from typing import Any
 
 import pika
@@ -174,10 +175,18 @@ class Processes:
 
     @contextmanager
     def running(
-        self, name: str, words: Sequence[object], ready: str, **environment: str
+        self,
+        name: str,
+        words: Sequence[object],
+        ready: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        ends: bool = False,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """
-        A process that goes on; entered once it has said that it is ready.
+        A process; entered once it has said that it is ready.
+
+        @param ends: it may end by itself after that.
         """
         log = self.folder / f"{name}.log"
         with open(log, "wb") as output:
@@ -191,9 +200,11 @@ class Processes:
             )
         try:
             until(lambda: ready in log.read_text() or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
+            assert ready in log.read_text(), log.read_text()
+            assert ends or process.poll() is None, log.read_text()
             yield process
-            self._note_words(name, process.pid)
+            if not ends or process.poll() is None:  # else nobody can see its words
+                self._note_words(name, process.pid)
         finally:
             process.terminate()
             process.wait()
@@ -436,7 +447,7 @@ def seen(folder: Path) -> Mapping[str, str]:
         words = (*quexecutor, function, port, "--verify-secret-file=verifying")
         stack.enter_context(processes.running("executor", words, "Taking tasks"))
         twistd = (TWISTD, "-n", "--pidfile=", "quebert", "--config=quebert.toml")
-        watching = processes.running("mediator", twistd, "Watching", **header)
+        watching = processes.running("mediator", twistd, "Watching", header)
         process = stack.enter_context(watching)
         log = folder / "mediator.log"
         until(lambda: log.read_text().count("Watching") == len(DONE))
@@ -467,7 +478,8 @@ def seen(folder: Path) -> Mapping[str, str]:
             processes.run("check", "--connect", folder / "wrong.toml", **header)
             name = f"refused by {url[-6:-1]}"
             refused = (*twistd[:-1], "--config=wrong.toml")
-            with processes.running(name, refused, "the broker at", **header):
+            told = "the broker at"
+            with processes.running(name, refused, told, header, ends=True):
                 pass
         for url in malformed():
             processes.run("status", "delay", amqp=url)
@@ -484,7 +496,7 @@ def develop(processes: Processes, bodies: Sequence[bytes]) -> None:
     Have C{quebert dev} mediate tasks, too, which makes a secret for its own executor.
     """
     dev = (QUEBERT, "dev", "--amqp-port=0", "--http-port=0", "--memory")
-    with processes.running("dev", dev, "\nready ", COLUMNS="80"):
+    with processes.running("dev", dev, "\nready ", {"COLUMNS": "80"}):
         log = processes.folder / "dev.log"
         found = re.search(r"amqp://\S+", log.read_text())
         assert found is not None
