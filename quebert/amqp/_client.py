@@ -209,9 +209,8 @@ class TxAMQPClient:
             too, keep to it together; else each by itself.
         @param group: shares its places between this queue and others.
         @param weight: how many messages of this one begin to those of the others.
-        @param hangAfter: seconds for which a host may answer no request before it
-            hangs, where there is no place free: its requests do not count for
-            C{maxEvents} any more; 0 for never.
+        @param hangAfter: seconds after which a request does not count for C{maxEvents}
+            any more where places are scarce; 0 for never.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with

@@ -1,30 +1,41 @@
 """
-Hosts that hang: they take requests and answer none.
+Hosts that hang: they take requests and answer late, or never.
 
-Theory of operation: while a watch has no place free, its running requests are looked at
-several times in C{seconds}.  A request that was there at the look before is slow.  The
-origin (scheme, host, port) of a slow request is known from then on: it is noted which
-requests are there and when it last answered.  An origin hangs when it has answered none
-for C{seconds}; for twice as long as it was silent before, if it answered after that.
+Theory of operation: while a watch is busy (more than half of its places are taken, or a
+message waits for one), its running requests are looked at several times a second.  A
+request that was there at the look before is slow.  As long as there are slow requests,
+the requests of each origin (scheme, host, port) are counted.
 
-The slow requests of an origin that hangs go on, but leave their places.  The places are
-free for tasks of other origins.  An origin still gets no more requests at once than the
-watch has places: a further task waits in a line, outside the places, in its order.  The
-task is not with the callback meanwhile: it is not decoded, no time limit runs, and
-no attempt has been made.  When a request of the origin ends, the first of the line
-begins.  So an origin that is only slow, and alone in its queue, is asked as ever.
+Three rules leave places for others, whatever an origin answers, and however many origins
+there are:
 
-In the line, as many tasks as there are places wait as long as need be, so that they are
-at hand.  The others wait for C{hold_up_to} seconds, then in the broker.
+ 1. A request that has run for C{seconds} leaves its place while the watch is busy.  It
+    goes on.
+ 2. An origin has at most as many requests at once as the watch has places, whether they
+    have places or not.  So an origin that is slow, and alone in its queue, is asked as
+    ever.
+ 3. A quarter of the places is for origins that are quick, while there are requests to
+    such ones.  An origin is quick while more of its requests are answered at once,
+    between two looks, than are slow.  It has as many of these places as it has had
+    requests answered at once, and one.  If others have places of them, since they were
+    quick before, their slow requests leave.  An origin that has no request may have one
+    of half of these places, to show that it is quick.
 
-Of an origin that answers in time nothing is known, and it costs nothing.  Pure
-bookkeeping, but for one timer, which runs while there is no place free or an origin is
-known.
+A further task waits in the line of its origin, outside the places, in its order.  The
+task is not with the callback meanwhile: it is not decoded, no time limit runs, and no
+attempt has been made.  When there is a place, the first in the line of the origin with
+the fewest places begins.
+
+As many tasks as there are places wait in a line as long as need be, so that they are at
+hand.  The others wait for C{hold_up_to} seconds, then in the broker.
+
+In a queue whose requests are all answered in time nothing is counted, and nothing costs
+anything.  Pure bookkeeping, but for one timer.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol
@@ -33,26 +44,32 @@ import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._log import Logger
+from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._url import origin_of
 from quebert.amqp._message import Message
 
-__all__ = ["HANG_AFTER", "LOOKS", "Hanging", "Watch"]
+__all__ = ["HANG_AFTER", "LOOKS", "Hanging", "Origin", "Watch"]
 
-#: Seconds of silence after which an origin hangs, unless told otherwise.
+#: Seconds after which a request leaves its place, unless told otherwise.
 HANG_AFTER = 5.0
 #: How often in that time requests are looked at.
-LOOKS = 4
-#: Tasks per second that go from the line to the broker at most: it is little work.
+LOOKS = 10
+#: The part of the places that is not for quick origins alone.
+PART = 0.75
+#: Requests of a watch that go on without a place at most: each has a connection, and
+#: other queues need some.
+MOST_OUTSIDE = 2_500
+#: Tasks per second that go from the lines to the broker at most: it is little work.
 PUT_OFF_RATE = 100.0
 #: Seconds that they wait there at most, ...
 LONGEST_PUT_OFF = 300.0
-#: ... and that a task waits in the line at most, since RabbitMQ closes a channel that
+#: ... and that a task waits in a line at most, since RabbitMQ closes a channel that
 #: holds one for 30 minutes.
 LONGEST_IN_LINE = 600.0
-# Seconds for which it is remembered that an origin was silent and answered then, ...
-_REMEMBERED = 600.0
-# ... and of how many origins.
+# How many times as many tasks as there are places are at hand in all lines.
+_AT_HAND = 10
+# How many origins are remembered that have no request.
 _MOST_REMEMBERED = 1_000
 
 
@@ -62,24 +79,30 @@ class Watch(Protocol):
     """
 
     @property
-    def is_crowded(self) -> bool:
+    def is_busy(self) -> bool:
         """
-        Whether one more message would get no place now.
+        Whether more than half of the places are taken, or a message waits for one.
         """
 
     def requesting(self) -> list[Message]:
         """
-        The messages whose callbacks make a request now.
+        The messages whose callbacks make a request now, in the order in which these
+        were called.
+        """
+
+    def has_place(self, message: Message) -> bool:
+        """
+        Whether a message that is with its callback has not left its place.
         """
 
     def late(self, message: Message) -> None:
         """
-        Free the place of a message that is with its callback.
+        Free the place of a message that is with its callback; calls L{Hanging.left}.
         """
 
     def leave(self, message: Message) -> None:
         """
-        Free the place of a message that waits in the line.
+        Free the place of a message that waits in a line.
         """
 
     def begin_again(self, message: Message) -> None:
@@ -96,32 +119,56 @@ class Watch(Protocol):
 @attrs.define(eq=False)
 class Origin:
     """
-    One that has slow requests.
+    The requests to one origin, and the tasks that wait to make one.
 
-    @ivar silent_since: when it last answered, or else became known.
-    @ivar running: its requests.
-    @ivar due: those whose turn it is, and that have not begun.
-    @ivar line: those that wait for their turn, and since when.
-    @ivar hangs: whether it was found to hang, and has not answered since.
+    @ivar since: when it became known.
+    @ivar placed: its requests that have places.
+    @ivar outside: its requests that have left theirs.
+    @ivar due: tasks whose turn it is, and that have not begun.
+    @ivar line: tasks that wait for their turn.
+    @ivar slow: how many of its requests were slow at the last look.
+    @ivar prompt: how many were answered since then that began since then.
+    @ivar trusted: the same between the two last looks.
+    @ivar is_quick: whether more were answered at once than were slow.
+    @ivar hangs: whether the log has told of it.
     """
 
     name: str
-    silent_since: float
-    running: set[Message]
+    since: float
+    placed: set[Message] = attrs.field(factory=set)
+    outside: set[Message] = attrs.field(factory=set)
     due: set[Message] = attrs.field(factory=set)
-    line: dict[Message, float] = attrs.field(factory=dict)
+    line: dict[Message, None] = attrs.field(factory=dict)
+    slow: int = 0
+    prompt: int = 0
+    trusted: int = 0
+    is_quick: bool = False
     hangs: bool = False
+
+    @property
+    def places(self) -> int:
+        """
+        How many it has, or is about to have.
+        """
+        return len(self.placed) + len(self.due)
+
+    @property
+    def is_idle(self) -> bool:
+        """
+        Whether it has no request, and no task waits.
+        """
+        return not (self.placed or self.outside or self.due or self.line)
 
 
 class Hanging:
     """
-    The origins of one watch that may hang.
+    The origins that one watch requests, while some of these are slow.
 
     @param most: how many places the watch has; with 0, no limit, and with 1, where one
         task follows the other, nothing is done here.
     @param seconds: see above; 0 for never.
     @param hold_up_to: seconds.
-    @ivar known: those with slow requests, by their names; nearly always empty.
+    @ivar known: the origins, by their names; nearly always empty.
     @ivar waiting: how many messages wait in all lines.
     """
 
@@ -140,6 +187,8 @@ class Hanging:
         self.waiting = 0
         self._watch = watch
         self._most = most
+        self._part = max(1, int(most * PART))
+        self._most_outside = affordable(2 * MOST_OUTSIDE) // 2
         self._seconds = seconds
         self._hold_up_to = hold_up_to
         self._clock = clock
@@ -147,8 +196,9 @@ class Hanging:
         self._interval = seconds / LOOKS
         self._timer: IDelayedCall | None = None
         self._seen: dict[Message, float] = {}  # and when first
-        # For how long an origin was silent, and when that was.
-        self._silences: dict[str, tuple[float, float]] = {}
+        self._lined: dict[Origin, None] = {}  # those with lines
+        self._places = 0  # of all of them
+        self._alone = LOOKS  # looks since a quick one has answered
         self._warning = RepeatedWarning(
             self.log,
             clock,
@@ -164,87 +214,146 @@ class Hanging:
         Whether a message may make its request now.  Where it may not, and its callback
         has ended, it is to L{wait}.
         """
-        origin = self.known.get(origin_of(message.url))
-        if origin is None:
+        origin = self._origin_of(message)
+        if message.origin is not None and message.origin is not origin:
+            self._remove(message)  # a hook has changed the URL
+        message.origin = origin
+        if message in origin.placed or message in origin.outside:
             return True
-        if message in origin.due:
+        was_due = message in origin.due
+        if was_due:
             origin.due.discard(message)
-        elif origin.line or not self._has_room(origin):
-            message.turned_away_by = origin
+            self._places -= 1
+        if not self._has_room(origin) or (origin.line and not was_due):
+            message.turned_away = True
             return False
-        origin.running.add(message)
+        origin.placed.add(message)
+        self._places += 1
         return True
 
     def wait(self, message: Message) -> None:
         """
         Have a message that was turned away begin again when it is its turn.
         """
-        origin, message.turned_away_by = message.turned_away_by, None
-        origin = self.known.setdefault(origin.name, origin)
-        origin.line[message] = self._clock().seconds()
+        message.turned_away, message.url = False, ""
+        assert message.origin is not None
+        origin = self.known.setdefault(message.origin.name, message.origin)
+        message.origin = origin
+        if message.waits_since is None:
+            message.waits_since = self._clock().seconds()
+            origin.line[message] = None
+        else:  # it was its turn already
+            origin.line = {message: None, **origin.line}
+        self._lined[origin] = None
         self.waiting += 1
         self.look_again()
         self._watch.leave(message)
-        self._begin_next(origin)
+        self._begin_next()
 
     def ended(self, message: Message) -> None:
         """
-        The callback of a message has ended.
+        The callback of a message has ended that has an origin.
         """
-        for origin in self.known.values():
-            if message in origin.running:
-                origin.running.discard(message)
-                if message.url:
-                    self._answered(origin, message)
-                self._begin_next(origin)
-                return
-            if message in origin.due:  # it made no request
-                origin.due.discard(message)
-                self._begin_next(origin)
-                return
+        origin = self._remove(message)
+        if message.url and message not in self._seen:
+            origin.prompt += 1
+            if origin.prompt > origin.slow:
+                origin.is_quick = True
+                self._alone = 0
+        self._begin_next()
+
+    def left(self, message: Message) -> None:
+        """
+        A message that has an origin has left its place, and its request goes on.
+        """
+        origin = message.origin
+        if origin is not None and message in origin.placed:
+            self._remove(message)
+            message.origin = origin
+            origin.outside.add(message)
 
     def forget_waiting(self) -> list[Message]:
         """
-        Take out those that wait; look at nothing, until there is no place free again.
+        Take out those that wait; look at nothing, until the watch is busy again.
         """
         self._stop_timer()
-        waiting = [each for origin in self.known.values() for each in origin.line]
+        waiting = [each for origin in self._lined for each in origin.line]
+        for message in waiting:
+            self._take(message)
         for origin in self.known.values():
-            origin.line.clear()
-            origin.due.clear()
-        self.waiting = 0
+            for message in list(origin.due):
+                self._remove(message)
         return waiting
 
-    def _has_room(self, origin: Origin) -> bool:
-        return len(origin.running) + len(origin.due) < self._most
+    def _origin_of(self, message: Message) -> Origin:
+        name = origin_of(message.url)
+        origin = self.known.get(name)
+        if origin is None:
+            origin = self.known[name] = Origin(name, self._clock().seconds())
+        return origin
 
-    def _begin_next(self, origin: Origin) -> None:
-        while origin.line and self._has_room(origin):
+    def _has_room(self, origin: Origin) -> bool:
+        """
+        Whether one more request to it may begin.
+        """
+        requests, share = origin.places + len(origin.outside), self._share
+        if requests >= self._most:
+            return False
+        if origin.is_quick and origin.places <= max(origin.prompt, origin.trusted):
+            return True
+        return self._places < (share if requests else (share + self._most) / 2)
+
+    @property
+    def _share(self) -> int:
+        """
+        How many places are not for quick origins alone.
+        """
+        return self._part if self._alone < LOOKS else self._most
+
+    def _begin_next(self) -> None:
+        while self.waiting and self._places < self._most:
+            able = (origin for origin in self._lined if self._has_room(origin))
+            origin = min(able, key=lambda each: each.places, default=None)
+            if origin is None:
+                return
             message = next(iter(origin.line))
-            self._take(origin, message)
+            self._take(message)
+            message.origin = origin
             origin.due.add(message)
+            self._places += 1
             self._watch.begin_again(message)
 
-    def _take(self, origin: Origin, message: Message) -> None:
+    def _take(self, message: Message) -> Origin:
+        """
+        Take a message out of its line.
+        """
+        origin, message.origin = message.origin, None
+        assert origin is not None
         del origin.line[message]
         self.waiting -= 1
+        if not origin.line:
+            del self._lined[origin]
+        return origin
 
-    def _answered(self, origin: Origin, message: Message) -> None:
-        now = self._clock().seconds()
-        silence = now - max(origin.silent_since, self._seen.get(message, now))
-        if silence >= self._silence_of(origin, now):
-            self._silences.pop(origin.name, None)
-            if len(self._silences) >= _MOST_REMEMBERED:
-                del self._silences[next(iter(self._silences))]
-            self._silences[origin.name] = (silence, now)
-        origin.silent_since = now
-        origin.hangs = False
+    def _remove(self, message: Message) -> Origin:
+        """
+        Count a request no more, nor a message that is due.
+        """
+        origin, message.origin = message.origin, None
+        assert origin is not None
+        if message in origin.outside:
+            origin.outside.discard(message)
+        elif message in origin.placed or message in origin.due:
+            origin.placed.discard(message)
+            origin.due.discard(message)
+            self._places -= 1
+        return origin
 
     # -- Looking
 
     def look_again(self) -> None:
         """
-        There is no place free: look at what is there, soon.
+        The watch is busy: look at its requests, soon.
         """
         if self._timer is None and self._is_on:
             self._timer = self._clock().callLater(self._interval, self._look)
@@ -264,58 +373,108 @@ class Hanging:
 
     def _look(self) -> None:
         self._timer = None
-        if not self.known and not self._watch.is_crowded:
+        is_busy = self._watch.is_busy
+        if not self.known and not is_busy:
             self._seen.clear()
             return
         self.look_again()
         now, requesting = self._clock().seconds(), self._watch.requesting()
         self._seen = {each: self._seen.get(each, now) for each in requesting}
-        slow: dict[str, list[Message]] = defaultdict(list)
-        for message, since in self._seen.items():
-            if since < now:
-                slow[origin_of(message.url)].append(message)
-        if slow.keys() - self.known.keys():
-            self._know(slow, requesting, now)
-        for origin in list(self.known.values()):
-            self._judge(origin, slow[origin.name], now)
-        most = max(1, round(PUT_OFF_RATE * self._interval))
-        for origin, message in list(islice(self._long_in_line(now), most)):
-            self._take(origin, message)
-            silence = max(now - origin.silent_since, self._seconds)
-            self._watch.put_off_for(message, min(silence, LONGEST_PUT_OFF))
+        slow = [each for each in requesting if self._seen[each] < now]
+        if slow and not self.known:
+            self._know(requesting)
+        if self.known:
+            self._judge(slow)
+            if is_busy:
+                self._free_places(slow, now)
+            self._put_off(now)
+            self._begin_next()
+            self._forget(is_busy)
 
-    def _know(
-        self, slow: dict[str, list[Message]], requesting: list[Message], now: float
-    ) -> None:
-        for name in slow.keys() - self.known.keys():
-            self.known[name] = Origin(name, now, set())
+    def _know(self, requesting: list[Message]) -> None:
+        """
+        Begin to count.
+        """
+        self._alone = 0  # as far as is known
         for message in requesting:
-            origin = self.known.get(origin_of(message.url))
-            if origin is not None:
-                origin.running.add(message)
+            origin = message.origin = self._origin_of(message)
+            if self._watch.has_place(message):
+                origin.placed.add(message)
+                self._places += 1
+            else:
+                origin.outside.add(message)
 
-    def _judge(self, origin: Origin, slow: list[Message], now: float) -> None:
-        if not (slow or origin.line or origin.due):
-            del self.known[origin.name]
-            if not any(each.hangs for each in self.known.values()):
-                self._warning.succeeded()
-            return
-        silent = now - origin.silent_since
-        patience = max(self._seconds, 2 * self._silence_of(origin, now))
-        if silent >= patience and self._watch.is_crowded:
-            if not origin.hangs:
-                self._warning.met(f"{origin.name} has answered none for {silent:.0f} s")
-            origin.hangs = True
-            for message in slow:
+    def _judge(self, slow: list[Message]) -> None:
+        """
+        Which origins are quick.
+        """
+        self._alone += 1
+        numbers = Counter(each.origin for each in slow)
+        for origin in self.known.values():
+            origin.slow = numbers[origin]
+            if origin.slow and origin.slow >= origin.prompt:
+                origin.is_quick = False
+            origin.prompt, origin.trusted = 0, origin.prompt
+
+    def _free_places(self, slow: list[Message], now: float) -> None:
+        """
+        Have the requests leave their places that hang, and of those that are slow as
+        many as origins that are not quick have too many, the oldest ones.
+        """
+        known = self.known.values()
+        outside = sum(len(each.outside) for each in known)
+        spare = self._share - sum(each.places for each in known if not each.is_quick)
+        for message in slow:
+            origin = message.origin
+            if origin is None or message not in origin.placed:
+                continue  # it has left, or ended just now
+            hangs = now - self._seen[message] >= self._seconds
+            if hangs and not origin.hangs:
+                origin.hangs = True
+                why = f"{origin.name} does not answer within {self._seconds:g} s"
+                self._warning.met(why)
+            if outside >= self._most_outside:
+                return
+            if hangs or (not origin.is_quick and spare < 0):
+                spare += not origin.is_quick
+                outside += 1
                 self._watch.late(message)
 
-    def _silence_of(self, origin: Origin, now: float) -> float:
-        silence, at = self._silences.get(origin.name, (0.0, now))
-        return silence if now - at < _REMEMBERED else 0.0
+    def _put_off(self, now: float) -> None:
+        """
+        Have those wait in the broker that have waited in a line for long.
+        """
+        most = max(1, round(PUT_OFF_RATE * self._interval))
+        for message in list(islice(self._long_in_line(now), most)):
+            known_for = now - self._take(message).since
+            seconds = min(max(known_for, self._seconds), LONGEST_PUT_OFF)
+            self._watch.put_off_for(message, seconds)
 
-    def _long_in_line(self, now: float) -> Iterator[tuple[Origin, Message]]:
+    def _long_in_line(self, now: float) -> Iterator[Message]:
+        if not self._lined:
+            return
+        at_hand = min(self._most, _AT_HAND * self._most // len(self._lined))
+        for origin in self._lined:
+            for place, message in enumerate(origin.line):
+                longest = LONGEST_IN_LINE if place < at_hand else self._hold_up_to
+                if now - (message.waits_since or now) >= longest:
+                    yield message
+
+    def _forget(self, is_busy: bool) -> None:
+        """
+        Forget origins of which there is nothing to be known, or all.
+        """
+        known = list(self.known.values())
+        for origin in known:
+            origin.hangs = origin.hangs and bool(origin.outside)
+            crowd = len(self.known) > _MOST_REMEMBERED
+            if origin.is_idle and (crowd or not origin.is_quick):
+                del self.known[origin.name]
+        if not any(each.hangs for each in known):
+            self._warning.succeeded()
+        if is_busy or any(each.outside or each.due or each.line for each in known):
+            return
         for origin in self.known.values():
-            for place, (message, since) in enumerate(origin.line.items()):
-                at_hand = place < self._most
-                if now - since >= (LONGEST_IN_LINE if at_hand else self._hold_up_to):
-                    yield origin, message
+            for message in list(origin.placed):
+                self._remove(message)
+        self.known.clear()

@@ -25,7 +25,7 @@ from quebert._protocol.properties import (
 from quebert._text import printable
 
 if TYPE_CHECKING:
-    from quebert.amqp._hanging import Hanging
+    from quebert.amqp._hanging import Hanging, Origin
 
 __all__ = ["ALONE", "DELAY", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
 
@@ -93,9 +93,11 @@ class Message:
     @ivar memory: bytes that its task takes at most; 0 as long as nobody has asked.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
-    @ivar hanging: the origins of its watch that may hang; C{None} where it does not
-        matter.
-    @ivar turned_away_by: one of them, for whose other requests it has to wait.
+    @ivar hanging: the origins of its watch while some are slow; C{None} where it does
+        not matter.
+    @ivar origin: one of them, while the message has a request there, or waits for one.
+    @ivar turned_away: whether it has to wait for other requests there.
+    @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar was_begun: whether it was with its callback before it waited.
     """
 
@@ -103,7 +105,9 @@ class Message:
     memory = 0
     url = ""
     hanging: Hanging | None = None
-    turned_away_by: Any = None
+    origin: Origin | None = None
+    turned_away = False
+    waits_since: float | None = None
     was_begun = False
 
     def __init__(

@@ -375,13 +375,13 @@ class Watcher:
             self._patience.end(message)
         if self._overdue:
             self._overdue.discard(message)
-        if self._hanging.known:
+        if message.origin is not None and not message.turned_away:
             self._hanging.ended(message)
         if self._client.alone.wanted:
             self._client.alone.decided(message)
         if message in self._going_back:
             return  # it was given back while it ran
-        if message.turned_away_by is not None:
+        if message.turned_away:
             self._turned_away(message)
         elif isinstance(outcome, Retry):
             self._move(message, self._settler.put_back(message, outcome, self.leave))
@@ -393,7 +393,7 @@ class Watcher:
 
     def _turned_away(self, message: Message) -> None:
         """
-        The callback would not ask a host now that hangs.
+        The callback would not request its origin now.
         """
         if self._consumer.wanted and message in self._settler.unsettled:
             self._hanging.wait(message)
@@ -423,6 +423,7 @@ class Watcher:
         The callback takes longer than others should have to wait for it.
         """
         self._overdue.add(message)
+        self._hanging.left(message)
         self.leave(message)
 
     def leave(self, message: Message) -> None:
@@ -498,17 +499,24 @@ class Watcher:
     # -- Hosts that hang
 
     @property
-    def is_crowded(self) -> bool:
+    def is_busy(self) -> bool:
         """
-        Whether one more message would get no place now.
+        Whether more than half of the places are taken, or a message waits for one.
         """
-        return not self._window.has_room()
+        return self._window.is_busy
 
     def requesting(self) -> list[Message]:
         """
-        The messages whose callbacks make a request now, but for suspects.
+        The messages whose callbacks make a request now, but for suspects, in the order
+        in which these were called.
         """
         return [m for m in self._caller.busy if m.url and m.hanging is not None]
+
+    def has_place(self, message: Message) -> bool:
+        """
+        Whether a message that is with its callback has not left its place.
+        """
+        return message not in self._overdue
 
     def late(self, message: Message) -> None:
         """

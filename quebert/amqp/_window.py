@@ -26,7 +26,7 @@ class Window:
     @param doors: all of which must be open for a message to get a place.
     @param budget: what a message must be admitted by, too; who calls C{begin} says
         when it is taken.
-    @param crowded: called when a message has come, and one more would get no place.
+    @param busy: called when a message has come, and L{is_busy}.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class Window:
         begin: Callable[[Message], None],
         doors: Sequence[Door] = (),
         budget: Budget | None = None,
-        crowded: Callable[[], None] = lambda: None,
+        busy: Callable[[], None] = lambda: None,
     ) -> None:
         self._most = limit or float("inf")
+        self._half = self._most / 2
         self._begin = begin
-        self._crowded = crowded
+        self._busy = busy
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._filling = False
@@ -57,8 +58,8 @@ class Window:
         for door in self._doors:
             door.entered()
         self._fill()
-        if self._waiting or len(self._placed) >= self._most:
-            self._crowded()
+        if self._waiting or len(self._placed) > self._half:
+            self._busy()
 
     def leave(self, message: Message) -> None:
         """
@@ -76,6 +77,13 @@ class Window:
         Whether one more message would get a place at once.
         """
         return not self._waiting and len(self._placed) < self._most
+
+    @property
+    def is_busy(self) -> bool:
+        """
+        Whether more than half of the places are taken, or a message waits for one.
+        """
+        return bool(self._waiting) or len(self._placed) > self._half
 
     def forget_waiting(self) -> list[Message]:
         """

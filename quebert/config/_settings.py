@@ -94,8 +94,8 @@ class Queue:
         other limit.
     @ivar slow_after: seconds after which a request does not count for
         C{prefetch} any more; C{None} for never.
-    @ivar hang_after: seconds for which a host may answer nothing before its requests
-        do not count for C{prefetch} any more; 0 for never, C{None} for the default.
+    @ivar hang_after: seconds after which a request does not count for C{prefetch} any
+        more if places are scarce; 0 for never, C{None} for the default.
     @ivar hold_up_to: seconds that a task waits in this process at most.
     @ivar timeout: seconds that a request may take whose task does not say.
     @ivar priority: the name of one of the L{Priorities.weights}, or C{None}.

@@ -1,6 +1,6 @@
 """
-L{quebert.amqp._hanging}: requests that hang leave their places, and further tasks for
-their hosts wait outside.
+L{quebert.amqp._hanging}: requests that take long leave their places, hosts that are not
+quick leave places for others, and further tasks for them wait outside.
 """
 
 from __future__ import annotations
@@ -71,12 +71,19 @@ class HangingTestCase(WatcherTestCase):
         """
         return [self.deliver(host) for _ in range(number)]
 
+    @property
+    def is_full(self) -> bool:
+        """
+        Whether one more task would get no place.
+        """
+        return not self.watcher._window.has_room()
+
     def hang(self, host: bytes = b"a") -> list[Message]:
         """
         Have a host take all places, and hang.
         """
         hanging = self.many(host, 4)
-        self.assertTrue(self.watcher.is_crowded)
+        self.assertTrue(self.is_full)
         self.pass_time(FOUND)
         return hanging
 
@@ -108,8 +115,9 @@ class PlaceTests(HangingTestCase):
         self.begin()
         hanging = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 0.25)
-        self.assertTrue(self.watcher.is_crowded)
+        self.assertEqual(len(self.watcher._hanging.known["http://a"].placed), 3)
         self.pass_time(FOUND - HANG_AFTER + 0.25)
+        self.assertEqual(self.watcher._hanging.known["http://a"].placed, set())
         for _ in range(3):
             others = self.many(b"b", 4)
             for each in others:
@@ -124,42 +132,43 @@ class PlaceTests(HangingTestCase):
 
     def test_who_answers(self) -> None:
         """
-        A host that answers now and then keeps all its places, however slow it is.
+        That a host answers now and then changes nothing: requests that take long leave
+        their places.  It never has more requests at once than there are places.
         """
         self.begin()
         running = self.many(b"a", 4)
+        self.pass_time(FOUND)
         for _ in range(20):
             self.pass_time(HANG_AFTER / 2)
             self.finish(running.pop(0))
             running.append(self.deliver(b"a"))
-            self.assertTrue(self.watcher.is_crowded)
+            self.assertFalse(self.is_full)
+            self.finish(self.deliver(b"b"))
         self.assertEqual(self.turned_away, [])
 
     def test_places_to_spare(self) -> None:
         """
-        As long as there is a place for others, nothing is done.
+        As long as half of the places are free, nothing is done.
         """
         self.begin()
-        self.many(b"a", 3)
+        self.many(b"a", 2)
         self.assertEqual(self.waits(), [])
         self.pass_time(60)
-        self.assertFalse(self.watcher.is_crowded)
-        self.deliver(b"a")
-        self.assertTrue(self.watcher.is_crowded)
+        self.many(b"a", 2)
+        self.assertTrue(self.is_full)
 
     def test_no_answer(self) -> None:
         """
-        A request whose time is over, or that fails without an answer, is no sign that
-        its host does not hang.
+        A request whose time is over, or that fails without an answer, changes nothing.
         """
         self.begin(holdUpTo=5)
         first, *_ = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 1)
         self.unanswered(first)
         self.deliver(b"a")
-        self.assertTrue(self.watcher.is_crowded)
         self.pass_time(FOUND - HANG_AFTER + 1)
-        self.assertFalse(self.watcher.is_crowded)
+        self.assertEqual(len(self.running), 4)
+        self.assertFalse(self.is_full)
 
     def test_several(self) -> None:
         """
@@ -171,22 +180,6 @@ class PlaceTests(HangingTestCase):
         self.finish(self.deliver(b"d"))
         self.check_counts(received=13, done=1)
 
-    def test_silence_is_remembered(self) -> None:
-        """
-        A host that was silent and answered then is waited for twice as long.
-        """
-        self.begin()
-        slow = self.many(b"a", 4)
-        self.pass_time(20)
-        for each in slow:
-            self.finish(each)
-        self.pass_time(5)
-        slow = self.many(b"a", 4)
-        self.pass_time(35)
-        self.assertTrue(self.watcher.is_crowded)
-        self.pass_time(10)
-        self.assertFalse(self.watcher.is_crowded)
-
     def test_off(self) -> None:
         """
         With C{hangAfter=0} nothing is done.
@@ -194,7 +187,7 @@ class PlaceTests(HangingTestCase):
         self.begin(hangAfter=0)
         self.many(b"a", 4)
         self.pass_time(60)
-        self.assertTrue(self.watcher.is_crowded)
+        self.assertTrue(self.is_full)
 
     def test_one_place(self) -> None:
         """
@@ -203,7 +196,7 @@ class PlaceTests(HangingTestCase):
         self.begin(maxEvents=1)
         self.deliver(b"a")
         self.pass_time(60)
-        self.assertTrue(self.watcher.is_crowded)
+        self.assertTrue(self.is_full)
 
     def test_wrong(self) -> None:
         """
@@ -222,7 +215,7 @@ class PlaceTests(HangingTestCase):
         self.begin(callback=partial(WatcherTestCase.callback, self))
         self.many(b"a", 4)
         self.pass_time(60)
-        self.assertTrue(self.watcher.is_crowded)
+        self.assertTrue(self.is_full)
 
     def test_told(self) -> None:
         """
@@ -237,8 +230,168 @@ class PlaceTests(HangingTestCase):
             self.pass_time(30)
         lines = [formatEvent(each) or "" for each in events]
         self.assertEqual(len(lines), 2, lines)
-        self.assertIn("'queue': http://a has answered none for 5 s", lines[0])
+        self.assertIn("'queue': http://a does not answer within 5 s", lines[0])
         self.assertIn("No host hangs any more that queue 'queue' asks", lines[1])
+
+
+class ShareTests(HangingTestCase):
+    """
+    How many places there are for hosts that are not quick.
+    """
+
+    options = {"maxEvents": 8}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin()
+
+    def quick(self, number: int = 1, host: bytes = b"quick") -> None:
+        """
+        Have a host answer at once.
+        """
+        for _ in range(number):
+            self.finish(self.deliver(host))
+
+    def placed(self, host: str) -> int:
+        """
+        How many places a host has.
+        """
+        return len(self.watcher._hanging.known[f"http://{host}"].placed)
+
+    def slow(self) -> None:
+        """
+        Have a host have more than half of the places, and be found slow.
+        """
+        self.many(b"slow", 5)
+        self.pass_time(1)
+        self.assertEqual(self.placed("slow"), 5)
+
+    def test_for_quick_ones(self) -> None:
+        """
+        While a host answers at once, others have three quarters of the places, and one
+        that has none has one of half of the rest.
+        """
+        self.slow()
+        self.quick()
+        self.many(b"slow", 3)
+        self.many(b"other", 3)
+        self.many(b"third", 1)
+        self.assertEqual(self.placed("slow"), 6)
+        self.assertEqual(self.placed("other"), 1)
+        self.assertEqual(self.placed("third"), 0)
+        self.assertEqual(self.watcher._hanging.waiting, 5)
+        self.quick(20)
+
+    def test_for_all(self) -> None:
+        """
+        When no host has answered at once for some seconds, they have all.
+        """
+        self.slow()
+        self.quick()
+        self.many(b"slow", 3)
+        self.pass_time(3)
+        self.assertEqual(self.watcher._hanging.waiting, 2)
+        self.pass_time(HANG_AFTER)
+        self.assertEqual(self.watcher._hanging.waiting, 0)
+        self.assertEqual(len(self.running), 8)
+
+    def test_fewest(self) -> None:
+        """
+        When one of them leaves its place, the host with the fewest places has its turn.
+        """
+        self.slow()
+        self.quick()
+        slow = self.called[0]
+        self.many(b"slow", 3)
+        other = self.many(b"other", 3)
+        self.finish(slow)
+        self.assertIs(self.called[-1], other[0])
+        self.pass_time(HANG_AFTER)  # all others of the host that is slow leave
+        self.assertEqual(len(self.running), 5 + 2 + 3)
+        self.assertEqual(self.placed("other"), 3)
+
+    def test_was_quick(self) -> None:
+        """
+        A host that was quick, and is not any more, has its part of the places, as soon
+        as that is found out; so have all such hosts together.
+        """
+        self.slow()
+        self.quick()
+        self.quick(3, b"changing")
+        self.many(b"changing", 3)
+        self.assertTrue(self.is_full)
+        self.pass_time(1)
+        self.assertFalse(self.is_full)
+        self.assertEqual(self.placed("slow") + self.placed("changing"), 6)
+        self.assertEqual(len(self.running), 8)
+        self.quick()
+
+    def test_some_slow(self) -> None:
+        """
+        A host is quick while it answers more requests at once than are slow.
+        """
+        self.slow()
+        for each in self.called[:2]:
+            self.finish(each)
+        self.many(b"both", 2)
+        for number, is_quick in ((3, True), (2, False), (3, True)):
+            self.pass_time(0.75)
+            self.quick(number, b"both")
+            self.pass_time(0.25)
+            origin = self.watcher._hanging.known["http://both"]
+            self.assertIs(origin.is_quick, is_quick, number)
+
+    def test_other_url(self) -> None:
+        """
+        A task that hooks send to another host each time is counted once.
+        """
+        self.slow()
+        self.quick()
+        waits = self.many(b"slow", 2)[1]
+        self.assertEqual(self.turned_away, [waits])
+        waits.body = b"elsewhere"
+        self.finish(self.called[0])
+        self.assertIs(self.called[-1], waits)
+        self.assertEqual(self.placed("elsewhere"), 1)
+        self.assertEqual(self.watcher._hanging._places, 6)
+
+    def test_several_requests(self) -> None:
+        """
+        A callback that makes several requests has one place.
+        """
+        self.slow()
+        (message,) = self.many(b"slow", 1)
+        self.assertTrue(message.may_request("http://slow/2"))
+        self.assertEqual(self.placed("slow"), 6)
+        self.assertTrue(message.may_request("http://other/"))
+        self.assertEqual((self.placed("slow"), self.placed("other")), (5, 1))
+        self.finish(message)
+        self.assertEqual(self.watcher._hanging._places, 5)
+
+    def test_most_outside(self) -> None:
+        """
+        Not too many go on without a place, since each has a connection.
+        """
+        self.watcher._hanging._most_outside = 3
+        self.many(b"slow", 8)
+        self.pass_time(60)
+        self.assertEqual(self.placed("slow"), 5)
+        self.assertFalse(self.is_full)
+
+    def test_slow_after(self) -> None:
+        """
+        What leaves its place after the time that the watch sets is counted, too.
+        """
+        self.watcher.stop(0)
+        self.begin(timeout=2)
+        self.many(b"slow", 5)
+        self.pass_time(1.25)
+        self.assertEqual(self.watcher._hanging._places, 5)
+        self.pass_time(1)
+        self.assertEqual(self.placed("slow"), 0)
+        self.many(b"slow", 8)
+        self.assertEqual(len(self.running), 8)
+        self.assertEqual(self.watcher._hanging.waiting, 5)
 
 
 class LineTests(HangingTestCase):
@@ -257,6 +410,7 @@ class LineTests(HangingTestCase):
         other = self.deliver(b"b")
         self.assertEqual(self.called, [*hanging, other])
         self.finish(other)
+        self.pass_time(FOUND)  # now there are no tasks for another host
         for ends, begins in zip([*hanging, *line], line, strict=False):
             self.finish(ends)
             self.assertIs(self.called[-1], begins)
