@@ -91,6 +91,7 @@ class SoakTestCase(WatcherTestCase):
         self.requests: Counter[str] = Counter()
         self.hosts: dict[str, Host] = {}
         self.number = count()
+        self.begun_at = 0.0
         self.begin()
 
     def check(self) -> None:
@@ -173,12 +174,12 @@ class SoakTestCase(WatcherTestCase):
         _, _, host, due, _ = message.body.decode().split("/")
         if host == "good":
             self.late.append((float(due), now - float(due)))
-        if is_answered:
-            return answered.callback(None)
-        message.was_unanswered()
         attempts = self.attempts[message.body]
-        answered.callback(None if attempts == ATTEMPTS else Retry(after=2**attempts))
-        return None
+        outcome = None
+        if not is_answered:
+            message.was_unanswered()
+            outcome = None if attempts == ATTEMPTS else Retry(after=2**attempts)
+        answered.callback(outcome)
 
     def soak(
         self, *bad: tuple[Callable[[int], str], Host, float], rate: float = GOOD
