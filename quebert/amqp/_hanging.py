@@ -6,8 +6,8 @@ message waits for one), its running requests are looked at several times a secon
 request that was there at the look before is slow.  As long as there are slow requests,
 the requests of each origin (scheme, host, port) are counted.
 
-Three rules leave places for others, whatever an origin answers, and however many origins
-there are:
+Three rules leave places for others, whatever an origin answers, and however many
+origins there are:
 
  1. A request that has run for C{seconds} leaves its place while the watch is busy.  It
     goes on.

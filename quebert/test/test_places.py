@@ -1,6 +1,6 @@
 """
-A watch, whose queue has tasks for good hosts and bad ones, in simulated time: good tasks
-find places, whatever the bad hosts do.
+A watch, whose queue has tasks for good hosts and bad ones, in simulated time: good
+tasks find places, whatever the bad hosts do.
 """
 
 from __future__ import annotations

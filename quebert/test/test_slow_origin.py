@@ -139,7 +139,12 @@ async def test_other_queue(
     slow, quick = (f"{names.queue}-slow", f"{names.queue}-quick")
     watchers = [
         await client.watch(
-            names.exchange, queue, queue, mediator.messageReceived, maxEvents=5
+            names.exchange,
+            queue,
+            queue,
+            mediator.messageReceived,
+            maxEvents=5,
+            hangAfter=0,
         )
         for queue in (slow, quick)
     ]
@@ -164,7 +169,9 @@ async def test_same_queue(
     In the same queue those that hang leave their places after C{timeout}
     seconds: all others behind them are done while they hang.
     """
-    watcher = await watch(make_client(), names, maxEvents=5, timeout=0.1)
+    watcher = await watch(
+        make_client(), names, maxEvents=5, timeout=0.1, hangAfter=0
+    )
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
@@ -220,7 +227,7 @@ async def test_by_itself(
         publish(pika_channel, names.exchange, key, *bodies(each.url, number))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 300))
     await until(lambda: watcher.counts.done == 300)
-    assert [len(each.open) for each in silents] == [20] * hosts
+    await until(lambda: [len(each.open) for each in silents] == [20] * hosts)
     assert sorted(each["n"] for each in executor.tasks) == list(range(300))
     for each in silents:
         each.recover()
