@@ -169,9 +169,7 @@ async def test_same_queue(
     In the same queue those that hang leave their places after C{timeout}
     seconds: all others behind them are done while they hang.
     """
-    watcher = await watch(
-        make_client(), names, maxEvents=5, timeout=0.1, hangAfter=0
-    )
+    watcher = await watch(make_client(), names, maxEvents=5, timeout=0.1, hangAfter=0)
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
