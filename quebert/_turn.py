@@ -1,16 +1,21 @@
 """
-The end of the reactor's turn: when all that has come is dealt with, and what was
-gathered meanwhile is best done in one go.
+When work is done in the turns of the reactor: at the end of one, when all that has come
+is dealt with, and what was gathered meanwhile is best done in one go; or in several, so
+that nothing else waits for long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-__all__ = ["EndOfTurn"]
+__all__ = ["EndOfTurn", "InSteps"]
+
+T = TypeVar("T")
 
 
 class EndOfTurn:
@@ -53,3 +58,44 @@ class EndOfTurn:
     def _end(self) -> None:
         self._pending = None
         self._call()
+
+
+class InSteps:
+    """
+    Does work that takes long in steps, one in each turn, so that other events wait for
+    one step at most.  The work that came first is done first.
+    """
+
+    def __init__(self, clock: Callable[[], IReactorTime]) -> None:
+        self._clock = clock
+        self._works: deque[tuple[Generator[None, None, Any], Deferred[Any]]] = deque()
+        self._ends: EndOfTurn | None = None
+
+    def do(self, steps: Generator[None, None, T]) -> Deferred[T]:
+        """
+        Do some work, whose first step is done at the end of this turn at the earliest.
+
+        @return: fires with what C{steps} returns, or fails with what it raises.  When
+            it is cancelled, the other steps are left out.
+        """
+        done: Deferred[T] = Deferred(lambda _: steps.close())
+        self._works.append((steps, done))
+        if self._ends is None:
+            self._ends = EndOfTurn(self._clock(), self._step)
+        self._ends.ask()
+        return done
+
+    def _step(self) -> None:
+        assert self._ends is not None
+        steps, done = self._works[0]
+        try:
+            next(steps)
+        except StopIteration as e:
+            self._works.popleft()
+            if not done.called:
+                done.callback(e.value)
+        except Exception:
+            self._works.popleft()
+            done.errback()
+        if self._works:
+            self._ends.ask()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from quebert._bounds import AT_WORK, PROPERTY_BYTE, memory_of
+from quebert._bounds import AT_WORK
 from quebert.amqp._message import Message
 
 __all__ = ["Budget"]
@@ -35,7 +35,7 @@ class Budget:
         """
         if self._line:
             return False
-        return not self._taken or self._taken + _memory_of(message) <= self._most
+        return not self._taken or self._taken + message.memory <= self._most
 
     def wait(self, again: Callable[[], None]) -> None:
         """
@@ -53,7 +53,7 @@ class Budget:
         """
         A message is with its callback.
         """
-        self._taken += _memory_of(message)
+        self._taken += message.memory
 
     def ended(self, message: Message) -> None:
         """
@@ -64,10 +64,3 @@ class Budget:
             line, self._line = self._line, {}
             for again in line:
                 again()
-
-
-def _memory_of(message: Message) -> int:
-    if not message.memory:
-        headers = PROPERTY_BYTE * len(message.encoded_properties)
-        message.memory = memory_of(message.body) + headers
-    return message.memory

@@ -185,7 +185,10 @@ class TxAMQPClient:
         @param callback: C{f(message)}; what it returns, or what its Deferred
             or coroutine returns, decides: C{None} acknowledges, C{bytes} or
             C{str} puts the task back with that body, an
-            L{Outcome<quebert.outcome>} says what to do.
+            L{Outcome<quebert.outcome>} says what to do.  It may be a method of an
+            object with another method C{memory_of(body)}, which says how many bytes
+            of memory the message takes, as that of L{Mediator
+            <quebert.mediator.Mediator>} does.
         @param onDisconnect: called with a C{Failure}, once for each lost
             connection.
         @param maxEvents: how many messages may be with C{callback} at once;

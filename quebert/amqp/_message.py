@@ -90,7 +90,7 @@ class Message:
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar errors: how often in a row the callback has failed with it.
-    @ivar memory: bytes that its task takes at most; 0 as long as nobody has asked.
+    @ivar memory: bytes that its task takes at most while it is at work.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
     @ivar hanging: the origins of its watch while some are slow; C{None} where it does

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.python.failure import Failure
 
+from quebert._bounds import PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp._binding import Binding
@@ -104,6 +105,8 @@ class Watcher:
         self.maxEvents = DEFAULT_MAX_EVENTS if maxEvents is None else maxEvents
         self._client = client
         self._callback = callback
+        owner = getattr(callback, "__self__", None)
+        self._memory_of = getattr(owner, "memory_of", memory_of)
         self._onDisconnect = onDisconnect
         self._caller = Caller(
             callback, errorDelay, now, lambda: seconds_set(client.reactor)
@@ -312,6 +315,8 @@ class Watcher:
         self._settler.received(message)
         self._consumer.took(message)
         message.hanging = self._hanging
+        properties = PROPERTY_BYTE * len(message.encoded_properties)
+        message.memory = self._memory_of(message.body) + properties
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always

@@ -58,6 +58,8 @@ class PolicyMediator(Mediator):
     @raise ConfigError: one of these is wrong.
     """
 
+    _shows_failed = False
+
     def __init__(
         self,
         *args: Any,

@@ -21,10 +21,12 @@ from twisted.python.reflect import safe_str
 from quebert import _hooks as hooks
 from quebert import task as tasks
 from quebert._attempt import Attempt
+from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._secrets import hide, in_headers, in_url
+from quebert._turn import InSteps
 from quebert._url import default_option
 from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
 from quebert.clock import seconds_set
@@ -103,6 +105,8 @@ class Mediator:
     _overruled: Callable[[Any], bool] | None = None
     # Asked of each task for its limits.
     _limits_for: Callable[[Task], RetryPolicy] | None = None
+    # Whether failed() gets each task that has failed, and may read any field.
+    _shows_failed = True
 
     def __init__(
         self,
@@ -156,6 +160,7 @@ class Mediator:
         self._prehooks: list[PreHook] = []
         self._posthooks: list[PostHook] = []
         self._deadlines = Deadlines(lambda: self.clock, Attempt.late)
+        self._in_steps = InSteps(lambda: self.clock)
 
     @property
     def defaulturl(self) -> str:
@@ -195,9 +200,49 @@ class Mediator:
 
         @return: fires with what is to become of the message; does not fail.
         """
-        task: Any = None
+        if len(message.body) > tasks.LARGE and self._reads_part(message.body):
+            reading = self._in_steps.do(tasks.read_part(message.body, self.bounds))
+            return reading.addCallbacks(
+                self._received, self._not_read, (message, False)
+            )
         try:
             task = self._decoded(message.body)
+        except BadTask as e:
+            return succeed(self._not_a_task(None, e))
+        return self._received(task, message)
+
+    def _reads_part(self, body: bytes) -> bool:
+        """
+        Whether of a large body only the fields are decoded that mediators read.  Hooks
+        get all fields.
+        """
+        if len(body) > self.bounds.body or self._prehooks or self._posthooks:
+            return False
+        return self._is_json and tasks.CAN_READ_PART
+
+    def memory_of(self, body: bytes) -> int:
+        """
+        Bytes of memory that the task in C{body} takes at most while it is at work.
+        """
+        if len(body) > tasks.LARGE and self._reads_part(body):
+            return 2 * len(body)  # as it came, and as it is sent
+        return memory_of(body)
+
+    def _not_read(self, failure: Failure) -> Outcome:
+        error = failure.value
+        if not isinstance(error, BadTask):
+            failure.raiseException()
+        return self._not_a_task(None, error)
+
+    def _received(
+        self, task: Any, message: Message, whole: bool = True
+    ) -> Deferred[Outcome]:
+        """
+        Execute a task.
+
+        @param whole: whether it has all its fields.
+        """
+        try:
             times, request = self._read(task, message)
         except BadTask as e:
             return succeed(self._not_a_task(task, e))
@@ -220,7 +265,7 @@ class Mediator:
         else:
             outcome = self._requested(message, request, message.body)
             outcome.addCallback(_done)
-        return outcome.addErrback(self._failed, task, message, now)
+        return outcome.addErrback(self._failed, task, message, now, whole)
 
     def _unset(self, now: float) -> float:
         """
@@ -255,7 +300,12 @@ class Mediator:
         return Bury(why, POISON) if self.bury else Discard(why)
 
     def _failed(
-        self, failure: Failure, task: Task, message: Message, began: float
+        self,
+        failure: Failure,
+        task: Task,
+        message: Message,
+        began: float,
+        whole: bool,
     ) -> Outcome:
         unanswered = getattr(message, "was_unanswered", None)
         if unanswered is not None and not isinstance(failure.value, BadStatus):
@@ -271,6 +321,11 @@ class Mediator:
             hidden = self._hidden(task, error.body) if self.keep_answers else b""
             error.body = hidden[:ANSWER]
         history = history_of(message, task).failed(began, status)
+        try:
+            if self._shows_failed and not whole:
+                task = self._decoded(message.body)
+        except BadTask as e:
+            return self._not_a_task(task, e)
         try:
             outcome = self._after(failure, task, history)
         except Exception:

@@ -79,6 +79,12 @@ class _Watched:
         """
         return self.mediator.messageReceived(message)
 
+    def memory_of(self, body: bytes) -> int:
+        """
+        Bytes of memory that a message takes at most with the mediator of now.
+        """
+        return self.mediator.memory_of(body)
+
     def supersede(self, client: TxAMQPClient | None) -> None:
         """
         Start no other watcher.  One that is just about to begin may have tasks

@@ -12,10 +12,13 @@ from quebert.task._codec import Task, decode, encode
 from quebert.task._fields import Request, Schedule, ages_since_sent, request, schedule
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
+from quebert.task._part import CAN_READ_PART, LARGE, read_part
 from quebert.task._times import format_time, parse_time
 
 __all__ = [
     "BOUNDS",
+    "CAN_READ_PART",
+    "LARGE",
     "Bounds",
     "Request",
     "Schedule",
@@ -28,6 +31,7 @@ __all__ = [
     "make",
     "meant_by",
     "parse_time",
+    "read_part",
     "request",
     "schedule",
 ]

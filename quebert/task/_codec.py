@@ -13,10 +13,11 @@ try:
 except ImportError:  # it is quicker, and not needed
     orjson = None  # type: ignore[assignment, unused-ignore]
 
-from quebert._bounds import BOUNDS, Bounds, most_values
+from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
+from quebert.task._measure import measure
 
-__all__ = ["Task", "decode", "encode"]
+__all__ = ["Task", "decode", "encode", "read"]
 
 Task = dict[str, Any]
 
@@ -38,9 +39,6 @@ _AS_JSON = 0
 if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
-# Bytes that are split at their quotes at a time: few, so that little memory is used.
-_PIECE = 16_384
-_CONTAINERS = frozenset((dict, list))
 # Of a whole number of more than 64 bits, which has as many digits at least,
 # orjson makes a float.  Times in nanoseconds have 19, and are common.
 _LONG = b"0" * 20
@@ -56,15 +54,17 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
         read: who knows the bound of a body has checked its length.
     @raise BadTask: it is not JSON (RFC 8259), nested too deeply, or of too many values.
     """
-    if len(body) > bounds.values:  # less cannot hold so many
-        _check_number(body, bounds.values)
-    value = _read(body)
-    if body.count(b"[") + body.count(b"{") > bounds.depth:
-        _check_depth(value, bounds.depth)
-    return value
+    may_be_deep = body.count(b"[") + body.count(b"{") > bounds.depth
+    if may_be_deep or len(body) > bounds.values:  # less cannot hold so many
+        for _ in measure(body, bounds):
+            pass
+    return read(body)
 
 
-def _read(body: bytes) -> Any:
+def read(body: bytes) -> Any:
+    """
+    The same for a text that is known to be within the bounds.
+    """
     if orjson is not None and not _may_be_too_long(body.translate(_DIGITS_AS_0)):
         try:
             return orjson.loads(body)
@@ -80,42 +80,6 @@ def _read(body: bytes) -> Any:
 
 def _may_be_too_long(digits: bytes) -> bool:
     return _LONG in digits or _LONG_NEGATIVE in digits
-
-
-def _check_number(body: bytes, most: int) -> None:
-    """
-    @raise BadTask: it has more than C{most} values.  Commas and brackets in strings are
-        none, which takes 5 ms for each MiB to find out.
-    """
-    if most_values(body) <= most:
-        return  # nearly always
-    if b"\\" in body:
-        # Outside strings there may be none: what follows is not read, then.
-        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    found = inside = 0
-    for at in range(0, len(body), _PIECE):
-        pieces = body[at : at + _PIECE].split(b'"')
-        found += most_values(b"".join(pieces[inside::2]))
-        inside ^= len(pieces) - 1 & 1
-        if found > most:
-            raise BadTask(f"the body is JSON of more than {most} values")
-
-
-def _check_depth(value: Any, most: int) -> None:
-    level = [value] if type(value) in _CONTAINERS else []
-    for _ in range(most - 1):
-        # All in one expression, since there are many values.
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if type(each) is dict else each)
-            if type(inner) in _CONTAINERS
-        ]
-        if not level:
-            return
-    if any(level):
-        text = f"the body is JSON nested too deeply: more than {most} levels"
-        raise BadTask(text)
 
 
 def encode(task: Task) -> bytes:

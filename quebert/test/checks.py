@@ -7,14 +7,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+T = TypeVar("T")
 #: How many examples of a property are tried.  C{make test} runs the TestCases twice,
 #: with pytest and with trial, and asks trial for fewer.
 EXAMPLES = int(os.environ.get("QUEBERT_TEST_EXAMPLES", "100"))
@@ -42,6 +44,31 @@ def refusal(
     raise AssertionError(
         f"no {error.__name__} for {(args, options)!a:.300}: {result!a}"
     )
+
+
+def in_one_go(steps: Generator[None, None, T]) -> T:
+    """
+    What a generator returns that does something in steps.
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as e:
+            result: T = e.value
+            return result
+
+
+def one_turn(clock: Clock) -> None:
+    """
+    Call what is due, as a reactor does in one turn.  C{clock.advance(0)} also calls
+    what becomes due meanwhile.
+    """
+    calls: list[Any] = list(clock.getDelayedCalls())
+    for call in calls:
+        if call.getTime() <= clock.seconds():
+            function, args, options = call.func, call.args, call.kw
+            call.cancel()
+            function(*args, **options)
 
 
 def folder(case: SynchronousTestCase) -> Path:

@@ -20,7 +20,7 @@ from twisted.web.http_headers import Headers
 from quebert.mediator import DelayOnErrorMediator, Mediator
 from quebert.outcome import Discard, Outcome, Retry
 from quebert.policy import ATTEMPTS, History
-from quebert.task import Task
+from quebert.task import LARGE, Task
 
 NOW = 1_800_000_000.0
 URL = "http://executor.example/run"
@@ -276,10 +276,20 @@ class Case(SynchronousTestCase):
 
     def outcome(self, mediator: Mediator, received: Any) -> Outcome:
         """
-        What became of a message, which must be known at once.
+        What became of a message, which must be known at once, or, if it is large, when
+        it has been read in steps.
         """
-        outcome: Outcome = self.successResultOf(mediator.messageReceived(received))
+        answer = mediator.messageReceived(received)
+        self.read(received.body)
+        outcome: Outcome = self.successResultOf(answer)
         return outcome
+
+    def read(self, body: bytes) -> None:
+        """
+        Let all turns pass that it takes to read a large body.
+        """
+        if len(body) > LARGE:
+            self.clock.advance(0)
 
     def put_back(self, mediator: Mediator, received: Any) -> Retry:
         """

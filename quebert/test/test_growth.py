@@ -56,6 +56,7 @@ from quebert.policy import (
     retry_after,
 )
 from quebert.signatures import SharedSecret, Signer, Verifier
+from quebert.test.checks import in_one_go
 from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import FakeMessage
 
@@ -240,6 +241,10 @@ class GrowthTests(SynchronousTestCase):
         """
         Reading a body.
         """
+
+        def in_part(body: bytes) -> object:
+            return in_one_go(tasks.read_part(b'{"params":%b}' % body))
+
         bodies: dict[str, tuple[bytes, bytes, bytes]] = {
             "digits": (b"", b"1", b""),
             "fraction": (b"0.", b"1", b""),
@@ -265,7 +270,7 @@ class GrowthTests(SynchronousTestCase):
                 repeated(start, piece, end),
             )
             for name, (start, piece, end) in bodies.items()
-            for function in (tasks.decode, memory_of)
+            for function in (tasks.decode, in_part, memory_of)
         )
 
     def test_fields(self) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
+from quebert._bounds import memory_of
 from quebert.clock import SteadyClock
 from quebert.errors import ConfigError, Forbidden, IncompleteAnswer
 from quebert.guard import Guard
@@ -28,8 +29,8 @@ from quebert.mediator import (
 from quebert.mediator._mediator import DOUBT
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.signatures import Signer, Verifier
-from quebert.task import Task, encode, format_time
-from quebert.test.checks import refusal
+from quebert.task import Task, decode, encode, format_time
+from quebert.test.checks import one_turn, refusal
 from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import (
     NOW,
@@ -648,6 +649,124 @@ class RequestTests(Case):
             else:
                 self.assertEqual(outcome, Done())
 
+    def test_large_body(self) -> None:
+        """
+        The executor gets a large body byte for byte, too, whatever is in it.
+        """
+        body = b' {"a" : [%b1.0e2], "b":"%b", "url":"%b", "a":"\\u00e9\xc3\xa9"}\n'
+        body %= (b"{ }, " * 5_000, b"[,{" * 5_000, URL.encode())
+        for mediator in (self.mediator(), self.backing_off()):
+            self.assertEqual(self.outcome(mediator, FakeMessage(body)), Done())
+            self.assertEqual(self.http.requests.pop().data, body)
+
+    def test_large_body_is_read_in_steps(self) -> None:
+        """
+        Small tasks do not wait for a large one, which takes no memory for its values.
+        """
+        mediator, large = self.mediator(), message(params=[{}] * 50_000)
+        reading = mediator.messageReceived(large)
+        one_turn(self.clock)
+        self.assertEqual(self.outcome(mediator, message()), Done())
+        one_turn(self.clock)
+        self.assertNoResult(reading)
+        self.read(large.body)
+        self.assertEqual(self.successResultOf(reading), Done())
+        self.assertEqual(mediator.memory_of(large.body), 2 * len(large.body))
+        mediator.add_prehook(returning(None))
+        self.assertEqual(mediator.memory_of(large.body), memory_of(large.body))
+
+    def test_large_body_cancelled(self) -> None:
+        """
+        A large task that nobody waits for any more is not requested.
+        """
+        mediator, large = self.mediator(), message(params=[{}] * 50_000)
+        reading = mediator.messageReceived(large)
+        one_turn(self.clock)
+        reading.cancel()
+        self.failureResultOf(reading, CancelledError)
+        self.read(large.body)
+        self.assertEqual(self.http.requests, [])
+
+    def test_large_body_put_back(self) -> None:
+        """
+        A large task that has failed is put back with all its fields; so it is when a
+        hook was added while it was requested.
+        """
+        params = [{"a": [n]} for n in range(5_000)]
+        received = message(params=params, mine="x")
+        self.http = FakeHTTP()
+        mediator = self.backing_off()
+        outcome = mediator.messageReceived(received)
+        self.read(received.body)
+        mediator.add_posthook(returning(None))
+        self.http.requests[0].answer(500)
+        retry: Any = self.successResultOf(outcome)
+        task = decode(retry.body)
+        del task["traceback"]
+        expected = {"url": URL, "params": params, "mine": "x", "failures": 1}
+        self.assertEqual(task, expected)
+
+    def test_large_body_cannot_be_put_back(self) -> None:
+        """
+        A large task that has failed, and holds a number of more digits than Python
+        reads, is set aside.
+        """
+        self.http = FakeHTTP(500)
+        body = b'{"url": "%b", "params": [%b]}' % (URL.encode(), b"1" * 20_000)
+        outcome = self.outcome(self.backing_off(bury=True), FakeMessage(body))
+        assert isinstance(outcome, Bury), outcome
+        self.assertIn("not JSON in UTF-8: Exceeds the limit", outcome.reason)
+
+    def test_large_body_is_no_task(self) -> None:
+        """
+        A large body that is no task is set aside as a small one is.
+        """
+        long = b"[%b0]" % (b"0," * 20_000)
+        for body, told in (
+            (long, "a task is a JSON object"),
+            (b'{"params": %b}' % long, "url is missing"),
+            (b'{"params": %b' % long, "the body is not JSON in UTF-8: "),
+            (b'{"params": %b}' % (b"[" * 20_000), "nested too deeply: more than 400"),
+            (b'{"params": %b}' % (b"[]," * 200_001), "JSON of more than 400000 values"),
+            (b'{"params": "%b\xff"}' % long, "the body is not JSON in UTF-8: "),
+        ):
+            outcome = self.outcome(self.mediator(bury=True), FakeMessage(body))
+            assert isinstance(outcome, Bury), outcome
+            self.assertIn(told, outcome.reason)
+
+    def test_large_body_seen(self) -> None:
+        """
+        Hooks, and C{failed}, get all of a large task.
+        """
+        seen: list[Task] = []
+
+        class Seeing(Mediator):
+            def failed(self, task: Task, failure: Failure) -> Outcome:
+                seen.append(dict(task))
+                return super().failed(task, failure)
+
+        received = message(params=[{}] * 10_000)
+        expected = decode(received.body)
+        self.http = FakeHTTP(500)
+        options: Any = {"http": self.http, "clock": self.clock}
+        self.put_back(Seeing(**options), received)
+        self.assertEqual(seen, [expected])
+        hooked = self.mediator(http=FakeHTTP(200))
+        hooked.add_prehook(lambda task: seen.append(dict(task)))
+        self.assertEqual(self.outcome(hooked, received), Done())
+        hooked = self.mediator(http=FakeHTTP(200))
+        hooked.add_posthook(lambda task, result: seen.append(dict(task)))
+        self.assertEqual(self.outcome(hooked, received), Done())
+        self.assertEqual(seen, [expected] * 3)
+
+    def test_large_body_filtered(self) -> None:
+        """
+        A large task is left out, too, where it says so itself.
+        """
+        received = message(params=[{}] * 10_000, filter=True)
+        self.assertEqual(self.outcome(self.mediator(), received), Done())
+        self.assertEqual(self.http.requests, [])
+
     def test_coroutine_client(self) -> None:
         """
         The client's C{request} may be a coroutine.
@@ -852,7 +971,8 @@ class RequestTests(Case):
         for make in (self.mediator, self.backing_off, PolicyMediator):
             for fields in wrong:
                 (name,) = fields
-                outcome = self.outcome(make(bury=True), message(**fields))
+                mediator = make(bury=True, clock=self.clock)
+                outcome = self.outcome(mediator, message(**fields))
                 assert isinstance(outcome, Bury), outcome
                 self.assertEqual(outcome.kind, "poison")
                 self.assertIn(f": {name}", outcome.reason)

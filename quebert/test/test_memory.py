@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._bounds import BOUNDS, most_values
+from quebert._bounds import BOUNDS, memory_of, most_values
 from quebert.amqp._budget import Budget
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._window import Window
 from quebert.amqp._wire import Wire
 from quebert.errors import BadTask
-from quebert.task import _codec, decode
-from quebert.test.checks import QUICK, refusal
+from quebert.task import Bounds, _codec, _measure, decode, read_part
+from quebert.test.checks import QUICK, in_one_go, refusal
 
 MIB = 2**20
 #: What holds many values in few bytes: in an array, again and again.
@@ -79,16 +79,28 @@ class OneTaskTests(SynchronousTestCase):
         """
         strings = (r"[{,", r"\"", r"\\", r"\\\",[", "\\\\" * 9, "", "Ünal[", r"\u005b")
         for step in (1, 2, 3, 7, 16_384):
-            self.patch(_codec, "_PIECE", step)
+            self.patch(_measure, "PIECE", step)
             texts = ",".join(f'"{each}"' for each in strings)
             objects = ",".join(f'{{"{each}":"{each}"}}' for each in strings)
-            body = f'[{texts},[{{"a,":1}}],{objects}]'
+            body = f'[{texts},[{{"a,":1}}],{objects}]'.encode()
             most = 3 + 3 * len(strings)
-            raw = body.encode()
-            _codec._check_number(raw, most)
-            self.assertIn(
-                "more than", refusal(BadTask, _codec._check_number, raw, most - 1)
-            )
+            list(_measure.measure(body, Bounds(values=most, depth=3)))
+            for bounds, told in (
+                (Bounds(values=most - 1), "more than"),
+                (Bounds(depth=2), "too deeply"),
+            ):
+                why = refusal(BadTask, list, _measure.measure(body, bounds))
+                self.assertIn(told, why)
+
+    def test_part(self) -> None:
+        """
+        Where the other fields are not decoded, they take no memory.
+        """
+        row = b'{"id":123456,"name":"x","tags":["a","b"],"price":12.5}'
+        rows = b",".join([row] * (2 * MIB // len(row)))
+        body = b'{"url":"/","params":[%b],"uuid":"\xc3\xa9"}' % rows
+        self.assertEqual(in_one_go(read_part(body)), {"url": "/", "uuid": "é"})
+        self.assertLess(peak_of(in_one_go, read_part(body)), MIB)
 
     def test_most_values(self) -> None:
         """
@@ -135,7 +147,7 @@ class Watched:
         """
         for body in bodies:
             message = Message("consumer", 1, False, "flow", "tasks")
-            message.body, message.encoded_properties = body, b""
+            message.body, message.memory = body, memory_of(body)
             self.window.enter(message)
 
     def _begin(self, message: Message) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from string import ascii_letters, digits
 from typing import Any
@@ -17,25 +18,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._bounds import Bounds
+from quebert._bounds import BOUNDS, Bounds
 from quebert._url import without_userinfo
 from quebert.errors import BadTask, QuebertError
 from quebert.task import (
     Request,
     Schedule,
     _codec,
+    _measure,
     decode,
     encode,
     format_time,
     make,
     parse_time,
+    read_part,
     request,
     schedule,
 )
-from quebert.test.checks import QUICK, refusal
+from quebert.task._keywords import FIELDS
+from quebert.test.checks import QUICK, in_one_go, refusal
 
 #: 2026-11-23T20:15:00Z
 NOW = 1_795_464_900.0
+#: The fields that mediators read.
+READ = FIELDS - {"params", "traceback"}
 DEFAULT = "http://localhost:8000/base/file?query"
 
 # JSON has no way to keep the halves of a pair apart.
@@ -149,7 +155,6 @@ class DecodeTests(SynchronousTestCase):
             b"[%b0]" % (b"[]," * many),
             b"[%b0]" % (b'"\\"[",' * many),
             b"{%b}" % b",".join(b'"%d":0' % n for n in range(many)),
-            b"[" * many * 2,
             b"[" + b"1," * many + b'"' + b"x" * many,
         ):
             why = refusal(BadTask, decode, bomb, bounds)
@@ -272,6 +277,150 @@ class OrjsonTests(SynchronousTestCase):
         What is no JSON is refused in the same words.
         """
         self.assertEqual(*self.both(body))
+
+
+NAMES = st.sampled_from(sorted(FIELDS)) | st.text(max_size=3)
+#: What makes JSON of another kind, or none, wherever it is put.
+PIECES = (
+    b'"', b"\\", b'\\"', b",", b"[", b"]", b"{", b"}", b":", b"0", b"-", b".", b"e",
+    b"+", b" ", b"\n", b"\x0b", b"\x00", b"\x7f", b"\xff", b"\xc3", b"\xed\xa0\x80",
+    b"\\u12", b"\\ud800", b"\\udc00", b"\\x", b"NaN", b"-Infinity", b"nul", b"null",
+    b"01", b"1.", b"1e999", b"1" * 25, b"9" * 4_400, b"//", b"'", b"\xef\xbb\xbf",
+    b"{}", b"[" * 6 + b"]" * 6, b'"url":1,', b'"\\u0075rl":2,',
+    b'"params":[[[[[[0]]]]]],"params":0,',
+)  # fmt: skip
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """
+    Objects, of which some are spoiled.
+    """
+    members = draw(st.lists(st.tuples(NAMES, JSON_TEXTS), max_size=8))
+    body = f"{{{','.join(f'{json.dumps(n)}:{value}' for n, value in members)}}}"
+    raw = body.encode()
+    for piece in draw(st.lists(st.sampled_from(PIECES), max_size=2)):
+        at = draw(st.integers(0, len(raw)))
+        raw = raw[:at] + piece + raw[at:]
+    return raw
+
+
+class PartTests(SynchronousTestCase):
+    """
+    Nobody can tell from the fields that mediators read whether all others are decoded.
+    """
+
+    def same(self, body: bytes, bounds: Bounds = BOUNDS) -> None:
+        """
+        What comes of a body is the same, but for the words of a refusal.
+        """
+        whole = self._told(lambda: decode(body, bounds))
+        if "integer string conversion" in whole:
+            return  # such a number may stand in a field that is not read
+        part = self._told(lambda: in_one_go(read_part(body, bounds)))
+        self.assertEqual(part.partition(":")[0], whole.partition(":")[0], body)
+
+    def _told(self, reading: Callable[[], Any]) -> str:
+        try:
+            task = reading()
+        except BadTask as e:
+            return f"refused: {e}"
+        if not isinstance(task, dict):
+            return "refused"
+        return repr([(name, task[name]) for name in sorted(READ & task.keys())])
+
+    def test_left_out(self) -> None:
+        """
+        What a mediator does not read is not there.
+        """
+        body = (
+            b'{"params": [1], "url": "/", "mine": {}, "traceback": "", "failures": 1}'
+        )
+        task = in_one_go(read_part(body))
+        self.assertEqual(task, {"url": "/", "failures": 1})
+
+    @QUICK
+    @given(bodies())
+    def test_objects(self, body: bytes) -> None:
+        """
+        Any object, and what is nearly one.
+        """
+        self.same(body)
+
+    @QUICK
+    @given(bodies(), st.integers(2, 8), st.integers(2, 30), st.integers(1, 40))
+    def test_bounds(self, body: bytes, depth: int, values: int, step: int) -> None:
+        """
+        Any object, of more levels or values than it may have, or of fewer, in pieces of
+        any size.
+        """
+        undo = self.patch(_measure, "PIECE", step)
+        self.same(body, Bounds(depth=depth, values=values))
+        undo.restore()
+
+    @QUICK
+    @given(st.binary() | st.text('{}[]",:0123456789eE+-.\\u tfn').map(str.encode))
+    def test_anything(self, body: bytes) -> None:
+        """
+        Any bytes.
+        """
+        for each in (body, b'{"params":%b}' % body, b'{"url":%b}' % body):
+            self.same(each)
+
+    def test_levels(self) -> None:
+        """
+        Objects and arrays about as deep as they may be, beside many that are not, and
+        strings that look like them.
+        """
+        beside = b'"b":[%b0],' % (b'{"[":"]]"},' * 500)
+        for depth in (*range(395, 405), 1_000, 3_000):
+            for opening, inner, end in ((b"[", b"0", b"]"), (b'{"[":', b"[]", b"}")):
+                deep = opening * depth + inner + end * depth
+                for more in (b"", beside, b'"b":"%b",' % (b"]" * 400)):
+                    self.same(b'{%b"a":%b}' % (more, deep))
+                self.same(b'{"a":%b,"a":0}' % deep)
+
+    def test_large_field(self) -> None:
+        """
+        A field that a mediator reads is not decoded if it is larger than it may be.
+        """
+        body = b'{"url":"/","headers":[%b0]}' % (b"0," * 200_000)
+        why = refusal(BadTask, in_one_go, read_part(body))
+        self.assertEqual(why, "headers must have at most 393216 bytes, not 400003")
+
+
+class MeasureTests(SynchronousTestCase):
+    """
+    How many values a text has, and how deep they are, without reading it.
+    """
+
+    @QUICK
+    @given(bodies(), st.integers(1, 40))
+    def test_measured(self, body: bytes, step: int) -> None:
+        """
+        Both are exact, however the text is cut into pieces.
+        """
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return
+        values, deepest = self._slowly(body)
+        undo = self.patch(_measure, "PIECE", step)
+        list(_measure.measure(body, Bounds(values=values, depth=deepest)))
+        for less in ({"values": values - 1}, {"depth": deepest - 1}):
+            if min(less.values()) >= 0:
+                refusal(BadTask, list, _measure.measure(body, Bounds(**less)))
+        undo.restore()
+
+    def _slowly(self, body: bytes) -> tuple[int, int]:
+        values = level = deepest = 0
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+        for text in body.split(b'"')[::2]:
+            for mark in text:
+                values += mark in b",[{"
+                level += (mark in b"[{") - (mark in b"]}")
+                deepest = max(deepest, level)
+        return values, deepest
 
 
 class EncodeTests(SynchronousTestCase):
