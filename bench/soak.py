@@ -1,13 +1,15 @@
 """
 Whether hostile tasks and executors harm good tasks.
 
-    python bench/soak.py [--minutes 10] [--rate 100] [--without hangs,drips]
+    python bench/soak.py [--minutes 10] [--rate 20] [--without hangs,drips]
 
 One mediator watches one queue, at its defaults (prefetch 100), but for two settings: a
 request may take 20 seconds, and a task is tried three times, so that the load becomes
 steady soon.  Good tasks are published at times that are fixed before, and their latency
 counts from those times.  First there are good tasks alone; then, for every 20 of them,
-one task of each hostile kind.
+one task of each hostile kind, in a queue and with a mediator of their own ("apart"),
+which shows how much of the latency comes from the load of the machine; then in the same
+queue.
 
 The exit status is 1 if a bound is broken: the p99 of good tasks is at most twice what
 it is alone, the mediator's memory (RSS) stays under 300 MiB, no good task is lost or
@@ -44,19 +46,21 @@ from web import Arrivals, StageError, running
 
 from quebert.testing import RabbitMQNode, free_port
 
-QUEUE = "tasks"
+QUEUE, APART = "tasks", "hostile"
 ATTEMPTS, TIMEOUT = 3, 20
 CONFIGURATION = f"""\
 [broker]
 url_env = "QUEBERT_SOAK_URL"
 
-[queues.{QUEUE}]
+[queues.%s]
 exchange = ""
 timeout = {TIMEOUT}
 retry = {{ max_attempts = {ATTEMPTS} }}
 """
 #: The bounds.
 TIMES_AS_LONG, MEMORY, LOG = 2.0, 300 * 2**20, 4_000
+#: Hostile producers and executors are on other machines where this is no test.
+NICE = 19
 #: Seconds from the first task whose latency counts, and after the last one.
 LEAD, PATIENCE = 3.0, 120.0
 MIB = 2**20
@@ -131,6 +135,7 @@ class Load:
     @ivar share: hostile tasks of each kind for each of these.
     @ivar urls: where the tasks of each hostile kind lead.
     @ivar good: where the others lead.
+    @ivar queue: where the hostile tasks are published to.
     """
 
     amqp: str
@@ -140,6 +145,7 @@ class Load:
     share: float
     good: str
     urls: dict[str, str]
+    queue: str
 
     @property
     def dues(self) -> list[int]:
@@ -160,7 +166,7 @@ class Load:
         """
         Publish the good tasks, in a process of its own.
         """
-        with _publishing(self.amqp) as publish:
+        with _publishing(self.amqp, QUEUE) as publish:
             for due in self.dues:
                 _sleep_until(due)
                 publish(_task(self.good, 0, params={"sent": due}))
@@ -169,8 +175,9 @@ class Load:
         """
         Publish the others, one kind after the other.
         """
+        os.nice(NICE)
         step = self.seconds * 1e9 / max(self.of_each, 1)
-        with _publishing(self.amqp) as publish:
+        with _publishing(self.amqp, self.queue) as publish:
             for number in range(self.of_each):
                 for place, (kind, url) in enumerate(self.urls.items()):
                     body = BODIES.get(kind, _task)(url, number)
@@ -181,10 +188,10 @@ class Load:
 
 
 @contextmanager
-def _publishing(amqp: str) -> Iterator[Callable[[bytes], None]]:
+def _publishing(amqp: str, queue: str) -> Iterator[Callable[[bytes], None]]:
     properties = pika.BasicProperties(delivery_mode=2)
     with channel_to(amqp) as channel:
-        yield lambda body: channel.basic_publish("", QUEUE, body, properties)
+        yield lambda body: channel.basic_publish("", queue, body, properties)
 
 
 def _sleep_until(due: int) -> None:
@@ -235,29 +242,37 @@ class Soak:
         self.amqp = amqp
         self.ports = {kind: free_port() for kind in kinds}
         self._folder = folder
-        (folder / "quebert.toml").write_text(CONFIGURATION)
+        for queue in (QUEUE, APART):
+            self._configuration(queue).write_text(CONFIGURATION % queue)
         os.environ["QUEBERT_SOAK_URL"] = amqp
+
+    def _configuration(self, queue: str) -> Path:
+        return self._folder / f"{queue}.toml"
 
     def hostile(self) -> list[str]:
         """
         The command that starts the hostile executors.
         """
         pairs = [f"{k}={port}" for k, port in self.ports.items() if k in EXECUTORS]
-        return [sys.executable, str(Path(__file__).with_name("hostile.py")), *pairs]
+        nice = ["nice", "-n", str(NICE), sys.executable]
+        return [*nice, str(Path(__file__).with_name("hostile.py")), *pairs]
 
-    def run(self, name: str, rate: float, share: float, seconds: float) -> Found:
+    def run(
+        self, name: str, rate: float, share: float, seconds: float, queue: str = QUEUE
+    ) -> Found:
         """
         Have good tasks published, and hostile ones for a C{share} of them.
+
+        @param queue: where the hostile ones are published to.
         """
         with ExitStack() as stack:
             web = stack.enter_context(Arrivals())
             stack.enter_context(running(self.hostile(), self._folder / "hostile.log"))
-            twistd = "from twisted.scripts.twistd import run; run()"
-            command = [sys.executable, "-c", twistd, "-n", "--pidfile=", "quebert"]
-            command.append(f"--config={self._folder / 'quebert.toml'}")
             log = self._folder / f"{name}.log"
-            mediator = stack.enter_context(running(command, log))
-            self._await_consumer(mediator)
+            mediator = stack.enter_context(self._mediator(QUEUE, log))
+            if queue != QUEUE:
+                aside = self._folder / f"{name}-{queue}.log"
+                stack.enter_context(self._mediator(queue, aside))
             urls = {k: f"http://127.0.0.1:{p}/{k}" for k, p in self.ports.items()}
             load = Load(
                 self.amqp,
@@ -267,6 +282,7 @@ class Soak:
                 share,
                 web.url,
                 urls if share else {},
+                queue,
             )
             self._publish(load, mediator, stack)
             done = web.count
@@ -275,11 +291,23 @@ class Soak:
             requests = self._requests() if share else {}
             return self._found(load, arrivals, requests, mediator.pid, log)
 
-    def _await_consumer(self, mediator: subprocess.Popen[bytes]) -> None:
+    @contextmanager
+    def _mediator(self, queue: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """
+        A mediator that watches a queue.
+        """
+        twistd = "from twisted.scripts.twistd import run; run()"
+        command = [sys.executable, "-c", twistd, "-n", "--pidfile=", "quebert"]
+        command.append(f"--config={self._configuration(queue)}")
+        with running(command, log) as mediator:
+            self._await_consumer(queue, mediator)
+            yield mediator
+
+    def _await_consumer(self, queue: str, mediator: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + PATIENCE
         with channel_to(self.amqp) as channel:
-            channel.queue_declare(QUEUE, durable=True)
-            while not state(channel, QUEUE)[1]:
+            channel.queue_declare(queue, durable=True)
+            while not state(channel, queue)[1]:
                 _check(mediator)
                 if time.monotonic() > deadline:
                     raise StageError("the mediator does not consume")
@@ -318,7 +346,9 @@ class Soak:
         """
         deadline = time.monotonic() + PATIENCE
         with channel_to(self.amqp) as channel:
-            while done() < len(load.dues) or state(channel, QUEUE)[0]:
+            while done() < len(load.dues) or any(
+                state(channel, queue)[0] for queue in {QUEUE, load.queue}
+            ):
                 _check(mediator)
                 if time.monotonic() > deadline:
                     break
@@ -348,13 +378,13 @@ class Soak:
             _cpu(pid) / load.seconds,
             log.stat().st_size,
             requests,
-            self._dead(),
+            self._dead(load.queue),
         )
 
-    def _dead(self) -> int:
+    def _dead(self, queue: str) -> int:
         with channel_to(self.amqp) as channel:
             try:
-                return state(channel, f"{QUEUE}.dead")[0]
+                return state(channel, f"{queue}.dead")[0]
             except pika.exceptions.ChannelClosed:
                 return 0
 
@@ -413,14 +443,14 @@ def bounds(alone: Found, soaked: Found, load: tuple[int, int]) -> list[str]:
     return broken
 
 
-def shown(alone: Found, soaked: Found, load: tuple[int, int]) -> Table:
+def shown(alone: Found, apart: Found, soaked: Found, load: tuple[int, int]) -> Table:
     """
-    A table of both runs.
+    A table of the runs.
     """
     table = Table(box=None)
-    for heading in ("good tasks", "alone", "in the soak"):
+    for heading in ("good tasks", "alone", "apart", "in the soak"):
         table.add_column(heading, justify="left" if heading[0] == "g" else "right")
-    both = (alone, soaked)
+    runs = (alone, apart, soaked)
     rows: list[tuple[str, Callable[[Found], str]]] = [
         ("number", lambda f: f"{len(f.latencies):,}"),
         ("p50 ms", lambda f: f"{f.part(0.5):.1f}"),
@@ -434,14 +464,14 @@ def shown(alone: Found, soaked: Found, load: tuple[int, int]) -> Table:
         ("dead letters", lambda f: f"{f.dead:,}"),
     ]
     for name, told in rows:
-        table.add_row(name, *map(told, both))
+        table.add_row(name, *map(told, runs))
     of_each, kinds = load
     if of_each * kinds:
         per_task = f"{soaked.log / (of_each * kinds):,.0f}"
-        table.add_row("log bytes a hostile task", "", per_task)
-        table.add_row("hostile tasks of each kind", "", f"{of_each:,}")
+        table.add_row("log bytes a hostile task", "", "", per_task)
+        table.add_row("hostile tasks of each kind", "", "", f"{of_each:,}")
     for kind, number in soaked.requests.items():
-        table.add_row(f"requests to {kind}", "", f"{number:,}")
+        table.add_row(f"requests to {kind}", "", "", f"{number:,}")
     return table
 
 
@@ -478,8 +508,12 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--minutes", type=float, default=10.0, help="of the soak (10)")
-    add("--alone", type=float, help="minutes alone, before it (the same, 3 at most)")
-    add("--rate", type=float, default=100.0, help="good tasks a second (100)")
+    add(
+        "--alone",
+        type=float,
+        help="minutes of each run before it (the same, 3 at most)",
+    )
+    add("--rate", type=float, default=20.0, help="good tasks a second (20)")
     add("--share", type=float, default=0.05, help="of each hostile kind (0.05)")
     add("--only", type=kinds, default=KINDS, metavar="KIND[,KIND]")
     add("--without", type=kinds, default=[], metavar="KIND[,KIND]")
@@ -504,12 +538,14 @@ def main() -> None:
             amqp = stack.enter_context(broker(said.broker, folder))
             soak = Soak(amqp, chosen, folder)
             alone = soak.run("alone", said.rate, 0.0, minutes * 60)
-            soaked = soak.run("soaked", said.rate, said.share, said.minutes * 60)
+            hostile = (said.rate, said.share)
+            apart = soak.run("apart", *hostile, minutes * 60, APART)
+            soaked = soak.run("soaked", *hostile, said.minutes * 60)
         except StageError as e:
             sys.exit(f"Not measured: {e}")
     number = round(said.rate * said.share * (LEAD + said.minutes * 60))
     load = (number, len(chosen))
-    console.print(shown(alone, soaked, load))
+    console.print(shown(alone, apart, soaked, load))
     if broken := bounds(alone, soaked, load):
         sys.exit("\n".join(broken))
 

@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 __all__ = [
     "BODY",
@@ -20,6 +21,7 @@ __all__ = [
     "METHOD",
     "PROTOCOL_HEADER",
     "ack",
+    "body_frames",
     "frame",
     "nack_with_requeue",
 ]
@@ -45,6 +47,20 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     Any frame.
     """
     return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
+
+
+def body_frames(channel: int, body: bytes, most: int) -> Iterator[bytes | memoryview]:
+    """
+    The frames of a body, in pieces, so that who joins them copies each byte once.
+
+    @param most: bytes of the payload of each frame.
+    """
+    view = memoryview(body)
+    for at in range(0, len(body), most):
+        payload = view[at : at + most]
+        yield FRAME_START.pack(BODY, channel, len(payload))
+        yield payload
+        yield b"\xce"
 
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:

@@ -29,6 +29,7 @@ from quebert._protocol.frames import (
     CONTENT_HEADER,
     HEADER,
     METHOD,
+    body_frames,
     frame,
     nack_with_requeue,
 )
@@ -180,11 +181,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         return frame(METHOD, self.id, method) + frame(HEADER, self.id, header)
 
     def _publish_frames(self, head: bytes, body: bytes) -> bytes:
-        step = self.client.max_payload
-        pieces = [head]
-        for at in range(0, len(body), step):
-            pieces.append(frame(BODY, self.id, body[at : at + step]))
-        return b"".join(pieces)
+        most = self.client.max_payload
+        if 0 < len(body) <= most:  # nearly always
+            return head + frame(BODY, self.id, body)
+        return b"".join([head, *body_frames(self.id, body, most)])
 
     def get(self, queue: str) -> Deferred[Message | None]:
         """

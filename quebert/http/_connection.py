@@ -226,12 +226,12 @@ class Connection(Protocol):
         self._written_at = now
         data = self._exchange.data
         try:
-            sent = self._send_some(data)
+            sent = self._send_some(data) if len(data) <= _SMALL else 0
         except OSError:  # it is full, or lost, as writing will find out
             sent = 0
         if sent < len(data):
             self._send_some = None  # from now on, behind what waits there
-            self._write(data[sent:])
+            self._write(data[sent:])  # a part in each turn
 
     def _write(self, data: bytes) -> None:
         transport: Any = self.transport
@@ -297,7 +297,7 @@ class Connection(Protocol):
             reader = self._reader = self._readers.pop() if self._readers else Reader()
             reader.begin(self, exchange.bodiless, self._limit)
         error = reader.feed(data)
-        if len(data) == _READ and self._tcp is not None:
+        if len(data) == _READ and self._tcp is not None and reader.is_dense:
             self._tcp.bufferSize = _READ_MORE
         if reader.complete:
             self._end_answer(reader)

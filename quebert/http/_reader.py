@@ -75,6 +75,14 @@ class Reader:
         return None
 
     @property
+    def is_dense(self) -> bool:
+        """
+        Whether half of what has come is the body, as far as is known: many small pieces
+        take long to read.
+        """
+        return self.response is None or 2 * self.response.size >= self.size
+
+    @property
     def fit(self) -> bool:
         """
         Whether the connection may be used again: the answer, which is complete,

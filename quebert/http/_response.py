@@ -27,6 +27,9 @@ __all__ = ["HEAD_LIMIT", "Reading", "Response", "is_final"]
 
 #: Bytes of an answer's head, interim ones included.
 HEAD_LIMIT = 65_536
+# Bytes that may come around a small body after the head; there may be twice as many as
+# in a large one.
+_FRAMING = 32_768
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -102,6 +105,7 @@ class Response:
     @param limit: bytes of the body that are kept; what L{content} gives at
         most.
     @ivar code: the HTTP status.
+    @ivar size: bytes of the body that have come.
     @ivar paused: whether nothing is read for now.
     """
 
@@ -109,7 +113,8 @@ class Response:
     previousResponse: Any = None
 
     # As it is for most, of which there are many.
-    _size = 0
+    size = 0
+    _around: int | None = None  # bytes that came around the body with the head
     paused = False
     _ended = False
     _error: ExecutorError | None = None
@@ -126,7 +131,7 @@ class Response:
         self._kept: bytes | bytearray = b""
 
     def __repr__(self) -> str:
-        return f"<Response {self.code}, {self._size} bytes so far>"
+        return f"<Response {self.code}, {self.size} bytes so far>"
 
     # -- For those who get it
 
@@ -203,7 +208,7 @@ class Response:
         asked = self._asked
         if self._error is not None:
             asked.errback(self._error)
-        elif self._size > self._limit:
+        elif self.size > self._limit:
             self._cut()
         else:
             self.resume()
@@ -280,7 +285,7 @@ class Response:
         """
         More of the body.
         """
-        self._size += len(data)
+        self.size += len(data)
         if self._reader is not None:
             self._reader.dataReceived(data)
         elif not self._ended:  # else it was cut
@@ -297,8 +302,10 @@ class Response:
 
         @param received: bytes that have come, with the head.
         """
-        size, limit = self._size, self._limit
-        if received - size > HEAD_LIMIT + max(2 * size, limit // 4):
+        size, limit = self.size, self._limit
+        if self._around is None:
+            self._around = received - size
+        elif received - size - self._around > max(2 * size, _FRAMING):
             self._refuse_framing(received)
         elif size > limit and self._reader is None:
             if self._asked is None:
@@ -326,7 +333,7 @@ class Response:
         """
         There will be no more, although that was not all.
         """
-        text = f"the answer's body was cut short after {self._size} bytes"
+        text = f"the answer's body was cut short after {self.size} bytes"
         self.end(IncompleteAnswer(f"{text}: {why}" if why else text, self._body()))
 
     def _body(self) -> bytes:
@@ -343,7 +350,7 @@ class Response:
         if self._reader is None:
             self._cut()
         elif not self._ended:
-            text = f"{received} bytes hold no more than {self._size} of its body"
+            text = f"{received} bytes hold no more than {self.size} of its body"
             self._connection.abort()
             self.cut_short(text)
 

@@ -71,4 +71,5 @@ def read_part(body: bytes, bounds: Bounds = BOUNDS) -> Generator[None, None, Tas
                 text = f"{name} must have at most {_FIELD} bytes, not {len(raw)}"
                 raise BadTask(text)
             task[name] = read(bytes(raw))
+    yield
     return task

@@ -1521,7 +1521,7 @@ class SocketTests(Case):
         What the socket does not take at once goes by way of the reactor, all of
         it, also where the socket is lost.
         """
-        body = b"x" * 100_000
+        body = b"x" * 60_000
         rooms = (0, 1, 50_000, BlockingIOError(), ConnectionResetError())
         for room in rooms:
             _, tcp = self.used()

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 
+from quebert import task as tasks
 from quebert._bounds import memory_of
 from quebert.clock import SteadyClock
 from quebert.errors import ConfigError, Forbidden, IncompleteAnswer
@@ -674,6 +675,16 @@ class RequestTests(Case):
         self.assertEqual(mediator.memory_of(large.body), 2 * len(large.body))
         mediator.add_prehook(returning(None))
         self.assertEqual(mediator.memory_of(large.body), memory_of(large.body))
+
+    def test_large_body_without_msgspec(self) -> None:
+        """
+        Without msgspec a large body is decoded at once.
+        """
+        self.patch(tasks, "CAN_READ_PART", False)
+        mediator, large = self.mediator(), message(params=[{}] * 50_000)
+        self.assertEqual(mediator.memory_of(large.body), memory_of(large.body))
+        outcome = mediator.messageReceived(large)
+        self.assertEqual(self.successResultOf(outcome), Done())
 
     def test_large_body_cancelled(self) -> None:
         """
