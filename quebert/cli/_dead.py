@@ -232,7 +232,7 @@ def _masked(text: str) -> str:
 def _without_secrets(name: str, value: Any) -> Any:
     """
     What a task has under C{name}, without secrets.  A task is not nested deeper than
-    L{tasks.MAX_DEPTH<quebert.task.MAX_DEPTH>}.
+    the C{depth} of L{Bounds<quebert.task.Bounds>}.
     """
     if isinstance(value, dict):
         return {
