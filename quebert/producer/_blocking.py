@@ -78,6 +78,7 @@ class BlockingProducer:
         *,
         kind: str = "tasks",
         priority: str = MEDIUM,
+        max_body: int = tasks.BOUNDS.body,
         **fields: Any,
     ) -> str:
         """
@@ -92,17 +93,24 @@ class BlockingProducer:
         """
         now = self._now()
         task = tasks.make(now, url, params, **fields)
-        self._publish(task_letter(task, kind, priority, now))
+        self._publish(task_letter(task, kind, priority, now, max_body))
         uuid: str = task["uuid"]
         return uuid
 
     def add_raw_task(
-        self, body: bytes, kind: str = "tasks", priority: str = MEDIUM
+        self,
+        body: bytes,
+        kind: str = "tasks",
+        priority: str = MEDIUM,
+        *,
+        max_body: int = tasks.BOUNDS.body,
     ) -> None:
         """
         Add a task whose C{body} is sent as it is.
+
+        @param max_body: bytes that the body may have at most.
         """
-        self._publish(letter(body, kind, priority, self._now(), None))
+        self._publish(letter(body, kind, priority, self._now(), None, max_body))
 
     def close(self) -> None:
         """

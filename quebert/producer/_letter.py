@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from quebert import task as tasks
+from quebert._bounds import BOUNDS, most_values
 from quebert.errors import BadTask
 
 __all__ = ["EXCHANGE", "HIGH", "LOW", "MEDIUM", "Letter", "letter", "task_letter"]
@@ -35,13 +36,19 @@ class Letter:
 
 
 def letter(
-    body: bytes, kind: str, priority: str, now: float, uuid: str | None
+    body: bytes,
+    kind: str,
+    priority: str,
+    now: float,
+    uuid: str | None,
+    max_body: int = BOUNDS.body,
 ) -> Letter:
     """
     What carries C{body}, whatever it says.
 
-    @raise BadTask: C{body} is not bytes, C{kind} or C{priority} are no part
-        of a routing key, or C{uuid} is none of a message.
+    @param max_body: bytes that a mediator takes at most.
+    @raise BadTask: C{body} is not bytes, or too large, C{kind} or C{priority} are no
+        part of a routing key, or C{uuid} is none of a message.
     """
     _check("kind", kind)
     _check("priority", priority)
@@ -50,6 +57,8 @@ def letter(
         _check("uuid", uuid)
     if not isinstance(body, bytes):
         raise BadTask("the body must be bytes")
+    if len(body) > max_body:
+        raise BadTask(f"the body must have at most {max_body} bytes, not {len(body)}")
     properties = {
         "content-type": "application/json",
         "delivery-mode": _PERSISTENT,
@@ -74,11 +83,15 @@ def _check(name: str, value: object) -> None:
         raise BadTask(f"{name} must be no longer than {_SHORT} bytes")
 
 
-def task_letter(task: tasks.Task, kind: str, priority: str, now: float) -> Letter:
+def task_letter(
+    task: tasks.Task, kind: str, priority: str, now: float, max_body: int = BOUNDS.body
+) -> Letter:
     """
     What carries C{task}.
 
-    @raise BadTask: it has no form in JSON.
+    @param max_body: bytes that a mediator takes at most.
+    @raise BadTask: it has no form in JSON, or a mediator would set it aside, since it
+        is too large, nested too deeply, or of too many values.
     """
     try:
         body = tasks.encode(task)
@@ -86,4 +99,7 @@ def task_letter(task: tasks.Task, kind: str, priority: str, now: float) -> Lette
         raise BadTask(
             f"params or an extra key cannot be written as JSON: {e}"
         ) from None
-    return letter(body, kind, priority, now, task["uuid"])
+    found = letter(body, kind, priority, now, task["uuid"], max_body)
+    if most_values(body) > BOUNDS.depth:  # fewer are neither too deep nor too many
+        tasks.decode(body)
+    return found

@@ -56,6 +56,7 @@ class Producer:
         retry: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         max_url_length: int = tasks.BOUNDS.url,
+        max_body: int = tasks.BOUNDS.body,
         **fields: Any,
     ) -> Deferred[str]:
         """
@@ -76,6 +77,8 @@ class Producer:
         @param extra: fields of your own, which the executor gets to see.
         @param max_url_length: characters that the URL may have at most; a mediator has
             the same limit.
+        @param max_body: bytes that the message may have at most; a mediator has the
+            same limit.
         @param fields: the fields C{timestamp}, C{filter}, C{failures} and
             C{traceback} of the task, as the original's C{add_task} took them.
         @raise TypeError: one of C{fields} is no field of a task.
@@ -97,29 +100,44 @@ class Producer:
             "extra": extra,
             "max_url_length": max_url_length,
         }
-        return Deferred.fromCoroutine(self._add(url, params, kind, priority, fields))
+        adding = self._add(url, params, kind, priority, max_body, fields)
+        return Deferred.fromCoroutine(adding)
 
     async def _add(
-        self, url: str, params: Any, kind: str, priority: str, fields: dict[str, Any]
+        self,
+        url: str,
+        params: Any,
+        kind: str,
+        priority: str,
+        max_body: int,
+        fields: dict[str, Any],
     ) -> str:
         now = self._now()
         task = tasks.make(now, url, params, **fields)
-        await self._publish(task_letter(task, kind, priority, now))
+        await self._publish(task_letter(task, kind, priority, now, max_body))
         uuid: str = task["uuid"]
         return uuid
 
     def add_raw_task(
-        self, body: bytes, kind: str = "tasks", priority: str = MEDIUM
+        self,
+        body: bytes,
+        kind: str = "tasks",
+        priority: str = MEDIUM,
+        *,
+        max_body: int = tasks.BOUNDS.body,
     ) -> Deferred[None]:
         """
         Add a task whose C{body} is sent as it is.
 
+        @param max_body: bytes that the body may have at most.
         @return: fires when the broker has confirmed it.
         """
-        return Deferred.fromCoroutine(self._add_raw(body, kind, priority))
+        return Deferred.fromCoroutine(self._add_raw(body, kind, priority, max_body))
 
-    async def _add_raw(self, body: bytes, kind: str, priority: str) -> None:
-        await self._publish(letter(body, kind, priority, self._now(), None))
+    async def _add_raw(
+        self, body: bytes, kind: str, priority: str, max_body: int
+    ) -> None:
+        await self._publish(letter(body, kind, priority, self._now(), None, max_body))
 
     def _publish(self, letter: Letter) -> Deferred[None]:
         return self._publisher.publish(

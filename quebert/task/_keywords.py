@@ -36,7 +36,7 @@ _OF_PRODUCERS = frozenset({"amqp_url", "exchange"})
 _KEYWORDS = sorted(
     (FIELDS - {"url"})
     | _OF_PRODUCERS
-    | {"delay", "extra", "kind", "max_url_length", "priority"}
+    | {"delay", "extra", "kind", "max_body", "max_url_length", "priority"}
 )
 # Names that other task queues have, and the keywords for the same here.
 _ELSEWHERE = {

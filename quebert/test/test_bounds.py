@@ -4,16 +4,21 @@ The bounds of a task, at which all who read or write tasks draw the same line.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
 from treq.testing import StubTreq
+from twisted.internet.defer import Deferred, succeed
 
+from quebert._bounds import most_values
 from quebert.cli._dead import DeadLetter
 from quebert.errors import BadTask
 from quebert.executor import ExecutorResource
 from quebert.outcome import Discard, Done
-from quebert.task import BOUNDS, _codec, decode
+from quebert.producer import Producer
+from quebert.task import BOUNDS, _codec, decode, encode
 from quebert.test.mediating import Case, FakeMessage, returning
 
 URL = "http://executor.example/run"
@@ -39,6 +44,28 @@ def deep(depth: int, inner: bytes, beside: bytes) -> bytes:
     return b'{"url":"%b","params":%b%b}' % (URL.encode(), params, beside)
 
 
+class FakePublisher:
+    """
+    Confirms all that is published.
+    """
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Mapping[str, Any],
+    ) -> Deferred[None]:
+        """
+        Take a body.
+        """
+        self.bodies.append(body)
+        return succeed(None)
+
+
 class DepthTests(Case):
     """
     A task has at most 400 levels, whatever is in the innermost one and beside it.
@@ -52,7 +79,7 @@ class DepthTests(Case):
             body = deep(depth, inner, beside)
             with self.subTest(depth=depth, inner=inner, beside=beside):
                 if fits:
-                    self.assertEqual(_codec.encode(decode(body)), body)
+                    self.assertEqual(encode(decode(body)), body)
                 else:
                     with self.assertRaisesRegex(BadTask, _TOO_DEEP):
                         decode(body)
@@ -65,7 +92,9 @@ class DepthTests(Case):
         hooked.add_prehook(lambda task: task.update(hooked=True))
         for depth, fits, inner, beside in DEPTHS:
             for mediator in (self.mediator(), hooked):
-                outcome = self.outcome(mediator, FakeMessage(deep(depth, inner, beside)))
+                outcome = self.outcome(
+                    mediator, FakeMessage(deep(depth, inner, beside))
+                )
                 with self.subTest(depth=depth, inner=inner, beside=beside):
                     if fits:
                         self.assertEqual(outcome, Done())
@@ -88,6 +117,24 @@ class DepthTests(Case):
             with self.subTest(depth=depth, inner=inner, beside=beside):
                 self.assertEqual(code, 204 if fits else 400)
 
+    def test_producer(self) -> None:
+        """
+        A producer adds such a task, and refuses any other.
+        """
+        for depth, fits, inner, beside in DEPTHS:
+            extra = json.loads(deep(depth, inner, beside))
+            publisher = FakePublisher()
+            adding = Producer(publisher).add_task(
+                extra.pop("url"), extra.pop("params"), extra=extra
+            )
+            with self.subTest(depth=depth, inner=inner, beside=beside):
+                if fits:
+                    self.successResultOf(adding)
+                    decode(publisher.bodies[0])
+                else:
+                    error = self.failureResultOf(adding, BadTask)
+                    self.assertEqual(error.getErrorMessage(), _TOO_DEEP)
+
     def test_dead_letter(self) -> None:
         """
         C{quebert dead show} shows any task, as JSON if it is no deeper.
@@ -98,6 +145,53 @@ class DepthTests(Case):
                 self.assertEqual(letter.url, URL if fits else "")
                 for secrets in (False, True):
                     self.assertIn(URL, "\n".join(letter.lines(secrets)))
+
+
+class SizeTests(Case):
+    """
+    A mediator takes what a producer adds, up to the last byte and the last value, and
+    nothing beyond.
+    """
+
+    def check(self, empty: int, limit: int, params: Callable[[int], Any]) -> None:
+        """
+        Add a task that is as large as it may be, and then a larger one.
+
+        @param empty: how much of C{limit} the rest of the task takes.
+        @param params: makes parameters of a size.
+        """
+        publisher = FakePublisher()
+        producer = Producer(publisher)
+        self.successResultOf(producer.add_task(URL, params(limit - empty)))
+        body = publisher.bodies.pop()
+        self.assertEqual(self.outcome(self.mediator(), FakeMessage(body)), Done())
+        adding = producer.add_task(URL, params(limit - empty + 1))
+        why = self.failureResultOf(adding, BadTask).getErrorMessage()
+        self.assertEqual(publisher.bodies, [])
+        larger = producer.add_raw_task(
+            encode({**decode(body), "params": params(limit - empty + 1)}),
+            max_body=2**30,
+        )
+        self.successResultOf(larger)
+        message = FakeMessage(publisher.bodies.pop())
+        self.assertIn(why, self.discarded(self.mediator(), message))
+
+    def test_bytes(self) -> None:
+        """
+        16 MiB.
+        """
+        publisher = FakePublisher()
+        Producer(publisher).add_task(URL, "")
+        self.check(len(publisher.bodies[0]), BOUNDS.body, lambda size: "," * size)
+
+    def test_values(self) -> None:
+        """
+        400,000 values.
+        """
+        publisher = FakePublisher()
+        Producer(publisher).add_task(URL, [0])
+        empty = most_values(publisher.bodies[0]) - 1
+        self.check(empty, BOUNDS.values, lambda count: [0] * count)
 
 
 class WithoutOrjsonDepthTests(DepthTests):

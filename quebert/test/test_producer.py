@@ -100,6 +100,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "BREW"}, "method"),
     ({"extra": {"colour": object()}}, "an extra key"),
     ({"url": "/" + "x" * 8192}, "url"),
+    ({"params": "x" * 2**24}, "the body must have at most 16777216 bytes, not 16777"),
+    ({"params": "x", "max_body": 50}, "the body must have at most 50 bytes, not 1"),
+    (
+        {"params": json.loads("[" * 400 + "]" * 400)},
+        "the body is JSON nested too deeply",
+    ),
+    ({"extra": {"n": [0] * 400_001}}, "the body is JSON of more than 400000 values"),
 ]
 
 
@@ -251,6 +258,17 @@ class ProducerTests(SynchronousTestCase):
         self.producer.add_task(url, max_url_length=10_000)
         self.assertEqual(len(self.publisher.published), 1)
 
+    def test_large_body(self) -> None:
+        """
+        Where a mediator takes larger messages, a producer can, too.
+        """
+        params = "x" * 2**24
+        self.producer.add_task("/", params, max_body=2**25)
+        raw = params.encode("ascii")
+        self.producer.add_raw_task(raw)
+        self.producer.add_raw_task(raw + b"x", max_body=2**25)
+        self.assertEqual(len(self.publisher.published), 3)
+
     def test_confirms_in_any_order(self) -> None:
         """
         Tasks that are added at once are told apart.
@@ -308,6 +326,7 @@ class ProducerTests(SynchronousTestCase):
             ((text,), "bytes"),
             ((b"", ""), "kind"),
             ((b"", "tasks", ""), "priority"),
+            ((bytes(2**24 + 1),), "at most 16777216 bytes, not 16777217"),
         ):
             adding = self.producer.add_raw_task(*arguments)
             told = self.failureResultOf(adding, BadTask).getErrorMessage()
@@ -557,6 +576,7 @@ class BlockingProducerTests(BlockingTestCase):
             told = refusal(BadTask, producer.add_task, **arguments)
             self.assertIn(name, told)
         refusal(BadTask, producer.add_raw_task, "text")
+        refusal(BadTask, producer.add_raw_task, b"text", max_body=3)
         self.assertEqual(self.broker.parameters, [])
 
     def test_parameters(self) -> None:
