@@ -49,7 +49,7 @@ PATIENCE = 60.0
 REST = 5.0
 # Seconds between looks.
 _STEP = 0.2
-# A reply code (AMQP 0-9-1, section 1.1): streams have no basic.get.
+# A reply code (AMQP 0-9-1, section 1.1): streams have no basic.get, nor queue.purge.
 _NOT_IMPLEMENTED = 540
 
 
@@ -161,17 +161,26 @@ async def _go_through(
                 tally.watch(tally)
                 return leaves
 
-            try:
+            with _no_stream(grave):
                 await walking.through(look)
-            except BrokerRefused as e:
-                if e.code != _NOT_IMPLEMENTED:
-                    raise
-                raise BrokerError(
-                    f"{grave} is a stream, from which nobody can take single tasks:"
-                    f" read it with a client of streams and delete it; mediators make"
-                    f" it anew as a queue ({e})"
-                ) from e
     tally.ended = True
+
+
+@contextmanager
+def _no_stream(queue: str) -> Iterator[None]:
+    """
+    Say what to do where RabbitMQ refuses something of C{queue} since it is a stream.
+    """
+    try:
+        yield
+    except BrokerRefused as e:
+        if e.code != _NOT_IMPLEMENTED:
+            raise
+        raise BrokerError(
+            f"{queue} is a stream, from which nobody can take single tasks:"
+            f" read it with a client of streams and delete it; mediators make"
+            f" it anew as a queue ({e})"
+        ) from e
 
 
 async def take_stock(
@@ -510,8 +519,9 @@ async def purge(
         return False
     async with broker.client() as (_, wire):
         if sure is None or now.ready is None:  # nobody knows of a number
-            async with brief_channel(wire) as channel:
-                purged = await channel.call("queue_purge", queue=queue)
+            with _no_stream(queue):
+                async with brief_channel(wire) as channel:
+                    purged = await channel.call("queue_purge", queue=queue)
             tally.total = tally.seen = tally.done = purged.message_count
         else:
             await _take(wire, queue, now.ready, tally)
@@ -535,4 +545,5 @@ async def _take(wire: Wire, queue: str, most: int, tally: Tally) -> None:
         raise AssertionError("no message stays")
 
     async with walk(wire, queue, most, replace) as walking:
-        await walking.through(visit)
+        with _no_stream(queue):
+            await walking.through(visit)

@@ -21,7 +21,7 @@ from quebert.amqp import TxAMQPClient, _keeping
 from quebert.amqp._existing import find_queue
 from quebert.amqp._graveyard import grave_of
 from quebert.cli._operations import Broker as Asked
-from quebert.cli._operations import Tally, redrive, take_stock
+from quebert.cli._operations import Status, Tally, purge, redrive, take_stock
 from quebert.config import Queue, Settings
 from quebert.doctor import Level
 from quebert.doctor._queues import check_queue
@@ -237,7 +237,8 @@ async def test_stream(
 ) -> None:
     """
     A stream keeps all tasks that are given up.  The mediator and the doctor tell once
-    that it is one, and C{quebert dead} that it can take none from there.
+    that it is one, and C{quebert dead} and C{quebert purge} that they can take none
+    from there.
     """
     client, grave = make_client(rabbitmq.url), grave_of(names.queue)
     await declare(client, grave, x_queue_type="stream")
@@ -252,12 +253,24 @@ async def test_stream(
         await take_stock(asked, names.queue, [], 0)
     with pytest.raises(BrokerError, match=text):
         await redrive(asked, names.queue, [], Tally())
+    with pytest.raises(BrokerError, match=text):
+        await purge(asked, grave, Tally(), None)
     (told,) = await findings(client, Queue(name=names.queue))
     assert "it is a stream" in told
     (told,) = warnings()
     assert "it is a stream" in told
     assert keeping_of(client)._timer is None  # RabbitMQ tells the number too late
     await holds(client, grave, 2 * TASKS)
+    with pytest.raises(BrokerError, match=text):
+        await purge(asked, grave, Tally(), agreeing)
+
+
+def agreeing(found: Status) -> bool:
+    """
+    Say yes to a purge of what can be counted.
+    """
+    assert found.ready is not None
+    return True
 
 
 async def holds(client: TxAMQPClient, stream: str, count: int) -> None:
