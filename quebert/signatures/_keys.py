@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Union
 
 import attrs
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
+from quebert._lines import lines_of
 from quebert.errors import ConfigError
 
 __all__ = [
@@ -38,8 +38,6 @@ __all__ = [
 
 #: Keys in one file: more than two at once are hardly needed, and each costs time.
 MOST_KEYS = 10
-# Bytes of a file with so many, and room for comments.
-_MOST_BYTES = 65_536
 
 
 @attrs.frozen
@@ -246,12 +244,9 @@ def read_keys(path: str | os.PathLike[str], *, signing: bool) -> tuple[Key, ...]
         number is told.
     """
     found: list[Key] = []
-    for number, line in enumerate(_lines(Path(path)), 1):
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
+    for number, line in lines_of(path):
         try:
-            key = parse_key(text)
+            key = parse_key(line.strip())
             check_use(key, signing)
         except ConfigError as e:
             raise ConfigError(f"{path}, line {number}: {e}") from None
@@ -275,20 +270,3 @@ def write_key(path: str | os.PathLike[str], key: Key) -> None:
             file.write(f"{key.text}\n")
     except OSError as e:
         raise ConfigError(f"{path} cannot be made: {e.strerror or e}") from None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"{path} is not a file")
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ConfigError(f"{path} is larger than {_MOST_BYTES} bytes")
-        return data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not in UTF-8") from None
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror or e}") from None
-    except ValueError as e:
-        raise ConfigError(f"{path} cannot be read: {e}") from None

@@ -5,6 +5,7 @@ Tests for L{quebert.signatures}.
 from __future__ import annotations
 
 import base64
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from unittest import skipUnless
@@ -191,11 +192,14 @@ class FileTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """
-        So is a file that cannot be read.
+        So is a file that cannot be read.  A pipe is not waited for.
         """
+        pipe = self.path.parent / "pipe"
+        os.mkfifo(pipe)
         for path, why in (
             (self.path, "cannot be read: No such file"),
             (self.path.parent, "is not a file"),
+            (pipe, "is not a file"),
             ("a\0b", "cannot be read"),
         ):
             with self.assertRaisesRegex(ConfigError, why):
