@@ -8,7 +8,7 @@ HTTP; users can provide their own, and tests provide doubles.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Union
+from typing import Any, Protocol, Union, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +21,7 @@ __all__ = [
     "PreHook",
     "Publisher",
     "Response",
+    "SigningHTTPClient",
 ]
 
 PreHook = Callable[[Task], object]
@@ -102,4 +103,27 @@ class HTTPClient(Protocol):
         """
         Make the request; the Deferred fires with a L{Response} once its
         headers are there.
+        """
+
+
+@runtime_checkable
+class SigningHTTPClient(Protocol):
+    """
+    An L{HTTPClient} that has a request signed when it writes the request.  The request
+    may have waited for a connection, and the time in a signature must not be old.
+    """
+
+    def request_signed(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: Union[bytes, None],
+        sign: Callable[[], Mapping[str, str]],
+    ) -> Deferred[Any]:
+        """
+        Make the request, without following redirects.
+
+        @param sign: gives further headers; called once there is a connection.
         """

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -107,6 +108,7 @@ class Agent:
         url: str,
         fields: Iterable[tuple[str, str]] = (),
         body: bytes | None = None,
+        sign: Callable[[], Mapping[str, str]] | None = None,
     ) -> Deferred[Response]:
         """
         Make a request whose body is at hand.
@@ -115,6 +117,9 @@ class Agent:
             for a server at a Unix socket.
         @param fields: of the header, beside the host and the length.  Who
             makes the request is said, too, unless they do.
+        @param sign: gives the last fields of the header.  It is called when there is a
+            connection, which the request may have waited for.  It must not raise an
+            exception; names and values must be ASCII without line breaks.
         @return: fires with the L{Response} as soon as there is its head.
             Fails with L{ExecutorError<quebert.errors.ExecutorError>}, of which
             L{Forbidden<quebert.errors.Forbidden>} is the guard's.  Cancelling it
@@ -131,7 +136,11 @@ class Agent:
         if head is None:
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
-        exchange = Exchange(data + body if body else data, method == "HEAD")
+        if sign is None:
+            exchange = Exchange(data + body if body else data, method == "HEAD")
+        else:
+            finish = partial(_signed, data, sign, body or b"")
+            exchange = Exchange(b"", method == "HEAD", finish)
         origin = self._origins.get(name)
         if origin is None:
             try:
@@ -231,6 +240,14 @@ def _head(
         f"Host: {host}\r\nUser-Agent: {user_agent}\r\n{lines}\r\n"
     )
     return head if number == head.count("\n") == head.count("\r") else None
+
+
+def _signed(head: bytes, sign: Callable[[], Mapping[str, str]], body: bytes) -> bytes:
+    """
+    A whole request, with some more fields at the end of its head.
+    """
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sign().items())
+    return b"".join((head[:-2], lines.encode("ascii"), b"\r\n", body))
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:

@@ -7,6 +7,7 @@ make the next request on this very connection.  Knows no pool and no URLs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -51,17 +52,30 @@ class Exchange:
     """
     A request, and who waits for the answer's head.
 
-    @ivar data: the request, head and body.
+    @ivar data: the request, head and body; nothing yet if there is C{finish}.
+    @ivar finish: gives C{data}, called once there is a connection for the first time.
+        It must not raise an exception.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
     @ivar connection: where it is, once it is somewhere.
     @ivar give_up: called when C{answered} is cancelled before that.
     """
 
-    __slots__ = ("answered", "bodiless", "connection", "data", "give_up", "tried")
+    __slots__ = (
+        "answered",
+        "bodiless",
+        "connection",
+        "data",
+        "finish",
+        "give_up",
+        "tried",
+    )
 
-    def __init__(self, data: bytes, bodiless: bool) -> None:
+    def __init__(
+        self, data: bytes, bodiless: bool, finish: Callable[[], bytes] | None = None
+    ) -> None:
         self.data = data
+        self.finish = finish
         self.bodiless = bodiless
         self.answered: Deferred[Response] = Deferred(self._cancel)
         self.connection: Connection | None = None
@@ -207,6 +221,8 @@ class Connection(Protocol):
         """
         Make a request; there must be none yet.
         """
+        if exchange.finish is not None:
+            exchange.data, exchange.finish = exchange.finish(), None
         exchange.connection = self
         self._exchange = exchange
         if self._send_some is None:

@@ -8,7 +8,7 @@ or undone, and a body that ends early is an error.  Knows no tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from treq.client import HTTPClient
@@ -73,3 +73,18 @@ class Dispatcher(HTTPClient):
             unusual.update(headers=fields, data=data, allow_redirects=allow_redirects)
             return super().request(method, url, **unusual)
         return self._lean.send(method, url, headers.items() if headers else (), data)
+
+    def request_signed(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        sign: Callable[[], Mapping[str, str]],
+    ) -> Deferred[Any]:
+        """
+        Make a request that is signed when it is written: see
+        L{SigningHTTPClient<quebert.boundaries.SigningHTTPClient>}.
+        """
+        return self._lean.send(method, url, headers.items(), data, sign)

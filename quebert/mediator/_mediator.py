@@ -28,7 +28,13 @@ from quebert._reactor import given_or_global
 from quebert._secrets import hide, in_headers, in_url
 from quebert._turn import InSteps
 from quebert._url import default_option
-from quebert.boundaries import HTTPClient, Message, PostHook, PreHook
+from quebert.boundaries import (
+    HTTPClient,
+    Message,
+    PostHook,
+    PreHook,
+    SigningHTTPClient,
+)
 from quebert.clock import seconds_set
 from quebert.cloud_events import CloudEvents
 from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefaultURL
@@ -475,16 +481,39 @@ class Mediator:
             if self._cloud_events is not None:
                 headers = self._cloud_events.added(headers, uuid)
             if self._signer is not None:
-                headers = self._signer.signed(headers, uuid, data or b"")
-            answering: Any = self.http.request(
-                method, url, headers=headers, data=data, allow_redirects=False
-            )
+                answering: Any = self._signed(self._signer, request, headers, data)
+            else:
+                answering = self.http.request(
+                    method, url, headers=headers, data=data, allow_redirects=False
+                )
             if not isinstance(answering, Deferred):  # a coroutine will do
                 answering = Deferred.fromCoroutine(answering)
         except Exception:
             return fail()
         attempt = Attempt(method, url, seconds, self._deadlines, self._overruled)
         return attempt.success(answering)
+
+    def _signed(
+        self,
+        signer: Signer,
+        request: tasks.Request,
+        headers: dict[str, str],
+        data: bytes | None,
+    ) -> Any:
+        """
+        Make a request that is signed as late as the HTTP client lets us.
+        """
+        http, method, url = self.http, request.method, request.url
+        sign = partial(signer.headers, request.uuid, data or b"")
+        headers = signer.unsigned(headers)
+        if isinstance(http, SigningHTTPClient):
+            return http.request_signed(
+                method, url, headers=headers, data=data, sign=sign
+            )
+        headers |= sign()
+        return http.request(
+            method, url, headers=headers, data=data, allow_redirects=False
+        )
 
     def _result(self, content: bytes) -> Any:
         if not content:

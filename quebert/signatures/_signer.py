@@ -74,12 +74,18 @@ class Signer:
         self, headers: Mapping[str, str], uuid: object, body: bytes
     ) -> dict[str, str]:
         """
-        C{headers} and those of L{headers}, which replace any of the same names, also
-        with underscores, since CGI and WSGI servers make no difference.
+        C{headers} and those of L{headers}, which replace any of the same names.
+        """
+        return {**self.unsigned(headers), **self.headers(uuid, body)}
+
+    @staticmethod
+    def unsigned(headers: Mapping[str, str]) -> dict[str, str]:
+        """
+        C{headers} without those of a signature, also with underscores in their names,
+        since CGI and WSGI servers make no difference.
         """
         folded = {name: name.lower().replace("_", "-") for name in headers}
-        kept = {k: v for k, v in headers.items() if folded[k] not in _NAMES}
-        return {**kept, **self.headers(uuid, body)}
+        return {k: v for k, v in headers.items() if folded[k] not in _NAMES}
 
     def _time(self, name: str) -> int:
         """

@@ -10,6 +10,7 @@ import json
 import resource
 import tracemalloc
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -48,6 +49,7 @@ from quebert.http._response import Response
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.outcome import Bury, Done, Outcome, Retry
 from quebert.policy import RetryPolicy
+from quebert.signatures import Signer, Verifier
 from quebert.test.doubles import MemoryReactor, Resolver
 from quebert.test.support import logged
 
@@ -752,6 +754,127 @@ class HostTests(Case):
         self.assertEqual(resolver.names, [])
         self.assertEqual(self.connections(), 0)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class SignedTests(Case):
+    """
+    A request is signed when it is written, whatever it has waited for.
+    """
+
+    SECRET = "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5"
+    EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+    def setUp(self) -> None:
+        """
+        Both sides, and at most one connection.
+        """
+        super().setUp()
+        clock = self.reactor.seconds
+        self.signer = Signer([self.SECRET], now=clock)
+        self.verifier = Verifier([self.SECRET], now=clock)
+        self.signatures = 0
+        limits = Limits(per_origin=1)
+        self.dispatcher = Dispatcher(Agent(self.reactor, limits=limits))
+
+    def sign(self, data: bytes) -> Mapping[str, str]:
+        """
+        The headers that sign a request.
+        """
+        self.signatures += 1
+        return self.signer.headers("u", data)
+
+    def start(self, data: bytes | None = b"{}", **headers: str) -> Deferred[Any]:
+        """
+        Make a request, now or later.
+        """
+        sign = partial(self.sign, data or b"")
+        return self.dispatcher.request_signed(
+            "POST", URL, headers=headers, data=data, sign=sign
+        )
+
+    def verify(self, request: bytes) -> bytes:
+        """
+        The second in which a request was signed, which an executor lets in.
+        """
+        fields = fields_of(request)
+        body = request.partition(b"\r\n\r\n")[2]
+        self.assertEqual(int(fields[b"content-length"]), len(body))
+        headers = [(k.decode(), v.decode()) for k, v in fields.items()]
+        self.verifier.verify(headers, body)
+        return fields[b"webhook-timestamp"]
+
+    def test_connecting(self) -> None:
+        """
+        It may wait until a connection is made, and a name was looked up.
+        """
+        for data in (b"{}", None, b"x" * 100_000):
+            self.setUp()
+            requested = self.start(data, a="b")
+            self.reactor.advance(20)
+            server = self.accept()
+            request = server.received
+            self.assertEqual(self.verify(request), b"20")
+            self.assertEqual(fields_of(request)[b"a"], b"b")
+            server.send(self.EMPTY)
+            self.assertEqual(self.successResultOf(requested).code, 204)
+
+    def test_waiting(self) -> None:
+        """
+        Or until other requests leave it a connection.
+        """
+        requests = [self.start() for _ in range(3)]
+        server = self.accept()
+        for second in (b"0", b"400", b"800"):
+            self.assertEqual(self.verify(server.received), second)
+            self.reactor.advance(400)
+            server.send(self.EMPTY)
+        for each in requests:
+            self.assertEqual(self.successResultOf(each).code, 204)
+        self.assertEqual(self.connections(), 1)
+
+    def test_made_again(self) -> None:
+        """
+        A request that is made again is the same attempt, with the same signature:
+        an executor that has done the task after all refuses the second request.
+        """
+        self.start()
+        server = self.accept()
+        server.received  # noqa: B018
+        server.send(self.EMPTY)
+        self.reactor.advance(2)
+        self.start()
+        first = server.received
+        server.close()
+        self.reactor.advance(3)
+        self.assertEqual(self.accept().received, first)
+        self.assertEqual(self.verify(first), b"2")
+        self.assertEqual(self.signatures, 2)
+
+    def test_given_up(self) -> None:
+        """
+        A request that is given up before, or refused, is not signed.
+        """
+        waiting = [self.start(), self.start()]
+        for each in reversed(waiting):
+            each.cancel()
+            self.failureResultOf(each)
+        self.text_of(self.start(a="b\r\nc"), ExecutorError)
+        self.assertEqual(self.signatures, 0)
+
+    def test_mediator(self) -> None:
+        """
+        A mediator has its requests signed so late.
+        """
+        mediator = Mediator(
+            http=self.dispatcher, clock=self.reactor, signer=self.signer, now=lambda: 0
+        )
+        body = json.dumps({"url": URL, "uuid": "u"}).encode()
+        outcome = mediator.messageReceived(Message(body))
+        self.reactor.advance(350)
+        server = self.accept()
+        self.assertEqual(self.verify(server.received), b"350")
+        server.send(self.EMPTY)
+        self.assertEqual(self.successResultOf(outcome), Done())
 
 
 class BodyLimitTests(Case):

@@ -1169,7 +1169,9 @@ class TreqTests(Case):
     A treq client can make the requests.
     """
 
-    def stub(self, code: int, headers: dict[str, str], body: bytes) -> Noting:
+    def stub(
+        self, code: int, headers: dict[str, str], body: bytes, **options: Any
+    ) -> Noting:
         """
         A mediator whose requests L{requests} gets to hold.
         """
@@ -1179,7 +1181,8 @@ class TreqTests(Case):
             self.requests.append(request)
             return code, headers, body
 
-        return self.mediator(http=StubTreq(StringStubbingResource(answer)))
+        http = StubTreq(StringStubbingResource(answer))
+        return self.mediator(http=http, **options)
 
     def test_success(self) -> None:
         """
@@ -1193,6 +1196,17 @@ class TreqTests(Case):
         self.assertEqual((method, url, data), (b"POST", URL, body_of(n=1)))
         self.assertEqual(headers[b"Content-Type"], [b"application/json"])
         self.assertEqual(results, [{"a": 1}])
+
+    def test_signed(self) -> None:
+        """
+        What it requests is signed.
+        """
+        secret = SigningTests.SECRET
+        mediator = self.stub(200, {}, b"", signer=Signer([secret]))
+        self.assertEqual(self.outcome(mediator, message(uuid="u")), Done())
+        ((_, _, _, headers, data),) = self.requests
+        pairs = {name.decode(): value.decode() for name, (value,) in headers.items()}
+        self.assertEqual(Verifier([secret]).verify(pairs, data), "u")
 
     def test_redirects(self) -> None:
         """
