@@ -5,12 +5,14 @@ The executor side: a web server that runs a function for each task.
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._options import Options, makeService
 from quebert.executor._service import ExecutorService
+from quebert.executor._site import ExecutorSite
 from quebert.executor._web import ExecutorResource
 
 __all__ = [
     "ExecutorLimits",
     "ExecutorResource",
     "ExecutorService",
+    "ExecutorSite",
     "Options",
     "makeService",
 ]

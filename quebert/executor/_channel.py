@@ -304,7 +304,10 @@ class ExecutorChannel(HTTPChannel):
         The client does not take what was written.
         """
         self._clogged = True
-        super().pauseProducing()  # type: ignore[no-untyped-call]
+        # Where all that comes is dropped, go on reading: TLS writes nothing before it
+        # has read what the client says in the handshake.
+        if self._stage not in (Stage.REFUSED, Stage.CLOSING):
+            super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def resumeProducing(self) -> None:
         """

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
 from quebert._deadlines import Deadlines
+from quebert._reactor import given_or_global
 from quebert.executor._answer import Answer
 from quebert.executor._channel import ExecutorChannel, Stage
 from quebert.executor._crowd import Crowd
@@ -32,7 +33,11 @@ _WAITING = (Stage.HEAD, Stage.IDLE, Stage.REFUSED, Stage.CLOSING)
 
 class ExecutorSite(Site):
     """
-    A site that logs no requests, keeps within limits, and can close its connections.
+    A site of an executor alone, for any endpoint.  It logs no requests, keeps its
+    clients within the limits of C{resource}, and can close their connections.
+
+    @param resource: answers whatever is requested.
+    @param reactor: keeps the time; the global one by default.
     """
 
     noisy = False
@@ -40,7 +45,8 @@ class ExecutorSite(Site):
     requestFactory = ExecutorRequest
     protocol = ExecutorChannel  # type: ignore[assignment]
 
-    def __init__(self, resource: ExecutorResource, reactor: Any) -> None:
+    def __init__(self, resource: ExecutorResource, reactor: Any = None) -> None:
+        reactor = given_or_global(reactor)
         super().__init__(resource, timeout=None, reactor=reactor)  # type: ignore[no-untyped-call]
         self.limits = resource.limits
         self.deadlines: Deadlines[ExecutorChannel] = Deadlines(
@@ -65,6 +71,13 @@ class ExecutorSite(Site):
         Bodies are kept in memory, as they are bounded.
         """
         return BytesIO()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        What clients can choose from where they connect by TLS: not HTTP/2, even if
+        Twisted can speak it.
+        """
+        return [b"http/1.1"]
 
     # -- What connections tell
 

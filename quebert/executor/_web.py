@@ -60,8 +60,9 @@ class ExecutorResource(Resource):
     that anyhow, since a connection can break after the last step as well.
 
     @param function: called with each task, which is a dict.
-    @param limits: how much it takes.  A site that is not an executor's own keeps to
-        C{body}, C{patience}, and C{memory} for tasks at work.
+    @param limits: how much it takes.  An L{ExecutorSite<quebert.executor.ExecutorSite>}
+        keeps to all of them; any other site keeps to C{body}, C{patience}, and
+        C{memory} for tasks at work.
     @param verifier: lets only signed requests in.  Without one, whatever a web page
         could have sent is refused.
     @param hosts: without a C{verifier}, names that requests may have as their host; an
