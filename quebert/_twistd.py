@@ -41,6 +41,7 @@ __all__ = [
     "on_sighup",
     "seconds",
     "stop",
+    "stop_on_signal",
 ]
 
 _log = Logger()
@@ -248,10 +249,14 @@ def exit_cleanly_on_sigterm(reactor: Any, *others: signal.Signals) -> None:
     """
     # The reactor puts its own handlers in place when it starts.
     for number in (signal.SIGTERM, *others):
-        reactor.callWhenRunning(_handle, number, reactor)
+        reactor.callWhenRunning(stop_on_signal, number, reactor)
 
 
-def _handle(number: signal.Signals, reactor: Any) -> None:
+def stop_on_signal(number: signal.Signals, reactor: Any) -> None:
+    """
+    Have a signal stop C{reactor} from now on, or as soon as it runs.
+    """
+
     def received(_: int, frame: FrameType | None) -> None:
         reactor.callFromThread(stop, reactor, number.name, f"{number.name} again")
 

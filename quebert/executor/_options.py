@@ -5,6 +5,7 @@ C{twistd quexecutor}: its options, and the service they ask for.
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ from quebert._twistd import (
     number,
     on_sighup,
     seconds,
+    stop_on_signal,
 )
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
@@ -225,6 +227,8 @@ class ProcessService(MultiService):
         """
         Listen, or end with one sentence.
         """
+        # Whoever finds the port open may stop the process before the reactor runs.
+        stop_on_signal(signal.SIGTERM, self.executor.reactor)
         try:
             super().privilegedStartService()  # type: ignore[no-untyped-call]
         except CannotListenError as e:

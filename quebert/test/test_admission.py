@@ -322,6 +322,8 @@ class FileTests(AdmissionCase):
         """
         The file can be read again; if it cannot be used, it stays as it was.
         """
+        before = signal.getsignal(signal.SIGTERM)
+        self.addCleanup(signal.signal, signal.SIGTERM, before)
         service = ProcessService(self.options(), self.reactor)
         service.privilegedStartService()
         service.startService()

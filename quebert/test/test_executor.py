@@ -959,6 +959,8 @@ class MakeServiceTests(SynchronousTestCase):
         Start what these options ask for.
         """
         self.options.parseOptions([*args, "--function=json.dumps"])
+        before = signal.getsignal(signal.SIGTERM)
+        self.addCleanup(signal.signal, signal.SIGTERM, before)
         service = ProcessService(self.options, FakeReactor())
         service.privilegedStartService()
         service.startService()
@@ -988,11 +990,13 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_sigterm(self) -> None:
         """
-        It sees to the end of the process when it starts.
+        It sees to the end of the process when it listens, and again when the reactor
+        has put its own handler in place.
         """
         before = signal.getsignal(signal.SIGTERM)
         reactor = self.start().executor.reactor
-        self.assertEqual(signal.getsignal(signal.SIGTERM), before)
+        self.assertNotEqual(signal.getsignal(signal.SIGTERM), before)
+        signal.signal(signal.SIGTERM, before)
         reactor.run()
         self.assertNotEqual(signal.getsignal(signal.SIGTERM), before)
 

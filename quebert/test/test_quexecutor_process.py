@@ -45,6 +45,20 @@ async def execute(task):
 """
 
 
+# Sends SIGTERM when the port is open, and the reactor has no handler of signals yet.
+EARLY = """
+import os
+import signal
+from twisted.internet import reactor
+
+send = os.kill, os.getpid(), signal.SIGTERM
+reactor.addSystemEventTrigger("before", "startup", *send)
+
+def execute(task):
+    return None
+"""
+
+
 def listening(port: int) -> bool:
     """
     Whether a TCP connection can be made.
@@ -128,6 +142,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for each in started:
         each.process.kill()
         each.process.wait(PATIENCE)
+
+
+def test_early_sigterm(start: Start, tmp_path: Path) -> None:
+    """
+    At SIGTERM before the reactor runs, it exits with 0, too, once the reactor runs.
+    """
+    (tmp_path / "early.py").write_text(EARLY)
+    executor = start("--function=early.execute")
+    assert executor.process.wait(PATIENCE) == 0, executor.output
+    assert "SIGTERM: closing down." in executor.output
+    assert "Traceback" not in executor.output
 
 
 def test_finishes_at_sigterm(start: Start, tmp_path: Path) -> None:
