@@ -164,7 +164,9 @@ class PublicKey(_Written):
 
     def has_signed(self, content: bytes, signatures: Sequence[bytes]) -> bool:
         """
-        Whether one of C{signatures} is one of C{content} by the other half.
+        Whether one of C{signatures} is one of C{content} by the other half.  Each reads
+        C{content} anew: its hash begins with a part of the signature, and the key
+        (RFC 8032, section 5.1.7).
         """
         return any(self._is_signature(each, content) for each in signatures)
 
