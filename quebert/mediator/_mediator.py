@@ -248,7 +248,10 @@ class Mediator:
 
         @param whole: whether it has all its fields.
         """
+        hooked = bool(self._prehooks or self._posthooks)
         try:
+            if hooked and not whole:  # they were added meanwhile
+                task, whole = self._decoded(message.body), True
             times, request = self._read(task, message)
         except BadTask as e:
             return succeed(self._not_a_task(task, e))
@@ -264,7 +267,7 @@ class Mediator:
             if history.attempts and self._limits_for(task).given_up(history):
                 why = "this mediator makes no more attempts at it"
                 return succeed(exhausted(history, None, now, name_of(task), why))
-        if self._prehooks or self._posthooks or task.get("filter"):
+        if hooked or task.get("filter"):
             outcome: Deferred[Any] = maybeDeferred(
                 self._execute, task, message, times, request
             )

@@ -498,7 +498,9 @@ class RefusalTests(Case):
         """
         reply = self.refused(b"[" * 100_000)
         self.assertEqual(reply.code, 400)
-        self.assertEqual(reply.text, "the body is JSON nested too deeply to be read")
+        self.assertEqual(
+            reply.text, "the body is JSON nested too deeply: more than 400 levels"
+        )
 
     def test_no_object(self) -> None:
         """

@@ -770,6 +770,19 @@ class RequestTests(Case):
         self.assertEqual(self.outcome(hooked, received), Done())
         self.assertEqual(seen, [expected] * 3)
 
+    def test_large_body_hook_added(self) -> None:
+        """
+        A hook that is added while a large task is read gets all of it, too.
+        """
+        seen: list[Task] = []
+        mediator, received = self.mediator(), message(params=[{}] * 50_000)
+        outcome = mediator.messageReceived(received)
+        one_turn(self.clock)
+        mediator.add_prehook(lambda task: seen.append(dict(task)))
+        self.read(received.body)
+        self.assertEqual(self.successResultOf(outcome), Done())
+        self.assertEqual(seen, [decode(received.body)])
+
     def test_large_body_filtered(self) -> None:
         """
         A large task is left out, too, where it says so itself.
