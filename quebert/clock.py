@@ -26,6 +26,8 @@ __all__ = ["JUMP", "SteadyClock", "seconds_set", "use_monotonic_clock"]
 
 #: Seconds by which the time of day must move at once to be told in the log.
 JUMP = 3.0
+#: Seconds between two looks whether the clock was set, at least.
+LOOK = 0.05
 # Linux's monotonic clock stands still while the machine sleeps.  This one does not: a
 # delay of eight hours that began in the evening is over in the morning.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -57,7 +59,7 @@ def seconds_set(clock: Any) -> float:
     steady = _clock_of(clock)
     if steady is None:
         return 0.0
-    steady.seconds()  # which looks whether it was set just now
+    steady.look()  # it may have been set just now
     return steady.seconds_set
 
 
@@ -70,8 +72,8 @@ class SteadyClock:
     """
     Seconds since the epoch, as if the clock of the machine were never set.
 
-    A jump is looked for whenever the time is asked, which a reactor does several times
-    in each turn.  So there is no timer for it.
+    A jump is looked for when the time is asked, which a reactor does several times in
+    each turn, but no more often than every L{LOOK} seconds.  There is no timer for it.
 
     @param time_of_day: the clock of the machine, in seconds since the epoch.
     @param elapsed: a monotonic clock, in seconds.
@@ -93,15 +95,25 @@ class SteadyClock:
         self._log_jumps = log_jumps
         self._epoch = time_of_day() - elapsed()
         self.seconds_set = 0.0
+        self._next_look = self._epoch
 
     def seconds(self) -> float:
         """
         The time.
         """
         now = self._epoch + self._elapsed()
+        if now >= self._next_look:
+            self.look()
+        return now
+
+    def look(self) -> None:
+        """
+        Look whether the clock was set.
+        """
+        now = self._epoch + self._elapsed()
+        self._next_look = now + LOOK
         if not -JUMP < self._time_of_day() - now - self.seconds_set < JUMP:
             self._look()
-        return now
 
     def _look(self) -> None:
         """

@@ -24,6 +24,8 @@ class Acks:
     @param channel: the channel's number.
     @param write: sends frames.
     @param flush_soon: has L{flush} called before long.
+    @ivar outstanding: the deliveries that the broker waits for, by their tags, in the
+        broker's order; C{True} for one that is done.
     """
 
     def __init__(
@@ -35,8 +37,7 @@ class Acks:
         self._channel = channel
         self._write = write
         self._flush_soon = flush_soon
-        # By delivery tag, in the broker's order: whether it is done.
-        self._outstanding: dict[int, bool] = {}
+        self.outstanding: dict[int, bool] = {}
         self._done: list[int] = []  # and not written yet
 
     @property
@@ -44,13 +45,13 @@ class Acks:
         """
         How many deliveries the broker waits for.
         """
-        return len(self._outstanding)
+        return len(self.outstanding)
 
     def delivered(self, tag: int) -> None:
         """
         There is another delivery, which is to be settled.
         """
-        self._outstanding[tag] = False
+        self.outstanding[tag] = False
 
     def done(self, tag: int) -> None:
         """
@@ -59,14 +60,14 @@ class Acks:
         if not self._done:
             self._flush_soon()
         self._done.append(tag)
-        if tag in self._outstanding:
-            self._outstanding[tag] = True
+        if tag in self.outstanding:
+            self.outstanding[tag] = True
 
     def given_back(self, tag: int) -> None:
         """
         A delivery is settled in another way.
         """
-        self._outstanding.pop(tag, None)
+        self.outstanding.pop(tag, None)
 
     def flush(self) -> None:
         """
@@ -81,7 +82,7 @@ class Acks:
             frames.append(ack(self._channel, up_to, multiple=True))
         for tag in done:
             if tag > up_to:
-                self._outstanding.pop(tag, None)
+                self.outstanding.pop(tag, None)
                 frames.append(ack(self._channel, tag))
         self._write(b"".join(frames))
 
@@ -90,7 +91,7 @@ class Acks:
         The last of those that are done and have nothing before them that is not,
         which are forgotten; 0 for none.
         """
-        outstanding = self._outstanding
+        outstanding = self.outstanding
         tags = list(takewhile(outstanding.__getitem__, outstanding))
         for tag in tags:
             del outstanding[tag]

@@ -12,55 +12,43 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quebert._bounds import AT_WORK
-from quebert.amqp._message import Message
 
 __all__ = ["Budget"]
 
 
 class Budget:
     """
+    A message may begin if it fits beside what is taken, and nobody waits in the line.
+    One that is larger than the whole budget may when no other is at work.
+
     @param most: bytes that all tasks at work take together.
+    @ivar most: the same.
+    @ivar taken: how many they take now; counted by those whose tasks these are, who
+        have others L{go_on} when one of theirs has ended.
+    @ivar line: what asks again, in the order in which it was refused.
     """
 
     def __init__(self, most: int = AT_WORK) -> None:
-        self._most = most
-        self._taken = 0
-        # What asks again, in the order in which it was refused.
-        self._line: dict[Callable[[], None], None] = {}
-
-    def admits(self, message: Message) -> bool:
-        """
-        Whether a message may begin now.  One that is larger than the whole budget may
-        when no other is at work.
-        """
-        if self._line:
-            return False
-        return not self._taken or self._taken + message.memory <= self._most
+        self.most = most
+        self.taken = 0
+        self.line: dict[Callable[[], None], None] = {}
 
     def wait(self, again: Callable[[], None]) -> None:
         """
         Call C{again} when a message has ended, and it may be admitted.
         """
-        self._line[again] = None
+        self.line[again] = None
 
     def forget(self, again: Callable[[], None]) -> None:
         """
         What asked has no message that waits any more.
         """
-        self._line.pop(again, None)
+        self.line.pop(again, None)
 
-    def begun(self, message: Message) -> None:
+    def go_on(self) -> None:
         """
-        A message is with its callback.
+        Some memory is free again: whoever waits for it may ask again.
         """
-        self._taken += message.memory
-
-    def ended(self, message: Message) -> None:
-        """
-        The callback of a message has ended.
-        """
-        self._taken -= message.memory
-        if self._line:
-            line, self._line = self._line, {}
-            for again in line:
-                again()
+        line, self.line = self.line, {}
+        for again in line:
+            again()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Union
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
@@ -66,7 +66,7 @@ class Caller:
         once it is clear what to do with it, which may be at once.
         """
         # No coroutine, here and in what follows: every message comes this way.
-        if message.was_put_back:
+        if message.may_have_past:
             early = left(message, self._now(), self._clock_set())
             errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
             message.errors = int(errors)
@@ -75,7 +75,13 @@ class Caller:
                 return
         # It answers even where the callback ends the program: sys.exit() must
         # not leave the message hanging.
-        answer = maybeDeferred(self._callback, message)
+        answer: Any
+        try:
+            answer = self._callback(message)
+        except BaseException:
+            answer = fail()
+        if not isinstance(answer, Deferred):
+            answer = maybeDeferred(_same, answer)
         self.busy[message] = answer
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
@@ -128,6 +134,10 @@ class Caller:
     def _delay(self, errors: int) -> float:
         growth = exponential(errors, constant=2, maximum=ERROR_LIMIT)
         return min(self._error_delay * growth, max(ERROR_LIMIT, self._error_delay))
+
+
+def _same(answer: object) -> object:
+    return answer
 
 
 def _as_outcome(answer: object) -> Outcome:

@@ -267,7 +267,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if method == _DELIVER:
             if self.on_message is _unexpected:
                 _unexpected(payload)  # before its body has come
-            if self.acks.unsettled >= self._prefetch.most:
+            if len(self.acks.outstanding) >= self._prefetch.most:
                 most = self._prefetch.most
                 text = f"the broker sent more than {most:.0f} deliveries at once"
                 raise ProtocolError(503, text)

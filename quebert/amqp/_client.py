@@ -8,7 +8,7 @@ other, which publishes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -146,7 +146,7 @@ class TxAMQPClient:
     def __repr__(self) -> str:
         return f"<TxAMQPClient of {self._consuming}>"
 
-    @property
+    @cached_property
     def reactor(self) -> Any:
         """
         The reactor, the global one unless another was given.

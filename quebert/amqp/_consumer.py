@@ -76,7 +76,7 @@ class Consumer:
         self._tag = ""  # of the one that may fetch; empty for none
         # How many messages are unsettled of each consumer that has any.
         self._unsettled: dict[str, int] = {}
-        self._prefetch = most
+        self._set_prefetch(most)
         self._renewing = False
         # One call after the other: RabbitMQ closes the connection where a consumer
         # is cancelled before it has told that there is one.
@@ -88,7 +88,7 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._prefetch = self._restraint.prefetch(self._most)
+        self._set_prefetch(self._restraint.prefetch(self._most))
         await channel.call("basic_qos", prefetch_count=self._prefetch)
         self._channel = channel
 
@@ -187,12 +187,9 @@ class Consumer:
             self._renewing = True
             Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
 
-    @property
-    def is_wide(self) -> bool:
-        """
-        Whether it fetches more than usual, since messages waited.
-        """
-        return self._prefetch > self._most
+    def _set_prefetch(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        self.is_wide = prefetch > self._most
 
     @property
     def _is_too_wide(self) -> bool:
@@ -234,7 +231,7 @@ class Consumer:
             return False
         fit = self._wanted_prefetch
         if fit != self._prefetch:
-            self._prefetch = fit
+            self._set_prefetch(fit)
             fetching = channel.call("basic_qos", prefetch_count=fit)
             Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)
         return True

@@ -27,7 +27,16 @@ from quebert._text import printable
 if TYPE_CHECKING:
     from quebert.amqp._hanging import Hanging, Origin
 
-__all__ = ["ALONE", "DELAY", "ENDS", "ERRORS", "FLIGHT", "NOT_BEFORE", "Message"]
+__all__ = [
+    "ALONE",
+    "DELAY",
+    "ENDS",
+    "ERRORS",
+    "FLIGHT",
+    "NOT_BEFORE",
+    "OURS",
+    "Message",
+]
 
 #: Header: how often in a row the callback failed with this message.
 ERRORS = "quebert-errors"
@@ -48,7 +57,8 @@ DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
 
-_OURS = b"quebert-"
+#: How the names of these headers begin, but for that of RabbitMQ.
+OURS = b"quebert-"
 
 # What the broker may write into a dead letter on its way, and its part of a small
 # frame's payload at most.
@@ -90,6 +100,7 @@ class Message:
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar errors: how often in a row the callback has failed with it.
+    @ivar may_have_past: whether it may have been put back, or delivered before.
     @ivar memory: bytes that its task takes at most while it is at work.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
@@ -103,6 +114,7 @@ class Message:
 
     errors = 0
     memory = 0
+    may_have_past = True
     url = ""
     hanging: Hanging | None = None
     origin: Origin | None = None
@@ -194,7 +206,7 @@ class Message:
         Whether there may be headers of ours: nearly always there are none, and
         that is quicker told than by decoding them.
         """
-        return _OURS in self.encoded_properties
+        return OURS in self.encoded_properties
 
     def number_in(self, header: str) -> float:
         """

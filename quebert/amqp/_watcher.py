@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.python.failure import Failure
 
-from quebert._bounds import PROPERTY_BYTE, memory_of
+from quebert._bounds import PROPERTY_BYTE, SMALL, SMALL_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp._binding import Binding
@@ -27,7 +27,7 @@ from quebert.amqp._consumer import Consumer
 from quebert.amqp._declaring import declare_task_queue
 from quebert.amqp._hanging import HANG_AFTER, Hanging
 from quebert.amqp._keeper import ChannelKeeper
-from quebert.amqp._message import Message
+from quebert.amqp._message import OURS, Message
 from quebert.amqp._pausing import Pausing
 from quebert.amqp._priorities import PriorityGroup
 from quebert.amqp._redelivery import Redelivery, restore
@@ -315,11 +315,13 @@ class Watcher:
         self._settler.received(message)
         self._consumer.took(message)
         message.hanging = self._hanging
-        properties = PROPERTY_BYTE * len(message.encoded_properties)
-        message.memory = self._memory_of(message.body) + properties
-        if message.redelivered or message.was_put_back:
+        size, properties = len(message.body), len(message.encoded_properties)
+        memory = size * SMALL_BYTE if size <= SMALL else self._memory_of(message.body)
+        message.memory = memory + properties * PROPERTY_BYTE
+        if message.redelivered or OURS in message.encoded_properties:
             self._received_again(message)
         else:  # nearly always
+            message.may_have_past = False
             self._window.enter(message)
         self._adapt()
 
@@ -371,11 +373,14 @@ class Watcher:
             self._adapt()  # before it is acknowledged, and another comes
         if self.timeout is not None:
             self._patience.begin(message, self.timeout)
-        self._budget.begun(message)
+        self._budget.taken += message.memory
         self._caller.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome) -> None:
-        self._budget.ended(message)
+        budget = self._budget
+        budget.taken -= message.memory
+        if budget.line:
+            budget.go_on()
         if self.timeout is not None:
             self._patience.end(message)
         if self._overdue:

@@ -113,22 +113,22 @@ class Window:
         if self._filling:
             return  # a message left as soon as it had begun
         self._filling = True
+        waiting, placed, budget = self._waiting, self._placed, self._budget
         try:
-            self._give_places()
+            while waiting and len(placed) < self._most and not self._closed:
+                message = waiting[0]
+                if budget.taken and (
+                    budget.line or budget.taken + message.memory > budget.most
+                ):
+                    budget.wait(self._fill)
+                    return
+                if self._doors and not self._pass_doors(message):
+                    return
+                waiting.popleft()
+                placed.add(message)
+                self._begin(message)
         finally:
             self._filling = False
-
-    def _give_places(self) -> None:
-        waiting, placed = self._waiting, self._placed
-        while waiting and len(placed) < self._most and not self._closed:
-            if not self._budget.admits(waiting[0]):
-                self._budget.wait(self._fill)
-                return
-            if self._doors and not self._pass_doors(waiting[0]):
-                return
-            message = waiting.popleft()
-            placed.add(message)
-            self._begin(message)
 
     def _pass_doors(self, message: Message) -> bool:
         for door in self._doors:

@@ -266,7 +266,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Take in the whole frames; returns where the rest begins.
         """
-        at, there, most = 0, len(data), self.max_payload
+        at, there, most, channels = 0, len(data), self.max_payload, self.channels
         while there - at >= 8:
             kind, number, size = FRAME_START.unpack_from(data, at)
             begin = at + 7
@@ -278,7 +278,15 @@ class Wire(AMQClient):  # type: ignore[misc]
                 break
             if data[end] != FRAME_END:
                 raise ProtocolError(501, "a frame does not end where it should")
-            self._frame_received(kind, number, data[begin:end])
+            payload, channel = data[begin:end], channels.get(number)
+            if channel is None or kind == HEARTBEAT:
+                self._unusual_frame_received(kind, number, payload)
+            elif kind == BODY:
+                channel.body_received(payload)
+            elif kind == HEADER:
+                channel.header_received(payload)
+            elif not channel.method_received(payload):
+                channel.dispatch(self._method_frame(number, payload), self.work)
             if self.closed:
                 break
             at = end + 1
@@ -287,18 +295,6 @@ class Wire(AMQClient):  # type: ignore[misc]
     def _is_too_large(self, kind: int, size: int) -> bool:
         # Brokers add to the headers of dead letters, and have only one frame for them.
         return kind != HEADER or size > _MOST_OF_HEADERS
-
-    def _frame_received(self, kind: int, number: int, payload: bytes) -> None:
-        channel = self.channels.get(number)
-        if kind == HEARTBEAT or channel is None:
-            self._unusual_frame_received(kind, number, payload)
-        elif kind == METHOD:
-            if not channel.method_received(payload):
-                channel.dispatch(self._method_frame(number, payload), self.work)
-        elif kind == HEADER:
-            channel.header_received(payload)
-        else:
-            channel.body_received(payload)
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == HEARTBEAT:

@@ -112,6 +112,7 @@ class _Origin(Owner):
         "name",
         "open",
         "origins",
+        "write_soon",
     )
 
     def __init__(
@@ -127,6 +128,7 @@ class _Origin(Owner):
         self.limits = pool.limits_of(name)
         self.origins = origins  # those of the same guard
         self._pool = pool
+        self.write_soon = pool.write_soon  # type: ignore[method-assign]
         self._endpoint = endpoint
         self._waiting: OrderedDict[Exchange, None] = OrderedDict()
         self._connecting: dict[Exchange, Deferred[Any]] = {}
@@ -247,9 +249,6 @@ class _Origin(Owner):
             self.idle.remove(connection)
         self._gone()
 
-    def write_soon(self, connection: Connection) -> None:
-        self._pool.write_soon(connection)
-
     def body_begins(self, connection: Connection) -> None:
         if self.limits.slowest:
             self._pool.bodies.begin(connection, self.limits.grace)
@@ -315,6 +314,7 @@ class Pool:
         self._feeding = False
         self._is_fed = True
         self._writing: list[Connection] = []
+        self._now = 0.0  # the time of this turn, once somebody has asked
         self._turn = EndOfTurn(clock, self._write)
 
     def origins_of(self, guard: Guard) -> dict[str, _Origin]:
@@ -379,7 +379,9 @@ class Pool:
         self._writing.append(connection)
 
     def _write(self) -> None:
-        writing, self._writing = self._writing, []
+        writing, self._writing, self._now = self._writing, [], 0.0
+        if not writing:
+            return
         now = self._clock.seconds()
         for connection in writing:
             connection.write(now)
@@ -388,7 +390,10 @@ class Pool:
         """
         Nobody uses it now.
         """
-        connection.idle_until = self._clock.seconds() + origin.limits.idle
+        if not self._now:  # the same for all of a turn
+            self._now = self._clock.seconds()
+            self._turn.ask()
+        connection.idle_until = self._now + origin.limits.idle
         self.idle[connection] = origin
         if self.hungry:
             self._feed()

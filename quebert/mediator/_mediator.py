@@ -256,25 +256,28 @@ class Mediator:
         except BadTask as e:
             return succeed(self._not_a_task(task, e))
         now = self._now()
-        if times.expired(now):
-            return succeed(self._expired(task, times, now))
-        early = times.early(now)
-        if early > 0:
-            after = min(early, max(times.early(self._unset(now)), DOUBT))
-            return succeed(Retry(after=after, attempted=False))
-        if self._limits_for is not None:
+        if times is not tasks.ANY_TIME:  # as it is nearly always
+            if times.expired(now):
+                return succeed(self._expired(task, times, now))
+            early = times.early(now)
+            if early > 0:
+                after = min(early, max(times.early(self._unset(now)), DOUBT))
+                return succeed(Retry(after=after, attempted=False))
+        # Nearly always there is no history.
+        may_have_past = getattr(message, "may_have_past", True) or "failures" in task
+        if may_have_past and self._limits_for is not None:
             history = history_of(message, task)
             if history.attempts and self._limits_for(task).given_up(history):
                 why = "this mediator makes no more attempts at it"
                 return succeed(exhausted(history, None, now, name_of(task), why))
+        arguments = (task, message, now, whole)
         if hooked or task.get("filter"):
-            outcome: Deferred[Any] = maybeDeferred(
+            executing: Deferred[Any] = maybeDeferred(
                 self._execute, task, message, times, request
             )
-        else:
-            outcome = self._requested(message, request, message.body)
-            outcome.addCallback(_done)
-        return outcome.addErrback(self._failed, task, message, now, whole)
+            return executing.addErrback(self._failed, *arguments)
+        requesting = self._requested(message, request, message.body)
+        return requesting.addCallbacks(_done, self._failed, errbackArgs=arguments)
 
     def _unset(self, now: float) -> float:
         """
@@ -408,7 +411,8 @@ class Mediator:
     def _read(
         self, task: Any, message: Message
     ) -> tuple[tasks.Schedule, tasks.Request]:
-        sent_at = _sent_at(message) if tasks.ages_since_sent(task) else None
+        ages = type(task) is dict and "ttl" in task and tasks.ages_since_sent(task)
+        sent_at = _sent_at(message) if ages else None
         times = tasks.schedule(task, sent_at, self.bounds)
         return times, tasks.request(task, self._defaulturl, self.bounds)
 

@@ -32,7 +32,7 @@ def history_of(message: Message, task: Task) -> History:
     """
     failures = failures_in(task) if "failures" in task else 0
     # Nearly all have no headers of ours, and need not be decoded to know it.
-    if not getattr(message, "was_put_back", True):
+    if not getattr(message, "may_have_past", True):
         return History.read({}, failures) if failures else _NOTHING
     try:
         headers = message.properties.get("headers")

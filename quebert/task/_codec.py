@@ -41,8 +41,9 @@ if orjson is not None:
     _AS_JSON |= orjson.OPT_PASSTHROUGH_SUBCLASS
 # Of a whole number of more than 64 bits, which has as many digits at least,
 # orjson makes a float.  Times in nanoseconds have 19, and are common.
-_LONG = b"0" * 20
-_LONG_NEGATIVE = b"-" + b"0" * 19
+_TIME = b"0" * 19
+_LONG = _TIME + b"0"
+_LONG_NEGATIVE = b"-" + _TIME
 _DIGITS_AS_0 = bytes.maketrans(b"123456789", b"0" * 9)
 
 
@@ -54,8 +55,10 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
         read: who knows the bound of a body has checked its length.
     @raise BadTask: it is not JSON (RFC 8259), nested too deeply, or of too many values.
     """
-    may_be_deep = body.count(b"[") + body.count(b"{") > bounds.depth
-    if may_be_deep or len(body) > bounds.values:  # less cannot hold so many
+    size = len(body)  # a small one can be neither too deep nor of too many values
+    if size > bounds.depth and (
+        size > bounds.values or body.count(b"[") + body.count(b"{") > bounds.depth
+    ):
         for _ in measure(body, bounds):
             pass
     return read(body)
@@ -65,7 +68,8 @@ def read(body: bytes) -> Any:
     """
     The same for a text that is known to be within the bounds.
     """
-    if orjson is not None and not _may_be_too_long(body.translate(_DIGITS_AS_0)):
+    digits = body.translate(_DIGITS_AS_0)
+    if orjson is not None and (_TIME not in digits or not _may_be_too_long(digits)):
         try:
             return orjson.loads(body)
         except ValueError:

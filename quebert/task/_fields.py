@@ -18,6 +18,7 @@ from quebert.task._codec import Task
 from quebert.task._times import parse_time
 
 __all__ = [
+    "ANY_TIME",
     "Request",
     "Schedule",
     "ages_since_sent",
@@ -73,7 +74,8 @@ class Schedule:
         return self.expires_at is not None and now > self.expires_at
 
 
-_ANY_TIME = Schedule(run_at=None, expires_at=None)
+#: Of a task that has no such times.
+ANY_TIME = Schedule(run_at=None, expires_at=None)
 
 
 class Request(NamedTuple):
@@ -133,7 +135,7 @@ def schedule(
     start = sent_at if timestamp is None else read_time("timestamp", timestamp, bounds)
     expires_at = start + seconds if seconds > 0 and start is not None else None
     if expires_at is None and run_at is None:
-        return _ANY_TIME  # as most are, and it need not be made
+        return ANY_TIME  # as most are, and it need not be made
     begins_at = None if run_at is None else read_time("run_at", run_at, bounds)
     return Schedule(begins_at, expires_at)
 
@@ -148,7 +150,8 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     @raise BadTask: a field of C{task} is missing or wrong.
     """
     uuid = task.get("uuid")
-    _check_uuid(uuid, bounds)
+    if type(uuid) is not str or len(uuid) > bounds.uuid:
+        _check_uuid(uuid, bounds)
     url, credentials = _absolute(task.get("url"), defaulturl, bounds)
     headers = {"Content-Type": "application/json"}
     wanted, method = task.get("headers"), task.get("method")
@@ -278,7 +281,8 @@ def _absolute(
 ) -> tuple[str, dict[str, str]]:
     if not isinstance(url, str) or not url:
         raise BadTask("url must be a string" if url else "url is missing")
-    _check_length("url", url, bounds.url)
+    if len(url) > bounds.url:
+        _check_length("url", url, bounds.url)
     try:
         return absolute(url, defaulturl)
     except NoDefaultURL as e:

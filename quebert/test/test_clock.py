@@ -15,7 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import EmbeddedBroker
-from quebert.clock import JUMP, SteadyClock, use_monotonic_clock
+from quebert.clock import JUMP, LOOK, SteadyClock, use_monotonic_clock
 from quebert.executor import Options, makeService
 
 NOW = 1_800_000_000.0
@@ -108,10 +108,10 @@ class SteadyClockTests(SynchronousTestCase):
         right to the microsecond.
         """
         self.times.of_day += 3_600
-        self.clock.seconds()
+        self.clock.look()
         self.assertAlmostEqual(self.clock.seconds_set, 3_600)
         self.times.of_day -= 3_600.25
-        self.clock.seconds()
+        self.clock.look()
         self.assertEqual(self.clock.seconds_set, 0.0)
         self.assertEqual(len(self.told), 2)
 
@@ -122,7 +122,20 @@ class SteadyClockTests(SynchronousTestCase):
         for _ in range(3):
             self.assertEqual(self.told, [])
             self.times.of_day += JUMP / 2.5
-            self.clock.seconds()
+            self.clock.look()
+        self.assertEqual(len(self.told), 1)
+
+    def test_looks(self) -> None:
+        """
+        A jump is looked for when the time is asked, but not each time.
+        """
+        self.clock.seconds()
+        self.times.of_day += 3_600
+        self.clock.seconds()
+        self.assertEqual(self.told, [])
+        self.times.of_day += LOOK
+        self.times.since_boot += LOOK
+        self.clock.seconds()
         self.assertEqual(len(self.told), 1)
 
     def test_stopped_between(self) -> None:

@@ -151,7 +151,7 @@ class Watched:
             self.window.enter(message)
 
     def _begin(self, message: Message) -> None:
-        self._budget.begun(message)
+        self._budget.taken += message.memory
         self.messages.append(message)
         self.begun.append(message.body)
         if message.body == AT_ONCE:
@@ -163,7 +163,8 @@ class Watched:
         """
         message = next(each for each in self.messages if each.body == body)
         self.messages.remove(message)
-        self._budget.ended(message)
+        self._budget.taken -= message.memory
+        self._budget.go_on()
         self.window.leave(message)
 
 
