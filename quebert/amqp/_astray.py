@@ -1,7 +1,11 @@
 """
 Delayed tasks that have not found their way: those that arrived while nobody had
-declared a queue for their arrival, and those on the delay ladder that earlier versions
-of quebert made.
+declared a queue for their arrival, those that a policy gave another routing key, and
+those on the delay ladder that earlier versions of quebert made.
+
+A policy with C{dead-letter-routing-key} has RabbitMQ replace the routing key, which
+names the task queue, of all messages that come out of a rung.  RabbitMQ writes the
+routing key from before into the header C{x-death}.
 
 That ladder ended in an exchange C{quebert.delay.due} (or C{quebert.delay.quorum.due}),
 to which each task queue was bound, and had a queue C{quebert.delay.lost} for tasks
@@ -17,6 +21,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from twisted.internet.interfaces import IReactorTime
+
+from quebert._log import Logger
+from quebert._repeated import RepeatedWarning
 from quebert.amqp._delay import PREFIX, UNCLAIMED
 from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._ladder import CHECK_ALL, Ladder, make
@@ -36,6 +44,9 @@ _OLD = (PREFIX, f"{PREFIX}.quorum")
 # Bytes of a routing key that were left beside the digits of a delay: a number up to 63,
 # and 22 bits.
 _ROOM = NAME_LIMIT - len(".63") - len(".0") * 22
+_WHY_REROUTED = (
+    "a policy of RabbitMQ gives them another routing key (dead-letter-routing-key)"
+)
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
 
@@ -52,8 +63,15 @@ def is_for(queue: str, message: Message, store: str) -> bool:
     Whether a message that is in C{store} was to come to C{queue}.
     """
     if store == UNCLAIMED:
-        return message.routing_key == queue
+        return _wanted(message) == queue
     return message.routing_key.partition(".")[0] == _word(queue)
+
+
+def _wanted(message: Message) -> str:
+    """
+    The queue to which a message in L{UNCLAIMED} was to come.
+    """
+    return message.died_with or message.routing_key
 
 
 class OldLadder:
@@ -108,6 +126,8 @@ class Astray:
     @param publisher: publishes to the queue.
     """
 
+    log = Logger()
+
     def __init__(
         self, ladder: Ladder, old: OldLadder, queue: str, publisher: Publisher
     ) -> None:
@@ -117,6 +137,28 @@ class Astray:
         self._publisher = publisher
         self._others: dict[str, int] = {}  # how many were left for other queues
         self._looked = -math.inf
+        self._clock: IReactorTime
+        self._rerouted = RepeatedWarning(
+            self.log,
+            lambda: self._clock,
+            "Delayed tasks of queue {queue!r} arrive in queue {unclaimed!r}, and come"
+            " some seconds late",
+            "Delayed tasks of queue {queue!r} arrive in their own queue again",
+            queue=queue,
+            unclaimed=UNCLAIMED,
+        )
+
+    def arrived(self) -> None:
+        """
+        A message that is due has found its way.
+        """
+        self._rerouted.succeeded()
+
+    def end(self) -> None:
+        """
+        Warn no more.
+        """
+        self._rerouted.end()
 
     def look_again(self) -> None:
         """
@@ -147,6 +189,7 @@ class Astray:
         if found is None or found.ready == self._others.get(store, 0):
             return 0
         brought, send = 0, self._publisher.publish
+        self._clock = wire.clock
 
         async def visit(message: Message) -> bool:
             nonlocal brought
@@ -154,11 +197,14 @@ class Astray:
                 return False
             await send("", self._queue, message.body, message.encoded_properties)
             brought += 1
+            if store == UNCLAIMED and message.routing_key != self._queue:
+                self._rerouted.met(_WHY_REROUTED)
             return True
 
         async def replace(message: Message, properties: bytes) -> None:
             # The exchange of the same name, since the routing key tells the task queue.
-            await send(store, message.routing_key, message.body, properties)
+            key = _wanted(message) if store == UNCLAIMED else message.routing_key
+            await send(store, key, message.body, properties)
 
         async with walk(wire, store, found.ready, replace) as walking:
             await walking.through(visit)

@@ -144,6 +144,7 @@ class Forwarder:
             if self._running is not None:
                 await self._running
         finally:
+            self._astray.end()
             self._early.end()
             self._refused.end()
 
@@ -372,6 +373,7 @@ class Forwarder:
         """
         if early <= 0:
             self._early.succeeded()
+            self._astray.arrived()
             return await self._publish("", message, {})
         clock = self._client.reactor
         due = clock.seconds() + early

@@ -245,6 +245,16 @@ class Message:
         moment = self._last_death.get("time")
         return moment.timestamp() if isinstance(moment, datetime) else 0.0
 
+    @property
+    def died_with(self) -> str:
+        """
+        The routing key that it had there; empty when it is not known.  RabbitMQ may
+        have given it another one since.
+        """
+        keys = self._last_death.get("routing-keys")
+        key = keys[0] if isinstance(keys, list) and keys else None
+        return key if isinstance(key, str) else ""
+
     def may_have_died_in(self, suffix: bytes) -> bool:
         """
         Whether the name of a queue that RabbitMQ has dead-lettered it from may end with

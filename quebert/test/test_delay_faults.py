@@ -260,6 +260,30 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     await call(client, "queue_purge", queue=UNCLAIMED)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("quorum", [True, False])
+@ensureDeferred
+async def test_rerouted(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, quorum: bool
+) -> None:
+    """
+    What a policy gives another routing key when its wait is over comes to its queue all
+    the same; the log names the policy once.
+    """
+    client, tasks = make_client(rabbitmq.url, quorumDelays=quorum), Tasks()
+    await tasks.begin(client, names.queue)
+    rule = {"dead-letter-exchange": "amq.direct", "dead-letter-routing-key": "others"}
+    clear = set_policy(rabbitmq, ".*", rule, f"reroute-{names.queue}")
+    try:
+        with logged(LogLevel.warn) as lines:
+            await tasks.all_come()
+    finally:
+        clear()
+    (line,) = (each for each in lines if names.queue in each)
+    assert "dead-letter-routing-key" in line
+    assert await ready(client, UNCLAIMED) == 0
+
+
 @ensureDeferred
 async def test_unclaimed_looked_at(
     rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
