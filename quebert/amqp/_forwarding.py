@@ -148,10 +148,11 @@ class Forwarder:
             self._early.end()
             self._refused.end()
 
-    def declared(self) -> None:
+    def declared(self, wire: Wire) -> None:
         """
         The task queue was declared, perhaps anew: look at once for what waits for it.
         """
+        self._ladder.declared(wire, self._queue)
         self._astray.look_again()
         self._queue_breaker.reset()
         self._wake()
@@ -374,7 +375,8 @@ class Forwarder:
         if early <= 0:
             self._early.succeeded()
             self._astray.arrived()
-            return await self._publish("", message, {})
+            await self._publish("", message, {})
+            return await self._ladder.arrived(wire, self._queue)
         clock = self._client.reactor
         due = clock.seconds() + early
         most = next_wait(message, self._now(), early)

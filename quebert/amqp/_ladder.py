@@ -254,20 +254,35 @@ class Ladder:
         are in the queue.
         """
         found = await find_queue(wire, queue)
-        if found is None or queue not in self._seen:
+        if self.rungs_of(wire).quorum and (found is None or queue not in self._seen):
             self._seen[queue] = wire.clock.seconds()
         if found is None and queue in self._depths:
             self._tell_deleted(wire, queue)
         await _make_or_use(wire, calls)
         return 0 if found is None else int(found.message_count)
 
+    def declared(self, wire: Wire, queue: str) -> None:
+        """
+        A task queue was declared, perhaps anew; it may be a quorum queue.
+        """
+        if has_quorum(wire):
+            self._seen[queue] = wire.clock.seconds()
+
     async def settled(self, wire: Wire, rung: str, queue: str) -> None:
         """
         Returns once a message survives that was confirmed in C{rung}, and is for
         C{queue}: RabbitMQ may lose it where one of the queues on its way is new.
         """
-        parts = rung, arrivals_of(queue)
-        left = max(self._new_for(wire, each) for each in parts)
+        await self._until_old(wire, rung, arrivals_of(queue))
+
+    async def arrived(self, wire: Wire, queue: str) -> None:
+        """
+        Returns once a message survives that was confirmed in a task queue.
+        """
+        await self._until_old(wire, queue)
+
+    async def _until_old(self, wire: Wire, *queues: str) -> None:
+        left = max(self._new_for(wire, each) for each in queues)
         if left > 0:
             await deferLater(wire.clock, left)
 
@@ -278,8 +293,6 @@ class Ladder:
         """
         For how many seconds from now on a quorum queue is new.
         """
-        if not self.rungs_of(wire).quorum:
-            return 0.0
         now: float = wire.clock.seconds()
         return self._seen.get(queue, -math.inf) + _NEW - now
 
@@ -406,7 +419,8 @@ class Ladder:
         Nobody watches C{queue} here any more: look after its arrivals no longer.
         """
         self._known.pop((self._arrivals, queue), None)
-        self._seen.pop(arrivals_of(queue), None)
+        for each in (queue, arrivals_of(queue)):
+            self._seen.pop(each, None)
         self._arrivals.forget()
 
     def end(self) -> None:

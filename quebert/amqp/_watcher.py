@@ -258,7 +258,7 @@ class Watcher:
             wire, channel, self.queue, self.arguments
         )
         await self._binding.declare(channel)
-        self._forwarder.declared()
+        self._forwarder.declared(wire)
 
     async def _halt(self) -> None:
         """

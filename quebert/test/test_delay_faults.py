@@ -13,7 +13,7 @@ import attrs
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel
 
@@ -235,6 +235,44 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
     assert now.arrived == TASKS
     await client.watch("", names.queue, "", tasks, holdUpTo=0)
     await tasks.all_come(time.time())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["arrivals", "unclaimed"])
+@ensureDeferred
+async def test_killed_with_a_new_queue(
+    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, place: str
+) -> None:
+    """
+    What waits for a queue survives when RabbitMQ is killed while it comes into that
+    queue, which has just been declared anew: RabbitMQ loses what is in there.
+    """
+    client, tasks = make_client(own_rabbitmq.url), Tasks()
+    started: Deferred[None] = Deferred()
+
+    async def attempt(message: Any) -> Outcome | None:
+        await started.addCallback(lambda _: None)
+        return tasks(message)
+
+    watcher = await tasks.begin(client, names.queue, queueType="quorum")
+    await until(lambda: watcher.counts.retried == TASKS)
+    await watcher.stop()
+    await call(client, "queue_delete", queue=names.queue)
+    if place == "unclaimed":
+        await call(client, "queue_delete", queue=arrivals_of(names.queue))
+    where = UNCLAIMED if place == "unclaimed" else arrivals_of(names.queue)
+    await until_ready(client, where, TASKS)
+    await client.watch(
+        "", names.queue, "", attempt, queueType="quorum", holdUpTo=0, maxEvents=1
+    )
+    enough = 10 if place == "unclaimed" else TASKS - 1
+    while await ready(client, names.queue) < enough:
+        await deferLater(reactor, 0.05)
+    await deferLater(reactor, 0.5)  # time enough for what must not happen
+    own_rabbitmq.kill()
+    own_rabbitmq.start()
+    started.callback(None)
+    await until(lambda: len(tasks.came) == TASKS)
 
 
 @pytest.mark.long
