@@ -310,8 +310,12 @@ async def test_rerouted(
     """
     client, tasks = make_client(rabbitmq.url, quorumDelays=quorum), Tasks()
     await tasks.begin(client, names.queue)
-    rule = {"dead-letter-exchange": "amq.direct", "dead-letter-routing-key": "others"}
-    clear = set_policy(rabbitmq, ".*", rule, f"reroute-{names.queue}")
+    clear = set_policy(
+        rabbitmq,
+        ".*",
+        {"dead-letter-exchange": "amq.direct", "dead-letter-routing-key": "others"},
+        f"reroute-{names.queue}",
+    )
     try:
         with logged(LogLevel.warn) as lines:
             await tasks.all_come()
