@@ -196,7 +196,7 @@ class Astray:
             if not is_for(self._queue, message, store):
                 return False
             await send("", self._queue, message.body, message.encoded_properties)
-            await self._ladder.arrived(wire, self._queue)
+            await self._ladder.new_queues.safe(wire, self._queue)
             brought += 1
             if store == UNCLAIMED and message.routing_key != self._queue:
                 self._rerouted.met(_WHY_REROUTED)

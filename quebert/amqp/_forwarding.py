@@ -82,6 +82,7 @@ class Forwarder:
         now: Callable[[], float],
     ) -> None:
         self._ladder = ladder
+        self._new_queues = ladder.new_queues
         self._client = client
         self._queue = queue
         self._publisher = publisher
@@ -152,7 +153,7 @@ class Forwarder:
         """
         The task queue was declared, perhaps anew: look at once for what waits for it.
         """
-        self._ladder.declared(wire, self._queue)
+        self._new_queues.declared(wire, self._queue, None)
         self._astray.look_again()
         self._queue_breaker.reset()
         self._wake()
@@ -376,7 +377,7 @@ class Forwarder:
             self._early.succeeded()
             self._astray.arrived()
             await self._publish("", message, {})
-            return await self._ladder.arrived(wire, self._queue)
+            return await self._new_queues.safe(wire, self._queue)
         clock = self._client.reactor
         due = clock.seconds() + early
         most = next_wait(message, self._now(), early)

@@ -20,10 +20,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
 from quebert.amqp._arguments import Declared, declared, losses
-from quebert.amqp._declaring import CLASSIC, QUORUM, declare_queue, no_delivery_limit
+from quebert.amqp._declaring import (
+    CLASSIC,
+    QUORUM,
+    TYPE,
+    declare_queue,
+    no_delivery_limit,
+)
 from quebert.amqp._existing import find_queue
 from quebert.amqp._keeping import Keeping
 from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._new_queues import NewQueues
 from quebert.amqp._once import Once
 from quebert.amqp._publisher import Send
 from quebert.errors import BrokerError, MayNotLook
@@ -54,6 +61,7 @@ class Graveyard:
     Buries the messages of one queue.
 
     @param queue: where they come from.
+    @param new_queues: the queues in which a message is not safe yet.
     @param queue_type: the type that the queue was declared with; C{None} where it was
         left to the broker.
     """
@@ -64,9 +72,11 @@ class Graveyard:
         self,
         queue: str,
         clock: Callable[[], IReactorTime],
+        new_queues: NewQueues,
         queue_type: str | None = None,
     ) -> None:
         self._grave = grave_of(queue)
+        self._new_queues = new_queues
         self._queue_type = queue_type
         self._graves = Once(self._make)
         self._keeping = Keeping(self._grave, clock)
@@ -77,7 +87,8 @@ class Graveyard:
         self, wire: Wire, send: Send, body: bytes, properties: bytes
     ) -> None:
         """
-        Put a message there; returns when the broker has confirmed it.
+        Put a message there; returns when the broker has confirmed it.  It may not be
+        safe there yet (L{is_new}).
 
         @param send: publishes it.
         @raise BrokerError: it does not take it.
@@ -88,6 +99,18 @@ class Graveyard:
         look_number = await self._keeping.before(wire)
         await send("", self._grave, body, properties)
         return self._keeping.moved(look_number)
+
+    def is_new(self, wire: Wire) -> bool:
+        """
+        Whether the queue is so new that RabbitMQ may lose what is in it.
+        """
+        return self._new_queues.has(wire, self._grave)
+
+    async def safe(self, wire: Wire) -> None:
+        """
+        Returns once a message is safe that was confirmed there.
+        """
+        await self._new_queues.safe(wire, self._grave)
 
     def forget(self) -> None:
         """
@@ -102,23 +125,29 @@ class Graveyard:
         self._keeping.end()
 
     async def _make(self, wire: Wire, grave: str) -> None:
-        self._is_stream = False
+        kind = await self._find_or_declare(wire, grave)
+        self._is_stream = kind == "stream"
+        self._new_queues.declared(wire, grave, kind)
+
+    async def _find_or_declare(self, wire: Wire, grave: str) -> str | None:
+        """
+        See to it that the queue is there; its type, or C{None} if that is not known.
+        """
         # Somebody may have declared it otherwise, or be the only one who may.
         with suppress(MayNotLook):
             if await find_queue(wire, grave) is not None:
-                await self._tell_losses(wire, grave)
-                return
-        await declare_queue(wire, grave, *_ways(wire, self._queue_type))
+                return await self._tell_losses(wire, grave)
+        ways = _ways(wire, self._queue_type)
+        return (await declare_queue(wire, grave, *ways)).get(TYPE)
 
-    async def _tell_losses(self, wire: Wire, grave: str) -> None:
+    async def _tell_losses(self, wire: Wire, grave: str) -> str | None:
         """
         Warn, once, of arguments that make RabbitMQ lose messages, and of a stream.
         """
         with suppress(BrokerError):  # the user may not ask, or the connection is lost
             how = await declared(wire, grave)
             if how is None:
-                return
-            self._is_stream = how.kind == "stream"
+                return None
             told = [*losses(how), *self._weaker(how)]
             if told and told != self._told:
                 self._told = told
@@ -127,9 +156,11 @@ class Graveyard:
                     grave=grave,
                     why="; ".join(told),
                 )
+            return how.kind
+        return None
 
     def _weaker(self, how: Declared) -> Iterator[str]:
-        if self._is_stream:
+        if how.kind == "stream":
             yield "it is a stream, from which quebert dead cannot take them"
         elif self._queue_type == "quorum" and how.kind != "quorum":
             yield (

@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
@@ -41,6 +40,8 @@ from quebert.amqp._delay import (
     wait_for,
 )
 from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange, find_queue
+from quebert.amqp._graveyard import grave_of
+from quebert.amqp._new_queues import NewQueues
 from quebert.amqp._once import Once
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
@@ -73,9 +74,6 @@ _WAYS_OUT = (
 )
 _CONFIRMS = (3, 10)
 _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
-# Seconds for which a quorum queue is new.  A RabbitMQ that is killed within three
-# seconds after it made one comes back without the messages in it.
-_NEW = 3.5
 # Seconds after which RabbitMQ is asked again for what it has refused.
 _AGAIN = 1.0
 # Rungs that are used at once: of each, RabbitMQ sends a message, which may be large.
@@ -101,6 +99,8 @@ class Ladder:
         queues pass messages on without confirms: when a RabbitMQ is stopped or
         killed at that moment, some are lost.
     @ivar unclaimed: how many messages were in L{UNCLAIMED} at the last look.
+    @ivar new_queues: in which queues a message is not safe yet; also those to which
+        messages go from the ladder, and those of dead letters.
     """
 
     log = Logger()
@@ -121,12 +121,12 @@ class Ladder:
         self._waits = Once(self._make_rung, again=_AGAIN)
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._known: dict[tuple[Once, str], None] = {}  # to be there
-        self._seen: dict[str, float] = {}  # queues, and when for the first time
         self._used: dict[int, float] = {}  # waits, and when last
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self.unclaimed = 0
+        self.new_queues = NewQueues()
 
     async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
         """
@@ -150,13 +150,14 @@ class Ladder:
         """
         The longest wait up to C{wait} whose rung is not new; C{wait} if there is none.
         """
-        name = self.rungs_of(wire).name
-        if not self._is_new(wire, name(wait)):
+
+        def is_new(wait: int) -> bool:
+            return self.new_queues.has(wire, self.rungs_of(wire).name(wait))
+
+        if not is_new(wait):
             return wait
         first = (each for each in FIRST_WAITS if each < wait)
-        return max(
-            (each for each in first if not self._is_new(wire, name(each))), default=wait
-        )
+        return max((each for each in first if not is_new(each)), default=wait)
 
     async def prepare(self, wire: Wire, queue: str) -> None:
         """
@@ -254,47 +255,20 @@ class Ladder:
         are in the queue.
         """
         found = await find_queue(wire, queue)
-        if self.rungs_of(wire).quorum and (found is None or queue not in self._seen):
-            self._seen[queue] = wire.clock.seconds()
+        if found is None or queue not in self.new_queues:
+            kind = "quorum" if self.rungs_of(wire).quorum else "classic"
+            self.new_queues.declared(wire, queue, kind)
         if found is None and queue in self._depths:
             self._tell_deleted(wire, queue)
         await _make_or_use(wire, calls)
         return 0 if found is None else int(found.message_count)
 
-    def declared(self, wire: Wire, queue: str) -> None:
-        """
-        A task queue was declared, perhaps anew; it may be a quorum queue.
-        """
-        if has_quorum(wire):
-            self._seen[queue] = wire.clock.seconds()
-
     async def settled(self, wire: Wire, rung: str, queue: str) -> None:
         """
         Returns once a message survives that was confirmed in C{rung}, and is for
-        C{queue}: RabbitMQ may lose it where one of the queues on its way is new.
+        C{queue}.
         """
-        await self._until_old(wire, rung, arrivals_of(queue))
-
-    async def arrived(self, wire: Wire, queue: str) -> None:
-        """
-        Returns once a message survives that was confirmed in a task queue.
-        """
-        await self._until_old(wire, queue)
-
-    async def _until_old(self, wire: Wire, *queues: str) -> None:
-        left = max(self._new_for(wire, each) for each in queues)
-        if left > 0:
-            await deferLater(wire.clock, left)
-
-    def _is_new(self, wire: Wire, queue: str) -> bool:
-        return self._new_for(wire, queue) > 0
-
-    def _new_for(self, wire: Wire, queue: str) -> float:
-        """
-        For how many seconds from now on a quorum queue is new.
-        """
-        now: float = wire.clock.seconds()
-        return self._seen.get(queue, -math.inf) + _NEW - now
+        await self.new_queues.safe(wire, rung, arrivals_of(queue))
 
     def _tell_deleted(self, wire: Wire, rung: str) -> None:
         count, when = self._depths.pop(rung)
@@ -419,8 +393,7 @@ class Ladder:
         Nobody watches C{queue} here any more: look after its arrivals no longer.
         """
         self._known.pop((self._arrivals, queue), None)
-        for each in (queue, arrivals_of(queue)):
-            self._seen.pop(each, None)
+        self.new_queues.forget(queue, grave_of(queue), arrivals_of(queue))
         self._arrivals.forget()
 
     def end(self) -> None:

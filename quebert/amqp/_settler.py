@@ -132,7 +132,7 @@ class Settler:
         self._now = now
         self._settled = settled
         self._ladder = ladder
-        self._graveyard = Graveyard(queue, clock, queue_type)
+        self._graveyard = Graveyard(queue, clock, ladder.new_queues, queue_type)
         self._hold_up_to = hold_up_to
         self._pauses: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
@@ -387,8 +387,11 @@ class Settler:
         }
         properties = self._burial_properties(message, headers)
 
-        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
-            return self._graveyard.publish(wire, send, message.body, properties)
+        async def publish(wire: Wire, send: Send) -> None:
+            await self._graveyard.publish(wire, send, message.body, properties)
+            if self._graveyard.is_new(wire):
+                self._leave(message, leave)
+                await self._graveyard.safe(wire)
 
         try:
             if await self._published(message, publish, leave, self._dead_refused):

@@ -1,5 +1,6 @@
 """
-Queues of dead letters that drop some, on real brokers: a warning tells.
+Queues of dead letters on real brokers: they keep all, or a warning tells that they drop
+some.
 """
 
 from __future__ import annotations
@@ -201,6 +202,38 @@ async def test_sound(
         assert purged.message_count == TASKS
         await channel.shut()
     assert warnings() == []
+
+
+@pytest.mark.long
+@pytest_twisted.ensureDeferred
+async def test_killed_with_a_new_queue(
+    own_rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    Tasks that are given up survive when RabbitMQ is killed soon after it made the
+    quorum queue for them: RabbitMQ loses what is in there.
+    """
+    client = make_client(own_rabbitmq.url)
+    await watching(client, names, queueType="quorum")
+    wire, (watcher,) = await client.connected(), client.watchers
+    while client.ladder.new_queues.has(wire, names.queue):  # it loses messages, too
+        await deferLater(reactor, 0.05)
+    properties = {"delivery-mode": 2}
+    sending = [client.publish("", names.queue, b"{}", properties) for _ in range(TASKS)]
+    await gatherResults(sending)
+    await until(lambda: len(watcher._settler.held) + watcher.counts.buried == TASKS)
+    await deferLater(reactor, 0.5)  # time enough for what must not happen
+    buried = watcher.counts.buried
+    own_rabbitmq.kill()
+    own_rabbitmq.start()
+    grave = grave_of(names.queue)
+
+    def are_there() -> bool:
+        depths = own_rabbitmq.depths()
+        originals, dead = (depths.get(each, 0) for each in (names.queue, grave))
+        return dead >= buried and originals + dead >= TASKS
+
+    await until(are_there)
 
 
 @pytest_twisted.ensureDeferred

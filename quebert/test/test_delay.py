@@ -261,6 +261,9 @@ class LadderTests(SynchronousTestCase):
         self.assertEqual(got["routing_key"], "a.b")
 
 
+RABBITMQ = {"product": "RabbitMQ", "platform": "Erlang/OTP 25", "version": "4.3.6"}
+
+
 class FakeWire:
     """
     A connection on which a channel may be had later.
@@ -615,6 +618,7 @@ class PrepareTests(SynchronousTestCase):
         As long as a rung is new, a message begins its wait in a shorter, older one.
         """
         self.ladder = Ladder(quorum=True)
+        self.wire.server_properties = RABBITMQ
         self.wire.clock.advance(1000)
         for seconds, wait in ((5, 5), (6, 6)):
             exchange = self.successResultOf(self.rung(seconds))
@@ -630,6 +634,7 @@ class PrepareTests(SynchronousTestCase):
         """
         for quorum in (False, True):
             self.ladder, self.wire = Ladder(quorum=quorum), FakeWire()
+            self.wire.server_properties = RABBITMQ
             self.wire.clock.advance(1000)
             rung = self.successResultOf(self.rung())
             for _ in range(2):
