@@ -329,7 +329,8 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     echo(f"paused     {_known(now.paused)}")
     echo(f"dead       {_known(now.dead)}")
     if now.arrived:
-        where = f"due, in {arrivals_of(queue)}: the queue takes none for now"
+        why = "the queue takes none for now" if now.consumers else "nobody consumes"
+        where = f"due, in {arrivals_of(queue)}: {why}"
         echo(f"arrived    {now.arrived} ({where})")
     if now.unclaimed:
         where = "due, of all queues that were not there then; see quebert doctor"

@@ -129,8 +129,10 @@ async def _lying(subject: Subject) -> list[Finding]:
         now = await depth(subject.wire, store)
         if now is not None and now.ready:
             text = f"{now.ready} delayed tasks are in queue {store}: when they were"
-            text += " due, nobody had declared the queue that they belong to"
-            found.append(warn(ABOUT, text, f"{_WATCH}, or delete them"))
+            text += " due, nobody had declared the queue that they belong to, or a"
+            text += " policy gave them another routing key (dead-letter-routing-key)"
+            remedy = f"{_WATCH}; look at rabbitmqctl list_policies -p {subject.vhost}"
+            found.append(warn(ABOUT, text, remedy))
     queues = () if subject.settings is None else subject.settings.queues
     for queue in queues:  # their names
         now = await depth(subject.wire, arrivals_of(queue))
