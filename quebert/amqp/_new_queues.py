@@ -9,7 +9,6 @@ AMQP does not tell the age of a queue: somebody else may have declared it just b
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
@@ -72,5 +71,8 @@ class NewQueues:
         """
         For how many seconds from now on a queue is new.
         """
+        since = self._since.get(queue)
+        if since is None:
+            return 0.0
         now: float = wire.clock.seconds()
-        return self._since.get(queue, -math.inf) + _NEW - now
+        return since + _NEW - now
