@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from quebert._host import to_ascii, wrong_with
@@ -43,6 +44,8 @@ _BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORE
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
+# URLs that are remembered as plain: most tasks of a queue have the same.
+_REMEMBERED = 256
 
 
 def origin_of(url: str) -> str:
@@ -138,7 +141,11 @@ def _example(url: object) -> str:
     return "http://localhost:8000/"
 
 
+@lru_cache(_REMEMBERED)
 def _is_plain(url: str) -> bool:
+    """
+    Whether a URL can be requested as it is.
+    """
     plain = _PLAIN.fullmatch(url)
     if plain is None or int(plain[3] or 80) > 65535:
         return False

@@ -26,8 +26,9 @@ task is not with the callback meanwhile: it is not decoded, no time limit runs, 
 attempt has been made.  When there is a place, the first in the line of the origin with
 the fewest places begins.
 
-As many tasks as there are places wait in a line as long as need be, so that they are at
-hand.  The others wait for C{hold_up_to} seconds, then in the broker.
+As many tasks as there are places wait in a line as long as need be, to be at hand, and
+so do all those for an origin that is quick.  The others wait for C{hold_up_to} seconds,
+then in the broker.
 
 In a queue whose requests are all answered in time nothing is counted, and nothing costs
 anything.  Pure bookkeeping, but for one timer.
@@ -456,7 +457,8 @@ class Hanging:
         at_hand = min(self._most, _AT_HAND * self._most // len(self._lined))
         for origin in self._lined:
             for place, message in enumerate(origin.line):
-                longest = LONGEST_IN_LINE if place < at_hand else self._hold_up_to
+                is_soon = origin.is_quick or place < at_hand
+                longest = LONGEST_IN_LINE if is_soon else self._hold_up_to
                 if now - (message.waits_since or now) >= longest:
                     yield message
 

@@ -676,11 +676,14 @@ class CommandTests(Case):
             out = StringIO()
             self.patch(sys, "stdout", out)
             for http in (FakeHTTP(500, each.encode("utf-8", "replace")), FakeHTTP(200)):
+                clock = Clock()
                 mediator = TellingMediator(
-                    cli._say, http, each, clock=Clock(), defaulturl="http://a/"
+                    cli._say, http, each, clock=clock, defaulturl="http://a/"
                 )
                 for fields in ({"url": each}, {"uuid": each}, {"timeout": each}):
                     message: Any = FakeMessage(body_of(**fields))
-                    self.successResultOf(mediator.messageReceived(message))
+                    outcome = mediator.messageReceived(message)
+                    clock.advance(0)  # a large one is read in steps
+                    self.successResultOf(outcome)
             cli._say(each, each)
             self.assert_printable(out.getvalue())
