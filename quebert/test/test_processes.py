@@ -384,13 +384,13 @@ async def test_examples(
 
 @ensureDeferred
 async def test_example_by_hand(
-    broker: AnyBroker, start: Callable[..., Program], pika_channel: Any
+    broker: AnyBroker, start: Callable[..., Program]
 ) -> None:
     """
     The example mediator also runs without twistd.
     """
     program = start(str(EXAMPLES / "med.py"), QUEBERT_AMQP_URL=broker.url)
-    await until(lambda: consumers(pika_channel, *QUEUES) == 3)
+    await until(lambda: program.output.count("Watching '") == len(QUEUES))
     program.signal(signal.SIGINT)
     await program.ended()
     assert "Traceback" not in program.output
