@@ -105,7 +105,7 @@ class Attempt:
 
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)
-        if 200 <= self._code < 300 and (self._overruled is None or self._is_success):
+        if self._is_success:
             return body
         raise self._bad_status(body)
 

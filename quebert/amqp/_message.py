@@ -34,7 +34,6 @@ __all__ = [
     "ERRORS",
     "FLIGHT",
     "NOT_BEFORE",
-    "OURS",
     "Message",
 ]
 
@@ -57,8 +56,8 @@ DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
 
-#: How the names of these headers begin, but for that of RabbitMQ.
-OURS = b"quebert-"
+# How the names of these headers begin, but for that of RabbitMQ.
+_OURS = b"quebert-"
 
 # What the broker may write into a dead letter on its way, and its part of a small
 # frame's payload at most.
@@ -206,7 +205,7 @@ class Message:
         Whether there may be headers of ours: nearly always there are none, and
         that is quicker told than by decoding them.
         """
-        return OURS in self.encoded_properties
+        return _OURS in self.encoded_properties
 
     def number_in(self, header: str) -> float:
         """

@@ -169,12 +169,7 @@ class Settler:
         """
         if message not in self.unsettled:
             return
-        # As _ack() does it; nearly every message comes this way.
-        assert self.channel is not None
-        del self.unsettled[message]
-        self.unsettled_bytes -= len(message.body)
-        self._settled(message)
-        self.channel.ack(message.delivery_tag)
+        self._ack(message)
         if isinstance(outcome, Done):
             self.counts.done += 1
         else:

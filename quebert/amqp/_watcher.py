@@ -27,7 +27,7 @@ from quebert.amqp._consumer import Consumer
 from quebert.amqp._declaring import declare_task_queue
 from quebert.amqp._hanging import HANG_AFTER, Hanging
 from quebert.amqp._keeper import ChannelKeeper
-from quebert.amqp._message import OURS, Message
+from quebert.amqp._message import Message
 from quebert.amqp._pausing import Pausing
 from quebert.amqp._priorities import PriorityGroup
 from quebert.amqp._redelivery import Redelivery, restore
@@ -318,7 +318,7 @@ class Watcher:
         size, properties = len(message.body), len(message.encoded_properties)
         memory = size * SMALL_BYTE if size <= SMALL else self._memory_of(message.body)
         message.memory = memory + properties * PROPERTY_BYTE
-        if message.redelivered or OURS in message.encoded_properties:
+        if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
             message.may_have_past = False
