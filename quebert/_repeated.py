@@ -125,13 +125,13 @@ class RepeatedWarning:
         self._timer = clock.callLater(QUIET, self._look)
         for text, cause in self._causes.items():
             if cause.unlogged and now - cause.logged_at >= PERIOD:
-                self._warn(f", {cause.unlogged:,} times more", text)
+                self._warn(f", {_counted(cause.unlogged, 'time')} more", text)
                 cause.logged_at, cause.unlogged = now, 0
 
     def _tell_over(self) -> None:
         self._log.info(
-            f"{self._over}, after {{times:,}} failures in {{seconds:.0f}} s.",
-            times=self._times,
+            f"{self._over}, after {{failures}} in {{seconds:.0f}} s.",
+            failures=_counted(self._times, "failure"),
             seconds=self._met_at - self._began_at,
             **self._values,
         )
@@ -140,6 +140,10 @@ class RepeatedWarning:
         self._log.warn(
             f"{self._fault}{{more}}: {{why}}", more=more, why=why, **self._values
         )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 class RepeatedState:

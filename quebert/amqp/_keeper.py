@@ -27,6 +27,9 @@ __all__ = ["ChannelKeeper"]
 RETRY_LIMIT = 60.0
 # Seconds that a channel must have lasted to be replaced at once.
 _LASTING = 60.0
+# Seconds after which the log tells that the broker does not answer.
+_SLOW = 30.0
+_UNANSWERED = f"the broker has not answered for {_SLOW:.0f} s; its log may tell why"
 
 
 class ChannelKeeper:
@@ -81,12 +84,18 @@ class ChannelKeeper:
             await channel.shut()
             raise ChannelLost(f"the watch of queue {self._queue!r} was stopped")
         self.channel = channel
+        # RabbitMQ 3.10 may never answer basic.consume: its quorum queue has no leader
+        # if it was declared anew shortly before RabbitMQ was killed.
+        slow = self._client.reactor.callLater(_SLOW, self.warn, _UNANSWERED)
         try:
             await self._prepare(wire, channel)
         except BaseException:
             self._lost()  # there may have been messages already
             Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
+        finally:
+            if slow.active():
+                slow.cancel()
         self._attached_at = self._client.reactor.seconds()
         self.recovered()
 

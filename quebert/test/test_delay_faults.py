@@ -15,10 +15,12 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp._astray import Astray, OldLadder
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp._ladder import make
 from quebert.amqp._message import NOT_BEFORE
@@ -238,14 +240,16 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("place", ["arrivals", "unclaimed"])
 @ensureDeferred
 async def test_killed_with_a_new_queue(
-    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, place: str
+    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
 ) -> None:
     """
     What waits for a queue survives when RabbitMQ is killed while it comes into that
     queue, which has just been declared anew: RabbitMQ loses what is in there.
+
+    RabbitMQ 3.10 may lose the queue's leader with that, for good.  Somebody has to
+    delete the queue then.
     """
     client, tasks = make_client(own_rabbitmq.url), Tasks()
     started: Deferred[None] = Deferred()
@@ -258,20 +262,20 @@ async def test_killed_with_a_new_queue(
     await until(lambda: watcher.counts.retried == TASKS)
     await watcher.stop()
     await call(client, "queue_delete", queue=names.queue)
-    if place == "unclaimed":
-        await call(client, "queue_delete", queue=arrivals_of(names.queue))
-    where = UNCLAIMED if place == "unclaimed" else arrivals_of(names.queue)
-    await until_ready(client, where, TASKS)
+    await until_ready(client, arrivals_of(names.queue), TASKS)
     await client.watch(
         "", names.queue, "", attempt, queueType="quorum", holdUpTo=0, maxEvents=1
     )
-    enough = 10 if place == "unclaimed" else TASKS - 1
-    while await ready(client, names.queue) < enough:
+    while await ready(client, names.queue) < TASKS - 1:
         await deferLater(reactor, 0.05)
     await deferLater(reactor, 0.5)  # time enough for what must not happen
     own_rabbitmq.kill()
     own_rabbitmq.start()
     started.callback(None)
+    members = f'ra:members({{list_to_atom("%2F_{names.queue}"), node()}}, 5000)'
+    if "timeout" in await deferToThread(own_rabbitmq.eval, members):
+        assert (version_of(await client.connected()) or ()) < (4,)
+        await call(client, "queue_delete", queue=names.queue)
     await until(lambda: len(tasks.came) == TASKS)
 
 

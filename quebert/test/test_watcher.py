@@ -33,6 +33,7 @@ from quebert.amqp._binding import Bindings
 from quebert.amqp._budget import Budget
 from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
+from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._ladder import Ladder
 from quebert.amqp._message import DELAY, ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
@@ -615,8 +616,8 @@ class WatcherTestCase(SynchronousTestCase):
         What happens later, but for lines about a fault.
         """
         calls: list[Any] = [*self.clock.getDelayedCalls()]
-        lines = [c for c in calls if isinstance(c.func.__self__, RepeatedWarning)]
-        return [each for each in calls if each not in lines]
+        warn = (RepeatedWarning, ChannelKeeper)
+        return [each for each in calls if not isinstance(each.func.__self__, warn)]
 
     def end(self) -> None:
         """
@@ -870,6 +871,29 @@ class StartTests(WatcherTestCase):
         self.channel.answer()
         self.successResultOf(starting)
         self.assertTrue(self.watcher.consuming)
+        self.end()
+
+    def test_no_answer(self) -> None:
+        """
+        A broker that does not answer for half a minute is told of, and its answer, too.
+        """
+        self.client.held.add("basic_consume")
+        with capturedLogs() as events:
+            starting = Deferred.fromCoroutine(self.watcher.start())
+            self.clock.advance(29)
+            self.assertEqual(events, [])
+            self.clock.advance(1)
+            self.channel.answer()
+            self.successResultOf(starting)
+            self.clock.advance(6)
+        self.assertEqual(
+            [formatEvent(each) for each in events],
+            [
+                "Queue 'queue' is not consumed for now: the broker has not answered"
+                " for 30 s; its log may tell why",
+                "The watch of queue 'queue' goes on, after 1 failure in 0 s.",
+            ],
+        )
         self.end()
 
 

@@ -315,7 +315,7 @@ class WatchesTests(SynchronousTestCase):
             lines += [each for each in self.said() if "b" in each]
         self.assertEqual(lines[0].count("cannot be watched for now"), 1)
         self.assertLessEqual(len(lines), 11)
-        self.assertIn(", 1 times more: PRECONDITION_FAILED", lines[-1])
+        self.assertIn(", 1 time more: PRECONDITION_FAILED", lines[-1])
 
     def test_tried_no_more(self) -> None:
         """
