@@ -39,16 +39,23 @@ PATIENCE = 60.0
 USAGE_ERROR = int([*map(int, version("Twisted").split(".")[:2])] >= [26, 4])
 
 
-async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
+async def until(
+    condition: Callable[[], Any],
+    patience: float = PATIENCE,
+    shown: Callable[[], object] | None = None,
+) -> Any:
     """
     Wait until C{condition()} is true, and give what it returned.
+
+    @param shown: gives the state that a failure shows.
     """
     from twisted.internet import reactor
 
     deadline = reactor.seconds() + patience
     while not (value := condition()):
         if reactor.seconds() > deadline:
-            raise AssertionError(f"did not come true in {patience} s")
+            state = "" if shown is None else f": {shown()}"
+            raise AssertionError(f"did not come true in {patience} s{state}")
         await deferLater(reactor, 0.01)
     return value
 

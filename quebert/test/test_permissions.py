@@ -252,7 +252,8 @@ class Mediator:
         done, buried = 2 - (b"later" in left), 1 - (b"never" in left)
         if self.watcher is not None:
             await until(
-                lambda: self.counts.done >= done and self.counts.buried == buried
+                lambda: self.counts.done >= done and self.counts.buried == buried,
+                shown=lambda: (self.user, self.counts, self.began),
             )
             assert self.began.count(b"at once") == 1
 
@@ -267,7 +268,7 @@ def test_all_permissions() -> None:
 
 @ensureDeferred
 async def test_mediators(
-    rabbitmq: RabbitMQNode, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    own_rabbitmq: RabbitMQNode, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     With the documented permissions a mediator can do all that it is for.  With one of
@@ -276,8 +277,8 @@ async def test_mediators(
     """
     monkeypatch.setattr(_pausing, "AGAIN", 0.5)
     users = all_but_one(*MEDIATOR)
-    await deferToThread(permit, rabbitmq, *users)
-    guest = make_client(rabbitmq.url)
+    await deferToThread(permit, own_rabbitmq, *users)
+    guest = make_client(own_rabbitmq.url)
     looking = await asks_to_look(guest)
     with logged() as lines:
         mediators = []
@@ -300,7 +301,7 @@ async def test_mediators(
         )
         for user in users:
             user.has = users[0].has
-        await deferToThread(permit, rabbitmq, *users)
+        await deferToThread(permit, own_rabbitmq, *users)
         await gatherResults(
             Deferred.fromCoroutine(each.has_done()) for each in mediators
         )
