@@ -189,7 +189,8 @@ class PausesTests(SynchronousTestCase):
         asking = self.pauses.ask(self.wire, "a", lambda: self.looks.append("a"))
         problem = self.failureResultOf(Deferred.fromCoroutine(asking), MayNotLook)
         self.assertIn(
-            "the read permission on exchange 'quebert.paused.a'", str(problem.value)
+            "to configure, write or read exchange 'quebert.paused.a'",
+            str(problem.value),
         )
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a"])
@@ -243,9 +244,9 @@ class PausesTests(SynchronousTestCase):
         self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
         for version, wanted in (
             ("4.2.6", "configure"),
-            ("4.2.7", "read"),
+            ("4.2.7", "configure, write or read"),
             ("4.3.0", "configure"),
-            ("4.3.6", "read"),
+            ("4.3.6", "configure, write or read"),
         ):
             self.wire.server_properties = {
                 "product": "RabbitMQ",
@@ -254,7 +255,7 @@ class PausesTests(SynchronousTestCase):
             }
             asking = Deferred.fromCoroutine(is_paused(self.wire, "a"))
             problem = self.failureResultOf(asking, MayNotLook).value
-            self.assertIn(f"the {wanted} permission on exchange", str(problem))
+            self.assertIn(f"needs to {wanted} exchange", str(problem))
 
     def test_lost(self) -> None:
         """

@@ -459,7 +459,7 @@ async def test_status(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
             for name in HIDDEN[user.lacks[1]]:
                 known[name] = None  # type: ignore[assignment]
             (problem,) = now.problems
-            assert "the read permission on" in problem
+            assert "the user needs to configure, write or read" in problem
             assert user.resource in problem
         else:
             assert now.problems == ()
