@@ -2,6 +2,14 @@
 Declaring queues: those that quebert makes for itself each with its type, so that the
 default queue type of a virtual host changes none of them; and quorum queues such that
 RabbitMQ drops nothing from them, however often it has delivered it.
+
+A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
+message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
+gives back messages that it only looks at.  A policy overrules the argument
+C{x-delayed-retry-type}, even C{disabled}; but of a policy and an argument, the smaller
+maximum counts.  Measured on RabbitMQ 4.3.6, and to be read in its
+C{rabbit_quorum_queue:get_delayed_retry_config/1}.  RabbitMQ 4.0 takes the argument and
+ignores it; the queue still has it after an upgrade to 4.3.
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ __all__ = [
     "declare_queue",
     "declare_task_queue",
     "no_delivery_limit",
+    "own_quorum",
 ]
 
 #: The argument that tells the type.  Where it is not given, a virtual host may have
@@ -51,6 +60,8 @@ DIFFERENT = re.compile(
 # its first return where this is -1; it has no limit of its own.
 _LIMIT, _NONE = "x-delivery-limit", -1
 _LIMITED_SINCE = (4,)
+# Milliseconds for which it holds back a message that was given back: at least 1.
+_HELD_BACK, _SHORTEST = "x-delayed-retry-max", 1
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -59,6 +70,15 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     """
     limited = (version_of(wire) or ()) >= _LIMITED_SINCE
     return {_LIMIT: _NONE} if limited else {}
+
+
+def own_quorum(wire: Wire) -> dict[str, Any]:
+    """
+    The arguments, beside its type, of a quorum queue that quebert makes for itself:
+    RabbitMQ 4 drops nothing, and holds nothing back that was given back.
+    """
+    limitless = no_delivery_limit(wire)
+    return {**limitless, _HELD_BACK: _SHORTEST} if limitless else {}
 
 
 async def declare_queue(

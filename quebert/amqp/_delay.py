@@ -187,17 +187,16 @@ class Rungs:
     What a ladder consists of.  Pure.
 
     @param quorum: of quorum queues, which pass messages on with confirms.
-    @param limitless: the arguments of a quorum queue that drops nothing, however often
-        it has delivered it.
+    @param arguments: of all its quorum queues, beside their type.
     """
 
     def __init__(
-        self, *, quorum: bool = False, limitless: Mapping[str, Any] | None = None
+        self, *, quorum: bool = False, arguments: Mapping[str, Any] | None = None
     ) -> None:
         self.quorum = quorum
         self._prefix = f"{PREFIX}.quorum.wait" if quorum else f"{PREFIX}.wait"
         kind = QUORUM if quorum else CLASSIC
-        self._keeping = {**kind, **(limitless or {}), **_NEVER_DROPPING}
+        self._keeping = {**kind, **(arguments or {}), **_NEVER_DROPPING}
         self._confirmed = _CONFIRMED if quorum else {}
 
     def name(self, wait: int) -> str:

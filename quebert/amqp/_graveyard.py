@@ -25,7 +25,7 @@ from quebert.amqp._declaring import (
     QUORUM,
     TYPE,
     declare_queue,
-    no_delivery_limit,
+    own_quorum,
 )
 from quebert.amqp._existing import find_queue
 from quebert.amqp._keeping import Keeping
@@ -177,9 +177,9 @@ def _ways(wire: Wire, queue_type: str | None) -> list[dict[str, Any]]:
     C{<queue>.dead} gets it the same way.  RabbitMQ tells which one that is: it takes
     the delivery limit, or refuses it (406), since only quorum queues have the argument.
     """
-    limitless = no_delivery_limit(wire)
+    own = own_quorum(wire)
     if queue_type == "quorum":
-        return [{**QUORUM, **limitless}]
+        return [{**QUORUM, **own}]
     if queue_type is None:
-        return [limitless, CLASSIC] if limitless else [{}]
+        return [own, CLASSIC] if own else [{}]
     return [CLASSIC]

@@ -7,7 +7,9 @@ queues, has RabbitMQ delete queues that nobody uses, with all that is in them.  
 rung is used at short intervals as long as messages may wait in it.  Measured on
 RabbitMQ 3.10.8 and 4.3.6: to declare a classic queue is to use it, even passively; a
 quorum queue is in use when C{basic.get} is called.  Publications and bindings do not
-count.
+count.  (RabbitMQ 4.3.6 notes the end of a consumer, too, but consumers get messages.)
+The message goes back to its place, which a policy may delay
+(L{own_quorum<quebert.amqp._declaring.own_quorum>}).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import INEQUIVALENT, no_delivery_limit
+from quebert.amqp._declaring import INEQUIVALENT, own_quorum
 from quebert.amqp._delay import (
     ARRIVALS,
     FIRST_WAITS,
@@ -193,8 +195,8 @@ class Ladder:
         rungs = self._rungs.get(wire)
         if rungs is None:
             quorum = has_quorum(wire) if self._quorum is None else self._quorum
-            limitless = no_delivery_limit(wire) if quorum else None
-            rungs = self._rungs[wire] = Rungs(quorum=quorum, limitless=limitless)
+            own = own_quorum(wire) if quorum else None
+            rungs = self._rungs[wire] = Rungs(quorum=quorum, arguments=own)
         return rungs
 
     def highest_priority(self, wire: Wire) -> int | None:
