@@ -30,15 +30,15 @@ from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._ladder import CHECK_ALL, Ladder, make
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
-from quebert.amqp._walk import depth, walk
+from quebert.amqp._publisher import Publisher, Send
+from quebert.amqp._walk import Visit, depth, walk
 from quebert.errors import BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._message import Message
-    from quebert.amqp._publisher import Publisher
     from quebert.amqp._wire import Wire
 
-__all__ = ["Astray", "OldLadder", "is_for"]
+__all__ = ["Astray", "OldLadder", "is_for", "walk_store"]
 
 _OLD = (PREFIX, f"{PREFIX}.quorum")
 # Bytes of a routing key that were left beside the digits of a delay: a number up to 63,
@@ -47,6 +47,7 @@ _ROOM = NAME_LIMIT - len(".63") - len(".0") * 22
 _WHY_REROUTED = (
     "a policy of RabbitMQ gives them another routing key (dead-letter-routing-key)"
 )
+_WHY_UNCLAIMED = "the queue of their arrival was not there when they were due"
 _NOT_IN_A_WORD = re.compile(r"[%.*#]")
 
 
@@ -72,6 +73,27 @@ def _wanted(message: Message) -> str:
     The queue to which a message in L{UNCLAIMED} was to come.
     """
     return message.died_with or message.routing_key
+
+
+async def walk_store(
+    wire: Wire, store: str, most: int, send: Send, visit: Visit
+) -> int:
+    """
+    Call C{visit} with the first C{most} messages of a store; a message stays there
+    unless C{visit} returned True for it.
+
+    @return: how many messages stay.
+    @raise BrokerError: the broker does not let us, or the connection was lost.
+    """
+
+    async def replace(message: Message, properties: bytes) -> None:
+        # The exchange of the same name, since the routing key tells the task queue.
+        key = _wanted(message) if store == UNCLAIMED else message.routing_key
+        await send(store, key, message.body, properties)
+
+    async with walk(wire, store, most, replace) as walking:
+        await walking.through(visit)
+    return walking.kept + walking.replaced
 
 
 class OldLadder:
@@ -138,7 +160,7 @@ class Astray:
         self._others: dict[str, int] = {}  # how many were left for other queues
         self._looked = -math.inf
         self._clock: IReactorTime
-        self._rerouted = RepeatedWarning(
+        self._unclaimed = RepeatedWarning(
             self.log,
             lambda: self._clock,
             "Delayed tasks of queue {queue!r} arrive in queue {unclaimed!r}, and come"
@@ -152,13 +174,13 @@ class Astray:
         """
         A message that is due has found its way.
         """
-        self._rerouted.succeeded()
+        self._unclaimed.succeeded()
 
     def end(self) -> None:
         """
         Warn no more.
         """
-        self._rerouted.end()
+        self._unclaimed.end()
 
     def look_again(self) -> None:
         """
@@ -198,16 +220,10 @@ class Astray:
             await send("", self._queue, message.body, message.encoded_properties)
             await self._ladder.new_queues.safe(wire, self._queue)
             brought += 1
-            if store == UNCLAIMED and message.routing_key != self._queue:
-                self._rerouted.met(_WHY_REROUTED)
+            if store == UNCLAIMED:
+                is_rerouted = message.routing_key != self._queue
+                self._unclaimed.met(_WHY_REROUTED if is_rerouted else _WHY_UNCLAIMED)
             return True
 
-        async def replace(message: Message, properties: bytes) -> None:
-            # The exchange of the same name, since the routing key tells the task queue.
-            key = _wanted(message) if store == UNCLAIMED else message.routing_key
-            await send(store, key, message.body, properties)
-
-        async with walk(wire, store, found.ready, replace) as walking:
-            await walking.through(visit)
-        self._others[store] = walking.kept + walking.replaced
+        self._others[store] = await walk_store(wire, store, found.ready, send, visit)
         return brought

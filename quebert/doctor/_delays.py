@@ -5,7 +5,7 @@ its queues passes a task on, and whether tasks lie where nobody takes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import attrs
@@ -17,6 +17,7 @@ from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import UNCLAIMED, WAITS, Call, arrivals_of
 from quebert.amqp._walk import depth
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
+from quebert.doctor._given_back import holds_back
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of
 from quebert.doctor._subject import Subject, together
 from quebert.errors import BrokerRefused
@@ -26,6 +27,8 @@ __all__ = ["check_delays"]
 _NOT_FOUND, _DIFFERENT = 404, 406
 # Mediators that declared a queue in RabbitMQ 3 did not name it.
 _LIMIT = "x-delivery-limit"
+# Mediators that declared a queue before RabbitMQ 4, or earlier, did not name it.
+_HELD_BACK = "x-delayed-retry-max"
 # Where a message that is given back (basic.nack) is not counted.
 _COUNTS_NO_LOOKS = (4, 3)
 _ANEW = "stop the mediators, let it run empty, and delete it; mediators make it anew"
@@ -38,11 +41,12 @@ class _Part:
     A part of the ladder.
 
     @ivar ready: how many messages wait there; 0 for an exchange.
-    @ivar is_limited: it was declared without the delivery limit that quebert gives it.
+    @ivar lacks: it was declared with other values of these arguments than quebert gives
+        it, or without them.
     """
 
     ready: int
-    is_limited: bool
+    lacks: Set[str]
 
 
 async def check_delays(subject: Subject) -> list[Finding]:
@@ -67,7 +71,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
     seen = await together(
         subject.within(subject.patience, _look(subject, *each)) for each in parts
     )
-    missing, silent, limited = [], [], []
+    missing, silent, limited, held_back = [], [], [], []
     found, whole = await _lying(subject), []
     for call, answer in zip(parts, seen, strict=True):
         name, seconds = _name(call), call[1]["arguments"].get("x-message-ttl", 0)
@@ -80,7 +84,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
                 found.append(_otherwise(call[0].partition("_")[0], name, answer))
         elif seconds:
             whole.append(Rung(name, seconds // 1000, answer.ready))
-            limited += [name] if answer.is_limited else []
+            limited += [name] if _LIMIT in answer.lacks else []
+            held_back += [name] if _HELD_BACK in answer.lacks else []
     if not waits and len(missing) == len(ends):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
         return [
@@ -95,6 +100,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
         return found  # a probe might never come out of the ladder again
     if limited and (version_of(subject.wire) or ()) < _COUNTS_NO_LOOKS:
         found.append(_come_early(limited))
+    if held_back and await holds_back(subject):
+        found.append(_come_late(subject, held_back))
     passing = Passing(subject, rungs, whole)
     found += await passing.check()
     if any(each.level is Level.FAIL for each in found):
@@ -153,6 +160,17 @@ def _come_early(rungs: Sequence[str]) -> Finding:
     )
 
 
+def _come_late(subject: Subject, rungs: Sequence[str]) -> Finding:
+    return warn(
+        ABOUT,
+        f"{names_of(rungs)} was declared without {_HELD_BACK}, and a policy has"
+        " RabbitMQ hold back what was given back (delayed-retry-type): mediators look"
+        " there for tasks, and these tasks come late",
+        "have no policy match the queues of quebert: rabbitmqctl list_policies -p"
+        f" {subject.vhost}; or {_ANEW}",
+    )
+
+
 def _otherwise(kind: str, name: str, refused: BrokerRefused) -> Finding:
     return fail(
         ABOUT,
@@ -169,7 +187,7 @@ async def _look(
     """
     kind = method.partition("_")[0]
     seen = {k: v for k, v in how.items() if k in (kind, "exchange_type")}
-    is_limited = False
+    lacks: Set[str] = frozenset()
     try:
         async with brief_channel(subject.wire) as channel:
             answer = await channel.call(method, **seen, passive=True)
@@ -178,19 +196,21 @@ async def _look(
     except BrokerRefused as e:
         if e.code not in (_NOT_FOUND, _DIFFERENT):
             raise
-        is_limited = _LIMIT in str(e) and await _differs_in_limit(subject, how)
-        if not is_limited:
+        if any(each in str(e) for each in (_LIMIT, _HELD_BACK)):
+            lacks = await _differences(subject, how)
+        if not lacks or not lacks <= {_LIMIT, _HELD_BACK}:
             return e
-    return _Part(int(answer.message_count) if kind == "queue" else 0, is_limited)
+    return _Part(int(answer.message_count) if kind == "queue" else 0, lacks)
 
 
-async def _differs_in_limit(subject: Subject, how: Mapping[str, Any]) -> bool:
+async def _differences(subject: Subject, how: Mapping[str, Any]) -> Set[str]:
     """
-    Whether a queue is as quebert declares it but for its delivery limit.
+    The arguments in which a durable queue differs from how quebert declares it; none
+    where RabbitMQ does not tell.
     """
     wanted = how["arguments"]
     has = await declared(subject.wire, how["queue"], Declared(arguments=wanted))
     if has is None or not has.flags["durable"]:
-        return False
-    names = {*has.arguments, *wanted} - {_LIMIT}
-    return all(has.arguments.get(each) == wanted.get(each) for each in names)
+        return frozenset()
+    names = {*has.arguments, *wanted}
+    return {each for each in names if has.arguments.get(each) != wanted.get(each)}

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 import attrs
 
 from quebert._protocol.properties import encode_properties
+from quebert.amqp._astray import is_for, walk_store
 from quebert.amqp._brief import brief_channel
-from quebert.amqp._delay import ARRIVALS, Rungs
+from quebert.amqp._delay import ARRIVALS, UNCLAIMED, Rungs
+from quebert.amqp._message import Message
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import depth
-from quebert.doctor._findings import Finding, fail, unknown
+from quebert.doctor._findings import Finding, fail, unknown, warn
 from quebert.doctor._probes import Returns, returns
 from quebert.doctor._subject import Subject, together
 from quebert.errors import BrokerError, Unroutable
@@ -98,11 +100,36 @@ class Passing:
             pairs = zip(self.free, problems, strict=True)
             sent = [rung for rung, problem in pairs if problem is None]
             end = began + subject.wait + subject.patience
-            await returned.wait({each.probe for each in sent}, end)
-            if returned.found.keys() >= {each.probe for each in sent}:
+            missing = await returned.wait({each.probe for each in sent}, end)
+            rerouted = await self._take_rerouted(returned.queue) if missing else set()
+            if missing <= rerouted:
                 await subject.refusal("queue_delete", queue=returned.queue)
             found = [each for each in problems if each is not None]
-            return [*found, *await self._judge(sent, returned, began)]
+            found += [_rerouted(subject)] if rerouted else []
+            judged = [each for each in sent if each.probe not in rerouted]
+            return [*found, *await self._judge(judged, returned, began)]
+
+    async def _take_rerouted(self, queue: str) -> set[bytes]:
+        """
+        Remove the probes for C{queue} that came out of the ladder with another routing
+        key; returns their bodies.
+        """
+        wire, taken = self._subject.wire, set[bytes]()
+        now = await depth(wire, UNCLAIMED)
+        if now is None or not now.ready:
+            return taken
+
+        async def visit(message: Message) -> bool:
+            is_ours = is_for(queue, message, UNCLAIMED)
+            taken.update({message.body} if is_ours else ())
+            return is_ours
+
+        publisher = self._subject.client.make_publisher()
+        try:
+            await walk_store(wire, UNCLAIMED, now.ready, publisher.publish, visit)
+        finally:
+            publisher.shut()
+        return taken
 
     async def _send_all(self, returned: Returns) -> list[Finding | None]:
         publisher = self._subject.client.make_publisher()
@@ -164,6 +191,17 @@ class Passing:
         """
         now = await depth(self._subject.wire, rung.name)
         return now is not None and now.ready > 1 and not self._is_timed(rung)
+
+
+def _rerouted(subject: Subject) -> Finding:
+    return warn(
+        ABOUT,
+        "a policy gives delayed tasks another routing key (dead-letter-routing-key):"
+        f" they arrive in queue {UNCLAIMED}, from where mediators bring them, some"
+        " seconds late",
+        "have no policy match the queues of quebert: rabbitmqctl list_policies -p"
+        f" {subject.vhost}, and rabbitmqctl list_operator_policies -p {subject.vhost}",
+    )
 
 
 def _too_early(rung: Rung, took: float) -> Finding:

@@ -21,6 +21,7 @@ from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._arguments import TYPE, declared
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._declaring import QUORUM
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, Rungs, arrivals_of
 from quebert.amqp._ladder import Ladder, make
@@ -53,7 +54,7 @@ def vhosts(rabbitmq: RabbitMQNode) -> Iterator[str]:
     """
     Virtual hosts of RabbitMQ, each for one test.
     """
-    names = [f"doctor-{next(_numbers)}" for _ in range(13)]
+    names = [f"doctor-{next(_numbers)}" for _ in range(17)]
     for name in names:
         add_vhost(rabbitmq, name)
     return iter(names)
@@ -637,6 +638,60 @@ async def test_policy(
     found = await check_delays(subject)
     finding = told(found, Level.FAIL, "quebert.delay.wait.2s", "came out of it after")
     assert "message-ttl" in finding.remedy
+
+
+@pytest.mark.parametrize("quorum", [True, False])
+@ensureDeferred
+async def test_rerouted(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any, quorum: bool
+) -> None:
+    """
+    A policy that gives delayed tasks another routing key is named; the doctor takes its
+    probes from where they arrive, and nothing else.
+    """
+    subject = await ladder(make_subject, vhosts, quorum)
+    await subject.client.publish(ARRIVALS, "tasks", b"task", {"delivery-mode": 2})
+    at = ("-p", subject.vhost)
+    rule = '{"dead-letter-exchange": "", "dead-letter-routing-key": "others"}'
+    rabbitmq.ctl("set_policy", *at, "all", ".*", rule)
+    found = await check_delays(subject)
+    told(found, Level.WARN, "dead-letter-routing-key", "bring them")
+    told(found, Level.WARN, "1 delayed tasks", UNCLAIMED)
+    assert f"{len(WAITS)} of them passed a probe" in found[0].text
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        _, _, body = channel.basic_get(UNCLAIMED, auto_ack=True)
+        assert body == b"task"
+    check_nothing_left(rabbitmq, subject.vhost)
+
+
+@ensureDeferred
+async def test_held_back(
+    rabbitmq: RabbitMQNode, vhosts: Iterator[str], make_subject: Any
+) -> None:
+    """
+    A policy with which RabbitMQ holds back what was given back is named where a queue
+    of the ladder was declared without the argument that helps.
+    """
+    subject = await ladder(make_subject, vhosts, quorum=True)
+    if (version_of(subject.wire) or ()) < (4, 3):
+        pytest.skip("RabbitMQ 4.3 is the first that can hold back what was given back")
+    rungs, policy = subject.rungs, '{"delayed-retry-type": "all", %s}'
+    rung = rungs.name(4)
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.queue_delete(rung)
+        await make(subject.wire, Rungs(quorum=True).rung(4))
+    found = await check_delays(subject)
+    assert {each.level for each in found} == {Level.OK}, found
+    at = ("-p", subject.vhost, "all", ".*")
+    rabbitmq.ctl("set_policy", *at, policy % '"delayed-retry-min": 40000')
+    found = await check_delays(subject)
+    told(found, Level.WARN, f"{rung} was declared without", "delayed-retry-type")
+    with pika_channel(rabbitmq, subject.vhost) as channel:
+        channel.queue_delete(rung)
+    await make(subject.wire, rungs.rung(4))
+    found = await check_delays(subject)
+    assert {each.level for each in found} == {Level.OK}, found
+    check_nothing_left(rabbitmq, subject.vhost)
 
 
 # -- Default URLs
