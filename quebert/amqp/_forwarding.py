@@ -29,12 +29,13 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._delay import TOLERANCE, arrivals_of, left, next_wait, wait_of
 from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp._message import DEATHS, DELAY, DELIVERIES, Message
+from quebert.amqp._publications import Unconfirmed
+from quebert.amqp._publisher import Publisher, Send
 from quebert.clock import seconds_set
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
 
 if TYPE_CHECKING:
     from quebert.amqp._client import TxAMQPClient
-    from quebert.amqp._publisher import Publisher
     from quebert.amqp._wire import Wire
 
 __all__ = ["Forwarder"]
@@ -335,6 +336,7 @@ class Forwarder:
         if early > 0 and _is_too_early(message, early):
             self._early.met(_WHY_EARLY)
             await self._hold(min(early, _HOLD))
+        send: Send = self._publisher.publish
         while channel is self._channel:
             is_due = self._early_by(message) <= 0
             breaker = self._queue_breaker if is_due else self._rung_breaker
@@ -342,8 +344,11 @@ class Forwarder:
             if channel is not self._channel:
                 return breaker.not_tried()
             try:
-                await self._pass_on(channel.client, message, self._early_by(message))
+                early = self._early_by(message)
+                await self._pass_on(channel.client, message, early, send)
             except BrokerError as e:
+                if isinstance(e, Unconfirmed) and e.refusal is not None:
+                    send = self._publisher.publish_alone  # is it this message?
                 if channel is self._channel:
                     breaker.failed()
                     self._fails(e)
@@ -369,14 +374,18 @@ class Forwarder:
         finally:
             self._holds.discard(hold)
 
-    async def _pass_on(self, wire: Wire, message: Message, early: float) -> None:
+    async def _pass_on(
+        self, wire: Wire, message: Message, early: float, send: Send
+    ) -> None:
         """
         Publish a message where it goes next; returns when it is safe there.
+
+        @param send: publishes it.
         """
         if early <= 0:
             self._early.succeeded()
             self._astray.arrived()
-            await self._publish("", message, {})
+            await self._publish(send, "", message, {})
             return await self._new_queues.safe(wire, self._queue)
         clock = self._client.reactor
         due = clock.seconds() + early
@@ -384,21 +393,22 @@ class Forwarder:
         rung = await self._ladder.rung_for(
             wire, self._queue, lambda: min(most, due - clock.seconds())
         )
-        await self._publish(rung, message, {DELAY: due - clock.seconds()})
+        headers = {DELAY: due - clock.seconds()}
+        await self._publish(send, rung, message, headers)
         return await self._ladder.settled(wire, rung, self._queue)
 
     async def _publish(
-        self, exchange: str, message: Message, headers: Mapping[str, Any]
+        self, send: Send, exchange: str, message: Message, headers: Mapping[str, Any]
     ) -> None:
         properties = _amended(message, headers)
-        await self._publisher.publish(exchange, self._queue, message.body, properties)
+        await send(exchange, self._queue, message.body, properties)
 
     def _fails(self, why: BrokerError) -> None:
-        if isinstance(why, LadderRefused):  # which the ladder tells
-            return
-        if not isinstance(why, PublishRefused):  # what is full is there
+        if not isinstance(why, PublishRefused | LadderRefused):  # what is full is there
             self._ladder.forget()
-        if not isinstance(why, ChannelLost):  # which the watch tells
+        if isinstance(why, ChannelLost):  # which the watch tells
+            return
+        if not self._ladder.tells(why, self._queue, self._client.reactor):
             self._refused.met(why)
 
 

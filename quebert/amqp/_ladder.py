@@ -75,6 +75,8 @@ _WAYS_OUT = (
     "x-dead-letter-routing-key",
 )
 _CONFIRMS = (3, 10)
+# How texts of RabbitMQ name a part: "access to exchange 'quebert.delay.arrivals' in …".
+_OUR_PART = f" '{PREFIX}."
 _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
 # Seconds after which RabbitMQ is asked again for what it has refused.
 _AGAIN = 1.0
@@ -111,6 +113,7 @@ class Ladder:
         self._quorum = quorum
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
         self._told = ""
+        self._denied: dict[str, str] = {}  # of queues, what was refused first
         self._clock: IReactorTime
         self._refused = RepeatedWarning(
             self.log,
@@ -142,7 +145,7 @@ class Ladder:
         await self.prepare(wire, queue)
         while True:  # it takes its time, and a shorter wait may be long enough then
             wait = wait_for(left())
-            await self._made(self._waits, wire, str(wait))
+            await self._made(self._waits, wire, str(wait), queue)
             if wait_for(left()) == wait:
                 wait = self._safe(wire, wait)
                 self._used[wait] = wire.clock.seconds()
@@ -168,12 +171,14 @@ class Ladder:
         @raise LadderRefused: the broker does not let us.
         @raise BrokerError: the connection was lost.
         """
-        await self._made(self._arrivals, wire, queue)
+        await self._made(self._arrivals, wire, queue, queue)
 
-    async def _made(self, once: Once, wire: Wire, name: str) -> None:
+    async def _made(self, once: Once, wire: Wire, name: str, queue: str) -> None:
         """
         Have a part made, unless it was there with an earlier connection: a RabbitMQ
         that has just started is slow to answer.
+
+        @param queue: for whose tasks it is.
         """
         if (once, name) in self._known:
             return
@@ -183,9 +188,34 @@ class Ladder:
         except BrokerRefused as e:
             if e.code == NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
-            self._clock = wire.clock
-            self._refused.met(f"{e}{_NEEDS if e.code == ACCESS_REFUSED else ''}")
+            self._tell_refusal(e, queue, wire.clock)
             raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
+        self._are_made()
+
+    def tells(self, why: BrokerError, queue: str, clock: IReactorTime) -> bool:
+        """
+        Whether the ladder has told of a refusal that somebody met with a task of
+        C{queue}, since the user may not use a part of the ladder.
+        """
+        is_denied = isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED
+        if is_denied and _OUR_PART in str(why):
+            self._tell_refusal(why, queue, clock)
+            return True
+        return isinstance(why, LadderRefused)
+
+    def _tell_refusal(self, why: BrokerError, queue: str, clock: IReactorTime) -> None:
+        """
+        Log why tasks of C{queue} cannot wait.  A missing permission is one cause,
+        although RabbitMQ names one part of the ladder after the other.
+        """
+        self._clock = clock
+        text = str(why)
+        if isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED:
+            text = self._denied.setdefault(queue, f"{text}{_NEEDS}")
+        self._refused.met(text)
+
+    def _are_made(self) -> None:
+        self._denied.clear()
         self._refused.succeeded()
 
     def rungs_of(self, wire: Wire) -> Rungs:
@@ -235,7 +265,8 @@ class Ladder:
     async def _make_first(self, wire: Wire, name: str) -> None:
         await self._make_ends(wire, name)
         for wait in FIRST_WAITS:
-            await self._made(self._waits, wire, str(wait))
+            await self._waits.made(wire, str(wait))
+            self._known[self._waits, str(wait)] = None
 
     async def _make_ends(self, wire: Wire, name: str) -> None:
         self.unclaimed = await self._make(wire, UNCLAIMED, self.rungs_of(wire).ends())
@@ -373,6 +404,8 @@ class Ladder:
                 exchange=ARRIVALS,
             )
         await self._make_ends(wire, "")
+        if self._denied:  # perhaps nobody needs another part for a while
+            self._are_made()
 
     async def _check_all(self, wire: Wire) -> None:
         await _all(

@@ -13,6 +13,8 @@ back.  Another channel finds the new leader.
 A body that the broker may find too large is published on a channel of its own.  The
 broker refuses it by closing the channel, and does not tell which of the publications
 before it on that channel it has taken: each would be published a second time.
+
+Whoever publishes gets each refusal, and tells of it.
 """
 
 from __future__ import annotations
@@ -25,8 +27,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
-from quebert._log import Logger
-from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._publications import NotSent, Unconfirmed
@@ -63,8 +63,6 @@ class Publisher:
     again when it was lost.
     """
 
-    log = Logger()
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._channel: Channel | None = None
@@ -74,12 +72,6 @@ class Publisher:
         self._waiters: dict[Deferred[None], None] = {}  # for a channel
         self._opening: Deferred[None] | None = None
         self._shut = False
-        self._refused = RepeatedWarning(
-            self.log,
-            lambda: connection.reactor,
-            "The broker refuses a publication",
-            "The broker takes publications again",
-        )
         self._lanes = DeferredSemaphore(_LANES)
 
     @property
@@ -125,8 +117,9 @@ class Publisher:
                     continue
                 self._users[channel] += 1
                 try:
-                    await channel.publish(exchange, routing_key, body, properties)
-                    return self._refused.succeeded()
+                    return await channel.publish(
+                        exchange, routing_key, body, properties
+                    )
                 except NotSent:
                     pass  # as good as not asked for yet
                 except PublishRefused:
@@ -164,7 +157,6 @@ class Publisher:
                 raise NotSent(str(e)) from None
             try:
                 await channel.publish(exchange, routing_key, body, properties)
-                self._refused.succeeded()
             except Unconfirmed as e:
                 _learn(wire, e.refusal)
                 if e.refusal is not None and e.refusal.code == _PRECONDITION_FAILED:
@@ -193,7 +185,6 @@ class Publisher:
         Publish no more: what was not sent never will be.
         """
         self._shut = True
-        self._refused.end()
         channel, self._channel = self._channel, None
         if channel is not None:  # a broker that does not read may take its time
             Deferred.fromCoroutine(channel.shut())
@@ -239,24 +230,13 @@ class Publisher:
         self._check()
         self._channel = channel
         self._opened_at = self._connection.reactor.seconds()
-        channel.when_closed().addCallback(self._closed, channel, wire)
+        channel.when_closed().addCallback(lambda why: _learn(wire, why))
 
     def _tell_waiters(self, result: Any) -> None:
         self._opening = None
         waiters, self._waiters = self._waiters, {}
         for each in waiters:
             each.callback(result)
-
-    def _closed(self, why: BrokerError, channel: Channel, wire: Wire) -> None:
-        """
-        Tell of a channel that the broker has closed, which each publication
-        would be too many to do, and not of a lost connection: others do.
-        """
-        _learn(wire, why)
-        if channel is not self._channel:
-            return  # it was replaced
-        if not (self._shut or wire.closed):
-            self._refused.met(why)
 
 
 def _learn(wire: Wire, why: BrokerError | None) -> None:

@@ -462,7 +462,8 @@ class Settler:
                 if not isinstance(e, PublishRefused):  # what is full is there
                     self._ladder.forget()
                     self._graveyard.forget()
-                warning.met(e)
+                if not self._ladder.tells(e, self.queue, self._clock()):
+                    warning.met(e)
             finally:
                 self._publishing.discard(publishing)
             attempt += 1

@@ -453,7 +453,9 @@ class PrepareTests(SynchronousTestCase):
             for seconds in range(1, 40):
                 self.successResultOf(
                     Deferred.fromCoroutine(
-                        self.ladder._made(self.ladder._waits, self.wire, str(seconds))
+                        self.ladder._made(
+                            self.ladder._waits, self.wire, str(seconds), "another"
+                        )
                     )
                 )
                 for queue in queues:

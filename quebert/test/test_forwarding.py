@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
@@ -17,7 +18,9 @@ from quebert.amqp._breaker import Breaker
 from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._ladder import LadderRefused
 from quebert.amqp._message import DELAY, NOT_BEFORE, Message
-from quebert.errors import BrokerError, ChannelLost, PublishRefused
+from quebert.amqp._publications import Unconfirmed
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
+from quebert.test.support import logged
 from quebert.test.test_watcher import FakeLadder, FakePublisher
 
 FULL = PublishRefused("the queue is full")
@@ -251,6 +254,28 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(len(self.channels), 2)
         self.arrive()
         self.assertEqual(self.unconfirmed, [b"3"])
+
+    def test_whose_refusal(self) -> None:
+        """
+        A refusal that closes the channel of the publications may be another message's:
+        the message is published alone then.  A refusal of that is told; of a part of
+        the ladder, the ladder tells.
+        """
+        refusal = BrokerRefused(403, "ACCESS_REFUSED - access to exchange 'e'")
+        ours = BrokerRefused(403, "ACCESS_REFUSED - access to queue 'quebert.delay.q'")
+        self.arrive()
+        with logged(LogLevel.warn) as lines:
+            self.publisher.confirm(Unconfirmed(refusal))
+            self.clock.advance(1)
+            self.assertEqual((self.publisher.alone, lines), ([1], []))
+            self.publisher.confirm(refusal)
+            self.clock.advance(2)
+            self.publisher.confirm(ours)
+        starts = "Queue 'queue' takes no delayed", "Tasks cannot wait in the broker"
+        self.assertEqual(len(lines), 2)
+        for line, start, why in zip(lines, starts, (refusal, ours), strict=True):
+            self.assertIn(start, line)
+            self.assertIn(str(why), line)
 
     def test_end(self) -> None:
         """
