@@ -6,7 +6,8 @@ nothing is lost, nothing is early, and nothing is late for long.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -19,14 +20,15 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._astray import Astray, OldLadder
+from quebert.amqp._astray import Astray, OldLadder, walk_store
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
+from quebert.amqp._graveyard import grave_of
 from quebert.amqp._ladder import make
-from quebert.amqp._message import NOT_BEFORE
+from quebert.amqp._message import NOT_BEFORE, Message
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker, status
-from quebert.outcome import Outcome, Retry
+from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
 from quebert.test.conftest import Names
 from quebert.test.operating import (
@@ -78,6 +80,16 @@ class Tasks:
         await until(lambda: len(self.due) == TASKS)
         return watcher
 
+    async def put_back(
+        self, client: TxAMQPClient, queue: str, **options: Any
+    ) -> Watcher:
+        """
+        The same, and have all wait in the broker.
+        """
+        watcher = await self.begin(client, queue, **options)
+        await until(lambda: watcher.counts.retried == TASKS)
+        return watcher
+
     async def publish(self, client: TxAMQPClient, queue: str) -> None:
         """
         Publish the tasks.
@@ -123,6 +135,20 @@ async def call(client: TxAMQPClient, method: str, **arguments: Any) -> None:
     await make(await client.connected(), [(method, arguments)])
 
 
+@contextmanager
+def policy_for_all(
+    node: RabbitMQNode, names: Names, rule: dict[str, object]
+) -> Iterator[None]:
+    """
+    A policy for all queues, as operators set it, during the block.
+    """
+    clear = set_policy(node, ".*", rule, f"all-{names.queue}")
+    try:
+        yield
+    finally:
+        clear()
+
+
 @ensureDeferred
 async def test_refused_while_made(
     rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
@@ -144,6 +170,58 @@ async def test_refused_while_made(
     (line,) = (each for each in lines if "quebert.delay" in each)
     assert f"refused for user '{user}'" in line
     assert "configure, write and read" in line
+
+
+NOT_THE_LADDER = r"^(?!quebert\.delay)"
+REVOKED = {
+    "write": (".*", NOT_THE_LADDER, ".*"),
+    "read": (".*", ".*", NOT_THE_LADDER),
+    "all": (NOT_THE_LADDER,) * 3,
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", REVOKED)
+@ensureDeferred
+async def test_revoked(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, what: str
+) -> None:
+    """
+    A permission for the ladder that is revoked while tasks wait, and others are put
+    back at once, is told once, and once that it is granted again, not before.
+    """
+    user = f"revoked-{names.queue}"
+    client, other = make_client(add_user(rabbitmq, user)), make_client(rabbitmq.url)
+    tasks, seen = Tasks(after=20), set[bytes]()
+
+    def attempt(message: Any) -> Outcome | None:
+        if not message.body.startswith(b"at once"):
+            return tasks(message)
+        first = message.body not in seen
+        seen.add(message.body)
+        return Retry(after=0) if first else None
+
+    await client.watch("", names.queue, "", attempt, holdUpTo=0, maxEvents=2 * TASKS)
+    wire = await client.connected()
+    await client.ladder.rung_for(wire, names.queue, lambda: tasks.after)
+    with logged(LogLevel.info) as lines:
+        set_permissions(rabbitmq, user, REVOKED[what])
+        if what == "read":  # which is wanted for what was done already
+            client.ladder.forget()
+            wire.transport.abortConnection()
+        await tasks.publish(other, names.queue)
+        for n in range(40):
+            await other.publish("", names.queue, b"at once %d" % n)
+            await deferLater(reactor, 0.3)
+        assert not [each for each in lines if "again, after" in each]
+        set_permissions(rabbitmq, user)
+        await tasks.all_come(time.time())
+        await until(lambda: any("again, after" in each for each in lines))
+    (told,) = (each for each in lines if "ACCESS_REFUSED" in each)
+    assert told.startswith("Tasks cannot wait in the broker for now")
+    assert "configure, write and read" in told
+    (over,) = (each for each in lines if "again, after" in each)
+    assert over.startswith("Tasks can wait in the broker again")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +264,8 @@ async def test_write_revoked(
     rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
 ) -> None:
     """
-    Where the user may write nowhere for a while, all is held, and goes on then.
+    Where the user may write nowhere for a while, all is held, and goes on then; the log
+    tells once.
     """
     user = f"writer-{names.queue}"
     client, tasks = make_client(add_user(rabbitmq, user)), Tasks(after=12)
@@ -195,13 +274,16 @@ async def test_write_revoked(
     )
     wire = await client.connected()
     await client.ladder.rung_for(wire, names.queue, lambda: tasks.after)  # it is there
-    set_permissions(rabbitmq, user, (".*", "^$", ".*"))
-    await tasks.publish(make_client(rabbitmq.url), names.queue)
-    await until(lambda: len(watcher._settler.held) == TASKS)
-    await deferLater(reactor, 5.0)
-    assert watcher.counts.retried == 0
-    set_permissions(rabbitmq, user)
-    await tasks.all_come(time.time())
+    with logged(LogLevel.warn) as lines:
+        set_permissions(rabbitmq, user, (".*", "^$", ".*"))
+        await tasks.publish(make_client(rabbitmq.url), names.queue)
+        await until(lambda: len(watcher._settler.held) == TASKS)
+        await deferLater(reactor, 5.0)
+        assert watcher.counts.retried == 0
+        set_permissions(rabbitmq, user)
+        await tasks.all_come(time.time())
+    (line,) = (each for each in lines if "ACCESS_REFUSED" in each)
+    assert line.startswith("Tasks cannot wait in the broker")
 
 
 @pytest.mark.long
@@ -214,8 +296,7 @@ async def test_queue_deleted(
     A queue that is deleted and declared anew gets what waits for it.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await tasks.begin(client, names.queue, queueType=kind)
-    await until(lambda: watcher.counts.retried == TASKS)
+    await tasks.put_back(client, names.queue, queueType=kind)
     await call(client, "queue_delete", queue=names.queue)
     await tasks.all_come()
 
@@ -228,8 +309,7 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
     C{quebert status}, and comes when the queue is there again.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await tasks.begin(client, names.queue)
-    await until(lambda: watcher.counts.retried == TASKS)
+    watcher = await tasks.put_back(client, names.queue)
     await watcher.stop()
     await call(client, "queue_delete", queue=names.queue)
     await until_ready(client, arrivals_of(names.queue), TASKS)
@@ -258,8 +338,7 @@ async def test_killed_with_a_new_queue(
         await started.addCallback(lambda _: None)
         return tasks(message)
 
-    watcher = await tasks.begin(client, names.queue, queueType="quorum")
-    await until(lambda: watcher.counts.retried == TASKS)
+    watcher = await tasks.put_back(client, names.queue, queueType="quorum")
     await watcher.stop()
     await call(client, "queue_delete", queue=names.queue)
     await until_ready(client, arrivals_of(names.queue), TASKS)
@@ -284,11 +363,10 @@ async def test_killed_with_a_new_queue(
 async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> None:
     """
     What is due while even the queue for its arrival is gone comes when somebody watches
-    its queue again; what belongs to others stays.
+    its queue again, and the log tells once; what belongs to others stays.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await tasks.begin(client, names.queue)
-    await until(lambda: watcher.counts.retried == TASKS)
+    watcher = await tasks.put_back(client, names.queue)
     await watcher.stop()
     for queue in (names.queue, arrivals_of(names.queue)):
         await call(client, "queue_delete", queue=queue)
@@ -296,8 +374,12 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     await until_ready(client, UNCLAIMED, TASKS + 1)
     now = await status(Broker(reactor, either.url), names.queue)
     assert now.unclaimed == TASKS + 1
-    await client.watch("", names.queue, "", tasks, holdUpTo=0)
-    await tasks.all_come(time.time())
+    with logged(LogLevel.warn) as lines:
+        await client.watch("", names.queue, "", tasks, holdUpTo=0)
+        await tasks.all_come(time.time())
+    (line,) = lines
+    assert f"Delayed tasks of queue '{names.queue}' arrive in queue" in line
+    assert "was not there when they were due" in line
     await until_ready(client, UNCLAIMED, 1)
     await call(client, "queue_purge", queue=UNCLAIMED)
 
@@ -314,17 +396,10 @@ async def test_rerouted(
     """
     client, tasks = make_client(rabbitmq.url, quorumDelays=quorum), Tasks()
     await tasks.begin(client, names.queue)
-    clear = set_policy(
-        rabbitmq,
-        ".*",
-        {"dead-letter-exchange": "amq.direct", "dead-letter-routing-key": "others"},
-        f"reroute-{names.queue}",
-    )
-    try:
-        with logged(LogLevel.warn) as lines:
-            await tasks.all_come()
-    finally:
-        clear()
+    rule: dict[str, object] = {"dead-letter-exchange": "amq.direct"}
+    rule["dead-letter-routing-key"] = "others"
+    with policy_for_all(rabbitmq, names, rule), logged(LogLevel.warn) as lines:
+        await tasks.all_come()
     (line,) = (each for each in lines if names.queue in each)
     assert "dead-letter-routing-key" in line
     assert await ready(client, UNCLAIMED) == 0
@@ -365,8 +440,7 @@ async def test_full_queue(
     """
     client = make_client(rabbitmq.url, quorumDelays=quorum)
     full, others, other = Tasks(), Tasks(), f"other-than-{names.key}"
-    first = await full.begin(client, names.queue, maxEvents=TASKS)
-    await until(lambda: first.counts.retried == TASKS)
+    await full.put_back(client, names.queue, maxEvents=TASKS)
     rule = {"max-length": 0, "overflow": "reject-publish"}
     mend = set_policy(rabbitmq, f"^{names.queue}$", rule, f"full-{names.queue}")
     with logged(LogLevel.warn) as lines:
@@ -387,7 +461,8 @@ async def test_rung_deleted(
     either: Any, make_client: MakeClient, names: Names, part: str
 ) -> None:
     """
-    A rung that was deleted, or its exchange, is made anew by the next who needs it.
+    A rung that was deleted, or its exchange, is made anew by the next who needs it; the
+    log tells once.
     """
     client, tasks = make_client(either.url), Tasks()
     watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
@@ -398,8 +473,11 @@ async def test_rung_deleted(
     rungs = client.ladder.rungs_of(await client.connected())
     await call(client, f"{part}_delete", **{part: rungs.name(8)})
     deleted = time.time()
-    await tasks.publish(client, names.queue)
-    await tasks.all_come(deleted)
+    with logged(LogLevel.warn) as lines:
+        await tasks.publish(client, names.queue)
+        await tasks.all_come(deleted)
+    (line,) = lines
+    assert f"exchange '{rungs.name(8)}'" in line
 
 
 @pytest.mark.long
@@ -412,8 +490,7 @@ async def test_exchange_deleted(
     was due meanwhile comes then.
     """
     client, tasks = make_client(rabbitmq.url), Tasks()
-    watcher = await tasks.begin(client, names.queue)
-    await until(lambda: watcher.counts.retried == TASKS)
+    await tasks.put_back(client, names.queue)
     with logged(LogLevel.warn) as lines:
         await call(client, "exchange_delete", exchange=ARRIVALS)
         await until(lambda: lines)
@@ -431,8 +508,7 @@ async def test_arrivals_deleted(
     The queue in which a queue's messages arrive is declared anew.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await tasks.begin(client, names.queue)
-    await until(lambda: watcher.counts.retried == TASKS)
+    await tasks.put_back(client, names.queue)
     await call(client, "queue_delete", queue=arrivals_of(names.queue))
     await tasks.all_come()
 
@@ -480,13 +556,105 @@ async def test_policy(
     client, tasks = make_client(rabbitmq.url, quorumDelays=kind == "quorum"), Tasks(20)
     watcher = await tasks.begin(client, names.queue, queueType=kind)
     with logged(LogLevel.warn) as lines:
-        mend = set_policy(rabbitmq, ".*", POLICIES[name], f"all-{names.queue}")
-        await deferLater(reactor, 15.0)
-        mend()
+        with policy_for_all(rabbitmq, names, POLICIES[name]):
+            await deferLater(reactor, 15.0)
         await tasks.all_come(time.time())
     assert len(lines) <= 1, lines
     assert watcher.counts.retried >= TASKS
     assert not [each for each in lines if "deleted" in each]
+
+
+HELD_BACK: dict[str, object] = {
+    "delayed-retry-type": "all",
+    "delayed-retry-min": 40_000,
+    "delayed-retry-max": 60_000,
+}
+
+
+async def prepared(client: TxAMQPClient, queue: str) -> None:
+    """
+    Make the ladder.  Skip the test unless this RabbitMQ can hold back what was given
+    back.
+    """
+    wire = await client.connected()
+    if (version_of(wire) or ()) < (4, 3):
+        pytest.skip("RabbitMQ 4.3 is the first that can hold back what was given back")
+    await client.ladder.prepare(wire, queue)
+
+
+@pytest.mark.long
+@ensureDeferred
+async def test_held_back(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    No delayed task is late where a policy has RabbitMQ hold back what was given back,
+    although mediators look at the tasks that wait.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks(12.0)
+    await prepared(client, names.queue)
+    with policy_for_all(rabbitmq, names, HELD_BACK), logged(LogLevel.warn) as lines:
+        await tasks.begin(client, names.queue)
+        await tasks.all_come()
+    assert lines == []
+
+
+@pytest.mark.long
+@ensureDeferred
+async def test_arrivals_held_back(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Nor are those late that a mediator had fetched, and gave back at its end.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks()
+    await prepared(client, names.queue)
+    watcher = await tasks.put_back(client, names.queue)
+    full = {"max-length": 0, "overflow": "reject-publish"}
+    mend = set_policy(rabbitmq, f"^{names.queue}$", full, f"full-{names.queue}")
+    clear = set_policy(rabbitmq, r"^quebert\.", HELD_BACK, f"ours-{names.queue}")
+    try:
+        await until(lambda: len(watcher._forwarder._busy) == TASKS)
+        await watcher.stop()
+        mend()
+        await client.watch("", names.queue, "", tasks, holdUpTo=0)
+        await tasks.all_come(time.time())
+    finally:
+        clear()
+
+
+@pytest.mark.long
+@ensureDeferred
+async def test_looked_at_and_held_back(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Nor are dead letters away that somebody looked at, or what is for others.
+    """
+    client = make_client(rabbitmq.url)
+    wire = await client.connected()
+    await prepared(client, names.queue)
+    watcher = await client.watch(
+        "", names.queue, "", lambda message: Bury("dead"), queueType="quorum"
+    )
+    await Tasks().publish(client, names.queue)
+    await until(lambda: watcher.counts.buried == TASKS)
+    await gatherResults(
+        client.publish(ARRIVALS, "another", b"another's", {"delivery-mode": 2})
+        for _ in range(TASKS)
+    )
+
+    async def visit(message: Message) -> bool:
+        return False
+
+    send = client.make_publisher().publish
+    stores = grave_of(names.queue), UNCLAIMED
+    with policy_for_all(rabbitmq, names, HELD_BACK):
+        for store in stores:
+            for _ in range(2):
+                assert await walk_store(wire, store, TASKS, send, visit) == TASKS
+            await until_ready(client, store, TASKS)
+    await call(client, "queue_purge", queue=UNCLAIMED)
 
 
 @ensureDeferred
@@ -500,8 +668,7 @@ async def test_lost_after_a_policy(
     client, tasks = make_client(rabbitmq.url), Tasks(15.0)
     await client.ladder.prepare(await client.connected(), names.queue)
     clear = set_policy(rabbitmq, r"^quebert\.delay\.", {"message-ttl": 1000})
-    watcher = await tasks.begin(client, names.queue)
-    await until(lambda: watcher.counts.retried == TASKS)
+    watcher = await tasks.put_back(client, names.queue)
     await until(lambda: len(watcher._forwarder._busy) == TASKS)
     channel = watcher._keeper.channel
     assert channel is not None
