@@ -23,11 +23,18 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient, Watcher, _pause_sign, _pausing
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._existing import find_exchange, find_queue
 from quebert.amqp._message import ENDS, FLIGHT
 from quebert.amqp._suspects import SUSPECT
 from quebert.cli import _operations
 from quebert.cli._operations import Broker, Tally
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, Unroutable
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MayNotLook,
+    Unroutable,
+)
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions
@@ -440,6 +447,28 @@ async def test_pause_and_resume(
                 assert user.resource in problem
                 assert now.ready is None
         await watcher.stop(0)
+
+
+@ensureDeferred
+async def test_looking(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Any of the three permissions lets a user see what there is; a user that has none is
+    told which RabbitMQ wants, where it wants any.
+    """
+    nothing, name = "^$", names.queue
+    looking = await asks_to_look(make_client(rabbitmq.url))
+    for given in (None, *range(3)):
+        patterns = tuple(".*" if n == given else nothing for n in range(3))
+        user = f"looks-with-{given}-{name}"
+        wire = await make_client(add_user(rabbitmq, user, patterns)).connected()
+        for find in (find_queue, find_exchange):
+            if looking and given is None:
+                with pytest.raises(MayNotLook, match="to configure, write or read"):
+                    await find(wire, name)
+            else:
+                assert await find(wire, name) is None
 
 
 @ensureDeferred
