@@ -36,6 +36,9 @@ MEND = "have a mediator run: it declares within half a minute all that it needs"
 NODES = "see the log of RabbitMQ; restart the node that leads the queue"
 # Seconds that a person may have a probe wait.
 _LONGEST_PROBE = 63
+# How often it is looked at most for probes that arrived elsewhere: some may arrive, or
+# come back to the queue, while they are taken.
+_LOOKS = 3
 # How many names are told.
 _MOST_NAMES = 5
 # Seconds that a probe may be early: clocks are read in different places.
@@ -114,10 +117,7 @@ class Passing:
         Remove the probes for C{queue} that came out of the ladder with another routing
         key; returns their bodies.
         """
-        wire, taken = self._subject.wire, set[bytes]()
-        now = await depth(wire, UNCLAIMED)
-        if now is None or not now.ready:
-            return taken
+        wire, taken, stay = self._subject.wire, set[bytes](), 0
 
         async def visit(message: Message) -> bool:
             is_ours = is_for(queue, message, UNCLAIMED)
@@ -125,8 +125,13 @@ class Passing:
             return is_ours
 
         publisher = self._subject.client.make_publisher()
+        send = publisher.publish
         try:
-            await walk_store(wire, UNCLAIMED, now.ready, publisher.publish, visit)
+            for _ in range(_LOOKS):
+                now = await depth(wire, UNCLAIMED)
+                if now is None or now.ready <= stay:
+                    break
+                stay = await walk_store(wire, UNCLAIMED, now.ready, send, visit)
         finally:
             publisher.shut()
         return taken
