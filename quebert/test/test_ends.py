@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -17,18 +19,22 @@ from twisted.internet.defer import Deferred, gatherResults
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._graveyard import KIND, REASON
+from quebert.amqp._suspects import SUSPECT
 from quebert.amqp._walk import depth
 from quebert.outcome import POISON
 from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost
 from quebert.test.support import Executor, Program, Proxy, until
+from quebert.test.test_processes import mediator as twistd
 
 pytestmark = pytest.mark.long
 
 #: RabbitMQ 4 drops what a quorum queue has delivered more than 20 times.
 ENDS = int(os.environ.get("QUEBERT_TEST_ENDS", "24"))
-#: More than L{ENDS} / 2: a task that is alone at three ends is set aside.
-TASKS = ENDS // 2 + 2
+#: Of mediators in processes of their own, each of which takes a second or more.
+PROCESS_ENDS = int(os.environ.get("QUEBERT_TEST_ENDS", "6"))
+#: At least L{ENDS} / 2: a task that is alone at three ends is set aside.
+TASKS = max(20, ENDS // 2)
 
 
 class Mediators:
@@ -50,6 +56,14 @@ class Mediators:
         self._make_client = make_client
         self._vhost = vhost
         self._proxy = Proxy(port)
+
+    @property
+    def all_in_flight(self) -> bool:
+        """
+        Whether the newest has all tasks in flight, and attempts some.
+        """
+        [watcher] = self._client.watchers
+        return bool(self.running) and watcher.in_flight == TASKS
 
     async def start(self, queue: str, kind: str | None) -> None:
         """
@@ -203,7 +217,7 @@ async def test_many_ends(
     bodies = {b"task %d" % n for n in range(TASKS)}
     await gatherResults([client.publish("", queue, each) for each in bodies])
     for _ in range(ENDS):
-        await until(lambda: mediators.running)
+        await until(lambda: mediators.all_in_flight)
         mediators.running.clear()
         await getattr(mediators, way)()
         if way != "disconnect":
@@ -213,6 +227,73 @@ async def test_many_ends(
     await mediators.start(queue, given)
     await until(lambda: bodies <= set(mediators.done))
     await mediators.close()
+    assert await depth(await client.connected(), f"{queue}.dead") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@ensureDeferred
+async def test_many_ends_of_processes(
+    rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    start: Callable[..., Program],
+    number: signal.Signals,
+    kind: str,
+) -> None:
+    """
+    The same, where the mediator is a process that gets a signal.
+    """
+    queue = names.queue
+    vhost = add_quorum_vhost(rabbitmq, names) if kind == "default" else "/"
+    client = make_client(rabbitmq.url, vhost=vhost)
+    if kind == "limited":
+        await declare_limited(client, queue)
+    environment = {
+        "QUEBERT_AMQP_URL": f"{rabbitmq.url}{quote(vhost, safe='')}",
+        "QUEUE": queue,
+        "QUEUE_TYPE": {"limited": "quorum", "default": ""}.get(kind, kind),
+    }
+    config = "--config=quebert.test.reporting_mediator.config"
+
+    def start_mediator() -> Program:
+        return twistd(start, rabbitmq, config, "--grace=0", **environment)
+
+    executor.answer = lambda _: Deferred()
+    mediator = start_mediator()
+    await mediator.said("0 in flight")
+    tasks = [json.dumps({"url": executor.url, "n": n}).encode() for n in range(TASKS)]
+    await gatherResults([client.publish("", queue, each) for each in tasks])
+
+    async def all_in_flight(ends: int) -> None:
+        alone = number is signal.SIGKILL and ends >= SUSPECT
+        requests = 1 if alone else TASKS
+
+        def settled() -> bool:
+            last = mediator.output.splitlines()[-1:]
+            return f"#info] {TASKS} in flight" in str(last) and executor.now == requests
+
+        await until(settled)
+
+    for ends in range(PROCESS_ENDS):
+        await all_in_flight(ends)
+        mediator.signal(number)
+        await mediator.ended()
+        await until(lambda: not executor.now)
+        mediator = start_mediator()
+    await all_in_flight(PROCESS_ENDS)
+    done: set[int] = set()
+
+    def answer(task: Any) -> int:
+        done.add(task["n"])
+        return 200
+
+    executor.answer = answer
+    mediator.kill()
+    mediator = start_mediator()
+    await until(lambda: len(done) == TASKS)
+    assert mediator.running
     assert await depth(await client.connected(), f"{queue}.dead") is None
 
 
