@@ -82,11 +82,13 @@ class Redelivery:
     async def judge(self, message: Message, wire: Wire) -> bool:
         """
         Find out whether the mediator that had a suspect has ended suddenly.  If so,
-        count that, or set the message aside.
+        count that, or set the message aside.  First wait until the message is
+        acknowledged that this copy replaces, if it was this mediator that made it.
 
         @return: whether it is settled; otherwise it is to be attempted.
         """
         record = Record.of(message)
+        await self._suspects.copied(record.flight)
         if not await self._suspects.ended(wire, record.flight):
             return False
         record = record.counted(alone=True)

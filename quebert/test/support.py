@@ -120,7 +120,10 @@ class Executor(Resource):
         self.headers: list[dict[str, str]] = []
         self.now = 0
         self.most = 0
-        self._port = reactor.listenTCP(0, _QuietSite(self), interface="127.0.0.1")
+        # Linux tries again after a second where a connection finds no room.
+        self._port = reactor.listenTCP(
+            0, _QuietSite(self), backlog=1024, interface="127.0.0.1"
+        )
 
     @property
     def url(self) -> str:
@@ -255,6 +258,15 @@ class Program:
         Whether it has not ended.
         """
         return self._process.is_alive()
+
+    @property
+    def most_memory(self) -> int:
+        """
+        How many bytes of memory it has held at most (C{VmHWM}).
+        """
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [line] = (each for each in status.splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
 
     def signal(self, number: int) -> None:
         """

@@ -60,10 +60,12 @@ class Mediators:
     @property
     def all_in_flight(self) -> bool:
         """
-        Whether the newest has all tasks in flight, and attempts some.
+        Whether the newest has all tasks in flight: each is with the callback, or waits
+        until it is attempted alone.
         """
-        [watcher] = self._client.watchers
-        return bool(self.running) and watcher.in_flight == TASKS
+        [watcher], alone = self._client.watchers, self._client.alone
+        at_work = len(self.running) + len(alone._waiting)
+        return bool(self.running) and watcher.in_flight == at_work == TASKS
 
     async def start(self, queue: str, kind: str | None) -> None:
         """

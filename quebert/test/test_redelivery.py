@@ -827,6 +827,19 @@ class JudgedTests(RedeliveryTestCase):
         self.assertEqual(copy.delay, PATIENCE)
         self.assertEqual(headers.items() - copy.headers.items(), set())
 
+    def test_not_acknowledged(self) -> None:
+        """
+        This copy, too, waits until the broker has the acknowledgement of what it
+        replaces.
+        """
+        original = self.anew(SUSPECT)
+        copy = self.question(SUSPECT)
+        self.assertEqual(self.called, [])
+        self.confirm()
+        self.assertEqual(self.old.acked, [original.delivery_tag])
+        self.clock.advance(GATHERING)
+        self.assertEqual(self.called, [copy])
+
     def test_sudden(self) -> None:
         """
         Where its mediator has left its sign, it has ended suddenly.
