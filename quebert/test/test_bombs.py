@@ -20,8 +20,6 @@ from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, until
 from quebert.test.test_processes import mediator
 
-pytestmark = pytest.mark.long
-
 #: Bytes of each bomb.
 SIZE = 10_000_000
 #: Bytes that the mediator may hold at most: far less than a bomb takes, once decoded.
