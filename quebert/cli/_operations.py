@@ -24,7 +24,13 @@ from quebert.amqp._publisher import Publisher
 from quebert.amqp._walk import Walk, depth, fingerprint, walk
 from quebert.amqp._wire import Wire
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
-from quebert.errors import BrokerError, BrokerRefused, ConfigError, MayNotLook
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    ConfigError,
+    MayNotLook,
+)
 
 __all__ = [
     "Broker",
@@ -229,7 +235,9 @@ async def redrive(
 ) -> None:
     """
     Put what is dead, and matches, back into C{queue}, where it begins anew.  Each
-    leaves the dead once the broker has confirmed that it is there.
+    leaves the dead once the broker has confirmed that it is there, and it is safe there
+    (L{NewQueues<quebert.amqp._new_queues.NewQueues>}).  How old the queue is, nobody
+    tells: so the first ones stay some seconds.
 
     @raise QuebertError: the broker does not do it, or not all of it.
     """
@@ -241,9 +249,24 @@ async def redrive(
             if not matched(matches, letter):
                 return False
             await _put_back(client, publisher, queue, message, letter)
+            await _safe(client, wire, queue)
             return True
 
         await _go_through(client, wire, queue, tally, visit)
+
+
+async def _safe(client: TxAMQPClient, wire: Wire, queue: str) -> None:
+    """
+    Returns once a message is safe that the broker has just confirmed in C{queue}.
+
+    @raise BrokerError: the connection was lost meanwhile.
+    """
+    new_queues = client.ladder.new_queues
+    if queue not in new_queues:
+        new_queues.declared(wire, queue, None)
+    await new_queues.safe(wire, queue)
+    if wire.closed:
+        raise wire.why or ChannelLost("the connection to the broker was lost")
 
 
 async def _put_back(

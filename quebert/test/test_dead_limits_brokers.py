@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
 from quebert.amqp import TxAMQPClient, _keeping
+from quebert.amqp._declaring import QUORUM, declare_queue
 from quebert.amqp._existing import find_queue
 from quebert.amqp._graveyard import grave_of
+from quebert.amqp._new_queues import NewQueues
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import Status, Tally, purge, redrive, take_stock
 from quebert.config import Queue, Settings
@@ -232,6 +234,42 @@ async def test_killed_with_a_new_queue(
         depths = own_rabbitmq.depths()
         originals, dead = (depths.get(each, 0) for each in (names.queue, grave))
         return dead >= buried and originals + dead >= TASKS
+
+    await until(are_there)
+
+
+@pytest.mark.long
+@pytest_twisted.ensureDeferred
+async def test_redriven_into_a_new_queue(
+    own_rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    Tasks that are redriven survive when RabbitMQ is killed soon after somebody declared
+    their quorum queue: RabbitMQ loses what is in there.
+    """
+    client, grave = make_client(own_rabbitmq.url), grave_of(names.queue)
+    wire = await client.connected()
+    await declare_queue(wire, grave, QUORUM)
+    new_queues = NewQueues()
+    new_queues.declared(wire, grave, "quorum")
+    await new_queues.safe(wire, grave)
+    properties = {"delivery-mode": 2}
+    sending = [client.publish("", grave, b"{}", properties) for _ in range(TASKS)]
+    await gatherResults(sending)
+    await declare_queue(wire, names.queue, QUORUM)
+    asked = Asked(reactor, own_rabbitmq.url)
+    redriving = Deferred.fromCoroutine(redrive(asked, names.queue, [], Tally()))
+    redriving.addErrback(lambda failure: failure.trap(BrokerError))  # it is killed
+    while not (await find_queue(wire, names.queue)).message_count:
+        await deferLater(reactor, 0.01)
+    await deferLater(reactor, 0.5)  # time enough for what must not happen
+    own_rabbitmq.kill()
+    own_rabbitmq.start()
+    await redriving
+
+    def are_there() -> bool:
+        depths = own_rabbitmq.depths()
+        return depths.get(names.queue, 0) + depths.get(grave, 0) >= TASKS
 
     await until(are_there)
 
