@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._existing import explained
+from quebert.amqp._names import risk_of
 from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ async def declare_task_queue(
     except BrokerRefused as e:
         remedy = _remedy(str(e))
         if not remedy:
-            raise
+            raise explained(e, queue) from None
         raise BrokerRefused(e.code, f"{e}; {remedy}") from None
 
 
@@ -132,8 +134,10 @@ async def _declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
 ) -> float:
     limitless, kind = no_delivery_limit(wire), arguments.get(TYPE)
-    # A type that is not named is the default of the virtual host.
-    may_be_quorum = kind == "quorum" or (kind is None and bool(limitless))
+    # A type that is not named is the default of the virtual host.  RabbitMQ refuses the
+    # limit where that is no quorum queue, and must be able to.
+    unnamed = kind is None and bool(limitless) and not risk_of(queue)
+    may_be_quorum = kind == "quorum" or unnamed
     if may_be_quorum and _LIMIT not in arguments:
         ways = {**arguments, **limitless}, arguments
         try:

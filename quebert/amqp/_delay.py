@@ -28,7 +28,7 @@ from typing import Any
 
 from quebert.amqp._declaring import CLASSIC, QUORUM
 from quebert.amqp._message import DELAY, NOT_BEFORE, Message
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 
 __all__ = [
     "ARRIVALS",
@@ -90,7 +90,7 @@ def arrivals_of(queue: str) -> str:
     """
     The queue in which messages that are due for C{queue} arrive.
     """
-    return f"{ARRIVALS}.{fitting(queue, NAME_LIMIT - len(ARRIVALS) - 1)}"
+    return derived(f"{ARRIVALS}.", queue)
 
 
 def wait_of(rung: str) -> int:

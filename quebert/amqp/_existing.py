@@ -14,15 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._names import risk_of
 from quebert.errors import BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["ACCESS_REFUSED", "NOT_FOUND", "find_exchange", "find_queue"]
+__all__ = [
+    "ACCESS_REFUSED",
+    "INTERNAL_ERROR",
+    "NOT_FOUND",
+    "explained",
+    "find_exchange",
+    "find_queue",
+]
 
 #: Reply codes of the broker (AMQP 0-9-1, section 1.2).
-ACCESS_REFUSED, NOT_FOUND = 403, 404
+ACCESS_REFUSED, NOT_FOUND, INTERNAL_ERROR = 403, 404, 541
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
 
@@ -55,7 +63,16 @@ async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
             if e.code == ACCESS_REFUSED:
                 needs = f"the user needs to {_permission(wire)} {kind} {name!r}"
                 raise MayNotLook(f"{needs}: {e}") from None
-            raise
+            raise explained(e, name) from None
+
+
+def explained(refusal: BrokerRefused, name: str) -> BrokerRefused:
+    """
+    A refusal of something of C{name}, a queue or an exchange; with what the name may
+    have to do with it, where RabbitMQ does not say why.
+    """
+    risk = risk_of(name) if refusal.code == INTERNAL_ERROR else ""
+    return BrokerRefused(refusal.code, f"{refusal}; {risk}") if risk else refusal
 
 
 def _permission(wire: Wire) -> str:

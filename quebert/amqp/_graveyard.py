@@ -29,7 +29,7 @@ from quebert.amqp._declaring import (
 )
 from quebert.amqp._existing import find_queue
 from quebert.amqp._keeping import Keeping
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 from quebert.amqp._new_queues import NewQueues
 from quebert.amqp._once import Once
 from quebert.amqp._publisher import Send
@@ -53,7 +53,7 @@ def grave_of(queue: str) -> str:
     The queue for what is given up of C{queue}: C{<queue>.dead}, where a name has room
     for that.
     """
-    return f"{fitting(queue, NAME_LIMIT - len(_SUFFIX))}{_SUFFIX}"
+    return derived("", queue, _SUFFIX)
 
 
 class Graveyard:

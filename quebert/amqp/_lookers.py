@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._existing import find_queue
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 from quebert.errors import BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _EXPIRES = 60_000
 
 
 def _name(queue: str) -> str:
-    return _PREFIX + fitting(queue, NAME_LIMIT - len(_PREFIX))
+    return derived(_PREFIX, queue)
 
 
 async def count_lookers(wire: Wire, queue: str) -> int:

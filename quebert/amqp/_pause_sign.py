@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._existing import NOT_FOUND, find_exchange
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 from quebert.amqp._publications import Unconfirmed
 from quebert.errors import BrokerError, Unroutable
 
@@ -42,7 +42,7 @@ def sign_of(queue: str) -> str:
     """
     The exchange that is there while C{queue} is paused.
     """
-    return _SIGN + fitting(queue, NAME_LIMIT - len(_SIGN))
+    return derived(_SIGN, queue)
 
 
 async def is_paused(wire: Wire, queue: str) -> bool:

@@ -37,7 +37,7 @@ from quebert.amqp._channel import Channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._existing import NOT_FOUND
 from quebert.amqp._message import Message
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 from quebert.amqp._pace import Pace
 from quebert.amqp._publisher import Publisher
 from quebert.errors import BrokerError, BrokerRefused
@@ -323,5 +323,4 @@ class Share:
 
 
 def _name(queue: str, suffix: str) -> str:
-    room = NAME_LIMIT - len(_PREFIX) - len(suffix)
-    return f"{_PREFIX}{fitting(queue, room)}{suffix}"
+    return derived(_PREFIX, queue, suffix)

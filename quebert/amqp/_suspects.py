@@ -46,7 +46,7 @@ from quebert.amqp._brief import brief_channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._existing import find_queue
 from quebert.amqp._message import ALONE, ENDS, FLIGHT, IN_QUESTION, Message
-from quebert.amqp._names import NAME_LIMIT, fitting
+from quebert.amqp._names import derived
 from quebert.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
@@ -407,6 +407,4 @@ def in_order_sign(queue: str, when: float) -> str:
 
     @param when: in seconds since the epoch.
     """
-    period = f".{int(when // PERIOD)}"
-    room = NAME_LIMIT - len(_IN_ORDER_PREFIX) - len(period)
-    return f"{_IN_ORDER_PREFIX}{fitting(queue, room)}{period}"
+    return derived(_IN_ORDER_PREFIX, queue, f".{int(when // PERIOD)}")

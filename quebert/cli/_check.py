@@ -73,6 +73,8 @@ def check(*, file: str, connect: bool) -> None:
             echo(one_line(_may_stop(queue)))
         if queue.sign is not None and _is_open(queue.sign.file):
             echo(one_line(_open_file(queue.name, queue.sign.file)))
+        for risk in _risks(queue):
+            echo(one_line(risk))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
 
@@ -129,6 +131,14 @@ def _open_file(queue: str, path: str) -> str:
     )
 
 
+def _risks(queue: Queue) -> Iterator[str]:
+    from quebert.amqp._names import risk_of
+
+    for kind, name in (("queue", queue.name), ("exchange", queue.exchange)):
+        if risk := risk_of(name):
+            yield f"give {kind} {name} a shorter name: {risk}"
+
+
 def _all_watchable(settings: Settings) -> bool:
     """
     Tell of each queue whether it can be watched; returns whether all can.
@@ -146,9 +156,13 @@ async def _connect(reactor: Any, settings: Settings) -> bool:
 
     client = TxAMQPClient.of_broker(settings.broker, reactor=reactor)
     try:
-        wire = await client.connected(_PATIENCE)
-        queues = settings.queues.values()
-        return all([await _watchable(wire, queue) for queue in queues])
+        # A connection for each queue, if need be: RabbitMQ closes it where it fails.
+        return all(
+            [
+                await _watchable(await client.connected(_PATIENCE), queue)
+                for queue in settings.queues.values()
+            ]
+        )
     finally:
         await client.stop(0)
 
@@ -169,8 +183,10 @@ async def _watchable(wire: Wire, queue: Queue) -> bool:
             wire, queue.name, arguments, queue.exchange, queue.exchange_type
         )
     except BrokerRefused as e:
-        text = f"queue {queue.name} cannot be watched as configured: {e}"
-        echo(one_line(text), err=True)
+        what = f"queue {queue.name} cannot be watched as configured"
+        if not e.final:
+            what = f"RabbitMQ does not tell whether queue {queue.name} can be watched"
+        echo(one_line(f"{what}: {e}"), err=True)
         return False
     text = "can be watched" if exists else "is not there yet: a mediator declares it"
     echo(one_line(f"queue {queue.name} {text}"))

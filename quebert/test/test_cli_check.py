@@ -80,6 +80,19 @@ class CheckTests(SynchronousTestCase):
             wanted = "one host that hangs stops all tasks of mail, since"
             self.assertEqual(told[-1], f"{wanted} {why}")
 
+    def test_names(self) -> None:
+        """
+        Names of which RabbitMQ 4 cannot refuse anything are told.
+        """
+        long = "ü" * 60
+        text = f'[queues."{long}"]\nkey = "m"\nexchange = "{long}"\n'
+        result = self.check(text)
+        told = result.stdout.splitlines()[-2:]
+        for kind, line in zip(("queue", "exchange"), told, strict=True):
+            self.assertIn(f"give {kind} {long} a shorter name: its name has", line)
+        self.assertEqual(result.exit_code, 0)
+        self.assertNotIn("shorter", self.check('[queues.mail]\nkey = "m"\n').stdout)
+
     def test_wrong(self) -> None:
         """
         It is not: a line for all that is wrong, and exit status 1.
