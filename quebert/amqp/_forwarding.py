@@ -27,6 +27,7 @@ from quebert.amqp._astray import Astray
 from quebert.amqp._breaker import Breaker
 from quebert.amqp._channel import Channel
 from quebert.amqp._delay import TOLERANCE, arrivals_of, left, next_wait, wait_of
+from quebert.amqp._failing import has_failed, pause_after
 from quebert.amqp._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp._message import DEATHS, DELAY, DELIVERIES, Message
 from quebert.amqp._publications import Unconfirmed
@@ -118,6 +119,7 @@ class Forwarder:
         self._bringing_back: Deferred[Any] | None = None
         self._running: Deferred[None] | None = None
         self._connecting: Deferred[Wire] | None = None
+        self._failures = 0  # of RabbitMQ, in a row
         self._ended = False
 
     def begin(self) -> None:
@@ -174,7 +176,18 @@ class Forwarder:
                 e.with_traceback(None)
                 if not self._ended:
                     self._fails(e)
-                    await self._wait(_AGAIN)
+                    await self._wait_after(e)
+
+    async def _wait_after(self, why: BrokerError) -> None:
+        if not has_failed(why):
+            await self._wait(_AGAIN)
+            return
+        self._failures += 1
+        clock = self._client.reactor
+        end = clock.seconds() + pause_after(self._failures)
+        # Also where the task queue is declared, as it is with the next connection.
+        while not self._ended and (left := end - clock.seconds()) > 0:
+            await self._wait(left)
 
     async def _connected(self) -> Wire:
         self._connecting = Deferred.fromCoroutine(self._client.connected())
@@ -200,6 +213,7 @@ class Forwarder:
             while not self._interrupted:
                 await self._consume_or_rest(channel)
                 await self._look_after(wire)
+                self._failures = 0
                 await self._wait(CHECK)
         finally:
             await self._leave(channel)

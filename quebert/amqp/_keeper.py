@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp._channel import Channel
+from quebert.amqp._failing import has_failed, pause_after
 from quebert.errors import BrokerError, ChannelLost
 from quebert.policy import exponential
 
@@ -68,8 +70,55 @@ class ChannelKeeper:
             "The watch of queue {queue!r} goes on",
             queue=queue,
         )
+        self._wire: Wire | None = None  # of the last attempt
+        self._waiting: Deferred[None] | None = None
         self._attached_at = 0.0
         self._short_lived = 0  # how many in a row did not last
+
+    async def begin(self, timeout: float | None) -> None:
+        """
+        Attach for the first time, again where the connection is lost meanwhile.
+
+        @param timeout: seconds for all attempts; C{None} for no limit.
+        @raise BrokerError: that cannot be done, or not in time.
+        """
+        clock, attempt = self._client.reactor, 0
+        end = None if timeout is None else clock.seconds() + timeout
+        while True:
+            try:
+                left = None if end is None else max(0.0, end - clock.seconds())
+                return await self.attach(left)
+            except BrokerError as e:
+                attempt += 1
+                seconds = self._seconds_before(attempt, e)
+                is_late = end is not None and clock.seconds() + seconds >= end
+                if e.final or is_late or not self._is_connection_lost:
+                    raise
+                self.warn(e)
+            await self._wait(seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        """
+        Wait, as part of L{begin}, which can be cancelled.
+
+        @raise ChannelLost: the end has come.
+        """
+        self._waiting = deferLater(self._client.reactor, seconds)
+        try:
+            await self._waiting
+        except CancelledError:
+            if not self.ending:
+                raise
+            raise self._stopped() from None
+        finally:
+            self._waiting = None
+
+    def _stopped(self) -> ChannelLost:
+        return ChannelLost(f"the watch of queue {self._queue!r} was stopped")
+
+    @property
+    def _is_connection_lost(self) -> bool:
+        return self._wire is not None and self._wire.closed and not self.ending
 
     async def attach(self, timeout: float | None) -> None:
         """
@@ -78,11 +127,12 @@ class ChannelKeeper:
         @param timeout: seconds to wait for a connection; C{None} for ever.
         @raise BrokerError: that cannot be done.
         """
-        wire = await self._client.connected(timeout)
+        self._wire = None
+        self._wire = wire = await self._client.connected(timeout)
         channel = await wire.open_channel(confirms=False)
         if self.ending:
             await channel.shut()
-            raise ChannelLost(f"the watch of queue {self._queue!r} was stopped")
+            raise self._stopped()
         self.channel = channel
         # RabbitMQ 3.10 may never answer basic.consume: its quorum queue has no leader
         # if it was declared anew shortly before RabbitMQ was killed.
@@ -120,20 +170,30 @@ class ChannelKeeper:
             self._short_lived = 0
         attempt = self._short_lived
         if attempt > 1:
-            await self._wait_for_attempt(attempt)
+            await self._wait_for_attempt(attempt, None)
         while not self.ending:
             try:
                 return await self.attach(None)
             except BrokerError as e:
                 attempt += 1
                 self.warn(e)
-                await self._wait_for_attempt(attempt)
+                await self._wait_for_attempt(attempt, e)
         self.channel = None
         return None
 
-    async def _wait_for_attempt(self, attempt: int) -> None:
+    async def _wait_for_attempt(self, attempt: int, why: BrokerError | None) -> None:
         if not self.ending:
-            await self._pause(exponential(attempt, constant=1.5, maximum=RETRY_LIMIT))
+            await self._pause(self._seconds_before(attempt, why))
+
+    def _seconds_before(self, attempt: int, why: BrokerError | None) -> float:
+        """
+        Seconds before another attempt.
+
+        @param why: why the last one failed.
+        """
+        if has_failed(why):
+            return pause_after(attempt)
+        return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT)
 
     def warn(self, why: object) -> None:
         """
@@ -154,3 +214,5 @@ class ChannelKeeper:
         """
         self.ending = True
         self._not_consumed.end()
+        if self._waiting is not None:
+            self._waiting.cancel()

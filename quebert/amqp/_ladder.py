@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
@@ -42,6 +43,7 @@ from quebert.amqp._delay import (
     wait_for,
 )
 from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange, find_queue
+from quebert.amqp._failing import has_failed, pause_after
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._new_queues import NewQueues
 from quebert.amqp._once import Once
@@ -87,6 +89,22 @@ _AT_ONCE = 8
 _SLOW = 200.0
 
 
+@attrs.frozen
+class _Failing:
+    """
+    A rung that RabbitMQ may have failed at.
+
+    @ivar times: how often in a row.
+    @ivar until: seconds of the clock; it is not asked for messages before.
+    """
+
+    times: int
+    until: float
+
+
+_NEVER = _Failing(0, -math.inf)
+
+
 class LadderRefused(BrokerError):
     """
     RabbitMQ refuses to have a part of the ladder declared.  The ladder has logged it.
@@ -127,6 +145,7 @@ class Ladder:
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._known: dict[tuple[Once, str], None] = {}  # to be there
         self._used: dict[int, float] = {}  # waits, and when last
+        self._failing: dict[str, _Failing] = {}  # rungs
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
@@ -390,10 +409,24 @@ class Ladder:
             self._used[wait] = now
         # Also where RabbitMQ tells of no messages: it does not count those that it
         # could not pass on yet.
-        if rungs.quorum:
+        if rungs.quorum and self._failing.get(rung, _NEVER).until <= now:
+            await self._get(channel, rung)
+
+    async def _get(self, channel: Channel, rung: str) -> None:
+        """
+        Have RabbitMQ see that a rung of quorum queues is in use.
+        """
+        try:
             message = await channel.get(rung)
-            if message is not None:
-                channel.give_back(message.delivery_tag)
+        except BrokerRefused as e:
+            if has_failed(e):  # at this rung, or at another one
+                times = self._failing.get(rung, _NEVER).times + 1
+                until = channel.client.clock.seconds() + pause_after(times)
+                self._failing[rung] = _Failing(times, until)
+            raise
+        self._failing.pop(rung, None)
+        if message is not None:
+            channel.give_back(message.delivery_tag)
 
     async def _check_ends(self, wire: Wire) -> None:
         if await find_exchange(wire, ARRIVALS) is None:  # with all that was bound to it

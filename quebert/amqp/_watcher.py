@@ -215,8 +215,9 @@ class Watcher:
         if self._client.alone.wanted:
             self.hold()
         try:
-            await self._keeper.attach(self._client.connectTimeout)
+            await self._keeper.begin(self._client.connectTimeout)
         except BaseException:
+            self._keeper.end()
             self._pausing.end()
             self._client.bindings.forget(self._binding)
             Deferred.fromCoroutine(self._restraint.leave())

@@ -6,6 +6,7 @@ next without a task lost: what is new starts first, then what was there stops.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -132,7 +133,7 @@ class Watches:
     async def start(self, settings: Settings) -> None:
         """
         Begin; returns once each watch consumes, or could not.  Those that could not try
-        again.
+        again as soon as one consumes, whatever the others wait for.
 
         @raise QuebertError: none of them can.
         """
@@ -142,13 +143,16 @@ class Watches:
             if each.watcher is None:
                 each.begun = Deferred()
                 beginning[each.begun] = each
-        begun: Any = await DeferredList(beginning, consumeErrors=True)
-        results = zip(beginning.values(), begun, strict=True)
-        failed = [(each, why) for each, (succeeded, why) in results if not succeeded]
-        if failed and len(failed) == len(self._watched):
-            failed[0][1].raiseException()
-        for watched, failure in failed:
-            self._try_again(watched, failure)
+        if not beginning:
+            return
+        first: Any = await DeferredList(beginning, fireOnOneCallback=True)
+        if isinstance(first, list):  # all have failed
+            for begun in beginning:
+                begun.addErrback(lambda _: None)
+            first[0][1].raiseException()
+        for begun, watched in beginning.items():
+            begun.addErrback(partial(self._try_again, watched))
+        await DeferredList(beginning)
 
     def change(self, settings: Settings) -> None:
         """

@@ -17,19 +17,21 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from quebert.amqp import Message, TxAMQPClient, Watcher
+from quebert.amqp._declaring import QUORUM, declare_queue
+from quebert.amqp._delay import arrivals_of
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
 from quebert.outcome import Retry
 from quebert.test.conftest import Names
 from quebert.test.contract.client import version_of
 from quebert.test.contract.differences import CLASSIC_TIMEOUT
-from quebert.test.support import Proxy, short_of, until
+from quebert.test.support import Proxy, logged, short_of, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
 
@@ -280,6 +282,84 @@ async def test_declared_otherwise_meanwhile(
 
 
 # -- The broker
+
+
+def leader(node: RabbitMQNode, what: str, queue: str) -> None:
+    """
+    Stop the process in RabbitMQ that a quorum queue consists of, or start it again.
+    Without the process, RabbitMQ fails at C{basic.consume} and C{basic.get} of the
+    queue, and closes the connection with C{INTERNAL_ERROR}.
+    """
+    node.eval(f"ra:{what}_server(quorum_queues, {{'%2F_{queue}', node()}})")
+
+
+@ensureDeferred
+async def test_rabbitmq_fails_at_the_start(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    Where RabbitMQ fails at a queue, and closes the connection of all, that is told
+    once, and the queue is tried again; the others start meanwhile.
+    """
+    client = make_client(rabbitmq.url, connectTimeout=None)
+    wire = await client.connected()
+    await declare_queue(wire, names.queue, QUORUM)
+    await deferToThread(leader, rabbitmq, "stop", names.queue)
+    with logged() as lines:
+        starting = Watched(client, names.exchange).begin(
+            names.queue, queueType="quorum"
+        )
+        begun = Deferred.fromCoroutine(starting)
+        others = [Watched(client, f"{names.exchange}-{n}") for n in range(3)]
+        beginning = [each.begin(f"{names.queue}-{n}") for n, each in enumerate(others)]
+        await gatherResults([Deferred.fromCoroutine(each) for each in beginning])
+        for each in others:
+            await each.lives_on()
+        told = f"Queue {names.queue!r} is not consumed for now: INTERNAL_ERROR"
+        await until(lambda: any(each.startswith(told) for each in lines))
+        await deferToThread(leader, rabbitmq, "restart", names.queue)
+        watcher = await begun
+    assert sum(each.startswith(told) for each in lines) == 1
+    await until(lambda: watcher.consuming)
+
+
+@pytest.mark.long
+@ensureDeferred
+@pytest.mark.parametrize("which", ["tasks", "arrivals", "rung"])
+async def test_rabbitmq_fails_later(
+    rabbitmq: RabbitMQNode,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    which: str,
+) -> None:
+    """
+    Where RabbitMQ fails again and again at a queue of tasks, or in which delayed tasks
+    arrive or wait, attempts become so rare that slow tasks of another queue are done.
+    """
+    client = make_client(rabbitmq.url)
+    watched = Watched(client, names.exchange)
+    watched.answers[b"later"] = Retry(after=3_600)
+    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    lost: list[object] = []
+    other, done = f"slow-{names.queue}", partial(deferLater, reactor, 4.0)
+    slow = await client.watch("", other, "", lambda _: done(lambda: None), lost.append)
+    await watched.add(b"later")
+    await until(lambda: watcher.counts.retried == 1)
+    wire = await client.connected()
+    (wait,) = client.ladder._used
+    queue = {
+        "tasks": names.queue,
+        "arrivals": arrivals_of(names.queue),
+        "rung": client.ladder.rungs_of(wire).name(wait),
+    }[which]
+    await deferToThread(leader, rabbitmq, "stop", queue)
+    wire.transport.abortConnection()
+    await until(lambda: len(lost) > 1)  # RabbitMQ has failed
+    await client.publish("", other, b"slow", PERSISTENT)
+    await until(lambda: slow.counts.done == 1)
+    await deferToThread(leader, rabbitmq, "restart", queue)
+    await until(lambda: watcher.consuming)
+    assert slow.consuming
 
 
 @ensureDeferred

@@ -54,6 +54,7 @@ from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Retry
 from quebert.policy import BURIED_AT
 from quebert.test.checks import QUICK
 from quebert.test.doubles import FakeForwarder
+from quebert.test.support import logged
 
 START = 1_700_000_000.0
 #: The answer to each call, of which a watcher reads only that to C{queue.declare}.
@@ -859,6 +860,80 @@ class StartTests(WatcherTestCase):
         starting = Deferred.fromCoroutine(self.watcher.start())
         self.failureResultOf(starting, BrokerUnreachable)
         self.assertEqual(self.client.asked, [(START, 30.0)])
+
+    def lose_while_starting(self) -> Deferred[None]:
+        """
+        Begin to start; RabbitMQ fails, and closes the connection.
+        """
+        self.client.held.add("basic_consume")
+        starting = Deferred.fromCoroutine(self.watcher.start())
+        self.channel.lose_connection(BrokerRefused(541, "INTERNAL_ERROR"))
+        return starting
+
+    def test_lost(self) -> None:
+        """
+        Where the connection is lost meanwhile, it starts with another one, after
+        growing waits that are told once.
+        """
+        with logged() as lines:
+            starting = self.lose_while_starting()
+            self.advance(1.5)
+            self.channel.lose_connection(BrokerRefused(541, "INTERNAL_ERROR"))
+            self.advance(1.1)
+            self.assertEqual(len(self.client.asked), 2)
+            self.client.held.clear()
+            self.advance(1.2)
+            self.successResultOf(starting)
+            self.advance(5)
+        self.assertTrue(self.watcher.consuming)
+        self.assertEqual(self.disconnects, [])
+        for at, left in self.client.asked:
+            assert left is not None
+            self.assertAlmostEqual(at + left, START + 30)
+        told = [each for each in lines if "not consumed" in each]
+        self.assertEqual(
+            told, ["Queue 'queue' is not consumed for now: INTERNAL_ERROR"]
+        )
+        self.end()
+
+    def test_lost_too_often(self) -> None:
+        """
+        It fails with the last reason when its time is over.
+        """
+        starting = self.lose_while_starting()
+        for _ in range(300):
+            if len(self.client.channels) and not self.channel.closed:
+                self.channel.lose_connection(BrokerRefused(541, "INTERNAL_ERROR"))
+            self.clock.advance(0.1)
+        why = self.failureResultOf(starting, BrokerRefused).value
+        self.assertEqual(why.code, 541)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost_at_different_moments(self) -> None:
+        """
+        Queues that share a connection wait for different times, so that the one which
+        RabbitMQ fails at lets the others start.
+        """
+        times = set()
+        for _ in range(5):
+            self.watcher = self.make()
+            starting = self.lose_while_starting()
+            (wait,) = self.waits()
+            times.add(wait.getTime())
+            starting.cancel()
+            self.failureResultOf(starting, CancelledError)
+        self.assertEqual(len(times), 5)
+
+    def test_stopped_after_a_loss(self) -> None:
+        """
+        It is not started again after it was stopped.
+        """
+        starting = self.lose_while_starting()
+        self.watcher.stop(0)
+        self.failureResultOf(starting, ChannelLost)
+        self.advance(1000)
+        self.assertEqual(len(self.client.asked), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_fires_when_consuming(self) -> None:
         """
@@ -2383,6 +2458,27 @@ class LossTests(WatcherTestCase):
         self.assertLessEqual(delays[-1], 60.5)
         self.client.unreachable = None
         self.advance(60)
+        self.assertTrue(self.watcher.consuming)
+
+    def test_rarer_where_rabbitmq_fails(self) -> None:
+        """
+        Where RabbitMQ fails at a queue, and closes the connection of all, attempts
+        become rarer than the longest requests take.
+        """
+        self.client.held.add("basic_consume")
+        self.client.asked.clear()
+        self.old.lose_connection()
+        for _ in range(40_000):
+            if not self.channel.closed:
+                self.channel.lose_connection(BrokerRefused(541, "INTERNAL_ERROR"))
+            self.clock.advance(1)
+        times = [at for at, _ in self.client.asked]
+        delays = [after - at for at, after in pairwise(times)]
+        self.assertGreater(min(delays[-3:]), 1700)
+        self.assertLess(max(delays), 3602)
+        self.assertLess(len(delays), 40)
+        self.client.held.clear()
+        self.advance(3600)
         self.assertTrue(self.watcher.consuming)
 
     def test_refused_for_now(self) -> None:

@@ -299,6 +299,21 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual(self.said(), [over])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_one_waits(self) -> None:
+        """
+        A queue that cannot be watched is told, and tried again, also while another one
+        waits for RabbitMQ.
+        """
+        starting = self.start(A, B, Queue(name="c"))
+        self.log[0].begin()
+        self.log[1].refuse()
+        self.assertEqual(self.said()[1:], [CANNOT])
+        self.clock.advance(2)
+        self.log[3].begin()
+        self.assertNoResult(starting)
+        self.log[2].begin()
+        self.successResultOf(starting)
+
     def test_told_once_a_minute(self) -> None:
         """
         However long a queue cannot be watched, that is one line a minute.
