@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -217,8 +218,9 @@ class Astray:
             nonlocal brought
             if not is_for(self._queue, message, store):
                 return False
-            await send("", self._queue, message.body, message.encoded_properties)
-            await self._ladder.new_queues.safe(wire, self._queue)
+            copy = message.body, message.encoded_properties
+            publish = partial(send, "", self._queue, *copy)
+            await self._ladder.new_queues.publish(wire, self._queue, publish)
             brought += 1
             if store == UNCLAIMED:
                 is_rerouted = message.routing_key != self._queue

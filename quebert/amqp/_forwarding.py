@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -152,11 +153,10 @@ class Forwarder:
             self._early.end()
             self._refused.end()
 
-    def declared(self, wire: Wire) -> None:
+    def declared(self) -> None:
         """
         The task queue was declared, perhaps anew: look at once for what waits for it.
         """
-        self._new_queues.declared(wire, self._queue, None)
         self._astray.look_again()
         self._queue_breaker.reset()
         self._wake()
@@ -399,8 +399,8 @@ class Forwarder:
         if early <= 0:
             self._early.succeeded()
             self._astray.arrived()
-            await self._publish(send, "", message, {})
-            return await self._new_queues.safe(wire, self._queue)
+            publish = partial(self._publish, send, "", message, {})
+            return await self._new_queues.publish(wire, self._queue, publish)
         clock = self._client.reactor
         due = clock.seconds() + early
         most = next_wait(message, self._now(), early)
@@ -409,7 +409,7 @@ class Forwarder:
         )
         headers = {DELAY: due - clock.seconds()}
         await self._publish(send, rung, message, headers)
-        return await self._ladder.settled(wire, rung, self._queue)
+        return await self._ladder.kept(wire, rung, self._queue)
 
     async def _publish(
         self, send: Send, exchange: str, message: Message, headers: Mapping[str, Any]

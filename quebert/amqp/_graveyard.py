@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -87,30 +88,33 @@ class Graveyard:
         self, wire: Wire, send: Send, body: bytes, properties: bytes
     ) -> None:
         """
-        Put a message there; returns when the broker has confirmed it.  It may not be
-        safe there yet (L{is_new}).
+        Put a message there; returns when the broker has confirmed it.  If the queue
+        L{is_new}, that takes seconds.
 
         @param send: publishes it.
         @raise BrokerError: it does not take it.
         """
         await self._graves.made(wire, self._grave)
+        publish = partial(self._publish, wire, send, body, properties)
+        await self._new_queues.publish(wire, self._grave, publish)
+
+    async def _publish(
+        self, wire: Wire, send: Send, body: bytes, properties: bytes
+    ) -> None:
         if self._is_stream:
             return await send("", self._grave, body, properties)
         look_number = await self._keeping.before(wire)
         await send("", self._grave, body, properties)
         return self._keeping.moved(look_number)
 
-    def is_new(self, wire: Wire) -> bool:
+    async def is_new(self, wire: Wire) -> bool:
         """
         Whether the queue is so new that RabbitMQ may lose what is in it.
-        """
-        return self._new_queues.has(wire, self._grave)
 
-    async def safe(self, wire: Wire) -> None:
+        @raise BrokerError: the queue is not there, and cannot be declared.
         """
-        Returns once a message is safe that was confirmed there.
-        """
-        await self._new_queues.safe(wire, self._grave)
+        await self._graves.made(wire, self._grave)
+        return self._new_queues.has(wire, self._grave)
 
     def forget(self) -> None:
         """
@@ -125,20 +129,16 @@ class Graveyard:
         self._keeping.end()
 
     async def _make(self, wire: Wire, grave: str) -> None:
-        kind = await self._find_or_declare(wire, grave)
-        self._is_stream = kind == "stream"
-        self._new_queues.declared(wire, grave, kind)
-
-    async def _find_or_declare(self, wire: Wire, grave: str) -> str | None:
-        """
-        See to it that the queue is there; its type, or C{None} if that is not known.
-        """
         # Somebody may have declared it otherwise, or be the only one who may.
         with suppress(MayNotLook):
             if await find_queue(wire, grave) is not None:
-                return await self._tell_losses(wire, grave)
+                kind = await self._tell_losses(wire, grave)
+                self._is_stream = kind == "stream"
+                return self._new_queues.found(wire, grave, kind)
         ways = _ways(wire, self._queue_type)
-        return (await declare_queue(wire, grave, *ways)).get(TYPE)
+        how = await declare_queue(wire, grave, *ways)
+        self._is_stream = False
+        return self._new_queues.declared(wire, grave, how.get(TYPE))
 
     async def _tell_losses(self, wire: Wire, grave: str) -> str | None:
         """

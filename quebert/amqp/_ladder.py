@@ -165,12 +165,16 @@ class Ladder:
         while True:  # it takes its time, and a shorter wait may be long enough then
             wait = wait_for(left())
             await self._made(self._waits, wire, str(wait), queue)
-            if wait_for(left()) == wait:
-                wait = self._safe(wire, wait)
+            if wait_for(left()) != wait:
+                continue
+            wait = self._old(wire, wait)
+            queues = self.rungs_of(wire).name(wait), arrivals_of(queue)
+            if not self.new_queues.has(wire, *queues):
                 self._used[wait] = wire.clock.seconds()
-                return self.rungs_of(wire).name(wait)
+                return queues[0]
+            await self.new_queues.old(wire, *queues)
 
-    def _safe(self, wire: Wire, wait: int) -> int:
+    def _old(self, wire: Wire, wait: int) -> int:
         """
         The longest wait up to C{wait} whose rung is not new; C{wait} if there is none.
         """
@@ -307,20 +311,20 @@ class Ladder:
         are in the queue.
         """
         found = await find_queue(wire, queue)
-        if found is None or queue not in self.new_queues:
-            kind = "quorum" if self.rungs_of(wire).quorum else "classic"
-            self.new_queues.declared(wire, queue, kind)
+        kind = "quorum" if self.rungs_of(wire).quorum else "classic"
+        seen = self.new_queues.declared if found is None else self.new_queues.found
+        seen(wire, queue, kind)
         if found is None and queue in self._depths:
             self._tell_deleted(wire, queue)
         await _make_or_use(wire, calls)
         return 0 if found is None else int(found.message_count)
 
-    async def settled(self, wire: Wire, rung: str, queue: str) -> None:
+    async def kept(self, wire: Wire, rung: str, queue: str) -> None:
         """
         Returns once a message survives that was confirmed in C{rung}, and is for
-        C{queue}.
+        C{queue}: at once, unless a part was declared anew meanwhile.
         """
-        await self.new_queues.safe(wire, rung, arrivals_of(queue))
+        await self.new_queues.old(wire, rung, arrivals_of(queue))
 
     def _tell_deleted(self, wire: Wire, rung: str) -> None:
         count, when = self._depths.pop(rung)

@@ -2,18 +2,28 @@
 Queues in which a message is not safe yet.
 
 A RabbitMQ that is killed within three seconds after it made a quorum queue comes back
-without the messages in it, although it has confirmed them.  So an original is
-acknowledged only when the queue is older in which RabbitMQ has confirmed its copy.
+without the messages in it, although it has confirmed them.  So a copy is published to
+such a queue only when the queue is older.  Until then the original stays where it is.
 AMQP does not tell the age of a queue: somebody else may have declared it just before.
+So a queue counts as new when it is seen for the first time, too.
+
+The original is acknowledged right after the confirm.  If it were acknowledged seconds
+later, a mediator that is killed meanwhile, again and again, would have a copy more
+each time.  Only where the queue was declared anew between the publication and the
+confirm, the acknowledgement waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
 
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._existing import find_queue
+from quebert.errors import MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -32,18 +42,49 @@ class NewQueues:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}  # they are there, as far as is known
 
-    def __contains__(self, queue: str) -> bool:
-        return queue in self._since
-
-    def declared(self, wire: Wire, queue: str, kind: str | None) -> None:
+    def found(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
-        A queue was declared, perhaps anew, or was seen for the first time.
+        A queue is there.  It counts as new if nobody has seen it here before.
 
         @param kind: its type; C{None} if that is not known.
         """
+        if queue not in self._since:
+            self.declared(wire, queue, kind)
+
+    def declared(self, wire: Wire, queue: str, kind: str | None) -> None:
+        """
+        A queue was not there, and was declared.
+
+        @param kind: its type; C{None} if that is not known.
+        """
+        self._since.pop(queue, None)
         may_lose = kind in (None, "quorum") and version_of(wire) is not None
         if may_lose:  # the embedded broker does not
             self._since[queue] = wire.clock.seconds()
+
+    @asynccontextmanager
+    async def declaring(self, wire: Wire, queue: str) -> AsyncIterator[None]:
+        """
+        In this block a queue of any type is declared, perhaps anew.
+
+        @raise BrokerError: the connection was lost.
+        """
+        if await self._is_there(wire, queue):
+            yield
+            return
+        self.declared(wire, queue, None)  # others may publish to it at once
+        yield
+        self.declared(wire, queue, None)
+
+    async def _is_there(self, wire: Wire, queue: str) -> bool:
+        """
+        Whether a queue that was seen before is still there.
+        """
+        if queue not in self._since:
+            return False
+        with suppress(MayNotLook):
+            return await find_queue(wire, queue) is not None
+        return False
 
     def forget(self, *queues: str) -> None:
         """
@@ -52,20 +93,30 @@ class NewQueues:
         for each in queues:
             self._since.pop(each, None)
 
-    def has(self, wire: Wire, queue: str) -> bool:
+    def has(self, wire: Wire, *queues: str) -> bool:
         """
-        Whether a queue is new.
+        Whether one of these queues is new.
         """
-        return self._left(wire, queue) > 0
+        return any(self._left(wire, each) > 0 for each in queues)
 
-    async def safe(self, wire: Wire, *queues: str) -> None:
+    async def old(self, wire: Wire, *queues: str) -> None:
         """
-        Returns once a message survives that was confirmed, and is or comes to be in one
-        of these queues.
+        Returns once none of these queues is new: a message survives that is confirmed
+        there.
         """
         left = max(self._left(wire, each) for each in queues)
         if left > 0:
             await deferLater(wire.clock, left)
+
+    async def publish(
+        self, wire: Wire, queue: str, publish: Callable[[], Awaitable[None]]
+    ) -> None:
+        """
+        Publish a message to a queue as soon as it survives there; returns when it does.
+        """
+        await self.old(wire, queue)
+        await publish()
+        await self.old(wire, queue)  # it may have been declared anew meanwhile
 
     def _left(self, wire: Wire, queue: str) -> float:
         """

@@ -77,7 +77,20 @@ class Redelivery:
             return await self._copy(message, record.copied())
         if not record.suspect:
             return await self._copy(message, record.counted().copied())
-        return await self._copy(message, record.questioned(), suspects.patience)
+        return await self._question(message, record)
+
+    async def _question(self, message: Message, record: Record) -> bool:
+        """
+        Have a suspect wait in RabbitMQ.
+
+        A mediator that has just started begins that after seconds, and may end before.
+        RabbitMQ might drop a message for the number of such ends.  So a message with a
+        large count is replaced at once, and its copy waits when it comes.
+        """
+        if min(message.number_in(DELIVERY_COUNT), self.counted) >= SUSPECT:
+            return await self._copy(message, record.questioned(waits=True))
+        patience = self._suspects.patience
+        return await self._copy(message, record.questioned(), patience)
 
     async def judge(self, message: Message, wire: Wire) -> bool:
         """
@@ -89,6 +102,8 @@ class Redelivery:
         """
         record = Record.of(message)
         await self._suspects.copied(record.flight)
+        if record.waits:
+            return await self._question(message, record)
         if not await self._suspects.ended(wire, record.flight):
             return False
         record = record.counted(alone=True)

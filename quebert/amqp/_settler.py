@@ -383,10 +383,9 @@ class Settler:
         properties = self._burial_properties(message, headers)
 
         async def publish(wire: Wire, send: Send) -> None:
-            await self._graveyard.publish(wire, send, message.body, properties)
-            if self._graveyard.is_new(wire):
+            if await self._graveyard.is_new(wire):
                 self._leave(message, leave)
-                await self._graveyard.safe(wire)
+            await self._graveyard.publish(wire, send, message.body, properties)
 
         try:
             if await self._published(message, publish, leave, self._dead_refused):
@@ -485,9 +484,11 @@ class Settler:
             rung = await self._ladder.rung_for(
                 wire, self.queue, lambda: due - clock.seconds()
             )
-        await send(rung, self.queue, body, properties)
-        if rung:
-            await self._ladder.settled(wire, rung, self.queue)
+        if rung and due - clock.seconds() > _AT_ONCE:
+            await send(rung, self.queue, body, properties)
+            await self._ladder.kept(wire, rung, self.queue)
+        else:  # the original is in the same queue: RabbitMQ loses both, or none
+            await send("", self.queue, body, properties)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """

@@ -83,6 +83,8 @@ _TRY = "tell that it attempts a task alone"
 _IN_ORDER_EXPIRES = 2 * PERIOD * 1000
 # Milliseconds: whoever consumes the task's queue looks before that.
 _EXPIRES = 24 * 3600 * 1000
+# In the header: the suspect is yet to wait.
+_WAITS = 2
 # What is counted no further: anybody can write headers.
 _MOST = 1e6
 _FLIGHT = re.compile(r"[0-9a-f]{32}")
@@ -102,12 +104,14 @@ class Record:
     @ivar flight: names this copy; empty for a message that is none.
     @ivar in_question: whether a mediator looks first how the last mediator of this
         suspect has ended.
+    @ivar waits: whether the suspect is yet to wait before that.
     """
 
     ends: int = 0
     alone: int = 0
     flight: str = ""
     in_question: bool = False
+    waits: bool = False
 
     @classmethod
     def of(cls, message: Message) -> Record:
@@ -122,7 +126,8 @@ class Record:
         )
         flight = message.text_in(FLIGHT)
         flight = flight if _FLIGHT.fullmatch(flight) else ""
-        return cls(ends, alone, flight, bool(message.number_in(IN_QUESTION)))
+        question = message.number_in(IN_QUESTION)
+        return cls(ends, alone, flight, bool(question), question == _WAITS)
 
     def counted(self, *, alone: bool = False) -> Record:
         """
@@ -136,12 +141,15 @@ class Record:
         """
         return self._headers(uuid.uuid4().hex, None)
 
-    def questioned(self) -> dict[str, Any]:
+    def questioned(self, *, waits: bool = False) -> dict[str, Any]:
         """
         The headers of a copy that waits until a mediator can look how this one ended.
         Without a name nobody would ever find out.
+
+        @param waits: whether the copy is yet to wait.
         """
-        return self._headers(self.flight or uuid.uuid4().hex, 1)
+        flight = self.flight or uuid.uuid4().hex
+        return self._headers(flight, _WAITS if waits else 1)
 
     def _headers(self, flight: str, in_question: int | None) -> dict[str, Any]:
         return {

@@ -255,11 +255,12 @@ class Watcher:
             self._client.bindings.keep(wire, self._binding)
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
-        self._redelivery.counted = await declare_task_queue(
-            wire, channel, self.queue, self.arguments
-        )
+        async with self._client.ladder.new_queues.declaring(wire, self.queue):
+            self._redelivery.counted = await declare_task_queue(
+                wire, channel, self.queue, self.arguments
+            )
         await self._binding.declare(channel)
-        self._forwarder.declared(wire)
+        self._forwarder.declared()
 
     async def _halt(self) -> None:
         """
@@ -287,6 +288,7 @@ class Watcher:
             again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
 
     async def _consume_anew(self, channel: Channel, ended: str) -> None:
+        self._client.ladder.new_queues.forget(self.queue)  # it was deleted
         await self._declare(channel.client, channel)
         await self._consumer.replace(ended)
         self._keeper.recovered()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -27,7 +28,6 @@ from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
-    ChannelLost,
     ConfigError,
     MayNotLook,
 )
@@ -235,38 +235,25 @@ async def redrive(
 ) -> None:
     """
     Put what is dead, and matches, back into C{queue}, where it begins anew.  Each
-    leaves the dead once the broker has confirmed that it is there, and it is safe there
-    (L{NewQueues<quebert.amqp._new_queues.NewQueues>}).  How old the queue is, nobody
-    tells: so the first ones stay some seconds.
+    leaves the dead once the broker has confirmed that it is there.  Nobody tells how
+    old the queue is, so this begins after some seconds
+    (L{NewQueues<quebert.amqp._new_queues.NewQueues>}).
 
     @raise QuebertError: the broker does not do it, or not all of it.
     """
     async with broker.client() as (client, wire):
-        publisher = client.make_publisher()
+        publisher, new_queues = client.make_publisher(), client.ladder.new_queues
+        new_queues.found(wire, queue, None)
 
         async def visit(message: Message, _: Walk) -> bool:
             letter = _letter(message)
             if not matched(matches, letter):
                 return False
-            await _put_back(client, publisher, queue, message, letter)
-            await _safe(client, wire, queue)
+            publish = partial(_put_back, client, publisher, queue, message, letter)
+            await new_queues.publish(wire, queue, publish)
             return True
 
         await _go_through(client, wire, queue, tally, visit)
-
-
-async def _safe(client: TxAMQPClient, wire: Wire, queue: str) -> None:
-    """
-    Returns once a message is safe that the broker has just confirmed in C{queue}.
-
-    @raise BrokerError: the connection was lost meanwhile.
-    """
-    new_queues = client.ladder.new_queues
-    if queue not in new_queues:
-        new_queues.declared(wire, queue, None)
-    await new_queues.safe(wire, queue)
-    if wire.closed:
-        raise wire.why or ChannelLost("the connection to the broker was lost")
 
 
 async def _put_back(

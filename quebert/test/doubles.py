@@ -88,7 +88,7 @@ class FakeForwarder:
         Nothing is delayed.
         """
 
-    def declared(self, wire: object) -> None:
+    def declared(self) -> None:
         """
         So nothing comes to the queue.
         """

@@ -252,7 +252,7 @@ async def test_redriven_into_a_new_queue(
     await declare_queue(wire, grave, QUORUM)
     new_queues = NewQueues()
     new_queues.declared(wire, grave, "quorum")
-    await new_queues.safe(wire, grave)
+    await new_queues.old(wire, grave)
     properties = {"delivery-mode": 2}
     sending = [client.publish("", grave, b"{}", properties) for _ in range(TASKS)]
     await gatherResults(sending)
