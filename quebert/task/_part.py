@@ -30,6 +30,8 @@ LARGE = 16_384
 #: Whether there is a library that does so.
 CAN_READ_PART = msgspec is not None
 
+_NO_OBJECT = "a task is a JSON object"
+
 # Bytes that a field may have which is decoded: all headers together may have so many
 # characters, and the longest form of one in JSON is "\u0000".
 _FIELD = 6 * BOUNDS.all_headers
@@ -56,11 +58,13 @@ def read_part(body: bytes, bounds: Bounds = BOUNDS) -> Generator[None, None, Tas
     try:
         fields = _fields.decode(body)
     except msgspec.ValidationError:
-        raise BadTask("a task is a JSON object") from None
+        raise BadTask(_NO_OBJECT) from None
     except ValueError as e:
         if b"\\ud" in body or b"\\uD" in body:
             # JSON may have half a surrogate pair, which msgspec refuses.
-            whole = decode(body, bounds)
+            whole: object = decode(body, bounds)
+            if not isinstance(whole, dict):
+                raise BadTask(_NO_OBJECT) from None
             return {name: whole[name] for name in _NAMES if name in whole}
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     task = {}

@@ -37,6 +37,7 @@ async def main(reactor: object, url: str, queue: str, kind: str, patience: str) 
         "", queue, "", mediator.messageReceived, maxEvents=20, queueType=kind
     )
     sys.stdout.write("ready\n")
+    sys.stdout.flush()
     await Deferred()
 
 

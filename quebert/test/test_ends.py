@@ -14,7 +14,9 @@ from urllib.parse import quote
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import brief_channel
@@ -297,6 +299,43 @@ async def test_many_ends_of_processes(
     await until(lambda: len(done) == TASKS)
     assert mediator.running
     assert await depth(await client.connected(), f"{queue}.dead") is None
+
+
+@pytest.mark.parametrize("kind", ["classic", "limited"])
+@ensureDeferred
+async def test_killed_soon(
+    own_rabbitmq: Any,
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    executor: Executor,
+    start: Callable[..., Program],
+    kind: str,
+) -> None:
+    """
+    Mediators that are killed again and again, soon after they have started, make no
+    task two, and RabbitMQ drops none.
+    """
+    queue, client = names.queue, make_client(own_rabbitmq.url)
+    if kind == "limited":
+        await declare_limited(client, queue)
+    given = "quorum" if kind == "limited" else kind
+    module = ("-m", "quebert.test.fatal_mediator", own_rabbitmq.url, queue, given, "15")
+    executor.answer = lambda _: Deferred()
+    program = start(*module)
+    await program.said("ready")
+    tasks = [json.dumps({"url": executor.url, "n": n}).encode() for n in range(TASKS)]
+    await gatherResults([client.publish("", queue, each) for each in tasks])
+    for _ in range(ENDS):
+        await deferLater(reactor, 1.0)  # time enough for copies
+        program.kill()
+        program = start(*module)
+        await program.said("ready")
+    program.kill()
+
+    def all_there() -> bool:
+        return sum(own_rabbitmq.depths().values()) == TASKS
+
+    await until(all_there, shown=own_rabbitmq.depths)
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,13 @@ class PartTests(SynchronousTestCase):
         task = in_one_go(read_part(body))
         self.assertEqual(task, {"url": "/", "failures": 1})
 
+    def test_surrogate_in_a_string(self) -> None:
+        """
+        A string is no task, also with half a surrogate pair in it.
+        """
+        for body in (rb'"url\ud800"', rb'["\uD800"]'):
+            self.same(body)
+
     @QUICK
     @given(bodies())
     def test_objects(self, body: bytes) -> None:
