@@ -28,6 +28,7 @@ from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost
 from quebert.test.support import Executor, Program, Proxy, until
 from quebert.test.test_processes import mediator as twistd
+from quebert.testing import RabbitMQNode
 
 pytestmark = pytest.mark.long
 
@@ -304,7 +305,7 @@ async def test_many_ends_of_processes(
 @pytest.mark.parametrize("kind", ["classic", "limited"])
 @ensureDeferred
 async def test_killed_soon(
-    own_rabbitmq: Any,
+    own_rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
     names: Names,
     executor: Executor,
