@@ -144,6 +144,12 @@ class RabbitMQNode:
 
         @raise QuebertError: it does not start.
         """
+        deadline = time.monotonic() + self.PATIENCE
+        # What was killed may listen still: a busy kernel takes its time to end it.
+        while not (self._is_free(self.port) and self._is_free(self._distribution_port)):
+            if time.monotonic() > deadline:
+                raise QuebertError(f"RabbitMQ does not start; port {self.port} is used")
+            time.sleep(0.1)
         with open(self._folder / "output", "ab") as output:
             self._process = subprocess.Popen(
                 [self._server],
@@ -154,12 +160,24 @@ class RabbitMQNode:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + self.PATIENCE
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self._folder / "output").read_text(errors="replace")
                 raise QuebertError(f"RabbitMQ does not start; it said: {said[-2000:]}")
             time.sleep(0.1)
+
+    def _is_free(self, port: int) -> bool:
+        """
+        Whether RabbitMQ could listen on a port.
+        """
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.listen()
+            except OSError:
+                return False
+        return True
 
     def _answers(self) -> bool:
         try:

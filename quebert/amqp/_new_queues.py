@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.task import deferLater
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._existing import find_queue
@@ -41,6 +43,8 @@ class NewQueues:
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}  # they are there, as far as is known
+        self._waiters: dict[str, list[Deferred[None]]] = {}
+        self._timers: dict[str, IDelayedCall] = {}
 
     def found(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
@@ -104,9 +108,38 @@ class NewQueues:
         Returns once none of these queues is new: a message survives that is confirmed
         there.
         """
-        left = max(self._left(wire, each) for each in queues)
-        if left > 0:
-            await deferLater(wire.clock, left)
+        while self.has(wire, *queues):
+            newest = max(queues, key=partial(self._left, wire))
+            await self._wait(wire, newest)
+
+    async def _wait(self, wire: Wire, queue: str) -> None:
+        """
+        Those who wait for a queue go on in the order in which they came.
+        """
+        waiting: Deferred[None] = Deferred()
+        waiters = self._waiters.setdefault(queue, [])
+        waiters.append(waiting)
+        if len(waiters) == 1:
+            timer = wire.clock.callLater(self._left(wire, queue), self._wake, queue)
+            self._timers[queue] = timer
+        try:
+            await waiting
+        except CancelledError:
+            if queue in self._waiters:
+                waiters.remove(waiting)
+                self._stop_timer(queue)
+            raise
+
+    def _stop_timer(self, queue: str) -> None:
+        if not self._waiters[queue]:
+            del self._waiters[queue]
+            self._timers.pop(queue).cancel()
+
+    def _wake(self, queue: str) -> None:
+        del self._timers[queue]
+        for each in self._waiters.pop(queue):
+            if not each.called:
+                each.callback(None)
 
     async def publish(
         self, wire: Wire, queue: str, publish: Callable[[], Awaitable[None]]

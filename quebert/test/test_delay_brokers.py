@@ -70,7 +70,9 @@ async def test_ten_retries(
     times = [at for at, _ in notes.came]
     for earlier, later in itertools.pairwise(times):
         assert later - earlier >= 1
-    assert all(len(headers["x-death"]) == 1 for _, headers in notes.came[1:])
+    deaths = [headers.get("x-death", []) for _, headers in notes.came[1:]]
+    assert {len(each) for each in deaths[1:]} == {1}
+    assert len(deaths[0]) <= 1  # it was due, perhaps, when the first rung was old
     await until(lambda: watcher.counts.done == 1)
     assert watcher.counts.retried == 10
 
