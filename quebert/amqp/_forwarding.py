@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -210,6 +209,7 @@ class Forwarder:
         self._channel = channel
         try:
             await channel.call("basic_qos", prefetch_count=_MOST)
+            await self._until_old(wire)
             while not self._interrupted:
                 await self._consume_or_rest(channel)
                 await self._look_after(wire)
@@ -219,6 +219,15 @@ class Forwarder:
             await self._leave(channel)
             if self._bringing_back is not None:
                 await self._bringing_back
+
+    async def _until_old(self, wire: Wire) -> None:
+        """
+        Wait until messages can go to the task queue.  Those that were fetched would
+        wait here, and other mediators may be able to forward them.
+        """
+        queues = self._queue, arrivals_of(self._queue)
+        while not self._interrupted and self._new_queues.has(wire, *queues):
+            await self._wait(self._new_queues.left(wire, *queues))
 
     async def _consume_or_rest(self, channel: Channel) -> None:
         """
@@ -353,6 +362,9 @@ class Forwarder:
         send: Send = self._publisher.publish
         while channel is self._channel:
             is_due = self._early_by(message) <= 0
+            if is_due and self._new_queues.has(channel.client, self._queue):
+                await self._hold(self._new_queues.left(channel.client, self._queue))
+                continue
             breaker = self._queue_breaker if is_due else self._rung_breaker
             await breaker.may_try()
             if channel is not self._channel:
@@ -399,15 +411,18 @@ class Forwarder:
         if early <= 0:
             self._early.succeeded()
             self._astray.arrived()
-            publish = partial(self._publish, send, "", message, {})
-            return await self._new_queues.publish(wire, self._queue, publish)
+            await self._publish(send, "", message, {})
+            return await self._new_queues.old(wire, self._queue)
         clock = self._client.reactor
         due = clock.seconds() + early
         most = next_wait(message, self._now(), early)
         rung = await self._ladder.rung_for(
             wire, self._queue, lambda: min(most, due - clock.seconds())
         )
-        headers = {DELAY: due - clock.seconds()}
+        early = due - clock.seconds()
+        if early <= 0:  # the rungs were new
+            return await self._pass_on(wire, message, early, send)
+        headers = {DELAY: early}
         await self._publish(send, rung, message, headers)
         return await self._ladder.kept(wire, rung, self._queue)
 

@@ -85,16 +85,23 @@ class Graveyard:
         self._is_stream = False
 
     async def publish(
-        self, wire: Wire, send: Send, body: bytes, properties: bytes
+        self,
+        wire: Wire,
+        send: Send,
+        body: bytes,
+        properties: bytes,
+        leave: Callable[[], None],
     ) -> None:
         """
-        Put a message there; returns when the broker has confirmed it.  If the queue
-        L{is_new}, that takes seconds.
+        Put a message there; returns when the broker has confirmed it.
 
         @param send: publishes it.
+        @param leave: called if that takes seconds, since the queue is new.
         @raise BrokerError: it does not take it.
         """
         await self._graves.made(wire, self._grave)
+        if self._new_queues.has(wire, self._grave):
+            leave()
         publish = partial(self._publish, wire, send, body, properties)
         await self._new_queues.publish(wire, self._grave, publish)
 
@@ -106,15 +113,6 @@ class Graveyard:
         look_number = await self._keeping.before(wire)
         await send("", self._grave, body, properties)
         return self._keeping.moved(look_number)
-
-    async def is_new(self, wire: Wire) -> bool:
-        """
-        Whether the queue is so new that RabbitMQ may lose what is in it.
-
-        @raise BrokerError: the queue is not there, and cannot be declared.
-        """
-        await self._graves.made(wire, self._grave)
-        return self._new_queues.has(wire, self._grave)
 
     def forget(self) -> None:
         """

@@ -155,7 +155,7 @@ class Ladder:
     async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
         """
         The exchange of the rung in which a message for C{queue} waits, and is not
-        early.
+        early.  That takes seconds as long as all rungs are new.
 
         @param left: tells in how many seconds from now it is due.
         @raise LadderRefused: the broker does not let us make a part of the ladder.
@@ -317,6 +317,8 @@ class Ladder:
         if found is None and queue in self._depths:
             self._tell_deleted(wire, queue)
         await _make_or_use(wire, calls)
+        if found is None:  # RabbitMQ may have taken its time
+            self.new_queues.declared(wire, queue, kind)
         return 0 if found is None else int(found.message_count)
 
     async def kept(self, wire: Wire, rung: str, queue: str) -> None:

@@ -20,12 +20,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError, Deferred
+import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._existing import find_queue
-from quebert.errors import MayNotLook
+from quebert.errors import ChannelLost, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -36,6 +37,18 @@ __all__ = ["NewQueues"]
 _NEW = 3.5
 
 
+@attrs.define
+class _Waiting:
+    """
+    Those who wait until a queue is old.
+
+    @ivar timer: ends that.
+    """
+
+    timer: IDelayedCall
+    waiters: list[Deferred[None]] = attrs.field(factory=list)
+
+
 class NewQueues:
     """
     What a client knows of the age of quorum queues.
@@ -43,8 +56,7 @@ class NewQueues:
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}  # they are there, as far as is known
-        self._waiters: dict[str, list[Deferred[None]]] = {}
-        self._timers: dict[str, IDelayedCall] = {}
+        self._waiting: dict[str, _Waiting] = {}
 
     def found(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
@@ -57,7 +69,7 @@ class NewQueues:
 
     def declared(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
-        A queue was not there, and was declared.
+        A queue counts as new from now on.
 
         @param kind: its type; C{None} if that is not known.
         """
@@ -67,18 +79,21 @@ class NewQueues:
             self._since[queue] = wire.clock.seconds()
 
     @asynccontextmanager
-    async def declaring(self, wire: Wire, queue: str) -> AsyncIterator[None]:
+    async def declaring(
+        self, wire: Wire, queue: str, kind: str | None
+    ) -> AsyncIterator[None]:
         """
-        In this block a queue of any type is declared, perhaps anew.
+        In this block a queue is declared, perhaps anew.
 
+        @param kind: its type; C{None} if that is not known.
         @raise BrokerError: the connection was lost.
         """
         if await self._is_there(wire, queue):
             yield
             return
-        self.declared(wire, queue, None)  # others may publish to it at once
+        self.declared(wire, queue, kind)  # others may publish to it at once
         yield
-        self.declared(wire, queue, None)
+        self.declared(wire, queue, kind)
 
     async def _is_there(self, wire: Wire, queue: str) -> bool:
         """
@@ -92,7 +107,7 @@ class NewQueues:
 
     def forget(self, *queues: str) -> None:
         """
-        Nobody puts messages into these queues any more.
+        Nothing is known of these queues any more.
         """
         for each in queues:
             self._since.pop(each, None)
@@ -101,43 +116,50 @@ class NewQueues:
         """
         Whether one of these queues is new.
         """
-        return any(self._left(wire, each) > 0 for each in queues)
+        return self.left(wire, *queues) > 0
+
+    def left(self, wire: Wire, *queues: str) -> float:
+        """
+        For how many seconds from now on one of these queues is new; 0 or less for none.
+        """
+        since = [self._since[each] for each in queues if each in self._since]
+        if not since:
+            return 0.0
+        now: float = wire.clock.seconds()
+        return max(since) + _NEW - now
 
     async def old(self, wire: Wire, *queues: str) -> None:
         """
         Returns once none of these queues is new: a message survives that is confirmed
         there.
+
+        @raise ChannelLost: the connection was lost meanwhile.
         """
         while self.has(wire, *queues):
-            newest = max(queues, key=partial(self._left, wire))
-            await self._wait(wire, newest)
+            await self._wait(wire, max(queues, key=partial(self.left, wire)))
+            if wire.closed:
+                raise ChannelLost("the connection to the broker was lost")
 
     async def _wait(self, wire: Wire, queue: str) -> None:
         """
         Those who wait for a queue go on in the order in which they came.
         """
-        waiting: Deferred[None] = Deferred()
-        waiters = self._waiters.setdefault(queue, [])
-        waiters.append(waiting)
-        if len(waiters) == 1:
-            timer = wire.clock.callLater(self._left(wire, queue), self._wake, queue)
-            self._timers[queue] = timer
+        together = self._waiting.get(queue)
+        if together is None:
+            timer = wire.clock.callLater(self.left(wire, queue), self._wake, queue)
+            together = self._waiting[queue] = _Waiting(timer)
+        waiter: Deferred[None] = Deferred()
+        together.waiters.append(waiter)
         try:
-            await waiting
-        except CancelledError:
-            if queue in self._waiters:
-                waiters.remove(waiting)
-                self._stop_timer(queue)
-            raise
-
-    def _stop_timer(self, queue: str) -> None:
-        if not self._waiters[queue]:
-            del self._waiters[queue]
-            self._timers.pop(queue).cancel()
+            await waiter
+        finally:
+            together.waiters.remove(waiter)
+            if not together.waiters and together.timer.active():
+                together.timer.cancel()
+                del self._waiting[queue]
 
     def _wake(self, queue: str) -> None:
-        del self._timers[queue]
-        for each in self._waiters.pop(queue):
+        for each in list(self._waiting.pop(queue).waiters):
             if not each.called:
                 each.callback(None)
 
@@ -150,13 +172,3 @@ class NewQueues:
         await self.old(wire, queue)
         await publish()
         await self.old(wire, queue)  # it may have been declared anew meanwhile
-
-    def _left(self, wire: Wire, queue: str) -> float:
-        """
-        For how many seconds from now on a queue is new.
-        """
-        since = self._since.get(queue)
-        if since is None:
-            return 0.0
-        now: float = wire.clock.seconds()
-        return since + _NEW - now

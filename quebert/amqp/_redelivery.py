@@ -83,11 +83,12 @@ class Redelivery:
         """
         Have a suspect wait in RabbitMQ.
 
-        A mediator that has just started begins that after seconds, and may end before.
-        RabbitMQ might drop a message for the number of such ends.  So a message with a
-        large count is replaced at once, and its copy waits when it comes.
+        A mediator cannot put a message there in the first seconds after its start, and
+        may end meanwhile.  RabbitMQ might drop a message for the number of such ends.
+        So a message with a large count is replaced at once, and its copy waits when it
+        comes.
         """
-        if min(message.number_in(DELIVERY_COUNT), self.counted) >= SUSPECT:
+        if 0 < min(SUSPECT, self.counted) <= message.number_in(DELIVERY_COUNT):
             return await self._copy(message, record.questioned(waits=True))
         patience = self._suspects.patience
         return await self._copy(message, record.questioned(), patience)
@@ -106,12 +107,16 @@ class Redelivery:
             return await self._question(message, record)
         if not await self._suspects.ended(wire, record.flight):
             return False
-        record = record.counted(alone=True)
-        if not record.poisonous:
-            return await self._copy(message, record.copied())
-        bury = Bury(str(record), POISON, {ENDS: record.ends})
-        await self._settler.bury(message, bury, self._leave)
-        return True
+        flight, record = record.flight, record.counted(alone=True)
+        if record.poisonous:
+            bury = Bury(str(record), POISON, {ENDS: record.ends})
+            await self._settler.bury(message, bury, self._leave)
+            settled = True
+        else:
+            settled = await self._copy(message, record.copied())
+        # Not before: this mediator may end meanwhile, and another has to know.
+        await self._suspects.counted(wire, flight)
+        return settled
 
     async def _was_in_order(self) -> bool:
         """

@@ -103,7 +103,7 @@ class Settler:
     @ivar unsettled: what the broker waits for.
     @ivar unsettled_bytes: the size of its bodies.
     @ivar held: those of them that wait, without a place, before they go back.
-    @ivar hurried: nothing is waited for any more.
+    @ivar hurried: messages wait here for their retries no more.
     """
 
     log = Logger()
@@ -325,6 +325,8 @@ class Settler:
             return self._publish(wire, send, message.body, properties, due)
 
         refusals = (MessageRefused, PublishRefused, Unroutable)
+        if after > 0:  # the queue for that may be new
+            self._leave(message, leave)
         try:
             taken = await self._published(
                 message, publish, leave, self._refused, *refusals
@@ -383,9 +385,13 @@ class Settler:
         properties = self._burial_properties(message, headers)
 
         async def publish(wire: Wire, send: Send) -> None:
-            if await self._graveyard.is_new(wire):
-                self._leave(message, leave)
-            await self._graveyard.publish(wire, send, message.body, properties)
+            await self._graveyard.publish(
+                wire,
+                send,
+                message.body,
+                properties,
+                lambda: self._leave(message, leave),
+            )
 
         try:
             if await self._published(message, publish, leave, self._dead_refused):

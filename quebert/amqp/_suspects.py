@@ -13,7 +13,7 @@ While that attempt lasts, the broker has a queue C{quebert.flight.<flight>}, whe
 C{flight} names the copy.  A mediator that ends suddenly leaves the queue behind.  A
 mediator that ends the attempt in any other way deletes it, and so does a mediator that
 had lost its connection, as soon as it has another.  When RabbitMQ delivers the message
-anew, its copy waits in the broker for L{PATIENCE} seconds; then it is looked at.  If
+anew, a copy waits in the broker for L{PATIENCE} seconds; then it is looked at.  If
 the queue is there, the last mediator ended suddenly with this message alone at work.
 After L{POISONOUS} such ends the message is set aside.  Where the broker does not tell,
 no end is counted.
@@ -232,12 +232,15 @@ class Suspects:
     async def ended(self, wire: Wire, flight: str) -> bool:
         """
         Whether a mediator ended suddenly while it attempted a message of this flight
-        alone.
+        alone.  Others are told the same until L{counted} is called.
         """
-        ended = bool(flight) and await self._is_there(wire, flight_sign(flight))
-        if ended:
-            await self._forget(wire, flight)
-        return ended
+        return bool(flight) and await self._is_there(wire, flight_sign(flight))
+
+    async def counted(self, wire: Wire, flight: str) -> None:
+        """
+        The end of that mediator is written down where nobody forgets it.
+        """
+        await self._forget(wire, flight)
 
     async def _is_there(self, wire: Wire, queue: str) -> bool:
         try:

@@ -24,7 +24,7 @@ from quebert.amqp._binding import Binding
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
-from quebert.amqp._declaring import declare_task_queue
+from quebert.amqp._declaring import TYPE, declare_task_queue
 from quebert.amqp._hanging import HANG_AFTER, Hanging
 from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._message import Message
@@ -255,7 +255,8 @@ class Watcher:
             self._client.bindings.keep(wire, self._binding)
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
-        async with self._client.ladder.new_queues.declaring(wire, self.queue):
+        kind = self.arguments.get(TYPE)
+        async with self._client.ladder.new_queues.declaring(wire, self.queue, kind):
             self._redelivery.counted = await declare_task_queue(
                 wire, channel, self.queue, self.arguments
             )

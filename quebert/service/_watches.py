@@ -151,7 +151,7 @@ class Watches:
                 begun.addErrback(lambda _: None)
             first[0][1].raiseException()
         for begun, watched in beginning.items():
-            begun.addErrback(partial(self._try_again, watched))
+            begun.addErrback(partial(self._could_not, watched))
         await DeferredList(beginning)
 
     def change(self, settings: Settings) -> None:
@@ -268,6 +268,13 @@ class Watches:
                 failure,
                 queue=watched.queue.name,
             )
+
+    def _could_not(self, watched: _Watched, failure: Failure) -> None:
+        """
+        A queue could not be watched at the start, and may have been removed since.
+        """
+        if self._watched.get(watched.queue.name) is watched:
+            self._try_again(watched, failure)
 
     def _try_again(self, watched: _Watched, failure: Failure) -> None:
         watched.failures += 1

@@ -281,6 +281,7 @@ class FakeWire:
         self.server_properties: dict[str, Any] = {}
         self.client = self  # it is its own channel, too
         self.there: set[str] = set()
+        self.closed = False
         self.counts: dict[str, int] = {}
         self.opens = True
 

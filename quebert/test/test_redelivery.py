@@ -859,6 +859,9 @@ class JudgedTests(RedeliveryTestCase):
         self.assertNotIn(IN_QUESTION, headers)
         self.assertNotEqual(headers[FLIGHT], A)
         self.assertEqual((headers[ENDS], headers[ALONE]), (SUSPECT + 1, 1))
+        # Another mediator has to know it as well, if this one ends.
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.confirm()
         self.assertEqual(self.client.signs, set())
 
     def test_poison(self) -> None:
