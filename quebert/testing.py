@@ -59,6 +59,8 @@ _ADVANCED = """\
 [{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].
 """
 
+_PORT_USED = "dist_port_already_used"
+
 
 def reserve_port() -> tuple[int, socket.socket]:
     """
@@ -145,11 +147,18 @@ class RabbitMQNode:
         @raise QuebertError: it does not start.
         """
         deadline = time.monotonic() + self.PATIENCE
-        # What was killed may listen still: a busy kernel takes its time to end it.
-        while not (self._is_free(self.port) and self._is_free(self._distribution_port)):
-            if time.monotonic() > deadline:
-                raise QuebertError(f"RabbitMQ does not start; port {self.port} is used")
-            time.sleep(0.1)
+        while not self._has_started(deadline):
+            time.sleep(0.5)
+
+    def _has_started(self, deadline: float) -> bool:
+        """
+        Start it; tells whether it takes connections.  It does not where another process
+        listens on its port for other nodes: RabbitMQ's commands do, for a moment, on
+        any port that nobody listens on.
+
+        @raise QuebertError: it does not start.
+        """
+        before = self._said()
         with open(self._folder / "output", "ab") as output:
             self._process = subprocess.Popen(
                 [self._server],
@@ -162,22 +171,16 @@ class RabbitMQNode:
             )
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                said = (self._folder / "output").read_text(errors="replace")
+                said = self._said().removeprefix(before)
+                if _PORT_USED in said and time.monotonic() < deadline:
+                    return False
                 raise QuebertError(f"RabbitMQ does not start; it said: {said[-2000:]}")
             time.sleep(0.1)
-
-    def _is_free(self, port: int) -> bool:
-        """
-        Whether RabbitMQ could listen on a port.
-        """
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.listen()
-            except OSError:
-                return False
         return True
+
+    def _said(self) -> str:
+        output = self._folder / "output"
+        return output.read_text(errors="replace") if output.exists() else ""
 
     def _answers(self) -> bool:
         try:

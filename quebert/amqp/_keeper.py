@@ -82,11 +82,10 @@ class ChannelKeeper:
         @param timeout: seconds for all attempts; C{None} for no limit.
         @raise BrokerError: that cannot be done, or not in time.
         """
-        clock, attempt = self._client.reactor, 0
+        clock, attempt, left = self._client.reactor, 0, timeout
         end = None if timeout is None else clock.seconds() + timeout
         while True:
             try:
-                left = None if end is None else max(0.0, end - clock.seconds())
                 return await self.attach(left)
             except BrokerError as e:
                 attempt += 1
@@ -96,6 +95,7 @@ class ChannelKeeper:
                     raise
                 self.warn(e)
             await self._wait(seconds)
+            left = None if end is None else max(0.0, end - clock.seconds())
 
     async def _wait(self, seconds: float) -> None:
         """
