@@ -209,7 +209,6 @@ class Forwarder:
         self._channel = channel
         try:
             await channel.call("basic_qos", prefetch_count=_MOST)
-            await self._until_old(wire)
             while not self._interrupted:
                 await self._consume_or_rest(channel)
                 await self._look_after(wire)
@@ -219,15 +218,6 @@ class Forwarder:
             await self._leave(channel)
             if self._bringing_back is not None:
                 await self._bringing_back
-
-    async def _until_old(self, wire: Wire) -> None:
-        """
-        Wait until messages can go to the task queue.  Those that were fetched would
-        wait here, and other mediators may be able to forward them.
-        """
-        queues = self._queue, arrivals_of(self._queue)
-        while not self._interrupted and self._new_queues.has(wire, *queues):
-            await self._wait(self._new_queues.left(wire, *queues))
 
     async def _consume_or_rest(self, channel: Channel) -> None:
         """

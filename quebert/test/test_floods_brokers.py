@@ -32,8 +32,8 @@ TASKS = 200
 PERIOD = 2.0
 QUIET = 1.0
 DURABLE = {"delivery-mode": 2}
-_MORE = re.compile(r", ([\d,]+) times more: ")
-_OVER = re.compile(r", after ([\d,]+) failures in \d+ s\.$")
+_MORE = re.compile(r", ([\d,]+) times? more: ")
+_OVER = re.compile(r", after ([\d,]+) failures? in \d+ s\.$")
 
 
 class Lines:
