@@ -19,7 +19,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as global_reactor
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, _new_queues
 from quebert.errors import QuebertError
 from quebert.test.support import Executor, Program
 from quebert.testing import EmbeddedBroker, RabbitMQNode, find_rabbitmq
@@ -124,6 +124,16 @@ def either(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
     else:
         with EmbeddedBroker() as embedded:
             yield embedded
+
+
+@pytest.fixture(autouse=True)
+def old_queues(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No queue is new.  To wait for each takes minutes in all, and most tests do not kill
+    RabbitMQ.  Those that are marked C{new_queues} wait, and so do all processes.
+    """
+    if request.node.get_closest_marker("new_queues") is None:
+        monkeypatch.setattr(_new_queues, "_NEW", 0.0)
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ from quebert.test.operating import set_policy
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
 
+pytestmark = pytest.mark.new_queues
+
 TASKS = 200
 LIMIT = 10
 

@@ -10,6 +10,7 @@ import random
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,6 +34,8 @@ from quebert.broker import Broker
 from quebert.errors import BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
 from quebert.test.checks import QUICK
+
+pytestmark = pytest.mark.new_queues
 
 YEAR = 365 * 24 * 3600
 LONGEST = 10.0**9

@@ -40,6 +40,8 @@ from quebert.test.operating import (
 from quebert.test.support import logged, until
 from quebert.testing import RabbitMQNode
 
+pytestmark = pytest.mark.new_queues
+
 TASKS = 200
 #: Seconds that a task may be late when it is due, and the fault is over.
 LATE = 5.0
