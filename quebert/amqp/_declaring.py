@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSIC",
     "DIFFERENT",
+    "HELD_BACK",
     "INEQUIVALENT",
+    "LIMIT",
     "QUORUM",
     "TYPE",
     "declare_queue",
@@ -58,12 +60,14 @@ DIFFERENT = re.compile(
     re.DOTALL,
 )
 
-# How often a quorum queue delivers a message again.  RabbitMQ 3.10 drops a message at
-# its first return where this is -1; it has no limit of its own.
-_LIMIT, _NONE = "x-delivery-limit", -1
+#: The argument for how often a quorum queue delivers a message again.  RabbitMQ 3.10
+#: drops a message at its first return where this is -1; it has no limit of its own.
+LIMIT = "x-delivery-limit"
+_NONE = -1
 _LIMITED_SINCE = (4,)
-# Milliseconds for which it holds back a message that was given back: at least 1.
-_HELD_BACK, _SHORTEST = "x-delayed-retry-max", 1
+#: The argument for how many milliseconds it holds back, at most, what was given back.
+HELD_BACK = "x-delayed-retry-max"
+_SHORTEST = 1
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     The argument of a quorum queue which has RabbitMQ 4 drop nothing.
     """
     limited = (version_of(wire) or ()) >= _LIMITED_SINCE
-    return {_LIMIT: _NONE} if limited else {}
+    return {LIMIT: _NONE} if limited else {}
 
 
 def own_quorum(wire: Wire) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def own_quorum(wire: Wire) -> dict[str, Any]:
     RabbitMQ 4 drops nothing, and holds nothing back that was given back.
     """
     limitless = no_delivery_limit(wire)
-    return {**limitless, _HELD_BACK: _SHORTEST} if limitless else {}
+    return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
 
 
 async def declare_queue(
@@ -138,20 +142,20 @@ async def _declare_task_queue(
     # limit where that is no quorum queue, and must be able to.
     unnamed = kind is None and bool(limitless) and not risk_of(queue)
     may_be_quorum = kind == "quorum" or unnamed
-    if may_be_quorum and _LIMIT not in arguments:
+    if may_be_quorum and LIMIT not in arguments:
         ways = {**arguments, **limitless}, arguments
         try:
             accepted = await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
-            if e.code != INEQUIVALENT or _LIMIT not in str(e):
+            if e.code != INEQUIVALENT or LIMIT not in str(e):
                 raise
             found = DIFFERENT.search(str(e))
-            limit = found["value"] if found and found["name"] == _LIMIT else None
+            limit = found["value"] if found and found["name"] == LIMIT else None
             return float(limit) if limit and limit.isdigit() else 1
-        return math.inf if kind == "quorum" or _LIMIT in accepted else 0
+        return math.inf if kind == "quorum" or LIMIT in accepted else 0
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    own_limit = given.get(_LIMIT, 0)
+    own_limit = given.get(LIMIT, 0)
     return math.inf if own_limit == _NONE else float(own_limit)
 
 

@@ -14,6 +14,7 @@ from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._astray import OldLadder
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._declaring import HELD_BACK, LIMIT
 from quebert.amqp._delay import UNCLAIMED, WAITS, Call, arrivals_of
 from quebert.amqp._walk import depth
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
@@ -25,10 +26,6 @@ from quebert.errors import BrokerRefused
 __all__ = ["check_delays"]
 
 _NOT_FOUND, _DIFFERENT = 404, 406
-# Mediators that declared a queue in RabbitMQ 3 did not name it.
-_LIMIT = "x-delivery-limit"
-# Mediators that declared a queue before RabbitMQ 4, or earlier, did not name it.
-_HELD_BACK = "x-delayed-retry-max"
 # Where a message that is given back (basic.nack) is not counted.
 _COUNTS_NO_LOOKS = (4, 3)
 _ANEW = "stop the mediators, let it run empty, and delete it; mediators make it anew"
@@ -42,7 +39,7 @@ class _Part:
 
     @ivar ready: how many messages wait there; 0 for an exchange.
     @ivar lacks: it was declared with other values of these arguments than quebert gives
-        it, or without them.
+        it, or without them, as in RabbitMQ 3 or by an earlier version.
     """
 
     ready: int
@@ -84,8 +81,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
                 found.append(_otherwise(call[0].partition("_")[0], name, answer))
         elif seconds:
             whole.append(Rung(name, seconds // 1000, answer.ready))
-            limited += [name] if _LIMIT in answer.lacks else []
-            held_back += [name] if _HELD_BACK in answer.lacks else []
+            limited += [name] if LIMIT in answer.lacks else []
+            held_back += [name] if HELD_BACK in answer.lacks else []
     if not waits and len(missing) == len(ends):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
         return [
@@ -163,7 +160,7 @@ def _come_early(rungs: Sequence[str]) -> Finding:
 def _come_late(subject: Subject, rungs: Sequence[str]) -> Finding:
     return warn(
         ABOUT,
-        f"{names_of(rungs)} was declared without {_HELD_BACK}, and a policy has"
+        f"{names_of(rungs)} was declared without {HELD_BACK}, and a policy has"
         " RabbitMQ hold back what was given back (delayed-retry-type): mediators look"
         " there for tasks, and these tasks come late",
         "have no policy match the queues of quebert: rabbitmqctl list_policies -p"
@@ -196,9 +193,9 @@ async def _look(
     except BrokerRefused as e:
         if e.code not in (_NOT_FOUND, _DIFFERENT):
             raise
-        if any(each in str(e) for each in (_LIMIT, _HELD_BACK)):
+        if any(each in str(e) for each in (LIMIT, HELD_BACK)):
             lacks = await _differences(subject, how)
-        if not lacks or not lacks <= {_LIMIT, _HELD_BACK}:
+        if not lacks or not lacks <= {LIMIT, HELD_BACK}:
             return e
     return _Part(int(answer.message_count) if kind == "queue" else 0, lacks)
 

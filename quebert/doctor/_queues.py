@@ -9,6 +9,7 @@ from typing import Any
 
 from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
 from quebert.amqp._broker_version import version_of
+from quebert.amqp._declaring import LIMIT
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import is_paused
 from quebert.amqp._walk import Depth, depth
@@ -20,7 +21,6 @@ from quebert.doctor._subject import Subject
 __all__ = ["check_queue", "dropped", "limited"]
 
 _NOT_FOUND, _DIFFERENT = 404, 406
-_LIMIT = "x-delivery-limit"
 _ANEW = "mediators make it anew"
 
 
@@ -95,7 +95,7 @@ async def _check_accepted(
     Whether RabbitMQ accepts the declaration of the mediator, which takes any delivery
     limit as it is.
     """
-    arguments = {k: v for k, v in how.arguments.items() if k == _LIMIT}
+    arguments = {k: v for k, v in how.arguments.items() if k == LIMIT}
     if queue.queue_type is not None:
         arguments[TYPE] = queue.queue_type
     refused = await subject.refusal(
@@ -190,7 +190,7 @@ def limited(
     """
     if arguments.get(TYPE) != "quorum":
         return
-    limit = arguments.get(_LIMIT, 20 if has_default else -1)
+    limit = arguments.get(LIMIT, 20 if has_default else -1)
     if not isinstance(limit, int) or limit < 0:
         return
     end = "moves" if "x-dead-letter-exchange" in arguments else "drops"
