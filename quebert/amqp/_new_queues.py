@@ -31,10 +31,10 @@ from quebert.errors import ChannelLost, MayNotLook
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["NewQueues"]
+__all__ = ["NEW", "NewQueues"]
 
-# Seconds for which a quorum queue is new.
-_NEW = 3.5
+#: Seconds for which a quorum queue is new.
+NEW = 3.5
 
 
 @attrs.define
@@ -126,7 +126,7 @@ class NewQueues:
         if not since:
             return 0.0
         now: float = wire.clock.seconds()
-        return max(since) + _NEW - now
+        return max(since) + NEW - now
 
     async def old(self, wire: Wire, *queues: str) -> None:
         """

@@ -107,6 +107,9 @@ def restartable_rabbitmq(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
     The shared RabbitMQ for one test, which may stop it, kill it and start it: starting
     another one takes about 5 s of a processor.  It runs afterwards, whatever happened.
     """
+    # It writes to its disk what earlier tests declared.  If it were killed before that,
+    # their quorum queues might have no leader, and later tests would wait for them.
+    rabbitmq.eval("{[dets:sync(Table) || Table <- dets:all()], mnesia:sync_log()}")
     try:
         yield rabbitmq
     finally:
@@ -130,10 +133,12 @@ def either(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
 def old_queues(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     No queue is new.  To wait for each takes minutes in all, and most tests do not kill
-    RabbitMQ.  Those that are marked C{new_queues} wait, and so do all processes.
+    RabbitMQ.  Those that may kill it wait, those that are marked C{new_queues}, and all
+    processes.
     """
-    if request.node.get_closest_marker("new_queues") is None:
-        monkeypatch.setattr(_new_queues, "_NEW", 0.0)
+    may_kill = {"own_rabbitmq", "restartable_rabbitmq"} & set(request.fixturenames)
+    if not may_kill and request.node.get_closest_marker("new_queues") is None:
+        monkeypatch.setattr(_new_queues, "NEW", 0.0)
 
 
 @pytest.fixture

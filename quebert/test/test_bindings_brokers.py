@@ -107,13 +107,18 @@ async def test_deleted(
     channel = await watched.begin()
     await watched.all_come(names.exchange, watched.key, "before")
     assert told() == []
+
+    def about_it() -> list[str]:
+        # The exchange may be deleted in the middle of a look, which cannot bind to it.
+        return [line for line in told() if "NOT_FOUND" not in line]
+
     # A look that has found the exchange may declare it anew, and tell nothing.
-    while not told():
+    while not about_it():
         await channel.call("exchange_delete", exchange=names.exchange)
         await watched.until_routed()
         await until(lambda: not watched.client.bindings._looking)
     await watched.all_come(names.exchange, watched.key, "after")
-    assert told() == [
+    assert about_it() == [
         f"Exchange '{names.exchange}' was deleted. It is declared anew, and queue"
         f" '{names.queue}' is bound to it."
     ]

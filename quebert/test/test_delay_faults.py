@@ -26,6 +26,7 @@ from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._ladder import make
 from quebert.amqp._message import NOT_BEFORE, Message
+from quebert.amqp._new_queues import NEW
 from quebert.amqp._walk import depth
 from quebert.cli._operations import Broker, status
 from quebert.outcome import Bury, Outcome, Retry
@@ -378,7 +379,7 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     assert now.unclaimed == TASKS + 1
     with logged(LogLevel.warn) as lines:
         await client.watch("", names.queue, "", tasks, holdUpTo=0)
-        await tasks.all_come(time.time())
+        await tasks.all_come(time.time() + NEW)  # the queue is new
     (line,) = lines
     assert f"Delayed tasks of queue '{names.queue}' arrive in queue" in line
     assert "was not there when they were due" in line
