@@ -34,6 +34,8 @@ _ELSEWHERE = {
     "type": "queue_type",
     "uri": "url",
 }
+# Characters of a path that a problem shows.
+_LONGEST = 500
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _AT = re.compile(r" \(at (?:line ([0-9]+), column ([0-9]+)|end of document)\)$")
 
@@ -233,4 +235,4 @@ def _dotted(path: Path) -> str:
             continue
         word = part if _BARE.fullmatch(part) else shown(without_userinfo(part))
         told += f".{word}" if told else word
-    return told
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
