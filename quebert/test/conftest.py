@@ -104,12 +104,12 @@ def rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
 @pytest.fixture
 def restartable_rabbitmq(rabbitmq: RabbitMQNode) -> Iterator[RabbitMQNode]:
     """
-    The shared RabbitMQ for one test, which may stop it, kill it and start it: starting
-    another one takes about 5 s of a processor.  It runs afterwards, whatever happened.
+    The shared RabbitMQ for one test, which may stop it and start it: starting another
+    one takes about 5 s of a processor.  It runs afterwards, whatever happened.
+
+    A test that kills RabbitMQ asks for L{own_rabbitmq}: quorum queues that were new may
+    have no leader afterwards, and later tests would wait for them.
     """
-    # It writes to its disk what earlier tests declared.  If it were killed before that,
-    # their quorum queues might have no leader, and later tests would wait for them.
-    rabbitmq.eval("{[dets:sync(Table) || Table <- dets:all()], mnesia:sync_log()}")
     try:
         yield rabbitmq
     finally:
@@ -136,7 +136,7 @@ def old_queues(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     RabbitMQ.  Those that may kill it wait, those that are marked C{new_queues}, and all
     processes.
     """
-    may_kill = {"own_rabbitmq", "restartable_rabbitmq"} & set(request.fixturenames)
+    may_kill = "own_rabbitmq" in request.fixturenames
     if not may_kill and request.node.get_closest_marker("new_queues") is None:
         monkeypatch.setattr(_new_queues, "NEW", 0.0)
 

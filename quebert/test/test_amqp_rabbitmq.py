@@ -126,7 +126,7 @@ async def test_consumes_again_after_a_lost_connection(
 
 @ensureDeferred
 async def test_survives_a_killed_broker(
-    restartable_rabbitmq: RabbitMQNode,
+    own_rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
     names: Names,
 ) -> None:
@@ -139,7 +139,7 @@ async def test_survives_a_killed_broker(
         done[message.body] += 1
         return Retry(after=0.05) if done[message.body] < 3 else None
 
-    client = make_client(restartable_rabbitmq.url)
+    client = make_client(own_rabbitmq.url)
     watcher = await client.watch(
         names.exchange, names.queue, "#", callback, maxEvents=10
     )
@@ -147,9 +147,9 @@ async def test_survives_a_killed_broker(
     bodies = [b"%d" % n for n in range(300)]
     for body in bodies:
         await client.publish(names.exchange, "a", body, persistent)
-    restartable_rabbitmq.kill()
+    own_rabbitmq.kill()
     await until(lambda: not watcher.consuming)
-    restartable_rabbitmq.start()
+    own_rabbitmq.start()
     await until(lambda: watcher.consuming)
     await until(lambda: watcher.in_flight == 0 and len(done) == 300)
     await until(lambda: all(done[body] >= 3 for body in bodies))

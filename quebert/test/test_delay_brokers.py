@@ -176,7 +176,7 @@ async def test_priority_of_the_queue(
 
 @pytest_twisted.ensureDeferred
 async def test_the_broker_is_killed(
-    restartable_rabbitmq: RabbitMQNode,
+    own_rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
     names: Names,
 ) -> None:
@@ -192,12 +192,12 @@ async def test_the_broker_is_killed(
         done[task] = time.time() - float(due)
         return None
 
-    client = make_client(restartable_rabbitmq.url)
+    client = make_client(own_rabbitmq.url)
     watcher = await client.watch(names.exchange, names.queue, names.key, later)
     for n in range(100):
         await client.publish("", names.queue, b"%d" % n, {"delivery-mode": 2})
     await until(lambda: watcher.counts.retried == 100)
-    restartable_rabbitmq.kill()
-    restartable_rabbitmq.start()
+    own_rabbitmq.kill()
+    own_rabbitmq.start()
     await until(lambda: len(done) == 100)
     assert min(done.values()) >= 0

@@ -164,7 +164,7 @@ class GrowthTests(SynchronousTestCase):
         A function that is quadratic is found.
         """
         case = Case("", re.compile("a*a*b").fullmatch, repeated("", "a", ""))
-        self.assertNotEqual(too_steep(case, (300, 3_000)), "")
+        self.assertNotEqual(too_steep(case, (1_000, 10_000)), "")
 
     # -- URLs
 

@@ -230,7 +230,7 @@ def make_another(client: TxAMQPClient) -> TxAMQPClient:
 @pytest.mark.long
 @ensureDeferred
 async def test_rabbitmq_restarts(
-    restartable_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+    own_rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
 ) -> None:
     """
     A pause survives a RabbitMQ that is killed.
@@ -238,12 +238,12 @@ async def test_rabbitmq_restarts(
 
     async def restart() -> None:
         # It may forget any exchange that was declared a moment before.
-        await deferToThread(restartable_rabbitmq.eval, "mnesia:sync_log()")
-        await deferToThread(restartable_rabbitmq.kill)
-        await deferToThread(restartable_rabbitmq.start)
+        await deferToThread(own_rabbitmq.eval, "mnesia:sync_log()")
+        await deferToThread(own_rabbitmq.kill)
+        await deferToThread(own_rabbitmq.start)
 
-    client = make_client(restartable_rabbitmq.url, connectTimeout=None)
-    await survives(client, Broker(reactor, restartable_rabbitmq.url), names, restart)
+    client = make_client(own_rabbitmq.url, connectTimeout=None)
+    await survives(client, Broker(reactor, own_rabbitmq.url), names, restart)
 
 
 @ensureDeferred

@@ -79,20 +79,20 @@ async def test_goes_on_after_a_closed_connection(
 
 @ensureDeferred
 async def test_survives_a_killed_broker(
-    restartable_rabbitmq: RabbitMQNode, names: Names
+    own_rabbitmq: RabbitMQNode, names: Names
 ) -> None:
     """
     Of tasks that are added while all connections are closed, and while the
     broker is killed and started again, none is lost that was said to be added.
     """
-    with channel_of(restartable_rabbitmq) as channel:
+    with channel_of(own_rabbitmq) as channel:
         declare(channel, names)
     back = threading.Event()
     added: list[str] = []
     failed: list[str] = []
 
     def add_all() -> None:
-        with BlockingProducer(restartable_rabbitmq.url, names.exchange) as producer:
+        with BlockingProducer(own_rabbitmq.url, names.exchange) as producer:
             for n in range(1000):
                 try:
                     added.append(producer.add_task("/", uuid=str(n)))
@@ -102,15 +102,15 @@ async def test_survives_a_killed_broker(
 
     adding = deferToThread(add_all)
     await until(lambda: len(added) >= 100)
-    close_connections(restartable_rabbitmq)
-    restartable_rabbitmq.kill()
+    close_connections(own_rabbitmq)
+    own_rabbitmq.kill()
     await until(lambda: failed or adding.called)
-    restartable_rabbitmq.start()
+    own_rabbitmq.start()
     back.set()
     await adding
     assert len(added) + len(failed) == 1000
     assert len(failed) <= 2
-    with channel_of(restartable_rabbitmq) as channel:
+    with channel_of(own_rabbitmq) as channel:
         found = uuids(channel, names.queue)
     assert not set(added) - set(found)
     assert max(found.values()) <= 2
