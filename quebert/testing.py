@@ -252,6 +252,8 @@ class RabbitMQNode:
         """
         encoding = "base64:encode_to_string(unicode:characters_to_binary"
         answer = self._evaluated(f"{encoding}({expression})).")
+        if re.fullmatch(r"\[\]|\{ok, \[\]\}", answer.strip()):  # the empty text
+            return ""
         found = re.findall(r'"([\w+/=]*)"', answer)
         if answer.startswith("{error") or not found:
             raise QuebertError(f"RabbitMQ evaluates {expression} to {answer}")

@@ -147,6 +147,7 @@ async def test_survives_a_killed_broker(
     bodies = [b"%d" % n for n in range(300)]
     for body in bodies:
         await client.publish(names.exchange, "a", body, persistent)
+    own_rabbitmq.eval("mnesia:sync_log()")  # else it may forget the queue
     own_rabbitmq.kill()
     await until(lambda: not watcher.consuming)
     own_rabbitmq.start()

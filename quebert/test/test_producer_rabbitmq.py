@@ -103,6 +103,7 @@ async def test_survives_a_killed_broker(
     adding = deferToThread(add_all)
     await until(lambda: len(added) >= 100)
     close_connections(own_rabbitmq)
+    own_rabbitmq.eval("mnesia:sync_log()")  # else it may forget the queue
     own_rabbitmq.kill()
     await until(lambda: failed or adding.called)
     own_rabbitmq.start()

@@ -72,6 +72,7 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
     one keeps its messages; closed, it leaves nothing.
     """
     with RabbitMQNode() as node:
+        assert node.depths() == {}
         folder = Path(node._environment["HOME"])
         assert "beam.smp" in processes_in(folder)
         with pika.BlockingConnection(pika.URLParameters(node.url + "%2f")) as link:
@@ -80,6 +81,7 @@ async def test_life_of_a_node(installed_rabbitmq: None) -> None:
             channel.queue_declare("kept", durable=True)
             publish(channel, "", "kept", b"a task")
 
+        node.eval("mnesia:sync_log()")  # else it may forget a queue that is new
         node.kill()
         assert not node.running
         # What Erlang started for itself ends when it finds Erlang gone.
