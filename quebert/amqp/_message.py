@@ -83,7 +83,8 @@ DEATHS = (
 DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
 # What a copy does not have.
 _DROPPED = frozenset((*COPYING_HEADERS, *DEATHS, *DELIVERIES))
-# What is of the delivery before the attempt that has put the message back.
+# What is of the delivery before the attempt that has put the message back.  Mediators
+# heed it, so that nobody else may write it.
 _ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
 _NO_HEADERS: Mapping[str, Any] = {}
 
@@ -109,6 +110,8 @@ class Message:
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar was_begun: whether it was with its callback before it waited.
+    @ivar was_restored: whether C{exchange} and C{routing_key} are those of the message
+        that it has replaced.
     """
 
     errors = 0
@@ -120,6 +123,7 @@ class Message:
     turned_away = False
     waits_since: float | None = None
     was_begun = False
+    was_restored = False
 
     def __init__(
         self,
@@ -206,6 +210,15 @@ class Message:
         that is quicker told than by decoding them.
         """
         return _OURS in self.encoded_properties
+
+    @property
+    def may_be_ours(self) -> bool:
+        """
+        Whether a mediator may have published it: to the default exchange, as mediators
+        do.  Whoever may publish there may do so to all queues, those of mediators
+        included.
+        """
+        return self.was_restored or not self.exchange
 
     def number_in(self, header: str) -> float:
         """
@@ -310,7 +323,8 @@ class Message:
         @param attempted: whether what is known of the delivery before is over.
         @param max_payload: what the frame that they travel in has room for.
         """
-        dropped = _DROPPED | _ENDED if attempted else _DROPPED
+        ended = attempted or not self.may_be_ours
+        dropped = _DROPPED | _ENDED if ended else _DROPPED
         room = max_payload - _BEFORE
         if delayed and headers:  # else it goes all the same
             room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
@@ -339,12 +353,13 @@ class Message:
         @param headers: as for L{amended_properties}, as are the others.
         """
         route: dict[str, Any] = {}
-        if self.exchange and not self.text_in(EXCHANGE):  # else it is a copy already
+        dropped = _DROPPED if self.may_be_ours else _DROPPED | _ENDED
+        if self.exchange and not self.was_restored:  # else it is a copy already
             route[EXCHANGE] = _as_header(self.exchange)
             route[ROUTING_KEY] = _as_header(self.routing_key)
         changes = self._changes(delayed, highest_priority)
         room = max_payload - _BEFORE
-        return self._amended(changes, {**route, **headers}, _DROPPED, room)
+        return self._amended(changes, {**route, **headers}, dropped, room)
 
     def _changes(self, delayed: bool, highest_priority: int | None) -> dict[str, Any]:
         """

@@ -172,4 +172,5 @@ def restore(message: Message) -> None:
     if exchange := message.text_in(EXCHANGE):
         message.exchange = exchange
         message.routing_key = message.text_in(ROUTING_KEY)
+        message.was_restored = True
     message.redelivered = True

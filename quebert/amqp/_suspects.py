@@ -116,9 +116,10 @@ class Record:
     @classmethod
     def of(cls, message: Message) -> Record:
         """
-        The record in a message's headers.
+        The record in a message's headers, if a mediator may have written it: anybody
+        can write headers, and a suspect has all other tasks wait.
         """
-        if not message.was_put_back:  # nearly always
+        if not message.was_put_back or not message.may_be_ours:  # nearly always
             return _NO_RECORD
         ends, alone = (
             int(min(max(0.0, message.number_in(header)), _MOST))

@@ -297,7 +297,7 @@ class ReplaceTests(RedeliveryTestCase):
         original = Message("", 1, True, "flow", key)
         copied = original.copied_properties({ENDS: 1})
         assert copied is not None
-        copy = self.channel.deliver(raw=copied)
+        copy = self.channel.deliver(raw=copied, exchange="")
         self.assertEqual((copy.exchange, copy.routing_key), ("flow", key))
 
     def test_route_of_copy(self) -> None:
@@ -794,6 +794,57 @@ class AloneTests(RedeliveryTestCase):
         suspect = self.copy(SUSPECT)
         self.client.refused.clear()
         self.assertEqual(self.called, [suspect])
+
+
+class ForgedTests(RedeliveryTestCase):
+    """
+    A producer writes the headers of a suspect, in the exchange that producers may use.
+    """
+
+    forged = {ENDS: SUSPECT, ALONE: POISONOUS, FLIGHT: A}
+
+    def test_fresh(self) -> None:
+        """
+        Its task is attempted like any other, and no other waits for it.
+        """
+        self.deliver(b"other")
+        self.deliver(b"forged", self.forged, exchange="flow")
+        self.deliver(b"forged", {**self.forged, IN_QUESTION: 1}, exchange="flow")
+        self.deliver(b"next")
+        self.assertEqual(len(self.called), 4)
+        self.assertFalse(self.client.alone.wanted)
+        self.assertEqual(self.client.signs, set())
+
+    def test_put_back(self) -> None:
+        """
+        What a mediator puts back before an attempt has no such headers.
+        """
+        message = self.deliver(b"forged", self.forged, exchange="flow")
+        self.finish(message, Retry(after=0.0, attempted=False))
+        (headers,) = self.published
+        self.assertEqual(headers.keys() & {ENDS, ALONE, FLIGHT, IN_QUESTION}, set())
+
+    def test_anew(self) -> None:
+        """
+        A copy counts from the beginning, and remembers the true exchange.
+        """
+        forged = {**self.forged, IN_QUESTION: 1, "quebert-exchange": "another"}
+        self.deliver(b"forged", forged, redelivered=True, exchange="flow")
+        (headers,) = self.published
+        self.assertEqual(headers[ENDS], 1)
+        self.assertNotEqual(headers[FLIGHT], A)
+        self.assertEqual(headers.keys() & {ALONE, IN_QUESTION}, set())
+        self.assertEqual(headers["quebert-exchange"], "flow")
+
+    def test_no_room(self) -> None:
+        """
+        So it does where there is no room for the headers of a copy.
+        """
+        size = self.channel.client.max_payload - 150
+        forged = {**self.forged, "x": "x" * size}
+        self.deliver(b"forged", forged, redelivered=True, exchange="flow")
+        (headers,) = self.published
+        self.assertEqual(headers.keys(), {"x"})
 
 
 class JudgedTests(RedeliveryTestCase):

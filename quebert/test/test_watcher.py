@@ -35,7 +35,7 @@ from quebert.amqp._delay import PREFIX
 from quebert.amqp._graveyard import KIND, REASON, grave_of
 from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._ladder import Ladder
-from quebert.amqp._message import DELAY, ERRORS, NOT_BEFORE, Message
+from quebert.amqp._message import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._settler import HOLD_LIMIT
 from quebert.amqp._suspects import Suspects
@@ -501,17 +501,24 @@ class FakeChannel:
         raw: bytes | None = None,
         beyond_prefetch: bool = False,
         redelivered: bool = False,
+        exchange: str | None = None,
         **properties: Any,
     ) -> Message:
         """
         Deliver a message to a consumer that has room.
+
+        @param exchange: where it was published to; by default a copy where mediators
+            publish, any other where producers do.
         """
+        if exchange is None:
+            exchange = "" if headers is not None and ENDS in headers else "flow"
         consumer = self.room()
         if consumer is None and beyond_prefetch:
             consumer = next(iter(self.consumers))
         assert consumer is not None, "no consumer may be given a message now"
         tag = len(self.delivered) + 1
-        message = Message(consumer, tag, redelivered, "flow", "tasks.low")
+        key = "tasks.low" if exchange else "queue"
+        message = Message(consumer, tag, redelivered, exchange, key)
         message.body = body
         if headers is not None:
             properties["headers"] = headers
