@@ -101,7 +101,8 @@ class Message:
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar errors: how often in a row the callback has failed with it.
     @ivar may_have_past: whether it may have been put back, or delivered before.
-    @ivar memory: bytes that its task takes at most while it is at work.
+    @ivar memory: bytes that its task takes at most while it is at work; 0 where these
+        are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
     @ivar hanging: the origins of its watch while some are slow; C{None} where it does

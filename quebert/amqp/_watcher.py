@@ -21,6 +21,7 @@ from quebert._bounds import PROPERTY_BYTE, SMALL, SMALL_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp._binding import Binding
+from quebert.amqp._budget import Part
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
@@ -145,7 +146,8 @@ class Watcher:
             client, queue, self._prepare, self._lost, self._settler.pause
         )
         self._forwarder = client.make_forwarder(queue, self._publisher, now)
-        self._budget = client.budget
+        self._part = Part(client.budget)
+        self._free = client.budget.free
         self._hanging = Hanging(
             self, queue, self.maxEvents, hangAfter, holdUpTo, lambda: client.reactor
         )
@@ -153,7 +155,7 @@ class Watcher:
             self.maxEvents,
             self.begin,
             self._restraint.doors,
-            self._budget,
+            self._part,
             self._hanging.look_again,
         )
         self._pausing = Pausing(
@@ -221,6 +223,7 @@ class Watcher:
             self._pausing.end()
             self._client.bindings.forget(self._binding)
             Deferred.fromCoroutine(self._restraint.leave())
+            self._part.end()
             raise
         self._keeping = Deferred.fromCoroutine(self._keeper.keep())
         self._forwarder.begin()
@@ -321,7 +324,9 @@ class Watcher:
         message.hanging = self._hanging
         size, properties = len(message.body), len(message.encoded_properties)
         memory = size * SMALL_BYTE if size <= SMALL else self._memory_of(message.body)
-        message.memory = memory + properties * PROPERTY_BYTE
+        memory += properties * PROPERTY_BYTE
+        if memory > self._free:
+            message.memory = memory
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
@@ -377,14 +382,13 @@ class Watcher:
             self._adapt()  # before it is acknowledged, and another comes
         if self.timeout is not None:
             self._patience.begin(message, self.timeout)
-        self._budget.taken += message.memory
+        if message.memory:
+            self._part.take(message.memory)
         self._caller.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome) -> None:
-        budget = self._budget
-        budget.taken -= message.memory
-        if budget.line:
-            budget.go_on()
+        if message.memory:
+            self._part.give(message.memory)
         if self.timeout is not None:
             self._patience.end(message)
         if self._overdue:
@@ -621,6 +625,7 @@ class Watcher:
         await self._within(forwarding)
         self._publisher.shut()
         self._settler.end()
+        self._part.end()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
         if self in self._client.watchers:

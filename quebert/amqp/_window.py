@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from quebert.amqp._budget import Budget
+from quebert.amqp._budget import Budget, Part
 from quebert.amqp._door import Door
 from quebert.amqp._message import Message
 
@@ -24,8 +24,8 @@ class Window:
     @param begin: called with each message as it gets its place; that message
         may leave at once.
     @param doors: all of which must be open for a message to get a place.
-    @param budget: what a message must be admitted by, too; who calls C{begin} says
-        when it is taken.
+    @param part: what a message must be admitted by, too, if it takes memory; C{begin}
+        takes that from it.  Others overtake one that is not.
     @param busy: called when a message has come, and L{is_busy}.
     """
 
@@ -34,7 +34,7 @@ class Window:
         limit: int,
         begin: Callable[[Message], None],
         doors: Sequence[Door] = (),
-        budget: Budget | None = None,
+        part: Part | None = None,
         busy: Callable[[], None] = lambda: None,
     ) -> None:
         self._most = limit or float("inf")
@@ -43,9 +43,10 @@ class Window:
         self._busy = busy
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
+        self._heavy: deque[Message] = deque()  # those that have waited for memory
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
-        self._budget = budget or Budget()
+        self._part = part or Part(Budget())
         self._doors = tuple(doors)  # nearly always none
         for door in self._doors:
             door.again = self._fill
@@ -58,7 +59,7 @@ class Window:
         for door in self._doors:
             door.entered()
         self._fill()
-        if self._waiting or len(self._placed) > self._half:
+        if self.is_busy:
             self._busy()
 
     def leave(self, message: Message) -> None:
@@ -69,29 +70,32 @@ class Window:
             self._placed.remove(message)
             for door in self._doors:
                 door.left(message)
-            if self._waiting:
+            if self._waiting or self._heavy:
                 self._fill()
 
     def has_room(self) -> bool:
         """
         Whether one more message would get a place at once.
         """
-        return not self._waiting and len(self._placed) < self._most
+        some_wait = self._waiting or self._heavy
+        return not some_wait and len(self._placed) < self._most
 
     @property
     def is_busy(self) -> bool:
         """
         Whether more than half of the places are taken, or a message waits for one.
         """
-        return bool(self._waiting) or len(self._placed) > self._half
+        some_wait = self._waiting or self._heavy
+        return bool(some_wait) or len(self._placed) > self._half
 
     def forget_waiting(self) -> list[Message]:
         """
         Take out those that have no place yet.
         """
-        waiting = list(self._waiting)
+        waiting = [*self._heavy, *self._waiting]
+        self._heavy.clear()
         self._waiting.clear()
-        self._budget.forget(self._fill)
+        self._part.forget(self._fill)
         for door in self._doors:
             door.emptied()
         return waiting
@@ -113,22 +117,30 @@ class Window:
         if self._filling:
             return  # a message left as soon as it had begun
         self._filling = True
-        waiting, placed, budget = self._waiting, self._placed, self._budget
+        placed = self._placed
         try:
-            while waiting and len(placed) < self._most and not self._closed:
-                message = waiting[0]
-                if budget.taken and (
-                    budget.line or budget.taken + message.memory > budget.most
-                ):
-                    budget.wait(self._fill)
+            while len(placed) < self._most and not self._closed:
+                line = self._line()
+                if not line or (self._doors and not self._pass_doors(line[0])):
                     return
-                if self._doors and not self._pass_doors(message):
-                    return
-                waiting.popleft()
+                message = line.popleft()
                 placed.add(message)
                 self._begin(message)
         finally:
             self._filling = False
+
+    def _line(self) -> deque[Message]:
+        """
+        The line whose first message may begin, as far as memory is concerned.
+        """
+        waiting, heavy, admits = self._waiting, self._heavy, self._part.admits
+        if heavy and admits(heavy[0].memory, self._fill):
+            return heavy
+        while waiting and waiting[0].memory:
+            if not heavy and admits(waiting[0].memory, self._fill):
+                break
+            heavy.append(waiting.popleft())
+        return waiting
 
     def _pass_doors(self, message: Message) -> bool:
         for door in self._doors:

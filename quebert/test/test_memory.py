@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, memory_of, most_values
-from quebert.amqp._budget import Budget
+from quebert.amqp._budget import Budget, Part
 from quebert.amqp._channel import Channel
 from quebert.amqp._message import Message
 from quebert.amqp._window import Window
@@ -137,9 +137,10 @@ class Watched:
 
     def __init__(self, budget: Budget, places: int = 0) -> None:
         self.begun: list[bytes] = []
-        self._budget = budget
+        self._free = budget.free
+        self._part = Part(budget)
         self.messages: list[Message] = []
-        self.window = Window(places, self._begin, budget=budget)
+        self.window = Window(places, self._begin, part=self._part)
 
     def add(self, *bodies: bytes) -> None:
         """
@@ -147,11 +148,18 @@ class Watched:
         """
         for body in bodies:
             message = Message("consumer", 1, False, "flow", "tasks")
-            message.body, message.memory = body, memory_of(body)
+            message.body, memory = body, memory_of(body)
+            message.memory = memory if memory > self._free else 0
             self.window.enter(message)
 
+    def stop(self) -> None:
+        """
+        It is over.
+        """
+        self._part.end()
+
     def _begin(self, message: Message) -> None:
-        self._budget.taken += message.memory
+        self._part.take(message.memory)
         self.messages.append(message)
         self.begun.append(message.body)
         if message.body == AT_ONCE:
@@ -163,8 +171,7 @@ class Watched:
         """
         message = next(each for each in self.messages if each.body == body)
         self.messages.remove(message)
-        self._budget.taken -= message.memory
-        self._budget.go_on()
+        self._part.give(message.memory)
         self.window.leave(message)
 
 
@@ -179,7 +186,7 @@ class BudgetTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Two watches that share 100 bytes.
+        Two watches that share 100 bytes.  None of their tasks is free.
         """
         self.budget = Budget(100)
         self.one, self.other = Watched(self.budget), Watched(self.budget)
@@ -189,11 +196,60 @@ class BudgetTests(SynchronousTestCase):
         What does not fit begins when enough has ended, in the order in which it came.
         """
         bodies = [b"%d" % n * 40 for n in range(5)]
-        self.one.add(*bodies)
-        self.assertEqual(self.one.begun, bodies[:2])
+        alone = Watched(Budget(100))
+        alone.add(*bodies)
+        self.assertEqual(alone.begun, bodies[:2])
         for number, body in enumerate(bodies):
-            self.one.end(body)
-            self.assertEqual(self.one.begun, bodies[: number + 3])
+            alone.end(body)
+            self.assertEqual(alone.begun, bodies[: number + 3])
+
+    def test_half(self) -> None:
+        """
+        Tasks of one watch that do not end leave half of the memory to the others, and
+        keep none of them waiting.
+        """
+        self.one.add(*[b"hangs" * 5] * 10)
+        self.assertEqual(len(self.one.begun), 2)
+        self.other.add(b"x" * 25, b"y" * 25)
+        self.assertEqual(self.other.begun, [b"x" * 25])
+        self.other.end(b"x" * 25)
+        self.assertEqual(self.other.begun, [b"x" * 25, b"y" * 25])
+        third = Watched(self.budget)
+        third.add(b"z" * 25)
+        self.assertEqual(third.begun, [b"z" * 25])
+
+    def test_others_end(self) -> None:
+        """
+        A watch may take more when others take less.
+        """
+        self.other.add(b"x" * 40)
+        self.one.add(b"a" * 20, b"b" * 20)
+        self.assertEqual(self.one.begun, [b"a" * 20])
+        self.other.end(b"x" * 40)
+        self.assertEqual(self.one.begun, [b"a" * 20, b"b" * 20])
+
+    def test_ended(self) -> None:
+        """
+        The last watch may take all.
+        """
+        self.other.stop()
+        self.one.add(b"a" * 40, b"b" * 40)
+        self.assertEqual(self.one.begun, [b"a" * 40, b"b" * 40])
+
+    def test_free(self) -> None:
+        """
+        Small tasks wait for nobody, and not behind a large one either.
+        """
+        self.budget = Budget(2048 * 100)
+        one, other = Watched(self.budget), Watched(self.budget)
+        large, small = b"x" * 102_000, [b"%d" % n * 100 for n in range(9)]
+        one.add(large, large, large, *small)
+        other.add(large, large, *small)
+        self.assertEqual(one.begun, [large, *small])
+        self.assertEqual(other.begun, [large, *small])
+        self.assertEqual(self.budget.taken, 2 * len(large))
+        one.end(large)
+        self.assertEqual(one.begun, [large, *small, large])
 
     def test_values(self) -> None:
         """
@@ -235,12 +291,12 @@ class BudgetTests(SynchronousTestCase):
         """
         self.one.add(b"a" * 30)
         self.other.add(b"x" * 90)
-        self.one.add(b"b" * 30, b"c" * 30)
+        self.one.add(b"b" * 20, b"c" * 20)
         self.assertEqual((self.one.begun, self.other.begun), ([b"a" * 30], []))
         self.one.end(b"a" * 30)
         self.assertEqual((self.one.begun, self.other.begun), ([b"a" * 30], [b"x" * 90]))
         self.other.end(b"x" * 90)
-        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 30, b"c" * 30])
+        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 20, b"c" * 20])
 
     def test_given_back(self) -> None:
         """
@@ -249,8 +305,8 @@ class BudgetTests(SynchronousTestCase):
         self.one.add(b"a" * 30)
         self.other.add(b"x" * 90)
         self.other.window.forget_waiting()
-        self.one.add(b"b" * 30)
-        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 30])
+        self.one.add(b"b" * 20)
+        self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 20])
 
     def test_places(self) -> None:
         """

@@ -1603,6 +1603,18 @@ class WindowTests(WatcherTestCase):
         self.finish(before)
         self.assertEqual(self.called[-1], after)
 
+    def test_small_needs_no_memory(self) -> None:
+        """
+        A small message begins while a large one waits for memory.
+        """
+        self.client.budget = Budget(2_048_000)
+        self.begin(maxEvents=10)
+        first, second = (self.deliver(b"x" * 1_200_000) for _ in range(2))
+        small = self.deliver(b"small")
+        self.assertEqual(self.called, [first, small])
+        self.finish(first)
+        self.assertEqual(self.called, [first, small, second])
+
     def test_unlimited(self) -> None:
         """
         C{maxEvents=0} is no limit, and never a second consumer.
