@@ -21,6 +21,7 @@ from quebert.mediator._past import answer_of, field_of, history_of
 from quebert.mediator._text import name_of
 from quebert.outcome import Outcome, Retry
 from quebert.policy import (
+    MANY,
     MAX_RETRY_AFTER,
     Answer,
     Directive,
@@ -140,7 +141,7 @@ class PolicyMediator(Mediator):
             task=name_of(task),
             why=self._why(task, failure),
         )
-        if isinstance(outcome, Retry):
+        if isinstance(outcome, Retry) and _is_told(history.attempts):
             self._again(task, failure, outcome)
         return outcome
 
@@ -161,6 +162,14 @@ class PolicyMediator(Mediator):
         except BadTask:  # hooks spoiled it
             return self.rules
         return attrs.evolve(self.rules, policy=policy)
+
+
+def _is_told(attempts: int) -> bool:
+    """
+    Whether the log tells of a failed attempt: of many, each is told that doubles their
+    number, since a task chooses how often it is tried.
+    """
+    return attempts <= MANY or attempts & (attempts - 1) == 0
 
 
 _ATTEMPT = ATTEMPT.lower()

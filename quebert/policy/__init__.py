@@ -6,7 +6,7 @@ up.  Pure: numbers, times and texts in, decisions out.
 from __future__ import annotations
 
 from quebert.policy._answers import Directive, directive, retry_after
-from quebert.policy._backoff import RetryPolicy, exponential, overridden
+from quebert.policy._backoff import MANY, RetryPolicy, exponential, overridden
 from quebert.policy._history import (
     ATTEMPTS,
     BURIED_AT,
@@ -25,6 +25,7 @@ __all__ = [
     "LAST_ANSWER",
     "LAST_ATTEMPT",
     "LAST_STATUS",
+    "MANY",
     "MAX_RETRY_AFTER",
     "Answer",
     "Directive",

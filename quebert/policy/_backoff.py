@@ -16,12 +16,15 @@ import attrs
 from quebert.errors import BadTask, ConfigError
 from quebert.policy._history import History
 
-__all__ = ["RetryPolicy", "exponential", "overridden", "seconds_from"]
+__all__ = ["MANY", "RetryPolicy", "exponential", "overridden", "seconds_from"]
 
 #: Seconds that a task waits at least: no policy, and no task, makes a hot loop.
 SHORTEST = 0.01
 #: Seconds at most, which are thirty years: beyond it there is no calendar.
 LONGEST = 1e9
+#: Attempts after which a task waits for L{STEADY} seconds at least: who publishes it
+#: chooses how often it is tried, and how soon.
+MANY, STEADY = 100, 1.0
 JITTERS = ("none", "full")
 
 
@@ -171,7 +174,14 @@ class RetryPolicy:
         seconds = self.backoff(attempts)
         if self.jitter == "full":
             seconds = max(SHORTEST, seconds * random())
-        return seconds
+        return max(seconds, STEADY) if attempts >= MANY else seconds
+
+    def shortest(self, attempts: int) -> float:
+        """
+        Seconds that a task waits at least after so many attempts, whatever it was
+        answered.
+        """
+        return max(self.min_backoff, STEADY) if attempts >= MANY else self.min_backoff
 
     def used_up(self, attempts: int, age: float) -> bool:
         """

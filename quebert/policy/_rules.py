@@ -111,7 +111,8 @@ class Rules:
         if wait is None:
             return exhausted(history, answer, now, task, why)
         if asked is not None and self.max_retry_after:
-            wait = max(self.policy.min_backoff, min(asked, self.max_retry_after))
+            least = self.policy.shortest(history.attempts)
+            wait = max(least, min(asked, self.max_retry_after))
         return Retry(after=wait, headers=history.headers)
 
 

@@ -280,6 +280,19 @@ class RetryTests(PolicyCase):
             ],
         )
 
+    def test_log_of_many(self) -> None:
+        """
+        Of a task that is tried without end, the log tells less and less often.
+        """
+        mediator = self.giving_up()
+        received = message(retry={"max_attempts": -1})
+        events = self.events()
+        for attempts in range(5_000):
+            headers = History(attempts, NOW, NOW, 500).headers if attempts else {}
+            again = FakeMessage(received.body, {"headers": headers})
+            self.assertIsInstance(self.put_back(mediator, again), Retry)
+        self.assertEqual(len(events), 100 + len([128, 256, 512, 1024, 2048, 4096]))
+
     def test_changes_of_hooks(self) -> None:
         """
         What hooks change is sent, but does not go back.

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.errors import BadTask, ConfigError
 from quebert.outcome import EXHAUSTED, Bury, Discard, Outcome, Retry
 from quebert.policy import (
+    MANY,
     Answer,
     Directive,
     History,
@@ -198,9 +199,27 @@ class BackoffTests(SynchronousTestCase):
         random = Random(seed).random
         wait = policy.wait(attempts, NOW, NOW + age, random)
         if wait is not None:
-            self.assertLessEqual(wait, policy.backoff(attempts))
-            self.assertGreaterEqual(wait, 0.01)
+            least = 1.0 if attempts >= MANY else 0.01
+            self.assertLessEqual(wait, max(least, policy.backoff(attempts)))
+            self.assertGreaterEqual(wait, least)
         self.assertEqual(wait is None, policy.used_up(attempts, age))
+
+    def test_many(self) -> None:
+        """
+        A task that is tried without end is tried once a second at most, whatever it
+        and its executor want.
+        """
+        wanted = {"max_attempts": -1, "min_backoff": 0.01, "max_backoff": 0.01}
+        rules = Rules(policy=overridden(RetryPolicy(), wanted))
+        soon = Answer(503, retry_after=0.0)
+        for attempts, least in ((1, 0.01), (MANY - 1, 0.01), (MANY, 1.0), (10**6, 1.0)):
+            history = History(attempts, NOW, NOW)
+            for answer in (None, soon):
+                outcome = rules.outcome(
+                    history, answer, NOW, half, task="task", why="why"
+                )
+                assert isinstance(outcome, Retry)
+                self.assertEqual(outcome.after, least)
 
 
 class LimitTests(SynchronousTestCase):
