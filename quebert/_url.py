@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from functools import lru_cache
+from ipaddress import IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from quebert._host import to_ascii, wrong_with
@@ -19,6 +20,7 @@ __all__ = [
     "absolute",
     "check_default",
     "default_option",
+    "normal",
     "origin_of",
     "without_userinfo",
 ]
@@ -50,10 +52,21 @@ _REMEMBERED = 256
 
 def origin_of(url: str) -> str:
     """
-    The origin of an absolute URL, such as C{"https://example.com:8443"}; without the
-    port where it is the usual one.
+    The origin of an absolute URL, such as C{"https://example.com:8443"}, in the one
+    spelling by which its limits are known: without the port where it is the usual one,
+    and without a dot at the end of the host.
     """
-    origin = "/".join(url.split("/", 3)[:3]).lower()
+    origin = normal("/".join(url.split("/", 3)[:3]))
+    if ".:" in origin:
+        return origin.replace(".:", ":")
+    return origin.removesuffix(".")
+
+
+def normal(origin: str) -> str:
+    """
+    The same, but with the dot, since the DNS may know another host by that name.
+    """
+    origin = origin.lower()
     for scheme, port in _DEFAULT_PORTS:
         if origin.startswith(scheme):
             origin = origin.removesuffix(port)
@@ -187,6 +200,8 @@ def _encoded(parts: re.Match[str]) -> str:
     host = to_ascii(parts["host"])
     if why := wrong_with(host, scheme == "https"):
         raise ValueError(why)
+    if host.startswith("["):  # it has hundreds of spellings
+        host = f"[{IPv6Address(host[1:-1])}]"
     try:
         target = quote(parts["target"], safe=_SAFE)
     except UnicodeError:

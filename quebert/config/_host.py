@@ -87,6 +87,7 @@ def _as_requested(name: str, table: Table) -> str:
         table.document.wrong(table.path, text)
         return name
     requested = absolute(f"http://{name}/", "")[0].split("/")[2].lower()
+    requested = requested.replace(".:", ":").removesuffix(".")
     if requested.endswith((":80", ":443")):
         text = "must be without the port: it is the usual one"
         table.document.wrong(table.path, text)

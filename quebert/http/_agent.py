@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from quebert import __version__
 from quebert._host import wrong_with
+from quebert._url import normal
 from quebert.errors import ConfigError, ExecutorError
 from quebert.guard import Guard
 from quebert.http._connection import Exchange
@@ -128,7 +129,7 @@ class Agent:
         parts = _URL.fullmatch(url)
         if parts is None:
             return fail(ExecutorError("the URL is not one that can be requested"))
-        name, scheme, authority, target = parts.groups()
+        spelt, scheme, authority, target = parts.groups()
         host = "localhost" if scheme == "http+unix" else authority
         size = len(body) if body else 0
         has_body = body is not None or method in _WITH_BODY
@@ -141,6 +142,7 @@ class Agent:
         else:
             finish = partial(_signed, data, sign, body or b"")
             exchange = Exchange(b"", method == "HEAD", finish)
+        name = _name_of(spelt)
         origin = self._origins.get(name)
         if origin is None:
             try:
@@ -209,6 +211,15 @@ class Agent:
             return plain
         policy = self._policy or BrowserLikePolicyForHTTPS()
         return wrapClientTLS(policy.creatorForNetloc(host.encode(), port), plain)
+
+
+# One look is quicker than to find it out, and most requests have few origins.
+@lru_cache(1_024)
+def _name_of(origin: str) -> str:
+    """
+    An origin in one of its spellings, so that all of them share its limits.
+    """
+    return normal(origin) if origin[:5].lower() != "http+" else origin
 
 
 def _head(

@@ -27,6 +27,7 @@ from quebert import _open_files
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert._turn import EndOfTurn
+from quebert._url import origin_of
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
 from quebert.http._connection import Connection, Exchange, Owner
@@ -36,7 +37,6 @@ __all__ = ["MOST_CONNECTIONS", "NO_HOSTS", "Limits", "Pool", "affordable"]
 
 # Seconds at least between two looks at which connections nobody uses.
 _SPACING = 0.1
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 #: To all origins together, unless told otherwise.
 MOST_CONNECTIONS = 5_000
@@ -338,8 +338,7 @@ class Pool:
         """
         if not self._hosts:
             return self.limits
-        scheme, _, host = name.lower().partition("://")
-        host = host.removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
+        host = origin_of(name).partition("://")[2]
         return self._hosts.get(host, self.limits)
 
     def change(self, limits: Limits, hosts: Mapping[str, Limits]) -> None:

@@ -1231,6 +1231,28 @@ class KeepAliveTests(Case):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.begin()
 
+    def test_spellings(self) -> None:
+        """
+        All spellings of an origin share its connections, but for a dot at the end of a
+        name: that has as many of its own.
+        """
+        limits = {"executor.test": Limits(connections=10, per_origin=1)}
+        for scheme, port in (("http", ":80"), ("https", ":443")):
+            agent = Agent(self.reactor, limits=Limits(), hosts=limits)
+            for host in ("executor.test", "Executor.TEST"):
+                for each in (host, host + port):
+                    self.ignored(agent.send("GET", f"{scheme.upper()}://{each}/"))
+            self.assertEqual(agent._pool.open, 1)
+            for each in ("executor.test.", f"EXECUTOR.test.{port}"):
+                self.ignored(agent.send("GET", f"{scheme}://{each}/"))
+            self.assertEqual(agent._pool.open, 2)
+
+    def ignored(self, answering: Deferred[Any]) -> None:
+        """
+        It does not matter how a request ends.
+        """
+        answering.addErrback(lambda failure: None)
+
     def test_lost_when_used_again(self) -> None:
         """
         A request whose connection was used before, and ends at once without a byte
@@ -1491,8 +1513,8 @@ class OriginTests(Case):
         without the usual port.
         """
         hosts = {"127.0.0.1": Limits(per_origin=1), "127.0.0.2:81": Limits(idle=1)}
-        self.dispatcher = Dispatcher(Agent(self.reactor, hosts=hosts))
         for url in ("http://127.0.0.1/", "HTTP://127.0.0.1:80/"):
+            self.dispatcher = Dispatcher(Agent(self.reactor, hosts=hosts))
             before = self.connections()
             _, server = self.begin(url=url)
             self.dispatcher.request("POST", url)

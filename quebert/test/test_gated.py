@@ -70,6 +70,10 @@ class OriginTests(SynchronousTestCase):
             "https://one.example:443": "https://one.example",
             "https://one.example:80/x": "https://one.example:80",
             "http://[::1]:8000/": "http://[::1]:8000",
+            "http://one.example./a.": "http://one.example",
+            "http://one.example.:80/": "http://one.example",
+            "http://one.example.:81/": "http://one.example:81",
+            "HTTPS://ONE.example.:443/": "https://one.example",
         }
         for url, origin in table.items():
             self.assertEqual(origin_of(url), origin)

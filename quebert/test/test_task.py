@@ -987,7 +987,7 @@ class HostTests(SynchronousTestCase):
             "my_service", "_dmarc.example.com", "a-b", "a--b.c", "r3---sn.example",
             "foo-.example", "1.example.com", "123.456.com", "4u", "1e3", "0xyz",
             "a.0xg", "xn--bcher-kva", "127.0.0.1", "0.0.0.0", "255.255.255.255",
-            "[::]", "[::1]", "[::ffff:127.0.0.1]", "[2001:DB8::1]",
+            "[::]", "[::1]", "[2001:db8::1]",
             "a" * 63, f"{'a' * 63}.b", ".".join(["a" * 62] * 4 + ["b"]),
             ".".join(["a" * 62] * 4 + ["b."]),
         )  # fmt: skip
@@ -995,6 +995,16 @@ class HostTests(SynchronousTestCase):
             for url in (f"http://{host}/", f"http://u:p@{host}:81/"):
                 asked = url_of(url)
                 self.assertEqual(asked, url.replace("u:p@", ""))
+
+    def test_one_spelling(self) -> None:
+        """
+        An IPv6 address is requested in one spelling, so that others have its limits.
+        """
+        for host in ("[2001:DB8::1]", "[2001:0db8:0::1]", "[2001:db8:0:0:0:0:0.0.0.1]"):
+            self.assertEqual(url_of(f"http://{host}:8/a"), "http://[2001:db8::1]:8/a")
+        self.assertEqual(
+            url_of("http://[0:0::ffff:127.0.0.1]/"), url_of("http://[::FFFF:7f00:1]/")
+        )
 
     def test_names_in_certificates(self) -> None:
         """
