@@ -11,10 +11,14 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from quebert._url import origin_of
-from quebert.errors import BadStatus, Forbidden
+from quebert.errors import BadStatus, Forbidden, RequestTimedOut
 from quebert.limits import GIVEN_UP, Gate
 
 __all__ = ["Held", "gated"]
+
+# Seconds in which any origin may leave a request unanswered.  A task chooses its time
+# limit, and other tasks are not to wait for the origin of one that chose too little.
+_TOO_SHORT = 1.0
 
 
 class Held(Exception):
@@ -47,15 +51,18 @@ def gated(
 
     def ended(result: Any) -> Any:
         at = now()
-        gate.ended(origin, at, _status(result), max(0.0, at - began))
+        seconds = max(0.0, at - began)
+        gate.ended(origin, at, _status(result, seconds), seconds)
         return result
 
     return request().addBoth(ended)
 
 
-def _status(result: object) -> int | None:
+def _status(result: object, seconds: float) -> int | None:
     if not isinstance(result, Failure):
         return 200
     if isinstance(result.value, BadStatus):
         return result.value.status
+    if result.check(RequestTimedOut) and seconds < _TOO_SHORT:
+        return GIVEN_UP
     return GIVEN_UP if result.check(CancelledError, Forbidden) else None

@@ -136,6 +136,20 @@ class GateTests(Case):
         self.assertEqual(self.outcome(mediator, message(filter=True)), Done())
         self.assertEqual(gate.admits, [])
 
+    def test_short_time_limits(self) -> None:
+        """
+        Tasks with time limits that nobody could keep do not open the breaker of an
+        origin, for which others would have to wait; those that hang do.
+        """
+        gate = Origins(OriginLimits(breaker=BreakerSettings(failures=3)))
+        mediator = self.mediator(gate=gate, http=FakeHTTP())
+        for limit, state in ((0.001, "closed"), (0.9, "closed"), (1.5, "open")):
+            for _ in range(3):
+                mediator.messageReceived(message(timeout=limit))
+                self.clock.advance(limit)
+                self.clock.advance(0.01)
+            self.assertEqual(gate.snapshot()[ORIGIN].breaker, state, limit)
+
     def test_statuses(self) -> None:
         """
         It is told the status; none where there was no answer, and that it says
