@@ -79,8 +79,9 @@ def _topic_matches(pattern: tuple[str, ...], words: tuple[str, ...]) -> bool:
 
 
 def _closure(pattern: tuple[str, ...], places: set[int]) -> set[int]:
-    for p in sorted(places):
-        while p < len(pattern) and pattern[p] == "#":
+    for p in tuple(places):
+        # Where the next place is known, so are those behind it, or they will be.
+        while p < len(pattern) and pattern[p] == "#" and p + 1 not in places:
             p += 1
             places.add(p)
     return places
@@ -143,7 +144,7 @@ class Exchange:
     bindings: dict[tuple[Any, ...], Binding] = attrs.field(factory=dict)
     incoming: set[Binding] = attrs.field(factory=set)
     alternate: str | None = None
-    _by_key: dict[str, list[Binding]] = attrs.field(factory=dict)
+    _by_key: dict[str, dict[Binding, None]] = attrs.field(factory=dict)
     _routes: dict[str, tuple[Binding, ...]] = attrs.field(factory=dict)
 
     def binding(
@@ -168,7 +169,7 @@ class Exchange:
         if binding.identity in self.bindings:
             return False
         self.bindings[binding.identity] = binding
-        self._by_key.setdefault(binding.key, []).append(binding)
+        self._by_key.setdefault(binding.key, {})[binding] = None
         self._routes.clear()
         binding.destination.incoming.add(binding)
         return True
@@ -179,7 +180,7 @@ class Exchange:
         """
         del self.bindings[binding.identity]
         same_key = self._by_key[binding.key]
-        same_key.remove(binding)
+        del same_key[binding]
         if not same_key:
             del self._by_key[binding.key]
         self._routes.clear()

@@ -217,7 +217,7 @@ class VirtualHost:
 
         @raise ChannelError: it cannot be.
         """
-        alone = any(each.exclusive for each in queue.consumers)
+        alone = any(each.exclusive for each in queue.consumers[:1])  # or there are none
         single = queue.settings.single_active
         if (
             alone

@@ -11,12 +11,16 @@ from typing import Any
 
 import attrs
 
+from quebert._bounds import SHORT_STRING
 from quebert._protocol.properties import amend_properties, decode_properties
 from quebert.broker._arguments import LONGEST_TTL
 from quebert.broker._errors import precondition_failed
 
-__all__ = ["Wishes", "read_wishes"]
+__all__ = ["MOST_KEYS", "Wishes", "read_wishes"]
 
+#: Routing keys that C{CC} and C{BCC} may have together: each is compared with each
+#: binding.
+MOST_KEYS = 100
 _MILLISECONDS = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _DELIVERY_MODES = (None, 1, 2)
 
@@ -66,6 +70,7 @@ def _read(properties: bytes) -> Wishes:
         raise precondition_failed(f"invalid message: {text}")
     headers = found.get("headers", {})
     further = [*_keys(headers, "CC"), *_keys(headers, "BCC")]
+    _check_keys(further)
     if "BCC" in headers:
         properties = amend_properties(
             properties, changes={}, headers={}, dropped=("BCC",)
@@ -87,6 +92,16 @@ def _keys(headers: dict[str, Any], name: str) -> list[str]:
         text = f"the header '{name}' is to be an array of texts"
         raise precondition_failed(f"invalid message: {text}")
     return [key for key in keys if isinstance(key, str)]
+
+
+def _check_keys(keys: list[str]) -> None:
+    if len(keys) > MOST_KEYS:
+        text = f"'CC' and 'BCC' have {len(keys)} routing keys, and may have {MOST_KEYS}"
+        raise precondition_failed(f"invalid message: {text}")
+    for key in keys:
+        if len(key.encode("utf-8", "surrogateescape")) > SHORT_STRING:
+            text = f"a routing key in 'CC' or 'BCC' has more than {SHORT_STRING} bytes"
+            raise precondition_failed(f"invalid message: {text}")
 
 
 def _ttl(expiration: str | None) -> float | None:

@@ -36,7 +36,7 @@ from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp._message import Message
 from quebert.broker._deaths import dead_properties, goes_in_circles
-from quebert.broker._exchange import TYPES
+from quebert.broker._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
 from quebert.cli._dead import DeadLetter, Listing, Match
 from quebert.errors import BadTask, ExecutorError, QuebertError
@@ -551,6 +551,36 @@ class GrowthTests(SynchronousTestCase):
             Case(f"topic {piece!r}", routed, repeated("a.", piece, ""))
             for piece in (".", "a.", "a", "a.b.")
         )
+
+        def matched(pattern: str) -> object:
+            return TYPES["topic"](pattern, {})("a.b.c", {})
+
+        self.check(
+            Case(f"pattern {piece!r}", matched, repeated("", piece, "a"))
+            for piece in ("#.", "*.", "#.*.", "#.a.")
+        )
+
+    def test_bindings(self) -> None:
+        """
+        Removing bindings of the embedded broker that have the same key.
+        """
+
+        def bound(size: int) -> tuple[Exchange, list[Binding]]:
+            source = Exchange("source", "topic")
+            destination = Exchange("destination", "topic")
+            made = [
+                source.binding(destination, "key", {}, b"%d" % n) for n in range(size)
+            ]
+            for each in made:
+                source.add(each)
+            return source, made[::-1]
+
+        def unbound(argument: tuple[Exchange, list[Binding]]) -> None:
+            source, made = argument
+            for each in made:
+                source.remove(each)
+
+        self.check([Case("bindings", unbound, lambda size: bound(size // 10))])
 
 
 def _task(fields: dict[str, Any]) -> dict[str, Any]:
