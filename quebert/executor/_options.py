@@ -5,6 +5,7 @@ C{twistd quexecutor}: its options, and the service they ask for.
 from __future__ import annotations
 
 import os
+import time
 import signal
 from typing import Any
 
@@ -179,7 +180,8 @@ class Options(UsageOptions):
                 "--allow-host is of no use beside --verify-secret-file: signed requests"
                 " may have any host"
             )
-        self["verifier"] = Verifier(keys) if keys else None
+        # Whatever an earlier process has let in, nobody remembers.
+        self["verifier"] = Verifier(keys, since=time.time()) if keys else None
 
 
 #: The largest number that options with a number may have.

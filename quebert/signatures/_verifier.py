@@ -49,6 +49,8 @@ class Verifier:
     @param remember: what knows which requests were here; by default the memory of this
         object, as long as C{tolerance} lets them in again.
     @param now: the time of day, in seconds since the epoch.
+    @param since: since when requests are remembered, in seconds since the epoch: what
+        was signed before may have been here.  C{None} where nothing was.
     @raise ConfigError: there are no keys, or one of them cannot verify, or
         C{tolerance} is not more than 0.
     """
@@ -60,6 +62,7 @@ class Verifier:
         tolerance: float = TOLERANCE,
         remember: Remember | None = None,
         now: Callable[[], float] = time.time,
+        since: float | None = None,
     ) -> None:
         if not 0 < tolerance < float("inf"):
             raise ConfigError("tolerance must be a number of seconds, more than 0")
@@ -67,6 +70,7 @@ class Verifier:
         self._tolerance = tolerance
         self._remember = remember or Memory(tolerance, now)
         self._now = now
+        self._since = -1 if since is None else int(since)
 
     @classmethod
     def from_file(
@@ -75,6 +79,7 @@ class Verifier:
         *,
         tolerance: float = TOLERANCE,
         remember: Remember | None = None,
+        since: float | None = None,
     ) -> Verifier:
         """
         One with the keys of a file: see L{read_keys}.
@@ -82,7 +87,7 @@ class Verifier:
         @raise ConfigError: the file cannot be used.
         """
         keys = read_keys(path, signing=False)
-        return cls(keys, tolerance=tolerance, remember=remember)
+        return cls(keys, tolerance=tolerance, remember=remember, since=since)
 
     def change_keys(self, keys: Sequence[Union[Key, str]]) -> None:
         """
@@ -124,6 +129,9 @@ class Verifier:
         if age < -self._tolerance:
             text = f"the request was signed more than {self._tolerance:g} s from now"
             raise BadSignature(f"{text}: compare the clocks")
+        if second < self._since:
+            text = "the request was signed before this program began, and may have been"
+            raise BadSignature(f"{text} here: if that is wrong, compare the clocks")
 
     def _is_signed(self, content: bytes, signatures: list[str]) -> bool:
         if len(signatures) > _MOST_SIGNATURES:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -256,6 +257,8 @@ def test_signed(start: Start, tmp_path: Path) -> None:
     signed = Signer([old]).headers("u", b'{"n": 1}')
     assert [status(old, signed), status(old, signed), status(new)] == [200, 401, 401]
     assert status(old, {}) == 401
+    recorded = Signer([old], now=lambda: time.time() - 200).headers("u", b'{"n": 1}')
+    assert status(old, recorded) == 401  # an earlier process may have had it
     for told, text, wanted in (
         ("Not reloaded: --verify-secret-file: ", "whsec_", [200, 401]),
         ("Reloaded --verify-secret-file.", f"{new.text}\n", [401, 200]),

@@ -440,6 +440,21 @@ class VerifierTests(SynchronousTestCase):
         self.assertIn("signed more than 300 s ago", self.refused(headers))
         self.verifier.verify(self.signer.headers(UUID, BODY), BODY)
 
+    def test_replay_after_a_restart(self) -> None:
+        """
+        A process that has just begun refuses what an earlier one may have let in.
+        """
+        headers = self.signer.headers(UUID, BODY)
+        self.verifier.verify(headers, BODY)
+        self.clock.now += 2.5
+        self.verifier = Verifier([SECRET], now=self.clock, since=self.clock.now)
+        self.assertIn("signed before this program began", self.refused(headers))
+        again = self.signer.headers(UUID, BODY)
+        self.verifier.verify(again, BODY)
+        self.clock.now += 1
+        self.verifier.verify(self.signer.headers(UUID, BODY), BODY)
+        self.assertIn("was here before", self.refused(again))
+
     def test_forged_first(self) -> None:
         """
         A forgery does not have the true request refused that comes after it.
