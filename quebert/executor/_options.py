@@ -5,8 +5,8 @@ C{twistd quexecutor}: its options, and the service they ask for.
 from __future__ import annotations
 
 import os
-import time
 import signal
+import time
 from typing import Any
 
 import attrs

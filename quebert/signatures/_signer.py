@@ -20,6 +20,9 @@ ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature
 _NAMES = frozenset({ID, TIMESTAMP, SIGNATURE})
 # A dot would let somebody move bytes between the id, the time and the body.
 _FIT = re.compile(r"[!-\-/-~]{1,128}")
+# Seconds that the time of an attempt may be ahead: receivers take 300, and the clocks
+# of both sides may differ.
+_AHEAD = 60
 #: Makes an id of a uuid that can be none.
 _SPACE = UUID("3f6f3d4c-9d0b-5c6e-8a53-6f0f1b8d7f5e")
 
@@ -90,13 +93,15 @@ class Signer:
     def _time(self, name: str) -> int:
         """
         The second of an attempt.  Two attempts have different seconds, since a receiver
-        takes a second request with the same id and second for a replay.
+        takes a second request with the same id and second for a replay.  But none is
+        far ahead, where no receiver would take it: then one of many with the same id
+        has to be tried again.
         """
         now = int(self._now())
         if now != self._second:
             self._second = now
             self._latest = {k: v for k, v in self._latest.items() if v >= now}
-        found = max(now, self._latest.get(name, -1) + 1)
+        found = min(max(now, self._latest.get(name, -1) + 1), now + _AHEAD)
         self._latest[name] = found
         return found
 

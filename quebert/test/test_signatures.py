@@ -440,6 +440,24 @@ class VerifierTests(SynchronousTestCase):
         self.assertIn("signed more than 300 s ago", self.refused(headers))
         self.verifier.verify(self.signer.headers(UUID, BODY), BODY)
 
+    def test_many_of_one_id(self) -> None:
+        """
+        However many tasks have the same id, the times of their requests stay within
+        what a receiver takes, so that all of them are let in one day.
+        """
+        waiting = 400
+        for _ in range(400):
+            for _ in range(waiting):
+                headers = self.signer.headers(UUID, BODY)
+                try:
+                    self.verifier.verify(headers, BODY)
+                except BadSignature as e:
+                    self.assertIn("was here before", str(e))
+                else:
+                    waiting -= 1
+            self.clock.now += 1
+        self.assertEqual(waiting, 0)
+
     def test_replay_after_a_restart(self) -> None:
         """
         A process that has just begun refuses what an earlier one may have let in.
