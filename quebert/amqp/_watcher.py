@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from quebert._bounds import PROPERTY_BYTE, SMALL, SMALL_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
+from quebert.amqp._alone import LONGEST_WAIT
 from quebert.amqp._binding import Binding
 from quebert.amqp._budget import Part
 from quebert.amqp._calling import Callback, Caller
@@ -57,6 +58,8 @@ DRAIN = 30.0
 MAX_HELD = 10_000
 #: And with how many bytes together with those in it.
 MAX_HELD_BYTES = 64 * 2**20
+# Seconds that a message waits in the broker which has waited for memory for too long.
+_HEAVY = 60.0
 # Seconds that the broker gets at the end for each of its answers.
 _LAST_ANSWERS = 5.0
 
@@ -157,11 +160,13 @@ class Watcher:
             self._restraint.doors,
             self._part,
             self._hanging.look_again,
+            lambda message: self._heavy.begin(message, LONGEST_WAIT),
         )
         self._pausing = Pausing(
             client.pauses, queue, self._halt, self._go_on, self._settler.pause
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
+        self._heavy = Deadlines[Message](lambda: client.reactor, self._put_off_heavy)
         self._overdue: set[Message] = set()
         self._going_back: set[Message] = set()
         self._keeping: Deferred[None] = succeed(None)
@@ -299,7 +304,7 @@ class Watcher:
 
     def _lost(self) -> None:
         self._consumer.lost()
-        self._window.forget_waiting()
+        self._forget_waiting()
         self._client.suspects.interrupted(self._settler.unsettled)
         self._settler.abandon()
         self._client.alone.lost(self)
@@ -383,6 +388,7 @@ class Watcher:
         if self.timeout is not None:
             self._patience.begin(message, self.timeout)
         if message.memory:
+            self._heavy.end(message)
             self._part.take(message.memory)
         self._caller.call(message, self._decided)
 
@@ -464,12 +470,29 @@ class Watcher:
             await self._client.suspects.end_in_order(channel.client, self.queue)
 
     def _give_back_waiting(self) -> None:
-        for message in self._window.forget_waiting():
+        for message in self._forget_waiting():
             self._give_back(message)
         for message in self._hanging.forget_waiting():
             self._give_back(message)
         for message in self._client.alone.take_back(self):
             self._give_back(message)
+
+    def _forget_waiting(self) -> list[Message]:
+        """
+        Take out the messages that wait for a place.
+        """
+        waiting = self._window.forget_waiting()
+        for message in waiting:
+            self._heavy.end(message)
+        return waiting
+
+    def _put_off_heavy(self, message: Message) -> None:
+        """
+        A message has waited for memory for so long that with the longest timeout of a
+        request RabbitMQ would close the channel.
+        """
+        self._window.take_out(message)
+        self.put_off_for(message, _HEAVY)
 
     def put_off(self, message: Message) -> None:
         """
@@ -552,7 +575,7 @@ class Watcher:
 
     def put_off_for(self, message: Message, seconds: float) -> None:
         """
-        Have a message that waits for a host wait in the broker.
+        Have a message that waits for a host, or for memory, wait in the broker.
         """
         retry = Retry(after=seconds, attempted=False)
         self._move(message, self._settler.put_back(message, retry, self.leave))

@@ -27,6 +27,7 @@ class Window:
     @param part: what a message must be admitted by, too, if it takes memory; C{begin}
         takes that from it.  Others overtake one that is not.
     @param busy: called when a message has come, and L{is_busy}.
+    @param heavy: called with each message that begins to wait for memory.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Window:
         doors: Sequence[Door] = (),
         part: Part | None = None,
         busy: Callable[[], None] = lambda: None,
+        heavy: Callable[[Message], object] = lambda message: None,
     ) -> None:
         self._most = limit or float("inf")
         self._half = self._most / 2
         self._begin = begin
         self._busy = busy
+        self._waits_for_memory = heavy
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._heavy: deque[Message] = deque()  # those that have waited for memory
@@ -100,6 +103,14 @@ class Window:
             door.emptied()
         return waiting
 
+    def take_out(self, message: Message) -> None:
+        """
+        Have a message wait for memory no more.
+        """
+        self._heavy.remove(message)
+        if not self._heavy:
+            self._part.forget(self._fill)
+
     def close(self, reason: str) -> None:
         """
         Give no more places, until it is opened for the same reason.
@@ -139,7 +150,9 @@ class Window:
         while waiting and waiting[0].memory:
             if not heavy and admits(waiting[0].memory, self._fill):
                 break
-            heavy.append(waiting.popleft())
+            message = waiting.popleft()
+            heavy.append(message)
+            self._waits_for_memory(message)
         return waiting
 
     def _pass_doors(self, message: Message) -> bool:

@@ -1615,6 +1615,33 @@ class WindowTests(WatcherTestCase):
         self.finish(first)
         self.assertEqual(self.called, [first, small, second])
 
+    def test_waits_long_for_memory(self) -> None:
+        """
+        A message that has waited for memory for long waits in the broker: RabbitMQ
+        closes a channel that holds one for 30 minutes.
+        """
+        self.client.budget = Budget(2_048_000)
+        self.begin(maxEvents=10, holdUpTo=5)
+        messages = [self.deliver(b"x" * 1_200_000) for _ in range(3)]
+        self.assertEqual(self.called, messages[:1])
+        self.advance(239)
+        self.finish(messages[0])
+        self.assertEqual(self.called, messages[:2])
+        self.assertEqual(self.client.publisher.publications, [])
+        self.advance(2)
+        (put_off,) = self.client.publisher.publications
+        self.assertEqual(put_off.delay, 60)
+        self.confirm()
+        self.assertEqual(len(self.channel.acked), 2)
+        self.finish(messages[1])
+        self.assertEqual(self.called, messages[:2])
+        self.deliver(b"x" * 1_200_000)
+        waits = self.deliver(b"x" * 1_200_000)
+        self.channel.lose()
+        self.advance(500)
+        self.assertNotIn(waits, self.called)
+        self.assertEqual(self.client.publisher.publications, [put_off])
+
     def test_unlimited(self) -> None:
         """
         C{maxEvents=0} is no limit, and never a second consumer.
