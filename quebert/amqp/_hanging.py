@@ -48,6 +48,7 @@ from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._url import origin_of
+from quebert.amqp._alone import LONGEST_WAIT
 from quebert.amqp._message import Message
 
 __all__ = ["HANG_AFTER", "LOOKS", "Hanging", "Origin", "Watch"]
@@ -66,8 +67,8 @@ PUT_OFF_RATE = 100.0
 #: Seconds that they wait there at most, ...
 LONGEST_PUT_OFF = 300.0
 #: ... and that a task waits in a line at most, since RabbitMQ closes a channel that
-#: holds one for 30 minutes.
-LONGEST_IN_LINE = 600.0
+#: holds one for 30 minutes: with the longest timeout of a request, 25 minutes, less.
+LONGEST_IN_LINE = LONGEST_WAIT
 # How many times as many tasks as there are places are at hand in all lines.
 _AT_HAND = 10
 # How many origins are remembered that have no request.

@@ -16,6 +16,7 @@ from quebert.amqp import _hanging
 from quebert.amqp._hanging import HANG_AFTER, LONGEST_IN_LINE, LOOKS, PUT_OFF_RATE
 from quebert.amqp._message import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
+from quebert.mediator import MAX_TIMEOUT
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
 
@@ -433,6 +434,13 @@ class LineTests(HangingTestCase):
         self.assertEqual(self.watcher._hanging.waiting, 2)
         for each in self.many(b"b", 3):
             self.finish(each)
+
+    def test_longest(self) -> None:
+        """
+        A task that has waited for as long as it may, and whose request takes as long as
+        it may, is settled before RabbitMQ closes the channel.
+        """
+        self.assertLess(LONGEST_IN_LINE + MAX_TIMEOUT, 30 * 60)
 
     def test_put_off(self) -> None:
         """
