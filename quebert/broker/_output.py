@@ -15,7 +15,7 @@ __all__ = ["CONGESTED", "SWAMPED", "Output"]
 
 #: Bytes that wait for the client to read: beyond, it is congested, ...
 CONGESTED = 256 * 2**10
-#: ... and beyond this, nothing is read from it either.
+#: ... and beyond this, nothing is read from it either, and no more of what has come.
 SWAMPED = 16 * 2**20
 
 
@@ -40,6 +40,14 @@ class Output:
         self.congested = False
         self.wrote = True
         transport.registerProducer(self, True)
+
+    @property
+    def swamped(self) -> bool:
+        """
+        Whether so much waits that nothing more is to be asked for.  Once it is less,
+        C{relieved} is called.
+        """
+        return self._size > SWAMPED or (self._paused and self._unread > SWAMPED)
 
     def gather(self, data: bytes) -> None:
         """

@@ -82,6 +82,7 @@ class Connection(Protocol):
         self.max_payload = INITIAL_FRAME_MAX - 8
         self.channels = Channels(self, _login.CHANNEL_MAX, broker.rely)
         self._buffer = b""
+        self._going_on: IDelayedCall | None = None
         self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
         self._waiting: tuple[str, IDelayedCall] | None = None
@@ -209,6 +210,9 @@ class Connection(Protocol):
             return
         if not STATES[self.state].reads:
             return
+        if self._output.swamped:  # a frame of a few bytes may ask for megabytes
+            self._buffer += data
+            return
         self.broker.begin_turn()
         if self._buffer:
             data = self._buffer + data
@@ -241,6 +245,8 @@ class Connection(Protocol):
         """
         there = len(data)
         while there - at >= 8 and self.state not in _NO_FRAMES:
+            if self._output.swamped:
+                break
             kind, number, size = FRAME_START.unpack_from(data, at)
             begin = at + 7
             end = begin + size
@@ -328,6 +334,15 @@ class Connection(Protocol):
         self.broker.begin_turn()
         for channel in self.channels:
             channel.wake()
+        if self._buffer and self._going_on is None:
+            self._going_on = self.broker.clock.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """
+        Read what has come already.
+        """
+        self._going_on = None
+        self.dataReceived(b"")
 
     def _beat(self) -> None:
         if not self._output.wrote and self.transport is not None:
@@ -392,6 +407,9 @@ class Connection(Protocol):
         self.broker.begin_turn()
         self.state = "over"
         self._within(None)
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
         if self._waiting is not None:
             (user, call), self._waiting = self._waiting, None
             self.broker.end_wait(self, user)

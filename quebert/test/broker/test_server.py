@@ -234,6 +234,61 @@ class SlowReaderTests(_Case):
         self.slow.connection._output.resumeProducing()
         self.assertEqual(transport.producerState, "producing")
 
+    def ask_for_much(self) -> None:
+        """
+        Ask for 100 MiB by 5 KB.
+        """
+        self.peer.call("queue.purge", queue="q")
+        self.peer.publish("q", bytes(2**20))
+        again = self.slow.encoded("basic.nack", {"delivery_tag": 0, "multiple": True})
+        asked = self.slow.encoded("basic.get", {"queue": "q"}) + again
+        self.slow.connection.dataReceived(asked * 100)
+
+    def test_asks_for_much(self) -> None:
+        """
+        What has come already is not looked at, either: a client could ask for gigabytes
+        by some kilobytes, in one turn.
+        """
+        output, written = self.slow.connection._output, list[int]()
+
+        def write(data: bytes) -> None:
+            written.append(len(data))
+            output.pauseProducing()
+
+        self.patch(self.slow.transport, "write", write)
+        self.ask_for_much()
+        for writes in range(1, 8):
+            for _ in range(3):
+                self.slow.turn()
+                self.slow.connection.dataReceived(b"")
+            self.assertEqual(len(written), writes)
+            output.resumeProducing()
+        self.assertLess(max(written), SWAMPED + 2**21)
+        self.assertGreater(sum(written), 100 * 2**20)
+
+    def test_asks_for_much_and_reads(self) -> None:
+        """
+        A client that reads as fast gets all of it, in several turns.
+        """
+        written = list[int]()
+        self.patch(self.slow.transport, "write", lambda data: written.append(len(data)))
+        self.ask_for_much()
+        for _ in range(10):
+            self.slow.turn()
+        self.assertLess(max(written), SWAMPED + 2**21)
+        self.assertGreater(sum(written), 100 * 2**20)
+
+    def test_asks_for_much_and_is_lost(self) -> None:
+        """
+        Nothing goes on for a client that is gone.
+        """
+        self.ask_for_much()
+        self.slow.clock.advance(0)
+        self.slow.transport.loseConnection()
+        self.slow.clock.advance(0)
+        self.assertEqual(len(self.queue.ready), 1)
+        self.assertIsNone(self.slow.connection._going_on)
+
 
 class TimeTests(_Case):
     """
