@@ -42,7 +42,7 @@ MOST_NAMES = 1_000
 MOST_ADDRESSES = 16
 #: Look-ups that run at once.
 MOST_THREADS = 64
-#: Names that wait for one at most.
+#: Names that wait for one at most, of each of the three kinds.
 MOST_WAITING = 1_000
 # Seconds within which a look-up is prompt.
 _PROMPT = 1.0
@@ -95,7 +95,8 @@ class Names:
             host.encode("idna")
         except UnicodeError:  # the resolver's thread would fail, and tell nobody
             return _result((), _not_found(host))
-        if host not in self._waiting and sum(map(len, self._lines)) >= MOST_WAITING:
+        line = self._lines[self._kind_of(host)]
+        if host not in self._waiting and len(line) >= MOST_WAITING:
             text = f"{MOST_WAITING} names wait to be looked up already: not {host!r}"
             return _result((), text)
         answer: Deferred[Addresses] = Deferred()

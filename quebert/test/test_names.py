@@ -280,6 +280,20 @@ class ThreadsTests(Case):
         self.assertIn(text, str(failure.value))
         self.assertNoResult(self.names.addresses("slow0"))
 
+    def test_too_many_others(self) -> None:
+        """
+        A name that was found promptly is looked up again, however many others wait.
+        """
+        self.names.addresses("known")
+        self.resolver.answer("10.0.0.1")
+        self.reactor.advance(KEPT + 1)
+        self.slow(MOST_THREADS * 3 // 4 + MOST_WAITING)
+        again = self.names.addresses("known")
+        self.assertEqual(self.resolver.asked[-1][0], "known")
+        self.resolver.answer("10.0.0.2")
+        found = self.successResultOf(again)
+        self.assertEqual([str(each) for each in found], ["10.0.0.2"])
+
     def test_little_is_remembered(self) -> None:
         """
         Who was prompt or slow is remembered of so many names.
