@@ -17,7 +17,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, Forbidden
-from quebert.guard import Guard, parsed
+from quebert.guard import Address, Guard, faces, parsed
 from quebert.http._guarded import GuardedEndpoint
 
 __all__ = ["ProxiedEndpoint"]
@@ -38,8 +38,7 @@ class ProxiedEndpoint(GuardedEndpoint):
 
     async def _connect(self, factory: IProtocolFactory) -> Any:
         address = parsed(self._host)
-        permits = self._guard.permits
-        if address is not None and not permits(address, self._host, self._port):
+        if address is not None and not self._permits(address):
             raise Forbidden("the guard refuses the address of its host")
         host = f"[{self._host}]" if ":" in self._host else self._host
         tunnel = _Tunnel(f"{host}:{self._port}", factory)
@@ -49,6 +48,11 @@ class ProxiedEndpoint(GuardedEndpoint):
         except TimeoutError:
             text = f"the proxy did not answer in {self._timeout:g} s"
             raise ExecutorError(text) from None
+
+    def _permits(self, address: Address) -> bool:
+        ours = map(parsed, self._guard.own_hosts(self._port))
+        own = {face for each in ours if each is not None for face in faces(each)}
+        return self._guard.permits(address, self._host, self._port, own)
 
     def _proxy(self) -> GuardedEndpoint:
         proxy = self._guard.proxy

@@ -18,10 +18,13 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, KeyPair, PrivateCertificate
 
-from quebert.errors import ExecutorError
+from quebert.errors import ExecutorError, Forbidden
 from quebert.guard import Guard
 from quebert.http import Agent
+from quebert.http._names import Names
+from quebert.http._proxied import ProxiedEndpoint
 from quebert.outcome import FORBIDDEN, Bury, Done, Retry
+from quebert.test.doubles import MemoryReactor
 from quebert.test.support import logged, until
 from quebert.test.test_agent import Trusting
 from quebert.test.test_guard_http import BAD, GOOD, Listener, stage
@@ -157,6 +160,21 @@ async def test_proxy_and_guard() -> None:
             options: Any = other
             await on.is_refused(attrs.evolve(guard, **options), "http://a.example/")
         assert proxying.received == b""
+
+
+@pytest.mark.parametrize("host", ["10.0.0.9", "::ffff:10.0.0.9", "64:ff9b::a00:9"])
+def test_own_broker(host: str) -> None:
+    """
+    The address of our own broker is not asked for: the proxy may reach it.
+    """
+    guard = Guard(proxy="http://10.0.0.1:4750", own=["10.0.0.9:5672"])
+    for port, forbidden in ((5672, True), (80, False)):
+        memory = MemoryReactor()
+        endpoint = ProxiedEndpoint(memory, Names(memory, 1.0), guard, host, port, 1.0)
+        failures: list[Any] = []
+        endpoint.connect(Factory()).addErrback(failures.append)
+        assert [each.type for each in failures] == [Forbidden] * forbidden
+        assert len(memory.tcpClients) == (not forbidden)
 
 
 @ensureDeferred
