@@ -62,7 +62,7 @@ class Window:
         for door in self._doors:
             door.entered()
         self._fill()
-        if self.is_busy:
+        if self._waiting or self._heavy or len(self._placed) > self._half:
             self._busy()
 
     def leave(self, message: Message) -> None:
@@ -128,10 +128,12 @@ class Window:
         if self._filling:
             return  # a message left as soon as it had begun
         self._filling = True
-        placed = self._placed
+        waiting, placed, heavy = self._waiting, self._placed, self._heavy
         try:
             while len(placed) < self._most and not self._closed:
-                line = self._line()
+                line = waiting
+                if heavy or (waiting and waiting[0].memory):  # seldom
+                    line = self._line()
                 if not line or (self._doors and not self._pass_doors(line[0])):
                     return
                 message = line.popleft()
