@@ -169,12 +169,27 @@ class Alone:
             self._end()
 
     def _begin_next(self) -> None:
-        if self._changing or self._gathering or self._current or not self._waiting:
+        if self._changing:  # whoever is changing it asks again
             return
-        if any(watch.running for watch in self._watches()):
-            return  # asked again when it has ended
-        watch, message = pair = self._waiting.pop(0)
-        self._deadlines.end(pair)
+        self._changing = True
+        try:
+            while self._may_begin:
+                self._begin(*self._waiting.pop(0))  # which may end at once
+        finally:
+            self._changing = False
+
+    @property
+    def _may_begin(self) -> bool:
+        """
+        Whether it is the turn of a suspect.  If others are at work, this is asked again
+        when they have ended.
+        """
+        if self._gathering or self._current or not self._waiting:
+            return False
+        return not any(watch.running for watch in self._watches())
+
+    def _begin(self, watch: Watch, message: Message) -> None:
+        self._deadlines.end((watch, message))
         wire = watch.wire_of(message)
         if wire is None:
             self._end()
@@ -207,12 +222,13 @@ class Alone:
         if self._gathering is not None and not self.wanted:
             self._gathering.cancel()
             self._gathering = None
-        self._changing = True  # what begins now may end at once
+        # What begins now may end at once.
+        was_changing, self._changing = self._changing, True
         try:
             for watch in list(self._watches()):
                 watch.go_on()
         finally:
-            self._changing = False
+            self._changing = was_changing
         if self._waiting:
             self._hold()
             self._begin_next()

@@ -332,13 +332,17 @@ class Suspects:
         if not flight:
             return
         arguments = {**CLASSIC, "x-expires": _EXPIRES}
+        self._begun.add(flight)  # the answer may be lost, and the sign be there
         try:
             await declare_queue(wire, flight_sign(flight), arguments)
-        except BrokerError as e:  # its end will not be counted
+        except BrokerRefused as e:  # its end will not be counted
+            self._begun.discard(flight)
             self._cannot(_TRY, e)
+        except BrokerError:
+            pass  # the connection is lost: the next one removes the sign
         else:
+            self._begun.add(flight)  # it may have been removed meanwhile
             self._refused[_TRY].succeeded()
-            self._begun.add(flight)
 
     async def end(self, wire: Wire, flight: str) -> None:
         """

@@ -604,6 +604,35 @@ class AloneTests(RedeliveryTestCase):
         self.finish(third)
         self.assertFalse(self.client.alone.wanted)
 
+    def test_many_at_once(self) -> None:
+        """
+        However many suspects come whose attempts end at once, they are attempted.
+        Anybody can publish suspects that have no name of their own.
+        """
+        self.at_once[b"quick"] = None
+        for _ in range(90):
+            self.deliver(b"quick", headers={ENDS: SUSPECT})
+        self.clock.advance(GATHERING)
+        self.assertEqual(len(self.called), 90)
+        self.assertFalse(self.client.alone.wanted)
+
+    def test_lost_while_beginning(self) -> None:
+        """
+        Where the connection is lost before RabbitMQ has answered that there is a sign,
+        the mediator removes that sign, too.
+        """
+        self.client.held.add("queue_declare")
+        self.deliver(headers={ENDS: SUSPECT, FLIGHT: A})
+        self.clock.advance(GATHERING)
+        self.client.held.clear()
+        self.client.signs.add(sign(A))  # RabbitMQ has declared it
+        brief = self.client.channels[-1]
+        self.old.lose_connection()
+        brief.lose(ChannelLost("gone"))
+        self.advance(10)
+        self.assertEqual(self.client.signs, set())
+        self.assertEqual(self.called, [])
+
     def test_one_after_the_other(self) -> None:
         """
         Others that wait go on between two suspects.
