@@ -658,12 +658,20 @@ class Watcher:
 
     async def _within(self, asked: Deferred[Any]) -> None:
         """
-        Wait for the broker, but not for one that does not answer.
+        Wait for the broker, but not for one that does not answer.  To be cancelled may
+        take an answer, too: nobody waits for that, and the end of the connection
+        brings it.
         """
+        asked.addErrback(self._unanswered)
         try:
-            await asked.addTimeout(_LAST_ANSWERS, self._client.reactor)
-        except (BrokerError, TimeoutError) as e:
-            self.log.debug("The broker did not answer the end: {why}", why=e)
+            await another_waiter(asked).addTimeout(_LAST_ANSWERS, self._client.reactor)
+        except TimeoutError:
+            asked.cancel()
+
+    def _unanswered(self, failure: Failure) -> None:
+        failure.trap(BrokerError, CancelledError)
+        why = failure.value
+        self.log.debug("The broker did not answer the end: {why}", why=why)
 
     def _give_up_running(self) -> None:
         running = list(self._caller.busy)

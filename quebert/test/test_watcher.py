@@ -2827,6 +2827,25 @@ class StopTests(WatcherTestCase):
         self.assertEqual(self.called, messages[:2])
         self.check_counts(received=4, done=2, returned=2)
 
+    def test_never_answered(self) -> None:
+        """
+        The end does not wait for a broker that must answer before a wait can end.
+        """
+        self.begin()
+        waits = [Deferred[None](), Deferred[None]()]
+
+        async def end() -> None:
+            try:
+                await waits[0]
+            finally:
+                await waits[1]  # the channel is closed
+
+        self.patch(self.watcher._forwarder, "end", end)
+        stopped = self.watcher.stop()
+        self.clock.advance(5)
+        self.successResultOf(stopped)
+        waits[1].callback(None)  # with the connection
+
     def test_delivered_while_stopping(self) -> None:
         """
         What is delivered before the broker knows is given back, unbegun.
