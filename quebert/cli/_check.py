@@ -175,9 +175,7 @@ async def _watchable(wire: Wire, queue: Queue) -> bool:
     """
     from quebert.amqp._watchable import check_watchable
 
-    arguments = dict(queue.arguments)
-    if queue.queue_type is not None:
-        arguments["x-queue-type"] = queue.queue_type
+    arguments = queue.declared_arguments
     try:
         exists = await check_watchable(
             wire, queue.name, arguments, queue.exchange, queue.exchange_type

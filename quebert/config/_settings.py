@@ -156,6 +156,14 @@ class Queue:
             return self.prefetch
         return min(self.prefetch or self.concurrency, self.concurrency)
 
+    @property
+    def declared_arguments(self) -> dict[str, Argument]:
+        """
+        All arguments of C{queue.declare}, with the type if the file has one.
+        """
+        kind = {} if self.queue_type is None else {"x-queue-type": self.queue_type}
+        return {**self.arguments, **kind}
+
 
 @attrs.frozen(kw_only=True)
 class Host:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
+from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import LIMIT
+from quebert.amqp._declaring import LIMIT, declare_task_queue
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import is_paused
 from quebert.amqp._walk import Depth, depth
@@ -17,6 +18,7 @@ from quebert.config import Queue
 from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._subject import Subject
+from quebert.errors import BrokerRefused
 
 __all__ = ["check_queue", "dropped", "limited"]
 
@@ -83,28 +85,23 @@ async def _check_tasks(
     if how is None:
         return [*found, _undeclared(about, name)]
     wrong = [*_as_configured(about, queue, how), *dropped(about, how)]
-    wrong = wrong or await _check_accepted(subject, about, queue, how)
+    wrong = wrong or await _check_accepted(subject, about, queue)
     limits = limited(about, how.arguments, _has_default_limit(subject))
     return [*found, *wrong, *limits]
 
 
-async def _check_accepted(
-    subject: Subject, about: str, queue: Queue, how: Declared
-) -> list[Finding]:
+async def _check_accepted(subject: Subject, about: str, queue: Queue) -> list[Finding]:
     """
-    Whether RabbitMQ accepts the declaration of the mediator, which takes any delivery
-    limit as it is.
+    Whether RabbitMQ accepts the declaration of the mediator.
     """
-    arguments = {k: v for k, v in how.arguments.items() if k == LIMIT}
-    if queue.queue_type is not None:
-        arguments[TYPE] = queue.queue_type
-    refused = await subject.refusal(
-        "queue_declare", queue=queue.name, durable=True, arguments=arguments
-    )
-    if refused is None:
-        return []
-    remedy = "let the queue run empty and delete it; mediators make it anew"
-    return [fail(about, f"its mediators are refused: {refused}", remedy)]
+    try:
+        async with brief_channel(subject.wire) as channel:
+            arguments = queue.declared_arguments
+            await declare_task_queue(subject.wire, channel, queue.name, arguments)
+    except BrokerRefused as e:
+        remedy = "let the queue run empty and delete it; mediators make it anew"
+        return [fail(about, f"its mediators are refused: {e}", remedy)]
+    return []
 
 
 async def _check_dead(

@@ -398,6 +398,30 @@ async def test_other_default(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
 
 
 @ensureDeferred
+async def test_arguments(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names
+) -> None:
+    """
+    A queue is declared with the arguments of the configuration: where it has them, all
+    is well, and where it has others, its mediators are refused.
+    """
+    subject = await make_subject()
+    with pika_channel(rabbitmq) as channel:
+        channel.queue_declare(
+            names.queue, durable=True, arguments={"x-max-priority": 5}
+        )
+    for arguments, is_refused in (
+        ({"x-max-priority": 5}, False),
+        ({"x-max-priority": 6}, True),
+        ({}, True),
+    ):
+        queue = Queue(name=names.queue, arguments=arguments)
+        found = await check_queue(subject, queue)
+        texts = [each.text for each in found if each.level is Level.FAIL]
+        assert any("mediators are refused" in each for each in texts) is is_refused
+
+
+@ensureDeferred
 async def test_drops(rabbitmq: RabbitMQNode, make_subject: Any, names: Names) -> None:
     """
     What makes RabbitMQ drop tasks is named: all of it at once.
