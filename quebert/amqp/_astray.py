@@ -31,9 +31,10 @@ from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._ladder import CHECK_ALL, Ladder, make
 from quebert.amqp._names import NAME_LIMIT, fitting
 from quebert.amqp._once import Once
+from quebert.amqp._publications import Unconfirmed
 from quebert.amqp._publisher import Publisher, Send
 from quebert.amqp._walk import Visit, depth, walk
-from quebert.errors import BrokerRefused, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._message import Message
@@ -170,6 +171,13 @@ class Astray:
             queue=queue,
             unclaimed=UNCLAIMED,
         )
+        self._kept = RepeatedWarning(
+            self.log,
+            lambda: self._clock,
+            "Delayed tasks may not reach queue {queue!r} for now",
+            "Delayed tasks reach queue {queue!r} again",
+            queue=queue,
+        )
 
     def arrived(self) -> None:
         """
@@ -182,6 +190,7 @@ class Astray:
         Warn no more.
         """
         self._unclaimed.end()
+        self._kept.end()
 
     def look_again(self) -> None:
         """
@@ -227,5 +236,20 @@ class Astray:
                 self._unclaimed.met(_WHY_REROUTED if is_rerouted else _WHY_UNCLAIMED)
             return True
 
-        self._others[store] = await walk_store(wire, store, found.ready, send, visit)
+        try:
+            stay = await walk_store(wire, store, found.ready, send, visit)
+        except BrokerError as e:
+            if not _is_lost(e):
+                self._kept.met(f"they stay in queue {store!r}: {e}")
+            raise
+        self._others[store] = stay
+        self._kept.succeeded()
         return brought
+
+
+def _is_lost(why: BrokerError) -> bool:
+    """
+    Whether a connection was lost, which the watch tells.
+    """
+    refused = isinstance(why, Unconfirmed) and why.refusal is not None
+    return isinstance(why, ChannelLost) and not refused

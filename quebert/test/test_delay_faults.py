@@ -432,6 +432,36 @@ async def test_unclaimed_looked_at(
 
 
 @pytest.mark.long
+@ensureDeferred
+async def test_unclaimed_and_full(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    What arrived while there was no queue for it does not come while its queue is full;
+    the log tells that.
+    """
+    client, got = make_client(rabbitmq.url), []
+    await client.ladder.prepare(await client.connected(), names.key)
+    await call(client, "queue_declare", queue=names.queue, durable=True)
+    for _ in range(20):
+        await client.publish(ARRIVALS, names.queue, b"task", {"delivery-mode": 2})
+    await until_ready(client, UNCLAIMED, 20)
+    rule = {"max-length": 0, "overflow": "reject-publish"}
+    mend = set_policy(rabbitmq, f"^{names.queue}$", rule, f"full-{names.queue}")
+    with logged(LogLevel.warn) as lines:
+        await client.watch(
+            "", names.queue, "", lambda message: got.append(message.body)
+        )
+        await until(lambda: lines)
+        mend()
+        await until(lambda: len(got) >= 20)
+    (line, *_) = lines
+    assert "may not reach queue" in line
+    assert f"they stay in queue {UNCLAIMED!r}" in line
+    await until_ready(client, UNCLAIMED, 0)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("quorum", [True, False])
 @ensureDeferred
 async def test_full_queue(
