@@ -311,15 +311,13 @@ class Ladder:
         are in the queue.
         """
         found = await find_queue(wire, queue)
-        kind = "quorum" if self.rungs_of(wire).quorum else "classic"
-        seen = self.new_queues.declared if found is None else self.new_queues.found
-        seen(wire, queue, kind)
-        if found is None and queue in self._depths:
+        exists = found is not None
+        if not exists and queue in self._depths:
             self._tell_deleted(wire, queue)
-        await _make_or_use(wire, calls)
-        if found is None:  # RabbitMQ may have taken its time
-            self.new_queues.declared(wire, queue, kind)
-        return 0 if found is None else int(found.message_count)
+        kind = "quorum" if self.rungs_of(wire).quorum else "classic"
+        with self.new_queues.declaring(wire, queue, kind, exists=exists):
+            await _make_or_use(wire, calls)
+        return int(found.message_count) if exists else 0
 
     async def kept(self, wire: Wire, rung: str, queue: str) -> None:
         """

@@ -15,8 +15,8 @@ confirm, the acknowledgement waits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -78,26 +78,27 @@ class NewQueues:
         if may_lose:  # the embedded broker does not
             self._since[queue] = wire.clock.seconds()
 
-    @asynccontextmanager
-    async def declaring(
-        self, wire: Wire, queue: str, kind: str | None
-    ) -> AsyncIterator[None]:
+    @contextmanager
+    def declaring(
+        self, wire: Wire, queue: str, kind: str | None, *, exists: bool
+    ) -> Iterator[None]:
         """
-        In this block a queue is declared, perhaps anew.
+        In this block a queue is declared.
 
         @param kind: its type; C{None} if that is not known.
-        @raise BrokerError: the connection was lost.
+        @param exists: whether it is there already.
         """
-        if await self._is_there(wire, queue):
-            yield
-            return
-        self.declared(wire, queue, kind)  # others may publish to it at once
+        note = self.found if exists else self.declared
+        note(wire, queue, kind)  # others may publish to it at once
         yield
-        self.declared(wire, queue, kind)
+        if not exists:  # RabbitMQ may have taken its time
+            self.declared(wire, queue, kind)
 
-    async def _is_there(self, wire: Wire, queue: str) -> bool:
+    async def is_there(self, wire: Wire, queue: str) -> bool:
         """
         Whether a queue that was seen before is still there.
+
+        @raise BrokerError: the connection was lost.
         """
         if queue not in self._since:
             return False

@@ -263,8 +263,9 @@ class Watcher:
             self._client.bindings.keep(wire, self._binding)
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
-        kind = self.arguments.get(TYPE)
-        async with self._client.ladder.new_queues.declaring(wire, self.queue, kind):
+        kind, new_queues = self.arguments.get(TYPE), self._client.ladder.new_queues
+        exists = await new_queues.is_there(wire, self.queue)
+        with new_queues.declaring(wire, self.queue, kind, exists=exists):
             self._redelivery.counted = await declare_task_queue(
                 wire, channel, self.queue, self.arguments
             )
