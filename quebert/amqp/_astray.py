@@ -93,7 +93,7 @@ async def walk_store(
         key = _wanted(message) if store == UNCLAIMED else message.routing_key
         await send(store, key, message.body, properties)
 
-    async with walk(wire, store, most, replace) as walking:
+    async with walk(wire, store, most, replace, to_the_end=True) as walking:
         await walking.through(visit)
     return walking.kept + walking.replaced
 

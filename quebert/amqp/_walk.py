@@ -61,8 +61,8 @@ __all__ = [
     "walk",
 ]
 
-#: How many messages a walk holds; then it goes no further.  A RabbitMQ needs some
-#: five kilobytes for each.
+#: How many messages a walk holds; then it goes no further, unless it replaces them by
+#: copies.  A RabbitMQ needs some five kilobytes for each.
 MAX_HELD = 50_000
 # And how many each channel of it holds: a RabbitMQ looks through all of them to find
 # one that is acknowledged.
@@ -119,19 +119,30 @@ class Walk:
     """
     One walk through one queue.
 
+    @param to_the_end: to replace the messages by copies, rather than to stop, if there
+        are more than can be held.
     @ivar kept: how many messages are held.
     @ivar replaced: how many messages were replaced by copies.
     @ivar ahead: how many are to be asked for yet.
     """
 
-    def __init__(self, wire: Wire, queue: str, most: int, replace: Replace) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        queue: str,
+        most: int,
+        replace: Replace,
+        *,
+        to_the_end: bool = False,
+    ) -> None:
         self.kept = 0
         self.replaced = 0
         self.ahead = most
         self._wire = wire
         self._queue = queue
         self._replace = replace
-        self._replacing = False  # all that come from now on
+        # All that come from now on.
+        self._replacing = to_the_end and most > MAX_HELD
         self._visiting = True
         self._failed = False
         self._copying = DeferredSemaphore(_COPIES_AT_ONCE)
@@ -258,13 +269,13 @@ def fingerprint(message: Message) -> bytes:
 
 @asynccontextmanager
 async def walk(
-    wire: Wire, queue: str, most: int, replace: Replace
+    wire: Wire, queue: str, most: int, replace: Replace, *, to_the_end: bool = False
 ) -> AsyncIterator[Walk]:
     """
     A L{Walk} through the first C{most} messages of C{queue}, after which those that
     stay are back.
     """
-    walking = Walk(wire, queue, most, replace)
+    walking = Walk(wire, queue, most, replace, to_the_end=to_the_end)
     try:
         yield walking
     finally:

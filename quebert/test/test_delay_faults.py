@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, _walk
 from quebert.amqp._astray import Astray, OldLadder, walk_store
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
@@ -429,6 +429,36 @@ async def test_unclaimed_looked_at(
     publisher.shut()
     await client.watch("", names.queue, "", lambda message: got.append(message.body))
     await until(lambda: got == [b"task"])
+
+
+@ensureDeferred
+async def test_unclaimed_behind_many(
+    either: Any,
+    make_client: MakeClient,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    A message comes to its queue also from behind more messages of others than are held
+    to look at them; once all were looked at, they are left in peace.
+    """
+    monkeypatch.setattr(_walk, "MAX_HELD", 10)
+    client = make_client(either.url)
+    wire, publisher = await client.connected(), client.make_publisher()
+    await client.ladder.prepare(wire, names.key)
+    for queue in (*(["another"] * 80), names.queue):
+        await client.publish(ARRIVALS, queue, b"task", {"delivery-mode": 2})
+    await until_ready(client, UNCLAIMED, 81)
+    await call(client, "queue_declare", queue=names.queue, durable=True)
+    client.ladder.unclaimed = 81
+    astray = Astray(client.ladder, client.old_ladder, names.queue, publisher)
+    assert await astray.bring_back(wire) == 1
+    await until_ready(client, UNCLAIMED, 80)
+    client.ladder.unclaimed = 80
+    assert astray._others == {UNCLAIMED: 80}
+    assert await ready(client, names.queue) == 1
+    publisher.shut()
+    await call(client, "queue_purge", queue=UNCLAIMED)
 
 
 @pytest.mark.long
