@@ -1,12 +1,13 @@
 """
 Attempts of suspects: one at a time, with no other task of the client at work.
 
-When a suspect comes, no further message begins.  Once all that have begun are decided,
-the suspect does; then the others may go on, before the next suspect.  Of those that
-come within L{GATHERING} seconds, the one begins first that was alone at the fewest
-ends.  So where mediators end for another reason, these ends are spread over all
-suspects.  A suspect whose turn does not come for L{LONGEST_WAIT} seconds goes back as a
-copy: RabbitMQ closes a channel that holds a message for 30 minutes.
+When a suspect comes, no further message begins.  Once the callbacks of all messages
+that have begun have ended, the suspect begins.  Then the others may go on, before the
+next suspect.  Of the suspects that come within L{GATHERING} seconds, the one begins
+first that was alone at the fewest ends.  So where mediators end for another reason,
+these ends are spread over all suspects.  A suspect whose turn does not come for
+L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a channel that holds a
+message for 30 minutes.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Watch(Protocol):
 
     def put_off(self, message: Message) -> None:
         """
-        Have a message come again that was not begun.
+        Give back a message that was not begun, so that it comes again.
         """
 
 
@@ -85,6 +86,8 @@ class _Attempt:
 
 class Alone:
     """
+    Attempts the suspects of one client.
+
     @param watches: all of the client.
     @ivar wanted: whether there is any suspect.
     """
@@ -135,8 +138,8 @@ class Alone:
 
     def lost(self, watch: Watch) -> None:
         """
-        The messages of a watch are not its own any more, though one may be with its
-        callback still.
+        The channel of a watch is lost: RabbitMQ delivers its messages again, although
+        its callback may still have one.
         """
         self.take_back(watch)
         if self._current is not None and self._current.watch is watch:
@@ -146,7 +149,7 @@ class Alone:
 
     def take_back(self, watch: Watch) -> list[Message]:
         """
-        Attempt the suspects of a watch no more; those that have not begun.
+        Attempt no more suspects of a watch; returns those that have not begun.
         """
         taken = [message for each, message in self._waiting if each is watch]
         self._forget(*((watch, message) for message in taken))

@@ -100,7 +100,7 @@ async def walk_store(
 
 class OldLadder:
     """
-    What earlier versions made, as far as it is there.
+    The delay ladder of earlier versions, as far as it exists.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,8 @@ class OldLadder:
 
     async def lead_to(self, wire: Wire, queue: str) -> None:
         """
-        Have what waits there come to C{queue}; nothing where there is no such queue.
+        Bind C{queue} to it, so that what waits there comes to the queue; nothing if
+        there is no such queue.
 
         @raise BrokerError: the broker does not let us, or the connection was lost.
         """
@@ -145,7 +146,7 @@ class OldLadder:
 
 class Astray:
     """
-    Brings back what is for one queue.
+    Brings the delayed tasks of one queue back that have not found their way to it.
 
     @param publisher: publishes to the queue.
     """

@@ -130,7 +130,7 @@ class Forwarder:
             self._running = Deferred.fromCoroutine(self._run())
             self._running.addErrback(
                 lambda failure: self.log.failure(
-                    "Nothing is forwarded to queue {queue!r} any more",
+                    "No delayed tasks come to queue {queue!r} until it is watched anew",
                     failure,
                     queue=self._queue,
                 )
@@ -317,7 +317,7 @@ class Forwarder:
             self._not_looked_after(result.value)
 
     def _not_looked_after(self, why: object) -> None:
-        self.log.debug("The delay ladder cannot be looked after: {why}", why=why)
+        self.log.debug("The queues for delayed tasks cannot be checked: {why}", why=why)
 
     # -- One message
 
@@ -329,10 +329,16 @@ class Forwarder:
             if self._consuming and self._bytes > _MOST_BYTES:
                 self._wake()
             forwarding = Deferred.fromCoroutine(self._forward(channel, message))
-            forwarding.addErrback(
-                lambda failure: self.log.failure("forwarding failed", failure)
-            )
+            forwarding.addErrback(self._not_forwarded, message)
             forwarding.addCallback(lambda _: self._gone(channel, message))
+
+    def _not_forwarded(self, failure: Failure, message: Message) -> None:
+        self.log.failure(
+            "Bringing {message} to queue {queue!r} failed",
+            failure,
+            message=message,
+            queue=self._queue,
+        )
 
     def _gone(self, channel: Channel, message: Message) -> None:
         self._busy.discard(message)

@@ -1,6 +1,6 @@
 """
-Where messages go that are given up: the queue C{<queue>.dead}, with what there is
-to tell of them in their headers.
+The queue C{<queue>.dead}, to which messages are moved that are given up.  Their headers
+tell why, and what was tried.
 
 C{<queue>.dead} keeps messages as well as the queue that they come from does: it is a
 quorum queue beside a quorum queue, without RabbitMQ's limit of deliveries, so that none
@@ -122,7 +122,7 @@ class Graveyard:
 
     def end(self) -> None:
         """
-        Nothing more will be buried.
+        No more messages will be moved there: look and warn no more.
         """
         self._keeping.end()
 

@@ -107,7 +107,7 @@ _NEVER = _Failing(0, -math.inf)
 
 class LadderRefused(BrokerError):
     """
-    RabbitMQ refuses to have a part of the ladder declared.  The ladder has logged it.
+    RabbitMQ refuses the declaration of a part of the ladder.  The ladder has logged it.
     """
 
 
@@ -217,8 +217,8 @@ class Ladder:
 
     def tells(self, why: BrokerError, queue: str, clock: IReactorTime) -> bool:
         """
-        Whether the ladder has told of a refusal that somebody met with a task of
-        C{queue}, since the user may not use a part of the ladder.
+        Log a refusal that a task of C{queue} met, if the user lacks a permission on a
+        part of the ladder; returns whether the ladder has logged it.
         """
         is_denied = isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED
         if is_denied and _OUR_PART in str(why):
@@ -307,8 +307,8 @@ class Ladder:
 
     async def _make(self, wire: Wire, queue: str, calls: Iterable[Call]) -> int:
         """
-        Make the calls that declare one queue, and what belongs to it; how many messages
-        are in the queue.
+        Make the calls that declare one queue, and what belongs to it; returns how many
+        messages are in the queue.
         """
         found = await find_queue(wire, queue)
         exists = found is not None
@@ -454,7 +454,7 @@ class Ladder:
 
     def forget(self) -> None:
         """
-        Something of it is missing: make it anew before it is used again.
+        A part of the ladder may be missing: declare each part again before it is used.
         """
         self._known.clear()
         for each in (self._first, self._arrivals, self._waits):

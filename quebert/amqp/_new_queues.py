@@ -40,9 +40,9 @@ NEW = 3.5
 @attrs.define
 class _Waiting:
     """
-    Those who wait until a queue is old.
+    The Deferreds of all who wait until a queue is no longer new.
 
-    @ivar timer: ends that.
+    @ivar timer: fires them.
     """
 
     timer: IDelayedCall
@@ -55,12 +55,13 @@ class NewQueues:
     """
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}  # they are there, as far as is known
+        self._since: dict[str, float] = {}  # when each was declared or first seen
         self._waiting: dict[str, _Waiting] = {}
 
     def found(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
-        A queue is there.  It counts as new if nobody has seen it here before.
+        Note that a queue exists.  It counts as new if this client sees it for the first
+        time.
 
         @param kind: its type; C{None} if that is not known.
         """
@@ -69,7 +70,7 @@ class NewQueues:
 
     def declared(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
-        A queue counts as new from now on.
+        Note that a queue was declared.  It counts as new from now on.
 
         @param kind: its type; C{None} if that is not known.
         """
@@ -108,7 +109,7 @@ class NewQueues:
 
     def forget(self, *queues: str) -> None:
         """
-        Nothing is known of these queues any more.
+        Forget the age of these queues.
         """
         for each in queues:
             self._since.pop(each, None)
@@ -121,7 +122,7 @@ class NewQueues:
 
     def left(self, wire: Wire, *queues: str) -> float:
         """
-        For how many seconds from now on one of these queues is new; 0 or less for none.
+        Seconds until none of these queues is new; 0 or less if none is.
         """
         since = [self._since[each] for each in queues if each in self._since]
         if not since:
@@ -131,8 +132,8 @@ class NewQueues:
 
     async def old(self, wire: Wire, *queues: str) -> None:
         """
-        Returns once none of these queues is new: a message survives that is confirmed
-        there.
+        Wait until none of these queues is new.  From then on, messages survive there
+        that RabbitMQ has confirmed.
 
         @raise ChannelLost: the connection was lost meanwhile.
         """

@@ -72,6 +72,6 @@ class Once:
 
     def forget(self) -> None:
         """
-        Something of it is missing: make it anew before it is used again.
+        Something of it may be missing: make it again when it is asked for.
         """
         self._made.clear()

@@ -42,7 +42,7 @@ __all__ = ["Redelivery", "restore"]
 
 class Redelivery:
     """
-    Of one watch.
+    Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
     @param leave: called with a message that has to wait for the broker.
     @ivar counted: up to which number RabbitMQ counts how often it has delivered a

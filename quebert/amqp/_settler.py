@@ -165,7 +165,7 @@ class Settler:
 
     def settle(self, message: Message, outcome: Done | Discard) -> None:
         """
-        Be done with a message; nothing where it came on a channel that is gone.
+        Acknowledge a message that is done or discarded; nothing if its channel is lost.
         """
         if message not in self.unsettled:
             return
@@ -187,8 +187,8 @@ class Settler:
 
     def abandon(self) -> None:
         """
-        The channel is gone: the broker gives out again what it had given us,
-        and does not want to hear of it any more.
+        The channel is lost: RabbitMQ delivers the unsettled messages again, and takes
+        no acknowledgement of them.
         """
         self.channel = None
         self.counts.returned += len(self.unsettled)
@@ -200,7 +200,7 @@ class Settler:
 
     def end(self) -> None:
         """
-        Nothing more will come.
+        No more messages will come: log nothing more.
         """
         self._refused.end()
         self._dead_refused.end()
@@ -227,8 +227,7 @@ class Settler:
         self, message: Message, retry: Retry, leave: Callable[[Message], None]
     ) -> None:
         """
-        Have the broker keep a message for later; nothing where it came on a
-        channel that is gone.
+        Have the broker keep a message for later; nothing if its channel is lost.
 
         @param leave: called with it when it begins to wait.
         """
@@ -305,8 +304,8 @@ class Settler:
         leave: Callable[[Message], None],
     ) -> bool:
         """
-        Put a fresh copy in the place of a message that was not attempted; nothing
-        where it came on a channel that is gone.
+        Put a fresh copy in the place of a message that was not attempted; nothing if
+        its channel is lost.
 
         @param headers: of the copy, beside those of the message.
         @param after: seconds that it waits in the broker.
@@ -372,7 +371,7 @@ class Settler:
         self, message: Message, outcome: Bury, leave: Callable[[Message], None]
     ) -> None:
         """
-        Move a message to the dead; nothing where it came on a channel that is gone.
+        Move a message to C{<queue>.dead}; nothing if its channel is lost.
 
         @param leave: called with it when it has to wait for the broker.
         """

@@ -239,7 +239,8 @@ class Suspects:
 
     async def counted(self, wire: Wire, flight: str) -> None:
         """
-        The end of that mediator is written down where nobody forgets it.
+        The headers of a copy tell of the end of that mediator: delete the queue that
+        told it until now.
         """
         await self._forget(wire, flight)
 
@@ -257,8 +258,8 @@ class Suspects:
     @contextmanager
     def copying(self, flight: str) -> Iterator[None]:
         """
-        While a copy of this flight is published, and the message that it replaces is
-        acknowledged.
+        The block in which a copy of this flight is published, and the message that it
+        replaces is acknowledged.
         """
         self._copying.setdefault(flight, [])
         try:
@@ -275,7 +276,7 @@ class Suspects:
 
     async def copied(self, flight: str) -> None:
         """
-        Wait until it has not.
+        Wait until RabbitMQ has the message no longer that a copy replaces.
         """
         if flight in self._copying:
             waiter: Deferred[None] = Deferred()
@@ -299,9 +300,9 @@ class Suspects:
 
     async def in_order(self, wire: Wire, queue: str, *, once: bool) -> bool:
         """
-        Whether a mediator has just told so.
+        Whether a mediator has just given back messages of a queue in good order.
 
-        @param once: whoever asks from now on is not told.
+        @param once: delete the queues that tell it, so that no other mediator is told.
         """
         waiter: Deferred[bool] = Deferred()
         waiters = self._asking.setdefault(queue, [])
@@ -327,7 +328,7 @@ class Suspects:
 
     async def begin(self, wire: Wire, flight: str) -> None:
         """
-        Leave a sign that a message is attempted alone.
+        Declare the queue that tells that a message is attempted alone.
         """
         if not flight:
             return
@@ -346,7 +347,7 @@ class Suspects:
 
     async def end(self, wire: Wire, flight: str) -> None:
         """
-        Take the sign away.
+        Delete that queue.
         """
         if flight in self._begun:
             await self._forget(wire, flight)

@@ -92,7 +92,7 @@ async def check_alarms(subject: Subject) -> list[Finding]:
 
 async def check_policies(subject: Subject) -> list[Finding]:
     """
-    AMQP tells nothing of policies.
+    That policies are not known: AMQP does not tell them.
     """
     if not subject.is_rabbitmq:
         return [ok("policies", "the embedded broker has none")]

@@ -203,11 +203,6 @@ class FakeLadder(Ladder):
         self.prepared.append(queue)
         return f"{PREFIX}.wait.{math.ceil(left())}s"
 
-    async def settled(self, wire: Any, rung: str, queue: str) -> None:
-        """
-        It is old.
-        """
-
     def highest_priority(self, wire: Any) -> int | None:
         """
         The highest priority.
