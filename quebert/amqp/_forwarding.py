@@ -49,6 +49,8 @@ _MOST_BYTES = 64 * 2**20
 _LONGEST_PAUSE = 3.0
 # Seconds after which a round begins that follows a failed one.
 _AGAIN = 1.0
+# Seconds for which nothing is forwarded after a fault of our own.
+_AFTER_FAULT = 60.0
 # Seconds for which a message is held that came too early: a policy that shortens waits
 # shortens its next wait, too.
 _HOLD = 5.0
@@ -128,13 +130,6 @@ class Forwarder:
         """
         if self._running is None:
             self._running = Deferred.fromCoroutine(self._run())
-            self._running.addErrback(
-                lambda failure: self.log.failure(
-                    "No delayed tasks come to queue {queue!r} until it is watched anew",
-                    failure,
-                    queue=self._queue,
-                )
-            )
 
     async def end(self) -> None:
         """
@@ -164,7 +159,22 @@ class Forwarder:
 
     async def _run(self) -> None:
         with suppress(CancelledError):
-            await self._forward_on()
+            while not self._ended:
+                try:
+                    await self._forward_on()
+                except CancelledError:
+                    raise
+                except Exception:
+                    self._tell_fault()
+                    await self._wait(_AFTER_FAULT)
+
+    def _tell_fault(self) -> None:
+        self.log.failure(
+            "Bringing delayed tasks to queue {queue!r} failed, and goes on in"
+            " {seconds:.0f} s",
+            queue=self._queue,
+            seconds=_AFTER_FAULT,
+        )
 
     async def _forward_on(self) -> None:
         while not self._ended:

@@ -398,7 +398,9 @@ class Ladder:
                 while some := waits[:_AT_ONCE]:
                     await _all(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
-            if e.code != NOT_FOUND:
+            # One may also be deleted after it was taken from the list: the next check
+            # finds that.
+            if e.code != NOT_FOUND or not waits:
                 raise
             await self._make_rung(wire, str(waits.pop(0)))
 

@@ -24,7 +24,7 @@ from quebert.amqp._astray import Astray, OldLadder, walk_store
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
-from quebert.amqp._ladder import make
+from quebert.amqp._ladder import Ladder, make
 from quebert.amqp._message import NOT_BEFORE, Message
 from quebert.amqp._new_queues import NEW
 from quebert.amqp._walk import depth
@@ -543,6 +543,38 @@ async def test_rung_deleted(
         await tasks.all_come(deleted)
     (line,) = lines
     assert f"exchange '{rung}'" in line
+
+
+@ensureDeferred
+async def test_rung_deleted_while_looked_at(
+    rabbitmq: RabbitMQNode,
+    make_client: MakeClient,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Where somebody deletes a queue in which tasks wait right after a mediator has seen
+    that it is there, tasks are delayed on.
+    """
+    client, tasks, get = make_client(add_vhost(rabbitmq, names.queue)), [], Ladder._get
+    deleted: list[str] = []
+
+    async def get_from_deleted(self: Ladder, channel: Any, rung: str) -> None:
+        if not deleted:
+            deleted.append(rung)
+            await call(client, "queue_delete", queue=rung)
+        await get(self, channel, rung)
+
+    def callback(message: Message) -> Outcome | None:
+        tasks.append(message.body)
+        return Retry(after=7) if len(tasks) <= 2 else None
+
+    monkeypatch.setattr(Ladder, "_get", get_from_deleted)
+    await client.watch("", names.queue, "", callback, holdUpTo=0)
+    await client.publish("", names.queue, b"lost", {"delivery-mode": 2})
+    await until(lambda: deleted)
+    await client.publish("", names.queue, b"kept", {"delivery-mode": 2})
+    await until(lambda: tasks.count(b"kept") == 2)
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._breaker import Breaker
 from quebert.amqp._forwarding import Forwarder
-from quebert.amqp._ladder import LadderRefused
+from quebert.amqp._ladder import CHECK, LadderRefused
 from quebert.amqp._message import DELAY, NOT_BEFORE, Message
 from quebert.amqp._publications import Unconfirmed
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
@@ -208,6 +208,24 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(self.channels[0].acked, [])
         self.publisher.confirm()
         self.assertEqual(self.channels[0].acked, [1])
+
+    def test_fault_of_ours(self) -> None:
+        """
+        After a fault of ours, which is logged, forwarding goes on a minute later.
+        """
+
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        check, self.ladder.check = self.ladder.check, fail
+        self.clock.advance(CHECK)
+        self.ladder.check = check
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(self.channels[0].closed)
+        self.clock.advance(60)
+        self.arrive()
+        self.publisher.confirm()
+        self.assertEqual(self.channels[1].acked, [1])
 
     def test_too_early_while_full(self) -> None:
         """
