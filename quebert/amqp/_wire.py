@@ -9,6 +9,7 @@ are txamqp's.  Knows no reconnecting and no queues.
 from __future__ import annotations
 
 import struct
+from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -116,6 +117,7 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
 
     def channel_close(self, channel: Channel, message: Any) -> None:
         channel.why = _refusal(message)
+        self.client.left_channels.add(channel.id)
         super().channel_close(channel, message)
 
     def basic_cancel(self, channel: Channel, message: Any) -> None:
@@ -170,6 +172,10 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._silent_beats = 0
         #: Channels that both sides have closed: the broker answers ours yet.
         self.closing_channels: set[int] = set()
+        #: Channels that the broker has closed.  RabbitMQ may send more on them, such as
+        #: deliveries, until it has our answer.
+        self.left_channels: set[int] = set()
+        self._last_number = 0  # of a channel
         self._beat = LoopingCall(self._heartbeat)
         self._beat.clock = clock
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
@@ -223,14 +229,11 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         A new channel, in confirm mode.
         """
-        taken = self.channels.keys() | self.closing_channels
-        numbers = range(1, self._channel_max + 1)
-        number = next((n for n in numbers if n not in taken), None)
-        if number is None:
-            raise BrokerError(f"all {self._channel_max} channels are in use")
+        number = self._free_number()
         if self.closed:
             raise self.why or ChannelLost("the connection is closed")
         channel: Channel = self.channelFactory(number, self.outgoing, self)
+        self.left_channels.discard(number)
         self.channels[number] = channel
         try:
             await channel.call("channel_open")
@@ -240,6 +243,20 @@ class Wire(AMQClient):  # type: ignore[misc]
             Deferred.fromCoroutine(channel.shut())  # which may take its time
             raise
         return channel
+
+    def _free_number(self) -> int:
+        """
+        The number of a channel that is free, in turn: what the broker still sends on a
+        channel that it has closed is not taken for the next channel's.
+        """
+        taken = self.channels.keys() | self.closing_channels
+        last, most = self._last_number, self._channel_max
+        numbers = chain(range(last + 1, most + 1), range(1, last + 1))
+        number = next((n for n in numbers if n not in taken), None)
+        if number is None:
+            raise BrokerError(f"all {most} channels are in use")
+        self._last_number = number
+        return number
 
     def channel(self, id: int) -> Deferred[Channel]:
         """
@@ -299,10 +316,10 @@ class Wire(AMQClient):  # type: ignore[misc]
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == HEARTBEAT:
             return
-        if number not in self.closing_channels:
+        if number not in self.closing_channels | self.left_channels:
             raise ProtocolError(504, f"a frame came for channel {number}: not open")
         if kind == METHOD and payload[:4] == _CLOSE_OK:
-            self.closing_channels.remove(number)
+            self.closing_channels.discard(number)
 
     def _method_frame(self, number: int, payload: bytes) -> Frame:
         klass, method = struct.unpack_from(">HH", payload)

@@ -689,7 +689,7 @@ class CallTests(WireTestCase):
         self.assertFalse(self.wire.closed)
         self.failed(self.ask(channel.call("queue_declare", queue="q")), BrokerRefused)
         self.broker.expect()
-        self.assertEqual(self.channel().id, 1)
+        self.assertEqual(self.channel().id, 2)
 
     def test_many_refused(self) -> None:
         """
@@ -1223,6 +1223,27 @@ class DeliveryTests(WireTestCase):
         """
         self.wire.dataReceived(delivery(b"x", channel=9))
         self.check_failed(504)
+
+    def test_closed_channel(self) -> None:
+        """
+        What RabbitMQ sends on a channel that it has just closed is nothing to the next
+        channel, nor to the others.
+        """
+        close = ChannelClass.Close(406, "PRECONDITION_FAILED", 0, 0)
+        self.broker.send(close, channel=1)
+        self.wire.dataReceived(delivery(b"late"))
+        self.broker.take()
+        opened = self.ask(self.wire.open_channel(confirms=False))
+        self.wire.dataReceived(delivery(b"later"))
+        self.broker.open_channel(confirms=False)
+        channel = self.successResultOf(opened)
+        self.wire.dataReceived(delivery(b"latest"))
+        self.assertEqual(self.messages, [])
+        self.assertFalse(self.wire.closed)
+        channel.on_message = self.messages.append
+        self.wire.dataReceived(delivery(b"its own", channel=channel.id))
+        (message,) = self.messages
+        self.assertEqual(message.body, b"its own")
 
     def test_unknown_method(self) -> None:
         """
