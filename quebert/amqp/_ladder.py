@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
@@ -84,6 +84,9 @@ _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..
 _AGAIN = 1.0
 # Rungs that are used at once: of each, RabbitMQ sends a message, which may be large.
 _AT_ONCE = 8
+# Parts that are looked at, or made, at once: each takes a channel for that, and RabbitMQ
+# may let a user have few.  Where there are too many, it closes the connection.
+_CHANNELS = 16
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
 # after three minutes if it could not pass a message on, as when it has just started.
 _SLOW = 200.0
@@ -386,7 +389,7 @@ class Ladder:
                 if found is not None and found.message_count:
                     self._used[wait] = now
 
-        await _all(look(wait) for wait in WAITS if wait not in self._used)
+        await _in_turn(look(wait) for wait in WAITS if wait not in self._used)
 
     async def _use(self, wire: Wire, waits: list[int]) -> None:
         """
@@ -447,7 +450,7 @@ class Ladder:
             self._are_made()
 
     async def _check_all(self, wire: Wire) -> None:
-        await _all(
+        await _in_turn(
             self._make_arrivals(wire, name)
             if once is self._arrivals
             else self._make_rung(wire, name)
@@ -528,6 +531,18 @@ async def make(wire: Wire, calls: Iterable[Call]) -> None:
     """
     async with brief_channel(wire) as channel:
         await _all(channel.call(each, **how) for each, how in calls)
+
+
+async def _in_turn(asked: Iterable[Coroutine[Any, Any, object]]) -> None:
+    """
+    L{_all} of these, L{_CHANNELS} at a time.
+    """
+    places = DeferredSemaphore(_CHANNELS)
+
+    async def ask(one: Coroutine[Any, Any, object]) -> None:
+        await places.run(Deferred.fromCoroutine, one)
+
+    await _all(ask(each) for each in asked)
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, object]]) -> None:

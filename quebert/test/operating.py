@@ -18,6 +18,7 @@ __all__ = [
     "add_user",
     "add_vhost",
     "close_connections",
+    "limit_channels",
     "set_permissions",
     "set_policy",
 ]
@@ -45,6 +46,14 @@ def add_user(
     node.eval(f"ok = {_USERS}:add_user({binary(name)}, {secret}, {_TESTS})")
     set_permissions(node, name, permissions)
     return node.url.replace("guest:guest", f"{name}:secret")
+
+
+def limit_channels(node: RabbitMQNode, name: str, most: int) -> None:
+    """
+    Let a user have no more channels than so many.
+    """
+    limits = f'<<"{{\\"max-channels\\": {most}}}">>'
+    node.eval(f"ok = {_USERS}:set_user_limits({binary(name)}, {limits}, {_TESTS})")
 
 
 def set_permissions(

@@ -35,6 +35,7 @@ from quebert.test.conftest import Names
 from quebert.test.operating import (
     add_user,
     add_vhost,
+    limit_channels,
     set_permissions,
     set_policy,
 )
@@ -173,6 +174,23 @@ async def test_refused_while_made(
     (line,) = (each for each in lines if "quebert.delay" in each)
     assert f"refused for user '{user}'" in line
     assert "configure, write and read" in line
+
+
+@ensureDeferred
+async def test_few_channels(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    A user may be let have few channels: those that a look at the ladder takes are too
+    few for RabbitMQ to close the connection.
+    """
+    user = f"limited-{names.queue}"
+    client, tasks = make_client(add_user(rabbitmq, user)), Tasks(after=6)
+    limit_channels(rabbitmq, user, 30)
+    with logged(LogLevel.warn) as lines:
+        await tasks.put_back(client, names.queue)
+        await tasks.all_come()
+    assert lines == []
 
 
 NOT_THE_LADDER = r"^(?!quebert\.delay)"
