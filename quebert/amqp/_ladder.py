@@ -84,8 +84,8 @@ _NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..
 _AGAIN = 1.0
 # Rungs that are used at once: of each, RabbitMQ sends a message, which may be large.
 _AT_ONCE = 8
-# Parts that are looked at, or made, at once: each takes a channel for that, and RabbitMQ
-# may let a user have few.  Where there are too many, it closes the connection.
+# Parts that are looked at, or made, at once: each takes a channel for that.  RabbitMQ
+# may let a user have few, and closes the connection where there are too many.
 _CHANNELS = 16
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
 # after three minutes if it could not pass a message on, as when it has just started.
@@ -148,6 +148,8 @@ class Ladder:
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
         self._known: dict[tuple[Once, str], None] = {}  # to be there
         self._used: dict[int, float] = {}  # waits, and when last
+        self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
+        self._uses = Once(lambda wire, wait: self._use(wire, [int(wait)]))
         self._failing: dict[str, _Failing] = {}  # rungs
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
@@ -172,10 +174,35 @@ class Ladder:
                 continue
             wait = self._old(wire, wait)
             queues = self.rungs_of(wire).name(wait), arrivals_of(queue)
-            if not self.new_queues.has(wire, *queues):
+            if self.new_queues.has(wire, *queues):
+                await self.new_queues.old(wire, *queues)
+            elif self._is_idle(wire, wait):
+                await self._use_again(wire, wait, queue)
+            else:
                 self._used[wait] = wire.clock.seconds()
                 return queues[0]
-            await self.new_queues.old(wire, *queues)
+
+    def _is_idle(self, wire: Wire, wait: int) -> bool:
+        """
+        Whether a policy with C{expires} may have a rung deleted before it is looked
+        after: to publish there is not to use it.
+        """
+        now: float = wire.clock.seconds()
+        return now - self._last_use.get(wait, -math.inf) > 2 * CHECK
+
+    async def _use_again(self, wire: Wire, wait: int, queue: str) -> None:
+        """
+        Use a rung before a task of C{queue} is published there.
+        """
+        try:
+            await self._uses.made(wire, str(wait))
+        except BrokerRefused as e:
+            if has_failed(e):
+                raise
+            self._tell_refusal(e, queue, wire.clock)
+            raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
+        finally:
+            self._uses.forget()  # it is used again and again
 
     def _old(self, wire: Wire, wait: int) -> int:
         """
@@ -307,6 +334,8 @@ class Ladder:
         rung = rungs.name(int(wait))
         count = await self._make(wire, rung, rungs.rung(int(wait)))
         self._depths[rung] = (count, now)
+        if not rungs.quorum:
+            self._last_use[int(wait)] = now
 
     async def _make(self, wire: Wire, queue: str, calls: Iterable[Call]) -> int:
         """
@@ -420,6 +449,7 @@ class Ladder:
         # could not pass on yet.
         if rungs.quorum and self._failing.get(rung, _NEVER).until <= now:
             await self._get(channel, rung)
+        self._last_use[wait] = now
 
     async def _get(self, channel: Channel, rung: str) -> None:
         """

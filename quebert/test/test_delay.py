@@ -320,6 +320,12 @@ class FakeWire:
         self.there.add(name)
         return Answer(self.counts.get(name, 0))
 
+    async def get(self, queue: str) -> None:
+        """
+        There is no message.
+        """
+        self.calls.append(("basic_get", queue))
+
     def made(self, method: str) -> list[Any]:
         """
         What a method was called with.
@@ -647,6 +653,35 @@ class PrepareTests(SynchronousTestCase):
                 self.wire.clock.advance(3.5)
             self.successResultOf(rung)
             self.successResultOf(self.rung())
+
+    def test_idle(self) -> None:
+        """
+        A rung that was not used for a while is used before a message is published
+        there, once for all messages that wait for that.
+        """
+        self.ladder = Ladder(quorum=True)
+        self.wire.counts["quebert.delay.quorum.wait.5s"] = 1
+        for seconds, uses in ((0.0, 1), (1.0, 1), (3.0, 2), (60.0, 3)):
+            self.wire.clock.advance(seconds)
+            for rung in [self.rung(5) for _ in range(100)]:
+                self.successResultOf(rung)
+            used = self.wire.made("basic_get")
+            self.assertEqual(used, ["quebert.delay.quorum.wait.5s"] * uses)
+
+    def test_idle_and_denied(self) -> None:
+        """
+        One that may not be used is not published to.
+        """
+        self.ladder = Ladder(quorum=True)
+        self.successResultOf(self.rung(5))
+        self.wire.clock.advance(60)
+        denied = "ACCESS_REFUSED - access to queue 'quebert.delay.quorum.wait.5s'"
+        self.wire.refused["quebert.delay.quorum.wait.5s"] = BrokerRefused(403, denied)
+        with capturedLogs() as logged:
+            self.failureResultOf(self.rung(5), LadderRefused)
+        (line,) = logged
+        self.assertIn("the user needs to configure", str(formatEvent(line)))
+        self.ladder.end()
 
     def test_kind_of_queues(self) -> None:
         """
