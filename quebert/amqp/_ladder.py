@@ -8,8 +8,10 @@ rung is used at short intervals as long as messages may wait in it.  Measured on
 RabbitMQ 3.10.8 and 4.3.6: to declare a classic queue is to use it, even passively; a
 quorum queue is in use when C{basic.get} is called.  Publications and bindings do not
 count.  (RabbitMQ 4.3.6 notes the end of a consumer, too, but consumers get messages.)
-The message goes back to its place, which a policy may delay
-(L{own_quorum<quebert.amqp._declaring.own_quorum>}).
+The message goes back with its channel, to the front of its queue, which a policy may
+delay (L{own_quorum<quebert.amqp._declaring.own_quorum>}).  Given back with
+C{basic.nack}, it would go to the end of a quorum queue that has no delivery limit
+(3.10.8, 4.0.5), and RabbitMQ passes a message on only when it is the first.
 """
 
 from __future__ import annotations
@@ -422,13 +424,13 @@ class Ladder:
 
     async def _use(self, wire: Wire, waits: list[int]) -> None:
         """
-        Use the rungs of these waits on one channel, and take them from the list, up to
-        the first one that is missing.  That one is made anew.
+        Use the first rungs of these waits on one channel, and take them from the list.
+        One that is missing is made anew.
         """
         try:
             async with brief_channel(wire) as channel:
-                while some := waits[:_AT_ONCE]:
-                    await _all(self._use_one(channel, each, waits) for each in some)
+                some = waits[:_AT_ONCE]
+                await _all(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
             # One may also be deleted after it was taken from the list: the next check
             # finds that.
@@ -453,10 +455,11 @@ class Ladder:
 
     async def _get(self, channel: Channel, rung: str) -> None:
         """
-        Have RabbitMQ see that a rung of quorum queues is in use.
+        Have RabbitMQ see that a rung of quorum queues is in use.  A message that it
+        gives comes back when the channel is closed, soon.
         """
         try:
-            message = await channel.get(rung)
+            await channel.get(rung)
         except BrokerRefused as e:
             if has_failed(e):  # at this rung, or at another one
                 times = self._failing.get(rung, _NEVER).times + 1
@@ -464,8 +467,6 @@ class Ladder:
                 self._failing[rung] = _Failing(times, until)
             raise
         self._failing.pop(rung, None)
-        if message is not None:
-            channel.give_back(message.delivery_tag)
 
     async def _check_ends(self, wire: Wire) -> None:
         if await find_exchange(wire, ARRIVALS) is None:  # with all that was bound to it

@@ -30,6 +30,7 @@ from quebert.amqp._delay import (
     wait_for,
 )
 from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRefused
+from quebert.amqp._message import Message
 from quebert.broker import Broker
 from quebert.errors import BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
@@ -320,11 +321,18 @@ class FakeWire:
         self.there.add(name)
         return Answer(self.counts.get(name, 0))
 
-    async def get(self, queue: str) -> None:
+    async def get(self, queue: str) -> Any:
         """
-        There is no message.
+        The first message, or none.
         """
         self.calls.append(("basic_get", queue))
+        return Message("", 1, False, "", "") if self.counts.get(queue) else None
+
+    def give_back(self, delivery_tag: int) -> None:
+        """
+        Put it at the end of the queue.
+        """
+        self.calls.append(("basic_nack", delivery_tag))
 
     def made(self, method: str) -> list[Any]:
         """
@@ -667,6 +675,8 @@ class PrepareTests(SynchronousTestCase):
                 self.successResultOf(rung)
             used = self.wire.made("basic_get")
             self.assertEqual(used, ["quebert.delay.quorum.wait.5s"] * uses)
+        # RabbitMQ would put the message at the end of the queue, behind later ones.
+        self.assertEqual(self.wire.made("basic_nack"), [])
 
     def test_idle_and_denied(self) -> None:
         """
