@@ -543,7 +543,7 @@ async def test_rung_deleted(
 ) -> None:
     """
     A rung that was deleted, or its exchange, is made anew by the next who needs it; the
-    log tells once.
+    log tells once, or nothing of a queue that is missed before it is published to.
     """
     client, tasks = make_client(either.url), Tasks()
     watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
@@ -559,8 +559,8 @@ async def test_rung_deleted(
     with logged(LogLevel.warn) as lines:
         await tasks.publish(client, names.queue)
         await tasks.all_come(deleted)
-    (line,) = lines
-    assert f"exchange '{rung}'" in line
+    assert len(lines) == 1 or (part == "queue" and not lines)
+    assert all(f"exchange '{rung}'" in line for line in lines)
 
 
 @ensureDeferred
