@@ -162,7 +162,20 @@ class ForwarderTests(SynchronousTestCase):
         )
         self.patch(self.forwarder._astray, "bring_back", nothing)
         self.forwarder.begin()
+        self.addCleanup(self.end)
         self.tag = 0
+
+    def end(self) -> None:
+        """
+        Leave no coroutine that waits: one that is collected later fails another test.
+        """
+        while self.unconfirmed:
+            self.publisher.confirm()
+        ending = Deferred.fromCoroutine(self.forwarder.end())
+        ending.addErrback(lambda _: None)
+        for _ in range(200):
+            self.clock.advance(0.05)
+        ending.cancel()
 
     def arrive(self, due: float = 0.0, waited: int = 1, rung: int = 0) -> None:
         """

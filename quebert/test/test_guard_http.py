@@ -20,6 +20,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
@@ -192,17 +193,34 @@ class Stage:
         return outcome
 
 
+async def listen(good: Listener, bad: Listener) -> list[Any]:
+    """
+    Listen at all addresses, with the same port: one that no other process uses at any
+    of them.
+    """
+    there = [(GOOD, good), (BAD, bad), *([("::1", good)] if HAS_IPV6 else [])]
+    for _ in range(20):
+        ports: list[Any] = []
+        try:
+            for address, listener in there:
+                number = ports[0].getHost().port if ports else 0
+                ports.append(reactor.listenTCP(number, listener, interface=address))
+        except CannotListenError:
+            for each in ports:
+                await each.stopListening()
+        else:
+            return ports
+    raise AssertionError("no port is free at all addresses")
+
+
 @asynccontextmanager
 async def stage(**answers: Sequence[Sequence[str]]) -> AsyncIterator[Stage]:
     """
     @param answers: what the names resolve to, which have C{_} for a dot.
     """
     good, bad = Listener(), Listener()
-    ports = [reactor.listenTCP(0, good, interface=GOOD)]
+    ports = await listen(good, bad)
     number = ports[0].getHost().port
-    ports.append(reactor.listenTCP(number, bad, interface=BAD))
-    if HAS_IPV6:
-        ports.append(reactor.listenTCP(number, good, interface="::1"))
     resolver = StubResolver(**{n.replace("_", "."): a for n, a in answers.items()})
     dialling = Dialling(resolver)
     names = Names(dialling, 30.0, kept=0.0)

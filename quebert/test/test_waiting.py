@@ -73,7 +73,7 @@ class Operator:
         """
         What the queues hold, and what the mediators have warned of.
         """
-        columns = "name", "messages", "messages_dlx", "consumers", "policy"
+        columns = "name", "messages", "consumers", "policy"
         queues = self._node.ctl("list_queues", *columns)
         warnings = (
             line
