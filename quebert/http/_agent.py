@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -129,7 +129,7 @@ class Agent:
         parts = _URL.fullmatch(url)
         if parts is None:
             return fail(ExecutorError("the URL is not one that can be requested"))
-        spelt, scheme, authority, target = parts.groups()
+        name, scheme, authority, target = parts.groups()
         host = "localhost" if scheme == "http+unix" else authority
         size = len(body) if body else 0
         has_body = body is not None or method in _WITH_BODY
@@ -142,8 +142,10 @@ class Agent:
         else:
             finish = partial(_signed, data, sign, body or b"")
             exchange = Exchange(b"", method == "HEAD", finish)
-        name = _name_of(spelt)
         origin = self._origins.get(name)
+        if origin is None:  # or known by another spelling
+            name = _name_of(name)
+            origin = self._origins.get(name)
         if origin is None:
             try:
                 endpoint = self._endpoint(scheme.lower(), authority)
@@ -213,8 +215,6 @@ class Agent:
         return wrapClientTLS(policy.creatorForNetloc(host.encode(), port), plain)
 
 
-# One look is quicker than to find it out, and most requests have few origins.
-@lru_cache(1_024)
 def _name_of(origin: str) -> str:
     """
     An origin in one of its spellings, so that all of them share its limits.
