@@ -366,8 +366,7 @@ async def test_killed_with_a_new_queue(
     await client.watch(
         "", names.queue, "", attempt, queueType="quorum", holdUpTo=0, maxEvents=1
     )
-    while await ready(client, names.queue) < TASKS - 1:
-        await deferLater(reactor, 0.05)
+    await until(lambda: own_rabbitmq.depths().get(names.queue) == TASKS)
     await deferLater(reactor, 0.5)  # time enough for what must not happen
     own_rabbitmq.kill()
     own_rabbitmq.start()
