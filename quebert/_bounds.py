@@ -11,14 +11,13 @@ import attrs
 
 __all__ = [
     "AT_WORK",
+    "BODY_BYTE",
     "BOUNDS",
     "HOST",
     "LABEL",
     "MESSAGE",
     "PROPERTY_BYTE",
     "SHORT_STRING",
-    "SMALL",
-    "SMALL_BYTE",
     "Bounds",
     "memory_of",
     "most_values",
@@ -37,9 +36,8 @@ AT_WORK = 128 * 2**20
 PROPERTY_BYTE = 30
 # Bytes that a value of JSON takes at most, once decoded: an object with one field.
 _VALUE = 200
-#: Bytes of a body whose values need not be counted, and bytes of memory that each takes
-#: at most: every second byte may be a value.
-SMALL, SMALL_BYTE = 256, 1 + _VALUE // 2
+#: Bytes of memory that a byte of a body takes at most: every second one may be a value.
+BODY_BYTE = 1 + _VALUE // 2
 # Before each value of a JSON text, but for the outermost one, stands one of these.
 # They may stand within strings, too.
 _BEFORE_VALUES = b",[{"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.python.failure import Failure
 
-from quebert._bounds import PROPERTY_BYTE, SMALL, SMALL_BYTE, memory_of
+from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp._alone import LONGEST_WAIT
@@ -151,6 +151,7 @@ class Watcher:
         self._forwarder = client.make_forwarder(queue, self._publisher, now)
         self._part = Part(client.budget)
         self._free = client.budget.free
+        self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
         self._hanging = Hanging(
             self, queue, self.maxEvents, hangAfter, holdUpTo, lambda: client.reactor
         )
@@ -328,17 +329,22 @@ class Watcher:
         self._settler.received(message)
         self._consumer.took(message)
         message.hanging = self._hanging
-        size, properties = len(message.body), len(message.encoded_properties)
-        memory = size * SMALL_BYTE if size <= SMALL else self._memory_of(message.body)
-        memory += properties * PROPERTY_BYTE
-        if memory > self._free:
-            message.memory = memory
+        if len(message.body) + len(message.encoded_properties) > self._light:
+            message.memory = self._weighed(message)
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
             message.may_have_past = False
             self._window.enter(message)
         self._adapt()
+
+    def _weighed(self, message: Message) -> int:
+        """
+        The bytes that a task takes at most while it is at work; 0 for few.
+        """
+        properties = len(message.encoded_properties) * PROPERTY_BYTE
+        memory: int = self._memory_of(message.body) + properties
+        return memory if memory > self._free else 0
 
     def _received_again(self, message: Message) -> None:
         """

@@ -130,11 +130,15 @@ class Window:
         self._filling = True
         waiting, placed, heavy = self._waiting, self._placed, self._heavy
         try:
-            while len(placed) < self._most and not self._closed:
+            while waiting or heavy:
+                if len(placed) >= self._most or self._closed:
+                    return
                 line = waiting
-                if heavy or (waiting and waiting[0].memory):  # seldom
+                if heavy or waiting[0].memory:  # seldom
                     line = self._line()
-                if not line or (self._doors and not self._pass_doors(line[0])):
+                    if not line:
+                        return
+                if self._doors and not self._pass_doors(line[0]):
                     return
                 message = line.popleft()
                 placed.add(message)
