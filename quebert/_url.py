@@ -22,6 +22,7 @@ __all__ = [
     "default_option",
     "normal",
     "origin_of",
+    "without_dot",
     "without_userinfo",
 ]
 
@@ -56,10 +57,14 @@ def origin_of(url: str) -> str:
     spelling by which its limits are known: without the port where it is the usual one,
     and without a dot at the end of the host.
     """
-    origin = normal("/".join(url.split("/", 3)[:3]))
-    if ".:" in origin:
-        return origin.replace(".:", ":")
-    return origin.removesuffix(".")
+    return without_dot(normal("/".join(url.split("/", 3)[:3])))
+
+
+def without_dot(origin: str) -> str:
+    """
+    A host or an origin, with or without a port, without a dot at the end of the host.
+    """
+    return origin.replace(".:", ":").removesuffix(".")
 
 
 def normal(origin: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from quebert._url import absolute
+from quebert._url import absolute, without_dot
 from quebert.config import _kinds as kinds
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
@@ -87,7 +87,7 @@ def _as_requested(name: str, table: Table) -> str:
         table.document.wrong(table.path, text)
         return name
     requested = absolute(f"http://{name}/", "")[0].split("/")[2].lower()
-    requested = requested.replace(".:", ":").removesuffix(".")
+    requested = without_dot(requested)
     if requested.endswith((":80", ":443")):
         text = "must be without the port: it is the usual one"
         table.document.wrong(table.path, text)
