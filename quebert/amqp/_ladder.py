@@ -201,8 +201,7 @@ class Ladder:
         except BrokerRefused as e:
             if has_failed(e):
                 raise
-            self._tell_refusal(e, queue, wire.clock)
-            raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
+            raise self._logged(e, queue, wire.clock) from None
         finally:
             self._uses.forget()  # it is used again and again
 
@@ -243,9 +242,17 @@ class Ladder:
         except BrokerRefused as e:
             if e.code == NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
-            self._tell_refusal(e, queue, wire.clock)
-            raise LadderRefused(f"tasks cannot wait in the broker: {e}") from None
+            raise self._logged(e, queue, wire.clock) from None
         self._are_made()
+
+    def _logged(
+        self, why: BrokerRefused, queue: str, clock: IReactorTime
+    ) -> LadderRefused:
+        """
+        What those get who need a part that RabbitMQ refuses, once the log has told.
+        """
+        self._tell_refusal(why, queue, clock)
+        return LadderRefused(f"tasks cannot wait in the broker: {why}")
 
     def tells(self, why: BrokerError, queue: str, clock: IReactorTime) -> bool:
         """
