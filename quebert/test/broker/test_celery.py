@@ -68,8 +68,8 @@ def read(notes: Path) -> list[tuple[int, int, float]]:
     """
     What tasks have noted: their numbers, how often they were retried, and when.
     """
-    lines = notes.read_text().splitlines() if notes.exists() else []
-    fields = (line.split() for line in lines)
+    lines = notes.read_text().split("\n") if notes.exists() else [""]
+    fields = (line.split() for line in lines[:-1])  # the last one is being written
     return [(int(number), int(retries), float(at)) for number, retries, at in fields]
 
 
