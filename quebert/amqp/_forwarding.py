@@ -12,7 +12,8 @@ expire there by a policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,6 @@ _PATIENCE = 4.0
 _WHY_EARLY = (
     "a policy of RabbitMQ shortens their wait (message-ttl), or a clock was set back"
 )
-# A message that begins another wait has not died in that rung yet.
-_DROPPED = (*DELIVERIES, *DEATHS)
 # Names its consumer.
 _TAG = "quebert"
 _COUNTED = tuple(name.encode() for name in DELIVERIES)
@@ -362,12 +361,13 @@ class Forwarder:
         Pass a message on, again until the broker has it, or its channel is left.
         """
         early = self._early_by(message)
+        due = self._client.reactor.seconds() + early
         if early > 0 and _is_too_early(message, early):
             self._early.met(_WHY_EARLY)
             await self._hold(min(early, _HOLD))
         send: Send = self._publisher.publish
         while channel is self._channel:
-            is_due = self._early_by(message) <= 0
+            is_due = self._early_by(message, due) <= 0
             if is_due and self._new_queues.has(channel.client, self._queue):
                 await self._hold(self._new_queues.left(channel.client, self._queue))
                 continue
@@ -376,8 +376,7 @@ class Forwarder:
             if channel is not self._channel:
                 return breaker.not_tried()
             try:
-                early = self._early_by(message)
-                await self._pass_on(channel.client, message, early, send)
+                await self._pass_on(channel.client, message, due, send)
             except BrokerError as e:
                 if isinstance(e, Unconfirmed) and e.refusal is not None:
                     send = self._publisher.publish_alone  # is it this message?
@@ -390,11 +389,16 @@ class Forwarder:
                 return self._refused.succeeded()
         return None
 
-    def _early_by(self, message: Message) -> float:
+    def _early_by(self, message: Message, due: float = math.inf) -> float:
         """
         In how many seconds a message is due.
+
+        @param due: when it is, by the reactor's clock, as far as that was known when it
+            came: what it has waited here counts, too.
         """
-        return left(message, self._now(), seconds_set(self._client.reactor))
+        clock = self._client.reactor
+        early = left(message, self._now(), seconds_set(clock))
+        return early if early <= 0 else min(early, due - clock.seconds())
 
     async def _hold(self, seconds: float) -> None:
         hold: Deferred[None] = deferLater(self._client.reactor, seconds)
@@ -407,36 +411,29 @@ class Forwarder:
             self._holds.discard(hold)
 
     async def _pass_on(
-        self, wire: Wire, message: Message, early: float, send: Send
+        self, wire: Wire, message: Message, due: float, send: Send
     ) -> None:
         """
         Publish a message where it goes next; returns when it is safe there.
 
+        @param due: when it is due, by the reactor's clock.
         @param send: publishes it.
         """
-        if early <= 0:
-            self._early.succeeded()
-            self._astray.arrived()
-            await self._publish(send, "", message, {})
-            return await self._new_queues.old(wire, self._queue)
-        clock = self._client.reactor
-        due = clock.seconds() + early
-        most = next_wait(message, self._now(), early)
-        rung = await self._ladder.rung_for(
-            wire, self._queue, lambda: min(most, due - clock.seconds())
-        )
-        early = due - clock.seconds()
-        if early <= 0:  # the rungs were new
-            return await self._pass_on(wire, message, early, send)
-        headers = {DELAY: early}
-        await self._publish(send, rung, message, headers)
-        return await self._ladder.kept(wire, rung, self._queue)
-
-    async def _publish(
-        self, send: Send, exchange: str, message: Message, headers: Mapping[str, Any]
-    ) -> None:
-        properties = _amended(message, headers)
-        await send(exchange, self._queue, message.body, properties)
+        early = self._early_by(message, due)
+        if early > 0:
+            most = next_wait(message, self._now(), early)
+            rung = await self._ladder.rung_for(
+                wire, self._queue, lambda: min(most, self._early_by(message, due))
+            )
+            early = self._early_by(message, due)
+        if early > 0:
+            await send(rung, self._queue, message.body, _to_wait(message, early))
+            return await self._ladder.kept(wire, rung, self._queue)
+        self._early.succeeded()
+        self._astray.arrived()
+        has_waited_here = self._early_by(message) > 0
+        await send("", self._queue, message.body, _to_begin(message, has_waited_here))
+        return await self._new_queues.old(wire, self._queue)
 
     def _fails(self, why: BrokerError) -> None:
         if not isinstance(why, PublishRefused | LadderRefused):  # what is full is there
@@ -455,15 +452,32 @@ def _is_too_early(message: Message, early: float) -> bool:
     return early > max(0.0, rest) + TOLERANCE
 
 
-def _amended(message: Message, headers: Mapping[str, Any]) -> bytes:
+def _to_begin(message: Message, has_waited_here: bool) -> bytes:
     """
-    The properties as they came, with other headers, and without what RabbitMQ has
-    written there about the deliveries and deaths so far.
+    The properties as they came, without what RabbitMQ has written there about the
+    deliveries so far.
+
+    @param has_waited_here: whether the message was not due when it came.
     """
+    if has_waited_here:  # as if its rung had let it wait for all that was left
+        return _amended(message, {DELAY: wait_of(message.died_in)}, DELIVERIES)
     encoded = message.encoded_properties
-    if not headers and not any(name in encoded for name in _COUNTED):
-        return encoded
-    dropped = _DROPPED if headers else DELIVERIES
+    if any(name in encoded for name in _COUNTED):
+        return _amended(message, {}, DELIVERIES)
+    return encoded
+
+
+def _to_wait(message: Message, seconds: float) -> bytes:
+    """
+    The properties with which a message begins a wait, as one that has not died there.
+    """
+    return _amended(message, {DELAY: seconds}, (*DELIVERIES, *DEATHS))
+
+
+def _amended(
+    message: Message, headers: Mapping[str, Any], dropped: Sequence[str]
+) -> bytes:
+    encoded = message.encoded_properties
     try:
         return amend_properties(encoded, changes={}, headers=headers, dropped=dropped)
     except ValueError:

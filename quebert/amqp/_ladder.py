@@ -24,7 +24,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredSemaphore,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
@@ -148,7 +153,7 @@ class Ladder:
         self._arrivals = Once(self._make_arrivals, again=_AGAIN)
         self._waits = Once(self._make_rung, again=_AGAIN)
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
-        self._known: dict[tuple[Once, str], None] = {}  # to be there
+        self._needed: dict[tuple[Once, str], bool] = {}  # and whether it is there
         self._used: dict[int, float] = {}  # waits, and when last
         self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
         self._uses = Once(lambda wire, wait: self._use(wire, [int(wait)]))
@@ -162,7 +167,8 @@ class Ladder:
     async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
         """
         The exchange of the rung in which a message for C{queue} waits, and is not
-        early.  That takes seconds as long as all rungs are new.
+        early.  That takes seconds as long as all rungs are new, up to when the message
+        is due.
 
         @param left: tells in how many seconds from now it is due.
         @raise LadderRefused: the broker does not let us make a part of the ladder.
@@ -177,12 +183,24 @@ class Ladder:
             wait = self._old(wire, wait)
             queues = self.rungs_of(wire).name(wait), arrivals_of(queue)
             if self.new_queues.has(wire, *queues):
-                await self.new_queues.old(wire, *queues)
+                await self._old_or_due(wire, queues, left())
+                if left() <= 0:
+                    return queues[0]
             elif self._is_idle(wire, wait):
                 await self._use_again(wire, wait, queue)
             else:
                 self._used[wait] = wire.clock.seconds()
                 return queues[0]
+
+    async def _old_or_due(
+        self, wire: Wire, queues: Iterable[str], seconds: float
+    ) -> None:
+        """
+        Returns when none of these queues is new, or after C{seconds}.
+        """
+        waiting = Deferred.fromCoroutine(self.new_queues.old(wire, *queues))
+        with suppress(TimeoutError):
+            await waiting.addTimeout(max(0.0, seconds), wire.clock)
 
     def _is_idle(self, wire: Wire, wait: int) -> bool:
         """
@@ -234,11 +252,11 @@ class Ladder:
 
         @param queue: for whose tasks it is.
         """
-        if (once, name) in self._known:
+        if self._needed.get((once, name)):
             return
         try:
             await once.made(wire, name)
-            self._known[once, name] = None
+            self._needed[once, name] = True
         except BrokerRefused as e:
             if e.code == NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
@@ -328,7 +346,7 @@ class Ladder:
         await self._make_ends(wire, name)
         for wait in FIRST_WAITS:
             await self._waits.made(wire, str(wait))
-            self._known[self._waits, str(wait)] = None
+            self._needed[self._waits, str(wait)] = True
 
     async def _make_ends(self, wire: Wire, name: str) -> None:
         self.unclaimed = await self._make(wire, UNCLAIMED, self.rungs_of(wire).ends())
@@ -492,14 +510,14 @@ class Ladder:
             self._make_arrivals(wire, name)
             if once is self._arrivals
             else self._make_rung(wire, name)
-            for once, name in list(self._known)
+            for once, name in list(self._needed)
         )
 
     def forget(self) -> None:
         """
         A part of the ladder may be missing: declare each part again before it is used.
         """
-        self._known.clear()
+        self._needed = dict.fromkeys(self._needed, False)
         for each in (self._first, self._arrivals, self._waits):
             each.forget()
 
@@ -507,7 +525,7 @@ class Ladder:
         """
         Nobody watches C{queue} here any more: look after its arrivals no longer.
         """
-        self._known.pop((self._arrivals, queue), None)
+        self._needed.pop((self._arrivals, queue), None)
         self.new_queues.forget(queue, grave_of(queue), arrivals_of(queue))
         self._arrivals.forget()
 

@@ -566,13 +566,14 @@ class PrepareTests(SynchronousTestCase):
     def test_deleted_exchange(self) -> None:
         """
         Where the exchange for all that arrives was deleted, all is bound to it anew at
-        once, and the log tells.
+        once, and the log tells.  Also after another part of the ladder was missing.
         """
         self.wire.clock.advance(1000)
         self.successResultOf(self.rung())
         self.check()
         self.wire.clock.advance(CHECK_ENDS)
         self.wire.there.remove("quebert.delay.arrivals")
+        self.ladder.forget()
         with capturedLogs() as logged:
             self.assertIn(("queue_bind", arrivals_of("queue")), self.check())
         (line,) = [str(formatEvent(event)) for event in logged]
@@ -646,6 +647,22 @@ class PrepareTests(SynchronousTestCase):
         for seconds, wait in ((5, 5), (7, 4), (200, 64), (1, 1)):
             exchange = self.successResultOf(self.rung(seconds))
             self.assertEqual(exchange, f"quebert.delay.quorum.wait.{wait}s")
+
+    def test_due_before_it_is_old(self) -> None:
+        """
+        No message waits for a rung that is new when it is due itself.
+        """
+        self.ladder = Ladder(quorum=True)
+        self.wire.server_properties = RABBITMQ
+        clock = self.wire.clock
+        rung = Deferred.fromCoroutine(
+            self.ladder.rung_for(self.wire, "queue", lambda: 2.0 - clock.seconds())
+        )
+        clock.advance(1.9)
+        self.assertNoResult(rung)
+        clock.advance(0.1)
+        self.successResultOf(rung)
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_new_queues(self) -> None:
         """

@@ -5,6 +5,7 @@ tests move.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._breaker import Breaker
+from quebert.amqp._delay import left
 from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._ladder import CHECK, LadderRefused
 from quebert.amqp._message import DELAY, NOT_BEFORE, Message
@@ -189,7 +191,12 @@ class ForwarderTests(SynchronousTestCase):
         headers = {
             NOT_BEFORE: self.clock.seconds() + due,
             DELAY: due + waited,
-            "x-death": [{"queue": f"quebert.delay.wait.{rung or waited}s"}],
+            "x-death": [
+                {
+                    "queue": f"quebert.delay.wait.{rung or waited}s",
+                    "time": datetime.fromtimestamp(int(self.clock.seconds()), UTC),
+                }
+            ],
         }
         message = Message("", self.tag, False, "", "queue")
         message.encoded_properties = encode_properties({"headers": headers})
@@ -269,6 +276,23 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(self.unconfirmed, [])
         self.clock.advance(1)
         self.assertEqual(self.unconfirmed, [b"1"])
+
+    def test_due_meanwhile(self) -> None:
+        """
+        A message that becomes due while its next rung is made goes to its queue, where
+        it is due, too.
+        """
+        self.clock.advance(1000)
+        made = Deferred[str]()
+        self.patch(self.ladder, "rung_for", lambda *_: made)
+        self.arrive(due=0.75, waited=16)
+        self.clock.advance(3.5)
+        made.callback("rung")
+        (publication,) = self.publisher.publications
+        self.assertEqual((publication.exchange, publication.routing_key), ("", "queue"))
+        message = Message("", 1, False, "", "queue")
+        message.encoded_properties = encode_properties(publication.properties)
+        self.assertEqual(left(message, self.clock.seconds(), 0.0), 0.0)
 
     def test_refused_after_the_channel(self) -> None:
         """
