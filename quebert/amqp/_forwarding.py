@@ -305,19 +305,19 @@ class Forwarder:
 
     async def _look_after(self, wire: Wire) -> None:
         """
-        See to what somebody may have deleted, and to what went astray.  To bring that
-        back may take long, and the ladder must not wait.
+        See to what somebody may have deleted, and to what went astray, of which the
+        ladder tells.  To bring that back may take long, and the ladder must not wait.
         """
-        if self._bringing_back is None:
-            bringing = Deferred.fromCoroutine(self._astray.bring_back(wire))
-            self._bringing_back = bringing
-            bringing.addBoth(self._brought_back)
         try:
             await self._ladder.check(wire)
         except BrokerError as e:
             if wire.closed:
                 raise
             self._not_looked_after(e)
+        if self._bringing_back is None:
+            bringing = Deferred.fromCoroutine(self._astray.bring_back(wire))
+            self._bringing_back = bringing
+            bringing.addBoth(self._brought_back)
 
     def _brought_back(self, result: object) -> None:
         self._bringing_back = None

@@ -73,7 +73,7 @@ __all__ = [
 #: Seconds between two looks at the rungs in which messages may wait, ...
 CHECK = 1.5
 #: ... at the exchange to which all rungs lead, ...
-CHECK_ENDS = 4.5
+CHECK_ENDS = 3.0
 #: ... and at all other parts that were needed, and for rungs of others.
 CHECK_ALL = 30.0
 
@@ -94,6 +94,8 @@ _AT_ONCE = 8
 # Parts that are looked at, or made, at once: each takes a channel for that.  RabbitMQ
 # may let a user have few, and closes the connection where there are too many.
 _CHANNELS = 16
+# Seconds for which the ends are looked at each time when something was unclaimed.
+_HURRY = 6.0
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
 # after three minutes if it could not pass a message on, as when it has just started.
 _SLOW = 200.0
@@ -161,6 +163,7 @@ class Ladder:
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
+        self._hurried = -math.inf  # until when the ends are looked at each time
         self.unclaimed = 0
         self.new_queues = NewQueues()
 
@@ -412,7 +415,7 @@ class Ladder:
         self._checked, self._checking = now, True
         try:
             await self._use_rungs(wire, now)
-            if now - self._checked_ends >= CHECK_ENDS:
+            if now - self._checked_ends >= CHECK_ENDS or now < self._hurried:
                 self._checked_ends = now
                 await self._check_ends(wire)
             if now - self._checked_all >= CHECK_ALL:
@@ -501,7 +504,10 @@ class Ladder:
                 " task could arrive.",
                 exchange=ARRIVALS,
             )
+        before = self.unclaimed
         await self._make_ends(wire, "")
+        if self.unclaimed > before:  # what is brought back may come here once more
+            self._hurried = wire.clock.seconds() + _HURRY
         if self._denied:  # perhaps nobody needs another part for a while
             self._are_made()
 

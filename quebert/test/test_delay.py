@@ -563,6 +563,20 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn("quebert.delay.wait.5s", checked)
         self.assertIn(arrivals_of("queue"), checked)
 
+    def test_unclaimed_again(self) -> None:
+        """
+        When something is unclaimed, the ladder looks each time for a while whether
+        anything comes there once more.
+        """
+        self.successResultOf(self.rung())
+        self.check()
+        looks = []
+        for count in (0, 1, 0, 0, 0, 0, 0, 0):
+            self.wire.counts[UNCLAIMED] = count
+            self.wire.clock.advance(CHECK)
+            looks.append(("queue_declare", UNCLAIMED) in self.check())
+        self.assertEqual(looks, [False, *[True] * 4, False, True, False])
+
     def test_deleted_exchange(self) -> None:
         """
         Where the exchange for all that arrives was deleted, all is bound to it anew at
