@@ -236,7 +236,8 @@ class Publisher:
         self._opening = None
         waiters, self._waiters = self._waiters, {}
         for each in waiters:
-            each.callback(result)
+            if not each.called:  # else it was cancelled because of one before
+                each.callback(result)
 
 
 def _learn(wire: Wire, why: BrokerError | None) -> None:

@@ -293,6 +293,17 @@ class PublisherTests(SynchronousTestCase):
         self.publish()
         self.assertEqual(len(self.connection.opening), 1)
 
+    def test_cancelled_by_another(self) -> None:
+        """
+        Where one that fails has another cancelled, all are told.
+        """
+        self.connection.holds = True
+        first, second, third = (self.publish() for _ in range(3))
+        first.addErrback(lambda _: second.cancel())
+        self.connection.opening.pop().errback(ChannelLost("gone"))
+        self.failureResultOf(second, CancelledError)
+        self.failureResultOf(third, ChannelLost)
+
     def test_not_sent(self) -> None:
         """
         What was not sent when the channel was lost is published on the next;
