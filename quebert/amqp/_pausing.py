@@ -168,8 +168,8 @@ class Pauses:
             if ear is not None and not ear.dead and await ear.has_changed():
                 self._look_all()
         except BrokerError as e:
-            if ear is not None and not ear.wire.closed:
-                self._hears_nothing(e)
+            if ear is not None:
+                ear.end(e)
         finally:
             self._check_later()
 
@@ -224,8 +224,8 @@ class _Ear:
             if queue not in self._queues:
                 await self._bind(queue)
                 self._queues.add(queue)
-        except BrokerError:
-            self.dead = True
+        except BrokerError as e:
+            self.end(e)
             raise
         finally:
             self._lock.release()
@@ -297,7 +297,13 @@ class _Ear:
         self._heard(message.routing_key)
 
     def _cancelled(self, consumer_tag: str) -> None:
-        self._end(ChannelLost("somebody has deleted the queue that it is told by"))
+        self.end(ChannelLost("somebody has deleted the queue that it is told by"))
+
+    def end(self, why: BrokerError) -> None:
+        """
+        Hear nothing any more.
+        """
+        self._end(why)
         if self._channel is not None:
             Deferred.fromCoroutine(self._channel.shut())
 

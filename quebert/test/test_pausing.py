@@ -227,6 +227,36 @@ class PausesTests(SynchronousTestCase):
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a"])
 
+    def test_mark_is_refused_for_long(self) -> None:
+        """
+        However long it may not, one line tells, and another when it may again.
+        """
+        self.ask("a")
+        self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        with capturedLogs() as logged:
+            for _ in range(10):
+                self.clock.advance(CHECK)
+                self.clock.advance(AGAIN)
+                asking = self.pauses.ask(self.wire, "a", lambda: None)
+                self.failureResultOf(Deferred.fromCoroutine(asking), MayNotLook)
+            self.client.refused.clear()
+            self.ask("a")
+            self.clock.advance(CHECK)
+        refused, told = texts(logged)
+        self.assertIn("does not tell of pauses", refused)
+        self.assertIn("tells of pauses again", told)
+
+    def test_mark_cannot_be_set(self) -> None:
+        """
+        A client that may not make it keeps no channel open each time that it tries.
+        """
+        self.client.refused["exchange_bind"] = BrokerRefused(403, "ACCESS_REFUSED")
+        for _ in range(3):
+            self.ask("a")
+            self.clock.advance(AGAIN)
+        open_channels = [each for each in self.client.channels if not each.closed]
+        self.assertEqual(open_channels, [])
+
     def test_forgotten(self) -> None:
         """
         Where nobody watches any more, nothing is asked.
