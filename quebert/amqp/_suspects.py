@@ -233,9 +233,12 @@ class Suspects:
     async def ended(self, wire: Wire, flight: str) -> bool:
         """
         Whether a mediator ended suddenly while it attempted a message of this flight
-        alone.  Others are told the same until L{counted} is called.
+        alone.  Others are told the same until L{counted} is called.  RabbitMQ may
+        deliver anew what this mediator attempts: then the sign is its own.
         """
-        return bool(flight) and await self._is_there(wire, flight_sign(flight))
+        if not flight or flight in self._begun:
+            return False
+        return await self._is_there(wire, flight_sign(flight))
 
     async def counted(self, wire: Wire, flight: str) -> None:
         """

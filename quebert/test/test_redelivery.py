@@ -961,6 +961,17 @@ class JudgedTests(RedeliveryTestCase):
         self.check_counts(received=1, buried=1)
         self.assertEqual(self.called, [])
 
+    def test_own_sign(self) -> None:
+        """
+        Where RabbitMQ delivers a suspect anew that this mediator attempts, its mediator
+        has not ended.
+        """
+        suspect = self.copy(SUSPECT)
+        self.question(SUSPECT, POISONOUS - 1)
+        self.assertEqual(self.published, [])
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.finish(suspect)
+
     def check_not_counted(self) -> None:
         """
         It is attempted.
