@@ -62,7 +62,8 @@ class Redelivery:
         Put a copy in the place of a message that may have been in flight when a
         mediator ended.
 
-        @return: whether it is settled; otherwise it is to be attempted as it is.
+        @return: whether it is settled; otherwise it is to be attempted as it is, unless
+            it went back meanwhile.
         """
         record, suspects = Record.of(message), self._suspects
         if not record.is_copy:
@@ -73,7 +74,7 @@ class Redelivery:
             if await self._was_in_order():
                 return bool(count) and await self._copy(message, Record().copied())
             record = Record(ends=max(0, count - 1))
-        if suspects.had(record.flight):
+        if suspects.had(record.flight) and not record.in_question:
             return await self._copy(message, record.copied())
         if not record.suspect:
             return await self._copy(message, record.counted().copied())
@@ -99,7 +100,8 @@ class Redelivery:
         count that, or set the message aside.  First wait until the message is
         acknowledged that this copy replaces, if it was this mediator that made it.
 
-        @return: whether it is settled; otherwise it is to be attempted.
+        @return: whether it is settled; otherwise it is to be attempted, unless it went
+            back meanwhile.
         """
         record = Record.of(message)
         await self._suspects.copied(record.flight)
@@ -110,13 +112,12 @@ class Redelivery:
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
-            await self._settler.bury(message, bury, self._leave)
-            settled = True
+            is_counted = await self._settler.bury(message, bury, self._leave)
         else:
-            settled = await self._copy(message, record.copied())
-        # Not before: this mediator may end meanwhile, and another has to know.
-        await self._suspects.counted(wire, flight)
-        return settled
+            is_counted = await self._copy(message, record.copied())
+        if is_counted:  # else whoever gets the message has to know
+            await self._suspects.counted(wire, flight)
+        return is_counted
 
     async def _was_in_order(self) -> bool:
         """

@@ -276,7 +276,8 @@ class Settler:
             attempted=retry.attempted,
         )
         if properties is None:
-            return await self.bury(message, Bury(_NO_ROOM, POISON), leave)
+            await self.bury(message, Bury(_NO_ROOM, POISON), leave)
+            return
         body = message.body if retry.body is None else retry.body
 
         def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
@@ -289,12 +290,12 @@ class Settler:
             if taken:
                 self._ack(message)
                 self.counts.retried += 1
-            return None
         except MessageRefused as e:
             if retry.otherwise is not None:
-                return await self._return(message, retry.otherwise, due, leave)
-            why = f"the broker refuses the task as it would go back: {e}"
-            return await self.bury(message, Bury(why), leave)
+                await self._return(message, retry.otherwise, due, leave)
+            else:
+                why = f"the broker refuses the task as it would go back: {e}"
+                await self.bury(message, Bury(why), leave)
 
     async def replace(
         self,
@@ -310,11 +311,11 @@ class Settler:
         @param headers: of the copy, beside those of the message.
         @param after: seconds that it waits in the broker.
         @param leave: called with it when it has to wait for the broker.
-        @return: whether the message is settled; it is not where the broker refuses
-            the copy.
+        @return: whether the copy has taken its place; it has not where the broker
+            refuses the copy.
         """
         if self.channel is None or message not in self.unsettled:
-            return True
+            return False
         properties = self._copied_properties(message, headers, after)
         if properties is None:
             return False
@@ -334,10 +335,10 @@ class Settler:
                 self._ack(message)
                 self.counts.returned += 1
         except BrokerError:
-            return message not in self.unsettled
+            return False
         finally:
             self.held.discard(message)
-        return True
+        return taken
 
     def _copied_properties(
         self, message: Message, headers: Mapping[str, Any], after: float
@@ -369,11 +370,12 @@ class Settler:
 
     async def bury(
         self, message: Message, outcome: Bury, leave: Callable[[Message], None]
-    ) -> None:
+    ) -> bool:
         """
         Move a message to C{<queue>.dead}; nothing if its channel is lost.
 
         @param leave: called with it when it has to wait for the broker.
+        @return: whether it is there.
         """
         headers = {
             **outcome.headers,
@@ -393,11 +395,13 @@ class Settler:
             )
 
         try:
-            if await self._published(message, publish, leave, self._dead_refused):
+            taken = await self._published(message, publish, leave, self._dead_refused)
+            if taken:
                 self._ack(message)
                 self.counts.buried += 1
                 now_in = f"is now in queue {grave_of(self.queue)!r}"
                 self._log_removed(message, now_in, outcome.reason)
+            return taken
         finally:
             self.held.discard(message)
 

@@ -365,11 +365,11 @@ class Watcher:
         self._going_back.add(message)
         Deferred.fromCoroutine(settling).addBoth(self._examined, message)
 
-    def _examined(self, settled: bool | Failure, message: Message) -> None:
-        if isinstance(settled, Failure):
-            self.log.failure("looking at {message} failed", settled, message=message)
+    def _examined(self, result: bool | Failure, message: Message) -> None:
+        if isinstance(result, Failure):
+            self.log.failure("looking at {message} failed", result, message=message)
         self._going_back.discard(message)
-        if settled is True or self.wire_of(message) is None:
+        if self.wire_of(message) is None:
             self._ended(message)
         elif self._consumer.wanted:  # also what failed, which would fail again
             self._enter(message, Record.of(message))
@@ -432,7 +432,7 @@ class Watcher:
             self._give_back(message)
             self._ended(message)
 
-    def _move(self, message: Message, moving: Coroutine[Any, Any, None]) -> None:
+    def _move(self, message: Message, moving: Coroutine[Any, Any, object]) -> None:
         self._going_back.add(message)
         Deferred.fromCoroutine(moving).addBoth(self._gone_back, message)
 

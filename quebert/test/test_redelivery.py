@@ -961,6 +961,31 @@ class JudgedTests(RedeliveryTestCase):
         self.check_counts(received=1, buried=1)
         self.assertEqual(self.called, [])
 
+    def test_not_set_aside(self) -> None:
+        """
+        Where it could not be set aside, another mediator has to know as well.
+        """
+        self.client.signs.add(sign(A))
+        message = self.question(SUSPECT + 2, POISONOUS - 1)
+        stopped = self.watcher.stop()
+        self.confirm(PublishRefused("full"))
+        self.successResultOf(stopped)
+        self.assertEqual(self.channel.given_back, [message.delivery_tag])
+        self.assertIn(sign(A), self.client.signs)
+
+    def test_channel_lost_meanwhile(self) -> None:
+        """
+        So it has where the channel is lost before.
+        """
+        self.client.signs.add(sign(A))
+        message = self.question(SUSPECT, 1)
+        self.old.lose()
+        self.advance(10)
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.channel.deliver(headers=message.headers, redelivered=True)
+        headers = self.published[-1]
+        self.assertEqual((headers[IN_QUESTION], headers[FLIGHT]), (1, A))
+
     def test_own_sign(self) -> None:
         """
         Where RabbitMQ delivers a suspect anew that this mediator attempts, its mediator
