@@ -43,6 +43,11 @@ class Door:
         One that had begun leaves its place.
         """
 
+    def withdrawn(self) -> None:
+        """
+        One that waited is gone, and has not begun.
+        """
+
     def emptied(self) -> None:
         """
         Those that waited are gone.

@@ -223,6 +223,14 @@ class Member(Door):
         """
         self.group.left(self, message)
 
+    def withdrawn(self) -> None:
+        """
+        See L{Door.withdrawn}.
+        """
+        self._came.popleft()
+        if not self._came:
+            self.group.forget(self)
+
     def emptied(self) -> None:
         """
         See L{Door.emptied}.

@@ -108,6 +108,8 @@ class Window:
         Have a message wait for memory no more.
         """
         self._heavy.remove(message)
+        for door in self._doors:
+            door.withdrawn()
         if not self._heavy:
             self._part.forget(self._fill)
 

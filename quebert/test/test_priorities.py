@@ -10,6 +10,7 @@ from collections import Counter
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.amqp._budget import Budget, Part
 from quebert.amqp._message import Message
 from quebert.amqp._pace import Pace
 from quebert.amqp._priorities import Member, PriorityGroup
@@ -242,6 +243,35 @@ class PriorityGroupTests(SynchronousTestCase):
         self.assertRaises(ConfigError, PriorityGroup, 1, 0)
         for weight in (0, -1, float("inf"), float("nan")):
             self.assertRaises(ConfigError, self.group.join, weight, lambda: self.clock)
+
+
+class PutOffTests(SynchronousTestCase):
+    """
+    A message that has waited for memory, and does so no more.
+    """
+
+    def test_put_off(self) -> None:
+        """
+        Its queue does not count as one that has had to wait for long.
+        """
+        clock, budget = Clock(), Budget(4_096)
+        group = PriorityGroup(1)
+        first, second = (Queue(clock, group, weight) for weight in (1, 9))
+        begun: list[Message] = []
+        others = Part(budget)
+        others.take(budget.most)
+        first.window = Window(0, begun.append, [first.door], Part(budget))
+        put_off = message()
+        put_off.memory = 1
+        first.window.enter(put_off)
+        first.window.take_out(put_off)
+        others.give(budget.most)
+        clock.advance(group.ageing)
+        second.add(5)
+        first.window.enter(message())
+        self.assertEqual((len(begun), len(second.begun)), (0, 1))
+        second.window.forget_waiting()
+        first.window.forget_waiting()
 
 
 class PaceTests(SynchronousTestCase):
