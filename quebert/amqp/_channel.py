@@ -17,10 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.python.failure import Failure
 from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
-from txamqp.queue import Closed as QueueClosed
 
 from quebert._bounds import MESSAGE
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
@@ -88,8 +86,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         # Not a list: its pieces may be of one byte each.
         self._begun = bytearray()
         self._prefetch = Prefetch()
-        # The methods that were called and are to be answered.
-        self._asked: deque[Any] = deque()
+        # The methods that were called and are to be answered, and who waits for that.
+        self._asked: deque[tuple[Any, Deferred[Any]]] = deque()
         self.publications = Publications(
             lambda frames: client.transport.write(frames),
             lambda: client.blocked is not None,
@@ -130,20 +128,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return fail(BrokerError(f"{method.klass.name}.{method.name}: {e}"))
         if not method.responses:
             return succeed(None)
-        self._asked.append(method)
-        reply: Deferred[Any] = self.responses.get()
-        reply.addCallbacks(self._reply, self._no_reply)
-        # Who gives up waiting must not leave the answer to the next one.
         waiter: Deferred[Any] = Deferred()
-        reply.addCallbacks(waiter.callback, waiter.errback)
+        self._asked.append((method, waiter))
         return waiter
-
-    def _reply(self, frame: Any) -> Reply:
-        return Reply(frame.payload.method, frame.payload.args)
-
-    def _no_reply(self, failure: Failure) -> None:
-        failure.trap(QueueClosed)
-        raise self.error()
 
     # -- The quick ones
 
@@ -247,15 +234,17 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if method.content and not method.response:
             # txamqp would wait for its content, and take the next method for that.
             raise ProtocolError(503, f"the broker sent {name}, which only clients may")
-        if method.response:
-            # Not always the first: RabbitMQ sends consume-ok once the queue has told
-            # the channel, and may have answered what was asked after that.
-            asked = (each for each in self._asked if method in each.responses)
-            first = next(asked, None)
-            if first is None:
-                raise ProtocolError(503, f"the broker sent {name}, and was not asked")
-            self._asked.remove(first)
-        super().dispatch(frame, work)
+        if not method.response:
+            super().dispatch(frame, work)
+            return
+        # Not always the first: RabbitMQ sends consume-ok once the queue has told the
+        # channel, and may have answered what was asked after that.
+        asked = (each for each in self._asked if method in each[0].responses)
+        first = next(asked, None)
+        if first is None:
+            raise ProtocolError(503, f"the broker sent {name}, and was not asked")
+        self._asked.remove(first)
+        first[1].callback(Reply(method, frame.payload.args))
 
     def method_received(self, payload: bytes) -> bool:
         """
@@ -380,12 +369,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
         self._turn.cancel()
-        # txamqp's queue would fail each waiter from within the one before: 200 of them
-        # are too many for Python's stack.
-        waiting, self.responses.waiting = self.responses.waiting, []
         super().do_close(reason)
-        for each in waiting:
-            each.errback(QueueClosed())
+        asked, self._asked = self._asked, deque()
+        for _, waiter in asked:
+            waiter.errback(self.error())
         self.client.channels.pop(self.id, None)
         error = self.error()
         self.publications.end(error)

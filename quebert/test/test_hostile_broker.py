@@ -334,14 +334,16 @@ class AfterTheStartTests(HostileTestCase):
     def test_answers_in_another_order(self) -> None:
         """
         RabbitMQ may answer what was asked later before it tells that there is a
-        consumer.
+        consumer.  Nobody is told earlier that there is one: RabbitMQ closes the
+        connection if it is cancelled before.
         """
         consuming = self.ask(self.opened.call("basic_consume", queue="q"))
         asked = self.ask(self.opened.call("channel_flow", active=True))
         self.broker.send(ChannelClass.FlowOk(True), channel=1)
-        self.broker.send(Basic.ConsumeOk("tag"), channel=1)
-        self.successResultOf(consuming)
+        self.assertNoResult(consuming)
         self.successResultOf(asked)
+        self.broker.send(Basic.ConsumeOk("tag"), channel=1)
+        self.assertEqual(self.successResultOf(consuming).consumer_tag, "tag")
         self.assertFalse(self.wire.closed)
 
     def test_blocked_again(self) -> None:
