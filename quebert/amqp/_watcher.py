@@ -128,7 +128,7 @@ class Watcher:
             self._restraint,
             may_widen=self._may_widen,
             waiting=self._count_waiting,
-            rested=self._give_back_waiting,
+            rested=self._rest,
             single=bool(self.arguments.get("x-single-active-consumer")),
         )
         self._binding = Binding(
@@ -477,12 +477,27 @@ class Watcher:
             await self._client.suspects.end_in_order(channel.client, self.queue)
 
     def _give_back_waiting(self) -> None:
-        for message in self._forget_waiting():
+        for message in self._take_waiting():
             self._give_back(message)
-        for message in self._hanging.forget_waiting():
-            self._give_back(message)
-        for message in self._client.alone.take_back(self):
-            self._give_back(message)
+
+    def _rest(self) -> None:
+        """
+        The rate lets no message begin before long: leave those that wait to others.
+        RabbitMQ may count that they come back, which would be taken for ends of
+        mediators.  So of one that came back before there is a copy.
+        """
+        for message in self._take_waiting():
+            if message.redelivered:
+                self._move(message, self._redelivery.give_back(message))
+            else:
+                self._settler.give_back(message)
+
+    def _take_waiting(self) -> list[Message]:
+        """
+        Take out the messages that have not begun.
+        """
+        waiting = [*self._forget_waiting(), *self._hanging.forget_waiting()]
+        return [*waiting, *self._client.alone.take_back(self)]
 
     def _forget_waiting(self) -> list[Message]:
         """

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp import PriorityGroup
-from quebert.amqp._message import Message
+from quebert.amqp._message import ENDS, Message
+from quebert.amqp._suspects import SUSPECT
 from quebert.errors import ConfigError
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
@@ -155,6 +156,25 @@ class RateTests(WatcherTestCase):
         self.deliver()
         self.assertEqual(len(channel.given_back), 4)
         self.assertEqual(channel.consumers, {})
+
+    def test_share_shrinks_again(self) -> None:
+        """
+        Of what went back before there is a copy, so that RabbitMQ does not count on:
+        no mediator has ended with it.
+        """
+        channel = self.begin_with("6/m", maxEvents=10, queueType="quorum")
+        self.deliver()
+        counted = {"x-delivery-count": SUSPECT - 1}
+        again = self.deliver(headers=counted, redelivered=True)
+        pace = self.watcher._restraint.pace
+        assert pace is not None
+        pace.shared_by(100)
+        crossing = self.deliver()
+        self.assertEqual(channel.given_back, [crossing.delivery_tag])
+        (copy,) = self.client.publisher.publications
+        self.assertEqual(copy.headers[ENDS], 0)
+        self.confirm()
+        self.assertEqual(channel.acked, [again.delivery_tag])
 
     def test_retries(self) -> None:
         """
