@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from quebert.amqp._brief import brief_channel
+from quebert.amqp._brief import brief_channel, refusal
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._existing import explained
 from quebert.amqp._names import risk_of
@@ -145,25 +145,40 @@ async def _declare_task_queue(
     if may_be_quorum and LIMIT not in arguments:
         ways = {**arguments, **limitless}, arguments
         try:
-            accepted = await declare_queue(wire, queue, *ways)
+            await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
             if e.code != INEQUIVALENT or LIMIT not in str(e):
                 raise
             found = DIFFERENT.search(str(e))
             limit = found["value"] if found and found["name"] == LIMIT else None
             return float(limit) if limit and limit.isdigit() else 1
-        return math.inf if kind == "quorum" or LIMIT in accepted else 0
+        is_classic = kind is None and await _is_classic(wire, queue, arguments)
+        return 0 if is_classic else math.inf
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
     own_limit = given.get(LIMIT, 0)
     return math.inf if own_limit == _NONE else float(own_limit)
 
 
-def _remedy(refusal: str) -> str:
+async def _is_classic(wire: Wire, queue: str, arguments: Mapping[str, Any]) -> bool:
+    """
+    Whether a queue that was declared with C{arguments}, which name no type, is a
+    classic one.  That it was accepted with a delivery limit or not does not tell:
+    RabbitMQ accepts any limit for a classic queue that is there already, and refuses
+    ours for a quorum queue that somebody else has declared (4.0.5, 4.3.6).
+    """
+    classic = {**arguments, **CLASSIC}
+    declared = {"queue": queue, "durable": True, "arguments": classic}
+    return await refusal(wire, "queue_declare", **declared) is None
+
+
+def _remedy(text: str) -> str:
     """
     What has a queue that exists with another argument be watched as it is.
+
+    @param text: of the refusal.
     """
-    found = DIFFERENT.search(refusal)
+    found = DIFFERENT.search(text)
     if found is None or not found["name"].startswith("x-"):
         return ""
     name, value = found["name"], found["value"] or "classic"

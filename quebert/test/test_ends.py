@@ -133,8 +133,11 @@ class Mediators:
 
 
 #: The type of a queue; that of one that somebody else has declared, with whatever limit
-#: RabbitMQ gives it; and that of one whose virtual host has quorum queues by default.
-KINDS = ("classic", "quorum", "limited", "default")
+#: RabbitMQ gives it; that of one whose virtual host has quorum queues by default; and
+#: the same, declared by somebody else.
+KINDS = ("classic", "quorum", "limited", "default", "default limited")
+# The types that the watches name.
+GIVEN = {"limited": "quorum", "default": None, "default limited": None}
 
 
 def add_quorum_vhost(rabbitmq: Any, names: Names) -> str:
@@ -224,11 +227,11 @@ async def test_many_ends(
     However often a mediator ends with tasks in flight, all are done at last.
     """
     queue = names.queue
-    vhost = add_quorum_vhost(rabbitmq, names) if kind == "default" else "/"
+    vhost = add_quorum_vhost(rabbitmq, names) if "default" in kind else "/"
     client = make_client(rabbitmq.url, vhost=vhost)
-    if kind == "limited":
+    if "limited" in kind:
         await declare_limited(client, queue)
-    given = {"limited": "quorum", "default": None}.get(kind, kind)
+    given = GIVEN.get(kind, kind)
     mediators = Mediators(make_client, rabbitmq.port, vhost)
     await mediators.start(queue, given)
     bodies = {b"task %d" % n for n in range(TASKS)}
@@ -265,14 +268,14 @@ async def test_many_ends_of_processes(
     The same, where the mediator is a process that gets a signal.
     """
     queue = names.queue
-    vhost = add_quorum_vhost(rabbitmq, names) if kind == "default" else "/"
+    vhost = add_quorum_vhost(rabbitmq, names) if "default" in kind else "/"
     client = make_client(rabbitmq.url, vhost=vhost)
-    if kind == "limited":
+    if "limited" in kind:
         await declare_limited(client, queue)
     environment = {
         "QUEBERT_AMQP_URL": f"{rabbitmq.url}{quote(vhost, safe='')}",
         "QUEUE": queue,
-        "QUEUE_TYPE": {"limited": "quorum", "default": ""}.get(kind, kind),
+        "QUEUE_TYPE": GIVEN.get(kind, kind) or "",
     }
     config = "--config=quebert.test.reporting_mediator.config"
 
@@ -331,7 +334,7 @@ async def test_killed_soon(
     task two, and RabbitMQ drops none.
     """
     queue, client = names.queue, make_client(own_rabbitmq.url)
-    if kind == "limited":
+    if "limited" in kind:
         await declare_limited(client, queue)
     given = "quorum" if kind == "limited" else kind
     module = ("-m", "quebert.test.fatal_mediator", own_rabbitmq.url, queue, given, "15")

@@ -27,7 +27,7 @@ from quebert.amqp._suspects import (
 )
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Retry
-from quebert.test.test_watcher import START, FakeChannel, WatcherTestCase
+from quebert.test.test_watcher import START, FakeChannel, FakeWire, WatcherTestCase
 
 A, B = "a" * 32, "b" * 32
 
@@ -476,6 +476,90 @@ class LimitedTests(RedeliveryTestCase):
         self.deliver(headers={"x-delivery-count": 2}, redelivered=True)
         self.assertEqual(self.called, [once])
         self.assertEqual([each[ENDS] for each in self.published], [2])
+
+
+class UnnamedTestCase(RedeliveryTestCase):
+    """
+    The same on RabbitMQ 4 where the watch does not name the type of the queue.  Whoever
+    publishes to a classic queue may write a count; a quorum queue writes its own.
+    """
+
+    refusals: dict[str, str] = {}
+
+    def begin(self, **options: Any) -> FakeChannel:
+        """
+        RabbitMQ refuses to declare the queue with some arguments.
+        """
+        answer_to, refusals = FakeChannel._answer_to, self.refusals
+
+        async def refuse(channel: FakeChannel, method: str, how: Any) -> None:
+            given = how.get("arguments") or {}
+            wrong = [each for each in refusals if each in given]
+            if how.get("queue") == "queue" and wrong:
+                channel.lose(BrokerRefused(406, refusals[wrong[0]]))
+                raise channel.why
+            await answer_to(channel, method, how)
+
+        self.patch(FakeChannel, "_answer_to", refuse)
+        told = {"product": "RabbitMQ", "platform": "Erlang/OTP", "version": "4.0.5"}
+        client: Any = self.client
+        self.client.wire = FakeWire(client, server_properties=told)
+        return super().begin(**options)
+
+    @property
+    def channel(self) -> FakeChannel:
+        """
+        The one that consumes.
+        """
+        channels = self.client.channels
+        return [each for each in channels if "basic_consume" in each.methods()][-1]
+
+
+class UnnamedQuorumTests(UnnamedTestCase):
+    """
+    A quorum queue, the default of the virtual host, that somebody else has declared.
+    """
+
+    refusals = {
+        "x-queue-type": "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for"
+        " queue 'queue' in vhost '/': received 'classic' but current is 'quorum'",
+        "x-delivery-limit": "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit'"
+        " for queue 'queue' in vhost '/': received the value '-1' of type 'signedint'"
+        " but current is none",
+    }
+
+    def test_given_back_often(self) -> None:
+        """
+        A copy takes the place of a message that was given back in good order so often
+        that RabbitMQ would soon drop it.
+        """
+        self.give_back_in_order()
+        self.deliver(headers={"x-delivery-count": 19}, redelivered=True)
+        self.assertEqual(self.called, [])
+        self.assertEqual([each[ENDS] for each in self.published], [0])
+
+
+class UnnamedClassicTests(UnnamedTestCase):
+    """
+    A classic queue, the default of the virtual host, that was there before: RabbitMQ
+    accepts any delivery limit then.
+    """
+
+    def test_forged(self) -> None:
+        """
+        No count is believed, as in other classic queues.
+        """
+        self.deliver(headers={"x-delivery-count": 1}, redelivered=True)
+        self.assertEqual(self.called, [])
+        self.assertEqual([each[ENDS] for each in self.published], [1])
+
+    def test_in_order_once(self) -> None:
+        """
+        That messages were given back in good order is told to one mediator.
+        """
+        self.give_back_in_order()
+        self.anew()
+        self.assertEqual(self.client.signs, set())
 
 
 class GiveBackTests(RedeliveryTestCase):

@@ -101,6 +101,13 @@ class FakeWire:
     max_payload: int = 131_064
     server_properties: dict[str, Any] = attrs.field(factory=dict)
 
+    @property
+    def clock(self) -> Clock:
+        """
+        That of the client.
+        """
+        return self.client.reactor
+
     async def open_channel(self, *, confirms: bool = True) -> FakeChannel:
         """
         A channel, on which nothing is published.
