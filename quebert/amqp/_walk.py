@@ -193,13 +193,13 @@ class Walk:
         time for after the end.
         """
         stay = self.kept + self.replaced
-        ready, since, clock = -1, 0.0, self._wire.clock
+        most, since, clock = -1, 0.0, self._wire.clock
         while True:
             found = await depth(self._wire, self._queue)
             if found is None or found.ready >= stay:
                 return
-            if found.ready != ready:
-                ready, since = found.ready, clock.seconds()
+            if found.ready > most:
+                most, since = found.ready, clock.seconds()
             elif clock.seconds() > since + _PATIENCE:
                 return  # somebody else takes them
             await deferLater(clock, 0.05)

@@ -4,6 +4,7 @@ Looks at the broker, with one that only pretends: of bindings, and of dead lette
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,9 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import _binding, _keeping
+from quebert.amqp import _binding, _keeping, _walk
 from quebert.amqp._binding import Binding, Bindings
 from quebert.amqp._keeping import Keeping
+from quebert.amqp._walk import Depth, Walk
 from quebert.errors import BrokerRefused
 from quebert.test.test_delay import FakeWire
 
@@ -42,6 +44,32 @@ class LookTests(SynchronousTestCase):
         (line,) = (str(formatEvent(event)) for event in logged)
         self.assertIn("may get no tasks", line)
         bindings.forget(binding)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_taken_meanwhile(self) -> None:
+        """
+        A walk that is over waits until its messages are back, and not while somebody
+        takes one after the other.
+        """
+        clock, ready = Clock(), [0]
+
+        async def depth(wire: Any, queue: str) -> Depth:
+            return Depth(ready[0], 1)
+
+        async def unused(message: Any, properties: bytes) -> None:
+            raise AssertionError
+
+        self.patch(_walk, "depth", depth)
+        wire: Any = SimpleNamespace(clock=clock)
+        walk = Walk(wire, "queue.dead", 100, unused)
+        walk.kept = 100
+        over = Deferred.fromCoroutine(walk.are_back())
+        for ready[0] in (30, 60, 90):
+            clock.advance(1.5)
+            self.assertNoResult(over)
+        for ready[0] in range(89, 80, -1):
+            clock.advance(0.5)
+        self.successResultOf(over)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_dead_letters_after_reconnection(self) -> None:
