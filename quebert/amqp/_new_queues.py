@@ -122,13 +122,13 @@ class NewQueues:
 
     def left(self, wire: Wire, *queues: str) -> float:
         """
-        Seconds until none of these queues is new; 0 or less if none is.
+        Seconds until none of these queues is new; 0 if none is.
         """
         since = [self._since[each] for each in queues if each in self._since]
         if not since:
             return 0.0
         now: float = wire.clock.seconds()
-        return max(since) + NEW - now
+        return max(0.0, max(since) + NEW - now)  # one may become old at this moment
 
     async def old(self, wire: Wire, *queues: str) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,6 +33,7 @@ from quebert.amqp._delay import (
 )
 from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRefused
 from quebert.amqp._message import Message
+from quebert.amqp._new_queues import NEW, NewQueues
 from quebert.broker import Broker
 from quebert.errors import BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
@@ -799,3 +802,47 @@ class PrepareTests(SynchronousTestCase):
             for method, how in calls:
                 if method == "queue_declare":
                     self.assertEqual(how["arguments"]["x-queue-type"], wanted)
+
+
+class MovingClock(Clock):
+    """
+    A clock that goes on while somebody looks at it, and takes no time of the past, as
+    that of a reactor.
+    """
+
+    def seconds(self) -> float:
+        """
+        The time.
+        """
+        self.rightNow += 0.001
+        return self.rightNow
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        """
+        Call later.
+        """
+        assert delay >= 0, delay
+        return super().callLater(delay, callable, *args, **kw)
+
+
+class NewQueuesTests(SynchronousTestCase):
+    """
+    What waits until a queue is no longer new.
+    """
+
+    def test_old_meanwhile(self) -> None:
+        """
+        A queue may cease to be new at any moment, also while somebody asks.
+        """
+        for moment in range(8):
+            wire: Any = FakeWire()
+            wire.server_properties = RABBITMQ
+            wire.clock = MovingClock()
+            queues = NewQueues()
+            queues.declared(wire, "queue", "quorum")
+            wire.clock.rightNow += NEW - 0.001 * moment
+            waiting = Deferred.fromCoroutine(queues.old(wire, "queue"))
+            wire.clock.advance(0.1)
+            self.successResultOf(waiting)
