@@ -27,7 +27,6 @@ import attrs
 from twisted.internet.defer import (
     Deferred,
     DeferredList,
-    DeferredSemaphore,
     TimeoutError,
 )
 from twisted.internet.interfaces import IReactorTime
@@ -599,12 +598,20 @@ async def _in_turn(asked: Iterable[Coroutine[Any, Any, object]]) -> None:
     """
     L{_all} of these, L{_CHANNELS} at a time.
     """
-    places = DeferredSemaphore(_CHANNELS)
+    waiting, problems = iter(asked), list[BrokerError]()
 
-    async def ask(one: Coroutine[Any, Any, object]) -> None:
-        await places.run(Deferred.fromCoroutine, one)
+    async def ask_some() -> None:
+        # In a loop: a lost connection fails all at once, and with a semaphore each one
+        # would begin, and fail, within the end of the one before.
+        for each in waiting:
+            try:
+                await each
+            except BrokerError as e:
+                problems.append(e)
 
-    await _all(ask(each) for each in asked)
+    await _all(ask_some() for _ in range(_CHANNELS))
+    if problems:
+        raise problems[0]
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, object]]) -> None:

@@ -35,7 +35,7 @@ from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRef
 from quebert.amqp._message import Message
 from quebert.amqp._new_queues import NEW, NewQueues
 from quebert.broker import Broker
-from quebert.errors import BrokerRefused, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
 from quebert.test.checks import QUICK
 
@@ -296,6 +296,8 @@ class FakeWire:
         """
         A channel: itself.
         """
+        if self.closed:
+            raise ChannelLost("gone")
         self.opening.append(Deferred())
         if self.opens:
             self.opening[-1].callback(None)
@@ -565,6 +567,37 @@ class PrepareTests(SynchronousTestCase):
         checked = {name for _, name in self.check()}
         self.assertIn("quebert.delay.wait.5s", checked)
         self.assertIn(arrivals_of("queue"), checked)
+
+    def test_lost_meanwhile(self) -> None:
+        """
+        A check ends where the connection is lost meanwhile, however many parts are
+        still to be looked at; the next one looks at them.
+        """
+        queues = [f"queue-{number}" for number in range(500)]
+        for each in queues:
+            self.successResultOf(self.rung(queue=each))
+        self.wire.opens, begun = False, len(self.wire.opening)
+        checking = Deferred.fromCoroutine(self.ladder._check_all(self.wire))
+        self.wire.closed = True
+        for opening in self.wire.opening[begun:]:
+            opening.errback(ChannelLost("gone"))
+        self.failureResultOf(checking, ChannelLost)
+        self.wire = FakeWire()
+        checked = {name for _, name in self.check()}
+        self.assertLessEqual({arrivals_of(each) for each in queues}, checked)
+
+    def test_refused_in_turn(self) -> None:
+        """
+        However many parts are refused, all others are looked at.
+        """
+        for number in range(100):
+            self.successResultOf(self.rung(queue=f"{number}"))
+        for number in range(99):
+            name = arrivals_of(f"{number}")
+            self.wire.refused[name] = BrokerRefused(403, f"access to {name!r} refused")
+        checking = Deferred.fromCoroutine(self.ladder.check(self.wire))
+        self.failureResultOf(checking, BrokerError)
+        self.assertEqual(self.wire.calls[-1][1], arrivals_of("99"))
 
     def test_unclaimed_again(self) -> None:
         """
