@@ -212,10 +212,22 @@ class Astray:
             self._looked = now
             await self._old.lead_to(wire, self._queue)
             for store in await self._old.stores(wire):
-                count += await self._bring_back_from(wire, store)
+                count += await self._in_turn(wire, store)
         if self._ladder.unclaimed != self._others.get(UNCLAIMED, 0):
-            count += await self._bring_back_from(wire, UNCLAIMED)
+            count += await self._in_turn(wire, UNCLAIMED)
         return count
+
+    async def _in_turn(self, wire: Wire, store: str) -> int:
+        """
+        L{_bring_back_from}, one queue of the client after the other.
+        """
+        await self._ladder.new_queues.old(wire, self._queue)  # others need not wait
+        turn = self._ladder.bringing_back
+        await turn.acquire()
+        try:
+            return await self._bring_back_from(wire, store)
+        finally:  # not at once: those who wait may all fail, one within the other
+            wire.clock.callLater(0, turn.release)
 
     async def _bring_back_from(self, wire: Wire, store: str) -> int:
         found = await depth(wire, store)

@@ -27,6 +27,7 @@ import attrs
 from twisted.internet.defer import (
     Deferred,
     DeferredList,
+    DeferredLock,
     TimeoutError,
 )
 from twisted.internet.interfaces import IReactorTime
@@ -132,6 +133,8 @@ class Ladder:
         queues pass messages on without confirms: when a RabbitMQ is stopped or
         killed at that moment, some are lost.
     @ivar unclaimed: how many messages were in L{UNCLAIMED} at the last look.
+    @ivar bringing_back: held by the queue for which somebody goes through what went
+        astray: meanwhile, no other queue finds the messages there that are for it.
     @ivar new_queues: in which queues a message is not safe yet; also those to which
         messages go from the ladder, and those of dead letters.
     """
@@ -164,6 +167,7 @@ class Ladder:
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self._hurried = -math.inf  # until when the ends are looked at each time
         self.unclaimed = 0
+        self.bringing_back = DeferredLock()
         self.new_queues = NewQueues()
 
     async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
