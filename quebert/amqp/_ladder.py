@@ -70,7 +70,8 @@ __all__ = [
     "make",
 ]
 
-#: Seconds between two looks at the rungs in which messages may wait, ...
+#: Seconds between two looks at the rungs in which messages may wait, and at the number
+#: of those that are unclaimed, ...
 CHECK = 1.5
 #: ... at the exchange to which all rungs lead, ...
 CHECK_ENDS = 3.0
@@ -94,8 +95,6 @@ _AT_ONCE = 8
 # Parts that are looked at, or made, at once: each takes a channel for that.  RabbitMQ
 # may let a user have few, and closes the connection where there are too many.
 _CHANNELS = 16
-# Seconds for which the ends are looked at each time when something was unclaimed.
-_HURRY = 6.0
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
 # after three minutes if it could not pass a message on, as when it has just started.
 _SLOW = 200.0
@@ -165,7 +164,6 @@ class Ladder:
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
-        self._hurried = -math.inf  # until when the ends are looked at each time
         self.unclaimed = 0
         self.bringing_back = DeferredLock()
         self.new_queues = NewQueues()
@@ -418,9 +416,11 @@ class Ladder:
         self._checked, self._checking = now, True
         try:
             await self._use_rungs(wire, now)
-            if now - self._checked_ends >= CHECK_ENDS or now < self._hurried:
+            if now - self._checked_ends >= CHECK_ENDS:
                 self._checked_ends = now
                 await self._check_ends(wire)
+            else:
+                await self._count_unclaimed(wire)
             if now - self._checked_all >= CHECK_ALL:
                 self._checked_all = now
                 await self._check_all(wire)
@@ -507,12 +507,15 @@ class Ladder:
                 " task could arrive.",
                 exchange=ARRIVALS,
             )
-        before = self.unclaimed
         await self._make_ends(wire, "")
-        if self.unclaimed > before:  # what is brought back may come here once more
-            self._hurried = wire.clock.seconds() + _HURRY
         if self._denied:  # perhaps nobody needs another part for a while
             self._are_made()
+
+    async def _count_unclaimed(self, wire: Wire) -> None:
+        with suppress(MayNotLook):
+            found = await find_queue(wire, UNCLAIMED)
+            if found is not None:
+                self.unclaimed = found.message_count
 
     async def _check_all(self, wire: Wire) -> None:
         await _in_turn(
