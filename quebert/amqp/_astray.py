@@ -46,6 +46,9 @@ _OLD = (PREFIX, f"{PREFIX}.quorum")
 # Bytes of a routing key that were left beside the digits of a delay: a number up to 63,
 # and 22 bits.
 _ROOM = NAME_LIMIT - len(".63") - len(".0") * 22
+# Seconds after a message was brought back, for any queue of the client, in which the
+# number of those that stay does not tell whether they are the same.
+_CHANGING = 6.0
 _WHY_REROUTED = (
     "a policy of RabbitMQ gives them another routing key (dead-letter-routing-key)"
 )
@@ -213,6 +216,8 @@ class Astray:
             await self._old.lead_to(wire, self._queue)
             for store in await self._old.stores(wire):
                 count += await self._in_turn(wire, store)
+        if now < self._ladder.brought_back_at + _CHANGING:
+            self._others.pop(UNCLAIMED, None)  # as many as before may be others
         if self._ladder.unclaimed != self._others.get(UNCLAIMED, 0):
             count += await self._in_turn(wire, UNCLAIMED)
         return count
@@ -245,6 +250,7 @@ class Astray:
             await self._ladder.new_queues.publish(wire, self._queue, publish)
             brought += 1
             if store == UNCLAIMED:
+                self._ladder.brought_back_at = wire.clock.seconds()
                 is_rerouted = message.routing_key != self._queue
                 self._unclaimed.met(_WHY_REROUTED if is_rerouted else _WHY_UNCLAIMED)
             return True

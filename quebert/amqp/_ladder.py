@@ -132,6 +132,8 @@ class Ladder:
         queues pass messages on without confirms: when a RabbitMQ is stopped or
         killed at that moment, some are lost.
     @ivar unclaimed: how many messages were in L{UNCLAIMED} at the last look.
+    @ivar brought_back_at: when the last one was brought back from there, in seconds of
+        the clock.
     @ivar bringing_back: held by the queue for which somebody goes through what went
         astray: meanwhile, no other queue finds the messages there that are for it.
     @ivar new_queues: in which queues a message is not safe yet; also those to which
@@ -165,6 +167,7 @@ class Ladder:
         self._checking = False
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self.unclaimed = 0
+        self.brought_back_at = -math.inf
         self.bringing_back = DeferredLock()
         self.new_queues = NewQueues()
 

@@ -28,6 +28,7 @@ class FakeStore:
 
     @ivar ready: the routing keys of the messages there that nobody holds.
     @ivar came: those that were published to a task queue.
+    @ivar gets: how often somebody has asked for a message.
     """
 
     closed = False
@@ -37,6 +38,7 @@ class FakeStore:
         self.server_properties: dict[str, Any] = {}
         self.ready: list[str] = []
         self.came: list[str] = []
+        self.gets = 0
 
     async def open_channel(self, *, confirms: bool) -> FakeChannel:
         """
@@ -80,6 +82,7 @@ class FakeChannel:
         """
         The first message, or none.
         """
+        self._wire.gets += 1
         key = self._wire.ready.pop(0) if self._wire.ready else None
         await deferLater(self._wire.clock, _TAKES)
         if key is None:
@@ -161,6 +164,28 @@ class AstrayTests(SynchronousTestCase):
             self.wire.ready.extend(self.queues * each)
             self.bring_back()
             self.assertEqual(sorted(self.wire.came), sorted(self.queues * each))
+
+    def test_as_many_as_before(self) -> None:
+        """
+        A message is brought back also where as many have left meanwhile as have come;
+        what stays for others is left in peace after some seconds.
+        """
+        self.begin(2)
+        (ours, another), others = self.queues, "of another mediator"
+        for each in (another, others):
+            self.wire.ready += [ours, each]
+            self.bring_back()
+            self.wire.ready[:] = [ours]  # the other mediator has got its own
+            self.bring_back()
+        self.assertEqual(self.wire.came.count(ours), 4)
+        self.wire.ready.append(others)
+        self.clock.advance(10)
+        self.bring_back()
+        self.clock.advance(10)
+        self.bring_back()
+        gets = self.wire.gets
+        self.bring_back()
+        self.assertEqual(self.wire.gets, gets)
 
     def test_lost(self) -> None:
         """
