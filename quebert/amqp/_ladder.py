@@ -191,12 +191,12 @@ class Ladder:
             queues = self.rungs_of(wire).name(wait), arrivals_of(queue)
             if self.new_queues.has(wire, *queues):
                 await self._old_or_due(wire, queues, left())
-                if left() <= 0:
-                    return queues[0]
             elif self._is_idle(wire, wait):
                 await self._use_again(wire, wait, queue)
             else:
                 self._used[wait] = wire.clock.seconds()
+                return queues[0]
+            if left() <= 0:
                 return queues[0]
 
     async def _old_or_due(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -742,6 +742,26 @@ class PrepareTests(SynchronousTestCase):
             self.assertEqual(used, ["quebert.delay.quorum.wait.5s"] * uses)
         # RabbitMQ would put the message at the end of the queue, behind later ones.
         self.assertEqual(self.wire.made("basic_nack"), [])
+
+    def test_idle_and_slow(self) -> None:
+        """
+        No message waits for a rung after it is due itself, although RabbitMQ takes
+        longer to use the rung than that may have been idle.
+        """
+        self.ladder, clock = Ladder(quorum=True), self.wire.clock
+
+        async def get(queue: str) -> None:
+            self.wire.calls.append(("basic_get", queue))
+            await deferLater(clock, 4.0)
+
+        self.wire.get = get
+        rung = Deferred.fromCoroutine(
+            self.ladder.rung_for(self.wire, "queue", lambda: 10.0 - clock.seconds())
+        )
+        clock.pump([1.0] * 8)
+        self.assertNoResult(rung)
+        clock.pump([1.0] * 4)
+        self.successResultOf(rung)
 
     def test_idle_and_denied(self) -> None:
         """
