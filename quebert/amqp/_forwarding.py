@@ -383,6 +383,9 @@ class Forwarder:
                 if channel is self._channel:
                     breaker.failed()
                     self._fails(e)
+            except BaseException:  # a fault of ours
+                breaker.not_tried()
+                raise
             else:
                 channel.ack(message.delivery_tag)
                 breaker.reset()

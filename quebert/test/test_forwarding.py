@@ -294,6 +294,20 @@ class ForwarderTests(SynchronousTestCase):
         message.encoded_properties = encode_properties(publication.properties)
         self.assertEqual(left(message, self.clock.seconds(), 0.0), 0.0)
 
+    def test_fault_while_full(self) -> None:
+        """
+        A message that has a fault of ours keeps none waiting, although the queue took
+        nothing just before.
+        """
+        self.arrive()
+        self.arrive()
+        self.publisher.confirm(FULL)
+        self.publisher.confirm(FULL)
+        self.clock.advance(1)
+        self.publisher.confirm(cast(Any, ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.unconfirmed, [b"2"])
+
     def test_refused_after_the_channel(self) -> None:
         """
         A refusal of what came over a channel that is lost does not keep waiting what
