@@ -33,6 +33,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange
+from quebert.amqp._once import Once
 from quebert.amqp._pause_sign import CONTROL, MARK, is_paused
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
@@ -211,7 +212,7 @@ class _Ear:
         self._deaf = deaf
         self._channel: Channel | None = None
         self._queues: set[str] = set()
-        self._lock = DeferredLock()
+        self._beginning = Once(self._begin)
 
     async def listen(self, queue: str) -> None:
         """
@@ -219,7 +220,6 @@ class _Ear:
 
         @raise BrokerError: it cannot be heard of.
         """
-        await self._lock.acquire()
         try:
             if queue not in self._queues:
                 await self._bind(queue)
@@ -227,28 +227,25 @@ class _Ear:
         except BrokerError as e:
             self.end(e)
             raise
-        finally:
-            self._lock.release()
 
     async def _bind(self, queue: str) -> None:
-        if self._channel is None:
-            self._channel = await self.wire.open_channel(confirms=False)
-            await self._begin(self._channel)
+        await self._beginning.made(self.wire, self.name)
+        assert self._channel is not None
         await self._channel.call(
             "queue_bind", queue=self.name, exchange=CONTROL, routing_key=queue
         )
 
-    async def _begin(self, channel: Channel) -> None:
+    async def _begin(self, wire: Wire, name: str) -> None:
+        self._channel = channel = await wire.open_channel(confirms=False)
         channel.on_message = self._received
         channel.on_cancel = self._cancelled
         channel.when_closed().addCallback(self._closed)
         await _declare_control(channel)
         await self._set_mark()
-        own = {"queue": self.name, "exclusive": True, "auto_delete": True}
+        own = {"queue": name, "exclusive": True, "auto_delete": True}
         arguments = {"x-queue-type": "classic"}
         await channel.call("queue_declare", **own, arguments=arguments)
-        tag = {"consumer_tag": self.name}
-        await channel.call("basic_consume", queue=self.name, **tag)
+        await channel.call("basic_consume", queue=name, consumer_tag=name)
 
     async def has_changed(self) -> bool:
         """

@@ -298,6 +298,21 @@ class PausesTests(SynchronousTestCase):
         self.client.channels[-1].lose_connection()
         self.failureResultOf(asked, ChannelLost)
 
+    def test_lost_with_many(self) -> None:
+        """
+        However many watches ask, all are told of a lost connection.
+        """
+        self.client.held.add("exchange_declare")
+        asked = [
+            Deferred.fromCoroutine(
+                self.pauses.ask(self.wire, f"{number}", lambda: None)
+            )
+            for number in range(500)
+        ]
+        self.client.channels[-1].lose_connection()
+        for each in asked:
+            self.failureResultOf(each, ChannelLost)
+
     def test_deaf(self) -> None:
         """
         When somebody deletes the queue by which it is told, that is said, and it
