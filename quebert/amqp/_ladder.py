@@ -436,7 +436,12 @@ class Ladder:
                 del self._used[wait]
         waits = list(self._used)
         while waits:
-            await self._use(wire, waits)
+            try:
+                await self._use(wire, waits)
+            except BrokerRefused as e:
+                if has_failed(e):
+                    raise
+                self.log.debug("A queue for delayed tasks cannot be used: {why}", why=e)
         # After that: a connection that is new comes late already.
         if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
             self._surveyed[wire] = now
@@ -460,7 +465,10 @@ class Ladder:
         """
         Use the first rungs of these waits on one channel, and take them from the list.
         One that is missing is made anew.
+
+        @raise BrokerRefused: one may not be used, which is taken from the list, too.
         """
+        first = waits[0]
         try:
             async with brief_channel(wire) as channel:
                 some = waits[:_AT_ONCE]
@@ -468,9 +476,13 @@ class Ladder:
         except BrokerRefused as e:
             # One may also be deleted after it was taken from the list: the next check
             # finds that.
-            if e.code != NOT_FOUND or not waits:
+            if has_failed(e) or not waits:
                 raise
-            await self._make_rung(wire, str(waits.pop(0)))
+            if e.code == NOT_FOUND:
+                return await self._make_rung(wire, str(waits.pop(0)))
+            if waits[0] == first:
+                del waits[0]
+            raise
 
     async def _use_one(self, channel: Channel, wait: int, waits: list[int]) -> None:
         wire: Wire = channel.client

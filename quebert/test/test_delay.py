@@ -663,6 +663,29 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn([True, False], used)
         self.assertEqual(used[-1], [False, False])
 
+    def test_in_use_beside_refused(self) -> None:
+        """
+        A rung that may not be declared anew keeps no other one from being used, nor the
+        ladder from the rest of a look.
+        """
+        for seconds in range(1, 40):
+            self.successResultOf(self.rung(seconds))
+        self.check()
+        self.wire.clock.advance(CHECK_ENDS)
+        limit = BrokerRefused(406, "cannot declare queue: queue limit is reached")
+        call, gone = self.wire.call, "quebert.delay.wait.1s"
+
+        async def call_or_refuse(method: str, **arguments: Any) -> Any:
+            if arguments.get("queue") == gone and not arguments.get("passive"):
+                raise limit
+            return await call(method, **arguments)
+
+        self.wire.call = call_or_refuse
+        self.wire.there.remove(gone)
+        looked_at = {name for _, name in self.check()}
+        rungs = {f"quebert.delay.wait.{seconds}s" for seconds in range(2, 40)}
+        self.assertLessEqual({*rungs, ARRIVALS}, looked_at)
+
     def test_of_another_process(self) -> None:
         """
         A rung that another process has filled meanwhile is found before long, and used
