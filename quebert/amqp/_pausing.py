@@ -410,7 +410,8 @@ class Pausing:
         await self._lock.acquire()
         try:
             if not self._is_over() and await self._ask(self._wire):
-                await (self._halt() if self.paused else self._go_on())
+                with suppress(BrokerError):  # the channel is closed: another will come
+                    await (self._halt() if self.paused else self._go_on())
         finally:
             self._lock.release()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._pause_sign import CONTROL, is_paused, sign_of
@@ -450,6 +450,27 @@ class PausedWatcherTests(WatcherTestCase):
         self.assertEqual(len(self.running), 2)
         self.finish(running)
         self.assertEqual(len(self.called), 3)
+
+    def test_not_resumed(self) -> None:
+        """
+        Where RabbitMQ does not let it consume again, since another consumer holds the
+        queue exclusively, the log tells that, once, and nothing of a pause.
+        """
+        channel = self.begin()
+        self.change(True)
+        why = BrokerRefused(403, "queue 'queue' in exclusive use")
+        self.client.refused["basic_consume"] = why
+        with capturedLogs() as logged:
+            self.change(False)
+            self.advance(1)
+        self.assertEqual(
+            [formatEvent(each) for each in logged],
+            ["Queue 'queue' goes on.", f"Queue 'queue' is not consumed for now: {why}"],
+        )
+        self.assertTrue(channel.closed)
+        del self.client.refused["basic_consume"]
+        self.advance(10)
+        self.check_consuming(True)
 
     def test_to_and_fro(self) -> None:
         """
