@@ -36,10 +36,12 @@ __all__ = [
     "INEQUIVALENT",
     "LIMIT",
     "QUORUM",
+    "STREAM",
     "TYPE",
     "declare_queue",
     "declare_task_queue",
     "no_delivery_limit",
+    "no_single_tasks",
     "own_quorum",
 ]
 
@@ -48,6 +50,8 @@ __all__ = [
 TYPE = "x-queue-type"
 CLASSIC = {TYPE: "classic"}
 QUORUM = {TYPE: "quorum"}
+#: A type whose messages nobody can take out.
+STREAM = "stream"
 #: The reply code of a broker that has the queue otherwise, or knows no such argument.
 INEQUIVALENT = 406
 #: The text that comes with it, such as "PRECONDITION_FAILED - inequivalent arg
@@ -128,10 +132,13 @@ async def declare_task_queue(
     try:
         return await _declare_task_queue(wire, channel, queue, arguments)
     except BrokerRefused as e:
-        remedy = _remedy(str(e))
-        if not remedy:
+        found = DIFFERENT.search(str(e))
+        if found is None or not found["name"].startswith("x-"):
             raise explained(e, queue) from None
-        raise BrokerRefused(e.code, f"{e}; {remedy}") from None
+        name, value = found["name"], found["value"] or "classic"
+        if (name, value) == (TYPE, STREAM):
+            raise BrokerRefused(e.code, no_single_tasks(queue, e)) from None
+        raise BrokerRefused(e.code, f"{e}; {_remedy(name, value)}") from None
 
 
 async def _declare_task_queue(
@@ -172,16 +179,21 @@ async def _is_classic(wire: Wire, queue: str, arguments: Mapping[str, Any]) -> b
     return await refusal(wire, "queue_declare", **declared) is None
 
 
-def _remedy(text: str) -> str:
+def _remedy(name: str, value: str) -> str:
     """
     What has a queue that exists with another argument be watched as it is.
-
-    @param text: of the refusal.
     """
-    found = DIFFERENT.search(text)
-    if found is None or not found["name"].startswith("x-"):
-        return ""
-    name, value = found["name"], found["value"] or "classic"
     if name == TYPE:
         return f'set queue_type (in code: queueType) to "{value}"'
     return f"give {name} among the arguments of the queue as it has it"
+
+
+def no_single_tasks(queue: str, why: object) -> str:
+    """
+    What to do where RabbitMQ refuses something of C{queue} since it is a stream.
+    """
+    return (
+        f"{queue} is a stream, from which nobody can take single tasks:"
+        f" read it with a client of streams and delete it; mediators make"
+        f" it anew as a queue ({why})"
+    )

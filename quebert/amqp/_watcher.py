@@ -26,7 +26,7 @@ from quebert.amqp._budget import Part
 from quebert.amqp._calling import Callback, Caller
 from quebert.amqp._channel import Channel
 from quebert.amqp._consumer import Consumer
-from quebert.amqp._declaring import TYPE, declare_task_queue
+from quebert.amqp._declaring import STREAM, TYPE, declare_task_queue
 from quebert.amqp._hanging import HANG_AFTER, Hanging
 from quebert.amqp._keeper import ChannelKeeper
 from quebert.amqp._message import Message
@@ -237,6 +237,9 @@ class Watcher:
     def _check(self) -> None:
         if not self.queue:
             raise ConfigError("watch needs the name of a queue")
+        if self.arguments.get(TYPE) == STREAM:
+            text = "has no tasks that can be taken out: it must be classic or quorum"
+            raise ConfigError(f"queueType={STREAM!r} {text}")
         if not callable(self._callback):
             raise ConfigError("watch needs a callback that can be called")
         if self.maxEvents not in range(65536):

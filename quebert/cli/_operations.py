@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._declaring import no_single_tasks
 from quebert.amqp._delay import UNCLAIMED, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._lookers import count_lookers, looking
@@ -182,11 +183,7 @@ def _no_stream(queue: str) -> Iterator[None]:
     except BrokerRefused as e:
         if e.code != _NOT_IMPLEMENTED:
             raise
-        raise BrokerError(
-            f"{queue} is a stream, from which nobody can take single tasks:"
-            f" read it with a client of streams and delete it; mediators make"
-            f" it anew as a queue ({e})"
-        ) from e
+        raise BrokerError(no_single_tasks(queue, e)) from e
 
 
 async def take_stock(

@@ -10,7 +10,7 @@ from typing import Any
 from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import LIMIT, declare_task_queue
+from quebert.amqp._declaring import LIMIT, STREAM, declare_task_queue
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import is_paused
 from quebert.amqp._walk import Depth, depth
@@ -114,7 +114,7 @@ async def _check_dead(
     about = f"queue {grave}"
     found: list[Finding] = []
     how = await declared(subject.wire, grave)
-    if how is not None and how.kind == "stream":
+    if how is not None and how.kind == STREAM:
         return [_stream(about), *dropped(about, how)]
     if now.ready:
         text = f"{now.ready} tasks were given up and lie there"
@@ -155,7 +155,11 @@ def _as_configured(about: str, queue: Queue, how: Declared) -> Iterator[Finding]
     """
     What differs from how the mediator declares its queue, which RabbitMQ then refuses.
     """
-    if queue.queue_type is not None and queue.queue_type != how.kind:
+    if how.kind == STREAM:
+        text = "it is a stream, from which nobody can take single tasks"
+        remedy = f"read it with a client of streams, and delete it; {_ANEW} as a queue"
+        yield fail(about, f"{text}: its mediators are refused", remedy)
+    elif queue.queue_type is not None and queue.queue_type != how.kind:
         text = f"its type is {how.kind}, and the configuration wants {queue.queue_type}"
         remedy = f'write queue_type = "{how.kind}", or let it run empty and delete it'
         yield fail(about, f"{text}: its mediators are refused", remedy)

@@ -281,3 +281,20 @@ async def test_another_type(
     wanted = r'set queue_type \(in code: queueType\) to "quorum"'
     with pytest.raises(BrokerRefused, match=wanted):
         await client.watch("", names.queue, "", lambda m: None, queueType="classic")
+
+
+@pytest.mark.parametrize("queue_type", [None, "classic", "quorum"])
+@ensureDeferred
+async def test_stream(
+    client: TxAMQPClient, names: Names, pika_channel: Any, queue_type: str | None
+) -> None:
+    """
+    The error about a queue that is a stream says so, and does not advise a setting
+    that nobody can set.
+    """
+    stream = {"x-queue-type": "stream"}
+    pika_channel.queue_declare(names.queue, durable=True, arguments=stream)
+    told = f"^{names.queue} is a stream, from which nobody can take single tasks: read"
+    with pytest.raises(BrokerRefused, match=told) as refused:
+        await client.watch("", names.queue, "", lambda m: None, queueType=queue_type)
+    assert "queue_type" not in str(refused.value)

@@ -356,6 +356,24 @@ async def test_other_type(
     told(found, Level.WARN, "nobody consumes it")
 
 
+@pytest.mark.parametrize("queue_type", [None, "quorum"])
+@ensureDeferred
+async def test_stream(
+    rabbitmq: RabbitMQNode, make_subject: Any, names: Names, queue_type: str | None
+) -> None:
+    """
+    A stream in the place of a queue of tasks is named, with what can be done.
+    """
+    subject = await make_subject()
+    with pika_channel(rabbitmq) as channel:
+        channel.queue_declare(names.queue, durable=True, arguments={TYPE: "stream"})
+    queue = Queue(name=names.queue, exchange="", queue_type=queue_type)
+    found = await check_queue(subject, queue)
+    told(found, Level.FAIL, "it is a stream", "its mediators are refused")
+    (failing,) = (each for each in found if each.level is Level.FAIL)
+    assert "read it with a client of streams" in failing.remedy
+
+
 @ensureDeferred
 async def test_delivery_limit(
     rabbitmq: RabbitMQNode, make_subject: Any, names: Names

@@ -846,6 +846,7 @@ class StartTests(WatcherTestCase):
         self.check_refused(maxEvents=-1)
         self.check_refused(maxEvents=65536)
         self.check_refused(maxEvents=1.5)
+        self.check_refused(queueType="stream")
 
     def test_refused(self) -> None:
         """
