@@ -30,7 +30,6 @@ from quebert.errors import (
     BrokerError,
     BrokerRefused,
     ConfigError,
-    MayNotLook,
 )
 
 __all__ = [
@@ -394,11 +393,12 @@ async def _living(wire: Wire, queue: str) -> Status:
 @contextmanager
 def _noted(problems: list[str]) -> Iterator[None]:
     """
-    Go on where the user may not see something.
+    Go on where RabbitMQ refuses to show something: the user lacks a permission, or
+    another connection has the queue for itself.
     """
     try:
         yield
-    except MayNotLook as e:
+    except BrokerRefused as e:
         problems.append(f"not all can be seen: {e}")
 
 

@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient, Watcher, _walk
+from quebert.amqp._brief import brief_channel
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
@@ -301,6 +302,26 @@ async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> No
     assert mediator.began == [b"runs"]
     with pytest.raises(ConfigError, match="no queue"):
         await _operations.purge(asked, f"{names.queue}.no", tally, None)
+
+
+@ensureDeferred
+async def test_locked(asked: Broker, make_client: MakeClient, names: Names) -> None:
+    """
+    A queue that another connection has for itself is paused and resumed all the same,
+    and what cannot be seen is told.
+    """
+    client = make_client(asked.url)
+    async with brief_channel(await client.connected()) as channel:
+        await channel.call("queue_declare", queue=names.queue, exclusive=True)
+        now = await _operations.pause(asked, names.queue)
+        assert now.paused
+        assert "RESOURCE_LOCKED" in "; ".join(now.problems)
+        before = await _operations.resume(asked, names.queue)
+        assert before.paused
+        after = await _operations.status(asked, names.queue)
+    assert after.paused is False
+    assert after.ready is None
+    assert "RESOURCE_LOCKED" in "; ".join(after.problems)
 
 
 def publish_all(url: str, queue: str, bodies: Iterable[bytes]) -> None:
