@@ -23,6 +23,15 @@ walk at once replaces it by a copy, whose count begins at 0: it publishes the co
 waits for the confirm, and acknowledges the original.  A program that is killed in
 between leaves the message twice, never lost.  A copy goes to the end of the queue.  To
 keep the order, all messages behind the first one that is replaced are replaced, too.
+
+A quorum queue counts each message that was fetched with C{basic.get}, and is not
+settled, as a consumer.  Before RabbitMQ 4.0, a quorum queue with more than 32 consumers
+may lose messages when RabbitMQ was killed and starts again: it reads its log, goes
+through its consumers in another order, and takes acknowledgements for those of other
+messages.  Measured on 3.10.8, with 3,000 dead letters, of which a third was discarded
+and a third redriven after three looks that were killed half-way: 259 of the last third
+were lost.  So there a walk through more than L{_FEW} messages holds none, but replaces
+all by copies.
 """
 
 from __future__ import annotations
@@ -38,6 +47,7 @@ from twisted.internet.task import deferLater
 
 from quebert._protocol.codec import CodecError
 from quebert._protocol.properties import amend_properties
+from quebert.amqp._broker_version import version_of
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_queue
 from quebert.amqp._message import (
@@ -74,6 +84,11 @@ _PATIENCE = 2.0
 # settle as many, RabbitMQ keeps further acknowledgements back and forgets them when the
 # channel is closed.  With 256, 42 of 300 messages that had left came back (3.10, 4.3).
 _AT_ONCE = 24
+
+# How many are asked for, or looked at, at the same time where a quorum queue bears only
+# few consumers.  Others may do the same.
+_FEW = 8
+_MANY_SINCE = (4,)
 
 # How often a message may have come back before it is replaced: few enough for all but
 # the smallest delivery limits.
@@ -145,6 +160,9 @@ class Walk:
         self._replacing = to_the_end and most > MAX_HELD
         self._visiting = True
         self._failed = False
+        self._at_once = _AT_ONCE
+        version = version_of(wire)
+        self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
         self._copying = DeferredSemaphore(_COPIES_AT_ONCE)
         self._channels: list[Channel] = []
 
@@ -159,11 +177,29 @@ class Walk:
         while self.ahead > 0 and self.kept < MAX_HELD:
             channel = await self._wire.open_channel(confirms=False)
             self._channels.append(channel)
+            if self._may_bear_few:
+                await self._begin(channel, visit)
             await self._through(channel, visit)
+
+    async def _begin(self, channel: Channel, visit: Visit) -> None:
+        """
+        Look at one message, and find out whether many can be held.
+        """
+        self._may_bear_few = False
+        self.ahead -= 1
+        before = await depth(self._wire, self._queue)
+        await self._step(channel, visit, before)
+
+    async def _bears_few(self, before: Depth) -> bool:
+        """
+        Whether it is a quorum queue, which counts a message that is held as a consumer.
+        """
+        now = await depth(self._wire, self._queue)
+        return now is not None and now.consumers > before.consumers
 
     async def _through(self, channel: Channel, visit: Visit) -> None:
         full = min(MAX_HELD, self.kept + _HELD_BY_ONE)
-        count = min(_AT_ONCE, self.ahead)
+        count = min(self._at_once, self.ahead)
         lanes = [self._lane(channel, visit, full) for _ in range(count)]
         walking = [Deferred.fromCoroutine(lane) for lane in lanes]
         results: Any = await DeferredList(walking, consumeErrors=True)
@@ -213,11 +249,15 @@ class Walk:
                 self.ahead, self._failed = 0, True
                 raise
 
-    async def _step(self, channel: Channel, visit: Visit) -> None:
+    async def _step(
+        self, channel: Channel, visit: Visit, before: Depth | None = None
+    ) -> None:
         message = await channel.get(self._queue)
         if message is None:
             self.ahead = 0  # somebody else was quicker
             return
+        if before is not None and await self._bears_few(before):
+            self._replacing, self._at_once = True, _FEW
         self._replacing |= message.number_in(DELIVERY_COUNT) >= _MOST_RETURNS
         replacing = self._replacing
         if self._visiting and await visit(message):

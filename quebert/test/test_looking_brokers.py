@@ -5,7 +5,8 @@ message that came back too often.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pika
@@ -16,6 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import _walk
 from quebert.cli import _operations
+from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
 from quebert.errors import BrokerError
 from quebert.test.conftest import Names
@@ -52,15 +54,17 @@ main(sys.argv[1:])
 """
 
 
-def fill(url: str, queue: str, arguments: dict[str, Any]) -> None:
+def fill(
+    url: str, queue: str, arguments: dict[str, Any], bodies: Sequence[bytes] = BODIES
+) -> None:
     """
-    Have C{BODIES} lie in a queue that is declared with these arguments.
+    Have messages lie in a queue that is declared with these arguments.
     """
     with pika.BlockingConnection(pika.URLParameters(url + "%2f")) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
         channel.queue_declare(queue, durable=True, arguments=arguments)
-        for body in BODIES:
+        for body in bodies:
             properties = pika.BasicProperties(**PROPERTIES)
             channel.basic_publish("", queue, body, properties)
 
@@ -91,13 +95,13 @@ def send_back(url: str, queue: str, times: int) -> None:
                 channel.basic_reject(tag, requeue=True)
 
 
-async def all_back(asked: Broker, queue: str) -> None:
+async def all_back(asked: Broker, queue: str, count: int = len(BODIES)) -> None:
     """
     Wait until RabbitMQ has noticed the end of a program that held messages.
     """
     for _ in range(1_000):
         dead = (await _operations.status(asked, queue)).dead
-        if dead is not None and dead >= len(BODIES):
+        if dead is not None and dead >= count:
             return
     raise AssertionError("they are not back")
 
@@ -171,3 +175,40 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     await all_back(Broker(reactor, rabbitmq.url), names.queue)
     found = await deferToThread(drain, rabbitmq.url, grave)
     assert {body for body, _ in found} == {*BODIES}
+
+
+@ensureDeferred
+async def test_broker_killed(
+    own_rabbitmq: RabbitMQNode, start: Callable[..., Program], names: Names
+) -> None:
+    """
+    RabbitMQ is killed after several looks, two of them killed half-way, after a discard
+    and a redrive: those dead letters are there that should be.
+    """
+    url, queue, count = own_rabbitmq.url, names.queue, 600
+    urls = ["/stays", "/dropped", "/redriven"] * (count // 3)
+    bodies = [
+        b'{"uuid": "%d", "url": "%s"}' % (n, u.encode()) for n, u in enumerate(urls)
+    ]
+    quorum = {"x-queue-type": "quorum"}
+    await deferToThread(fill, url, queue, quorum, [])
+    await deferToThread(fill, url, f"{queue}.dead", quorum, bodies)
+    asked = Broker(reactor, url)
+    for where in (count // 3, count // 2):
+        command = ("-c", KILLED, "dead", "list", queue, f"--amqp-url={url}")
+        program = start(*command, str(where))
+        assert await program.ended() == -9, program.output
+        await all_back(asked, queue, count)
+        await _operations.take_stock(asked, queue, [], 0)
+    dropped, redriven = (Match.parse(f"url={each}") for each in urls[1:3])
+    assert await _operations.discard(asked, queue, [dropped], Tally(), None)
+    await _operations.redrive(asked, queue, [redriven], Tally())
+    await _operations.take_stock(asked, queue, [], 0)
+    await deferToThread(own_rabbitmq.kill)
+    await deferToThread(own_rabbitmq.start)
+    twice = 0
+    for place, wanted in ((queue, "/redriven"), (f"{queue}.dead", "/stays")):
+        found = Counter(body for body, _ in await deferToThread(drain, url, place))
+        assert set(found) == {body for body in bodies if wanted.encode() in body}, place
+        twice += found.total() - len(found)
+    assert twice <= 2 * _walk._COPIES_AT_ONCE, twice

@@ -22,6 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient, Watcher, _walk
 from quebert.amqp._brief import brief_channel
+from quebert.amqp._broker_version import version_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
@@ -644,7 +645,8 @@ async def test_held_by_another(
     once it has ended, or was killed, all of them are seen.
     """
     client, grave = make_client(asked.url), f"{names.queue}.dead"
-    channel = await (await client.connected()).open_channel(confirms=False)
+    wire = await client.connected()
+    channel = await wire.open_channel(confirms=False)
     queue = {"queue": grave, "durable": True, "arguments": {"x-queue-type": kind}}
     await channel.call("queue_declare", **queue)
     await gatherResults(
@@ -659,12 +661,15 @@ async def test_held_by_another(
         *("-m", "quebert", "dead", "redrive", names.queue, "--match=url=nowhere"),
         f"--amqp-url={asked.url}",
     )
-    while await ready() > 1_800:
+    # Where a queue bears few consumers, copies take the places of dead letters.
+    bears_few = kind == "quorum" and (version_of(wire) or (4,)) < (4,)
+    copies = _walk._COPIES_AT_ONCE if bears_few else 0
+    while await ready() > (1_999 if bears_few else 1_800):
         assert program.running, program.output
     program.signal(signal.SIGSTOP)
     listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
     assert tally.others >= 1
-    assert sum(listing.kinds.values()) < 2_000
+    assert sum(listing.kinds.values()) < 2_000 + copies
     tally = Tally()
     await _operations.redrive(asked, names.queue, matches("url=nowhere"), tally)
     assert tally.others >= 1
@@ -675,9 +680,11 @@ async def test_held_by_another(
     while await ready() < 2_000:
         pass
     listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
-    assert (sum(listing.kinds.values()), tally.others) == (2_000, 0)
+    count = sum(listing.kinds.values())
+    assert 2_000 <= count <= 2_000 + copies
+    assert tally.others == 0
     now = await _operations.status(asked, names.queue)
-    assert (now.dead, now.problems) == (2_000, ())
+    assert (now.dead, now.problems) == (count, ())
 
 
 def take_all(url: str, queue: str, number: int) -> None:
