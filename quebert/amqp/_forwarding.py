@@ -422,6 +422,8 @@ class Forwarder:
         @param due: when it is due, by the reactor's clock.
         @param send: publishes it.
         """
+        if self._early_by(message, due) > 0:
+            await self._publisher.unblocked()
         early = self._early_by(message, due)
         if early > 0:
             most = next_wait(message, self._now(), early)

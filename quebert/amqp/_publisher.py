@@ -83,6 +83,17 @@ class Publisher:
         blocked = self._connection.blocked is not None
         return channel is not None and not channel.closed and not blocked
 
+    async def unblocked(self) -> None:
+        """
+        Wait while the broker reads nothing that is published.  What is to wait in the
+        broker would begin its wait only after that.
+
+        @raise ChannelLost: nothing is published here any more.
+        """
+        channel = await self._opened(None)
+        while channel.client.blocked is not None and not channel.closed:
+            await channel.client.when_unblocked()
+
     async def publish(
         self,
         exchange: str,

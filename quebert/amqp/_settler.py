@@ -490,6 +490,8 @@ class Settler:
     ) -> None:
         clock, rung = self._clock(), ""
         if due - clock.seconds() > _AT_ONCE:
+            await self._publisher.unblocked()
+        if due - clock.seconds() > _AT_ONCE:
             rung = await self._ladder.rung_for(
                 wire, self.queue, lambda: due - clock.seconds()
             )

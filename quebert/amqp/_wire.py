@@ -154,6 +154,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
+        self._until_unblocked: dict[Deferred[None], None] = {}  # those who wait
         self._blockade = RepeatedState(
             self.log,
             lambda: self.clock,
@@ -374,6 +375,25 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._blockade.over()
         for channel in list(self.channels.values()):
             channel.publications.send_waiting()
+        self._tell_unblocked()
+
+    def when_unblocked(self) -> Deferred[None]:
+        """
+        Fires as soon as the broker reads what we publish, or the connection is closed.
+        """
+        if self.blocked is None or self.closed:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(
+            lambda _: self._until_unblocked.pop(waiter, None)
+        )
+        self._until_unblocked[waiter] = None
+        return waiter
+
+    def _tell_unblocked(self) -> None:
+        waiters, self._until_unblocked = self._until_unblocked, {}
+        for each in waiters:
+            if not each.called:  # else it was cancelled because of one before
+                each.callback(None)
 
     # -- The end
 
@@ -390,6 +410,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.closed = True
         for channel in list(self.channels.values()):
             channel.close(reason)
+        self._tell_unblocked()
         self.delegate.close(reason)
 
     def close(self, reason: object = None, within: float = 0) -> None:

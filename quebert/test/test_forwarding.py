@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp._breaker import Breaker
-from quebert.amqp._delay import left
+from quebert.amqp._delay import PREFIX, left
 from quebert.amqp._forwarding import Forwarder
 from quebert.amqp._ladder import CHECK, LadderRefused
 from quebert.amqp._message import DELAY, NOT_BEFORE, Message
@@ -307,6 +307,20 @@ class ForwarderTests(SynchronousTestCase):
         self.publisher.confirm(cast(Any, ZeroDivisionError()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.unconfirmed, [b"2"])
+
+    def test_while_blocked(self) -> None:
+        """
+        While RabbitMQ reads nothing, a message waits here, and is put where it waits
+        for what is left then.
+        """
+        self.publisher.blockade = blockade = Deferred[None]()
+        self.arrive(due=20.0, waited=64)
+        self.clock.advance(17)
+        self.assertEqual(self.unconfirmed, [])
+        self.publisher.blockade = None
+        blockade.callback(None)
+        (publication,) = self.publisher.publications
+        self.assertEqual(publication.exchange, f"{PREFIX}.wait.3s")
 
     def test_refused_after_the_channel(self) -> None:
         """

@@ -135,6 +135,14 @@ class FakePublisher:
         self.refuses: BrokerError | None = None
         self.ready = True
         self.shuts = 0
+        self.blockade: Deferred[None] | None = None
+
+    async def unblocked(self) -> None:
+        """
+        Wait while the broker reads nothing.
+        """
+        if self.blockade is not None:
+            await self.blockade
 
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: bytes
@@ -2106,6 +2114,23 @@ class WaitTests(WatcherTestCase):
             publication = self.client.publisher.publications[-1]
             self.assertEqual(publication.properties["priority"], wanted, answer)
             self.confirm()
+
+    def test_while_blocked(self) -> None:
+        """
+        While the broker reads nothing, a message waits here, and is put where it waits
+        for what is left then.
+        """
+        self.begin(holdUpTo=0)
+        blockade: Deferred[None] = Deferred()
+        self.client.publisher.blockade = blockade
+        self.at_once[b"task"] = Retry(after=60)
+        self.deliver(b"task")
+        self.advance(50)
+        self.assertEqual(self.client.publisher.publications, [])
+        self.client.publisher.blockade = None
+        blockade.callback(None)
+        (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.delay, 10)
 
     def test_very_long_wait(self) -> None:
         """

@@ -840,6 +840,32 @@ class CallTests(WireTestCase):
         self.assertEqual(levels, [LogLevel.warn, LogLevel.info])
         self.assertFalse(self.wire.closed)
 
+    def test_when_unblocked(self) -> None:
+        """
+        Those who wait for the broker to read on are told when it does, and when the
+        connection is lost.
+        """
+        self.successResultOf(self.wire.when_unblocked())
+        self.broker.send(Connection.Blocked("low on memory"))
+        waiting = [self.wire.when_unblocked() for _ in range(3)]
+        waiting[0].addCallback(lambda _: waiting[1].cancel())
+        self.failureResultOf(self._cancelled(self.wire.when_unblocked()))
+        self.broker.send(Connection.Blocked("low on disk"))
+        self.assertNoResult(waiting[0])
+        self.broker.send(Connection.Unblocked())
+        self.successResultOf(waiting[0])
+        self.failureResultOf(waiting[1])
+        self.successResultOf(waiting[2])
+        self.broker.send(Connection.Blocked("low on memory"))
+        waiting = [self.wire.when_unblocked()]
+        self.broker.lose()
+        self.successResultOf(waiting[0])
+        self.successResultOf(self.wire.when_unblocked())
+
+    def _cancelled(self, waiting: Deferred[None]) -> Deferred[None]:
+        waiting.cancel()
+        return waiting
+
     def test_blocked_flood(self) -> None:
         """
         A broker that blocks its publishers again and again, each time for another
