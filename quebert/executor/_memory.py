@@ -98,6 +98,7 @@ class Turns:
         self._taken = 0
         self._line: dict[Deferred[None], int] = {}
         self._resting = False
+        self._going_on = False
 
     def begin(self, size: int) -> Deferred[None]:
         """
@@ -124,16 +125,21 @@ class Turns:
         self._go_on()  # it may have been the first
 
     def _go_on(self) -> None:
+        # A loop, not a recursion: a task may end before its callback returns.
+        if self._going_on:
+            return
+        self._going_on = True
         while self._line and not self._resting:
             begun, size = next(iter(self._line.items()))
             if self._taken and self._taken + size > self._most:
-                return
+                break
             del self._line[begun]
             self._taken += size
             if size > _LARGE:
                 self._resting = True
                 self._call_later(0, self._rested)
             begun.callback(None)
+        self._going_on = False
 
     def _rested(self) -> None:
         self._resting = False

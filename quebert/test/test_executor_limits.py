@@ -901,6 +901,25 @@ class TurnsTests(SynchronousTestCase):
         counted = [number for number in begun if sizes[number][0] > FREE]
         self.assertEqual(counted, sorted(counted))
 
+    def test_tasks_that_end_at_once(self) -> None:
+        """
+        However many wait in the line, and end as soon as they begin, each one begins.
+        """
+        clock = Clock()
+        turns = Turns(MIB, clock.callLater)
+        self.successResultOf(turns.begin(MIB))
+        ended = []
+
+        async def work() -> None:
+            await turns.begin(MIB)
+            turns.end(MIB)
+            ended.append(True)
+
+        for _ in range(2_000):
+            Deferred.fromCoroutine(work())
+        turns.end(MIB)
+        self.assertEqual(len(ended), 2_000)
+
 
 class CrowdTests(SynchronousTestCase):
     """
