@@ -16,6 +16,8 @@ from quebert._protocol.properties import amend_properties, decode_properties
 
 __all__ = ["dead_properties", "goes_in_circles"]
 
+#: What a count of deaths can be, as AMQP writes it.
+_MOST = 2**63 - 1
 _FIRST = ("reason", "queue", "exchange")
 
 
@@ -97,11 +99,13 @@ def _with(death: dict[str, Any], deaths: list[dict[str, Any]]) -> list[dict[str,
     """
     others = []
     for each in deaths:
-        if isinstance(each.get("count"), int):
-            each["count"] = Long(each["count"])
+        count = each.get("count")
+        if isinstance(count, int):
+            each["count"] = Long(count)
+        else:
+            count = 0
         if (each.get("queue"), each.get("reason")) == (death["queue"], death["reason"]):
-            count = each.get("count", 0)
-            death = {**each, "count": Long(count + 1)}
+            death = {**each, "count": Long(min(count + 1, _MOST))}
         else:
             others.append(each)
     return [death, *others]

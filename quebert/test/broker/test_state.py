@@ -251,6 +251,18 @@ class DeathTests(SynchronousTestCase):
         headers = decode_properties(self.die(infinite))["headers"]
         self.assertEqual(len(headers["x-death"]), 1)
 
+    def test_counts_of_a_clients_making(self) -> None:
+        """
+        A count that is no number, or cannot grow, does not keep a message from dying.
+        """
+        wanted = ((None, 1), ("many", 1), (7, 8), (2**63 - 1, 2**63 - 1))
+        for count, after in wanted:
+            known = {"queue": "q", "reason": "expired", "count": count}
+            strange = encode_properties({"headers": {"x-death": [known]}})
+            headers = decode_properties(self.die(strange))["headers"]
+            (death,) = headers["x-death"]
+            self.assertEqual(death["count"], after)
+
     def test_circles(self) -> None:
         """
         Who comes back without anybody having rejected it goes in circles.
