@@ -99,7 +99,7 @@ class Traffic:
             self._journal.put(queue, entry, message, ends)
         queue.may_expire |= expires is not None
         queue.ready.push(entry)
-        self.deliver(queue)
+        self._deliver(queue)
         self._shrink(queue)
         if stored and self.resident > MOST_RESIDENT:
             self._page_out(entry)
@@ -142,6 +142,10 @@ class Traffic:
         """
         Hand out what is ready to the consumers that have room, in turn.
         """
+        self._deliver(queue)
+        self._bury()
+
+    def _deliver(self, queue: Queue) -> None:
         while queue.ready and queue.waiting:
             if queue.may_expire:
                 self._drop_expired(queue)
@@ -202,7 +206,7 @@ class Traffic:
             elif self._came_back(queue, entry, failed=failed):
                 queue.ready.put_back(entry)
         self._shrink(queue)
-        self.deliver(queue)
+        self._deliver(queue)
         self._bury()
 
     def _came_back(self, queue: Queue, entry: Entry, *, failed: bool) -> bool:

@@ -57,6 +57,25 @@ class TurnTests(_Case):
         self.assertEqual(len(self.memory.committed), 1)
         self.assertEqual([each.name for each in self.peer.received], ["basic.ack"])
 
+    def test_dead_letters_behind_what_is_delivered(self) -> None:
+        """
+        What has expired behind a message is sent on in the turn in which that message
+        is delivered: to a new consumer, or after an ack.
+        """
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+        self.peer.call("queue.declare", queue="short", arguments=arguments)
+        for _ in range(2):
+            self.peer.publish("short", b"stays")
+            self.peer.publish("short", b"expires", expiration="1000")
+        self.peer.turn(2)
+        self.peer.call("basic.qos", prefetch_count=1)
+        self.peer.call("basic.consume", queue="short")
+        self.assertEqual(self.broker.depths(), {"q": 1, "short": 3})
+        check(self.broker)
+        self.peer.call("basic.ack", delivery_tag=1)
+        self.assertEqual(self.broker.depths(), {"q": 2, "short": 1})
+        check(self.broker)
+
     def test_one_confirm_for_all_of_a_turn(self) -> None:
         """
         What was published in one turn is confirmed at once.
