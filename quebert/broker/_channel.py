@@ -50,7 +50,7 @@ class Consumer:
         Whether it takes another message now.
         """
         channel = self.channel
-        if channel.line.peer.congested:
+        if channel.closing or channel.line.peer.congested:
             return False
         if self.no_ack:
             return True
@@ -96,7 +96,8 @@ class Channel:
     @ivar prefetch: what a new consumer's limit is.
     @ivar limit: of unsettled deliveries over the whole channel, 0 for none.
     @ivar unsettled: how many those are.
-    @ivar closing: whether the client has yet to agree that it is closed.
+    @ivar closing: whether it ends, or the client has yet to agree that it has ended:
+        its consumers get nothing any more.
     """
 
     def __init__(self, number: int, peer: Peer) -> None:
@@ -109,7 +110,8 @@ class Channel:
         self.limit = 0
         self.unsettled = 0
         self.closing = False
-        self._unacked: dict[int, _Delivery] = {}
+        # Unlike a dict, it does not look at what was taken before when it begins anew.
+        self._unacked: OrderedDict[int, _Delivery] = OrderedDict()
         self._last_tag = 0
 
     # -- Deliveries

@@ -144,9 +144,11 @@ class Channels:
         The connection is closed, and so are they.
         """
         channels, self._channels = self._channels, {}
-        for channel in channels.values():
-            if not channel.closing:
-                channel.end()
+        live = [channel for channel in channels.values() if not channel.closing]
+        for channel in live:  # none of them is to get what another one gives back
+            channel.closing = True
+        for channel in live:
+            channel.end()
 
     def _call(self, number: int, name: str, *arguments: object) -> None:
         self._peer.write(method_frame(number, name, arguments))

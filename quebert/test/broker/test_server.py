@@ -76,6 +76,29 @@ class TurnTests(_Case):
         self.assertEqual(self.broker.depths(), {"q": 2, "short": 1})
         check(self.broker)
 
+    def test_many_channels_of_a_lost_connection(self) -> None:
+        """
+        A message that one channel of a lost connection had goes to none of its other
+        channels: a quorum queue would count each of them, and drop it.
+        """
+        other = Peer(self.broker).open()
+        for single in (False, True):
+            arguments = {"x-queue-type": "quorum", "x-single-active-consumer": single}
+            other.call("queue.declare", queue="quorum", arguments=arguments)
+            peer = Peer(self.broker).open()
+            for number in range(1, 31):
+                peer.call("channel.open", channel=number + 1)
+                peer.call("basic.consume", channel=number, queue="quorum")
+            other.publish("quorum", b"body")
+            peer.transport.loseConnection()
+            got = other.call("basic.get", queue="quorum")
+            assert got is not None
+            assert got.properties is not None
+            counted = {"x-acquired-count": 1, "x-delivery-count": 1}
+            self.assertEqual(got.properties["headers"], counted)
+            other.call("queue.delete", queue="quorum")
+            check(self.broker)
+
     def test_one_confirm_for_all_of_a_turn(self) -> None:
         """
         What was published in one turn is confirmed at once.
