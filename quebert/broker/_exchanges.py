@@ -146,6 +146,7 @@ class Exchanges(Mapping[str, Exchange]):
             text = f"exchange '{name}' in vhost '{self._vhost}' in use"
             raise precondition_failed(text)
         self._remove(exchange)
+        self.remove_incoming(exchange)
 
     def _remove(self, exchange: Exchange) -> None:
         if self._by_name.pop(exchange.name, None) is None:
@@ -154,19 +155,20 @@ class Exchanges(Mapping[str, Exchange]):
             self._journal.exchange_deleted(self._vhost, exchange)
         for binding in list(exchange.bindings.values()):
             exchange.remove(binding)
-        self.remove_incoming(exchange)
 
     def remove_incoming(self, destination: Queue | Exchange) -> None:
         """
-        Undo the bindings to what is gone.
+        Undo the bindings to what is gone, and remove the exchanges that go with their
+        last binding: each may be bound to another one, and so on.
         """
-        for binding in list(destination.incoming):
-            binding.source.remove(binding)
-            self._perhaps_remove_source(binding.source)
-
-    def _perhaps_remove_source(self, source: Exchange) -> None:
-        if source.auto_delete and not source.bindings:
-            self._remove(source)
+        gone: list[Queue | Exchange] = [destination]
+        for each in gone:
+            for binding in list(each.incoming):
+                source = binding.source
+                source.remove(binding)
+                if source.auto_delete and not source.bindings:
+                    self._remove(source)
+                    gone.append(source)
 
     # -- Bindings
 
@@ -207,7 +209,9 @@ class Exchanges(Mapping[str, Exchange]):
         binding.source.remove(binding)
         if _stored(binding):
             self._journal.unbound(self._vhost, binding)
-        self._perhaps_remove_source(binding.source)
+        if binding.source.auto_delete and not binding.source.bindings:
+            self._remove(binding.source)
+            self.remove_incoming(binding.source)
 
     def _binding(
         self,

@@ -99,6 +99,25 @@ class TurnTests(_Case):
             other.call("queue.delete", queue="quorum")
             check(self.broker)
 
+    def test_exchanges_that_go_with_each_other(self) -> None:
+        """
+        However many exchanges go with a queue, each with its last binding, they go, and
+        the connection whose queue it was is lost.
+        """
+        peer = Peer(self.broker).open()
+        before = len(self.broker.vhosts["/"].exchanges)
+        peer.call("queue.declare", queue="mine", durable=False, exclusive=True)
+        for number in range(1_000):
+            name = f"x{number}"
+            peer.call("exchange.declare", exchange=name, auto_delete=True)
+            if number:
+                before_it = f"x{number - 1}"
+                peer.call("exchange.bind", source=before_it, destination=name)
+        peer.call("queue.bind", exchange="x999", queue="mine")
+        peer.transport.loseConnection()
+        self.assertEqual(len(self.broker.vhosts["/"].exchanges), before)
+        self.assertNotIn(peer.connection, self.broker.connections)
+
     def test_one_confirm_for_all_of_a_turn(self) -> None:
         """
         What was published in one turn is confirmed at once.
