@@ -288,7 +288,8 @@ class Broker(Factory):
 
     def stop(self, patience: float = STOP_TIMEOUT) -> Deferred[None]:
         """
-        Close all connections and commit; fires when that is done.
+        Close all connections and commit; fires when that is done, or fails with
+        L{StoreError} if the journal cannot be let go.
 
         @param patience: seconds that clients have to agree.
         """
@@ -316,5 +317,9 @@ class Broker(Factory):
         if not self._broken:
             self._commit()
         self._broken = True  # nothing is done any more
-        self._journal.close()
-        self._stopping.callback(None)
+        try:
+            self._journal.close()
+        except StoreError as e:
+            self._stopping.errback(e)
+        else:
+            self._stopping.callback(None)

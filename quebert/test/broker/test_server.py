@@ -176,6 +176,18 @@ class _Failing(Memory):
         raise StoreError("broker.sqlite: database or disk is full")
 
 
+class _Stuck(Memory):
+    """
+    A journal in a folder that can no longer be read.
+    """
+
+    def close(self) -> None:
+        """
+        It cannot be let go.
+        """
+        raise StoreError("broker.sqlite: Permission denied")
+
+
 class _Forgetful(Memory):
     """
     A journal whose file is damaged.
@@ -239,6 +251,16 @@ class FailureTests(SynchronousTestCase):
         peer.call("basic.get", queue="q")
         self.assertTrue(peer.lost)
         self.assertIn("is missing", str(self.successResultOf(broker.failed)))
+
+    def test_what_cannot_be_let_go(self) -> None:
+        """
+        Who stops the broker is told, and does not wait for ever.
+        """
+        broker = Broker(Clock(), _Stuck())
+        peer = Peer(broker).open()
+        stopped = broker.stop()
+        peer.turn(2)
+        self.failureResultOf(stopped, StoreError)
 
 
 class SlowReaderTests(_Case):
