@@ -127,14 +127,25 @@ class Traffic:
 
     def _message(self, queue: Queue, entry: Entry) -> Message:
         if entry.message is None:
-            ahead = islice(queue.ready, READ_AHEAD)
-            absent = [entry, *(each for each in ahead if each.message is None)]
+            absent = [entry, *self._read_ahead(queue)]
             found = self._journal.read([each.id for each in absent])
             for each in absent:
                 each.message = found[each.id]
                 self.resident += each.message.weight
         assert entry.message is not None
         return entry.message
+
+    def _read_ahead(self, queue: Queue) -> Iterator[Entry]:
+        """
+        What is read together with the next one, as far as there is room in memory.
+        """
+        room = MOST_RESIDENT - self.resident
+        for entry in islice(queue.ready, READ_AHEAD):
+            if entry.message is None:
+                room -= entry.size
+                if room < 0:
+                    return
+                yield entry
 
     # -- Out
 

@@ -420,6 +420,23 @@ class SurvivalTests(_Case):
         self.assertEqual(self.bodies("q"), bodies)
         check(self.broker)
 
+    def test_large_messages_after_a_restart(self) -> None:
+        """
+        Together with the next message no more are read than memory has room for.
+        """
+        self.patch(_traffic(), "MOST_RESIDENT", 10_000)
+        self.peer.call("queue.declare", queue="q")
+        bodies = [b"%d" % n * 500 for n in range(10)] * 10
+        for body in bodies:
+            self.peer.publish("q", body)
+        self.restart()
+        self.assertEqual(self.broker._traffic.resident, 0)
+        self.peer.call("basic.get", queue="q")
+        self.assertLess(self.broker._traffic.resident, 20_000)
+        self.peer.call("basic.nack", multiple=True)
+        self.assertEqual(self.bodies("q"), bodies)
+        check(self.broker)
+
 
 def _traffic() -> Any:
     import quebert.broker._traffic
