@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+from collections import OrderedDict
 from collections.abc import Iterable
 
 import attrs
@@ -256,9 +257,6 @@ class Channel:
         self.publishing.end()
         self.closing = True
         consumers, self.consumers = self.consumers, {}
-        # None of ours is to get what another of ours gives back.
-        for consumer in consumers.values():
-            consumer.queue.waiting.pop(consumer, None)
         self.requeue(0, multiple=True, failed=True)
         for consumer in consumers.values():
             self.vhost.cancel(consumer.queue, consumer)

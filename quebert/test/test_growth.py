@@ -19,6 +19,7 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from time import process_time
+from types import SimpleNamespace
 from typing import Any, AnyStr, NamedTuple
 
 import attrs
@@ -35,6 +36,7 @@ from quebert._secrets import hide, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert.amqp._message import Message
+from quebert.broker._channel import Channel
 from quebert.broker._deaths import dead_properties, goes_in_circles
 from quebert.broker._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
@@ -581,6 +583,28 @@ class GrowthTests(SynchronousTestCase):
                 source.remove(each)
 
         self.check([Case("bindings", unbound, lambda size: bound(size // 10))])
+
+    def test_settling(self) -> None:
+        """
+        Settling the deliveries of a channel of the embedded broker one by one, each
+        with all before it.
+        """
+        traffic = SimpleNamespace(settle=lambda queue, entry: None)
+        peer: Any = SimpleNamespace(vhost=SimpleNamespace(traffic=traffic))
+        nothing: Any = None
+
+        def delivered(size: int) -> tuple[Channel, int]:
+            channel = Channel(1, peer)
+            for _ in range(size):
+                channel.got(nothing, nothing, no_ack=False)
+            return channel, size
+
+        def settled(argument: tuple[Channel, int]) -> None:
+            channel, size = argument
+            for tag in range(1, size + 1):
+                channel.ack(tag, multiple=True)
+
+        self.check([Case("settling", settled, delivered)])
 
 
 def _task(fields: dict[str, Any]) -> dict[str, Any]:
