@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from quebert.broker._exchange import Binding
     from quebert.broker._vhost import VirtualHost
 
-__all__ = ["Counts", "Entry", "Message", "Queue", "Ready", "Receiver"]
+__all__ = ["Counts", "Entry", "Message", "Queue", "Ready", "Receiver", "Stranded"]
 
 #: Bytes that a message takes in memory beside its body and properties, about.
 _OVERHEAD = 400
@@ -256,6 +256,20 @@ class Receiver(Protocol):
         """
 
 
+@attrs.frozen(eq=False)
+class Stranded:
+    """
+    A dead letter that could not be sent on.
+
+    @ivar reason: why it has died.
+    @ivar reached: the queues that have taken it, and get it no more.
+    """
+
+    entry: Entry
+    reason: str
+    reached: set[Queue]
+
+
 @attrs.define(eq=False)
 class Queue:
     """
@@ -269,7 +283,7 @@ class Queue:
     @ivar expiry: when the next entry is looked at that may have expired.
     @ivar lifetime: when it is looked whether the queue is used.
     @ivar waiting: consumers that had room, last we knew: the next is the first.
-    @ivar stranded: dead letters that could not be sent on, with their reasons.
+    @ivar stranded: dead letters that could not be sent on.
     @ivar retry: when it is tried again to send them on.
     """
 
@@ -290,7 +304,7 @@ class Queue:
     may_expire: bool = False
     expiry: Appointment | None = None
     lifetime: Appointment | None = None
-    stranded: list[tuple[Entry, str]] = attrs.field(factory=list)
+    stranded: list[Stranded] = attrs.field(factory=list)
     retry: Appointment | None = None
     last_used: float = 0.0
     deleted: bool = False

@@ -18,7 +18,7 @@ from quebert.broker._agenda import Agenda
 from quebert.broker._arguments import DROP_HEAD, REJECT_DEAD_LETTER
 from quebert.broker._deaths import dead_properties, goes_in_circles
 from quebert.broker._journal import Journal
-from quebert.broker._queue import Counts, Entry, Message, Queue
+from quebert.broker._queue import Counts, Entry, Message, Queue, Stranded
 from quebert.broker._records import EntryRecord
 from quebert.broker._wishes import Wishes, read_wishes
 
@@ -35,18 +35,20 @@ MOST_DEAD = 100
 RETRY = 2.0
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Death:
     """
     A dead letter that is to be sent on.
 
     @ivar entry: it is still there until that is done; C{None} if it is not.
+    @ivar reached: the queues that have taken it already.
     """
 
     queue: Queue
     message: Message
     reason: str
     entry: Entry | None = None
+    reached: set[Queue] = attrs.field(factory=set)
 
 
 class Traffic:
@@ -342,20 +344,20 @@ class Traffic:
         try:
             while self._dead:
                 death = self._dead.popleft()
-                sent = self._send_on(death.queue, death.message, death.reason)
+                sent = self._send_on(death)
                 if death.entry is not None and sent:
                     self._remove(death.entry)
                 elif death.entry is not None:
-                    self._strand(death.queue, death.entry, death.reason)
+                    self._strand(death.queue, death.entry, death)
         finally:
             self._burying = False
 
-    def _strand(self, queue: Queue, entry: Entry, reason: str) -> None:
+    def _strand(self, queue: Queue, entry: Entry, death: _Death) -> None:
         """
         Keep a dead letter, and try again later.
         """
         self._page_out(entry)
-        queue.stranded.append((entry, reason))
+        queue.stranded.append(Stranded(entry, death.reason, death.reached))
         if queue.retry is None:
             time = self._agenda.now + RETRY
             queue.retry = self._agenda.at(time, lambda: self._retry(queue))
@@ -363,18 +365,20 @@ class Traffic:
     def _retry(self, queue: Queue) -> None:
         queue.retry = None
         stranded, queue.stranded = queue.stranded, []
-        for entry, reason in stranded:
-            message = self._message(queue, entry)
-            self._dead.append(_Death(queue, message, reason, entry))
+        for each in stranded:
+            message = self._message(queue, each.entry)
+            death = _Death(queue, message, each.reason, each.entry, each.reached)
+            self._dead.append(death)
             if len(self._dead) >= MOST_DEAD:
                 self._bury()
         self._bury()
 
-    def _send_on(self, queue: Queue, message: Message, reason: str) -> bool:
+    def _send_on(self, death: _Death) -> bool:
         """
         Put a dead letter where it is to go to; whether it was taken there, by each
         queue.
         """
+        queue, message = death.queue, death.message
         settings, vhost = queue.settings, queue.vhost
         exchange = vhost.exchanges.get(settings.dead_letter_exchange or "")
         if exchange is None:
@@ -383,7 +387,7 @@ class Traffic:
         key = settings.dead_letter_key
         properties = dead_properties(
             message.properties,
-            reason=reason,
+            reason=death.reason,
             queue=queue.name,
             exchange=message.exchange,
             routing_keys=keys,
@@ -396,6 +400,12 @@ class Traffic:
         targets = vhost.route(exchange, keys, wishes.headers)
         sent = bool(targets)
         for target in targets:
-            if not goes_in_circles(wishes.headers, target.name):
-                sent = self._put(target, dead, wishes) and sent
+            if target in death.reached:
+                continue
+            if goes_in_circles(wishes.headers, target.name):
+                continue
+            if self._put(target, dead, wishes):
+                death.reached.add(target)
+            else:
+                sent = False
         return sent

@@ -351,8 +351,8 @@ def check(broker: Broker) -> None:
             _check_queue(queue, unacked.get(queue, 0))
             weight += sum(map(_weight, queue.ready))
             stored |= {entry.id for entry in queue.ready if entry.stored}
-            stored |= {entry.id for entry, _ in queue.stranded if entry.stored}
-            weight += sum(_weight(entry) for entry, _ in queue.stranded)
+            stored |= {s.entry.id for s in queue.stranded if s.entry.stored}
+            weight += sum(_weight(each.entry) for each in queue.stranded)
             assert not queue.stranded or queue.retry is not None
         for exchange in vhost.exchanges.values():
             for binding in exchange.bindings.values():

@@ -76,6 +76,37 @@ class TurnTests(_Case):
         self.assertEqual(self.broker.depths(), {"q": 2, "short": 1})
         check(self.broker)
 
+    def test_dead_letter_for_a_full_queue(self) -> None:
+        """
+        A dead letter that waits for one of its queues goes once to the others.
+        """
+        call = self.peer.call
+        call("exchange.declare", exchange="letters", exchange_type="fanout")
+        full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        call("queue.declare", queue="full", arguments=full)
+        call("queue.bind", queue="full", exchange="letters")
+        call("queue.bind", queue="q", exchange="letters")
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-overflow": "reject-publish",
+            "x-dead-letter-exchange": "letters",
+            "x-dead-letter-strategy": "at-least-once",
+        }
+        call("queue.declare", queue="short", arguments=arguments)
+        self.peer.publish("short", b"body", expiration="1000")
+        for _ in range(5):
+            self.peer.turn(3)
+            self.assertEqual(self.broker.depths()["q"], 1)
+        call("queue.delete", queue="full")
+        call("queue.declare", queue="full")
+        call("queue.bind", queue="full", exchange="letters")
+        self.peer.turn(3)
+        self.assertEqual(self.broker.depths(), {"full": 1, "q": 1, "short": 0})
+        self.peer.turn(3)
+        self.assertEqual(self.memory.committed, set(self.memory.entries))
+        self.assertEqual(len(self.memory.entries), 2)
+        check(self.broker)
+
     def test_many_channels_of_a_lost_connection(self) -> None:
         """
         A message that one channel of a lost connection had goes to none of its other
