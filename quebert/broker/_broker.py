@@ -253,7 +253,8 @@ class Broker(Factory):
 
     def _commit_lazily(self) -> None:
         self._lazily = None
-        self._commit()
+        if not self._broken:
+            self._commit()
 
     def _commit(self) -> bool:
         try:

@@ -269,6 +269,25 @@ class FailureTests(SynchronousTestCase):
         error = self.successResultOf(broker.failed)
         self.assertIn("disk is full", str(error))
 
+    def test_nothing_is_committed_after_that(self) -> None:
+        """
+        Nor what was to be committed a moment later: it may be half of what belongs
+        together.
+        """
+        memory = Memory()
+        clock = Clock()
+        broker = Broker(clock, memory)
+        peer = Peer(broker).open()
+        peer.call("queue.declare", queue="q")
+        peer.publish("q", b"body")
+        peer.turn(1)
+        peer.call("basic.get", queue="q", no_ack=True)
+        self.assertTrue(memory.pending)
+        broker.fail(StoreError("broker.sqlite: database or disk is full"))
+        clock.advance(1)
+        self.assertTrue(memory.pending)
+        self.assertEqual(len(memory.committed), 1)
+
     def test_what_cannot_be_read(self) -> None:
         """
         The same when a message cannot be read again.
