@@ -12,6 +12,9 @@ import attrs
 
 __all__ = ["Agenda", "Appointment"]
 
+#: Appointments that may be there, cancelled or not, before any is forgotten.
+FEWEST = 1_000
+
 
 @attrs.define(order=False, eq=False)
 class Appointment:
@@ -61,14 +64,25 @@ class Agenda:
         self.ahead = 0.0
         self._heap: list[tuple[float, int, Appointment]] = []
         self._numbers = itertools.count()
+        self._sweep_at = FEWEST
 
     def at(self, time: float, call: Callable[[], None]) -> Appointment:
         """
         C{call} is to be called at C{time}.
         """
         appointment = Appointment(time, call)
+        if len(self._heap) >= self._sweep_at:
+            self._sweep()
         heapq.heappush(self._heap, (time, next(self._numbers), appointment))
         return appointment
+
+    def _sweep(self) -> None:
+        """
+        Forget what was cancelled: its time may be years ahead.
+        """
+        self._heap = [each for each in self._heap if not each[2].cancelled]
+        heapq.heapify(self._heap)
+        self._sweep_at = max(FEWEST, 2 * len(self._heap))
 
     @property
     def next(self) -> float | None:

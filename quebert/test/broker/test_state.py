@@ -67,6 +67,21 @@ class AgendaTests(SynchronousTestCase):
         self.agenda.move_to(150)
         self.assertEqual(self.done, [("kept", 120)])
 
+    def test_many_cancelled(self) -> None:
+        """
+        What was cancelled takes no memory until its time; the rest is done.
+        """
+        self.at(110, "kept")
+        for number in range(5_000):
+            self.agenda.at(1e9 + number, lambda: self.fail("cancelled")).cancel()
+        self.assertLessEqual(len(self.agenda._heap), 1_000)
+        for number in range(3_000):
+            self.at(120 + number, "kept, too")
+        self.agenda.move_to(1e10)
+        self.assertEqual(len(self.done), 3_001)
+        times = [time for _, time in self.done]
+        self.assertEqual(times, sorted(times))
+
     def test_late(self) -> None:
         """
         What should have been done before is done now, and time does not go back.
