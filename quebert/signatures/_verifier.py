@@ -178,8 +178,8 @@ class Memory:
     """
     Which requests were here: a set of digests for each second.
 
-    If there are too many, the oldest second is forgotten, and nothing of that second or
-    before it is let in any more.
+    If there are too many, the oldest second is forgotten.  Nothing of a second that was
+    forgotten, or before it, is let in any more: the clock may be set back.
 
     @param tolerance: seconds for which they could be let in again.
     @param most: requests at most.
@@ -216,8 +216,10 @@ class Memory:
             self._swept = now
             oldest = now - self._tolerance
             for each in [s for s in self._seconds if s < oldest]:
-                self._count -= len(self._seconds.pop(each))
+                self._close(each)
         while self._count >= self._most:
-            least = min(self._seconds)
-            self._count -= len(self._seconds.pop(least))
-            self._closed = least + 1
+            self._close(min(self._seconds))
+
+    def _close(self, second: int) -> None:
+        self._count -= len(self._seconds.pop(second))
+        self._closed = max(self._closed, second + 1)

@@ -548,6 +548,20 @@ class MemoryTests(SynchronousTestCase):
         self.assertLessEqual(memory._count, 302)
         self.assertEqual(memory._count, sum(map(len, memory._seconds.values())))
 
+    def test_clock_set_back(self) -> None:
+        """
+        What was forgotten while the clock was ahead is not let in when it is set back;
+        new requests are.
+        """
+        clock = Clock()
+        memory = Memory(300.0, clock)
+        self.assertTrue(memory("a", T))
+        clock.now += 3_600
+        self.assertTrue(memory("b", T + 3_600))
+        clock.now -= 3_599
+        self.assertFalse(memory("a", T))
+        self.assertTrue(memory("c", T + 1))
+
     def test_threads(self) -> None:
         """
         Of the same request in many threads at once, one may pass.
