@@ -236,7 +236,7 @@ class ExecutorResource(Resource):
             return name, Answer.text(http.INTERNAL_SERVER_ERROR, _line(e))
         try:
             return name, Answer.result(result)
-        except (TypeError, ValueError) as e:
+        except Exception as e:  # it may be of a class of the function's own
             sentence = f"the function's result cannot be sent: {_line(e)}"
             self.log.error("Task {name}: {why}", name=name, why=sentence)
             return name, Answer.text(http.INTERNAL_SERVER_ERROR, sentence)

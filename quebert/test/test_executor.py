@@ -350,6 +350,18 @@ class ResultTests(Case):
         self.assertEqual(self.ask(function, b'{"params": 7}').body, b"7")
 
 
+class _Lazy(dict[str, Any]):
+    """
+    A result that is looked up where it is written.
+    """
+
+    def items(self) -> Any:
+        """
+        It is not there.
+        """
+        raise KeyError("it is gone")
+
+
 class FailureTests(Case):
     """
     A function that fails is answered with 500.
@@ -451,6 +463,7 @@ class FailureTests(Case):
             (circular, "ValueError: Circular reference detected"),
             (deep, "ValueError: it is nested too deeply"),
             ("\ud83d", "UnicodeEncodeError: "),
+            (_Lazy(a=1), "KeyError: 'it is gone'"),
         ]
         for result, why in results:
             reply = self.ask(returning(result))
