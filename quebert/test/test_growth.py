@@ -35,6 +35,7 @@ from quebert._protocol.properties import amend_properties, decode_properties
 from quebert._secrets import hide, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
+from quebert._workers._pipes import Lines
 from quebert.amqp._message import Message
 from quebert.broker._channel import Channel
 from quebert.broker._deaths import dead_properties, goes_in_circles
@@ -583,6 +584,19 @@ class GrowthTests(SynchronousTestCase):
                 source.remove(each)
 
         self.check([Case("bindings", unbound, lambda size: bound(size // 10))])
+
+    def test_pipes(self) -> None:
+        """
+        One line of a worker that comes in many pieces.
+        """
+
+        def heard(pieces: list[bytes]) -> None:
+            lines = Lines()
+            for each in pieces:
+                lines.feed(each)
+            lines.feed(b"\n")
+
+        self.check([Case("pipes", heard, lambda size: [b"a" * 50] * size)])
 
     def test_settling(self) -> None:
         """
