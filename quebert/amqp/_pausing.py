@@ -342,6 +342,8 @@ class Pausing:
         pause: Callable[[float], Deferred[None]],
     ) -> None:
         self._paused: bool | None = False  # None where the user may not look
+        self._looking = False
+        self._to_look = False  # once more than was asked
         self._pause = pause
         self._ended = False
         self._pauses = pauses
@@ -374,8 +376,9 @@ class Pausing:
         await self._lock.acquire()  # what is asked later must be answered later
         try:
             self._wire = wire
-            await self._ask(wire)
-            await (self._halt() if self.paused else self._go_on())
+            if not self._ended:
+                await self._ask(wire)
+                await (self._halt() if self.paused else self._go_on())
         finally:
             self._lock.release()
 
@@ -388,20 +391,27 @@ class Pausing:
         self._pauses.forget(self._queue, self._look)
 
     def _look(self) -> None:
-        Deferred.fromCoroutine(self._look_until_known())
+        # However often we are told, one question that begins later answers it.
+        self._to_look = True
+        if not self._looking:
+            self._looking = True
+            Deferred.fromCoroutine(self._look_until_known())
 
     async def _look_until_known(self) -> None:
-        # On a connection that is lost nothing is known; with the next one we ask.
-        while not self._is_over():
-            try:
-                await self._look_again()
-                return self._unknown.succeeded()
-            except BrokerError as e:
-                if self._is_over():
-                    break
-                self._unknown.met(e)
-                await self._pause(_SOON)
-        return None
+        try:
+            # On a connection that is lost nothing is known; with the next one we ask.
+            while self._to_look and not self._is_over():
+                try:
+                    await self._look_again()
+                    self._unknown.succeeded()
+                except BrokerError as e:
+                    if self._is_over():
+                        break
+                    self._to_look = True
+                    self._unknown.met(e)
+                    await self._pause(_SOON)
+        finally:
+            self._looking = False
 
     def _is_over(self) -> bool:
         return self._ended or self._wire.closed
@@ -409,6 +419,7 @@ class Pausing:
     async def _look_again(self) -> None:
         await self._lock.acquire()
         try:
+            self._to_look = False
             if not self._is_over() and await self._ask(self._wire):
                 with suppress(BrokerError):  # the channel is closed: another will come
                     await (self._halt() if self.paused else self._go_on())

@@ -14,7 +14,7 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._pause_sign import CONTROL, is_paused, sign_of
-from quebert.amqp._pausing import AGAIN, CHECK, Pauses
+from quebert.amqp._pausing import AGAIN, CHECK, Pauses, Pausing
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
@@ -352,6 +352,111 @@ class PausesTests(SynchronousTestCase):
         self.client.refused["exchange_declare"] = BrokerRefused(541, "INTERNAL_ERROR")
         asking = Deferred.fromCoroutine(is_paused(self.wire, "a"))
         self.failureResultOf(asking, BrokerRefused)
+
+
+class AskedPauses(Pauses):
+    """
+    What answers when the test says so.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(lambda: clock)
+        self.answers: list[Deferred[bool]] = []
+        self.asked = 0
+
+    async def ask(self, wire: Any, queue: str, look: Any) -> bool:
+        """
+        Wait for the answer.
+        """
+        self.asked += 1
+        self.answers.append(Deferred())
+        return await self.answers[-1]
+
+
+class PausingTests(SynchronousTestCase):
+    """
+    L{Pausing}, with much to look for.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.wire: Any = FakeWire(FakeClient(self.clock))
+        self.pauses = AskedPauses(self.clock)
+        self.halted = 0
+
+        async def halt() -> None:
+            self.halted += 1
+
+        async def go_on() -> None:
+            pass
+
+        def pause(seconds: float) -> Deferred[None]:
+            waiting: Deferred[None] = Deferred()
+            self.clock.callLater(seconds, waiting.callback, None)
+            return waiting
+
+        self.pausing = Pausing(self.pauses, "tasks", halt, go_on, pause)
+        self.addCleanup(self.pausing.end)
+
+    def begin(self) -> Deferred[None]:
+        """
+        Have a connection.
+        """
+        return Deferred.fromCoroutine(self.pausing.begin(self.wire))
+
+    def begun(self) -> None:
+        """
+        Have one, with a queue that is not paused.
+        """
+        beginning = self.begin()
+        self.pauses.answers.pop().callback(False)
+        self.successResultOf(beginning)
+
+    def test_many_looks(self) -> None:
+        """
+        However often it is told to look while it waits for an answer, it asks once
+        more.
+        """
+        self.begun()
+        for _ in range(1_000):
+            self.pausing._look()
+        self.pauses.answers.pop().callback(False)
+        self.pauses.answers.pop().callback(True)
+        self.assertEqual((self.pauses.asked, self.halted), (3, 1))
+
+    def test_many_looks_and_lost(self) -> None:
+        """
+        However often it was told to look, it begins with the next connection.
+        """
+        self.begun()
+        for _ in range(1_000):
+            self.pausing._look()
+        self.wire.closed = True
+        self.pauses.answers.pop().errback(ChannelLost("gone"))
+        self.wire = FakeWire(FakeClient(self.clock))
+        self.begun()
+
+    def test_no_answer_for_long(self) -> None:
+        """
+        It asks once a second, however often it is told to look, while RabbitMQ refuses
+        to say.
+        """
+        self.begun()
+        for _ in range(60):
+            self.pausing._look()
+            while self.pauses.answers:
+                self.pauses.answers.pop().errback(BrokerError("ask later"))
+            self.clock.advance(1)
+        self.assertEqual(len(self.pauses.answers), 1)
+        self.assertEqual(self.pauses.asked, 62)
+
+    def test_begun_after_the_end(self) -> None:
+        """
+        With a connection that comes after its end it asks nothing.
+        """
+        self.pausing.end()
+        self.successResultOf(self.begin())
+        self.assertEqual(self.pauses.asked, 0)
 
 
 class PausedWatcherTests(WatcherTestCase):
