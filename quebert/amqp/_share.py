@@ -40,12 +40,12 @@ from quebert.amqp._message import Message
 from quebert.amqp._names import derived
 from quebert.amqp._pace import Pace
 from quebert.amqp._publisher import Publisher
-from quebert.errors import BrokerError, BrokerRefused
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
 
-__all__ = ["Share"]
+__all__ = ["Share", "rate_queue_of"]
 
 #: Seconds between two looks at who else is there.
 PERIOD = 1.0
@@ -93,7 +93,10 @@ class Share:
         self._clock = clock
         self._type = {"x-queue-type": "quorum"} if quorum else {}
         suffix = ".quorum" if quorum else ""
-        self._all, self._spare = _name(queue, suffix), _name(queue, ".spare" + suffix)
+        self._all, self._spare = (
+            rate_queue_of(queue, suffix),
+            rate_queue_of(queue, ".spare" + suffix),
+        )
         self._knows = False  # how many there are, or were
         self._opened_at: float | None = None  # the channel, not for the first time
         self._fewer_since: float | None = None  # were counted
@@ -119,10 +122,11 @@ class Share:
         """
         Be one of those that share; returns when our share is known.
 
-        @raise BrokerError: the broker does not let us, or was lost.
+        @raise BrokerError: the broker does not let us, or was lost; or we have left.
         """
         await self._lock.acquire()
         try:
+            self._check()
             self._cancel()
             self._wire = wire
             self._looks = 0
@@ -141,7 +145,9 @@ class Share:
         if channel is None or channel.closed:
             channel = await wire.open_channel(confirms=False)
             try:
+                self._check()
                 await self._begin(channel)
+                self._check()
             except BaseException:
                 Deferred.fromCoroutine(channel.shut())
                 raise
@@ -159,6 +165,10 @@ class Share:
             named = {**CLASSIC, **arguments}
             await declare_queue(channel.client, queue, named, arguments)
         await channel.call("basic_consume", queue=self._all)
+
+    def _check(self) -> None:
+        if self._shut:
+            raise ChannelLost("the rate is not shared any more")
 
     async def leave(self) -> None:
         """
@@ -322,5 +332,10 @@ class Share:
             self._pace.bucket.add(tokens, PERIOD, self._clock().seconds())
 
 
-def _name(queue: str, suffix: str) -> str:
+def rate_queue_of(queue: str, suffix: str = "") -> str:
+    """
+    The queue that all consume from who share the rate of C{queue}.
+
+    @param suffix: what its name ends with.
+    """
     return derived(_PREFIX, queue, suffix)

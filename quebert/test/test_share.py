@@ -592,6 +592,28 @@ class ShareTests(SynchronousTestCase):
         for call in self.clock.getDelayedCalls():
             self.assertNotIn("Share", str(call))
 
+    def test_leave_while_joining(self) -> None:
+        """
+        One that leaves while it is about to join, or to join again, is not counted.
+        """
+        one, two = self.mediators(2)
+        opening: Deferred[None] = Deferred()
+        open_channel = two.wire.open_channel
+
+        async def open_slowly(*, confirms: bool = True) -> FakeChannel:
+            await opening
+            return await open_channel(confirms=confirms)
+
+        self.patch(two.wire, "open_channel", open_slowly)
+        [channel] = two.wire.channels
+        self.successResultOf(Deferred.fromCoroutine(channel.shut()))
+        joining = two.join()
+        self.successResultOf(Deferred.fromCoroutine(two.share.leave()))
+        opening.callback(None)
+        self.failureResultOf(joining, ChannelLost)
+        self.failureResultOf(two.join(), ChannelLost)
+        self.assertEqual(self.broker.consumers("quebert.rate.queue"), one.wire.channels)
+
     def test_names(self) -> None:
         """
         Each queue has helper queues of its own, which go when nobody needs them; a
