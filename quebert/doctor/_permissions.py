@@ -18,6 +18,7 @@ import attrs
 from quebert.amqp._delay import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp._graveyard import grave_of
 from quebert.amqp._pause_sign import CONTROL, sign_of
+from quebert.amqp._share import rate_queue_of
 from quebert.amqp._suspects import flight_sign, in_order_sign
 from quebert.config import Queue
 from quebert.doctor._broker import may_publish
@@ -84,7 +85,7 @@ def needs_of(queue: Queue) -> Iterator[Need]:
     yield Need("see", "exchange", sign_of(queue.name))
     if queue.rate is not None:
         for verb in ("configure", "read"):
-            yield Need(verb, "queue", f"quebert.rate.{queue.name}")
+            yield Need(verb, "queue", rate_queue_of(queue.name))
 
 
 async def check_permissions(subject: Subject) -> list[Finding]:

@@ -16,16 +16,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import doctor
 from quebert.amqp._arguments import Declared, amended
+from quebert.amqp._share import rate_queue_of
 from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
-from quebert.config import Broker
+from quebert.config import Broker, Queue
 from quebert.doctor import Finding, Level
 from quebert.doctor._broker import clock_findings
 from quebert.doctor._examine import connection_finding
+from quebert.doctor._permissions import needs_of
 from quebert.doctor._queues import dropped, limited
 from quebert.doctor._subject import together
 from quebert.doctor._versions import version_findings
 from quebert.errors import BrokerRefused, BrokerUnreachable, CertificateRefused
+from quebert.limits import Rate
 
 ERLANG = "Erlang/OTP 25.2.3"
 
@@ -217,6 +220,23 @@ class QueueTests(SynchronousTestCase):
         ):
             found = limited("q", arguments, by_default)
             self.assertEqual(levels(found), expected, arguments)
+
+
+class NeedsTests(SynchronousTestCase):
+    """
+    L{needs_of}.
+    """
+
+    def test_names(self) -> None:
+        """
+        It asks for the names that mediators use, which AMQP has room for, whatever the
+        queue is called.
+        """
+        for name in ("tasks", "q" * 255, "é" * 127):
+            needs = list(needs_of(Queue(name=name, rate=Rate(1))))
+            self.assertIn(rate_queue_of(name), {each.name for each in needs})
+            for each in needs:
+                self.assertLessEqual(len(each.name.encode()), 255)
 
 
 class ClockTests(SynchronousTestCase):
