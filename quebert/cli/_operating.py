@@ -321,9 +321,11 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
     """
     now = _run(amqp_url, lambda broker: _operations.status(broker, queue))
-    if now.ready is None and not (now.dead or now.paused or now.problems):
-        raise click.ClickException(f"there is no queue {queue}")
     missing = now.ready is None and now.consumers is not None
+    nothing = not (now.dead or now.paused or now.arrived or now.problems)
+    if missing and nothing:
+        _tell_unclaimed(now)
+        raise click.ClickException(f"there is no queue {queue}")
     echo(f"waiting    {_known(0 if missing else now.ready)}")
     echo(f"consumers  {_known(now.consumers)}")
     echo(f"paused     {_known(now.paused)}")
@@ -332,10 +334,14 @@ def status(*, queue: str, amqp_url: str | None) -> None:
         why = "the queue takes none for now" if now.consumers else "nobody consumes"
         where = f"due, in {arrivals_of(queue)}: {why}"
         echo(f"arrived    {now.arrived} ({where})")
+    _tell_unclaimed(now)
+    _tell_problems(now.problems)
+
+
+def _tell_unclaimed(now: Status) -> None:
     if now.unclaimed:
         where = "due, of all queues that were not there then; see quebert doctor"
         echo(f"unclaimed  {now.unclaimed} ({where})")
-    _tell_problems(now.problems)
 
 
 def _known(value: int | None) -> str:

@@ -309,9 +309,14 @@ async def discard(
     """
     shown: Counter[bytes] | None = None
     if sure is not None:
-        shown = await _fingerprints(broker, queue, matches, tally)
+        looked = Tally()
+        shown = await _fingerprints(broker, queue, matches, looked)
+        tally.others = looked.others
+        if not shown:
+            tally.total, tally.seen = looked.total, looked.seen
+            return False
         # Nothing is held while a person thinks.
-        if not shown or not sure(shown.total()):
+        if not sure(shown.total()):
             return False
 
     async def visit(message: Message, _: Walk) -> bool:
@@ -334,9 +339,8 @@ async def _fingerprints(
     broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
 ) -> Counter[bytes]:
     """
-    What is dead of C{queue}, and matches.  Of C{tally} it sets C{others} alone.
+    What is dead of C{queue}, and matches.
     """
-    looked = Tally()
     found: Counter[bytes] = Counter()
 
     async def visit(message: Message, _: Walk) -> bool:
@@ -345,8 +349,7 @@ async def _fingerprints(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, looked, visit)
-    tally.others = looked.others
+        await _go_through(client, wire, queue, tally, visit)
     return found
 
 

@@ -5,9 +5,12 @@ what is said of it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli import _main as cli
@@ -326,6 +329,17 @@ class OperatingTests(SynchronousTestCase):
         self.status = Status(None, 0, True, 0)
         self.says("status tasks", "waiting    0\n", "paused     yes\n")
 
+    def test_status_without_queue(self) -> None:
+        """
+        Where there is no queue, it tells of the tasks that wait to enter it.
+        """
+        self.status = Status(None, 0, False, 0, arrived=5)
+        text = self.says("status tasks", "waiting    0\n", "arrived    5 (due, in")
+        self.assertNotIn("there is no queue", text)
+        self.status = Status(None, 0, False, 0, unclaimed=5)
+        said = "unclaimed  5 (due, of all queues", "Error: there is no queue tasks\n"
+        self.says("status tasks", *said, code=1)
+
     def test_status_unseen(self) -> None:
         """
         What the user may not see is unknown, and why.
@@ -333,3 +347,41 @@ class OperatingTests(SynchronousTestCase):
         self.status = Status(None, None, None, None, ("it may not be seen",))
         text = self.says("status tasks", "Error: it may not be seen\n", code=1)
         self.assertEqual(text.count("unknown\n"), 4)
+
+
+class DiscardTests(SynchronousTestCase):
+    """
+    L{discard<quebert.cli._operations.discard>}, with no broker.
+    """
+
+    def test_nothing_matches(self) -> None:
+        """
+        Where nothing matches it does not ask, and tells how many it has looked at, and
+        how many there are.
+        """
+
+        async def go_through(*asked: Any) -> None:
+            tally = asked[3]
+            tally.total, tally.seen, tally.others, tally.ended = 9, 7, 1, True
+
+        class FakeBroker:
+            """
+            What is connected at once.
+            """
+
+            @asynccontextmanager
+            async def client(self) -> AsyncIterator[tuple[None, None]]:
+                """
+                No client.
+                """
+                yield None, None
+
+        def sure(count: int) -> bool:
+            raise AssertionError("it must not ask")
+
+        self.patch(_operating, "_go_through", go_through)
+        tally, broker = Tally(), FakeBroker()
+        discarding = _operating.discard(broker, "tasks", [], tally, sure)  # type: ignore[arg-type]
+        self.assertFalse(self.successResultOf(Deferred.fromCoroutine(discarding)))
+        self.assertEqual((tally.done, tally.seen, tally.total), (0, 7, 9))
+        self.assertEqual(tally.others, 1)
