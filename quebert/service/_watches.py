@@ -172,7 +172,7 @@ class Watches:
         if settings.priorities != self._priorities:
             self._priorities = settings.priorities
             self._group = group_of(settings.priorities)
-        self._clients[settings.broker, settings.quorum_delays] = client
+        self._clients[_kind_of_client(settings)] = client
         for name in self._watched.keys() - settings.queues.keys():
             self._remove(self._watched.pop(name))
         for name, queue in settings.queues.items():
@@ -186,7 +186,7 @@ class Watches:
         self._drop_clients()
 
     def _client_for(self, settings: Settings) -> TxAMQPClient:
-        known = self._clients.get((settings.broker, settings.quorum_delays))
+        known = self._clients.get(_kind_of_client(settings))
         return known or self._make_client(settings, self._reactor)
 
     def _gate_for(self, settings: Settings) -> Gate | None:
@@ -339,6 +339,13 @@ class Watches:
             watched.refused.end()
         stopping = [client.stop(grace) for client in self._clients.values()]
         await gatherResults([*stopping, *self._ending])
+
+
+def _kind_of_client(settings: Settings) -> tuple[Any, ...]:
+    """
+    What a client cannot change later.
+    """
+    return settings.broker, settings.quorum_delays, settings.service.max_memory
 
 
 def _fire(watched: _Watched) -> None:

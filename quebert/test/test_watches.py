@@ -500,6 +500,21 @@ class WatchesTests(SynchronousTestCase):
         self.log[1].end()
         self.assertEqual(old.stopped, [30.0])
 
+    def test_max_memory(self) -> None:
+        """
+        With another limit of memory the queues move to a client that keeps to it.
+        """
+        self.started(A)
+        smaller = settings(A, service=Service(max_memory=2**20))
+        self.watches.change(smaller)
+        old, new = self.log
+        self.assertIsNot(new.client, old.client)
+        self.watches.change(smaller)
+        self.assertEqual(self.log, [old, new])
+        new.begin()
+        old.end()
+        self.assertEqual((len(old.client.stopped), new.client.stopped), (1, []))
+
     def test_broker_and_back(self) -> None:
         """
         A broker that was wanted by mistake is left at once.
