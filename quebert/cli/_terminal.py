@@ -64,8 +64,8 @@ class Commands(click.Group):
             raise click.UsageError(one_line(e.format_message()), e.ctx) from None
         except click.ClickException as e:
             raise click.ClickException(one_line(e.format_message())) from None
-        except (click.Abort, click.exceptions.Exit):
-            raise
+        except (click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise  # which click knows
         except Exception as e:
             click.echo(traceback_of(e), err=True, nl=False)
             raise SystemExit(1) from None

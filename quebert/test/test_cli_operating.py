@@ -5,6 +5,7 @@ what is said of it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -347,6 +348,29 @@ class OperatingTests(SynchronousTestCase):
         self.status = Status(None, None, None, None, ("it may not be seen",))
         text = self.says("status tasks", "Error: it may not be seen\n", code=1)
         self.assertEqual(text.count("unknown\n"), 4)
+
+
+class PipeTests(SynchronousTestCase):
+    """
+    The output of a command goes to a program that ends before the command.
+    """
+
+    def test_show(self) -> None:
+        """
+        The command ends, too, and there is no traceback.
+        """
+
+        def echo(*ignored: Any, **how: Any) -> None:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        def run(start: Any) -> DeadLetter:
+            return LETTER
+
+        self.patch(_cli_operating, "log_problems", lambda *ignored, level: None)
+        self.patch(_cli_operating, "run", run)
+        self.patch(_cli_operating, "echo", echo)
+        result = CliRunner().invoke(cli.main, ["dead", "show", "tasks"])
+        self.assertEqual((result.exit_code, result.output), (1, ""))
 
 
 class DiscardTests(SynchronousTestCase):
