@@ -158,10 +158,10 @@ def _priorities(table: Table) -> Priorities:
         concurrency=kinds.number(1, 65_535), ageing=kinds.duration(0.001)
     )
     weights = table.table("weights")
-    fields["weights"] = weights.given(**dict.fromkeys(weights, kinds.number(1, MOST)))
+    given = weights.given(**dict.fromkeys(weights, kinds.number(1, MOST)))
     table.end()
-    if "weights" not in table:
-        del fields["weights"]
-    elif not list(weights):
+    if list(weights):  # queues may name those, too, of which something is wrong
+        fields["weights"] = dict.fromkeys(weights, 1) | given
+    elif "weights" in table:
         table.wrong("weights", "must name a class at least, like { high = 6, low = 1 }")
     return Priorities(**fields)

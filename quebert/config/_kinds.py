@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from quebert._url import check_default
+from quebert._url import check_default, without_userinfo
 from quebert.config._problems import Wrong
 from quebert.errors import ConfigError
 from quebert.limits import Rate
@@ -50,7 +50,7 @@ _MANY_BITS = 1_000
 
 def shown(value: object) -> str:
     """
-    A value as a sentence may have it.
+    A value as a sentence may have it: without a user and a password, if it is a URL.
     """
     if isinstance(value, (dict, list)):
         return "a table" if isinstance(value, dict) else "an array"
@@ -58,8 +58,9 @@ def shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int) and value.bit_length() > _MANY_BITS:
         return "a number of many digits"
-    whole = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else ""
-    whole = whole or str(value)
+    whole = str(value)
+    if isinstance(value, str):
+        whole = json.dumps(without_userinfo(value), ensure_ascii=False)
     return whole if len(whole) <= 40 else f"{whole[:40]}..."
 
 

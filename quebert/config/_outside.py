@@ -19,6 +19,7 @@ from quebert.signatures import Key, read_keys
 
 __all__ = ["Outside", "headers"]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 #: What the body is, and its framing (RFC 9112, section 6).
@@ -76,6 +77,8 @@ class Outside:
         """
         variable = text(value)
         found = self._environment.get(variable)
+        if not found and not _VARIABLE.fullmatch(variable):  # it may be the secret
+            raise Wrong("must be the name of an environment variable")
         if not found:
             raise Wrong(f"is the environment variable {variable}, which is not set")
         return found
@@ -84,6 +87,8 @@ class Outside:
         """
         The content of the file that C{value} names, without the end of its line.
         """
+        if "://" in text(value):  # it may be the secret
+            raise Wrong("must be the path of a file")
         path = self.path(value)
         try:
             if Path(path).exists() and not Path(path).is_file():

@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Any, TypeVar
 
-from quebert._url import without_userinfo
 from quebert.config._kinds import shown
 from quebert.config._positions import Path, lines
 from quebert.config._problems import BadConfig, Problem, Wrong
@@ -233,6 +232,6 @@ def _dotted(path: Path) -> str:
         if isinstance(part, int):
             told += f"[{part}]"
             continue
-        word = part if _BARE.fullmatch(part) else shown(without_userinfo(part))
+        word = part if _BARE.fullmatch(part) else shown(part)
         told += f".{word}" if told else word
     return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."

@@ -152,6 +152,24 @@ FILES = [
         False,
     ),
     Bad(
+        LEAST + '[broker]\nurl_env = "amqp://u:p@host/"',
+        4,
+        "broker.url_env must be the name of an environment variable",
+        False,
+    ),
+    Bad(
+        LEAST + '[broker]\nurl_file = "amqp://u:p@host/"',
+        4,
+        "broker.url_file must be the path of a file",
+        False,
+    ),
+    Bad(
+        LEAST + 'priority = "high"\n[priorities]\nweights.high = "x"',
+        5,
+        'priorities.weights.high must be a whole number from 1 to 1000000, not "x"',
+        False,
+    ),
+    Bad(
         LEAST + '[broker]\nurl_env = "WRONG_URL"',
         4,
         "broker.url_env is wrong: the AMQP URL must begin",
@@ -282,6 +300,12 @@ QUEUES = [
     Bad("guard.allow = [3]", 3, "guard.allow[0] must be a text on one line, not 3"),
     Bad('guard.schemes = ["ftp"]', 3, 'schemes[0] must be "http" or "https", not'),
     Bad('guard.proxy = "squid:3128"', 3, "proxy must be like http://smokescreen:4750"),
+    Bad(
+        'guard.proxy = "http://u:p@squid:3128"',
+        3,
+        'proxy must be like http://smokescreen:4750, not "http://...@squid:3128"',
+    ),
+    Bad('guard.allow = ["u:p@host"]', 3, '"svc.internal:8080", not "...@host"'),
     Bad("guard.proxy = 3128", 3, "guard.proxy must be a text on one line, not 3128"),
     Bad("guard.schemes = []", 3, 'must have an element at least, like ["https"]'),
     Bad("guard.ports = [0]", 3, "ports[0] must be a whole number from 1 to 65535"),
