@@ -25,10 +25,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
+from quebert.amqp._lanes import Lanes
 from quebert.amqp._publications import NotSent, Unconfirmed
 from quebert.amqp._wire import Wire
 from quebert.errors import (
@@ -72,7 +73,7 @@ class Publisher:
         self._waiters: dict[Deferred[None], None] = {}  # for a channel
         self._opening: Deferred[None] | None = None
         self._shut = False
-        self._lanes = DeferredSemaphore(_LANES)
+        self._lanes = Lanes(_LANES)
 
     @property
     def ready(self) -> bool:

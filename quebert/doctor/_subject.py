@@ -12,7 +12,6 @@ import attrs
 from twisted.internet.defer import (
     Deferred,
     DeferredList,
-    DeferredSemaphore,
     TimeoutError,
 )
 
@@ -21,6 +20,7 @@ from quebert.amqp._brief import refusal
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import Rungs
 from quebert.amqp._ladder import Ladder, has_quorum
+from quebert.amqp._lanes import Lanes
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
@@ -124,7 +124,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
     @raise Exception: what the first of them raised that failed, once all have ended.
     """
-    lanes = DeferredSemaphore(_AT_ONCE)
+    lanes = Lanes(_AT_ONCE)
     running = [lanes.run(Deferred.fromCoroutine, each) for each in works]
     results: Any = await DeferredList(running, consumeErrors=True)
     for well, result in results:
