@@ -6,6 +6,9 @@ line tells its end: an attempt has succeeded, and none has failed for L{QUIET} s
 
 A state that begins and ends again and again is logged once, and its end once it has
 been over for as long.
+
+What comes back within L{PERIOD} after its end was told must be over for twice as long
+the next time, up to L{PERIOD}: so whatever comes and goes is not logged at each time.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ __all__ = ["PERIOD", "QUIET", "RepeatedState", "RepeatedWarning"]
 
 #: Seconds at least between two lines about one cause.
 PERIOD = 60.0
-#: Seconds without a failure, after which a fault is over that a success has followed.
+#: Seconds without a failure, after which a fault is over that a success has followed;
+#: more for one that comes back.
 QUIET = 5.0
 # Seconds without a failure and without a success, after which a fault is forgotten.
 _FORGOTTEN = 600.0
@@ -42,6 +46,26 @@ class _Cause:
 
     logged_at: float
     unlogged: int = 0
+
+
+@attrs.define
+class _Quiet:
+    """
+    For how long something must be over until that is told.
+
+    @ivar seconds: so long, this time.
+    @ivar told_at: when that was told last.
+    """
+
+    seconds: float = QUIET
+    told_at: float = float("-inf")
+
+    def begins(self, now: float) -> None:
+        """
+        It begins, for the first time or again.
+        """
+        is_back = now < self.told_at + PERIOD
+        self.seconds = min(2 * self.seconds, PERIOD) if is_back else QUIET
 
 
 class RepeatedWarning:
@@ -72,6 +96,7 @@ class RepeatedWarning:
         self._began_at = self._met_at = 0.0
         self._times = 0
         self._succeeded = False
+        self._quiet = _Quiet()
         self._timer: IDelayedCall | None = None
 
     def met(self, why: object, times: int = 1) -> None:
@@ -85,6 +110,7 @@ class RepeatedWarning:
         now = clock.seconds()
         if self._timer is None:
             self._began_at, self._times = now, 0
+            self._quiet.begins(now)
             self._timer = clock.callLater(QUIET, self._look)
         self._met_at = now
         self._times += times
@@ -117,9 +143,11 @@ class RepeatedWarning:
         self._timer = None
         clock = self._clock()
         now = clock.seconds()
-        if now - self._met_at >= (QUIET if self._succeeded else _FORGOTTEN):
+        quiet = self._quiet.seconds if self._succeeded else _FORGOTTEN
+        if now - self._met_at >= quiet:
             if self._succeeded:
                 self._tell_over()
+                self._quiet.told_at = now
             self.end()
             return
         self._timer = clock.callLater(QUIET, self._look)
@@ -164,6 +192,7 @@ class RepeatedState:
         self._begun = begun
         self._over = over
         self._times = 0
+        self._quiet = _Quiet()
         self._timer: IDelayedCall | None = None
 
     def begun(self, why: object) -> None:
@@ -173,6 +202,7 @@ class RepeatedState:
         self._cancel()
         self._times += 1
         if self._times == 1:
+            self._quiet.begins(self._clock().seconds())
             self._log.warn("{begun}: {why}", begun=self._begun, why=why)
 
     def over(self) -> None:
@@ -180,7 +210,8 @@ class RepeatedState:
         The state is over.
         """
         if self._times and self._timer is None:
-            self._timer = self._clock().callLater(QUIET, self._tell_over)
+            seconds = self._quiet.seconds
+            self._timer = self._clock().callLater(seconds, self._tell_over)
 
     def end(self) -> None:
         """
@@ -196,5 +227,6 @@ class RepeatedState:
 
     def _tell_over(self) -> None:
         times, self._times, self._timer = self._times, 0, None
+        self._quiet.told_at = self._clock().seconds()
         after = "" if times == 1 else f", after {times:,} interruptions"
         self._log.info("{over}{after}.", over=self._over, after=after)

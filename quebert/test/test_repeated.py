@@ -9,7 +9,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from quebert._repeated import PERIOD, QUIET, RepeatedWarning
+from quebert._repeated import PERIOD, QUIET, RepeatedState, RepeatedWarning
 
 
 @implementer(ILogObserver)
@@ -116,6 +116,46 @@ class RepeatedWarningTests(SynchronousTestCase):
             self.warning.succeeded()
             self.wait(1)
         self.assertEqual(self.told(), ["It fails: full"])
+
+    def test_comes_back(self) -> None:
+        """
+        What begins again and again soon after it was over is logged about once a
+        minute, too, and is over when it has not failed for a minute.
+        """
+        for _ in range(120):
+            self.warning.met("full")
+            self.warning.succeeded()
+            self.wait(10)
+        told = self.told()
+        self.assertLess(len(told), 20 + 10)
+        self.assertIn("It fails, 6 times more: full", told)
+        self.wait(PERIOD)
+        self.assertEqual(len(self.told()), 1)
+        self.wait(PERIOD)
+        self.warning.met("full")
+        self.warning.succeeded()
+        self.wait(QUIET)
+        self.assertEqual(len(self.told()), 2)
+
+    def test_state_comes_back(self) -> None:
+        """
+        The same of a state.
+        """
+        told = (lines := Lines()).take
+        log = Logger(observer=lines)
+        state = RepeatedState(log, lambda: self.clock, "It rests", "It goes on")
+        for _ in range(120):
+            state.begun("low")
+            state.over()
+            self.wait(10)
+        self.assertLess(len(told()), 10)
+        self.wait(PERIOD)
+        self.assertIn("interruptions", "".join(told()))
+        self.wait(PERIOD)
+        state.begun("low")
+        state.over()
+        self.wait(QUIET)
+        self.assertEqual(told(), ["It rests: low", "It goes on."])
 
     def test_forgotten(self) -> None:
         """
