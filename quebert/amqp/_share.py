@@ -267,7 +267,10 @@ class Share:
         doubted = now < self._fewer_since + PERIOD
         if self._opened_at is not None:
             doubted |= now < self._opened_at + _RETURN
-        return self.members if doubted else counted
+        if doubted:
+            return self.members
+        self._fewer_since = None  # the next one is doubted, too
+        return counted
 
     async def _consumers(self, channel: Channel, queue: str) -> int:
         found = await channel.call("queue_declare", queue=queue, passive=True)

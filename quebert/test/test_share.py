@@ -544,6 +544,22 @@ class ShareTests(SynchronousTestCase):
             self.assertEqual({each.share.members for each in self.all}, {3})
         self.assert_rate(since)
 
+    def test_one_leaves_and_one_blinks(self) -> None:
+        """
+        Just after it has believed that one has left, the next one is not believed to
+        have left at once, either.
+        """
+        one, two, three = self.mediators(3)
+        self.pass_time(6)
+        three.wire.lose()
+        while one.share.members == 3:
+            self.clock.advance(0.01)
+        two.wire.lose()
+        self.clock.advance(1)
+        self.assertEqual(one.share.members, 2)
+        self.clock.advance(1)
+        self.assertEqual(one.share.members, 1)
+
     def test_all_reconnect(self) -> None:
         """
         After a restart of the broker, when each comes back after another time, they
