@@ -154,7 +154,9 @@ def _embedded(address: IPv6Address) -> Iterator[int]:
     """
     number = int(address)
     last = number & 0xFFFF_FFFF
-    if address in _NAT64 or number >> 32 & 0xFFFF_FFFF in _ISATAP:
+    if number >> 32 & 0xFFFF_FFFF in _ISATAP:  # whatever its network is
+        yield last
+    if address in _NAT64:
         yield last
     elif address in _6TO4:
         yield number >> 80 & 0xFFFF_FFFF
