@@ -4,7 +4,7 @@ Mediators as a configuration file describes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 
 from quebert._secrets import in_headers
 from quebert._twistd import load
-from quebert.boundaries import HTTPClient
+from quebert.boundaries import HTTPClient, SigningHTTPClient
 from quebert.config import Backoff, Queue
 from quebert.errors import ConfigError
 from quebert.http import Dispatcher
@@ -79,7 +79,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
         "max_url_length": queue.max_url_length,
         "reactor": reactor,
         "secrets": tuple(in_headers(queue.headers)),
-        "http": _WithHeaders(http, queue.headers) if queue.headers else http,
+        "http": _with_headers(http, queue.headers) if queue.headers else http,
     }
     if queue.sign is not None:
         options["signer"] = Signer(queue.sign.keys)
@@ -132,13 +132,47 @@ class _WithHeaders:
         """
         Make it; the headers that it has itself are left as they are.
         """
-        own = headers or {}
-        names = {name.lower() for name in own}
-        ours = {k: v for k, v in self._headers.items() if k.lower() not in names}
         return self._client.request(
             method,
             url,
-            headers={**ours, **own},
+            headers=self._added(headers or {}),
             data=data,
             allow_redirects=allow_redirects,
         )
+
+    def _added(self, own: Mapping[str, str]) -> dict[str, str]:
+        names = {name.lower() for name in own}
+        ours = {k: v for k, v in self._headers.items() if k.lower() not in names}
+        return {**ours, **own}
+
+
+class _SigningWithHeaders(_WithHeaders):
+    """
+    The same for a L{SigningHTTPClient}, which has requests signed as late.
+    """
+
+    _client: Any
+
+    def request_signed(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        sign: Callable[[], Mapping[str, str]],
+    ) -> Deferred[Any]:
+        """
+        Make it; nothing but C{sign} gives the headers of the signature.
+        """
+        added = Signer.unsigned(self._added(headers))
+        answering: Deferred[Any] = self._client.request_signed(
+            method, url, headers=added, data=data, sign=sign
+        )
+        return answering
+
+
+def _with_headers(http: HTTPClient, headers: Mapping[str, str]) -> HTTPClient:
+    if isinstance(http, SigningHTTPClient):
+        return _SigningWithHeaders(http, headers)
+    return _WithHeaders(http, headers)

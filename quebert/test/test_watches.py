@@ -5,7 +5,7 @@ configuration file, and how it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -114,6 +114,33 @@ class FakeWatcher:
         assert self.stopping is not None
         self.client.watchers.remove(self)
         self.stopping.callback(None)
+
+
+class LateSigningHTTP(FakeHTTP):
+    """
+    An HTTP client that has requests signed when the test says.
+
+    @ivar waiting: the headers of each request, and what signs it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[tuple[dict[str, str], Any]] = []
+
+    def request_signed(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        sign: Callable[[], Mapping[str, str]],
+    ) -> Deferred[Any]:
+        """
+        Note it.
+        """
+        self.waiting.append((dict(headers), sign))
+        return Deferred()
 
 
 class FakeClient:
@@ -692,6 +719,23 @@ class MediatorTests(SynchronousTestCase):
         headers = self.http.requests[0].headers
         self.assertEqual((headers["X-One"], headers["X-Two"]), ("1", "3"))
         self.assertNotIn("x-two", headers)
+
+    def test_signed_when_written(self) -> None:
+        """
+        Headers of a queue do not have its requests signed earlier.
+        """
+        http = LateSigningHTTP()
+        sign = Signing("f", (SharedSecret.generate(),))
+        headers = {"X-One": "1", "x-two": "2", "webhook-id": "x"}
+        queue = attrs.evolve(A, sign=sign, headers=headers)
+        made = mediator(queue, http, Clock())
+        made.messageReceived(message(uuid="u", headers={"X-Two": "3"}))
+        self.assertEqual(http.requests, [])
+        ((headers, finish),) = http.waiting
+        self.assertNotIn("webhook-signature", headers)
+        self.assertEqual((headers["X-One"], headers["X-Two"]), ("1", "3"))
+        self.assertEqual(finish()["webhook-id"], "u")
+        self.assertFalse({"x-two", "webhook-id"} & headers.keys())
 
     def test_signed(self) -> None:
         """
