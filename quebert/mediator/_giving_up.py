@@ -93,7 +93,7 @@ class PolicyMediator(Mediator):
             overridden(self.rules.policy, task["retry"])
         headers = request.headers
         if len(headers) > 1:  # who wrote the task cannot say
-            for name in [each for each in headers if each.lower() == _ATTEMPT]:
+            for name in [each for each in headers if _folded(each) == _ATTEMPT]:
                 del headers[name]
         headers[ATTEMPT] = str(history_of(message, task).attempts + 1)
         return times, request
@@ -172,4 +172,8 @@ def _is_told(attempts: int) -> bool:
     return attempts <= MANY or attempts & (attempts - 1) == 0
 
 
-_ATTEMPT = ATTEMPT.lower()
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")  # as CGI and WSGI servers do
+
+
+_ATTEMPT = _folded(ATTEMPT)
