@@ -8,10 +8,20 @@ beginning of an answer is kept with a dead letter, and an exception is logged.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import AnyStr
 
-__all__ = ["HIDDEN", "LONGEST", "NAME", "Secret", "hide", "in_headers", "in_url"]
+__all__ = [
+    "HIDDEN",
+    "LONGEST",
+    "NAME",
+    "Secret",
+    "hide",
+    "hide_in_beginning",
+    "in_headers",
+    "in_url",
+]
 
 #: In names of headers and fields whose values are secrets.
 NAME = re.compile(
@@ -77,3 +87,30 @@ def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:
         else:
             text = text.replace(secret, HIDDEN)
     return text
+
+
+def hide_in_beginning(text: bytes, secrets: Iterable[str], size: int) -> bytes:
+    """
+    The first C{size} bytes of C{text} without C{secrets}, nor the beginning of one that
+    is cut off at the end.
+    """
+    found = sorted(
+        {each.encode("utf-8", "replace") for each in secrets if len(each) >= _SHORTEST}
+    )
+    shown = hide(text, secrets)[:size]
+    cut = len(shown)
+    for begin in {each[:_SHORTEST] for each in found}:
+        for place in re.finditer(b"(?=%b)" % re.escape(begin), shown):
+            at = place.start()
+            if at < cut and _is_beginning(shown[at:], found):
+                cut = at
+                break
+    return shown if cut == len(shown) else shown[:cut] + HIDDEN.encode()
+
+
+def _is_beginning(text: bytes, found: list[bytes]) -> bool:
+    """
+    Whether one of the texts that are C{found}, in their order, begins with C{text}.
+    """
+    at = bisect_left(found, text)
+    return at < len(found) and found[at].startswith(text)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
-from typing import Any, AnyStr, Union
+from typing import Any, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -25,7 +25,7 @@ from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert._reactor import given_or_global
-from quebert._secrets import hide, in_headers, in_url
+from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
 from quebert._turn import InSteps
 from quebert._url import default_option
 from quebert.boundaries import (
@@ -330,8 +330,7 @@ class Mediator:
             return Bury(why, FORBIDDEN)
         if isinstance(error, BadStatus):
             status = error.status
-            hidden = self._hidden(task, error.body) if self.keep_answers else b""
-            error.body = hidden[:ANSWER]
+            error.body = self._kept(task, error.body)
         history = history_of(message, task).failed(began, status)
         try:
             if self._shows_failed and not whole:
@@ -377,12 +376,21 @@ class Mediator:
             return one_line(failure.value)
         return one_line(self._hidden(task, safe_str(failure.value)))
 
-    def _hidden(self, task: Task, text: AnyStr) -> AnyStr:
+    def _hidden(self, task: Task, text: str) -> str:
         """
         A text of an executor or a hook without the secrets of the request.
         """
-        if not text:
-            return text
+        return hide(text, self._secrets_of(task)) if text else text
+
+    def _kept(self, task: Task, answer: bytes) -> bytes:
+        """
+        What is kept of an answer.
+        """
+        if not (answer and self.keep_answers):
+            return b""
+        return hide_in_beginning(answer, self._secrets_of(task), ANSWER)
+
+    def _secrets_of(self, task: Task) -> list[str]:
         found, headers = [*self._secrets], task.get("headers")
         if isinstance(url := task.get("url"), str):
             found.extend(in_url(url))
@@ -395,7 +403,7 @@ class Mediator:
             found.extend(in_url(request.url))
         if isinstance(headers, dict):
             found.extend(in_headers(headers))
-        return hide(text, found)
+        return found
 
     def _decoded(self, body: bytes) -> Any:
         if len(body) > self.bounds.body:

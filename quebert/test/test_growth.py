@@ -32,7 +32,7 @@ from quebert._bounds import Bounds, memory_of
 from quebert._host import to_ascii, wrong_with
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
-from quebert._secrets import hide, in_headers, in_url
+from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert._workers._pipes import Lines
@@ -49,6 +49,7 @@ from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.mediator._mediator import ANSWER
 from quebert.mediator._text import name_of, one_line
 from quebert.policy import (
     History,
@@ -213,6 +214,7 @@ class GrowthTests(SynchronousTestCase):
             secrets = [*in_headers({"Cookie": text, "X-Token": text}), *in_url(text)]
             hide(text.encode("utf-8", "replace"), secrets)
             hide(text, secrets)
+            hide_in_beginning(text.encode("utf-8", "replace")[1:], secrets, ANSWER)
 
         self.check(self.urls(hidden))
         pieces = ("a=1234;", "abcd", " ", "=", ";")

@@ -1753,6 +1753,33 @@ class BadMessageTests(Case):
         for text in (*reasons, *map(repr, events)):
             self.assertNotIn("s3cret", text)
 
+    def test_secrets_in_an_answer(self) -> None:
+        """
+        However often an answer has a secret, and wherever the answer is cut off, what
+        is kept of it has no part of the secret.
+        """
+        secret = "".join(f"<{n}>" for n in range(600))
+        once = secret.encode()
+        short = b"<0><1><2><3><4><5>"
+        for body, kept in (
+            (once * 10, b"..." * 4),
+            (b"said: " + once * 10, b"said: " + b"..." * 4),
+            (b"x" * 2040 + once, b"x" * 2040 + b"..."),
+            (b"x" * 2030 + once, b"x" * 2030 + b"..."),
+            (b"x" * 2045 + once, b"x" * 2045 + b"..."),
+            (b"said: " + short, b"said: ..."),
+            (b"said: " + short + b".", b"said: " + short + b"."),
+            (b"said: <0", b"said: <0"),
+        ):
+            http = FakeHTTP()
+            mediator = PolicyMediator(http=http, clock=self.clock, permanent=[500])
+            received = mediator.messageReceived(message(headers={"X-Token": secret}))
+            http.requests[0].begin(500).body.callback(body)
+            buried = self.successResultOf(received)
+            assert isinstance(buried, Bury)
+            answer = buried.headers["quebert-last-answer"]
+            self.assertEqual(answer, kept.decode(), body[:20])
+
 
 # -- Failures
 
