@@ -425,6 +425,7 @@ class Connection(Protocol):
             self._owner.body_ends(self)
         fit = reader.fit and not (self._clogged or self._refused or self._closed)
         if reader.reusable:
+            reader.forget()
             self._readers.append(reader)
         self._used = True
         if response.paused:

@@ -56,6 +56,14 @@ class Reader:
         self.keeps_alive = False
         self._excess = False
 
+    def forget(self) -> None:
+        """
+        Hold nothing of the answer any more: there may be none to be read for long.
+        """
+        self.response = None
+        self._head = []
+        del self._connection
+
     def feed(self, data: bytes) -> HttpParserError | None:
         """
         Read some; what is returned says why that cannot be read.

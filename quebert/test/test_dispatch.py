@@ -5,10 +5,12 @@ byte, without sockets.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import resource
 import tracemalloc
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -1450,6 +1452,19 @@ class KeepAliveTests(Case):
         self.accept().send(answer)
         self.assertEqual(self.successResultOf(third).code, 200)
         self.assertNoResult(other[0])
+
+    def test_nothing_is_left(self) -> None:
+        """
+        Once an answer is complete, nobody but who asked for it has it.
+        """
+        answer, content, _ = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"hello"
+        )
+        self.assertEqual(self.successResultOf(content), b"hello")
+        left = weakref.ref(answer)
+        del answer, content
+        gc.collect()
+        self.assertIsNone(left())
 
     def test_cookies(self) -> None:
         """
