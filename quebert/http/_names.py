@@ -76,6 +76,7 @@ class Names:
         self._lines: tuple[dict[str, None], ...] = ({}, {}, {})
         self._threads = [0, 0, 0]
         self._asking: set[str] = set()
+        self._is_starting = False
         self._was: tuple[dict[str, None], dict[str, None]] = ({}, {})
 
     def addresses(self, host: str) -> Deferred[Addresses]:
@@ -118,11 +119,29 @@ class Names:
         return _WAS_SLOW if host in self._was[1] else _UNKNOWN
 
     def _start_next(self) -> None:
+        """
+        Begin as many look-ups as may be.  A resolver may end one at once, and have this
+        called again.
+        """
+        if self._is_starting:
+            return
+        self._is_starting = True
+        try:
+            while (found := self._next()) is not None:
+                self._start(*found)
+        finally:
+            self._is_starting = False
+
+    def _next(self) -> tuple[str, int] | None:
+        """
+        A name that may be looked up now, and of which kind it is.
+        """
         for kind, line in enumerate(self._lines):
-            while line and sum(self._threads[kind:]) < _THREADS[kind]:
+            if line and sum(self._threads[kind:]) < _THREADS[kind]:
                 host = next(iter(line))
                 del line[host]
-                self._start(host, kind)
+                return host, kind
+        return None
 
     def _start(self, host: str, kind: int) -> None:
         began = self._reactor.seconds()

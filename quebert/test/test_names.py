@@ -33,9 +33,11 @@ class Resolver:
     Answers when the test says.
 
     @ivar asked: who waits for an answer, by name.
+    @ivar known: the address of any name, where that is to be told at once.
     """
 
     def __init__(self) -> None:
+        self.known = ""
         self.asked: list[tuple[str, Any]] = []
 
     def resolveHostName(
@@ -46,6 +48,8 @@ class Resolver:
         """
         receiver.resolutionBegan(None)
         self.asked.append((hostName, receiver))
+        if self.known:
+            self.answer(self.known)
 
     def answer(self, *addresses: str, which: int = -1) -> None:
         """
@@ -293,6 +297,19 @@ class ThreadsTests(Case):
         self.resolver.answer("10.0.0.2")
         found = self.successResultOf(again)
         self.assertEqual([str(each) for each in found], ["10.0.0.2"])
+
+    def test_answers_at_once(self) -> None:
+        """
+        However many names have waited, a resolver that knows them all at once may tell.
+        """
+        most = MOST_THREADS * 3 // 4
+        self.slow(most)
+        found = [self.names.addresses(f"known{n}") for n in range(MOST_WAITING)]
+        self.resolver.known = "10.0.0.1"
+        self.resolver.answer(which=0)
+        for each in found:
+            self.successResultOf(each)
+        self.assertEqual(self.names._threads, [0, most - 1, 0])
 
     def test_little_is_remembered(self) -> None:
         """
