@@ -21,6 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from quebert._log import Logger
 from quebert.errors import ExecutorError, IncompleteAnswer
 
 __all__ = ["HEAD_LIMIT", "Reading", "Response", "is_final"]
@@ -108,6 +109,8 @@ class Response:
     @ivar size: bytes of the body that have come.
     @ivar paused: whether nothing is read for now.
     """
+
+    log = Logger()
 
     request: Any = None
     previousResponse: Any = None
@@ -273,10 +276,10 @@ class Response:
 
     def abort(self) -> None:
         """
-        Read no more, ever.
+        Read no more, ever.  A protocol that reads is told once the connection is gone.
         """
         if not self._ended:
-            self._ended = True
+            self._ended = self._reader is None
             self._connection.abort()
 
     # -- For the connection
@@ -367,7 +370,10 @@ class Response:
     def _end_reader(self) -> None:
         assert self._reader is not None
         why: Exception = ResponseDone() if self._error is None else self._error
-        self._reader.connectionLost(Failure(why))
+        try:
+            self._reader.connectionLost(Failure(why))
+        except Exception:  # the connection is not its own
+            self.log.failure("{reader} failed as a body ended", reader=self._reader)
 
 
 class _Transport:

@@ -31,6 +31,7 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IResolutionReceiver,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import (
     AccumulatingProtocol,
@@ -1081,6 +1082,66 @@ class SmallPieceTests(Case):
 
 
 # -- Connections
+
+
+class FailingReader(AccumulatingProtocol):
+    """
+    Cannot bear the end of a body.
+    """
+
+    def connectionLost(self, reason: Failure | None = connectionDone) -> None:
+        """
+        Fail.
+        """
+        raise ZeroDivisionError
+
+
+class ReaderTests(Case):
+    """
+    A protocol that reads a body.
+    """
+
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
+
+    def read_by(self, reader: AccumulatingProtocol) -> FakeServer:
+        """
+        Begin to have a body read.
+        """
+        requested, server = self.begin()
+        server.send(self.HEAD + b"some")
+        self.successResultOf(requested).deliverBody(reader)
+        self.assertEqual(reader.data, b"some")
+        return server
+
+    def test_stops(self) -> None:
+        """
+        One that wants no more learns that nothing comes any more, as from other
+        agents.
+        """
+        for stop in ("loseConnection", "abortConnection", "stopProducing"):
+            reader = AccumulatingProtocol()
+            server = self.read_by(reader)
+            getattr(reader.transport, stop)()
+            self.assertTrue(server.hung_up)
+            server.send(b"more")
+            server.close(ConnectionAborted())
+            self.assertEqual(reader.data, b"some")
+            self.assertTrue(reader.closed)
+            assert reader.closedReason is not None
+            reader.closedReason.trap(IncompleteAnswer)
+
+    def test_fails(self) -> None:
+        """
+        One that fails at the end does no harm to the connection, or to the number of
+        those that there may be.
+        """
+        for rest in (b" text", b""):
+            server = self.read_by(FailingReader())
+            server.send(rest)
+            self.assertFalse(server.hung_up)
+            server.close()
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertEqual(self.dispatcher._lean._pool.open, 0)
 
 
 class CancelTests(Case):
