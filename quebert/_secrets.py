@@ -11,6 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import AnyStr
+from urllib.parse import unquote, unquote_plus
 
 __all__ = [
     "HIDDEN",
@@ -34,8 +35,9 @@ HIDDEN = "..."
 LONGEST = 8_192
 # Characters of the shortest secret that is hidden: a shorter one is in many words.
 _SHORTEST = 4
-# How many cookies in one header are looked for, beside the whole.
-_COOKIES = 10
+# How many cookies in one header, or values in one query, are looked for, beside the
+# whole.
+_PARTS = 20
 _USERINFO = re.compile("//([^/?#]*)@")
 _QUERY = re.compile("[?#]")
 
@@ -59,21 +61,27 @@ def in_headers(headers: Mapping[str, object]) -> Iterator[str]:
         if isinstance(value, Secret) or (isinstance(value, str) and NAME.search(name)):
             yield value
             yield value.partition(" ")[2].strip()  # without the scheme
-            for pair in value.split(";", _COOKIES):
+            for pair in value.split(";", _PARTS):
                 yield pair.partition("=")[2].strip()
 
 
 def in_url(url: str) -> Iterator[str]:
     """
     The secrets in a URL: user and password, and the query, with the fragment and
-    without.
+    without, and the values in it that are named so; as they are written, and as an
+    executor reads them.
     """
     if (userinfo := _USERINFO.search(url)) is not None:
-        yield userinfo[1]
-        yield userinfo[1].partition(":")[2]
+        for text in (userinfo[1], userinfo[1].partition(":")[2]):
+            yield from (text, unquote(text))
     if (begin := _QUERY.search(url)) is not None:
-        yield url[begin.end() :]
-        yield from url[begin.end() :].split("#", 1)
+        query = url[begin.end() :]
+        yield query
+        yield from query.split("#", 1)
+        for pair in query.partition("#")[0].split("&", _PARTS):
+            name, _, value = pair.partition("=")
+            if NAME.search(name):
+                yield from (value, unquote(value), unquote_plus(value))
 
 
 def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:

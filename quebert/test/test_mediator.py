@@ -1753,6 +1753,22 @@ class BadMessageTests(Case):
         for text in (*reasons, *map(repr, events)):
             self.assertNotIn("s3cret", text)
 
+    def test_secrets_read_by_an_executor(self) -> None:
+        """
+        An executor may tell of a password or a token by itself, as it reads it.
+        """
+        query = "?page=seven&a_token=s3%2Fcr%2Bet#x"
+        url = f"http://me:p%40ssw%C3%B6rd@executor.example/{query}"
+        http = FakeHTTP()
+        mediator = PolicyMediator(http=http, clock=self.clock, permanent=[500])
+        received = mediator.messageReceived(message(url=url))
+        answer = "no p@sswörd, p%40ssw%C3%B6rd, s3/cr+et or s3%2Fcr%2Bet for seven"
+        http.requests[0].begin(500).body.callback(answer.encode())
+        buried = self.successResultOf(received)
+        assert isinstance(buried, Bury)
+        kept = buried.headers["quebert-last-answer"]
+        self.assertEqual(kept, "no ..., ..., ... or ... for seven")
+
     def test_secrets_in_an_answer(self) -> None:
         """
         However often an answer has a secret, and wherever the answer is cut off, what
