@@ -60,7 +60,7 @@ class LookTests(SynchronousTestCase):
             raise AssertionError
 
         self.patch(_walk, "depth", depth)
-        wire: Any = SimpleNamespace(clock=clock)
+        wire: Any = SimpleNamespace(clock=clock, server_properties={})
         walk = Walk(wire, "queue.dead", 100, unused)
         walk.kept = 100
         over = Deferred.fromCoroutine(walk.are_back())
