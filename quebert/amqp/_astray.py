@@ -227,12 +227,8 @@ class Astray:
         L{_bring_back_from}, one queue of the client after the other.
         """
         await self._ladder.new_queues.old(wire, self._queue)  # others need not wait
-        turn = self._ladder.bringing_back
-        await turn.acquire()
-        try:
+        async with self._ladder.bringing_back:
             return await self._bring_back_from(wire, store)
-        finally:  # not at once: those who wait may all fail, one within the other
-            wire.clock.callLater(0, turn.release)
 
     async def _bring_back_from(self, wire: Wire, store: str) -> int:
         found = await depth(wire, store)

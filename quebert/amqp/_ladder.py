@@ -18,18 +18,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import attrs
-from twisted.internet.defer import (
-    Deferred,
-    DeferredList,
-    DeferredLock,
-    TimeoutError,
-)
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
@@ -52,6 +47,7 @@ from quebert.amqp._delay import (
 from quebert.amqp._existing import ACCESS_REFUSED, NOT_FOUND, find_exchange, find_queue
 from quebert.amqp._failing import has_failed, pause_after
 from quebert.amqp._graveyard import grave_of
+from quebert.amqp._lanes import Lanes, all_of
 from quebert.amqp._new_queues import NewQueues
 from quebert.amqp._once import Once
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
@@ -168,7 +164,7 @@ class Ladder:
         self._checked = self._checked_ends = self._checked_all = -math.inf
         self.unclaimed = 0
         self.brought_back_at = -math.inf
-        self.bringing_back = DeferredLock()
+        self.bringing_back = Lanes(1)
         self.new_queues = NewQueues()
 
     async def rung_for(self, wire: Wire, queue: str, left: Callable[[], float]) -> str:
@@ -459,7 +455,8 @@ class Ladder:
                 if found is not None and found.message_count:
                     self._used[wait] = now
 
-        await _in_turn(look(wait) for wait in WAITS if wait not in self._used)
+        unused = (wait for wait in WAITS if wait not in self._used)
+        await all_of(map(look, unused), _CHANNELS)
 
     async def _use(self, wire: Wire, waits: list[int]) -> None:
         """
@@ -472,7 +469,7 @@ class Ladder:
         try:
             async with brief_channel(wire) as channel:
                 some = waits[:_AT_ONCE]
-                await _all(self._use_one(channel, each, waits) for each in some)
+                await all_of(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
             # One may also be deleted after it was taken from the list: the next check
             # finds that.
@@ -533,12 +530,13 @@ class Ladder:
                 self.unclaimed = found.message_count
 
     async def _check_all(self, wire: Wire) -> None:
-        await _in_turn(
+        making = (
             self._make_arrivals(wire, name)
             if once is self._arrivals
             else self._make_rung(wire, name)
             for once, name in list(self._needed)
         )
+        await all_of(making, _CHANNELS)
 
     def forget(self) -> None:
         """
@@ -613,38 +611,4 @@ async def make(wire: Wire, calls: Iterable[Call]) -> None:
     @raise BrokerError: what the first one raises that fails.
     """
     async with brief_channel(wire) as channel:
-        await _all(channel.call(each, **how) for each, how in calls)
-
-
-async def _in_turn(asked: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """
-    L{_all} of these, L{_CHANNELS} at a time.
-    """
-    waiting, problems = iter(asked), list[BrokerError]()
-
-    async def ask_some() -> None:
-        # In a loop: a lost connection fails all at once, and with a semaphore each one
-        # would begin, and fail, within the end of the one before.
-        for each in waiting:
-            try:
-                await each
-            except BrokerError as e:
-                problems.append(e)
-
-    await _all(ask_some() for _ in range(_CHANNELS))
-    if problems:
-        raise problems[0]
-
-
-async def _all(asked: Iterable[Coroutine[Any, Any, object]]) -> None:
-    """
-    Ask for all of these at once, and wait for all.  A broker may be far away, and its
-    answer has to wait for its turn here.
-
-    @raise BrokerError: what the first one raises that fails.
-    """
-    asking = [Deferred.fromCoroutine(each) for each in asked]
-    answers: Any = await DeferredList(asking, consumeErrors=True)
-    for answered, result in answers:
-        if not answered:
-            result.raiseException()
+        await all_of(channel.call(each, **how) for each, how in calls)

@@ -4,9 +4,15 @@ Some at a time, however many wait.  Knows nothing of what they do.
 
 from __future__ import annotations
 
-from twisted.internet.defer import DeferredSemaphore
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
-__all__ = ["Lanes"]
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+
+__all__ = ["Lanes", "all_of"]
+
+T = TypeVar("T")
 
 
 class Lanes(DeferredSemaphore):
@@ -36,3 +42,22 @@ class Lanes(DeferredSemaphore):
                 self.waiting.pop(0).callback(self)  # type: ignore[arg-type]
         finally:
             self._calling = False
+
+
+async def all_of(
+    works: Iterable[Coroutine[Any, Any, T]], most: int | None = None
+) -> list[T]:
+    """
+    The results of coroutines that run side by side, in their order.
+
+    @param most: how many run at a time; C{None} for all.
+    @raise Exception: what the first of them raised that failed, once all have ended.
+    """
+    run: Callable[[Coroutine[Any, Any, T]], Deferred[T]] = Deferred.fromCoroutine
+    if most is not None:
+        run = partial(Lanes(most).run, run)
+    results: Any = await DeferredList([run(each) for each in works], consumeErrors=True)
+    for well, result in results:
+        if not well:
+            result.raiseException()
+    return [result for _, result in results]

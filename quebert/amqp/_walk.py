@@ -42,7 +42,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from quebert._protocol.codec import CodecError
@@ -50,6 +50,7 @@ from quebert._protocol.properties import amend_properties
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._channel import Channel
 from quebert.amqp._existing import find_queue
+from quebert.amqp._lanes import Lanes
 from quebert.amqp._message import (
     COPYING_HEADERS,
     DELIVERIES,
@@ -163,7 +164,7 @@ class Walk:
         self._at_once = _AT_ONCE
         version = version_of(wire)
         self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
-        self._copying = DeferredSemaphore(_COPIES_AT_ONCE)
+        self._copying = Lanes(_COPIES_AT_ONCE)
         self._channels: list[Channel] = []
 
     async def through(self, visit: Visit) -> None:

@@ -9,18 +9,14 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import (
-    Deferred,
-    DeferredList,
-    TimeoutError,
-)
+from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._brief import refusal
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._delay import Rungs
 from quebert.amqp._ladder import Ladder, has_quorum
-from quebert.amqp._lanes import Lanes
+from quebert.amqp._lanes import all_of
 from quebert.amqp._wire import Wire
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
@@ -124,10 +120,4 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
     @raise Exception: what the first of them raised that failed, once all have ended.
     """
-    lanes = Lanes(_AT_ONCE)
-    running = [lanes.run(Deferred.fromCoroutine, each) for each in works]
-    results: Any = await DeferredList(running, consumeErrors=True)
-    for well, result in results:
-        if not well:
-            result.raiseException()
-    return [result for _, result in results]
+    return await all_of(works, _AT_ONCE)
