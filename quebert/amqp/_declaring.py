@@ -43,6 +43,7 @@ __all__ = [
     "no_delivery_limit",
     "no_single_tasks",
     "own_quorum",
+    "taken_again",
 ]
 
 #: The argument that tells the type.  Where it is not given, a virtual host may have
@@ -72,6 +73,9 @@ _LIMITED_SINCE = (4,)
 #: The argument for how many milliseconds it holds back, at most, what was given back.
 HELD_BACK = "x-delayed-retry-max"
 _SHORTEST = 1
+#: The argument for how many messages a queue has at most.
+_LENGTH = "x-max-length"
+_ANY_NUMBER = 2**31 - 1
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -89,6 +93,20 @@ def own_quorum(wire: Wire) -> dict[str, Any]:
     """
     limitless = no_delivery_limit(wire)
     return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
+
+
+def taken_again(wire: Wire) -> dict[str, Any]:
+    """
+    The argument of a quorum queue which has RabbitMQ 3 take messages again when a
+    policy with C{max-length} is removed while the queue is full.
+
+    RabbitMQ tells those who publish to the queue, its own workers for dead letters
+    among them, when it is full, and when there is room again.  Where no limit is left,
+    RabbitMQ before 4.0 does not tell that: a worker waits until RabbitMQ is started
+    again (C{rabbit_fifo:evaluate_limit/5}; measured on 3.10.8).  A limit that nobody
+    reaches is left.
+    """
+    return {} if no_delivery_limit(wire) else {_LENGTH: _ANY_NUMBER}
 
 
 async def declare_queue(

@@ -188,16 +188,22 @@ class Rungs:
 
     @param quorum: of quorum queues, which pass messages on with confirms.
     @param arguments: of all its quorum queues, beside their type.
+    @param ends: more arguments, of those to which its rungs pass messages on.
     """
 
     def __init__(
-        self, *, quorum: bool = False, arguments: Mapping[str, Any] | None = None
+        self,
+        *,
+        quorum: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        ends: Mapping[str, Any] | None = None,
     ) -> None:
         self.quorum = quorum
         self._prefix = f"{PREFIX}.quorum.wait" if quorum else f"{PREFIX}.wait"
         kind = QUORUM if quorum else CLASSIC
         self._keeping = {**kind, **(arguments or {}), **_NEVER_DROPPING}
         self._confirmed = _CONFIRMED if quorum else {}
+        self._ends = {**self._keeping, **(ends or {})}
 
     def name(self, wait: int) -> str:
         """
@@ -221,7 +227,7 @@ class Rungs:
         """
         yield _exchange(UNCLAIMED, "fanout")
         yield _exchange(ARRIVALS, "direct", {"alternate-exchange": UNCLAIMED})
-        yield _queue(UNCLAIMED, self._keeping)
+        yield _queue(UNCLAIMED, self._ends)
         yield _bind(UNCLAIMED, UNCLAIMED, "")
 
     def arrivals(self, queue: str) -> Iterator[Call]:
@@ -233,7 +239,7 @@ class Rungs:
         is there no more.  They go to L{UNCLAIMED}.
         """
         lost = {"x-dead-letter-exchange": UNCLAIMED}
-        yield _queue(arrivals_of(queue), {**self._keeping, **self._confirmed, **lost})
+        yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **lost})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 
 

@@ -32,7 +32,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import INEQUIVALENT, own_quorum
+from quebert.amqp._declaring import INEQUIVALENT, own_quorum, taken_again
 from quebert.amqp._delay import (
     ARRIVALS,
     FIRST_WAITS,
@@ -92,8 +92,9 @@ _AT_ONCE = 8
 # may let a user have few, and closes the connection where there are too many.
 _CHANNELS = 16
 # Seconds for which a message may be in a rung beyond its wait: RabbitMQ tries again
-# after three minutes if it could not pass a message on, as when it has just started.
-_SLOW = 200.0
+# after three to six minutes if it could not pass a message on, as when it has just
+# started.  It looks every three minutes at what is three minutes old.
+_SLOW = 400.0
 
 
 @attrs.frozen
@@ -308,8 +309,9 @@ class Ladder:
         rungs = self._rungs.get(wire)
         if rungs is None:
             quorum = has_quorum(wire) if self._quorum is None else self._quorum
-            own = own_quorum(wire) if quorum else None
-            rungs = self._rungs[wire] = Rungs(quorum=quorum, arguments=own)
+            own, again = own_quorum(wire), taken_again(wire)
+            rungs = Rungs(quorum=True, arguments=own, ends=again) if quorum else Rungs()
+            self._rungs[wire] = rungs
         return rungs
 
     def highest_priority(self, wire: Wire) -> int | None:

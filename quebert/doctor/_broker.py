@@ -194,7 +194,7 @@ async def check_confirm_timeout(subject: Subject) -> list[Finding]:
             warn(
                 about,
                 f"it is longer than {subject.patience:g} s (180 s by default):"
-                " delayed tasks may be that late after a node was killed",
+                " delayed tasks may be twice as late after a node was killed",
                 "write {rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}"
                 " into advanced.config (see docs/watching.rst)",
             )

@@ -49,6 +49,12 @@ FAULTS = (
     ),
     Fault((0,), (4, 0), "gets no more corrections from its makers"),
     Fault(
+        (3, 10),
+        (4, 0),
+        "goes on refusing what is published over an open channel to a quorum queue that"
+        " was full when a policy with max-length was removed",
+    ),
+    Fault(
         (0,),
         (4, 0),
         "loses messages of quorum queues with more than 32 consumers when it starts"

@@ -646,14 +646,15 @@ class PrepareTests(SynchronousTestCase):
     def test_in_use(self) -> None:
         """
         A rung is used at short intervals as long as messages may wait in it, also those
-        of another process.
+        of another process, and for the six minutes after which RabbitMQ tries again if
+        it could not pass one on.
         """
         self.wire.there.add("quebert.delay.wait.9s")
         self.wire.counts["quebert.delay.wait.9s"] = 1
         self.wire.clock.advance(1000)
         self.successResultOf(self.rung(4))
         used = []
-        for _ in range(150):
+        for _ in range(280):
             calls = self.check()
             rungs = ("quebert.delay.wait.9s", "quebert.delay.wait.4s")
             used.append([("queue_declare", each) in calls for each in rungs])
@@ -661,6 +662,7 @@ class PrepareTests(SynchronousTestCase):
             self.wire.counts["quebert.delay.wait.9s"] = 0
         self.assertEqual(used[0], [True, True])
         self.assertIn([True, False], used)
+        self.assertEqual(used[int((4 + 360) / CHECK)], [True, True])
         self.assertEqual(used[-1], [False, False])
 
     def test_in_use_beside_refused(self) -> None:
@@ -700,7 +702,7 @@ class PrepareTests(SynchronousTestCase):
             self.wire.clock.advance(CHECK)
             calls = self.check()
         self.assertIn(("queue_declare", rung), calls)
-        self.wire.clock.advance(300)
+        self.wire.clock.advance(500)
         self.check()
         self.wire.clock.advance(CHECK)
         self.assertIn(("queue_declare", rung), self.check())

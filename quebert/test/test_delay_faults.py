@@ -5,6 +5,7 @@ nothing is lost, nothing is early, and nothing is late for long.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -676,6 +677,28 @@ async def test_policy(
     assert len(lines) <= 1, lines
     assert watcher.counts.retried >= TASKS
     assert not [each for each in lines if "deleted" in each]
+
+
+@ensureDeferred
+async def test_full_until_a_policy_ends(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names
+) -> None:
+    """
+    Tasks that RabbitMQ could not pass on, since a policy let only ten arrive, come when
+    the policy is there no more.
+    """
+    client, tasks = make_client(rabbitmq.url), Tasks(5.0)
+    watcher = await tasks.put_back(client, names.queue)
+    arrivals = arrivals_of(names.queue)
+    few: dict[str, object] = {"max-length": 10}
+    clear = set_policy(rabbitmq, f"^{re.escape(arrivals)}$", few, f"few-{names.queue}")
+    await watcher.stop()
+    await deferLater(reactor, max(tasks.due.values()) - time.time() + 1.0)
+    assert 10 < await ready(client, arrivals) < TASKS
+    clear()
+    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    # RabbitMQ tries again after two to four seconds, as it is set up here.
+    await tasks.all_come(time.time(), LATE + 4.0)
 
 
 HELD_BACK: dict[str, object] = {

@@ -73,15 +73,16 @@ class Operator:
         """
         What the queues hold, and what the mediators have warned of.
         """
-        columns = "name", "messages", "consumers", "policy"
-        queues = self._node.ctl("list_queues", *columns)
+        columns = "messages", "messages_ready", "consumers", "name"
+        told = self._node.ctl("list_queues", *columns)
+        queues = (each for each in told.splitlines() if not each.startswith("0"))
         warnings = (
             line
             for program in self.running
             for line in program.output.splitlines()
             if "#warn" in line or "#error" in line or "#critical" in line
         )
-        return "\n".join((queues, *warnings, ""))
+        return "\n".join((*queues, *warnings, ""))
 
     async def full_queue(self) -> None:
         """
