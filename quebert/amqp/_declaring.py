@@ -76,6 +76,7 @@ _SHORTEST = 1
 #: The argument for how many messages a queue has at most.
 _LENGTH = "x-max-length"
 _ANY_NUMBER = 2**31 - 1
+_TELLS_OF_ROOM = (4,)
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -106,7 +107,8 @@ def taken_again(wire: Wire) -> dict[str, Any]:
     again (C{rabbit_fifo:evaluate_limit/5}; measured on 3.10.8).  A limit that nobody
     reaches is left.
     """
-    return {} if no_delivery_limit(wire) else {_LENGTH: _ANY_NUMBER}
+    version = version_of(wire)
+    return {_LENGTH: _ANY_NUMBER} if version and version < _TELLS_OF_ROOM else {}
 
 
 async def declare_queue(

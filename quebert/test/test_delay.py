@@ -868,6 +868,21 @@ class PrepareTests(SynchronousTestCase):
             ladder = Ladder(quorum=quorum)
             self.assertEqual(ladder.highest_priority(wire), wanted, version)
 
+    def test_limit_of_its_own(self) -> None:
+        """
+        With RabbitMQ 3, the queues to which rungs pass messages on have a limit of
+        their own, and no others.
+        """
+        wire: Any = FakeWire()
+        for version, wanted in (("3.10.8", True), ("4.0.5", False), ("4.3.6", False)):
+            wire.server_properties = {**RABBITMQ, "version": version}
+            rungs = Ladder(quorum=True).rungs_of(wire)
+            for calls in (rungs.ends(), rungs.arrivals("queue")):
+                (how,) = (each for name, each in calls if name == "queue_declare")
+                self.assertEqual("x-max-length" in how["arguments"], wanted, how)
+            _, (_, how), _ = rungs.rung(1)
+            self.assertNotIn("x-max-length", how["arguments"])
+
     def test_types(self) -> None:
         """
         All its queues name their type.
