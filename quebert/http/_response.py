@@ -121,7 +121,7 @@ class Response:
     paused = False
     _ended = False
     _error: ExecutorError | None = None
-    _asked: Deferred[bytes] | None = None
+    _asked: tuple[Deferred[bytes], ...] = ()
     _reader: IProtocol | None = None
 
     def __init__(
@@ -202,16 +202,17 @@ class Response:
         """
         The body, or its first bytes up to the limit.  Fails with
         L{IncompleteAnswer<quebert.errors.IncompleteAnswer>} when the peer cut
-        it short.  Cancelling closes the connection.
+        it short.  The connection is closed when all who asked have cancelled.
         """
         whole = self.whole
         if whole is not None:
             return succeed(whole)
-        self._asked = Deferred(self._given_up)
-        asked = self._asked
+        asked: Deferred[bytes] = Deferred(self._given_up)
         if self._error is not None:
             asked.errback(self._error)
-        elif self.size > self._limit:
+            return asked
+        self._asked = (*self._asked, asked)
+        if self.size > self._limit:
             self._cut()
         else:
             self.resume()
@@ -311,7 +312,7 @@ class Response:
         elif received - size - self._around > max(2 * size, _FRAMING):
             self._refuse_framing(received)
         elif size > limit and self._reader is None:
-            if self._asked is None:
+            if not self._asked:
                 self.pause()
             elif not self._ended:
                 self._cut()
@@ -326,11 +327,15 @@ class Response:
         self._error = error
         if self._reader is not None:
             self._end_reader()
-        elif self._asked is not None and not self._asked.called:
+            return
+        asked, self._asked = self._asked, ()
+        for each in asked:
+            if each.called:  # cancelled by one before
+                continue
             if error is None:
-                self._asked.callback(self._body())
+                each.callback(self._body())
             else:
-                self._asked.errback(error)
+                each.errback(error)
 
     def cut_short(self, why: str = "") -> None:
         """
@@ -364,8 +369,10 @@ class Response:
         self.end()
         self._connection.abort()
 
-    def _given_up(self, asked: Deferred[bytes]) -> None:
-        self.abort()
+    def _given_up(self, cancelled: Deferred[bytes]) -> None:
+        self._asked = tuple(each for each in self._asked if each is not cancelled)
+        if not self._asked:
+            self.abort()
 
     def _end_reader(self) -> None:
         assert self._reader is not None

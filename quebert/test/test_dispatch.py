@@ -937,6 +937,26 @@ class BodyLimitTests(Case):
         self.assertEqual(len(self.successResultOf(content)), BODY_LIMIT)
         self.assertTrue(server.hung_up)
 
+    def test_asked_twice(self) -> None:
+        """
+        All who ask for a body get it, although one of them gives up; the connection is
+        closed when all have.
+        """
+        for others in (0, 2):
+            requested, server = self.begin()
+            server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+            answer = self.successResultOf(requested)
+            asked = [answer.content() for _ in range(3)]
+            given_up = asked[others:]
+            for each in given_up:
+                each.cancel()
+                self.failureResultOf(each, CancelledError)
+            self.assertEqual(server.hung_up, not others)
+            if others:
+                server.send(b"llo")
+                for each in asked[:others]:
+                    self.assertEqual(self.successResultOf(each), b"hello")
+
     def test_one_byte_over(self) -> None:
         """
         A whole body that is one byte too long gives its first part, too.
