@@ -26,7 +26,7 @@ from web import web_server
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._delay import WAITS
-from quebert.amqp._ladder import Ladder, make
+from quebert.amqp._ladder import make
 from quebert.test.operating import add_vhost
 from quebert.testing import EmbeddedBroker, RabbitMQNode
 
@@ -48,11 +48,11 @@ async def measure(url: str, default_url: str, rounds: int, kind: str) -> float:
     """
     The median for a broker.
     """
-    client = TxAMQPClient.from_url(url)
     quorum = kind == "quorum"
+    client = TxAMQPClient.from_url(url, quorumDelays=quorum)
     await client.watch("flow", kind, kind, print, queueType=kind)
     wire = await client.connected()
-    rungs = Ladder(quorum=quorum).rungs_of(wire)
+    rungs = client.ladder.rungs_of(wire)
     await make(wire, rungs.ends())
     for wait in WAITS:
         await make(wire, rungs.rung(wait))
