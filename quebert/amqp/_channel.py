@@ -32,6 +32,7 @@ from quebert._protocol.frames import (
     nack_with_requeue,
 )
 from quebert._turn import EndOfTurn
+from quebert._waiters import Waiters
 from quebert.amqp._acks import Acks
 from quebert.amqp._gets import Gets
 from quebert.amqp._message import Message
@@ -97,7 +98,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.acks = Acks(
             id, lambda frames: client.transport.write(frames), self._turn.ask
         )
-        self._closed_waiters: list[Deferred[BrokerError]] = []
+        self._until_closed: Waiters[BrokerError] = Waiters()
         self._shutting = False
 
     # -- Methods that are answered
@@ -340,9 +341,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if self.closed:
             return succeed(self.error())
-        waiter: Deferred[BrokerError] = Deferred()
-        self._closed_waiters.append(waiter)
-        return waiter
+        return self._until_closed.wait()
 
     async def shut(self) -> None:
         """
@@ -377,9 +376,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         error = self.error()
         self.publications.end(error)
         self._gets.end(error)
-        waiters, self._closed_waiters = self._closed_waiters, []
-        for waiter in waiters:
-            waiter.callback(error)
+        self._until_closed.fire(error)
 
 
 def _parse_deliver(payload: bytes) -> Message:

@@ -20,10 +20,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
+from quebert._waiters import Waiters
 from quebert.amqp._broker_version import version_of
 from quebert.amqp._existing import find_queue
 from quebert.errors import ChannelLost, MayNotLook
@@ -37,18 +36,6 @@ __all__ = ["NEW", "NewQueues"]
 NEW = 3.5
 
 
-@attrs.define
-class _Waiting:
-    """
-    The Deferreds of all who wait until a queue is no longer new.
-
-    @ivar timer: fires them.
-    """
-
-    timer: IDelayedCall
-    waiters: list[Deferred[None]] = attrs.field(factory=list)
-
-
 class NewQueues:
     """
     What a client knows of the age of quorum queues.
@@ -56,7 +43,7 @@ class NewQueues:
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}  # when each was declared or first seen
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiters[None]] = {}  # until a queue is new no more
 
     def found(self, wire: Wire, queue: str, kind: str | None) -> None:
         """
@@ -146,24 +133,19 @@ class NewQueues:
         """
         Those who wait for a queue go on in the order in which they came.
         """
-        together = self._waiting.get(queue)
-        if together is None:
+        if queue not in self._waiting:
             timer = wire.clock.callLater(self.left(wire, queue), self._wake, queue)
-            together = self._waiting[queue] = _Waiting(timer)
-        waiter: Deferred[None] = Deferred()
-        together.waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            together.waiters.remove(waiter)
-            if not together.waiters and together.timer.active():
-                together.timer.cancel()
-                del self._waiting[queue]
+            abandoned = partial(self._abandoned, queue, timer)
+            self._waiting[queue] = Waiters(abandoned)
+        await self._waiting[queue].wait()
+
+    def _abandoned(self, queue: str, timer: IDelayedCall) -> None:
+        if timer.active():
+            timer.cancel()
+            del self._waiting[queue]
 
     def _wake(self, queue: str) -> None:
-        for each in list(self._waiting.pop(queue).waiters):
-            if not each.called:
-                each.callback(None)
+        self._waiting.pop(queue).fire(None)
 
     async def publish(
         self, wire: Wire, queue: str, publish: Callable[[], Awaitable[None]]

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from quebert._waiters import Waiters
 from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Once:
     ) -> None:
         self._make = make
         self._again = again
-        self._waiters: dict[tuple[Wire, str], list[Deferred[None]]] = {}
+        self._waiters: dict[tuple[Wire, str], Waiters[None]] = {}
         self._made: WeakKeyDictionary[Wire, dict[str, None]] = WeakKeyDictionary()
         self._refused: dict[str, tuple[BrokerRefused, float]] = {}  # and until when
 
@@ -49,12 +50,11 @@ class Once:
             await self._wait(wire, name)
 
     def _wait(self, wire: Wire, name: str) -> Deferred[None]:
-        waiter: Deferred[None] = Deferred()
-        waiters = self._waiters.setdefault((wire, name), [])
-        waiters.append(waiter)
-        if len(waiters) == 1:
-            making = Deferred.fromCoroutine(self._begin(wire, name))
-            making.addBoth(self._tell, wire, name)
+        if (wire, name) in self._waiters:
+            return self._waiters[wire, name].wait()
+        waiter = self._waiters.setdefault((wire, name), Waiters()).wait()
+        making = Deferred.fromCoroutine(self._begin(wire, name))
+        making.addBoth(self._tell, wire, name)
         return waiter
 
     async def _begin(self, wire: Wire, name: str) -> None:
@@ -67,8 +67,7 @@ class Once:
         if refused and self._again:
             until = wire.clock.seconds() + self._again
             self._refused[name] = (result.value, until)
-        for waiter in self._waiters.pop((wire, name)):
-            waiter.callback(result)
+        self._waiters.pop((wire, name)).fire(result)
 
     def forget(self) -> None:
         """

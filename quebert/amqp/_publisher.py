@@ -27,6 +27,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from quebert._waiters import Waiters
 from quebert.amqp._channel import Channel
 from quebert.amqp._connection import Connection
 from quebert.amqp._lanes import Lanes
@@ -70,7 +71,7 @@ class Publisher:
         self._opened_at = 0.0
         self._outstanding = 0
         self._users: Counter[Channel] = Counter()  # publications that have no answer
-        self._waiters: dict[Deferred[None], None] = {}  # for a channel
+        self._waiters: Waiters[None] = Waiters(self._abandoned)  # for a channel
         self._opening: Deferred[None] | None = None
         self._shut = False
         self._lanes = Lanes(_LANES)
@@ -216,8 +217,7 @@ class Publisher:
         Fires once there is a channel.  However many wait, for the connection
         and then the channel, one asks for them.
         """
-        waiter: Deferred[None] = Deferred(self._leave)
-        self._waiters[waiter] = None
+        waiter = self._waiters.wait()
         if timeout is not None:
             waiter.addTimeout(timeout, self._connection.reactor, self._too_late)
         if self._opening is None:
@@ -225,9 +225,8 @@ class Publisher:
             opening.addBoth(self._tell_waiters)
         return waiter
 
-    def _leave(self, waiter: Deferred[None]) -> None:
-        self._waiters.pop(waiter, None)
-        if not self._waiters and self._opening is not None:
+    def _abandoned(self) -> None:
+        if self._opening is not None:
             self._opening.cancel()
 
     def _too_late(self, result: object, seconds: float) -> None:
@@ -246,10 +245,7 @@ class Publisher:
 
     def _tell_waiters(self, result: Any) -> None:
         self._opening = None
-        waiters, self._waiters = self._waiters, {}
-        for each in waiters:
-            if not each.called:  # else it was cancelled because of one before
-                each.callback(result)
+        self._waiters.fire(result)
 
 
 def _learn(wire: Wire, why: BrokerError | None) -> None:

@@ -42,6 +42,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
+from quebert._waiters import Waiters
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._declaring import CLASSIC, declare_queue
 from quebert.amqp._existing import find_queue
@@ -216,11 +217,11 @@ class Suspects:
         self._begun: set[str] = set()  # the flights that are attempted alone now
         self._interrupted: dict[str, None] = {}  # by a lost channel
         self._to_forget: set[str] = set()  # flights whose queues are there still
-        self._asking: dict[str, list[Deferred[bool]]] = {}  # by queue
+        self._asking: dict[str, Waiters[bool]] = {}  # by queue
         self._in_order: dict[str, tuple[str, str]] = {}  # by queue: signs found
         # By their flights: copies that take the place of messages which RabbitMQ may
         # still have, and those who wait for the end of that.
-        self._copying: dict[str, list[Deferred[None]]] = {}
+        self._copying: dict[str, Waiters[None]] = {}
 
     def had(self, flight: str) -> bool:
         """
@@ -264,12 +265,12 @@ class Suspects:
         The block in which a copy of this flight is published, and the message that it
         replaces is acknowledged.
         """
-        self._copying.setdefault(flight, [])
+        self._copying.setdefault(flight, Waiters())
         try:
             yield
         finally:
-            for each in self._copying.pop(flight, ()):
-                each.callback(None)
+            if (waiters := self._copying.pop(flight, None)) is not None:
+                waiters.fire(None)
 
     def is_copying(self, flight: str) -> bool:
         """
@@ -282,9 +283,7 @@ class Suspects:
         Wait until RabbitMQ has the message no longer that a copy replaces.
         """
         if flight in self._copying:
-            waiter: Deferred[None] = Deferred()
-            self._copying[flight].append(waiter)
-            await waiter
+            await self._copying[flight].wait()
 
     # -- Ends in good order
 
@@ -307,14 +306,14 @@ class Suspects:
 
         @param once: delete the queues that tell it, so that no other mediator is told.
         """
-        waiter: Deferred[bool] = Deferred()
-        waiters = self._asking.setdefault(queue, [])
-        waiters.append(waiter)
-        if len(waiters) == 1:  # all that come together ask once
-            Deferred.fromCoroutine(self._ask(wire, queue, once))
+        if queue in self._asking:  # all that come together ask once
+            return await self._asking[queue].wait()
+        waiter = self._asking.setdefault(queue, Waiters()).wait()
+        asking = Deferred.fromCoroutine(self._ask(wire, queue, once))
+        asking.addBoth(lambda result: self._asking.pop(queue).fire(result))
         return await waiter
 
-    async def _ask(self, wire: Wire, queue: str, once: bool) -> None:
+    async def _ask(self, wire: Wire, queue: str, once: bool) -> bool:
         now = self._now()
         sign, next_sign = (in_order_sign(queue, each) for each in (now, now + PERIOD))
         found = sign in self._in_order.get(queue, ())
@@ -324,8 +323,7 @@ class Suspects:
                 self._in_order[queue] = sign, next_sign
                 for each in (sign, next_sign):
                     await self._delete(wire, each)
-        for waiter in self._asking.pop(queue):
-            waiter.callback(found)
+        return found
 
     # -- Attempts of this mediator
 

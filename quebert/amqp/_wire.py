@@ -37,6 +37,7 @@ from quebert._protocol.frames import (
 )
 from quebert._repeated import RepeatedState
 from quebert._text import printable
+from quebert._waiters import Waiters
 from quebert.amqp._channel import Channel
 from quebert.amqp._spec import SPEC
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
@@ -154,7 +155,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
         self.blocked: str | None = None
-        self._until_unblocked: dict[Deferred[None], None] = {}  # those who wait
+        self._until_unblocked: Waiters[None] = Waiters()
         self._blockade = RepeatedState(
             self.log,
             lambda: self.clock,
@@ -375,7 +376,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._blockade.over()
         for channel in list(self.channels.values()):
             channel.publications.send_waiting()
-        self._tell_unblocked()
+        self._until_unblocked.fire(None)
 
     def when_unblocked(self) -> Deferred[None]:
         """
@@ -383,17 +384,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         if self.blocked is None or self.closed:
             return succeed(None)
-        waiter: Deferred[None] = Deferred(
-            lambda _: self._until_unblocked.pop(waiter, None)
-        )
-        self._until_unblocked[waiter] = None
-        return waiter
-
-    def _tell_unblocked(self) -> None:
-        waiters, self._until_unblocked = self._until_unblocked, {}
-        for each in waiters:
-            if not each.called:  # else it was cancelled because of one before
-                each.callback(None)
+        return self._until_unblocked.wait()
 
     # -- The end
 
@@ -410,7 +401,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.closed = True
         for channel in list(self.channels.values()):
             channel.close(reason)
-        self._tell_unblocked()
+        self._until_unblocked.fire(None)
         self.delegate.close(reason)
 
     def close(self, reason: object = None, within: float = 0) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import attrs
 from twisted.internet.defer import Deferred, succeed
 
+from quebert._waiters import Waiters
+
 __all__ = ["Tally"]
 
 
@@ -17,7 +19,7 @@ class Tally:
     """
 
     count: int = 0
-    _waiting: list[Deferred[None]] = attrs.Factory(list)
+    _waiters: Waiters[None] = attrs.field(init=False, factory=Waiters)
 
     def add(self) -> None:
         """
@@ -31,16 +33,10 @@ class Tally:
         """
         self.count -= 1
         if self.count == 0:
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                each.callback(None)
+            self._waiters.fire(None)
 
     def none(self) -> Deferred[None]:
         """
         Fires once there are none; may be cancelled.
         """
-        if self.count == 0:
-            return succeed(None)
-        fired: Deferred[None] = Deferred()
-        self._waiting.append(fired)
-        return fired
+        return self._waiters.wait() if self.count else succeed(None)

@@ -16,7 +16,6 @@ keep those waiting that are in use.
 from __future__ import annotations
 
 import socket
-from collections import defaultdict
 from collections.abc import Callable
 from threading import Thread
 from typing import Any
@@ -26,8 +25,10 @@ from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IResolutionReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert._waiters import Waiters
 from quebert.guard import Address, parsed
 
 __all__ = ["KEPT", "MOST_ADDRESSES", "MOST_NAMES", "MOST_THREADS", "Names"]
@@ -70,7 +71,7 @@ class Names:
         self._timeout = timeout
         self._kept = kept
         self._known: dict[str, tuple[float, Addresses, str]] = {}
-        self._waiting: dict[str, list[Deferred[Addresses]]] = defaultdict(list)
+        self._waiting: dict[str, Waiters[Addresses]] = {}
         self._late: dict[str, IDelayedCall] = {}
         # Names that wait for a thread, and the numbers of threads, by what they were.
         self._lines: tuple[dict[str, None], ...] = ({}, {}, {})
@@ -100,11 +101,11 @@ class Names:
         if host not in self._waiting and len(line) >= MOST_WAITING:
             text = f"{MOST_WAITING} names wait to be looked up already: not {host!r}"
             return _result((), text)
-        answer: Deferred[Addresses] = Deferred()
-        waiting = self._waiting[host]
-        waiting.append(answer)
-        if len(waiting) == 1:
-            self._look_up(host)
+        waiting = self._waiting.get(host)
+        if waiting is not None:
+            return waiting.wait()
+        answer = self._waiting.setdefault(host, Waiters()).wait()
+        self._look_up(host)
         return answer
 
     def _look_up(self, host: str) -> None:
@@ -189,9 +190,8 @@ class Names:
         if len(self._known) >= MOST_NAMES:
             del self._known[next(iter(self._known))]  # the oldest
         self._known[host] = (self._reactor.seconds() + kept, addresses, why)
-        for each in self._waiting.pop(host):
-            if not each.called:
-                _result(addresses, why).chainDeferred(each)
+        result = addresses or Failure(DNSLookupError(why))
+        self._waiting.pop(host).fire(result)
 
 
 def _result(addresses: Addresses, why: str) -> Deferred[Addresses]:

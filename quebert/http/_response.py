@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -22,6 +22,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
 from quebert._log import Logger
+from quebert._waiters import Waiters
 from quebert.errors import ExecutorError, IncompleteAnswer
 
 __all__ = ["HEAD_LIMIT", "Reading", "Response", "is_final"]
@@ -121,7 +122,7 @@ class Response:
     paused = False
     _ended = False
     _error: ExecutorError | None = None
-    _asked: tuple[Deferred[bytes], ...] = ()
+    _asked: Waiters[bytes] | None = None
     _reader: IProtocol | None = None
 
     def __init__(
@@ -207,11 +208,11 @@ class Response:
         whole = self.whole
         if whole is not None:
             return succeed(whole)
-        asked: Deferred[bytes] = Deferred(self._given_up)
         if self._error is not None:
-            asked.errback(self._error)
-            return asked
-        self._asked = (*self._asked, asked)
+            return fail(self._error)
+        if self._asked is None:
+            self._asked = Waiters(self.abort)
+        asked = self._asked.wait()
         if self.size > self._limit:
             self._cut()
         else:
@@ -312,7 +313,7 @@ class Response:
         elif received - size - self._around > max(2 * size, _FRAMING):
             self._refuse_framing(received)
         elif size > limit and self._reader is None:
-            if not self._asked:
+            if self._asked is None:
                 self.pause()
             elif not self._ended:
                 self._cut()
@@ -327,15 +328,8 @@ class Response:
         self._error = error
         if self._reader is not None:
             self._end_reader()
-            return
-        asked, self._asked = self._asked, ()
-        for each in asked:
-            if each.called:  # cancelled by one before
-                continue
-            if error is None:
-                each.callback(self._body())
-            else:
-                each.errback(error)
+        elif self._asked is not None:
+            self._asked.fire(self._body() if error is None else Failure(error))
 
     def cut_short(self, why: str = "") -> None:
         """
@@ -368,11 +362,6 @@ class Response:
         """
         self.end()
         self._connection.abort()
-
-    def _given_up(self, cancelled: Deferred[bytes]) -> None:
-        self._asked = tuple(each for each in self._asked if each is not cancelled)
-        if not self._asked:
-            self.abort()
 
     def _end_reader(self) -> None:
         assert self._reader is not None

@@ -1,0 +1,53 @@
+"""
+Deferreds of all who wait for the same event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+__all__ = ["Waiters"]
+
+T = TypeVar("T")
+
+
+class Waiters(Generic[T]):
+    """
+    All who wait for an event that may come again and again.
+
+    @param abandoned: called when the last Deferred was cancelled.
+    """
+
+    def __init__(self, abandoned: Callable[[], object] | None = None) -> None:
+        self._abandoned = abandoned
+        self._waiting: dict[Deferred[T], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self) -> Deferred[T]:
+        """
+        Fires with the next event.
+        """
+        waiter: Deferred[T] = Deferred(self._leave)
+        self._waiting[waiter] = None
+        return waiter
+
+    def fire(self, result: T | Failure) -> None:
+        """
+        Fire all Deferreds that there are, in the order in which they were made.  One
+        that is made meanwhile waits for the next event.
+        """
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting:
+            if not each.called:  # else one before has cancelled it
+                each.callback(result)
+
+    def _leave(self, waiter: Deferred[T]) -> None:
+        self._waiting.pop(waiter, None)
+        if not self._waiting and self._abandoned is not None:
+            self._abandoned()

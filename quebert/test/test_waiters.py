@@ -1,0 +1,79 @@
+"""
+Tests for C{quebert._waiters}.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._waiters import Waiters
+
+
+class WaitersTests(SynchronousTestCase):
+    """
+    All who wait for one event.
+    """
+
+    def test_in_order(self) -> None:
+        """
+        All fire with the same result, in the order in which they began to wait.
+        """
+        waiters: Waiters[str] = Waiters()
+        fired: list[tuple[str, int]] = []
+
+        def note(result: str, n: int) -> None:
+            fired.append((result, n))
+
+        for n in range(3):
+            waiters.wait().addCallback(note, n)
+        waiters.fire("it")
+        self.assertEqual(fired, [("it", 0), ("it", 1), ("it", 2)])
+        self.assertEqual(len(waiters), 0)
+
+    def test_failure(self) -> None:
+        """
+        All fail with the same failure.
+        """
+        waiters: Waiters[None] = Waiters()
+        waiting = [waiters.wait() for _ in range(2)]
+        waiters.fire(Failure(ValueError()))
+        for each in waiting:
+            self.failureResultOf(each, ValueError)
+
+    def test_begun_meanwhile(self) -> None:
+        """
+        Who begins to wait while others are told waits for the next event.
+        """
+        waiters: Waiters[None] = Waiters()
+        later: list[Deferred[None]] = []
+        waiters.wait().addCallback(lambda _: later.append(waiters.wait()))
+        waiters.fire(None)
+        self.assertNoResult(later[0])
+        waiters.fire(None)
+        self.successResultOf(later[0])
+
+    def test_cancelled(self) -> None:
+        """
+        One that is cancelled leaves the others; the last one that is cancelled is told.
+        """
+        abandoned: list[bool] = []
+        waiters: Waiters[None] = Waiters(lambda: abandoned.append(True))
+        one, other = waiters.wait(), waiters.wait()
+        one.cancel()
+        self.failureResultOf(one, CancelledError)
+        self.assertEqual((len(waiters), abandoned), (1, []))
+        other.cancel()
+        self.failureResultOf(other, CancelledError)
+        self.assertEqual((len(waiters), abandoned), (0, [True]))
+
+    def test_cancelled_by_another(self) -> None:
+        """
+        One that is cancelled by one before it is not fired.
+        """
+        waiters: Waiters[None] = Waiters()
+        one, other = waiters.wait(), waiters.wait()
+        one.addCallback(lambda _: other.cancel())
+        waiters.fire(None)
+        self.failureResultOf(other, CancelledError)
