@@ -152,13 +152,16 @@ class BlockingProducer:
         self, connection: PikaConnection, letter: Letter
     ) -> BrokerError | None:
         """
-        Publish, and keep the connection if it is known to be in order.
+        Publish, and keep the connection if it is known to be in order.  RabbitMQ 3
+        may refuse all that is published on a channel to a quorum queue that was full
+        once, although it takes messages on other channels.
 
         @return: as for L{PikaConnection.publish}.
         """
         error = connection.publish(self._exchange, letter)
-        answered = error is None or isinstance(error, (Unroutable, PublishRefused))
-        if answered and connection.is_open and not self._idle:
+        in_order = error is None or isinstance(error, Unroutable)
+        answered = in_order or isinstance(error, PublishRefused)
+        if in_order and connection.is_open and not self._idle:
             self._idle.append(connection)
         elif answered or not connection.is_open:
             connection.close()  # in any other state that may wait for ever

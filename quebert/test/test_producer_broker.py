@@ -37,12 +37,12 @@ reactor: Any = global_reactor
 NOW = 1_700_000_000.5
 
 
-def declare(channel: Any, names: Names) -> None:
+def declare(channel: Any, names: Names, arguments: Any = None) -> None:
     """
     A queue that gets all that is published to its exchange.
     """
     channel.exchange_declare(names.exchange, "topic", durable=True)
-    channel.queue_declare(names.queue, durable=True)
+    channel.queue_declare(names.queue, durable=True, arguments=arguments)
     channel.queue_bind(names.queue, names.exchange, "#")
 
 

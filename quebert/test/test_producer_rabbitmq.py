@@ -58,6 +58,25 @@ async def test_nack(rabbitmq: RabbitMQNode, names: Names, pika_channel: Any) -> 
 
 
 @ensureDeferred
+async def test_taken_again(
+    rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
+) -> None:
+    """
+    So it is with a quorum queue that is full when the policy is removed.
+    """
+    declare(pika_channel, names, {"x-queue-type": "quorum"})
+    full = {"max-length": 0, "overflow": "reject-publish"}
+    clear = set_policy(rabbitmq, f"^{names.queue}$", full)
+    added: list[str] = []
+    with BlockingProducer(rabbitmq.url, names.exchange) as producer:
+        with pytest.raises(BrokerError, match="did not take the task"):
+            added.extend(producer.add_task("/") for _ in range(10))
+        clear()
+        added.append(producer.add_task("/"))
+    assert set(uuids(pika_channel, names.queue)) == set(added)
+
+
+@ensureDeferred
 async def test_goes_on_after_a_closed_connection(
     rabbitmq: RabbitMQNode, names: Names, pika_channel: Any
 ) -> None:
