@@ -107,10 +107,13 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format --config .ci/ruff.toml .
 
 # The peers have versions of their own, and so an environment of their own.
-.venv-bench/installed: bench/requirements.txt setup.cfg
+PEERS = bench/peers/install bench/peers/node/package.json \
+    bench/peers/node/worker.js bench/peers/go/worker.go
+.venv-bench/installed: bench/requirements.txt setup.cfg $(PEERS)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --requirement bench/requirements.txt --editable '.[fast]'
+	@sh bench/peers/install .venv-bench
 	@touch $@
 
 bench: rabbitmq .venv-bench/installed

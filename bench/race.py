@@ -123,7 +123,11 @@ def main() -> None:
         if said.saved:
             results = Results.load(said.saved)
         else:
-            results = race(said.only, settings(said), not said.no_latency)
+            there = [peer for peer in said.only if peer.is_there]
+            for peer in said.only:
+                if peer not in there:
+                    console.print(f"{peer.title} is left out: it is not installed")
+            results = race(there, settings(said), not said.no_latency)
     except StageError as e:
         sys.exit(f"The race has failed: {e}")
     except KeyboardInterrupt:

@@ -4,6 +4,8 @@ The dispatchers that race.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +13,10 @@ from pathlib import Path
 import attrs
 
 _FOLDER = Path(__file__).with_name("peers")
+# Where bench/peers/install puts those that are not written in Python.
+_NODE = Path(sys.prefix, "bench-node", "node_modules")
+_GO = Path(sys.prefix, "bench-go", "worker")
+_COMMANDS = {"Node.js": ("node", "--version"), "Go": ("go", "version")}
 
 
 @attrs.frozen
@@ -21,6 +27,7 @@ class Peer:
     @ivar file: its program, in C{peers/}.
     @ivar setup: how it is set up, for the page, in reStructuredText.
     @ivar packages: whose versions matter.
+    @ivar needs: without which it cannot be measured.
     """
 
     name: str
@@ -28,6 +35,14 @@ class Peer:
     file: str
     setup: str
     packages: tuple[str, ...]
+    needs: Path = _FOLDER
+
+    @property
+    def is_there(self) -> bool:
+        """
+        Whether it is installed.
+        """
+        return self.needs.exists()
 
     def command(self, action: str, *options: str) -> list[str]:
         """
@@ -43,10 +58,23 @@ class Peer:
 
 
 def _version(package: str) -> str:
+    if package in _COMMANDS:
+        return _said(*_COMMANDS[package]).removeprefix("go version ")
+    of_node = _NODE / package / "package.json"
+    if of_node.exists():
+        return str(json.loads(of_node.read_text())["version"])
     try:
         return version(package)
     except PackageNotFoundError:
+        return _said("dpkg-query", "--show", "--showformat=${Version}", package)
+
+
+def _said(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
         return "missing"
+    return done.stdout.strip() or "missing"
 
 
 PEERS = (
@@ -57,6 +85,32 @@ PEERS = (
         "``twistd quebert --watch=…:50``; all else by default. Its tasks are"
         " made by ``add_task``, with a uuid and a timestamp.",
         ("quebert", "Twisted"),
+    ),
+    Peer(
+        "quebert-deployed",
+        "quebert as deployed",
+        "quebert_deployed.py",
+        "``twistd quebert --config=…`` with a retry policy of 50 attempts and full"
+        " jitter, and a host with a circuit breaker and an adaptive limit.",
+        ("quebert", "Twisted"),
+    ),
+    Peer(
+        "node",
+        "amqplib + undici",
+        "node_undici.py",
+        "by hand, in some 20 lines, on Node.js: one channel, an ``Agent`` of 50"
+        " connections; the body of the message is the body of the request.",
+        ("Node.js", "amqplib", "undici"),
+        _NODE / "undici",
+    ),
+    Peer(
+        "go",
+        "amqp091-go + net/http",
+        "go_net_http.py",
+        "by hand, in Go, built from Debian's packages: a goroutine for each task, a"
+        " ``Transport`` that keeps 50 idle connections.",
+        ("Go", "golang-github-rabbitmq-amqp091-go-dev"),
+        _GO,
     ),
     Peer(
         "aio-pika",
