@@ -169,7 +169,19 @@ class Load:
         """
         Wait until this part of the tasks is done, from 0 to 1.
         """
-        await until(lambda: len(self.done) >= part * self.tasks, PATIENCE)
+        await until(
+            lambda: len(self.done) >= part * self.tasks, PATIENCE, self._where_they_are
+        )
+
+    def _where_they_are(self) -> str:
+        """
+        Some of the tasks that are not done, and all queues that hold messages.
+        """
+        missing = sorted(set(range(self.tasks)) - self.done.keys())
+        columns = "messages", "messages_ready", "name", "leader"
+        told = self.cluster.nodes[0].ctl("list_queues", *columns)
+        holding = (each for each in told.splitlines() if not each.startswith("0"))
+        return "\n".join((f"{len(missing)} missing: {missing[:20]}", *holding))
 
     async def finish(self) -> None:
         """
