@@ -57,7 +57,12 @@ def origin_of(url: str) -> str:
     spelling by which its limits are known: without the port where it is the usual one,
     and without a dot at the end of the host.
     """
-    return without_dot(normal("/".join(url.split("/", 3)[:3])))
+    return _origin_in("/".join(url.split("/", 3)[:3]))
+
+
+@lru_cache(_REMEMBERED)
+def _origin_in(beginning: str) -> str:
+    return without_dot(normal(beginning))
 
 
 def without_dot(origin: str) -> str:
