@@ -20,11 +20,11 @@ import attrs
 from letters import Letter, fill
 from race import console
 from rich.table import Table
-from roster import PEERS
+from roster import PEERS, Peer
 from stage import Stage
 from web import StageError
 
-PLAIN = PEERS[0]
+PLAIN, DEPLOYED = PEERS[:2]
 WARMUP, TASKS = 2_000, 20_000
 #: Tasks, and seconds of samples, so many a second, that they last for.
 PLENTY, SECONDS, RATE = 400_000, 10, 200
@@ -93,15 +93,15 @@ def _is_at_work(stack: list[Frame]) -> bool:
     return any(frame.function.endswith("mainLoop") for frame in stack)
 
 
-def sampled(stage: Stage, letter: Letter, file: Path) -> Samples:
+def sampled(stage: Stage, peer: Peer, letter: Letter, file: Path) -> Samples:
     """
     Sample a mediator in the middle of plenty of tasks.
     """
-    fill(stage.amqp, f"bench-{PLAIN.name}", letter, PLENTY)
+    fill(stage.amqp, f"bench-{peer.name}", letter, PLENTY)
     spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--format=raw"]
     spy += [f"--rate={RATE}", f"--duration={SECONDS}", f"--output={file}"]
     before = stage.web.count()
-    with stage.worker(PLAIN) as worker:
+    with stage.worker(peer) as worker:
         stage.web.wait(before + WARMUP, worker.check, 60)
         done = subprocess.run([*spy, f"--pid={worker.pid}"], capture_output=True)
     if done.returncode:
@@ -129,12 +129,15 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("anatomy.txt"))
+    kinds = {"plain": PLAIN, "deployed": DEPLOYED}
+    parser.add_argument("--mediator", choices=kinds, default="plain")
     said = parser.parse_args()
+    peer = kinds[said.mediator]
     try:
         with Stage() as stage:
-            letter = stage.letter(PLAIN, stage.web.url)
-            measured = stage.measure(PLAIN, letter, WARMUP, TASKS)
-            samples = sampled(stage, letter, said.output)
+            letter = stage.letter(peer, stage.web.url)
+            measured = stage.measure(peer, letter, WARMUP, TASKS)
+            samples = sampled(stage, peer, letter, said.output)
     except StageError as e:
         sys.exit(f"Not measured: {e}")
     cost = measured.cpu / measured.tasks * 1e6
