@@ -28,6 +28,7 @@ from quebert.amqp._ladder import Ladder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO
+from quebert.amqp._spare import Spare
 from quebert.amqp._suspects import Suspects
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker
@@ -48,8 +49,9 @@ __all__ = ["TxAMQPClient"]
 
 class TxAMQPClient:
     """
-    Two connections to a RabbitMQ, one that consumes and one that publishes,
-    made when they are first needed and made again whenever they are lost.
+    Two connections to a RabbitMQ, one that consumes and one that publishes, made when
+    they are first needed and made again whenever they are lost; and a third one where
+    tasks wait in quorum queues (L{Spare<quebert.amqp._spare.Spare>}).
 
     @param host: a host, as C{name} or C{name:port}, or several, with commas
         between or in a list, which are tried in turn.
@@ -102,7 +104,8 @@ class TxAMQPClient:
             _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
-        self.ladder = Ladder(quorum=quorumDelays)
+        self._spare = Spare(self._connection(tls, "looking after delayed tasks"))
+        self.ladder = Ladder(quorum=quorumDelays, spare=self._spare)
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
         self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
@@ -353,5 +356,6 @@ class TxAMQPClient:
         self.ladder.end()
         self._publisher.shut()
         self._publisher = self.make_publisher()
-        ending = [self._consuming.stop(), self._publishing.stop()]
-        await gatherResults([Deferred.fromCoroutine(each) for each in ending])
+        connections = self._consuming, self._publishing, self._spare
+        ending = [Deferred.fromCoroutine(each.stop()) for each in connections]
+        await gatherResults(ending)

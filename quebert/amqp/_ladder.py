@@ -54,6 +54,7 @@ from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
     from quebert.amqp._channel import Channel
+    from quebert.amqp._spare import Spare
     from quebert.amqp._wire import Wire
 
 __all__ = [
@@ -128,6 +129,8 @@ class Ladder:
     @param quorum: of quorum queues; with C{None} where the broker has them.  Classic
         queues pass messages on without confirms: when a RabbitMQ is stopped or
         killed at that moment, some are lost.
+    @param spare: the connection over which rungs of quorum queues are used; the same
+        as for all else without it.
     @ivar unclaimed: how many messages were in L{UNCLAIMED} at the last look.
     @ivar brought_back_at: when the last one was brought back from there, in seconds of
         the clock.
@@ -139,8 +142,11 @@ class Ladder:
 
     log = Logger()
 
-    def __init__(self, *, quorum: bool | None = None) -> None:
+    def __init__(
+        self, *, quorum: bool | None = None, spare: Spare | None = None
+    ) -> None:
         self._quorum = quorum
+        self._spare = spare
         self._rungs: WeakKeyDictionary[Wire, Rungs] = WeakKeyDictionary()
         self._told = ""
         self._denied: dict[str, str] = {}  # of queues, what was refused first
@@ -436,10 +442,12 @@ class Ladder:
         while waits:
             try:
                 await self._use(wire, waits)
-            except BrokerRefused as e:
-                if has_failed(e):
+            except BrokerError as e:
+                if wire.closed:
                     raise
                 self.log.debug("A queue for delayed tasks cannot be used: {why}", why=e)
+                if has_failed(e) or not isinstance(e, BrokerRefused):
+                    break  # the spare connection is lost: the others come next time
         # After that: a connection that is new comes late already.
         if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
             self._surveyed[wire] = now
@@ -469,7 +477,7 @@ class Ladder:
         """
         first = waits[0]
         try:
-            async with brief_channel(wire) as channel:
+            async with brief_channel(await self._may_fail(wire)) as channel:
                 some = waits[:_AT_ONCE]
                 await all_of(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
@@ -482,6 +490,14 @@ class Ladder:
             if waits[0] == first:
                 del waits[0]
             raise
+
+    async def _may_fail(self, wire: Wire) -> Wire:
+        """
+        A connection over which RabbitMQ may fail at a rung.
+        """
+        if self._spare is None or not self.rungs_of(wire).quorum:
+            return wire
+        return await self._spare.instead_of(wire)
 
     async def _use_one(self, channel: Channel, wait: int, waits: list[int]) -> None:
         wire: Wire = channel.client

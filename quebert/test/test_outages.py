@@ -20,7 +20,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from quebert.amqp import Message, TxAMQPClient, Watcher
@@ -31,6 +31,7 @@ from quebert.outcome import Retry
 from quebert.test.conftest import Names
 from quebert.test.contract.client import version_of
 from quebert.test.contract.differences import CLASSIC_TIMEOUT
+from quebert.test.operating import add_user
 from quebert.test.support import Proxy, logged, short_of, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
@@ -325,7 +326,7 @@ async def test_rabbitmq_fails_at_the_start(
 
 @pytest.mark.long
 @ensureDeferred
-@pytest.mark.parametrize("which", ["tasks", "arrivals", "rung"])
+@pytest.mark.parametrize("which", ["tasks", "arrivals"])
 async def test_rabbitmq_fails_later(
     rabbitmq: RabbitMQNode,
     make_client: Callable[..., TxAMQPClient],
@@ -334,7 +335,7 @@ async def test_rabbitmq_fails_later(
 ) -> None:
     """
     Where RabbitMQ fails again and again at a queue of tasks, or in which delayed tasks
-    arrive or wait, attempts become so rare that slow tasks of another queue are done.
+    arrive, attempts become so rare that slow tasks of another queue are done.
     """
     client = make_client(rabbitmq.url)
     watched = Watched(client, names.exchange)
@@ -346,12 +347,7 @@ async def test_rabbitmq_fails_later(
     await watched.add(b"later")
     await until(lambda: watcher.counts.retried == 1)
     wire = await client.connected()
-    (wait,) = client.ladder._used
-    queue = {
-        "tasks": names.queue,
-        "arrivals": arrivals_of(names.queue),
-        "rung": client.ladder.rungs_of(wire).name(wait),
-    }[which]
+    queue = names.queue if which == "tasks" else arrivals_of(names.queue)
     await deferToThread(leader, rabbitmq, "stop", queue)
     wire.transport.abortConnection()
     await until(lambda: len(lost) > 1)  # RabbitMQ has failed
@@ -360,6 +356,62 @@ async def test_rabbitmq_fails_later(
     await deferToThread(leader, rabbitmq, "restart", queue)
     await until(lambda: watcher.consuming)
     assert slow.consuming
+
+
+@ensureDeferred
+async def test_rabbitmq_fails_at_a_rung(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    Where RabbitMQ fails at a queue in which tasks wait, as when its node was lost, that
+    disturbs no watch.
+    """
+    client = make_client(rabbitmq.url)
+    watched = Watched(client, names.exchange)
+    watched.answers[b"later"] = Retry(after=3_600)
+    never: Deferred[None] = Deferred()
+    watched.answers[b"in flight"] = never
+    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    await watched.add(b"later")
+    await until(lambda: watcher.counts.retried == 1)
+    await watched.add(b"in flight")
+    await until(lambda: watched.seen[b"in flight"])
+    wait = max(client.ladder._used)
+    rung = client.ladder.rungs_of(await client.connected()).name(wait)
+    await deferToThread(leader, rabbitmq, "stop", rung)
+    await until(lambda: rung in client.ladder._failing)
+    assert watched.lost == []
+    await deferToThread(leader, rabbitmq, "restart", rung)
+    await until(lambda: rung not in client.ladder._failing)
+    never.callback(None)
+    await until(lambda: watcher.counts.done == 1)
+    assert watched.lost == []
+    assert watched.seen[b"in flight"] == 1
+
+
+@ensureDeferred
+async def test_no_third_connection(
+    rabbitmq: RabbitMQNode, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    Where RabbitMQ lets a user have two connections, delayed tasks are looked after over
+    the one that consumes.
+    """
+    user = f"two-{names.queue}"
+    url = add_user(rabbitmq, user)
+    rabbitmq.ctl("set_user_limits", user, '{"max-connections": 2}')
+    client = make_client(url)
+    watched = Watched(client, names.exchange)
+    watched.answers[b"later"] = Retry(after=6)
+    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    with logged(LogLevel.warn) as lines:
+        await watched.add(b"later")
+        await until(lambda: watcher.counts.retried == 1)
+        used = client.ladder._last_use
+        last = max(used.values())
+        await until(lambda: max(used.values()) > last)
+        await until(lambda: watched.seen[b"later"] == 2)
+    assert lines == []
 
 
 @ensureDeferred
