@@ -18,11 +18,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
 from quebert._log import Logger
-from quebert._protocol.codec import CodecError
 from quebert._repeated import RepeatedWarning
+from quebert._text import one_line
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
-from quebert.broker._errors import AmqpError
 from quebert.broker._journal import Journal, NoJournal
 from quebert.broker._records import Records
 from quebert.broker._server import Connection
@@ -39,6 +38,8 @@ LAZILY = 0.05
 #: Seconds that clients have to agree when the broker stops.
 STOP_TIMEOUT = 2.0
 
+# Characters of an error's text.
+_ERROR_LIMIT = 300
 _GOODBYE = "broker forced connection closure with reason 'shutdown'"
 
 
@@ -101,8 +102,11 @@ class Broker(Factory):
         self._alarm: IDelayedCall | None = None
         try:
             self._restore(records)
-        except (CodecError, AmqpError, KeyError, TypeError) as e:
-            text = f"what was stored makes no sense any more: {e}"
+        except StoreError:
+            raise
+        except Exception as e:  # any could come of what is damaged
+            why = one_line(f"{type(e).__name__}: {e}", _ERROR_LIMIT)
+            text = f"what was stored makes no sense any more: {why}"
             raise StoreError(text) from e
 
     def buildProtocol(self, address: Any) -> Connection:

@@ -33,6 +33,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
+from quebert._text import one_line
 from quebert.broker._files import (
     check_folder,
     check_link,
@@ -43,11 +44,16 @@ from quebert.broker._files import (
 from quebert.broker._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
-__all__ = ["Connection", "let_go", "opened"]
+__all__ = ["DATABASE_ERRORS", "Connection", "described", "let_go", "opened"]
 
 #: Marks the broker's files among other SQLite files: "qbrt".
 APPLICATION_ID = 0x71627274
 VERSION = 1
+#: What SQLite raises.  It puts pieces of a damaged database into the texts of its
+#: errors; if one is not UTF-8, Python has no text and raises C{UnicodeError} instead.
+DATABASE_ERRORS = (sqlite3.Error, UnicodeError)
+# Characters of such a text.
+_ERROR_LIMIT = 300
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
@@ -149,7 +155,7 @@ def opened(path: Path) -> Connection:
             connection = _checked(path)
             connection.claim = claim.pop_all()
             return connection
-    except sqlite3.Error as e:
+    except DATABASE_ERRORS as e:
         raise StoreError(f"{path}: {_sentence(e)}") from e
     except OSError as e:
         raise StoreError(f"{path}: {e.strerror or e}") from e
@@ -374,7 +380,7 @@ def _checked(path: Path) -> Connection:
         connection.execute("PRAGMA synchronous = FULL")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            text = f"the database is damaged: {' '.join(found.split())}"
+            text = f"the database is damaged: {described(found)}"
             raise StoreError(f"{path}: {text}")
         connection.execute(_COUNTS)
     except BaseException as e:
@@ -386,12 +392,21 @@ def _checked(path: Path) -> Connection:
     return connection
 
 
-def _sentence(error: sqlite3.Error) -> str:
+def described(error: object) -> str:
+    """
+    In one line what is wrong, whatever of the database is in it.
+    """
+    return one_line(str(error), _ERROR_LIMIT)
+
+
+def _sentence(error: Exception) -> str:
     if _is_busy(error):
         return _IN_USE
-    if _name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"the database is damaged: {error}"
-    return f"the database cannot be used: {error}"
+    if isinstance(error, UnicodeError) or _name(error).startswith(
+        ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+    ):
+        return f"the database is damaged: {described(error)}"
+    return f"the database cannot be used: {described(error)}"
 
 
 def _is_busy(error: BaseException) -> bool:

@@ -6,14 +6,13 @@ transaction at its end.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from quebert._protocol.codec import encode_table
-from quebert.broker._database import let_go, opened
+from quebert.broker._database import DATABASE_ERRORS, described, let_go, opened
 from quebert.broker._exchange import Binding, Exchange
 from quebert.broker._queue import Entry, Message, Queue
 from quebert.broker._records import (
@@ -225,9 +224,9 @@ class Store:
         except StoreError:
             self._trusted = False
             raise
-        except (sqlite3.Error, OSError) as e:
+        except (*DATABASE_ERRORS, OSError) as e:
             self._trusted = False
-            raise StoreError(f"{self.path}: {e}") from e
+            raise StoreError(f"{self.path}: {described(e)}") from e
 
     def close(self) -> None:
         """
@@ -272,7 +271,7 @@ class Store:
 
         @raise StoreError: it cannot be read, or is not what was written.
         """
-        with self._translated():
+        with self._reading():
             return Records(
                 [
                     ExchangeRecord(_text(vhost), _text(name), *rest)
@@ -284,12 +283,18 @@ class Store:
                 ],
                 [_binding_record(row) for row in self._rows(_BINDINGS)],
                 self._entries(),
-                next(self._rows(_LAST_ID))[0] or 0,
+                self._last_id(),
             )
+
+    def _last_id(self) -> int:
+        last_id = next(self._rows(_LAST_ID))[0] or 0
+        if not 0 <= last_id < _MOST_IDS:
+            raise self._damaged(f"no message has the number {last_id}")
+        return int(last_id)
 
     def _entries(self) -> Iterator[EntryRecord]:
         # One at a time: there may be many.
-        with self._translated():
+        with self._reading():
             for row in self._rows(_ENTRIES):
                 id, queue, priority, expires, known, checksum, *content = row[:-3]
                 if _checksum(content) != checksum:
@@ -298,6 +303,14 @@ class Store:
                     raise self._damaged(f"message {id} is of no queue")
                 size, counts = len(content[-1]), row[-3:]
                 yield EntryRecord(id, queue, priority, expires, size, *counts)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._translated():
+            try:
+                yield
+            except (AttributeError, TypeError) as e:  # a column is of another type
+                raise self._damaged(described(e)) from e
 
     def _damaged(self, what: str) -> StoreError:
         return StoreError(f"{self.path}: the database is damaged: {what}")
@@ -354,6 +367,8 @@ _ENTRIES = (
     " LEFT JOIN queues ON queues.id = queue"
     " LEFT JOIN counts ON counts.id = messages.id ORDER BY messages.id"
 )
+# More than a broker ever gives, and less than SQLite takes.
+_MOST_IDS = 2**62
 _LAST_ID = (
     "SELECT max(id) FROM (SELECT max(id) AS id FROM messages UNION"
     " SELECT max(id) FROM queues UNION SELECT max(delivered) FROM queues)"

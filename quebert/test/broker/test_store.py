@@ -653,6 +653,42 @@ class DamageTests(_Damage):
         database.close()
         self.assertIn("makes no sense", self.refused(self.path.read_bytes()))
 
+    def test_texts(self) -> None:
+        """
+        One in which the text of a declaration is not what SQLite wrote, nor UTF-8: of
+        what is told of it, nothing does anything to a terminal.
+        """
+        for junk in (b"\xff\xfe", b"\x1b[", b"`\n"):
+            content = self.content.replace(b"TABLE messages", b"TABLE me%bages" % junk)
+            said = self.refused(content)
+            self.assertIn("damaged", said)
+            self.assertTrue(said.isprintable(), said)
+
+    def test_columns(self) -> None:
+        """
+        One in which a column has a value that is never written there.
+        """
+        for statement in (
+            "INSERT INTO exchanges VALUES (x'2f', 'x', 'direct', 0, 0, x'')",
+            "UPDATE queues SET name = 'text'",
+            "UPDATE queues SET vhost = 7",
+            "UPDATE queues SET arguments = NULL",
+            "UPDATE queues SET delivered = x'ff'",
+            "UPDATE queues SET delivered = 0x7fffffffffffffff",
+            "INSERT INTO bindings VALUES (x'2f', x'', x'', 1, 'text', x'')",
+            "UPDATE messages SET body = 1",
+            "UPDATE messages SET priority = -100",
+            "UPDATE messages SET priority = 'text'",
+            "UPDATE messages SET expires = 'text'",
+        ):
+            self.write(self.content)
+            database = sqlite3.connect(self.path)
+            with database:
+                database.execute(statement)
+            database.close()
+            said = self.refused(self.path.read_bytes())
+            self.assertRegex(said, "damaged|makes no sense", statement)
+
     def test_a_lost_queue(self) -> None:
         """
         One in which there are messages of a queue that is not there.
