@@ -135,7 +135,7 @@ def opened(path: Path) -> Connection:
     """
     A connection to the database at C{path}, which is made if there is none.  There is
     no other at the same time, in this process or another.  While another process opens
-    a database in the same folder, this call waits.
+    the same database, this call waits.
 
     @raise StoreError: the database cannot be read or written, is damaged, belongs to
         another program, or is open in another broker; or other users may write to its
@@ -146,7 +146,7 @@ def opened(path: Path) -> Connection:
         check_folder(path.parent)
         path = Path(os.path.realpath(path))
         check_folder(path.parent)
-        with _alone_in(path.parent), contextlib.ExitStack() as claim:
+        with _alone_with(path), contextlib.ExitStack() as claim:
             claim.enter_context(_claimed(path))
             if not path.exists():
                 _make(path)
@@ -162,18 +162,28 @@ def opened(path: Path) -> Connection:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _alone_with(path: Path) -> Iterator[None]:
     """
-    Lock a folder, so that one broker at a time makes, checks and opens a database in
-    it.  Without that, two brokers that start at once keep each other out, and both
-    fail.
+    Lock a database, so that one broker at a time makes, checks and opens it.  Without
+    that, two brokers that start at once keep each other out, and both fail.
+
+    Whoever can open a file can lock it, and has this wait.  So the lock is on a private
+    file, and not on the folder, which other users may be able to read.
     """
-    directory = os.open(folder, os.O_RDONLY)
+    name = str(path.with_name(path.name + "-lock"))
+    while True:
+        lock = open_private(name, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.lstat(name)):
+                break
+        os.close(lock)  # the one who had it has removed it
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(directory)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -202,12 +212,12 @@ def let_go(connection: Connection) -> None:
     Python 3.12 on, C{SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE} does all this.)
 
     @raise sqlite3.Error: the connection cannot be closed.
-    @raise OSError: the folder, or the C{-wal}, cannot be read.
+    @raise OSError: the C{-wal} cannot be read.
     """
     with contextlib.ExitStack() as stack:
         # No other process opens the database before the log is back.
-        with contextlib.suppress(FileNotFoundError):  # the folder was removed
-            stack.enter_context(_alone_in(connection.path.parent))
+        with contextlib.suppress(OSError):  # the folder was removed, or is full
+            stack.enter_context(_alone_with(connection.path))
         _let_go(connection)
 
 

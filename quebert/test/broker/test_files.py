@@ -4,6 +4,7 @@ Tests for whose the files of the embedded broker are.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -100,6 +101,17 @@ class FileTests(SynchronousTestCase):
         os.chown(self.path, 65_534, -1, follow_symlinks=False)
         said = refusal(StoreError, Store, self.path)
         self.assertIn("a symbolic link of another user", said)
+
+    def test_locked_folder(self) -> None:
+        """
+        Whoever can read the folder can lock it: no broker waits for them.
+        """
+        folder = os.open(self.folder, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        store = Store(self.path)
+        store.close()
+        self.assertEqual([*self.folder.iterdir()], [self.path])
 
     def test_links(self) -> None:
         """

@@ -776,6 +776,14 @@ class DamageTests(_Damage):
                         process.close()
                 self.assertEqual(os.listdir(path.parent), [path.name])
 
+    def test_lock_of_a_killed_one(self) -> None:
+        """
+        The lock that a broker leaves when it is killed is in nobody's way.
+        """
+        self.path.with_name(self.path.name + "-lock").touch(0o600)
+        self.started()
+        self.assert_unchanged(self.path.read_bytes())
+
     def test_link_to_nothing(self) -> None:
         """
         A symbolic link to a database that is to be made.
@@ -963,18 +971,18 @@ class LogTests(_Damage):
         """
 
         def put_back(log: Path, before: BinaryIO) -> None:
-            with self.assertRaises(BlockingIOError):
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(lock) as file, self.assertRaises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             calls.append(log)
 
         calls: list[Path] = []
-        directory = os.open(self.path.parent, os.O_RDONLY)
-        self.addCleanup(os.close, directory)
+        lock = self.path.with_name(self.path.name + "-lock")
         self.write(*self.killed)
         connection = _database.opened(self.path)
         self.patch(_database, "_put_back", put_back)
         _database.let_go(connection)
         self.assertEqual(calls, [self.log])
+        self.assertFalse(lock.exists())
 
     def test_another_databases(self) -> None:
         """
