@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
 from quebert._log import Logger
+from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
 from quebert._turn import EndOfTurn
@@ -71,7 +72,7 @@ class Broker(Factory):
         records = Records() if records is None else records
         self.clock = clock
         self.connections: set[Connection] = set()
-        self._strangers: Strangers[Connection] = Strangers()
+        self._strangers: Strangers[Connection] = Strangers(affordable(MOST_STRANGERS))
         self._guesses = Guesses()
         #: Warns of those who are not let in.
         self.refused = RepeatedWarning(
@@ -123,7 +124,7 @@ class Broker(Factory):
         self.connections.add(connection)
         one_too_many = self._strangers.add(connection, connection.network)
         if one_too_many is not None:
-            self.refused.met(f"more than {MOST_STRANGERS} have not logged in")
+            self.refused.met(f"more than {self._strangers.most} have not logged in")
             transport: Any = one_too_many.transport
             transport.abortConnection()
 

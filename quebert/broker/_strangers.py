@@ -22,7 +22,8 @@ __all__ = [
     "Strangers",
 ]
 
-#: Connections that may be open without a log-in.
+#: Connections that may be open without a log-in, if the process may have so many
+#: files open.
 MOST_STRANGERS = 500
 #: Wrong passwords after which each further one waits.
 FREE_GUESSES = 5
@@ -45,10 +46,12 @@ Client = TypeVar("Client", bound=Hashable)
 class Strangers(Generic[Client]):
     """
     Clients that have not logged in.
+
+    @ivar most: how many there may be.
     """
 
     def __init__(self, most: int = MOST_STRANGERS) -> None:
-        self._most = most
+        self.most = most
         self._networks: dict[Client, str] = {}
         self._counts: Counter[str] = Counter()
 
@@ -64,7 +67,7 @@ class Strangers(Generic[Client]):
         """
         self._networks[client] = network
         self._counts[network] += 1
-        if len(self._networks) <= self._most:
+        if len(self._networks) <= self.most:
             return None
         crowded = max(self._counts, key=self._counts.__getitem__)
         found = next(c for c, place in self._networks.items() if place == crowded)

@@ -4,6 +4,7 @@ Tests for what clients may do to the embedded broker that have not logged in.
 
 from __future__ import annotations
 
+import resource
 import struct
 import tracemalloc
 from typing import Any
@@ -143,6 +144,18 @@ class MemoryTests(Case):
         self.assertLess(after - before, 8 * 2**20)
         self.assertEqual(len(self.broker._strangers), MOST_STRANGERS)
         self.assertEqual(sum(not each.lost for each in strangers), MOST_STRANGERS)
+
+    def test_few_files(self) -> None:
+        """
+        There are fewer than the process may have files open: where no file is left,
+        nobody can connect.
+        """
+        self.patch(resource, "getrlimit", lambda _: (100, 100))
+        self.broker = Broker(self.clock)
+        strangers = [Stranger(self.broker) for _ in range(200)]
+        strangers[-1].send(PROTOCOL_HEADER)
+        self.assertEqual(sum(not each.lost for each in strangers), 75)
+        self.assertFalse(strangers[-1].lost)
 
     def test_time(self) -> None:
         """
