@@ -41,6 +41,10 @@ from quebert.policy import exponential
 
 __all__ = ["Connection"]
 
+#: Seconds in which its name must have been looked up, too.  Twisted has no limit for
+#: that, and where a look-up fails in another way than it knows, such as for want of a
+#: file, it never ends.
+FINDING = 60.0
 #: Seconds in which a host must have accepted a connection.
 CONNECTING = 5.0
 #: Seconds in which it must then have said something: a host that is frozen, or cut off,
@@ -140,7 +144,8 @@ class _NegotiatedEndpoint:
                 name=self._connection.name,
             )
         )
-        wire: Any = await self._connection.endpoint().connect(wires)
+        connecting = self._connection.endpoint().connect(wires)
+        wire: Any = await connecting.addTimeout(FINDING, self._clock)
         negotiating = Deferred.fromCoroutine(
             wire.negotiate(broker.username, broker.password)
         )

@@ -474,6 +474,24 @@ class ConnectTests(ClientTestCase):
         self.advance(31)
         self.failureResultOf(connected, BrokerUnreachable)
 
+    def test_look_up_without_end(self) -> None:
+        """
+        Where the look-up of the host's name never ends, the host is tried again.
+        """
+
+        class Mute:
+            def resolveHostName(self, *arguments: Any, **options: Any) -> None:
+                pass
+
+        mute: Any = Mute()
+        before = self.reactor.installNameResolver(mute)
+        connected = self.connected(None)
+        self.advance(50, step=1)
+        self.reactor.installNameResolver(before)
+        self.advance(15, step=1)
+        self.let_in()
+        self.successResultOf(connected)
+
     def test_mute_peer(self) -> None:
         """
         A peer that accepts and says nothing is left after a while, and tried
