@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.pollreactor import PollReactor
 from twisted.internet.threads import blockingCallFromThread
 
+from quebert._listening import listen
 from quebert._reactor import given_or_global
 from quebert.broker._broker import Broker
 from quebert.clock import use_monotonic_clock
@@ -84,9 +85,7 @@ class EmbeddedBroker:
 
     def _start(self) -> None:
         self._broker = Broker(self._reactor, vhosts=self._vhosts)
-        self._listening = self._reactor.listenTCP(
-            self.port, self._broker, interface="127.0.0.1"
-        )
+        self._listening = listen(self._reactor, self.port, self._broker, "127.0.0.1")
         self.port = self._listening.getHost().port
 
     async def _stop(self) -> None:

@@ -19,6 +19,7 @@ import attrs
 from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
+from quebert._listening import listen
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp._delay import PREFIX
@@ -159,7 +160,7 @@ def _folder(path: Path) -> Path:
 
 def _listen(reactor: Any, host: str, port: int, factory: Any, option: str) -> Any:
     try:
-        return reactor.listenTCP(port, factory, interface=host)
+        return listen(reactor, port, factory, host)
     except CannotListenError as e:
         raise ConfigError(_not_listening(e, option)) from None
 

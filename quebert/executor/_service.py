@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
 from twisted.python.failure import Failure
 
+from quebert._listening import listen
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.executor._limits import ExecutorLimits
@@ -24,9 +25,6 @@ PORT = 8000
 #: Whoever reaches the port can have tasks run, so that others than this
 #: machine must be let in knowingly.
 INTERFACE = "127.0.0.1"
-#: Connections that may wait to be accepted.  Beyond, their clients try again after a
-#: second: a mediator that starts may make hundreds at once.
-BACKLOG = 1_024
 #: Seconds that running calls get when the service is stopped.
 GRACE = 30.0
 
@@ -112,8 +110,8 @@ class ExecutorService(Service):
         if self._listening is not None:
             return
         self._site = ExecutorSite(self.resource, self.reactor)
-        self._listening = self.reactor.listenTCP(
-            self.port_number, self._site, BACKLOG, interface=self._interface
+        self._listening = listen(
+            self.reactor, self.port_number, self._site, self._interface
         )
         self.port_number = self._listening.getHost().port
 

@@ -1,0 +1,55 @@
+"""
+Listening on a TCP port.
+
+Theory of operation.  Where a process may open no more files, Twisted accepts a
+connection by a file that it keeps in reserve, and closes it.  In that moment another
+thread can take the file, and Twisted does not get it back.  From then on the connection
+cannot be accepted, nor does it go away, so that the reactor tries again in each turn: a
+processor is at work, and writes 45,000 lines of log in a second.  Hence a port that has
+accepted nothing rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.tcp import Port
+
+__all__ = ["BACKLOG", "REST", "listen"]
+
+#: Connections that may wait to be accepted.  Beyond, their clients try again after a
+#: second: a mediator that starts may make hundreds at once.
+BACKLOG = 1_024
+#: Seconds in which nothing is accepted after nothing could be.
+REST = 0.5
+
+
+def listen(
+    reactor: Any, port: int, factory: IProtocolFactory, interface: str = ""
+) -> Any:
+    """
+    A port that listens, as C{reactor.listenTCP} makes it.
+
+    @raise twisted.internet.error.CannotListenError: it cannot.
+    """
+    listening = reactor.listenTCP(port, factory, BACKLOG, interface=interface)
+    if isinstance(listening, Port):
+        accept = partial(_accept, reactor, listening, listening.doRead)
+        listening.doRead = accept  # type: ignore[method-assign]
+    return listening
+
+
+def _accept(reactor: Any, port: Port, accept: Callable[[], object]) -> None:
+    before = port.sessionno
+    accept()
+    if port.sessionno == before and port.connected:
+        port.stopReading()
+        reactor.callLater(REST, _go_on, port)
+
+
+def _go_on(port: Port) -> None:
+    if port.connected:
+        port.startReading()
