@@ -10,12 +10,10 @@ from quebert._bounds import AT_WORK, BOUNDS
 from quebert._open_files import affordable
 from quebert.errors import ConfigError
 
-__all__ = ["MOST_CONNECTIONS", "MOST_CONNECTIONS_PER_ADDRESS", "ExecutorLimits"]
+__all__ = ["MOST_CONNECTIONS", "ExecutorLimits"]
 
 #: Connections at most, if the process may have so many files open.
 MOST_CONNECTIONS = 4_096
-#: Of one address at most.
-MOST_CONNECTIONS_PER_ADDRESS = 2_048
 # Of a head, for what a mediator adds to the headers of a task.
 _ADDED_BYTES, _ADDED_FIELDS = 16_384, 38
 
@@ -45,9 +43,10 @@ class ExecutorLimits:
         one for 4 s.
     @ivar connections: open at once.  Three quarters of the files that the process may
         open, 4,096 at most, by default.
-    @ivar connections_per_address: of one address, or of one IPv6 network of 64 bits.
-        Where there are more, the one that has waited longest for its client is closed;
-        if all are at work, the new one is answered with 503.
+    @ivar connections_per_address: of one address, or of one IPv6 network of 64 bits;
+        half of C{connections} by default.  Where there are more, the one that has
+        waited longest for its client is closed; if all are at work, the new one is
+        answered with 503.
     @ivar memory: bytes that bodies take together while they come, and answers while
         they leave: 503.  Tasks that functions are working on, decoded, may take as much
         again; others wait for them.  A single request may take more.
@@ -63,7 +62,9 @@ class ExecutorLimits:
     grace: float = 20.0
     idle: float = 60.0
     connections: int = attrs.field(factory=_most_connections)
-    connections_per_address: int = MOST_CONNECTIONS_PER_ADDRESS
+    connections_per_address: int = attrs.field(
+        default=attrs.Factory(lambda self: self.connections // 2 or 1, takes_self=True)
+    )
     memory: int = AT_WORK
     patience: float = 30.0
 

@@ -9,7 +9,6 @@ import signal
 import time
 from typing import Any
 
-import attrs
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
 from twisted.python.usage import Options as UsageOptions
@@ -31,11 +30,7 @@ from quebert._twistd import (
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
 from quebert.executor._admission import host_name
-from quebert.executor._limits import (
-    MOST_CONNECTIONS,
-    MOST_CONNECTIONS_PER_ADDRESS,
-    ExecutorLimits,
-)
+from quebert.executor._limits import MOST_CONNECTIONS, ExecutorLimits
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 from quebert.signatures import Key, Verifier, read_keys
 
@@ -109,9 +104,10 @@ class Options(UsageOptions):
         [
             "max-connections-per-address",
             None,
-            MOST_CONNECTIONS_PER_ADDRESS,
-            "Connections from one address at most, or from one IPv6 network of 64 bits."
-            " If a proxy connects for all clients, give as many as --max-connections.",
+            None,
+            "Connections from one address at most, or from one IPv6 network of 64 bits:"
+            " half of --max-connections. If a proxy connects for all clients, give as"
+            " many as --max-connections.",
         ],
         ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
     ]
@@ -143,14 +139,13 @@ class Options(UsageOptions):
         """
         How much to take of clients.
         """
-        limits = ExecutorLimits(
-            body=self["max-body"],
-            memory=self["max-memory"],
-            connections_per_address=self["max-connections-per-address"],
-        )
-        if (most := self["max-connections"]) is not None:
-            limits = attrs.evolve(limits, connections=most)
-        return limits
+        given = {
+            "body": self["max-body"],
+            "memory": self["max-memory"],
+            "connections": self["max-connections"],
+            "connections_per_address": self["max-connections-per-address"],
+        }
+        return ExecutorLimits(**{k: v for k, v in given.items() if v is not None})
 
     def postOptions(self) -> None:
         """

@@ -746,7 +746,7 @@ class ConnectionTests(LimitsCase):
         """
         If none waits, the new one is refused with 503, and so is a second one.
         """
-        self.start(connections=2)
+        self.start(connections=2, connections_per_address=2)
         clients = [self.connect(), self.connect()]
         for each in clients:
             each.send(SMALL)
@@ -784,6 +784,18 @@ class ConnectionTests(LimitsCase):
         three = self.connect("2001:db8::3")
         self.assertEqual([each.cut for each in (one, two, three)], [True, False, False])
         self.assertFalse(other.cut)
+
+    def test_half_bodies_of_one_address(self) -> None:
+        """
+        One address takes half of the connections, however many there may be, and even
+        if none of its connections can be closed for others.
+        """
+        self.start(connections=10)
+        for _ in range(20):
+            self.connect("192.0.2.1").send(announced(2) + b"{")
+        other = self.connect("192.0.2.2")
+        other.send(SMALL)
+        self.assertEqual(len(self.function.results), 1)
 
     def test_slow_body_goes(self) -> None:
         """
