@@ -44,12 +44,18 @@ class Crowd(Generic[Client]):
         self._networks[client] = network
         self._counts[network] += 1
         self._waiting[client] = None
-        if self._counts[network] > self._most_of_one:
+        if self.has_too_many(network):
             return self._longest(network)
         if len(self._networks) <= self._most:
             return None
         crowded = max(self._counts, key=self._counts.__getitem__)
         return self._longest(crowded) or self._longest(None)
+
+    def has_too_many(self, network: str) -> bool:
+        """
+        Whether a network has more than its part.
+        """
+        return self._counts[network] > self._most_of_one
 
     def _longest(self, network: str | None) -> Client | None:
         for client in self._waiting:

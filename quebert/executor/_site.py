@@ -89,13 +89,23 @@ class ExecutorSite(Site):
         self._tally.add()
         leaves = self._crowd.add(channel, channel.network)
         if leaves is channel:  # no other waits for its client, but one may be slow
-            leaves = self._transit.overdue(self.reactor.seconds()) or channel
+            leaves = self._slow_one(channel.network) or channel
         if leaves is not None:
             self._crowd.remove(leaves)
         if leaves is channel:
             self._turn_away(channel)
         elif leaves is not None:
             leaves.leave()
+
+    def _slow_one(self, network: str) -> ExecutorChannel | None:
+        """
+        One that is slow, and goes for a new connection of C{network}; not one of
+        another network if this one has too many.
+        """
+        slow: ExecutorChannel | None = self._transit.overdue(self.reactor.seconds())
+        if slow is None or slow.network == network:
+            return slow
+        return None if self._crowd.has_too_many(network) else slow
 
     def _turn_away(self, channel: ExecutorChannel) -> None:
         """

@@ -809,6 +809,20 @@ class ConnectionTests(LimitsCase):
         new = self.connect()
         self.assertEqual((slow.cut, new.status), (True, 0))
 
+    def test_slow_body_of_another_address(self) -> None:
+        """
+        No body goes for an address that has its part already.
+        """
+        self.start(connections=10, connections_per_address=2)
+        slow = self.connect("192.0.2.1")
+        slow.send(announced(MIB) + b" " * 2 * FREE)
+        self.turn(DUE)
+        greedy = [self.connect("192.0.2.2") for _ in range(2)]
+        for each in greedy:
+            each.send(announced(2) + b"{")
+        self.assertEqual(self.connect("192.0.2.2").status, 503)
+        self.assertFalse(slow.cut)
+
     def test_flood(self) -> None:
         """
         A client that sends its request at once gets through a flood of connections.
