@@ -3,9 +3,9 @@ Attempts of suspects: one at a time, with no other task of the client at work.
 
 When a suspect comes, no further message begins.  Once the callbacks of all messages
 that have begun have ended, the suspect begins.  Then the others may go on, before the
-next suspect.  Of the suspects that come within L{GATHERING} seconds, the one begins
-first that was alone at the fewest ends.  So where mediators end for another reason,
-these ends are spread over all suspects.  A suspect whose turn does not come for
+next suspect.  Of the suspects that come within L{GATHERING} seconds of each other, the
+one begins first that was alone at the fewest ends.  So where mediators end for another
+reason, these ends are spread over all suspects.  A suspect whose turn does not come for
 L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a channel that holds a
 message for 30 minutes.
 """
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = ["GATHERING", "LONGEST_WAIT", "Alone", "Watch"]
+__all__ = ["GATHERING", "LONGEST_GATHERING", "LONGEST_WAIT", "Alone", "Watch"]
 
 #: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
 LONGEST_WAIT = 240.0
-#: Seconds from the first suspect that comes until one begins.
+#: Seconds from the last suspect that has come until one begins, ...
 GATHERING = 0.5
+#: ... and from the first one at most.
+LONGEST_GATHERING = 5.0
 
 
 class Watch(Protocol):
@@ -105,6 +107,7 @@ class Alone:
         # Those first that were alone at fewer ends.
         self._waiting: list[tuple[Watch, Message]] = []
         self._gathering: IDelayedCall | None = None
+        self._gather_until = 0.0
         self._current: _Attempt | None = None
         self._changing = False
         self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
@@ -116,8 +119,13 @@ class Alone:
         pair = watch, message
         insort(self._waiting, pair, key=_times_alone)
         self._deadlines.begin(pair, LONGEST_WAIT)
+        now = self._clock().seconds()
         if not self.wanted:
             self._gathering = self._clock().callLater(GATHERING, self._gathered)
+            self._gather_until = now + LONGEST_GATHERING
+        elif self._gathering is not None:  # others may come, too
+            left = max(0.0, self._gather_until - now)
+            self._gathering.reset(min(GATHERING, left))
         self.wanted = True
         self._hold()
 

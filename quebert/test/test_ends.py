@@ -105,7 +105,7 @@ class Mediators:
         """
         await self._proxy.cut()
         await self._client.stop(grace=0)
-        self._proxy.listen()
+        await self._listen()
 
     async def disconnect(self) -> None:
         """
@@ -116,6 +116,14 @@ class Mediators:
         answers, self._answers = self._answers, []
         for each in answers:
             each.callback(None)  # too late
+        await self._listen()
+
+    async def _listen(self) -> None:
+        """
+        Let others connect; in another turn, since the reactor may have an event left
+        for a connection that was closed in this one, whose file the port would get.
+        """
+        await deferLater(reactor, 0)
         self._proxy.listen()
 
     async def stop(self) -> None:

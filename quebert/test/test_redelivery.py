@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert.amqp._alone import GATHERING, LONGEST_WAIT
+from quebert.amqp._alone import GATHERING, LONGEST_GATHERING, LONGEST_WAIT
 from quebert.amqp._message import (
     ALONE,
     DELAY,
@@ -749,6 +749,31 @@ class AloneTests(RedeliveryTestCase):
         for expected in ([never], [never, once], [never, once, often]):
             self.assertEqual(self.called, expected)
             self.finish(expected[-1])
+
+    def test_coming_one_by_one(self) -> None:
+        """
+        As long as suspects keep coming, none begins, up to a limit.
+        """
+        headers = {ENDS: SUSPECT, FLIGHT: A}
+        self.deliver(b"often", headers={**headers, ALONE: 2})
+        self.clock.advance(GATHERING - 0.1)
+        never = self.deliver(b"never", headers={**headers, ALONE: 0})
+        self.clock.advance(GATHERING - 0.1)
+        self.assertEqual(self.called, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.called, [never])
+
+    def test_coming_for_long(self) -> None:
+        """
+        Suspects that never cease to come keep none from its attempt.
+        """
+        headers = {ENDS: SUSPECT, FLIGHT: A}
+        waited = 0.0
+        while not self.called:
+            self.deliver(headers=headers)
+            self.clock.advance(GATHERING / 2)
+            waited += GATHERING / 2
+        self.assertEqual(waited, LONGEST_GATHERING)
 
     def test_begins_meanwhile(self) -> None:
         """
