@@ -19,7 +19,7 @@ class Waiters(Generic[T]):
     """
     All who wait for an event that may come again and again.
 
-    @param abandoned: called when the last Deferred was cancelled.
+    @param abandoned: called when the last one that waits was cancelled.
     """
 
     def __init__(self, abandoned: Callable[[], object] | None = None) -> None:
@@ -48,6 +48,8 @@ class Waiters(Generic[T]):
                 each.callback(result)
 
     def _leave(self, waiter: Deferred[T]) -> None:
-        self._waiting.pop(waiter, None)
+        if waiter not in self._waiting:  # the event has come, and others are told first
+            return
+        del self._waiting[waiter]
         if not self._waiting and self._abandoned is not None:
             self._abandoned()

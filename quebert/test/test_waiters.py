@@ -77,3 +77,16 @@ class WaitersTests(SynchronousTestCase):
         one.addCallback(lambda _: other.cancel())
         waiters.fire(None)
         self.failureResultOf(other, CancelledError)
+
+    def test_cancelled_too_late(self) -> None:
+        """
+        An event that has come is not abandoned, even if one that it is told to cancels
+        the last of the others.
+        """
+        abandoned: list[bool] = []
+        waiters: Waiters[None] = Waiters(lambda: abandoned.append(True))
+        one, other = waiters.wait(), waiters.wait()
+        one.addCallback(lambda _: other.cancel())
+        waiters.fire(None)
+        self.failureResultOf(other, CancelledError)
+        self.assertEqual(abandoned, [])
