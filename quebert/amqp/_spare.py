@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, ChannelLost
 
 if TYPE_CHECKING:
     from quebert.amqp._connection import Connection
@@ -41,13 +41,18 @@ class Spare:
         """
         The spare connection; C{wire} where there is none, as RabbitMQ lets the user
         have no further connection.
+
+        @raise ChannelLost: the client was stopped meanwhile.
         """
         if wire.clock.seconds() < self._missing_until:
             return wire
         try:
             return await self._connection.connected(_PATIENCE)
+        except ChannelLost:
+            raise
         except BrokerError:
-            self._missing_until = wire.clock.seconds() + _AGAIN
+            if not wire.closed:  # else there was no broker for any connection
+                self._missing_until = wire.clock.seconds() + _AGAIN
             return wire
 
     async def stop(self) -> None:

@@ -28,6 +28,7 @@ from quebert.errors import (
     BrokerError,
     BrokerRefused,
     BrokerUnreachable,
+    ChannelLost,
     ConfigError,
     PublishRefused,
     QuebertError,
@@ -647,6 +648,76 @@ class ConnectTests(ClientTestCase):
         broker = self.let_in()
         self.advance(5)
         self.assertEqual(broker.count(Basic.Consume), 0)
+
+
+class SpareTests(ClientTestCase):
+    """
+    Tests for the connection that may be lost without harm.
+    """
+
+    def instead_of(self, wire: Any) -> Deferred[Any]:
+        """
+        The spare connection, or C{wire}.
+        """
+        return Deferred.fromCoroutine(self.client._spare.instead_of(wire))
+
+    def wire(self) -> Any:
+        """
+        The connection that consumes.
+        """
+        return self.successResultOf(Deferred.fromCoroutine(self.client.connected()))
+
+    def test_refused(self) -> None:
+        """
+        Where the broker lets the user have no more connections, there is none, and the
+        broker is not asked again for a minute.
+        """
+        self.connect()
+        wire = self.wire()
+        for _ in range(2):
+            spare = self.instead_of(wire)
+            self.refuse(530, "NOT_ALLOWED")
+            self.advance(1)
+            self.assertIs(self.successResultOf(spare), wire)
+            self.assertIs(self.successResultOf(self.instead_of(wire)), wire)
+            self.assertEqual(self.pending(), [])
+            self.advance(60)
+        spare = self.instead_of(wire)
+        self.let_in()
+        self.assertIsNot(self.successResultOf(spare), wire)
+
+    def test_after_an_outage(self) -> None:
+        """
+        It is made at once after the broker was away, however long that was.
+        """
+        broker = self.connect()
+        wire = self.wire()
+        spare = self.instead_of(wire)
+        broker.lose_once()
+        self.advance(11)
+        self.assertIs(self.successResultOf(spare), wire)
+        self.attempts = len(self.reactor.tcpClients) - 2  # of each connection the last
+        self.let_in()
+        self.let_in()
+        wire = self.wire()
+        self.assertIsNot(self.successResultOf(self.instead_of(wire)), wire)
+
+    def test_stopped(self) -> None:
+        """
+        A client that is stopped meanwhile makes none; one that is used again does.
+        """
+        self.connect()
+        spare = self.instead_of(self.wire())
+        stopped = self.client.stop(0)
+        self.advance(1)
+        self.successResultOf(stopped)
+        self.failureResultOf(spare, ChannelLost)
+        self.attempts = len(self.reactor.tcpClients)
+        self.connect()
+        wire = self.wire()
+        spare = self.instead_of(wire)
+        self.let_in()
+        self.assertIsNot(self.successResultOf(spare), wire)
 
 
 class HostsTests(ClientTestCase):
