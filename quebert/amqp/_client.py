@@ -104,7 +104,16 @@ class TxAMQPClient:
             _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
-        self._spare = Spare(self._connection(tls, "looking after delayed tasks"))
+        self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
+        self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
+        self._spare = Spare(
+            self._connection(
+                tls,
+                "looking after delayed tasks",
+                sibling=self._consuming,
+                optional=True,
+            )
+        )
         self.ladder = Ladder(quorum=quorumDelays, spare=self._spare)
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
@@ -114,8 +123,6 @@ class TxAMQPClient:
         self.bindings = Bindings(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
-        self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
-        self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
         self._stopping: Deferred[None] | None = None
         self._publisher = self.make_publisher()
 

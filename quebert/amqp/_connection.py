@@ -175,8 +175,10 @@ class Connection:
     @param reactor: gives the reactor, when it is needed.
     @param name: what the broker calls it.
     @param on_lost: called with the reason when it was there and is lost.
-    @param sibling: another to the same broker; where that was let in, a
-        refusal will not last.
+    @param sibling: another to the same broker: it knows which host answers.  Where it
+        was let in, a refusal will not last, ...
+    @param optional: ... unless this connection can be done without: the broker may let
+        a user have no more connections.
     """
 
     log = Logger()
@@ -189,6 +191,8 @@ class Connection:
         name: str,
         on_lost: Callable[[BrokerError], None] = lambda why: None,
         sibling: Connection | None = None,
+        *,
+        optional: bool = False,
     ) -> None:
         self.broker = broker
         self.name = name
@@ -198,6 +202,7 @@ class Connection:
         self._service: ClientService | None = None
         self._wire: Wire | None = None
         self._sibling = sibling
+        self._optional = optional
         self._problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
         self._turn = 0  # whose it is among the broker's hosts
@@ -221,8 +226,9 @@ class Connection:
 
     @property
     def _let_in(self) -> bool:
-        sibling = self._sibling
-        return self._was_let_in or (sibling is not None and sibling._was_let_in)
+        if self._sibling is None or self._optional:
+            return self._was_let_in
+        return self._was_let_in or self._sibling._was_let_in
 
     @property
     def reactor(self) -> Any:

@@ -755,6 +755,21 @@ class HostsTests(ClientTestCase):
         self.let_in()
         self.assertEqual(self.tried(), [1, 2])
 
+    def test_spare_beside_the_others(self) -> None:
+        """
+        The spare connection leads to the host that has answered.
+        """
+        watching = self.watch()
+        self.unreachable()
+        self.advance(0.75)
+        self.let_in()
+        self.successResultOf(watching)
+        wire = self.successResultOf(Deferred.fromCoroutine(self.client.connected()))
+        spare = Deferred.fromCoroutine(self.client._spare.instead_of(wire))
+        self.let_in()
+        self.successResultOf(spare)
+        self.assertEqual(self.tried(), [1, 2, 2])
+
     def test_one_says_nothing(self) -> None:
         """
         A host that accepts a connection and then says nothing, as one that is frozen,
