@@ -386,7 +386,7 @@ class Ladder:
             self._tell_deleted(wire, queue)
         kind = "quorum" if self.rungs_of(wire).quorum else "classic"
         with self.new_queues.declaring(wire, queue, kind, exists=exists):
-            await _make_or_use(wire, calls)
+            await _make_or_use(wire, list(calls), exists=exists)
         return int(found.message_count) if exists else 0
 
     async def kept(self, wire: Wire, rung: str, queue: str) -> None:
@@ -587,21 +587,26 @@ def has_quorum(wire: Wire) -> bool:
     return (version_of(wire) or ()) >= _CONFIRMS
 
 
-async def _make_or_use(wire: Wire, calls: Iterable[Call]) -> None:
+async def _make_or_use(wire: Wire, calls: list[Call], *, exists: bool) -> None:
     """
     Make the calls; a queue that is there otherwise is used as it is, unless it is a
     rung that messages leave at another time, or for another place.
+
+    @param exists: whether the queue is there.  Then only a rung is declared again:
+        RabbitMQ logs an error where the arguments differ, as they do if another version
+        of quebert has made the queue.
     """
-    listed = list(calls)
+    queue = next(how for each, how in calls if each == "queue_declare")
+    others = [each for each in calls if each[0] != "queue_declare"]
+    is_rung = "x-message-ttl" in queue["arguments"]
     try:
-        await make(wire, listed)
+        await make(wire, calls if is_rung or not exists else others)
     except BrokerRefused as e:
         if e.code != INEQUIVALENT or " for queue " not in str(e):
             raise
-        queue = next(how for each, how in listed if each == "queue_declare")
-        if "x-message-ttl" in queue["arguments"]:
+        if is_rung:
             await _check_ways_out(wire, queue["queue"], queue["arguments"])
-        await make(wire, (each for each in listed if each[0] != "queue_declare"))
+        await make(wire, others)
 
 
 async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> None:

@@ -563,7 +563,7 @@ class PrepareTests(SynchronousTestCase):
         looked_at = "quebert.delay.wait.5s", UNCLAIMED
         self.assertEqual(self.check(), [("queue_declare", each) for each in looked_at])
         self.wire.clock.advance(CHECK_ENDS)
-        self.assertEqual(len(self.check()), 7)
+        self.assertEqual(len(self.check()), 6)
         self.wire.clock.advance(CHECK_ALL)
         checked = {name for _, name in self.check()}
         self.assertIn("quebert.delay.wait.5s", checked)
@@ -664,6 +664,33 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn([True, False], used)
         self.assertEqual(used[int((4 + 360) / CHECK)], [True, True])
         self.assertEqual(used[-1], [False, False])
+
+    def test_made_by_another_version(self) -> None:
+        """
+        A queue to which rungs lead, and which is there with other arguments, is used as
+        it is.  It is not declared again and again: RabbitMQ logs an error each time.
+        """
+        arrivals, call = "quebert.delay.arrivals.queue", self.wire.call
+        self.wire.there |= {UNCLAIMED, arrivals}
+        declared: list[str] = []
+
+        async def call_or_refuse(method: str, **arguments: Any) -> Any:
+            name = arguments.get("queue", "")
+            if method == "queue_declare" and not arguments.get("passive"):
+                declared.append(name)
+                if name in (UNCLAIMED, arrivals):
+                    text = f"inequivalent arg 'x-max-length' for queue '{name}'"
+                    raise BrokerRefused(406, text)
+            return await call(method, **arguments)
+
+        self.wire.call = call_or_refuse
+        self.successResultOf(self.rung())
+        for _ in range(int(2 * CHECK_ALL / CHECK)):
+            self.wire.clock.advance(CHECK)
+            self.check()
+        self.assertNotIn(UNCLAIMED, declared)
+        self.assertNotIn(arrivals, declared)
+        self.assertIn(arrivals, self.wire.made("queue_bind"))
 
     def test_in_use_beside_refused(self) -> None:
         """
