@@ -18,7 +18,7 @@ are.  There are no more of them than connections.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -74,14 +74,13 @@ class Transit(Generic[Holder]):
         size, _ = self._held.pop(holder, (0, 0.0))
         self._taken -= size
 
-    def overdue(self, now: float) -> Holder | None:
+    def overdue(self, now: float) -> Iterator[Holder]:
         """
-        Who has held memory for longest, and for longer than needs be.
+        Those who have held memory for longer than needs be, the oldest one first.
         """
         for holder, (_, since) in self._held.items():
             if now - since >= DUE:
-                return holder
-        return None
+                yield holder
 
 
 class Turns:

@@ -18,6 +18,7 @@ from quebert._reactor import given_or_global
 from quebert.executor._answer import Answer
 from quebert.executor._channel import ExecutorChannel, Stage
 from quebert.executor._crowd import Crowd
+from quebert.executor._memory import Transit
 from quebert.executor._request import ExecutorRequest
 from quebert.executor._tally import Tally
 from quebert.executor._web import ExecutorResource
@@ -53,7 +54,7 @@ class ExecutorSite(Site):
             lambda: reactor, ExecutorChannel.late
         )
         self._log_refused = resource.log_refused
-        self._transit = resource.transit
+        self._transit: Transit[ExecutorChannel] = resource.transit
         self._crowd: Crowd[ExecutorChannel] = Crowd(
             self.limits.connections, self.limits.connections_per_address
         )
@@ -99,13 +100,14 @@ class ExecutorSite(Site):
 
     def _slow_one(self, network: str) -> ExecutorChannel | None:
         """
-        One that is slow, and goes for a new connection of C{network}; not one of
-        another network if this one has too many.
+        The slow connection that is closed for a new one of C{network}: one of the same
+        network if this has too many connections.
         """
-        slow: ExecutorChannel | None = self._transit.overdue(self.reactor.seconds())
-        if slow is None or slow.network == network:
-            return slow
-        return None if self._crowd.has_too_many(network) else slow
+        among_its_own = self._crowd.has_too_many(network)
+        for slow in self._transit.overdue(self.reactor.seconds()):
+            if slow.network == network or not among_its_own:
+                return slow
+        return None
 
     def _turn_away(self, channel: ExecutorChannel) -> None:
         """
@@ -159,7 +161,7 @@ class ExecutorSite(Site):
 
     def _make_room(self, channel: ExecutorChannel | None) -> bool:
         while self._transit.is_too_much:
-            slow = self._transit.overdue(self.reactor.seconds())
+            slow = next(self._transit.overdue(self.reactor.seconds()), None)
             if slow is None or slow is channel:
                 return False
             self._transit.release(slow)

@@ -823,6 +823,19 @@ class ConnectionTests(LimitsCase):
         self.assertEqual(self.connect("192.0.2.2").status, 503)
         self.assertFalse(slow.cut)
 
+    def test_slow_body_of_its_own(self) -> None:
+        """
+        A slow body of an address that has its part already goes for a new connection of
+        this address, even if one of another address is slower.
+        """
+        self.start(connections=10, connections_per_address=1)
+        slow = [self.connect(f"192.0.2.{each}") for each in (1, 2)]
+        for each in slow:
+            each.send(announced(MIB) + b" " * 2 * FREE)
+        self.turn(DUE)
+        new = self.connect("192.0.2.2")
+        self.assertEqual(([each.cut for each in slow], new.status), ([False, True], 0))
+
     def test_flood(self) -> None:
         """
         A client that sends its request at once gets through a flood of connections.
@@ -869,11 +882,11 @@ class TransitTests(SynchronousTestCase):
         transit.hold("a", 50_000, 0)
         transit.hold("b", 50_000, 1)
         transit.hold("a", 60_000, 5)
-        self.assertIsNone(transit.overdue(DUE - 1))
-        self.assertEqual(transit.overdue(DUE), "a")
+        self.assertEqual([*transit.overdue(DUE - 1)], [])
+        self.assertEqual([*transit.overdue(DUE)], ["a"])
         transit.release("a")
-        self.assertIsNone(transit.overdue(DUE))
-        self.assertEqual(transit.overdue(DUE + 1), "b")
+        self.assertEqual([*transit.overdue(DUE)], [])
+        self.assertEqual([*transit.overdue(DUE + 1)], ["b"])
 
 
 class TurnsTests(SynchronousTestCase):
