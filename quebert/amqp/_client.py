@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
 from quebert import _tls
@@ -28,7 +29,7 @@ from quebert.amqp._ladder import Ladder
 from quebert.amqp._pausing import Pauses
 from quebert.amqp._publisher import Publisher
 from quebert.amqp._settler import HOLD_UP_TO
-from quebert.amqp._spare import Spare
+from quebert.amqp._spare import HEARTBEAT, Spare
 from quebert.amqp._suspects import Suspects
 from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
 from quebert.config import TLS, Address, Broker
@@ -110,6 +111,7 @@ class TxAMQPClient:
             self._connection(
                 tls,
                 "looking after delayed tasks",
+                heartbeat=HEARTBEAT,
                 sibling=self._consuming,
                 optional=True,
             )
@@ -320,9 +322,14 @@ class TxAMQPClient:
 
     # -- The connections
 
-    def _connection(self, tls: Any, purpose: str, **options: Any) -> Connection:
+    def _connection(
+        self, tls: Any, purpose: str, *, heartbeat: int | None = None, **options: Any
+    ) -> Connection:
+        broker = self.broker
+        if heartbeat is not None:
+            broker = attrs.evolve(broker, heartbeat=min(broker.heartbeat, heartbeat))
         name = f"quebert, {purpose}"
-        return Connection(self.broker, tls, lambda: self.reactor, name, **options)
+        return Connection(broker, tls, lambda: self.reactor, name, **options)
 
     def _lost(self, why: BrokerError) -> None:
         for watcher in list(self.watchers):

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from quebert.amqp._connection import Connection
     from quebert.amqp._wire import Wire
 
-__all__ = ["Spare"]
+__all__ = ["HEARTBEAT", "Spare"]
 
+#: Seconds of its heartbeat, at most.  After a failure it leads to another host than the
+#: other connections.  If that host is frozen, delayed tasks are held up until the
+#: connection is given up, after two heartbeats.
+HEARTBEAT = 5
 # Seconds in which there must be a connection.
 _PATIENCE = 10.0
 # Seconds for which it is not asked for where there was none.

@@ -686,6 +686,23 @@ class SpareTests(ClientTestCase):
         self.let_in()
         self.assertIsNot(self.successResultOf(spare), wire)
 
+    def test_frozen_host(self) -> None:
+        """
+        It is given up after a few seconds where its host is frozen, although the other
+        connections may be silent for longer.
+        """
+        self.client = self.make(heartbeat=30)
+        self.connect()
+        wire = self.wire()
+        getting = self.instead_of(wire)
+        broker = self.let_in()
+        spare = self.successResultOf(getting)
+        broker.serves = False
+        asked = Deferred.fromCoroutine(spare.open_channel())
+        self.advance(13)
+        self.failureResultOf(asked, ChannelLost)
+        self.assertFalse(wire.closed)
+
     def test_after_an_outage(self) -> None:
         """
         It is made at once after the broker was away, however long that was.
