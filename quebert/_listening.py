@@ -4,9 +4,9 @@ Listening on a TCP port.
 Theory of operation.  Where a process may open no more files, Twisted accepts a
 connection by a file that it keeps in reserve, and closes it.  In that moment another
 thread can take the file, and Twisted does not get it back.  From then on the connection
-cannot be accepted, nor does it go away, so that the reactor tries again in each turn: a
-processor is at work, and writes 45,000 lines of log in a second.  Hence a port that has
-accepted nothing rests.
+cannot be accepted, and does not go away.  The reactor tries again in each turn: that
+takes a whole processor, and writes 45,000 lines of log a second.  So a port rests when
+it could accept nothing.
 """
 
 from __future__ import annotations

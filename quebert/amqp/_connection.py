@@ -41,9 +41,9 @@ from quebert.policy import exponential
 
 __all__ = ["Connection"]
 
-#: Seconds in which its name must have been looked up, too.  Twisted has no limit for
-#: that, and where a look-up fails in another way than it knows, such as for want of a
-#: file, it never ends.
+#: Seconds in which the host's name must have been looked up, and the host have accepted
+#: a connection.  Twisted has no limit for the look-up, which never ends if it fails in
+#: a way that Twisted does not know, such as for want of a file.
 FINDING = 60.0
 #: Seconds in which a host must have accepted a connection.
 CONNECTING = 5.0

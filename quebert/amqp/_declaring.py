@@ -43,7 +43,7 @@ __all__ = [
     "no_delivery_limit",
     "no_single_tasks",
     "own_quorum",
-    "taken_again",
+    "unreached_length_limit",
 ]
 
 #: The argument that tells the type.  Where it is not given, a virtual host may have
@@ -75,8 +75,8 @@ HELD_BACK = "x-delayed-retry-max"
 _SHORTEST = 1
 #: The argument for how many messages a queue has at most.
 _LENGTH = "x-max-length"
-_ANY_NUMBER = 2**31 - 1
-_TELLS_OF_ROOM = (4,)
+_UNREACHED = 2**31 - 1
+_TELLS_OF_ROOM_SINCE = (4,)
 
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
@@ -96,19 +96,19 @@ def own_quorum(wire: Wire) -> dict[str, Any]:
     return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
 
 
-def taken_again(wire: Wire) -> dict[str, Any]:
+def unreached_length_limit(wire: Wire) -> dict[str, Any]:
     """
     The argument of a quorum queue which has RabbitMQ 3 take messages again when a
     policy with C{max-length} is removed while the queue is full.
 
-    RabbitMQ tells those who publish to the queue, its own workers for dead letters
-    among them, when it is full, and when there is room again.  Where no limit is left,
-    RabbitMQ before 4.0 does not tell that: a worker waits until RabbitMQ is started
-    again (C{rabbit_fifo:evaluate_limit/5}; measured on 3.10.8).  A limit that nobody
-    reaches is left.
+    RabbitMQ tells those who publish to the queue when it is full, and when there is
+    room again; its own workers for dead letters are among them.  If the queue has no
+    limit any more, RabbitMQ before 4.0 does not tell of the room: a worker waits until
+    RabbitMQ is started again (C{rabbit_fifo:evaluate_limit/5}; measured on 3.10.8).  So
+    the queue has a limit of its own, which no queue reaches.
     """
     version = version_of(wire)
-    return {_LENGTH: _ANY_NUMBER} if version and version < _TELLS_OF_ROOM else {}
+    return {_LENGTH: _UNREACHED} if version and version < _TELLS_OF_ROOM_SINCE else {}
 
 
 async def declare_queue(

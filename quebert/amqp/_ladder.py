@@ -32,7 +32,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp._arguments import Declared, declared
 from quebert.amqp._brief import brief_channel
 from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import INEQUIVALENT, own_quorum, taken_again
+from quebert.amqp._declaring import INEQUIVALENT, own_quorum, unreached_length_limit
 from quebert.amqp._delay import (
     ARRIVALS,
     FIRST_WAITS,
@@ -129,8 +129,8 @@ class Ladder:
     @param quorum: of quorum queues; with C{None} where the broker has them.  Classic
         queues pass messages on without confirms: when a RabbitMQ is stopped or
         killed at that moment, some are lost.
-    @param spare: the connection over which rungs of quorum queues are used; the same
-        as for all else without it.
+    @param spare: the connection over which rungs of quorum queues are used; without it
+        they are used over the same connection as all else.
     @ivar unclaimed: how many messages were in L{UNCLAIMED} at the last look.
     @ivar brought_back_at: when the last one was brought back from there, in seconds of
         the clock.
@@ -315,8 +315,8 @@ class Ladder:
         rungs = self._rungs.get(wire)
         if rungs is None:
             quorum = has_quorum(wire) if self._quorum is None else self._quorum
-            own, again = own_quorum(wire), taken_again(wire)
-            rungs = Rungs(quorum=True, arguments=own, ends=again) if quorum else Rungs()
+            own, limit = own_quorum(wire), unreached_length_limit(wire)
+            rungs = Rungs(quorum=True, arguments=own, ends=limit) if quorum else Rungs()
             self._rungs[wire] = rungs
         return rungs
 
@@ -477,7 +477,7 @@ class Ladder:
         """
         first = waits[0]
         try:
-            async with brief_channel(await self._may_fail(wire)) as channel:
+            async with brief_channel(await self._wire_for_use(wire)) as channel:
                 some = waits[:_AT_ONCE]
                 await all_of(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
@@ -491,9 +491,10 @@ class Ladder:
                 del waits[0]
             raise
 
-    async def _may_fail(self, wire: Wire) -> Wire:
+    async def _wire_for_use(self, wire: Wire) -> Wire:
         """
-        A connection over which RabbitMQ may fail at a rung.
+        The connection over which rungs are used: RabbitMQ may fail at one, and closes
+        the connection then.
         """
         if self._spare is None or not self.rungs_of(wire).quorum:
             return wire

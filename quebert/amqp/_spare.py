@@ -1,12 +1,12 @@
 """
 A connection that may be lost without harm.
 
-RabbitMQ closes the connection where it fails at a call (C{INTERNAL_ERROR}, 541), with
-the channels of all queues of a client.  So what it may fail at for good reasons is
-asked over a connection that has nothing else to do: C{basic.get} fails until a quorum
-queue whose node was lost has another leader.  Over the connection that consumes, each
-loss of a node would interrupt all mediators of the cluster for seconds, and have them
-repeat the requests that run at that moment.
+When RabbitMQ fails at a call, it closes the connection (C{INTERNAL_ERROR}, 541), with
+the channels of all queues of a client.  C{basic.get} fails when the node of a quorum
+queue was lost, until the queue has another leader.  Over the connection that consumes,
+this would interrupt all mediators of a cluster for seconds at each loss of a node, and
+have them repeat the requests that run at that moment.  So calls that may fail are made
+over a connection that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = ["HEARTBEAT", "Spare"]
 #: other connections.  If that host is frozen, delayed tasks are held up until the
 #: connection is given up, after two heartbeats.
 HEARTBEAT = 5
-# Seconds in which there must be a connection.
+# Seconds for which a caller waits for it.
 _PATIENCE = 10.0
-# Seconds for which it is not asked for where there was none.
+# Seconds for which it is not asked for after it could not be made.
 _AGAIN = 60.0
 
 
@@ -43,8 +43,8 @@ class Spare:
 
     async def instead_of(self, wire: Wire) -> Wire:
         """
-        The spare connection; C{wire} where there is none, as RabbitMQ lets the user
-        have no further connection.
+        The spare connection; C{wire} if it cannot be made, such as where RabbitMQ lets
+        the user have no more connections.
 
         @raise ChannelLost: the client was stopped meanwhile.
         """

@@ -167,8 +167,8 @@ def _alone_with(path: Path) -> Iterator[None]:
     Lock a database, so that one broker at a time makes, checks and opens it.  Without
     that, two brokers that start at once keep each other out, and both fail.
 
-    Whoever can open a file can lock it, and has this wait.  So the lock is on a private
-    file, and not on the folder, which other users may be able to read.
+    Whoever can open a file can lock it, and so make this call wait.  Other users may be
+    able to read the folder, so the lock is on a private file beside the database.
     """
     name = str(path.with_name(path.name + "-lock"))
     while True:
@@ -404,7 +404,8 @@ def _checked(path: Path) -> Connection:
 
 def described(error: object) -> str:
     """
-    In one line what is wrong, whatever of the database is in it.
+    The text of an error in one printable line, whatever pieces of the database are in
+    it.
     """
     return one_line(str(error), _ERROR_LIMIT)
 
