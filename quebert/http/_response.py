@@ -281,7 +281,8 @@ class Response:
         Read no more, ever.  A protocol that reads is told once the connection is gone.
         """
         if not self._ended:
-            self._ended = self._reader is None
+            if self._reader is None:
+                self.cut_short("nobody waits for the rest")
             self._connection.abort()
 
     # -- For the connection

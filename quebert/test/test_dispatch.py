@@ -957,6 +957,19 @@ class BodyLimitTests(Case):
                 for each in asked[:others]:
                     self.assertEqual(self.successResultOf(each), b"hello")
 
+    def test_asked_after_it_was_given_up(self) -> None:
+        """
+        What has come of a body is not taken for all of it after the connection was
+        closed, since nobody waited for the rest.
+        """
+        requested, server = self.begin()
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        answer = self.successResultOf(requested)
+        content = answer.content()
+        content.cancel()
+        self.failureResultOf(content, CancelledError)
+        self.failureResultOf(answer.content(), IncompleteAnswer)
+
     def test_one_byte_over(self) -> None:
         """
         A whole body that is one byte too long gives its first part, too.
