@@ -164,7 +164,7 @@ class Ladder:
         self._needed: dict[tuple[Once, str], bool] = {}  # and whether it is there
         self._used: dict[int, float] = {}  # waits, and when last
         self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
-        self._uses = Once(lambda wire, wait: self._use(wire, [int(wait)]))
+        self._uses = Once(self._use_one_alone)
         self._failing: dict[str, _Failing] = {}  # rungs
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
@@ -439,15 +439,16 @@ class Ladder:
             if now - used > wait + _SLOW:
                 del self._used[wait]
         waits = list(self._used)
+        over = await self._wire_for_use(wire) if waits else wire
         while waits:
             try:
-                await self._use(wire, waits)
+                await self._use(wire, over, waits)
             except BrokerError as e:
                 if wire.closed:
                     raise
                 self.log.debug("A queue for delayed tasks cannot be used: {why}", why=e)
-                if has_failed(e) or not isinstance(e, BrokerRefused):
-                    break  # the spare connection is lost: the others come next time
+                if over.closed or not isinstance(e, BrokerRefused):
+                    break  # the others are used at the next look
         # After that: a connection that is new comes late already.
         if now - self._surveyed.get(wire, -math.inf) >= CHECK_ALL:
             self._surveyed[wire] = now
@@ -468,16 +469,17 @@ class Ladder:
         unused = (wait for wait in WAITS if wait not in self._used)
         await all_of(map(look, unused), _CHANNELS)
 
-    async def _use(self, wire: Wire, waits: list[int]) -> None:
+    async def _use(self, wire: Wire, over: Wire, waits: list[int]) -> None:
         """
         Use the first rungs of these waits on one channel, and take them from the list.
         One that is missing is made anew.
 
+        @param over: the connection over which they are used.
         @raise BrokerRefused: one may not be used, which is taken from the list, too.
         """
         first = waits[0]
         try:
-            async with brief_channel(await self._wire_for_use(wire)) as channel:
+            async with brief_channel(over) as channel:
                 some = waits[:_AT_ONCE]
                 await all_of(self._use_one(channel, each, waits) for each in some)
         except BrokerRefused as e:
@@ -490,6 +492,9 @@ class Ladder:
             if waits[0] == first:
                 del waits[0]
             raise
+
+    async def _use_one_alone(self, wire: Wire, wait: str) -> None:
+        await self._use(wire, await self._wire_for_use(wire), [int(wait)])
 
     async def _wire_for_use(self, wire: Wire) -> Wire:
         """

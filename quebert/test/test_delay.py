@@ -715,6 +715,29 @@ class PrepareTests(SynchronousTestCase):
         rungs = {f"quebert.delay.wait.{seconds}s" for seconds in range(2, 40)}
         self.assertLessEqual({*rungs, ARRIVALS}, looked_at)
 
+    def test_spare_connection_closed(self) -> None:
+        """
+        When the broker closes the spare connection, for whatever reason, the other
+        rungs are used at the next look, not each over a further connection.
+        """
+        spares: list[FakeWire] = []
+
+        class Closing(FakeWire):
+            async def open_channel(self, *, confirms: bool) -> FakeWire:
+                self.closed = True
+                raise BrokerRefused(530, "NOT_ALLOWED - too many channels")
+
+        class FakeSpare:
+            async def instead_of(self, wire: FakeWire) -> FakeWire:
+                spares.append(Closing())
+                return spares[-1]
+
+        spare: Any = FakeSpare()
+        self.ladder = Ladder(quorum=True, spare=spare)
+        self.ladder._used = dict.fromkeys(range(1, 40), 0.0)
+        self.assertIn(ARRIVALS, {name for _, name in self.check()})
+        self.assertEqual(len(spares), 1)
+
     def test_of_another_process(self) -> None:
         """
         A rung that another process has filled meanwhile is found before long, and used
