@@ -85,6 +85,8 @@ class Pauses:
             in L{AGAIN} seconds.
         @raise BrokerError: the broker does not say.
         """
+        if not self._looks:
+            self._looked_at = self.clock().seconds()
         self._looks.setdefault(queue, set()).add(look)
         self._check_later()
         ear = self._ear_of(wire)
