@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from quebert.amqp._message import Message
     from quebert.amqp._wire import Wire
 
-__all__ = ["AGAIN", "CHECK", "CHECK_ALL", "Pauses", "Pausing"]
+__all__ = ["AGAIN", "CHECK", "Pauses", "Pausing"]
 
 Look = Callable[[], None]
 Step = Callable[[], Coroutine[Any, Any, None]]
@@ -50,9 +50,6 @@ Step = Callable[[], Coroutine[Any, Any, None]]
 AGAIN = 10.0
 #: Seconds between two looks of a client whether a queue was paused or resumed.
 CHECK = 3.0
-#: Seconds after which it asks even if no sign tells of that: RabbitMQ may leave out the
-#: second of two calls whose connection is lost meanwhile.
-CHECK_ALL = 30.0
 # How often a mark is made that somebody deletes at once.
 _MARKINGS = 5
 # Seconds until a question is repeated that RabbitMQ did not answer.
@@ -74,7 +71,6 @@ class Pauses:
         self._timer: IDelayedCall | None = None
         self._checking: IDelayedCall | None = None
         self._mark = f"{MARK}.{uuid.uuid4()}"
-        self._looked_at = 0.0
 
     async def ask(self, wire: Wire, queue: str, look: Look) -> bool:
         """
@@ -85,8 +81,6 @@ class Pauses:
             in L{AGAIN} seconds.
         @raise BrokerError: the broker does not say.
         """
-        if not self._looks:
-            self._looked_at = self.clock().seconds()
         self._looks.setdefault(queue, set()).add(look)
         self._check_later()
         ear = self._ear_of(wire)
@@ -172,11 +166,8 @@ class Pauses:
         ear = self._ear
         try:
             # Without a connection, or a way to hear, watches ask by themselves.
-            if ear is not None and not ear.dead:
-                now = self.clock().seconds()
-                if await ear.has_changed() or now - self._looked_at >= CHECK_ALL:
-                    self._looked_at = now
-                    self._look_all()
+            if ear is not None and not ear.dead and await ear.has_changed():
+                self._look_all()
         except BrokerError as e:
             if ear is not None:
                 ear.end(e)

@@ -14,7 +14,7 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp._pause_sign import CONTROL, is_paused, sign_of
-from quebert.amqp._pausing import AGAIN, CHECK, CHECK_ALL, Pauses, Pausing
+from quebert.amqp._pausing import AGAIN, CHECK, Pauses, Pausing
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
@@ -212,16 +212,6 @@ class PausesTests(SynchronousTestCase):
             asked = self.client.channels[-1].calls[-1][1]
             self.assertEqual((asked["exchange"], asked["passive"]), (mark, True))
         self.assertEqual(self.looks, [])
-
-    def test_looks_now_and_then(self) -> None:
-        """
-        It has all watches look at intervals, also if that exchange is there.
-        """
-        self.ask("a")
-        while not self.looks:
-            self.clock.advance(CHECK)
-        self.assertEqual(self.looks, ["a"])
-        self.assertEqual(self.clock.seconds(), CHECK_ALL)
 
     def test_mark_is_refused(self) -> None:
         """
