@@ -20,9 +20,9 @@ from twisted.internet.protocol import Factory
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
-from quebert._text import one_line
 from quebert._turn import EndOfTurn
 from quebert.broker._agenda import Agenda
+from quebert.broker._database import described
 from quebert.broker._journal import Journal, NoJournal
 from quebert.broker._records import Records
 from quebert.broker._server import Connection
@@ -39,8 +39,6 @@ LAZILY = 0.05
 #: Seconds that clients have to agree when the broker stops.
 STOP_TIMEOUT = 2.0
 
-# Characters of an error's text.
-_ERROR_LIMIT = 300
 _GOODBYE = "broker forced connection closure with reason 'shutdown'"
 
 
@@ -106,7 +104,7 @@ class Broker(Factory):
         except StoreError:
             raise
         except Exception as e:  # any could come of what is damaged
-            why = one_line(f"{type(e).__name__}: {e}", _ERROR_LIMIT)
+            why = described(f"{type(e).__name__}: {e}")
             text = f"what was stored makes no sense any more: {why}"
             raise StoreError(text) from e
 

@@ -76,7 +76,7 @@ class Transit(Generic[Holder]):
 
     def overdue(self, now: float) -> Iterator[Holder]:
         """
-        Those who have held memory for longer than needs be, the oldest one first.
+        The holders that have held memory for too long, the oldest one first.
         """
         for holder, (_, since) in self._held.items():
             if now - since >= DUE:

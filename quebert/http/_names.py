@@ -97,13 +97,11 @@ class Names:
             host.encode("idna")
         except UnicodeError:  # the resolver's thread would fail, and tell nobody
             return _result((), _not_found(host))
-        line = self._lines[self._kind_of(host)]
-        if host not in self._waiting and len(line) >= MOST_WAITING:
+        if host in self._waiting:
+            return self._waiting[host].wait()
+        if len(self._lines[self._kind_of(host)]) >= MOST_WAITING:
             text = f"{MOST_WAITING} names wait to be looked up already: not {host!r}"
             return _result((), text)
-        waiting = self._waiting.get(host)
-        if waiting is not None:
-            return waiting.wait()
         answer = self._waiting.setdefault(host, Waiters()).wait()
         self._look_up(host)
         return answer
