@@ -4,10 +4,10 @@ The sign that a queue is paused, and the ways to tell of it.
 A queue is paused while the durable exchange C{quebert.paused.<queue>} exists.  RabbitMQ
 keeps it, and all nodes know it.
 
-L{set_paused} sets or removes the sign and deletes the exchange L{MARK}, in the same
-write, so that no end of the program comes in between.  Then it publishes to L{CONTROL},
-with the queue as the routing key.  A message can be lost, and RabbitMQ takes none while
-it is short of memory; that the mark is gone, each client sees (see
+L{set_paused} sets or removes the sign and deletes the exchange L{MARK}, in an order in
+which no end of the program leaves a sign that nobody sees.  Then it publishes to
+L{CONTROL}, with the queue as the routing key.  A message can be lost, and RabbitMQ
+takes none while it is short of memory; that the mark is gone, each client sees (see
 L{quebert.amqp._pausing}).
 """
 
@@ -22,7 +22,7 @@ from quebert.amqp._brief import brief_channel
 from quebert.amqp._existing import NOT_FOUND, find_exchange
 from quebert.amqp._names import derived
 from quebert.amqp._publications import Unconfirmed
-from quebert.errors import BrokerError, Unroutable
+from quebert.errors import BrokerError, BrokerRefused, Unroutable
 
 if TYPE_CHECKING:
     from quebert.amqp._wire import Wire
@@ -36,6 +36,9 @@ MARK = "quebert.control.mark"
 #: Seconds in which RabbitMQ must take a message that tells watches to look.
 TELLING = 2.0
 _SIGN = "quebert.paused."
+
+# An AMQP method, and its arguments.
+_Call = tuple[str, dict[str, Any]]
 
 
 def sign_of(queue: str) -> str:
@@ -73,28 +76,40 @@ async def _set_sign(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
     """
     Set or remove the sign, and delete the mark.
 
+    When a connection ends, RabbitMQ may have done any number of its last calls.  The
+    mark goes before the sign, so that it is gone if only these two were done, and again
+    after the sign: a client may have looked, and made the mark anew, in between.
+
     @return: why the mark cannot be deleted.
     """
-    sign = {"exchange": sign_of(queue)}
-    kind = {"exchange_type": "fanout", "durable": True}
+    setting: _Call = ("exchange_delete", {"exchange": sign_of(queue)})
+    if paused:
+        kind = {"exchange_type": "fanout", "durable": True}
+        setting = ("exchange_declare", {"exchange": sign_of(queue), **kind})
+    marking: _Call = ("exchange_delete", {"exchange": MARK})
+    try:
+        await _in_one_write(wire, marking, setting, marking)
+    except BrokerRefused as e:
+        await _in_one_write(wire, setting)
+        return e
+    return None
+
+
+async def _in_one_write(wire: Wire, *calls: _Call) -> None:
+    """
+    Have RabbitMQ do one call after the other.
+
+    @raise BrokerError: the reason why the first one that failed was not done.
+    """
     async with brief_channel(wire) as channel:
-        # Both in one write, so that nothing can come in between.
-        if paused:
-            setting = channel.call("exchange_declare", **sign, **kind)
-        else:
-            setting = channel.call("exchange_delete", **sign)
-        asked = [Deferred.fromCoroutine(setting)]
-        marking = channel.call("exchange_delete", exchange=MARK)
-        asked.append(Deferred.fromCoroutine(marking))
-        results: Any = await DeferredList(asked, consumeErrors=True)
-    (is_set, why), (is_marked, why_not) = results
-    if not is_set:
-        why.raiseException()
-    if is_marked:
-        return None
-    why_not.trap(BrokerError)
-    problem: BrokerError = why_not.value
-    return problem
+        done = [
+            Deferred.fromCoroutine(channel.call(method, **arguments))
+            for method, arguments in calls
+        ]
+        results: Any = await DeferredList(done, consumeErrors=True)
+    for succeeded, result in results:
+        if not succeeded:
+            result.raiseException()
 
 
 async def _announce(wire: Wire, queue: str) -> BrokerError | None:

@@ -21,7 +21,7 @@ from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, Proxy
 from quebert.amqp import TxAMQPClient, Watcher, _existing, _pause_sign, _pausing
 from quebert.cli import _operations
 from quebert.cli._operations import Broker
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, ChannelLost
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import add_user
 from quebert.test.support import Program, Proxy, short_of, until
@@ -245,6 +245,37 @@ async def test_killed(
     await mediators.rest()
     await kill("resume")
     await mediators.finish()
+
+
+@ensureDeferred
+@pytest.mark.parametrize("done", [1, 2, 3])
+async def test_half_done(
+    either: AnyBroker,
+    make_client: MakeClient,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    done: int,
+) -> None:
+    """
+    However many of its calls RabbitMQ has done when the connection of a command ends,
+    watches do as the sign says.
+    """
+    in_one_write = _pause_sign._in_one_write
+
+    async def end_after_some(wire: Any, *calls: Any) -> None:
+        await in_one_write(wire, *calls[:done])
+        raise ChannelLost("the connection ended")
+
+    monkeypatch.setattr(_pause_sign, "_in_one_write", end_after_some)
+    client = make_client(either.url)
+    watcher = await client.watch("", names.queue, "", lambda message: None)
+    wire = await make_client(either.url).connected()
+    for paused in (True, False):
+        with pytest.raises(ChannelLost):
+            await _pause_sign.set_paused(wire, names.queue, paused)
+        is_set = await _pause_sign.is_paused(wire, names.queue)
+        assert is_set is (paused and done > 1)
+        await until(lambda: watcher.consuming is not is_set)  # noqa: B023
 
 
 @ensureDeferred
