@@ -9,7 +9,8 @@ steady soon.  Good tasks are published at times that are fixed before, and their
 counts from those times.  First there are good tasks alone; then, for every 20 of them,
 one task of each hostile kind, in a queue and with a mediator of their own ("apart"),
 which shows how much of the latency comes from the load of the machine; then in the same
-queue.
+queue.  Hostile producers and executors get the processor time that nobody else wants:
+they are on other machines where this is no test.
 
 The exit status is 1 if a bound is broken: the p99 of good tasks is at most twice what
 it is alone, the mediator's memory (RSS) stays under 300 MiB, no good task is lost or
@@ -38,7 +39,7 @@ from typing import Any
 import attrs
 import pika
 from brokers import embedded
-from hostile import EXECUTORS
+from hostile import EXECUTORS, run_when_idle
 from letters import channel_to, state
 from race import console
 from rich.table import Table
@@ -59,8 +60,6 @@ retry = {{ max_attempts = {ATTEMPTS} }}
 """
 #: The bounds.
 TIMES_AS_LONG, MEMORY, LOG = 2.0, 300 * 2**20, 4_000
-#: Hostile producers and executors are on other machines where this is no test.
-NICE = 19
 #: Seconds from the first task whose latency counts, and after the last one.
 LEAD, PATIENCE = 3.0, 120.0
 MIB = 2**20
@@ -175,7 +174,7 @@ class Load:
         """
         Publish the others, one kind after the other.
         """
-        os.nice(NICE)
+        run_when_idle()
         step = self.seconds * 1e9 / max(self.of_each, 1)
         with _publishing(self.amqp, self.queue) as publish:
             for number in range(self.of_each):
@@ -254,8 +253,7 @@ class Soak:
         The command that starts the hostile executors.
         """
         pairs = [f"{k}={port}" for k, port in self.ports.items() if k in EXECUTORS]
-        nice = ["nice", "-n", str(NICE), sys.executable]
-        return [*nice, str(Path(__file__).with_name("hostile.py")), *pairs]
+        return [sys.executable, str(Path(__file__).with_name("hostile.py")), *pairs]
 
     def run(
         self, name: str, rate: float, share: float, seconds: float, queue: str = QUEUE
