@@ -84,7 +84,7 @@ def txamqp(url: str, wanted: int) -> str:
     from txamqp.client import TwistedDelegate
     from txamqp.protocol import AMQClient
 
-    from quebert.amqp._spec import SPEC  # it brings none of its own
+    from quebert.amqp.wire import SPEC  # it brings none of its own
     from quebert.config import Broker
 
     class Delegate(TwistedDelegate):  # type: ignore[misc]

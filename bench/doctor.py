@@ -25,8 +25,7 @@ from twisted.internet.threads import deferToThread
 from web import web_server
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._delay import WAITS
-from quebert.amqp._ladder import make
+from quebert.amqp.delays import WAITS, make
 from quebert.test.operating import add_vhost
 from quebert.testing import EmbeddedBroker, RabbitMQNode
 

@@ -31,7 +31,7 @@ from twisted.web.server import Request, Site
 from web import running
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._walk import depth
+from quebert.amqp.queues import depth
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
 

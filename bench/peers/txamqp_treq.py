@@ -24,7 +24,7 @@ from twisted.web.client import (
 from txamqp.client import TwistedDelegate
 from txamqp.protocol import AMQClient
 
-from quebert.amqp._spec import SPEC  # txamqp brings none of its own
+from quebert.amqp.wire import SPEC  # txamqp brings none of its own
 from quebert.config import Broker
 
 reactor: Any = global_reactor

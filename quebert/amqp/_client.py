@@ -18,30 +18,29 @@ from quebert import _tls
 from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
-from quebert.amqp._alone import Alone
-from quebert.amqp._astray import OldLadder
-from quebert.amqp._binding import Bindings
-from quebert.amqp._budget import Budget
-from quebert.amqp._connection import Connection
-from quebert.amqp._forwarding import Forwarder
-from quebert.amqp._hanging import HANG_AFTER
-from quebert.amqp._ladder import Ladder
-from quebert.amqp._pausing import Pauses
-from quebert.amqp._publisher import Publisher
-from quebert.amqp._settler import HOLD_UP_TO
-from quebert.amqp._spare import HEARTBEAT, Spare
-from quebert.amqp._suspects import Suspects
-from quebert.amqp._watcher import DRAIN, Watcher, another_waiter
+from quebert.amqp.coordination import Pauses
+from quebert.amqp.delays import Forwarder, Ladder, OldLadder
+from quebert.amqp.link import HEARTBEAT, Connection, Publisher, Spare
+from quebert.amqp.queues import Bindings
+from quebert.amqp.watch import (
+    DRAIN,
+    HANG_AFTER,
+    HOLD_UP_TO,
+    Alone,
+    Budget,
+    Suspects,
+    Watcher,
+    another_waiter,
+)
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError
 
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
 
-    from quebert.amqp._calling import Callback
-    from quebert.amqp._priorities import PriorityGroup
-    from quebert.amqp._watcher import OnDisconnect
-    from quebert.amqp._wire import Wire
+    from quebert.amqp.coordination import PriorityGroup
+    from quebert.amqp.watch import Callback, OnDisconnect
+    from quebert.amqp.wire import Wire
     from quebert.errors import BrokerError
     from quebert.limits import RateLike
 
@@ -52,7 +51,7 @@ class TxAMQPClient:
     """
     Two connections to a RabbitMQ, one that consumes and one that publishes, made when
     they are first needed and made again whenever they are lost; and a third one where
-    tasks wait in quorum queues (L{Spare<quebert.amqp._spare.Spare>}).
+    tasks wait in quorum queues (L{Spare<quebert.amqp.link.Spare>}).
 
     @param host: a host, as C{name} or C{name:port}, or several, with commas
         between or in a list, which are tried in turn.
@@ -268,6 +267,15 @@ class TxAMQPClient:
             raise
         return watcher
 
+    def stopped(self, watcher: Watcher) -> None:
+        """
+        Called by a watch that has ended.
+        """
+        if watcher in self.watchers:
+            self.watchers.remove(watcher)
+        if all(each.queue != watcher.queue for each in self.watchers):
+            self.ladder.leave(watcher.queue)
+
     # -- Publishing
 
     def publish(
@@ -309,7 +317,7 @@ class TxAMQPClient:
         """
         What brings delayed messages to C{queue} when they are due.
         """
-        return Forwarder(self.ladder, self, queue, publisher, now)
+        return Forwarder(self.ladder, self.old_ladder, self, queue, publisher, now)
 
     @property
     def blocked(self) -> str | None:

@@ -19,7 +19,7 @@ from quebert.config import BadConfig, Queue, Settings, read
 from quebert.errors import BrokerRefused, ConfigError, QuebertError
 
 if TYPE_CHECKING:
-    from quebert.amqp._wire import Wire
+    from quebert.amqp.wire import Wire
 
 __all__ = ["check"]
 
@@ -132,7 +132,7 @@ def _open_file(queue: str, path: str) -> str:
 
 
 def _risks(queue: Queue) -> Iterator[str]:
-    from quebert.amqp._names import risk_of
+    from quebert.amqp.queues import risk_of
 
     for kind, name in (("queue", queue.name), ("exchange", queue.exchange)):
         if risk := risk_of(name):
@@ -173,7 +173,7 @@ async def _watchable(wire: Wire, queue: Queue) -> bool:
 
     @raise BrokerError: the connection is lost.
     """
-    from quebert.amqp._watchable import check_watchable
+    from quebert.amqp.queues import check_watchable
 
     arguments = queue.declared_arguments
     try:

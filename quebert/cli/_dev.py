@@ -22,8 +22,8 @@ from twisted.internet.error import CannotListenError
 from quebert._listening import listen
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._delay import PREFIX
-from quebert.amqp._graveyard import grave_of as dead_letters_of
+from quebert.amqp.delays import PREFIX
+from quebert.amqp.queues import dead_letters_of
 from quebert.broker import Broker, Store
 from quebert.cli._running import told_to_end
 from quebert.cli._telling import Tell, TellingMediator

@@ -16,9 +16,9 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
-from quebert.amqp._delay import arrivals_of
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pausing import AGAIN
+from quebert.amqp.coordination import AGAIN
+from quebert.amqp.delays import arrivals_of
+from quebert.amqp.queues import dead_letters_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Status, Tally
@@ -95,12 +95,12 @@ def list_(
         amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
     )
     if not listing.kinds and not tally.others:
-        echo(f"nothing {_that(matches)}is dead in {grave_of(queue)}")
+        echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
     for line in listing.lines() if listing.kinds else ():
         echo(line)
     _tell_unseen(tally)
     if tally.others:
-        raise click.ClickException(_operations.held_by_others(grave_of(queue)))
+        raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
 
 
 @dead.command()
@@ -123,10 +123,10 @@ def show(
         amqp_url, lambda broker: _operations.look_up(broker, queue, matches, tally)
     )
     if letter is None and tally.others:
-        raise click.ClickException(_operations.held_by_others(grave_of(queue)))
+        raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
     if letter is None:
         raise click.ClickException(
-            f"nothing {_that(matches)}is dead in {grave_of(queue)}"
+            f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}"
         )
     for line in letter.lines(secrets):
         echo(line)
@@ -160,11 +160,11 @@ def discard(
     """
     Drop what is dead of QUEUE, and matches, for ever.
     """
-    grave, declined = grave_of(queue), False
+    dead, declined = dead_letters_of(queue), False
 
     def sure(count: int) -> bool:
         nonlocal declined
-        declined = not _confirmed(f"Discard {count} of {grave} for ever?")
+        declined = not _confirmed(f"Discard {count} of {dead} for ever?")
         return not declined
 
     with _counting("discarded", queue) as tally:
@@ -230,9 +230,9 @@ def _counting(what: str, queue: str) -> Iterator[Tally]:
         if tally.ended or tally.seen:
             echo(f"{what} {tally.done} of {tally.total}")
         if tally.seen and not tally.ended:
-            echo(f"the others are in {grave_of(queue)}: run it again", err=True)
+            echo(f"the others are in {dead_letters_of(queue)}: run it again", err=True)
         if tally.others:
-            echo(_operations.held_by_others(grave_of(queue)), err=True)
+            echo(_operations.held_by_others(dead_letters_of(queue)), err=True)
         _tell_unseen(tally)
 
 

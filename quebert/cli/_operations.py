@@ -16,15 +16,20 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 
 from quebert.amqp import Message, TxAMQPClient
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._declaring import no_single_tasks
-from quebert.amqp._delay import UNCLAIMED, arrivals_of
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._lookers import count_lookers, looking
-from quebert.amqp._pause_sign import is_paused, set_paused
-from quebert.amqp._publisher import Publisher
-from quebert.amqp._walk import Walk, depth, fingerprint, walk
-from quebert.amqp._wire import Wire
+from quebert.amqp.coordination import is_paused, set_paused
+from quebert.amqp.delays import UNCLAIMED, arrivals_of
+from quebert.amqp.link import Publisher
+from quebert.amqp.queues import (
+    Browsing,
+    browse,
+    count_lookers,
+    dead_letters_of,
+    depth,
+    fingerprint,
+    looking,
+    no_single_tasks,
+)
+from quebert.amqp.wire import Wire, temporary_channel
 from quebert.cli._dead import DeadLetter, Listing, Match, matched
 from quebert.errors import (
     BrokerError,
@@ -129,46 +134,46 @@ async def _go_through(
     wire: Wire,
     queue: str,
     tally: Tally,
-    visit: Callable[[Message, Walk], Any],
+    visit: Callable[[Message, Browsing], Any],
 ) -> None:
     """
-    Walk through the dead of C{queue} that are there now.
+    Browsing through the dead of C{queue} that are there now.
     """
-    grave = grave_of(queue)
-    found = await depth(wire, grave)
+    dead = dead_letters_of(queue)
+    found = await depth(wire, dead)
     if found is None:
         if await depth(wire, queue) is None:
-            raise ConfigError(f"there is no queue {queue!r}, nor {grave!r}")
+            raise ConfigError(f"there is no queue {queue!r}, nor {dead!r}")
         tally.ended = True
         return
     publisher = client.make_publisher()
 
     async def replace(message: Message, properties: bytes) -> None:
         try:
-            await _publish(client, publisher, grave, message.body, properties)
+            await _publish(client, publisher, dead, message.body, properties)
         except BrokerError as e:
             raise BrokerError(
-                f"{grave} counts how often a message comes back, and drops those that"
+                f"{dead} counts how often a message comes back, and drops those that"
                 f" come back too often; the broker takes no copy in its place: {e}"
             ) from e
 
-    async with looking(wire, grave) as count_others:
+    async with looking(wire, dead) as count_others:
         before = await count_others()
-        found = await depth(wire, grave)
+        found = await depth(wire, dead)
         tally.others = max(before, await count_others())
         tally.total = found.ready if found is not None else 0
         # One step at least, since a stream may say that it holds nothing.
-        async with walk(wire, grave, max(1, tally.total), replace) as walking:
+        async with browse(wire, dead, max(1, tally.total), replace) as browsing:
 
             async def look(message: Message) -> bool:
-                leaves: bool = await visit(message, walking)
+                leaves: bool = await visit(message, browsing)
                 tally.seen += 1
                 tally.done += leaves
                 tally.watch(tally)
                 return leaves
 
-            with _no_stream(grave):
-                await walking.through(look)
+            with _no_stream(dead):
+                await browsing.through(look)
     tally.ended = True
 
 
@@ -195,7 +200,7 @@ async def take_stock(
     """
     listing, tally = Listing(first), Tally()
 
-    async def visit(message: Message, _: Walk) -> bool:
+    async def visit(message: Message, _: Browsing) -> bool:
         letter = _letter(message)
         if matched(matches, letter):
             listing.add(letter)
@@ -214,11 +219,11 @@ async def look_up(
     """
     found: list[DeadLetter] = []
 
-    async def visit(message: Message, walking: Walk) -> bool:
+    async def visit(message: Message, browsing: Browsing) -> bool:
         letter = _letter(message)
         if matched(matches, letter):
             found.append(letter)
-            walking.stop()
+            browsing.stop()
         return False
 
     async with broker.client() as (client, wire):
@@ -233,7 +238,7 @@ async def redrive(
     Put what is dead, and matches, back into C{queue}, where it begins anew.  Each
     leaves the dead once the broker has confirmed that it is there.  Nobody tells how
     old the queue is, so this begins after some seconds
-    (L{NewQueues<quebert.amqp._new_queues.NewQueues>}).
+    (L{NewQueues<quebert.amqp.queues.NewQueues>}).
 
     @raise QuebertError: the broker does not do it, or not all of it.
     """
@@ -241,7 +246,7 @@ async def redrive(
         publisher, new_queues = client.make_publisher(), client.ladder.new_queues
         new_queues.found(wire, queue, None)
 
-        async def visit(message: Message, _: Walk) -> bool:
+        async def visit(message: Message, _: Browsing) -> bool:
             letter = _letter(message)
             if not matched(matches, letter):
                 return False
@@ -319,7 +324,7 @@ async def discard(
         if not sure(shown.total()):
             return False
 
-    async def visit(message: Message, _: Walk) -> bool:
+    async def visit(message: Message, _: Browsing) -> bool:
         if not matched(matches, _letter(message)):
             return False
         if shown is not None:
@@ -343,7 +348,7 @@ async def _fingerprints(
     """
     found: Counter[bytes] = Counter()
 
-    async def visit(message: Message, _: Walk) -> bool:
+    async def visit(message: Message, _: Browsing) -> bool:
         if matched(matches, _letter(message)):
             found[fingerprint(message)] += 1
         return False
@@ -415,7 +420,7 @@ async def status(broker: Broker, queue: str) -> Status:
         living = await _living(wire, queue)
         problems = [*living.problems]
         with _noted(problems):
-            dead = await _dead(wire, grave_of(queue), problems)
+            dead = await _dead(wire, dead_letters_of(queue), problems)
         with _noted(problems):
             arrived = await _ready(wire, arrivals_of(queue))
             for store in (UNCLAIMED, *await client.old_ladder.stores(wire)):
@@ -434,23 +439,23 @@ async def _ready(wire: Wire, queue: str) -> int:
     return found.ready if found else 0
 
 
-async def _dead(wire: Wire, grave: str, problems: list[str]) -> int | None:
-    before = await count_lookers(wire, grave)
-    found = await depth(wire, grave)
+async def _dead(wire: Wire, dead: str, problems: list[str]) -> int | None:
+    before = await count_lookers(wire, dead)
+    found = await depth(wire, dead)
     if found is None:
         return 0
-    if not before and not await count_lookers(wire, grave):
+    if not before and not await count_lookers(wire, dead):
         return found.ready
-    problems.append(held_by_others(grave))
+    problems.append(held_by_others(dead))
     return None
 
 
-def held_by_others(grave: str) -> str:
+def held_by_others(dead: str) -> str:
     """
-    What to say where the dead letters in C{grave} cannot be counted.
+    What to say where the dead letters in C{dead} cannot be counted.
     """
     return (
-        f"not all dead letters can be seen: somebody else looks through {grave}, or"
+        f"not all dead letters can be seen: somebody else looks through {dead}, or"
         " consumes from it, and may hold them"
     )
 
@@ -530,7 +535,7 @@ async def purge(
     async with broker.client() as (_, wire):
         if sure is None or now.ready is None:  # nobody knows of a number
             with _no_stream(queue):
-                async with brief_channel(wire) as channel:
+                async with temporary_channel(wire) as channel:
                     purged = await channel.call("queue_purge", queue=queue)
             tally.total = tally.seen = tally.done = purged.message_count
         else:
@@ -554,6 +559,6 @@ async def _take(wire: Wire, queue: str, most: int, tally: Tally) -> None:
     async def replace(message: Message, properties: bytes) -> None:
         raise AssertionError("no message stays")
 
-    async with walk(wire, queue, most, replace) as walking:
+    async with browse(wire, queue, most, replace) as browsing:
         with _no_stream(queue):
-            await walking.through(visit)
+            await browsing.through(visit)

@@ -15,9 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._message import Message
+from quebert.amqp.wire import Message, temporary_channel, version_of
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._probes import returns
 from quebert.doctor._subject import Subject
@@ -219,7 +217,7 @@ async def _time_until_tried_again(subject: Subject) -> float | None:
     }
     publisher = subject.client.make_publisher()
     try:
-        async with brief_channel(subject.wire) as channel:
+        async with temporary_channel(subject.wire) as channel:
             await channel.call(
                 "queue_declare", queue=queue, durable=True, arguments=arguments
             )

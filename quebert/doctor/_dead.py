@@ -16,9 +16,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp._arguments import TYPE
-from quebert.amqp._existing import ACCESS_REFUSED, find_queue
-from quebert.amqp._graveyard import grave_of
+from quebert.amqp.queues import ACCESS_REFUSED, TYPE, dead_letters_of, find_queue
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
 from quebert.errors import PublishRefused, Unroutable
@@ -55,7 +53,7 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
     finally:
         for each in (probed, unused):
             await subject.refusal("queue_delete", queue=each)
-    return _findings(subject, grave_of(queue), refused, at_once, later)
+    return _findings(subject, dead_letters_of(queue), refused, at_once, later)
 
 
 async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> str:
@@ -66,7 +64,7 @@ async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> st
     @raise BrokerRefused: the user may declare neither.
     """
     probe = f"{subject.name}{suffix}"
-    names = grave_of(f"{queue}.{probe}"), grave_of(f"{probe}.{queue}")
+    names = dead_letters_of(f"{queue}.{probe}"), dead_letters_of(f"{probe}.{queue}")
     for name in names:
         refused = await subject.refusal("queue_declare", queue=name, **how)
         if refused is None:
@@ -100,9 +98,9 @@ async def _publish(subject: Subject, queue: str) -> int:
 
 
 def _findings(
-    subject: Subject, grave: str, refused: int, at_once: Any, later: Any
+    subject: Subject, dead: str, refused: int, at_once: Any, later: Any
 ) -> list[Finding]:
-    about, vhost = f"queue {grave}", subject.vhost
+    about, vhost = f"queue {dead}", subject.vhost
     remedy = (
         "have no policy match the queues of dead letters: rabbitmqctl list_policies"
         f" -p {vhost}, and rabbitmqctl list_operator_policies -p {vhost}"

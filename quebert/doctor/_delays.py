@@ -10,13 +10,9 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp._arguments import Declared, declared
-from quebert.amqp._astray import OldLadder
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import HELD_BACK, LIMIT
-from quebert.amqp._delay import UNCLAIMED, WAITS, Call, arrivals_of
-from quebert.amqp._walk import depth
+from quebert.amqp.delays import UNCLAIMED, WAITS, Call, OldLadder, arrivals_of
+from quebert.amqp.queues import HELD_BACK, LIMIT, Declared, declared, depth
+from quebert.amqp.wire import temporary_channel, version_of
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._given_back import holds_back
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of
@@ -186,7 +182,7 @@ async def _look(
     seen = {k: v for k, v in how.items() if k in (kind, "exchange_type")}
     lacks: Set[str] = frozenset()
     try:
-        async with brief_channel(subject.wire) as channel:
+        async with temporary_channel(subject.wire) as channel:
             answer = await channel.call(method, **seen, passive=True)
             # It is there: to declare it again makes nothing.
             await channel.call(method, **how)

@@ -10,10 +10,8 @@ from __future__ import annotations
 from twisted.internet.task import deferLater
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._channel import Channel
-from quebert.amqp._declaring import QUORUM
+from quebert.amqp.queues import QUORUM
+from quebert.amqp.wire import Channel, temporary_channel, version_of
 from quebert.doctor._subject import Subject
 
 __all__ = ["holds_back"]
@@ -40,7 +38,7 @@ async def holds_back(subject: Subject) -> bool:
     arguments = {**QUORUM, "x-expires": _EXPIRES}
     publisher = subject.client.make_publisher()
     try:
-        async with brief_channel(subject.wire) as channel:
+        async with temporary_channel(subject.wire) as channel:
             await channel.call(
                 "queue_declare", queue=queue, durable=True, arguments=arguments
             )

@@ -15,11 +15,10 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pause_sign import CONTROL, sign_of
-from quebert.amqp._share import rate_queue_of
-from quebert.amqp._suspects import flight_sign, in_order_sign
+from quebert.amqp.coordination import CONTROL, rate_queue_of, sign_of
+from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
+from quebert.amqp.queues import dead_letters_of
+from quebert.amqp.watch import flight_sign, in_order_sign
 from quebert.config import Queue
 from quebert.doctor._broker import may_publish
 from quebert.doctor._findings import Finding, fail, ok
@@ -81,7 +80,7 @@ def needs_of(queue: Queue) -> Iterator[Need]:
     for verb in _VERBS:
         yield Need(verb, "queue", queue.name)
         yield Need(verb, "queue", arrivals_of(queue.name))
-    yield Need("configure", "queue", grave_of(queue.name))
+    yield Need("configure", "queue", dead_letters_of(queue.name))
     yield Need("see", "exchange", sign_of(queue.name))
     if queue.rate is not None:
         for verb in ("configure", "read"):

@@ -13,10 +13,8 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from quebert.amqp._arguments import TYPE
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._channel import Channel
-from quebert.amqp._message import Message
+from quebert.amqp.queues import TYPE
+from quebert.amqp.wire import Channel, Message, temporary_channel
 from quebert.doctor._subject import Subject
 
 __all__ = ["Returned", "Returns", "returns"]
@@ -82,7 +80,7 @@ async def returns(
     how: dict[str, Any] = {"exclusive": True, "auto_delete": True}
     if keep is not None:
         how = {"durable": True, "arguments": {TYPE: "classic", "x-expires": keep}}
-    async with brief_channel(subject.wire) as channel:
+    async with temporary_channel(subject.wire) as channel:
         returned = Returns(queue, subject.client.reactor, channel)
         await channel.call("queue_declare", queue=queue, **how)
         await channel.call("basic_consume", queue=queue, no_ack=True)

@@ -7,13 +7,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from quebert.amqp._arguments import LENGTHS, TYPE, Declared, declared, losses
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import LIMIT, STREAM, declare_task_queue
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._pause_sign import is_paused
-from quebert.amqp._walk import Depth, depth
+from quebert.amqp.coordination import is_paused
+from quebert.amqp.queues import (
+    LENGTHS,
+    LIMIT,
+    STREAM,
+    TYPE,
+    Declared,
+    Depth,
+    dead_letters_of,
+    declare_task_queue,
+    declared,
+    depth,
+    losses,
+)
+from quebert.amqp.wire import temporary_channel, version_of
 from quebert.config import Queue
 from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
@@ -32,11 +40,11 @@ async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
 
     @raise BrokerRefused: we may not look.
     """
-    name, grave = queue.name, grave_of(queue.name)
+    name, dead = queue.name, dead_letters_of(queue.name)
     found = [
         *await _check_exchange(subject, queue),
         *await _check_tasks(subject, queue, await depth(subject.wire, name)),
-        *await _check_dead(subject, queue, await depth(subject.wire, grave)),
+        *await _check_dead(subject, queue, await depth(subject.wire, dead)),
     ]
     if found:
         return found
@@ -95,7 +103,7 @@ async def _check_accepted(subject: Subject, about: str, queue: Queue) -> list[Fi
     Whether RabbitMQ accepts the declaration of the mediator.
     """
     try:
-        async with brief_channel(subject.wire) as channel:
+        async with temporary_channel(subject.wire) as channel:
             arguments = queue.declared_arguments
             await declare_task_queue(subject.wire, channel, queue.name, arguments)
     except BrokerRefused as e:
@@ -107,13 +115,13 @@ async def _check_accepted(subject: Subject, about: str, queue: Queue) -> list[Fi
 async def _check_dead(
     subject: Subject, queue: Queue, now: Depth | None
 ) -> list[Finding]:
-    name, grave = queue.name, grave_of(queue.name)
+    name, dead = queue.name, dead_letters_of(queue.name)
     wanted = queue.queue_type or "classic"
     if now is None:  # nothing was given up yet
         return await check_dead_policies(subject, name, wanted)
-    about = f"queue {grave}"
+    about = f"queue {dead}"
     found: list[Finding] = []
-    how = await declared(subject.wire, grave)
+    how = await declared(subject.wire, dead)
     if how is not None and how.kind == STREAM:
         return [_stream(about), *dropped(about, how)]
     if now.ready:
@@ -121,7 +129,7 @@ async def _check_dead(
         remedy = f"quebert dead list {name}; then redrive or discard them"
         found.append(warn(about, text, remedy))
     if how is None:
-        return [*found, _undeclared(about, grave)]
+        return [*found, _undeclared(about, dead)]
     if wanted == "quorum" != how.kind:
         text = f"it is a {how.kind} queue beside a quorum queue: its node may lose it"
         remedy = f"redrive or discard what is in it, and delete it; {_ANEW}"

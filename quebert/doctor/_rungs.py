@@ -15,12 +15,10 @@ from collections.abc import Sequence
 import attrs
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp._astray import is_for, walk_store
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, Rungs
-from quebert.amqp._message import Message
-from quebert.amqp._publisher import Publisher
-from quebert.amqp._walk import depth
+from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, browse_store, is_for
+from quebert.amqp.link import Publisher
+from quebert.amqp.queues import depth
+from quebert.amqp.wire import Message, temporary_channel
 from quebert.doctor._findings import Finding, fail, unknown, warn
 from quebert.doctor._probes import Returns, returns
 from quebert.doctor._subject import Subject, together
@@ -96,7 +94,7 @@ class Passing:
         subject, clock = self._subject, self._subject.client.reactor
         async with returns(subject, "delayed", keep=_KEEP) as returned:
             binding = {"queue": returned.queue, "routing_key": returned.queue}
-            async with brief_channel(subject.wire) as channel:
+            async with temporary_channel(subject.wire) as channel:
                 await channel.call("queue_bind", exchange=ARRIVALS, **binding)
             began = clock.seconds()
             problems = await self._send_all(returned)
@@ -131,7 +129,7 @@ class Passing:
                 now = await depth(wire, UNCLAIMED)
                 if now is None or now.ready <= stay:
                     break
-                stay = await walk_store(wire, UNCLAIMED, now.ready, send, visit)
+                stay = await browse_store(wire, UNCLAIMED, now.ready, send, visit)
         finally:
             publisher.shut()
         return taken

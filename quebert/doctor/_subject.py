@@ -12,12 +12,9 @@ import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._brief import refusal
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._delay import Rungs
-from quebert.amqp._ladder import Ladder, has_quorum
-from quebert.amqp._lanes import all_of
-from quebert.amqp._wire import Wire
+from quebert.amqp.delays import Ladder, Rungs, has_quorum
+from quebert.amqp.link import all_of
+from quebert.amqp.wire import Wire, refusal, version_of
 from quebert.config import Settings
 from quebert.errors import BrokerRefused
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp._broker_version import version_in
+from quebert.amqp.wire import version_in
 from quebert.doctor._findings import Finding, ok, warn
 
 __all__ = ["FAULTS", "Fault", "version_findings"]

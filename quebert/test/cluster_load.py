@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._pause_sign import set_paused
+from quebert.amqp.coordination import set_paused
 from quebert.errors import BrokerError
 from quebert.mediator import PolicyMediator
 from quebert.policy import RetryPolicy

@@ -19,7 +19,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as global_reactor
 
-from quebert.amqp import TxAMQPClient, _new_queues
+from quebert.amqp import TxAMQPClient
+from quebert.amqp.queues import _new_queues
 from quebert.errors import QuebertError
 from quebert.test.support import Executor, Program
 from quebert.testing import EmbeddedBroker, RabbitMQNode, find_rabbitmq

@@ -11,7 +11,8 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from quebert.amqp import TxAMQPClient, Watcher, _share
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.coordination import _shared_rate as _share
 from quebert.mediator import DelayOnErrorMediator
 
 

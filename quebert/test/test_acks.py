@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.amqp._acks}: which deliveries are acknowledged, and when.
+Tests for L{quebert.amqp.wire._acks}: which deliveries are acknowledged, and when.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._acks import Acks
+from quebert.amqp.wire._acks import Acks
 from quebert.test.checks import QUICK
 
 # What hypothesis does: deliver, or do something with one of the outstanding, or

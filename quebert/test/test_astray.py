@@ -1,6 +1,6 @@
 """
-L{quebert.amqp._astray} with a broker that only pretends, and a clock that only the
-tests move.
+L{quebert.amqp.delays._astray} with a broker that only pretends, and a clock that only
+the tests move.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._astray import Astray, OldLadder
-from quebert.amqp._delay import UNCLAIMED
-from quebert.amqp._ladder import Ladder
-from quebert.amqp._message import Message
+from quebert.amqp.delays import UNCLAIMED, Ladder
+from quebert.amqp.delays._astray import Astray, OldLadder
+from quebert.amqp.wire import Message
 from quebert.errors import BrokerRefused, ChannelLost
 
 # Seconds for which the broker takes its time.

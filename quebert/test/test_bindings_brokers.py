@@ -15,9 +15,10 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
 
 from quebert import _repeated
-from quebert.amqp import Message, TxAMQPClient, _binding
-from quebert.amqp._channel import Channel
-from quebert.amqp._existing import find_exchange
+from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp.queues import _bindings as _binding
+from quebert.amqp.queues import find_exchange
+from quebert.amqp.wire import Channel
 from quebert.errors import BrokerRefused, Unroutable
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import until

@@ -14,7 +14,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._graveyard import KIND, REASON
+from quebert.amqp.queues import KIND, REASON
 from quebert.outcome import POISON
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, until

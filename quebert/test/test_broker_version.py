@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._broker_version import version_of
+from quebert.amqp.wire import version_of
 
 
 class Properties:

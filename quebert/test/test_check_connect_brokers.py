@@ -13,8 +13,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._channel import Channel
-from quebert.amqp._existing import find_queue
+from quebert.amqp.queues import find_queue
+from quebert.amqp.wire import Channel
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import add_user
 from quebert.test.support import Executor, Program, until

@@ -1,5 +1,5 @@
 """
-L{quebert.amqp._connection} on a reactor that only pretends, with brokers of
+L{quebert.amqp.link._connection} on a reactor that only pretends, with brokers of
 L{quebert.test.test_wire} at the other end.
 """
 
@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._message import Message
+from quebert.amqp.wire import Message
 from quebert.config import Address
 from quebert.errors import (
     BrokerError,

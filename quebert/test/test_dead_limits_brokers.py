@@ -18,11 +18,15 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from quebert.amqp import TxAMQPClient, _keeping
-from quebert.amqp._declaring import QUORUM, declare_queue
-from quebert.amqp._existing import find_queue
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._new_queues import NewQueues
+from quebert.amqp import TxAMQPClient
+from quebert.amqp.queues import (
+    QUORUM,
+    NewQueues,
+    _keeping,
+    dead_letters_of,
+    declare_queue,
+    find_queue,
+)
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import Status, Tally, purge, redrive, take_stock
 from quebert.config import Queue, Settings
@@ -59,7 +63,7 @@ def is_about_the_dead(event: LogEvent) -> bool:
     """
     Whether a line is about a queue of dead letters, and not about one task.
     """
-    about = ("._keeping.Keeping", "._graveyard.Graveyard")
+    about = ("._keeping.Keeping", "._dead_letters.DeadLetters")
     return str(event["log_namespace"]).endswith(about)
 
 
@@ -81,7 +85,7 @@ def keeping_of(client: TxAMQPClient) -> _keeping.Keeping:
     What looks at the queue of dead letters.
     """
     (watcher,) = client.watchers
-    return watcher._settler._graveyard._keeping
+    return watcher._settler._dead_letters._keeping
 
 
 async def look(client: TxAMQPClient, times: int = 1) -> None:
@@ -135,18 +139,18 @@ async def test_limit_by_argument(
     A limit that was declared is told before the first task is given up, and then how
     many tasks are missing.
     """
-    client, grave = make_client(either.url), grave_of(names.queue)
-    await declare(client, grave, x_max_length=LIMIT)
+    client, dead = make_client(either.url), dead_letters_of(names.queue)
+    await declare(client, dead, x_max_length=LIMIT)
     await watching(client, names)
     await bury(client, names.queue)
     first = (
-        f"Queue '{grave}' may lose the tasks that are given up: RabbitMQ drops the"
+        f"Queue '{dead}' may lose the tasks that are given up: RabbitMQ drops the"
         f" oldest tasks beyond {LIMIT} (x-max-length)"
     )
     assert warnings()[0] == first
     await look(client, times=2)
     second = warnings()[1]
-    text = f"Queue '{grave}' does not keep the tasks that are given up, {TASKS - LIMIT}"
+    text = f"Queue '{dead}' does not keep the tasks that are given up, {TASKS - LIMIT}"
     assert second.startswith(f"{text} times: it holds fewer than were moved there")
     await bury(client, names.queue)
     await look(client, times=2)
@@ -163,9 +167,9 @@ async def test_limit_by_policy(
     """
     A limit of a policy is told once, with the number of missing tasks, and its end.
     """
-    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
-    await declare(client, grave)
-    clear = set_policy(rabbitmq, f"^{grave}$", {"max-length": LIMIT})
+    client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
+    await declare(client, dead)
+    clear = set_policy(rabbitmq, f"^{dead}$", {"max-length": LIMIT})
     await watching(client, names)
     try:
         await bury(client, names.queue)
@@ -178,9 +182,9 @@ async def test_limit_by_policy(
     await bury(client, names.queue)
     await look(client)
     over = (await until(lambda: warnings()[1:]))[0]
-    assert over.startswith(f"Queue '{grave}' keeps the tasks that are given up again")
+    assert over.startswith(f"Queue '{dead}' keeps the tasks that are given up again")
     assert f"after {TASKS - LIMIT} failures" in over
-    found: Any = await find_queue(await client.connected(), grave)
+    found: Any = await find_queue(await client.connected(), dead)
     assert found.message_count == LIMIT + TASKS
 
 
@@ -195,14 +199,14 @@ async def test_sound(
     Where all are kept, nothing is told; nor where somebody takes dead letters out
     between two times that tasks are given up.
     """
-    client, grave = make_client(either.url), grave_of(names.queue)
+    client, dead = make_client(either.url), dead_letters_of(names.queue)
     await watching(client, names)
     for _ in range(2):
         await bury(client, names.queue)
         await look(client, times=2)  # behind the second one, nobody counts any more
         wire = await client.connected()
         channel = await wire.open_channel(confirms=False)
-        purged: Any = await channel.call("queue_purge", queue=grave)
+        purged: Any = await channel.call("queue_purge", queue=dead)
         assert purged.message_count == TASKS
         await channel.shut()
     assert warnings() == []
@@ -230,12 +234,12 @@ async def test_killed_with_a_new_queue(
     buried = watcher.counts.buried
     own_rabbitmq.kill()
     own_rabbitmq.start()
-    grave = grave_of(names.queue)
+    dead = dead_letters_of(names.queue)
 
     def are_there() -> bool:
         depths = own_rabbitmq.depths()
-        originals, dead = (depths.get(each, 0) for each in (names.queue, grave))
-        return dead >= buried and originals + dead >= TASKS
+        originals, moved = (depths.get(each, 0) for each in (names.queue, dead))
+        return moved >= buried and originals + moved >= TASKS
 
     await until(are_there)
 
@@ -249,14 +253,14 @@ async def test_redriven_into_a_new_queue(
     Tasks that are redriven survive when RabbitMQ is killed soon after somebody declared
     their quorum queue: RabbitMQ loses what is in there.
     """
-    client, grave = make_client(own_rabbitmq.url), grave_of(names.queue)
+    client, dead = make_client(own_rabbitmq.url), dead_letters_of(names.queue)
     wire = await client.connected()
-    await declare_queue(wire, grave, QUORUM)
+    await declare_queue(wire, dead, QUORUM)
     new_queues = NewQueues()
-    new_queues.declared(wire, grave, "quorum")
-    await new_queues.old(wire, grave)
+    new_queues.declared(wire, dead, "quorum")
+    await new_queues.old(wire, dead)
     properties = {"delivery-mode": 2}
-    sending = [client.publish("", grave, b"{}", properties) for _ in range(TASKS)]
+    sending = [client.publish("", dead, b"{}", properties) for _ in range(TASKS)]
     await gatherResults(sending)
     await declare_queue(wire, names.queue, QUORUM)
     asked = Asked(reactor, own_rabbitmq.url)
@@ -271,7 +275,7 @@ async def test_redriven_into_a_new_queue(
 
     def are_there() -> bool:
         depths = own_rabbitmq.depths()
-        return depths.get(names.queue, 0) + depths.get(grave, 0) >= TASKS
+        return depths.get(names.queue, 0) + depths.get(dead, 0) >= TASKS
 
     await until(are_there)
 
@@ -287,9 +291,9 @@ async def test_other_type(
     A classic queue of dead letters beside a quorum queue is told, with what else may
     lose some.
     """
-    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
+    client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
     limits = {"x_message_ttl": 600_000, "x_expires": 700_000}
-    await declare(client, grave, **limits)
+    await declare(client, dead, **limits)
     await watching(client, names, queueType="quorum")
     await bury(client, names.queue)
     (told,) = warnings()
@@ -313,10 +317,10 @@ async def test_stream(
     that it is one, and C{quebert dead} and C{quebert purge} that they can take none
     from there.
     """
-    client, grave = make_client(rabbitmq.url), grave_of(names.queue)
-    await declare(client, grave, x_queue_type="stream")
+    client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
+    await declare(client, dead, x_queue_type="stream")
     asked = Asked(reactor, rabbitmq.url)
-    text = f"{grave} is a stream"
+    text = f"{dead} is a stream"
     with pytest.raises(BrokerError, match=text):
         await take_stock(asked, names.queue, [], 0)
     await watching(client, names)
@@ -327,15 +331,15 @@ async def test_stream(
     with pytest.raises(BrokerError, match=text):
         await redrive(asked, names.queue, [], Tally())
     with pytest.raises(BrokerError, match=text):
-        await purge(asked, grave, Tally(), None)
+        await purge(asked, dead, Tally(), None)
     (told,) = await findings(client, Queue(name=names.queue))
     assert "it is a stream" in told
     (told,) = warnings()
     assert "it is a stream" in told
     assert keeping_of(client)._timer is None  # RabbitMQ tells the number too late
-    await holds(client, grave, 2 * TASKS)
+    await holds(client, dead, 2 * TASKS)
     with pytest.raises(BrokerError, match=text):
-        await purge(asked, grave, Tally(), agreeing)
+        await purge(asked, dead, Tally(), agreeing)
 
 
 def agreeing(found: Status) -> bool:
@@ -365,7 +369,7 @@ async def findings(client: TxAMQPClient, queue: Queue) -> list[str]:
     settings = Settings(broker=client.broker)
     subject = Subject(client, await client.connected(), settings)
     found = await check_queue(subject, queue)
-    about = f"queue {grave_of(queue.name)}"
+    about = f"queue {dead_letters_of(queue.name)}"
     bad = (Level.WARN, Level.FAIL)
     return [each.text for each in found if each.about == about and each.level in bad]
 

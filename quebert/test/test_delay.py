@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.amqp._delay}: without a reactor, against the embedded broker's
-own clock.
+Tests for L{quebert.amqp.delays._rungs}: without a reactor, against the embedded
+broker's own clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._repeated import QUIET
-from quebert.amqp._delay import (
+from quebert.amqp.delays._ladder import (
+    CHECK,
+    CHECK_ALL,
+    CHECK_ENDS,
+    Ladder,
+    LadderRefused,
+)
+from quebert.amqp.delays._rungs import (
     ARRIVALS,
     UNCLAIMED,
     WAITS,
@@ -31,9 +38,8 @@ from quebert.amqp._delay import (
     seconds_left,
     wait_for,
 )
-from quebert.amqp._ladder import CHECK, CHECK_ALL, CHECK_ENDS, Ladder, LadderRefused
-from quebert.amqp._message import Message
-from quebert.amqp._new_queues import NEW, NewQueues
+from quebert.amqp.queues._new_queues import NEW, NewQueues
+from quebert.amqp.wire import Message
 from quebert.broker import Broker
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer

@@ -17,7 +17,7 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._broker_version import version_of
+from quebert.amqp.wire import version_of
 from quebert.cli._operations import Broker, pause
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names

@@ -20,15 +20,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
-from quebert.amqp import TxAMQPClient, Watcher, _walk
-from quebert.amqp._astray import Astray, OldLadder, walk_store
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, arrivals_of
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._ladder import Ladder, make
-from quebert.amqp._message import NOT_BEFORE, Message
-from quebert.amqp._new_queues import NEW
-from quebert.amqp._walk import depth
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Ladder, arrivals_of, make
+from quebert.amqp.delays._astray import Astray, OldLadder, browse_store
+from quebert.amqp.queues import _browse as _browse
+from quebert.amqp.queues import dead_letters_of, depth
+from quebert.amqp.queues._new_queues import NEW
+from quebert.amqp.wire import NOT_BEFORE, Message, version_of
 from quebert.cli._operations import Broker, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
@@ -460,7 +458,7 @@ async def test_unclaimed_behind_many(
     A message comes to its queue also from behind more messages of others than are held
     to look at them; once all were looked at, they are left in peace.
     """
-    monkeypatch.setattr(_walk, "MAX_HELD", 10)
+    monkeypatch.setattr(_browse, "MAX_HELD", 10)
     client = make_client(either.url)
     wire, publisher = await client.connected(), client.make_publisher()
     await client.ladder.prepare(wire, names.key)
@@ -785,11 +783,11 @@ async def test_looked_at_and_held_back(
         return False
 
     send = client.make_publisher().publish
-    stores = grave_of(names.queue), UNCLAIMED
+    stores = dead_letters_of(names.queue), UNCLAIMED
     with policy_for_all(rabbitmq, names, HELD_BACK):
         for store in stores:
             for _ in range(2):
-                assert await walk_store(wire, store, TASKS, send, visit) == TASKS
+                assert await browse_store(wire, store, TASKS, send, visit) == TASKS
             await until_ready(client, store, TASKS)
     await call(client, "queue_purge", queue=UNCLAIMED)
 

@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import doctor
-from quebert.amqp._arguments import Declared, amended
-from quebert.amqp._share import rate_queue_of
+from quebert.amqp.coordination import rate_queue_of
+from quebert.amqp.queues._declared import Declared, amended
 from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
 from quebert.config import Broker, Queue

@@ -20,12 +20,17 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._arguments import TYPE, declared
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import QUORUM
-from quebert.amqp._delay import ARRIVALS, UNCLAIMED, WAITS, Rungs, arrivals_of
-from quebert.amqp._ladder import Ladder, make
-from quebert.amqp._walk import depth
+from quebert.amqp.delays import (
+    ARRIVALS,
+    UNCLAIMED,
+    WAITS,
+    Ladder,
+    Rungs,
+    arrivals_of,
+    make,
+)
+from quebert.amqp.queues import QUORUM, TYPE, declared, depth
+from quebert.amqp.wire import version_of
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause
 from quebert.config import Broker, Queue, Settings

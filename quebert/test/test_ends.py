@@ -19,10 +19,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._graveyard import KIND, REASON
-from quebert.amqp._suspects import SUSPECT
-from quebert.amqp._walk import depth
+from quebert.amqp.queues import KIND, REASON, depth
+from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.wire import temporary_channel
 from quebert.outcome import POISON
 from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost
@@ -165,7 +164,7 @@ async def declare_limited(
     arguments: dict[str, Any] = {"x-queue-type": "quorum"}
     if limit is not None:
         arguments["x-delivery-limit"] = limit
-    async with brief_channel(await client.connected()) as channel:
+    async with temporary_channel(await client.connected()) as channel:
         await channel.call(
             "queue_declare", queue=queue, durable=True, arguments=arguments
         )

@@ -18,10 +18,10 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from quebert import _repeated
 from quebert.amqp import Message, TxAMQPClient
-from quebert.amqp._graveyard import grave_of
-from quebert.amqp._message import ENDS, FLIGHT
-from quebert.amqp._suspects import SUSPECT
-from quebert.amqp._watcher import another_waiter
+from quebert.amqp.queues import dead_letters_of
+from quebert.amqp.watch import another_waiter
+from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.wire import ENDS, FLIGHT
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, set_permissions, set_policy
@@ -201,13 +201,13 @@ async def test_refused(
     url = add_user(rabbitmq, user)
     watched = Watched(make_client(url), names.queue, outcome)
     await watched.begin()
-    grave = grave_of(names.queue)
+    dead = dead_letters_of(names.queue)
     target, begins = names.queue, f"Queue '{names.queue}' does not take a task back"
     if isinstance(outcome, Bury):
-        target, begins = grave, f"Queue '{grave}' does not take a task that is given up"
+        target, begins = dead, f"Queue '{dead}' does not take a task that is given up"
         wire = await watched.client.connected()
         channel = await wire.open_channel(confirms=False)
-        await channel.call("queue_declare", queue=grave, durable=True)
+        await channel.call("queue_declare", queue=dead, durable=True)
     mend = fault(rabbitmq, user, target)
     try:
         await watched.meet()

@@ -1,6 +1,6 @@
 """
-L{quebert.amqp._forwarding} with a broker that only pretends, and a clock that only the
-tests move.
+L{quebert.amqp.delays._forwarder} with a broker that only pretends, and a clock that
+only the tests move.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp._breaker import Breaker
-from quebert.amqp._delay import PREFIX, left
-from quebert.amqp._forwarding import Forwarder
-from quebert.amqp._ladder import CHECK, LadderRefused
-from quebert.amqp._message import DELAY, NOT_BEFORE, Message
-from quebert.amqp._publications import Unconfirmed
+from quebert.amqp.delays import PREFIX, Forwarder, left
+from quebert.amqp.delays._breaker import Breaker
+from quebert.amqp.delays._ladder import CHECK, LadderRefused
+from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
 from quebert.test.support import logged
 from quebert.test.test_watcher import FakeLadder, FakePublisher
@@ -156,11 +154,15 @@ class ForwarderTests(SynchronousTestCase):
         self.ladder = cast(Any, FakeLadder())
         self.ladder.prepare = self.ladder.check = nothing
         self.publisher = cast(Any, FakePublisher())
-        client: Any = SimpleNamespace(
-            reactor=self.clock, connected=connected, old_ladder=None
-        )
+        session: Any = SimpleNamespace(reactor=self.clock, connected=connected)
+        old_ladder: Any = None
         self.forwarder = Forwarder(
-            self.ladder, client, "queue", self.publisher, self.clock.seconds
+            self.ladder,
+            old_ladder,
+            session,
+            "queue",
+            self.publisher,
+            self.clock.seconds,
         )
         self.patch(self.forwarder._astray, "bring_back", nothing)
         self.forwarder.begin()

@@ -36,7 +36,7 @@ from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert._workers._pipes import Lines
-from quebert.amqp._message import Message
+from quebert.amqp.wire import Message
 from quebert.broker._channel import Channel
 from quebert.broker._deaths import dead_properties, goes_in_circles
 from quebert.broker._exchange import TYPES, Binding, Exchange

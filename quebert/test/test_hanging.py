@@ -1,6 +1,6 @@
 """
-L{quebert.amqp._hanging}: requests that take long leave their places, hosts that are not
-quick leave places for others, and further tasks for them wait outside.
+L{quebert.amqp.watch._hanging_hosts}: requests that take long leave their places, hosts
+that are not quick leave places for others, and further tasks for them wait outside.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from quebert.amqp import _hanging
-from quebert.amqp._hanging import HANG_AFTER, LONGEST_IN_LINE, LOOKS, PUT_OFF_RATE
-from quebert.amqp._message import ERRORS, Message
+from quebert.amqp.watch import _hanging_hosts as _hanging
+from quebert.amqp.watch._hanging_hosts import (
+    HANG_AFTER,
+    LONGEST_IN_LINE,
+    LOOKS,
+    PUT_OFF_RATE,
+)
+from quebert.amqp.wire import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
 from quebert.mediator import MAX_TIMEOUT
 from quebert.outcome import Retry
@@ -546,7 +551,7 @@ class LineTests(HangingTestCase):
         """
         self.begin(rate="1/s", burst=10, shareRate=False)
         hanging = self.hang()
-        pace = self.watcher._restraint.pace
+        pace = self.watcher._throttle.pace
         assert pace is not None
         line = self.many(b"a", 2)
         before = pace.bucket.tokens

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._bounds import MESSAGE, PROPERTY_BYTE
 from quebert._protocol.properties import decode_properties
 from quebert._repeated import QUIET
-from quebert.amqp._prefetch import MORE, TIMES, Prefetch
+from quebert.amqp.wire._prefetch import MORE, TIMES, Prefetch
 from quebert.errors import BrokerRefused, ChannelLost, ProtocolError
 from quebert.test.test_connection import ClientTestCase
 from quebert.test.test_wire import (

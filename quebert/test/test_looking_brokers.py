@@ -15,7 +15,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from quebert.amqp import _walk
+from quebert.amqp.queues import _browse as _browse
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
@@ -114,9 +114,9 @@ async def test_looks(
     """
     After 100 looks at 20 dead letters, ten of them killed half-way, all 20 are there.
     """
-    grave = f"{names.queue}.dead"
+    dead = f"{names.queue}.dead"
     arguments = {"x-queue-type": kind, **(LIMIT if kind == "quorum" else {})}
-    await deferToThread(fill, rabbitmq.url, grave, arguments)
+    await deferToThread(fill, rabbitmq.url, dead, arguments)
     asked = Broker(reactor, rabbitmq.url)
     for n in range(100):
         if n % 10 == 5:
@@ -130,10 +130,10 @@ async def test_looks(
         else:
             _, tally = await _operations.take_stock(asked, names.queue, [], 0)
             assert tally.seen >= len(BODIES)
-    found = await deferToThread(drain, rabbitmq.url, grave)
+    found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == set(BODIES)
     twice = len(found) - len(BODIES)  # each kill may leave so many copies
-    assert twice <= 10 * _walk._COPIES_AT_ONCE, twice
+    assert twice <= 10 * _browse._COPIES_AT_ONCE, twice
 
 
 @ensureDeferred
@@ -143,15 +143,15 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     they were, when a person looks; and it keeps its place, also where only the first
     one is looked at.
     """
-    grave = f"{names.queue}.dead"
+    dead = f"{names.queue}.dead"
     arguments = {"x-queue-type": "quorum", **LIMIT}
-    await deferToThread(fill, rabbitmq.url, grave, arguments)
-    await deferToThread(send_back, rabbitmq.url, grave, 3)
+    await deferToThread(fill, rabbitmq.url, dead, arguments)
+    await deferToThread(send_back, rabbitmq.url, dead, 3)
     asked = Broker(reactor, rabbitmq.url)
     letter = await _operations.look_up(asked, names.queue, [], Tally())
     assert letter is not None
     assert letter.body == BODIES[0]
-    found = await deferToThread(drain, rabbitmq.url, grave)
+    found = await deferToThread(drain, rabbitmq.url, dead)
     assert [body for body, _ in found] == BODIES
     for _, properties in found:
         properties.headers.pop("x-delivery-count", None)  # 0: RabbitMQ 3.10 tells it
@@ -164,16 +164,16 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     Where RabbitMQ takes no copy, the look fails with a sentence that says why, and all
     messages stay.
     """
-    grave = f"{names.queue}.dead"
-    await deferToThread(fill, rabbitmq.url, grave, {"x-queue-type": "quorum", **LIMIT})
-    await deferToThread(send_back, rabbitmq.url, grave, 3)
+    dead = f"{names.queue}.dead"
+    await deferToThread(fill, rabbitmq.url, dead, {"x-queue-type": "quorum", **LIMIT})
+    await deferToThread(send_back, rabbitmq.url, dead, 3)
     may_read = f"^{names.queue}.*"
     url = add_user(rabbitmq, "reader", (may_read, "^$", may_read))
     asked = Broker(reactor, url)
     with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
         await _operations.take_stock(asked, names.queue, [], 0)
     await all_back(Broker(reactor, rabbitmq.url), names.queue)
-    found = await deferToThread(drain, rabbitmq.url, grave)
+    found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == {*BODIES}
 
 
@@ -211,4 +211,4 @@ async def test_broker_killed(
         found = Counter(body for body, _ in await deferToThread(drain, url, place))
         assert set(found) == {body for body in bodies if wanted.encode() in body}, place
         twice += found.total() - len(found)
-    assert twice <= 2 * _walk._COPIES_AT_ONCE, twice
+    assert twice <= 2 * _browse._COPIES_AT_ONCE, twice

@@ -12,10 +12,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import _binding, _keeping, _walk
-from quebert.amqp._binding import Binding, Bindings
-from quebert.amqp._keeping import Keeping
-from quebert.amqp._walk import Depth, Walk
+from quebert.amqp.queues import Binding, Bindings, Browsing, Depth, _keeping
+from quebert.amqp.queues import _bindings as _binding
+from quebert.amqp.queues import _browse as _browse
+from quebert.amqp.queues._keeping import Keeping
 from quebert.errors import BrokerRefused
 from quebert.test.test_delay import FakeWire
 
@@ -48,7 +48,7 @@ class LookTests(SynchronousTestCase):
 
     def test_taken_meanwhile(self) -> None:
         """
-        A walk that is over waits until its messages are back, and not while somebody
+        Browsing that is over waits until its messages are back, and not while somebody
         takes one after the other.
         """
         clock, ready = Clock(), [0]
@@ -59,11 +59,11 @@ class LookTests(SynchronousTestCase):
         async def unused(message: Any, properties: bytes) -> None:
             raise AssertionError
 
-        self.patch(_walk, "depth", depth)
+        self.patch(_browse, "depth", depth)
         wire: Any = SimpleNamespace(clock=clock, server_properties={})
-        walk = Walk(wire, "queue.dead", 100, unused)
-        walk.kept = 100
-        over = Deferred.fromCoroutine(walk.are_back())
+        browsing = Browsing(wire, "queue.dead", 100, unused)
+        browsing.kept = 100
+        over = Deferred.fromCoroutine(browsing.are_back())
         for ready[0] in (30, 60, 90):
             clock.advance(1.5)
             self.assertNoResult(over)

@@ -16,11 +16,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, memory_of, most_values
-from quebert.amqp._budget import Budget, Part
-from quebert.amqp._channel import Channel
-from quebert.amqp._message import Message
-from quebert.amqp._window import Window
-from quebert.amqp._wire import Wire
+from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.watch._places import Window
+from quebert.amqp.wire import Channel, Message, Wire
 from quebert.errors import BadTask
 from quebert.task import Bounds, _codec, _measure, decode, read_part
 from quebert.test.checks import QUICK, in_one_go, refusal

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import Message
-from quebert.amqp._message import ERRORS, NOT_BEFORE
+from quebert.amqp.wire import ERRORS, NOT_BEFORE
 from quebert.test.checks import QUICK, refusal
 
 #: A header of a type that there is not.

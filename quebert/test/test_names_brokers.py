@@ -15,11 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._declaring import QUORUM, declare_queue
-from quebert.amqp._existing import find_exchange, find_queue
-from quebert.amqp._names import NAME_LIMIT, SURE_LIMIT, derived, risk_of
-from quebert.amqp._wire import Wire
+from quebert.amqp.queues import QUORUM, declare_queue, find_exchange, find_queue
+from quebert.amqp.queues._names import NAME_LIMIT, SURE_LIMIT, derived, risk_of
+from quebert.amqp.wire import Wire, version_of
 from quebert.cli._operations import Broker as Asked
 from quebert.cli._operations import pause, resume, status
 from quebert.config import Broker, Queue, Settings

@@ -15,7 +15,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._graveyard import grave_of
+from quebert.amqp.queues import dead_letters_of
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.policy import RetryPolicy
 from quebert.test.conftest import AnyBroker, Names
@@ -125,7 +125,7 @@ async def test_one_history(
         told[json.loads(message.body)["uuid"]] = message.headers["quebert-attempts"]
 
     await until(lambda: sum(each.counts.buried for each in client.watchers) == TASKS)
-    await client.watch("", grave_of(names.queue), "", dead)
+    await client.watch("", dead_letters_of(names.queue), "", dead)
     await until(lambda: len(told) == TASKS)
     assert told == dict(tried)
     assert clients[policy].most < MAX_ATTEMPTS

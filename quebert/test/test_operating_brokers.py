@@ -20,9 +20,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from quebert.amqp import TxAMQPClient, Watcher, _walk
-from quebert.amqp._brief import brief_channel
-from quebert.amqp._broker_version import version_of
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.queues import _browse as _browse
+from quebert.amqp.wire import temporary_channel, version_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
 from quebert.cli._operations import Broker, Tally
@@ -312,7 +312,7 @@ async def test_locked(asked: Broker, make_client: MakeClient, names: Names) -> N
     and what cannot be seen is told.
     """
     client = make_client(asked.url)
-    async with brief_channel(await client.connected()) as channel:
+    async with temporary_channel(await client.connected()) as channel:
         await channel.call("queue_declare", queue=names.queue, exclusive=True)
         now = await _operations.pause(asked, names.queue)
         assert now.paused
@@ -437,8 +437,8 @@ async def test_list_and_show(
     """
     The dead are counted and shown, and lie there afterwards as they did.
     """
-    monkeypatch.setattr(_walk, "_HELD_BY_ONE", 2)
-    monkeypatch.setattr(_walk, "_AT_ONCE", 2)
+    monkeypatch.setattr(_browse, "_HELD_BY_ONE", 2)
+    monkeypatch.setattr(_browse, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
     listing, tally = await _operations.take_stock(asked, names.queue, [], 2)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
@@ -544,10 +544,10 @@ async def test_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    A walk holds so many and no more; how many it has not seen can be told.
+    Browsing holds so many and no more; how many it has not seen can be told.
     """
-    monkeypatch.setattr(_walk, "MAX_HELD", 4)
-    monkeypatch.setattr(_walk, "_AT_ONCE", 1)
+    monkeypatch.setattr(_browse, "MAX_HELD", 4)
+    monkeypatch.setattr(_browse, "_AT_ONCE", 1)
     bodies = await bury(make_client(asked.url), names)
     tally = Tally()
     await _operations.redrive(asked, names.queue, matches("kind=poison"), tally)
@@ -587,12 +587,12 @@ async def fill(client: TxAMQPClient, queue: str, number: int) -> list[bytes]:
     Have so many messages be dead, without more ado.
     """
     bodies = [b"%d" % n for n in range(number)]
-    grave = f"{queue}.dead"
+    dead = f"{queue}.dead"
     wire = await client.connected()
     channel = await wire.open_channel(confirms=False)
-    for each in (queue, grave):
+    for each in (queue, dead):
         await channel.call("queue_declare", queue=each, durable=True)
-    await gatherResults(client.publish("", grave, body, PERSISTENT) for body in bodies)
+    await gatherResults(client.publish("", dead, body, PERSISTENT) for body in bodies)
     return bodies
 
 
@@ -605,28 +605,28 @@ async def test_discard_what_was_shown(
     Where a hundred others die while a person thinks about 300, and somebody takes fifty
     of these, the other 250 are dropped; that fifty are missing is told.
     """
-    client, grave = make_client(asked.url), f"{names.queue}.dead"
+    client, dead = make_client(asked.url), f"{names.queue}.dead"
     channel = await (await client.connected()).open_channel(confirms=False)
     await channel.call(
-        "queue_declare", queue=grave, durable=True, arguments={"x-queue-type": kind}
+        "queue_declare", queue=dead, durable=True, arguments={"x-queue-type": kind}
     )
     # Some are alike, and some have headers.
     shown = [b"%d" % (n % 200) for n in range(300)]
     headers: list[dict[str, Any]] = [{}, {"headers": {}}, {"headers": {"n": 1}}]
     for n, body in enumerate(shown):
-        await client.publish("", grave, body, {**PERSISTENT, **headers[n % 3]})
+        await client.publish("", dead, body, {**PERSISTENT, **headers[n % 3]})
     others = [b"%d" % n for n in range(150, 250)]
 
     def sure(count: int) -> bool:
         assert count == 300
-        take_all(asked.url, grave, 50)
-        publish_all(asked.url, grave, others)
+        take_all(asked.url, dead, 50)
+        publish_all(asked.url, dead, others)
         return True
 
     tally = Tally()
     assert await _operations.discard(asked, names.queue, [], tally, sure)
     assert (tally.done, tally.missing, tally.total) == (250, 50, 350)
-    assert sorted(await lying(asked, grave)) == sorted(others)
+    assert sorted(await lying(asked, dead)) == sorted(others)
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -644,17 +644,17 @@ async def test_held_by_another(
     While a redrive that moves nothing holds dead letters, others say that some do;
     once it has ended, or was killed, all of them are seen.
     """
-    client, grave = make_client(asked.url), f"{names.queue}.dead"
+    client, dead = make_client(asked.url), f"{names.queue}.dead"
     wire = await client.connected()
     channel = await wire.open_channel(confirms=False)
-    queue = {"queue": grave, "durable": True, "arguments": {"x-queue-type": kind}}
+    queue = {"queue": dead, "durable": True, "arguments": {"x-queue-type": kind}}
     await channel.call("queue_declare", **queue)
     await gatherResults(
-        client.publish("", grave, b"%d" % n, PERSISTENT) for n in range(2_000)
+        client.publish("", dead, b"%d" % n, PERSISTENT) for n in range(2_000)
     )
 
     async def ready() -> int:
-        found = await channel.call("queue_declare", queue=grave, passive=True)
+        found = await channel.call("queue_declare", queue=dead, passive=True)
         return int(found.message_count)
 
     program = start(
@@ -663,7 +663,7 @@ async def test_held_by_another(
     )
     # Where a queue bears few consumers, copies take the places of dead letters.
     bears_few = kind == "quorum" and (version_of(wire) or (4,)) < (4,)
-    copies = _walk._COPIES_AT_ONCE if bears_few else 0
+    copies = _browse._COPIES_AT_ONCE if bears_few else 0
     while await ready() > (1_999 if bears_few else 1_800):
         assert program.running, program.output
     program.signal(signal.SIGSTOP)

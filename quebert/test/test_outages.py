@@ -30,8 +30,8 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from quebert.amqp import Message, TxAMQPClient, Watcher
-from quebert.amqp._declaring import QUORUM, declare_queue
-from quebert.amqp._delay import arrivals_of
+from quebert.amqp.delays import arrivals_of
+from quebert.amqp.queues import QUORUM, declare_queue
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
 from quebert.outcome import Retry
 from quebert.test.conftest import Names
@@ -648,7 +648,7 @@ async def test_disconnects_under_load(
     task, repeats no more than were in flight, and leaves nothing behind.
     """
     # Else a third of a second passes after each of them.
-    monkeypatch.setattr("quebert.amqp._connection.retry_delay", lambda *args: 0.01)
+    monkeypatch.setattr("quebert.amqp.link._connection.retry_delay", lambda *args: 0.01)
     watched = Watched(make_client(), names.exchange)
     seen, lost = watched.seen, watched.lost
     in_flight = 0

@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.amqp._pausing}, and for a watcher that is told to pause, with a
-channel that only pretends.
+Tests for L{quebert.amqp.coordination._pause}, and for a watcher that is told to pause,
+with a channel that only pretends.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._pause_sign import CONTROL, is_paused, sign_of
-from quebert.amqp._pausing import AGAIN, CHECK, Pauses, Pausing
+from quebert.amqp.coordination import CONTROL, is_paused, sign_of
+from quebert.amqp.coordination._pause import AGAIN, CHECK, Pauses, Pausing
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (

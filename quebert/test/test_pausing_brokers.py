@@ -18,7 +18,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyServer
 
-from quebert.amqp import TxAMQPClient, Watcher, _existing, _pause_sign, _pausing
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.coordination import _pause as _pausing
+from quebert.amqp.coordination import _pause_sign
+from quebert.amqp.queues import _existing
 from quebert.cli import _operations
 from quebert.cli._operations import Broker
 from quebert.errors import BrokerError, ChannelLost

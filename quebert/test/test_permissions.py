@@ -21,11 +21,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from quebert.amqp import TxAMQPClient, Watcher, _pause_sign, _pausing
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._existing import find_exchange, find_queue
-from quebert.amqp._message import ENDS, FLIGHT
-from quebert.amqp._suspects import SUSPECT
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.coordination import _pause as _pausing
+from quebert.amqp.coordination import _pause_sign
+from quebert.amqp.queues import find_exchange, find_queue
+from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.wire import ENDS, FLIGHT, version_of
 from quebert.cli import _operations
 from quebert.cli._operations import Broker, Tally
 from quebert.errors import (

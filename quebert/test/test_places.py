@@ -12,9 +12,9 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from quebert.amqp._delay import PREFIX
-from quebert.amqp._hanging import HANG_AFTER, LOOKS
-from quebert.amqp._message import Message
+from quebert.amqp.delays import PREFIX
+from quebert.amqp.watch._hanging_hosts import HANG_AFTER, LOOKS
+from quebert.amqp.wire import Message
 from quebert.outcome import Retry
 from quebert.test.test_watcher import WatcherTestCase
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest_twisted
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._graveyard import grave_of
+from quebert.amqp.queues import dead_letters_of
 from quebert.mediator import PolicyMediator
 from quebert.outcome import EXHAUSTED, POISON
 from quebert.policy import RetryPolicy
@@ -63,7 +63,7 @@ async def test_given_up(
     assert executor.bodies == [body] * 4
 
     dead = Dead()
-    await client.watch("", grave_of(names.queue), "", dead)
+    await client.watch("", dead_letters_of(names.queue), "", dead)
     await until(lambda: len(dead.messages) == 2)
     exhausted, poison = dead.messages
     assert (exhausted.body, poison.body) == (body, b"{")

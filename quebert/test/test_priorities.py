@@ -10,11 +10,11 @@ from collections import Counter
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._budget import Budget, Part
-from quebert.amqp._message import Message
-from quebert.amqp._pace import Pace
-from quebert.amqp._priorities import Member, PriorityGroup
-from quebert.amqp._window import Window
+from quebert.amqp.coordination._pace import Pace
+from quebert.amqp.coordination._priority_group import Member, PriorityGroup
+from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.watch._places import Window
+from quebert.amqp.wire import Message
 from quebert.errors import ConfigError
 from quebert.limits import Rate
 

@@ -24,7 +24,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._wire import Wire
+from quebert.amqp.wire import Wire
 from quebert.errors import ChannelLost, Unroutable
 from quebert.producer import BlockingProducer, Producer
 from quebert.test.conftest import AnyBroker, Names

@@ -1,5 +1,6 @@
 """
-L{quebert.amqp._publications} and L{quebert.amqp._publisher}, without a broker.
+L{quebert.amqp.wire._publications} and L{quebert.amqp.link._publisher}, without a
+broker.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import _publisher
-from quebert.amqp._publications import (
+from quebert.amqp.link import Publisher, _publisher
+from quebert.amqp.wire._publications import (
     MAX_SENT,
     MAX_SENT_BYTES,
     NotSent,
     Publications,
     Unconfirmed,
 )
-from quebert.amqp._publisher import Publisher
 from quebert.errors import (
     BrokerError,
     BrokerRefused,

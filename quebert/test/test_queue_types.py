@@ -16,8 +16,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._broker_version import version_of
-from quebert.amqp._delay import UNCLAIMED, arrivals_of
+from quebert.amqp.delays import UNCLAIMED, arrivals_of
+from quebert.amqp.wire import version_of
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost

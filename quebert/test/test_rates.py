@@ -15,7 +15,8 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient, Watcher, _share
+from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp.coordination import _shared_rate as _share
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, Proxy, until
 
@@ -210,7 +211,7 @@ async def test_far_apart(
     Where the next task may begin only after long, the broker keeps it until then: none
     is fetched, to be given back or to wait here.
     """
-    for module in ("_pace", "_restraint"):
+    for module in ("_pace", "_throttle"):
         monkeypatch.setattr(f"quebert.amqp.{module}.HELD", 0.2)
     begun: list[float] = []
     client = make_client(either.url)

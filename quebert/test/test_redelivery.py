@@ -8,8 +8,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert.amqp._alone import GATHERING, LONGEST_GATHERING, LONGEST_WAIT
-from quebert.amqp._message import (
+from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING, LONGEST_WAIT
+from quebert.amqp.watch._suspects import (
+    PATIENCE,
+    PERIOD,
+    POISONOUS,
+    SUSPECT,
+    in_order_sign,
+)
+from quebert.amqp.wire import (
     ALONE,
     DELAY,
     ENDS,
@@ -17,13 +24,6 @@ from quebert.amqp._message import (
     IN_QUESTION,
     NOT_BEFORE,
     Message,
-)
-from quebert.amqp._suspects import (
-    PATIENCE,
-    PERIOD,
-    POISONOUS,
-    SUSPECT,
-    in_order_sign,
 )
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Retry

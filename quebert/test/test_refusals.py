@@ -13,8 +13,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp._graveyard import REASON
-from quebert.amqp._watcher import another_waiter
+from quebert.amqp.queues import REASON
+from quebert.amqp.watch import another_waiter
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Retry
 from quebert.policy import RetryPolicy

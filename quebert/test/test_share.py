@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp._message import Message
-from quebert.amqp._pace import Pace
-from quebert.amqp._share import Share
-from quebert.amqp._window import Window
+from quebert.amqp.coordination._pace import Pace
+from quebert.amqp.coordination._shared_rate import Share
+from quebert.amqp.watch._places import Window
+from quebert.amqp.wire import Message
 from quebert.errors import BrokerError, BrokerRefused, BrokerUnreachable, ChannelLost
 from quebert.limits import Rate
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.codec import decode_arguments, encode_arguments
-from quebert.amqp._spec import SPEC
+from quebert.amqp.wire import SPEC
 
 
 def method(klass: str, name: str) -> Any:

@@ -22,8 +22,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient
-from quebert.amqp._delay import ARRIVALS
-from quebert.amqp._ladder import make
+from quebert.amqp.delays import ARRIVALS, make
 from quebert.cli import _operations as operations
 from quebert.producer import Producer
 from quebert.test.conftest import Names

@@ -1,5 +1,5 @@
 """
-L{quebert.amqp._watcher} with a channel that only pretends, and a clock that
+L{quebert.amqp.watch._watcher} with a channel that only pretends, and a clock that
 only the tests move.
 """
 
@@ -27,19 +27,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp import _watcher
-from quebert.amqp._alone import Alone
-from quebert.amqp._binding import Bindings
-from quebert.amqp._budget import Budget
-from quebert.amqp._delay import PREFIX
-from quebert.amqp._graveyard import KIND, REASON, grave_of
-from quebert.amqp._keeper import ChannelKeeper
-from quebert.amqp._ladder import Ladder
-from quebert.amqp._message import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
-from quebert.amqp._pausing import Pauses
-from quebert.amqp._settler import HOLD_LIMIT
-from quebert.amqp._suspects import Suspects
-from quebert.amqp._watcher import Watcher
+from quebert.amqp.coordination import Pauses
+from quebert.amqp.delays import PREFIX, Ladder
+from quebert.amqp.queues import KIND, REASON, Bindings, dead_letters_of
+from quebert.amqp.watch import Alone, Budget, Suspects, Watcher, _watcher
+from quebert.amqp.watch._channel_keeper import ChannelKeeper
+from quebert.amqp.watch._settlement import HOLD_LIMIT
+from quebert.amqp.wire import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -319,6 +313,12 @@ class FakeClient:
         Something that forwards nothing.
         """
         return FakeForwarder(*arguments)
+
+    def stopped(self, watcher: Watcher) -> None:
+        """
+        Forget a watch.
+        """
+        self.watchers.remove(watcher)
 
     def make_publisher(self) -> FakePublisher:
         """
@@ -2342,11 +2342,11 @@ class BuryTests(WatcherTestCase):
         The dead of each queue have a queue of their own, however long its name.
         """
         names = ["q", "q" * 250, "q" * 251, "q" * 255, "q" * 254 + "p"]
-        graves = [grave_of(name) for name in names]
+        graves = [dead_letters_of(name) for name in names]
         self.assertEqual(graves[:2], ["q.dead", "q" * 250 + ".dead"])
         self.assertEqual(len(set(graves)), len(names))
-        for grave in graves:
-            self.assertLessEqual(len(grave), 255)
+        for dead in graves:
+            self.assertLessEqual(len(dead), 255)
 
 
 CONSUMING = ("basic_consume", "basic_cancel")

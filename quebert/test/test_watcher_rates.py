@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp import PriorityGroup
-from quebert.amqp._message import ENDS, Message
-from quebert.amqp._suspects import SUSPECT
+from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.wire import ENDS, Message
 from quebert.errors import ConfigError
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
@@ -150,7 +150,7 @@ class RateTests(WatcherTestCase):
         for _ in range(4):
             self.deliver()
         self.assertEqual(self.bodies(), 1)
-        pace = self.watcher._restraint.pace
+        pace = self.watcher._throttle.pace
         assert pace is not None
         pace.shared_by(100)
         self.deliver()
@@ -166,7 +166,7 @@ class RateTests(WatcherTestCase):
         self.deliver()
         counted = {"x-delivery-count": SUSPECT - 1}
         again = self.deliver(headers=counted, redelivered=True)
-        pace = self.watcher._restraint.pace
+        pace = self.watcher._throttle.pace
         assert pace is not None
         pace.shared_by(100)
         crossing = self.deliver()

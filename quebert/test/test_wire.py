@@ -1,5 +1,5 @@
 """
-L{quebert.amqp._wire} against a broker that is written down here, and speaks
+L{quebert.amqp.wire._wire} against a broker that is written down here, and speaks
 through pamqp: a second, independent implementation of the frames.
 """
 
@@ -27,9 +27,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.frames import FRAME_MAX
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import QUIET
-from quebert.amqp._channel import Channel
-from quebert.amqp._message import Message
-from quebert.amqp._wire import CHANNEL_MAX, Wire
+from quebert.amqp.wire import Channel, Message
+from quebert.amqp.wire._wire import CHANNEL_MAX, Wire
 from quebert.errors import (
     BrokerError,
     BrokerRefused,

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp import Message
-from quebert.amqp._delay import TOLERANCE, Rungs, left, next_wait, wait_for
-from quebert.amqp._message import DELAY, NOT_BEFORE
+from quebert.amqp.delays._rungs import TOLERANCE, Rungs, left, next_wait, wait_for
+from quebert.amqp.wire import DELAY, NOT_BEFORE
 from quebert.test.checks import QUICK
 
 DAY = 86_400.0

@@ -34,7 +34,7 @@ from txamqp.content import Content
 from txamqp.protocol import AMQClient
 from txamqp.spec import Field, Spec
 
-from quebert.amqp import _spec
+from quebert.amqp.wire import _spec
 
 __all__ = ["LIBRARIES", "PATIENCE", "Delivery", "Library", "awaited"]
 

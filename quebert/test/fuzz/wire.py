@@ -33,10 +33,7 @@ from quebert._protocol.properties import (
     encode_properties,
     split_headers,
 )
-from quebert.amqp._channel import Channel
-from quebert.amqp._message import Message
-from quebert.amqp._spec import SPEC
-from quebert.amqp._wire import Wire
+from quebert.amqp.wire import SPEC, Channel, Message, Wire
 from quebert.errors import BrokerError
 from quebert.test.fuzz.choices import Choices, pieces
 

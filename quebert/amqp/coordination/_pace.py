@@ -1,0 +1,114 @@
+"""
+How quickly the messages of a queue begin.
+
+Knows no broker: how much of the rate is ours, others find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from quebert.amqp.coordination._door import Door
+from quebert.amqp.wire import Message
+from quebert.limits import Rate, TokenBucket, burst_of
+
+__all__ = ["HELD", "Pace"]
+
+#: Seconds for which what the broker delivers waits for its turn here, at most: who
+#: fetches more than begins in that time keeps it from others.
+HELD = 60.0
+# Seconds at least between two looks: at high rates, several begin at each.
+_TICK = 0.002
+
+
+class Pace(Door):
+    """
+    The door of a queue with a rate.
+
+    @param rate: of the whole queue; C{burst} likewise.
+    @param clock: gives what keeps the time, when it is needed.
+    @ivar bucket: holds the share of the rate that is ours.
+    @ivar delayed: how often messages had to wait.
+    """
+
+    def __init__(
+        self, rate: Rate, burst: float | None, clock: Callable[[], IReactorTime]
+    ) -> None:
+        super().__init__()
+        self.rate = rate.per_second
+        self.burst = burst_of(rate, burst)
+        self.bucket = TokenBucket(self.rate, self.burst)
+        self.delayed = 0
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
+        self._waking: IDelayedCall | None = None
+
+    def is_open(self) -> bool:
+        """
+        See L{Door.is_open}.
+        """
+        clock = self._clock()
+        wait = self.bucket.wait(clock.seconds())
+        if not wait:
+            return True
+        if self._timer is None:
+            self.delayed += 1
+            self._timer = clock.callLater(max(wait, _TICK), self._look)
+        return False
+
+    def _look(self) -> None:
+        self._timer = None
+        self.again()
+
+    def begun(self, message: Message) -> None:
+        """
+        See L{Door.begun}.
+        """
+        if not message.was_begun:  # else it has counted
+            self.bucket.take(self._clock().seconds())
+
+    def shared_by(self, members: int) -> None:
+        """
+        So many keep to this rate together.
+        """
+        rate, burst = self.rate / members, self.burst / members
+        self.bucket.change(rate, burst, self._clock().seconds())
+        if self._timer is not None:
+            self._timer.reset(0)  # the next may begin sooner, or later
+        if self._waking is not None and self._waking.active():
+            self._waking.reset(max(self.wait, _TICK))
+
+    def stop(self) -> None:
+        """
+        Look no more, until asked again.
+        """
+        for timer in (self._timer, self._waking):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._timer = self._waking = None
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        Call C{wake} once, when one may begin.
+        """
+        if self._waking is not None and self._waking.active():
+            self._waking.cancel()
+        self._waking = self._clock().callLater(max(self.wait, _TICK), wake)
+
+    @property
+    def wait(self) -> float:
+        """
+        Seconds until one may begin.
+        """
+        return self.bucket.wait(self._clock().seconds())
+
+    def prefetch(self, most: int) -> int:
+        """
+        How many messages to fetch: no more than begin before long.
+
+        @param most: 0 for no limit.
+        """
+        fit = min(65535, max(1, int(self.bucket.rate * HELD)))
+        return min(most, fit) if most else fit

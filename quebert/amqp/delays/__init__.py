@@ -1,0 +1,36 @@
+"""
+The delay ladder: where messages wait in RabbitMQ until they are due.
+"""
+
+from quebert.amqp.delays._astray import OldLadder, browse_store, is_for
+from quebert.amqp.delays._forwarder import Forwarder
+from quebert.amqp.delays._ladder import Ladder, LadderRefused, has_quorum, make
+from quebert.amqp.delays._rungs import (
+    ARRIVALS,
+    PREFIX,
+    UNCLAIMED,
+    WAITS,
+    Call,
+    Rungs,
+    arrivals_of,
+    left,
+)
+
+__all__ = [
+    "ARRIVALS",
+    "PREFIX",
+    "UNCLAIMED",
+    "WAITS",
+    "Call",
+    "Forwarder",
+    "Ladder",
+    "LadderRefused",
+    "OldLadder",
+    "Rungs",
+    "arrivals_of",
+    "browse_store",
+    "has_quorum",
+    "is_for",
+    "left",
+    "make",
+]

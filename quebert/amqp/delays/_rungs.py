@@ -1,0 +1,256 @@
+"""
+The delay ladder: a task that is to come later waits in RabbitMQ, for a second or for
+eight years, and needs nobody's memory.
+
+There is a queue for each wait, a rung: of 1 s to 64 s, and of 128 s, 256 s and so on.
+All messages of a rung wait equally long, so none waits behind another.  A rung is
+declared when somebody needs it.  Its exchange, of the same name, routes all to it, so
+that the routing key is free to name the task queue.  After the wait, RabbitMQ
+dead-letters the message with that key to the exchange L{ARRIVALS}, and from there it
+comes to a queue C{quebert.delay.arrivals.<queue>}.  A mediator that watches C{<queue>}
+takes it from there (L{Forwarder<quebert.amqp.delays.Forwarder>}): if it is due, it
+goes to its queue; if not, to the next rung, the longest that is not too long.  A header
+tells when it is due, so a message that comes too early, since a policy shortens the
+wait, or since a clock was wrong, waits for the rest.
+
+What waits for a task queue that is full, or was deleted, waits in a queue of its own.
+RabbitMQ passes messages on for a rung with 32 places, and repeats what a queue refuses
+after minutes: no rung knows a task queue, so no task queue can take these places.  A
+message without a queue for its arrival is kept in L{UNCLAIMED}.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from quebert.amqp.queues import CLASSIC, QUORUM, derived
+from quebert.amqp.wire import DELAY, NOT_BEFORE, Message
+
+__all__ = [
+    "ARRIVALS",
+    "FIRST_WAITS",
+    "PREFIX",
+    "TOLERANCE",
+    "UNCLAIMED",
+    "WAITS",
+    "Call",
+    "Rungs",
+    "arrivals_of",
+    "left",
+    "next_wait",
+    "seconds_left",
+    "wait_for",
+    "wait_of",
+]
+
+#: With a dot behind it, what the names of all that belongs to it begin with.
+PREFIX = "quebert.delay"
+#: The exchange to which all rungs pass messages on.
+ARRIVALS = f"{PREFIX}.arrivals"
+#: The exchange and the queue for messages that nobody has declared a queue for.
+UNCLAIMED = f"{PREFIX}.unclaimed"
+# Seconds: up to so many, a delay is one wait.
+_FINE = 64
+#: The seconds of all waits.  After the longest, 18 hours, a time is judged again.
+WAITS: tuple[int, ...] = (*range(1, _FINE), *(_FINE << n for n in range(11)))
+
+#: The waits whose rungs are made before any other.  RabbitMQ may lose messages in a new
+#: rung.  So while the rung for a wait is new, a message begins with one of these waits.
+FIRST_WAITS = tuple(1 << n for n in range(7))
+# Whatever a policy wants.
+_NEVER_DROPPING = {"x-overflow": "reject-publish"}
+# What has quorum queues pass messages on with confirms, from RabbitMQ 3.10 on.
+_CONFIRMED = {"x-dead-letter-strategy": "at-least-once"}
+
+_SECONDS = re.compile(r"\.(\d{1,9})s$")
+#: Seconds by which the clocks of two machines may differ.
+TOLERANCE = 1.0
+# Seconds after which a message has a new time of RabbitMQ's clock.
+_LOOK = 1.0
+
+Call = tuple[str, dict[str, Any]]
+
+
+def wait_for(seconds: float) -> int:
+    """
+    How long a message that is due in C{seconds} waits next: until it is due, rounded up
+    to whole seconds; or, where that is more than one wait, as long as possible.  Pure.
+    """
+    whole: int = max(1, math.ceil(seconds))
+    if whole <= _FINE:
+        return whole
+    return max(wait for wait in WAITS if wait <= seconds)
+
+
+def arrivals_of(queue: str) -> str:
+    """
+    The queue in which messages that are due for C{queue} arrive.
+    """
+    return derived(f"{ARRIVALS}.", queue)
+
+
+def wait_of(rung: str) -> int:
+    """
+    The seconds that a rung lets messages wait; 0 for a queue that is none.  Pure.
+    """
+    found = None if rung.startswith(ARRIVALS) else _SECONDS.search(rung)
+    return int(found[1]) if found else 0
+
+
+def seconds_left(
+    not_before: float,
+    delay: float,
+    wait: float,
+    now: float,
+    clock_set: float,
+    died_at: float = 0.0,
+) -> float:
+    """
+    In how many seconds a message is due that comes from a rung; not more than 0 if it
+    is due.  Pure.
+
+    The time of day tells, as far as it can be believed: it may be wrong, or have been
+    set since the message began to wait.  A message that began to wait C{delay} seconds
+    before it was due has less than that left, and not less than what is left if
+    RabbitMQ let it wait for the whole rung.  More is left if a policy has it wait for
+    less, and less if RabbitMQ was down, or if nobody took the message for a while.
+    RabbitMQ's clock tells whether it was down.  Where only our clock says that a
+    message has less left, it may be wrong: the message waits for the rest, and that
+    ends with a new time of RabbitMQ's clock.
+
+    @param not_before: when it is due, in seconds of the epoch.
+    @param delay: in how many seconds it was due when it began to wait; 0 if that is
+        not known.
+    @param wait: seconds that the rung lets messages wait; 0 if it came from none.
+    @param now: the time of day, in seconds of the epoch.
+    @param clock_set: by how many seconds the time of day was set meanwhile.
+    @param died_at: when it came out of the rung by RabbitMQ's clock, in whole seconds
+        of the epoch; 0 if that is not known.
+    """
+    by_clock, by_wait = not_before - now, delay - wait
+    if not (delay and wait):
+        return by_clock
+    possible = (by_clock, by_clock + clock_set)
+    believed = [
+        left for left in possible if by_wait - TOLERANCE <= left <= delay + TOLERANCE
+    ]
+    if believed:
+        return min(believed)
+    if clock_set:
+        return by_wait
+    by_broker = not_before - died_at if died_at else -math.inf
+    # It tells whole seconds.  Where it has more left, the clocks of others differ.
+    if by_clock < by_broker <= by_wait + 1 + TOLERANCE:
+        return min(by_broker, by_wait)
+    return min(by_clock, by_wait)
+
+
+def left(message: Message, now: float, clock_set: float) -> float:
+    """
+    In how many seconds a message is due; not more than 0 if it is due.  Pure.
+
+    @param now: the time of day, in seconds of the epoch.
+    @param clock_set: by how many seconds the time of day was set.
+    """
+    if not message.was_put_back:
+        return 0.0
+    not_before, delay = message.number_in(NOT_BEFORE), message.number_in(DELAY)
+    if not_before <= now and not clock_set:  # nearly always
+        # ... from its last rung, which let it wait for all of the delay.
+        last = math.ceil(delay)
+        if last <= 0 or message.may_have_died_in(b".%ds" % last):
+            return 0.0
+    wait, died_at = wait_of(message.died_in), message.died_at
+    return seconds_left(not_before, delay, wait, now, clock_set, died_at)
+
+
+def next_wait(message: Message, now: float, left: float) -> float:
+    """
+    For how many seconds a message waits next at most that has C{left} seconds left.
+    Pure.
+
+    If only our clock says that it has less left, the message waits for L{_LOOK} seconds
+    first.  Then RabbitMQ's clock tells anew whether it is due: perhaps nobody took it
+    for hours.  Where it came from such a wait, it waits for all that is left.
+    """
+    less = message.number_in(NOT_BEFORE) - now < left - TOLERANCE
+    waited_for_all = wait_of(message.died_in) >= wait_for(message.number_in(DELAY))
+    return _LOOK if less and waited_for_all else left
+
+
+class Rungs:
+    """
+    What a ladder consists of.  Pure.
+
+    @param quorum: of quorum queues, which pass messages on with confirms.
+    @param arguments: of all its quorum queues, beside their type.
+    @param ends: more arguments, of those to which its rungs pass messages on.
+    """
+
+    def __init__(
+        self,
+        *,
+        quorum: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        ends: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.quorum = quorum
+        self._prefix = f"{PREFIX}.quorum.wait" if quorum else f"{PREFIX}.wait"
+        kind = QUORUM if quorum else CLASSIC
+        self._keeping = {**kind, **(arguments or {}), **_NEVER_DROPPING}
+        self._confirmed = _CONFIRMED if quorum else {}
+        self._ends = {**self._keeping, **(ends or {})}
+
+    def name(self, wait: int) -> str:
+        """
+        The exchange and the queue for a wait of so many seconds.
+        """
+        return f"{self._prefix}.{wait}s"
+
+    def rung(self, wait: int) -> Iterator[Call]:
+        """
+        The calls that make the rung for a wait of so many seconds.
+        """
+        name = self.name(wait)
+        after = {"x-message-ttl": wait * 1000, "x-dead-letter-exchange": ARRIVALS}
+        yield _exchange(name, "fanout")
+        yield _queue(name, {**self._keeping, **self._confirmed, **after})
+        yield _bind(name, name, "")
+
+    def ends(self) -> Iterator[Call]:
+        """
+        The calls that make what all rungs lead to.
+        """
+        yield _exchange(UNCLAIMED, "fanout")
+        yield _exchange(ARRIVALS, "direct", {"alternate-exchange": UNCLAIMED})
+        yield _queue(UNCLAIMED, self._ends)
+        yield _bind(UNCLAIMED, UNCLAIMED, "")
+
+    def arrivals(self, queue: str) -> Iterator[Call]:
+        """
+        The calls that make the queue in which messages for C{queue} arrive.
+
+        A policy with C{message-ttl} has RabbitMQ remove messages that were fetched
+        from there, and come back since the connection was lost, also when the policy
+        is there no more.  They go to L{UNCLAIMED}.
+        """
+        lost = {"x-dead-letter-exchange": UNCLAIMED}
+        yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **lost})
+        yield _bind(arrivals_of(queue), ARRIVALS, queue)
+
+
+def _exchange(name: str, kind: str, arguments: Mapping[str, Any] | None = None) -> Call:
+    given = {"exchange": name, "exchange_type": kind, "durable": True}
+    return ("exchange_declare", {**given, "arguments": dict(arguments or {})})
+
+
+def _queue(name: str, arguments: Mapping[str, Any]) -> Call:
+    given = {"queue": name, "durable": True}
+    return ("queue_declare", {**given, "arguments": dict(arguments)})
+
+
+def _bind(queue: str, exchange: str, key: str) -> Call:
+    return ("queue_bind", {"queue": queue, "exchange": exchange, "routing_key": key})

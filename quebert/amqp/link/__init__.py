@@ -1,0 +1,22 @@
+"""
+Connections to the broker that are made again when they are lost, and publishing.
+"""
+
+from quebert.amqp.link._connection import Connection
+from quebert.amqp.link._declare_once import Once
+from quebert.amqp.link._lanes import Lanes, all_of
+from quebert.amqp.link._publisher import Publisher, Send
+from quebert.amqp.link._session import Session
+from quebert.amqp.link._spare_connection import HEARTBEAT, Spare
+
+__all__ = [
+    "HEARTBEAT",
+    "Connection",
+    "Lanes",
+    "Once",
+    "Publisher",
+    "Send",
+    "Session",
+    "Spare",
+    "all_of",
+]

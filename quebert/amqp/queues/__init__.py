@@ -1,0 +1,85 @@
+"""
+Queues and exchanges: declaring them, asking about them, and looking through them.
+"""
+
+from quebert.amqp.queues._bindings import Binding, Bindings
+from quebert.amqp.queues._browse import (
+    Browsing,
+    Depth,
+    Visit,
+    browse,
+    depth,
+    fingerprint,
+)
+from quebert.amqp.queues._dead_letters import KIND, REASON, DeadLetters, dead_letters_of
+from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
+from quebert.amqp.queues._declaring import (
+    CLASSIC,
+    HELD_BACK,
+    INEQUIVALENT,
+    LIMIT,
+    QUORUM,
+    STREAM,
+    TYPE,
+    declare_queue,
+    declare_task_queue,
+    no_single_tasks,
+    own_quorum,
+    unreached_length_limit,
+)
+from quebert.amqp.queues._existing import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    find_exchange,
+    find_queue,
+)
+from quebert.amqp.queues._failing import has_failed, pause_after
+from quebert.amqp.queues._lookers import count_lookers, looking
+from quebert.amqp.queues._names import NAME_LIMIT, derived, fitting, risk_of
+from quebert.amqp.queues._new_queues import NewQueues
+from quebert.amqp.queues._watchable import check_watchable
+
+__all__ = [
+    "ACCESS_REFUSED",
+    "CLASSIC",
+    "HELD_BACK",
+    "INEQUIVALENT",
+    "KIND",
+    "LENGTHS",
+    "LIMIT",
+    "NAME_LIMIT",
+    "NOT_FOUND",
+    "QUORUM",
+    "REASON",
+    "STREAM",
+    "TYPE",
+    "Binding",
+    "Bindings",
+    "Browsing",
+    "DeadLetters",
+    "Declared",
+    "Depth",
+    "NewQueues",
+    "Visit",
+    "browse",
+    "check_watchable",
+    "count_lookers",
+    "dead_letters_of",
+    "declare_queue",
+    "declare_task_queue",
+    "declared",
+    "depth",
+    "derived",
+    "find_exchange",
+    "find_queue",
+    "fingerprint",
+    "fitting",
+    "has_failed",
+    "looking",
+    "losses",
+    "no_single_tasks",
+    "own_quorum",
+    "pause_after",
+    "risk_of",
+    "unreached_length_limit",
+]

@@ -1,0 +1,217 @@
+"""
+Declaring queues: those that quebert makes for itself each with its type, so that the
+default queue type of a virtual host changes none of them; and quorum queues such that
+RabbitMQ drops nothing from them, however often it has delivered it.
+
+A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
+message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
+gives back messages that it only looks at.  A policy overrules the argument
+C{x-delayed-retry-type}, even C{disabled}; but of a policy and an argument, the smaller
+maximum counts.  Measured on RabbitMQ 4.3.6, and to be read in its
+C{rabbit_quorum_queue:get_delayed_retry_config/1}.  RabbitMQ 4.0 takes the argument and
+ignores it; the queue still has it after an upgrade to 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp.queues._existing import explained
+from quebert.amqp.queues._names import risk_of
+from quebert.amqp.wire import refusal, temporary_channel, version_of
+from quebert.errors import BrokerRefused
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Channel, Wire
+
+__all__ = [
+    "CLASSIC",
+    "DIFFERENT",
+    "HELD_BACK",
+    "INEQUIVALENT",
+    "LIMIT",
+    "QUORUM",
+    "STREAM",
+    "TYPE",
+    "declare_queue",
+    "declare_task_queue",
+    "no_delivery_limit",
+    "no_single_tasks",
+    "own_quorum",
+    "unreached_length_limit",
+]
+
+#: The argument that tells the type.  Where it is not given, a virtual host may have
+#: another default.
+TYPE = "x-queue-type"
+CLASSIC = {TYPE: "classic"}
+QUORUM = {TYPE: "quorum"}
+#: A type whose messages nobody can take out.
+STREAM = "stream"
+#: The reply code of a broker that has the queue otherwise, or knows no such argument.
+INEQUIVALENT = 406
+#: The text that comes with it, such as "PRECONDITION_FAILED - inequivalent arg
+#: 'x-max-length' for queue 'tasks' in vhost '/': received none but current is the value
+#: '10' of type 'signedint'".
+DIFFERENT = re.compile(
+    r"inequivalent arg '(?P<name>[^']+)' for .*: received .*"
+    r" current is (?:(?P<none>none)|(?:the value )?'(?P<value>.*?)'"
+    r"(?: of type '(?P<type>\w+)')?)$",
+    re.DOTALL,
+)
+
+#: The argument for how often a quorum queue delivers a message again.  RabbitMQ 3.10
+#: drops a message at its first return where this is -1; it has no limit of its own.
+LIMIT = "x-delivery-limit"
+_NONE = -1
+_LIMITED_SINCE = (4,)
+#: The argument for how many milliseconds it holds back, at most, what was given back.
+HELD_BACK = "x-delayed-retry-max"
+_SHORTEST = 1
+#: The argument for how many messages a queue has at most.
+_LENGTH = "x-max-length"
+_UNREACHED = 2**31 - 1
+_TELLS_OF_ROOM_SINCE = (4,)
+
+
+def no_delivery_limit(wire: Wire) -> dict[str, Any]:
+    """
+    The argument of a quorum queue which has RabbitMQ 4 drop nothing.
+    """
+    limited = (version_of(wire) or ()) >= _LIMITED_SINCE
+    return {LIMIT: _NONE} if limited else {}
+
+
+def own_quorum(wire: Wire) -> dict[str, Any]:
+    """
+    The arguments, beside its type, of a quorum queue that quebert makes for itself:
+    RabbitMQ 4 drops nothing, and holds nothing back that was given back.
+    """
+    limitless = no_delivery_limit(wire)
+    return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
+
+
+def unreached_length_limit(wire: Wire) -> dict[str, Any]:
+    """
+    The argument of a quorum queue which has RabbitMQ 3 take messages again when a
+    policy with C{max-length} is removed while the queue is full.
+
+    RabbitMQ tells those who publish to the queue when it is full, and when there is
+    room again; its own workers for dead letters are among them.  If the queue has no
+    limit any more, RabbitMQ before 4.0 does not tell of the room: a worker waits until
+    RabbitMQ is started again (C{rabbit_fifo:evaluate_limit/5}; measured on 3.10.8).  So
+    the queue has a limit of its own, which no queue reaches.
+    """
+    version = version_of(wire)
+    return {_LENGTH: _UNREACHED} if version and version < _TELLS_OF_ROOM_SINCE else {}
+
+
+async def declare_queue(
+    wire: Wire, queue: str, *ways: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """
+    Declare a durable queue with the first of several sets of arguments that the broker
+    accepts.  Earlier versions of quebert named no type: in a virtual host whose default
+    is another, their queues are accepted only without one.
+
+    @return: the arguments that it accepts.
+    @raise BrokerRefused: it accepts none of them, or the user may not declare it.
+    """
+    *_, last = ways
+    for arguments in ways:
+        try:
+            async with temporary_channel(wire) as channel:  # which a refusal closes
+                await channel.call(
+                    "queue_declare", queue=queue, durable=True, arguments=arguments
+                )
+                break
+        except BrokerRefused as e:
+            if e.code != INEQUIVALENT or arguments is last:
+                raise
+    return arguments
+
+
+async def declare_task_queue(
+    wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
+) -> float:
+    """
+    Declare a durable queue for tasks, without a delivery limit.  Where the queue is
+    there without that argument, or is no quorum queue, it is declared with
+    C{arguments} alone; where somebody gave it another limit, it is used as it is.
+
+    @return: up to which number the broker counts how often it has delivered a message:
+        the limit that somebody gave the queue, infinity for no limit or the broker's
+        own, and 0 for a queue that may be a classic one, which counts nothing.
+    @raise BrokerError: the broker refuses that, too.
+    """
+    try:
+        return await _declare_task_queue(wire, channel, queue, arguments)
+    except BrokerRefused as e:
+        found = DIFFERENT.search(str(e))
+        if found is None or not found["name"].startswith("x-"):
+            raise explained(e, queue) from None
+        name, value = found["name"], found["value"] or "classic"
+        if (name, value) == (TYPE, STREAM):
+            raise BrokerRefused(e.code, no_single_tasks(queue, e)) from None
+        raise BrokerRefused(e.code, f"{e}; {_remedy(name, value)}") from None
+
+
+async def _declare_task_queue(
+    wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
+) -> float:
+    limitless, kind = no_delivery_limit(wire), arguments.get(TYPE)
+    # A type that is not named is the default of the virtual host.  RabbitMQ refuses the
+    # limit where that is no quorum queue, and must be able to.
+    unnamed = kind is None and bool(limitless) and not risk_of(queue)
+    may_be_quorum = kind == "quorum" or unnamed
+    if may_be_quorum and LIMIT not in arguments:
+        ways = {**arguments, **limitless}, arguments
+        try:
+            await declare_queue(wire, queue, *ways)
+        except BrokerRefused as e:
+            if e.code != INEQUIVALENT or LIMIT not in str(e):
+                raise
+            found = DIFFERENT.search(str(e))
+            limit = found["value"] if found and found["name"] == LIMIT else None
+            return float(limit) if limit and limit.isdigit() else 1
+        is_classic = kind is None and await _is_classic(wire, queue, arguments)
+        return 0 if is_classic else math.inf
+    given = dict(arguments)
+    await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
+    own_limit = given.get(LIMIT, 0)
+    return math.inf if own_limit == _NONE else float(own_limit)
+
+
+async def _is_classic(wire: Wire, queue: str, arguments: Mapping[str, Any]) -> bool:
+    """
+    Whether a queue that was declared with C{arguments}, which name no type, is a
+    classic one.  That it was accepted with a delivery limit or not does not tell:
+    RabbitMQ accepts any limit for a classic queue that is there already, and refuses
+    ours for a quorum queue that somebody else has declared (4.0.5, 4.3.6).
+    """
+    classic = {**arguments, **CLASSIC}
+    declared = {"queue": queue, "durable": True, "arguments": classic}
+    return await refusal(wire, "queue_declare", **declared) is None
+
+
+def _remedy(name: str, value: str) -> str:
+    """
+    What has a queue that exists with another argument be watched as it is.
+    """
+    if name == TYPE:
+        return f'set queue_type (in code: queueType) to "{value}"'
+    return f"give {name} among the arguments of the queue as it has it"
+
+
+def no_single_tasks(queue: str, why: object) -> str:
+    """
+    What to do where RabbitMQ refuses something of C{queue} since it is a stream.
+    """
+    return (
+        f"{queue} is a stream, from which nobody can take single tasks:"
+        f" read it with a client of streams and delete it; mediators make"
+        f" it anew as a queue ({why})"
+    )

@@ -1,0 +1,79 @@
+"""
+Whether a queue or an exchange exists.
+
+The question is a passive declaration.  RabbitMQ before 4.2.6 answers it for every user.
+RabbitMQ 4.2.6 and 4.3.0 want the permission to configure the name; later versions want
+any permission on it (rabbitmq-server, pull requests 16085 and 16272), and name the one
+to configure when they refuse.  Measured with queues and exchanges, also with names that
+are not there: 3.10.8 and 4.0.5 answer everybody, 4.3.6 wants any of the three.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp.queues._names import risk_of
+from quebert.amqp.wire import temporary_channel, version_of
+from quebert.errors import BrokerRefused, MayNotLook
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = [
+    "ACCESS_REFUSED",
+    "INTERNAL_ERROR",
+    "NOT_FOUND",
+    "explained",
+    "find_exchange",
+    "find_queue",
+]
+
+#: Reply codes of the broker (AMQP 0-9-1, section 1.2).
+ACCESS_REFUSED, NOT_FOUND, INTERNAL_ERROR = 403, 404, 541
+_WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
+
+
+async def find_queue(wire: Wire, queue: str) -> Any:
+    """
+    RabbitMQ's C{queue.declare-ok} with the numbers of messages and consumers; C{None}
+    where there is no such queue.
+
+    @raise MayNotLook: the user lacks the permission that the question takes.
+    @raise BrokerError: the broker does not answer.
+    """
+    return await _find(wire, "queue", queue)
+
+
+async def find_exchange(wire: Wire, exchange: str) -> Any:
+    """
+    The same of an exchange, of whatever type.
+    """
+    return await _find(wire, "exchange", exchange, exchange_type="fanout")
+
+
+async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
+    asked = {kind: name, "passive": True, **arguments}
+    async with temporary_channel(wire) as channel:  # which a refusal closes
+        try:
+            return await channel.call(f"{kind}_declare", **asked)
+        except BrokerRefused as e:
+            if e.code == NOT_FOUND:
+                return None
+            if e.code == ACCESS_REFUSED:
+                needs = f"the user needs to {_permission(wire)} {kind} {name!r}"
+                raise MayNotLook(f"{needs}: {e}") from None
+            raise explained(e, name) from None
+
+
+def explained(refusal: BrokerRefused, name: str) -> BrokerRefused:
+    """
+    A refusal of something of C{name}, a queue or an exchange; with what the name may
+    have to do with it, where RabbitMQ does not say why.
+    """
+    risk = risk_of(name) if refusal.code == INTERNAL_ERROR else ""
+    return BrokerRefused(refusal.code, f"{refusal}; {risk}") if risk else refusal
+
+
+def _permission(wire: Wire) -> str:
+    wants_configure = version_of(wire) in _WANT_CONFIGURE
+    return "configure" if wants_configure else "configure, write or read"

@@ -1,0 +1,258 @@
+"""
+What has the broker deliver the messages of a queue: one consumer after the other.
+
+A consumer may have so many messages that are not settled, its prefetch.  A message
+that waits before it goes back holds its delivery, but not its place among those at
+work: when such messages have used up the prefetch, another consumer takes over, which
+the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
+has deprecated the kind that changes running ones.)  Where a rate lets no message begin
+before long, there is no consumer, and others get what waits.
+
+A queue with a single active consumer is the exception: the other consumer would stand
+behind those of other mediators, and one of these would get the messages.  There the
+messages that wait keep their place in the prefetch.
+
+Each consumer fetches as many messages as wait, so that a few consumers are enough for
+thousands of messages.  A quorum queue keeps a consumer as long as one of its messages
+is not settled, and the quorum queues of RabbitMQ 3.10.8 bear no more than 32: when such
+a RabbitMQ starts again, a queue with more consumers may deliver messages that were
+acknowledged, and lose others in their place.  It goes through its consumers in an order
+that differs then (rabbitmq-server pull request 13971 tells of other cases).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.python.failure import Failure
+
+from quebert.amqp.coordination import Throttle
+from quebert.amqp.wire import Channel, Message
+from quebert.errors import BrokerError
+
+__all__ = ["Consumer"]
+
+# The highest that basic.qos takes.
+_MOST_PREFETCH = 65_535
+
+
+class Consumer:
+    """
+    @param most: how many messages to fetch; 0 for no limit.
+    @param throttle: of which rate fewer are, or none.
+    @param may_widen: tells whether another consumer may fetch more, where those that
+        this one has fetched leave room.
+    @param waiting: how many messages wait before they go back.
+    @param rested: called when there is none for now, because of the rate.
+    @param single: whether the broker delivers to one consumer of the queue at a time.
+    @ivar consuming: whether the broker delivers.
+    @ivar wanted: whether it is to, when the rate allows it.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        most: int,
+        throttle: Throttle,
+        *,
+        may_widen: Callable[[], bool],
+        waiting: Callable[[], int],
+        rested: Callable[[], None],
+        single: bool = False,
+    ) -> None:
+        self.consuming = False
+        self._queue = queue
+        self._most = most
+        self._throttle = throttle
+        self._may_widen = may_widen
+        self._waiting = waiting
+        self._rested = rested
+        self._single = single
+        self._channel: Channel | None = None
+        self.wanted = False
+        self._tag = ""  # of the one that may fetch; empty for none
+        # How many messages are unsettled of each consumer that has any.
+        self._unsettled: dict[str, int] = {}
+        self._set_prefetch(most)
+        self._renewing = False
+        # One call after the other: RabbitMQ closes the connection where a consumer
+        # is cancelled before it has told that there is one.
+        self._calling = DeferredLock()
+
+    async def prepare(self, channel: Channel) -> None:
+        """
+        Consume on another channel from now on, when told to begin.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        self._set_prefetch(self._throttle.prefetch(self._most))
+        await channel.call("basic_qos", prefetch_count=self._prefetch)
+        self._channel = channel
+
+    def lost(self) -> None:
+        """
+        The channel is gone.
+        """
+        self._channel = None
+        self.wanted = self.consuming = False
+        self._tag = ""
+        self._unsettled.clear()
+
+    async def begin(self) -> None:
+        """
+        Have the broker deliver, unless it does, or the rate is against it.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        self.wanted = True
+        await self._consume_if("")
+
+    async def end(self) -> None:
+        """
+        Have it deliver no more.
+
+        @raise BrokerError: the channel is closed.
+        """
+        self.wanted = False
+        await self._cancel()
+
+    def was_ended(self, tag: str) -> bool:
+        """
+        The broker has ended a consumer: was it the one that may fetch?
+        """
+        if not tag or tag != self._tag:
+            return False
+        self.consuming = False
+        return True
+
+    async def replace(self, ended: str) -> None:
+        """
+        Consume again in place of one that the broker has ended, unless L{end} was
+        called meanwhile.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        await self._consume_if(ended)
+
+    async def _consume_if(self, tag: str) -> None:
+        async with self._calling:
+            if self.wanted and self._tag == tag and self._channel is not None:
+                await self._consume(self._channel)
+
+    async def _consume(self, channel: Channel) -> None:
+        if not self._fits(channel):
+            return
+        self._tag = tag = f"quebert-{uuid.uuid4()}"
+        await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
+        self.consuming = self.wanted
+
+    async def _cancel(self) -> None:
+        self.consuming = False
+        async with self._calling:
+            tag, self._tag = self._tag, ""
+            if tag and self._channel is not None:
+                await self._channel.call("basic_cancel", consumer_tag=tag)
+
+    # -- What it takes and what is settled
+
+    def took(self, message: Message) -> None:
+        """
+        A message has come.
+        """
+        tag = message.consumer_tag
+        self._unsettled[tag] = self._unsettled.get(tag, 0) + 1
+
+    def settled(self, message: Message) -> None:
+        """
+        The broker waits for it no more.
+        """
+        tag = message.consumer_tag
+        left = self._unsettled.pop(tag, 1) - 1
+        if left:
+            self._unsettled[tag] = left
+
+    def adapt(self) -> None:
+        """
+        Fetch as much as may begin: rest, or have another consumer take over.
+        """
+        self._rest_if_far()
+        # Not while a channel is being made ready: it has no prefetch yet.
+        if not self.consuming or self._renewing or self._single:
+            return
+        used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
+        if (used_up and self._may_widen()) or self._is_too_wide:
+            self._renewing = True
+            Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
+
+    def _set_prefetch(self, prefetch: int) -> None:
+        self._prefetch = prefetch
+        self.is_wide = prefetch > self._most
+
+    @property
+    def _is_too_wide(self) -> bool:
+        """
+        Whether fewer messages wait than it was made for, and no other consumer of ours
+        has any left.
+        """
+        too_wide = self._prefetch > 2 * self._wanted_prefetch
+        return too_wide and not self._unsettled.keys() - {self._tag}
+
+    @property
+    def _wanted_prefetch(self) -> int:
+        usual = self._throttle.prefetch(self._most)
+        return usual and max(usual, min(self._waiting(), _MOST_PREFETCH))
+
+    async def _renew(self) -> None:
+        async with self._calling:
+            channel, old = self._channel, self._tag
+            if channel is not None and self.consuming:
+                await self._consume(channel)
+                await channel.call("basic_cancel", consumer_tag=old)
+        self._renewing = False
+        self.adapt()  # what was to be done meanwhile
+
+    def _not_renewed(self, failure: Failure) -> None:
+        failure.trap(BrokerError)  # the channel is closed: another will come
+        self._renewing = False
+
+    # -- How much it takes
+
+    def _fits(self, channel: Channel) -> bool:
+        """
+        Whether to consume at all, at our rate; and if so, fetch as much as fits.
+        """
+        throttle = self._throttle
+        if throttle.pace is not None and throttle.is_far:
+            self.consuming, self._tag = False, ""
+            throttle.pace.call_when_near(self._wake)
+            return False
+        fit = self._wanted_prefetch
+        if fit != self._prefetch:
+            self._set_prefetch(fit)
+            fetching = channel.call("basic_qos", prefetch_count=fit)
+            Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)
+        return True
+
+    def _rest_if_far(self) -> None:
+        """
+        Where the next message may not begin before long, leave it to others, and
+        consume again when it may.
+        """
+        throttle = self._throttle
+        if throttle.pace is None or not throttle.is_far:
+            return
+        if self.consuming and not self._renewing:
+            Deferred.fromCoroutine(self._cancel()).addErrback(_is_told_elsewhere)
+            throttle.pace.call_when_near(self._wake)
+        if not self.consuming:
+            self._rested()
+
+    def _wake(self) -> None:
+        consuming = Deferred.fromCoroutine(self._consume_if(""))
+        consuming.addErrback(_is_told_elsewhere)
+
+
+def _is_told_elsewhere(failure: Failure) -> None:
+    failure.trap(BrokerError)  # the channel is closed

@@ -1,0 +1,177 @@
+"""
+From a message to an outcome, by way of the user's callback.
+
+Whatever the callback does, there is an outcome: one that fails gets its message
+again, later each time, counted in a header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Union
+
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
+from twisted.python.failure import Failure
+
+from quebert._log import Logger
+from quebert.amqp.delays import left
+from quebert.amqp.wire import ERRORS, Message
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.policy import exponential
+
+__all__ = ["Callback", "Caller"]
+
+Answer = Union[None, bytes, str, Outcome]
+Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
+Decided = Callable[[Message, Outcome], None]
+
+#: The longest wait, in seconds, of a message whose callback fails.
+ERROR_LIMIT = 120.0
+# What is counted no further: anybody can write headers.
+_MOST_ERRORS = 1e6
+
+_DONE = Done()
+
+
+class Caller:
+    """
+    Calls a callback.
+
+    @param error_delay: seconds until a message comes again whose callback has
+        failed once; 0 for at once, however often.
+    @param now: the time of day, in seconds since the epoch.
+    @param clock_set: by how many seconds it was set.
+    @ivar busy: the messages that are with the callback now, and their answers.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        callback: Callback,
+        error_delay: float,
+        now: Callable[[], float],
+        clock_set: Callable[[], float],
+    ) -> None:
+        self.busy: dict[Message, Deferred[Any]] = {}
+        self._given_up: set[Message] = set()
+        self._callback = callback
+        self._error_delay = error_delay
+        self._now = now
+        self._clock_set = clock_set
+
+    def call(self, message: Message, decided: Decided) -> None:
+        """
+        Call the callback with a message; C{decided(message, outcome)} is called
+        once it is clear what to do with it, which may be at once.
+        """
+        # No coroutine, here and in what follows: every message comes this way.
+        if message.may_have_past:
+            early = left(message, self._now(), self._clock_set())
+            errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
+            message.errors = int(errors)
+            if early > 0:
+                decided(message, Retry(after=early, attempted=False))
+                return
+        # It answers even where the callback ends the program: sys.exit() must
+        # not leave the message hanging.
+        answer: Any
+        try:
+            answer = self._callback(message)
+        except BaseException:
+            answer = fail()
+        if not isinstance(answer, Deferred):
+            answer = maybeDeferred(_same, answer)
+        self.busy[message] = answer
+        told = (message, decided)
+        answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
+
+    def _answered(self, answer: Answer, message: Message, decided: Decided) -> Answer:
+        """
+        @return: the answer itself, for where one Deferred answers for several
+            messages.
+        """
+        errors, message.errors = message.errors, 0
+        try:
+            outcome = _as_outcome(answer)
+        except Exception:  # it cannot be carried out
+            message.errors = errors
+            self._failed(Failure(), message, decided)
+        else:
+            self._end(message)
+            decided(message, outcome)
+        return answer
+
+    def _failed(self, failure: Failure, message: Message, decided: Decided) -> Retry:
+        """
+        @return: what is to be done with any other message that the same
+            Deferred answers for.
+        """
+        cancelled = failure.check(CancelledError) and message in self._given_up
+        self._end(message)
+        if not cancelled:
+            self.log.failure(
+                "The callback failed with {message}", failure, message=message
+            )
+        retry = Retry(after=self._delay(message.errors))
+        message.errors += 1
+        decided(message, retry)
+        return retry
+
+    def _end(self, message: Message) -> None:
+        del self.busy[message]
+        self._given_up.discard(message)
+
+    def give_up(self, message: Message) -> None:
+        """
+        Cancel what the callback does with a message: nobody wants the answer.
+        """
+        answer = self.busy.get(message)
+        if answer is not None:  # else it ended with another
+            self._given_up.add(message)
+            answer.cancel()
+
+    def _delay(self, errors: int) -> float:
+        growth = exponential(errors, constant=2, maximum=ERROR_LIMIT)
+        return min(self._error_delay * growth, max(ERROR_LIMIT, self._error_delay))
+
+
+def _same(answer: object) -> object:
+    return answer
+
+
+def _as_outcome(answer: object) -> Outcome:
+    if answer is None:
+        return _DONE
+    if isinstance(answer, Done):
+        return answer
+    if isinstance(answer, str):
+        return Retry(body=answer.encode("utf-8"))
+    if isinstance(answer, bytes):
+        return Retry(body=answer)
+    if isinstance(answer, Retry):
+        _check(answer)
+    if isinstance(answer, Bury):
+        _check_bury(answer)
+    if isinstance(answer, (Retry, Discard, Bury)):
+        return answer
+    raise TypeError(
+        "a callback of watch() must return None, bytes, str or an Outcome,"
+        f" not {type(answer).__name__}"
+    )
+
+
+def _check_bury(bury: Bury) -> None:
+    reason: object = bury.reason
+    if not isinstance(reason, str):
+        text = f"Bury(reason=...) is a sentence, not {type(reason).__name__}"
+        raise TypeError(text)
+
+
+def _check(retry: Retry) -> None:
+    body: object = retry.body
+    after: object = retry.after
+    if body is not None and not isinstance(body, bytes):
+        raise TypeError(f"the body of a Retry must be bytes, not {type(body).__name__}")
+    if not isinstance(after, (int, float)):
+        raise TypeError(f"Retry(after=...) is seconds, not {type(after).__name__}")

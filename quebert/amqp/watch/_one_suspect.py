@@ -1,0 +1,252 @@
+"""
+Attempts of suspects: one at a time, with no other task of the client at work.
+
+When a suspect comes, no further message begins.  Once the callbacks of all messages
+that have begun have ended, the suspect begins.  Then the others may go on, before the
+next suspect.  Of the suspects that come within L{GATHERING} seconds of each other, the
+one begins first that was alone at the fewest ends.  So where mediators end for another
+reason, these ends are spread over all suspects.  A suspect whose turn does not come for
+L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a channel that holds a
+message for 30 minutes.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from quebert._deadlines import Deadlines
+from quebert.amqp.watch._suspects import Record, Suspects
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Message, Wire
+
+__all__ = ["GATHERING", "LONGEST_GATHERING", "LONGEST_WAIT", "Alone", "Watch"]
+
+#: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
+LONGEST_WAIT = 240.0
+#: Seconds from the last suspect that has come until one begins, ...
+GATHERING = 0.5
+#: ... and from the first one at most.
+LONGEST_GATHERING = 5.0
+
+
+class Watch(Protocol):
+    """
+    What attempts suspects.
+    """
+
+    @property
+    def running(self) -> int:
+        """
+        How many unsettled messages are with the callback.
+        """
+
+    def hold(self) -> None:
+        """
+        Begin no further message.
+        """
+
+    def go_on(self) -> None:
+        """
+        Begin further messages.
+        """
+
+    def wire_of(self, message: Message) -> Wire | None:
+        """
+        The connection that a message came on, while it is unsettled.
+        """
+
+    def begin(self, message: Message) -> None:
+        """
+        Call the callback with a message.
+        """
+
+    def put_off(self, message: Message) -> None:
+        """
+        Give back a message that was not begun, so that it comes again.
+        """
+
+
+@attrs.define(eq=False)
+class _Attempt:
+    """
+    @ivar begun: whether the callback has been called.
+    """
+
+    watch: Watch
+    message: Message
+    wire: Wire
+    begun: bool = False
+
+
+class Alone:
+    """
+    Attempts the suspects of one client.
+
+    @param watches: all of the client.
+    @ivar wanted: whether there is any suspect.
+    """
+
+    def __init__(
+        self,
+        suspects: Suspects,
+        watches: Callable[[], Iterable[Watch]],
+        clock: Callable[[], IReactorTime],
+    ) -> None:
+        self.wanted = False
+        self._suspects = suspects
+        self._watches = watches
+        self._clock = clock
+        # Those first that were alone at fewer ends.
+        self._waiting: list[tuple[Watch, Message]] = []
+        self._gathering: IDelayedCall | None = None
+        self._gather_until = 0.0
+        self._current: _Attempt | None = None
+        self._changing = False
+        self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
+
+    def add(self, watch: Watch, message: Message) -> None:
+        """
+        Attempt a suspect when it is its turn.
+        """
+        pair = watch, message
+        insort(self._waiting, pair, key=_times_alone)
+        self._deadlines.begin(pair, LONGEST_WAIT)
+        now = self._clock().seconds()
+        if not self.wanted:
+            self._gathering = self._clock().callLater(GATHERING, self._gathered)
+            self._gather_until = now + LONGEST_GATHERING
+        elif self._gathering is not None:  # others may come, too
+            left = max(0.0, self._gather_until - now)
+            self._gathering.reset(min(GATHERING, left))
+        self.wanted = True
+        self._hold()
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._begin_next()
+
+    def decided(self, message: Message) -> None:
+        """
+        The callback has ended with a message.
+        """
+        current = self._current
+        if current is not None and current.message is message:
+            Deferred.fromCoroutine(self._remove_sign(current))
+            self._end()
+        else:
+            self._begin_next()
+
+    def lost(self, watch: Watch) -> None:
+        """
+        The channel of a watch is lost: RabbitMQ delivers its messages again, although
+        its callback may still have one.
+        """
+        self.take_back(watch)
+        if self._current is not None and self._current.watch is watch:
+            self._end()
+        else:
+            self._begin_next()  # which may have waited for those of the watch
+
+    def take_back(self, watch: Watch) -> list[Message]:
+        """
+        Attempt no more suspects of a watch; returns those that have not begun.
+        """
+        taken = [message for each, message in self._waiting if each is watch]
+        self._forget(*((watch, message) for message in taken))
+        current = self._current
+        if current is not None and current.watch is watch and not current.begun:
+            taken.append(current.message)
+            self._end()
+        return taken
+
+    def _late(self, pair: tuple[Watch, Message]) -> None:
+        watch, message = pair
+        self._forget(pair)
+        watch.put_off(message)
+
+    def _forget(self, *pairs: tuple[Watch, Message]) -> None:
+        for each in pairs:
+            self._waiting.remove(each)
+            self._deadlines.end(each)
+        if pairs and not self._waiting and self._current is None:
+            self._end()
+
+    def _begin_next(self) -> None:
+        if self._changing:  # whoever is changing it asks again
+            return
+        self._changing = True
+        try:
+            while self._may_begin:
+                self._begin(*self._waiting.pop(0))  # which may end at once
+        finally:
+            self._changing = False
+
+    @property
+    def _may_begin(self) -> bool:
+        """
+        Whether it is the turn of a suspect.  If others are at work, this is asked again
+        when they have ended.
+        """
+        if self._gathering or self._current or not self._waiting:
+            return False
+        return not any(watch.running for watch in self._watches())
+
+    def _begin(self, watch: Watch, message: Message) -> None:
+        self._deadlines.end((watch, message))
+        wire = watch.wire_of(message)
+        if wire is None:
+            self._end()
+            return
+        self._current = _Attempt(watch, message, wire)
+        Deferred.fromCoroutine(self._attempt(self._current))
+
+    async def _attempt(self, attempt: _Attempt) -> None:
+        watch, message = attempt.watch, attempt.message
+        await self._suspects.begin(attempt.wire, Record.of(message).flight)
+        if attempt is self._current and watch.wire_of(message) is attempt.wire:
+            attempt.begun = True
+            watch.begin(message)
+            return
+        # It went back in the meantime.
+        if attempt is self._current:
+            self._end()
+        await self._remove_sign(attempt)
+
+    async def _remove_sign(self, attempt: _Attempt) -> None:
+        flight = Record.of(attempt.message).flight
+        await self._suspects.end(attempt.wire, flight)
+
+    def _end(self) -> None:
+        """
+        Let the others go on, and then the next suspect.
+        """
+        self._current = None
+        self.wanted = bool(self._waiting)
+        if self._gathering is not None and not self.wanted:
+            self._gathering.cancel()
+            self._gathering = None
+        # What begins now may end at once.
+        was_changing, self._changing = self._changing, True
+        try:
+            for watch in list(self._watches()):
+                watch.go_on()
+        finally:
+            self._changing = was_changing
+        if self._waiting:
+            self._hold()
+            self._begin_next()
+
+    def _hold(self) -> None:
+        for watch in self._watches():
+            watch.hold()
+
+
+def _times_alone(pair: tuple[Watch, Message]) -> int:
+    return Record.of(pair[1]).alone

@@ -1,0 +1,172 @@
+"""
+The window: how many messages may be at work at once, and who waits for a place.
+
+Pure bookkeeping: it knows neither the broker nor what is done with a message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from quebert.amqp.coordination import Door
+from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.wire import Message
+
+__all__ = ["Window"]
+
+
+class Window:
+    """
+    At most C{limit} messages have a place; the others wait in their order.
+
+    @param limit: 0 for none.
+    @param begin: called with each message as it gets its place; that message
+        may leave at once.
+    @param doors: all of which must be open for a message to get a place.
+    @param part: what a message must be admitted by, too, if it takes memory; C{begin}
+        takes that from it.  Others overtake one that is not.
+    @param busy: called when a message has come, and L{is_busy}.
+    @param heavy: called with each message that begins to wait for memory.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        begin: Callable[[Message], None],
+        doors: Sequence[Door] = (),
+        part: Part | None = None,
+        busy: Callable[[], None] = lambda: None,
+        heavy: Callable[[Message], object] = lambda message: None,
+    ) -> None:
+        self._most = limit or float("inf")
+        self._half = self._most / 2
+        self._begin = begin
+        self._busy = busy
+        self._waits_for_memory = heavy
+        self._placed: set[Message] = set()
+        self._waiting: deque[Message] = deque()
+        self._heavy: deque[Message] = deque()  # those that have waited for memory
+        self._filling = False
+        self._closed: set[str] = set()  # for which reasons
+        self._part = part or Part(Budget())
+        self._doors = tuple(doors)  # nearly always none
+        for door in self._doors:
+            door.again = self._fill
+
+    def enter(self, message: Message) -> None:
+        """
+        Give a message a place, now or later.
+        """
+        self._waiting.append(message)
+        for door in self._doors:
+            door.entered()
+        self._fill()
+        if self._waiting or self._heavy or len(self._placed) > self._half:
+            self._busy()
+
+    def leave(self, message: Message) -> None:
+        """
+        Free the place of a message, if it still has one, for the next.
+        """
+        if message in self._placed:
+            self._placed.remove(message)
+            for door in self._doors:
+                door.left(message)
+            if self._waiting or self._heavy:
+                self._fill()
+
+    def has_room(self) -> bool:
+        """
+        Whether one more message would get a place at once.
+        """
+        some_wait = self._waiting or self._heavy
+        return not some_wait and len(self._placed) < self._most
+
+    @property
+    def is_busy(self) -> bool:
+        """
+        Whether more than half of the places are taken, or a message waits for one.
+        """
+        some_wait = self._waiting or self._heavy
+        return bool(some_wait) or len(self._placed) > self._half
+
+    def forget_waiting(self) -> list[Message]:
+        """
+        Take out those that have no place yet.
+        """
+        waiting = [*self._heavy, *self._waiting]
+        self._heavy.clear()
+        self._waiting.clear()
+        self._part.forget(self._fill)
+        for door in self._doors:
+            door.emptied()
+        return waiting
+
+    def take_out(self, message: Message) -> None:
+        """
+        Have a message wait for memory no more.
+        """
+        self._heavy.remove(message)
+        for door in self._doors:
+            door.withdrawn()
+        if not self._heavy:
+            self._part.forget(self._fill)
+
+    def close(self, reason: str) -> None:
+        """
+        Give no more places, until it is opened for the same reason.
+        """
+        self._closed.add(reason)
+
+    def open(self, reason: str) -> None:
+        """
+        Give places again, unless it is closed for another reason.
+        """
+        self._closed.discard(reason)
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._filling:
+            return  # a message left as soon as it had begun
+        self._filling = True
+        waiting, placed, heavy = self._waiting, self._placed, self._heavy
+        try:
+            while waiting or heavy:
+                if len(placed) >= self._most or self._closed:
+                    return
+                line = waiting
+                if heavy or waiting[0].memory:  # seldom
+                    line = self._line()
+                    if not line:
+                        return
+                if self._doors and not self._pass_doors(line[0]):
+                    return
+                message = line.popleft()
+                placed.add(message)
+                self._begin(message)
+        finally:
+            self._filling = False
+
+    def _line(self) -> deque[Message]:
+        """
+        The line whose first message may begin, as far as memory is concerned.
+        """
+        waiting, heavy, admits = self._waiting, self._heavy, self._part.admits
+        if heavy and admits(heavy[0].memory, self._fill):
+            return heavy
+        while waiting and waiting[0].memory:
+            if not heavy and admits(waiting[0].memory, self._fill):
+                break
+            message = waiting.popleft()
+            heavy.append(message)
+            self._waits_for_memory(message)
+        return waiting
+
+    def _pass_doors(self, message: Message) -> bool:
+        for door in self._doors:
+            if not door.is_open():
+                return False
+        for door in self._doors:
+            door.begun(message)
+        return True

@@ -1,0 +1,177 @@
+"""
+Messages that RabbitMQ delivers anew, and those that are given back to it.
+
+RabbitMQ counts how often it has delivered a message of a quorum queue, and may drop it
+one day.  It forgets the count of a message that a copy has replaced.  The copy stands
+at the end of the queue, so a message is attempted as it is while its count is small.
+Before 4.3, RabbitMQ counts what is given back, too.  So a message with a larger count
+begins anew, if a mediator has just given messages back in good order.  A classic queue
+counts nothing: there a copy replaces what comes C{redelivered}, unless a mediator has
+just given messages back in good order.  A copy never comes back in good order: another
+copy takes its place.
+
+RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
+mediator then would be there twice, and twice as often with each end.  So a mediator
+attempts a copy that it has made only once RabbitMQ has the acknowledgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp.watch._settlement import Settler
+from quebert.amqp.watch._suspects import SUSPECT, Record, Suspects
+from quebert.amqp.wire import (
+    DELIVERY_COUNT,
+    ENDS,
+    EXCHANGE,
+    FLIGHT,
+    ROUTING_KEY,
+    Message,
+)
+from quebert.errors import BrokerError
+from quebert.outcome import POISON, Bury
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["Redelivery", "restore"]
+
+
+class Redelivery:
+    """
+    Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
+
+    @param leave: called with a message that has to wait for the broker.
+    @ivar counted: up to which number RabbitMQ counts how often it has delivered a
+        message of the queue; 0 where it does not.
+    """
+
+    def __init__(
+        self, settler: Settler, suspects: Suspects, leave: Callable[[Message], None]
+    ) -> None:
+        self._settler = settler
+        self._suspects = suspects
+        self._leave = leave
+        self.counted = 0.0
+
+    async def replace(self, message: Message) -> bool:
+        """
+        Put a copy in the place of a message that may have been in flight when a
+        mediator ended.
+
+        @return: whether it is settled; otherwise it is to be attempted as it is, unless
+            it went back meanwhile.
+        """
+        record, suspects = Record.of(message), self._suspects
+        if not record.is_copy:
+            # Anybody can write headers, and a classic queue keeps this one as it is.
+            count = int(min(message.number_in(DELIVERY_COUNT), self.counted))
+            if 0 < count < min(SUSPECT, self.counted):
+                return False
+            if await self._was_in_order():
+                return bool(count) and await self._copy(message, Record().copied())
+            record = Record(ends=max(0, count - 1))
+        if suspects.had(record.flight) and not record.in_question:
+            return await self._copy(message, record.copied())
+        if not record.suspect:
+            return await self._copy(message, record.counted().copied())
+        return await self._question(message, record)
+
+    async def _question(self, message: Message, record: Record) -> bool:
+        """
+        Have a suspect wait in RabbitMQ.
+
+        A mediator cannot put a message there in the first seconds after its start, and
+        may end meanwhile.  RabbitMQ might drop a message for the number of such ends.
+        So a message with a large count is replaced at once, and its copy waits when it
+        comes.
+        """
+        if 0 < min(SUSPECT, self.counted) <= message.number_in(DELIVERY_COUNT):
+            return await self._copy(message, record.questioned(waits=True))
+        patience = self._suspects.patience
+        return await self._copy(message, record.questioned(), patience)
+
+    async def judge(self, message: Message, wire: Wire) -> bool:
+        """
+        Find out whether the mediator that had a suspect has ended suddenly.  If so,
+        count that, or set the message aside.  First wait until the message is
+        acknowledged that this copy replaces, if it was this mediator that made it.
+
+        @return: whether it is settled; otherwise it is to be attempted, unless it went
+            back meanwhile.
+        """
+        record = Record.of(message)
+        await self._suspects.copied(record.flight)
+        if record.waits:
+            return await self._question(message, record)
+        if not await self._suspects.ended(wire, record.flight):
+            return False
+        flight, record = record.flight, record.counted(alone=True)
+        if record.poisonous:
+            bury = Bury(str(record), POISON, {ENDS: record.ends})
+            is_counted = await self._settler.bury(message, bury, self._leave)
+        else:
+            is_counted = await self._copy(message, record.copied())
+        if is_counted:  # else whoever gets the message has to know
+            await self._suspects.counted(wire, flight)
+        return is_counted
+
+    async def _was_in_order(self) -> bool:
+        """
+        Whether a mediator has just given back messages in good order.
+        """
+        settler = self._settler
+        if settler.channel is None:
+            return False
+        wire, once = settler.channel.client, not self.counted
+        return await self._suspects.in_order(wire, settler.queue, once=once)
+
+    async def give_back(self, message: Message) -> None:
+        """
+        Put a copy in the place of a message that has come as a copy: RabbitMQ would
+        mark it C{redelivered} otherwise, which would be counted as another end.
+        """
+        if not await self._copy(message, Record.of(message).copied()):
+            self._settler.give_back(message)
+
+    async def wait(self, flight: str) -> bool:
+        """
+        Wait until the message that a copy replaces is acknowledged.
+
+        @return: C{False}: the copy is to be attempted.
+        """
+        await self._suspects.copied(flight)
+        return False
+
+    async def _copy(
+        self, message: Message, headers: Mapping[str, Any], after: float = 0.0
+    ) -> bool:
+        with self._suspects.copying(headers[FLIGHT]):
+            settled = await self._settler.replace(message, headers, after, self._leave)
+            if settled:
+                await self._acknowledged()
+            return settled
+
+    async def _acknowledged(self) -> None:
+        """
+        Wait until RabbitMQ has all that was acknowledged: it answers in order.
+        """
+        channel = self._settler.channel
+        if channel is not None:
+            with suppress(BrokerError):  # the channel is closed
+                await channel.call("channel_flow", active=True)  # nothing changes
+
+
+def restore(message: Message) -> None:
+    """
+    Give a copy the exchange and the routing key of the message that it replaces, and
+    have it count as C{redelivered}.
+    """
+    if exchange := message.text_in(EXCHANGE):
+        message.exchange = exchange
+        message.routing_key = message.text_in(ROUTING_KEY)
+        message.was_restored = True
+    message.redelivered = True

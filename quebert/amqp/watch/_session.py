@@ -1,0 +1,55 @@
+"""
+What the watches of one client share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from quebert.amqp.link import Publisher, Session
+
+if TYPE_CHECKING:
+    from quebert.amqp.coordination import Pauses
+    from quebert.amqp.delays import Forwarder, Ladder
+    from quebert.amqp.queues import Bindings
+    from quebert.amqp.watch._memory_budget import Budget
+    from quebert.amqp.watch._one_suspect import Alone
+    from quebert.amqp.watch._suspects import Suspects
+
+__all__ = ["WatchSession"]
+
+
+class WatchSession(Session, Protocol):
+    """
+    The connections of a client, and what its watches share.
+
+    @ivar connectTimeout: seconds in which L{Watcher.start} wants a connection; C{None}
+        for no limit.
+    @ivar alone: attempts suspects, one at a time.
+    @ivar suspects: what is known of messages that were in flight at ends of mediators.
+    @ivar bindings: makes bindings anew that somebody has deleted.
+    @ivar budget: the memory of all tasks at work.
+    @ivar ladder: where messages wait that are not due yet.
+    @ivar pauses: tells watches that queues are paused.
+    """
+
+    connectTimeout: float | None
+    alone: Alone
+    suspects: Suspects
+    bindings: Bindings
+    budget: Budget
+    ladder: Ladder
+    pauses: Pauses
+
+    def make_forwarder(
+        self, queue: str, publisher: Publisher, now: Callable[[], float]
+    ) -> Forwarder:
+        """
+        What brings delayed messages to C{queue} when they are due.
+        """
+
+    def stopped(self, watcher: Any) -> None:
+        """
+        Called by a watch that has ended.
+        """

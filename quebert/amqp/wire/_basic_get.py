@@ -1,0 +1,68 @@
+"""
+C{basic.get} on one channel: asked for, answered in the same order.
+
+Pure bookkeeping: it writes frames, and is told what the broker says.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from quebert._protocol.codec import encode_shortstr
+from quebert._protocol.frames import METHOD, frame
+from quebert.amqp.wire._message import Message
+from quebert.errors import BrokerError
+
+__all__ = ["Gets"]
+
+_BASIC_GET = struct.Struct(">HHH").pack(60, 70, 0)
+
+
+class Gets:
+    """
+    The messages that were asked for, one by one, and have not come yet.
+
+    @param channel: the channel's number.
+    @param write: sends frames.
+    """
+
+    def __init__(self, channel: int, write: Callable[[bytes], None]) -> None:
+        self._channel = channel
+        self._write = write
+        self._waiters: deque[Deferred[Message | None]] = deque()
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether there is an answer to come.
+        """
+        return bool(self._waiters)
+
+    def ask(self, queue: str) -> Deferred[Message | None]:
+        """
+        Fires with a message, which must be acknowledged, or with C{None}: the
+        queue has no more.
+        """
+        waiter: Deferred[Message | None] = Deferred()
+        method = _BASIC_GET + encode_shortstr(queue) + b"\x00"
+        self._write(frame(METHOD, self._channel, method))
+        self._waiters.append(waiter)
+        return waiter
+
+    def answered(self, message: Message | None) -> None:
+        """
+        C{basic.get-ok} has come, whole, or C{basic.get-empty}.
+        """
+        self._waiters.popleft().callback(message)
+
+    def end(self, error: BrokerError) -> None:
+        """
+        The channel is closed: nothing more will be heard.
+        """
+        waiters, self._waiters = self._waiters, deque()
+        for each in waiters:
+            each.errback(error)

@@ -1,0 +1,399 @@
+"""
+One AMQP channel: methods that are answered, deliveries, and publications with
+their confirms.
+
+C{basic.deliver}, C{basic.get}, C{basic.return} and confirms, with their contents,
+are read here, and C{basic.publish}, C{basic.ack} and C{basic.nack} written here,
+without txamqp's queues; any other method goes through them.  Knows no reconnecting,
+and nothing of what messages mean.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from txamqp.message import Message as Reply
+from txamqp.protocol import AMQChannel
+
+from quebert._bounds import MESSAGE
+from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
+from quebert._protocol.frames import (
+    BODY,
+    CONTENT_HEADER,
+    HEADER,
+    METHOD,
+    body_frames,
+    frame,
+    nack_with_requeue,
+)
+from quebert._turn import EndOfTurn
+from quebert._waiters import Waiters
+from quebert.amqp.wire._acks import Acks
+from quebert.amqp.wire._basic_get import Gets
+from quebert.amqp.wire._message import Message
+from quebert.amqp.wire._prefetch import Prefetch
+from quebert.amqp.wire._publications import Publications, Returned
+from quebert.errors import (
+    BrokerError,
+    ChannelLost,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire._wire import Wire
+
+__all__ = ["Channel"]
+
+# Class and method of what does not take txamqp's way.
+_RETURN, _DELIVER, _GET_OK, _GET_EMPTY, _ACK, _NACK = (
+    struct.pack(">HH", 60, method) for method in (50, 60, 71, 72, 80, 120)
+)
+# Its delivery tag, whether it is redelivered, and the size of its exchange's name.
+_DELIVERY = struct.Struct(">QBB")
+_BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
+
+
+def _unexpected(what: object) -> None:
+    raise ProtocolError(503, "the broker sent a delivery where nothing is consumed")
+
+
+def _unwanted(message: Message) -> None:
+    """
+    The broker delivers it again, when the channel is closed.
+    """
+
+
+class Channel(AMQChannel):  # type: ignore[misc]
+    """
+    One channel: methods by name with L{call}, and the three quick ones.
+
+    @ivar on_message: called with each L{Message} delivered.
+    @ivar on_cancel: called with the consumer tag when the broker has ended a
+        consumer, since its queue is gone.
+    """
+
+    def __init__(self, id: int, outgoing: object, client: Wire) -> None:
+        super().__init__(id, outgoing, client)
+        self.on_message: Callable[[Message], None] = _unexpected
+        self.on_cancel: Callable[[str], None] = _unexpected
+        self.why: BrokerError | None = None
+        self._incoming: Message | Returned | None = None
+        self._missing = 0
+        # Not a list: its pieces may be of one byte each.
+        self._begun = bytearray()
+        self._prefetch = Prefetch()
+        # The methods that were called and are to be answered, and who waits for that.
+        self._asked: deque[tuple[Any, Deferred[Any]]] = deque()
+        self.publications = Publications(
+            lambda frames: client.transport.write(frames),
+            lambda: client.blocked is not None,
+        )
+        self._gets = Gets(id, lambda frames: client.transport.write(frames))
+        self._turn = EndOfTurn(client.clock, lambda: self.acks.flush())
+        self.acks = Acks(
+            id, lambda frames: client.transport.write(frames), self._turn.ask
+        )
+        self._until_closed: Waiters[BrokerError] = Waiters()
+        self._shutting = False
+
+    # -- Methods that are answered
+
+    async def call(self, method: str, **arguments: Any) -> Reply:
+        """
+        Call an AMQP method, such as C{queue_declare}, and wait for its answer.
+
+        @raise BrokerRefused: the broker closed the channel instead.
+        @raise ChannelLost: the connection went away before the answer.
+        """
+        self._prefetch.calling(method, arguments)
+        reply: Reply = await getattr(self, method)(**arguments)
+        self._prefetch.called(method, arguments, self.acks.unsettled)
+        return reply
+
+    def invoke(self, method: Any, args: Any, content: None = None) -> Deferred[Any]:
+        """
+        What txamqp's generated methods call.
+        """
+        # Behind our own channel.close nothing may be sent but an answer to theirs.
+        if self.closed or (self._shutting and method.responses):
+            return fail(self.error())
+        self.flush()
+        try:
+            self.client.send_method(self.id, method, args)
+        except CodecError as e:
+            return fail(BrokerError(f"{method.klass.name}.{method.name}: {e}"))
+        if not method.responses:
+            return succeed(None)
+        waiter: Deferred[Any] = Deferred()
+        self._asked.append((method, waiter))
+        return waiter
+
+    # -- The quick ones
+
+    def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: bytes
+    ) -> Deferred[None]:
+        """
+        Publish, mandatory, on a channel in confirm mode, as soon as there is
+        room; the Deferred fires with the broker's confirm.  It fails with
+        C{Unroutable}, C{PublishRefused}, C{NotSent}, or L{ChannelLost}: then
+        nobody knows.
+        """
+        if self.closed or self._shutting:
+            return fail(self.error())
+        try:
+            head = self._publish_head(exchange, routing_key, len(body), properties)
+        except CodecError as e:
+            return fail(BrokerError(f"basic.publish: {e}"))
+        # What waits to be sent has no second copy of its body.
+        frames = partial(self._publish_frames, head, body)
+        size = len(head) + len(body)
+        return self.publications.add(
+            frames, size, exchange, routing_key, properties, body
+        )
+
+    def _publish_head(
+        self, exchange: str, routing_key: str, size: int, properties: bytes
+    ) -> bytes:
+        address = encode_shortstr(exchange) + encode_shortstr(routing_key)
+        method = b"%b%b\x01" % (_BASIC_PUBLISH, address)  # 1: mandatory
+        header = CONTENT_HEADER.pack(60, 0, size) + properties
+        step = self.client.max_payload
+        if len(header) > step:
+            raise CodecError(f"the properties are longer than {step} bytes")
+        return frame(METHOD, self.id, method) + frame(HEADER, self.id, header)
+
+    def _publish_frames(self, head: bytes, body: bytes) -> bytes:
+        most = self.client.max_payload
+        if 0 < len(body) <= most:  # nearly always
+            return head + frame(BODY, self.id, body)
+        return b"".join([head, *body_frames(self.id, body, most)])
+
+    def get(self, queue: str) -> Deferred[Message | None]:
+        """
+        One message (C{basic.get}), to be acknowledged; C{None} where the queue has
+        no more.  For a channel that consumes nothing.
+        """
+        if self.closed or self._shutting:
+            return fail(self.error())
+        self.on_message = self._gets.answered
+        return self._gets.ask(queue)
+
+    def ack(self, delivery_tag: int) -> None:
+        """
+        Acknowledge one delivery of this channel, at the end of this turn of the
+        reactor, or before anything else is asked of the channel; nothing when it
+        is closed.
+        """
+        if not (self.closed or self._shutting):
+            self.acks.done(delivery_tag)
+
+    def flush(self) -> None:
+        """
+        Write what waits to be acknowledged.
+        """
+        self._turn.now()
+
+    def give_back(self, delivery_tag: int) -> None:
+        """
+        Let the broker deliver it again (C{basic.nack} with requeue).
+        """
+        if not (self.closed or self._shutting):
+            self.acks.given_back(delivery_tag)
+            self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
+
+    def give_all_back(self) -> None:
+        """
+        Let the broker deliver again, in their order, all that are not settled
+        (C{basic.nack} with requeue, of delivery tag 0: AMQP 0-9-1, section 1.8.3.13).
+        """
+        if not (self.closed or self._shutting):
+            self.flush()
+            self.client.transport.write(nack_with_requeue(self.id, 0, multiple=True))
+
+    # -- What comes from the broker
+
+    def cancelled(self, consumer_tag: str) -> None:
+        """
+        The broker has ended a consumer.
+        """
+        self._prefetch.cancelled(consumer_tag, self.acks.unsettled)
+        self.on_cancel(consumer_tag)
+
+    def dispatch(self, frame: Any, work: Any) -> None:
+        """
+        A method that is not one of the quick ones: an answer, which must be one to what
+        was asked, or what the broker asks of us.
+        """
+        method = frame.payload.method
+        name = f"{method.klass.name}.{method.name}"
+        if method.content and not method.response:
+            # txamqp would wait for its content, and take the next method for that.
+            raise ProtocolError(503, f"the broker sent {name}, which only clients may")
+        if not method.response:
+            super().dispatch(frame, work)
+            return
+        # Not always the first: RabbitMQ sends consume-ok once the queue has told the
+        # channel, and may have answered what was asked after that.
+        asked = (each for each in self._asked if method in each[0].responses)
+        first = next(asked, None)
+        if first is None:
+            raise ProtocolError(503, f"the broker sent {name}, and was not asked")
+        self._asked.remove(first)
+        first[1].callback(Reply(method, frame.payload.args))
+
+    def method_received(self, payload: bytes) -> bool:
+        """
+        A method frame; tells whether it was one of the quick ones.
+        """
+        if self._incoming is not None:
+            raise ProtocolError(505, "a method came where a content was expected")
+        method = payload[:4]
+        if method == _DELIVER:
+            if self.on_message is _unexpected:
+                _unexpected(payload)  # before its body has come
+            if len(self.acks.outstanding) >= self._prefetch.most:
+                most = self._prefetch.most
+                text = f"the broker sent more than {most:.0f} deliveries at once"
+                raise ProtocolError(503, text)
+            self._incoming = _parse_deliver(payload)
+        elif method in (_ACK, _NACK):
+            tag, flags = struct.unpack_from(">QB", payload, 4)
+            multiple, taken = bool(flags & 1), method == _ACK
+            self.publications.confirm(tag, multiple=multiple, taken=taken)
+        elif method == _RETURN:
+            if not self.publications.unconfirmed_bytes:
+                text = "the broker returned a message, and none was published"
+                raise ProtocolError(503, text)
+            types = ("short", "shortstr", "shortstr", "shortstr")
+            self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
+        elif method == _GET_OK and self._gets.waiting:
+            self._incoming = _parse_get_ok(payload)
+        elif method == _GET_EMPTY and self._gets.waiting:
+            self._gets.answered(None)
+        else:
+            return False
+        return True
+
+    def header_received(self, payload: bytes) -> None:
+        """
+        A content header: the body's size and the properties.
+        """
+        incoming = self._incoming
+        if incoming is None or self._missing:
+            raise ProtocolError(505, "a content header came unexpectedly")
+        self._missing = CONTENT_HEADER.unpack_from(payload)[2]
+        most = MESSAGE
+        if isinstance(incoming, Returned):
+            most = self.publications.unconfirmed_bytes
+        if self._missing > most:
+            text = f"the broker announced {self._missing} bytes, more than {most}"
+            raise ProtocolError(502, text)
+        incoming.encoded_properties = payload[CONTENT_HEADER.size :]
+        if not self._missing:
+            self._content_complete(incoming, b"")
+
+    def body_received(self, payload: bytes) -> None:
+        """
+        A piece of a body.
+        """
+        incoming, missing = self._incoming, self._missing
+        # A body of no bytes has no frames: nothing is missing, none may come.
+        if incoming is None or not 0 < missing >= len(payload):
+            raise ProtocolError(505, "more of a body came than was announced")
+        self._missing = missing - len(payload)
+        if self._missing:
+            self._begun += payload
+        elif not self._begun:  # nearly always
+            self._content_complete(incoming, payload)
+        else:
+            self._begun += payload
+            body, self._begun = bytes(self._begun), bytearray()
+            self._content_complete(incoming, body)
+
+    def _content_complete(self, incoming: Message | Returned, body: bytes) -> None:
+        self._incoming = None
+        incoming.body = body
+        if isinstance(incoming, Message):
+            self.acks.delivered(incoming.delivery_tag)
+            self.on_message(incoming)
+        else:
+            self.publications.returned(incoming)
+
+    # -- The end
+
+    def error(self) -> BrokerError:
+        """
+        Why the channel is closed.
+        """
+        why = self.why or self.client.why or ChannelLost("the channel is closed")
+        # Raised again and again, it would keep the frames of each time alive.
+        return why.with_traceback(None)
+
+    def when_closed(self) -> Deferred[BrokerError]:
+        """
+        A Deferred that fires, with the reason, once the channel is closed.
+        """
+        if self.closed:
+            return succeed(self.error())
+        return self._until_closed.wait()
+
+    async def shut(self) -> None:
+        """
+        Close the channel; what it delivered and nobody settled goes back.
+        """
+        if not self.closed and not self._shutting:
+            self.on_message = _unwanted
+            self.why = ChannelLost("the channel was closed here")
+            closing = self.channel_close(reply_code=200)
+            self._shutting = True
+            closing.addBoth(self._shut)
+        await self.when_closed()
+
+    def _shut(self, result: object) -> None:
+        self._shutting = False
+        self.close(self.why)
+
+    def do_close(self, reason: object) -> None:
+        """
+        Called once, whoever ended it.
+        """
+        if self.closed:
+            return
+        if self._shutting and not self.client.closed:
+            self.client.closing_channels.add(self.id)  # close-ok will come still
+        self._turn.cancel()
+        super().do_close(reason)
+        asked, self._asked = self._asked, deque()
+        for _, waiter in asked:
+            waiter.errback(self.error())
+        self.client.channels.pop(self.id, None)
+        error = self.error()
+        self.publications.end(error)
+        self._gets.end(error)
+        self._until_closed.fire(error)
+
+
+def _parse_deliver(payload: bytes) -> Message:
+    end = 5 + payload[4]
+    tag, redelivered, size = _DELIVERY.unpack_from(payload, end)
+    at = end + _DELIVERY.size
+    return Message(
+        payload[5:end].decode("utf-8", "surrogateescape"),
+        tag,
+        redelivered == 1,
+        payload[at : at + size].decode("utf-8", "surrogateescape"),
+        payload[at + size + 1 :].decode("utf-8", "surrogateescape"),
+    )
+
+
+def _parse_get_ok(payload: bytes) -> Message:
+    """
+    It is a delivery without a consumer tag, and with a count at its end.
+    """
+    return _parse_deliver(payload[:4] + b"\x00" + payload[4:-4])

@@ -1,0 +1,452 @@
+"""
+AMQP frames over one connection: txamqp's client with its frame reader, frame
+writer and codec replaced.
+
+Negotiation, the dispatch of the broker's methods and the waiting for replies
+are txamqp's.  Knows no reconnecting and no queues.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import chain
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+from txamqp.client import Closed, TwistedDelegate
+from txamqp.connection import Frame, Method
+from txamqp.protocol import AMQClient
+
+from quebert._log import Logger
+from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
+from quebert._protocol.frames import (
+    BODY,
+    FRAME_END,
+    FRAME_MAX,
+    FRAME_MIN,
+    FRAME_START,
+    HEADER,
+    HEARTBEAT,
+    HEARTBEAT_FRAME,
+    METHOD,
+    PROTOCOL_HEADER,
+    frame,
+)
+from quebert._repeated import RepeatedState
+from quebert._text import printable
+from quebert._waiters import Waiters
+from quebert.amqp.wire._channel import Channel
+from quebert.amqp.wire._spec import SPEC
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
+
+__all__ = ["Wire"]
+
+_KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
+# The class of methods that channel 0 has, and no other.
+_CONNECTION = 10
+_CLOSE_OK = struct.pack(">HH", 20, 41)
+
+CHANNEL_MAX = 2_047
+#: Bytes of a body that a broker takes, unless somebody has set a strange limit.
+_SURELY_TAKEN = 2**18
+#: Bytes of properties that are taken, whatever was agreed.
+_MOST_OF_HEADERS = 2**20
+
+_CLIENT_PROPERTIES = {
+    "product": "quebert",
+    "platform": "Python/Twisted",
+    "information": "an HTTP-push task queue on AMQP",
+    "capabilities": {
+        "authentication_failure_close": True,
+        "basic.nack": True,
+        "connection.blocked": True,
+        "consumer_cancel_notify": True,
+        "publisher_confirms": True,
+    },
+}
+
+
+class _Delegate(TwistedDelegate):  # type: ignore[misc]
+    """
+    What the broker asks of us.
+    """
+
+    client: Wire
+
+    def dispatch(self, channel: Channel, message: Any) -> None:
+        method = f"{message.method.klass.name}_{message.method.name}"
+        if not hasattr(self, method.replace("-", "_")):
+            text = f"the broker sent {method}, which only clients may"
+            raise ProtocolError(503, text)
+        super().dispatch(channel, message)
+
+    def connection_start(self, channel: Channel, message: Any) -> None:
+        if self.client.greeted:
+            raise ProtocolError(503, "the broker sent connection.start again")
+        self.client.greeted = True
+        self.client.server_properties = message.server_properties
+        mechanisms = message.mechanisms.split()
+        if self.client.mechanism not in mechanisms:
+            known = f"{mechanisms!r:.200}"
+            text = f"the broker knows {known}, not {self.client.mechanism}"
+            raise ProtocolError(530, text)
+        channel.connection_start_ok(
+            client_properties={
+                "connection_name": self.client.name,
+                **_CLIENT_PROPERTIES,
+            },
+            mechanism=self.client.mechanism,
+            response=self.client.response,
+            locale=self.client.locale,
+        )
+
+    def connection_tune(self, channel: Channel, message: Any) -> None:
+        self.client.tuned(message.channel_max, message.frame_max, message.heartbeat)
+
+    def connection_close(self, channel: Channel, message: Any) -> None:
+        self.client.why = _refusal(message)
+        super().connection_close(channel, message)
+
+    def connection_blocked(self, channel: Channel, message: Any) -> None:
+        self.client.block(printable(message.reason))
+
+    def connection_unblocked(self, channel: Channel, message: Any) -> None:
+        self.client.unblock()
+
+    def channel_close(self, channel: Channel, message: Any) -> None:
+        channel.why = _refusal(message)
+        self.client.left_channels.add(channel.id)
+        super().channel_close(channel, message)
+
+    def basic_cancel(self, channel: Channel, message: Any) -> None:
+        channel.cancelled(message.consumer_tag)
+
+
+def _refusal(message: Any) -> BrokerRefused:
+    return BrokerRefused(message.reply_code, printable(message.reply_text))
+
+
+class Wire(AMQClient):  # type: ignore[misc]
+    """
+    One connection to a broker.
+
+    @ivar why: why it ended, or C{None}.
+    @ivar lost: fires, with that reason, when it has ended.
+    @ivar blocked: why the broker reads nothing that we publish, or C{None}.
+    @ivar greeted: whether the broker has said anything yet.
+    @ivar server_properties: what the broker has told of itself.
+    @ivar max_payload: the largest payload of a frame, in bytes.
+    @ivar max_message_size: the largest body, in bytes, that the broker is known to
+        take.  RabbitMQ tells its limit when it refuses a larger one.
+    """
+
+    log = Logger()
+    channelClass = Channel
+
+    def __init__(
+        self, *, vhost: str, heartbeat: int, clock: IReactorTime, name: str = "quebert"
+    ) -> None:
+        # txamqp's own heartbeat schedules calls for each frame: it stays off.
+        super().__init__(_Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
+        self.name = name
+        self.why: BrokerError | None = None
+        self.lost: Deferred[BrokerError] = Deferred()
+        self.blocked: str | None = None
+        self._until_unblocked: Waiters[None] = Waiters()
+        self._blockade = RepeatedState(
+            self.log,
+            lambda: self.clock,
+            "The broker takes no messages for now",
+            "The broker takes messages again",
+        )
+        self.greeted = False
+        self.server_properties: dict[str, Any] = {}
+        self.max_payload = FRAME_MAX - 8
+        self.max_message_size = _SURELY_TAKEN
+        self._buffer = b""  # of what came: less than a frame
+        self._tuned = False
+        self._wanted_heartbeat = heartbeat
+        self._channel_max = CHANNEL_MAX
+        self._heard = True
+        self._silent_beats = 0
+        #: Channels that both sides have closed: the broker answers ours yet.
+        self.closing_channels: set[int] = set()
+        #: Channels that the broker has closed.  RabbitMQ may send more on them, such as
+        #: deliveries, until it has our answer.
+        self.left_channels: set[int] = set()
+        self._last_number = 0  # of a channel
+        self._beat = LoopingCall(self._heartbeat)
+        self._beat.clock = clock
+        self.channels[0] = self.channelFactory(0, self.outgoing, self)
+
+    # -- The beginning
+
+    def connectionMade(self) -> None:
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
+        self.transport.write(PROTOCOL_HEADER)
+
+    async def negotiate(self, username: str, password: str) -> None:
+        """
+        Log in and open the virtual host.
+
+        @raise BrokerError: the broker does not let us.
+        """
+        self.mechanism, self.locale = "PLAIN", "en_US"
+        self.response = f"\0{username}\0{password}"
+        try:
+            await self.started.wait()
+            await self.channels[0].call("connection_open", virtual_host=self.vhost)
+        except Closed:
+            why = self.why or ChannelLost("the connection was lost")
+            raise why from why.__cause__  # which may be about a certificate
+
+    def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        """
+        Answer the broker's limits, of which 0 is none (section 1.4.2.6).
+
+        @raise ProtocolError: it is not the time for that, or they are too low.
+        """
+        if not self.greeted or self._tuned:
+            raise ProtocolError(503, "the broker sent connection.tune at a wrong time")
+        if 0 < frame_max < FRAME_MIN:
+            text = f"the broker takes frames of {frame_max} bytes, not of {FRAME_MIN}"
+            raise ProtocolError(502, text)
+        self._tuned = True
+        frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
+        self._channel_max = min(channel_max or CHANNEL_MAX, CHANNEL_MAX)
+        wanted = self._wanted_heartbeat
+        heartbeat = min(heartbeat or wanted, wanted)
+        self.channels[0].connection_tune_ok(self._channel_max, frame_max, heartbeat)
+        self.max_payload = frame_max - 8
+        if heartbeat:
+            self._beat.start(heartbeat / 2, now=False)
+        self.started.fire()
+
+    async def open_channel(self, *, confirms: bool = True) -> Channel:
+        """
+        A new channel, in confirm mode.
+        """
+        number = self._free_number()
+        if self.closed:
+            raise self.why or ChannelLost("the connection is closed")
+        channel: Channel = self.channelFactory(number, self.outgoing, self)
+        self.left_channels.discard(number)
+        self.channels[number] = channel
+        try:
+            await channel.call("channel_open")
+            if confirms:
+                await channel.call("confirm_select")
+        except BaseException:
+            Deferred.fromCoroutine(channel.shut())  # which may take its time
+            raise
+        return channel
+
+    def _free_number(self) -> int:
+        """
+        The number of a channel that is free, in turn: what the broker still sends on a
+        channel that it has closed is not taken for the next channel's.
+        """
+        taken = self.channels.keys() | self.closing_channels
+        last, most = self._last_number, self._channel_max
+        numbers = chain(range(last + 1, most + 1), range(1, last + 1))
+        number = next((n for n in numbers if n not in taken), None)
+        if number is None:
+            raise BrokerError(f"all {most} channels are in use")
+        self._last_number = number
+        return number
+
+    def channel(self, id: int) -> Deferred[Channel]:
+        """
+        What txamqp asks for a channel with, which is open by then.
+        """
+        return succeed(self.channels[id])
+
+    # -- Reading
+
+    def dataReceived(self, data: bytes) -> None:
+        self._heard = True
+        if self.closed:
+            return
+        if self._buffer:
+            data = self._buffer + data
+        try:
+            self._buffer = data[self._frames(data) :]
+        except ProtocolError as e:
+            self._fail(e)
+        except (CodecError, struct.error, IndexError) as e:
+            self._fail(ProtocolError(502, f"the broker sent a malformed frame: {e}"))
+
+    def _frames(self, data: bytes) -> int:
+        """
+        Take in the whole frames; returns where the rest begins.
+        """
+        at, there, most, channels = 0, len(data), self.max_payload, self.channels
+        while there - at >= 8:
+            kind, number, size = FRAME_START.unpack_from(data, at)
+            begin = at + 7
+            end = begin + size
+            if (size > most and self._is_too_large(kind, size)) or kind not in _KINDS:
+                text = "the peer does not speak AMQP 0-9-1, or sent too large a frame"
+                raise ProtocolError(501, text)
+            if end >= there:
+                break
+            if data[end] != FRAME_END:
+                raise ProtocolError(501, "a frame does not end where it should")
+            payload, channel = data[begin:end], channels.get(number)
+            if channel is None or kind == HEARTBEAT:
+                self._unusual_frame_received(kind, number, payload)
+            elif kind == BODY:
+                channel.body_received(payload)
+            elif kind == HEADER:
+                channel.header_received(payload)
+            elif not channel.method_received(payload):
+                channel.dispatch(self._method_frame(number, payload), self.work)
+            if self.closed:
+                break
+            at = end + 1
+        return at
+
+    def _is_too_large(self, kind: int, size: int) -> bool:
+        # Brokers add to the headers of dead letters, and have only one frame for them.
+        return kind != HEADER or size > _MOST_OF_HEADERS
+
+    def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == HEARTBEAT:
+            return
+        if number not in self.closing_channels | self.left_channels:
+            raise ProtocolError(504, f"a frame came for channel {number}: not open")
+        if kind == METHOD and payload[:4] == _CLOSE_OK:
+            self.closing_channels.discard(number)
+
+    def _method_frame(self, number: int, payload: bytes) -> Frame:
+        klass, method = struct.unpack_from(">HH", payload)
+        if (klass == _CONNECTION) != (number == 0):
+            text = f"the broker sent method {klass}.{method} on channel {number}"
+            raise ProtocolError(503, text)
+        try:
+            command = SPEC.classes.byid[klass].methods.byid[method]
+        except KeyError:
+            text = f"the broker sent method {klass}.{method}, which is unknown"
+            raise ProtocolError(503, text) from None
+        arguments = decode_arguments(command.types, payload, 4)
+        return Frame(number, Method(command, *arguments))
+
+    # -- Writing
+
+    def send_method(self, channel: int, method: Any, arguments: Any) -> None:
+        """
+        Write a method frame.
+
+        @raise CodecError: an argument does not fit.
+        """
+        encoded = encode_arguments(method.types, arguments)
+        index = struct.pack(">HH", method.klass.id, method.id)
+        self.transport.write(frame(METHOD, channel, index + encoded))
+
+    def _heartbeat(self) -> None:
+        self._silent_beats = 0 if self._heard else self._silent_beats + 1
+        self._heard = False
+        # Two intervals, of two beats each (section 4.2.7).
+        if self._silent_beats >= 4:
+            self.why = ChannelLost("nothing was heard of the broker for two heartbeats")
+            self.transport.abortConnection()
+        else:
+            self.transport.write(HEARTBEAT_FRAME)
+
+    def block(self, reason: str) -> None:
+        """
+        The broker is short of memory or disk, and does not read on.
+        """
+        if self.blocked is None:
+            self._blockade.begun(reason)
+        self.blocked = reason
+
+    def unblock(self) -> None:
+        """
+        It reads again.
+        """
+        if self.blocked is None:
+            return
+        self.blocked = None
+        self._blockade.over()
+        for channel in list(self.channels.values()):
+            channel.publications.send_waiting()
+        self._until_unblocked.fire(None)
+
+    def when_unblocked(self) -> Deferred[None]:
+        """
+        Fires as soon as the broker reads what we publish, or the connection is closed.
+        """
+        if self.blocked is None or self.closed:
+            return succeed(None)
+        return self._until_unblocked.wait()
+
+    # -- The end
+
+    def _fail(self, error: ProtocolError) -> None:
+        self.why = error  # which is told by whoever is connected
+        closing = self.channels[0].connection_close(error.code, str(error)[:255])
+        closing.addErrback(lambda _: None)
+        self.do_close(error)
+
+    def do_close(self, reason: object) -> None:
+        """
+        Close all channels, and then the transport.
+        """
+        self.closed = True
+        for channel in list(self.channels.values()):
+            channel.close(reason)
+        self._until_unblocked.fire(None)
+        self.delegate.close(reason)
+
+    def close(self, reason: object = None, within: float = 0) -> None:
+        """
+        What txamqp calls when it failed to carry out a method of the broker's,
+        and when the connection is lost.
+        """
+        if self.closed:
+            return
+        if isinstance(reason, Failure) and isinstance(reason.value, ProtocolError):
+            self._fail(reason.value)
+            return
+        if self.why is None and isinstance(reason, Failure):
+            self.log.failure("Closing the connection to the broker.", reason)
+            error = reason.value
+            if not isinstance(error, BrokerError):
+                error = ChannelLost(str(error))
+            self.why = error
+        self.do_close(reason)
+
+    async def shut(self, within: float = 5.0) -> None:
+        """
+        Close the connection politely; after C{within} seconds, and when the
+        broker reads nothing, anyway.
+        """
+        if not self.closed:
+            self.why = ChannelLost("the connection was closed here")
+            within = 0 if self.blocked is not None else within
+            for channel in self.channels.values():
+                channel.flush()
+            closing = self.channels[0].connection_close(200, "goodbye")
+            closing.addTimeout(within, self.clock)
+            closing.addCallbacks(lambda _: True, lambda _: False)
+            answered = await closing
+            self.do_close(self.why)
+            if not answered:  # nor will it read what is still to be sent
+                self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._beat.running:
+            self._beat.stop()
+        self._blockade.end()
+        if self.why is None:
+            text = f"the connection to the broker was lost: {reason.value}"
+            self.why = ChannelLost(text)
+            self.why.__cause__ = reason.value
+        super().connectionLost(reason)
+        self.lost.callback(self.why)
