@@ -14,9 +14,10 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
@@ -44,9 +45,6 @@ from quebert.errors import (
     ProtocolError,
 )
 
-if TYPE_CHECKING:
-    from quebert.amqp.wire._wire import Wire
-
 __all__ = ["Channel"]
 
 # Class and method of what does not take txamqp's way.
@@ -68,6 +66,30 @@ def _unwanted(message: Message) -> None:
     """
 
 
+class Peer(Protocol):
+    """
+    The connection that a channel is one of.
+    """
+
+    @property
+    def transport(self) -> Any:
+        """
+        Where frames are written to.
+        """
+
+    @property
+    def clock(self) -> IReactorTime:
+        """
+        The clock.
+        """
+
+    @property
+    def blocked(self) -> str | None:
+        """
+        Why the broker reads no publications for now, or C{None}.
+        """
+
+
 class Channel(AMQChannel):  # type: ignore[misc]
     """
     One channel: methods by name with L{call}, and the three quick ones.
@@ -77,7 +99,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         consumer, since its queue is gone.
     """
 
-    def __init__(self, id: int, outgoing: object, client: Wire) -> None:
+    def __init__(self, id: int, outgoing: object, client: Peer) -> None:
         super().__init__(id, outgoing, client)
         self.on_message: Callable[[Message], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected
