@@ -7,6 +7,6 @@ RabbitMQ is what one deploys.
 
 from quebert.broker._broker import Broker
 from quebert.broker._embedded import EmbeddedBroker
-from quebert.broker._store import Store
+from quebert.broker.store import Store
 
 __all__ = ["Broker", "EmbeddedBroker", "Store"]

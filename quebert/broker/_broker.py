@@ -21,14 +21,16 @@ from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
-from quebert.broker._agenda import Agenda
-from quebert.broker._database import described
-from quebert.broker._journal import Journal, NoJournal
-from quebert.broker._records import Records
-from quebert.broker._server import Connection
-from quebert.broker._strangers import MOST_STRANGERS, Guesses, Strangers
-from quebert.broker._traffic import Traffic
-from quebert.broker._vhost import VirtualHost
+from quebert.broker.protocol import MOST_STRANGERS, Connection, Guesses, Strangers
+from quebert.broker.state import (
+    Agenda,
+    Journal,
+    NoJournal,
+    Records,
+    Traffic,
+    VirtualHost,
+)
+from quebert.broker.store import described
 from quebert.clock import seconds_set
 from quebert.errors import StoreError
 

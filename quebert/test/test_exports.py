@@ -4,7 +4,6 @@ What the packages and modules offer.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import pkgutil
@@ -52,29 +51,6 @@ def order(name: str) -> tuple[int, str]:
     """
     rank = 0 if name.isupper() else 1 if name[0].isupper() else 2
     return rank, name
-
-
-# What no face offers: faces are for users, and the supervisor is seldom needed.
-_BESIDE_FACES = {
-    "quebert._workers._supervisor",
-    "quebert.producer._letter",
-    "quebert.service._mediators",
-}
-
-
-def foreign_imports(module: ModuleType) -> list[str]:
-    """
-    The private modules of other packages that a module imports from.
-    """
-    own = module.__package__ or ""
-    tree = ast.parse(inspect.getsource(module))
-    found = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-    parts = [each.rpartition(".") for each in found if each.startswith("quebert.")]
-    return [
-        f"{package}.{name}"
-        for package, _, name in parts
-        if name.startswith("_") and not f"{own}.".startswith(f"{package}.")
-    ]
 
 
 class ExportTests(SynchronousTestCase):
@@ -126,14 +102,6 @@ class ExportTests(SynchronousTestCase):
         for module in self.listing:
             for name in module.__all__:
                 self.assertTrue(is_public(name) or name == "__version__", name)
-
-    def test_faces(self) -> None:
-        """
-        A module imports from the face of another package, never from its modules.
-        """
-        for module in self.modules:
-            foreign = {*foreign_imports(module)} - _BESIDE_FACES
-            self.assertEqual(foreign, set(), module)
 
     def test_docstrings(self) -> None:
         """

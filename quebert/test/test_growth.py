@@ -37,9 +37,9 @@ from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert._workers._pipes import Lines
 from quebert.amqp.wire import Message
-from quebert.broker._channel import Channel
-from quebert.broker._deaths import dead_properties, goes_in_circles
-from quebert.broker._exchange import TYPES, Binding, Exchange
+from quebert.broker.protocol._channel import Channel
+from quebert.broker.state._death_header import dead_properties, goes_in_circles
+from quebert.broker.state._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
 from quebert.cli._dead import DeadLetter, Listing, Match
 from quebert.errors import BadTask, ExecutorError, QuebertError

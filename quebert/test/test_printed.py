@@ -35,7 +35,7 @@ from quebert import _log, _text, executor, service
 from quebert._repeated import RepeatedWarning
 from quebert._workers import Report
 from quebert.broker import Broker
-from quebert.broker._methods import method_frame
+from quebert.broker.protocol._methods import method_frame
 from quebert.cli import _doctor, _operating, _operations, _running
 from quebert.cli import _main as cli
 from quebert.cli._dead import DeadLetter, Listing

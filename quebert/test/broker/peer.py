@@ -25,9 +25,14 @@ from quebert._protocol.frames import (
 )
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.broker import Broker, Store
-from quebert.broker._methods import Method, decode_method, fields_of, method_frame
-from quebert.broker._queue import Entry, Message, Queue
-from quebert.broker._server import Connection
+from quebert.broker.protocol import Connection
+from quebert.broker.protocol._methods import (
+    Method,
+    decode_method,
+    fields_of,
+    method_frame,
+)
+from quebert.broker.state import Entry, Message, Queue
 
 __all__ = ["Memory", "Peer", "Received", "check"]
 

@@ -13,7 +13,8 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Store, _files
+from quebert.broker import Store
+from quebert.broker.store import _files
 from quebert.cli._passwords import users_of
 from quebert.errors import ConfigError, StoreError
 from quebert.test.checks import refusal

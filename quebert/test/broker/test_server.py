@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.broker._server}, L{quebert.broker._channel} and
+Tests for L{quebert.broker.protocol._server}, L{quebert.broker.protocol._channel} and
 L{quebert.broker._broker}: what the contract does not hold, since it is about turns
 of the reactor, time and memory.
 """
@@ -12,10 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker, _traffic
-from quebert.broker._output import CONGESTED, SWAMPED
-from quebert.broker._queue import Message
-from quebert.broker._server import HANDSHAKE_TIMEOUT
+from quebert.broker import Broker
+from quebert.broker.protocol._output import CONGESTED, SWAMPED
+from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT
+from quebert.broker.state import Message
+from quebert.broker.state import _routing as _traffic
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Memory, Peer, check, content
 

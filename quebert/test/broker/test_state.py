@@ -1,6 +1,6 @@
 """
 Tests for what the embedded broker knows and decides without a reactor:
-L{quebert.broker._agenda}, L{_queue}, L{_exchange}, L{_deaths} and L{_wishes}.
+L{quebert.broker.state._timers}, L{_queue}, L{_exchange}, L{_deaths} and L{_wishes}.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import decode_properties, encode_properties
-from quebert.broker._agenda import Agenda
-from quebert.broker._deaths import dead_properties, goes_in_circles
-from quebert.broker._exchange import Exchange, destinations
-from quebert.broker._queue import Entry, Ready
-from quebert.broker._wishes import read_wishes
+from quebert.broker.state import Agenda, read_wishes
+from quebert.broker.state._death_header import dead_properties, goes_in_circles
+from quebert.broker.state._exchange import Exchange, destinations
+from quebert.broker.state._queue import Entry, Ready
 from quebert.test.checks import QUICK
 
 

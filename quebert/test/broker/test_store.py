@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.broker._store} and L{quebert.broker._database}.
+Tests for L{quebert.broker.store._store} and L{quebert.broker.store._database}.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from typing import Any, BinaryIO
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker, Store, _database
-from quebert.broker._database import APPLICATION_ID
+from quebert.broker import Broker, Store
+from quebert.broker.store import _database
+from quebert.broker.store._database import APPLICATION_ID
 from quebert.clock import SteadyClock
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Peer, check
@@ -439,9 +440,9 @@ class SurvivalTests(_Case):
 
 
 def _traffic() -> Any:
-    import quebert.broker._traffic
+    import quebert.broker.state._routing
 
-    return quebert.broker._traffic
+    return quebert.broker.state._routing
 
 
 @functools.cache

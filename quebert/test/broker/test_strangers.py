@@ -18,10 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._host import network_of
 from quebert._protocol import codec
 from quebert._protocol.frames import METHOD, PROTOCOL_HEADER, frame
-from quebert.broker import Broker, _methods, _strangers
-from quebert.broker._methods import method_frame
-from quebert.broker._server import HANDSHAKE_TIMEOUT, INITIAL_FRAME_MAX
-from quebert.broker._strangers import (
+from quebert.broker import Broker
+from quebert.broker.protocol import _methods, _strangers
+from quebert.broker.protocol._methods import method_frame
+from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT, INITIAL_FRAME_MAX
+from quebert.broker.protocol._strangers import (
     FREE_GUESSES,
     LONGEST_WAIT,
     MOST_STRANGERS,
@@ -411,7 +412,7 @@ class GuessingTests(Case):
 
 class TableTests(SynchronousTestCase):
     """
-    Tests for L{quebert.broker._strangers}.
+    Tests for L{quebert.broker.protocol._strangers}.
     """
 
     def test_networks(self) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
-from quebert.broker._errors import ChannelError
-from quebert.broker._wishes import MOST_KEYS, read_wishes
+from quebert.broker.state import ChannelError
+from quebert.broker.state._message_properties import MOST_KEYS, read_wishes
 
 
 class KeysTests(SynchronousTestCase):

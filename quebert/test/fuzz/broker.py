@@ -12,7 +12,7 @@ from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import Broker
-from quebert.broker._methods import _LAYOUTS, fields_of, method_frame
+from quebert.broker.protocol._methods import _LAYOUTS, fields_of, method_frame
 from quebert.test.broker.peer import Memory, Peer
 from quebert.test.broker.peer import check as check_books
 from quebert.test.fuzz.choices import Choices

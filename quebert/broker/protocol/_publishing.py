@@ -7,15 +7,15 @@ from __future__ import annotations
 import attrs
 
 from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, ack
-from quebert.broker._errors import (
+from quebert.broker.protocol._line import CLASS_BASIC, Line
+from quebert.broker.protocol._methods import method_frame
+from quebert.broker.state import (
     ConnectionError,
+    Message,
     access_refused,
     precondition_failed,
+    read_wishes,
 )
-from quebert.broker._line import CLASS_BASIC, Line
-from quebert.broker._methods import method_frame
-from quebert.broker._queue import Message
-from quebert.broker._wishes import read_wishes
 
 __all__ = ["Publishing"]
 

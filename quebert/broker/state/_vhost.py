@@ -11,27 +11,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from quebert._protocol.codec import decode_table
-from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import (
+from quebert.broker.state._arguments import (
     QUORUM,
     QueueSettings,
     check_equivalent,
     check_same,
     read_settings,
 )
-from quebert.broker._errors import (
+from quebert.broker.state._errors import (
     access_refused,
     no_queue,
     not_implemented,
     precondition_failed,
     resource_locked,
 )
-from quebert.broker._exchange import Exchange, destinations
-from quebert.broker._exchanges import Exchanges
-from quebert.broker._journal import Journal
-from quebert.broker._queue import Queue, Ready, Receiver
-from quebert.broker._records import BindingRecord, QueueRecord
-from quebert.broker._traffic import Traffic
+from quebert.broker.state._exchange import Exchange, destinations
+from quebert.broker.state._exchanges import Exchanges
+from quebert.broker.state._journal import Journal
+from quebert.broker.state._queue import Queue, Ready, Receiver
+from quebert.broker.state._records import BindingRecord, QueueRecord
+from quebert.broker.state._routing import Traffic
+from quebert.broker.state._timers import Agenda
 
 __all__ = ["VirtualHost", "check_deletion"]
 
@@ -61,6 +61,16 @@ class VirtualHost:
         self.queues: dict[str, Queue] = {}
 
     # -- Routing
+
+    def reached_from(
+        self, exchange: str, keys: Iterable[str], headers: Mapping[str, Any]
+    ) -> list[Queue] | None:
+        """
+        The queues that a message reaches from the exchange of that name, each once;
+        C{None} where there is no such exchange.
+        """
+        found = self.exchanges.get(exchange)
+        return None if found is None else self.route(found, keys, headers)
 
     def route(
         self, exchange: Exchange, keys: Iterable[str], headers: Mapping[str, Any]

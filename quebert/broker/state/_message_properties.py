@@ -13,8 +13,8 @@ import attrs
 
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.properties import amend_properties, decode_properties
-from quebert.broker._arguments import LONGEST_TTL
-from quebert.broker._errors import precondition_failed
+from quebert.broker.state._arguments import LONGEST_TTL
+from quebert.broker.state._errors import precondition_failed
 
 __all__ = ["MOST_KEYS", "Wishes", "read_wishes"]
 

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 import attrs
 
 from quebert._protocol.codec import encode_shortstr
-from quebert.broker._errors import not_allowed, precondition_failed
-from quebert.broker._line import CLASS_BASIC, Line, Peer
-from quebert.broker._publishing import Publishing
-from quebert.broker._queue import Entry, Queue
+from quebert.broker.protocol._line import CLASS_BASIC, Line, Peer
+from quebert.broker.protocol._publishing import Publishing
+from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 
 __all__ = ["Channel", "Consumer"]
 

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from quebert._protocol.codec import encode_table
-from quebert.broker._database import DATABASE_ERRORS, described, let_go, opened
-from quebert.broker._exchange import Binding, Exchange
-from quebert.broker._queue import Entry, Message, Queue
-from quebert.broker._records import (
+from quebert.broker.state import (
+    Binding,
     BindingRecord,
+    Entry,
     EntryRecord,
+    Exchange,
     ExchangeRecord,
+    Message,
+    Queue,
     QueueRecord,
     Records,
 )
+from quebert.broker.store._database import DATABASE_ERRORS, described, let_go, opened
 from quebert.errors import StoreError
 
 __all__ = ["Store"]

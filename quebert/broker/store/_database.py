@@ -34,14 +34,14 @@ from typing import Any, BinaryIO
 import attrs
 
 from quebert._text import one_line
-from quebert.broker._files import (
+from quebert.broker.store._files import (
     check_folder,
     check_link,
     keep_private,
     make_private,
     open_private,
 )
-from quebert.broker._wal import Log, LogDamagedError, read_log
+from quebert.broker.store._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
 __all__ = ["DATABASE_ERRORS", "Connection", "described", "let_go", "opened"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from quebert.broker._errors import not_implemented, precondition_failed
+from quebert.broker.state._errors import not_implemented, precondition_failed
 
 __all__ = [
     "CLASSIC",

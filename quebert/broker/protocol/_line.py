@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
-from quebert.broker._methods import method_frame
-from quebert.broker._queue import Message
-from quebert.broker._vhost import VirtualHost
+from quebert.broker.protocol._methods import method_frame
+from quebert.broker.state import Message, VirtualHost
 
 __all__ = ["CLASS_BASIC", "Confirming", "Line", "Peer"]
 

@@ -14,13 +14,13 @@ from itertools import islice
 
 import attrs
 
-from quebert.broker._agenda import Agenda
-from quebert.broker._arguments import DROP_HEAD, REJECT_DEAD_LETTER
-from quebert.broker._deaths import dead_properties, goes_in_circles
-from quebert.broker._journal import Journal
-from quebert.broker._queue import Counts, Entry, Message, Queue, Stranded
-from quebert.broker._records import EntryRecord
-from quebert.broker._wishes import Wishes, read_wishes
+from quebert.broker.state._arguments import DROP_HEAD, REJECT_DEAD_LETTER
+from quebert.broker.state._death_header import dead_properties, goes_in_circles
+from quebert.broker.state._journal import Journal
+from quebert.broker.state._message_properties import Wishes, read_wishes
+from quebert.broker.state._queue import Counts, Entry, Message, Queue, Stranded
+from quebert.broker.state._records import EntryRecord
+from quebert.broker.state._timers import Agenda
 
 __all__ = ["Traffic"]
 
@@ -379,10 +379,8 @@ class Traffic:
         queue.
         """
         queue, message = death.queue, death.message
-        settings, vhost = queue.settings, queue.vhost
-        exchange = vhost.exchanges.get(settings.dead_letter_exchange or "")
-        if exchange is None:
-            return False
+        settings = queue.settings
+        exchange = settings.dead_letter_exchange or ""
         keys = [message.routing_key, *read_wishes(message.properties).further_keys]
         key = settings.dead_letter_key
         properties = dead_properties(
@@ -396,8 +394,10 @@ class Traffic:
         )
         keys = keys if key is None else [key]
         wishes = read_wishes(properties)
-        dead = Message(exchange.name, keys[0], properties, message.body)
-        targets = vhost.route(exchange, keys, wishes.headers)
+        dead = Message(exchange, keys[0], properties, message.body)
+        targets = queue.vhost.reached_from(exchange, keys, wishes.headers)
+        if targets is None:
+            return False
         sent = bool(targets)
         for target in targets:
             if target in death.reached:

@@ -6,11 +6,12 @@ what may be called in each.
 from __future__ import annotations
 
 import struct
+import typing
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -28,18 +29,15 @@ from quebert._protocol.frames import (
     METHOD,
     PROTOCOL_HEADER,
 )
-from quebert.broker import _login
-from quebert.broker._channels import Channels
-from quebert.broker._errors import AmqpError, ConnectionError, not_allowed
-from quebert.broker._line import Confirming
-from quebert.broker._methods import decode_method, method_frame, name_of
-from quebert.broker._output import Output
-from quebert.broker._pulse import Pulse
-from quebert.broker._vhost import VirtualHost
+from quebert._repeated import RepeatedWarning
+from quebert.broker.protocol import _login
+from quebert.broker.protocol._channels import Channels
+from quebert.broker.protocol._heartbeat import Pulse
+from quebert.broker.protocol._line import Confirming
+from quebert.broker.protocol._methods import decode_method, method_frame, name_of
+from quebert.broker.protocol._output import Output
+from quebert.broker.state import AmqpError, ConnectionError, VirtualHost, not_allowed
 from quebert.errors import StoreError
-
-if TYPE_CHECKING:
-    from quebert.broker._broker import Broker
 
 __all__ = ["Connection"]
 
@@ -60,6 +58,70 @@ _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _NO_FRAMES = ("header", "waiting", "over")
 
 
+class Owner(typing.Protocol):
+    """
+    The broker that connections are of.
+
+    @ivar clock: its clock.
+    @ivar vhosts: its virtual hosts, by their names.
+    @ivar default_vhost: that of a connection which has not said otherwise yet.
+    @ivar refused: warns of those who are not let in.
+    """
+
+    clock: IReactorTime
+    vhosts: dict[str, VirtualHost]
+    default_vhost: VirtualHost
+    refused: RepeatedWarning
+
+    def connected(self, connection: Connection) -> None:
+        """
+        Another client, that has not logged in.
+        """
+
+    def begin_login(self, connection: Connection, user: str) -> float | None:
+        """
+        Somebody gives a password.
+
+        @return: seconds after which L{lets_in} may be asked; C{None} where the client
+            is to be cut off.  L{end_wait} must follow if they are not 0.
+        """
+
+    def end_wait(self, connection: Connection, user: str) -> None:
+        """
+        The password waits no longer.
+        """
+
+    def lets_in(self, connection: Connection, user: str, password: str) -> bool:
+        """
+        Whether that is a user's password.
+        """
+
+    def begin_turn(self) -> None:
+        """
+        Something came, or its time did.
+        """
+
+    def rely(self) -> None:
+        """
+        What was done in this turn is to be safe before its end.
+        """
+
+    def ends_turn(self, connection: Connection) -> None:
+        """
+        A connection has something to say at the end of this turn.
+        """
+
+    def fail(self, error: StoreError) -> None:
+        """
+        What is durable cannot be read or written.
+        """
+
+    def connection_lost(self, connection: Connection) -> None:
+        """
+        One client less.
+        """
+
+
 class Connection(Protocol):
     """
     @ivar state: a key of L{STATES}.
@@ -72,7 +134,7 @@ class Connection(Protocol):
     log = Logger()
     _output: Output
 
-    def __init__(self, broker: Broker, host: str = "") -> None:
+    def __init__(self, broker: Owner, host: str = "") -> None:
         self.broker = broker
         self.network = network_of(host)
         self.state = "header"

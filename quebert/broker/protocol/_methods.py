@@ -14,7 +14,7 @@ from pamqp import base, commands
 
 from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import METHOD, frame
-from quebert.broker._errors import ConnectionError
+from quebert.broker.state import ConnectionError
 
 __all__ = ["Method", "decode_method", "fields_of", "method_frame", "name_of"]
 

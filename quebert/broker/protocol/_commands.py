@@ -10,16 +10,16 @@ from typing import Any
 
 import attrs
 
-from quebert.broker._channel import Channel
-from quebert.broker._errors import (
+from quebert.broker.protocol._channel import Channel
+from quebert.broker.protocol._methods import method_frame
+from quebert.broker.state import (
     ChannelError,
     ConnectionError,
+    Queue,
+    check_deletion,
     not_implemented,
     precondition_failed,
 )
-from quebert.broker._methods import method_frame
-from quebert.broker._queue import Queue
-from quebert.broker._vhost import check_deletion
 
 __all__ = ["COMMANDS", "Session"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
-from quebert.broker._arguments import kind_of
-from quebert.broker._errors import ConnectionError, precondition_failed
-from quebert.broker._queue import Queue
+from quebert.broker.state._arguments import kind_of
+from quebert.broker.state._errors import ConnectionError, precondition_failed
+from quebert.broker.state._queue import Queue
 
 __all__ = ["TYPES", "Binding", "Exchange", "destinations", "unknown_type"]
 

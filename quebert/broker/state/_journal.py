@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from quebert.broker._exchange import Binding, Exchange
-from quebert.broker._queue import Entry, Message, Queue
+from quebert.broker.state._exchange import Binding, Exchange
+from quebert.broker.state._queue import Entry, Message, Queue
 
 __all__ = ["Journal", "NoJournal"]
 

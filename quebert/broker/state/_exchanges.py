@@ -10,26 +10,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quebert._protocol.codec import decode_table, encode_table
-from quebert.broker._arguments import (
+from quebert.broker.state._arguments import (
     check_equivalent,
     check_exchange_name,
     check_same,
 )
-from quebert.broker._errors import (
+from quebert.broker.state._errors import (
     access_refused,
     no_exchange,
     not_implemented,
     precondition_failed,
 )
-from quebert.broker._exchange import (
+from quebert.broker.state._exchange import (
     TYPES,
     Binding,
     Exchange,
     unknown_type,
 )
-from quebert.broker._journal import Journal
-from quebert.broker._queue import Queue
-from quebert.broker._records import ExchangeRecord
+from quebert.broker.state._journal import Journal
+from quebert.broker.state._queue import Queue
+from quebert.broker.state._records import ExchangeRecord
 
 __all__ = ["Exchanges"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
 from quebert._protocol.frames import FRAME_MAX, FRAME_MIN
-from quebert.broker._errors import ConnectionError, not_allowed
+from quebert.broker.state import ConnectionError, not_allowed
 
 __all__ = [
     "CHANNEL_MAX",

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import BODY, HEADER, METHOD
-from quebert.broker._channel import Channel
-from quebert.broker._commands import COMMANDS, Session
-from quebert.broker._errors import ChannelError, ConnectionError, not_allowed
-from quebert.broker._line import Peer
-from quebert.broker._methods import decode_method, method_frame, name_of
+from quebert.broker.protocol._channel import Channel
+from quebert.broker.protocol._commands import COMMANDS, Session
+from quebert.broker.protocol._line import Peer
+from quebert.broker.protocol._methods import decode_method, method_frame, name_of
+from quebert.broker.state import ChannelError, ConnectionError, not_allowed
 
 __all__ = ["Channels"]
 

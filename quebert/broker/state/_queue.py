@@ -7,19 +7,15 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import attrs
 
 from quebert._protocol.codec import Long
 from quebert._protocol.properties import amend_properties
-from quebert.broker._agenda import Appointment
-from quebert.broker._arguments import QueueSettings
-
-if TYPE_CHECKING:
-    from quebert.broker._exchange import Binding
-    from quebert.broker._vhost import VirtualHost
+from quebert.broker.state._arguments import QueueSettings
+from quebert.broker.state._timers import Appointment
 
 __all__ = ["Counts", "Entry", "Message", "Queue", "Ready", "Receiver", "Stranded"]
 
@@ -230,6 +226,26 @@ class Ready:
             yield from lane
 
 
+class Topology(Protocol):
+    """
+    The exchanges and queues of a virtual host.
+    """
+
+    @property
+    def name(self) -> str:
+        """
+        The name of the virtual host.
+        """
+
+    def reached_from(
+        self, exchange: str, keys: Iterable[str], headers: Mapping[str, Any]
+    ) -> list[Queue] | None:
+        """
+        The queues that a message reaches from the exchange of that name, each once;
+        C{None} where there is no such exchange.
+        """
+
+
 class Receiver(Protocol):
     """
     What a queue knows of a consumer.
@@ -277,6 +293,8 @@ class Queue:
 
     @ivar id: by which the journal knows it.
     @ivar owner: the connection that it is exclusive to, or C{None}.
+    @ivar vhost: its virtual host.
+    @ivar incoming: its bindings.
     @ivar arguments: as they came, by name.
     @ivar delivered: the greatest id of an entry that was ever delivered.
     @ivar may_expire: whether an entry with a time to expire has been in it.
@@ -288,7 +306,7 @@ class Queue:
     """
 
     id: int
-    vhost: VirtualHost
+    vhost: Topology
     name: str
     durable: bool
     owner: object | None
@@ -300,7 +318,7 @@ class Queue:
     unacked: int = 0
     consumers: list[Receiver] = attrs.field(factory=list)
     waiting: OrderedDict[Receiver, None] = attrs.field(factory=OrderedDict)
-    incoming: set[Binding] = attrs.field(factory=set)
+    incoming: set[Any] = attrs.field(factory=set)
     may_expire: bool = False
     expiry: Appointment | None = None
     lifetime: Appointment | None = None
