@@ -117,7 +117,8 @@ class TellingMediator(DelayOnErrorMediator):
         Put the task back, with why for those who read along.
         """
         retry = super().failed(task, failure)
-        assert isinstance(retry, Retry)
+        if not isinstance(retry, Retry):
+            return retry
         error, told = failure.value, attrs.asdict(retry, recurse=False)
         body = error.body if isinstance(error, BadStatus) else b""
         text = body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()

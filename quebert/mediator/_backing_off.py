@@ -12,10 +12,10 @@ from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, failures_in
+from quebert.mediator._past import answer_of, attempts_in
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import Outcome, Retry
-from quebert.policy import History, RetryPolicy, exhausted, exponential
+from quebert.policy import RetryPolicy, exhausted, exponential
 from quebert.task import Task
 
 __all__ = ["DelayOnErrorMediator"]
@@ -55,20 +55,17 @@ class DelayOnErrorMediator(Mediator):
     def _limits_for(self, task: Task) -> RetryPolicy:
         return self.limits
 
-    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
+    def failed(self, task: Task, failure: Failure) -> Outcome:
+        """
+        Count the failure, and put the task back with the count later; bury it where
+        the limits are reached.
+        """
         now = self._now()
+        history = attempts_in(failure, task, now)
         if self.limits.used_up(history.attempts, now - history.first):
             answer, why = answer_of(failure), self._why(task, failure)
             return exhausted(history, answer, now, name_of(task), why)
-        task["failures"] = history.attempts - 1
-        return super()._after(failure, task, history)
-
-    def failed(self, task: Task, failure: Failure) -> Outcome:
-        """
-        Count the failure, and put the task back with the count later.
-        """
-        failures = failures_in(task) + 1
-        task["failures"] = failures
+        failures = task["failures"] = history.attempts
         told = self._hidden(task, failure.getTraceback())
         task["traceback"] = told[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)

@@ -17,7 +17,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.boundaries import Message
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, field_of, history_of
+from quebert.mediator._past import answer_of, attempts_in, field_of, history_of
 from quebert.mediator._text import name_of
 from quebert.outcome import Outcome, Retry
 from quebert.policy import (
@@ -25,7 +25,6 @@ from quebert.policy import (
     MAX_RETRY_AFTER,
     Answer,
     Directive,
-    History,
     RetryPolicy,
     Rules,
     directive,
@@ -58,8 +57,6 @@ class PolicyMediator(Mediator):
     @param random: gives a number from 0 up to 1, for the jitter.
     @raise ConfigError: one of these is wrong.
     """
-
-    _shows_failed = False
 
     def __init__(
         self,
@@ -130,8 +127,16 @@ class PolicyMediator(Mediator):
     def _limits_for(self, task: Task) -> RetryPolicy:
         return self._rules_for(task).policy
 
-    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
+    @property
+    def _reads_failed(self) -> bool:
+        return type(self).failed is not PolicyMediator.failed
+
+    def failed(self, task: Task, failure: Failure) -> Outcome:
+        """
+        Have the task tried again, or bury it, as the policy has it.
+        """
         now = self._now()
+        history = attempts_in(failure, task, now)
         answer = self._answer(failure, task, now)
         outcome = self._rules_for(task).outcome(
             history,

@@ -41,10 +41,10 @@ from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefault
 from quebert.guard import Guard
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
-from quebert.mediator._past import history_of, with_history
+from quebert.mediator._past import FailedAttempt, history_of, with_history
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import FORBIDDEN, POISON, Bury, Discard, Done, Outcome, Retry
-from quebert.policy import History, RetryPolicy, exhausted
+from quebert.policy import RetryPolicy, exhausted
 from quebert.signatures import Signer
 from quebert.task import Task
 
@@ -111,8 +111,6 @@ class Mediator:
     _overruled: Callable[[Any], bool] | None = None
     # Asked of each task for its limits.
     _limits_for: Callable[[Task], RetryPolicy] | None = None
-    # Whether failed() gets each task that has failed, and may read any field.
-    _shows_failed = True
 
     def __init__(
         self,
@@ -333,29 +331,30 @@ class Mediator:
             error.body = self._kept(task, error.body)
         history = history_of(message, task).failed(began, status)
         try:
-            if self._shows_failed and not whole:
+            if not whole and self._reads_failed:
                 task = self._decoded(message.body)
         except BadTask as e:
             return self._not_a_task(task, e)
         try:
-            outcome = self._after(failure, task, history)
+            outcome = self.failed(task, FailedAttempt.like(failure, history))
         except Exception:
             self.log.failure("{mediator}.failed() failed", mediator=type(self).__name__)
             outcome = self._again(task, failure, Retry(after=self.retryDelay))
         return with_history(outcome, history, task)
 
-    def _after(self, failure: Failure, task: Task, history: History) -> Outcome:
+    @property
+    def _reads_failed(self) -> bool:
         """
-        The same as L{failed}, for those who need to know the history.
-
-        @param history: the attempts at the task, with the one that just failed.
+        Whether L{failed} may read any field of a task.
         """
-        return self.failed(task, failure)
+        return True
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """
-        Decide what becomes of a task that could not be executed; to be
-        overridden.
+        Decide what becomes of a task that could not be executed; to be overridden.
+
+        @param failure: why.  Where this mediator calls it, it is a L{FailedAttempt
+            <quebert.mediator.FailedAttempt>}, whose C{history} tells all attempts.
         """
         return self._again(task, failure, Retry(after=self.retryDelay))
 

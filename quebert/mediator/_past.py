@@ -19,11 +19,51 @@ from quebert.outcome import Bury, Outcome, Retry
 from quebert.policy import Answer, History
 from quebert.task import Task
 
-__all__ = ["answer_of", "failures_in", "field_of", "history_of", "with_history"]
+__all__ = [
+    "FailedAttempt",
+    "answer_of",
+    "attempts_in",
+    "failures_in",
+    "field_of",
+    "history_of",
+    "with_history",
+]
 
 _NOTHING = History()
 _MANY = 2**31
 _utf_8 = getincrementaldecoder("utf-8")
+
+
+class FailedAttempt(Failure):
+    """
+    The failure of an attempt at a task.
+
+    @ivar history: the attempts at the task, with this one.
+    """
+
+    history: History
+
+    @classmethod
+    def like(cls, failure: Failure, history: History) -> FailedAttempt:
+        """
+        The same as C{failure}, with a history.
+        """
+        made = cls.__new__(cls)
+        made.__dict__.update(failure.__dict__)
+        made.history = history
+        return made
+
+
+def attempts_in(failure: Failure, task: Task, now: float) -> History:
+    """
+    The attempts at a task that has failed: those that C{failure} tells, else those that
+    the body of the task counts, and one more.
+    """
+    if isinstance(failure, FailedAttempt):
+        return failure.history
+    error = failure.value
+    status = error.status if isinstance(error, BadStatus) else None
+    return History.read({}, failures_in(task)).failed(now, status)
 
 
 def history_of(message: Message, task: Task) -> History:

@@ -14,13 +14,20 @@ from typing import Any
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent
+from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
 from quebert.errors import ConfigError
 from quebert.http._response import Response
-from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.mediator import (
+    DelayOnErrorMediator,
+    FailedAttempt,
+    Mediator,
+    PolicyMediator,
+)
 from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.policy import BURIED_AT, History, RetryPolicy, _history
+from quebert.task import Task
 from quebert.test.checks import refusal
 from quebert.test.mediating import (
     NOW,
@@ -347,6 +354,51 @@ class RetryTests(PolicyCase):
         for options in table:
             text = refusal(ConfigError, PolicyMediator, **options)
             self.assertTrue(text.startswith(f"{next(iter(options))} must "), text)
+
+
+class OverriddenTests(PolicyCase):
+    """
+    Tests for mediators that decide themselves about some failures.
+    """
+
+    def test_asked(self) -> None:
+        """
+        C{failed} gets the whole task, and the history of it, of each mediator.
+        """
+        for kind in (Mediator, DelayOnErrorMediator, PolicyMediator):
+            seen: list[tuple[Task, History]] = []
+
+            class Deciding(kind):  # type: ignore[misc, valid-type]
+                def failed(self, task: Task, failure: Failure) -> Outcome:
+                    assert isinstance(failure, FailedAttempt)
+                    seen.append((dict(task), failure.history))  # noqa: B023
+                    if failure.history.attempts > 1:
+                        return Discard("enough")
+                    outcome: Outcome = super().failed(task, failure)
+                    return outcome
+
+            params: list[Any] = [{}] * 10_000  # a mediator may read such a task in part
+            received = message(uuid="1", params=params)
+            mediator = Deciding(http=self.http, clock=self.clock, now=lambda: NOW)
+            retry = self.outcome(mediator, received)
+            assert isinstance(retry, Retry)
+            again = FakeMessage(retry.body or received.body, {"headers": retry.headers})
+            self.assertEqual(self.outcome(mediator, again), Discard("enough"))
+            self.assertEqual([task["params"] for task, _ in seen], [params] * 2)
+            self.assertEqual([told.attempts for _, told in seen], [1, 2])
+
+    def test_called(self) -> None:
+        """
+        Somebody else may call C{failed}, with any failure: the body tells how often
+        the task has failed.
+        """
+        mediator = self.giving_up(policy=RetryPolicy(max_attempts=3))
+        failure = Failure(ValueError("away"))
+        retried = mediator.failed({"uuid": "1", "failures": 1}, failure)
+        self.assertIsInstance(retried, Retry)
+        buried = mediator.failed({"uuid": "1", "failures": 2}, failure)
+        assert isinstance(buried, Bury)
+        self.assertIn("away", buried.reason)
 
 
 class TaskRetryTests(PolicyCase):
