@@ -66,7 +66,7 @@ def _unwanted(message: Message) -> None:
     """
 
 
-class Peer(Protocol):
+class ChannelOwner(Protocol):
     """
     The connection that a channel is one of.
     """
@@ -99,7 +99,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         consumer, since its queue is gone.
     """
 
-    def __init__(self, id: int, outgoing: object, client: Peer) -> None:
+    def __init__(self, id: int, outgoing: object, client: ChannelOwner) -> None:
         super().__init__(id, outgoing, client)
         self.on_message: Callable[[Message], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected

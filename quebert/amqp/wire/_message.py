@@ -86,7 +86,7 @@ _ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
 _NO_HEADERS: Mapping[str, Any] = {}
 
 
-class Gate(Protocol):
+class RequestGate(Protocol):
     """
     Decides whether the callback of a message may make a request now.
     """
@@ -133,7 +133,7 @@ class Message:
     memory = 0
     may_have_past = True
     url = ""
-    hanging: Gate | None = None
+    hanging: RequestGate | None = None
     origin: Any = None
     turned_away = False
     waits_since: float | None = None

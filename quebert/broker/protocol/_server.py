@@ -58,7 +58,7 @@ _KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 _NO_FRAMES = ("header", "waiting", "over")
 
 
-class Owner(typing.Protocol):
+class ConnectionOwner(typing.Protocol):
     """
     The broker that connections are of.
 
@@ -134,7 +134,7 @@ class Connection(Protocol):
     log = Logger()
     _output: Output
 
-    def __init__(self, broker: Owner, host: str = "") -> None:
+    def __init__(self, broker: ConnectionOwner, host: str = "") -> None:
         self.broker = broker
         self.network = network_of(host)
         self.state = "header"
