@@ -24,7 +24,7 @@ from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 from web import web_server
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.delays import WAITS, make
 from quebert.test.operating import add_vhost
 from quebert.testing import EmbeddedBroker, RabbitMQNode
@@ -49,7 +49,7 @@ async def measure(url: str, default_url: str, rounds: int, kind: str) -> float:
     """
     quorum = kind == "quorum"
     client = TxAMQPClient.from_url(url, quorumDelays=quorum)
-    await client.watch("flow", kind, kind, print, queueType=kind)
+    await client.watch("flow", kind, kind, print, options=WatchOptions(queue_type=kind))
     wire = await client.connected()
     rungs = client.ladder.rungs_of(wire)
     await make(wire, rungs.ends())

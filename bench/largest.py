@@ -30,7 +30,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from web import running
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import depth
 from quebert.test.support import until
 from quebert.testing import RabbitMQNode
@@ -160,7 +160,9 @@ class Race:
     async def _fill(
         self, client: TxAMQPClient, queue: str, kind: str, url: str, *, large: bool
     ) -> None:
-        watcher = await client.watch("", queue, "", lambda _: None, queueType=kind)
+        watcher = await client.watch(
+            "", queue, "", lambda _: None, options=WatchOptions(queue_type=kind)
+        )
         await watcher.stop()
         half = SMALL // 2
         for numbers in (range(1, half + 1), range(large), range(half + 1, SMALL + 1)):

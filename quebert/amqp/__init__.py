@@ -4,7 +4,7 @@ The AMQP edge: consuming, settling and publishing on RabbitMQ.
 
 from quebert.amqp._client import TxAMQPClient
 from quebert.amqp.coordination import PaceStatus, PriorityGroup
-from quebert.amqp.watch import Counts, Watcher
+from quebert.amqp.watch import Counts, Watcher, WatchOptions
 from quebert.amqp.wire import Message
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "PaceStatus",
     "PriorityGroup",
     "TxAMQPClient",
+    "WatchOptions",
     "Watcher",
 ]

@@ -7,12 +7,13 @@ other, which publishes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 
 from quebert import _tls
 from quebert._bounds import AT_WORK
@@ -21,15 +22,14 @@ from quebert._reactor import given_or_global
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import HEARTBEAT, Connection, Publisher, Spare
-from quebert.amqp.queues import Bindings
+from quebert.amqp.queues import Binding, Bindings
 from quebert.amqp.watch import (
     DRAIN,
-    HANG_AFTER,
-    HOLD_UP_TO,
     Alone,
     Budget,
     Suspects,
     Watcher,
+    WatchOptions,
     another_waiter,
 )
 from quebert.config import TLS, Address, Broker
@@ -38,13 +38,13 @@ from quebert.errors import ConfigError
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
 
-    from quebert.amqp.coordination import PriorityGroup
     from quebert.amqp.watch import Callback, OnDisconnect
     from quebert.amqp.wire import Wire
     from quebert.errors import BrokerError
-    from quebert.limits import RateLike
 
 __all__ = ["TxAMQPClient"]
+
+_DEFAULTS = WatchOptions()
 
 
 class TxAMQPClient:
@@ -127,6 +127,13 @@ class TxAMQPClient:
         self._stopping: Deferred[None] | None = None
         self._publisher = self.make_publisher()
 
+    @staticmethod
+    def now() -> float:
+        """
+        The time of day, in seconds since the epoch.
+        """
+        return time.time()
+
     @classmethod
     def from_url(cls, url: str, **options: Any) -> TxAMQPClient:
         """
@@ -174,19 +181,7 @@ class TxAMQPClient:
         callback: Callback,
         onDisconnect: OnDisconnect | None = None,
         maxEvents: int | None = None,
-        exchangeType: str = "topic",
-        errorDelay: float = 1.0,
-        timeout: float | None = None,
-        queueType: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        bindingArguments: Mapping[str, Any] | None = None,
-        holdUpTo: float = HOLD_UP_TO,
-        rate: RateLike | None = None,
-        burst: float | None = None,
-        shareRate: bool = True,
-        group: PriorityGroup | None = None,
-        weight: float = 1.0,
-        hangAfter: float = HANG_AFTER,
+        options: WatchOptions = _DEFAULTS,
     ) -> Deferred[Watcher]:
         """
         Declare C{exchange} and C{queue}, durable, bind them with
@@ -203,56 +198,24 @@ class TxAMQPClient:
         @param onDisconnect: called with a C{Failure}, once for each lost
             connection.
         @param maxEvents: how many messages may be with C{callback} at once;
-            100 by default, 0 for no limit.
-        @param errorDelay: seconds after which a message whose callback failed
-            is put back, doubled for each failure in a row, up to 120 s; 0 for
-            at once.
-        @param timeout: seconds after which a callback that still runs does
-            not count for C{maxEvents} any more, so that slow messages do not
-            keep quick ones waiting; C{None} for never.
-        @param queueType: such as C{"quorum"}; the broker's default otherwise.
-        @param arguments: further arguments of C{queue.declare}.
-        @param bindingArguments: arguments of C{queue.bind}, which an exchange of the
-            type C{headers} needs.
-        @param holdUpTo: seconds that a task which is put back for later waits in
-            this process, at most; for longer it waits in the broker.
-        @param rate: how many messages begin, such as C{"500/s"}, C{"30/m"}, C{"10/h"}
-            or a number per second; C{None} for no limit.
-        @param burst: how many at once; a quarter of a second's by default.
-        @param shareRate: all who watch this queue with a rate, in other processes,
-            too, keep to it together; else each by itself.
-        @param group: shares its places between this queue and others.
-        @param weight: how many messages of this one begin to those of the others.
-        @param hangAfter: seconds after which a request does not count for C{maxEvents}
-            any more where places are scarce; 0 for never.
+            C{options.prefetch} unless it is given, 0 for no limit.
+        @param options: all that can be left out.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
             L{BrokerUnreachable} when there is no connection in time, and with
             L{ConfigError}.
         """
+        if maxEvents is not None:
+            try:
+                options = attrs.evolve(options, prefetch=maxEvents)
+            except ConfigError:
+                return fail()
+        binding = Binding(
+            queue, exchange, options.exchange_type, routingKey, options.key_arguments
+        )
         make_watcher = partial(
-            self._watcherFactory,
-            self,
-            exchange,
-            queue,
-            routingKey,
-            callback,
-            onDisconnect=onDisconnect,
-            maxEvents=maxEvents,
-            exchangeType=exchangeType,
-            errorDelay=errorDelay,
-            timeout=timeout,
-            queueType=queueType,
-            arguments=arguments,
-            bindingArguments=bindingArguments,
-            holdUpTo=holdUpTo,
-            rate=rate,
-            burst=burst,
-            shareRate=shareRate,
-            group=group,
-            weight=weight,
-            hangAfter=hangAfter,
+            self._watcherFactory, self, binding, callback, options, onDisconnect
         )
         return Deferred.fromCoroutine(self._watch(make_watcher))
 
@@ -311,13 +274,11 @@ class TxAMQPClient:
         """
         return Publisher(self._publishing)
 
-    def make_forwarder(
-        self, queue: str, publisher: Publisher, now: Callable[[], float]
-    ) -> Forwarder:
+    def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """
         What brings delayed messages to C{queue} when they are due.
         """
-        return Forwarder(self.ladder, self.old_ladder, self, queue, publisher, now)
+        return Forwarder(self.ladder, self.old_ladder, self, queue, publisher, self.now)
 
     @property
     def blocked(self) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from quebert._log import Logger
-from quebert.amqp import PriorityGroup, TxAMQPClient
+from quebert.amqp import PriorityGroup, TxAMQPClient, WatchOptions
 from quebert.config import EVERY, TLS, Host, Priorities, Queue, Settings
 from quebert.http import Limits
 from quebert.limits import Gate, Origins, OriginStatus
@@ -39,29 +39,29 @@ def way_of(queue: Queue, settings: Settings, group: PriorityGroup) -> dict[str, 
     """
     What a watch is told, which it cannot change later.
     """
-    given: dict[str, Any] = {}
-    if queue.arguments:
-        given["arguments"] = queue.arguments
-    if queue.key_arguments:
-        given["bindingArguments"] = queue.key_arguments
-    if queue.hold_up_to is not None:
-        given["holdUpTo"] = queue.hold_up_to
-    if queue.hang_after is not None:
-        given["hangAfter"] = queue.hang_after
-    if queue.rate is not None:
-        given |= {"rate": queue.rate, "burst": queue.burst}
+    given: dict[str, Any] = {
+        "prefetch": queue.max_events,
+        "slow_after": queue.slow_after,
+        "hold_up_to": queue.hold_up_to,
+        "hang_after": queue.hang_after,
+    }
     if queue.priority is not None:
         weight = settings.priorities.weights[queue.priority]
         given |= {"group": group, "weight": weight}
+    options = WatchOptions(
+        exchange_type=queue.exchange_type,
+        queue_type=queue.queue_type,
+        arguments=queue.arguments,
+        key_arguments=queue.key_arguments,
+        rate=queue.rate,
+        burst=queue.burst,
+        **{name: value for name, value in given.items() if value is not None},
+    )
     return {
         "exchange": queue.exchange,
         "queue": queue.name,
         "routingKey": queue.key,
-        "maxEvents": queue.max_events,
-        "exchangeType": queue.exchange_type,
-        "queueType": queue.queue_type,
-        "timeout": queue.slow_after,
-        **given,
+        "options": options,
     }
 
 

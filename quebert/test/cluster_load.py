@@ -21,7 +21,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import set_paused
 from quebert.errors import BrokerError
 from quebert.mediator import PolicyMediator
@@ -105,9 +105,8 @@ class Load:
                 QUEUE,
                 "",
                 mediator.messageReceived,
-                queueType="quorum",
                 maxEvents=PLACES,
-                rate=f"{self.rate * 4}/s",
+                options=WatchOptions(queue_type="quorum", rate=f"{self.rate * 4}/s"),
             )
             self.watchers.append(watcher)
         await self._warm_up()

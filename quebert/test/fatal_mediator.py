@@ -12,7 +12,7 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.mediator import PolicyMediator
 from quebert.task import Task
 
@@ -34,7 +34,12 @@ async def main(reactor: object, url: str, queue: str, kind: str, patience: str) 
     mediator = PolicyMediator()
     mediator.add_prehook(obey)
     await client.watch(
-        "", queue, "", mediator.messageReceived, maxEvents=20, queueType=kind
+        "",
+        queue,
+        "",
+        mediator.messageReceived,
+        maxEvents=20,
+        options=WatchOptions(queue_type=kind),
     )
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -11,7 +11,7 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _shared_rate as _share
 from quebert.mediator import DelayOnErrorMediator
 
@@ -26,7 +26,12 @@ async def main(
     client = TxAMQPClient.from_url(url)
     mediator = DelayOnErrorMediator()
     watcher: Watcher = await client.watch(
-        "", queue, "", mediator.messageReceived, maxEvents=int(most), rate=rate
+        "",
+        queue,
+        "",
+        mediator.messageReceived,
+        maxEvents=int(most),
+        options=WatchOptions(rate=rate),
     )
     sys.stdout.write("ready\n")
     while True:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.mediator import PolicyMediator
 
 log = Logger()
@@ -34,7 +34,7 @@ async def _watch(options: Any) -> Callable[[], Any]:
         os.environ["QUEUE"],
         "",
         mediator.messageReceived,
-        queueType=os.environ["QUEUE_TYPE"] or None,
+        options=WatchOptions(queue_type=os.environ["QUEUE_TYPE"] or None),
     )
     told = -1
 

@@ -29,6 +29,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from quebert.amqp import WatchOptions
 from quebert.test.contract import patience
 from quebert.test.forking import fork
 from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
@@ -37,6 +38,17 @@ from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
 PATIENCE = 60.0
 #: The exit code of twistd after a usage error: before Twisted 26.4 it was 0.
 USAGE_ERROR = int([*map(int, version("Twisted").split(".")[:2])] >= [26, 4])
+
+
+def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The arguments of C{TxAMQPClient.watch} for the fields of C{WatchOptions}, and for
+    C{maxEvents} and C{onDisconnect}.
+    """
+    fields = dict(options)
+    names = "maxEvents", "onDisconnect"
+    own = {name: fields.pop(name) for name in names if name in fields}
+    return {**own, "options": WatchOptions(**fields)}
 
 
 async def until(

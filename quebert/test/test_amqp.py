@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from quebert.amqp import Message, TxAMQPClient, Watcher
+from quebert.amqp import Message, TxAMQPClient, Watcher, WatchOptions
 from quebert.errors import BrokerRefused, BrokerUnreachable, ConfigError, Unroutable
 from quebert.outcome import Discard, Done, Retry
 from quebert.test.conftest import AnyBroker, Names
@@ -156,7 +156,11 @@ async def test_failing_callback(
             raise RuntimeError("no")
 
     watcher = await client.watch(
-        names.exchange, names.queue, "#", callback, errorDelay=0.01
+        names.exchange,
+        names.queue,
+        "#",
+        callback,
+        options=WatchOptions(error_delay=0.01),
     )
     publish(pika_channel, names.exchange, "a", b"x")
     await until(lambda: watcher.counts.done == 1)
@@ -252,7 +256,12 @@ async def test_waiting_does_not_starve(
         return None
 
     watcher = await client.watch(
-        names.exchange, names.queue, "#", callback, maxEvents=2, holdUpTo=900
+        names.exchange,
+        names.queue,
+        "#",
+        callback,
+        maxEvents=2,
+        options=WatchOptions(hold_up_to=900),
     )
     bodies = [b"wait%d" % n for n in range(7)] + [b"go%d" % n for n in range(7)]
     publish(pika_channel, names.exchange, "a", *bodies)
@@ -280,7 +289,12 @@ async def test_slow_does_not_starve(
         return None
 
     watcher = await client.watch(
-        names.exchange, names.queue, "#", callback, maxEvents=2, timeout=0.05
+        names.exchange,
+        names.queue,
+        "#",
+        callback,
+        maxEvents=2,
+        options=WatchOptions(slow_after=0.05),
     )
     publish(pika_channel, names.exchange, "a", *[b"slow"] * 5, *[b"quick"] * 5)
     await until(lambda: watcher.counts.done == 5)

@@ -15,12 +15,12 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from quebert.amqp import Message, TxAMQPClient
+from quebert.amqp import Message, TxAMQPClient, WatchOptions
 from quebert.errors import BrokerRefused
 from quebert.outcome import Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, close_connections, set_policy
-from quebert.test.support import publish, until
+from quebert.test.support import options_of, publish, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
 
@@ -75,7 +75,12 @@ async def test_quorum_queue(
         return b"%b." % message.body if len(message.body) < 5 else None
 
     watcher = await client.watch(
-        names.exchange, names.queue, "#", callback, maxEvents=2, queueType="quorum"
+        names.exchange,
+        names.queue,
+        "#",
+        callback,
+        maxEvents=2,
+        options=WatchOptions(queue_type="quorum"),
     )
     bodies = [b"wait%d" % n for n in range(5)] + [b"go%d" % n for n in range(5)]
     publish(pika_channel, names.exchange, "a", *bodies)
@@ -204,7 +209,7 @@ async def test_strange_queue(
     with pytest.raises(BrokerRefused, match=f"give {missing} among the arguments"):
         await client.watch("", names.queue, "", lambda m: None)
     watcher = await client.watch(
-        "", names.queue, "", lambda m: None, arguments=arguments
+        "", names.queue, "", lambda m: None, options=WatchOptions(arguments=arguments)
     )
     await client.publish("", names.queue, b"task")
     await until(lambda: watcher.counts.done == 1)
@@ -232,11 +237,11 @@ async def test_single_active_consumer(
 
     options: dict[str, Any] = {
         "maxEvents": 5,
-        "queueType": kind,
+        "queue_type": kind,
         "arguments": {"x-single-active-consumer": True},
     }
     first, second = [
-        await make_client().watch("", names.queue, "", fail_once, **options)
+        await make_client().watch("", names.queue, "", fail_once, **options_of(options))
         for _ in range(2)
     ]
     publish(pika_channel, "", names.queue, *(b"%d" % n for n in range(60)))
@@ -259,8 +264,7 @@ async def test_headers_exchange(
         names.queue,
         "",
         lambda m: None,
-        exchangeType="headers",
-        bindingArguments=wanted,
+        options=WatchOptions(exchange_type="headers", key_arguments=wanted),
     )
     for region in ("us", "eu"):
         properties = pika.BasicProperties(headers={"region": region})
@@ -278,9 +282,15 @@ async def test_another_type(
     """
     quorum = {"x-queue-type": "quorum"}
     pika_channel.queue_declare(names.queue, durable=True, arguments=quorum)
-    wanted = r'set queue_type \(in code: queueType\) to "quorum"'
+    wanted = r'set queue_type to "quorum"'
     with pytest.raises(BrokerRefused, match=wanted):
-        await client.watch("", names.queue, "", lambda m: None, queueType="classic")
+        await client.watch(
+            "",
+            names.queue,
+            "",
+            lambda m: None,
+            options=WatchOptions(queue_type="classic"),
+        )
 
 
 @pytest.mark.parametrize("queue_type", [None, "classic", "quorum"])
@@ -296,5 +306,11 @@ async def test_stream(
     pika_channel.queue_declare(names.queue, durable=True, arguments=stream)
     told = f"^{names.queue} is a stream, from which nobody can take single tasks: read"
     with pytest.raises(BrokerRefused, match=told) as refused:
-        await client.watch("", names.queue, "", lambda m: None, queueType=queue_type)
+        await client.watch(
+            "",
+            names.queue,
+            "",
+            lambda m: None,
+            options=WatchOptions(queue_type=queue_type),
+        )
     assert "queue_type" not in str(refused.value)

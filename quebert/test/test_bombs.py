@@ -13,7 +13,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import KIND, REASON
 from quebert.outcome import POISON
 from quebert.test.conftest import Names
@@ -89,7 +89,9 @@ async def test_bombs(
     await gatherResults([client.publish("", queue, body) for body in bodies])
     await until(lambda: len(executor.tasks) == GOOD)
     letters: list[Any] = []
-    await client.watch("", f"{queue}.dead", "", letters.append, queueType=kind)
+    await client.watch(
+        "", f"{queue}.dead", "", letters.append, options=WatchOptions(queue_type=kind)
+    )
     await until(lambda: len(letters) == len(BOMBS))
     assert {letter.headers[KIND] for letter in letters} == {POISON}
     reasons = " ".join(letter.headers[REASON] for letter in letters)

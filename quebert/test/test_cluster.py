@@ -14,7 +14,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.errors import BrokerError
 from quebert.test.cluster import RabbitMQCluster
 from quebert.test.cluster_load import PATIENCE, PERSISTENT, Load
@@ -76,7 +76,13 @@ async def test_adding_tasks(cluster: RabbitMQCluster) -> None:
     """
     client, *others = (TxAMQPClient.from_url(cluster.url) for _ in range(6))
     try:
-        await client.watch("", "added", "", lambda message: None, queueType="quorum")
+        await client.watch(
+            "",
+            "added",
+            "",
+            lambda message: None,
+            options=WatchOptions(queue_type="quorum"),
+        )
         for each in others:
             await each.connected()
         leader = await cluster.leader("added")
@@ -100,7 +106,11 @@ async def test_frozen_node(cluster: RabbitMQCluster) -> None:
     client = TxAMQPClient(hosts, "guest", "guest", heartbeat=1)
     seen: list[bytes] = []
     watcher = await client.watch(
-        "", "frozen", "", lambda message: seen.append(message.body), queueType="quorum"
+        "",
+        "frozen",
+        "",
+        lambda message: seen.append(message.body),
+        options=WatchOptions(queue_type="quorum"),
     )
     frozen.freeze()
     try:

@@ -35,6 +35,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.test.doubles import FakeForwarder, MemoryReactor
+from quebert.test.support import options_of
 from quebert.test.test_watcher import FakePauses
 from quebert.test.test_wire import ScriptedBroker, contents, delivery, marshalled
 
@@ -262,7 +263,7 @@ class ClientTestCase(SynchronousTestCase):
             "tasks.#",
             lambda message: None,
             onDisconnect=self.disconnects.append,
-            **options,
+            **options_of(options),
         )
 
     def connect(self) -> ServingBroker:

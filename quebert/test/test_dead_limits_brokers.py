@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import (
     QUORUM,
     NewQueues,
@@ -37,7 +37,7 @@ from quebert.errors import BrokerError
 from quebert.outcome import Bury
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import set_policy
-from quebert.test.support import until
+from quebert.test.support import options_of, until
 from quebert.testing import RabbitMQNode
 
 pytestmark = pytest.mark.new_queues
@@ -113,7 +113,11 @@ async def watching(client: TxAMQPClient, names: Names, **options: Any) -> None:
     Give up whatever comes.
     """
     await client.watch(
-        names.exchange, names.queue, names.key, lambda m: Bury("no more"), **options
+        names.exchange,
+        names.queue,
+        names.key,
+        lambda m: Bury("no more"),
+        **options_of(options),
     )
 
 
@@ -222,7 +226,7 @@ async def test_killed_with_a_new_queue(
     quorum queue for them: RabbitMQ loses what is in there.
     """
     client = make_client(own_rabbitmq.url)
-    await watching(client, names, queueType="quorum")
+    await watching(client, names, options=WatchOptions(queue_type="quorum"))
     wire, (watcher,) = await client.connected(), client.watchers
     while client.ladder.new_queues.has(wire, names.queue):  # it loses messages, too
         await deferLater(reactor, 0.05)
@@ -294,7 +298,7 @@ async def test_other_type(
     client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
     limits = {"x_message_ttl": 600_000, "x_expires": 700_000}
     await declare(client, dead, **limits)
-    await watching(client, names, queueType="quorum")
+    await watching(client, names, options=WatchOptions(queue_type="quorum"))
     await bury(client, names.queue)
     (told,) = warnings()
     for text in ("600000 ms (x-message-ttl)", "700000 ms", "classic queue"):

@@ -16,12 +16,12 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.wire import version_of
 from quebert.cli._operations import Broker, pause
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
-from quebert.test.support import until
+from quebert.test.support import options_of, until
 from quebert.testing import RabbitMQNode
 
 
@@ -63,7 +63,11 @@ async def test_ten_retries(
     notes = Notes(10, 1)
     client = make_client(either.url)
     watcher = await client.watch(
-        names.exchange, names.queue, names.key, notes, holdUpTo=0
+        names.exchange,
+        names.queue,
+        names.key,
+        notes,
+        options=WatchOptions(hold_up_to=0),
     )
     await client.publish("", names.queue, b"task", {"delivery-mode": 2})
     await until(lambda: len(notes.came) == 11)
@@ -86,9 +90,9 @@ async def test_classic_queues(
     """
     notes = Notes(3, 1.5)
     client = make_client(rabbitmq.url, quorumDelays=False)
-    options: dict[str, Any] = {"holdUpTo": 0, "queueType": "quorum"}
+    options: dict[str, Any] = {"hold_up_to": 0, "queue_type": "quorum"}
     watcher = await client.watch(
-        names.exchange, names.queue, names.key, notes, **options
+        names.exchange, names.queue, names.key, notes, **options_of(options)
     )
     await client.publish("", names.queue, b"task", {"delivery-mode": 2})
     await until(lambda: watcher.counts.done == 1)
@@ -120,7 +124,11 @@ async def test_priority(
 
     client = make_client(rabbitmq.url, quorumDelays=quorum)
     watcher = await client.watch(
-        names.exchange, names.queue, names.key, later, holdUpTo=0
+        names.exchange,
+        names.queue,
+        names.key,
+        later,
+        options=WatchOptions(hold_up_to=0),
     )
     # The first one has the queues made, which takes of its time.
     tasks = ((b"first", 0), (b"A", 0), (b"B", 9), (b"C", 4))
@@ -153,8 +161,7 @@ async def test_priority_of_the_queue(
         names.queue,
         names.key,
         lambda message: Retry(after=6),
-        holdUpTo=0,
-        arguments={"x-max-priority": 10},
+        options=WatchOptions(hold_up_to=0, arguments={"x-max-priority": 10}),
     )
     for priority in (None, 1, 9):
         properties = {"delivery-mode": 2, "priority": priority}

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Ladder, arrivals_of, make
 from quebert.amqp.delays._astray import Astray, OldLadder, browse_store
 from quebert.amqp.queues import _browse as _browse
@@ -38,7 +38,7 @@ from quebert.test.operating import (
     set_permissions,
     set_policy,
 )
-from quebert.test.support import logged, until
+from quebert.test.support import logged, options_of, until
 from quebert.testing import RabbitMQNode
 
 pytestmark = pytest.mark.new_queues
@@ -78,7 +78,9 @@ class Tasks:
         """
         Watch a queue, publish the tasks, and have all be attempted.
         """
-        watcher = await client.watch("", queue, "", self, holdUpTo=0, **options)
+        watcher = await client.watch(
+            "", queue, "", self, **options_of({"hold_up_to": 0, **options})
+        )
         await self.publish(client, queue)
         await until(lambda: len(self.due) == TASKS)
         return watcher
@@ -221,7 +223,14 @@ async def test_revoked(
         seen.add(message.body)
         return Retry(after=0) if first else None
 
-    await client.watch("", names.queue, "", attempt, holdUpTo=0, maxEvents=2 * TASKS)
+    await client.watch(
+        "",
+        names.queue,
+        "",
+        attempt,
+        maxEvents=2 * TASKS,
+        options=WatchOptions(hold_up_to=0),
+    )
     wire = await client.connected()
     await client.ladder.rung_for(wire, names.queue, lambda: tasks.after)
     with logged(LogLevel.info) as lines:
@@ -290,7 +299,7 @@ async def test_write_revoked(
     user = f"writer-{names.queue}"
     client, tasks = make_client(add_user(rabbitmq, user)), Tasks(after=12)
     watcher = await client.watch(
-        "", names.queue, "", tasks, holdUpTo=0, maxEvents=TASKS
+        "", names.queue, "", tasks, maxEvents=TASKS, options=WatchOptions(hold_up_to=0)
     )
     wire = await client.connected()
     await client.ladder.rung_for(wire, names.queue, lambda: tasks.after)  # it is there
@@ -316,7 +325,7 @@ async def test_queue_deleted(
     A queue that is deleted and declared anew gets what waits for it.
     """
     client, tasks = make_client(either.url), Tasks()
-    await tasks.put_back(client, names.queue, queueType=kind)
+    await tasks.put_back(client, names.queue, queue_type=kind)
     await call(client, "queue_delete", queue=names.queue)
     await tasks.all_come()
 
@@ -335,7 +344,7 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
     await until_ready(client, arrivals_of(names.queue), TASKS)
     now = await status(Broker(reactor, either.url), names.queue)
     assert now.arrived == TASKS
-    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await client.watch("", names.queue, "", tasks, options=WatchOptions(hold_up_to=0))
     await tasks.all_come(time.time())
 
 
@@ -358,12 +367,17 @@ async def test_killed_with_a_new_queue(
         await started.addCallback(lambda _: None)
         return tasks(message)
 
-    watcher = await tasks.put_back(client, names.queue, queueType="quorum")
+    watcher = await tasks.put_back(client, names.queue, queue_type="quorum")
     await watcher.stop()
     await call(client, "queue_delete", queue=names.queue)
     await until_ready(client, arrivals_of(names.queue), TASKS)
     await client.watch(
-        "", names.queue, "", attempt, queueType="quorum", holdUpTo=0, maxEvents=1
+        "",
+        names.queue,
+        "",
+        attempt,
+        maxEvents=1,
+        options=WatchOptions(queue_type="quorum", hold_up_to=0),
     )
     await until(lambda: own_rabbitmq.depths().get(names.queue) == TASKS)
     await deferLater(reactor, 0.5)  # time enough for what must not happen
@@ -394,7 +408,9 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
     now = await status(Broker(reactor, either.url), names.queue)
     assert now.unclaimed == TASKS + 1
     with logged(LogLevel.warn) as lines:
-        await client.watch("", names.queue, "", tasks, holdUpTo=0)
+        await client.watch(
+            "", names.queue, "", tasks, options=WatchOptions(hold_up_to=0)
+        )
         await tasks.all_come(time.time() + NEW)  # the queue is new
     (line,) = lines
     assert f"Delayed tasks of queue '{names.queue}' arrive in queue" in line
@@ -544,7 +560,9 @@ async def test_rung_deleted(
     log tells once, or nothing of a queue that is missed before it is published to.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    watcher = await client.watch(
+        "", names.queue, "", tasks, options=WatchOptions(hold_up_to=0)
+    )
     await client.publish("", names.queue, b"first")
     await until(lambda: watcher.counts.done == 1)
     tasks.due.clear()
@@ -586,7 +604,9 @@ async def test_rung_deleted_while_looked_at(
         return Retry(after=7) if len(tasks) <= 2 else None
 
     monkeypatch.setattr(Ladder, "_get", get_from_deleted)
-    await client.watch("", names.queue, "", callback, holdUpTo=0)
+    await client.watch(
+        "", names.queue, "", callback, options=WatchOptions(hold_up_to=0)
+    )
     await client.publish("", names.queue, b"lost", {"delivery-mode": 2})
     await until(lambda: deleted)
     await client.publish("", names.queue, b"kept", {"delivery-mode": 2})
@@ -632,7 +652,9 @@ async def test_too_early(either: Any, make_client: MakeClient, names: Names) -> 
     What arrives before its time goes to another wait, and is not attempted.
     """
     client, tasks = make_client(either.url), Tasks()
-    watcher = await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    watcher = await client.watch(
+        "", names.queue, "", tasks, options=WatchOptions(hold_up_to=0)
+    )
     wire = await client.connected()
     for n in range(TASKS):
         body, due = b"%d" % n, time.time() + 2 + n % 3
@@ -667,7 +689,7 @@ async def test_policy(
     once, or of nothing.
     """
     client, tasks = make_client(rabbitmq.url, quorumDelays=kind == "quorum"), Tasks(20)
-    watcher = await tasks.begin(client, names.queue, queueType=kind)
+    watcher = await tasks.begin(client, names.queue, queue_type=kind)
     with logged(LogLevel.warn) as lines:
         with policy_for_all(rabbitmq, names, POLICIES[name]):
             await deferLater(reactor, 15.0)
@@ -694,7 +716,7 @@ async def test_full_until_a_policy_ends(
     await deferLater(reactor, max(tasks.due.values()) - time.time() + 1.0)
     assert 10 < await ready(client, arrivals) < TASKS
     clear()
-    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await client.watch("", names.queue, "", tasks, options=WatchOptions(hold_up_to=0))
     # RabbitMQ tries again after two to four seconds, as it is set up here.
     await tasks.all_come(time.time(), LATE + 4.0)
 
@@ -752,7 +774,9 @@ async def test_arrivals_held_back(
         await until(lambda: len(watcher._forwarder._busy) == TASKS)
         await watcher.stop()
         mend()
-        await client.watch("", names.queue, "", tasks, holdUpTo=0)
+        await client.watch(
+            "", names.queue, "", tasks, options=WatchOptions(hold_up_to=0)
+        )
         await tasks.all_come(time.time())
     finally:
         clear()
@@ -770,7 +794,11 @@ async def test_looked_at_and_held_back(
     wire = await client.connected()
     await prepared(client, names.queue)
     watcher = await client.watch(
-        "", names.queue, "", lambda message: Bury("dead"), queueType="quorum"
+        "",
+        names.queue,
+        "",
+        lambda message: Bury("dead"),
+        options=WatchOptions(queue_type="quorum"),
     )
     await Tasks().publish(client, names.queue)
     await until(lambda: watcher.counts.buried == TASKS)
@@ -835,7 +863,7 @@ async def test_old_ladder(
         if n == TASKS // 2:  # the others of this kind are due already
             await until_ready(client, f"{prefix}.lost", n + 1)
     began = time.time()
-    await client.watch("", names.queue, "", tasks, holdUpTo=0)
+    await client.watch("", names.queue, "", tasks, options=WatchOptions(hold_up_to=0))
     await tasks.all_come(began)
     assert await OldLadder().stores(wire)
     for store in await OldLadder().stores(wire):

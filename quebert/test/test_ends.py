@@ -18,7 +18,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import KIND, REASON, depth
 from quebert.amqp.watch._suspects import SUSPECT
 from quebert.amqp.wire import temporary_channel
@@ -88,7 +88,9 @@ class Mediators:
         self.running.clear()
         self._client = self._make_client(self._proxy.url, vhost=self._vhost)
         self._client.suspects.patience = 0.1
-        await self._client.watch("", queue, "", self._callback, queueType=kind)
+        await self._client.watch(
+            "", queue, "", self._callback, options=WatchOptions(queue_type=kind)
+        )
 
     def _callback(self, message: Any) -> Any:
         if not self.hangs:
@@ -190,7 +192,11 @@ async def test_declared_by_others(
     await declare_limited(client, names.queue, limit)
     done: list[bytes] = []
     await client.watch(
-        "", names.queue, "", lambda m: done.append(m.body), queueType=queue_type
+        "",
+        names.queue,
+        "",
+        lambda m: done.append(m.body),
+        options=WatchOptions(queue_type=queue_type),
     )
     await client.publish("", names.queue, b"task")
     await until(lambda: done)
@@ -389,7 +395,9 @@ async def test_fatal_task(
     aside after few ends; the others are done.
     """
     queue, client = names.queue, make_client(rabbitmq.url)
-    watcher = await client.watch("", queue, "", lambda _: None, queueType=kind)
+    watcher = await client.watch(
+        "", queue, "", lambda _: None, options=WatchOptions(queue_type=kind)
+    )
     await watcher.stop()
     done: set[int] = set()
 

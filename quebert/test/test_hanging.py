@@ -167,7 +167,7 @@ class PlaceTests(HangingTestCase):
         """
         A request whose time is over, or that fails without an answer, changes nothing.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         first, *_ = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 1)
         self.unanswered(first)
@@ -188,9 +188,9 @@ class PlaceTests(HangingTestCase):
 
     def test_off(self) -> None:
         """
-        With C{hangAfter=0} nothing is done.
+        With C{hang_after=0} nothing is done.
         """
-        self.begin(hangAfter=0)
+        self.begin(hang_after=0)
         self.many(b"a", 4)
         self.pass_time(60)
         self.assertTrue(self.is_full)
@@ -209,10 +209,8 @@ class PlaceTests(HangingTestCase):
         It must be a number of seconds.
         """
         for wrong in (-1.0, float("inf"), float("nan")):
-            watcher = self.make(hangAfter=wrong)
-            failure = self.failureResultOf(Deferred.fromCoroutine(watcher.start()))
-            failure.trap(ConfigError)
-            self.assertIn("hangAfter", str(failure.value))
+            error = self.assertRaises(ConfigError, self.make, hang_after=wrong)
+            self.assertIn("hang_after", str(error))
 
     def test_other_callbacks(self) -> None:
         """
@@ -389,7 +387,7 @@ class ShareTests(HangingTestCase):
         What leaves its place after the time that the watch sets is counted, too.
         """
         self.watcher.stop(0)
-        self.begin(timeout=2)
+        self.begin(slow_after=2)
         self.many(b"slow", 5)
         self.pass_time(1.25)
         self.assertEqual(self.watcher._hanging._places, 5)
@@ -431,7 +429,7 @@ class LineTests(HangingTestCase):
         Where a request ends without an answer, the first begins, too; the host still
         hangs, and those that wait still take no place.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         hanging = self.hang()
         line = self.many(b"a", 3)
         self.unanswered(hanging[0])
@@ -452,7 +450,7 @@ class LineTests(HangingTestCase):
         As many as there are places stay at hand; the others wait in the broker after
         some seconds, for as long as the host was silent, and that was no attempt.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         self.hang()
         line = self.many(b"a", 10)
         self.pass_time(8)
@@ -472,7 +470,7 @@ class LineTests(HangingTestCase):
         They go to the broker a few at a time, and those at hand at last.
         """
         self.patch(_hanging, "PUT_OFF_RATE", 4 * LOOKS / HANG_AFTER)
-        self.begin(holdUpTo=0)
+        self.begin(hold_up_to=0)
         self.hang()
         self.many(b"a", 24)
         publications = self.client.publisher.publications
@@ -549,7 +547,7 @@ class LineTests(HangingTestCase):
         """
         One that has waited counts once for a rate.
         """
-        self.begin(rate="1/s", burst=10, shareRate=False)
+        self.begin(rate="1/s", burst=10, share_rate=False)
         hanging = self.hang()
         pace = self.watcher._throttle.pace
         assert pace is not None

@@ -31,7 +31,7 @@ from twisted.internet.threads import deferToThread
 from quebert.amqp import Message, TxAMQPClient, Watcher
 from quebert.outcome import Retry
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import depth, until
+from quebert.test.support import depth, options_of, until
 from quebert.testing import EmbeddedBroker
 
 #: A body, and its properties under their names in Python: C{content_type}.
@@ -385,7 +385,9 @@ async def watch_twice(
         kept.append(Deferred())
         return kept[-1]
 
-    return await client.watch(names.exchange, names.queue, "#", callback, **options)
+    return await client.watch(
+        names.exchange, names.queue, "#", callback, **options_of(options)
+    )
 
 
 # -- From others to us

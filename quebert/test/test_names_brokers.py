@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import QUORUM, declare_queue, find_exchange, find_queue
 from quebert.amqp.queues._names import NAME_LIMIT, SURE_LIMIT, derived, risk_of
 from quebert.amqp.wire import Wire, version_of
@@ -114,7 +114,12 @@ async def test_used(
         return Bury("twice") if "x-death" in message.headers else Retry(after=1)
 
     watcher = await client.watch(
-        names.exchange, name, names.key, called, lost.append, holdUpTo=0
+        names.exchange,
+        name,
+        names.key,
+        called,
+        lost.append,
+        options=WatchOptions(hold_up_to=0),
     )
     await client.publish("", name, b"{}", {"delivery-mode": 2})
     await until(lambda: watcher.counts.buried == 1)

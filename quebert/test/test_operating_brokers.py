@@ -29,7 +29,7 @@ from quebert.cli._operations import Broker, Tally
 from quebert.errors import ConfigError, Unroutable
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Program, until
+from quebert.test.support import Program, options_of, until
 from quebert.testing import RabbitMQNode, free_port
 
 PERSISTENT = {"delivery-mode": 2}
@@ -56,7 +56,7 @@ class Mediator:
         Begin.
         """
         self.watcher = await self.client.watch(
-            names.exchange, names.queue, names.key, self._called, **options
+            names.exchange, names.queue, names.key, self._called, **options_of(options)
         )
         return self
 

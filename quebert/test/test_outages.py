@@ -29,7 +29,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from quebert.amqp import Message, TxAMQPClient, Watcher
+from quebert.amqp import Message, TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.delays import arrivals_of
 from quebert.amqp.queues import QUORUM, declare_queue
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
@@ -38,7 +38,7 @@ from quebert.test.conftest import Names
 from quebert.test.contract.client import version_of
 from quebert.test.contract.differences import CLASSIC_TIMEOUT
 from quebert.test.operating import add_user
-from quebert.test.support import Proxy, logged, short_of, until
+from quebert.test.support import Proxy, logged, options_of, short_of, until
 from quebert.test.test_amqp import adds_up
 from quebert.testing import RabbitMQNode
 
@@ -89,7 +89,7 @@ class Watched:
             self._called,
             # Not the failures themselves, which keep what they tell of alive.
             onDisconnect=lambda failure: self.lost.append(failure.getErrorMessage()),
-            **options,
+            **options_of(options),
         )
         return self.watcher
 
@@ -216,7 +216,7 @@ async def test_consumer_timeout(
     watched = Watched(client, names.exchange)
     late: Deferred[None] = Deferred()
     watched.answers[b"slow"] = late
-    watcher = await watched.begin(names.queue, queueType=type)
+    watcher = await watched.begin(names.queue, queue_type=type)
     wire = await watched.client.connected()
     channel = watcher._keeper.channel
     await watched.add(b"slow")
@@ -314,7 +314,7 @@ async def test_rabbitmq_fails_at_the_start(
     await deferToThread(leader, rabbitmq, "stop", names.queue)
     with logged() as lines:
         starting = Watched(client, names.exchange).begin(
-            names.queue, queueType="quorum"
+            names.queue, queue_type="quorum"
         )
         begun = Deferred.fromCoroutine(starting)
         others = [Watched(client, f"{names.exchange}-{n}") for n in range(3)]
@@ -346,7 +346,7 @@ async def test_rabbitmq_fails_later(
     client = make_client(rabbitmq.url)
     watched = Watched(client, names.exchange)
     watched.answers[b"later"] = Retry(after=3_600)
-    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    watcher = await watched.begin(names.queue, queue_type="quorum", hold_up_to=0)
     lost: list[object] = []
     other, done = f"slow-{names.queue}", partial(deferLater, reactor, 4.0)
     slow = await client.watch("", other, "", lambda _: done(lambda: None), lost.append)
@@ -377,7 +377,7 @@ async def test_rabbitmq_fails_at_a_rung(
     watched.answers[b"later"] = Retry(after=3_600)
     never: Deferred[None] = Deferred()
     watched.answers[b"in flight"] = never
-    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    watcher = await watched.begin(names.queue, queue_type="quorum", hold_up_to=0)
     await watched.add(b"later")
     await until(lambda: watcher.counts.retried == 1)
     await watched.add(b"in flight")
@@ -409,7 +409,7 @@ async def test_no_third_connection(
     client = make_client(url)
     watched = Watched(client, names.exchange)
     watched.answers[b"later"] = Retry(after=6)
-    watcher = await watched.begin(names.queue, queueType="quorum", holdUpTo=0)
+    watcher = await watched.begin(names.queue, queue_type="quorum", hold_up_to=0)
     with logged(LogLevel.warn) as lines:
         await watched.add(b"later")
         await until(lambda: watcher.counts.retried == 1)
@@ -474,8 +474,7 @@ async def test_restarted_with_many_held(
         "#",
         callback,
         maxEvents=PREFETCH,
-        queueType="quorum",
-        holdUpTo=600,
+        options=WatchOptions(queue_type="quorum", hold_up_to=600),
     )
     for n in range(HELD):
         await client.publish(names.exchange, "a", b"%d" % n, PERSISTENT)

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _pause as _pausing
 from quebert.amqp.coordination import _pause_sign
 from quebert.amqp.queues import find_exchange, find_queue
@@ -217,7 +217,11 @@ class Mediator:
         for body in (b"at once", b"later", b"never"):
             await guest.publish("", names.queue, body, PERSISTENT)
         watching = client.watch(
-            names.exchange, names.queue, names.key, self.called, holdUpTo=0, rate="99/s"
+            names.exchange,
+            names.queue,
+            names.key,
+            self.called,
+            options=WatchOptions(hold_up_to=0, rate="99/s"),
         )
         if self.stops_at == "start":
             with pytest.raises(BrokerRefused, match=re.escape(self.user.resource)):

@@ -14,7 +14,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import PriorityGroup, TxAMQPClient
+from quebert.amqp import PriorityGroup, TxAMQPClient, WatchOptions
 from quebert.test.conftest import Names
 from quebert.test.support import until
 
@@ -53,7 +53,12 @@ class Queue:
             return deferLater(reactor, seconds)
 
         await self._client.watch(
-            "", self.name, "", callback, maxEvents=most, group=group, weight=self.weight
+            "",
+            self.name,
+            "",
+            callback,
+            maxEvents=most,
+            options=WatchOptions(group=group, weight=self.weight),
         )
 
 

@@ -21,7 +21,7 @@ from quebert.amqp.wire import version_of
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.operating import add_vhost
-from quebert.test.support import until
+from quebert.test.support import options_of, until
 from quebert.testing import RabbitMQNode
 
 MakeClient = Callable[..., TxAMQPClient]
@@ -79,7 +79,11 @@ async def go_through(client: TxAMQPClient, names: Names, **options: Any) -> None
     Have a task wait in the broker, and then be given up, of a queue with a shared rate.
     """
     watcher = await client.watch(
-        names.exchange, names.queue, names.key, called, holdUpTo=0, rate=99, **options
+        names.exchange,
+        names.queue,
+        names.key,
+        called,
+        **options_of({"hold_up_to": 0, "rate": 99, **options}),
     )
     await client.publish("", names.queue, b"task", PERSISTENT)
     await until(lambda: watcher.counts.buried == 1)
@@ -99,7 +103,7 @@ async def test_types(
     own: dict[str, str | None] = {"a": None, "b": "classic", "c": "quorum"}
     for queue, queue_type in own.items():
         queue_names = Names(names.exchange, queue, queue)
-        await go_through(client, queue_names, queueType=queue_type)
+        await go_through(client, queue_names, queue_type=queue_type)
     queues = await deferToThread(vhost.queues)
     version = version_of(await client.connected()) or ()
     for queue, queue_type in own.items():
@@ -136,7 +140,7 @@ async def test_there_already(
         (f"{names.queue}.dead", {"x-queue-type": "classic", "x-max-length": 7}),
     ):
         await channel.call("queue_declare", queue=queue, durable=True, arguments=how)
-    await go_through(client, names, queueType="quorum")
+    await go_through(client, names, queue_type="quorum")
     queues = await deferToThread(vhost.queues)
     assert queues[arrivals_of(names.queue)].type == queues[rate].type == "quorum"
     assert queues[f"{names.queue}.dead"].type == "classic"

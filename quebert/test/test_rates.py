@@ -15,7 +15,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _shared_rate as _share
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, Program, Proxy, until
@@ -143,7 +143,11 @@ async def test_again(
     begun: list[float] = []
     watchers = [
         await make_client(proxy.url).watch(
-            "", names.queue, "", lambda message: begun.append(0.0), rate="50/s"
+            "",
+            names.queue,
+            "",
+            lambda message: begun.append(0.0),
+            options=WatchOptions(rate="50/s"),
         )
         for _ in range(3)
     ]
@@ -178,7 +182,7 @@ async def test_queue_deleted(
             names.queue,
             "",
             lambda message: begun.append(reactor.seconds()),
-            rate=f"{rate}/s",
+            options=WatchOptions(rate=f"{rate}/s"),
         )
         for _ in range(5)
     ]
@@ -216,7 +220,11 @@ async def test_far_apart(
     begun: list[float] = []
     client = make_client(either.url)
     watcher = await client.watch(
-        "", names.queue, "", lambda message: begun.append(reactor.seconds()), rate="2/s"
+        "",
+        names.queue,
+        "",
+        lambda message: begun.append(reactor.seconds()),
+        options=WatchOptions(rate="2/s"),
     )
     await gatherResults([client.publish("", names.queue, b"x") for _ in range(20)])
     waits = []

@@ -48,7 +48,7 @@ class RedeliveryTestCase(WatcherTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.old = self.begin(exchange="", queueType=self.queue_type)
+        self.old = self.begin(exchange="", queue_type=self.queue_type)
 
     def anew(self, ends: int = 0, alone: int = 0, flight: str = A) -> Message:
         """

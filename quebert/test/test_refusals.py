@@ -12,7 +12,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.queues import REASON
 from quebert.amqp.watch import another_waiter
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
@@ -91,7 +91,11 @@ async def test_too_large(
     failing = Failing(executor)
     mediator = mediators(executor.url)[which]
     watcher = await client.watch(
-        "", names.queue, "", mediator.messageReceived, queueType=kind
+        "",
+        names.queue,
+        "",
+        mediator.messageReceived,
+        options=WatchOptions(queue_type=kind),
     )
     large = task(executor.url, 0, MOST)
     bodies = [large, *(task(executor.url, n + 1) for n in range(NEIGHBOURS))]
@@ -197,14 +201,20 @@ async def test_refused(
         return None if times > 1 else Retry(after=after)
 
     queue, other = names.queue, f"other-than-{names.key}"
-    first = await adding.watch("", queue, "", callback, holdUpTo=0.0)
-    others = await adding.watch("", other, "", callback, holdUpTo=0.0)
+    first = await adding.watch(
+        "", queue, "", callback, options=WatchOptions(hold_up_to=0.0)
+    )
+    others = await adding.watch(
+        "", other, "", callback, options=WatchOptions(hold_up_to=0.0)
+    )
     await adding.publish("", queue, b"first")  # makes the ladder
     await until(lambda: first.counts.done)
     await first.stop()
     await gatherResults([adding.publish("", queue, b"%d" % n) for n in range(10)])
     gate = Deferred()
-    watcher: Watcher = await make_client().watch("", queue, "", callback, holdUpTo=0.0)
+    watcher: Watcher = await make_client().watch(
+        "", queue, "", callback, options=WatchOptions(hold_up_to=0.0)
+    )
     await until(lambda: watcher.in_flight == 10)
     mend = fault(broker, queue)
     gate.callback(None)

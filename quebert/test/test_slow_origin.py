@@ -15,11 +15,11 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
-from quebert.amqp import TxAMQPClient, Watcher
+from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.limits import Gate, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
-from quebert.test.support import Executor, publish, until
+from quebert.test.support import Executor, options_of, publish, until
 
 reactor: Any = global_reactor
 
@@ -119,7 +119,11 @@ async def watch(
     """
     mediator = DelayOnErrorMediator(reactor=reactor, gate=gate)
     return await client.watch(
-        names.exchange, names.queue, names.key, mediator.messageReceived, **options
+        names.exchange,
+        names.queue,
+        names.key,
+        mediator.messageReceived,
+        **options_of(options),
     )
 
 
@@ -144,7 +148,7 @@ async def test_other_queue(
             queue,
             mediator.messageReceived,
             maxEvents=5,
-            hangAfter=0,
+            options=WatchOptions(hang_after=0),
         )
         for queue in (slow, quick)
     ]
@@ -169,7 +173,13 @@ async def test_same_queue(
     In the same queue those that hang leave their places after C{timeout}
     seconds: all others behind them are done while they hang.
     """
-    watcher = await watch(make_client(), names, maxEvents=5, timeout=0.1, hangAfter=0)
+    watcher = await watch(
+        make_client(),
+        names,
+        maxEvents=5,
+        slow_after=0.1,
+        hang_after=0,
+    )
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
@@ -220,7 +230,7 @@ async def test_by_itself(
     """
     silents = [silent, *(SilentServer() for _ in range(hosts - 1))]
     key = names.key.replace("#", "x")
-    watcher = await watch(make_client(), names, maxEvents=20, hangAfter=0.4)
+    watcher = await watch(make_client(), names, maxEvents=20, hang_after=0.4)
     for each in silents:
         publish(pika_channel, names.exchange, key, *bodies(each.url, number))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 300))
@@ -248,7 +258,7 @@ async def test_nothing_lost(
     nor when the watch is stopped.
     """
     client, key = make_client(), names.key.replace("#", "x")
-    watcher = await watch(client, names, maxEvents=5, hangAfter=0.4)
+    watcher = await watch(client, names, maxEvents=5, hang_after=0.4)
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 50))
     await until(lambda: watcher._hanging.waiting == 45)
     (await client.connected()).transport.abortConnection()
@@ -256,7 +266,7 @@ async def test_nothing_lost(
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 20))
     await until(lambda: watcher.counts.done == 20)
     await watcher.stop(grace=0)
-    watcher = await watch(client, names, maxEvents=5, hangAfter=0.4)
+    watcher = await watch(client, names, maxEvents=5, hang_after=0.4)
     await until(lambda: watcher.in_flight >= 5)
     silent.recover()
     await until(lambda: watcher.counts.done == 50)

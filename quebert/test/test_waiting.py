@@ -21,7 +21,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
-from quebert.amqp import TxAMQPClient
+from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.delays import ARRIVALS, make
 from quebert.cli import _operations as operations
 from quebert.producer import Producer
@@ -251,7 +251,11 @@ async def test_waiting(
 
     client = make_client(own_rabbitmq.url)
     watcher = await client.watch(
-        names.exchange, names.queue, "tasks.#", print, queueType=KINDS[seed % 2]
+        names.exchange,
+        names.queue,
+        "tasks.#",
+        print,
+        options=WatchOptions(queue_type=KINDS[seed % 2]),
     )
     await watcher.stop()
     operator = Operator(own_rabbitmq, client, names.queue, started)

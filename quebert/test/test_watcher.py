@@ -10,6 +10,7 @@ import contextlib
 import math
 import signal
 import struct
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import SimpleNamespace
@@ -29,8 +30,8 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import PREFIX, Ladder
-from quebert.amqp.queues import KIND, REASON, Bindings, dead_letters_of
-from quebert.amqp.watch import Alone, Budget, Suspects, Watcher, _watcher
+from quebert.amqp.queues import KIND, REASON, Binding, Bindings, dead_letters_of
+from quebert.amqp.watch import Alone, Budget, Suspects, Watcher, WatchOptions, _watcher
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._settlement import HOLD_LIMIT
 from quebert.amqp.wire import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
@@ -286,6 +287,7 @@ class FakeClient:
 
     reactor: Clock
     connectTimeout: float | None = 30.0
+    now: Callable[[], float] = time.time
     watchers: list[Any] = attrs.field(factory=list)
     channels: list[FakeChannel] = attrs.field(factory=list)
     unreachable: Exception | None = None
@@ -607,15 +609,21 @@ class WatcherTestCase(SynchronousTestCase):
         settings = {
             "onDisconnect": self.disconnects.append,
             "now": self.clock.seconds,
-            "routingKey": "tasks.#",
             "queue": "queue",
             "exchange": "flow",
             "callback": self.callback,
-            "holdUpTo": HOLD_LIMIT,
+            "hold_up_to": HOLD_LIMIT,
             **options,
         }
         client: Any = self.client
-        watcher = Watcher(client, **settings)
+        client.now = settings.pop("now")
+        if "maxEvents" in settings:
+            settings["prefetch"] = settings.pop("maxEvents")
+        queue, callback = settings.pop("queue"), settings.pop("callback")
+        onDisconnect, exchange = settings.pop("onDisconnect"), settings.pop("exchange")
+        how = WatchOptions(**settings)
+        binding = Binding(queue, exchange, how.exchange_type, "tasks.#", {})
+        watcher = Watcher(client, binding, callback, how, onDisconnect)
         self.client.watchers = [watcher]
         return watcher
 
@@ -719,7 +727,7 @@ class WatcherTestCase(SynchronousTestCase):
         """
         How many run must hold at any time.
         """
-        if limit and self.watcher.timeout is None:
+        if limit and self.watcher.options.slow_after is None:
             self.assertLessEqual(len(self.running), limit)
 
     def check(self) -> None:
@@ -799,9 +807,9 @@ class StartTests(WatcherTestCase):
 
     def test_queue_arguments(self) -> None:
         """
-        C{queueType} and C{arguments} are the queue's.
+        C{queue_type} and C{arguments} are the queue's.
         """
-        channel = self.begin(queueType="quorum", arguments={"x-max-length": 5})
+        channel = self.begin(queue_type="quorum", arguments={"x-max-length": 5})
         self.assertEqual(
             channel.argument("queue_declare", "arguments"),
             [{"x-queue-type": "quorum", "x-max-length": 5}],
@@ -819,7 +827,7 @@ class StartTests(WatcherTestCase):
         """
         An exchange may be of another type.
         """
-        channel = self.begin(exchangeType="direct")
+        channel = self.begin(exchange_type="direct")
         self.assertEqual(
             channel.argument("exchange_declare", "exchange_type"), ["direct"]
         )
@@ -851,10 +859,29 @@ class StartTests(WatcherTestCase):
         """
         self.check_refused(queue="")
         self.check_refused(callback=None)
-        self.check_refused(maxEvents=-1)
-        self.check_refused(maxEvents=65536)
-        self.check_refused(maxEvents=1.5)
-        self.check_refused(queueType="stream")
+
+    def test_options(self) -> None:
+        """
+        An option that is wrong is named.
+        """
+        for name, wrong, right in (
+            ("prefetch", -1, "from 0 to 65535"),
+            ("prefetch", 65536, "from 0 to 65535"),
+            ("prefetch", 1.5, "from 0 to 65535"),
+            ("queue_type", "stream", "classic or quorum"),
+            ("slow_after", 0, "more than 0 seconds"),
+            ("slow_after", float("nan"), "more than 0 seconds"),
+            ("hold_up_to", -1, "from 0 to 900 seconds"),
+            ("hold_up_to", float("nan"), "from 0 to 900 seconds"),
+            ("hang_after", float("inf"), "0 for never"),
+        ):
+            options: dict[str, Any] = {name: wrong}
+            error = self.assertRaises(ConfigError, WatchOptions, **options)
+            told = str(error)
+            self.assertTrue(told.startswith(f"{name}={wrong!r} "), told)
+            self.assertIn(right, told)
+        with self.assertRaises(ConfigError):
+            WatchOptions(arguments={"x-queue-type": "stream"})
 
     def test_refused(self) -> None:
         """
@@ -1418,24 +1445,24 @@ class ErrorTests(WatcherTestCase):
 
     def test_own_delay(self) -> None:
         """
-        C{errorDelay} is where the doubling begins.
+        C{error_delay} is where the doubling begins.
         """
-        self.begin(errorDelay=5.0)
+        self.begin(error_delay=5.0)
         waits = [self.wait(errors) for errors in range(7)]
         self.assertEqual(waits, [5, 10, 20, 40, 80, 120, 120])
 
     def test_long_delay(self) -> None:
         """
-        An C{errorDelay} beyond 120 seconds is kept, and not doubled.
+        An C{error_delay} beyond 120 seconds is kept, and not doubled.
         """
-        self.begin(errorDelay=300.0)
+        self.begin(error_delay=300.0)
         self.assertEqual([self.wait(0), self.wait(3)], [300, 300])
 
     def test_no_delay(self) -> None:
         """
-        C{errorDelay=0} puts it back at once.
+        C{error_delay=0} puts it back at once.
         """
-        self.begin(errorDelay=0)
+        self.begin(error_delay=0)
         for errors in (0, 5, 500):
             self.assertEqual(self.wait(errors), 0)
 
@@ -1632,7 +1659,7 @@ class WindowTests(WatcherTestCase):
         closes a channel that holds one for 30 minutes.
         """
         self.client.budget = Budget(2_048_000)
-        self.begin(maxEvents=10, holdUpTo=5)
+        self.begin(maxEvents=10, hold_up_to=5)
         messages = [self.deliver(b"x" * 1_200_000) for _ in range(3)]
         self.assertEqual(self.called, messages[:1])
         self.advance(239)
@@ -1694,10 +1721,10 @@ class WindowTests(WatcherTestCase):
 
     def test_slow_one_leaves_its_place(self) -> None:
         """
-        A callback that takes longer than C{timeout} lets the next begin, and
+        A callback that takes longer than C{slow_after} lets the next begin, and
         its own message is settled all the same.
         """
-        self.begin(maxEvents=1, timeout=5)
+        self.begin(maxEvents=1, slow_after=5)
         slow = self.deliver()
         self.assertIsNone(self.channel.room())
         self.advance(4.9)
@@ -1714,7 +1741,7 @@ class WindowTests(WatcherTestCase):
         """
         Once slow callbacks have ended, no more than C{maxEvents} run again.
         """
-        self.begin(maxEvents=2, timeout=5)
+        self.begin(maxEvents=2, slow_after=5)
         slow = [self.deliver(), self.deliver()]
         self.advance(5)
         quick = [self.deliver(), self.deliver()]
@@ -2002,10 +2029,10 @@ class WaitTests(WatcherTestCase):
 
     def test_long_wait(self) -> None:
         """
-        What is to wait longer than C{holdUpTo} waits in the broker: it goes up the
+        What is to wait longer than C{hold_up_to} waits in the broker: it goes up the
         ladder at once, and needs no memory here.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         self.at_once[b"task"] = Retry(body=b"again", after=5.1)
         self.deliver()
         (publication,) = self.client.publisher.publications
@@ -2024,7 +2051,7 @@ class WaitTests(WatcherTestCase):
         """
         What is to wait no longer than that waits here.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         self.at_once[b"task"] = Retry(after=5)
         self.deliver()
         self.assertEqual(self.client.publisher.publications, [])
@@ -2039,7 +2066,7 @@ class WaitTests(WatcherTestCase):
         """
         for jump in (3_600, -3_600, 86_400, -86_400):
             now = [START]
-            self.begin(holdUpTo=5, now=lambda now=now: now[0])
+            self.begin(hold_up_to=5, now=lambda now=now: now[0])
             self.at_once[b"task"] = Retry(after=5)
             self.deliver()
             now[0] += jump
@@ -2057,7 +2084,7 @@ class WaitTests(WatcherTestCase):
         """
         for jump in (3_600, -3_600):
             now = [START]
-            self.begin(holdUpTo=5, now=lambda now=now: now[0])
+            self.begin(hold_up_to=5, now=lambda now=now: now[0])
             self.at_once[b"task"] = Retry(after=60)
             self.deliver()
             now[0] += jump
@@ -2072,7 +2099,7 @@ class WaitTests(WatcherTestCase):
         Where the ladder does not take a message it is looked after, and tried
         again, for the time that is left.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         self.at_once[b"task"] = Retry(after=60)
         self.deliver()
         self.confirm(Unroutable("no queue"))
@@ -2087,7 +2114,7 @@ class WaitTests(WatcherTestCase):
         What the broker wrote into a message on its way down the ladder is not
         there when it goes up again, or the broker would drop it one day.
         """
-        self.begin(holdUpTo=5)
+        self.begin(hold_up_to=5)
         deaths = {"x-death": [{"count": 1}], "x-first-death-queue": "q", "mine": 1}
         self.at_once[b"task"] = Retry(after=60)
         self.deliver(b"task", deaths, expiration="10")
@@ -2102,7 +2129,7 @@ class WaitTests(WatcherTestCase):
         A message waits in the broker with no higher priority than the ladder allows;
         one that goes back at once, or to the dead, keeps its own.
         """
-        self.begin(holdUpTo=0)
+        self.begin(hold_up_to=0)
         self.client.ladder.highest = 4
         for answer, wanted in (
             (Retry(after=60), 4),
@@ -2120,7 +2147,7 @@ class WaitTests(WatcherTestCase):
         While the broker reads nothing, a message waits here, and is put where it waits
         for what is left then.
         """
-        self.begin(holdUpTo=0)
+        self.begin(hold_up_to=0)
         blockade: Deferred[None] = Deferred()
         self.client.publisher.blockade = blockade
         self.at_once[b"task"] = Retry(after=60)
@@ -2684,7 +2711,7 @@ class ConsumerTests(WatcherTestCase):
         """
         So it is where the rate allows the next message just then.
         """
-        self.begin(rate="10/h", shareRate=False)
+        self.begin(rate="10/h", share_rate=False)
         self.finish(self.deliver())
         self.advance(359.5)
         channel = self.begin_anew()

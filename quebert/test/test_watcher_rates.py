@@ -25,7 +25,7 @@ class RateTests(WatcherTestCase):
         """
         Start a watch with a rate.
         """
-        return self.begin(rate=rate, shareRate=False, **options)
+        return self.begin(rate=rate, share_rate=False, **options)
 
     def bodies(self) -> int:
         """
@@ -162,7 +162,7 @@ class RateTests(WatcherTestCase):
         Of what went back before there is a copy, so that RabbitMQ does not count on:
         no mediator has ended with it.
         """
-        channel = self.begin_with("6/m", maxEvents=10, queueType="quorum")
+        channel = self.begin_with("6/m", maxEvents=10, queue_type="quorum")
         self.deliver()
         counted = {"x-delivery-count": SUSPECT - 1}
         again = self.deliver(headers=counted, redelivered=True)

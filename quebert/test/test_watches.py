@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.amqp import WatchOptions
 from quebert.cloud_events import CloudEvents
 from quebert.config import (
     Backoff,
@@ -82,8 +83,15 @@ class FakeWatcher:
         """
         What it was told, or the default.
         """
-        most: int | None = self.way["maxEvents"]
-        return 100 if most is None else most
+        return self.options.prefetch
+
+    @property
+    def options(self) -> WatchOptions:
+        """
+        What it was told beside its queue.
+        """
+        options: WatchOptions = self.way["options"]
+        return options
 
     def begin(self) -> None:
         """
@@ -248,15 +256,17 @@ class WatchesTests(SynchronousTestCase):
             "exchange": "e",
             "queue": "b",
             "routingKey": "k",
-            "maxEvents": 7,
-            "exchangeType": "direct",
-            "queueType": "quorum",
-            "timeout": 5.0,
-            "hangAfter": 0.0,
-            "holdUpTo": 2.0,
+            "options": WatchOptions(
+                prefetch=7,
+                exchange_type="direct",
+                queue_type="quorum",
+                slow_after=5.0,
+                hang_after=0.0,
+                hold_up_to=2.0,
+            ),
         }
         self.assertEqual(b.way, wanted)
-        self.assertNotIn("holdUpTo", a.way)
+        self.assertEqual(a.options, WatchOptions())
         self.assertEqual(len(self.clients), 1)
         said = ["Watching 'a', 100 tasks at once.", "Watching 'b', 7 tasks at once."]
         self.assertEqual(self.said(), said)
@@ -266,10 +276,10 @@ class WatchesTests(SynchronousTestCase):
         A rate is the watch's, and changes with it.
         """
         self.started(attrs.evolve(A, rate=Rate(5), burst=2))
-        way = self.log[0].way
-        self.assertEqual((way["rate"], way["burst"]), (Rate(5), 2))
+        options = self.log[0].options
+        self.assertEqual((options.rate, options.burst), (Rate(5), 2))
         self.watches.change(settings(attrs.evolve(A, rate=Rate(6))))
-        self.assertEqual(self.log[1].way["rate"], Rate(6))
+        self.assertEqual(self.log[1].options.rate, Rate(6))
 
     def test_priorities(self) -> None:
         """
@@ -280,19 +290,22 @@ class WatchesTests(SynchronousTestCase):
         low = attrs.evolve(B, priority="low")
         c = Queue(name="c")
         self.started(high, low, c)
-        ways = [each.way for each in self.log]
-        group = ways[0]["group"]
-        self.assertIs(ways[1]["group"], group)
+        ways = [each.options for each in self.log]
+        group = ways[0].group
+        assert group is not None
+        self.assertIs(ways[1].group, group)
+        self.assertIsNone(ways[2].group)
         self.assertEqual((group.concurrency, group.ageing), (100, 60.0))
-        self.assertEqual([way.get("weight") for way in ways], [6, 1, None])
+        self.assertEqual([way.weight for way in ways[:2]], [6, 1])
         self.watches.change(settings(high, low, c))
         self.assertEqual(len(self.log), 3)
         priorities = Priorities({"high": 6, "low": 2}, 7, 8.0)
         self.watches.change(settings(high, low, c, priorities=priorities))
-        ways = [each.way for each in self.log[3:]]
-        self.assertEqual([way.get("weight") for way in ways], [6, 2])
-        self.assertIs(ways[0]["group"], ways[1]["group"])
-        group = ways[0]["group"]
+        ways = [each.options for each in self.log[3:]]
+        self.assertEqual([way.weight for way in ways], [6, 2])
+        self.assertIs(ways[0].group, ways[1].group)
+        group = ways[0].group
+        assert group is not None
         self.assertEqual((group.concurrency, group.ageing), (7, 8.0))
 
     def test_cannot_start(self) -> None:

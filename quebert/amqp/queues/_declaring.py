@@ -202,7 +202,7 @@ def _remedy(name: str, value: str) -> str:
     What has a queue that exists with another argument be watched as it is.
     """
     if name == TYPE:
-        return f'set queue_type (in code: queueType) to "{value}"'
+        return f'set queue_type to "{value}"'
     return f"give {name} among the arguments of the queue as it has it"
 
 

@@ -3,25 +3,22 @@ One watched queue, from its deliveries to the outcomes that settle them.
 """
 
 from quebert.amqp.watch._handler import Callback
-from quebert.amqp.watch._hanging_hosts import HANG_AFTER, Hanging, Origin
 from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._one_suspect import Alone
-from quebert.amqp.watch._settlement import HOLD_UP_TO, Counts
+from quebert.amqp.watch._options import WatchOptions
+from quebert.amqp.watch._settlement import Counts
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
 from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher, another_waiter
 
 __all__ = [
     "DRAIN",
-    "HANG_AFTER",
-    "HOLD_UP_TO",
     "Alone",
     "Budget",
     "Callback",
     "Counts",
-    "Hanging",
     "OnDisconnect",
-    "Origin",
     "Suspects",
+    "WatchOptions",
     "Watcher",
     "another_waiter",
     "flight_sign",

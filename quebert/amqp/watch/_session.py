@@ -42,9 +42,13 @@ class WatchSession(Session, Protocol):
     ladder: Ladder
     pauses: Pauses
 
-    def make_forwarder(
-        self, queue: str, publisher: Publisher, now: Callable[[], float]
-    ) -> Forwarder:
+    @property
+    def now(self) -> Callable[[], float]:
+        """
+        Gives the time of day, in seconds since the epoch.
+        """
+
+    def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """
         What brings delayed messages to C{queue} when they are due.
         """

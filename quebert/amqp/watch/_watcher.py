@@ -10,8 +10,7 @@ frames and no HTTP.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
@@ -20,22 +19,22 @@ from twisted.python.failure import Failure
 from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
-from quebert.amqp.coordination import PaceStatus, Pausing, PriorityGroup, Throttle
-from quebert.amqp.queues import STREAM, TYPE, Binding, declare_task_queue
+from quebert.amqp.coordination import PaceStatus, Pausing, Throttle
+from quebert.amqp.queues import TYPE, Binding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._handler import Callback, Caller
-from quebert.amqp.watch._hanging_hosts import HANG_AFTER, Hanging
+from quebert.amqp.watch._hanging_hosts import Hanging
 from quebert.amqp.watch._memory_budget import Part
 from quebert.amqp.watch._one_suspect import LONGEST_WAIT
+from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Window
 from quebert.amqp.watch._redelivery import Redelivery, restore
-from quebert.amqp.watch._settlement import HOLD_LIMIT, HOLD_UP_TO, Counts, Settler
+from quebert.amqp.watch._settlement import Counts, Settler
 from quebert.amqp.watch._suspects import Record
 from quebert.amqp.wire import Channel, Message
 from quebert.clock import seconds_set
 from quebert.errors import BrokerError, ConfigError
-from quebert.limits import RateLike
 from quebert.outcome import Bury, Outcome, Retry
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ __all__ = ["DRAIN", "OnDisconnect", "Watcher"]
 
 OnDisconnect = Callable[[Failure], object]
 
-#: How many messages may be with the callback at once unless told otherwise.
-DEFAULT_MAX_EVENTS = 100
 #: Seconds that running callbacks get to finish when a watch is stopped.
 DRAIN = 30.0
 #: How many waiting messages may be held beside the window.
@@ -71,88 +68,77 @@ class Watcher:
     def __init__(
         self,
         client: WatchSession,
-        exchange: str,
-        queue: str,
-        routingKey: str,
+        binding: Binding,
         callback: Callback,
-        *,
+        options: WatchOptions,
         onDisconnect: OnDisconnect | None = None,
-        maxEvents: int | None = None,
-        exchangeType: str = "topic",
-        errorDelay: float = 1.0,
-        timeout: float | None = None,
-        queueType: str | None = None,
-        arguments: Mapping[str, Any] | None = None,
-        bindingArguments: Mapping[str, Any] | None = None,
-        holdUpTo: float = HOLD_UP_TO,
-        rate: RateLike | None = None,
-        burst: float | None = None,
-        shareRate: bool = True,
-        group: PriorityGroup | None = None,
-        weight: float = 1.0,
-        hangAfter: float = HANG_AFTER,
-        now: Callable[[], float] = time.time,
     ) -> None:
-        self.exchange = exchange
+        queue = binding.queue
         self.queue = queue
-        self.routingKey = routingKey
-        self.exchangeType = exchangeType
-        self.timeout = timeout
-        self.arguments = dict(arguments or {})
-        self.bindingArguments = dict(bindingArguments or {})
-        if queueType is not None:
-            self.arguments["x-queue-type"] = queueType
-        self.maxEvents = DEFAULT_MAX_EVENTS if maxEvents is None else maxEvents
+        self.options = options
+        self._binding = binding
         self._client = client
         self._callback = callback
         owner = getattr(callback, "__self__", None)
         self._memory_of = getattr(owner, "memory_of", memory_of)
         self._onDisconnect = onDisconnect
+        self._slow_after = options.slow_after
         self._caller = Caller(
-            callback, errorDelay, now, lambda: seconds_set(client.reactor)
+            callback,
+            options.error_delay,
+            client.now,
+            lambda: seconds_set(client.reactor),
         )
         self._publisher = client.make_publisher()
-        self.holdUpTo = holdUpTo
-        self.hangAfter = hangAfter
-        quorum = self.arguments.get("x-queue-type") == "quorum"
+        self._arguments = options.declared
+        kind = self._arguments.get(TYPE)
         self._throttle = Throttle(
-            client, queue, rate, burst, shareRate, group, weight, quorum=quorum
+            client,
+            queue,
+            options.rate,
+            options.burst,
+            options.share_rate,
+            options.group,
+            options.weight,
+            quorum=kind == "quorum",
         )
         self._consumer = Consumer(
             queue,
-            self.maxEvents,
+            options.prefetch,
             self._throttle,
             may_widen=self._may_widen,
             waiting=self._count_waiting,
             rested=self._rest,
-            single=bool(self.arguments.get("x-single-active-consumer")),
-        )
-        self._binding = Binding(
-            queue, exchange, exchangeType, routingKey, self.bindingArguments
+            single=bool(self._arguments.get("x-single-active-consumer")),
         )
         self._settler = Settler(
             queue,
             self._publisher,
             lambda: client.reactor,
-            now,
+            client.now,
             self._consumer.settled,
             ladder=client.ladder,
-            hold_up_to=holdUpTo,
-            queue_type=self.arguments.get("x-queue-type"),
+            hold_up_to=options.hold_up_to,
+            queue_type=kind,
         )
         self._redelivery = Redelivery(self._settler, client.suspects, self.leave)
         self._keeper = ChannelKeeper(
             client, queue, self._prepare, self._lost, self._settler.pause
         )
-        self._forwarder = client.make_forwarder(queue, self._publisher, now)
+        self._forwarder = client.make_forwarder(queue, self._publisher)
         self._part = Part(client.budget)
         self._free = client.budget.free
         self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
         self._hanging = Hanging(
-            self, queue, self.maxEvents, hangAfter, holdUpTo, lambda: client.reactor
+            self,
+            queue,
+            options.prefetch,
+            options.hang_after,
+            options.hold_up_to,
+            lambda: client.reactor,
         )
         self._window = Window(
-            self.maxEvents,
+            options.prefetch,
             self.begin,
             self._throttle.doors,
             self._part,
@@ -172,6 +158,13 @@ class Watcher:
 
     def __repr__(self) -> str:
         return f"<Watcher of {self.queue!r}, consuming: {self.consuming}>"
+
+    @property
+    def maxEvents(self) -> int:
+        """
+        How many messages may be with the callback at once; 0 for no limit.
+        """
+        return self.options.prefetch
 
     @property
     def consuming(self) -> bool:
@@ -233,21 +226,8 @@ class Watcher:
     def _check(self) -> None:
         if not self.queue:
             raise ConfigError("watch needs the name of a queue")
-        if self.arguments.get(TYPE) == STREAM:
-            text = "has no tasks that can be taken out: it must be classic or quorum"
-            raise ConfigError(f"queueType={STREAM!r} {text}")
         if not callable(self._callback):
             raise ConfigError("watch needs a callback that can be called")
-        if self.maxEvents not in range(65536):
-            raise ConfigError(f"maxEvents={self.maxEvents} must be from 0 to 65535")
-        if self.timeout is not None and not self.timeout > 0:
-            raise ConfigError(f"timeout={self.timeout} must be more than 0 seconds")
-        if not 0 <= self.holdUpTo <= HOLD_LIMIT:
-            text = f"must be from 0 to {HOLD_LIMIT:.0f} seconds"
-            raise ConfigError(f"holdUpTo={self.holdUpTo} {text}")
-        if not 0 <= self.hangAfter < float("inf"):
-            text = "must be seconds, 0 for never"
-            raise ConfigError(f"hangAfter={self.hangAfter} {text}")
 
     async def _prepare(self, wire: Wire, channel: Channel) -> None:
         channel.on_message = self._received
@@ -263,11 +243,11 @@ class Watcher:
             self._client.bindings.keep(wire, self._binding)
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
-        kind, new_queues = self.arguments.get(TYPE), self._client.ladder.new_queues
+        kind, new_queues = self._arguments.get(TYPE), self._client.ladder.new_queues
         exists = await new_queues.is_there(wire, self.queue)
         with new_queues.declaring(wire, self.queue, kind, exists=exists):
             self._redelivery.counted = await declare_task_queue(
-                wire, channel, self.queue, self.arguments
+                wire, channel, self.queue, self._arguments
             )
         await self._binding.declare(channel)
         self._forwarder.declared()
@@ -391,8 +371,8 @@ class Watcher:
         """
         if self._throttle.pace is not None:
             self._adapt()  # before it is acknowledged, and another comes
-        if self.timeout is not None:
-            self._patience.begin(message, self.timeout)
+        if self._slow_after is not None:
+            self._patience.begin(message, self._slow_after)
         if message.memory:
             self._heavy.end(message)
             self._part.take(message.memory)
@@ -401,7 +381,7 @@ class Watcher:
     def _decided(self, message: Message, outcome: Outcome) -> None:
         if message.memory:
             self._part.give(message.memory)
-        if self.timeout is not None:
+        if self._slow_after is not None:
             self._patience.end(message)
         if self._overdue:
             self._overdue.discard(message)

@@ -1,0 +1,92 @@
+"""
+How a queue is watched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from quebert.amqp.coordination import PriorityGroup
+from quebert.amqp.queues import STREAM, TYPE
+from quebert.amqp.watch._hanging_hosts import HANG_AFTER
+from quebert.amqp.watch._settlement import HOLD_LIMIT, HOLD_UP_TO
+from quebert.errors import ConfigError
+from quebert.limits import RateLike
+
+__all__ = ["DEFAULT_PREFETCH", "WatchOptions"]
+
+#: How many messages may be with the callback at once unless told otherwise.
+DEFAULT_PREFETCH = 100
+
+
+@attrs.frozen(kw_only=True)
+class WatchOptions:
+    """
+    How a queue is watched.  A configuration file has the same names.
+
+    @ivar prefetch: how many messages may be with the callback at once; 0 for no limit.
+    @ivar exchange_type: the type of the exchange.
+    @ivar queue_type: such as C{"quorum"}; the broker's default otherwise.
+    @ivar arguments: further arguments of C{queue.declare}.
+    @ivar key_arguments: arguments of C{queue.bind}, which an exchange of the type
+        C{headers} needs.
+    @ivar slow_after: seconds after which a callback that still runs does not count for
+        C{prefetch} any more, so that slow messages do not keep quick ones waiting;
+        C{None} for never.
+    @ivar hold_up_to: seconds that a message which is put back for later waits in this
+        process, at most; for longer it waits in the broker.
+    @ivar hang_after: seconds after which a request does not count for C{prefetch} any
+        more where places are scarce; 0 for never.
+    @ivar error_delay: seconds after which a message whose callback failed is put back,
+        doubled for each failure in a row, up to 120 s; 0 for at once.
+    @ivar rate: how many messages begin, such as C{"500/s"}, C{"30/m"}, C{"10/h"} or a
+        number per second; C{None} for no limit.
+    @ivar burst: how many at once; a quarter of a second's by default.
+    @ivar share_rate: all who watch this queue with a rate, in other processes, too,
+        keep to it together; else each by itself.
+    @ivar group: shares its places between this queue and others.
+    @ivar weight: how many messages of this one begin to those of the others.
+    @raise ConfigError: one of these is wrong.
+    """
+
+    prefetch: int = DEFAULT_PREFETCH
+    exchange_type: str = "topic"
+    queue_type: str | None = None
+    arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    key_arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    slow_after: float | None = None
+    hold_up_to: float = HOLD_UP_TO
+    hang_after: float = HANG_AFTER
+    error_delay: float = 1.0
+    rate: RateLike | None = None
+    burst: float | None = None
+    share_rate: bool = True
+    group: PriorityGroup | None = None
+    weight: float = 1.0
+
+    def __attrs_post_init__(self) -> None:
+        if self.declared.get(TYPE) == STREAM:
+            text = "has no tasks that can be taken out: it must be classic or quorum"
+            raise ConfigError(f"queue_type={STREAM!r} {text}")
+        if self.prefetch not in range(65536):
+            raise ConfigError(f"prefetch={self.prefetch} must be from 0 to 65535")
+        if self.slow_after is not None and not self.slow_after > 0:
+            text = "must be more than 0 seconds"
+            raise ConfigError(f"slow_after={self.slow_after} {text}")
+        if not 0 <= self.hold_up_to <= HOLD_LIMIT:
+            text = f"must be from 0 to {HOLD_LIMIT:.0f} seconds"
+            raise ConfigError(f"hold_up_to={self.hold_up_to} {text}")
+        if not 0 <= self.hang_after < float("inf"):
+            text = "must be seconds, 0 for never"
+            raise ConfigError(f"hang_after={self.hang_after} {text}")
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """
+        The arguments that the queue is declared with.
+        """
+        kind = {} if self.queue_type is None else {TYPE: self.queue_type}
+        return {**self.arguments, **kind}
