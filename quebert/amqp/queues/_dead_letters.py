@@ -76,11 +76,11 @@ class DeadLetters:
         new_queues: NewQueues,
         queue_type: str | None = None,
     ) -> None:
-        self._queue_of_dead = dead_letters_of(queue)
+        self._dead = dead_letters_of(queue)
         self._new_queues = new_queues
         self._queue_type = queue_type
         self._once = Once(self._make)
-        self._keeping = Keeping(self._queue_of_dead, clock)
+        self._keeping = Keeping(self._dead, clock)
         self._told: list[str] = []
         self._is_stream = False
 
@@ -99,19 +99,19 @@ class DeadLetters:
         @param leave: called if that takes seconds, since the queue is new.
         @raise BrokerError: it does not take it.
         """
-        await self._once.made(wire, self._queue_of_dead)
-        if self._new_queues.has(wire, self._queue_of_dead):
+        await self._once.made(wire, self._dead)
+        if self._new_queues.has(wire, self._dead):
             leave()
         publish = partial(self._publish, wire, send, body, properties)
-        await self._new_queues.publish(wire, self._queue_of_dead, publish)
+        await self._new_queues.publish(wire, self._dead, publish)
 
     async def _publish(
         self, wire: Wire, send: Send, body: bytes, properties: bytes
     ) -> None:
         if self._is_stream:
-            return await send("", self._queue_of_dead, body, properties)
+            return await send("", self._dead, body, properties)
         look_number = await self._keeping.before(wire)
-        await send("", self._queue_of_dead, body, properties)
+        await send("", self._dead, body, properties)
         return self._keeping.moved(look_number)
 
     def forget(self) -> None:
