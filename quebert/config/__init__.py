@@ -23,7 +23,7 @@ from quebert.config._settings import (
     Settings,
     Signing,
 )
-from quebert.config._watch import Watch
+from quebert.config._watch import Watch, settings_of
 
 __all__ = [
     "DEFAULT_AMQP_URL",
@@ -46,4 +46,5 @@ __all__ = [
     "Watch",
     "default_amqp_url",
     "read",
+    "settings_of",
 ]

@@ -229,12 +229,12 @@ class Priorities:
 @attrs.frozen(kw_only=True)
 class Settings:
     """
-    All that a file says.
+    All that a file says, or the options of a command line.
 
     @ivar quorum_delays: whether tasks that wait in the broker do so in quorum queues;
         C{None} where RabbitMQ has them.
-    @ivar queues: by their names.
-    @ivar hosts: likewise.
+    @ivar queues: by their names; one that is watched with several keys under several.
+    @ivar hosts: by their names.
     """
 
     broker: Broker

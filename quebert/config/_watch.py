@@ -5,13 +5,16 @@ A queue to watch, as C{--watch} says it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import attrs
 
-from quebert.config._broker import is_short
+from quebert.config._broker import Broker, is_short
+from quebert.config._settings import Backoff, Queue, Service, Settings
 from quebert.errors import ConfigError
+from quebert.guard import Guard
 
-__all__ = ["Watch", "check_queue_name"]
+__all__ = ["Watch", "check_queue_name", "settings_of"]
 
 
 def check_queue_name(name: str) -> None:
@@ -73,3 +76,25 @@ class Watch:
         except ConfigError as e:
             raise ConfigError(f"--watch {text}: the queue {e}") from None
         return cls(exchange, queue, key, int(limit) if limit else None)
+
+
+def settings_of(
+    watches: Iterable[Watch], broker: Broker, default_url: str, service: Service
+) -> Settings:
+    """
+    What a file would say with these queues, and nothing else.  A queue may be watched
+    with several keys.
+    """
+    queues: dict[str, Queue] = {}
+    for watch in watches:
+        name = str(watch) if watch.queue in queues else watch.queue
+        queues[name] = Queue(
+            name=watch.queue,
+            exchange=watch.exchange,
+            key=watch.routing_key,
+            prefetch=watch.max_events,
+            default_url=default_url,
+            retry=Backoff(),
+            guard=Guard(own=broker.places),
+        )
+    return Settings(broker=broker, service=service, queues=queues)

@@ -18,10 +18,12 @@ from quebert.config import (
     EMPTY_AMQP_URL,
     MOST_PROCESSES,
     Broker,
+    Service,
     Settings,
     Watch,
     default_amqp_url,
     read,
+    settings_of,
 )
 from quebert.errors import ConfigError
 from quebert.service._mediators import find_hook
@@ -110,15 +112,21 @@ class Options(UsageOptions):
         Check what can be checked before anything is started.
         """
         no_default_pid_file(self)
-        self["settings"] = None
         if self["processes"] is not None:
             self["processes"] = number(
                 str(self["processes"]), "--processes", MOST_PROCESSES
             )
-        if (self["config"] or "").endswith(".toml"):
+        if self.has_file:
             self._read_file()
         else:
             self._take_options()
+
+    @property
+    def has_file(self) -> bool:
+        """
+        Whether a file says all, which can be read again.
+        """
+        return (self["config"] or "").endswith(".toml")
 
     def _read_file(self) -> None:
         """
@@ -160,7 +168,7 @@ class Options(UsageOptions):
             raise UsageError(EMPTY_AMQP_URL)
         self["amqp-url"] = Secret(self["amqp-url"] or default_amqp_url())
         try:
-            Broker.from_url(self["amqp-url"])
+            broker = Broker.from_url(self["amqp-url"])
         except ConfigError as e:
             raise UsageError(f"--amqp-url: {e}") from None
         if not self["config"] and not self["watch"]:
@@ -168,6 +176,10 @@ class Options(UsageOptions):
                 "nothing to do: give --config=FILE.toml, --config=module.function, or"
                 " at least one --watch=exchange:queue:key:maxEvents"
             )
+        service = Service(grace=self["grace"])
+        self["settings"] = settings_of(
+            self["watch"], broker, self["default-url"], service
+        )
         if self["config"]:
             self["function"] = load(self["config"], "--config")
 

@@ -30,12 +30,9 @@ from quebert._twistd import (
     on_sighup,
 )
 from quebert._workers import Lifeline, configured, started, supervised
-from quebert.amqp import TxAMQPClient, Watcher
 from quebert.clock import use_monotonic_clock
-from quebert.config import BadConfig, Broker, Settings, Watch
+from quebert.config import BadConfig, Settings
 from quebert.errors import ConfigError, QuebertError
-from quebert.guard import Guard
-from quebert.mediator import DelayOnErrorMediator
 from quebert.service._options import Options
 from quebert.service._watches import Watches
 
@@ -66,9 +63,8 @@ class MediatorService(MultiService):
         self._reactor = reactor
         self._started = started
         self._configured = configured
-        self._client: TxAMQPClient | None = None
         self._watches: Watches | None = None
-        self._settings: Settings | None = options["settings"]
+        self._settings: Settings = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
         self._stopping = False
@@ -92,15 +88,14 @@ class MediatorService(MultiService):
         self._starting.addErrback(self._cannot_start)
 
     async def _start(self) -> None:
-        if self._settings is not None:
-            self._watches = Watches(self._reactor)
+        if self._options.has_file:
             on_sighup(self.reactor, self.reload)
             self._configured(self._settings.service.grace)
-            await self._watches.start(self._settings)
         elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
-        if self._options["watch"]:
-            await self._watch_all(self._options["watch"])
+        if self._settings.queues or self._options.has_file:
+            self._watches = Watches(self._reactor)
+            await self._watches.start(self._settings)
         self._started()
 
     def reload(self) -> None:
@@ -108,7 +103,7 @@ class MediatorService(MultiService):
         Read the file again, and do as it says from now on; or go on as it was, if
         it cannot be used.
         """
-        if self._stopping or self._settings is None or self._watches is None:
+        if self._stopping or self._watches is None:
             return
         try:
             settings = self._options.read_settings()
@@ -140,42 +135,6 @@ class MediatorService(MultiService):
                 f" or a service, or a Deferred of them, not {type(result).__name__}"
             )
 
-    async def _watch_all(self, watches: list[Watch]) -> None:
-        self._client = TxAMQPClient.from_url(
-            self._options["amqp-url"], reactor=self._reactor, connectTimeout=None
-        )
-        broker = Broker.from_url(self._options["amqp-url"])
-        mediator = DelayOnErrorMediator(
-            defaulturl=self._options["default-url"],
-            reactor=self._reactor,
-            bury=True,
-            guard=Guard(own=broker.places),
-        )
-        await gatherResults(
-            [self._watch(self._client, mediator, each) for each in watches],
-            consumeErrors=True,
-        )
-
-    def _watch(
-        self, client: TxAMQPClient, mediator: DelayOnErrorMediator, watch: Watch
-    ) -> Deferred[Watcher]:
-        watching = client.watch(
-            watch.exchange,
-            watch.queue,
-            watch.routing_key,
-            mediator.messageReceived,
-            maxEvents=watch.max_events,
-        )
-        return watching.addCallback(self._tell)
-
-    def _tell(self, watcher: Watcher) -> Watcher:
-        self.log.info(
-            "Watching {queue!r}, {maxEvents} tasks at once.",
-            queue=watcher.queue,
-            maxEvents=watcher.maxEvents,
-        )
-        return watcher
-
     def _cannot_start(self, failure: Failure) -> None:
         """
         End the process: nothing it could wait for would mend this.
@@ -201,9 +160,7 @@ class MediatorService(MultiService):
         self._stopping = True
         self._starting.cancel()
         stopping: list[Deferred[Any]] = [maybeDeferred(stop) for stop in self._stoppers]
-        if self._client is not None:
-            stopping.append(self._client.stop(self._options["grace"]))
-        if self._watches is not None and self._settings is not None:
+        if self._watches is not None:
             ending = self._watches.stop(self._settings.service.grace)
             stopping.append(Deferred.fromCoroutine(ending))
         for each in stopping:
@@ -248,15 +205,13 @@ def _supervisor(options: Options) -> Service:
     # It imports the global reactor.
     from quebert._workers._supervisor import Supervisor
 
-    settings: Settings | None = options["settings"]
-    url = options["amqp-url"]
     return Supervisor(
         options["processes"],
         [*_reactor_option(options.parent), "quebert", *options.arguments()],
-        {"QUEBERT_AMQP_URL": url} if settings is None else {},
-        grace=options["grace"] if settings is None else settings.service.grace,
+        {} if options.has_file else {"QUEBERT_AMQP_URL": options["amqp-url"]},
+        grace=options["settings"].service.grace,
         syslog_prefix=options["with_syslog_prefix"],
-        reloads=settings is not None,
+        reloads=options.has_file,
     )
 
 

@@ -162,7 +162,10 @@ class Watches:
         @raise QuebertError: they cannot be used; nothing has changed.
         """
         client = self._client_for(settings)
-        mediators = {q.name: self._mediator_for(q) for q in settings.queues.values()}
+        mediators = {
+            name: self._mediator_for(name, queue)
+            for name, queue in settings.queues.items()
+        }
         gate = self._gate_for(settings)
         self._client, self._grace = client, settings.service.grace
         if isinstance(self._http, Dispatcher) and settings.hosts != self._hosts:
@@ -178,7 +181,7 @@ class Watches:
         for name, queue in settings.queues.items():
             watched = self._watched.get(name)
             if watched is None:
-                watched = _Watched(queue, mediators[name], self._warning(name))
+                watched = _Watched(queue, mediators[name], self._warning(queue.name))
                 self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.gate = gate
@@ -197,8 +200,8 @@ class Watches:
         same = settings.hosts == self._hosts
         return self._gate if same else gate_of(settings.hosts)
 
-    def _mediator_for(self, queue: Queue) -> Mediator:
-        watched = self._watched.get(queue.name)
+    def _mediator_for(self, name: str, queue: Queue) -> Mediator:
+        watched = self._watched.get(name)
         if watched is not None and mediates_alike(watched.queue, queue):
             return watched.mediator
         return mediator(queue, self._http, self._reactor)
@@ -273,7 +276,7 @@ class Watches:
         """
         A queue could not be watched at the start, and may have been removed since.
         """
-        if self._watched.get(watched.queue.name) is watched:
+        if any(each is watched for each in self._watched.values()):
             self._try_again(watched, failure)
 
     def _try_again(self, watched: _Watched, failure: Failure) -> None:

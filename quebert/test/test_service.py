@@ -125,6 +125,34 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(said[0].startswith(f"{self.path}:5: queues.mail.rate must be"))
         self.assertIn("there is no module no", said[1])
 
+    def test_same_without(self) -> None:
+        """
+        C{--watch} and the options beside it say the same as a file does, so that what
+        they do not say has the same defaults.
+        """
+        self.path.write_text(
+            """
+            broker.url = "amqp://me@h/v"
+            service = { grace = 5, default_url = "http://u/" }
+            [queues]
+            b = { exchange = "a", key = "c", prefetch = 5 }
+            d = { exchange = "", key = "" }
+            """
+        )
+        said = parsed(
+            *("--watch=a:b:c:5", "--watch=:d:", "--amqp-url=amqp://me@h/v"),
+            *("--grace=5", "--default-url=http://u/"),
+        )
+        self.assertEqual(said["settings"], parsed(f"--config={self.path}")["settings"])
+
+    def test_several_keys(self) -> None:
+        """
+        A queue may be watched with several keys.
+        """
+        said = parsed("--watch=a:b:c", "--watch=a:b:d")
+        queues = said["settings"].queues.values()
+        self.assertEqual([(q.name, q.key) for q in queues], [("b", "c"), ("b", "d")])
+
     def test_workers(self) -> None:
         """
         Workers are given its whole path, and read all else there.
