@@ -209,8 +209,9 @@ class TxAMQPClient:
         if maxEvents is not None:
             try:
                 options = attrs.evolve(options, prefetch=maxEvents)
-            except ConfigError:
-                return fail()
+            except ConfigError as e:
+                text = str(e).replace("prefetch", "maxEvents", 1)
+                return fail(ConfigError(text))
         binding = Binding(
             queue, exchange, options.exchange_type, routingKey, options.key_arguments
         )

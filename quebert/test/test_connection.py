@@ -939,7 +939,9 @@ class WatchTests(ClientTestCase):
         Wrong settings fail at once, without a connection.
         """
         self.failureResultOf(self.watch(queue=""), ConfigError)
-        self.failureResultOf(self.watch(maxEvents=-1), ConfigError)
+        wrong = self.failureResultOf(self.watch(maxEvents=-1), ConfigError)
+        told = "maxEvents=-1 must be from 0 to 65535"
+        self.assertEqual(str(wrong.value), told)
         self.assertEqual(self.client.watchers, [])
         self.assertEqual(self.pending(), [])
 

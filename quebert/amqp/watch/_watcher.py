@@ -59,8 +59,14 @@ _LAST_ANSWERS = 5.0
 
 class Watcher:
     """
-    What L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>} gives, and
-    whose parameters it takes.
+    What L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>} gives.
+
+    @param client: its connections, and what it shares with other watches.
+    @param binding: the queue, and how it gets its messages.
+    @param callback: called with each message.
+    @param onDisconnect: called with a C{Failure}, once for each lost connection.
+    @ivar queue: the queue.
+    @ivar options: how it is watched.
     """
 
     log = Logger()
