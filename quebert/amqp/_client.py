@@ -199,7 +199,7 @@ class TxAMQPClient:
             connection.
         @param maxEvents: how many messages may be with C{callback} at once;
             C{options.prefetch} unless it is given, 0 for no limit.
-        @param options: all that can be left out.
+        @param options: what else the watch is told.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
             with L{BrokerRefused} when the broker does not let us in or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
@@ -231,7 +231,7 @@ class TxAMQPClient:
             raise
         return watcher
 
-    def stopped(self, watcher: Watcher) -> None:
+    def watch_ended(self, watcher: Watcher) -> None:
         """
         Called by a watch that has ended.
         """

@@ -137,7 +137,7 @@ async def _go_through(
     visit: Callable[[Message, Browsing], Any],
 ) -> None:
     """
-    Browsing through the dead of C{queue} that are there now.
+    Browse the dead letters of C{queue} that are there now.
     """
     dead = dead_letters_of(queue)
     found = await depth(wire, dead)

@@ -229,11 +229,12 @@ class Priorities:
 @attrs.frozen(kw_only=True)
 class Settings:
     """
-    All that a file says, or the options of a command line.
+    All that a file says, or a command line about what is watched.
 
     @ivar quorum_delays: whether tasks that wait in the broker do so in quorum queues;
         C{None} where RabbitMQ has them.
-    @ivar queues: by their names; one that is watched with several keys under several.
+    @ivar queues: by their names; one that a command line names several times is there
+        as often, under other names after the first.
     @ivar hosts: by their names.
     """
 

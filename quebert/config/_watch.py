@@ -82,12 +82,12 @@ def settings_of(
     watches: Iterable[Watch], broker: Broker, default_url: str, service: Service
 ) -> Settings:
     """
-    What a file would say with these queues, and nothing else.  A queue may be watched
-    with several keys.
+    The settings of a file that says only this.  A queue may be watched several times.
     """
     queues: dict[str, Queue] = {}
     for watch in watches:
-        name = str(watch) if watch.queue in queues else watch.queue
+        again = sum(each.name == watch.queue for each in queues.values())
+        name = f"{watch} ({again + 1})" if again else watch.queue
         queues[name] = Queue(
             name=watch.queue,
             exchange=watch.exchange,

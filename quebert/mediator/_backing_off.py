@@ -12,7 +12,7 @@ from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, attempts_in
+from quebert.mediator._past import answer_of
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import Outcome, Retry
 from quebert.policy import RetryPolicy, exhausted, exponential
@@ -61,7 +61,7 @@ class DelayOnErrorMediator(Mediator):
         the limits are reached.
         """
         now = self._now()
-        history = attempts_in(failure, task, now)
+        history = self._attempts(failure, task)
         if self.limits.used_up(history.attempts, now - history.first):
             answer, why = answer_of(failure), self._why(task, failure)
             return exhausted(history, answer, now, name_of(task), why)

@@ -17,7 +17,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.boundaries import Message
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, attempts_in, field_of, history_of
+from quebert.mediator._past import answer_of, field_of, history_of
 from quebert.mediator._text import name_of
 from quebert.outcome import Outcome, Retry
 from quebert.policy import (
@@ -128,15 +128,16 @@ class PolicyMediator(Mediator):
         return self._rules_for(task).policy
 
     @property
-    def _reads_failed(self) -> bool:
-        return type(self).failed is not PolicyMediator.failed
+    def _failed_needs_whole_task(self) -> bool:
+        own = getattr(self.failed, "__func__", None)
+        return own is not PolicyMediator.failed
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """
         Have the task tried again, or bury it, as the policy has it.
         """
         now = self._now()
-        history = attempts_in(failure, task, now)
+        history = self._attempts(failure, task)
         answer = self._answer(failure, task, now)
         outcome = self._rules_for(task).outcome(
             history,

@@ -41,10 +41,15 @@ from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefault
 from quebert.guard import Guard
 from quebert.limits import Gate
 from quebert.mediator._gated import Held, gated
-from quebert.mediator._past import FailedAttempt, history_of, with_history
+from quebert.mediator._past import (
+    FailedAttempt,
+    failures_in,
+    history_of,
+    with_history,
+)
 from quebert.mediator._text import name_of, one_line
 from quebert.outcome import FORBIDDEN, POISON, Bury, Discard, Done, Outcome, Retry
-from quebert.policy import RetryPolicy, exhausted
+from quebert.policy import History, RetryPolicy, exhausted
 from quebert.signatures import Signer
 from quebert.task import Task
 
@@ -165,6 +170,7 @@ class Mediator:
         self._posthooks: list[PostHook] = []
         self._deadlines = Deadlines(lambda: self.clock, Attempt.late)
         self._in_steps = InSteps(lambda: self.clock)
+        self._failing: History | None = None  # of the task that failed() is asked about
 
     @property
     def defaulturl(self) -> str:
@@ -331,23 +337,37 @@ class Mediator:
             error.body = self._kept(task, error.body)
         history = history_of(message, task).failed(began, status)
         try:
-            if not whole and self._reads_failed:
+            if not whole and self._failed_needs_whole_task:
                 task = self._decoded(message.body)
         except BadTask as e:
             return self._not_a_task(task, e)
+        self._failing = history
         try:
             outcome = self.failed(task, FailedAttempt.like(failure, history))
         except Exception:
             self.log.failure("{mediator}.failed() failed", mediator=type(self).__name__)
             outcome = self._again(task, failure, Retry(after=self.retryDelay))
+        finally:
+            self._failing = None
         return with_history(outcome, history, task)
 
     @property
-    def _reads_failed(self) -> bool:
+    def _failed_needs_whole_task(self) -> bool:
         """
         Whether L{failed} may read any field of a task.
         """
         return True
+
+    def _attempts(self, failure: Failure, task: Task) -> History:
+        """
+        The attempts at a task that L{failed} is called with, the one that failed
+        included.  Where somebody else calls it, the body of the task tells them.
+        """
+        if self._failing is not None:
+            return self._failing
+        error = failure.value
+        status = error.status if isinstance(error, BadStatus) else None
+        return History.read({}, failures_in(task)).failed(self._now(), status)
 
     def failed(self, task: Task, failure: Failure) -> Outcome:
         """

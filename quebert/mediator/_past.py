@@ -22,7 +22,6 @@ from quebert.task import Task
 __all__ = [
     "FailedAttempt",
     "answer_of",
-    "attempts_in",
     "failures_in",
     "field_of",
     "history_of",
@@ -52,18 +51,6 @@ class FailedAttempt(Failure):
         made.__dict__.update(failure.__dict__)
         made.history = history
         return made
-
-
-def attempts_in(failure: Failure, task: Task, now: float) -> History:
-    """
-    The attempts at a task that has failed: those that C{failure} tells, else those that
-    the body of the task counts, and one more.
-    """
-    if isinstance(failure, FailedAttempt):
-        return failure.history
-    error = failure.value
-    status = error.status if isinstance(error, BadStatus) else None
-    return History.read({}, failures_in(task)).failed(now, status)
 
 
 def history_of(message: Message, task: Task) -> History:

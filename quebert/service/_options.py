@@ -124,7 +124,7 @@ class Options(UsageOptions):
     @property
     def has_file(self) -> bool:
         """
-        Whether a file says all, which can be read again.
+        Whether C{--config} names a file, which says all and can be read again.
         """
         return (self["config"] or "").endswith(".toml")
 

@@ -103,7 +103,7 @@ class MediatorService(MultiService):
         Read the file again, and do as it says from now on; or go on as it was, if
         it cannot be used.
         """
-        if self._stopping or self._watches is None:
+        if self._stopping or self._watches is None or not self._options.has_file:
             return
         try:
             settings = self._options.read_settings()

@@ -1,6 +1,6 @@
 """
-The watches that a configuration file asks for, and their change from one to the
-next without a task lost: what is new starts first, then what was there stops.
+The watches that settings ask for, and their change from one to the next without a
+task lost: what is new starts first, then what was there stops.
 """
 
 from __future__ import annotations

@@ -387,6 +387,21 @@ class OverriddenTests(PolicyCase):
             self.assertEqual([task["params"] for task, _ in seen], [params] * 2)
             self.assertEqual([told.attempts for _, told in seen], [1, 2])
 
+    def test_other_failure(self) -> None:
+        """
+        The attempts are known where a subclass passes another failure on.
+        """
+
+        class Vague(PolicyMediator):
+            def failed(self, task: Task, failure: Failure) -> Outcome:
+                return super().failed(task, Failure(ValueError("somehow")))
+
+        policy = RetryPolicy(max_attempts=3)
+        mediator = Vague(http=self.http, clock=self.clock, policy=policy)
+        times, buried = self.until_buried(mediator, message(uuid="1").body)
+        self.assertEqual(len(times), 3)
+        self.assertIn("somehow", buried.reason)
+
     def test_called(self) -> None:
         """
         Somebody else may call C{failed}, with any failure: the body tells how often

@@ -147,11 +147,12 @@ class FileTests(SynchronousTestCase):
 
     def test_several_keys(self) -> None:
         """
-        A queue may be watched with several keys.
+        A queue may be watched several times, with one key or with several.
         """
-        said = parsed("--watch=a:b:c", "--watch=a:b:d")
+        said = parsed("--watch=a:b:c", "--watch=a:b:d", "--watch=a:b:d")
         queues = said["settings"].queues.values()
-        self.assertEqual([(q.name, q.key) for q in queues], [("b", "c"), ("b", "d")])
+        wanted = [("b", "c"), ("b", "d"), ("b", "d")]
+        self.assertEqual([(q.name, q.key) for q in queues], wanted)
 
     def test_workers(self) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 import signal
 import struct
 import time
@@ -316,7 +317,7 @@ class FakeClient:
         """
         return FakeForwarder(*arguments)
 
-    def stopped(self, watcher: Watcher) -> None:
+    def watch_ended(self, watcher: Watcher) -> None:
         """
         Forget a watch.
         """
@@ -874,11 +875,16 @@ class StartTests(WatcherTestCase):
             ("hold_up_to", -1, "from 0 to 900 seconds"),
             ("hold_up_to", float("nan"), "from 0 to 900 seconds"),
             ("hang_after", float("inf"), "0 for never"),
+            ("error_delay", -1, "0 for at once"),
+            ("rate", "x", "500/s, 30/m or 10/h"),
+            ("rate", 0, "more than 0"),
+            ("burst", 3, "needs a rate"),
+            ("weight", 0, "more than 0"),
         ):
             options: dict[str, Any] = {name: wrong}
             error = self.assertRaises(ConfigError, WatchOptions, **options)
             told = str(error)
-            self.assertTrue(told.startswith(f"{name}={wrong!r} "), told)
+            self.assertRegex(told, f"^{name}={re.escape(repr(wrong))}:? ")
             self.assertIn(right, told)
         with self.assertRaises(ConfigError):
             WatchOptions(arguments={"x-queue-type": "stream"})

@@ -18,7 +18,7 @@ from quebert.test.test_watcher import FakeChannel, WatcherTestCase
 
 class RateTests(WatcherTestCase):
     """
-    C{watch(rate=...)}, by itself.
+    C{WatchOptions(rate=...)}, by itself.
     """
 
     def begin_with(self, rate: str, **options: Any) -> FakeChannel:
@@ -193,7 +193,7 @@ class RateTests(WatcherTestCase):
 
 class GroupTests(WatcherTestCase):
     """
-    C{watch(group=...)}.
+    C{WatchOptions(group=...)}.
     """
 
     def test_places(self) -> None:

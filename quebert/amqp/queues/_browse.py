@@ -313,8 +313,8 @@ async def browse(
     wire: Wire, queue: str, most: int, replace: Replace, *, to_the_end: bool = False
 ) -> AsyncIterator[Browsing]:
     """
-    A L{Browsing} through the first C{most} messages of C{queue}, after which those that
-    stay are back.
+    Go through the first C{most} messages of C{queue} with the L{Browsing}, after which
+    those that stay are back.
     """
     browsing = Browsing(wire, queue, most, replace, to_the_end=to_the_end)
     try:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["count_lookers", "looking"]
 
 _PREFIX = "quebert.look."
-# Milliseconds after the last one has ended.
+# Milliseconds after the last browsing has ended.
 _EXPIRES = 60_000
 
 

@@ -14,7 +14,7 @@ from quebert.amqp.queues import STREAM, TYPE
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER
 from quebert.amqp.watch._settlement import HOLD_LIMIT, HOLD_UP_TO
 from quebert.errors import ConfigError
-from quebert.limits import RateLike
+from quebert.limits import Rate, RateLike
 
 __all__ = ["DEFAULT_PREFETCH", "WatchOptions"]
 
@@ -22,10 +22,22 @@ __all__ = ["DEFAULT_PREFETCH", "WatchOptions"]
 DEFAULT_PREFETCH = 100
 
 
-@attrs.frozen(kw_only=True)
+def _copied(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(given or {})
+
+
+def _rate(given: RateLike | None) -> Rate | None:
+    try:
+        return None if given is None else Rate.of(given)
+    except ConfigError as e:
+        raise ConfigError(f"rate={given!r}: {e}") from None
+
+
+@attrs.frozen(kw_only=True, unsafe_hash=False)
 class WatchOptions:
     """
-    How a queue is watched.  A configuration file has the same names.
+    How a queue is watched.  The names are those of a configuration file, where it has
+    them.
 
     @ivar prefetch: how many messages may be with the callback at once; 0 for no limit.
     @ivar exchange_type: the type of the exchange.
@@ -55,13 +67,13 @@ class WatchOptions:
     prefetch: int = DEFAULT_PREFETCH
     exchange_type: str = "topic"
     queue_type: str | None = None
-    arguments: Mapping[str, Any] = attrs.field(factory=dict)
-    key_arguments: Mapping[str, Any] = attrs.field(factory=dict)
+    arguments: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied)
+    key_arguments: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied)
     slow_after: float | None = None
     hold_up_to: float = HOLD_UP_TO
     hang_after: float = HANG_AFTER
     error_delay: float = 1.0
-    rate: RateLike | None = None
+    rate: Rate | None = attrs.field(default=None, converter=_rate)
     burst: float | None = None
     share_rate: bool = True
     group: PriorityGroup | None = None
@@ -79,9 +91,16 @@ class WatchOptions:
         if not 0 <= self.hold_up_to <= HOLD_LIMIT:
             text = f"must be from 0 to {HOLD_LIMIT:.0f} seconds"
             raise ConfigError(f"hold_up_to={self.hold_up_to} {text}")
-        if not 0 <= self.hang_after < float("inf"):
-            text = "must be seconds, 0 for never"
-            raise ConfigError(f"hang_after={self.hang_after} {text}")
+        for name, wanted in (
+            ("hang_after", "seconds, 0 for never"),
+            ("error_delay", "seconds, 0 for at once"),
+        ):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name}={getattr(self, name)} must be {wanted}")
+        if self.burst is not None and self.rate is None:
+            raise ConfigError(f"burst={self.burst} needs a rate")
+        if not 0 < self.weight < float("inf"):
+            raise ConfigError(f"weight={self.weight} must be more than 0")
 
     @property
     def declared(self) -> dict[str, Any]:

@@ -24,10 +24,10 @@ class WatchSession(Session, Protocol):
     """
     The connections of a client, and what its watches share.
 
-    @ivar connectTimeout: seconds in which L{Watcher.start} wants a connection; C{None}
+    @ivar connectTimeout: seconds in which a watch wants a connection; C{None}
         for no limit.
     @ivar alone: attempts suspects, one at a time.
-    @ivar suspects: what is known of messages that were in flight at ends of mediators.
+    @ivar suspects: what is known of messages that were in flight when mediators ended.
     @ivar bindings: makes bindings anew that somebody has deleted.
     @ivar budget: the memory of all tasks at work.
     @ivar ladder: where messages wait that are not due yet.
@@ -53,7 +53,7 @@ class WatchSession(Session, Protocol):
         What brings delayed messages to C{queue} when they are due.
         """
 
-    def stopped(self, watcher: Any) -> None:
+    def watch_ended(self, watcher: Any) -> None:
         """
         Called by a watch that has ended.
         """

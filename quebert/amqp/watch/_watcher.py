@@ -2,7 +2,7 @@
 One watched queue, from the channel that brings its messages to the outcomes that
 settle them.
 
-The window (L{Window<quebert.amqp.watch._places.Window>}) is C{maxEvents} running
+The window (L{Window<quebert.amqp.watch._places.Window>}) is C{prefetch} running
 callbacks; which messages come is the consumer's business (L{Consumer
 <quebert.amqp.watch._consumer.Consumer>}), and what they mean the callback's.  Knows no
 frames and no HTTP.
@@ -658,7 +658,7 @@ class Watcher:
         self._part.end()
         self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
         self._keeping.cancel()
-        self._client.stopped(self)
+        self._client.watch_ended(self)
 
     async def _within(self, asked: Deferred[Any]) -> None:
         """

@@ -68,7 +68,7 @@ def _unwanted(message: Message) -> None:
 
 class ChannelOwner(Protocol):
     """
-    The connection that a channel is one of.
+    The connection that a channel belongs to.
     """
 
     @property

@@ -119,9 +119,10 @@ class Message:
         are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
-    @ivar hanging: the origins of its watch while some are slow; C{None} where it does
-        not matter.
-    @ivar origin: one of them, while the message has a request there, or waits for one.
+    @ivar hanging: decides whether it may request, while some origins are slow; C{None}
+        where it always may.
+    @ivar origin: that of its request, for C{hanging}, while the message has one there,
+        or waits for one.
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar was_begun: whether it was with its callback before it waited.

@@ -60,7 +60,7 @@ _NO_FRAMES = ("header", "waiting", "over")
 
 class ConnectionOwner(typing.Protocol):
     """
-    The broker that connections are of.
+    The broker, as its connections know it.
 
     @ivar clock: its clock.
     @ivar vhosts: its virtual hosts, by their names.

@@ -237,12 +237,16 @@ class Topology(Protocol):
         The name of the virtual host.
         """
 
+    def has_exchange(self, name: str) -> bool:
+        """
+        Whether there is an exchange of that name.
+        """
+
     def reached_from(
         self, exchange: str, keys: Iterable[str], headers: Mapping[str, Any]
-    ) -> list[Queue] | None:
+    ) -> list[Queue]:
         """
-        The queues that a message reaches from the exchange of that name, each once;
-        C{None} where there is no such exchange.
+        The queues that a message reaches from the exchange of that name, each once.
         """
 
 

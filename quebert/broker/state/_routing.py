@@ -381,6 +381,8 @@ class Traffic:
         queue, message = death.queue, death.message
         settings = queue.settings
         exchange = settings.dead_letter_exchange or ""
+        if not queue.vhost.has_exchange(exchange):
+            return False
         keys = [message.routing_key, *read_wishes(message.properties).further_keys]
         key = settings.dead_letter_key
         properties = dead_properties(
@@ -396,8 +398,6 @@ class Traffic:
         wishes = read_wishes(properties)
         dead = Message(exchange, keys[0], properties, message.body)
         targets = queue.vhost.reached_from(exchange, keys, wishes.headers)
-        if targets is None:
-            return False
         sent = bool(targets)
         for target in targets:
             if target in death.reached:

@@ -62,15 +62,19 @@ class VirtualHost:
 
     # -- Routing
 
+    def has_exchange(self, name: str) -> bool:
+        """
+        Whether there is an exchange of that name.
+        """
+        return self.exchanges.get(name) is not None
+
     def reached_from(
         self, exchange: str, keys: Iterable[str], headers: Mapping[str, Any]
-    ) -> list[Queue] | None:
+    ) -> list[Queue]:
         """
-        The queues that a message reaches from the exchange of that name, each once;
-        C{None} where there is no such exchange.
+        The queues that a message reaches from the exchange of that name, each once.
         """
-        found = self.exchanges.get(exchange)
-        return None if found is None else self.route(found, keys, headers)
+        return self.route(self.exchanges[exchange], keys, headers)
 
     def route(
         self, exchange: Exchange, keys: Iterable[str], headers: Mapping[str, Any]

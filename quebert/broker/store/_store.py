@@ -34,7 +34,7 @@ _Row = tuple[Any, ...]
 
 class Store:
     """
-    A L{Journal} in a file.
+    A L{Journal<quebert.broker.state.Journal>} in a file.
 
     @raise StoreError: the file cannot be used.
     """

@@ -1,6 +1,6 @@
 """
 Tests for what the embedded broker knows and decides without a reactor:
-L{quebert.broker.state._timers}, L{_queue}, L{_exchange}, L{_deaths} and L{_wishes}.
+its timers, queues, exchanges, headers of dead letters and properties of messages.
 """
 
 from __future__ import annotations
