@@ -355,7 +355,6 @@ async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
         (("e", "", "k", print), "name of a queue"),
         (("e", "q", "k", None), "callback"),
         (("e", "q", "k", print, None, -1), "maxEvents=-1"),
-        (("e", "q", "k", print, None, 1, "topic", 1, 0), "timeout=0"),
     ):
         with pytest.raises(ConfigError, match=sentence):
             await client.watch(*arguments)

@@ -39,7 +39,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     yield lambda: [
         formatEvent(each)
         for each in events
-        if str(each["log_namespace"]).endswith("._binding.Bindings")
+        if str(each["log_namespace"]).endswith("._bindings.Bindings")
     ]
     globalLogPublisher.removeObserver(events)
 

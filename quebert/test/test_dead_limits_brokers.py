@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 
-from quebert.amqp import TxAMQPClient, WatchOptions
+from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import (
     QUORUM,
     NewQueues,
@@ -226,7 +226,7 @@ async def test_killed_with_a_new_queue(
     quorum queue for them: RabbitMQ loses what is in there.
     """
     client = make_client(own_rabbitmq.url)
-    await watching(client, names, options=WatchOptions(queue_type="quorum"))
+    await watching(client, names, queue_type="quorum")
     wire, (watcher,) = await client.connected(), client.watchers
     while client.ladder.new_queues.has(wire, names.queue):  # it loses messages, too
         await deferLater(reactor, 0.05)
@@ -298,7 +298,7 @@ async def test_other_type(
     client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
     limits = {"x_message_ttl": 600_000, "x_expires": 700_000}
     await declare(client, dead, **limits)
-    await watching(client, names, options=WatchOptions(queue_type="quorum"))
+    await watching(client, names, queue_type="quorum")
     await bury(client, names.queue)
     (told,) = warnings()
     for text in ("600000 ms (x-message-ttl)", "700000 ms", "classic queue"):

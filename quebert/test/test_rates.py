@@ -216,7 +216,7 @@ async def test_far_apart(
     is fetched, to be given back or to wait here.
     """
     for module in ("_pace", "_throttle"):
-        monkeypatch.setattr(f"quebert.amqp.{module}.HELD", 0.2)
+        monkeypatch.setattr(f"quebert.amqp.coordination.{module}.HELD", 0.2)
     begun: list[float] = []
     client = make_client(either.url)
     watcher = await client.watch(
