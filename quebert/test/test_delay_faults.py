@@ -843,6 +843,28 @@ async def test_lost_after_a_policy(
     await tasks.all_come(time.time())
 
 
+@pytest.mark.parametrize("quorum", [False, True])
+@ensureDeferred
+async def test_arrived_while_nobody_runs(
+    rabbitmq: RabbitMQNode, make_client: MakeClient, names: Names, quorum: bool
+) -> None:
+    """
+    A policy shortens waits while no mediator runs: RabbitMQ drops no task, and none is
+    attempted early when a mediator runs again.
+    """
+    client, tasks = make_client(rabbitmq.url, quorumDelays=quorum), Tasks(15.0)
+    await client.ladder.prepare(await client.connected(), names.queue)
+    watcher = await tasks.put_back(client, names.queue)
+    await watcher.stop()
+    clear = set_policy(rabbitmq, r"^quebert\.delay\.", {"message-ttl": 500})
+    try:
+        await until_ready(client, names.queue, TASKS)
+    finally:
+        clear()
+    await client.watch("", names.queue, "", tasks, options=WatchOptions(hold_up_to=0))
+    await tasks.all_come(time.time())
+
+
 @pytest.mark.parametrize("prefix", old_ladder.PREFIXES)
 @ensureDeferred
 async def test_old_ladder(

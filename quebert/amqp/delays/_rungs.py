@@ -233,12 +233,13 @@ class Rungs:
         """
         The calls that make the queue in which messages for C{queue} arrive.
 
-        A policy with C{message-ttl} has RabbitMQ remove messages that were fetched
-        from there, and come back since the connection was lost, also when the policy
-        is there no more.  They go to L{UNCLAIMED}.
+        A policy with C{message-ttl} has RabbitMQ remove messages that nobody has
+        fetched in time, and those that were fetched and come back since the connection
+        was lost, also when the policy is there no more.  They go to C{queue} itself,
+        where those that are not due yet begin another wait.
         """
-        lost = {"x-dead-letter-exchange": UNCLAIMED}
-        yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **lost})
+        onwards = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **onwards})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 
 
