@@ -788,6 +788,20 @@ class StopTests(ServiceCase):
         self.busy, self.idle = Wire(self.reactor), Wire(self.reactor)
         self.busy.post()
 
+    def end(self, stopped: Deferred[None]) -> None:
+        """
+        Answer the running call, which the service has waited for.
+
+        A service that is still stopping must not be left to the garbage collector: a
+        call that ends as garbage wakes it, and it may be garbage already.
+        """
+        self.assertNoResult(stopped)
+        self.function.results[0].callback(None)
+        self.assertEqual(self.busy.reply().code, 204)
+        self.assertTrue(self.busy.closed)
+        self.assertTrue(self.idle.closed)
+        self.successResultOf(stopped)
+
     def test_idle_service(self) -> None:
         """
         With nothing to wait for it stops at once.
@@ -827,13 +841,14 @@ class StopTests(ServiceCase):
         """
         A new request is answered with 503, and its connection closed.
         """
-        self.service.stopService()
+        stopped = self.service.stopService()
         self.idle.post()
         reply = self.idle.reply()
         self.assertEqual((reply.code, reply.kind), (503, TEXT))
         self.assertEqual(reply.headers["Connection"], "close")
         self.assertTrue(self.idle.closed)
         self.assertEqual(len(self.function.results), 1)
+        self.end(stopped)
 
     def test_grace(self) -> None:
         """
@@ -863,7 +878,8 @@ class StopTests(ServiceCase):
         """
         It can be started again, at the same port.
         """
-        self.service.stopService()
+        stopped = self.service.stopService()
+        self.end(stopped)
         self.service.startService()
         self.assertEqual(self.reactor.tcpServers[-1][0], 8000)
         wire = Wire(self.reactor)
