@@ -131,14 +131,16 @@ class ExecutorService(Service):
         return finishing.addErrback(self._abandon)
 
     async def _finish(self) -> None:
+        # It may be started again meanwhile, with a site of its own.
+        site = self._site
         listening, self._listening = self._listening, None
         if listening is not None:
             await maybeDeferred(listening.stopListening)
         await self.resource.drained()
         # Only a closed connection has sent all; a reactor that stops before
         # would take the last answers with it.
-        if self._site is not None:
-            await self._site.close()
+        if site is not None:
+            await site.close()
 
     def _abandon(self, failure: Failure) -> None:
         failure.trap(TimeoutError)

@@ -887,6 +887,19 @@ class StopTests(ServiceCase):
         self.function.results[-1].callback("back")
         self.assertEqual(wire.reply().text, "back")
 
+    def test_again_meanwhile(self) -> None:
+        """
+        Started again before its calls have ended, it closes the connections that it had
+        when it was stopped, and no others.
+        """
+        stopped = self.service.stopService()
+        self.service.startService()
+        wire = Wire(self.reactor)
+        self.end(stopped)
+        wire.post()
+        self.function.results[-1].callback("back")
+        self.assertEqual((wire.reply().text, wire.closed), ("back", False))
+
 
 # -- The twistd plugin
 
