@@ -38,10 +38,10 @@ class Deadlines(Generic[T]):
     def __init__(
         self, clock: Callable[[], IReactorTime], late: Callable[[T], object]
     ) -> None:
-        self._clock = clock
+        self._given = clock
         self._late = late
         self._ends: dict[T, float] = {}
-        self._seconds: Callable[[], float] | None = None
+        self._clock: IReactorTime | None = None  # once it was needed
         self._timer: IDelayedCall | None = None
         self._looked_at = float("-inf")
         self._next_look = float("inf")
@@ -50,46 +50,46 @@ class Deadlines(Generic[T]):
         """
         C{thing}, which must be hashable, has so long from now on.
         """
-        if self._seconds is None:
-            self._seconds = self._clock().seconds
-        end = self._seconds() + seconds
+        clock = self._clock
+        if clock is None:
+            clock = self._clock = self._given()
+        end = clock.seconds() + seconds
         self._ends[thing] = end
         if end < self._next_look:
-            self._look_at(end)
+            self._look_at(end, clock)
 
     def end(self, thing: T) -> None:
         """
         It has ended, in time or not.
         """
         self._ends.pop(thing, None)
-        if not self._ends:
-            self._stop_timer()
+        if not self._ends and self._timer is not None:
+            self._stop_timer(self._timer)
 
-    def _look_at(self, when: float) -> None:
-        self._stop_timer()
-        clock = self._clock()
+    def _look_at(self, when: float, clock: IReactorTime) -> None:
+        if self._timer is not None:
+            self._stop_timer(self._timer)
         now = clock.seconds()
         # A clock may be set back.
         when = max(when, min(self._looked_at, now) + _SPACING)
         self._next_look = when
-        self._timer = clock.callLater(max(0.0, when - now), self._look)
+        self._timer = clock.callLater(max(0.0, when - now), self._look, clock)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._next_look = float("inf")
+    def _stop_timer(self, timer: IDelayedCall) -> None:
+        timer.cancel()
+        self._timer = None
+        self._next_look = float("inf")
 
-    def _look(self) -> None:
+    def _look(self, clock: IReactorTime) -> None:
         self._timer, self._next_look = None, float("inf")
-        now = self._looked_at = self._clock().seconds()
+        now = self._looked_at = clock.seconds()
         for thing in [each for each, end in self._ends.items() if end <= now]:
             if self._ends.pop(thing, None) is not None:  # not ended just now
                 self._tell(thing)
         if self._ends:
             earliest = min(self._ends.values())
             if earliest < self._next_look:
-                self._look_at(earliest)
+                self._look_at(earliest, clock)
 
     def _tell(self, thing: T) -> None:
         try:

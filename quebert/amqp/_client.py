@@ -118,7 +118,7 @@ class TxAMQPClient:
         self.ladder = Ladder(quorum=quorumDelays, spare=self._spare)
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
-        self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
+        self.alone = Alone(self.suspects, lambda: self.reactor)
         self.budget = Budget(maxMemory)
         self.pauses = Pauses(lambda: self.reactor)
         self.bindings = Bindings(lambda: self.reactor)

@@ -179,7 +179,7 @@ async def test_full_queue_is_no_hot_loop(
     full = {"max-length": 0, "overflow": "reject-publish"}
     clear = set_policy(rabbitmq, f"^{names.queue}$", full)
     first.callback(Retry())
-    await until(lambda: watcher._settler.held)
+    await until(lambda: watcher.held)
     assert watcher.counts.retried == 0
     clear()
     await until(lambda: watcher.counts.done == 1)

@@ -61,7 +61,7 @@ class Watched:
         """
         exchange, queue, key = self.names.exchange, self.names.queue, self.names.key
         self.watcher = await self.client.watch(exchange, queue, key, self._called)
-        self._consuming = self.watcher._keeper.channel
+        self._consuming = self.watcher._intake.keeper.channel
         wire = await self.client.connected()
         return await wire.open_channel(confirms=False)
 
@@ -90,7 +90,7 @@ class Watched:
             [self.client.publish(exchange, key, body, DURABLE) for body in bodies]
         )
         await until(lambda: bodies <= self.seen)
-        assert self.watcher._keeper.channel is self._consuming
+        assert self.watcher._intake.keeper.channel is self._consuming
 
 
 @ensureDeferred

@@ -85,7 +85,7 @@ def keeping_of(client: TxAMQPClient) -> _keeping.Keeping:
     What looks at the queue of dead letters.
     """
     (watcher,) = client.watchers
-    return watcher._settler._dead_letters._keeping
+    return watcher._deliveries._settler._dead_letters._keeping
 
 
 async def look(client: TxAMQPClient, times: int = 1) -> None:
@@ -233,7 +233,7 @@ async def test_killed_with_a_new_queue(
     properties = {"delivery-mode": 2}
     sending = [client.publish("", names.queue, b"{}", properties) for _ in range(TASKS)]
     await gatherResults(sending)
-    await until(lambda: len(watcher._settler.held) + watcher.counts.buried == TASKS)
+    await until(lambda: watcher.held + watcher.counts.buried == TASKS)
     await deferLater(reactor, 0.5)  # time enough for what must not happen
     buried = watcher.counts.buried
     own_rabbitmq.kill()

@@ -167,7 +167,7 @@ async def test_refused_while_made(
     tasks = Tasks(after=12)
     with logged(LogLevel.warn) as lines:
         watcher = await tasks.begin(make_client(url), names.queue, maxEvents=TASKS)
-        await until(lambda: len(watcher._settler.held) == TASKS)
+        await until(lambda: watcher.held == TASKS)
         await deferLater(reactor, 5.0)
         assert watcher.counts.retried == 0
         set_permissions(rabbitmq, user)
@@ -306,7 +306,7 @@ async def test_write_revoked(
     with logged(LogLevel.warn) as lines:
         set_permissions(rabbitmq, user, (".*", "^$", ".*"))
         await tasks.publish(make_client(rabbitmq.url), names.queue)
-        await until(lambda: len(watcher._settler.held) == TASKS)
+        await until(lambda: watcher.held == TASKS)
         await deferLater(reactor, 5.0)
         assert watcher.counts.retried == 0
         set_permissions(rabbitmq, user)
@@ -771,7 +771,7 @@ async def test_arrivals_held_back(
     mend = set_policy(rabbitmq, f"^{names.queue}$", full, f"full-{names.queue}")
     clear = set_policy(rabbitmq, r"^quebert\.", HELD_BACK, f"ours-{names.queue}")
     try:
-        await until(lambda: len(watcher._forwarder._busy) == TASKS)
+        await until(lambda: len(watcher._intake._forwarder._busy) == TASKS)
         await watcher.stop()
         mend()
         await client.watch(
@@ -832,8 +832,8 @@ async def test_lost_after_a_policy(
     await client.ladder.prepare(await client.connected(), names.queue)
     clear = set_policy(rabbitmq, r"^quebert\.delay\.", {"message-ttl": 1000})
     watcher = await tasks.put_back(client, names.queue)
-    await until(lambda: len(watcher._forwarder._busy) == TASKS)
-    channel = watcher._keeper.channel
+    await until(lambda: len(watcher._intake._forwarder._busy) == TASKS)
+    channel = watcher._intake.keeper.channel
     assert channel is not None
     # Behind the acknowledgements on the same channel: RabbitMQ has read them then.
     await channel.call("queue_declare", queue=names.queue, passive=True)

@@ -159,7 +159,7 @@ class Watched:
         Let all tasks go, and wait until none is at work.
         """
         self._gate.callback(None)
-        await until(lambda: len(self.watcher._settler.held) == TASKS)
+        await until(lambda: self.watcher.held == TASKS)
 
 
 Mend = Callable[[], object]

@@ -82,7 +82,7 @@ class HangingTestCase(WatcherTestCase):
         """
         Whether one more task would get no place.
         """
-        return not self.watcher._window.has_room()
+        return not self.watcher._deliveries._window.has_room()
 
     def hang(self, host: bytes = b"a") -> list[Message]:
         """
@@ -121,9 +121,13 @@ class PlaceTests(HangingTestCase):
         self.begin()
         hanging = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 0.25)
-        self.assertEqual(len(self.watcher._hanging.known["http://a"].placed), 3)
+        self.assertEqual(
+            len(self.watcher._deliveries._hanging.known["http://a"].placed), 3
+        )
         self.pass_time(FOUND - HANG_AFTER + 0.25)
-        self.assertEqual(self.watcher._hanging.known["http://a"].placed, set())
+        self.assertEqual(
+            self.watcher._deliveries._hanging.known["http://a"].placed, set()
+        )
         for _ in range(3):
             others = self.many(b"b", 4)
             for each in others:
@@ -133,7 +137,7 @@ class PlaceTests(HangingTestCase):
             self.finish(each)
         self.check_counts(received=16, done=16)
         self.pass_time(10)
-        self.assertEqual(self.watcher._hanging.known, {})
+        self.assertEqual(self.watcher._deliveries._hanging.known, {})
         self.assertEqual(self.waits(), [])
 
     def test_who_answers(self) -> None:
@@ -260,7 +264,7 @@ class ShareTests(HangingTestCase):
         """
         How many places a host has.
         """
-        return len(self.watcher._hanging.known[f"http://{host}"].placed)
+        return len(self.watcher._deliveries._hanging.known[f"http://{host}"].placed)
 
     def slow(self) -> None:
         """
@@ -283,7 +287,7 @@ class ShareTests(HangingTestCase):
         self.assertEqual(self.placed("slow"), 6)
         self.assertEqual(self.placed("other"), 1)
         self.assertEqual(self.placed("third"), 0)
-        self.assertEqual(self.watcher._hanging.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 5)
         self.quick(20)
 
     def test_for_all(self) -> None:
@@ -294,9 +298,9 @@ class ShareTests(HangingTestCase):
         self.quick()
         self.many(b"slow", 3)
         self.pass_time(3)
-        self.assertEqual(self.watcher._hanging.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 2)
         self.pass_time(HANG_AFTER)
-        self.assertEqual(self.watcher._hanging.waiting, 0)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 0)
         self.assertEqual(len(self.running), 8)
 
     def test_fewest(self) -> None:
@@ -342,7 +346,7 @@ class ShareTests(HangingTestCase):
             self.pass_time(0.75)
             self.quick(number, b"both")
             self.pass_time(0.25)
-            origin = self.watcher._hanging.known["http://both"]
+            origin = self.watcher._deliveries._hanging.known["http://both"]
             self.assertIs(origin.is_quick, is_quick, number)
 
     def test_other_url(self) -> None:
@@ -357,7 +361,7 @@ class ShareTests(HangingTestCase):
         self.finish(self.called[0])
         self.assertIs(self.called[-1], waits)
         self.assertEqual(self.placed("elsewhere"), 1)
-        self.assertEqual(self.watcher._hanging._places, 6)
+        self.assertEqual(self.watcher._deliveries._hanging._places, 6)
 
     def test_several_requests(self) -> None:
         """
@@ -370,13 +374,13 @@ class ShareTests(HangingTestCase):
         self.assertTrue(message.may_request("http://other/"))
         self.assertEqual((self.placed("slow"), self.placed("other")), (5, 1))
         self.finish(message)
-        self.assertEqual(self.watcher._hanging._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging._places, 5)
 
     def test_most_outside(self) -> None:
         """
         Not too many go on without a place, since each has a connection.
         """
-        self.watcher._hanging._most_outside = 3
+        self.watcher._deliveries._hanging._most_outside = 3
         self.many(b"slow", 8)
         self.pass_time(60)
         self.assertEqual(self.placed("slow"), 5)
@@ -390,12 +394,12 @@ class ShareTests(HangingTestCase):
         self.begin(slow_after=2)
         self.many(b"slow", 5)
         self.pass_time(1.25)
-        self.assertEqual(self.watcher._hanging._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging._places, 5)
         self.pass_time(1)
         self.assertEqual(self.placed("slow"), 0)
         self.many(b"slow", 8)
         self.assertEqual(len(self.running), 8)
-        self.assertEqual(self.watcher._hanging.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 5)
 
 
 class LineTests(HangingTestCase):
@@ -434,7 +438,7 @@ class LineTests(HangingTestCase):
         line = self.many(b"a", 3)
         self.unanswered(hanging[0])
         self.assertIs(self.called[-1], line[0])
-        self.assertEqual(self.watcher._hanging.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 2)
         for each in self.many(b"b", 3):
             self.finish(each)
 
@@ -463,7 +467,7 @@ class LineTests(HangingTestCase):
             self.confirm()
         self.check_counts(received=14, retried=6)
         self.assertEqual(self.channel.acked, [m.delivery_tag for m in line[4:]])
-        self.assertEqual(self.watcher._hanging.waiting, 4)
+        self.assertEqual(self.watcher._deliveries._hanging.waiting, 4)
 
     def test_little_work(self) -> None:
         """
@@ -522,7 +526,7 @@ class LineTests(HangingTestCase):
         def callback(message: Message) -> Any:
             return hook.addCallback(lambda _: admitted(message))
 
-        self.watcher._caller._callback = callback
+        self.watcher._deliveries._caller._callback = callback
         late = self.deliver(b"a")
         self.watcher.stop(grace=30)
         hook.callback(None)
@@ -549,7 +553,7 @@ class LineTests(HangingTestCase):
         """
         self.begin(rate="1/s", burst=10, share_rate=False)
         hanging = self.hang()
-        pace = self.watcher._throttle.pace
+        pace = self.watcher._intake._throttle.pace
         assert pace is not None
         line = self.many(b"a", 2)
         before = pace.bucket.tokens

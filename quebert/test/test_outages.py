@@ -218,13 +218,13 @@ async def test_consumer_timeout(
     watched.answers[b"slow"] = late
     watcher = await watched.begin(names.queue, queue_type=type)
     wire = await watched.client.connected()
-    channel = watcher._keeper.channel
+    channel = watcher._intake.keeper.channel
     await watched.add(b"slow")
     await until(lambda: watched.seen[b"slow"] == 2)
     late.callback(None)
     await watched.lives_on(b"slow")
     # RabbitMQ 4.3 ends only the consumer: the first delivery is done, too.
-    lost_channel = watcher._keeper.channel is not channel
+    lost_channel = watcher._intake.keeper.channel is not channel
     # A copy takes the place of a message whose deliveries RabbitMQ does not count, as
     # in a classic queue, and in a quorum queue after the end of only the consumer.
     copied = type is None or not lost_channel
@@ -244,8 +244,8 @@ async def test_precondition_failed(client: TxAMQPClient, names: Names) -> None:
     watcher = await watched.begin(names.queue)
     await watched.add(b"in flight")
     await until(lambda: watched.seen[b"in flight"])
-    assert watcher._keeper.channel is not None
-    watcher._keeper.channel.ack(999)  # which was never delivered
+    assert watcher._intake.keeper.channel is not None
+    watcher._intake.keeper.channel.ack(999)  # which was never delivered
     await until(lambda: watched.seen[b"in flight"] == 2)
     late.callback(None)
     await watched.lives_on(b"in flight")

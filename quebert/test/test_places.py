@@ -154,7 +154,7 @@ class SoakTestCase(WatcherTestCase):
         Deliver a message, if a consumer has room.
         """
         channel = self.channel
-        taken = Counter(m.consumer_tag for m in self.watcher._settler.unsettled)
+        taken = Counter(m.consumer_tag for m in self.watcher._deliveries.ledger)
         able = (tag for tag, most in channel.consumers.items() if taken[tag] < most)
         consumer = next(able, None)
         if consumer is None:

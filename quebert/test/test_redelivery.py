@@ -572,7 +572,7 @@ class GiveBackTests(RedeliveryTestCase):
         What has never been delivered before is given back; of a copy there is another,
         which counts no more ends.
         """
-        self.watcher.hold()
+        self.watcher._deliveries.hold()
         first, second = self.deliver(), self.copy(ends=2)
         stopped = self.watcher.stop()
         self.assertEqual(self.old.given_back, [first.delivery_tag])
@@ -655,7 +655,7 @@ class GiveBackTests(RedeliveryTestCase):
         """
         It is given back where the broker does not take the copy.
         """
-        self.watcher.hold()
+        self.watcher._deliveries.hold()
         message = self.copy(ends=2)
         stopped = self.watcher.stop()
         self.confirm(PublishRefused("full"))

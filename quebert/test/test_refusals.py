@@ -218,7 +218,7 @@ async def test_refused(
     await until(lambda: watcher.in_flight == 10)
     mend = fault(broker, queue)
     gate.callback(None)
-    await until(lambda: len(watcher._settler.held) == 10)
+    await until(lambda: watcher.held == 10)
     if fault is not full_rung:  # through which others go, too
         bodies = [b"other %d" % n for n in range(20)]
         await gatherResults([adding.publish("", other, body) for body in bodies])

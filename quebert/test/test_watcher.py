@@ -32,7 +32,14 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Binding, Bindings, dead_letters_of
-from quebert.amqp.watch import Alone, Budget, Suspects, Watcher, WatchOptions, _watcher
+from quebert.amqp.watch import (
+    Alone,
+    Budget,
+    Suspects,
+    Watcher,
+    WatchOptions,
+    _deliveries,
+)
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._settlement import HOLD_LIMIT
 from quebert.amqp.wire import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
@@ -309,7 +316,7 @@ class FakeClient:
 
     def __attrs_post_init__(self) -> None:
         self.suspects = Suspects(lambda: self.reactor, self.reactor.seconds)
-        self.alone = Alone(self.suspects, lambda: self.watchers, lambda: self.reactor)
+        self.alone = Alone(self.suspects, lambda: self.reactor)
 
     def make_forwarder(self, *arguments: object) -> Any:
         """
@@ -848,10 +855,9 @@ class StartTests(WatcherTestCase):
 
     def check_refused(self, **options: Any) -> None:
         """
-        It does not start with these options.
+        There is no watcher with these options.
         """
-        starting = Deferred.fromCoroutine(self.make(**options).start())
-        self.failureResultOf(starting, ConfigError)
+        self.assertRaises(ConfigError, self.make, **options)
         self.assertEqual(self.client.channels, [])
 
     def test_settings(self) -> None:
@@ -1841,7 +1847,7 @@ class WaitTests(WatcherTestCase):
         """
         Nor is one made while the messages that are held are large together.
         """
-        self.patch(_watcher, "MAX_HELD_BYTES", 100)
+        self.patch(_deliveries, "MAX_HELD_BYTES", 100)
         channel = self.begin(maxEvents=1)
         self.at_once[b"wait" * 20] = Retry(after=60)
         self.deliver(b"wait" * 20)
@@ -2901,7 +2907,7 @@ class StopTests(WatcherTestCase):
             finally:
                 await waits[1]  # the channel is closed
 
-        self.patch(self.watcher._forwarder, "end", end)
+        self.patch(self.watcher._intake._forwarder, "end", end)
         stopped = self.watcher.stop()
         self.clock.advance(5)
         self.successResultOf(stopped)

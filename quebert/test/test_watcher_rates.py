@@ -86,7 +86,7 @@ class RateTests(WatcherTestCase):
         for _ in range(20):
             while channel.room():
                 self.deliver()
-                self.assertLessEqual(len(self.watcher._window._waiting), 3)
+                self.assertLessEqual(len(self.watcher._deliveries._window._waiting), 3)
             self.advance(20)
         self.assertEqual(len(self.running), 10)
         self.assertEqual(len(channel.consumers), 1)
@@ -150,7 +150,7 @@ class RateTests(WatcherTestCase):
         for _ in range(4):
             self.deliver()
         self.assertEqual(self.bodies(), 1)
-        pace = self.watcher._throttle.pace
+        pace = self.watcher._intake._throttle.pace
         assert pace is not None
         pace.shared_by(100)
         self.deliver()
@@ -166,7 +166,7 @@ class RateTests(WatcherTestCase):
         self.deliver()
         counted = {"x-delivery-count": SUSPECT - 1}
         again = self.deliver(headers=counted, redelivered=True)
-        pace = self.watcher._throttle.pace
+        pace = self.watcher._intake._throttle.pace
         assert pace is not None
         pace.shared_by(100)
         crossing = self.deliver()

@@ -3,10 +3,10 @@ One watched queue, from its deliveries to the outcomes that settle them.
 """
 
 from quebert.amqp.watch._handler import Callback
+from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._one_suspect import Alone
 from quebert.amqp.watch._options import WatchOptions
-from quebert.amqp.watch._settlement import Counts
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
 from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher, another_waiter
 

@@ -23,13 +23,13 @@ that differs then (rabbitmq-server pull request 13971 tells of other cases).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from quebert.amqp.coordination import Throttle
-from quebert.amqp.wire import Channel, Message
+from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError
 
 __all__ = ["Consumer"]
@@ -42,6 +42,7 @@ class Consumer:
     """
     @param most: how many messages to fetch; 0 for no limit.
     @param throttle: of which rate fewer are, or none.
+    @param unsettled: how many messages of each consumer are not settled, by its tag.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
     @param waiting: how many messages wait before they go back.
@@ -56,6 +57,7 @@ class Consumer:
         queue: str,
         most: int,
         throttle: Throttle,
+        unsettled: Mapping[str, int],
         *,
         may_widen: Callable[[], bool],
         waiting: Callable[[], int],
@@ -73,8 +75,7 @@ class Consumer:
         self._channel: Channel | None = None
         self.wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
-        # How many messages are unsettled of each consumer that has any.
-        self._unsettled: dict[str, int] = {}
+        self._unsettled = unsettled
         self._set_prefetch(most)
         self._renewing = False
         # One call after the other: RabbitMQ closes the connection where a consumer
@@ -98,7 +99,6 @@ class Consumer:
         self._channel = None
         self.wanted = self.consuming = False
         self._tag = ""
-        self._unsettled.clear()
 
     async def begin(self) -> None:
         """
@@ -155,23 +155,7 @@ class Consumer:
             if tag and self._channel is not None:
                 await self._channel.call("basic_cancel", consumer_tag=tag)
 
-    # -- What it takes and what is settled
-
-    def took(self, message: Message) -> None:
-        """
-        A message has come.
-        """
-        tag = message.consumer_tag
-        self._unsettled[tag] = self._unsettled.get(tag, 0) + 1
-
-    def settled(self, message: Message) -> None:
-        """
-        The broker waits for it no more.
-        """
-        tag = message.consumer_tag
-        left = self._unsettled.pop(tag, 1) - 1
-        if left:
-            self._unsettled[tag] = left
+    # -- How much it takes
 
     def adapt(self) -> None:
         """
@@ -216,8 +200,6 @@ class Consumer:
     def _not_renewed(self, failure: Failure) -> None:
         failure.trap(BrokerError)  # the channel is closed: another will come
         self._renewing = False
-
-    # -- How much it takes
 
     def _fits(self, channel: Channel) -> bool:
         """

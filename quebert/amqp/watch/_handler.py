@@ -23,7 +23,7 @@ __all__ = ["Callback", "Caller"]
 
 Answer = Union[None, bytes, str, Outcome]
 Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
-Decided = Callable[[Message, Outcome], None]
+Decided = Callable[[Message, Union[Outcome, None]], None]
 
 #: The longest wait, in seconds, of a message whose callback fails.
 ERROR_LIMIT = 120.0
@@ -63,7 +63,8 @@ class Caller:
     def call(self, message: Message, decided: Decided) -> None:
         """
         Call the callback with a message; C{decided(message, outcome)} is called
-        once it is clear what to do with it, which may be at once.
+        once it is clear what to do with it, which may be at once.  The outcome is
+        C{None} if L{give_up} was called meanwhile.
         """
         # No coroutine, here and in what follows: every message comes this way.
         if message.may_have_past:
@@ -98,8 +99,7 @@ class Caller:
             message.errors = errors
             self._failed(Failure(), message, decided)
         else:
-            self._end(message)
-            decided(message, outcome)
+            decided(message, outcome if self._end(message) else None)
         return answer
 
     def _failed(self, failure: Failure, message: Message, decided: Decided) -> Retry:
@@ -107,20 +107,24 @@ class Caller:
         @return: what is to be done with any other message that the same
             Deferred answers for.
         """
-        cancelled = failure.check(CancelledError) and message in self._given_up
-        self._end(message)
-        if not cancelled:
+        is_wanted = self._end(message)
+        if is_wanted or not failure.check(CancelledError):
             self.log.failure(
                 "The callback failed with {message}", failure, message=message
             )
         retry = Retry(after=self._delay(message.errors))
         message.errors += 1
-        decided(message, retry)
+        decided(message, retry if is_wanted else None)
         return retry
 
-    def _end(self, message: Message) -> None:
+    def _end(self, message: Message) -> bool:
+        """
+        @return: whether the outcome is wanted.
+        """
         del self.busy[message]
+        is_wanted = message not in self._given_up
         self._given_up.discard(message)
+        return is_wanted
 
     def give_up(self, message: Message) -> None:
         """

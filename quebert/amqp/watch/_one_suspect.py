@@ -13,7 +13,7 @@ message for 30 minutes.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -89,19 +89,17 @@ class Alone:
     """
     Attempts the suspects of one client.
 
-    @param watches: all of the client.
     @ivar wanted: whether there is any suspect.
     """
 
     def __init__(
         self,
         suspects: Suspects,
-        watches: Callable[[], Iterable[Watch]],
         clock: Callable[[], IReactorTime],
     ) -> None:
         self.wanted = False
         self._suspects = suspects
-        self._watches = watches
+        self._watches: dict[Watch, None] = {}
         self._clock = clock
         # Those first that were alone at fewer ends.
         self._waiting: list[tuple[Watch, Message]] = []
@@ -110,6 +108,20 @@ class Alone:
         self._current: _Attempt | None = None
         self._changing = False
         self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
+
+    def join(self, watch: Watch) -> None:
+        """
+        A watch of the client begins.
+        """
+        self._watches[watch] = None
+        if self.wanted:
+            watch.hold()
+
+    def leave(self, watch: Watch) -> None:
+        """
+        A watch is over, or has not begun.
+        """
+        self._watches.pop(watch, None)
 
     def add(self, watch: Watch, message: Message) -> None:
         """
@@ -196,7 +208,7 @@ class Alone:
         """
         if self._gathering or self._current or not self._waiting:
             return False
-        return not any(watch.running for watch in self._watches())
+        return not any(watch.running for watch in self._watches)
 
     def _begin(self, watch: Watch, message: Message) -> None:
         self._deadlines.end((watch, message))
@@ -235,7 +247,7 @@ class Alone:
         # What begins now may end at once.
         was_changing, self._changing = self._changing, True
         try:
-            for watch in list(self._watches()):
+            for watch in list(self._watches):
                 watch.go_on()
         finally:
             self._changing = was_changing
@@ -244,7 +256,7 @@ class Alone:
             self._begin_next()
 
     def _hold(self) -> None:
-        for watch in self._watches():
+        for watch in self._watches:
             watch.hold()
 
 

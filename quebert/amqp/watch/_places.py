@@ -76,6 +76,12 @@ class Window:
             if self._waiting or self._heavy:
                 self._fill()
 
+    def has_place(self, message: Message) -> bool:
+        """
+        Whether a message has one.
+        """
+        return message in self._placed
+
     def has_room(self) -> bool:
         """
         Whether one more message would get a place at once.

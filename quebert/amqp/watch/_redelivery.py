@@ -17,7 +17,7 @@ attempts a copy that it has made only once RabbitMQ has the acknowledgement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +44,13 @@ class Redelivery:
     """
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
-    @param leave: called with a message that has to wait for the broker.
     @ivar counted: up to which number RabbitMQ counts how often it has delivered a
         message of the queue; 0 where it does not.
     """
 
-    def __init__(
-        self, settler: Settler, suspects: Suspects, leave: Callable[[Message], None]
-    ) -> None:
+    def __init__(self, settler: Settler, suspects: Suspects) -> None:
         self._settler = settler
         self._suspects = suspects
-        self._leave = leave
         self.counted = 0.0
 
     async def replace(self, message: Message) -> bool:
@@ -112,7 +108,7 @@ class Redelivery:
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
-            is_counted = await self._settler.bury(message, bury, self._leave)
+            is_counted = await self._settler.bury(message, bury)
         else:
             is_counted = await self._copy(message, record.copied())
         if is_counted:  # else whoever gets the message has to know
@@ -150,7 +146,7 @@ class Redelivery:
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
         with self._suspects.copying(headers[FLIGHT]):
-            settled = await self._settler.replace(message, headers, after, self._leave)
+            settled = await self._settler.replace(message, headers, after)
             if settled:
                 await self._acknowledged()
             return settled

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -22,6 +21,8 @@ from quebert._text import printable
 from quebert.amqp.delays import Ladder, LadderRefused
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import KIND, REASON, DeadLetters, dead_letters_of
+from quebert.amqp.watch._delivery import Event, Fate, State
+from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.wire import (
     DELAY,
     EXCHANGE,
@@ -44,7 +45,7 @@ from quebert.policy import BURIED_AT, exponential
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Counts", "Settler"]
+__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settler"]
 
 #: Seconds for which a delivery waits at most, from when it came: RabbitMQ closes
 #: a channel that holds one for 30 minutes.
@@ -62,35 +63,13 @@ _FOREVER = 1e9
 RETRY_LIMIT = 4.5
 #: ... unless so many tasks wait for this that there were more attempts a second.
 RETRY_RATE = 200.0
-# So many messages in a row may have the time at which the first of them came.
-_SAME_TIME = 16
-
-
-@attrs.define
-class Counts:
-    """
-    What became of the messages; they add up::
-
-        received == (done + retried + discarded + buried + returned
-                     + watcher.in_flight)
-
-    @ivar buried: moved to C{<queue>.dead}.
-    @ivar returned: given back to the broker unfinished, by C{stop} or with
-        the connection, or as a copy that was to be attempted instead.
-    """
-
-    received: int = 0
-    done: int = 0
-    retried: int = 0
-    discarded: int = 0
-    buried: int = 0
-    returned: int = 0
 
 
 class Settler:
     """
     Settles the messages of one queue, on one channel after the other.
 
+    @param ledger: the deliveries.
     @param queue: where messages are put back to.
     @param publisher: puts them there.
     @param clock: gives the clock that all waits go by.
@@ -98,11 +77,8 @@ class Settler:
     @param hold_up_to: seconds that they wait here instead, at most.
     @param queue_type: the type that the queue is declared with, if any.
     @param now: the time of day, in seconds since the epoch; only written to headers.
-    @param settled: called with each message that is settled.
+    @param leave: called with each message that begins to wait here, and needs no place.
     @ivar queue: the queue.
-    @ivar unsettled: what the broker waits for.
-    @ivar unsettled_bytes: the size of its bodies.
-    @ivar held: those of them that wait, without a place, before they go back.
     @ivar hurried: messages wait here for their retries no more.
     """
 
@@ -110,27 +86,25 @@ class Settler:
 
     def __init__(
         self,
+        ledger: Ledger[Message],
         queue: str,
         publisher: Publisher,
         clock: Callable[[], IReactorTime],
         now: Callable[[], float],
-        settled: Callable[[Message], None],
+        leave: Callable[[Message], None],
         *,
         ladder: Ladder,
         hold_up_to: float = HOLD_UP_TO,
         queue_type: str | None = None,
     ) -> None:
-        self.counts = Counts()
         self.channel: Channel | None = None
-        self.unsettled: dict[Message, float] = {}  # and when they came, or earlier
-        self.unsettled_bytes = 0
         self.hurried = False
         self.queue = queue
+        self._ledger = ledger
         self._publisher = publisher
         self._clock = clock
-        self._came = 0.0
         self._now = now
-        self._settled = settled
+        self._free_place = leave
         self._ladder = ladder
         self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
         self._hold_up_to = hold_up_to
@@ -150,40 +124,39 @@ class Settler:
             "Queue {dead!r} takes tasks that are given up again",
             dead=dead_letters_of(queue),
         )
-        self.held: set[Message] = set()
-
-    def received(self, message: Message) -> None:
-        """
-        A message has come, which must be settled.
-        """
-        counts, unsettled = self.counts, self.unsettled
-        if not unsettled or not counts.received % _SAME_TIME:
-            self._came = self._clock().seconds()
-        counts.received += 1
-        self.unsettled_bytes += len(message.body)
-        unsettled[message] = self._came
 
     def settle(self, message: Message, outcome: Done | Discard) -> None:
         """
         Acknowledge a message that is done or discarded; nothing if its channel is lost.
         """
-        if message not in self.unsettled:
-            return
-        self._ack(message)
-        if isinstance(outcome, Done):
-            self.counts.done += 1
-        else:
-            self.counts.discarded += 1
+        is_done = isinstance(outcome, Done)
+        fate = Fate.DONE if is_done else Fate.DISCARDED
+        acknowledged = self._ack(message, Event.FINISH, fate)
+        if acknowledged and isinstance(outcome, Discard):
             self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: Message) -> None:
         """
         Let the broker deliver it again.
         """
-        if message in self.unsettled and self.channel is not None:
-            self._forget(message)
-            self.channel.give_back(message.delivery_tag)
-            self.counts.returned += 1
+        if self._ledger.settle(message, Event.GIVE_BACK, Fate.RETURNED):
+            self._channel_of(message).give_back(message.delivery_tag)
+
+    def _ack(self, message: Message, event: Event, fate: Fate) -> bool:
+        """
+        Acknowledge a message, if its delivery is ours; returns whether it was.
+        """
+        if not self._ledger.settle(message, event, fate):
+            return False
+        self._channel_of(message).ack(message.delivery_tag)
+        return True
+
+    def _channel_of(self, message: Message) -> Channel:
+        """
+        The channel that brought a message whose delivery is ours.
+        """
+        assert self.channel is not None
+        return self.channel
 
     def abandon(self) -> None:
         """
@@ -191,9 +164,7 @@ class Settler:
         no acknowledgement of them.
         """
         self.channel = None
-        self.counts.returned += len(self.unsettled)
-        self.unsettled.clear()
-        self.unsettled_bytes = 0
+        self._ledger.lose()
         self.hurry()
         for publishing in list(self._publishing):
             publishing.cancel()
@@ -213,56 +184,33 @@ class Settler:
         for pause in list(self._pauses):
             self._end_pause(pause)
 
-    def _ack(self, message: Message) -> None:
-        self._forget(message)
-        assert self.channel is not None
-        self.channel.ack(message.delivery_tag)
-
-    def _forget(self, message: Message) -> None:
-        del self.unsettled[message]
-        self.unsettled_bytes -= len(message.body)
-        self._settled(message)
-
-    async def put_back(
-        self, message: Message, retry: Retry, leave: Callable[[Message], None]
-    ) -> None:
+    async def put_back(self, message: Message, retry: Retry) -> None:
         """
         Have the broker keep a message for later; nothing if its channel is lost.
-
-        @param leave: called with it when it begins to wait.
         """
-        if message not in self.unsettled:
+        if message not in self._ledger:
             return
         now = self._clock().seconds()
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
-        try:
-            if hold > 0 and not self.hurried:
-                held = self.pause(hold)
-                self._leave(message, leave)
-                await held
-            elif due > now or not self._publisher.ready:
-                self._leave(message, leave)
-            await self._return(message, retry, due, leave)
-        finally:
-            self.held.discard(message)
+        if hold > 0 and not self.hurried:
+            held = self.pause(hold)
+            self._leave(message)
+            await held
+        elif due > now or not self._publisher.ready:
+            self._leave(message)
+        await self._return(message, retry, due)
 
     def _hold(self, message: Message, after: float, now: float) -> float:
         if after > self._hold_up_to:
             return 0.0
-        return min(after, HOLD_LIMIT - (now - self.unsettled[message]))
+        return min(after, HOLD_LIMIT - (now - message.came))
 
-    def _leave(self, message: Message, leave: Callable[[Message], None]) -> None:
-        self.held.add(message)
-        leave(message)
+    def _leave(self, message: Message) -> None:
+        self._ledger.move(message, Event.HOLD)
+        self._free_place(message)
 
-    async def _return(
-        self,
-        message: Message,
-        retry: Retry,
-        due: float,
-        leave: Callable[[Message], None],
-    ) -> None:
+    async def _return(self, message: Message, retry: Retry, due: float) -> None:
         early = due - self._clock().seconds()
         delayed = early > _AT_ONCE
         properties = self._amended(
@@ -276,7 +224,7 @@ class Settler:
             attempted=retry.attempted,
         )
         if properties is None:
-            await self.bury(message, Bury(_NO_ROOM, POISON), leave)
+            await self.bury(message, Bury(_NO_ROOM, POISON))
             return
         body = message.body if retry.body is None else retry.body
 
@@ -284,25 +232,20 @@ class Settler:
             return self._publish(wire, send, body, properties, due)
 
         try:
-            taken = await self._published(
-                message, publish, leave, self._refused, MessageRefused
-            )
-            if taken:
-                self._ack(message)
-                self.counts.retried += 1
+            if await self._published(message, publish, self._refused, MessageRefused):
+                self._ack(message, Event.CONFIRM, Fate.RETRIED)
         except MessageRefused as e:
             if retry.otherwise is not None:
-                await self._return(message, retry.otherwise, due, leave)
+                await self._return(message, retry.otherwise, due)
             else:
                 why = f"the broker refuses the task as it would go back: {e}"
-                await self.bury(message, Bury(why), leave)
+                await self.bury(message, Bury(why))
 
     async def replace(
         self,
         message: Message,
         headers: Mapping[str, Any],
         after: float,
-        leave: Callable[[Message], None],
     ) -> bool:
         """
         Put a fresh copy in the place of a message that was not attempted; nothing if
@@ -310,11 +253,10 @@ class Settler:
 
         @param headers: of the copy, beside those of the message.
         @param after: seconds that it waits in the broker.
-        @param leave: called with it when it has to wait for the broker.
         @return: whether the copy has taken its place; it has not where the broker
             refuses the copy.
         """
-        if self.channel is None or message not in self.unsettled:
+        if message not in self._ledger:
             return False
         properties = self._copied_properties(message, headers, after)
         if properties is None:
@@ -326,19 +268,12 @@ class Settler:
 
         refusals = (MessageRefused, PublishRefused, Unroutable)
         if after > 0:  # the queue for that may be new
-            self._leave(message, leave)
+            self._leave(message)
         try:
-            taken = await self._published(
-                message, publish, leave, self._refused, *refusals
-            )
-            if taken:
-                self._ack(message)
-                self.counts.returned += 1
+            taken = await self._published(message, publish, self._refused, *refusals)
         except BrokerError:
             return False
-        finally:
-            self.held.discard(message)
-        return taken
+        return taken and self._ack(message, Event.CONFIRM, Fate.RETURNED)
 
     def _copied_properties(
         self, message: Message, headers: Mapping[str, Any], after: float
@@ -347,14 +282,14 @@ class Settler:
         The properties of a copy: with all C{headers}, or with none where there is no
         room for them.
         """
-        assert self.channel is not None
+        max_payload = self._channel_of(message).client.max_payload
         due = {NOT_BEFORE: self._now() + after, DELAY: after} if after > 0 else {}
         for told in ({**headers, **due}, {EXCHANGE: None, ROUTING_KEY: None}):
             properties = message.copied_properties(
                 told,
                 delayed=after > 0,
                 highest_priority=self._highest_priority if after > 0 else None,
-                max_payload=self.channel.client.max_payload,
+                max_payload=max_payload,
             )
             if properties is not None:
                 return properties
@@ -368,13 +303,10 @@ class Settler:
         channel = self.channel
         return channel and self._ladder.highest_priority(channel.client)
 
-    async def bury(
-        self, message: Message, outcome: Bury, leave: Callable[[Message], None]
-    ) -> bool:
+    async def bury(self, message: Message, outcome: Bury) -> bool:
         """
         Move a message to C{<queue>.dead}; nothing if its channel is lost.
 
-        @param leave: called with it when it has to wait for the broker.
         @return: whether it is there.
         """
         headers = {
@@ -391,19 +323,15 @@ class Settler:
                 send,
                 message.body,
                 properties,
-                lambda: self._leave(message, leave),
+                lambda: self._leave(message),
             )
 
-        try:
-            taken = await self._published(message, publish, leave, self._dead_refused)
-            if taken:
-                self._ack(message)
-                self.counts.buried += 1
-                now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
-                self._log_removed(message, now_in, outcome.reason)
-            return taken
-        finally:
-            self.held.discard(message)
+        taken = await self._published(message, publish, self._dead_refused)
+        if not (taken and self._ack(message, Event.CONFIRM, Fate.BURIED)):
+            return False
+        now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
+        self._log_removed(message, now_in, outcome.reason)
+        return True
 
     def _burial_properties(self, message: Message, headers: dict[str, Any]) -> bytes:
         """
@@ -431,29 +359,28 @@ class Settler:
         self,
         message: Message,
         publish: Callable[[Wire, Send], Coroutine[Any, Any, None]],
-        leave: Callable[[Message], None],
         warning: RepeatedWarning,
         *refusals: type[BrokerError],
     ) -> bool:
         """
         Publish what replaces a message, again until the broker has it; tells
-        whether it has, and the message is still ours to settle.
+        whether it has.  Where the broker does not take it at once, the message leaves
+        its place: what it waits for may be that others are done.
 
-        @param leave: called with it when the broker does not take it at once: what it
-            waits for may be that others are done.
         @param warning: tells of it where the broker does not take it.
         @param refusals: after which it is not tried again.
         @raise BrokerError: one of C{refusals}.
         """
         attempt = 0
         send: Send = self._publisher.publish
-        while message in self.unsettled and self.channel is not None:
-            publishing = Deferred.fromCoroutine(publish(self.channel.client, send))
+        while message in self._ledger:
+            wire = self._channel_of(message).client
+            publishing = Deferred.fromCoroutine(publish(wire, send))
             self._publishing.add(publishing)
             try:
                 await publishing
                 warning.succeeded()
-                return message in self.unsettled
+                return True
             except CancelledError:
                 return False  # the broker gives it out again anyway
             except Unconfirmed as e:  # which is told once, and not for each message
@@ -478,10 +405,11 @@ class Settler:
             if self.hurried:
                 self.give_back(message)
             else:
-                limit = max(RETRY_LIMIT, len(self.held) / RETRY_RATE)
+                held = self._ledger.numbers[State.HELD]
+                limit = max(RETRY_LIMIT, held / RETRY_RATE)
                 delay = exponential(attempt, constant=2, maximum=limit)
                 waited = self.pause(delay)
-                self._leave(message, leave)
+                self._leave(message)
                 await waited
         return False
 

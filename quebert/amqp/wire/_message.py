@@ -113,6 +113,7 @@ class Message:
     @ivar redelivered: whether it may have been delivered before.
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
+    @ivar came: when it came, or a little earlier, in seconds of the reactor's clock.
     @ivar errors: how often in a row the callback has failed with it.
     @ivar may_have_past: whether it may have been put back, or delivered before.
     @ivar memory: bytes that its task takes at most while it is at work; 0 where these
@@ -130,6 +131,7 @@ class Message:
         that it has replaced.
     """
 
+    came = 0.0
     errors = 0
     memory = 0
     may_have_past = True

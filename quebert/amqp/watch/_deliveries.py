@@ -1,0 +1,554 @@
+"""
+From a delivery to what settles it: who begins when, what the callback has decided, and
+what becomes of each message meanwhile.
+
+The ledger (L{Ledger<quebert.amqp.watch._ledger.Ledger>}) knows where each delivery
+stands; this module has the events happen.  It knows no frames and no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.python.failure import Failure
+
+from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
+from quebert._deadlines import Deadlines
+from quebert._log import Logger
+from quebert.amqp.coordination import Throttle
+from quebert.amqp.link import Publisher
+from quebert.amqp.queues import TYPE
+from quebert.amqp.watch._consumer import Consumer
+from quebert.amqp.watch._delivery import Event, State
+from quebert.amqp.watch._handler import Callback, Caller
+from quebert.amqp.watch._hanging_hosts import Hanging
+from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._memory_budget import Part
+from quebert.amqp.watch._one_suspect import LONGEST_WAIT
+from quebert.amqp.watch._options import WatchOptions
+from quebert.amqp.watch._places import Window
+from quebert.amqp.watch._redelivery import Redelivery, restore
+from quebert.amqp.watch._settlement import Settler
+from quebert.amqp.watch._suspects import Record
+from quebert.amqp.wire import Message
+from quebert.clock import seconds_set
+from quebert.outcome import Bury, Outcome, Retry
+
+if TYPE_CHECKING:
+    from quebert.amqp.watch._session import WatchSession
+    from quebert.amqp.wire import Channel, Wire
+
+__all__ = ["Deliveries"]
+
+#: How many waiting messages may be held beside the window.
+MAX_HELD = 10_000
+#: And with how many bytes together with those in it.
+MAX_HELD_BYTES = 64 * 2**20
+# Seconds that a message waits in the broker which has waited for memory for too long.
+_HEAVY = 60.0
+
+
+class Deliveries:
+    """
+    The deliveries of one watch.
+
+    @param client: what it shares with other watches.
+    @param throttle: what keeps messages from beginning.
+    @param publisher: publishes what takes their places.
+    @ivar ledger: where each delivery stands.
+    @ivar consumer: has RabbitMQ deliver them.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        client: WatchSession,
+        queue: str,
+        callback: Callback,
+        options: WatchOptions,
+        throttle: Throttle,
+        publisher: Publisher,
+    ) -> None:
+        arguments = options.declared
+        owner = getattr(callback, "__self__", None)
+        self._client = client
+        self._throttle = throttle
+        self._publisher = publisher
+        self._memory_of = getattr(owner, "memory_of", memory_of)
+        self._slow_after = options.slow_after
+        self.ledger: Ledger[Message] = Ledger()
+        self.consumer = Consumer(
+            queue,
+            options.prefetch,
+            throttle,
+            self.ledger.of_consumers,
+            may_widen=self._may_widen,
+            waiting=self._count_waiting,
+            rested=self._rest,
+            single=bool(arguments.get("x-single-active-consumer")),
+        )
+        self._caller = Caller(
+            callback,
+            options.error_delay,
+            client.now,
+            lambda: seconds_set(client.reactor),
+        )
+        self._settler = Settler(
+            self.ledger,
+            queue,
+            publisher,
+            lambda: client.reactor,
+            client.now,
+            self.leave,
+            ladder=client.ladder,
+            hold_up_to=options.hold_up_to,
+            queue_type=arguments.get(TYPE),
+        )
+        self._redelivery = Redelivery(self._settler, client.suspects)
+        self._part = Part(client.budget)
+        self._free = client.budget.free
+        self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
+        self._hanging = Hanging(
+            self,
+            queue,
+            options.prefetch,
+            options.hang_after,
+            options.hold_up_to,
+            lambda: client.reactor,
+        )
+        self._window = Window(
+            options.prefetch,
+            self.begin,
+            throttle.doors,
+            self._part,
+            self._hanging.look_again,
+            lambda message: self._heavy.begin(message, LONGEST_WAIT),
+        )
+        self._patience = Deadlines[Message](lambda: client.reactor, self._late)
+        self._heavy = Deadlines[Message](lambda: client.reactor, self._put_off_heavy)
+        self._moving = 0  # how many messages are examined, or replaced
+        self._idle: Deferred[None] | None = None
+        self._seconds: Callable[[], float]
+
+    # -- The channel, and the end
+
+    @property
+    def channel(self) -> Channel | None:
+        """
+        The channel that brings them; C{None} while there is none.
+        """
+        return self._settler.channel
+
+    def begin_on(self, channel: Channel) -> None:
+        """
+        Take what a channel brings, and settle it there.
+        """
+        self._seconds = self._client.reactor.seconds
+        self._settler.channel = channel
+        channel.on_message = self._received
+
+    def lost(self) -> None:
+        """
+        The channel is lost, and all deliveries with it.
+        """
+        self.consumer.lost()
+        self._forget_waiting()
+        self._client.suspects.interrupted(self.ledger)
+        self._settler.abandon()
+        self._client.alone.lost(self)
+        self._hanging.forget_waiting()
+
+    def count_up_to(self, number: float) -> None:
+        """
+        RabbitMQ counts up to C{number} how often it has delivered a message of the
+        queue; 0 if it counts nothing.
+        """
+        self._redelivery.counted = number
+
+    def close(self, reason: str) -> None:
+        """
+        Have no message begin, until L{open} is called with the same reason.
+        """
+        self._window.close(reason)
+
+    def open(self, reason: str) -> None:
+        """
+        Have messages begin again, unless something else is against it.
+        """
+        self._window.open(reason)
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """
+        Fires after C{seconds}, or as soon as there is no point in waiting.
+        """
+        return self._settler.pause(seconds)
+
+    async def tell_in_order(self) -> None:
+        """
+        Tell other mediators that what comes back was given back in good order.
+        """
+        channel = self.channel
+        if channel is not None and self.ledger:
+            suspects, queue = self._client.suspects, self._settler.queue
+            await suspects.end_in_order(channel.client, queue)
+
+    def give_back_waiting(self) -> None:
+        """
+        Give back the messages that have not begun.
+        """
+        for message in self._take_waiting():
+            self._give_back(message)
+
+    def hurry(self) -> None:
+        """
+        Have no message wait for its retry here any more.
+        """
+        self._hanging.end()
+        self._settler.hurried = True
+
+    def end_pauses(self) -> None:
+        """
+        Carry out at once what waits here.
+        """
+        self._settler.hurry()
+
+    def give_up_running(self) -> None:
+        """
+        Give back the messages that are with the callback, and cancel what it does.
+        """
+        running = list(self._caller.busy)
+        for message in running:
+            self._give_back(message)
+        for message in running:  # which may end others, too
+            self._caller.give_up(message)
+
+    async def until_idle(self, seconds: float) -> None:
+        """
+        Wait until nothing is at work, for C{seconds} at most.
+        """
+        if self._is_at_work and seconds > 0:
+            self._idle = Deferred()
+            idle = self._idle.addTimeout(seconds, self._client.reactor)
+            try:
+                await idle
+            except TimeoutError:
+                self._idle = None
+
+    def end(self) -> None:
+        """
+        No more messages will come.
+        """
+        self._publisher.shut()
+        self._settler.end()
+        self._part.end()
+
+    # -- One message
+
+    def _received(self, message: Message) -> None:
+        self.ledger.deliver(message)
+        message.came = self._seconds()
+        message.hanging = self._hanging
+        if len(message.body) + len(message.encoded_properties) > self._light:
+            message.memory = self._weighed(message)
+        if message.redelivered or message.was_put_back:
+            self._received_again(message)
+        else:  # nearly always
+            message.may_have_past = False
+            self._window.enter(message)
+        self._adapt()
+
+    def _weighed(self, message: Message) -> int:
+        """
+        The bytes that a task takes at most while it is at work; 0 for few.
+        """
+        properties = len(message.encoded_properties) * PROPERTY_BYTE
+        memory: int = self._memory_of(message.body) + properties
+        return memory if memory > self._free else 0
+
+    def _received_again(self, message: Message) -> None:
+        """
+        A message that RabbitMQ delivers anew, or what was put back.
+        """
+        record, channel = Record.of(message), self._settler.channel
+        assert channel is not None
+        if message.redelivered:
+            self._examine(message, self._redelivery.replace(message))
+        elif record.in_question and record.suspect:
+            self._examine(message, self._redelivery.judge(message, channel.client))
+        elif self._client.suspects.is_copying(record.flight):
+            self._examine(message, self._redelivery.wait(record.flight))
+        else:
+            self._enter(message, record)
+
+    def _examine(self, message: Message, settling: Coroutine[Any, Any, bool]) -> None:
+        self.ledger.move(message, Event.REPLACE)
+        self._moving += 1
+        Deferred.fromCoroutine(settling).addBoth(self._examined, message)
+
+    def _examined(self, result: bool | Failure, message: Message) -> None:
+        if isinstance(result, Failure):
+            self.log.failure("looking at {message} failed", result, message=message)
+        self._moving -= 1
+        self.ledger.move(message, Event.PASS)
+        if self.wire_of(message) is None:
+            self._ended(message)
+        elif self.consumer.wanted:  # also what failed, which would fail again
+            self._enter(message, Record.of(message))
+        else:  # the queue was paused meanwhile, or the watch is being stopped
+            self._give_back(message)
+            self._ended(message)
+
+    def _enter(self, message: Message, record: Record) -> None:
+        if record.is_copy:
+            restore(message)
+        if record.suspect:
+            message.hanging = None  # it waits for nothing, once it is its turn
+            self._client.alone.add(self, message)
+        else:
+            self._window.enter(message)
+
+    def begin(self, message: Message) -> None:
+        """
+        Call the callback with a message.
+        """
+        if self._throttle.pace is not None:
+            self._adapt()  # before it is acknowledged, and another comes
+        if self._slow_after is not None:
+            self._patience.begin(message, self._slow_after)
+        if message.memory:
+            self._heavy.end(message)
+            self._part.take(message.memory)
+        self.ledger.move(message, Event.BEGIN)
+        self._caller.call(message, self._decided)
+
+    def _decided(self, message: Message, outcome: Outcome | None) -> None:
+        if message.memory:
+            self._part.give(message.memory)
+        if self._slow_after is not None:
+            self._patience.end(message)
+        if message.origin is not None and not message.turned_away:
+            self._hanging.ended(message)
+        if self._client.alone.wanted:
+            self._client.alone.decided(message)
+        if outcome is None:  # it was given back while it ran
+            self._ended(message)
+        elif message.turned_away:
+            self._turned_away(message)
+        elif isinstance(outcome, Retry):
+            self._move(message, self._settler.put_back(message, outcome))
+        elif isinstance(outcome, Bury):
+            self._move(message, self._settler.bury(message, outcome))
+        else:
+            self._settler.settle(message, outcome)
+            self._ended(message)
+
+    def _turned_away(self, message: Message) -> None:
+        """
+        The callback would not request its origin now.
+        """
+        is_ours = self.ledger.move(message, Event.TURN_AWAY)
+        if is_ours and self.consumer.wanted:
+            self._hanging.wait(message)
+            return
+        if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
+            self._give_back(message)
+        self._ended(message)
+
+    def _move(self, message: Message, moving: Coroutine[Any, Any, object]) -> None:
+        self.ledger.move(message, Event.REPLACE)
+        self._moving += 1
+        Deferred.fromCoroutine(moving).addBoth(self._moved, message)
+
+    def _moved(self, result: object, message: Message) -> None:
+        if isinstance(result, Failure):
+            self.log.failure("settling {message} failed", result, message=message)
+        self._settler.give_back(message)  # unless it is settled
+        self._moving -= 1
+        self._ended(message)
+
+    def _ended(self, message: Message) -> None:
+        self.leave(message)
+        if self._idle is not None and not self._is_at_work:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    def _late(self, message: Message) -> None:
+        """
+        The callback takes longer than others should have to wait for it.
+        """
+        self.ledger.move(message, Event.OVERDUE)
+        self._hanging.left(message)
+        self.leave(message)
+
+    def leave(self, message: Message) -> None:
+        """
+        Free the place of a message, if it has one.
+        """
+        self._window.leave(message)
+        self._adapt()
+
+    @property
+    def are_with_callback(self) -> bool:
+        """
+        Whether the callback has any message.
+        """
+        return bool(self._caller.busy)
+
+    @property
+    def _is_at_work(self) -> bool:
+        return bool(self._caller.busy or self._moving)
+
+    def _rest(self) -> None:
+        """
+        The rate lets no message begin before long: leave those that wait to others.
+        RabbitMQ may count that they come back, which would be taken for ends of
+        mediators.  So of one that came back before there is a copy.
+        """
+        for message in self._take_waiting():
+            if message.redelivered:
+                self._move(message, self._redelivery.give_back(message))
+            else:
+                self._settler.give_back(message)
+
+    def _take_waiting(self) -> list[Message]:
+        """
+        Take out the messages that have not begun.
+        """
+        waiting = [*self._forget_waiting(), *self._hanging.forget_waiting()]
+        return [*waiting, *self._client.alone.take_back(self)]
+
+    def _forget_waiting(self) -> list[Message]:
+        """
+        Take out the messages that wait for a place.
+        """
+        waiting = self._window.forget_waiting()
+        for message in waiting:
+            self._heavy.end(message)
+        return waiting
+
+    def _put_off_heavy(self, message: Message) -> None:
+        """
+        A message has waited for memory for so long that with the longest timeout of a
+        request RabbitMQ would close the channel.
+        """
+        self._window.take_out(message)
+        self.put_off_for(message, _HEAVY)
+
+    def put_off(self, message: Message) -> None:
+        """
+        Have a message come again that was not begun.
+        """
+        self._give_back(message)
+
+    def _give_back(self, message: Message) -> None:
+        if Record.of(message).is_copy:  # this is no end that counts
+            self._move(message, self._redelivery.give_back(message))
+        else:
+            self._settler.give_back(message)
+
+    # -- Suspects
+
+    @property
+    def running(self) -> int:
+        """
+        How many unsettled messages are with the callback.
+        """
+        return sum(message in self.ledger for message in self._caller.busy)
+
+    def hold(self) -> None:
+        """
+        Begin no further message while a suspect is attempted.
+        """
+        self._window.close("suspect")
+
+    def go_on(self) -> None:
+        """
+        Begin further messages.
+        """
+        self._window.open("suspect")
+
+    def wire_of(self, message: Message) -> Wire | None:
+        """
+        The connection that a message came on, while it is unsettled.
+        """
+        channel = self._settler.channel
+        if channel is None or channel.closed or message not in self.ledger:
+            return None
+        wire: Wire = channel.client
+        return wire
+
+    # -- Hosts that hang
+
+    @property
+    def is_busy(self) -> bool:
+        """
+        Whether more than half of the places are taken, or a message waits for one.
+        """
+        return self._window.is_busy
+
+    def requesting(self) -> list[Message]:
+        """
+        The messages whose callbacks make a request now, but for suspects, in the order
+        in which these were called.
+        """
+        return [m for m in self._caller.busy if m.url and m.hanging is not None]
+
+    def has_place(self, message: Message) -> bool:
+        """
+        Whether a message that is with its callback has not left its place.
+        """
+        return self._window.has_place(message)
+
+    def late(self, message: Message) -> None:
+        """
+        Free the place of a message whose request hangs.
+        """
+        if self._window.has_place(message):
+            self._late(message)
+
+    def begin_again(self, message: Message) -> None:
+        """
+        Give a message that has waited for a host to its callback, when it has a place.
+        """
+        message.was_begun = True
+        self._window.enter(message)
+
+    def put_off_for(self, message: Message, seconds: float) -> None:
+        """
+        Have a message that waits for a host, or for memory, wait in the broker.
+        """
+        retry = Retry(after=seconds, attempted=False)
+        self._move(message, self._settler.put_back(message, retry))
+
+    # -- How much comes
+
+    def _adapt(self) -> None:
+        # Nearly always there is nothing to do, and this is asked several times a
+        # message.
+        consumer = self.consumer
+        if (
+            self.ledger.numbers[State.HELD]
+            or self.ledger.numbers[State.OVERDUE]
+            or self._hanging.waiting
+            or self._throttle.pace
+            or consumer.is_wide
+        ):
+            consumer.adapt()
+
+    def _count_waiting(self) -> int:
+        numbers = self.ledger.numbers
+        waiting = numbers[State.HELD] + numbers[State.OVERDUE]
+        return waiting + self._hanging.waiting
+
+    def _may_widen(self) -> bool:
+        """
+        Whether it is waiting and slow messages that keep the broker from delivering,
+        and not too many.
+        """
+        waiting = self._count_waiting()
+        some = waiting > 0 or self._throttle.pace is not None
+        light = self.ledger.bytes < MAX_HELD_BYTES
+        return some and waiting < MAX_HELD and light and self._window.has_room()

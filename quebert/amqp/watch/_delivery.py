@@ -1,0 +1,113 @@
+"""
+The states of a delivery, and which event leads from which to which.  Pure.
+
+Theory of operation: RabbitMQ has delivered a message, and waits until it is settled:
+acknowledged, or given back.  Until then the delivery is in one of these states::
+
+               begin            overdue
+     WAITING --------> RUNNING --------> OVERDUE
+      ^  |  <--------     |                 |
+      |  |  turn away     | replace         | replace
+      |  | replace        v                 |
+      |  +---------> REPLACING <------------+
+      |    pass           | hold
+      +-------------------+------------> HELD
+
+A message that is WAITING has no place.  It is RUNNING while it is with the callback,
+and OVERDUE if it has left its place there to another.  It is REPLACING while another
+message is to take its place: one that comes later, a copy, or a dead letter.  It is
+HELD if that takes time, and it has left its place.
+
+Three events settle a delivery, and a fourth ends it:
+
+ - finish: the callback has ended, and nothing takes the place of the message.  The
+   message is acknowledged.
+ - confirm: RabbitMQ has confirmed what takes its place.  It is acknowledged.
+ - give back: RabbitMQ is to deliver it again.
+ - lose: the channel is gone.  RabbitMQ delivers it again by itself, and takes no
+   acknowledgement of it.
+
+So nothing is acknowledged before RabbitMQ has confirmed its replacement, as only
+C{confirm} settles a delivery that is REPLACING or HELD.  A delivery is settled once,
+and one that is LOST is not settled at all: neither state has a way out.  An event that
+comes late, such as the outcome of a callback whose channel is gone, finds the delivery
+SETTLED or LOST and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, auto
+
+__all__ = ["LIVE", "TABLE", "Event", "Fate", "State"]
+
+
+class State(IntEnum):
+    """
+    Where a delivery stands.
+    """
+
+    WAITING = 0
+    RUNNING = auto()
+    OVERDUE = auto()
+    REPLACING = auto()
+    HELD = auto()
+    SETTLED = auto()
+    LOST = auto()
+
+
+class Event(IntEnum):
+    """
+    What happens to a delivery.
+    """
+
+    BEGIN = 0
+    OVERDUE = auto()
+    TURN_AWAY = auto()
+    REPLACE = auto()
+    HOLD = auto()
+    PASS = auto()
+    FINISH = auto()
+    CONFIRM = auto()
+    GIVE_BACK = auto()
+    LOSE = auto()
+
+
+class Fate(IntEnum):
+    """
+    What became of a message whose delivery is settled or lost, in the order of
+    L{Counts<quebert.amqp.watch.Counts>}.
+    """
+
+    DONE = 0
+    RETRIED = auto()
+    DISCARDED = auto()
+    BURIED = auto()
+    RETURNED = auto()
+
+
+#: The states in which RabbitMQ waits for the message.
+LIVE = (State.WAITING, State.RUNNING, State.OVERDUE, State.REPLACING, State.HELD)
+
+#: For each event, the states in which it may happen, and the state that follows.
+TABLE: Mapping[Event, Mapping[State, State]] = {
+    Event.BEGIN: {State.WAITING: State.RUNNING},
+    Event.OVERDUE: {
+        State.RUNNING: State.OVERDUE,
+        # The callback still has a message that a copy is to replace at the end.
+        State.REPLACING: State.REPLACING,
+        State.HELD: State.HELD,
+    },
+    Event.TURN_AWAY: {State.RUNNING: State.WAITING, State.OVERDUE: State.WAITING},
+    Event.REPLACE: {
+        State.WAITING: State.REPLACING,
+        State.RUNNING: State.REPLACING,
+        State.OVERDUE: State.REPLACING,
+    },
+    Event.HOLD: {State.REPLACING: State.HELD, State.HELD: State.HELD},
+    Event.PASS: {State.REPLACING: State.WAITING, State.HELD: State.WAITING},
+    Event.FINISH: {State.RUNNING: State.SETTLED, State.OVERDUE: State.SETTLED},
+    Event.CONFIRM: {State.REPLACING: State.SETTLED, State.HELD: State.SETTLED},
+    Event.GIVE_BACK: dict.fromkeys(LIVE, State.SETTLED),
+    Event.LOSE: dict.fromkeys(LIVE, State.LOST),
+}

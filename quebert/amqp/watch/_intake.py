@@ -1,0 +1,190 @@
+"""
+What has messages come to a watch: its channel, made anew whenever it was lost; the
+consumer on it; and whether the queue is paused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+
+from quebert.amqp.coordination import PaceStatus, Pausing, Throttle
+from quebert.amqp.queues import TYPE, Binding, declare_task_queue
+from quebert.amqp.watch._channel_keeper import ChannelKeeper
+from quebert.amqp.watch._deliveries import Deliveries
+
+if TYPE_CHECKING:
+    from quebert.amqp.delays import Forwarder
+    from quebert.amqp.watch._options import WatchOptions
+    from quebert.amqp.watch._session import WatchSession
+    from quebert.amqp.wire import Channel, Wire
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """
+    Has messages come, from L{begin} to L{end}.
+
+    @param throttle: joins others that keep to the same rate.
+    @param deliveries: where the messages go.
+    @param forwarder: brings those that were not due.
+    @ivar keeper: has the channel.
+    @ivar ending: no more messages are to come.
+    """
+
+    def __init__(
+        self,
+        client: WatchSession,
+        binding: Binding,
+        options: WatchOptions,
+        throttle: Throttle,
+        deliveries: Deliveries,
+        forwarder: Forwarder,
+    ) -> None:
+        self.ending = False
+        self.keeper = ChannelKeeper(
+            client, binding.queue, self._prepare, deliveries.lost, deliveries.pause
+        )
+        self._client = client
+        self._binding = binding
+        self._arguments = options.declared
+        self._throttle = throttle
+        self._deliveries = deliveries
+        self._consumer = deliveries.consumer
+        self._forwarder = forwarder
+        self._pausing = Pausing(
+            client.pauses, binding.queue, self._halt, self._go_on, deliveries.pause
+        )
+        self._keeping: Deferred[None] = succeed(None)
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the queue is paused, or may be.
+        """
+        return self._pausing.paused
+
+    @property
+    def pace(self) -> PaceStatus | None:
+        """
+        How a rate is kept to; C{None} where there is none.
+        """
+        return self._throttle.status
+
+    @property
+    def is_kept(self) -> bool:
+        """
+        Whether messages come again if the channel is lost.
+        """
+        return not self._keeping.called and not self.ending
+
+    async def begin(self) -> None:
+        """
+        Returns once the broker delivers.
+
+        @raise BrokerError: the broker does not let us, or not in time.
+        """
+        try:
+            await self.keeper.begin(self._client.connectTimeout)
+        except BaseException:
+            self._end()
+            Deferred.fromCoroutine(self._throttle.leave())
+            raise
+        self._keeping = Deferred.fromCoroutine(self.keeper.keep())
+        self._forwarder.begin()
+
+    def end(self) -> None:
+        """
+        Have no channel made, and nothing declared any more.
+        """
+        self.ending = True
+        self._end()
+
+    def _end(self) -> None:
+        self.keeper.end()
+        self._client.bindings.forget(self._binding)
+        self._pausing.end()
+
+    def leave(self) -> list[Deferred[None]]:
+        """
+        Let others have our share of the rate, and bring no more messages that were not
+        due; these fire when that is done.
+        """
+        leaving = self._throttle.leave(), self._forwarder.end()
+        return [Deferred.fromCoroutine(each) for each in leaving]
+
+    async def shut(self) -> None:
+        """
+        Close the channel.
+        """
+        if self.keeper.channel is not None:
+            await self.keeper.channel.shut()
+
+    def forget(self) -> None:
+        """
+        Wait for the end of the channel no more.
+        """
+        self._keeping.addErrback(lambda failure: failure.trap(CancelledError))
+        self._keeping.cancel()
+
+    # -- A new channel
+
+    async def _prepare(self, wire: Wire, channel: Channel) -> None:
+        self._deliveries.begin_on(channel)
+        channel.on_cancel = self._cancelled
+        self._client.ladder.tell_kind(wire)
+        await self._client.suspects.reconnected(wire)
+        await self._declare(wire, channel)
+        await self._throttle.join(wire)
+        await self._consumer.prepare(channel)
+        await self._pausing.begin(wire)
+        if not self.ending:
+            self._client.bindings.keep(wire, self._binding)
+
+    async def _declare(self, wire: Wire, channel: Channel) -> None:
+        queue, new_queues = self._binding.queue, self._client.ladder.new_queues
+        kind = self._arguments.get(TYPE)
+        exists = await new_queues.is_there(wire, queue)
+        with new_queues.declaring(wire, queue, kind, exists=exists):
+            counted = await declare_task_queue(wire, channel, queue, self._arguments)
+        self._deliveries.count_up_to(counted)
+        await self._binding.declare(channel)
+        self._forwarder.declared()
+
+    # -- Pauses
+
+    async def _halt(self) -> None:
+        """
+        Consume no more for now; what has not begun goes back.
+        """
+        self._deliveries.close("paused")
+        await self._consumer.end()
+        await self._deliveries.tell_in_order()
+        self._deliveries.give_back_waiting()
+
+    async def _go_on(self) -> None:
+        if not self.ending:
+            self._deliveries.open("paused")
+            await self._consumer.begin()
+
+    # -- A consumer that RabbitMQ has ended
+
+    def _cancelled(self, consumer_tag: str) -> None:
+        """
+        The broker has ended a consumer: its queue is gone.
+        """
+        channel = self.keeper.channel
+        ended = not self.ending and self._consumer.was_ended(consumer_tag)
+        if ended and channel is not None:
+            self.keeper.warn("the broker cancelled its consumer; it is declared anew")
+            again = Deferred.fromCoroutine(self._consume_anew(channel, consumer_tag))
+            again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
+
+    async def _consume_anew(self, channel: Channel, ended: str) -> None:
+        # It was deleted.
+        self._client.ladder.new_queues.forget(self._binding.queue)
+        await self._declare(channel.client, channel)
+        await self._consumer.replace(ended)
+        self.keeper.recovered()

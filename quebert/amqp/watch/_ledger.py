@@ -1,0 +1,162 @@
+"""
+The ledger: all deliveries of a watch that RabbitMQ waits for.  Pure.
+
+An event goes in; the answer says whether the delivery was still ours, so that it is to
+be acknowledged or given back.  The ledger knows no channel, no callback and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from quebert.amqp.watch._delivery import TABLE, Event, Fate, State
+
+__all__ = ["Counts", "Delivered", "Ledger", "WrongEvent"]
+
+
+class Delivered(Protocol):
+    """
+    A message that RabbitMQ has delivered.
+
+    @ivar consumer_tag: the consumer that got it.
+    """
+
+    body: bytes
+    consumer_tag: str
+
+
+M = TypeVar("M", bound=Delivered)
+
+
+class WrongEvent(Exception):
+    """
+    An event happened to a delivery in a state that has no such event: a fault of ours.
+    """
+
+    def __init__(self, event: Event, state: State) -> None:
+        super().__init__(f"{event.name} happened to a delivery that is {state.name}")
+
+
+@attrs.frozen
+class Counts:
+    """
+    What became of the messages so far.
+
+    @ivar received: how many have come::
+
+            received == (done + retried + discarded + buried + returned
+                         + watcher.in_flight)
+
+    @ivar buried: moved to C{<queue>.dead}.
+    @ivar returned: given back to the broker unfinished, by C{stop} or with
+        the connection, or as a copy that was to be attempted instead.
+    """
+
+    received: int = 0
+    done: int = 0
+    retried: int = 0
+    discarded: int = 0
+    buried: int = 0
+    returned: int = 0
+
+
+class Ledger(Generic[M]):
+    """
+    The deliveries of a watch, each in its state.  One that is settled or lost is not in
+    it any more.
+
+    @param table: as L{TABLE<quebert.amqp.watch._delivery.TABLE>}.
+    @ivar numbers: how many deliveries are in each state.
+    @ivar bytes: of the bodies of all deliveries.
+    @ivar of_consumers: how many deliveries each consumer has, by its tag.
+    """
+
+    def __init__(self, table: Mapping[Event, Mapping[State, State]] = TABLE) -> None:
+        self.bytes = 0
+        self.of_consumers: dict[str, int] = {}
+        self._table = tuple(table[event] for event in Event)  # quicker to look up in
+        self._states: dict[M, State] = {}
+        self.numbers = [0] * len(State)
+        self._fates = [0] * len(Fate)
+
+    def __contains__(self, message: M) -> bool:
+        return message in self._states
+
+    def __iter__(self) -> Iterator[M]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def state_of(self, message: M) -> State | None:
+        """
+        The state of a delivery; C{None} for one that is settled or lost.
+        """
+        return self._states.get(message)
+
+    @property
+    def counts(self) -> Counts:
+        """
+        What became of all messages.
+        """
+        received = len(self._states) + sum(self._fates)
+        return Counts(received, *self._fates)
+
+    def deliver(self, message: M) -> None:
+        """
+        RabbitMQ has delivered a message.
+        """
+        self._states[message] = State.WAITING
+        self.numbers[State.WAITING] += 1
+        self.bytes += len(message.body)
+        tag, of_consumers = message.consumer_tag, self.of_consumers
+        of_consumers[tag] = of_consumers.get(tag, 0) + 1
+
+    def move(self, message: M, event: Event) -> bool:
+        """
+        An event has happened that settles nothing.
+
+        @return: whether the delivery is ours; if not, nothing has changed.
+        @raise WrongEvent: it is, in a state that has no such event.
+        """
+        old = self._states.get(message)
+        if old is None:
+            return False
+        try:
+            self._states[message] = new = self._table[event][old]
+        except KeyError:
+            raise WrongEvent(event, old) from None
+        self.numbers[old] -= 1
+        self.numbers[new] += 1
+        return True
+
+    def settle(self, message: M, event: Event, fate: Fate) -> bool:
+        """
+        An event has happened that settles a delivery, or ends it.
+
+        @return: whether the delivery was ours until now, and is to be settled.
+        @raise WrongEvent: it is ours, in a state that has no such event.
+        """
+        old = self._states.get(message)
+        if old is None:
+            return False
+        if old not in self._table[event]:
+            raise WrongEvent(event, old)
+        del self._states[message]
+        self.numbers[old] -= 1
+        self._fates[fate] += 1
+        self.bytes -= len(message.body)
+        left = self.of_consumers.pop(message.consumer_tag) - 1
+        if left:
+            self.of_consumers[message.consumer_tag] = left
+        return True
+
+    def lose(self) -> None:
+        """
+        The channel is gone: RabbitMQ delivers all messages again.
+        """
+        for message in list(self._states):
+            self.settle(message, Event.LOSE, Fate.RETURNED)
