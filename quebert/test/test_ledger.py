@@ -289,6 +289,7 @@ def run(machine: type[Machine], examples: int) -> None:
             deadline=None,
             database=None,
             phases=(Phase.generate,),
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -371,7 +372,7 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "a message that waits as if it ran": (
         _ledger,
-        "self._states[message] = State.WAITING",
+        "self._states[message] = _WAITING",
         "self._states[message] = State.RUNNING",
     ),
 }
@@ -413,7 +414,7 @@ class LedgerTests(SynchronousTestCase):
         The machine finds a fault.
         """
         try:
-            run(machine, 1000)
+            run(machine, 20_000)
         except (AssertionError, _ledger.WrongEvent, KeyError):
             return
         self.fail(f"nobody notices {name}")

@@ -46,6 +46,8 @@ __all__ = ["Deliveries"]
 MAX_HELD = 10_000
 #: And with how many bytes together with those in it.
 MAX_HELD_BYTES = 64 * 2**20
+# Python looks up members of an Enum slowly, and each message needs these.
+_BEGIN, _HELD, _OVERDUE = Event.BEGIN, State.HELD, State.OVERDUE
 # Seconds that a message waits in the broker which has waited for memory for too long.
 _HEAVY = 60.0
 
@@ -321,7 +323,7 @@ class Deliveries:
         if message.memory:
             self._heavy.end(message)
             self._part.take(message.memory)
-        self.ledger.move(message, Event.BEGIN)
+        self.ledger.move(message, _BEGIN)
         self._caller.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome | None) -> None:
@@ -530,8 +532,8 @@ class Deliveries:
         # message.
         consumer = self.consumer
         if (
-            self.ledger.numbers[State.HELD]
-            or self.ledger.numbers[State.OVERDUE]
+            self.ledger.numbers[_HELD]
+            or self.ledger.numbers[_OVERDUE]
             or self._hanging.waiting
             or self._throttle.pace
             or consumer.is_wide
@@ -540,7 +542,7 @@ class Deliveries:
 
     def _count_waiting(self) -> int:
         numbers = self.ledger.numbers
-        waiting = numbers[State.HELD] + numbers[State.OVERDUE]
+        waiting = numbers[_HELD] + numbers[_OVERDUE]
         return waiting + self._hanging.waiting
 
     def _may_widen(self) -> bool:

@@ -75,8 +75,8 @@ class Event(IntEnum):
 
 class Fate(IntEnum):
     """
-    What became of a message whose delivery is settled or lost, in the order of
-    L{Counts<quebert.amqp.watch.Counts>}.
+    What became of a message whose delivery is settled or lost, as L{Counts
+    <quebert.amqp.watch.Counts>} tells.
     """
 
     DONE = 0

@@ -7,10 +7,8 @@ be acknowledged or given back.  The ledger knows no channel, no callback and no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Generic, Protocol, TypeVar
-
-import attrs
 
 from quebert.amqp.watch._delivery import TABLE, Event, Fate, State
 
@@ -30,6 +28,9 @@ class Delivered(Protocol):
 
 M = TypeVar("M", bound=Delivered)
 
+# Python looks up a member of an Enum slowly, and each message needs this one.
+_WAITING = State.WAITING
+
 
 class WrongEvent(Exception):
     """
@@ -40,27 +41,68 @@ class WrongEvent(Exception):
         super().__init__(f"{event.name} happened to a delivery that is {state.name}")
 
 
-@attrs.frozen
 class Counts:
     """
-    What became of the messages so far.
+    What became of the messages so far::
 
-    @ivar received: how many have come::
+        received == (done + retried + discarded + buried + returned
+                     + watcher.in_flight)
 
-            received == (done + retried + discarded + buried + returned
-                         + watcher.in_flight)
-
-    @ivar buried: moved to C{<queue>.dead}.
-    @ivar returned: given back to the broker unfinished, by C{stop} or with
-        the connection, or as a copy that was to be attempted instead.
+    @param fates: how many messages had each L{Fate
+        <quebert.amqp.watch._delivery.Fate>}.
+    @param live: all that are neither settled nor lost.
     """
 
-    received: int = 0
-    done: int = 0
-    retried: int = 0
-    discarded: int = 0
-    buried: int = 0
-    returned: int = 0
+    def __init__(self, fates: Sequence[int], live: Sized) -> None:
+        self._fates = fates
+        self._live = live
+
+    def __repr__(self) -> str:
+        fates = ", ".join(f"{each.name.lower()}={self._fates[each]}" for each in Fate)
+        return f"<Counts received={self.received}, {fates}>"
+
+    @property
+    def received(self) -> int:
+        """
+        How many have come.
+        """
+        return len(self._live) + sum(self._fates)
+
+    @property
+    def done(self) -> int:
+        """
+        How many are done.
+        """
+        return self._fates[Fate.DONE]
+
+    @property
+    def retried(self) -> int:
+        """
+        How many were put back, to be attempted again.
+        """
+        return self._fates[Fate.RETRIED]
+
+    @property
+    def discarded(self) -> int:
+        """
+        How many were dropped.
+        """
+        return self._fates[Fate.DISCARDED]
+
+    @property
+    def buried(self) -> int:
+        """
+        How many were moved to C{<queue>.dead}.
+        """
+        return self._fates[Fate.BURIED]
+
+    @property
+    def returned(self) -> int:
+        """
+        How many were given back to the broker unfinished, by C{stop} or with the
+        connection, or as a copy that was to be attempted instead.
+        """
+        return self._fates[Fate.RETURNED]
 
 
 class Ledger(Generic[M]):
@@ -69,6 +111,7 @@ class Ledger(Generic[M]):
     it any more.
 
     @param table: as L{TABLE<quebert.amqp.watch._delivery.TABLE>}.
+    @ivar counts: what became of all messages.
     @ivar numbers: how many deliveries are in each state.
     @ivar bytes: of the bodies of all deliveries.
     @ivar of_consumers: how many deliveries each consumer has, by its tag.
@@ -81,6 +124,7 @@ class Ledger(Generic[M]):
         self._states: dict[M, State] = {}
         self.numbers = [0] * len(State)
         self._fates = [0] * len(Fate)
+        self.counts = Counts(self._fates, self._states)
 
     def __contains__(self, message: M) -> bool:
         return message in self._states
@@ -97,20 +141,12 @@ class Ledger(Generic[M]):
         """
         return self._states.get(message)
 
-    @property
-    def counts(self) -> Counts:
-        """
-        What became of all messages.
-        """
-        received = len(self._states) + sum(self._fates)
-        return Counts(received, *self._fates)
-
     def deliver(self, message: M) -> None:
         """
         RabbitMQ has delivered a message.
         """
-        self._states[message] = State.WAITING
-        self.numbers[State.WAITING] += 1
+        self._states[message] = _WAITING
+        self.numbers[_WAITING] += 1
         self.bytes += len(message.body)
         tag, of_consumers = message.consumer_tag, self.of_consumers
         of_consumers[tag] = of_consumers.get(tag, 0) + 1

@@ -52,6 +52,8 @@ __all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settler"]
 HOLD_LIMIT = 900.0
 #: Seconds up to which it waits here; what is to wait longer waits in the broker.
 HOLD_UP_TO = 5.0
+# Python looks up members of an Enum slowly, and each message needs these.
+_FINISH, _DONE = Event.FINISH, Fate.DONE
 # Seconds that are none, where clocks and floats are concerned.
 _AT_ONCE = 0.001
 # Characters: it is a header, and a sentence.
@@ -129,10 +131,9 @@ class Settler:
         """
         Acknowledge a message that is done or discarded; nothing if its channel is lost.
         """
-        is_done = isinstance(outcome, Done)
-        fate = Fate.DONE if is_done else Fate.DISCARDED
-        acknowledged = self._ack(message, Event.FINISH, fate)
-        if acknowledged and isinstance(outcome, Discard):
+        if isinstance(outcome, Done):
+            self._ack(message, _FINISH, _DONE)
+        elif self._ack(message, _FINISH, Fate.DISCARDED):
             self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: Message) -> None:
@@ -148,7 +149,8 @@ class Settler:
         """
         if not self._ledger.settle(message, event, fate):
             return False
-        self._channel_of(message).ack(message.delivery_tag)
+        assert self.channel is not None
+        self.channel.ack(message.delivery_tag)
         return True
 
     def _channel_of(self, message: Message) -> Channel:
