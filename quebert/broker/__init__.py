@@ -5,8 +5,8 @@ for laptops, demonstrations, small single machines, and for tests.
 RabbitMQ is what one deploys.
 """
 
-from quebert.broker._broker import Broker
+from quebert.broker._broker import BrokerFactory
 from quebert.broker._embedded import EmbeddedBroker
 from quebert.broker.store import Store
 
-__all__ = ["Broker", "EmbeddedBroker", "Store"]
+__all__ = ["BrokerFactory", "EmbeddedBroker", "Store"]

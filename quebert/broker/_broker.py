@@ -21,20 +21,20 @@ from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
-from quebert.broker.protocol import MOST_STRANGERS, Connection, Guesses, Strangers
+from quebert.broker.protocol import MOST_STRANGERS, Guesses, ServerConnection, Strangers
 from quebert.broker.state import (
-    Agenda,
     Journal,
     NoJournal,
     Records,
-    Traffic,
+    Router,
+    Timers,
     VirtualHost,
 )
 from quebert.broker.store import described
 from quebert.clock import seconds_set
 from quebert.errors import StoreError
 
-__all__ = ["Broker"]
+__all__ = ["BrokerFactory"]
 
 #: Seconds after which is committed what nobody waits for.
 LAZILY = 0.05
@@ -44,7 +44,7 @@ STOP_TIMEOUT = 2.0
 _GOODBYE = "broker forced connection closure with reason 'shutdown'"
 
 
-class Broker(Factory):
+class BrokerFactory(Factory):
     """
     An AMQP 0-9-1 broker, to be listened with.
 
@@ -71,8 +71,10 @@ class Broker(Factory):
     ) -> None:
         records = Records() if records is None else records
         self.clock = clock
-        self.connections: set[Connection] = set()
-        self._strangers: Strangers[Connection] = Strangers(affordable(MOST_STRANGERS))
+        self.connections: set[ServerConnection] = set()
+        self._strangers: Strangers[ServerConnection] = Strangers(
+            affordable(MOST_STRANGERS)
+        )
         self._guesses = Guesses()
         #: Warns of those who are not let in.
         self.refused = RepeatedWarning(
@@ -85,16 +87,16 @@ class Broker(Factory):
         self._journal: Journal = NoJournal() if journal is None else journal
         self._users = {"guest": "guest"} if users is None else dict(users)
         self._ahead = 0.0
-        self._agenda = Agenda(clock.seconds())
-        self._agenda.ahead = seconds_set(clock)
+        self._timers = Timers(clock.seconds())
+        self._timers.ahead = seconds_set(clock)
         self._ids = itertools.count(records.last_id + 1)
-        self._traffic = Traffic(self._agenda, self._journal, self._ids)
+        self._router = Router(self._timers, self._journal, self._ids)
         self.vhosts: dict[str, VirtualHost] = {}
         for name in vhosts:
             self._vhost(name)
         self.default_vhost = next(iter(self.vhosts.values()))
         self._turn = EndOfTurn(clock, self._end_turn)
-        self._speaking: dict[Connection, None] = {}
+        self._speaking: dict[ServerConnection, None] = {}
         self._relied = False
         self._broken = False
         self._lazily: IDelayedCall | None = None
@@ -110,14 +112,14 @@ class Broker(Factory):
             text = f"what was stored makes no sense any more: {why}"
             raise StoreError(text) from e
 
-    def buildProtocol(self, address: Any) -> Connection:
-        connection = Connection(self, getattr(address, "host", ""))
+    def buildProtocol(self, address: Any) -> ServerConnection:
+        connection = ServerConnection(self, getattr(address, "host", ""))
         connection.factory = self
         return connection
 
     # -- Who may in
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: ServerConnection) -> None:
         """
         Another client, that has not logged in.
         """
@@ -128,7 +130,7 @@ class Broker(Factory):
             transport: Any = one_too_many.transport
             transport.abortConnection()
 
-    def begin_login(self, connection: Connection, user: str) -> float | None:
+    def begin_login(self, connection: ServerConnection, user: str) -> float | None:
         """
         Somebody gives a password.
 
@@ -140,13 +142,13 @@ class Broker(Factory):
             self.refused.met(f"too many passwords from {connection.network}")
         return wait
 
-    def end_wait(self, connection: Connection, user: str) -> None:
+    def end_wait(self, connection: ServerConnection, user: str) -> None:
         """
         The password waits no longer.
         """
         self._guesses.end(self._who(connection, user))
 
-    def lets_in(self, connection: Connection, user: str, password: str) -> bool:
+    def lets_in(self, connection: ServerConnection, user: str, password: str) -> bool:
         """
         Whether that is a user's password.
         """
@@ -162,7 +164,7 @@ class Broker(Factory):
         self.refused.met(f"a wrong password for {name} from {connection.network}")
         return False
 
-    def _who(self, connection: Connection, user: str) -> tuple[str, str]:
+    def _who(self, connection: ServerConnection, user: str) -> tuple[str, str]:
         # All users that there are not are one, or each guess would be another's.
         return connection.network, user if user in self._users else ""
 
@@ -172,7 +174,7 @@ class Broker(Factory):
         vhost = self.vhosts.get(name)
         if vhost is None:
             vhost = self.vhosts[name] = VirtualHost(
-                name, self._agenda, self._journal, self._traffic, self._ids
+                name, self._timers, self._journal, self._router, self._ids
             )
         return vhost
 
@@ -186,9 +188,9 @@ class Broker(Factory):
         for binding in records.bindings:
             self._vhost(binding.vhost).restore_binding(binding)
         for entry in records.entries:
-            self._traffic.restore(queues[entry.queue], entry)
+            self._router.restore(queues[entry.queue], entry)
         for queue in queues.values():
-            self._traffic.expire(queue)
+            self._router.expire(queue)
         self._turn.ask()
 
     def depths(self, vhost: str = "/") -> dict[str, int]:
@@ -212,14 +214,14 @@ class Broker(Factory):
         Something came, or its time did: do first what is due before it.
         """
         self._turn.ask()
-        self._agenda.ahead = seconds_set(self.clock)
+        self._timers.ahead = seconds_set(self.clock)
         try:
-            self._agenda.move_to(self.clock.seconds() + self._ahead)
+            self._timers.move_to(self.clock.seconds() + self._ahead)
         except StoreError as e:
             self.fail(e)
 
     def _set_alarm(self) -> None:
-        time = self._agenda.next
+        time = self._timers.next
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
         self._alarm = None
@@ -235,7 +237,7 @@ class Broker(Factory):
         """
         self._relied = True
 
-    def ends_turn(self, connection: Connection) -> None:
+    def ends_turn(self, connection: ServerConnection) -> None:
         """
         A connection has something to say at the end of this turn.
         """
@@ -283,7 +285,7 @@ class Broker(Factory):
 
     # -- The end
 
-    def connection_lost(self, connection: Connection) -> None:
+    def connection_lost(self, connection: ServerConnection) -> None:
         """
         One less.
         """

@@ -15,7 +15,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from quebert._listening import listen
 from quebert._reactor import given_or_global
-from quebert.broker._broker import Broker
+from quebert.broker._broker import BrokerFactory
 from quebert.clock import use_monotonic_clock
 
 __all__ = ["EmbeddedBroker"]
@@ -54,7 +54,7 @@ class EmbeddedBroker:
         self._vhosts = tuple(vhosts)
         self._reactor = reactor
         self._thread: threading.Thread | None = None
-        self._broker: Broker | None = None
+        self._broker: BrokerFactory | None = None
         self._listening: Any = None
 
     @property
@@ -78,13 +78,13 @@ class EmbeddedBroker:
         return self._run(lambda: self._running.depths(vhost))
 
     @property
-    def _running(self) -> Broker:
+    def _running(self) -> BrokerFactory:
         if self._broker is None:
             raise RuntimeError("the broker runs within a with statement only")
         return self._broker
 
     def _start(self) -> None:
-        self._broker = Broker(self._reactor, vhosts=self._vhosts)
+        self._broker = BrokerFactory(self._reactor, vhosts=self._vhosts)
         self._listening = listen(self._reactor, self.port, self._broker, "127.0.0.1")
         self.port = self._listening.getHost().port
 

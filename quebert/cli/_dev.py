@@ -24,7 +24,7 @@ from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.delays import PREFIX
 from quebert.amqp.queues import dead_letters_of
-from quebert.broker import Broker, Store
+from quebert.broker import BrokerFactory, Store
 from quebert.cli._running import told_to_end
 from quebert.cli._telling import Tell, TellingMediator
 from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
@@ -110,7 +110,7 @@ def _is_loopback(host: str) -> bool:
 @asynccontextmanager
 async def running_broker(
     reactor: Any, served: Served
-) -> AsyncIterator[tuple[Broker, int]]:
+) -> AsyncIterator[tuple[BrokerFactory, int]]:
     """
     A broker that listens, and its port.
 
@@ -132,13 +132,13 @@ async def running_broker(
         await broker.stop()
 
 
-def _broker(reactor: Any, served: Served) -> Broker:
+def _broker(reactor: Any, served: Served) -> BrokerFactory:
     about: Any = {"vhosts": served.vhosts, "users": served.users}
     if served.data is None:
-        return Broker(reactor, **about)
+        return BrokerFactory(reactor, **about)
     store = Store(_folder(served.data) / DATABASE)
     try:
-        return Broker(reactor, store, store.records(), **about)
+        return BrokerFactory(reactor, store, store.records(), **about)
     except BaseException:
         store.close()
         raise
@@ -189,7 +189,7 @@ async def serve(reactor: Any, served: Served, tell: Tell) -> None:
         await _until_told(told, broker)
 
 
-async def _until_told(told: Any, broker: Broker) -> None:
+async def _until_told(told: Any, broker: BrokerFactory) -> None:
     _, error = await race([told, broker.failed])
     if error is not None:
         raise error

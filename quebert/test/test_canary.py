@@ -34,7 +34,7 @@ from twisted.logger import LogPublisher
 import quebert
 from quebert import _log, executor, service
 from quebert.amqp import Message, TxAMQPClient
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.cli._dead import DeadLetter, Listing
 from quebert.config import read
 from quebert.errors import BadStatus
@@ -603,7 +603,7 @@ def objects(folder: Path) -> Iterator[object]:
     blocking = BlockingProducer(url)
     yield blocking
     clock: Any = Clock()
-    yield Broker(clock, users={"me": c["broker"]})
+    yield BrokerFactory(clock, users={"me": c["broker"]})
     dispatcher = Dispatcher.with_reactor(MemoryReactor())
     for queue in settings.queues.values():
         yield mediator(queue, dispatcher, clock)

@@ -40,7 +40,7 @@ from quebert.amqp.delays._rungs import (
 )
 from quebert.amqp.queues._new_queues import NEW, NewQueues
 from quebert.amqp.wire import Message
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
 from quebert.test.checks import QUICK
@@ -176,7 +176,7 @@ class LadderTests(SynchronousTestCase):
         What all delays need, and two queues.
         """
         self.clock = Clock()
-        self.broker = Broker(self.clock)
+        self.broker = BrokerFactory(self.clock)
         self.peer = Peer(self.broker).open()
         self.rungs = Rungs()
         for _ in range(2):  # it does no harm to make it again
@@ -188,7 +188,7 @@ class LadderTests(SynchronousTestCase):
         """
         Delay a message, which says when it is due.
         """
-        due = self.broker._agenda.now + seconds if due is None else due
+        due = self.broker._timers.now + seconds if due is None else due
         wait = wait_for(seconds)
         make(self.peer, *self.rungs.rung(wait))
         name = self.rungs.name(wait)
@@ -240,7 +240,7 @@ class LadderTests(SynchronousTestCase):
                 self.send("a.b", 86_400 ** chance.random())
                 sent += 1
             self.broker.advance(0.5 + chance.random() / 2)
-            now = self.broker._agenda.now
+            now = self.broker._timers.now
             for due, at in self.came("a.b"):
                 if due > now:
                     self.send("a.b", due - now, due)

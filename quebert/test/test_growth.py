@@ -37,7 +37,7 @@ from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert._workers._pipes import Lines
 from quebert.amqp.wire import Message
-from quebert.broker.protocol._channel import Channel
+from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
@@ -605,17 +605,17 @@ class GrowthTests(SynchronousTestCase):
         Settling the deliveries of a channel of the embedded broker one by one, each
         with all before it.
         """
-        traffic = SimpleNamespace(settle=lambda queue, entry: None)
-        peer: Any = SimpleNamespace(vhost=SimpleNamespace(traffic=traffic))
+        router = SimpleNamespace(settle=lambda queue, entry: None)
+        peer: Any = SimpleNamespace(vhost=SimpleNamespace(router=router))
         nothing: Any = None
 
-        def delivered(size: int) -> tuple[Channel, int]:
-            channel = Channel(1, peer)
+        def delivered(size: int) -> tuple[ServerChannel, int]:
+            channel = ServerChannel(1, peer)
             for _ in range(size):
                 channel.got(nothing, nothing, no_ack=False)
             return channel, size
 
-        def settled(argument: tuple[Channel, int]) -> None:
+        def settled(argument: tuple[ServerChannel, int]) -> None:
             channel, size = argument
             for tag in range(1, size + 1):
                 channel.ack(tag, multiple=True)

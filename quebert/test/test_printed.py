@@ -34,7 +34,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert import _log, _text, executor, service
 from quebert._repeated import RepeatedWarning
 from quebert._workers import Report
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.broker.protocol._methods import method_frame
 from quebert.cli import _doctor, _operating, _operations, _running
 from quebert.cli import _main as cli
@@ -515,7 +515,7 @@ class EmbeddedBrokerTests(Case):
         """
         for each in INJECTIONS:
             name = each.encode("utf-8", "replace")[:100].decode("utf-8", "replace")
-            broker = Broker(Clock())
+            broker = BrokerFactory(Clock())
             peer = Peer(broker).open()
 
             def ask(peer: Peer = peer, name: str = name) -> None:

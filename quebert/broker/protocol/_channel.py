@@ -17,14 +17,14 @@ from quebert.broker.protocol._line import CLASS_BASIC, Line, Peer
 from quebert.broker.protocol._publishing import Publishing
 from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 
-__all__ = ["Channel", "Consumer"]
+__all__ = ["ServerChannel", "ServerConsumer"]
 
 _DELIVER = struct.pack(">HH", CLASS_BASIC, 60)
 _TAG = struct.Struct(">QB")
 
 
 @attrs.define(eq=False)
-class Consumer:
+class ServerConsumer:
     """
     One who gets what is in a queue.
 
@@ -32,7 +32,7 @@ class Consumer:
     @ivar unsettled: how many it has.
     """
 
-    channel: Channel
+    channel: ServerChannel
     queue: Queue
     tag: str
     no_ack: bool
@@ -85,10 +85,10 @@ class Consumer:
 class _Delivery:
     queue: Queue
     entry: Entry
-    consumer: Consumer | None
+    consumer: ServerConsumer | None
 
 
-class Channel:
+class ServerChannel:
     """
     @ivar line: what is written to.
     @ivar publishing: what is being published over it.
@@ -105,7 +105,7 @@ class Channel:
         self.vhost = peer.vhost
         self.publishing = Publishing(self.line)
         self.last_queue = ""
-        self.consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, ServerConsumer] = {}
         self.prefetch = 0
         self.limit = 0
         self.unsettled = 0
@@ -116,7 +116,9 @@ class Channel:
 
     # -- Deliveries
 
-    def delivered(self, queue: Queue, entry: Entry, consumer: Consumer | None) -> int:
+    def delivered(
+        self, queue: Queue, entry: Entry, consumer: ServerConsumer | None
+    ) -> int:
         """
         The tag of a delivery, which is to be settled if it has a consumer.
         """
@@ -133,7 +135,7 @@ class Channel:
         """
         self._last_tag += 1
         if no_ack:
-            self.vhost.traffic.settle(queue, entry)
+            self.vhost.router.settle(queue, entry)
         else:
             self._unacked[self._last_tag] = _Delivery(queue, entry, None)
         return self._last_tag
@@ -144,7 +146,7 @@ class Channel:
 
         @raise ChannelError: they are not to be settled.
         """
-        settle = self.vhost.traffic.settle
+        settle = self.vhost.router.settle
         deliveries = self._take(tag, multiple)
         for each in deliveries:
             settle(each.queue, each.entry)
@@ -158,7 +160,7 @@ class Channel:
         """
         deliveries = self._take(tag, multiple)
         for queue, entries in _by_queue(deliveries).items():
-            self.vhost.traffic.reject(queue, entries)
+            self.vhost.router.reject(queue, entries)
         self._settled(deliveries)
 
     def requeue(self, tag: int, *, multiple: bool, failed: bool) -> None:
@@ -170,7 +172,7 @@ class Channel:
         """
         deliveries = self._take(tag, multiple)
         for queue, entries in _by_queue(deliveries).items():
-            self.vhost.traffic.requeue(queue, entries, failed=failed)
+            self.vhost.router.requeue(queue, entries, failed=failed)
         self._settled(deliveries)
 
     def _take(self, tag: int, multiple: bool) -> list[_Delivery]:
@@ -207,18 +209,18 @@ class Channel:
         """
         self._wake(self.consumers.values())
 
-    def _wake(self, consumers: Iterable[Consumer]) -> None:
+    def _wake(self, consumers: Iterable[ServerConsumer]) -> None:
         live = [each for each in consumers if self.consumers.get(each.tag) is each]
         for consumer in live:
             consumer.queue.wake(consumer)
         for queue in {consumer.queue: None for consumer in live}:
-            self.vhost.traffic.deliver(queue)
+            self.vhost.router.deliver(queue)
 
     # -- Consumers
 
     def consume(
         self, queue: Queue, tag: str, *, no_ack: bool, exclusive: bool
-    ) -> Consumer:
+    ) -> ServerConsumer:
         """
         A new consumer, which gets nothing before L{wake}.
 
@@ -228,7 +230,7 @@ class Channel:
         if tag in self.consumers:
             raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
         tag = tag or f"amq.ctag-{secrets.token_urlsafe(16)}"
-        consumer = Consumer(self, queue, tag, no_ack, exclusive, self.prefetch)
+        consumer = ServerConsumer(self, queue, tag, no_ack, exclusive, self.prefetch)
         self.vhost.consume(queue, consumer)
         self.consumers[tag] = consumer
         return consumer
@@ -241,7 +243,7 @@ class Channel:
         if consumer is not None:
             self.vhost.cancel(consumer.queue, consumer)
 
-    def consumer_cancelled(self, consumer: Consumer) -> None:
+    def consumer_cancelled(self, consumer: ServerConsumer) -> None:
         """
         The queue of a consumer is gone.
         """

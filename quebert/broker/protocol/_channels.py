@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import BODY, HEADER, METHOD
-from quebert.broker.protocol._channel import Channel
-from quebert.broker.protocol._commands import COMMANDS, Session
+from quebert.broker.protocol._channel import ServerChannel
+from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
 from quebert.broker.protocol._methods import decode_method, method_frame, name_of
 from quebert.broker.state import ChannelError, ConnectionError, not_allowed
@@ -33,9 +33,9 @@ class Channels:
         self._peer = peer
         self._most = most
         self._rely = rely
-        self._channels: dict[int, Channel] = {}
+        self._channels: dict[int, ServerChannel] = {}
 
-    def __iter__(self) -> Iterator[Channel]:
+    def __iter__(self) -> Iterator[ServerChannel]:
         return iter(list(self._channels.values()))
 
     def frame_received(self, kind: int, number: int, payload: bytes) -> None:
@@ -55,7 +55,7 @@ class Channels:
         else:
             self._content_received(channel, kind, payload)
 
-    def _method_received(self, channel: Channel, payload: bytes) -> None:
+    def _method_received(self, channel: ServerChannel, payload: bytes) -> None:
         index = payload[:4]
         if index == _PUBLISH_INDEX and payload[-1] < 2:
             mandatory = payload[-1] == 1
@@ -69,7 +69,7 @@ class Channels:
         else:
             self._other_method_received(channel, payload)
 
-    def _other_method_received(self, channel: Channel, payload: bytes) -> None:
+    def _other_method_received(self, channel: ServerChannel, payload: bytes) -> None:
         name, index = name_of(payload)
         if name == "channel.close":
             self._closed(channel)
@@ -79,13 +79,15 @@ class Channels:
             if command is None:
                 raise ConnectionError(503, "COMMAND_INVALID - unimplemented method")
             arguments = decode_method(payload).arguments
-            command(Session(self._peer, channel, self._rely), arguments)
+            command(CommandContext(self._peer, channel, self._rely), arguments)
         except ChannelError as e:
             self._close(channel, e, index)
         except ConnectionError as e:
             raise e.about(index) from None
 
-    def _content_received(self, channel: Channel, kind: int, payload: bytes) -> None:
+    def _content_received(
+        self, channel: ServerChannel, kind: int, payload: bytes
+    ) -> None:
         publishing = channel.publishing
         try:
             if publishing.expects == HEADER:
@@ -125,16 +127,16 @@ class Channels:
         if there >= self._most:
             text = f"has reached the negotiated channel_max ({self._most})"
             raise not_allowed(f"number of channels opened ({there}) {text}")
-        self._channels[number] = Channel(number, self._peer)
+        self._channels[number] = ServerChannel(number, self._peer)
         self._call(number, "channel.open-ok", "")
 
-    def _closed(self, channel: Channel) -> None:
+    def _closed(self, channel: ServerChannel) -> None:
         channel.end()
         del self._channels[channel.line.number]
         self._call(channel.line.number, "channel.close-ok")
 
     def _close(
-        self, channel: Channel, error: ChannelError, index: tuple[int, int]
+        self, channel: ServerChannel, error: ChannelError, index: tuple[int, int]
     ) -> None:
         channel.end()
         channel.line.call("channel.close", error.code, error.short, *index)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from quebert.broker.protocol._channel import Channel
+from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
     ChannelError,
@@ -21,11 +21,11 @@ from quebert.broker.state import (
     precondition_failed,
 )
 
-__all__ = ["COMMANDS", "Session"]
+__all__ = ["COMMANDS", "CommandContext"]
 
 
 @attrs.frozen
-class Session:
+class CommandContext:
     """
     Who calls.
 
@@ -35,7 +35,7 @@ class Session:
     """
 
     connection: object
-    channel: Channel
+    channel: ServerChannel
     rely: Callable[[], None]
 
     def queue(self, name: str) -> Queue:
@@ -66,7 +66,7 @@ class Session:
 
 
 Arguments = Mapping[str, Any]
-Command = Callable[[Session, Arguments], None]
+Command = Callable[[CommandContext, Arguments], None]
 
 COMMANDS: dict[str, Command] = {}
 
@@ -83,8 +83,8 @@ def _command(name: str) -> Callable[[Command], Command]:
 
 
 @_command("exchange.declare")
-def _exchange_declare(session: Session, a: Arguments) -> None:
-    exchanges, name = session.channel.vhost.exchanges, a["exchange"]
+def _exchange_declare(context: CommandContext, a: Arguments) -> None:
+    exchanges, name = context.channel.vhost.exchanges, a["exchange"]
     if a["passive"]:
         exchanges.existing(name)
     else:
@@ -96,121 +96,121 @@ def _exchange_declare(session: Session, a: Arguments) -> None:
             internal=a["internal"],
             arguments=a["arguments"],
         )
-        session.rely()
-    session.answer(a, "exchange.declare-ok")
+        context.rely()
+    context.answer(a, "exchange.declare-ok")
 
 
 @_command("exchange.delete")
-def _exchange_delete(session: Session, a: Arguments) -> None:
-    exchanges = session.channel.vhost.exchanges
+def _exchange_delete(context: CommandContext, a: Arguments) -> None:
+    exchanges = context.channel.vhost.exchanges
     exchanges.delete(a["exchange"], if_unused=a["if_unused"])
-    session.rely()
-    session.answer(a, "exchange.delete-ok")
+    context.rely()
+    context.answer(a, "exchange.delete-ok")
 
 
 @_command("exchange.bind")
-def _exchange_bind(session: Session, a: Arguments) -> None:
-    exchanges = session.channel.vhost.exchanges
+def _exchange_bind(context: CommandContext, a: Arguments) -> None:
+    exchanges = context.channel.vhost.exchanges
     destination = exchanges.named(a["destination"])
     exchanges.bind(a["source"], destination, a["routing_key"], a["arguments"])
-    session.rely()
-    session.answer(a, "exchange.bind-ok")
+    context.rely()
+    context.answer(a, "exchange.bind-ok")
 
 
 @_command("exchange.unbind")
-def _exchange_unbind(session: Session, a: Arguments) -> None:
-    exchanges = session.channel.vhost.exchanges
+def _exchange_unbind(context: CommandContext, a: Arguments) -> None:
+    exchanges = context.channel.vhost.exchanges
     destination = exchanges.get(a["destination"])
     if destination is not None and a["source"] in exchanges:
         exchanges.unbind(a["source"], destination, a["routing_key"], a["arguments"])
-        session.rely()
-    session.answer(a, "exchange.unbind-ok")
+        context.rely()
+    context.answer(a, "exchange.unbind-ok")
 
 
 # -- Queues
 
 
 @_command("queue.declare")
-def _queue_declare(session: Session, a: Arguments) -> None:
-    channel = session.channel
+def _queue_declare(context: CommandContext, a: Arguments) -> None:
+    channel = context.channel
     vhost = channel.vhost
     if a["passive"]:
-        queue = session.queue(a["queue"])
+        queue = context.queue(a["queue"])
         vhost.used(queue)
     else:
         queue = vhost.declare_queue(
             a["queue"],
             durable=a["durable"],
-            owner=session.connection if a["exclusive"] else None,
+            owner=context.connection if a["exclusive"] else None,
             auto_delete=a["auto_delete"],
             arguments=a["arguments"],
         )
-        session.rely()
+        context.rely()
     channel.last_queue = queue.name
     counts = len(queue.ready), len(queue.consumers)
-    session.answer(a, "queue.declare-ok", queue.name, *counts)
+    context.answer(a, "queue.declare-ok", queue.name, *counts)
 
 
 @_command("queue.bind")
-def _queue_bind(session: Session, a: Arguments) -> None:
-    queue = session.queue(a["queue"])
+def _queue_bind(context: CommandContext, a: Arguments) -> None:
+    queue = context.queue(a["queue"])
     key = a["routing_key"]
     if not a["queue"] and not key:
         key = queue.name
-    session.channel.vhost.exchanges.bind(a["exchange"], queue, key, a["arguments"])
-    session.rely()
-    session.answer(a, "queue.bind-ok")
+    context.channel.vhost.exchanges.bind(a["exchange"], queue, key, a["arguments"])
+    context.rely()
+    context.answer(a, "queue.bind-ok")
 
 
 @_command("queue.unbind")
-def _queue_unbind(session: Session, a: Arguments) -> None:
-    vhost = session.channel.vhost
-    name = session.queue_name(a["queue"])
+def _queue_unbind(context: CommandContext, a: Arguments) -> None:
+    vhost = context.channel.vhost
+    name = context.queue_name(a["queue"])
     if name in vhost.queues and a["exchange"] in vhost.exchanges:
-        queue = session.queue(name)
+        queue = context.queue(name)
         vhost.exchanges.unbind(a["exchange"], queue, a["routing_key"], a["arguments"])
-        session.rely()
-    session.answer(a, "queue.unbind-ok")
+        context.rely()
+    context.answer(a, "queue.unbind-ok")
 
 
 @_command("queue.purge")
-def _queue_purge(session: Session, a: Arguments) -> None:
-    count = session.channel.vhost.traffic.purge(session.queue(a["queue"]))
-    session.rely()
-    session.answer(a, "queue.purge-ok", count)
+def _queue_purge(context: CommandContext, a: Arguments) -> None:
+    count = context.channel.vhost.router.purge(context.queue(a["queue"]))
+    context.rely()
+    context.answer(a, "queue.purge-ok", count)
 
 
 @_command("queue.delete")
-def _queue_delete(session: Session, a: Arguments) -> None:
-    vhost, name = session.channel.vhost, session.queue_name(a["queue"])
+def _queue_delete(context: CommandContext, a: Arguments) -> None:
+    vhost, name = context.channel.vhost, context.queue_name(a["queue"])
     if name not in vhost.queues:
-        session.answer(a, "queue.delete-ok", 0)
+        context.answer(a, "queue.delete-ok", 0)
         return
-    queue = session.queue(name)
+    queue = context.queue(name)
     check_deletion(queue, if_unused=a["if_unused"], if_empty=a["if_empty"])
-    session.answer(a, "queue.delete-ok", len(queue.ready))  # before its consumers' end
+    context.answer(a, "queue.delete-ok", len(queue.ready))  # before its consumers' end
     vhost.delete_queue(queue)
-    session.rely()
+    context.rely()
 
 
 # -- Messages
 
 
 @_command("basic.publish")
-def _basic_publish(session: Session, a: Arguments) -> None:
+def _basic_publish(context: CommandContext, a: Arguments) -> None:
     if a["immediate"]:
         raise not_implemented("immediate=true")
-    session.channel.publishing.publish(
+    context.channel.publishing.publish(
         a["exchange"], a["routing_key"], mandatory=a["mandatory"]
     )
 
 
 @_command("basic.qos")
-def _basic_qos(session: Session, a: Arguments) -> None:
+def _basic_qos(context: CommandContext, a: Arguments) -> None:
     if a["prefetch_size"]:
         raise not_implemented(f"prefetch_size!=0 ({a['prefetch_size']})")
-    session.answer(a, "basic.qos-ok")  # before the deliveries that follow
-    channel = session.channel
+    context.answer(a, "basic.qos-ok")  # before the deliveries that follow
+    channel = context.channel
     if a["global"]:
         channel.limit = a["prefetch_count"]
         channel.wake()
@@ -219,33 +219,33 @@ def _basic_qos(session: Session, a: Arguments) -> None:
 
 
 @_command("basic.consume")
-def _basic_consume(session: Session, a: Arguments) -> None:
+def _basic_consume(context: CommandContext, a: Arguments) -> None:
     for argument in a["arguments"]:
         if argument.startswith("x-"):
             raise not_implemented(f"consumer argument {argument}")
-    channel = session.channel
+    channel = context.channel
     consumer = channel.consume(
-        session.queue(a["queue"]),
+        context.queue(a["queue"]),
         a["consumer_tag"],
         no_ack=a["no_ack"],
         exclusive=a["exclusive"],
     )
-    session.answer(a, "basic.consume-ok", consumer.tag)
-    channel.vhost.traffic.deliver(consumer.queue)
+    context.answer(a, "basic.consume-ok", consumer.tag)
+    channel.vhost.router.deliver(consumer.queue)
 
 
 @_command("basic.cancel")
-def _basic_cancel(session: Session, a: Arguments) -> None:
-    session.answer(a, "basic.cancel-ok", a["consumer_tag"])
-    session.channel.cancel(a["consumer_tag"])
+def _basic_cancel(context: CommandContext, a: Arguments) -> None:
+    context.answer(a, "basic.cancel-ok", a["consumer_tag"])
+    context.channel.cancel(a["consumer_tag"])
 
 
 @_command("basic.get")
-def _basic_get(session: Session, a: Arguments) -> None:
-    channel = session.channel
-    queue = session.queue(a["queue"])
+def _basic_get(context: CommandContext, a: Arguments) -> None:
+    channel = context.channel
+    queue = context.queue(a["queue"])
     channel.vhost.used(queue)
-    entry = channel.vhost.traffic.get(queue)
+    entry = channel.vhost.router.get(queue)
     if entry is None:
         channel.line.call("basic.get-empty", "")
         return
@@ -259,40 +259,40 @@ def _basic_get(session: Session, a: Arguments) -> None:
 
 
 @_command("basic.ack")
-def _basic_ack(session: Session, a: Arguments) -> None:
-    session.channel.ack(a["delivery_tag"], multiple=a["multiple"])
+def _basic_ack(context: CommandContext, a: Arguments) -> None:
+    context.channel.ack(a["delivery_tag"], multiple=a["multiple"])
 
 
 @_command("basic.reject")
-def _basic_reject(session: Session, a: Arguments) -> None:
-    _give_back(session, a["delivery_tag"], a, multiple=False, failed=True)
+def _basic_reject(context: CommandContext, a: Arguments) -> None:
+    _give_back(context, a["delivery_tag"], a, multiple=False, failed=True)
 
 
 @_command("basic.nack")
-def _basic_nack(session: Session, a: Arguments) -> None:
-    _give_back(session, a["delivery_tag"], a, multiple=a["multiple"], failed=False)
+def _basic_nack(context: CommandContext, a: Arguments) -> None:
+    _give_back(context, a["delivery_tag"], a, multiple=a["multiple"], failed=False)
 
 
 def _give_back(
-    session: Session, tag: int, a: Arguments, *, multiple: bool, failed: bool
+    context: CommandContext, tag: int, a: Arguments, *, multiple: bool, failed: bool
 ) -> None:
     if a["requeue"]:
-        session.channel.requeue(tag, multiple=multiple, failed=failed)
+        context.channel.requeue(tag, multiple=multiple, failed=failed)
     else:
-        session.channel.reject(tag, multiple=multiple)
+        context.channel.reject(tag, multiple=multiple)
 
 
 @_command("basic.recover-async")
-def _basic_recover_async(session: Session, a: Arguments) -> None:
+def _basic_recover_async(context: CommandContext, a: Arguments) -> None:
     _check_recover(a)
-    session.channel.requeue(0, multiple=True, failed=False)
+    context.channel.requeue(0, multiple=True, failed=False)
 
 
 @_command("basic.recover")
-def _basic_recover(session: Session, a: Arguments) -> None:
+def _basic_recover(context: CommandContext, a: Arguments) -> None:
     _check_recover(a)
-    session.answer(a, "basic.recover-ok")  # before the deliveries that follow
-    session.channel.requeue(0, multiple=True, failed=False)
+    context.answer(a, "basic.recover-ok")  # before the deliveries that follow
+    context.channel.requeue(0, multiple=True, failed=False)
 
 
 def _check_recover(a: Arguments) -> None:
@@ -304,30 +304,30 @@ def _check_recover(a: Arguments) -> None:
 
 
 @_command("confirm.select")
-def _confirm_select(session: Session, a: Arguments) -> None:
-    session.channel.publishing.confirm()
-    session.answer(a, "confirm.select-ok")
+def _confirm_select(context: CommandContext, a: Arguments) -> None:
+    context.channel.publishing.confirm()
+    context.answer(a, "confirm.select-ok")
 
 
 @_command("channel.flow")
-def _channel_flow(session: Session, a: Arguments) -> None:
+def _channel_flow(context: CommandContext, a: Arguments) -> None:
     if not a["active"]:
         raise not_implemented("active=false")
-    session.answer(a, "channel.flow-ok", True)
+    context.answer(a, "channel.flow-ok", True)
 
 
 @_command("channel.open")
-def _channel_open(session: Session, a: Arguments) -> None:
+def _channel_open(context: CommandContext, a: Arguments) -> None:
     raise ConnectionError(504, "CHANNEL_ERROR - second 'channel.open' seen")
 
 
 @_command("tx.select")
-def _tx_select(session: Session, a: Arguments) -> None:
+def _tx_select(context: CommandContext, a: Arguments) -> None:
     # The connection goes on: the client has asked for nothing that it must not.
     raise ChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")
 
 
 @_command("tx.commit")
 @_command("tx.rollback")
-def _tx_end(session: Session, a: Arguments) -> None:
+def _tx_end(context: CommandContext, a: Arguments) -> None:
     raise precondition_failed("channel is not transactional")

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-__all__ = ["Pulse"]
+__all__ = ["Heartbeat"]
 
 #: Half intervals of silence after which the peer is given up: two intervals.
 SILENT_BEATS = 4
 
 
-class Pulse:
+class Heartbeat:
     """
     @param beat: called each half interval, to write something if nothing else was.
     @param dead: called when nothing was heard for two intervals.

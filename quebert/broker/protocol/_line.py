@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
 from quebert.broker.protocol._methods import method_frame
-from quebert.broker.state import Message, VirtualHost
+from quebert.broker.state import PublishedMessage, VirtualHost
 
 __all__ = ["CLASS_BASIC", "Confirming", "Line", "Peer"]
 
@@ -70,7 +70,7 @@ class Line:
         """
         self.peer.write(method_frame(self.number, name, arguments))
 
-    def write_content(self, method: bytes, message: Message) -> None:
+    def write_content(self, method: bytes, message: PublishedMessage) -> None:
         """
         Send a method that a message belongs to.
         """

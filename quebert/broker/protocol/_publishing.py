@@ -11,10 +11,10 @@ from quebert.broker.protocol._line import CLASS_BASIC, Line
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
     ConnectionError,
-    Message,
+    PublishedMessage,
     access_refused,
     precondition_failed,
-    read_wishes,
+    read_properties,
 )
 
 __all__ = ["Publishing"]
@@ -25,7 +25,7 @@ _NO_ROUTE = (312, "NO_ROUTE")
 
 
 @attrs.define
-class _Publication:
+class _IncomingPublication:
     """
     What is being published: its method, its header, and what there is of its
     body.
@@ -47,7 +47,7 @@ class Publishing:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._vhost = line.peer.vhost
-        self._publication: _Publication | None = None
+        self._publication: _IncomingPublication | None = None
         self._confirms = False
         self._last = 0  # the number of the last one, since they are confirmed
         self._last_confirmed = 0
@@ -62,7 +62,7 @@ class Publishing:
         """
         A message is about to come.
         """
-        self._publication = _Publication(exchange, routing_key, mandatory)
+        self._publication = _IncomingPublication(exchange, routing_key, mandatory)
 
     @property
     def expects(self) -> int:
@@ -115,26 +115,27 @@ class Publishing:
         if there == publication.size:
             self._published(publication)
 
-    def _published(self, publication: _Publication) -> None:
+    def _published(self, publication: _IncomingPublication) -> None:
         self._publication = None
         exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
             raise access_refused(f"{text} in vhost '{self._vhost.name}'")
         assert publication.properties is not None
-        wishes = read_wishes(publication.properties)
-        if wishes.user is not None and wishes.user != self._line.peer.user:
-            text = f"user_id property set to '{wishes.user}' but authenticated user was"
+        properties = read_properties(publication.properties)
+        user = properties.user
+        if user is not None and user != self._line.peer.user:
+            text = f"user_id property set to '{user}' but authenticated user was"
             raise precondition_failed(f"{text} '{self._line.peer.user}'")
         if self._confirms:
             self._last += 1
         key, body = publication.routing_key, bytes(publication.body)
-        message = Message(exchange.name, key, wishes.properties, body)
-        keys = (key, *wishes.further_keys)
-        queues = self._vhost.route(exchange, keys, wishes.headers)
+        message = PublishedMessage(exchange.name, key, properties.encoded, body)
+        keys = (key, *properties.further_keys)
+        queues = self._vhost.route(exchange, keys, properties.headers)
         if publication.mandatory and not queues:
             self._return(message)
-        taken = self._vhost.traffic.publish(queues, message, wishes)
+        taken = self._vhost.router.publish(queues, message, properties)
         if self._confirms and taken:
             self._line.peer.confirming(self)
         elif self._confirms:
@@ -142,7 +143,7 @@ class Publishing:
             self._line.call("basic.nack", self._last, False, False)
             self._last_confirmed = self._last
 
-    def _return(self, message: Message) -> None:
+    def _return(self, message: PublishedMessage) -> None:
         method = method_frame(
             self._line.number,
             "basic.return",

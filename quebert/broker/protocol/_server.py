@@ -32,14 +32,14 @@ from quebert._protocol.frames import (
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
 from quebert.broker.protocol._channels import Channels
-from quebert.broker.protocol._heartbeat import Pulse
+from quebert.broker.protocol._heartbeat import Heartbeat
 from quebert.broker.protocol._line import Confirming
 from quebert.broker.protocol._methods import decode_method, method_frame, name_of
 from quebert.broker.protocol._output import Output
 from quebert.broker.state import AmqpError, ConnectionError, VirtualHost, not_allowed
 from quebert.errors import StoreError
 
-__all__ = ["Connection"]
+__all__ = ["ServerConnection"]
 
 #: Seconds in which a client is to have opened its virtual host, as RabbitMQ's.
 HANDSHAKE_TIMEOUT = 10.0
@@ -73,12 +73,12 @@ class ConnectionOwner(typing.Protocol):
     default_vhost: VirtualHost
     refused: RepeatedWarning
 
-    def connected(self, connection: Connection) -> None:
+    def connected(self, connection: ServerConnection) -> None:
         """
         Another client, that has not logged in.
         """
 
-    def begin_login(self, connection: Connection, user: str) -> float | None:
+    def begin_login(self, connection: ServerConnection, user: str) -> float | None:
         """
         Somebody gives a password.
 
@@ -86,12 +86,12 @@ class ConnectionOwner(typing.Protocol):
             is to be cut off.  L{end_wait} must follow if they are not 0.
         """
 
-    def end_wait(self, connection: Connection, user: str) -> None:
+    def end_wait(self, connection: ServerConnection, user: str) -> None:
         """
         The password waits no longer.
         """
 
-    def lets_in(self, connection: Connection, user: str, password: str) -> bool:
+    def lets_in(self, connection: ServerConnection, user: str, password: str) -> bool:
         """
         Whether that is a user's password.
         """
@@ -106,7 +106,7 @@ class ConnectionOwner(typing.Protocol):
         What was done in this turn is to be safe before its end.
         """
 
-    def ends_turn(self, connection: Connection) -> None:
+    def ends_turn(self, connection: ServerConnection) -> None:
         """
         A connection has something to say at the end of this turn.
         """
@@ -116,13 +116,13 @@ class ConnectionOwner(typing.Protocol):
         What is durable cannot be read or written.
         """
 
-    def connection_lost(self, connection: Connection) -> None:
+    def connection_lost(self, connection: ServerConnection) -> None:
         """
         One client less.
         """
 
 
-class Connection(Protocol):
+class ServerConnection(Protocol):
     """
     @ivar state: a key of L{STATES}.
     @ivar user: who the client is.
@@ -148,7 +148,7 @@ class Connection(Protocol):
         self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
         self._waiting: tuple[str, IDelayedCall] | None = None
-        self._pulse = Pulse(broker.clock, self._beat, self._cut)
+        self._heartbeat = Heartbeat(broker.clock, self._beat, self._cut)
 
     # -- The beginning
 
@@ -237,7 +237,7 @@ class Connection(Protocol):
         _login.check_limits(arguments)
         self.channels = Channels(self, arguments["channel_max"], self.broker.rely)
         self.max_payload = arguments["frame_max"] - 8
-        self._pulse.start(arguments["heartbeat"])
+        self._heartbeat.start(arguments["heartbeat"])
         self.state = "opening"
 
     def open(self, arguments: Mapping[str, Any]) -> None:
@@ -264,7 +264,7 @@ class Connection(Protocol):
     # -- Reading
 
     def dataReceived(self, data: bytes) -> None:
-        self._pulse.heard = True
+        self._heartbeat.heard = True
         if self.state == "waiting":
             self._buffer += data
             if len(self._buffer) > MOST_WAITING_BYTES:
@@ -476,18 +476,18 @@ class Connection(Protocol):
             (user, call), self._waiting = self._waiting, None
             self.broker.end_wait(self, user)
             call.cancel()
-        self._pulse.stop()
+        self._heartbeat.stop()
         self._end()
         self._output.discard()
         self.transport = None
         self.broker.connection_lost(self)
 
 
-Take = Callable[[Connection, Mapping[str, Any]], None]
+Take = Callable[[ServerConnection, Mapping[str, Any]], None]
 
 
 @attrs.frozen
-class _State:
+class _ConnectionState:
     """
     @ivar methods: what a client may call on channel 0.
     @ivar reads: whether what it sends is looked at.
@@ -497,23 +497,25 @@ class _State:
     reads: bool = True
 
 
-_CLOSE: dict[str, Take] = {"connection.close": Connection.close}
+_CLOSE: dict[str, Take] = {"connection.close": ServerConnection.close}
 
 #: The states of a connection, in their order.
 STATES = {
-    "header": _State(),
-    "starting": _State({"connection.start-ok": Connection.start_ok}),
+    "header": _ConnectionState(),
+    "starting": _ConnectionState({"connection.start-ok": ServerConnection.start_ok}),
     # A password is not looked at yet, since others were wrong.
-    "waiting": _State(reads=False),
-    "tuning": _State({"connection.tune-ok": Connection.tune_ok}),
-    "opening": _State({"connection.open": Connection.open, **_CLOSE}),
-    "running": _State(
-        {"connection.update-secret": Connection.secret_updated, **_CLOSE}
+    "waiting": _ConnectionState(reads=False),
+    "tuning": _ConnectionState({"connection.tune-ok": ServerConnection.tune_ok}),
+    "opening": _ConnectionState({"connection.open": ServerConnection.open, **_CLOSE}),
+    "running": _ConnectionState(
+        {"connection.update-secret": ServerConnection.secret_updated, **_CLOSE}
     ),
     # We have closed it, and the client is to agree; ...
-    "closing": _State({"connection.close-ok": Connection.close_ok, **_CLOSE}),
+    "closing": _ConnectionState(
+        {"connection.close-ok": ServerConnection.close_ok, **_CLOSE}
+    ),
     # ... we do not understand it any more; ...
-    "deaf": _State(reads=False),
+    "deaf": _ConnectionState(reads=False),
     # ... nothing is left but to write what is to be written.
-    "over": _State(reads=False),
+    "over": _ConnectionState(reads=False),
 }

@@ -13,8 +13,8 @@ from quebert.broker.state._errors import (
 )
 from quebert.broker.state._exchange import Binding, Exchange
 from quebert.broker.state._journal import Journal, NoJournal
-from quebert.broker.state._message_properties import read_wishes
-from quebert.broker.state._queue import Entry, Message, Queue
+from quebert.broker.state._message_properties import read_properties
+from quebert.broker.state._queue import Entry, PublishedMessage, Queue
 from quebert.broker.state._records import (
     BindingRecord,
     EntryRecord,
@@ -22,12 +22,11 @@ from quebert.broker.state._records import (
     QueueRecord,
     Records,
 )
-from quebert.broker.state._routing import Traffic
-from quebert.broker.state._timers import Agenda
+from quebert.broker.state._routing import Router
+from quebert.broker.state._timers import Timers
 from quebert.broker.state._vhost import VirtualHost, check_deletion
 
 __all__ = [
-    "Agenda",
     "AmqpError",
     "Binding",
     "BindingRecord",
@@ -38,17 +37,18 @@ __all__ = [
     "Exchange",
     "ExchangeRecord",
     "Journal",
-    "Message",
     "NoJournal",
+    "PublishedMessage",
     "Queue",
     "QueueRecord",
     "Records",
-    "Traffic",
+    "Router",
+    "Timers",
     "VirtualHost",
     "access_refused",
     "check_deletion",
     "not_allowed",
     "not_implemented",
     "precondition_failed",
-    "read_wishes",
+    "read_properties",
 ]

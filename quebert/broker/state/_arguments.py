@@ -18,12 +18,12 @@ __all__ = [
     "LONGEST_TTL",
     "QUORUM",
     "REJECT_DEAD_LETTER",
-    "QueueSettings",
+    "QueueArguments",
     "check_equivalent",
     "check_exchange_name",
     "check_same",
     "kind_of",
-    "read_settings",
+    "read_arguments",
 ]
 
 CLASSIC = "classic"
@@ -42,7 +42,7 @@ DELIVERY_LIMIT = 20
 
 
 @attrs.frozen
-class QueueSettings:
+class QueueArguments:
     """
     What a queue was declared to do.
 
@@ -142,7 +142,7 @@ _CHECKS_OF: dict[str, _Checks] = {
 _ALL_NAMES = tuple(dict.fromkeys(chain(_CHECKS, *_CHECKS_OF.values())))
 
 
-def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
+def read_arguments(table: Mapping[str, Any], queue: str) -> QueueArguments:
     """
     What C{table} asks for.
 
@@ -156,7 +156,7 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
     if "x-dead-letter-routing-key" in table and "x-dead-letter-exchange" not in table:
         text = f"invalid arg 'x-dead-letter-routing-key' for {queue}"
         raise precondition_failed(f"{text}: routing_key_but_no_dlx_defined")
-    settings = QueueSettings(
+    settings = QueueArguments(
         message_ttl=_seconds(table.get("x-message-ttl")),
         expires=_seconds(table.get("x-expires")),
         dead_letter_exchange=table.get("x-dead-letter-exchange"),
@@ -170,7 +170,7 @@ def read_settings(table: Mapping[str, Any], queue: str) -> QueueSettings:
     return _of_quorum(settings, table) if kind == QUORUM else settings
 
 
-def _of_quorum(settings: QueueSettings, table: Mapping[str, Any]) -> QueueSettings:
+def _of_quorum(settings: QueueArguments, table: Mapping[str, Any]) -> QueueArguments:
     """
     What RabbitMQ 4.3 has a quorum queue do: the priorities 0 to 31 count, a message
     without one has 4, and C{reject-publish-dlx} is the same as C{drop-head}.  Dead

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from quebert.broker.state._exchange import Binding, Exchange
-from quebert.broker.state._queue import Entry, Message, Queue
+from quebert.broker.state._queue import Entry, PublishedMessage, Queue
 
 __all__ = ["Journal", "NoJournal"]
 
@@ -57,7 +57,11 @@ class Journal(Protocol):
         """
 
     def put(
-        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+        self,
+        queue: Queue,
+        entry: Entry,
+        message: PublishedMessage,
+        expires: float | None,
     ) -> None:
         """
         A persistent message is in a durable queue.
@@ -80,7 +84,7 @@ class Journal(Protocol):
         C{entry.counts} have changed.
         """
 
-    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+    def read(self, ids: Iterable[int]) -> Mapping[int, PublishedMessage]:
         """
         The messages of entries, committed or not.
         """
@@ -113,7 +117,7 @@ class NoJournal:
     queue_declared = queue_deleted = bound = unbound = _nothing
     put = removed = delivered = counted = _nothing
 
-    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+    def read(self, ids: Iterable[int]) -> Mapping[int, PublishedMessage]:
         """
         Nothing is kept here only.
         """

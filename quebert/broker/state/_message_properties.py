@@ -16,7 +16,7 @@ from quebert._protocol.properties import amend_properties, decode_properties
 from quebert.broker.state._arguments import LONGEST_TTL
 from quebert.broker.state._errors import precondition_failed
 
-__all__ = ["MOST_KEYS", "Wishes", "read_wishes"]
+__all__ = ["MOST_KEYS", "MessageProperties", "read_properties"]
 
 #: Routing keys that C{CC} and C{BCC} may have together: each is compared with each
 #: binding.
@@ -26,9 +26,9 @@ _DELIVERY_MODES = (None, 1, 2)
 
 
 @attrs.frozen
-class Wishes:
+class MessageProperties:
     """
-    @ivar properties: what is passed on, encoded.
+    @ivar encoded: what is passed on.
     @ivar persistent: it is to survive the broker.
     @ivar priority: 0 to 255, or C{None}.
     @ivar ttl: seconds that it may wait in a queue, or C{None} for any time.
@@ -37,7 +37,7 @@ class Wishes:
     @ivar further_keys: routing keys beside its own (RabbitMQ's CC and BCC).
     """
 
-    properties: bytes
+    encoded: bytes
     persistent: bool
     priority: int | None
     ttl: float | None
@@ -47,11 +47,11 @@ class Wishes:
 
 
 @functools.lru_cache(512)
-def _cached(properties: bytes) -> Wishes:
+def _cached(properties: bytes) -> MessageProperties:
     return _read(properties)
 
 
-def read_wishes(properties: bytes) -> Wishes:
+def read_properties(properties: bytes) -> MessageProperties:
     """
     What encoded properties ask for.
 
@@ -62,7 +62,7 @@ def read_wishes(properties: bytes) -> Wishes:
     return _cached(properties) if len(properties) < 256 else _read(properties)
 
 
-def _read(properties: bytes) -> Wishes:
+def _read(properties: bytes) -> MessageProperties:
     found = decode_properties(properties)
     mode = found.get("delivery-mode")
     if mode not in _DELIVERY_MODES:
@@ -75,7 +75,7 @@ def _read(properties: bytes) -> Wishes:
         properties = amend_properties(
             properties, changes={}, headers={}, dropped=("BCC",)
         )
-    return Wishes(
+    return MessageProperties(
         properties,
         mode == 2,
         found.get("priority"),

@@ -14,17 +14,25 @@ import attrs
 
 from quebert._protocol.codec import Long
 from quebert._protocol.properties import amend_properties
-from quebert.broker.state._arguments import QueueSettings
-from quebert.broker.state._timers import Appointment
+from quebert.broker.state._arguments import QueueArguments
+from quebert.broker.state._timers import Timer
 
-__all__ = ["Counts", "Entry", "Message", "Queue", "Ready", "Receiver", "Stranded"]
+__all__ = [
+    "DeliveryCounts",
+    "Entry",
+    "PublishedMessage",
+    "Queue",
+    "Ready",
+    "Receiver",
+    "Stranded",
+]
 
 #: Bytes that a message takes in memory beside its body and properties, about.
 _OVERHEAD = 400
 
 
 @attrs.define(eq=False)
-class Message:
+class PublishedMessage:
     """
     A message as it was published; several queues may share it.
 
@@ -45,7 +53,7 @@ class Message:
 
 
 @attrs.define(eq=False)
-class Counts:
+class DeliveryCounts:
     """
     What a quorum queue counts of a message, as RabbitMQ 4.3 does.
 
@@ -93,11 +101,11 @@ class Entry:
     priority: int
     expires: float | None
     stored: bool
-    message: Message | None
+    message: PublishedMessage | None
     redelivered: bool = False
-    counts: Counts | None = None
+    counts: DeliveryCounts | None = None
 
-    def content(self) -> Message:
+    def content(self) -> PublishedMessage:
         """
         The message as its next consumer gets it.
         """
@@ -316,7 +324,7 @@ class Queue:
     owner: object | None
     auto_delete: bool
     arguments: Mapping[str, Any]
-    settings: QueueSettings
+    settings: QueueArguments
     ready: Ready
     delivered: int = 0
     unacked: int = 0
@@ -324,10 +332,10 @@ class Queue:
     waiting: OrderedDict[Receiver, None] = attrs.field(factory=OrderedDict)
     incoming: set[Any] = attrs.field(factory=set)
     may_expire: bool = False
-    expiry: Appointment | None = None
-    lifetime: Appointment | None = None
+    expiry: Timer | None = None
+    lifetime: Timer | None = None
     stranded: list[Stranded] = attrs.field(factory=list)
-    retry: Appointment | None = None
+    retry: Timer | None = None
     last_used: float = 0.0
     deleted: bool = False
 

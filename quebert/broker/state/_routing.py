@@ -2,7 +2,7 @@
 The ways of messages: into queues, to consumers, out of queues, and on to where
 the dead letters go.
 
-Knows no sockets; what time it is, the agenda says.
+Knows no sockets; what time it is, its timers say.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ import attrs
 from quebert.broker.state._arguments import DROP_HEAD, REJECT_DEAD_LETTER
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._journal import Journal
-from quebert.broker.state._message_properties import Wishes, read_wishes
-from quebert.broker.state._queue import Counts, Entry, Message, Queue, Stranded
+from quebert.broker.state._message_properties import MessageProperties, read_properties
+from quebert.broker.state._queue import (
+    DeliveryCounts,
+    Entry,
+    PublishedMessage,
+    Queue,
+    Stranded,
+)
 from quebert.broker.state._records import EntryRecord
-from quebert.broker.state._timers import Agenda
+from quebert.broker.state._timers import Timers
 
-__all__ = ["Traffic"]
+__all__ = ["Router"]
 
 #: Bytes of messages in memory that the journal has too: beyond, they are read
 #: from there when they are needed.
@@ -45,20 +51,20 @@ class _Death:
     """
 
     queue: Queue
-    message: Message
+    message: PublishedMessage
     reason: str
     entry: Entry | None = None
     reached: set[Queue] = attrs.field(factory=set)
 
 
-class Traffic:
+class Router:
     """
     @param ids: of entries; each is greater than the one before.
     @ivar resident: bytes of the messages in memory that the journal has too.
     """
 
-    def __init__(self, agenda: Agenda, journal: Journal, ids: Iterator[int]) -> None:
-        self._agenda = agenda
+    def __init__(self, timers: Timers, journal: Journal, ids: Iterator[int]) -> None:
+        self._timers = timers
         self._journal = journal
         self._ids = ids
         self._dead: deque[_Death] = deque()
@@ -68,36 +74,41 @@ class Traffic:
     # -- In
 
     def publish(
-        self, queues: Iterable[Queue], message: Message, wishes: Wishes
+        self,
+        queues: Iterable[Queue],
+        message: PublishedMessage,
+        properties: MessageProperties,
     ) -> bool:
         """
         Put a message into queues; whether each took it.
         """
         taken = True
         for queue in queues:
-            taken = self._put(queue, message, wishes) and taken
+            taken = self._put(queue, message, properties) and taken
         self._bury()
         return taken
 
-    def _put(self, queue: Queue, message: Message, wishes: Wishes) -> bool:
+    def _put(
+        self, queue: Queue, message: PublishedMessage, properties: MessageProperties
+    ) -> bool:
         size, overflow = len(message.body), queue.settings.overflow
         if overflow != DROP_HEAD and queue.is_full(size):
             if overflow == REJECT_DEAD_LETTER:
                 self._dead.append(_Death(queue, message, "maxlen"))
             return False
         settings = queue.settings
-        durable = settings.quorum or (wishes.persistent and queue.durable)
+        durable = settings.quorum or (properties.persistent and queue.durable)
         stored = durable and self._journal.keeps_messages
-        expires = self._expiry(queue, wishes)
-        priority = wishes.priority
+        expires = self._expiry(queue, properties)
+        priority = properties.priority
         if priority is None:
             priority = settings.usual_priority
         entry = Entry(next(self._ids), size, priority, expires, stored, message)
         if settings.quorum:
-            entry.counts = Counts()
+            entry.counts = DeliveryCounts()
         if stored:
             self.resident += message.weight
-            ends = None if expires is None else expires + self._agenda.ahead
+            ends = None if expires is None else expires + self._timers.ahead
             self._journal.put(queue, entry, message, ends)
         queue.may_expire |= expires is not None
         queue.ready.push(entry)
@@ -107,11 +118,11 @@ class Traffic:
             self._page_out(entry)
         return True
 
-    def _expiry(self, queue: Queue, wishes: Wishes) -> float | None:
-        ttl, most = wishes.ttl, queue.settings.message_ttl
+    def _expiry(self, queue: Queue, properties: MessageProperties) -> float | None:
+        ttl, most = properties.ttl, queue.settings.message_ttl
         if ttl is None or (most is not None and most < ttl):
             ttl = most
-        return None if ttl is None else self._agenda.now + ttl
+        return None if ttl is None else self._timers.now + ttl
 
     def _shrink(self, queue: Queue) -> None:
         if queue.is_over_full():
@@ -127,7 +138,7 @@ class Traffic:
             self.resident -= entry.message.weight
             entry.message = None
 
-    def _message(self, queue: Queue, entry: Entry) -> Message:
+    def _message(self, queue: Queue, entry: Entry) -> PublishedMessage:
         if entry.message is None:
             absent = [entry, *self._read_ahead(queue)]
             found = self._journal.read([each.id for each in absent])
@@ -276,14 +287,14 @@ class Traffic:
         """
         expires = record.expires
         if expires is not None:
-            expires -= self._agenda.ahead
+            expires -= self._timers.ahead
         place = record.id, record.size, record.priority, expires
         entry = Entry(*place, True, None)
         queue.may_expire |= expires is not None
         if not queue.settings.quorum:
             entry.redelivered = record.id <= queue.delivered
         else:
-            entry.counts = Counts(record.acquired, record.failed)
+            entry.counts = DeliveryCounts(record.acquired, record.failed)
             entry.redelivered = bool(record.acquired or record.out)
             if record.out and not self._came_back(queue, entry, failed=True):
                 return
@@ -300,12 +311,12 @@ class Traffic:
             self._bury()
 
     def _expire(self, queue: Queue) -> None:
-        self._pop_expired(queue, self._agenda.now)
+        self._pop_expired(queue, self._timers.now)
         time = queue.ready.next_expiry()
         if time is not None and (queue.expiry is None or queue.expiry.time > time):
             if queue.expiry is not None:
                 queue.expiry.cancel()
-            queue.expiry = self._agenda.at(time, lambda: self._expiry_due(queue))
+            queue.expiry = self._timers.at(time, lambda: self._expiry_due(queue))
 
     def _expiry_due(self, queue: Queue) -> None:
         queue.expiry = None
@@ -314,7 +325,7 @@ class Traffic:
     def _drop_expired(self, queue: Queue) -> None:
         # What expires this very moment may still be delivered: a TTL of 0 asks
         # for just that.
-        self._pop_expired(queue, math.nextafter(self._agenda.now, -math.inf))
+        self._pop_expired(queue, math.nextafter(self._timers.now, -math.inf))
 
     def _pop_expired(self, queue: Queue, now: float) -> None:
         for entry in queue.ready.pop_expired(now):
@@ -359,8 +370,8 @@ class Traffic:
         self._page_out(entry)
         queue.stranded.append(Stranded(entry, death.reason, death.reached))
         if queue.retry is None:
-            time = self._agenda.now + RETRY
-            queue.retry = self._agenda.at(time, lambda: self._retry(queue))
+            time = self._timers.now + RETRY
+            queue.retry = self._timers.at(time, lambda: self._retry(queue))
 
     def _retry(self, queue: Queue) -> None:
         queue.retry = None
@@ -383,28 +394,28 @@ class Traffic:
         exchange = settings.dead_letter_exchange or ""
         if not queue.vhost.has_exchange(exchange):
             return False
-        keys = [message.routing_key, *read_wishes(message.properties).further_keys]
+        keys = [message.routing_key, *read_properties(message.properties).further_keys]
         key = settings.dead_letter_key
-        properties = dead_properties(
+        encoded = dead_properties(
             message.properties,
             reason=death.reason,
             queue=queue.name,
             exchange=message.exchange,
             routing_keys=keys,
-            now=self._agenda.now + self._agenda.ahead,
+            now=self._timers.now + self._timers.ahead,
             keeps_copies=key is None,
         )
         keys = keys if key is None else [key]
-        wishes = read_wishes(properties)
-        dead = Message(exchange, keys[0], properties, message.body)
-        targets = queue.vhost.reached_from(exchange, keys, wishes.headers)
+        properties = read_properties(encoded)
+        dead = PublishedMessage(exchange, keys[0], encoded, message.body)
+        targets = queue.vhost.reached_from(exchange, keys, properties.headers)
         sent = bool(targets)
         for target in targets:
             if target in death.reached:
                 continue
-            if goes_in_circles(wishes.headers, target.name):
+            if goes_in_circles(properties.headers, target.name):
                 continue
-            if self._put(target, dead, wishes):
+            if self._put(target, dead, properties):
                 death.reached.add(target)
             else:
                 sent = False

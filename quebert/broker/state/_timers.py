@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["Agenda", "Appointment"]
+__all__ = ["Timer", "Timers"]
 
-#: Appointments that may be there, cancelled or not, before any is forgotten.
+#: Timers that may be there, cancelled or not, before any is forgotten.
 FEWEST = 1_000
 
 
 @attrs.define(order=False, eq=False)
-class Appointment:
+class Timer:
     """
     Something that is to be done.
 
@@ -40,7 +40,7 @@ class Appointment:
         """
         return self._call is None
 
-    def keep(self) -> None:
+    def fire(self) -> None:
         """
         Do it, once.
         """
@@ -49,7 +49,7 @@ class Appointment:
             call()
 
 
-class Agenda:
+class Timers:
     """
     Calls by their times.
 
@@ -62,19 +62,19 @@ class Agenda:
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self.ahead = 0.0
-        self._heap: list[tuple[float, int, Appointment]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._sweep_at = FEWEST
 
-    def at(self, time: float, call: Callable[[], None]) -> Appointment:
+    def at(self, time: float, call: Callable[[], None]) -> Timer:
         """
         C{call} is to be called at C{time}.
         """
-        appointment = Appointment(time, call)
+        timer = Timer(time, call)
         if len(self._heap) >= self._sweep_at:
             self._sweep()
-        heapq.heappush(self._heap, (time, next(self._numbers), appointment))
-        return appointment
+        heapq.heappush(self._heap, (time, next(self._numbers), timer))
+        return timer
 
     def _sweep(self) -> None:
         """
@@ -99,5 +99,5 @@ class Agenda:
         """
         while (time := self.next) is not None and time <= now:
             self.now = max(self.now, time)
-            heapq.heappop(self._heap)[2].keep()
+            heapq.heappop(self._heap)[2].fire()
         self.now = now

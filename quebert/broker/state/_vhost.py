@@ -13,10 +13,10 @@ from typing import Any
 from quebert._protocol.codec import decode_table
 from quebert.broker.state._arguments import (
     QUORUM,
-    QueueSettings,
+    QueueArguments,
     check_equivalent,
     check_same,
-    read_settings,
+    read_arguments,
 )
 from quebert.broker.state._errors import (
     access_refused,
@@ -30,8 +30,8 @@ from quebert.broker.state._exchanges import Exchanges
 from quebert.broker.state._journal import Journal
 from quebert.broker.state._queue import Queue, Ready, Receiver
 from quebert.broker.state._records import BindingRecord, QueueRecord
-from quebert.broker.state._routing import Traffic
-from quebert.broker.state._timers import Agenda
+from quebert.broker.state._routing import Router
+from quebert.broker.state._timers import Timers
 
 __all__ = ["VirtualHost", "check_deletion"]
 
@@ -41,20 +41,20 @@ _REPLY_TO = "amq.rabbitmq.reply-to"
 class VirtualHost:
     """
     @param ids: of queues; each is greater than the one before.
-    @ivar traffic: what moves messages through its queues.
+    @ivar router: what moves messages through its queues.
     """
 
     def __init__(
         self,
         name: str,
-        agenda: Agenda,
+        timers: Timers,
         journal: Journal,
-        traffic: Traffic,
+        router: Router,
         ids: Iterator[int],
     ) -> None:
         self.name = name
-        self.traffic = traffic
-        self._agenda = agenda
+        self.router = router
+        self._timers = timers
         self._journal = journal
         self._ids = ids
         self.exchanges = Exchanges(name, journal)
@@ -133,7 +133,7 @@ class VirtualHost:
             self.used(existing)
             return existing
         what = f"queue '{name}' in vhost '{self.name}'"
-        settings = read_settings(arguments, what)
+        settings = read_arguments(arguments, what)
         queue = self._add_queue(
             Queue(
                 next(self._ids),
@@ -167,7 +167,7 @@ class VirtualHost:
         )
         check_same(str(queue), wanted)
         check_equivalent(queue.arguments, arguments, str(queue))
-        read_settings(arguments, str(queue))
+        read_arguments(arguments, str(queue))
 
     def _add_queue(self, queue: Queue) -> Queue:
         self.queues[queue.name] = queue
@@ -183,12 +183,12 @@ class VirtualHost:
         queue.deleted = True
         del self.queues[queue.name]
         self.exchanges.remove_incoming(queue)
-        self.traffic.abandon(queue)
+        self.router.abandon(queue)
         if queue.durable:
             self._journal.queue_deleted(queue)
-        for appointment in (queue.expiry, queue.lifetime, queue.retry):
-            if appointment is not None:
-                appointment.cancel()
+        for timer in (queue.expiry, queue.lifetime, queue.retry):
+            if timer is not None:
+                timer.cancel()
         consumers, queue.consumers = queue.consumers, []
         queue.waiting.clear()
         for consumer in consumers:
@@ -206,19 +206,19 @@ class VirtualHost:
         """
         Somebody cares for the queue: its time to live begins anew.
         """
-        queue.last_used = self._agenda.now
+        queue.last_used = self._timers.now
         if queue.settings.expires is not None and queue.lifetime is None:
             self._look_later(queue, queue.settings.expires)
 
     def _look_later(self, queue: Queue, expires: float) -> None:
         time = queue.last_used + expires
-        queue.lifetime = self._agenda.at(time, lambda: self._still_used(queue, expires))
+        queue.lifetime = self._timers.at(time, lambda: self._still_used(queue, expires))
 
     def _still_used(self, queue: Queue, expires: float) -> None:
         queue.lifetime = None
-        if queue.consumers or queue.last_used + expires > self._agenda.now:
+        if queue.consumers or queue.last_used + expires > self._timers.now:
             if queue.consumers:
-                queue.last_used = self._agenda.now
+                queue.last_used = self._timers.now
             self._look_later(queue, expires)
         else:
             self.delete_queue(queue)
@@ -249,7 +249,7 @@ class VirtualHost:
             return
         queue.unsubscribe(consumer)
         if queue.consumers:
-            self.traffic.deliver(queue)  # to another, if only one is active
+            self.router.deliver(queue)  # to another, if only one is active
         elif queue.auto_delete:
             self.delete_queue(queue)
         else:
@@ -263,7 +263,7 @@ class VirtualHost:
         """
         arguments = decode_table(record.arguments)
         what = f"queue '{record.name}' in vhost '{self.name}'"
-        settings = read_settings(arguments, what)
+        settings = read_arguments(arguments, what)
         return self._add_queue(
             Queue(
                 record.id,
@@ -308,7 +308,7 @@ def check_deletion(queue: Queue, *, if_unused: bool, if_empty: bool) -> None:
         raise precondition_failed(f"{queue} not empty")
 
 
-def _ready(settings: QueueSettings) -> Ready:
+def _ready(settings: QueueArguments) -> Ready:
     return Ready(settings.max_priority, returned_first=settings.quorum)
 
 

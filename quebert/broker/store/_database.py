@@ -44,7 +44,7 @@ from quebert.broker.store._files import (
 from quebert.broker.store._wal import Log, LogDamagedError, read_log
 from quebert.errors import StoreError
 
-__all__ = ["DATABASE_ERRORS", "Connection", "described", "let_go", "opened"]
+__all__ = ["DATABASE_ERRORS", "DatabaseConnection", "described", "let_go", "opened"]
 
 #: Marks the broker's files among other SQLite files: "qbrt".
 APPLICATION_ID = 0x71627274
@@ -91,7 +91,7 @@ CREATE TABLE IF NOT EXISTS counts (
 _open: set[Path] = set()
 
 
-class Connection(sqlite3.Connection):
+class DatabaseConnection(sqlite3.Connection):
     """
     A connection to a broker's database.
 
@@ -131,7 +131,7 @@ class Connection(sqlite3.Connection):
         self.claim.close()
 
 
-def opened(path: Path) -> Connection:
+def opened(path: Path) -> DatabaseConnection:
     """
     A connection to the database at C{path}, which is made if there is none.  There is
     no other at the same time, in this process or another.  While another process opens
@@ -202,7 +202,7 @@ def _claimed(path: Path) -> Iterator[None]:
         _open.remove(path)
 
 
-def let_go(connection: Connection) -> None:
+def let_go(connection: DatabaseConnection) -> None:
     """
     Close a connection, and leave the database and its C{-wal} as they are.
 
@@ -221,7 +221,7 @@ def let_go(connection: Connection) -> None:
         _let_go(connection)
 
 
-def _let_go(connection: Connection) -> None:
+def _let_go(connection: DatabaseConnection) -> None:
     log = _log_of(connection.path)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(FileNotFoundError):
@@ -377,8 +377,8 @@ def _header(path: Path, page: bytes) -> _Header:
     return _Header(65_536 if page_size == 1 else page_size, changes, pages)
 
 
-def _checked(path: Path) -> Connection:
-    connection = Connection(
+def _checked(path: Path) -> DatabaseConnection:
+    connection = DatabaseConnection(
         path, isolation_level=None, timeout=1, check_same_thread=False
     )
     try:

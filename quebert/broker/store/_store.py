@@ -19,7 +19,7 @@ from quebert.broker.state import (
     EntryRecord,
     Exchange,
     ExchangeRecord,
-    Message,
+    PublishedMessage,
     Queue,
     QueueRecord,
     Records,
@@ -131,7 +131,11 @@ class Store:
         )
 
     def put(
-        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+        self,
+        queue: Queue,
+        entry: Entry,
+        message: PublishedMessage,
+        expires: float | None,
     ) -> None:
         """
         A persistent message is in a durable queue.
@@ -246,7 +250,7 @@ class Store:
 
     # -- Reading
 
-    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+    def read(self, ids: Iterable[int]) -> Mapping[int, PublishedMessage]:
         """
         The messages of entries, committed or not.
 
@@ -260,7 +264,7 @@ class Store:
             query = f"SELECT {columns} FROM messages WHERE id IN ({places})"  # nosec B608
             rows = self._database.execute(query, wanted).fetchall()
         found = {
-            id: Message(_text(exchange), _text(key), properties, body)
+            id: PublishedMessage(_text(exchange), _text(key), properties, body)
             for id, exchange, key, properties, body in rows
         }
         for id in wanted:

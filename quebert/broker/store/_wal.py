@@ -82,7 +82,7 @@ class _Frame:
 
 
 @attrs.frozen
-class _Reader:
+class _LogReader:
     """
     Reads the frames of a log.
 
@@ -143,7 +143,7 @@ def read_log(file: BinaryIO) -> Log:
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size or not file.peek(1):  # type: ignore[attr-defined]
         return Log()  # the header is on the disk before the first frame
-    reader = _Reader.opened(file, header)
+    reader = _LogReader.opened(file, header)
     frames = reader.frames()
     log = Log()
     first_page, checksum = b"", reader.seed
@@ -160,7 +160,7 @@ def read_log(file: BinaryIO) -> Log:
 
 
 def _check_later_frames(
-    reader: _Reader, frame: _Frame, later: Iterator[_Frame]
+    reader: _LogReader, frame: _Frame, later: Iterator[_Frame]
 ) -> None:
     """
     Check that nothing was committed after the first frame with a wrong checksum.

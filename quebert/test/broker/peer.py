@@ -24,15 +24,15 @@ from quebert._protocol.frames import (
     frame,
 )
 from quebert._protocol.properties import decode_properties, encode_properties
-from quebert.broker import Broker, Store
-from quebert.broker.protocol import Connection
+from quebert.broker import BrokerFactory, Store
+from quebert.broker.protocol import ServerConnection
 from quebert.broker.protocol._methods import (
     Method,
     decode_method,
     fields_of,
     method_frame,
 )
-from quebert.broker.state import Entry, Message, Queue
+from quebert.broker.state import Entry, PublishedMessage, Queue
 
 __all__ = ["Memory", "Peer", "Received", "check"]
 
@@ -94,7 +94,7 @@ class _Transport(StringTransport):
     One that tells who is connected that it no longer is.
     """
 
-    protocol: Connection | None = None
+    protocol: ServerConnection | None = None
 
     def loseConnection(self) -> None:
         """
@@ -125,7 +125,7 @@ class Peer:
     @ivar heartbeats: how many came.
     """
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: BrokerFactory) -> None:
         assert isinstance(broker.clock, Clock)
         self.clock = broker.clock
         self.connection = broker.buildProtocol(None)
@@ -280,12 +280,16 @@ class Memory:
     keeps_messages = True
 
     def __init__(self) -> None:
-        self.entries: dict[int, tuple[Queue, Message]] = {}
+        self.entries: dict[int, tuple[Queue, PublishedMessage]] = {}
         self.committed: set[int] = set()
         self.pending = False
 
     def put(
-        self, queue: Queue, entry: Entry, message: Message, expires: float | None
+        self,
+        queue: Queue,
+        entry: Entry,
+        message: PublishedMessage,
+        expires: float | None,
     ) -> None:
         """
         It is in a queue.
@@ -312,7 +316,7 @@ class Memory:
     exchange_declared = exchange_deleted = _noted
     queue_declared = bound = unbound = delivered = counted = _noted
 
-    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+    def read(self, ids: Iterable[int]) -> Mapping[int, PublishedMessage]:
         """
         Messages again.
         """
@@ -331,7 +335,7 @@ class Memory:
         """
 
 
-def check(broker: Broker) -> None:
+def check(broker: BrokerFactory) -> None:
     """
     What holds whenever a turn is over.
     """
@@ -365,8 +369,8 @@ def check(broker: Broker) -> None:
                 assert binding in to.incoming
                 homes: Any = vhost.queues if isinstance(to, Queue) else vhost.exchanges
                 assert homes[to.name] is to
-    assert broker._traffic.resident == weight
-    assert not broker._traffic._dead
+    assert broker._router.resident == weight
+    assert not broker._router._dead
     journal = broker._journal
     if isinstance(journal, Memory):
         assert set(journal.entries) == stored

@@ -21,18 +21,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.frames import BODY, HEADER, PROTOCOL_HEADER, frame
 from quebert._protocol.properties import encode_properties
-from quebert.broker import Broker, Store
+from quebert.broker import BrokerFactory, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
 from quebert.test.checks import EXAMPLES, folder
 
 CODES = {320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540}
 
 
-def broker_in_memory() -> Broker:
+def broker_in_memory() -> BrokerFactory:
     """
     One whose clock stands still, and whose journal can be looked into.
     """
-    return Broker(Clock(), Memory())
+    return BrokerFactory(Clock(), Memory())
 
 
 def check_closes(case: SynchronousTestCase, peer: Peer) -> None:
@@ -110,7 +110,7 @@ class BytesTests(SynchronousTestCase):
         assert other.call("queue.declare", queue="other") is not None
         check(broker)
 
-    def _gone(self, broker: Broker, peer: Peer) -> None:
+    def _gone(self, broker: BrokerFactory, peer: Peer) -> None:
         """
         When it has gone, nothing is left of it.
         """
@@ -290,7 +290,7 @@ class Clients(RuleBasedStateMachine):
         Both are connected.
         """
         self.store = Store(folder(self.case) / "broker.sqlite")
-        self.broker = Broker(Clock(), self.store)
+        self.broker = BrokerFactory(Clock(), self.store)
         self.peers = [Peer(self.broker).open() for _ in range(2)]
         peer = self.peers[0]
         peer.call("queue.declare", queue="a")
@@ -420,12 +420,12 @@ class Clients(RuleBasedStateMachine):
         before = self._stored(self.broker)
         earlier = Clock()  # than anything expires that waited behind what is not stored
         earlier.rightNow = -1e6
-        restarted = Broker(earlier, self.store, records)
+        restarted = BrokerFactory(earlier, self.store, records)
         assert self._stored(restarted) == before
         self.store.close()
 
     @staticmethod
-    def _stored(broker: Broker) -> dict[str, object]:
+    def _stored(broker: BrokerFactory) -> dict[str, object]:
         """
         What is durable, as far as it can be compared.
         """

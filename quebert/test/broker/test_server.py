@@ -12,11 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.broker.protocol._output import CONGESTED, SWAMPED
 from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT
-from quebert.broker.state import Message
-from quebert.broker.state import _routing as _traffic
+from quebert.broker.state import PublishedMessage, _routing
 from quebert.errors import StoreError
 from quebert.test.broker.peer import Memory, Peer, check, content
 
@@ -32,7 +31,7 @@ class _Case(SynchronousTestCase):
         """
         self.clock = Clock()
         self.memory = Memory()
-        self.broker = Broker(self.clock, self.memory)
+        self.broker = BrokerFactory(self.clock, self.memory)
         self.peer = Peer(self.broker).open()
         self.peer.call("queue.declare", queue="q")
         self.peer.call("confirm.select")
@@ -225,7 +224,7 @@ class _Forgetful(Memory):
     A journal whose file is damaged.
     """
 
-    def read(self, ids: Iterable[int]) -> Mapping[int, Message]:
+    def read(self, ids: Iterable[int]) -> Mapping[int, PublishedMessage]:
         """
         It cannot be.
         """
@@ -241,8 +240,8 @@ class MemoryTests(SynchronousTestCase):
         """
         However much there is, all of it stays.
         """
-        self.patch(_traffic, "MOST_RESIDENT", 1000)
-        peer = Peer(Broker(Clock())).open()
+        self.patch(_routing, "MOST_RESIDENT", 1000)
+        peer = Peer(BrokerFactory(Clock())).open()
         peer.call("queue.declare", queue="q")
         for n in range(20):
             peer.publish("q", b"%d" % n)
@@ -262,7 +261,7 @@ class FailureTests(SynchronousTestCase):
         Who has published is told nothing: the connection is cut, and the broker says
         why it has failed.
         """
-        broker = Broker(Clock(), _Failing())
+        broker = BrokerFactory(Clock(), _Failing())
         peer = Peer(broker).open()
         peer.call("queue.declare", queue="q", durable=False)
         self.assertTrue(peer.lost)
@@ -277,7 +276,7 @@ class FailureTests(SynchronousTestCase):
         """
         memory = Memory()
         clock = Clock()
-        broker = Broker(clock, memory)
+        broker = BrokerFactory(clock, memory)
         peer = Peer(broker).open()
         peer.call("queue.declare", queue="q")
         peer.publish("q", b"body")
@@ -293,12 +292,12 @@ class FailureTests(SynchronousTestCase):
         """
         The same when a message cannot be read again.
         """
-        broker = Broker(Clock(), _Forgetful())
+        broker = BrokerFactory(Clock(), _Forgetful())
         peer = Peer(broker).open()
         peer.call("queue.declare", queue="q")
         peer.publish("q", b"body")
         (entry,) = broker.vhosts["/"].queues["q"].ready
-        broker._traffic._page_out(entry)
+        broker._router._page_out(entry)
         peer.call("basic.get", queue="q")
         self.assertTrue(peer.lost)
         self.assertIn("is missing", str(self.successResultOf(broker.failed)))
@@ -307,7 +306,7 @@ class FailureTests(SynchronousTestCase):
         """
         Who stops the broker is told, and does not wait for ever.
         """
-        broker = Broker(Clock(), _Stuck())
+        broker = BrokerFactory(Clock(), _Stuck())
         peer = Peer(broker).open()
         stopped = broker.stop()
         peer.turn(2)

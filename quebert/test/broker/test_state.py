@@ -12,30 +12,30 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import decode_properties, encode_properties
-from quebert.broker.state import Agenda, read_wishes
+from quebert.broker.state import Timers, read_properties
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._exchange import Exchange, destinations
 from quebert.broker.state._queue import Entry, Ready
 from quebert.test.checks import QUICK
 
 
-class AgendaTests(SynchronousTestCase):
+class TimersTests(SynchronousTestCase):
     """
     What is to be done at its time.
     """
 
     def setUp(self) -> None:
         """
-        An agenda that begins at 100.
+        Timers that begin at 100.
         """
-        self.agenda = Agenda(100)
+        self.timers = Timers(100)
         self.done: list[tuple[str, float]] = []
 
     def at(self, time: float, name: str) -> None:
         """
         Note C{name} at C{time}, with what time it was then.
         """
-        self.agenda.at(time, lambda: self.done.append((name, self.agenda.now)))
+        self.timers.at(time, lambda: self.done.append((name, self.timers.now)))
 
     def test_order(self) -> None:
         """
@@ -43,27 +43,27 @@ class AgendaTests(SynchronousTestCase):
         """
         for time, name in ((130, "c"), (110, "a"), (110, "b"), (200, "later")):
             self.at(time, name)
-        self.agenda.move_to(150)
+        self.timers.move_to(150)
         self.assertEqual(self.done, [("a", 110), ("b", 110), ("c", 130)])
-        self.assertEqual((self.agenda.now, self.agenda.next), (150, 200))
+        self.assertEqual((self.timers.now, self.timers.next), (150, 200))
 
     def test_what_follows(self) -> None:
         """
         What one thing brings about in time is done at its time, too.
         """
-        self.agenda.at(110, lambda: self.at(120, "next"))
-        self.agenda.move_to(150)
+        self.timers.at(110, lambda: self.at(120, "next"))
+        self.timers.move_to(150)
         self.assertEqual(self.done, [("next", 120)])
 
     def test_cancelled(self) -> None:
         """
         What is cancelled is not done.
         """
-        cancelled = self.agenda.at(110, lambda: self.fail("it was cancelled"))
+        cancelled = self.timers.at(110, lambda: self.fail("it was cancelled"))
         self.at(120, "kept")
         cancelled.cancel()
-        self.assertEqual(self.agenda.next, 120)
-        self.agenda.move_to(150)
+        self.assertEqual(self.timers.next, 120)
+        self.timers.move_to(150)
         self.assertEqual(self.done, [("kept", 120)])
 
     def test_many_cancelled(self) -> None:
@@ -72,11 +72,11 @@ class AgendaTests(SynchronousTestCase):
         """
         self.at(110, "kept")
         for number in range(5_000):
-            self.agenda.at(1e9 + number, lambda: self.fail("cancelled")).cancel()
-        self.assertLessEqual(len(self.agenda._heap), 1_000)
+            self.timers.at(1e9 + number, lambda: self.fail("cancelled")).cancel()
+        self.assertLessEqual(len(self.timers._heap), 1_000)
         for number in range(3_000):
             self.at(120 + number, "kept, too")
-        self.agenda.move_to(1e10)
+        self.timers.move_to(1e10)
         self.assertEqual(len(self.done), 3_001)
         times = [time for _, time in self.done]
         self.assertEqual(times, sorted(times))
@@ -86,7 +86,7 @@ class AgendaTests(SynchronousTestCase):
         What should have been done before is done now, and time does not go back.
         """
         self.at(50, "late")
-        self.agenda.move_to(101)
+        self.timers.move_to(101)
         self.assertEqual(self.done, [("late", 100)])
 
 
@@ -282,10 +282,10 @@ class DeathTests(SynchronousTestCase):
         Who comes back without anybody having rejected it goes in circles.
         """
         properties = self.die(encode_properties({}))
-        headers = read_wishes(properties).headers
+        headers = read_properties(properties).headers
         self.assertTrue(goes_in_circles(headers, "q"))
         self.assertFalse(goes_in_circles(headers, "other"))
         properties = self.die(properties, "rejected", "other")
-        headers = read_wishes(properties).headers
+        headers = read_properties(properties).headers
         self.assertFalse(goes_in_circles(headers, "q"))
         self.assertFalse(goes_in_circles(headers, "other"))

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker import Broker, Store
+from quebert.broker import BrokerFactory, Store
 from quebert.broker.store import _database
 from quebert.broker.store._database import APPLICATION_ID
 from quebert.clock import SteadyClock
@@ -51,7 +51,7 @@ class _Case(SynchronousTestCase):
         """
         self.store = Store(self.path)
         self.addCleanup(self.store.close)
-        self.broker = Broker(self.clock, self.store, self.store.records())
+        self.broker = BrokerFactory(self.clock, self.store, self.store.records())
         self.clock.advance(0)
         check(self.broker)
         self.peer = Peer(self.broker).open()
@@ -401,7 +401,7 @@ class SurvivalTests(_Case):
         self.store.close()
         self.store = Store(self.path)
         self.addCleanup(self.store.close)
-        broker = Broker(self.clock, self.store, vhosts=["/", "other"])
+        broker = BrokerFactory(self.clock, self.store, vhosts=["/", "other"])
         peer = Peer(broker).open("other")
         peer.call("queue.declare", queue="q")
         self.restart()
@@ -411,12 +411,12 @@ class SurvivalTests(_Case):
         """
         What is beyond the memory's share is read again when it is delivered.
         """
-        self.patch(_traffic(), "MOST_RESIDENT", 10_000)
+        self.patch(_routing(), "MOST_RESIDENT", 10_000)
         self.peer.call("queue.declare", queue="q")
         bodies = [b"%d" % n * 500 for n in range(10)] * 10
         for body in bodies:
             self.peer.publish("q", body)
-        self.assertLess(self.broker._traffic.resident, 10_000)
+        self.assertLess(self.broker._router.resident, 10_000)
         check(self.broker)
         self.assertEqual(self.bodies("q"), bodies)
         check(self.broker)
@@ -425,21 +425,21 @@ class SurvivalTests(_Case):
         """
         Together with the next message no more are read than memory has room for.
         """
-        self.patch(_traffic(), "MOST_RESIDENT", 10_000)
+        self.patch(_routing(), "MOST_RESIDENT", 10_000)
         self.peer.call("queue.declare", queue="q")
         bodies = [b"%d" % n * 500 for n in range(10)] * 10
         for body in bodies:
             self.peer.publish("q", body)
         self.restart()
-        self.assertEqual(self.broker._traffic.resident, 0)
+        self.assertEqual(self.broker._router.resident, 0)
         self.peer.call("basic.get", queue="q")
-        self.assertLess(self.broker._traffic.resident, 20_000)
+        self.assertLess(self.broker._router.resident, 20_000)
         self.peer.call("basic.nack", multiple=True)
         self.assertEqual(self.bodies("q"), bodies)
         check(self.broker)
 
 
-def _traffic() -> Any:
+def _routing() -> Any:
     import quebert.broker.state._routing
 
     return quebert.broker.state._routing
@@ -455,7 +455,7 @@ def _files() -> tuple[bytes, bytes, bytes]:
     with tempfile.TemporaryDirectory(prefix="quebert-test-") as name:
         path = Path(name, "broker.sqlite")
         store = Store(path)
-        peer = Peer(Broker(Clock(), store)).open()
+        peer = Peer(BrokerFactory(Clock(), store)).open()
         peer.call("queue.declare", queue="q")
         for n in range(200):
             if n == 160:
@@ -528,7 +528,7 @@ class _Damage(SynchronousTestCase):
         """
         store = Store(self.path)
         try:
-            Broker(Clock(), store, store.records())
+            BrokerFactory(Clock(), store, store.records())
         finally:
             store.close()
 
@@ -1030,7 +1030,7 @@ class LogTests(_Damage):
         """
         self.write(self.content)
         store = Store(self.path)
-        broker = Broker(Clock(), store, store.records())
+        broker = BrokerFactory(Clock(), store, store.records())
         peer = Peer(broker).open()
         peer.call("confirm.select")
         for n in range(20):

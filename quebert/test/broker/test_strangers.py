@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._host import network_of
 from quebert._protocol import codec
 from quebert._protocol.frames import METHOD, PROTOCOL_HEADER, frame
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.broker.protocol import _methods, _strangers
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT, INITIAL_FRAME_MAX
@@ -41,7 +41,7 @@ class Stranger(Peer):
     A client that knows no password, from a place of its own.
     """
 
-    def __init__(self, broker: Broker, address: Any = HERE) -> None:
+    def __init__(self, broker: BrokerFactory, address: Any = HERE) -> None:
         with pytest.MonkeyPatch.context() as patch:
             build = broker.buildProtocol
             patch.setattr(broker, "buildProtocol", lambda _: build(address))
@@ -78,7 +78,7 @@ class Case(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.broker = Broker(self.clock)
+        self.broker = BrokerFactory(self.clock)
         self.addCleanup(self.stop)
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class MemoryTests(Case):
         nobody can connect.
         """
         self.patch(resource, "getrlimit", lambda _: (100, 100))
-        self.broker = Broker(self.clock)
+        self.broker = BrokerFactory(self.clock)
         strangers = [Stranger(self.broker) for _ in range(200)]
         strangers[-1].send(PROTOCOL_HEADER)
         self.assertEqual(sum(not each.lost for each in strangers), 75)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
 from quebert._protocol.properties import encode_properties
-from quebert.broker import Broker
+from quebert.broker import BrokerFactory
 from quebert.broker.protocol._methods import _LAYOUTS, fields_of, method_frame
 from quebert.test.broker.peer import Memory, Peer
 from quebert.test.broker.peer import check as check_books
@@ -51,7 +51,7 @@ def check(data: bytes) -> None:
     The bytes are what a client does, one thing after the other.
     """
     choices = Choices(data)
-    broker = Broker(Clock(), Memory())
+    broker = BrokerFactory(Clock(), Memory())
     other = Peer(broker).open()
     other.call("queue.declare", queue="other")
     other.call("confirm.select")
@@ -76,7 +76,7 @@ def _check_closes(client: Peer) -> None:
     client.received.clear()
 
 
-def _leave(broker: Broker, client: Peer) -> None:
+def _leave(broker: BrokerFactory, client: Peer) -> None:
     """
     When the client is gone, nothing of its connection is left.
     """
@@ -90,7 +90,7 @@ def _leave(broker: Broker, client: Peer) -> None:
         assert queue.owner is None, queue
 
 
-def _goes_on(broker: Broker, other: Peer) -> None:
+def _goes_on(broker: BrokerFactory, other: Peer) -> None:
     """
     Another client can do all that it could do.
     """
@@ -109,7 +109,7 @@ def _goes_on(broker: Broker, other: Peer) -> None:
     check_books(broker)
 
 
-def _is_quiet(broker: Broker) -> bool:
+def _is_quiet(broker: BrokerFactory) -> bool:
     """
     Nothing that still waits belongs to a connection: queues expire, and messages do.
     """

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.broker.state import ChannelError
-from quebert.broker.state._message_properties import MOST_KEYS, read_wishes
+from quebert.broker.state._message_properties import MOST_KEYS, read_properties
 
 
 class KeysTests(SynchronousTestCase):
@@ -20,7 +20,7 @@ class KeysTests(SynchronousTestCase):
         """
         The further routing keys of a message.
         """
-        return read_wishes(encode_properties({"headers": headers})).further_keys
+        return read_properties(encode_properties({"headers": headers})).further_keys
 
     def test_most(self) -> None:
         """
