@@ -21,12 +21,12 @@ from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
-from quebert.amqp.link import HEARTBEAT, Connection, Publisher, Spare
+from quebert.amqp.link import HEARTBEAT, Connection, Publisher, SpareConnection
 from quebert.amqp.queues import Binding, Bindings
 from quebert.amqp.watch import (
     DRAIN,
-    Alone,
     Budget,
+    OneSuspect,
     Suspects,
     Watcher,
     WatchOptions,
@@ -51,7 +51,7 @@ class TxAMQPClient:
     """
     Two connections to a RabbitMQ, one that consumes and one that publishes, made when
     they are first needed and made again whenever they are lost; and a third one where
-    tasks wait in quorum queues (L{Spare<quebert.amqp.link.Spare>}).
+    tasks wait in quorum queues (L{SpareConnection<quebert.amqp.link.SpareConnection>}).
 
     @param host: a host, as C{name} or C{name:port}, or several, with commas
         between or in a list, which are tried in turn.
@@ -106,7 +106,7 @@ class TxAMQPClient:
         self.watchers: list[Watcher] = []
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
         self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
-        self._spare = Spare(
+        self._spare = SpareConnection(
             self._connection(
                 tls,
                 "looking after delayed tasks",
@@ -118,7 +118,7 @@ class TxAMQPClient:
         self.ladder = Ladder(quorum=quorumDelays, spare=self._spare)
         self.old_ladder = OldLadder()
         self.suspects = Suspects(lambda: self.reactor)
-        self.alone = Alone(self.suspects, lambda: self.reactor)
+        self.one_suspect = OneSuspect(self.suspects, lambda: self.reactor)
         self.budget = Budget(maxMemory)
         self.pauses = Pauses(lambda: self.reactor)
         self.bindings = Bindings(lambda: self.reactor)

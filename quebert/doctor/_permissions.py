@@ -59,9 +59,13 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
     What each mediator does, whatever its queue.
     """
     rung = rungs.name(1)  # the queue is called like its exchange
-    ear = f"{CONTROL}.{uuid.uuid4()}"
+    control = f"{CONTROL}.{uuid.uuid4()}"
     for verb in _VERBS:
-        for exchange, queue in ((CONTROL, ear), (rung, rung), (UNCLAIMED, UNCLAIMED)):
+        for exchange, queue in (
+            (CONTROL, control),
+            (rung, rung),
+            (UNCLAIMED, UNCLAIMED),
+        ):
             yield Need(verb, "exchange", exchange, queue)
             yield Need(verb, "queue", queue)
         yield Need(verb, "exchange", ARRIVALS, UNCLAIMED)

@@ -213,7 +213,7 @@ async def test_unroutable_is_an_error(client: TxAMQPClient, names: Names) -> Non
     await until(lambda: watcher.counts.done == 3)
 
 
-# -- The window
+# -- The places
 
 
 @ensureDeferred

@@ -78,7 +78,7 @@ class Mediators:
         """
         The bodies of the messages that the newest attempts, or is about to.
         """
-        waiting = (message for _, message in self._client.alone._waiting)
+        waiting = (message for _, message in self._client.one_suspect._waiting)
         return self.running + [message.body for message in waiting]
 
     async def start(self, queue: str, kind: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from quebert.amqp.watch import _hanging_hosts as _hanging
+from quebert.amqp.watch import _hanging_hosts
 from quebert.amqp.watch._hanging_hosts import (
     HANG_AFTER,
     LONGEST_IN_LINE,
@@ -82,7 +82,7 @@ class HangingTestCase(WatcherTestCase):
         """
         Whether one more task would get no place.
         """
-        return not self.watcher._deliveries._window.has_room()
+        return not self.watcher._deliveries._places.has_room()
 
     def hang(self, host: bytes = b"a") -> list[Message]:
         """
@@ -122,11 +122,11 @@ class PlaceTests(HangingTestCase):
         hanging = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 0.25)
         self.assertEqual(
-            len(self.watcher._deliveries._hanging.known["http://a"].placed), 3
+            len(self.watcher._deliveries._hanging_hosts.known["http://a"].placed), 3
         )
         self.pass_time(FOUND - HANG_AFTER + 0.25)
         self.assertEqual(
-            self.watcher._deliveries._hanging.known["http://a"].placed, set()
+            self.watcher._deliveries._hanging_hosts.known["http://a"].placed, set()
         )
         for _ in range(3):
             others = self.many(b"b", 4)
@@ -137,7 +137,7 @@ class PlaceTests(HangingTestCase):
             self.finish(each)
         self.check_counts(received=16, done=16)
         self.pass_time(10)
-        self.assertEqual(self.watcher._deliveries._hanging.known, {})
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.known, {})
         self.assertEqual(self.waits(), [])
 
     def test_who_answers(self) -> None:
@@ -264,7 +264,9 @@ class ShareTests(HangingTestCase):
         """
         How many places a host has.
         """
-        return len(self.watcher._deliveries._hanging.known[f"http://{host}"].placed)
+        return len(
+            self.watcher._deliveries._hanging_hosts.known[f"http://{host}"].placed
+        )
 
     def slow(self) -> None:
         """
@@ -287,7 +289,7 @@ class ShareTests(HangingTestCase):
         self.assertEqual(self.placed("slow"), 6)
         self.assertEqual(self.placed("other"), 1)
         self.assertEqual(self.placed("third"), 0)
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 5)
         self.quick(20)
 
     def test_for_all(self) -> None:
@@ -298,9 +300,9 @@ class ShareTests(HangingTestCase):
         self.quick()
         self.many(b"slow", 3)
         self.pass_time(3)
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 2)
         self.pass_time(HANG_AFTER)
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 0)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 0)
         self.assertEqual(len(self.running), 8)
 
     def test_fewest(self) -> None:
@@ -346,7 +348,7 @@ class ShareTests(HangingTestCase):
             self.pass_time(0.75)
             self.quick(number, b"both")
             self.pass_time(0.25)
-            origin = self.watcher._deliveries._hanging.known["http://both"]
+            origin = self.watcher._deliveries._hanging_hosts.known["http://both"]
             self.assertIs(origin.is_quick, is_quick, number)
 
     def test_other_url(self) -> None:
@@ -361,7 +363,7 @@ class ShareTests(HangingTestCase):
         self.finish(self.called[0])
         self.assertIs(self.called[-1], waits)
         self.assertEqual(self.placed("elsewhere"), 1)
-        self.assertEqual(self.watcher._deliveries._hanging._places, 6)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 6)
 
     def test_several_requests(self) -> None:
         """
@@ -374,13 +376,13 @@ class ShareTests(HangingTestCase):
         self.assertTrue(message.may_request("http://other/"))
         self.assertEqual((self.placed("slow"), self.placed("other")), (5, 1))
         self.finish(message)
-        self.assertEqual(self.watcher._deliveries._hanging._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 5)
 
     def test_most_outside(self) -> None:
         """
         Not too many go on without a place, since each has a connection.
         """
-        self.watcher._deliveries._hanging._most_outside = 3
+        self.watcher._deliveries._hanging_hosts._most_outside = 3
         self.many(b"slow", 8)
         self.pass_time(60)
         self.assertEqual(self.placed("slow"), 5)
@@ -394,12 +396,12 @@ class ShareTests(HangingTestCase):
         self.begin(slow_after=2)
         self.many(b"slow", 5)
         self.pass_time(1.25)
-        self.assertEqual(self.watcher._deliveries._hanging._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 5)
         self.pass_time(1)
         self.assertEqual(self.placed("slow"), 0)
         self.many(b"slow", 8)
         self.assertEqual(len(self.running), 8)
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 5)
 
 
 class LineTests(HangingTestCase):
@@ -438,7 +440,7 @@ class LineTests(HangingTestCase):
         line = self.many(b"a", 3)
         self.unanswered(hanging[0])
         self.assertIs(self.called[-1], line[0])
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 2)
         for each in self.many(b"b", 3):
             self.finish(each)
 
@@ -467,13 +469,13 @@ class LineTests(HangingTestCase):
             self.confirm()
         self.check_counts(received=14, retried=6)
         self.assertEqual(self.channel.acked, [m.delivery_tag for m in line[4:]])
-        self.assertEqual(self.watcher._deliveries._hanging.waiting, 4)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 4)
 
     def test_little_work(self) -> None:
         """
         They go to the broker a few at a time, and those at hand at last.
         """
-        self.patch(_hanging, "PUT_OFF_RATE", 4 * LOOKS / HANG_AFTER)
+        self.patch(_hanging_hosts, "PUT_OFF_RATE", 4 * LOOKS / HANG_AFTER)
         self.begin(hold_up_to=0)
         self.hang()
         self.many(b"a", 24)
@@ -526,7 +528,7 @@ class LineTests(HangingTestCase):
         def callback(message: Message) -> Any:
             return hook.addCallback(lambda _: admitted(message))
 
-        self.watcher._deliveries._caller._callback = callback
+        self.watcher._deliveries._handler._callback = callback
         late = self.deliver(b"a")
         self.watcher.stop(grace=30)
         hook.callback(None)

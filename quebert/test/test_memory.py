@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, memory_of, most_values
 from quebert.amqp.watch._memory_budget import Budget, Part
-from quebert.amqp.watch._places import Window
+from quebert.amqp.watch._places import Places
 from quebert.amqp.wire import Channel, Message, Wire
 from quebert.errors import BadTask
 from quebert.task import Bounds, _codec, _measure, decode, read_part
@@ -138,7 +138,7 @@ class Watched:
         self._free = budget.free
         self._part = Part(budget)
         self.messages: list[Message] = []
-        self.window = Window(places, self._begin, part=self._part)
+        self.places = Places(places, self._begin, part=self._part)
 
     def add(self, *bodies: bytes) -> None:
         """
@@ -148,7 +148,7 @@ class Watched:
             message = Message("consumer", 1, False, "flow", "tasks")
             message.body, memory = body, memory_of(body)
             message.memory = memory if memory > self._free else 0
-            self.window.enter(message)
+            self.places.enter(message)
 
     def stop(self) -> None:
         """
@@ -170,7 +170,7 @@ class Watched:
         message = next(each for each in self.messages if each.body == body)
         self.messages.remove(message)
         self._part.give(message.memory)
-        self.window.leave(message)
+        self.places.leave(message)
 
 
 #: A message whose callback answers at once.
@@ -302,7 +302,7 @@ class BudgetTests(SynchronousTestCase):
         """
         self.one.add(b"a" * 30)
         self.other.add(b"x" * 90)
-        self.other.window.forget_waiting()
+        self.other.places.forget_waiting()
         self.one.add(b"b" * 20)
         self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 20])
 

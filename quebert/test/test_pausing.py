@@ -81,7 +81,7 @@ class PausesTests(SynchronousTestCase):
         return self.successResultOf(Deferred.fromCoroutine(asking))
 
     @property
-    def ear(self) -> FakeChannel:
+    def listener(self) -> FakeChannel:
         """
         The channel over which it hears.
         """
@@ -92,20 +92,20 @@ class PausesTests(SynchronousTestCase):
         """
         Somebody says that this one has changed.
         """
-        self.ear.deliver(b"")
-        message = list(self.ear.delivered.values())[-1]
-        self.assertIn(message.delivery_tag, self.ear.acked)
+        self.listener.deliver(b"")
+        message = list(self.listener.delivered.values())[-1]
+        self.assertIn(message.delivery_tag, self.listener.acked)
 
     def test_listens_before_it_asks(self) -> None:
         """
         Nothing can happen between the question and the first message.
         """
         self.assertTrue(self.ask("tasks"))
-        ear, mark, question = self.client.channels
+        listener, mark, question = self.client.channels
         self.assertEqual(mark.methods()[-1], "exchange_bind")
-        self.assertEqual(ear.methods()[-1], "queue_bind")
-        self.assertEqual(ear.argument("queue_bind", "exchange"), [CONTROL])
-        self.assertEqual(ear.argument("queue_bind", "routing_key"), ["tasks"])
+        self.assertEqual(listener.methods()[-1], "queue_bind")
+        self.assertEqual(listener.argument("queue_bind", "exchange"), [CONTROL])
+        self.assertEqual(listener.argument("queue_bind", "routing_key"), ["tasks"])
         passive = {"exchange": "quebert.paused.tasks", "passive": True}
         asked = question.calls[-1][1]
         self.assertEqual({**asked, **passive}, asked)
@@ -119,19 +119,21 @@ class PausesTests(SynchronousTestCase):
         self.ask("a")
         self.ask("b")
         self.ask("a")
-        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a", "b"])
-        self.assertEqual(self.ear.argument("queue_declare", "exclusive"), [True])
-        self.assertEqual(self.ear.argument("queue_declare", "auto_delete"), [True])
+        self.assertEqual(
+            self.listener.argument("queue_bind", "routing_key"), ["a", "b"]
+        )
+        self.assertEqual(self.listener.argument("queue_declare", "exclusive"), [True])
+        self.assertEqual(self.listener.argument("queue_declare", "auto_delete"), [True])
 
     def test_anew(self) -> None:
         """
         With another connection, it listens there.
         """
         self.ask("a")
-        self.ear.lose_connection()
+        self.listener.lose_connection()
         self.wire = FakeWire(self.client)
         self.ask("a")
-        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a"])
+        self.assertEqual(self.listener.argument("queue_bind", "routing_key"), ["a"])
 
     def test_look(self) -> None:
         """
@@ -320,12 +322,12 @@ class PausesTests(SynchronousTestCase):
         """
         self.ask("a")
         with capturedLogs() as logged:
-            self.ear.cancel_consumer()
+            self.listener.cancel_consumer()
         self.assertEqual(len(texts(logged)), 1)
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a"])
         self.ask("a")
-        self.assertEqual(self.ear.argument("queue_bind", "routing_key"), ["a"])
+        self.assertEqual(self.listener.argument("queue_bind", "routing_key"), ["a"])
 
     def test_ear_closed(self) -> None:
         """
@@ -334,12 +336,12 @@ class PausesTests(SynchronousTestCase):
         """
         self.ask("a")
         with capturedLogs() as logged:
-            self.ear.lose_connection()
+            self.listener.lose_connection()
         self.assertEqual(texts(logged), [])
         self.wire = FakeWire(self.client)
         self.ask("a")
         with capturedLogs() as logged:
-            self.ear.lose()
+            self.listener.lose()
         self.assertEqual(len(texts(logged)), 1)
 
     def test_missing(self) -> None:

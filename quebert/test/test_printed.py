@@ -453,7 +453,7 @@ class MediatorTests(mediating.Case, Case):
             self.assertNotIn(SECRET, self.tell(http, **fields))
 
 
-class SettlerTests(test_watcher.WatcherTestCase, Case):
+class SettlementTests(test_watcher.WatcherTestCase, Case):
     """
     What is discarded or buried, by whatever message and for whatever reason.
     """

@@ -1,5 +1,5 @@
 """
-The doors of a window: a rate, and the weights of queues that share their places.
+The doors to the places: a rate, and the weights of queues that share their places.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._priority_group import Member, PriorityGroup
 from quebert.amqp.watch._memory_budget import Budget, Part
-from quebert.amqp.watch._places import Window
+from quebert.amqp.watch._places import Places
 from quebert.amqp.wire import Message
 from quebert.errors import ConfigError
 from quebert.limits import Rate
@@ -43,7 +43,7 @@ class Queue:
         self.seconds = 1.0
         self._came: dict[Message, float] = {}
         self.door: Member = group.join(weight, lambda: clock)
-        self.window = Window(limit, self._begin, [self.door])
+        self.places = Places(limit, self._begin, [self.door])
 
     def add(self, number: int = 1) -> None:
         """
@@ -52,7 +52,7 @@ class Queue:
         for _ in range(number):
             each = message()
             self._came[each] = self.clock.seconds()
-            self.window.enter(each)
+            self.places.enter(each)
 
     def _begin(self, each: Message) -> None:
         self.begun.append(each)
@@ -66,7 +66,7 @@ class Queue:
         """
         One is done, and another comes, as long as there are fifty.
         """
-        self.window.leave(each)
+        self.places.leave(each)
 
     @property
     def waiting(self) -> int:
@@ -200,16 +200,16 @@ class PriorityGroupTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """
-        A window that is closed holds nobody up.
+        Places that are closed hold nobody up.
         """
         one, two = self.queue(9), self.queue(1)
         self.pass_time(5, one, two)
-        one.window.close("paused")
+        one.places.close("paused")
         before = len(two.begun)
         self.pass_time(10, two)
         self.assertGreaterEqual(len(two.begun) - before, 85)
-        one.window.forget_waiting()
-        one.window.open("paused")
+        one.places.forget_waiting()
+        one.places.open("paused")
         self.assertEqual(one.door.since, float("inf"))
 
     def test_any_order(self) -> None:
@@ -227,7 +227,7 @@ class PriorityGroupTests(SynchronousTestCase):
             if each.waiting < 30:
                 each.add(chance.randrange(4))
             self.clock.advance(chance.random() * 0.1)
-            running = Counter({n: len(q.window._placed) for n, q in enumerate(queues)})
+            running = Counter({n: len(q.places._placed) for n, q in enumerate(queues)})
             beyond = sum(q.door.beyond is not None for q in queues)
             self.assertEqual(self.group.running + beyond, running.total())
             self.assertLessEqual(self.group.running, 10)
@@ -260,18 +260,18 @@ class PutOffTests(SynchronousTestCase):
         begun: list[Message] = []
         others = Part(budget)
         others.take(budget.most)
-        first.window = Window(0, begun.append, [first.door], Part(budget))
+        first.places = Places(0, begun.append, [first.door], Part(budget))
         put_off = message()
         put_off.memory = 1
-        first.window.enter(put_off)
-        first.window.take_out(put_off)
+        first.places.enter(put_off)
+        first.places.take_out(put_off)
         others.give(budget.most)
         clock.advance(group.ageing)
         second.add(5)
-        first.window.enter(message())
+        first.places.enter(message())
         self.assertEqual((len(begun), len(second.begun)), (0, 1))
-        second.window.forget_waiting()
-        first.window.forget_waiting()
+        second.places.forget_waiting()
+        first.places.forget_waiting()
 
 
 class PaceTests(SynchronousTestCase):
@@ -281,27 +281,27 @@ class PaceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        A window with a rate, and no end of places.
+        A rate, and no end of places.
         """
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.begun: list[float] = []
         self.pace = Pace(Rate(100), None, lambda: self.clock)
-        self.window = Window(0, self.begin, [self.pace])
+        self.places = Places(0, self.begin, [self.pace])
 
     def begin(self, each: Message) -> None:
         """
         One begins, and is done.
         """
         self.begun.append(self.clock.seconds())
-        self.window.leave(each)
+        self.places.leave(each)
 
     def enter(self, number: int) -> None:
         """
         Messages come.
         """
         for _ in range(number):
-            self.window.enter(message())
+            self.places.enter(message())
 
     def test_rate(self) -> None:
         """
@@ -365,7 +365,7 @@ class PaceTests(SynchronousTestCase):
         """
         group = PriorityGroup(2)
         begun: list[str] = []
-        slow = Window(
+        slow = Places(
             0,
             lambda each: begun.append("slow"),
             [Pace(Rate(1), 1, lambda: self.clock), group.join(9, lambda: self.clock)],

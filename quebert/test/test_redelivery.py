@@ -686,7 +686,7 @@ class AloneTests(RedeliveryTestCase):
         self.assertEqual(self.client.signs, set())
         self.assertEqual(self.called, [first, suspect, third])
         self.finish(third)
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_many_at_once(self) -> None:
         """
@@ -698,7 +698,7 @@ class AloneTests(RedeliveryTestCase):
             self.deliver(b"quick", headers={ENDS: SUSPECT})
         self.clock.advance(GATHERING)
         self.assertEqual(len(self.called), 90)
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_lost_while_beginning(self) -> None:
         """
@@ -730,7 +730,7 @@ class AloneTests(RedeliveryTestCase):
         self.assertEqual(self.called, [one, third, two])
         self.finish(two, Retry())
         self.assertEqual(self.client.signs, set())
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
         (headers,) = self.published
         self.assertEqual(headers, {})
 
@@ -799,7 +799,7 @@ class AloneTests(RedeliveryTestCase):
             self.copy(SUSPECT, f"{n:032x}")
         self.assertEqual(len(self.called), 3)
         self.check_counts(received=3, done=3)
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_taken_back(self) -> None:
         """
@@ -814,7 +814,7 @@ class AloneTests(RedeliveryTestCase):
         self.finish(first)
         self.successResultOf(stopped)
         self.assertEqual(self.called, [first])
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_long_wait(self) -> None:
         """
@@ -831,7 +831,7 @@ class AloneTests(RedeliveryTestCase):
         self.assertEqual(self.old.acked, [suspect.delivery_tag])
         other = self.deliver()
         self.assertEqual(self.called, [first, other])
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_lost_while_waiting(self) -> None:
         """
@@ -861,7 +861,7 @@ class AloneTests(RedeliveryTestCase):
         self.finish(suspect)
         self.assertEqual(self.client.signs, {sign(B)})
         self.finish(again)
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_lost_while_others_run(self) -> None:
         """
@@ -909,7 +909,7 @@ class AloneTests(RedeliveryTestCase):
         brief.answer()
         self.advance(10)
         self.assertEqual((self.called, self.client.signs), ([], set()))
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
 
     def test_stopped_while_signing(self) -> None:
         """
@@ -950,7 +950,7 @@ class ForgedTests(RedeliveryTestCase):
         self.deliver(b"forged", {**self.forged, IN_QUESTION: 1}, exchange="flow")
         self.deliver(b"next")
         self.assertEqual(len(self.called), 4)
-        self.assertFalse(self.client.alone.wanted)
+        self.assertFalse(self.client.one_suspect.wanted)
         self.assertEqual(self.client.signs, set())
 
     def test_put_back(self) -> None:

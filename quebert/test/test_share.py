@@ -16,8 +16,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.coordination._pace import Pace
-from quebert.amqp.coordination._shared_rate import Share
-from quebert.amqp.watch._places import Window
+from quebert.amqp.coordination._shared_rate import SharedRate
+from quebert.amqp.watch._places import Places
 from quebert.amqp.wire import Message
 from quebert.errors import BrokerError, BrokerRefused, BrokerUnreachable, ChannelLost
 from quebert.limits import Rate
@@ -201,8 +201,8 @@ class Mediator:
         self.publisher = FakePublisher(broker)
         self.pace = Pace(Rate(rate), burst, lambda: clock)
         publisher: Any = self.publisher
-        self.share = Share("queue", self.pace, publisher, lambda: clock)
-        self.window = Window(0, self._begin, [self.pace])
+        self.share = SharedRate("queue", self.pace, publisher, lambda: clock)
+        self.places = Places(0, self._begin, [self.pace])
         self.wire = FakeWire(broker)
         self.running = 0
         self._waiting = 0
@@ -220,7 +220,7 @@ class Mediator:
         """
         while self._waiting < 50 and self.running + self._waiting < self.most:
             self._waiting += 1
-            self.window.enter(Message("", 0, False, "", "queue"))
+            self.places.enter(Message("", 0, False, "", "queue"))
 
     def _begin(self, message: Message) -> None:
         self.begun.append(self.clock.seconds())
@@ -230,7 +230,7 @@ class Mediator:
 
     def _end(self, message: Message) -> None:
         self.running -= 1
-        self.window.leave(message)
+        self.places.leave(message)
 
     def rate(self, start: float, end: float) -> float:
         """
@@ -241,7 +241,7 @@ class Mediator:
 
 class ShareTests(SynchronousTestCase):
     """
-    L{Share}: together they keep to one rate.
+    L{SharedRate}: together they keep to one rate.
     """
 
     def setUp(self) -> None:
@@ -499,7 +499,7 @@ class ShareTests(SynchronousTestCase):
         """
         publisher: Any = FakePublisher(self.broker)
         pace = Pace(Rate(100), None, lambda: self.clock)
-        share = Share("queue", pace, publisher, lambda: self.clock, quorum=True)
+        share = SharedRate("queue", pace, publisher, lambda: self.clock, quorum=True)
         wire: Any = FakeWire(self.broker)
         self.successResultOf(Deferred.fromCoroutine(share.join(wire)))
         self.assertEqual(
@@ -606,7 +606,7 @@ class ShareTests(SynchronousTestCase):
         self.assertEqual(self.broker.channels, [])
         self.assertEqual((one.publisher.shuts, two.publisher.shuts), (1, 1))
         for call in self.clock.getDelayedCalls():
-            self.assertNotIn("Share", str(call))
+            self.assertNotIn("SharedRate", str(call))
 
     def test_leave_while_joining(self) -> None:
         """
@@ -637,7 +637,9 @@ class ShareTests(SynchronousTestCase):
         """
         publisher: Any = FakePublisher(self.broker)
         for name in ("queue", "q" * 255, "é" * 127):
-            share = Share(name, self.mediator_pace(), publisher, lambda: self.clock)
+            share = SharedRate(
+                name, self.mediator_pace(), publisher, lambda: self.clock
+            )
             wire: Any = FakeWire(self.broker)
             self.successResultOf(Deferred.fromCoroutine(share.join(wire)))
         names = list(self.broker.queues)

@@ -33,8 +33,8 @@ from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Binding, Bindings, dead_letters_of
 from quebert.amqp.watch import (
-    Alone,
     Budget,
+    OneSuspect,
     Suspects,
     Watcher,
     WatchOptions,
@@ -312,12 +312,12 @@ class FakeClient:
     bindings: FakeBindings = attrs.field(factory=lambda: FakeBindings(Clock))
     budget: Budget = attrs.field(factory=Budget)
     suspects: Suspects = attrs.field(init=False)
-    alone: Alone = attrs.field(init=False)
+    one_suspect: OneSuspect = attrs.field(init=False)
     signs: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self.suspects = Suspects(lambda: self.reactor, self.reactor.seconds)
-        self.alone = Alone(self.suspects, lambda: self.reactor)
+        self.one_suspect = OneSuspect(self.suspects, lambda: self.reactor)
 
     def make_forwarder(self, *arguments: object) -> Any:
         """
@@ -1612,7 +1612,7 @@ def alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class WindowTests(WatcherTestCase):
+class PlacesTests(WatcherTestCase):
     """
     Tests for C{maxEvents}.
     """
@@ -1891,7 +1891,7 @@ class WaitTests(WatcherTestCase):
 
     def test_all_running(self) -> None:
         """
-        A window full of running callbacks needs no other consumer.
+        A watch whose places all have running callbacks needs no other consumer.
         """
         channel = self.begin(maxEvents=3)
         for _ in range(3):

@@ -86,7 +86,7 @@ class RateTests(WatcherTestCase):
         for _ in range(20):
             while channel.room():
                 self.deliver()
-                self.assertLessEqual(len(self.watcher._deliveries._window._waiting), 3)
+                self.assertLessEqual(len(self.watcher._deliveries._places._waiting), 3)
             self.advance(20)
         self.assertEqual(len(self.running), 10)
         self.assertEqual(len(channel.consumers), 1)

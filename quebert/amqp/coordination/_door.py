@@ -1,5 +1,5 @@
 """
-What a window asks before it gives a message a place.
+What is asked before a message gets a place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ class Door:
     """
     One that is always open.
 
-    @ivar again: set by the window; called when it may ask again.
+    @ivar again: set by the L{Places<quebert.amqp.watch._places.Places>}; called when
+        they may ask again.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination._pause_sign import CONTROL, MARK, is_paused
-from quebert.amqp.link import Once
+from quebert.amqp.link import DeclareOnce
 from quebert.amqp.queues import ACCESS_REFUSED, NOT_FOUND, find_exchange
 from quebert.amqp.wire import Channel, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
@@ -64,7 +64,7 @@ class Pauses:
     def __init__(self, clock: Callable[[], IReactorTime]) -> None:
         self.clock = clock
         self._looks: dict[str, set[Look]] = {}
-        self._ear: _Ear | None = None  # of the newest connection
+        self._listener: _Listener | None = None  # of the newest connection
         self._is_deaf = False
         self._timer: IDelayedCall | None = None
         self._checking: IDelayedCall | None = None
@@ -81,10 +81,10 @@ class Pauses:
         """
         self._looks.setdefault(queue, set()).add(look)
         self._check_later()
-        ear = self._ear_of(wire)
+        listener = self._listener_of(wire)
         try:
             # Before asking, so that nothing happens in between.
-            await ear.listen(queue)
+            await listener.listen(queue)
             self._hears()
         except BrokerError as e:
             if wire.closed:
@@ -110,19 +110,21 @@ class Pauses:
             if timer is not None:
                 timer.cancel()
         self._timer = self._checking = None
-        if self._ear is not None and not self._ear.dead:
-            Deferred.fromCoroutine(self._ear.remove_mark())
+        if self._listener is not None and not self._listener.dead:
+            Deferred.fromCoroutine(self._listener.remove_mark())
 
-    def _ear_of(self, wire: Wire) -> _Ear:
-        ear = self._ear
-        if ear is None or ear.wire is not wire:
+    def _listener_of(self, wire: Wire) -> _Listener:
+        listener = self._listener
+        if listener is None or listener.wire is not wire:
             name = f"{CONTROL}.{uuid.uuid4()}"
-        elif ear.dead:
-            name = ear.name  # where its queue is left over, it serves again
+        elif listener.dead:
+            name = listener.name  # where its queue is left over, it serves again
         else:
-            return ear
-        self._ear = _Ear(wire, name, self._mark, self._heard, self._hears_nothing)
-        return self._ear
+            return listener
+        self._listener = _Listener(
+            wire, name, self._mark, self._heard, self._hears_nothing
+        )
+        return self._listener
 
     def _heard(self, queue: str) -> None:
         for look in list(self._looks.get(queue, ())):
@@ -161,14 +163,18 @@ class Pauses:
         Deferred.fromCoroutine(self._check_mark())
 
     async def _check_mark(self) -> None:
-        ear = self._ear
+        listener = self._listener
         try:
             # Without a connection, or a way to hear, watches ask by themselves.
-            if ear is not None and not ear.dead and await ear.has_changed():
+            if (
+                listener is not None
+                and not listener.dead
+                and await listener.has_changed()
+            ):
                 self._look_all()
         except BrokerError as e:
-            if ear is not None:
-                ear.end(e)
+            if listener is not None:
+                listener.end(e)
         finally:
             self._check_later()
 
@@ -184,7 +190,7 @@ class Pauses:
             self._heard(queue)
 
 
-class _Ear:
+class _Listener:
     """
     A queue of our own, as long as the connection lasts, for what is said of others.
 
@@ -210,7 +216,7 @@ class _Ear:
         self._deaf = deaf
         self._channel: Channel | None = None
         self._queues: set[str] = set()
-        self._beginning = Once(self._begin)
+        self._beginning = DeclareOnce(self._begin)
 
     async def listen(self, queue: str) -> None:
         """

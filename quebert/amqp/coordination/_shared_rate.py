@@ -42,7 +42,7 @@ from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["Share", "rate_queue_of"]
+__all__ = ["SharedRate", "rate_queue_of"]
 
 #: Seconds between two looks at who else is there.
 PERIOD = 1.0
@@ -60,7 +60,7 @@ _STALE = 1_000
 _MOST_WAITING = 100
 
 
-class Share:
+class SharedRate:
     """
     @param queue: whose messages begin at C{pace}.
     @param publisher: of our own.

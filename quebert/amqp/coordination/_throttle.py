@@ -12,7 +12,7 @@ import attrs
 from quebert.amqp.coordination._door import Door
 from quebert.amqp.coordination._pace import HELD, Pace
 from quebert.amqp.coordination._priority_group import PriorityGroup
-from quebert.amqp.coordination._shared_rate import Share
+from quebert.amqp.coordination._shared_rate import SharedRate
 from quebert.errors import ConfigError
 from quebert.limits import Rate, RateLike
 
@@ -50,7 +50,7 @@ class Throttle:
     @param burst: how many at once.
     @param shared: whether all who watch the queue keep to it together.
     @param quorum: whether it is a quorum queue.
-    @ivar doors: what the window asks.
+    @ivar doors: what is asked before a message gets a place.
     @ivar pace: C{None} without a rate.
     @raise ConfigError: one of these is wrong.
     """
@@ -69,7 +69,7 @@ class Throttle:
     ) -> None:
         self.doors: list[Door] = []
         self.pace: Pace | None = None
-        self._share: Share | None = None
+        self._share: SharedRate | None = None
         if rate is not None:
             self.pace = Pace(Rate.of(rate), burst, lambda: session.reactor)
             self.doors.append(self.pace)
@@ -77,7 +77,7 @@ class Throttle:
             raise ConfigError("a burst needs a rate")
         if self.pace is not None and shared:
             publisher = session.make_publisher()
-            self._share = Share(
+            self._share = SharedRate(
                 queue, self.pace, publisher, lambda: session.reactor, quorum=quorum
             )
         if group is not None:

@@ -28,7 +28,7 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._ladder import CHECK_ALL, Ladder, make
 from quebert.amqp.delays._rungs import PREFIX, UNCLAIMED
-from quebert.amqp.link import Once, Publisher, Send
+from quebert.amqp.link import DeclareOnce, Publisher, Send
 from quebert.amqp.queues import (
     NAME_LIMIT,
     NOT_FOUND,
@@ -111,7 +111,7 @@ class OldLadder:
     """
 
     def __init__(self) -> None:
-        self._looks = Once(self._look)
+        self._looks = DeclareOnce(self._look)
         self._there: WeakKeyDictionary[Wire, list[str]] = WeakKeyDictionary()
 
     async def stores(self, wire: Wire) -> list[str]:

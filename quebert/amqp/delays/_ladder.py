@@ -40,7 +40,7 @@ from quebert.amqp.delays._rungs import (
     arrivals_of,
     wait_for,
 )
-from quebert.amqp.link import Lanes, Once, all_of
+from quebert.amqp.link import DeclareOnce, Lanes, all_of
 from quebert.amqp.queues import (
     ACCESS_REFUSED,
     INEQUIVALENT,
@@ -60,7 +60,7 @@ from quebert.amqp.wire import temporary_channel, version_of
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:
-    from quebert.amqp.link import Spare
+    from quebert.amqp.link import SpareConnection
     from quebert.amqp.wire import Channel, Wire
 
 __all__ = [
@@ -149,7 +149,7 @@ class Ladder:
     log = Logger()
 
     def __init__(
-        self, *, quorum: bool | None = None, spare: Spare | None = None
+        self, *, quorum: bool | None = None, spare: SpareConnection | None = None
     ) -> None:
         self._quorum = quorum
         self._spare = spare
@@ -163,14 +163,16 @@ class Ladder:
             "Tasks cannot wait in the broker for now, trying again",
             "Tasks can wait in the broker again",
         )
-        self._first = Once(self._make_first, again=_AGAIN)
-        self._arrivals = Once(self._make_arrivals, again=_AGAIN)
-        self._waits = Once(self._make_rung, again=_AGAIN)
+        self._first = DeclareOnce(self._make_first, again=_AGAIN)
+        self._arrivals = DeclareOnce(self._make_arrivals, again=_AGAIN)
+        self._waits = DeclareOnce(self._make_rung, again=_AGAIN)
         self._depths: dict[str, tuple[int, float]] = {}  # of rungs, and when
-        self._needed: dict[tuple[Once, str], bool] = {}  # and whether it is there
+        self._needed: dict[
+            tuple[DeclareOnce, str], bool
+        ] = {}  # and whether it is there
         self._used: dict[int, float] = {}  # waits, and when last
         self._last_use: dict[int, float] = {}  # as RabbitMQ sees it, of waits
-        self._uses = Once(self._use_one_alone)
+        self._uses = DeclareOnce(self._use_one_alone)
         self._failing: dict[str, _Failing] = {}  # rungs
         self._surveyed: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()  # when
         self._checking = False
@@ -261,7 +263,7 @@ class Ladder:
         """
         await self._made(self._arrivals, wire, queue, queue)
 
-    async def _made(self, once: Once, wire: Wire, name: str, queue: str) -> None:
+    async def _made(self, once: DeclareOnce, wire: Wire, name: str, queue: str) -> None:
         """
         Have a part made, unless it was there with an earlier connection: a RabbitMQ
         that has just started is slow to answer.

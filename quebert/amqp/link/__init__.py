@@ -3,20 +3,20 @@ Connections to the broker that are made again when they are lost, and publishing
 """
 
 from quebert.amqp.link._connection import Connection
-from quebert.amqp.link._declare_once import Once
+from quebert.amqp.link._declare_once import DeclareOnce
 from quebert.amqp.link._lanes import Lanes, all_of
 from quebert.amqp.link._publisher import Publisher, Send
 from quebert.amqp.link._session import Session
-from quebert.amqp.link._spare_connection import HEARTBEAT, Spare
+from quebert.amqp.link._spare_connection import HEARTBEAT, SpareConnection
 
 __all__ = [
     "HEARTBEAT",
     "Connection",
+    "DeclareOnce",
     "Lanes",
-    "Once",
     "Publisher",
     "Send",
     "Session",
-    "Spare",
+    "SpareConnection",
     "all_of",
 ]

@@ -17,10 +17,10 @@ from quebert.errors import BrokerRefused
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["Once"]
+__all__ = ["DeclareOnce"]
 
 
-class Once:
+class DeclareOnce:
     """
     @param make: makes what belongs to a name.
     @param again: seconds after which the broker is asked again for what it has

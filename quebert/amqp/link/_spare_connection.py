@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from quebert.amqp.link._connection import Connection
     from quebert.amqp.wire import Wire
 
-__all__ = ["HEARTBEAT", "Spare"]
+__all__ = ["HEARTBEAT", "SpareConnection"]
 
 #: Seconds of its heartbeat, at most.  After a failure it leads to another host than the
 #: other connections.  If that host is frozen, delayed tasks are held up until the
@@ -32,7 +32,7 @@ _PATIENCE = 10.0
 _AGAIN = 60.0
 
 
-class Spare:
+class SpareConnection:
     """
     @param connection: made when it is first asked for.
     """

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
-from quebert.amqp.link import Once, Send
+from quebert.amqp.link import DeclareOnce, Send
 from quebert.amqp.queues._declared import Declared, declared, losses
 from quebert.amqp.queues._declaring import (
     CLASSIC,
@@ -79,7 +79,7 @@ class DeadLetters:
         self._dead = dead_letters_of(queue)
         self._new_queues = new_queues
         self._queue_type = queue_type
-        self._once = Once(self._make)
+        self._once = DeclareOnce(self._make)
         self._keeping = Keeping(self._dead, clock)
         self._told: list[str] = []
         self._is_stream = False

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.link import Once
+from quebert.amqp.link import DeclareOnce
 from quebert.amqp.queues._existing import find_queue
 from quebert.errors import BrokerError
 
@@ -53,7 +53,7 @@ class Keeping:
     def __init__(self, queue: str, clock: Callable[[], IReactorTime]) -> None:
         self._queue = queue
         self._clock = clock
-        self._first = Once(self._begin)
+        self._first = DeclareOnce(self._begin)
         self._look_number = 0
         self._held = 0  # at the last look
         self._moved = 0  # since then

@@ -5,18 +5,18 @@ One watched queue, from its deliveries to the outcomes that settle them.
 from quebert.amqp.watch._handler import Callback
 from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._memory_budget import Budget
-from quebert.amqp.watch._one_suspect import Alone
+from quebert.amqp.watch._one_suspect import OneSuspect
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
 from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher, another_waiter
 
 __all__ = [
     "DRAIN",
-    "Alone",
     "Budget",
     "Callback",
     "Counts",
     "OnDisconnect",
+    "OneSuspect",
     "Suspects",
     "WatchOptions",
     "Watcher",

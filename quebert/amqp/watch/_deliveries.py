@@ -22,15 +22,15 @@ from quebert.amqp.link import Publisher
 from quebert.amqp.queues import TYPE
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivery import Event, State
-from quebert.amqp.watch._handler import Callback, Caller
-from quebert.amqp.watch._hanging_hosts import Hanging
+from quebert.amqp.watch._handler import Callback, Handler
+from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._memory_budget import Part
 from quebert.amqp.watch._one_suspect import LONGEST_WAIT
 from quebert.amqp.watch._options import WatchOptions
-from quebert.amqp.watch._places import Window
+from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._redelivery import Redelivery, restore
-from quebert.amqp.watch._settlement import Settler
+from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._suspects import Record
 from quebert.amqp.wire import Message
 from quebert.clock import seconds_set
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Deliveries"]
 
-#: How many waiting messages may be held beside the window.
+#: How many waiting messages may be held beside those with places.
 MAX_HELD = 10_000
 #: And with how many bytes together with those in it.
 MAX_HELD_BYTES = 64 * 2**20
@@ -92,13 +92,13 @@ class Deliveries:
             rested=self._rest,
             single=bool(arguments.get("x-single-active-consumer")),
         )
-        self._caller = Caller(
+        self._handler = Handler(
             callback,
             options.error_delay,
             client.now,
             lambda: seconds_set(client.reactor),
         )
-        self._settler = Settler(
+        self._settlement = Settlement(
             self.ledger,
             queue,
             publisher,
@@ -109,11 +109,11 @@ class Deliveries:
             hold_up_to=options.hold_up_to,
             queue_type=arguments.get(TYPE),
         )
-        self._redelivery = Redelivery(self._settler, client.suspects)
+        self._redelivery = Redelivery(self._settlement, client.suspects)
         self._part = Part(client.budget)
         self._free = client.budget.free
         self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
-        self._hanging = Hanging(
+        self._hanging_hosts = HangingHosts(
             self,
             queue,
             options.prefetch,
@@ -121,12 +121,12 @@ class Deliveries:
             options.hold_up_to,
             lambda: client.reactor,
         )
-        self._window = Window(
+        self._places = Places(
             options.prefetch,
             self.begin,
             throttle.doors,
             self._part,
-            self._hanging.look_again,
+            self._hanging_hosts.look_again,
             lambda message: self._heavy.begin(message, LONGEST_WAIT),
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
@@ -142,14 +142,14 @@ class Deliveries:
         """
         The channel that brings them; C{None} while there is none.
         """
-        return self._settler.channel
+        return self._settlement.channel
 
     def begin_on(self, channel: Channel) -> None:
         """
         Take what a channel brings, and settle it there.
         """
         self._seconds = self._client.reactor.seconds
-        self._settler.channel = channel
+        self._settlement.channel = channel
         channel.on_message = self._received
 
     def lost(self) -> None:
@@ -159,9 +159,9 @@ class Deliveries:
         self.consumer.lost()
         self._forget_waiting()
         self._client.suspects.interrupted(self.ledger)
-        self._settler.abandon()
-        self._client.alone.lost(self)
-        self._hanging.forget_waiting()
+        self._settlement.abandon()
+        self._client.one_suspect.lost(self)
+        self._hanging_hosts.forget_waiting()
 
     def count_up_to(self, number: float) -> None:
         """
@@ -174,19 +174,19 @@ class Deliveries:
         """
         Have no message begin, until L{open} is called with the same reason.
         """
-        self._window.close(reason)
+        self._places.close(reason)
 
     def open(self, reason: str) -> None:
         """
         Have messages begin again, unless something else is against it.
         """
-        self._window.open(reason)
+        self._places.open(reason)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """
         Fires after C{seconds}, or as soon as there is no point in waiting.
         """
-        return self._settler.pause(seconds)
+        return self._settlement.pause(seconds)
 
     async def tell_in_order(self) -> None:
         """
@@ -194,7 +194,7 @@ class Deliveries:
         """
         channel = self.channel
         if channel is not None and self.ledger:
-            suspects, queue = self._client.suspects, self._settler.queue
+            suspects, queue = self._client.suspects, self._settlement.queue
             await suspects.end_in_order(channel.client, queue)
 
     def give_back_waiting(self) -> None:
@@ -208,24 +208,24 @@ class Deliveries:
         """
         Have no message wait for its retry here any more.
         """
-        self._hanging.end()
-        self._settler.hurried = True
+        self._hanging_hosts.end()
+        self._settlement.hurried = True
 
     def end_pauses(self) -> None:
         """
         Carry out at once what waits here.
         """
-        self._settler.hurry()
+        self._settlement.hurry()
 
     def give_up_running(self) -> None:
         """
         Give back the messages that are with the callback, and cancel what it does.
         """
-        running = list(self._caller.busy)
+        running = list(self._handler.busy)
         for message in running:
             self._give_back(message)
         for message in running:  # which may end others, too
-            self._caller.give_up(message)
+            self._handler.give_up(message)
 
     async def until_idle(self, seconds: float) -> None:
         """
@@ -244,7 +244,7 @@ class Deliveries:
         No more messages will come.
         """
         self._publisher.shut()
-        self._settler.end()
+        self._settlement.end()
         self._part.end()
 
     # -- One message
@@ -252,14 +252,14 @@ class Deliveries:
     def _received(self, message: Message) -> None:
         self.ledger.deliver(message)
         message.came = self._seconds()
-        message.hanging = self._hanging
+        message.gate = self._hanging_hosts
         if len(message.body) + len(message.encoded_properties) > self._light:
             message.memory = self._weighed(message)
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
             message.may_have_past = False
-            self._window.enter(message)
+            self._places.enter(message)
         self._adapt()
 
     def _weighed(self, message: Message) -> int:
@@ -274,7 +274,7 @@ class Deliveries:
         """
         A message that RabbitMQ delivers anew, or what was put back.
         """
-        record, channel = Record.of(message), self._settler.channel
+        record, channel = Record.of(message), self._settlement.channel
         assert channel is not None
         if message.redelivered:
             self._examine(message, self._redelivery.replace(message))
@@ -307,10 +307,10 @@ class Deliveries:
         if record.is_copy:
             restore(message)
         if record.suspect:
-            message.hanging = None  # it waits for nothing, once it is its turn
-            self._client.alone.add(self, message)
+            message.gate = None  # it waits for nothing, once it is its turn
+            self._client.one_suspect.add(self, message)
         else:
-            self._window.enter(message)
+            self._places.enter(message)
 
     def begin(self, message: Message) -> None:
         """
@@ -324,7 +324,7 @@ class Deliveries:
             self._heavy.end(message)
             self._part.take(message.memory)
         self.ledger.move(message, _BEGIN)
-        self._caller.call(message, self._decided)
+        self._handler.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome | None) -> None:
         if message.memory:
@@ -332,19 +332,19 @@ class Deliveries:
         if self._slow_after is not None:
             self._patience.end(message)
         if message.origin is not None and not message.turned_away:
-            self._hanging.ended(message)
-        if self._client.alone.wanted:
-            self._client.alone.decided(message)
+            self._hanging_hosts.ended(message)
+        if self._client.one_suspect.wanted:
+            self._client.one_suspect.decided(message)
         if outcome is None:  # it was given back while it ran
             self._ended(message)
         elif message.turned_away:
             self._turned_away(message)
         elif isinstance(outcome, Retry):
-            self._move(message, self._settler.put_back(message, outcome))
+            self._move(message, self._settlement.put_back(message, outcome))
         elif isinstance(outcome, Bury):
-            self._move(message, self._settler.bury(message, outcome))
+            self._move(message, self._settlement.bury(message, outcome))
         else:
-            self._settler.settle(message, outcome)
+            self._settlement.settle(message, outcome)
             self._ended(message)
 
     def _turned_away(self, message: Message) -> None:
@@ -353,7 +353,7 @@ class Deliveries:
         """
         is_ours = self.ledger.move(message, Event.TURN_AWAY)
         if is_ours and self.consumer.wanted:
-            self._hanging.wait(message)
+            self._hanging_hosts.wait(message)
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
             self._give_back(message)
@@ -367,7 +367,7 @@ class Deliveries:
     def _moved(self, result: object, message: Message) -> None:
         if isinstance(result, Failure):
             self.log.failure("settling {message} failed", result, message=message)
-        self._settler.give_back(message)  # unless it is settled
+        self._settlement.give_back(message)  # unless it is settled
         self._moving -= 1
         self._ended(message)
 
@@ -382,14 +382,14 @@ class Deliveries:
         The callback takes longer than others should have to wait for it.
         """
         self.ledger.move(message, Event.OVERDUE)
-        self._hanging.left(message)
+        self._hanging_hosts.left(message)
         self.leave(message)
 
     def leave(self, message: Message) -> None:
         """
         Free the place of a message, if it has one.
         """
-        self._window.leave(message)
+        self._places.leave(message)
         self._adapt()
 
     @property
@@ -397,11 +397,11 @@ class Deliveries:
         """
         Whether the callback has any message.
         """
-        return bool(self._caller.busy)
+        return bool(self._handler.busy)
 
     @property
     def _is_at_work(self) -> bool:
-        return bool(self._caller.busy or self._moving)
+        return bool(self._handler.busy or self._moving)
 
     def _rest(self) -> None:
         """
@@ -413,20 +413,20 @@ class Deliveries:
             if message.redelivered:
                 self._move(message, self._redelivery.give_back(message))
             else:
-                self._settler.give_back(message)
+                self._settlement.give_back(message)
 
     def _take_waiting(self) -> list[Message]:
         """
         Take out the messages that have not begun.
         """
-        waiting = [*self._forget_waiting(), *self._hanging.forget_waiting()]
-        return [*waiting, *self._client.alone.take_back(self)]
+        waiting = [*self._forget_waiting(), *self._hanging_hosts.forget_waiting()]
+        return [*waiting, *self._client.one_suspect.take_back(self)]
 
     def _forget_waiting(self) -> list[Message]:
         """
         Take out the messages that wait for a place.
         """
-        waiting = self._window.forget_waiting()
+        waiting = self._places.forget_waiting()
         for message in waiting:
             self._heavy.end(message)
         return waiting
@@ -436,7 +436,7 @@ class Deliveries:
         A message has waited for memory for so long that with the longest timeout of a
         request RabbitMQ would close the channel.
         """
-        self._window.take_out(message)
+        self._places.take_out(message)
         self.put_off_for(message, _HEAVY)
 
     def put_off(self, message: Message) -> None:
@@ -449,7 +449,7 @@ class Deliveries:
         if Record.of(message).is_copy:  # this is no end that counts
             self._move(message, self._redelivery.give_back(message))
         else:
-            self._settler.give_back(message)
+            self._settlement.give_back(message)
 
     # -- Suspects
 
@@ -458,25 +458,25 @@ class Deliveries:
         """
         How many unsettled messages are with the callback.
         """
-        return sum(message in self.ledger for message in self._caller.busy)
+        return sum(message in self.ledger for message in self._handler.busy)
 
     def hold(self) -> None:
         """
         Begin no further message while a suspect is attempted.
         """
-        self._window.close("suspect")
+        self._places.close("suspect")
 
     def go_on(self) -> None:
         """
         Begin further messages.
         """
-        self._window.open("suspect")
+        self._places.open("suspect")
 
     def wire_of(self, message: Message) -> Wire | None:
         """
         The connection that a message came on, while it is unsettled.
         """
-        channel = self._settler.channel
+        channel = self._settlement.channel
         if channel is None or channel.closed or message not in self.ledger:
             return None
         wire: Wire = channel.client
@@ -489,26 +489,26 @@ class Deliveries:
         """
         Whether more than half of the places are taken, or a message waits for one.
         """
-        return self._window.is_busy
+        return self._places.is_busy
 
     def requesting(self) -> list[Message]:
         """
         The messages whose callbacks make a request now, but for suspects, in the order
         in which these were called.
         """
-        return [m for m in self._caller.busy if m.url and m.hanging is not None]
+        return [m for m in self._handler.busy if m.url and m.gate is not None]
 
     def has_place(self, message: Message) -> bool:
         """
         Whether a message that is with its callback has not left its place.
         """
-        return self._window.has_place(message)
+        return self._places.has_place(message)
 
     def late(self, message: Message) -> None:
         """
         Free the place of a message whose request hangs.
         """
-        if self._window.has_place(message):
+        if self._places.has_place(message):
             self._late(message)
 
     def begin_again(self, message: Message) -> None:
@@ -516,14 +516,14 @@ class Deliveries:
         Give a message that has waited for a host to its callback, when it has a place.
         """
         message.was_begun = True
-        self._window.enter(message)
+        self._places.enter(message)
 
     def put_off_for(self, message: Message, seconds: float) -> None:
         """
         Have a message that waits for a host, or for memory, wait in the broker.
         """
         retry = Retry(after=seconds, attempted=False)
-        self._move(message, self._settler.put_back(message, retry))
+        self._move(message, self._settlement.put_back(message, retry))
 
     # -- How much comes
 
@@ -534,7 +534,7 @@ class Deliveries:
         if (
             self.ledger.numbers[_HELD]
             or self.ledger.numbers[_OVERDUE]
-            or self._hanging.waiting
+            or self._hanging_hosts.waiting
             or self._throttle.pace
             or consumer.is_wide
         ):
@@ -543,7 +543,7 @@ class Deliveries:
     def _count_waiting(self) -> int:
         numbers = self.ledger.numbers
         waiting = numbers[_HELD] + numbers[_OVERDUE]
-        return waiting + self._hanging.waiting
+        return waiting + self._hanging_hosts.waiting
 
     def _may_widen(self) -> bool:
         """
@@ -553,4 +553,4 @@ class Deliveries:
         waiting = self._count_waiting()
         some = waiting > 0 or self._throttle.pace is not None
         light = self.ledger.bytes < MAX_HELD_BYTES
-        return some and waiting < MAX_HELD and light and self._window.has_room()
+        return some and waiting < MAX_HELD and light and self._places.has_room()

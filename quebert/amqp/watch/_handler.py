@@ -19,7 +19,7 @@ from quebert.amqp.wire import ERRORS, Message
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
-__all__ = ["Callback", "Caller"]
+__all__ = ["Callback", "Handler"]
 
 Answer = Union[None, bytes, str, Outcome]
 Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
@@ -33,7 +33,7 @@ _MOST_ERRORS = 1e6
 _DONE = Done()
 
 
-class Caller:
+class Handler:
     """
     Calls a callback.
 

@@ -51,7 +51,7 @@ from quebert._url import origin_of
 from quebert.amqp.watch._one_suspect import LONGEST_WAIT
 from quebert.amqp.wire import Message
 
-__all__ = ["HANG_AFTER", "LOOKS", "Hanging", "Origin", "Watch"]
+__all__ = ["HANG_AFTER", "LOOKS", "HangingHosts", "HangingOrigin", "PlaceOwner"]
 
 #: Seconds after which a request leaves its place, unless told otherwise.
 HANG_AFTER = 5.0
@@ -75,7 +75,7 @@ _AT_HAND = 10
 _MOST_REMEMBERED = 1_000
 
 
-class Watch(Protocol):
+class PlaceOwner(Protocol):
     """
     What has the places.
     """
@@ -99,7 +99,8 @@ class Watch(Protocol):
 
     def late(self, message: Message) -> None:
         """
-        Free the place of a message that is with its callback; calls L{Hanging.left}.
+        Free the place of a message that is with its callback; calls
+        L{HangingHosts.left}.
         """
 
     def leave(self, message: Message) -> None:
@@ -119,7 +120,7 @@ class Watch(Protocol):
 
 
 @attrs.define(eq=False)
-class Origin:
+class HangingOrigin:
     """
     The requests to one origin, and the tasks that wait to make one.
 
@@ -162,7 +163,7 @@ class Origin:
         return not (self.placed or self.outside or self.due or self.line)
 
 
-class Hanging:
+class HangingHosts:
     """
     The origins that one watch requests, while some of these are slow.
 
@@ -178,14 +179,14 @@ class Hanging:
 
     def __init__(
         self,
-        watch: Watch,
+        watch: PlaceOwner,
         queue: str,
         most: int,
         seconds: float,
         hold_up_to: float,
         clock: Callable[[], IReactorTime],
     ) -> None:
-        self.known: dict[str, Origin] = {}
+        self.known: dict[str, HangingOrigin] = {}
         self.waiting = 0
         self._watch = watch
         self._most = most
@@ -198,7 +199,7 @@ class Hanging:
         self._interval = seconds / LOOKS
         self._timer: IDelayedCall | None = None
         self._seen: dict[Message, float] = {}  # and when first
-        self._lined: dict[Origin, None] = {}  # those with lines
+        self._lined: dict[HangingOrigin, None] = {}  # those with lines
         self._places = 0  # of all of them
         self._alone = LOOKS  # looks since a quick one has answered
         self._warning = RepeatedWarning(
@@ -287,14 +288,14 @@ class Hanging:
                 self._remove(message)
         return waiting
 
-    def _origin_of(self, message: Message) -> Origin:
+    def _origin_of(self, message: Message) -> HangingOrigin:
         name = origin_of(message.url)
         origin = self.known.get(name)
         if origin is None:
-            origin = self.known[name] = Origin(name, self._clock().seconds())
+            origin = self.known[name] = HangingOrigin(name, self._clock().seconds())
         return origin
 
-    def _has_room(self, origin: Origin) -> bool:
+    def _has_room(self, origin: HangingOrigin) -> bool:
         """
         Whether one more request to it may begin.
         """
@@ -325,11 +326,11 @@ class Hanging:
             self._places += 1
             self._watch.begin_again(message)
 
-    def _take(self, message: Message) -> Origin:
+    def _take(self, message: Message) -> HangingOrigin:
         """
         Take a message out of its line.
         """
-        origin: Origin = message.origin
+        origin: HangingOrigin = message.origin
         message.origin = None
         del origin.line[message]
         self.waiting -= 1
@@ -337,11 +338,11 @@ class Hanging:
             del self._lined[origin]
         return origin
 
-    def _remove(self, message: Message) -> Origin:
+    def _remove(self, message: Message) -> HangingOrigin:
         """
         Count a request no more, nor a message that is due.
         """
-        origin: Origin = message.origin
+        origin: HangingOrigin = message.origin
         message.origin = None
         if message in origin.outside:
             origin.outside.discard(message)

@@ -2,7 +2,7 @@
 How much memory tasks at work may take, those of all watches of a client together.  That
 holds beside the number of messages that each watch has.
 
-A task beyond the budget is not refused.  It waits in its window, not decoded, until
+A task beyond the budget is not refused.  It waits for a place, not decoded, until
 others have ended.  No other begins while one that came before waits for the budget, so
 that small tasks do not keep a large one waiting for ever.
 

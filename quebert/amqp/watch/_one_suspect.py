@@ -26,7 +26,13 @@ from quebert.amqp.watch._suspects import Record, Suspects
 if TYPE_CHECKING:
     from quebert.amqp.wire import Message, Wire
 
-__all__ = ["GATHERING", "LONGEST_GATHERING", "LONGEST_WAIT", "Alone", "Watch"]
+__all__ = [
+    "GATHERING",
+    "LONGEST_GATHERING",
+    "LONGEST_WAIT",
+    "OneSuspect",
+    "SuspectOwner",
+]
 
 #: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
 LONGEST_WAIT = 240.0
@@ -36,7 +42,7 @@ GATHERING = 0.5
 LONGEST_GATHERING = 5.0
 
 
-class Watch(Protocol):
+class SuspectOwner(Protocol):
     """
     What attempts suspects.
     """
@@ -74,18 +80,18 @@ class Watch(Protocol):
 
 
 @attrs.define(eq=False)
-class _Attempt:
+class _SuspectAttempt:
     """
     @ivar begun: whether the callback has been called.
     """
 
-    watch: Watch
+    watch: SuspectOwner
     message: Message
     wire: Wire
     begun: bool = False
 
 
-class Alone:
+class OneSuspect:
     """
     Attempts the suspects of one client.
 
@@ -99,17 +105,19 @@ class Alone:
     ) -> None:
         self.wanted = False
         self._suspects = suspects
-        self._watches: dict[Watch, None] = {}
+        self._watches: dict[SuspectOwner, None] = {}
         self._clock = clock
         # Those first that were alone at fewer ends.
-        self._waiting: list[tuple[Watch, Message]] = []
+        self._waiting: list[tuple[SuspectOwner, Message]] = []
         self._gathering: IDelayedCall | None = None
         self._gather_until = 0.0
-        self._current: _Attempt | None = None
+        self._current: _SuspectAttempt | None = None
         self._changing = False
-        self._deadlines: Deadlines[tuple[Watch, Message]] = Deadlines(clock, self._late)
+        self._deadlines: Deadlines[tuple[SuspectOwner, Message]] = Deadlines(
+            clock, self._late
+        )
 
-    def join(self, watch: Watch) -> None:
+    def join(self, watch: SuspectOwner) -> None:
         """
         A watch of the client begins.
         """
@@ -117,13 +125,13 @@ class Alone:
         if self.wanted:
             watch.hold()
 
-    def leave(self, watch: Watch) -> None:
+    def leave(self, watch: SuspectOwner) -> None:
         """
         A watch is over, or has not begun.
         """
         self._watches.pop(watch, None)
 
-    def add(self, watch: Watch, message: Message) -> None:
+    def add(self, watch: SuspectOwner, message: Message) -> None:
         """
         Attempt a suspect when it is its turn.
         """
@@ -155,7 +163,7 @@ class Alone:
         else:
             self._begin_next()
 
-    def lost(self, watch: Watch) -> None:
+    def lost(self, watch: SuspectOwner) -> None:
         """
         The channel of a watch is lost: RabbitMQ delivers its messages again, although
         its callback may still have one.
@@ -166,7 +174,7 @@ class Alone:
         else:
             self._begin_next()  # which may have waited for those of the watch
 
-    def take_back(self, watch: Watch) -> list[Message]:
+    def take_back(self, watch: SuspectOwner) -> list[Message]:
         """
         Attempt no more suspects of a watch; returns those that have not begun.
         """
@@ -178,12 +186,12 @@ class Alone:
             self._end()
         return taken
 
-    def _late(self, pair: tuple[Watch, Message]) -> None:
+    def _late(self, pair: tuple[SuspectOwner, Message]) -> None:
         watch, message = pair
         self._forget(pair)
         watch.put_off(message)
 
-    def _forget(self, *pairs: tuple[Watch, Message]) -> None:
+    def _forget(self, *pairs: tuple[SuspectOwner, Message]) -> None:
         for each in pairs:
             self._waiting.remove(each)
             self._deadlines.end(each)
@@ -210,16 +218,16 @@ class Alone:
             return False
         return not any(watch.running for watch in self._watches)
 
-    def _begin(self, watch: Watch, message: Message) -> None:
+    def _begin(self, watch: SuspectOwner, message: Message) -> None:
         self._deadlines.end((watch, message))
         wire = watch.wire_of(message)
         if wire is None:
             self._end()
             return
-        self._current = _Attempt(watch, message, wire)
+        self._current = _SuspectAttempt(watch, message, wire)
         Deferred.fromCoroutine(self._attempt(self._current))
 
-    async def _attempt(self, attempt: _Attempt) -> None:
+    async def _attempt(self, attempt: _SuspectAttempt) -> None:
         watch, message = attempt.watch, attempt.message
         await self._suspects.begin(attempt.wire, Record.of(message).flight)
         if attempt is self._current and watch.wire_of(message) is attempt.wire:
@@ -231,7 +239,7 @@ class Alone:
             self._end()
         await self._remove_sign(attempt)
 
-    async def _remove_sign(self, attempt: _Attempt) -> None:
+    async def _remove_sign(self, attempt: _SuspectAttempt) -> None:
         flight = Record.of(attempt.message).flight
         await self._suspects.end(attempt.wire, flight)
 
@@ -260,5 +268,5 @@ class Alone:
             watch.hold()
 
 
-def _times_alone(pair: tuple[Watch, Message]) -> int:
+def _times_alone(pair: tuple[SuspectOwner, Message]) -> int:
     return Record.of(pair[1]).alone

@@ -1,5 +1,5 @@
 """
-The window: how many messages may be at work at once, and who waits for a place.
+The places of a watch: how many messages may be at work at once, and who waits for one.
 
 Pure bookkeeping: it knows neither the broker nor what is done with a message.
 """
@@ -13,10 +13,10 @@ from quebert.amqp.coordination import Door
 from quebert.amqp.watch._memory_budget import Budget, Part
 from quebert.amqp.wire import Message
 
-__all__ = ["Window"]
+__all__ = ["Places"]
 
 
-class Window:
+class Places:
     """
     At most C{limit} messages have a place; the others wait in their order.
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from quebert.amqp.watch._settlement import Settler
+from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._suspects import SUSPECT, Record, Suspects
 from quebert.amqp.wire import (
     DELIVERY_COUNT,
@@ -48,8 +48,8 @@ class Redelivery:
         message of the queue; 0 where it does not.
     """
 
-    def __init__(self, settler: Settler, suspects: Suspects) -> None:
-        self._settler = settler
+    def __init__(self, settlement: Settlement, suspects: Suspects) -> None:
+        self._settlement = settlement
         self._suspects = suspects
         self.counted = 0.0
 
@@ -108,7 +108,7 @@ class Redelivery:
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
-            is_counted = await self._settler.bury(message, bury)
+            is_counted = await self._settlement.bury(message, bury)
         else:
             is_counted = await self._copy(message, record.copied())
         if is_counted:  # else whoever gets the message has to know
@@ -119,11 +119,11 @@ class Redelivery:
         """
         Whether a mediator has just given back messages in good order.
         """
-        settler = self._settler
-        if settler.channel is None:
+        settlement = self._settlement
+        if settlement.channel is None:
             return False
-        wire, once = settler.channel.client, not self.counted
-        return await self._suspects.in_order(wire, settler.queue, once=once)
+        wire, once = settlement.channel.client, not self.counted
+        return await self._suspects.in_order(wire, settlement.queue, once=once)
 
     async def give_back(self, message: Message) -> None:
         """
@@ -131,7 +131,7 @@ class Redelivery:
         mark it C{redelivered} otherwise, which would be counted as another end.
         """
         if not await self._copy(message, Record.of(message).copied()):
-            self._settler.give_back(message)
+            self._settlement.give_back(message)
 
     async def wait(self, flight: str) -> bool:
         """
@@ -146,7 +146,7 @@ class Redelivery:
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
         with self._suspects.copying(headers[FLIGHT]):
-            settled = await self._settler.replace(message, headers, after)
+            settled = await self._settlement.replace(message, headers, after)
             if settled:
                 await self._acknowledged()
             return settled
@@ -155,7 +155,7 @@ class Redelivery:
         """
         Wait until RabbitMQ has all that was acknowledged: it answers in order.
         """
-        channel = self._settler.channel
+        channel = self._settlement.channel
         if channel is not None:
             with suppress(BrokerError):  # the channel is closed
                 await channel.call("channel_flow", active=True)  # nothing changes

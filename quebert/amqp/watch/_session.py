@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quebert.amqp.delays import Forwarder, Ladder
     from quebert.amqp.queues import Bindings
     from quebert.amqp.watch._memory_budget import Budget
-    from quebert.amqp.watch._one_suspect import Alone
+    from quebert.amqp.watch._one_suspect import OneSuspect
     from quebert.amqp.watch._suspects import Suspects
 
 __all__ = ["WatchSession"]
@@ -26,7 +26,7 @@ class WatchSession(Session, Protocol):
 
     @ivar connectTimeout: seconds in which a watch wants a connection; C{None}
         for no limit.
-    @ivar alone: attempts suspects, one at a time.
+    @ivar one_suspect: attempts suspects, one at a time.
     @ivar suspects: what is known of messages that were in flight when mediators ended.
     @ivar bindings: makes bindings anew that somebody has deleted.
     @ivar budget: the memory of all tasks at work.
@@ -35,7 +35,7 @@ class WatchSession(Session, Protocol):
     """
 
     connectTimeout: float | None
-    alone: Alone
+    one_suspect: OneSuspect
     suspects: Suspects
     bindings: Bindings
     budget: Budget

@@ -45,7 +45,7 @@ from quebert.policy import BURIED_AT, exponential
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settler"]
+__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settlement"]
 
 #: Seconds for which a delivery waits at most, from when it came: RabbitMQ closes
 #: a channel that holds one for 30 minutes.
@@ -67,7 +67,7 @@ RETRY_LIMIT = 4.5
 RETRY_RATE = 200.0
 
 
-class Settler:
+class Settlement:
     """
     Settles the messages of one queue, on one channel after the other.
 

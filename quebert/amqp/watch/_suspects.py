@@ -8,15 +8,15 @@ the 20th time.  So a fresh copy replaces each such message before its task is at
 The headers of the copy count the ends (L{Record}).
 
 A message that was in flight at L{SUSPECT} ends is a suspect: its task is attempted
-alone, with no other task at work in the process (L{Alone<quebert.amqp.watch.Alone>}).
-While that attempt lasts, the broker has a queue C{quebert.flight.<flight>}, where
-C{flight} names the copy.  A mediator that ends suddenly leaves the queue behind.  A
-mediator that ends the attempt in any other way deletes it, and so does a mediator that
-had lost its connection, as soon as it has another.  When RabbitMQ delivers the message
-anew, a copy waits in the broker for L{PATIENCE} seconds; then it is looked at.  If
-the queue is there, the last mediator ended suddenly with this message alone at work.
-After L{POISONOUS} such ends the message is set aside.  Where the broker does not tell,
-no end is counted.
+alone, with no other task at work in the process
+(L{OneSuspect<quebert.amqp.watch.OneSuspect>}).  While that attempt lasts, the broker
+has a queue C{quebert.flight.<flight>}, where C{flight} names the copy.  A mediator that
+ends suddenly leaves the queue behind.  A mediator that ends the attempt in any other
+way deletes it, and so does a mediator that had lost its connection, as soon as it has
+another.  When RabbitMQ delivers the message anew, a copy waits in the broker for
+L{PATIENCE} seconds; then it is looked at.  If the queue is there, the last mediator
+ended suddenly with this message alone at work.  After L{POISONOUS} such ends the
+message is set aside.  Where the broker does not tell, no end is counted.
 
 A mediator that is about to give messages back in good order tells so by queues
 C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks

@@ -146,7 +146,7 @@ class Watcher:
         """
         Begin; returns once the broker delivers.
         """
-        self._client.alone.join(self._deliveries)
+        self._client.one_suspect.join(self._deliveries)
         try:
             await self._intake.begin()
         except BaseException:
@@ -199,7 +199,7 @@ class Watcher:
         self._client.watch_ended(self)
 
     def _end(self) -> None:
-        self._client.alone.leave(self._deliveries)
+        self._client.one_suspect.leave(self._deliveries)
         self._deliveries.end()
 
     async def _within(self, asking: Deferred[None] | Coroutine[Any, Any, None]) -> None:

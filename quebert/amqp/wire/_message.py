@@ -120,9 +120,9 @@ class Message:
         are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
-    @ivar hanging: decides whether it may request, while some origins are slow; C{None}
+    @ivar gate: decides whether it may request, while some origins are slow; C{None}
         where it always may.
-    @ivar origin: that of its request, for C{hanging}, while the message has one there,
+    @ivar origin: that of its request, for C{gate}, while the message has one there,
         or waits for one.
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar waits_since: when it began to wait for them; C{None} where it never did.
@@ -136,7 +136,7 @@ class Message:
     memory = 0
     may_have_past = True
     url = ""
-    hanging: RequestGate | None = None
+    gate: RequestGate | None = None
     origin: Any = None
     turned_away = False
     waits_since: float | None = None
@@ -172,8 +172,8 @@ class Message:
         message when it may.
         """
         self.url = url
-        hanging = self.hanging
-        return hanging is None or not hanging.known or hanging.admits(self)
+        gate = self.gate
+        return gate is None or not gate.known or gate.admits(self)
 
     def was_unanswered(self) -> None:
         """
