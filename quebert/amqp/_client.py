@@ -21,8 +21,8 @@ from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
-from quebert.amqp.link import HEARTBEAT, Connection, Publisher, SpareConnection
-from quebert.amqp.queues import Binding, Bindings
+from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
+from quebert.amqp.queues import Bindings, QueueBinding
 from quebert.amqp.watch import (
     DRAIN,
     Budget,
@@ -212,7 +212,7 @@ class TxAMQPClient:
             except ConfigError as e:
                 text = str(e).replace("prefetch", "maxEvents", 1)
                 return fail(ConfigError(text))
-        binding = Binding(
+        binding = QueueBinding(
             queue, exchange, options.exchange_type, routingKey, options.key_arguments
         )
         make_watcher = partial(
@@ -294,12 +294,12 @@ class TxAMQPClient:
 
     def _connection(
         self, tls: Any, purpose: str, *, heartbeat: int | None = None, **options: Any
-    ) -> Connection:
+    ) -> BrokerConnection:
         broker = self.broker
         if heartbeat is not None:
             broker = attrs.evolve(broker, heartbeat=min(broker.heartbeat, heartbeat))
         name = f"quebert, {purpose}"
-        return Connection(broker, tls, lambda: self.reactor, name, **options)
+        return BrokerConnection(broker, tls, lambda: self.reactor, name, **options)
 
     def _lost(self, why: BrokerError) -> None:
         for watcher in list(self.watchers):

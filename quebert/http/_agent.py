@@ -27,7 +27,7 @@ from quebert._host import wrong_with
 from quebert._url import normal
 from quebert.errors import ConfigError, ExecutorError
 from quebert.guard import Guard
-from quebert.http._connection import Exchange
+from quebert.http._connection import HTTPExchange
 from quebert.http._guarded import GuardedEndpoint
 from quebert.http._names import Names
 from quebert.http._pool import NO_HOSTS, Limits, Pool
@@ -138,10 +138,10 @@ class Agent:
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
         if sign is None:
-            exchange = Exchange(data + body if body else data, method == "HEAD")
+            exchange = HTTPExchange(data + body if body else data, method == "HEAD")
         else:
             finish = partial(_signed, data, sign, body or b"")
-            exchange = Exchange(b"", method == "HEAD", finish)
+            exchange = HTTPExchange(b"", method == "HEAD", finish)
         origin = self._origins.get(name)
         if origin is None:  # or known by another spelling
             name = _name_of(name)

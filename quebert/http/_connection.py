@@ -21,7 +21,7 @@ from quebert.errors import ExecutorError
 from quebert.http._reader import Reader
 from quebert.http._response import HEAD_LIMIT, Response
 
-__all__ = ["Connection", "Exchange"]
+__all__ = ["HTTPConnection", "HTTPExchange"]
 
 # Bytes that are read at once: of an answer's beginning, which mostly is all of it,
 # and of a large one.  A buffer for more than there is costs microseconds.  These many
@@ -48,7 +48,7 @@ def socket_below(transport: Any) -> Any:
     return transport
 
 
-class Exchange:
+class HTTPExchange:
     """
     A request, and who waits for the answer's head.
 
@@ -78,7 +78,7 @@ class Exchange:
         self.finish = finish
         self.bodiless = bodiless
         self.answered: Deferred[Response] = Deferred(self._cancel)
-        self.connection: Connection | None = None
+        self.connection: HTTPConnection | None = None
         self.give_up: Any = None
         self.tried = False
 
@@ -96,34 +96,34 @@ class Owner:
 
     __slots__ = ()
 
-    def released(self, connection: Connection) -> None:
+    def released(self, connection: HTTPConnection) -> None:
         """
         It may be used again.
         """
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: HTTPConnection) -> None:
         """
         It is gone.
         """
 
-    def write_soon(self, connection: Connection) -> None:
+    def write_soon(self, connection: HTTPConnection) -> None:
         """
-        Its L{Connection.write} is to be called at the end of the reactor's turn:
+        Its L{HTTPConnection.write} is to be called at the end of the reactor's turn:
         many writes in a row take half of the time that they take one by one,
         with the work for a task between them.
         """
 
-    def body_begins(self, connection: Connection) -> None:
+    def body_begins(self, connection: HTTPConnection) -> None:
         """
         The head of an answer is there, and its body is not.
         """
 
-    def body_is_late(self, connection: Connection) -> None:
+    def body_is_late(self, connection: HTTPConnection) -> None:
         """
         See whether the rest of the body comes quickly enough.
         """
 
-    def body_ends(self, connection: Connection) -> None:
+    def body_ends(self, connection: HTTPConnection) -> None:
         """
         The rest of the body is there, or will not come.
         """
@@ -134,14 +134,14 @@ class Owner:
         """
         return 0.0
 
-    def missed(self, exchange: Exchange) -> None:
+    def missed(self, exchange: HTTPExchange) -> None:
         """
         The server was closing the connection when the request came, which is to be
         made over another one.
         """
 
 
-class Connection(Protocol):
+class HTTPConnection(Protocol):
     """
     A connection to one origin.
 
@@ -178,7 +178,7 @@ class Connection(Protocol):
         self._limit = limit
         self._readers = readers
         self._reader: Reader | None = None  # of the answer that is coming
-        self._exchange: Exchange | None = None  # until there is a head
+        self._exchange: HTTPExchange | None = None  # until there is a head
         self._used = False  # an answer has come over it
         self._unwritten = False  # there is a request which is to be written
         self._written_at = 0.0  # when it was
@@ -217,7 +217,7 @@ class Connection(Protocol):
             tcp.bufferSize = _READ
             tcp.protocol = self  # and not what an endpoint has put in between
 
-    def send(self, exchange: Exchange) -> None:
+    def send(self, exchange: HTTPExchange) -> None:
         """
         Make a request; there must be none yet.
         """
@@ -333,7 +333,7 @@ class Connection(Protocol):
         if exchange is not None:
             self._not_answered(exchange, "the server spoke before it was asked")
 
-    def _not_answered(self, exchange: Exchange, why: str) -> None:
+    def _not_answered(self, exchange: HTTPExchange, why: str) -> None:
         """
         There is no answer, not a byte of one or not a whole head.
         """
@@ -345,7 +345,7 @@ class Connection(Protocol):
             text = f"the connection failed before an answer: {why}"
             exchange.answered.errback(ExecutorError(text))
 
-    def _was_missed(self, exchange: Exchange) -> bool:
+    def _was_missed(self, exchange: HTTPExchange) -> bool:
         """
         Whether the server was closing the connection, which it had kept for the next
         request, when this one came.  So it was if that is heard soon; for whatever
@@ -356,11 +356,13 @@ class Connection(Protocol):
         since = self._owner.seconds() - self._written_at
         return self._unwritten or 0 <= since <= _RACE
 
-    def _make_again(self, exchange: Exchange) -> None:
+    def _make_again(self, exchange: HTTPExchange) -> None:
         exchange.tried = True
         self._owner.missed(exchange)
 
-    def _waited_for_too_long(self, exchange: Exchange | None, reader: Reader) -> bool:
+    def _waited_for_too_long(
+        self, exchange: HTTPExchange | None, reader: Reader
+    ) -> bool:
         """
         Whether a 408 is about the time before the request, and not an answer to it.
         Then the request is made again.

@@ -161,7 +161,7 @@ class Names:
         if isinstance(resolver, GAIResolver):
             _ask_system(self._reactor, host, ended)
         else:
-            receiver: Any = _Receiver(ended)
+            receiver: Any = _AddressReceiver(ended)
             resolver.resolveHostName(receiver, host)
 
     def _remember(self, host: str, addresses: Addresses, prompt: bool) -> None:
@@ -234,7 +234,7 @@ def _heeded(texts: Any) -> Addresses:
 
 @implementer(IResolutionReceiver)
 @attrs.define(eq=False)
-class _Receiver:
+class _AddressReceiver:
     """
     Collects the addresses that a resolver finds.
 

@@ -30,7 +30,7 @@ from quebert._turn import EndOfTurn
 from quebert._url import origin_of
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
-from quebert.http._connection import Connection, Exchange, Owner
+from quebert.http._connection import HTTPConnection, HTTPExchange, Owner
 from quebert.http._reader import Reader
 
 __all__ = ["MOST_CONNECTIONS", "NO_HOSTS", "Limits", "Pool", "affordable"]
@@ -85,17 +85,17 @@ class Limits:
 NO_HOSTS: Mapping[str, Limits] = MappingProxyType({})
 
 
-class _Factory(Factory):
+class _ConnectionFactory(Factory):
     noisy = False
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HTTPConnection) -> None:
         self._connection = connection
 
-    def buildProtocol(self, address: Any) -> Connection:
+    def buildProtocol(self, address: Any) -> HTTPConnection:
         return self._connection
 
 
-class _Origin(Owner):
+class _OriginConnections(Owner):
     """
     The connections that lead to one place, and the requests that wait for one.
     """
@@ -118,11 +118,11 @@ class _Origin(Owner):
     def __init__(
         self,
         pool: Pool,
-        origins: dict[str, _Origin],
+        origins: dict[str, _OriginConnections],
         name: str,
         endpoint: IStreamClientEndpoint,
     ) -> None:
-        self.idle: list[Connection] = []  # the last one is used first
+        self.idle: list[HTTPConnection] = []  # the last one is used first
         self.open = 0  # made or being made
         self.name = name
         self.limits = pool.limits_of(name)
@@ -130,8 +130,8 @@ class _Origin(Owner):
         self._pool = pool
         self.write_soon = pool.write_soon  # type: ignore[method-assign]
         self._endpoint = endpoint
-        self._waiting: OrderedDict[Exchange, None] = OrderedDict()
-        self._connecting: dict[Exchange, Deferred[Any]] = {}
+        self._waiting: OrderedDict[HTTPExchange, None] = OrderedDict()
+        self._connecting: dict[HTTPExchange, Deferred[Any]] = {}
 
     @property
     def unused(self) -> bool:
@@ -140,14 +140,14 @@ class _Origin(Owner):
         """
         return not self.open and not self._waiting
 
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: HTTPExchange) -> None:
         """
         Make a request, on a connection that there is, or a new one, or later.
         """
         if not self._started(exchange):
             self._wait(exchange)
 
-    def _started(self, exchange: Exchange) -> bool:
+    def _started(self, exchange: HTTPExchange) -> bool:
         if not self.idle:
             return self._started_anew(exchange)
         connection = self.idle.pop()
@@ -155,14 +155,14 @@ class _Origin(Owner):
         connection.send(exchange)
         return True
 
-    def _started_anew(self, exchange: Exchange) -> bool:
+    def _started_anew(self, exchange: HTTPExchange) -> bool:
         pool = self._pool
         if self.open < self.limits.per_origin and pool.may_connect():
             self._connect(exchange)
             return True
         return False
 
-    def _wait(self, exchange: Exchange) -> None:
+    def _wait(self, exchange: HTTPExchange) -> None:
         waiting = len(self._waiting)
         if waiting >= self.limits.waiting:
             text = f"{waiting} requests wait for a connection to {self.name} already"
@@ -172,7 +172,7 @@ class _Origin(Owner):
         self._waiting[exchange] = None
         self._pool.hungry[self] = None
 
-    def _give_up_waiting(self, exchange: Exchange) -> None:
+    def _give_up_waiting(self, exchange: HTTPExchange) -> None:
         self._waiting.pop(exchange, None)
         if not self._waiting:
             self._pool.hungry.pop(self, None)
@@ -193,24 +193,24 @@ class _Origin(Owner):
 
     # -- Connecting
 
-    def _connect(self, exchange: Exchange) -> None:
+    def _connect(self, exchange: HTTPExchange) -> None:
         self.open += 1
         self._pool.open += 1
-        connection = Connection(self, self.limits.body, self._pool.readers)
+        connection = HTTPConnection(self, self.limits.body, self._pool.readers)
         exchange.give_up = self._give_up_connecting
-        connecting = self._endpoint.connect(_Factory(connection))
+        connecting = self._endpoint.connect(_ConnectionFactory(connection))
         self._connecting[exchange] = connecting
         connecting.addCallbacks(
             self._connected, self._not_connected, (exchange,), {}, (exchange,)
         )
         connecting.addErrback(self._fail, exchange)
 
-    def _give_up_connecting(self, exchange: Exchange) -> None:
+    def _give_up_connecting(self, exchange: HTTPExchange) -> None:
         connecting = self._connecting.get(exchange)
         if connecting is not None:
             connecting.cancel()
 
-    def _connected(self, connection: Connection, exchange: Exchange) -> None:
+    def _connected(self, connection: HTTPConnection, exchange: HTTPExchange) -> None:
         self._connecting.pop(exchange, None)
         if exchange.answered.called:  # cancelled just now
             self.released(connection)
@@ -219,7 +219,7 @@ class _Origin(Owner):
         else:
             connection.send(exchange)
 
-    def _not_connected(self, failure: Failure, exchange: Exchange) -> None:
+    def _not_connected(self, failure: Failure, exchange: HTTPExchange) -> None:
         self._connecting.pop(exchange, None)
         self._gone()
         if failure.check(ConnectError, DNSLookupError):
@@ -227,7 +227,7 @@ class _Origin(Owner):
             raise ExecutorError(text) from failure.value
         failure.raiseException()
 
-    def _fail(self, failure: Failure, exchange: Exchange) -> None:
+    def _fail(self, failure: Failure, exchange: HTTPExchange) -> None:
         if not exchange.answered.called:
             exchange.answered.errback(failure)
         else:
@@ -235,7 +235,7 @@ class _Origin(Owner):
 
     # -- What becomes of connections
 
-    def released(self, connection: Connection) -> None:
+    def released(self, connection: HTTPConnection) -> None:
         if not self.limits.idle:
             connection.abort()
         elif self._waiting:
@@ -244,27 +244,27 @@ class _Origin(Owner):
             self.idle.append(connection)
             self._pool.rests(connection, self)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: HTTPConnection) -> None:
         if self._pool.idle.pop(connection, None) is not None:
             self.idle.remove(connection)
         self._gone()
 
-    def body_begins(self, connection: Connection) -> None:
+    def body_begins(self, connection: HTTPConnection) -> None:
         if self.limits.slowest:
             self._pool.bodies.begin(connection, self.limits.grace)
 
-    def body_is_late(self, connection: Connection) -> None:
+    def body_is_late(self, connection: HTTPConnection) -> None:
         slowest, seconds = self.limits.slowest, self.limits.grace
         if connection.check_speed(slowest * seconds, seconds):
             self.body_begins(connection)
 
-    def body_ends(self, connection: Connection) -> None:
+    def body_ends(self, connection: HTTPConnection) -> None:
         self._pool.bodies.end(connection)
 
     def seconds(self) -> float:
         return self._pool.seconds()
 
-    def missed(self, exchange: Exchange) -> None:
+    def missed(self, exchange: HTTPExchange) -> None:
         self.log.info(
             "{origin} closed a connection as a request came: it is made again",
             origin=self.name,
@@ -303,33 +303,36 @@ class Pool:
         self.limits = limits
         self._hosts = hosts
         self.open = 0
-        self.origins: dict[Guard, dict[str, _Origin]] = {}
-        self.idle: dict[Connection, _Origin] = {}
-        self.hungry: dict[_Origin, None] = {}
+        self.origins: dict[Guard, dict[str, _OriginConnections]] = {}
+        self.idle: dict[HTTPConnection, _OriginConnections] = {}
+        self.hungry: dict[_OriginConnections, None] = {}
         self.readers: list[Reader] = []
-        self.bodies = Deadlines(lambda: clock, Connection.body_is_late)
+        self.bodies = Deadlines(lambda: clock, HTTPConnection.body_is_late)
         self._clock = clock
         self._expiry: IDelayedCall | None = None
         self._next_look = math.inf
         self._feeding = False
         self._is_fed = True
-        self._writing: list[Connection] = []
+        self._writing: list[HTTPConnection] = []
         self._now = 0.0  # the time of this turn, once somebody has asked
         self._turn = EndOfTurn(clock, self._write)
 
-    def origins_of(self, guard: Guard) -> dict[str, _Origin]:
+    def origins_of(self, guard: Guard) -> dict[str, _OriginConnections]:
         """
         The origins that there are under a guard, by name.
         """
         return self.origins.setdefault(guard, {})
 
     def add(
-        self, origins: dict[str, _Origin], name: str, endpoint: IStreamClientEndpoint
-    ) -> _Origin:
+        self,
+        origins: dict[str, _OriginConnections],
+        name: str,
+        endpoint: IStreamClientEndpoint,
+    ) -> _OriginConnections:
         """
         Another origin, which is one of C{origins} until it has no connection any more.
         """
-        origin = origins[name] = _Origin(self, origins, name, endpoint)
+        origin = origins[name] = _OriginConnections(self, origins, name, endpoint)
         return origin
 
     def limits_of(self, name: str) -> Limits:
@@ -369,7 +372,7 @@ class Pool:
             return True
         return False
 
-    def write_soon(self, connection: Connection) -> None:
+    def write_soon(self, connection: HTTPConnection) -> None:
         """
         It has something to write.
         """
@@ -385,7 +388,7 @@ class Pool:
         for connection in writing:
             connection.write(now)
 
-    def rests(self, connection: Connection, origin: _Origin) -> None:
+    def rests(self, connection: HTTPConnection, origin: _OriginConnections) -> None:
         """
         Nobody uses it now.
         """
@@ -399,7 +402,7 @@ class Pool:
         if connection.idle_until < self._next_look and self.idle:
             self._look_at(connection.idle_until)
 
-    def gone(self, origin: _Origin) -> None:
+    def gone(self, origin: _OriginConnections) -> None:
         """
         A connection is gone, or could not be made.
         """
@@ -408,7 +411,7 @@ class Pool:
             self._feed()
         self.forget(origin)
 
-    def forget(self, origin: _Origin) -> None:
+    def forget(self, origin: _OriginConnections) -> None:
         """
         An origin may be of no use any more.
         """
@@ -432,7 +435,7 @@ class Pool:
         finally:
             self._feeding = False
 
-    def _close(self, connection: Connection) -> None:
+    def _close(self, connection: HTTPConnection) -> None:
         self.idle.pop(connection).idle.remove(connection)
         connection.abort()
 

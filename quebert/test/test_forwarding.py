@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, left
-from quebert.amqp.delays._breaker import Breaker
+from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._ladder import CHECK, LadderRefused
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
@@ -36,7 +36,7 @@ class BreakerTests(SynchronousTestCase):
         A breaker, and those who may try, in their order.
         """
         self.clock = Clock()
-        self.breaker = Breaker(lambda: self.clock, 3.0)
+        self.breaker = ForwardingBreaker(lambda: self.clock, 3.0)
         self.tried: list[str] = []
 
     def wait(self, name: str) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.queues import Binding, Bindings, Browsing, Depth, _keeping
+from quebert.amqp.queues import Bindings, Browsing, Depth, QueueBinding, _keeping
 from quebert.amqp.queues import _bindings as _binding
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues._keeping import Keeping
@@ -34,9 +34,9 @@ class LookTests(SynchronousTestCase):
         connection: Any = wire
         connection.closed = False
         bindings = Bindings(lambda: clock)
-        binding = Binding("queue", "exchange", "topic", "key", {})
+        binding = QueueBinding("queue", "exchange", "topic", "key", {})
         refused = BrokerRefused(403, "access to exchange 'exchange' refused")
-        self.patch(Binding, "declare", _failing(refused))
+        self.patch(QueueBinding, "declare", _failing(refused))
         with capturedLogs() as logged:
             bindings.keep(connection, binding)
             for _ in range(5):

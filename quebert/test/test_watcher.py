@@ -31,7 +31,7 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import PREFIX, Ladder
-from quebert.amqp.queues import KIND, REASON, Binding, Bindings, dead_letters_of
+from quebert.amqp.queues import KIND, REASON, Bindings, QueueBinding, dead_letters_of
 from quebert.amqp.watch import (
     Budget,
     OneSuspect,
@@ -631,7 +631,7 @@ class WatcherTestCase(SynchronousTestCase):
         queue, callback = settings.pop("queue"), settings.pop("callback")
         onDisconnect, exchange = settings.pop("onDisconnect"), settings.pop("exchange")
         how = WatchOptions(**settings)
-        binding = Binding(queue, exchange, how.exchange_type, "tasks.#", {})
+        binding = QueueBinding(queue, exchange, how.exchange_type, "tasks.#", {})
         watcher = Watcher(client, binding, callback, how, onDisconnect)
         self.client.watchers = [watcher]
         return watcher

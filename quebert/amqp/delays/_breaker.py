@@ -18,10 +18,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert.policy import exponential
 
-__all__ = ["Breaker"]
+__all__ = ["ForwardingBreaker"]
 
 
-class Breaker:
+class ForwardingBreaker:
     """
     @param clock: gives the clock that pauses go by.
     @param longest: seconds that a pause lasts at most.

@@ -3,11 +3,11 @@ Forwarding: what has waited on the delay ladder goes from the queue in which it 
 to its task queue, or to its next wait.
 
 A message is acknowledged once the broker has confirmed it where it goes.  Where the
-task queue takes nothing, since it is full or was deleted, a L{Breaker} has the messages
-that are due wait here, unacknowledged.  Up to L{_MOST} messages or L{_MOST_BYTES} bytes
-wait here, and further ones wait in the queue in which they arrived, which holds up no
-other.  Messages are fetched as soon as they arrive, since those that are fetched do not
-expire there by a policy.
+task queue takes nothing, since it is full or was deleted, a L{ForwardingBreaker} has
+the messages that are due wait here, unacknowledged.  Up to L{_MOST} messages or
+L{_MOST_BYTES} bytes wait here, and further ones wait in the queue in which they
+arrived, which holds up no other.  Messages are fetched as soon as they arrive, since
+those that are fetched do not expire there by a policy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from quebert._log import Logger
 from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._astray import Astray, OldLadder
-from quebert.amqp.delays._breaker import Breaker
+from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._ladder import CHECK, Ladder, LadderRefused
 from quebert.amqp.delays._rungs import TOLERANCE, arrivals_of, left, next_wait, wait_of
 from quebert.amqp.link import Publisher, Send
@@ -98,8 +98,8 @@ class Forwarder:
         self._event: Deferred[None] | None = None  # what the loop waits for
         self._interrupted = False  # begin anew
         # Two, so that a queue which takes nothing keeps nothing from its next wait.
-        self._queue_breaker = Breaker(lambda: session.reactor, _LONGEST_PAUSE)
-        self._rung_breaker = Breaker(lambda: session.reactor, _LONGEST_PAUSE)
+        self._queue_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
+        self._rung_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
         self._refused = RepeatedWarning(
             self.log,
             lambda: session.reactor,

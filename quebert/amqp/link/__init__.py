@@ -2,7 +2,7 @@
 Connections to the broker that are made again when they are lost, and publishing.
 """
 
-from quebert.amqp.link._connection import Connection
+from quebert.amqp.link._connection import BrokerConnection
 from quebert.amqp.link._declare_once import DeclareOnce
 from quebert.amqp.link._lanes import Lanes, all_of
 from quebert.amqp.link._publisher import Publisher, Send
@@ -11,7 +11,7 @@ from quebert.amqp.link._spare_connection import HEARTBEAT, SpareConnection
 
 __all__ = [
     "HEARTBEAT",
-    "Connection",
+    "BrokerConnection",
     "DeclareOnce",
     "Lanes",
     "Publisher",

@@ -39,7 +39,7 @@ from quebert.errors import (
 )
 from quebert.policy import exponential
 
-__all__ = ["Connection"]
+__all__ = ["BrokerConnection"]
 
 #: Seconds in which the host's name must have been looked up, and the host have accepted
 #: a connection.  Twisted has no limit for the look-up, which never ends if it fails in
@@ -79,7 +79,7 @@ class _Link(Protocol):
 
 @implementer(IProtocolFactory)
 @attrs.define(eq=False)
-class _Factory:
+class _QuietFactory:
     """
     A factory that makes no noise.
     """
@@ -105,7 +105,7 @@ class _NegotiatedEndpoint:
     password does just that.
     """
 
-    _connection: Connection
+    _connection: BrokerConnection
     _clock: IReactorTime
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ class _NegotiatedEndpoint:
 
     async def _negotiated(self) -> Wire:
         broker = self._connection.broker
-        wires = _Factory(
+        wires = _QuietFactory(
             lambda _: Wire(
                 vhost=broker.vhost,
                 heartbeat=broker.heartbeat,
@@ -166,7 +166,7 @@ class _NegotiatedEndpoint:
         return negotiated
 
 
-class Connection:
+class BrokerConnection:
     """
     One connection to one broker, made when it is first wanted, and made again
     whenever it is lost, to one host after the other.
@@ -190,7 +190,7 @@ class Connection:
         reactor: Callable[[], Any],
         name: str,
         on_lost: Callable[[BrokerError], None] = lambda why: None,
-        sibling: Connection | None = None,
+        sibling: BrokerConnection | None = None,
         *,
         optional: bool = False,
     ) -> None:
@@ -298,7 +298,7 @@ class Connection:
                 self._turn = self._sibling._turn  # it knows who answers
             self._service = ClientService(
                 _NegotiatedEndpoint(self, self.reactor),
-                _Factory(_Link),
+                _QuietFactory(_Link),
                 retryPolicy=self._retry_delay,
                 clock=self.reactor,
             )

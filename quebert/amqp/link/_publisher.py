@@ -28,7 +28,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert._waiters import Waiters
-from quebert.amqp.link._connection import Connection
+from quebert.amqp.link._connection import BrokerConnection
 from quebert.amqp.link._lanes import Lanes
 from quebert.amqp.wire import Channel, NotSent, Unconfirmed, Wire
 from quebert.errors import (
@@ -63,7 +63,7 @@ class Publisher:
     again when it was lost.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: BrokerConnection) -> None:
         self._connection = connection
         self._channel: Channel | None = None
         self._opened_at = 0.0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from quebert.errors import BrokerError, ChannelLost
 
 if TYPE_CHECKING:
-    from quebert.amqp.link._connection import Connection
+    from quebert.amqp.link._connection import BrokerConnection
     from quebert.amqp.wire import Wire
 
 __all__ = ["HEARTBEAT", "SpareConnection"]
@@ -37,7 +37,7 @@ class SpareConnection:
     @param connection: made when it is first asked for.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: BrokerConnection) -> None:
         self._connection = connection
         self._missing_until = -math.inf
 

@@ -2,7 +2,7 @@
 Queues and exchanges: declaring them, asking about them, and looking through them.
 """
 
-from quebert.amqp.queues._bindings import Binding, Bindings
+from quebert.amqp.queues._bindings import Bindings, QueueBinding
 from quebert.amqp.queues._browse import (
     Browsing,
     Depth,
@@ -53,13 +53,13 @@ __all__ = [
     "REASON",
     "STREAM",
     "TYPE",
-    "Binding",
     "Bindings",
     "Browsing",
     "DeadLetters",
     "Declared",
     "Depth",
     "NewQueues",
+    "QueueBinding",
     "Visit",
     "browse",
     "check_watchable",

@@ -26,14 +26,14 @@ from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 if TYPE_CHECKING:
     from quebert.amqp.wire import Channel, Wire
 
-__all__ = ["LOOK", "Binding", "Bindings"]
+__all__ = ["LOOK", "Bindings", "QueueBinding"]
 
 #: Seconds between two looks.
 LOOK = 5.0
 
 
 @attrs.frozen(eq=False)
-class Binding:
+class QueueBinding:
     """
     How a queue gets its tasks.
 
@@ -72,7 +72,7 @@ class Binding:
 
 
 @attrs.define(eq=False)
-class _Kept:
+class _KeptBinding:
     """
     A binding that is looked at over a connection.
     """
@@ -90,11 +90,11 @@ class Bindings:
 
     def __init__(self, clock: Callable[[], IReactorTime]) -> None:
         self._clock = clock
-        self._kept: dict[Binding, _Kept] = {}
+        self._kept: dict[QueueBinding, _KeptBinding] = {}
         self._timer: IDelayedCall | None = None
         self._looking = False
 
-    def keep(self, wire: Wire, binding: Binding) -> None:
+    def keep(self, wire: Wire, binding: QueueBinding) -> None:
         """
         Look at a binding that was declared, until L{forget} is called.
         """
@@ -102,12 +102,12 @@ class Bindings:
             return
         kept = self._kept.get(binding)
         if kept is None:
-            self._kept[binding] = _Kept(wire, self._warning(binding))
+            self._kept[binding] = _KeptBinding(wire, self._warning(binding))
         else:
             kept.wire = wire
         self._look_later()
 
-    def forget(self, binding: Binding) -> None:
+    def forget(self, binding: QueueBinding) -> None:
         """
         Look at it no more.
         """
@@ -118,7 +118,7 @@ class Bindings:
             self._timer.cancel()
             self._timer = None
 
-    def _warning(self, binding: Binding) -> RepeatedWarning:
+    def _warning(self, binding: QueueBinding) -> RepeatedWarning:
         return RepeatedWarning(
             self.log,
             self._clock,
@@ -146,7 +146,7 @@ class Bindings:
             self._looking = False
             self._look_later()
 
-    async def _look_at(self, binding: Binding, kept: _Kept) -> None:
+    async def _look_at(self, binding: QueueBinding, kept: _KeptBinding) -> None:
         if kept.wire.closed:
             return  # the watch declares it over the next one
         try:
@@ -158,7 +158,7 @@ class Bindings:
         except BrokerError:
             pass  # the connection is lost
 
-    async def _declare(self, wire: Wire, binding: Binding) -> None:
+    async def _declare(self, wire: Wire, binding: QueueBinding) -> None:
         is_missing = await self._is_missing(wire, binding)
         async with temporary_channel(wire) as channel:
             await binding.declare(channel)
@@ -170,7 +170,7 @@ class Bindings:
                 queue=binding.queue,
             )
 
-    async def _is_missing(self, wire: Wire, binding: Binding) -> bool:
+    async def _is_missing(self, wire: Wire, binding: QueueBinding) -> bool:
         try:
             return await find_exchange(wire, binding.exchange) is None
         except MayNotLook:

@@ -21,8 +21,8 @@ from quebert.policy import exponential
 
 __all__ = ["Callback", "Handler"]
 
-Answer = Union[None, bytes, str, Outcome]
-Callback = Callable[[Message], Union[Answer, Awaitable[Answer]]]
+CallbackResult = Union[None, bytes, str, Outcome]
+Callback = Callable[[Message], Union[CallbackResult, Awaitable[CallbackResult]]]
 Decided = Callable[[Message, Union[Outcome, None]], None]
 
 #: The longest wait, in seconds, of a message whose callback fails.
@@ -87,7 +87,9 @@ class Handler:
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
 
-    def _answered(self, answer: Answer, message: Message, decided: Decided) -> Answer:
+    def _answered(
+        self, answer: CallbackResult, message: Message, decided: Decided
+    ) -> CallbackResult:
         """
         @return: the answer itself, for where one Deferred answers for several
             messages.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from quebert.amqp.coordination import PaceStatus, Pausing, Throttle
-from quebert.amqp.queues import TYPE, Binding, declare_task_queue
+from quebert.amqp.queues import TYPE, QueueBinding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._deliveries import Deliveries
 
@@ -37,7 +37,7 @@ class Intake:
     def __init__(
         self,
         client: WatchSession,
-        binding: Binding,
+        binding: QueueBinding,
         options: WatchOptions,
         throttle: Throttle,
         deliveries: Deliveries,

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert.amqp.coordination import PaceStatus, Throttle
-from quebert.amqp.queues import TYPE, Binding
+from quebert.amqp.queues import TYPE, QueueBinding
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._handler import Callback
@@ -56,7 +56,7 @@ class Watcher:
     def __init__(
         self,
         client: WatchSession,
-        binding: Binding,
+        binding: QueueBinding,
         callback: Callback,
         options: WatchOptions,
         onDisconnect: OnDisconnect | None = None,

@@ -38,7 +38,7 @@ from quebert.amqp.wire._acks import Acks
 from quebert.amqp.wire._basic_get import Gets
 from quebert.amqp.wire._message import Message
 from quebert.amqp.wire._prefetch import Prefetch
-from quebert.amqp.wire._publications import Publications, Returned
+from quebert.amqp.wire._publications import Publications, ReturnedMessage
 from quebert.errors import (
     BrokerError,
     ChannelLost,
@@ -104,7 +104,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.on_message: Callable[[Message], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected
         self.why: BrokerError | None = None
-        self._incoming: Message | Returned | None = None
+        self._incoming: Message | ReturnedMessage | None = None
         self._missing = 0
         # Not a list: its pieces may be of one byte each.
         self._begun = bytearray()
@@ -293,7 +293,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 text = "the broker returned a message, and none was published"
                 raise ProtocolError(503, text)
             types = ("short", "shortstr", "shortstr", "shortstr")
-            self._incoming = Returned(*decode_arguments(types, payload, 4)[1:])
+            self._incoming = ReturnedMessage(*decode_arguments(types, payload, 4)[1:])
         elif method == _GET_OK and self._gets.waiting:
             self._incoming = _parse_get_ok(payload)
         elif method == _GET_EMPTY and self._gets.waiting:
@@ -311,7 +311,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             raise ProtocolError(505, "a content header came unexpectedly")
         self._missing = CONTENT_HEADER.unpack_from(payload)[2]
         most = MESSAGE
-        if isinstance(incoming, Returned):
+        if isinstance(incoming, ReturnedMessage):
             most = self.publications.unconfirmed_bytes
         if self._missing > most:
             text = f"the broker announced {self._missing} bytes, more than {most}"
@@ -338,7 +338,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
             body, self._begun = bytes(self._begun), bytearray()
             self._content_complete(incoming, body)
 
-    def _content_complete(self, incoming: Message | Returned, body: bytes) -> None:
+    def _content_complete(
+        self, incoming: Message | ReturnedMessage, body: bytes
+    ) -> None:
         self._incoming = None
         incoming.body = body
         if isinstance(incoming, Message):

@@ -28,7 +28,7 @@ __all__ = [
     "MAX_SENT_BYTES",
     "NotSent",
     "Publications",
-    "Returned",
+    "ReturnedMessage",
     "Unconfirmed",
 ]
 
@@ -73,7 +73,7 @@ class _Publication:
     confirmed: Deferred[None]
     problem: BrokerError | None = None
 
-    def is_like(self, returned: Returned) -> bool:
+    def is_like(self, returned: ReturnedMessage) -> bool:
         return (
             self.problem is None
             and self.body == returned.body
@@ -92,7 +92,7 @@ class _Publication:
 
 
 @attrs.define(eq=False)
-class Returned:
+class ReturnedMessage:
     """
     A C{basic.return}, whose content comes after it.
     """
@@ -192,7 +192,7 @@ class Publications:
                 publication.settle(problem)
         self.send_waiting()
 
-    def returned(self, returned: Returned) -> None:
+    def returned(self, returned: ReturnedMessage) -> None:
         """
         The broker tells of a return before it confirms, but not of which
         publication: that is the one that was just like it.

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
-from quebert.http._connection import Connection, Exchange, Owner
+from quebert.http._connection import HTTPConnection, HTTPExchange, Owner
 from quebert.http._proxied import _HEAD_LIMIT, _Tunnel
 from quebert.http._reader import Reader
 from quebert.http._response import HEAD_LIMIT, Response
@@ -97,13 +97,13 @@ class _Owner(Owner):
         self.released_again = 0
         self.missed_ones = 0
 
-    def released(self, connection: Connection) -> None:
+    def released(self, connection: HTTPConnection) -> None:
         """
         Count.
         """
         self.released_again += 1
 
-    def missed(self, exchange: Exchange) -> None:
+    def missed(self, exchange: HTTPExchange) -> None:
         """
         Count.
         """
@@ -121,10 +121,10 @@ class _Talk:
     def __init__(self, limit: int, bodiless: bool) -> None:
         self.owner, self.limit = _Owner(), limit
         self.readers: list[Reader] = []
-        self.connection = Connection(self.owner, limit, self.readers)
+        self.connection = HTTPConnection(self.owner, limit, self.readers)
         self.transport = StringTransport()
         self.connection.makeConnection(self.transport)
-        exchange = Exchange(_REQUEST, bodiless)
+        exchange = HTTPExchange(_REQUEST, bodiless)
         self.told: list[object] = []
         exchange.answered.addCallbacks(self._answered, self._failed)
         self.response: Response | None = None
@@ -169,7 +169,7 @@ class _Talk:
         """
         Nothing that came before the next request can be taken for its answer.
         """
-        exchange, found = Exchange(_REQUEST, bodiless=False), list[Response]()
+        exchange, found = HTTPExchange(_REQUEST, bodiless=False), list[Response]()
         exchange.answered.addCallback(found.append)
         self.connection.send(exchange)
         self.connection.dataReceived(b"HTTP/1.1 204 No Content\r\nNext: yes\r\n\r\n")
