@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 from quebert._tls import creator
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
-from quebert.config import BadConfig, Queue, Settings, read
+from quebert.config import BadConfig, QueueSettings, Settings, read
 from quebert.errors import BrokerRefused, ConfigError, QuebertError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _unusable_tls(settings: Settings) -> Iterator[str]:
             yield f"{key} is wrong: {e}"
 
 
-def _advice(open_queues: list[Queue], count: int) -> str:
+def _advice(open_queues: list[QueueSettings], count: int) -> str:
     """
     When private addresses should be refused to the tasks of these queues.
 
@@ -108,7 +108,7 @@ def _advice(open_queues: list[Queue], count: int) -> str:
     )
 
 
-def _may_stop(queue: Queue) -> str:
+def _may_stop(queue: QueueSettings) -> str:
     key = "concurrency" if queue.concurrency == 1 else "prefetch"
     why = "hang_after is 0" if queue.hang_after == 0 else f"{key} is 1"
     return f"one host that hangs stops all tasks of {queue.name}, since {why}"
@@ -131,7 +131,7 @@ def _open_file(queue: str, path: str) -> str:
     )
 
 
-def _risks(queue: Queue) -> Iterator[str]:
+def _risks(queue: QueueSettings) -> Iterator[str]:
     from quebert.amqp.queues import risk_of
 
     for kind, name in (("queue", queue.name), ("exchange", queue.exchange)):
@@ -167,7 +167,7 @@ async def _connect(reactor: Any, settings: Settings) -> bool:
         await client.stop(0)
 
 
-async def _watchable(wire: Wire, queue: Queue) -> bool:
+async def _watchable(wire: Wire, queue: QueueSettings) -> bool:
     """
     Tell whether a queue can be watched.
 

@@ -21,7 +21,7 @@ from quebert.amqp.delays import arrivals_of
 from quebert.amqp.queues import dead_letters_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
-from quebert.cli._operations import Broker, Status, Tally
+from quebert.cli._operations import BrokerAccess, Progress, Status
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import confirm, echo
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
@@ -30,7 +30,7 @@ from quebert.errors import ConfigError, QuebertError
 __all__ = ["COMMANDS"]
 
 T = TypeVar("T")
-Work = Callable[[Broker], Coroutine[Deferred[Any], Any, T]]
+Work = Callable[[BrokerAccess], Coroutine[Deferred[Any], Any, T]]
 
 _queue = click.argument("queue")
 _amqp_url = click.option(
@@ -91,15 +91,15 @@ def list_(
     """
     Count what is dead of QUEUE by kind and reason, and show the first ones.
     """
-    listing, tally = _run(
+    listing, progress = _run(
         amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
     )
-    if not listing.kinds and not tally.others:
+    if not listing.kinds and not progress.others:
         echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
     for line in listing.lines() if listing.kinds else ():
         echo(line)
-    _tell_unseen(tally)
-    if tally.others:
+    _tell_unseen(progress)
+    if progress.others:
         raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
 
 
@@ -118,11 +118,11 @@ def show(
     """
     Show the first that is dead of QUEUE, and matches, whole.
     """
-    tally = Tally()
+    progress = Progress()
     letter = _run(
-        amqp_url, lambda broker: _operations.look_up(broker, queue, matches, tally)
+        amqp_url, lambda broker: _operations.look_up(broker, queue, matches, progress)
     )
-    if letter is None and tally.others:
+    if letter is None and progress.others:
         raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
     if letter is None:
         raise click.ClickException(
@@ -143,9 +143,10 @@ def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
     It takes what is there when it begins. It may be ended at any time, and run
     again for the rest.
     """
-    with _counting("redriven", queue) as tally:
+    with _counting("redriven", queue) as progress:
         _run(
-            amqp_url, lambda broker: _operations.redrive(broker, queue, matches, tally)
+            amqp_url,
+            lambda broker: _operations.redrive(broker, queue, matches, progress),
         )
 
 
@@ -167,17 +168,17 @@ def discard(
         declined = not _confirmed(f"Discard {count} of {dead} for ever?")
         return not declined
 
-    with _counting("discarded", queue) as tally:
+    with _counting("discarded", queue) as progress:
         ask = None if yes else sure
         found = _run(
             amqp_url,
-            lambda broker: _operations.discard(broker, queue, matches, tally, ask),
+            lambda broker: _operations.discard(broker, queue, matches, progress, ask),
         )
         if declined:
             raise click.Abort
-        tally.ended = tally.ended or not found
-    if tally.missing:
-        echo(f"{tally.missing} more are not there any more")
+        progress.ended = progress.ended or not found
+    if progress.missing:
+        echo(f"{progress.missing} more are not there any more")
 
 
 def _that(matches: list[Match]) -> str:
@@ -193,16 +194,16 @@ class _Bar:
         self._label = label
         self._bar: Any = None
 
-    def __call__(self, tally: Tally) -> None:
+    def __call__(self, progress: Progress) -> None:
         """
         One more.
         """
         if self._bar is None and sys.stderr.isatty():
             self._bar = click.progressbar(
-                length=tally.total,
+                length=progress.total,
                 label=self._label,
                 file=sys.stderr,
-                update_min_steps=max(1, tally.total // 200),
+                update_min_steps=max(1, progress.total // 200),
             )
             self._bar.render_progress()
         if self._bar is not None:
@@ -217,28 +218,28 @@ class _Bar:
 
 
 @contextmanager
-def _counting(what: str, queue: str) -> Iterator[Tally]:
+def _counting(what: str, queue: str) -> Iterator[Progress]:
     """
     Tell how far it came, however it ends.
     """
     bar = _Bar(what)
-    tally = Tally(watch=bar)
+    progress = Progress(watch=bar)
     try:
-        yield tally
+        yield progress
     finally:
         bar.end()
-        if tally.ended or tally.seen:
-            echo(f"{what} {tally.done} of {tally.total}")
-        if tally.seen and not tally.ended:
+        if progress.ended or progress.seen:
+            echo(f"{what} {progress.done} of {progress.total}")
+        if progress.seen and not progress.ended:
             echo(f"the others are in {dead_letters_of(queue)}: run it again", err=True)
-        if tally.others:
+        if progress.others:
             echo(_operations.held_by_others(dead_letters_of(queue)), err=True)
-        _tell_unseen(tally)
+        _tell_unseen(progress)
 
 
-def _tell_unseen(tally: Tally) -> None:
-    unseen = tally.total - tally.seen
-    if tally.ended and unseen > 0:
+def _tell_unseen(progress: Progress) -> None:
+    unseen = progress.total - progress.seen
+    if progress.ended and unseen > 0:
         why = "too many before them stay there, or somebody else has taken them"
         echo(f"{unseen} more were not looked at: {why}")
 
@@ -299,18 +300,18 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
         return _confirmed(f"{_waiting(queue, now)}: drop it for ever?")
 
     bar = _Bar("purged")
-    tally = Tally(watch=bar)
+    progress = Progress(watch=bar)
     ask = None if yes else sure
     try:
         purged = _run(
-            amqp_url, lambda broker: _operations.purge(broker, queue, tally, ask)
+            amqp_url, lambda broker: _operations.purge(broker, queue, progress, ask)
         )
         if not purged:
             raise click.Abort
     finally:
         bar.end()
-        if tally.ended or tally.done:
-            echo(f"purged {tally.done} of {queue}")
+        if progress.ended or progress.done:
+            echo(f"purged {progress.done} of {queue}")
 
 
 @click.command()
@@ -389,6 +390,6 @@ def _run(amqp_url: str | None, work: Work[T]) -> T:
     url = amqp_url or default_amqp_url()
     log_problems(level=LogLevel.critical)
     try:
-        return run(lambda reactor: work(Broker(reactor, url)))
+        return run(lambda reactor: work(BrokerAccess(reactor, url)))
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None

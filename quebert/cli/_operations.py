@@ -38,9 +38,9 @@ from quebert.errors import (
 )
 
 __all__ = [
-    "Broker",
+    "BrokerAccess",
+    "Progress",
     "Status",
-    "Tally",
     "discard",
     "held_by_others",
     "look_up",
@@ -65,7 +65,7 @@ _NOT_IMPLEMENTED = 540
 
 
 @attrs.frozen
-class Broker:
+class BrokerAccess:
     """
     The broker with the queues that are meant.
     """
@@ -93,7 +93,7 @@ class Broker:
 
 
 @attrs.define
-class Tally:
+class Progress:
     """
     How far it has come.
 
@@ -112,7 +112,7 @@ class Tally:
     missing: int = 0
     others: int = 0
     ended: bool = False
-    watch: Callable[[Tally], object] = lambda tally: None
+    watch: Callable[[Progress], object] = lambda progress: None
 
     @property
     def stay(self) -> int:
@@ -133,7 +133,7 @@ async def _go_through(
     client: TxAMQPClient,
     wire: Wire,
     queue: str,
-    tally: Tally,
+    progress: Progress,
     visit: Callable[[Message, Browsing], Any],
 ) -> None:
     """
@@ -144,7 +144,7 @@ async def _go_through(
     if found is None:
         if await depth(wire, queue) is None:
             raise ConfigError(f"there is no queue {queue!r}, nor {dead!r}")
-        tally.ended = True
+        progress.ended = True
         return
     publisher = client.make_publisher()
 
@@ -160,21 +160,21 @@ async def _go_through(
     async with looking(wire, dead) as count_others:
         before = await count_others()
         found = await depth(wire, dead)
-        tally.others = max(before, await count_others())
-        tally.total = found.ready if found is not None else 0
+        progress.others = max(before, await count_others())
+        progress.total = found.ready if found is not None else 0
         # One step at least, since a stream may say that it holds nothing.
-        async with browse(wire, dead, max(1, tally.total), replace) as browsing:
+        async with browse(wire, dead, max(1, progress.total), replace) as browsing:
 
             async def look(message: Message) -> bool:
                 leaves: bool = await visit(message, browsing)
-                tally.seen += 1
-                tally.done += leaves
-                tally.watch(tally)
+                progress.seen += 1
+                progress.done += leaves
+                progress.watch(progress)
                 return leaves
 
             with _no_stream(dead):
                 await browsing.through(look)
-    tally.ended = True
+    progress.ended = True
 
 
 @contextmanager
@@ -191,14 +191,14 @@ def _no_stream(queue: str) -> Iterator[None]:
 
 
 async def take_stock(
-    broker: Broker, queue: str, matches: Sequence[Match], first: int
-) -> tuple[Listing, Tally]:
+    broker: BrokerAccess, queue: str, matches: Sequence[Match], first: int
+) -> tuple[Listing, Progress]:
     """
     What is dead of C{queue}.
 
     @raise QuebertError: the broker does not let us see.
     """
-    listing, tally = Listing(first), Tally()
+    listing, progress = Listing(first), Progress()
 
     async def visit(message: Message, _: Browsing) -> bool:
         letter = _letter(message)
@@ -207,12 +207,12 @@ async def take_stock(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, tally, visit)
-    return listing, tally
+        await _go_through(client, wire, queue, progress, visit)
+    return listing, progress
 
 
 async def look_up(
-    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
+    broker: BrokerAccess, queue: str, matches: Sequence[Match], progress: Progress
 ) -> DeadLetter | None:
     """
     The first of the dead of C{queue} that matches.
@@ -227,12 +227,12 @@ async def look_up(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, tally, visit)
+        await _go_through(client, wire, queue, progress, visit)
     return found[0] if found else None
 
 
 async def redrive(
-    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
+    broker: BrokerAccess, queue: str, matches: Sequence[Match], progress: Progress
 ) -> None:
     """
     Put what is dead, and matches, back into C{queue}, where it begins anew.  Each
@@ -254,7 +254,7 @@ async def redrive(
             await new_queues.publish(wire, queue, publish)
             return True
 
-        await _go_through(client, wire, queue, tally, visit)
+        await _go_through(client, wire, queue, progress, visit)
 
 
 async def _put_back(
@@ -298,10 +298,10 @@ async def _publish(
 
 
 async def discard(
-    broker: Broker,
+    broker: BrokerAccess,
     queue: str,
     matches: Sequence[Match],
-    tally: Tally,
+    progress: Progress,
     sure: Callable[[int], bool] | None,
 ) -> bool:
     """
@@ -314,11 +314,11 @@ async def discard(
     """
     shown: Counter[bytes] | None = None
     if sure is not None:
-        looked = Tally()
+        looked = Progress()
         shown = await _fingerprints(broker, queue, matches, looked)
-        tally.others = looked.others
+        progress.others = looked.others
         if not shown:
-            tally.total, tally.seen = looked.total, looked.seen
+            progress.total, progress.seen = looked.total, looked.seen
             return False
         # Nothing is held while a person thinks.
         if not sure(shown.total()):
@@ -335,13 +335,13 @@ async def discard(
         return True
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, tally, visit)
-    tally.missing = shown.total() if shown is not None else 0
+        await _go_through(client, wire, queue, progress, visit)
+    progress.missing = shown.total() if shown is not None else 0
     return True
 
 
 async def _fingerprints(
-    broker: Broker, queue: str, matches: Sequence[Match], tally: Tally
+    broker: BrokerAccess, queue: str, matches: Sequence[Match], progress: Progress
 ) -> Counter[bytes]:
     """
     What is dead of C{queue}, and matches.
@@ -354,7 +354,7 @@ async def _fingerprints(
         return False
 
     async with broker.client() as (client, wire):
-        await _go_through(client, wire, queue, tally, visit)
+        await _go_through(client, wire, queue, progress, visit)
     return found
 
 
@@ -410,7 +410,7 @@ def _noted(problems: list[str]) -> Iterator[None]:
         problems.append(f"not all can be seen: {e}")
 
 
-async def status(broker: Broker, queue: str) -> Status:
+async def status(broker: BrokerAccess, queue: str) -> Status:
     """
     How C{queue} is.
     """
@@ -460,7 +460,7 @@ def held_by_others(dead: str) -> str:
     )
 
 
-async def pause(broker: Broker, queue: str) -> Status:
+async def pause(broker: BrokerAccess, queue: str) -> Status:
     """
     Pause C{queue}; tells how it is when nobody consumes it any more, or in
     L{REST} seconds, or when somebody has resumed it.
@@ -478,7 +478,7 @@ async def pause(broker: Broker, queue: str) -> Status:
         return attrs.evolve(now, problems=(*problems, *now.problems))
 
 
-async def _at_rest(broker: Broker, wire: Wire, queue: str) -> Status:
+async def _at_rest(broker: BrokerAccess, wire: Wire, queue: str) -> Status:
     clock = broker.reactor
     end = clock.seconds() + REST
     while True:
@@ -489,7 +489,7 @@ async def _at_rest(broker: Broker, wire: Wire, queue: str) -> Status:
         await deferLater(clock, _STEP)
 
 
-async def resume(broker: Broker, queue: str) -> Status:
+async def resume(broker: BrokerAccess, queue: str) -> Status:
     """
     Have C{queue} go on; tells how it was before.
 
@@ -512,16 +512,16 @@ async def _set_paused(wire: Wire, queue: str, paused: bool) -> tuple[str, ...]:
 
 
 async def purge(
-    broker: Broker,
+    broker: BrokerAccess,
     queue: str,
-    tally: Tally,
+    progress: Progress,
     sure: Callable[[Status], bool] | None,
 ) -> bool:
     """
     Drop what waits in C{queue}: all of it, or as many messages, from the oldest on, as
     a person was told.
 
-    @param tally: is told how many those were, also where that fails half-way.
+    @param progress: is told how many those were, also where that fails half-way.
     @param sure: asked, with how the queue is; C{None} where nobody is.
     @return: whether it was.
     @raise QuebertError: the broker does not let us, or has no such queue.
@@ -537,23 +537,23 @@ async def purge(
             with _no_stream(queue):
                 async with temporary_channel(wire) as channel:
                     purged = await channel.call("queue_purge", queue=queue)
-            tally.total = tally.seen = tally.done = purged.message_count
+            progress.total = progress.seen = progress.done = purged.message_count
         else:
-            await _take(wire, queue, now.ready, tally)
-    tally.ended = True
+            await _take(wire, queue, now.ready, progress)
+    progress.ended = True
     return True
 
 
-async def _take(wire: Wire, queue: str, most: int, tally: Tally) -> None:
+async def _take(wire: Wire, queue: str, most: int, progress: Progress) -> None:
     """
     Drop so many messages of C{queue}, one by one.
     """
-    tally.total = most
+    progress.total = most
 
     async def visit(message: Message) -> bool:
-        tally.seen += 1
-        tally.done += 1
-        tally.watch(tally)
+        progress.seen += 1
+        progress.done += 1
+        progress.watch(progress)
         return True
 
     async def replace(message: Message, properties: bytes) -> None:

@@ -15,7 +15,13 @@ from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
 from quebert.config._outside import Outside, headers
 from quebert.config._problems import Wrong
-from quebert.config._settings import Argument, Backoff, Priorities, Queue, Signing
+from quebert.config._settings import (
+    Argument,
+    Backoff,
+    Priorities,
+    QueueSettings,
+    Signing,
+)
 from quebert.config._table import Table
 from quebert.config._watch import check_queue_name
 from quebert.errors import ConfigError
@@ -67,7 +73,7 @@ def queue(
     defaults: Mapping[str, Any],
     priorities: Priorities,
     outside: Outside,
-) -> Queue:
+) -> QueueSettings:
     """
     What a table of C{[queues]} says.
 
@@ -106,7 +112,7 @@ def queue(
     fields["cloud_events"] = _cloud_events(table)
     fields["headers"] = headers(table.table("headers"), outside)
     table.end()
-    found = Queue(**fields)
+    found = QueueSettings(**fields)
     _check(found, table)
     return found
 
@@ -166,7 +172,7 @@ def _check_name(name: str, table: Table) -> None:
         table.document.wrong(table.path, str(e))
 
 
-def _check(found: Queue, table: Table) -> None:
+def _check(found: QueueSettings, table: Table) -> None:
     if found.key_arguments and found.exchange_type != "headers":
         told = kinds.shown(found.exchange_type)
         text = f'needs exchange_type = "headers", and it is {told}'

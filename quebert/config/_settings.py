@@ -24,7 +24,7 @@ __all__ = [
     "Backoff",
     "Host",
     "Priorities",
-    "Queue",
+    "QueueSettings",
     "Service",
     "Settings",
     "Signing",
@@ -81,7 +81,7 @@ class Signing:
 
 
 @attrs.frozen(kw_only=True)
-class Queue:
+class QueueSettings:
     """
     A queue that is watched, and what becomes of its tasks.
 
@@ -241,7 +241,7 @@ class Settings:
     broker: Broker
     quorum_delays: bool | None = None
     service: Service = attrs.field(factory=Service)
-    queues: Mapping[str, Queue] = attrs.field(factory=dict)
+    queues: Mapping[str, QueueSettings] = attrs.field(factory=dict)
     hosts: Mapping[str, Host] = attrs.field(factory=dict)
     priorities: Priorities = attrs.field(factory=Priorities)
 

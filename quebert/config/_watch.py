@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import attrs
 
 from quebert.config._broker import Broker, is_short
-from quebert.config._settings import Backoff, Queue, Service, Settings
+from quebert.config._settings import Backoff, QueueSettings, Service, Settings
 from quebert.errors import ConfigError
 from quebert.guard import Guard
 
@@ -84,11 +84,11 @@ def settings_of(
     """
     The settings of a file that says only this.  A queue may be watched several times.
     """
-    queues: dict[str, Queue] = {}
+    queues: dict[str, QueueSettings] = {}
     for watch in watches:
         again = sum(each.name == watch.queue for each in queues.values())
         name = f"{watch} ({again + 1})" if again else watch.queue
-        queues[name] = Queue(
+        queues[name] = QueueSettings(
             name=watch.queue,
             exchange=watch.exchange,
             key=watch.routing_key,

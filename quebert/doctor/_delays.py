@@ -29,7 +29,7 @@ _WATCH = "have a mediator watch their queue"
 
 
 @attrs.frozen
-class _Part:
+class _LadderPart:
     """
     A part of the ladder.
 
@@ -174,7 +174,7 @@ def _otherwise(kind: str, name: str, refused: BrokerRefused) -> Finding:
 
 async def _look(
     subject: Subject, method: str, how: Mapping[str, Any]
-) -> _Part | BrokerRefused:
+) -> _LadderPart | BrokerRefused:
     """
     How a part of the ladder is, or why it is not as quebert declares it.
     """
@@ -193,7 +193,7 @@ async def _look(
             lacks = await _differences(subject, how)
         if not lacks or not lacks <= {LIMIT, HELD_BACK}:
             return e
-    return _Part(int(answer.message_count) if kind == "queue" else 0, lacks)
+    return _LadderPart(int(answer.message_count) if kind == "queue" else 0, lacks)
 
 
 async def _differences(subject: Subject, how: Mapping[str, Any]) -> Set[str]:

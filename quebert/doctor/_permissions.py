@@ -19,7 +19,7 @@ from quebert.amqp.coordination import CONTROL, rate_queue_of, sign_of
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp.queues import dead_letters_of
 from quebert.amqp.watch import flight_sign, in_order_sign
-from quebert.config import Queue
+from quebert.config import QueueSettings
 from quebert.doctor._broker import may_publish
 from quebert.doctor._findings import Finding, fail, ok
 from quebert.doctor._subject import Subject, together
@@ -74,7 +74,7 @@ def needs_for_all(rungs: Rungs) -> Iterator[Need]:
     yield Need("write", "exchange", _DEFAULT)
 
 
-def needs_of(queue: Queue) -> Iterator[Need]:
+def needs_of(queue: QueueSettings) -> Iterator[Need]:
     """
     What a mediator of this queue does, too.
     """

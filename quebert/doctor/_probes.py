@@ -17,13 +17,13 @@ from quebert.amqp.queues import TYPE
 from quebert.amqp.wire import Channel, Message, temporary_channel
 from quebert.doctor._subject import Subject
 
-__all__ = ["Returned", "Returns", "returns"]
+__all__ = ["ReturnedProbe", "ReturnedProbes", "returns"]
 
 _STEP = 0.02
 
 
 @attrs.frozen
-class Returned:
+class ReturnedProbe:
     """
     A probe that came back.
 
@@ -34,7 +34,7 @@ class Returned:
     at: float
 
 
-class Returns:
+class ReturnedProbes:
     """
     The probes that came back, by their bodies.
 
@@ -44,13 +44,13 @@ class Returns:
     def __init__(self, queue: str, clock: IReactorTime, channel: Channel) -> None:
         self.queue = queue
         self.channel = channel
-        self.found: dict[bytes, Returned] = {}
+        self.found: dict[bytes, ReturnedProbe] = {}
         self._clock = clock
         channel.on_message = self._received
         channel.on_cancel = lambda consumer_tag: None  # we have deleted the queue
 
     def _received(self, message: Message) -> None:
-        self.found[message.body] = Returned(message, self._clock.seconds())
+        self.found[message.body] = ReturnedProbe(message, self._clock.seconds())
 
     async def wait(self, bodies: set[bytes], until: float) -> set[bytes]:
         """
@@ -68,7 +68,7 @@ class Returns:
 @asynccontextmanager
 async def returns(
     subject: Subject, suffix: str, keep: int | None = None
-) -> AsyncIterator[Returns]:
+) -> AsyncIterator[ReturnedProbes]:
     """
     A queue of our own, which is consumed.  It ends with our connection.
 
@@ -81,7 +81,7 @@ async def returns(
     if keep is not None:
         how = {"durable": True, "arguments": {TYPE: "classic", "x-expires": keep}}
     async with temporary_channel(subject.wire) as channel:
-        returned = Returns(queue, subject.client.reactor, channel)
+        returned = ReturnedProbes(queue, subject.client.reactor, channel)
         await channel.call("queue_declare", queue=queue, **how)
         await channel.call("basic_consume", queue=queue, no_ack=True)
         yield returned

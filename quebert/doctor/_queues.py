@@ -22,7 +22,7 @@ from quebert.amqp.queues import (
     losses,
 )
 from quebert.amqp.wire import temporary_channel, version_of
-from quebert.config import Queue
+from quebert.config import QueueSettings
 from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._subject import Subject
@@ -34,7 +34,7 @@ _NOT_FOUND, _DIFFERENT = 404, 406
 _ANEW = "mediators make it anew"
 
 
-async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
+async def check_queue(subject: Subject, queue: QueueSettings) -> list[Finding]:
     """
     A queue of tasks, and its queue of dead letters.
 
@@ -51,7 +51,7 @@ async def check_queue(subject: Subject, queue: Queue) -> list[Finding]:
     return [ok(f"queue {name}", "it is declared and consumed as configured")]
 
 
-async def _check_exchange(subject: Subject, queue: Queue) -> list[Finding]:
+async def _check_exchange(subject: Subject, queue: QueueSettings) -> list[Finding]:
     """
     Whether the exchange is as the mediator declares it.
     """
@@ -72,7 +72,7 @@ async def _check_exchange(subject: Subject, queue: Queue) -> list[Finding]:
 
 
 async def _check_tasks(
-    subject: Subject, queue: Queue, now: Depth | None
+    subject: Subject, queue: QueueSettings, now: Depth | None
 ) -> list[Finding]:
     name = queue.name
     about = f"queue {name}"
@@ -98,7 +98,9 @@ async def _check_tasks(
     return [*found, *wrong, *limits]
 
 
-async def _check_accepted(subject: Subject, about: str, queue: Queue) -> list[Finding]:
+async def _check_accepted(
+    subject: Subject, about: str, queue: QueueSettings
+) -> list[Finding]:
     """
     Whether RabbitMQ accepts the declaration of the mediator.
     """
@@ -113,7 +115,7 @@ async def _check_accepted(subject: Subject, about: str, queue: Queue) -> list[Fi
 
 
 async def _check_dead(
-    subject: Subject, queue: Queue, now: Depth | None
+    subject: Subject, queue: QueueSettings, now: Depth | None
 ) -> list[Finding]:
     name, dead = queue.name, dead_letters_of(queue.name)
     wanted = queue.queue_type or "classic"
@@ -159,7 +161,9 @@ def _has_default_limit(subject: Subject) -> bool:
     return (version_of(subject.wire) or ()) >= (4,)
 
 
-def _as_configured(about: str, queue: Queue, how: Declared) -> Iterator[Finding]:
+def _as_configured(
+    about: str, queue: QueueSettings, how: Declared
+) -> Iterator[Finding]:
     """
     What differs from how the mediator declares its queue, which RabbitMQ then refuses.
     """

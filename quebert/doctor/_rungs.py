@@ -20,7 +20,7 @@ from quebert.amqp.link import Publisher
 from quebert.amqp.queues import depth
 from quebert.amqp.wire import Message, temporary_channel
 from quebert.doctor._findings import Finding, fail, unknown, warn
-from quebert.doctor._probes import Returns, returns
+from quebert.doctor._probes import ReturnedProbes, returns
 from quebert.doctor._subject import Subject, together
 from quebert.errors import BrokerError, Unroutable
 
@@ -134,7 +134,7 @@ class Passing:
             publisher.shut()
         return taken
 
-    async def _send_all(self, returned: Returns) -> list[Finding | None]:
+    async def _send_all(self, returned: ReturnedProbes) -> list[Finding | None]:
         publisher = self._subject.client.make_publisher()
         try:
             return await together(
@@ -144,7 +144,7 @@ class Passing:
             publisher.shut()
 
     async def _send(
-        self, publisher: Publisher, returned: Returns, rung: Rung
+        self, publisher: Publisher, returned: ReturnedProbes, rung: Rung
     ) -> Finding | None:
         """
         Send a probe through one rung; what is wrong, if it cannot be sent.
@@ -170,7 +170,7 @@ class Passing:
         return fail(ABOUT, text, NODES)
 
     async def _judge(
-        self, sent: Sequence[Rung], returned: Returns, began: float
+        self, sent: Sequence[Rung], returned: ReturnedProbes, began: float
     ) -> list[Finding]:
         found: list[Finding] = []
         stuck: list[Rung] = []

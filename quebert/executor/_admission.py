@@ -24,7 +24,7 @@ from twisted.web.server import Request
 
 from quebert._text import printable
 from quebert.errors import BadSignature, ConfigError
-from quebert.executor._answer import Answer
+from quebert.executor._answer import ExecutorAnswer
 from quebert.guard import parsed
 from quebert.signatures import Verifier
 
@@ -44,7 +44,7 @@ class Admission(Protocol):
     Judges requests.
     """
 
-    def refusal(self, request: Request, body: bytes) -> Answer | None:
+    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
         """
         What a request is answered with that is refused.
         """
@@ -58,7 +58,7 @@ class SignedOnly:
 
     verifier: Verifier
 
-    def refusal(self, request: Request, body: bytes) -> Answer | None:
+    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
         """
         401 unless the request is signed.
         """
@@ -66,7 +66,7 @@ class SignedOnly:
             self.verifier.verify(_headers(request), body)
         except BadSignature as e:
             request.setHeader("WWW-Authenticate", "Standard-Webhooks")
-            return Answer.text(http.UNAUTHORIZED, str(e))
+            return ExecutorAnswer.text(http.UNAUTHORIZED, str(e))
         return None
 
 
@@ -106,7 +106,7 @@ class Unsigned:
             raise ConfigError("hosts must be a list of names")
         self._hosts = frozenset(map(host_name, hosts))
 
-    def refusal(self, request: Request, body: bytes) -> Answer | None:
+    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
         """
         403, 421 or 415 for what a web page could have sent.
         """
@@ -116,15 +116,15 @@ class Unsigned:
             sentence = (
                 "the request comes from a web page (it has Origin or Sec-Fetch-Site)"
             )
-            return Answer.text(http.FORBIDDEN, sentence)
+            return ExecutorAnswer.text(http.FORBIDDEN, sentence)
         for each in values(b"Host", []):
             host = each.decode("latin-1")
             if not self._knows(host):
-                return Answer.text(_MISDIRECTED, _unknown(host))
+                return ExecutorAnswer.text(_MISDIRECTED, _unknown(host))
         types = values(b"Content-Type", [])
         if not types or not all(map(_JSON.fullmatch, types)):
             sentence = "a task must have the header Content-Type: application/json"
-            return Answer.text(http.UNSUPPORTED_MEDIA_TYPE, sentence)
+            return ExecutorAnswer.text(http.UNSUPPORTED_MEDIA_TYPE, sentence)
         return None
 
     def _knows(self, host: str) -> bool:

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from quebert import task as tasks
 
-__all__ = ["Answer"]
+__all__ = ["ExecutorAnswer"]
 
 _TEXT = "text/plain; charset=utf-8"
 # Seconds after which a client may try again.
@@ -21,7 +21,7 @@ _LATER = b"2"
 
 
 @attrs.frozen
-class Answer:
+class ExecutorAnswer:
     """
     What a request is answered with.
     """
@@ -31,14 +31,14 @@ class Answer:
     content_type: str | None = None
 
     @classmethod
-    def text(cls, status: int, sentence: str) -> Answer:
+    def text(cls, status: int, sentence: str) -> ExecutorAnswer:
         """
         A sentence, which may hold what UTF-8 cannot.
         """
         return cls(status, sentence.encode("utf-8", "backslashreplace"), _TEXT)
 
     @classmethod
-    def too_large(cls, limit: int) -> Answer:
+    def too_large(cls, limit: int) -> ExecutorAnswer:
         """
         For a body of more than C{limit} bytes.
         """
@@ -46,14 +46,14 @@ class Answer:
         return cls.text(http.REQUEST_ENTITY_TOO_LARGE, sentence)
 
     @classmethod
-    def unavailable(cls, sentence: str) -> Answer:
+    def unavailable(cls, sentence: str) -> ExecutorAnswer:
         """
         For a request that may be made again in some seconds.
         """
         return cls.text(http.SERVICE_UNAVAILABLE, sentence)
 
     @classmethod
-    def result(cls, result: Any) -> Answer:
+    def result(cls, result: Any) -> ExecutorAnswer:
         """
         For what a function has returned.
 

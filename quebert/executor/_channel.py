@@ -31,7 +31,7 @@ from twisted.web.http import HTTPChannel
 
 from quebert._deadlines import Deadlines
 from quebert._host import network_of
-from quebert.executor._answer import Answer
+from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._limits import ExecutorLimits
 
 __all__ = ["ExecutorChannel", "Keeper", "Stage"]
@@ -197,14 +197,14 @@ class ExecutorChannel(HTTPChannel):
                 self.abort()
                 return False
         elif not self.site.holds(self, self._received):
-            self.refuse(Answer.unavailable(_SHORT))
+            self.refuse(ExecutorAnswer.unavailable(_SHORT))
         return not self._deaf
 
     def _check_framing(self) -> None:
         stored = self.requests[-1].stored
         if self._received - self._head - stored > max(stored, _FRAMING):
             text = "there is more around the body than in it: its chunks are too small"
-            self.refuse(Answer.text(http.REQUEST_ENTITY_TOO_LARGE, text))
+            self.refuse(ExecutorAnswer.text(http.REQUEST_ENTITY_TOO_LARGE, text))
 
     def lineReceived(self, line: bytes) -> bool:
         """
@@ -229,12 +229,12 @@ class ExecutorChannel(HTTPChannel):
             self._refuse_head(f"{self.MAX_LENGTH} bytes in a line")
         else:
             text = f"the request line has more than {self.MAX_LENGTH} bytes"
-            self.refuse(Answer.text(_REQUEST_URI_TOO_LONG, text))
+            self.refuse(ExecutorAnswer.text(_REQUEST_URI_TOO_LONG, text))
         return True
 
     def _refuse_head(self, most: str) -> None:
         text = f"the head of the request has more than {most}"
-        self.refuse(Answer.text(_FIELDS_TOO_LARGE, text))
+        self.refuse(ExecutorAnswer.text(_FIELDS_TOO_LARGE, text))
 
     def allHeadersReceived(self) -> None:
         """
@@ -253,7 +253,7 @@ class ExecutorChannel(HTTPChannel):
                 self._enter(Stage.WORK, None)
                 self.site.holds(self, self._head)  # as long as the request is there
             else:
-                self.refuse(Answer.unavailable(_SHORT))
+                self.refuse(ExecutorAnswer.unavailable(_SHORT))
         self._received = self._head = self._lines = 0
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
@@ -332,7 +332,7 @@ class ExecutorChannel(HTTPChannel):
 
     # -- The end
 
-    def refuse(self, answer: Answer) -> None:
+    def refuse(self, answer: ExecutorAnswer) -> None:
         """
         Answer now, whatever else is to come of the request.
         """
@@ -370,14 +370,14 @@ class ExecutorChannel(HTTPChannel):
 
     def _refuse_late(self, what: str) -> None:
         text = f"the client was too slow with {what}"
-        self.refuse(Answer.text(http.REQUEST_TIMEOUT, text))
+        self.refuse(ExecutorAnswer.text(http.REQUEST_TIMEOUT, text))
 
     def give_way(self) -> None:
         """
         Give back the memory that this connection holds.
         """
         if self._stage in (Stage.HEAD, Stage.BODY):
-            self.refuse(Answer.unavailable(_SHORT))
+            self.refuse(ExecutorAnswer.unavailable(_SHORT))
         else:
             self.abort()
 

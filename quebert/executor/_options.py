@@ -34,10 +34,10 @@ from quebert.executor._limits import MOST_CONNECTIONS, ExecutorLimits
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 from quebert.signatures import Key, Verifier, read_keys
 
-__all__ = ["Options", "ProcessService", "makeService"]
+__all__ = ["ExecutorOptions", "ProcessService", "makeService"]
 
 
-class Options(UsageOptions):
+class ExecutorOptions(UsageOptions):
     """
     What C{twistd quexecutor} takes.  Once parsed, C{function} is the function
     itself, and numbers are numbers.
@@ -203,7 +203,7 @@ class ProcessService(MultiService):
 
     log = Logger()
 
-    def __init__(self, options: Options, reactor: Any = None) -> None:
+    def __init__(self, options: ExecutorOptions, reactor: Any = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._options = options
         self._verifier: Verifier | None = options["verifier"]
@@ -256,7 +256,7 @@ class ProcessService(MultiService):
             self.log.info("Reloaded --verify-secret-file.")
 
 
-def makeService(options: Options) -> ProcessService:
+def makeService(options: ExecutorOptions) -> ProcessService:
     """
     What twistd calls.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from quebert.executor._answer import Answer
+from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._channel import ExecutorChannel
 
 __all__ = ["ExecutorRequest"]
@@ -42,7 +42,7 @@ class ExecutorRequest(Request):
         self._types = headers.getRawHeaders(b"Content-Type", [])
         headers.removeHeader(b"Content-Type")
         if length is not None and length > self._limit:
-            self._connection.refuse(Answer.too_large(self._limit))
+            self._connection.refuse(ExecutorAnswer.too_large(self._limit))
 
     def handleContentChunk(self, data: bytes) -> None:
         """
@@ -52,7 +52,7 @@ class ExecutorRequest(Request):
             return
         self.stored += len(data)
         if self.stored > self._limit:
-            self._connection.refuse(Answer.too_large(self._limit))
+            self._connection.refuse(ExecutorAnswer.too_large(self._limit))
         else:
             super().handleContentChunk(data)  # type: ignore[no-untyped-call]
 
@@ -84,7 +84,7 @@ class ExecutorRequest(Request):
     def _limit(self) -> int:
         return self._connection.site.limits.body
 
-    def refuse(self, answer: Answer) -> None:
+    def refuse(self, answer: ExecutorAnswer) -> None:
         """
         Answer now, and drop what comes of the body.
         """

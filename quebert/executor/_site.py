@@ -15,7 +15,7 @@ from twisted.web.server import Site
 
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
-from quebert.executor._answer import Answer
+from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._channel import ExecutorChannel, Stage
 from quebert.executor._crowd import Crowd
 from quebert.executor._memory import Transit
@@ -115,7 +115,7 @@ class ExecutorSite(Site):
         the answer.
         """
         sentence = "the executor has too many connections"
-        channel.refuse(Answer.unavailable(sentence))
+        channel.refuse(ExecutorAnswer.unavailable(sentence))
         self._turned_away[channel] = None
         if len(self._turned_away) > _MOST_TURNED_AWAY:
             oldest = next(iter(self._turned_away))

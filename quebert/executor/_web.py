@@ -30,7 +30,7 @@ from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
 from quebert.errors import BadTask
 from quebert.executor._admission import Admission, SignedOnly, Unsigned
-from quebert.executor._answer import Answer
+from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._memory import Transit, Turns
 from quebert.executor._tally import Tally
@@ -137,17 +137,17 @@ class ExecutorResource(Resource):
             Deferred.fromCoroutine(self._execute(request, left, work))
         return NOT_DONE_YET
 
-    def _refusal(self, request: Request, body: bytes) -> Answer | None:
+    def _refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
         if self.draining:
             sentence = "the executor is closing down and takes no new tasks"
-            return Answer.unavailable(sentence)
+            return ExecutorAnswer.unavailable(sentence)
         method = request.method.decode("ascii", "replace")
         if method not in _METHODS:
             request.setHeader("Allow", ", ".join(_METHODS))
             sentence = f"a task comes by POST, PUT or PATCH, not by {method}"
-            return Answer.text(http.NOT_ALLOWED, sentence)
+            return ExecutorAnswer.text(http.NOT_ALLOWED, sentence)
         if len(body) > self.limits.body:
-            return Answer.too_large(self.limits.body)
+            return ExecutorAnswer.too_large(self.limits.body)
         refusal = self._admission.refusal(request, body)
         if refusal is None:
             self._refused.succeeded()
@@ -171,7 +171,7 @@ class ExecutorResource(Resource):
         self,
         request: Request,
         left: Deferred[None],
-        work: Coroutine[Any, Any, tuple[str, Answer]],
+        work: Coroutine[Any, Any, tuple[str, ExecutorAnswer]],
     ) -> None:
         gone: list[Failure] = []
         left.addErrback(gone.append)
@@ -185,20 +185,22 @@ class ExecutorResource(Resource):
         finally:
             self._calls.remove()
 
-    async def _work(self, body: bytes, left: Deferred[None]) -> tuple[str, Answer]:
+    async def _work(
+        self, body: bytes, left: Deferred[None]
+    ) -> tuple[str, ExecutorAnswer]:
         """
         The name of the task, if it was begun, and the answer.
         """
         size = memory_of(body)
         if not await self._begin(size, len(body), left):
             self.log_refused(_BUSY)
-            return "", Answer.unavailable(_BUSY)
+            return "", ExecutorAnswer.unavailable(_BUSY)
         try:
             task = _decoded(body)
             body = b""
             return await self._answer(task)
         except BadTask as e:
-            return "", Answer.text(http.BAD_REQUEST, str(e))
+            return "", ExecutorAnswer.text(http.BAD_REQUEST, str(e))
         finally:
             self._turns.end(size)
 
@@ -222,7 +224,7 @@ class ExecutorResource(Resource):
             self.transit.release(begun)
         return True
 
-    async def _answer(self, task: Task) -> tuple[str, Answer]:
+    async def _answer(self, task: Task) -> tuple[str, ExecutorAnswer]:
         # The function may change its task.
         name = _name(task)
         try:
@@ -233,15 +235,15 @@ class ExecutorResource(Resource):
             self.log.failure(
                 "Task {name} failed.", Failure(), LogLevel.error, name=name
             )
-            return name, Answer.text(http.INTERNAL_SERVER_ERROR, _line(e))
+            return name, ExecutorAnswer.text(http.INTERNAL_SERVER_ERROR, _line(e))
         try:
-            return name, Answer.result(result)
+            return name, ExecutorAnswer.result(result)
         except Exception as e:  # it may be of a class of the function's own
             sentence = f"the function's result cannot be sent: {_line(e)}"
             self.log.error("Task {name}: {why}", name=name, why=sentence)
-            return name, Answer.text(http.INTERNAL_SERVER_ERROR, sentence)
+            return name, ExecutorAnswer.text(http.INTERNAL_SERVER_ERROR, sentence)
 
-    def _finish(self, request: Request, answer: Answer) -> None:
+    def _finish(self, request: Request, answer: ExecutorAnswer) -> None:
         answer.write(request, last=self.draining)
         request.finish()
 

@@ -23,8 +23,8 @@ from quebert.outcome import Outcome, Retry
 from quebert.policy import (
     MANY,
     MAX_RETRY_AFTER,
-    Answer,
     Directive,
+    FailedAnswer,
     RetryPolicy,
     Rules,
     directive,
@@ -151,7 +151,7 @@ class PolicyMediator(Mediator):
             self._again(task, failure, outcome)
         return outcome
 
-    def _answer(self, failure: Failure, task: Task, now: float) -> Answer | None:
+    def _answer(self, failure: Failure, task: Task, now: float) -> FailedAnswer | None:
         answer, error = answer_of(failure), failure.value
         if answer is None or not isinstance(error, BadStatus):
             return None

@@ -16,7 +16,7 @@ from twisted.web.http_headers import Headers
 from quebert.boundaries import Message
 from quebert.errors import BadStatus
 from quebert.outcome import Bury, Outcome, Retry
-from quebert.policy import Answer, History
+from quebert.policy import FailedAnswer, History
 from quebert.task import Task
 
 __all__ = [
@@ -101,7 +101,7 @@ def with_history(outcome: Outcome, history: History, task: Task) -> Outcome:
     return attrs.evolve(outcome, headers=headers, otherwise=otherwise)
 
 
-def answer_of(failure: Failure) -> Answer | None:
+def answer_of(failure: Failure) -> FailedAnswer | None:
     """
     The answer that a request failed with, if there was one.
     """
@@ -109,7 +109,7 @@ def answer_of(failure: Failure) -> Answer | None:
     if not isinstance(error, BadStatus):
         return None
     # What is cut off in the middle of a character is left out.
-    return Answer(error.status, _utf_8("replace").decode(error.body))
+    return FailedAnswer(error.status, _utf_8("replace").decode(error.body))
 
 
 def field_of(response: Any, name: bytes) -> list[str]:

@@ -16,7 +16,7 @@ from quebert.policy._history import (
     LAST_STATUS,
     History,
 )
-from quebert.policy._rules import MAX_RETRY_AFTER, Answer, Rules, exhausted
+from quebert.policy._rules import MAX_RETRY_AFTER, FailedAnswer, Rules, exhausted
 
 __all__ = [
     "ATTEMPTS",
@@ -27,8 +27,8 @@ __all__ = [
     "LAST_STATUS",
     "MANY",
     "MAX_RETRY_AFTER",
-    "Answer",
     "Directive",
+    "FailedAnswer",
     "History",
     "RetryPolicy",
     "Rules",

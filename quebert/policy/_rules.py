@@ -16,14 +16,14 @@ from quebert.policy._answers import Directive
 from quebert.policy._backoff import RetryPolicy, seconds_from
 from quebert.policy._history import LAST_ANSWER, History
 
-__all__ = ["MAX_RETRY_AFTER", "Answer", "Rules", "exhausted"]
+__all__ = ["MAX_RETRY_AFTER", "FailedAnswer", "Rules", "exhausted"]
 
 #: Seconds that an answer can have its task wait, unless that is set.
 MAX_RETRY_AFTER = 3600.0
 
 
 @attrs.frozen
-class Answer:
+class FailedAnswer:
     """
     An answer that is no success.
 
@@ -77,7 +77,7 @@ class Rules:
     def outcome(
         self,
         history: History,
-        answer: Answer | None,
+        answer: FailedAnswer | None,
         now: float,
         random: Callable[[], float],
         *,
@@ -117,7 +117,7 @@ class Rules:
 
 
 def exhausted(
-    history: History, answer: Answer | None, now: float, task: str, why: str
+    history: History, answer: FailedAnswer | None, now: float, task: str, why: str
 ) -> Bury:
     """
     What becomes of a task that has been tried enough.
@@ -128,6 +128,6 @@ def exhausted(
     return _burial(f"task {task} is given up after {tries}: {why}", history, answer)
 
 
-def _burial(reason: str, history: History, answer: Answer | None) -> Bury:
+def _burial(reason: str, history: History, answer: FailedAnswer | None) -> Bury:
     text = answer.body if answer is not None else ""
     return Bury(reason, headers={**history.headers, LAST_ANSWER: text or None})

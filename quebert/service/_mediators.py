@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 from quebert._secrets import in_headers
 from quebert._twistd import load
 from quebert.boundaries import HTTPClient, SigningHTTPClient
-from quebert.config import Backoff, Queue
+from quebert.config import Backoff, QueueSettings
 from quebert.errors import ConfigError
 from quebert.http import Dispatcher
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
@@ -42,7 +42,7 @@ _PARTS = (
 )
 
 
-def mediates_alike(one: Queue, other: Queue) -> bool:
+def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     """
     Whether the same mediator suits both.
     """
@@ -61,7 +61,7 @@ def find_hook(name: str) -> Any:
         raise ConfigError(str(e)) from None
 
 
-def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
+def mediator(queue: QueueSettings, http: HTTPClient, reactor: Any) -> Mediator:
     """
     The mediator for the tasks of C{queue}.
 
@@ -93,7 +93,7 @@ def mediator(queue: Queue, http: HTTPClient, reactor: Any) -> Mediator:
     return made
 
 
-def _of_kind(queue: Queue, options: dict[str, Any]) -> Mediator:
+def _of_kind(queue: QueueSettings, options: dict[str, Any]) -> Mediator:
     retry: Any = queue.retry
     if queue.mediator == "policy":
         if queue.max_retry_after is not None:

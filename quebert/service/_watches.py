@@ -24,7 +24,7 @@ from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert.amqp import PriorityGroup, TxAMQPClient, Watcher
 from quebert.boundaries import HTTPClient, Message
-from quebert.config import Host, Priorities, Queue, Settings
+from quebert.config import Host, Priorities, QueueSettings, Settings
 from quebert.errors import QuebertError
 from quebert.http import Agent, Dispatcher, HostTLS
 from quebert.limits import Gate
@@ -63,7 +63,7 @@ class _Watched:
     @ivar again: tries again.
     """
 
-    queue: Queue
+    queue: QueueSettings
     mediator: Mediator
     refused: RepeatedWarning
     watcher: Watcher | None = None
@@ -200,7 +200,7 @@ class Watches:
         same = settings.hosts == self._hosts
         return self._gate if same else gate_of(settings.hosts)
 
-    def _mediator_for(self, name: str, queue: Queue) -> Mediator:
+    def _mediator_for(self, name: str, queue: QueueSettings) -> Mediator:
         watched = self._watched.get(name)
         if watched is not None and mediates_alike(watched.queue, queue):
             return watched.mediator

@@ -11,7 +11,7 @@ import attrs
 
 from quebert._log import Logger
 from quebert.amqp import PriorityGroup, TxAMQPClient, WatchOptions
-from quebert.config import EVERY, TLS, Host, Priorities, Queue, Settings
+from quebert.config import EVERY, TLS, Host, Priorities, QueueSettings, Settings
 from quebert.http import Limits
 from quebert.limits import Gate, Origins, OriginStatus
 
@@ -35,7 +35,9 @@ def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
     )
 
 
-def way_of(queue: Queue, settings: Settings, group: PriorityGroup) -> dict[str, Any]:
+def way_of(
+    queue: QueueSettings, settings: Settings, group: PriorityGroup
+) -> dict[str, Any]:
     """
     What a watch is told, which it cannot change later.
     """

@@ -13,7 +13,7 @@ from twisted.logger import formatEvent
 from twisted.python.usage import UsageError
 
 from quebert.errors import ConfigError
-from quebert.executor import ExecutorResource, Options
+from quebert.executor import ExecutorOptions, ExecutorResource
 from quebert.executor._options import ProcessService
 from quebert.signatures import SharedSecret, Signer, SigningKey, Verifier
 from quebert.task import Task
@@ -303,11 +303,11 @@ class FileTests(AdmissionCase):
         self.path = folder(self) / "secret"
         self.path.write_text(f"# of the mediator\n{SECRET}\n")
 
-    def options(self, *more: str) -> Options:
+    def options(self, *more: str) -> ExecutorOptions:
         """
         Options with that file.
         """
-        options = Options()
+        options = ExecutorOptions()
         function = "--function=json.dumps"
         options.parseOptions([f"--verify-secret-file={self.path}", function, *more])
         return options
@@ -365,7 +365,7 @@ class FileTests(AdmissionCase):
         self.assertIn(
             "is of no use", refusal(UsageError, self.options, "--allow-host=a")
         )
-        options = Options()
+        options = ExecutorOptions()
         options.parseOptions(
             [
                 "--function=json.dumps",
@@ -375,7 +375,7 @@ class FileTests(AdmissionCase):
         )
         self.assertEqual(options["hosts"], ["a.example", "b.example"])
         wrong = ["--function=json.dumps", "--allow-host=a:80"]
-        said = refusal(UsageError, Options().parseOptions, wrong)
+        said = refusal(UsageError, ExecutorOptions().parseOptions, wrong)
         self.assertTrue(said.startswith("--allow-host='a:80' must be the name"), said)
         for option in ("--allow-host=", "--verify-secret-file="):
-            self.assertIn(option, str(Options()))
+            self.assertIn(option, str(ExecutorOptions()))

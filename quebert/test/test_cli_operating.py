@@ -18,7 +18,7 @@ from quebert.cli import _main as cli
 from quebert.cli import _operating as _cli_operating
 from quebert.cli import _operations as _operating
 from quebert.cli._dead import DeadLetter, Listing, Match
-from quebert.cli._operations import Status, Tally
+from quebert.cli._operations import Progress, Status
 from quebert.errors import BrokerUnreachable, ConfigError
 
 LETTER = DeadLetter(
@@ -62,7 +62,7 @@ class OperatingTests(SynchronousTestCase):
         self.note(*asked)
         return self.status
 
-    def take_stock(self, *asked: Any) -> tuple[Listing, Tally]:
+    def take_stock(self, *asked: Any) -> tuple[Listing, Progress]:
         """
         What stands in for this.
         """
@@ -71,8 +71,8 @@ class OperatingTests(SynchronousTestCase):
         for each in self.found:
             listing.add(each)
         seen = len(self.found)
-        tally = Tally(seen + self.unseen, seen, others=self.others, ended=True)
-        return listing, tally
+        progress = Progress(seen + self.unseen, seen, others=self.others, ended=True)
+        return listing, progress
 
     def look_up(self, *asked: Any) -> DeadLetter | None:
         """
@@ -86,22 +86,22 @@ class OperatingTests(SynchronousTestCase):
         """
         What stands in for this.
         """
-        tally = asked[-1]
-        tally.total, tally.seen, tally.done = 9 + self.unseen, 4, 3
-        tally.watch(tally)
+        progress = asked[-1]
+        progress.total, progress.seen, progress.done = 9 + self.unseen, 4, 3
+        progress.watch(progress)
         self.note(*asked)
-        tally.seen, tally.done, tally.ended = 9, 8, True
+        progress.seen, progress.done, progress.ended = 9, 8, True
 
     def discard(self, *asked: Any) -> bool:
         """
         What stands in for this.
         """
         self.note(*asked[:-1])
-        tally, sure = asked[-2:]
+        progress, sure = asked[-2:]
         if sure is not None and not (self.found and sure(len(self.found))):
             return False
-        tally.total = tally.seen = tally.done = len(self.found)
-        tally.ended, tally.missing = True, self.missing
+        progress.total = progress.seen = progress.done = len(self.found)
+        progress.ended, progress.missing = True, self.missing
         return True
 
     def purge(self, *asked: Any) -> bool:
@@ -109,13 +109,13 @@ class OperatingTests(SynchronousTestCase):
         What stands in for this.
         """
         self.note(*asked[:-2])
-        tally, sure = asked[-2:]
+        progress, sure = asked[-2:]
         if sure is not None and not sure(self.status):
             return False
-        tally.done = 7
+        progress.done = 7
         if self.fails_after is not None:
             raise self.fails_after
-        tally.ended = True
+        progress.ended = True
         return True
 
     def call(self, line: str, said: str = "", **environment: str) -> Result:
@@ -385,8 +385,13 @@ class DiscardTests(SynchronousTestCase):
         """
 
         async def go_through(*asked: Any) -> None:
-            tally = asked[3]
-            tally.total, tally.seen, tally.others, tally.ended = 9, 7, 1, True
+            progress = asked[3]
+            progress.total, progress.seen, progress.others, progress.ended = (
+                9,
+                7,
+                1,
+                True,
+            )
 
         class FakeBroker:
             """
@@ -404,8 +409,8 @@ class DiscardTests(SynchronousTestCase):
             raise AssertionError("it must not ask")
 
         self.patch(_operating, "_go_through", go_through)
-        tally, broker = Tally(), FakeBroker()
-        discarding = _operating.discard(broker, "tasks", [], tally, sure)  # type: ignore[arg-type]
+        progress, broker = Progress(), FakeBroker()
+        discarding = _operating.discard(broker, "tasks", [], progress, sure)  # type: ignore[arg-type]
         self.assertFalse(self.successResultOf(Deferred.fromCoroutine(discarding)))
-        self.assertEqual((tally.done, tally.seen, tally.total), (0, 7, 9))
-        self.assertEqual(tally.others, 1)
+        self.assertEqual((progress.done, progress.seen, progress.total), (0, 7, 9))
+        self.assertEqual(progress.others, 1)

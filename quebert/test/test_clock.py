@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import EmbeddedBroker
 from quebert.clock import JUMP, LOOK, SteadyClock, use_monotonic_clock
-from quebert.executor import Options, makeService
+from quebert.executor import ExecutorOptions, makeService
 
 NOW = 1_800_000_000.0
 
@@ -242,7 +242,7 @@ class ProgramTests(SynchronousTestCase):
         used: list[bool] = []
         patched = "use_monotonic_clock", lambda: used.append(True)
         self.patch(sys.modules["quebert.executor._options"], *patched)
-        options = Options()
+        options = ExecutorOptions()
         options.parseOptions(["--function=quebert.cli._dev.echo"])
         makeService(options)
         self.assertEqual(used, [True])

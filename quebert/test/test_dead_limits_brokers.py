@@ -27,9 +27,15 @@ from quebert.amqp.queues import (
     declare_queue,
     find_queue,
 )
-from quebert.cli._operations import Broker as Asked
-from quebert.cli._operations import Status, Tally, purge, redrive, take_stock
-from quebert.config import Queue, Settings
+from quebert.cli._operations import (
+    BrokerAccess,
+    Progress,
+    Status,
+    purge,
+    redrive,
+    take_stock,
+)
+from quebert.config import QueueSettings, Settings
 from quebert.doctor import Level
 from quebert.doctor._queues import check_queue
 from quebert.doctor._subject import Subject
@@ -267,8 +273,8 @@ async def test_redriven_into_a_new_queue(
     sending = [client.publish("", dead, b"{}", properties) for _ in range(TASKS)]
     await gatherResults(sending)
     await declare_queue(wire, names.queue, QUORUM)
-    asked = Asked(reactor, own_rabbitmq.url)
-    redriving = Deferred.fromCoroutine(redrive(asked, names.queue, [], Tally()))
+    asked = BrokerAccess(reactor, own_rabbitmq.url)
+    redriving = Deferred.fromCoroutine(redrive(asked, names.queue, [], Progress()))
     redriving.addErrback(lambda failure: failure.trap(BrokerError))  # it is killed
     while not (await find_queue(wire, names.queue)).message_count:
         await deferLater(reactor, 0.01)
@@ -303,7 +309,7 @@ async def test_other_type(
     (told,) = warnings()
     for text in ("600000 ms (x-message-ttl)", "700000 ms", "classic queue"):
         assert text in told
-    found = await findings(client, Queue(name=names.queue, queue_type="quorum"))
+    found = await findings(client, QueueSettings(name=names.queue, queue_type="quorum"))
     told_by_doctor = " ".join(found)
     for text in ("x-message-ttl", "x-expires", "classic queue beside a quorum queue"):
         assert text in told_by_doctor
@@ -323,7 +329,7 @@ async def test_stream(
     """
     client, dead = make_client(rabbitmq.url), dead_letters_of(names.queue)
     await declare(client, dead, x_queue_type="stream")
-    asked = Asked(reactor, rabbitmq.url)
+    asked = BrokerAccess(reactor, rabbitmq.url)
     text = f"{dead} is a stream"
     with pytest.raises(BrokerError, match=text):
         await take_stock(asked, names.queue, [], 0)
@@ -333,17 +339,17 @@ async def test_stream(
     with pytest.raises(BrokerError, match=text):
         await take_stock(asked, names.queue, [], 0)
     with pytest.raises(BrokerError, match=text):
-        await redrive(asked, names.queue, [], Tally())
+        await redrive(asked, names.queue, [], Progress())
     with pytest.raises(BrokerError, match=text):
-        await purge(asked, dead, Tally(), None)
-    (told,) = await findings(client, Queue(name=names.queue))
+        await purge(asked, dead, Progress(), None)
+    (told,) = await findings(client, QueueSettings(name=names.queue))
     assert "it is a stream" in told
     (told,) = warnings()
     assert "it is a stream" in told
     assert keeping_of(client)._timer is None  # RabbitMQ tells the number too late
     await holds(client, dead, 2 * TASKS)
     with pytest.raises(BrokerError, match=text):
-        await purge(asked, dead, Tally(), agreeing)
+        await purge(asked, dead, Progress(), agreeing)
 
 
 def agreeing(found: Status) -> bool:
@@ -366,7 +372,7 @@ async def holds(client: TxAMQPClient, stream: str, count: int) -> None:
         found = (await find_queue(wire, stream)).message_count
 
 
-async def findings(client: TxAMQPClient, queue: Queue) -> list[str]:
+async def findings(client: TxAMQPClient, queue: QueueSettings) -> list[str]:
     """
     What the doctor says of a queue of dead letters.
     """
@@ -405,7 +411,7 @@ async def test_policies_by_probes(
     The doctor finds a policy for dead letters, before there are any.
     """
     client = make_client(rabbitmq.url)
-    queue = Queue(name=names.queue, queue_type=queue_type)
+    queue = QueueSettings(name=names.queue, queue_type=queue_type)
     assert await findings(client, queue) == []
     pattern = rf"^{names.queue}.*\.dead$"
     await declare(client, f"{names.queue}.witness.dead")

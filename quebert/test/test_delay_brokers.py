@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.wire import version_of
-from quebert.cli._operations import Broker, pause
+from quebert.cli._operations import BrokerAccess, pause
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import options_of, until
@@ -168,7 +168,7 @@ async def test_priority_of_the_queue(
         await client.publish("", names.queue, b"%r" % priority, properties)
     await until(lambda: watcher.counts.retried == 3)
     # Which does not keep them from coming.
-    await pause(Broker(reactor, rabbitmq.url), names.queue)
+    await pause(BrokerAccess(reactor, rabbitmq.url), names.queue)
     await until(lambda: watcher.paused and not watcher.consuming)
 
     def waiting() -> int:

@@ -27,7 +27,7 @@ from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues import dead_letters_of, depth
 from quebert.amqp.queues._new_queues import NEW
 from quebert.amqp.wire import NOT_BEFORE, Message, version_of
-from quebert.cli._operations import Broker, status
+from quebert.cli._operations import BrokerAccess, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
 from quebert.test.conftest import Names
@@ -342,7 +342,7 @@ async def test_queue_away(either: Any, make_client: MakeClient, names: Names) ->
     await watcher.stop()
     await call(client, "queue_delete", queue=names.queue)
     await until_ready(client, arrivals_of(names.queue), TASKS)
-    now = await status(Broker(reactor, either.url), names.queue)
+    now = await status(BrokerAccess(reactor, either.url), names.queue)
     assert now.arrived == TASKS
     await client.watch("", names.queue, "", tasks, options=WatchOptions(hold_up_to=0))
     await tasks.all_come(time.time())
@@ -405,7 +405,7 @@ async def test_unclaimed(either: Any, make_client: MakeClient, names: Names) -> 
         await call(client, "queue_delete", queue=queue)
     await client.publish(ARRIVALS, "another", b"another's", {"delivery-mode": 2})
     await until_ready(client, UNCLAIMED, TASKS + 1)
-    now = await status(Broker(reactor, either.url), names.queue)
+    now = await status(BrokerAccess(reactor, either.url), names.queue)
     assert now.unclaimed == TASKS + 1
     with logged(LogLevel.warn) as lines:
         await client.watch(

@@ -19,7 +19,7 @@ from quebert.amqp.coordination import rate_queue_of
 from quebert.amqp.queues._declared import Declared, amended
 from quebert.cli import _doctor as cli_doctor
 from quebert.cli import _main as cli
-from quebert.config import Broker, Queue
+from quebert.config import Broker, QueueSettings
 from quebert.doctor import Finding, Level
 from quebert.doctor._broker import clock_findings
 from quebert.doctor._examine import connection_finding
@@ -233,7 +233,7 @@ class NeedsTests(SynchronousTestCase):
         queue is called.
         """
         for name in ("tasks", "q" * 255, "é" * 127):
-            needs = list(needs_of(Queue(name=name, rate=Rate(1))))
+            needs = list(needs_of(QueueSettings(name=name, rate=Rate(1))))
             self.assertIn(rate_queue_of(name), {each.name for each in needs})
             for each in needs:
                 self.assertLessEqual(len(each.name.encode()), 255)

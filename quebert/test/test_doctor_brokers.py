@@ -31,9 +31,8 @@ from quebert.amqp.delays import (
 )
 from quebert.amqp.queues import QUORUM, TYPE, declared, depth
 from quebert.amqp.wire import version_of
-from quebert.cli._operations import Broker as Asked
-from quebert.cli._operations import pause
-from quebert.config import Broker, Queue, Settings
+from quebert.cli._operations import BrokerAccess, pause
+from quebert.config import Broker, QueueSettings, Settings
 from quebert.doctor import Finding, Level, examine
 from quebert.doctor._broker import check_confirm_timeout
 from quebert.doctor._delays import check_delays
@@ -177,7 +176,7 @@ async def test_embedded(broker: Any, executor: Executor) -> None:
     """
     Where nothing was ever done, and on the embedded broker, all is green, too.
     """
-    queue = Queue(name="never-watched", key="#", default_url=executor.url)
+    queue = QueueSettings(name="never-watched", key="#", default_url=executor.url)
     settings = Settings(broker=Broker.from_url(broker.url), queues={"q": queue})
     found = await examine(reactor, settings.broker, settings)
     assert {each.level for each in found} <= {Level.OK, Level.UNKNOWN}, found
@@ -264,7 +263,9 @@ async def test_permission(
     """
     Each permission that is taken away is named, with the command that gives it.
     """
-    queue = Queue(name=names.queue, exchange=names.exchange, rate=Rate.parse("5/s"))
+    queue = QueueSettings(
+        name=names.queue, exchange=names.exchange, rate=Rate.parse("5/s")
+    )
     verbs = ("configure", "write", "read")
     user = f"without-{verb}"
     patterns = tuple("^$" if each == verb else ".*" for each in verbs)
@@ -298,7 +299,7 @@ async def test_may_not_look(
     with pika_channel(rabbitmq) as channel:
         channel.queue_declare(names.queue, durable=True)
     user = "who-may-nothing"
-    queue = Queue(name=names.queue)
+    queue = QueueSettings(name=names.queue)
     broker = Broker.from_url(add_user(rabbitmq, user, ("^$", "^$", "^$")))
     settings = Settings(broker=broker, queues={names.queue: queue})
     found = await examine(reactor, broker, settings)
@@ -331,7 +332,7 @@ async def test_permitted(
     )
     broker = Broker.from_url(add_user(rabbitmq, user, patterns))
     url = executor.url
-    given = Queue(
+    given = QueueSettings(
         name=queue, exchange=exchange, default_url=url, rate=Rate.parse("5/s")
     )
     settings = Settings(broker=broker, queues={queue: given})
@@ -354,7 +355,9 @@ async def test_other_type(
     with pika_channel(rabbitmq) as channel:
         channel.queue_declare(names.queue, durable=True)
         channel.exchange_declare(names.exchange, "direct", durable=True)
-    queue = Queue(name=names.queue, exchange=names.exchange, queue_type="quorum")
+    queue = QueueSettings(
+        name=names.queue, exchange=names.exchange, queue_type="quorum"
+    )
     found = await check_queue(subject, queue)
     told(found, Level.FAIL, "type is classic", "wants quorum")
     told(found, Level.FAIL, "declared otherwise", "received 'topic'")
@@ -372,7 +375,7 @@ async def test_stream(
     subject = await make_subject()
     with pika_channel(rabbitmq) as channel:
         channel.queue_declare(names.queue, durable=True, arguments={TYPE: "stream"})
-    queue = Queue(name=names.queue, exchange="", queue_type=queue_type)
+    queue = QueueSettings(name=names.queue, exchange="", queue_type=queue_type)
     found = await check_queue(subject, queue)
     told(found, Level.FAIL, "it is a stream", "its mediators are refused")
     (failing,) = (each for each in found if each.level is Level.FAIL)
@@ -391,7 +394,9 @@ async def test_delivery_limit(
     with pika_channel(rabbitmq) as channel:
         for name in (names.queue, f"{names.queue}.dead"):
             channel.queue_declare(name, durable=True, arguments=limited)
-    found = await check_queue(subject, Queue(name=names.queue, queue_type="quorum"))
+    found = await check_queue(
+        subject, QueueSettings(name=names.queue, queue_type="quorum")
+    )
     for about in (f"queue {names.queue}", f"queue {names.queue}.dead"):
         own = [each for each in found if each.about == about]
         told(own, Level.WARN, "more than 20 times")
@@ -414,9 +419,11 @@ async def test_other_default(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
     how = await declared(subject.wire, "old")
     assert how is not None
     assert how.kind == "classic"
-    found = await check_queue(subject, Queue(name="tasks", queue_type="classic"))
+    found = await check_queue(
+        subject, QueueSettings(name="tasks", queue_type="classic")
+    )
     told(found, Level.FAIL, "its type is quorum")
-    found = await check_queue(subject, Queue(name="old"))
+    found = await check_queue(subject, QueueSettings(name="old"))
     told(found, Level.FAIL, "mediators are refused")
 
 
@@ -438,7 +445,7 @@ async def test_arguments(
         ({"x-max-priority": 6}, True),
         ({}, True),
     ):
-        queue = Queue(name=names.queue, arguments=arguments)
+        queue = QueueSettings(name=names.queue, arguments=arguments)
         found = await check_queue(subject, queue)
         texts = [each.text for each in found if each.level is Level.FAIL]
         assert any("mediators are refused" in each for each in texts) is is_refused
@@ -456,7 +463,7 @@ async def test_drops(rabbitmq: RabbitMQNode, make_subject: Any, names: Names) ->
         arguments = {**drops, **others}
         channel.queue_declare(names.queue, durable=True, arguments=arguments)
         channel.queue_declare(f"{names.queue}.dead", durable=False)
-    found = await check_queue(subject, Queue(name=names.queue))
+    found = await check_queue(subject, QueueSettings(name=names.queue))
     for name, value in drops.items():
         told(found, Level.FAIL, name, str(value))
     told(found, Level.FAIL, "not durable")
@@ -474,8 +481,8 @@ async def test_paused_and_dead(
         for name in (names.queue, f"{names.queue}.dead"):
             channel.queue_declare(name, durable=True)
             channel.basic_publish("", name, b"{}")
-    await pause(Asked(reactor, rabbitmq.url), names.queue)
-    found = await check_queue(subject, Queue(name=names.queue))
+    await pause(BrokerAccess(reactor, rabbitmq.url), names.queue)
+    found = await check_queue(subject, QueueSettings(name=names.queue))
     finding = told(found, Level.WARN, "is paused")
     assert finding.remedy == f"quebert resume {names.queue}"
     finding = told(found, Level.WARN, "1 tasks were given up")
@@ -529,7 +536,7 @@ async def test_made_by_rabbitmq_3(
     with pika_channel(rabbitmq, subject.vhost) as channel:
         for name in ("tasks", "tasks.dead"):
             channel.queue_declare(name, durable=True, arguments=dict(QUORUM))
-    queue = Queue(name="tasks", queue_type="quorum")
+    queue = QueueSettings(name="tasks", queue_type="quorum")
     found = [*await check_delays(subject), *await check_queue(subject, queue)]
     assert Level.FAIL not in {each.level for each in found}, found
     assert f"{len(WAITS)} of them passed a probe" in found[0].text
@@ -594,7 +601,9 @@ async def test_lying(
     """
     Tasks that are due and that nobody takes are told of.
     """
-    subject = await make_subject(next(vhosts), queues={"tasks": Queue(name="tasks")})
+    subject = await make_subject(
+        next(vhosts), queues={"tasks": QueueSettings(name="tasks")}
+    )
     rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
     await make(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
     for queue in (UNCLAIMED, arrivals_of("tasks")):
@@ -750,7 +759,9 @@ async def test_url_does_not_answer(rabbitmq: RabbitMQNode) -> None:
     A default URL where nobody answers is named, and whose it is.
     """
     url = f"http://me:s3cret@127.0.0.1:{free_port()}/"
-    queues = {name: Queue(name=name, default_url=url) for name in ("one", "two")}
+    queues = {
+        name: QueueSettings(name=name, default_url=url) for name in ("one", "two")
+    }
     settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
     [finding] = await check_urls(reactor, settings, 10.0)
     told([finding], Level.FAIL, "nobody answers", "one, two")
@@ -764,7 +775,7 @@ async def test_url_with_secrets(rabbitmq: RabbitMQNode, executor: Executor) -> N
     """
     executor.answer = lambda task: 200
     url = executor.url.replace("//", "//me:s3cret@") + "?token=s3cret"
-    queues = {"q": Queue(name="q", default_url=url)}
+    queues = {"q": QueueSettings(name="q", default_url=url)}
     settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
     [finding] = await check_urls(reactor, settings, 10.0)
     assert finding.level is Level.OK, finding
@@ -780,7 +791,7 @@ async def test_url_and_guard(rabbitmq: RabbitMQNode, executor: Executor) -> None
     executor.answer = lambda task: 200
     guards = {"open": Guard(), "shut": Guard(private="refuse")}
     queues = {
-        name: Queue(name=name, default_url=executor.url, guard=guard)
+        name: QueueSettings(name=name, default_url=executor.url, guard=guard)
         for name, guard in guards.items()
     }
     settings = Settings(broker=Broker.from_url(rabbitmq.url), queues=queues)
@@ -798,7 +809,7 @@ async def test_clock_of_executor(
     An executor whose clock is wrong is named; any status is an answer.
     """
     executor.answer = lambda task: 503
-    queue = Queue(name="q", default_url=executor.url)
+    queue = QueueSettings(name="q", default_url=executor.url)
     broker = Broker.from_url(rabbitmq.url)
     settings = Settings(broker=broker, queues={"q": queue})
     [finding] = await check_urls(reactor, settings, 10.0)

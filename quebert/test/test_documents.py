@@ -22,9 +22,9 @@ from twisted.scripts._twistd_unix import ServerOptions
 
 import quebert
 from quebert.cli import main
-from quebert.config import BadConfig, Queue, read
+from quebert.config import BadConfig, QueueSettings, read
 from quebert.errors import BadTask
-from quebert.executor import Options as ExecutorOptions
+from quebert.executor import ExecutorOptions
 from quebert.policy import RetryPolicy
 from quebert.service import Options as MediatorOptions
 from quebert.task._keywords import FIELDS
@@ -308,7 +308,7 @@ def test_keys(tmp_path: Path) -> None:
                 read(str(path))
             assert f"{key} is not known" not in str(told.value)
             count += 1
-    assert count > len(attrs.fields(Queue))
+    assert count > len(attrs.fields(QueueSettings))
 
 
 @needs_checkout

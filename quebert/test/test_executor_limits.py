@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from quebert._bounds import BOUNDS
 from quebert.errors import ConfigError
-from quebert.executor import ExecutorLimits, ExecutorService, Options
+from quebert.executor import ExecutorLimits, ExecutorOptions, ExecutorService
 from quebert.executor._crowd import Crowd
 from quebert.executor._memory import DUE, FREE, Transit, Turns
 from quebert.executor._options import ProcessService
@@ -1019,7 +1019,7 @@ class SettingsTests(SynchronousTestCase):
         """
         C{twistd quexecutor} has options for the limits that operators need.
         """
-        options = Options()
+        options = ExecutorOptions()
         options.parseOptions(
             [
                 "--function=json.dumps",
@@ -1038,7 +1038,7 @@ class SettingsTests(SynchronousTestCase):
         """
         Without options there are the same limits as in code.
         """
-        options = Options()
+        options = ExecutorOptions()
         options.parseOptions(["--function=json.dumps"])
         self.assertEqual(options.limits(), ExecutorLimits())
 
@@ -1049,7 +1049,7 @@ class SettingsTests(SynchronousTestCase):
         for option in ("body", "memory", "connections", "connections-per-address"):
             for wrong in ("0", "-1", "1.5", "16MiB", ""):
                 given = f"--max-{option}={wrong}"
-                parse = Options().parseOptions
+                parse = ExecutorOptions().parseOptions
                 error = self.assertRaises(
                     UsageError, parse, ["--function=json.dumps", given]
                 )

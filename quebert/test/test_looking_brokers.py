@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from quebert.amqp.queues import _browse as _browse
 from quebert.cli import _operations
 from quebert.cli._dead import Match
-from quebert.cli._operations import Broker, Tally
+from quebert.cli._operations import BrokerAccess, Progress
 from quebert.errors import BrokerError
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user
@@ -95,7 +95,7 @@ def send_back(url: str, queue: str, times: int) -> None:
                 channel.basic_reject(tag, requeue=True)
 
 
-async def all_back(asked: Broker, queue: str, count: int = len(BODIES)) -> None:
+async def all_back(asked: BrokerAccess, queue: str, count: int = len(BODIES)) -> None:
     """
     Wait until RabbitMQ has noticed the end of a program that held messages.
     """
@@ -117,7 +117,7 @@ async def test_looks(
     dead = f"{names.queue}.dead"
     arguments = {"x-queue-type": kind, **(LIMIT if kind == "quorum" else {})}
     await deferToThread(fill, rabbitmq.url, dead, arguments)
-    asked = Broker(reactor, rabbitmq.url)
+    asked = BrokerAccess(reactor, rabbitmq.url)
     for n in range(100):
         if n % 10 == 5:
             where = f"--amqp-url={rabbitmq.url}"
@@ -126,10 +126,10 @@ async def test_looks(
             assert await program.ended() == -9, program.output
             await all_back(asked, names.queue)
         elif n % 2:
-            assert await _operations.look_up(asked, names.queue, [], Tally())
+            assert await _operations.look_up(asked, names.queue, [], Progress())
         else:
-            _, tally = await _operations.take_stock(asked, names.queue, [], 0)
-            assert tally.seen >= len(BODIES)
+            _, progress = await _operations.take_stock(asked, names.queue, [], 0)
+            assert progress.seen >= len(BODIES)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == set(BODIES)
     twice = len(found) - len(BODIES)  # each kill may leave so many copies
@@ -147,8 +147,8 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     arguments = {"x-queue-type": "quorum", **LIMIT}
     await deferToThread(fill, rabbitmq.url, dead, arguments)
     await deferToThread(send_back, rabbitmq.url, dead, 3)
-    asked = Broker(reactor, rabbitmq.url)
-    letter = await _operations.look_up(asked, names.queue, [], Tally())
+    asked = BrokerAccess(reactor, rabbitmq.url)
+    letter = await _operations.look_up(asked, names.queue, [], Progress())
     assert letter is not None
     assert letter.body == BODIES[0]
     found = await deferToThread(drain, rabbitmq.url, dead)
@@ -169,10 +169,10 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     await deferToThread(send_back, rabbitmq.url, dead, 3)
     may_read = f"^{names.queue}.*"
     url = add_user(rabbitmq, "reader", (may_read, "^$", may_read))
-    asked = Broker(reactor, url)
+    asked = BrokerAccess(reactor, url)
     with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
         await _operations.take_stock(asked, names.queue, [], 0)
-    await all_back(Broker(reactor, rabbitmq.url), names.queue)
+    await all_back(BrokerAccess(reactor, rabbitmq.url), names.queue)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == {*BODIES}
 
@@ -193,7 +193,7 @@ async def test_broker_killed(
     quorum = {"x-queue-type": "quorum"}
     await deferToThread(fill, url, queue, quorum, [])
     await deferToThread(fill, url, f"{queue}.dead", quorum, bodies)
-    asked = Broker(reactor, url)
+    asked = BrokerAccess(reactor, url)
     for where in (count // 3, count // 2):
         command = ("-c", KILLED, "dead", "list", queue, f"--amqp-url={url}")
         program = start(*command, str(where))
@@ -201,8 +201,8 @@ async def test_broker_killed(
         await all_back(asked, queue, count)
         await _operations.take_stock(asked, queue, [], 0)
     dropped, redriven = (Match.parse(f"url={each}") for each in urls[1:3])
-    assert await _operations.discard(asked, queue, [dropped], Tally(), None)
-    await _operations.redrive(asked, queue, [redriven], Tally())
+    assert await _operations.discard(asked, queue, [dropped], Progress(), None)
+    await _operations.redrive(asked, queue, [redriven], Progress())
     await _operations.take_stock(asked, queue, [], 0)
     await deferToThread(own_rabbitmq.kill)
     await deferToThread(own_rabbitmq.start)

@@ -18,9 +18,8 @@ from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import QUORUM, declare_queue, find_exchange, find_queue
 from quebert.amqp.queues._names import NAME_LIMIT, SURE_LIMIT, derived, risk_of
 from quebert.amqp.wire import Wire, version_of
-from quebert.cli._operations import Broker as Asked
-from quebert.cli._operations import pause, resume, status
-from quebert.config import Broker, Queue, Settings
+from quebert.cli._operations import BrokerAccess, pause, resume, status
+from quebert.config import Broker, QueueSettings, Settings
 from quebert.errors import BrokerRefused
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.service._watches import Watches
@@ -123,7 +122,7 @@ async def test_used(
     )
     await client.publish("", name, b"{}", {"delivery-mode": 2})
     await until(lambda: watcher.counts.buried == 1)
-    asked = Asked(reactor, rabbitmq.url)
+    asked = BrokerAccess(reactor, rabbitmq.url)
     now = await status(asked, name)
     assert (now.ready, now.dead, now.paused, now.problems) == (0, 1, False, ())
     await pause(asked, name)
@@ -147,7 +146,8 @@ async def test_declared_otherwise(
     settings = Settings(
         broker=Broker.from_url(rabbitmq.url),
         queues={
-            each: Queue(name=each, queue_type="classic") for each in [LONG, *others]
+            each: QueueSettings(name=each, queue_type="classic")
+            for each in [LONG, *others]
         },
     )
     watches = Watches(reactor)

@@ -25,7 +25,7 @@ from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.wire import temporary_channel, version_of
 from quebert.cli import _operations
 from quebert.cli._dead import Match
-from quebert.cli._operations import Broker, Tally
+from quebert.cli._operations import BrokerAccess, Progress
 from quebert.errors import ConfigError, Unroutable
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
@@ -78,11 +78,11 @@ class Mediator:
 
 
 @pytest.fixture
-def asked(either: AnyBroker) -> Broker:
+def asked(either: AnyBroker) -> BrokerAccess:
     """
     The broker, for what is asked of it.
     """
-    return Broker(reactor, either.url)
+    return BrokerAccess(reactor, either.url)
 
 
 async def add(client: TxAMQPClient, queue: str, *bodies: bytes) -> None:
@@ -105,7 +105,7 @@ async def a_moment() -> None:
 
 @ensureDeferred
 async def test_paused_while_running(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     Two mediators finish what runs, begin nothing more, and give back the rest;
@@ -135,7 +135,7 @@ async def test_paused_while_running(
 
 @ensureDeferred
 async def test_started_while_paused(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     A mediator that is started while its queue is paused does not begin; another
@@ -160,7 +160,7 @@ async def test_started_while_paused(
 
 @ensureDeferred
 async def test_again_and_again(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     Paused and resumed as quickly as can be under load, no task is lost or done
@@ -187,7 +187,7 @@ async def test_again_and_again(
 
 
 @ensureDeferred
-async def test_twice(asked: Broker, names: Names) -> None:
+async def test_twice(asked: BrokerAccess, names: Names) -> None:
     """
     What is paused can be paused, and what is not resumed: nothing comes of it.
     """
@@ -198,7 +198,7 @@ async def test_twice(asked: Broker, names: Names) -> None:
 
 
 async def survives(
-    client: TxAMQPClient, broker: Broker, names: Names, restart: Callable[[], Any]
+    client: TxAMQPClient, broker: BrokerAccess, names: Names, restart: Callable[[], Any]
 ) -> None:
     """
     Pause, restart the broker, and find it paused.
@@ -245,7 +245,7 @@ async def test_rabbitmq_restarts(
         await deferToThread(own_rabbitmq.start)
 
     client = make_client(own_rabbitmq.url, connectTimeout=None)
-    await survives(client, Broker(reactor, own_rabbitmq.url), names, restart)
+    await survives(client, BrokerAccess(reactor, own_rabbitmq.url), names, restart)
 
 
 @ensureDeferred
@@ -270,14 +270,16 @@ async def test_embedded_restarts(
 
     url = f"amqp://127.0.0.1:{port}/"
     client = make_client(url, connectTimeout=None)
-    await survives(client, Broker(reactor, url), names, restart)
+    await survives(client, BrokerAccess(reactor, url), names, restart)
 
 
 # -- Purging
 
 
 @ensureDeferred
-async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> None:
+async def test_purge(
+    asked: BrokerAccess, make_client: MakeClient, names: Names
+) -> None:
     """
     What waits is dropped, and counted; what runs is not; and nothing is, where
     nobody is sure.
@@ -292,21 +294,23 @@ async def test_purge(asked: Broker, make_client: MakeClient, names: Names) -> No
         shown.append(now.ready)
         return False
 
-    tally = Tally()
-    assert not await _operations.purge(asked, names.queue, tally, unsure)
-    assert (shown, tally.done) == ([7], 0)
-    assert await _operations.purge(asked, names.queue, tally, lambda _: True)
-    assert tally.done == 7
+    progress = Progress()
+    assert not await _operations.purge(asked, names.queue, progress, unsure)
+    assert (shown, progress.done) == ([7], 0)
+    assert await _operations.purge(asked, names.queue, progress, lambda _: True)
+    assert progress.done == 7
     mediator.finish()
     await until(lambda: mediator.watcher.counts.done == 1)
     await a_moment()
     assert mediator.began == [b"runs"]
     with pytest.raises(ConfigError, match="no queue"):
-        await _operations.purge(asked, f"{names.queue}.no", tally, None)
+        await _operations.purge(asked, f"{names.queue}.no", progress, None)
 
 
 @ensureDeferred
-async def test_locked(asked: Broker, make_client: MakeClient, names: Names) -> None:
+async def test_locked(
+    asked: BrokerAccess, make_client: MakeClient, names: Names
+) -> None:
     """
     A queue that another connection has for itself is paused and resumed all the same,
     and what cannot be seen is told.
@@ -338,7 +342,7 @@ def publish_all(url: str, queue: str, bodies: Iterable[bytes]) -> None:
 
 @ensureDeferred
 async def test_purge_what_was_shown(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     Where a thousand tasks are added while a person thinks about ten, ten are dropped;
@@ -354,12 +358,12 @@ async def test_purge_what_was_shown(
         publish_all(asked.url, names.queue, bodies[10:])
         return True
 
-    tally = Tally()
-    assert await _operations.purge(asked, names.queue, tally, sure)
-    assert tally.done == 10
+    progress = Progress()
+    assert await _operations.purge(asked, names.queue, progress, sure)
+    assert progress.done == 10
     assert await lying(asked, names.queue) == bodies[10:]
-    assert await _operations.purge(asked, names.queue, tally, None)
-    assert tally.done == 1_000
+    assert await _operations.purge(asked, names.queue, progress, None)
+    assert progress.done == 1_000
 
 
 # -- The dead
@@ -419,7 +423,7 @@ def lie(url: str, queue: str) -> list[tuple[bytes, dict[str, Any]]]:
             found.append((body, properties.headers or {}))
 
 
-async def lying(asked: Broker, queue: str) -> list[bytes]:
+async def lying(asked: BrokerAccess, queue: str) -> list[bytes]:
     """
     Their bodies.
     """
@@ -429,7 +433,7 @@ async def lying(asked: Broker, queue: str) -> list[bytes]:
 
 @ensureDeferred
 async def test_list_and_show(
-    asked: Broker,
+    asked: BrokerAccess,
     make_client: MakeClient,
     names: Names,
     monkeypatch: pytest.MonkeyPatch,
@@ -440,38 +444,40 @@ async def test_list_and_show(
     monkeypatch.setattr(_browse, "_HELD_BY_ONE", 2)
     monkeypatch.setattr(_browse, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
-    listing, tally = await _operations.take_stock(asked, names.queue, [], 2)
+    listing, progress = await _operations.take_stock(asked, names.queue, [], 2)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
     assert listing.reasons["exhausted", "a timeout"] == 3
     assert [row[:3] for row in listing.first] == [
         ("u0", "https://example.com/0", "-"),
         ("u1", "https://example.com/1", "9"),
     ]
-    assert (tally.total, tally.seen, tally.ended) == (9, 9, True)
+    assert (progress.total, progress.seen, progress.ended) == (9, 9, True)
     letter = await _operations.look_up(
-        asked, names.queue, matches("status=503"), Tally()
+        asked, names.queue, matches("status=503"), Progress()
     )
     assert letter is not None
     assert letter.body == bodies[2]
     assert letter.buried.startswith("20")
     assert (
-        await _operations.look_up(asked, names.queue, matches("url~nix"), Tally())
+        await _operations.look_up(asked, names.queue, matches("url~nix"), Progress())
         is None
     )
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
 
 @ensureDeferred
-async def test_redrive(asked: Broker, make_client: MakeClient, names: Names) -> None:
+async def test_redrive(
+    asked: BrokerAccess, make_client: MakeClient, names: Names
+) -> None:
     """
     Those that match go to their queue and begin anew, the others stay where they
     are.
     """
     bodies = await bury(make_client(asked.url), names)
-    tally = Tally()
+    progress = Progress()
     meant = matches("reason~TIMEOUT", "kind=exhausted")
-    await _operations.redrive(asked, names.queue, meant, tally)
-    assert (tally.total, tally.seen, tally.done) == (9, 9, 3)
+    await _operations.redrive(asked, names.queue, meant, progress)
+    assert (progress.total, progress.seen, progress.done) == (9, 9, 3)
     back = await deferToThread(lie, asked.url, names.queue)
     assert back == [(body, {}) for body in bodies[1::3]]
     stay = [body for n, body in enumerate(bodies) if n % 3 != 1]
@@ -480,7 +486,7 @@ async def test_redrive(asked: Broker, make_client: MakeClient, names: Names) -> 
 
 @ensureDeferred
 async def test_redriven_is_done(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     What dies again while it is redriven is not taken again.
@@ -490,9 +496,9 @@ async def test_redriven_is_done(
     watcher = await client.watch(
         names.exchange, names.queue, names.key, lambda _: REASONS[b"poison"]
     )
-    tally = Tally()
-    await _operations.redrive(asked, names.queue, [], tally)
-    assert (tally.total, tally.done) == (600, 600)
+    progress = Progress()
+    await _operations.redrive(asked, names.queue, [], progress)
+    assert (progress.total, progress.done) == (600, 600)
     await until(lambda: watcher.counts.buried == 600)
     now = await _operations.status(asked, names.queue)
     assert (now.ready, now.dead) == (0, 600)
@@ -500,7 +506,7 @@ async def test_redriven_is_done(
 
 @ensureDeferred
 async def test_nowhere_to_go(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     What has no queue to go back to stays among the dead.
@@ -510,35 +516,35 @@ async def test_nowhere_to_go(
     wire = await client.connected()
     channel = await wire.open_channel(confirms=False)
     await channel.call("queue_delete", queue=names.queue)
-    tally = Tally()
+    progress = Progress()
     with pytest.raises(Unroutable):
-        await _operations.redrive(asked, names.queue, [], tally)
-    assert (tally.done, tally.ended) == (0, False)
+        await _operations.redrive(asked, names.queue, [], progress)
+    assert (progress.done, progress.ended) == (0, False)
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
 
 @ensureDeferred
 async def test_nothing_dead(
-    asked: Broker, make_client: MakeClient, names: Names
+    asked: BrokerAccess, make_client: MakeClient, names: Names
 ) -> None:
     """
     Where nothing has ever died, nothing is done; where there is no queue at all,
     that is told.
     """
-    tally = Tally()
+    progress = Progress()
     with pytest.raises(ConfigError, match="no queue"):
-        await _operations.redrive(asked, names.queue, [], tally)
+        await _operations.redrive(asked, names.queue, [], progress)
     await Mediator(make_client(asked.url)).watch(names)
-    await _operations.redrive(asked, names.queue, [], tally)
-    assert (tally.total, tally.ended) == (0, True)
+    await _operations.redrive(asked, names.queue, [], progress)
+    assert (progress.total, progress.ended) == (0, True)
     assert not await _operations.discard(
-        asked, names.queue, [], Tally(), lambda count: True
+        asked, names.queue, [], Progress(), lambda count: True
     )
 
 
 @ensureDeferred
 async def test_too_many(
-    asked: Broker,
+    asked: BrokerAccess,
     make_client: MakeClient,
     names: Names,
     monkeypatch: pytest.MonkeyPatch,
@@ -549,15 +555,17 @@ async def test_too_many(
     monkeypatch.setattr(_browse, "MAX_HELD", 4)
     monkeypatch.setattr(_browse, "_AT_ONCE", 1)
     bodies = await bury(make_client(asked.url), names)
-    tally = Tally()
-    await _operations.redrive(asked, names.queue, matches("kind=poison"), tally)
-    assert (tally.total, tally.seen, tally.done) == (9, 6, 2)
+    progress = Progress()
+    await _operations.redrive(asked, names.queue, matches("kind=poison"), progress)
+    assert (progress.total, progress.seen, progress.done) == (9, 6, 2)
     stay = [bodies[1], bodies[2], *bodies[4:]]
     assert await lying(asked, f"{names.queue}.dead") == stay
 
 
 @ensureDeferred
-async def test_discard(asked: Broker, make_client: MakeClient, names: Names) -> None:
+async def test_discard(
+    asked: BrokerAccess, make_client: MakeClient, names: Names
+) -> None:
     """
     Those that match are dropped, once somebody is sure, who is told how many.
     """
@@ -569,16 +577,16 @@ async def test_discard(asked: Broker, make_client: MakeClient, names: Names) -> 
         return len(counts) > 1
 
     for expected in (0, 3):
-        tally = Tally()
+        progress = Progress()
         meant = matches("kind=poison")
-        await _operations.discard(asked, names.queue, meant, tally, sure)
-        assert tally.done == expected
+        await _operations.discard(asked, names.queue, meant, progress, sure)
+        assert progress.done == expected
     assert counts == [3, 3]
     stay = [body for n, body in enumerate(bodies) if n % 3]
     assert await lying(asked, f"{names.queue}.dead") == stay
-    tally = Tally()
-    assert await _operations.discard(asked, names.queue, [], tally, None)
-    assert tally.done == 6
+    progress = Progress()
+    assert await _operations.discard(asked, names.queue, [], progress, None)
+    assert progress.done == 6
     assert (await _operations.status(asked, names.queue)).dead == 0
 
 
@@ -599,7 +607,7 @@ async def fill(client: TxAMQPClient, queue: str, number: int) -> list[bytes]:
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 @ensureDeferred
 async def test_discard_what_was_shown(
-    asked: Broker, make_client: MakeClient, names: Names, kind: str
+    asked: BrokerAccess, make_client: MakeClient, names: Names, kind: str
 ) -> None:
     """
     Where a hundred others die while a person thinks about 300, and somebody takes fifty
@@ -623,9 +631,9 @@ async def test_discard_what_was_shown(
         publish_all(asked.url, dead, others)
         return True
 
-    tally = Tally()
-    assert await _operations.discard(asked, names.queue, [], tally, sure)
-    assert (tally.done, tally.missing, tally.total) == (250, 50, 350)
+    progress = Progress()
+    assert await _operations.discard(asked, names.queue, [], progress, sure)
+    assert (progress.done, progress.missing, progress.total) == (250, 50, 350)
     assert sorted(await lying(asked, dead)) == sorted(others)
 
 
@@ -633,7 +641,7 @@ async def test_discard_what_was_shown(
 @pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
 @ensureDeferred
 async def test_held_by_another(
-    asked: Broker,
+    asked: BrokerAccess,
     start: Callable[..., Program],
     make_client: MakeClient,
     names: Names,
@@ -667,22 +675,22 @@ async def test_held_by_another(
     while await ready() > (1_999 if bears_few else 1_800):
         assert program.running, program.output
     program.signal(signal.SIGSTOP)
-    listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
-    assert tally.others >= 1
+    listing, progress = await _operations.take_stock(asked, names.queue, [], 0)
+    assert progress.others >= 1
     assert sum(listing.kinds.values()) < 2_000 + copies
-    tally = Tally()
-    await _operations.redrive(asked, names.queue, matches("url=nowhere"), tally)
-    assert tally.others >= 1
+    progress = Progress()
+    await _operations.redrive(asked, names.queue, matches("url=nowhere"), progress)
+    assert progress.others >= 1
     now = await _operations.status(asked, names.queue)
     assert (now.dead, len(now.problems)) == (None, 1)
     program.signal(end)
     await program.ended()
     while await ready() < 2_000:
         pass
-    listing, tally = await _operations.take_stock(asked, names.queue, [], 0)
+    listing, progress = await _operations.take_stock(asked, names.queue, [], 0)
     count = sum(listing.kinds.values())
     assert 2_000 <= count <= 2_000 + copies
-    assert tally.others == 0
+    assert progress.others == 0
     now = await _operations.status(asked, names.queue)
     assert (now.dead, now.problems) == (count, ())
 
@@ -709,7 +717,7 @@ async def test_killed(
     A redrive that is killed at any moment, and run again, loses nothing.
     """
     client = make_client(either.url)
-    asked = Broker(reactor, either.url)
+    asked = BrokerAccess(reactor, either.url)
     bodies = await fill(client, names.queue, 5_000)
     command = ("-m", "quebert", "dead", "redrive", names.queue)
     for wanted in (500, 3000):
@@ -744,7 +752,7 @@ async def test_interrupted(
     bodies = await fill(make_client(either.url), names.queue, 10_000)
     command = ("-m", "quebert", "dead", "redrive", names.queue)
     program = start(*command, f"--amqp-url={either.url}")
-    asked = Broker(reactor, either.url)
+    asked = BrokerAccess(reactor, either.url)
     # Some of them must have been confirmed to the program, too.
     while ((await _operations.status(asked, names.queue)).ready or 0) < 500:
         assert program.running

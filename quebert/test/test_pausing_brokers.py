@@ -23,7 +23,7 @@ from quebert.amqp.coordination import _pause as _pausing
 from quebert.amqp.coordination import _pause_sign
 from quebert.amqp.queues import _existing
 from quebert.cli import _operations
-from quebert.cli._operations import Broker
+from quebert.cli._operations import BrokerAccess
 from quebert.errors import BrokerError, ChannelLost
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import add_user
@@ -129,7 +129,7 @@ async def test_announcement_is_lost(
     monkeypatch.setattr(_pause_sign, "_announce", say_nothing)
     mediators = Mediators(make_client, either.url, names)
     await mediators.start()
-    asked = Broker(reactor, either.url)
+    asked = BrokerAccess(reactor, either.url)
     now = await _operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
@@ -150,7 +150,7 @@ async def test_one_connection(
     url = await deferToThread(add_user, rabbitmq, user)
     limits = ("set_user_limits", user, '{"max-connections": 1}')
     await deferToThread(rabbitmq.ctl, *limits)
-    asked = Broker(reactor, url)
+    asked = BrokerAccess(reactor, url)
     now = await _operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
@@ -209,7 +209,7 @@ async def test_slow_line(
     await mediators.start()
     proxy = Proxy(either.port)
     proxy.protocol = SlowServer
-    asked = Broker(reactor, proxy.url)
+    asked = BrokerAccess(reactor, proxy.url)
     now = await _operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
@@ -295,7 +295,7 @@ async def test_resumed_meanwhile(
     channel.on_message = lambda message: None  # which it holds
     await channel.call("basic_qos", prefetch_count=1)
     await channel.call("basic_consume", queue=names.queue)
-    asked = Broker(reactor, either.url)
+    asked = BrokerAccess(reactor, either.url)
     pausing = Deferred.fromCoroutine(_operations.pause(asked, names.queue))
     await until(lambda: not any(each.consuming for each in mediators.watchers))
     await _operations.resume(asked, names.queue)
@@ -313,7 +313,7 @@ async def test_short_of_memory(
     """
     mediators = Mediators(make_client, rabbitmq.url, names)
     await mediators.start()
-    asked = Broker(reactor, rabbitmq.url)
+    asked = BrokerAccess(reactor, rabbitmq.url)
     with short_of("memory", rabbitmq):
         now = await _operations.pause(asked, names.queue)
         assert (now.consumers, now.paused, now.problems) == (0, True, ())
@@ -339,10 +339,10 @@ async def test_mark_is_refused(
         user = f"operator-{problems}-of-{names.queue}"
         allowed = (r"quebert\.paused\..*", write, ".*")
         url = await deferToThread(add_user, rabbitmq, user, allowed)
-        now = await _operations.pause(Broker(reactor, url), names.queue)
+        now = await _operations.pause(BrokerAccess(reactor, url), names.queue)
         assert (now.paused, len(now.problems)) == (True, problems)
         assert not now.consumers or problems
-        await _operations.resume(Broker(reactor, rabbitmq.url), names.queue)
+        await _operations.resume(BrokerAccess(reactor, rabbitmq.url), names.queue)
         await until(lambda: all(each.consuming for each in mediators.watchers))
     await mediators.finish()
 

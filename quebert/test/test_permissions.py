@@ -28,7 +28,7 @@ from quebert.amqp.queues import find_exchange, find_queue
 from quebert.amqp.watch._suspects import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, version_of
 from quebert.cli import _operations
-from quebert.cli._operations import Broker, Tally
+from quebert.cli._operations import BrokerAccess, Progress
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -429,9 +429,9 @@ async def test_pause_and_resume(
     permit(rabbitmq, *users)
     client = make_client(rabbitmq.url)
     looking = await asks_to_look(client)
-    guest = Broker(reactor, rabbitmq.url)
+    guest = BrokerAccess(reactor, rabbitmq.url)
     for user in users:
-        queue, asked = user.names.queue, Broker(reactor, user.url)
+        queue, asked = user.names.queue, BrokerAccess(reactor, user.url)
         await bury(client, queue)
         watcher = await client.watch("", queue, "", lambda _: Deferred(), maxEvents=1)
         steps = ((_operations.pause, True), (_operations.resume, False))
@@ -487,7 +487,9 @@ async def test_status(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
     await bury(client, *(user.names.queue for user in users))
     looking = await asks_to_look(client)
     for user in users:
-        now = await _operations.status(Broker(reactor, user.url), user.names.queue)
+        now = await _operations.status(
+            BrokerAccess(reactor, user.url), user.names.queue
+        )
         known = {"ready": 2, "consumers": 0, "dead": 2, "paused": False}
         if user.lacks is not None and looking:
             for name in HIDDEN[user.lacks[1]]:
@@ -516,14 +518,16 @@ async def test_purge(rabbitmq: RabbitMQNode, make_client: MakeClient) -> None:
     permitted, lacking = users = all_but_one("``purge``")
     permit(rabbitmq, *users)
     await bury(make_client(rabbitmq.url), *(user.names.queue for user in users))
-    asked = Broker(reactor, permitted.url)
-    tally = Tally()
-    assert await _operations.purge(asked, permitted.names.queue, tally, None)
-    assert tally.done == 2
+    asked = BrokerAccess(reactor, permitted.url)
+    progress = Progress()
+    assert await _operations.purge(asked, permitted.names.queue, progress, None)
+    assert progress.done == 2
     queue = lacking.names.queue
     with pytest.raises(BrokerRefused, match=queue):
-        await _operations.purge(Broker(reactor, lacking.url), queue, Tally(), None)
-    now = await _operations.status(Broker(reactor, rabbitmq.url), queue)
+        await _operations.purge(
+            BrokerAccess(reactor, lacking.url), queue, Progress(), None
+        )
+    now = await _operations.status(BrokerAccess(reactor, rabbitmq.url), queue)
     assert now.ready == 2
 
 
@@ -540,20 +544,20 @@ async def test_dead_letters(rabbitmq: RabbitMQNode, make_client: MakeClient) -> 
     await bury(make_client(rabbitmq.url), *(user.names.queue for user in users))
 
     async def look(user: User) -> None:
-        asked, queue = Broker(reactor, user.url), user.names.queue
+        asked, queue = BrokerAccess(reactor, user.url), user.names.queue
         listing, _ = await _operations.take_stock(asked, queue, [], 0)
         assert sum(listing.kinds.values()) == 2
-        assert await _operations.look_up(asked, queue, [], Tally())
+        assert await _operations.look_up(asked, queue, [], Progress())
 
     async def discard(user: User) -> None:
-        asked, queue = Broker(reactor, user.url), user.names.queue
-        assert await _operations.discard(asked, queue, [], Tally(), None)
+        asked, queue = BrokerAccess(reactor, user.url), user.names.queue
+        assert await _operations.discard(asked, queue, [], Progress(), None)
 
     async def redrive(user: User) -> None:
-        asked, queue = Broker(reactor, user.url), user.names.queue
-        await _operations.redrive(asked, queue, [], Tally())
+        asked, queue = BrokerAccess(reactor, user.url), user.names.queue
+        await _operations.redrive(asked, queue, [], Progress())
 
-    guest = Broker(reactor, rabbitmq.url)
+    guest = BrokerAccess(reactor, rabbitmq.url)
 
     async def depths(user: User) -> tuple[int | None, int | None]:
         now = await _operations.status(guest, user.names.queue)

@@ -17,8 +17,8 @@ from quebert.errors import BadTask, ConfigError
 from quebert.outcome import EXHAUSTED, Bury, Discard, Outcome, Retry
 from quebert.policy import (
     MANY,
-    Answer,
     Directive,
+    FailedAnswer,
     History,
     RetryPolicy,
     Rules,
@@ -211,7 +211,7 @@ class BackoffTests(SynchronousTestCase):
         """
         wanted = {"max_attempts": -1, "min_backoff": 0.01, "max_backoff": 0.01}
         rules = Rules(policy=overridden(RetryPolicy(), wanted))
-        soon = Answer(503, retry_after=0.0)
+        soon = FailedAnswer(503, retry_after=0.0)
         for attempts, least in ((1, 0.01), (MANY - 1, 0.01), (MANY, 1.0), (10**6, 1.0)):
             history = History(attempts, NOW, NOW)
             for answer in (None, soon):
@@ -595,7 +595,7 @@ class RulesTests(SynchronousTestCase):
     """
 
     def outcome(
-        self, answer: Answer | None = None, attempts: int = 1, **terms: Any
+        self, answer: FailedAnswer | None = None, attempts: int = 1, **terms: Any
     ) -> Outcome:
         """
         What becomes of a task after so many attempts, ten seconds after the first.
@@ -613,7 +613,7 @@ class RulesTests(SynchronousTestCase):
         waits: list[float] = []
         while True:
             history = history.failed(now, 500)
-            answer = Answer(500, "oops")
+            answer = FailedAnswer(500, "oops")
             outcome = rules.outcome(
                 history, answer, now, half, task="T", why="it failed"
             )
@@ -654,7 +654,7 @@ class RulesTests(SynchronousTestCase):
         ]
         for asked, expected in table:
             for attempts in (1, 50):
-                outcome = self.outcome(Answer(503, retry_after=asked), attempts)
+                outcome = self.outcome(FailedAnswer(503, retry_after=asked), attempts)
                 assert isinstance(outcome, Retry)
                 self.assertEqual(outcome.after, expected)
 
@@ -662,7 +662,7 @@ class RulesTests(SynchronousTestCase):
         """
         With a bound of 0, answers are not heeded.
         """
-        answer = Answer(503, retry_after=7)
+        answer = FailedAnswer(503, retry_after=7)
         outcome = self.outcome(answer, max_retry_after=0)
         assert isinstance(outcome, Retry)
         self.assertEqual(outcome.after, 0.1)
@@ -672,8 +672,8 @@ class RulesTests(SynchronousTestCase):
         A task that was tried enough is given up, whatever wait is asked for.
         """
         for asking in (
-            Answer(503, retry_after=7),
-            Answer(200, directive=Directive("retry-after", 7)),
+            FailedAnswer(503, retry_after=7),
+            FailedAnswer(200, directive=Directive("retry-after", 7)),
         ):
             self.assertIsInstance(self.outcome(asking, 100), Bury)
 
@@ -681,7 +681,7 @@ class RulesTests(SynchronousTestCase):
         """
         A status that is permanent ends it at once, with the history.
         """
-        gone = Answer(410, "no such user", retry_after=7)
+        gone = FailedAnswer(410, "no such user", retry_after=7)
         self.assertIsInstance(self.outcome(gone), Retry)
         outcome = self.outcome(gone, permanent=[404, 410])
         assert isinstance(outcome, Bury)
@@ -689,7 +689,9 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(outcome.reason, "task T is given up at once: it failed")
         self.assertEqual(outcome.headers["quebert-last-status"], 410)
         self.assertEqual(outcome.headers["quebert-last-answer"], "no such user")
-        self.assertIsInstance(self.outcome(Answer(500), permanent=[404, 410]), Retry)
+        self.assertIsInstance(
+            self.outcome(FailedAnswer(500), permanent=[404, 410]), Retry
+        )
 
     def test_directives(self) -> None:
         """
@@ -699,7 +701,8 @@ class RulesTests(SynchronousTestCase):
         for status in (200, 410, 503):
             later, drop, bury = (
                 self.outcome(
-                    Answer(status, "", 99, Directive(verb, 30, reason)), permanent=[410]
+                    FailedAnswer(status, "", 99, Directive(verb, 30, reason)),
+                    permanent=[410],
                 )
                 for verb, reason in (
                     ("retry-after", ""),

@@ -39,7 +39,7 @@ from quebert.broker.protocol._methods import method_frame
 from quebert.cli import _doctor, _operating, _operations, _running
 from quebert.cli import _main as cli
 from quebert.cli._dead import DeadLetter, Listing
-from quebert.cli._operations import Status, Tally
+from quebert.cli._operations import Progress, Status
 from quebert.cli._telling import TellingMediator
 from quebert.doctor import Finding, Level
 from quebert.errors import BrokerRefused, ExecutorError, QuebertError
@@ -606,7 +606,7 @@ class CommandTests(Case):
             letters = [*self.letters(each)]
             for letter in letters:
                 listing.add(letter)
-            found = listing, Tally(ended=True)
+            found = listing, Progress(ended=True)
             self.patch(_operations, "take_stock", lambda *a, x=found: x)
             text = self.call("dead", "list", "tasks", code=0).output
             self.assertLess(len(text.encode()), 200_000)

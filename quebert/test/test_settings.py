@@ -26,7 +26,7 @@ from quebert.config import (
     BadConfig,
     Host,
     Priorities,
-    Queue,
+    QueueSettings,
     Service,
     Settings,
     read,
@@ -496,7 +496,7 @@ class ReadCase(SynchronousTestCase):
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read(str(path), {**ENVIRONMENT, **environment}, find)
 
-    def queue(self, text: str) -> Queue:
+    def queue(self, text: str) -> QueueSettings:
         """
         The queue C{a} of which C{text} says more.
         """
@@ -682,7 +682,14 @@ class GoodTests(ReadCase):
         It has every key.
         """
         text = EXAMPLE.read_text()
-        kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
+        kinds: list[Any] = [
+            Service,
+            QueueSettings,
+            RetryPolicy,
+            Backoff,
+            Host,
+            Priorities,
+        ]
         kinds += [BreakerSettings, AdaptiveSettings, Guard]
         for kind in kinds:
             for field in attrs.fields(kind):
@@ -695,7 +702,14 @@ class GoodTests(ReadCase):
         The documentation has every key, too.
         """
         text = DOCUMENTED.read_text()
-        kinds: list[Any] = [Service, Queue, RetryPolicy, Backoff, Host, Priorities]
+        kinds: list[Any] = [
+            Service,
+            QueueSettings,
+            RetryPolicy,
+            Backoff,
+            Host,
+            Priorities,
+        ]
         kinds += [BreakerSettings, AdaptiveSettings, Guard, TLS]
         for kind in kinds:
             for field in attrs.fields(kind):
@@ -720,7 +734,7 @@ class GoodTests(ReadCase):
         """
         settings = self.read(LEAST)
         guard = Guard(own=settings.broker.places)
-        queue = Queue(name="a", key="k", retry=Backoff(), guard=guard)
+        queue = QueueSettings(name="a", key="k", retry=Backoff(), guard=guard)
         self.assertEqual(settings.queues, {"a": queue})
         self.assertEqual(settings.broker.username, "guest")
         self.assertEqual(settings.service, Service(1, 30.0))

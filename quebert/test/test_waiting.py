@@ -172,7 +172,7 @@ class Operator:
         """
         The queue is paused for a moment.
         """
-        broker = operations.Broker(reactor, self._node.url)
+        broker = operations.BrokerAccess(reactor, self._node.url)
         await operations.pause(broker, self._queue)
         await deferLater(reactor, LASTS)
         await operations.resume(broker, self._queue)

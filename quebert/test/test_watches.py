@@ -21,7 +21,7 @@ from quebert.config import (
     Broker,
     Host,
     Priorities,
-    Queue,
+    QueueSettings,
     Service,
     Settings,
     Signing,
@@ -43,12 +43,12 @@ from quebert.test.mediating import FakeHTTP, message
 
 BROKER = Broker.from_url("amqp://localhost/")
 OTHER = Broker.from_url("amqp://other/")
-A = Queue(name="a", key="k")
-B = Queue(name="b", key="k")
+A = QueueSettings(name="a", key="k")
+B = QueueSettings(name="b", key="k")
 CANNOT = "Queue 'b' cannot be watched for now, and is tried again: PRECONDITION_FAILED"
 
 
-def settings(*queues: Queue, broker: Broker = BROKER, **more: Any) -> Settings:
+def settings(*queues: QueueSettings, broker: Broker = BROKER, **more: Any) -> Settings:
     """
     Settings with these queues.
     """
@@ -206,13 +206,13 @@ class WatchesTests(SynchronousTestCase):
         self.clients.append(FakeClient(self.log))
         return self.clients[-1]
 
-    def start(self, *queues: Queue, **more: Any) -> Deferred[None]:
+    def start(self, *queues: QueueSettings, **more: Any) -> Deferred[None]:
         """
         Begin.
         """
         return Deferred.fromCoroutine(self.watches.start(settings(*queues, **more)))
 
-    def started(self, *queues: Queue, **more: Any) -> None:
+    def started(self, *queues: QueueSettings, **more: Any) -> None:
         """
         Begin, and consume.
         """
@@ -233,7 +233,7 @@ class WatchesTests(SynchronousTestCase):
         """
         All queues are watched, as they are described, by one client.
         """
-        queue = Queue(
+        queue = QueueSettings(
             name="b",
             exchange="e",
             key="k",
@@ -288,7 +288,7 @@ class WatchesTests(SynchronousTestCase):
         """
         high = attrs.evolve(A, priority="high")
         low = attrs.evolve(B, priority="low")
-        c = Queue(name="c")
+        c = QueueSettings(name="c")
         self.started(high, low, c)
         ways = [each.options for each in self.log]
         group = ways[0].group
@@ -344,7 +344,7 @@ class WatchesTests(SynchronousTestCase):
         A queue that cannot be watched is told, and tried again, also while another one
         waits for RabbitMQ.
         """
-        starting = self.start(A, B, Queue(name="c"))
+        starting = self.start(A, B, QueueSettings(name="c"))
         self.log[0].begin()
         self.log[1].refuse()
         self.assertEqual(self.said()[1:], [CANNOT])
@@ -662,7 +662,7 @@ class MediatorTests(SynchronousTestCase):
     L{mediator} makes mediators.
     """
 
-    def outcome(self, queue: Queue, code: int = 500, **task: Any) -> Any:
+    def outcome(self, queue: QueueSettings, code: int = 500, **task: Any) -> Any:
         """
         What becomes of a task.
         """
