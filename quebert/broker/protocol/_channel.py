@@ -144,7 +144,7 @@ class ServerChannel:
         """
         Deliveries are done.
 
-        @raise ChannelError: they are not to be settled.
+        @raise AMQPChannelError: they are not to be settled.
         """
         settle = self.vhost.router.settle
         deliveries = self._take(tag, multiple)
@@ -156,7 +156,7 @@ class ServerChannel:
         """
         Nobody is to have deliveries.
 
-        @raise ChannelError: they are not to be settled.
+        @raise AMQPChannelError: they are not to be settled.
         """
         deliveries = self._take(tag, multiple)
         for queue, entries in _by_queue(deliveries).items():
@@ -168,7 +168,7 @@ class ServerChannel:
         Deliveries go back.
 
         @param failed: whether a quorum queue counts that as a failure.
-        @raise ChannelError: they are not to be settled.
+        @raise AMQPChannelError: they are not to be settled.
         """
         deliveries = self._take(tag, multiple)
         for queue, entries in _by_queue(deliveries).items():
@@ -225,7 +225,7 @@ class ServerChannel:
         A new consumer, which gets nothing before L{wake}.
 
         @param tag: with C{""} one is made up.
-        @raise AmqpError: there cannot be such a consumer.
+        @raise AMQPError: there cannot be such a consumer.
         """
         if tag in self.consumers:
             raise not_allowed(f"attempt to reuse consumer tag '{tag}'")

@@ -13,7 +13,7 @@ from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
 from quebert.broker.protocol._methods import decode_method, method_frame, name_of
-from quebert.broker.state import ChannelError, ConnectionError, not_allowed
+from quebert.broker.state import AMQPChannelError, AMQPConnectionError, not_allowed
 
 __all__ = ["Channels"]
 
@@ -42,7 +42,7 @@ class Channels:
         """
         A frame for a channel.
 
-        @raise ConnectionError: it may not come.
+        @raise AMQPConnectionError: it may not come.
         @raise CodecError: it is malformed.
         """
         channel = self._channels.get(number)
@@ -64,7 +64,7 @@ class Channels:
             tag, multiple = _ACK.unpack(payload)
             try:
                 channel.ack(tag, multiple=multiple == 1)
-            except ChannelError as e:
+            except AMQPChannelError as e:
                 self._close(channel, e, (60, 80))
         else:
             self._other_method_received(channel, payload)
@@ -77,12 +77,12 @@ class Channels:
         command = COMMANDS.get(name)
         try:
             if command is None:
-                raise ConnectionError(503, "COMMAND_INVALID - unimplemented method")
+                raise AMQPConnectionError(503, "COMMAND_INVALID - unimplemented method")
             arguments = decode_method(payload).arguments
             command(CommandContext(self._peer, channel, self._rely), arguments)
-        except ChannelError as e:
+        except AMQPChannelError as e:
             self._close(channel, e, index)
-        except ConnectionError as e:
+        except AMQPConnectionError as e:
             raise e.about(index) from None
 
     def _content_received(
@@ -99,9 +99,9 @@ class Channels:
                 if kind != BODY:
                     raise _unexpected("content body", "non content body frame")
                 publishing.body_received(payload)
-        except ChannelError as e:
+        except AMQPChannelError as e:
             self._close(channel, e, _PUBLISH)
-        except ConnectionError as e:
+        except AMQPConnectionError as e:
             raise e.about(_PUBLISH) from None
 
     # -- Opening and closing
@@ -119,7 +119,7 @@ class Channels:
         elif name == "channel.open":
             self._open(number)
         elif name != "channel.close-ok":
-            error = ConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
+            error = AMQPConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
             raise error if index is None else error.about(index)
 
     def _open(self, number: int) -> None:
@@ -136,7 +136,7 @@ class Channels:
         self._call(channel.line.number, "channel.close-ok")
 
     def _close(
-        self, channel: ServerChannel, error: ChannelError, index: tuple[int, int]
+        self, channel: ServerChannel, error: AMQPChannelError, index: tuple[int, int]
     ) -> None:
         channel.end()
         channel.line.call("channel.close", error.code, error.short, *index)
@@ -156,9 +156,9 @@ class Channels:
         self._peer.write(method_frame(number, name, arguments))
 
 
-def _unexpected(expected: str, got: str) -> ConnectionError:
+def _unexpected(expected: str, got: str) -> AMQPConnectionError:
     text = f"expected {expected}, got {got} instead"
-    return ConnectionError(505, f"UNEXPECTED_FRAME - {text}")
+    return AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text}")
 
 
 def _read_publish(payload: bytes) -> tuple[str, str]:

@@ -13,8 +13,8 @@ import attrs
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
-    ChannelError,
-    ConnectionError,
+    AMQPChannelError,
+    AMQPConnectionError,
     Queue,
     check_deletion,
     not_implemented,
@@ -42,7 +42,7 @@ class CommandContext:
         """
         A queue by its name, or with C{""} the one that was declared last.
 
-        @raise ChannelError: there is none, or it is not for us.
+        @raise AMQPChannelError: there is none, or it is not for us.
         """
         return self.channel.vhost.queue(self.queue_name(name), self.connection)
 
@@ -50,11 +50,11 @@ class CommandContext:
         """
         C{name}, or what C{""} stands for.
 
-        @raise ChannelError: for nothing.
+        @raise AMQPChannelError: for nothing.
         """
         name = name or self.channel.last_queue
         if not name:
-            raise ChannelError(404, "NOT_FOUND - no previously declared queue")
+            raise AMQPChannelError(404, "NOT_FOUND - no previously declared queue")
         return name
 
     def answer(self, arguments: Mapping[str, Any], name: str, *values: Any) -> None:
@@ -318,13 +318,13 @@ def _channel_flow(context: CommandContext, a: Arguments) -> None:
 
 @_command("channel.open")
 def _channel_open(context: CommandContext, a: Arguments) -> None:
-    raise ConnectionError(504, "CHANNEL_ERROR - second 'channel.open' seen")
+    raise AMQPConnectionError(504, "CHANNEL_ERROR - second 'channel.open' seen")
 
 
 @_command("tx.select")
 def _tx_select(context: CommandContext, a: Arguments) -> None:
     # The connection goes on: the client has asked for nothing that it must not.
-    raise ChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")
+    raise AMQPChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")
 
 
 @_command("tx.commit")

@@ -11,7 +11,7 @@ from typing import Any
 from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
 from quebert._protocol.frames import FRAME_MAX, FRAME_MIN
-from quebert.broker.state import ConnectionError, not_allowed
+from quebert.broker.state import AMQPConnectionError, not_allowed
 
 __all__ = [
     "CHANNEL_MAX",
@@ -55,7 +55,9 @@ def _plain(response: str | bytes) -> tuple[str, str]:
     """
     parts = _text(response).split("\0")
     if len(parts) != 3:
-        raise ConnectionError(502, "SYNTAX_ERROR - the response is not one of PLAIN")
+        raise AMQPConnectionError(
+            502, "SYNTAX_ERROR - the response is not one of PLAIN"
+        )
     return parts[1], parts[2]
 
 
@@ -68,7 +70,7 @@ def _amqplain(response: str | bytes) -> tuple[str, str]:
         table = decode_table(struct.pack(">I", len(raw)) + raw)
     except CodecError as e:
         text = f"the response is not one of AMQPLAIN: {e}"
-        raise ConnectionError(502, f"SYNTAX_ERROR - {text}") from None
+        raise AMQPConnectionError(502, f"SYNTAX_ERROR - {text}") from None
     return _text(table.get("LOGIN", "")), _text(table.get("PASSWORD", ""))
 
 
@@ -88,22 +90,22 @@ def credentials(mechanism: str, response: str | bytes) -> tuple[str, str]:
     """
     User and password as a client gives them.
 
-    @raise ConnectionError: it does not give them as it should.
+    @raise AMQPConnectionError: it does not give them as it should.
     """
     read = MECHANISMS.get(mechanism)
     if read is None:
         text = f"the mechanism is to be one of {', '.join(MECHANISMS)}"
-        raise ConnectionError(503, f"COMMAND_INVALID - {text}, not {mechanism!r}")
+        raise AMQPConnectionError(503, f"COMMAND_INVALID - {text}, not {mechanism!r}")
     return read(response)
 
 
-def login_refused(mechanism: str) -> ConnectionError:
+def login_refused(mechanism: str) -> AMQPConnectionError:
     """
     403: that is no user's password.
     """
     text = f"Login was refused using authentication mechanism {mechanism}."
     details = "For details see the broker logfile."
-    return ConnectionError(403, f"ACCESS_REFUSED - {text} {details}")
+    return AMQPConnectionError(403, f"ACCESS_REFUSED - {text} {details}")
 
 
 def check_limits(arguments: Mapping[str, Any]) -> None:
@@ -111,7 +113,7 @@ def check_limits(arguments: Mapping[str, Any]) -> None:
     Whether C{connection.tune-ok} keeps to what was proposed; 0, for no limit, does
     not.
 
-    @raise ConnectionError: it does not.
+    @raise AMQPConnectionError: it does not.
     """
     for name, least, most in (
         ("channel_max", 1, CHANNEL_MAX),

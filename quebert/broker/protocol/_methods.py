@@ -14,7 +14,7 @@ from pamqp import base, commands
 
 from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import METHOD, frame
-from quebert.broker.state import ConnectionError
+from quebert.broker.state import AMQPConnectionError
 
 __all__ = ["Method", "decode_method", "fields_of", "method_frame", "name_of"]
 
@@ -73,13 +73,13 @@ def name_of(payload: bytes) -> tuple[str, tuple[int, int]]:
     decoded: they can take much time and memory.
 
     @raise struct.error: there is no method in it.
-    @raise ConnectionError: there is no such method.
+    @raise AMQPConnectionError: there is no such method.
     """
     klass, number = struct.unpack_from(">HH", payload)
     layout = _BY_INDEX.get(payload[:4])
     if layout is None:
         text = f"NOT_IMPLEMENTED - there is no method {klass}.{number}"
-        raise ConnectionError(540, text)
+        raise AMQPConnectionError(540, text)
     return layout.name, (klass, number)
 
 
@@ -88,7 +88,7 @@ def decode_method(payload: bytes) -> Method:
     The method of a method frame.
 
     @raise CodecError: its arguments are malformed.
-    @raise ConnectionError: there is no such method.
+    @raise AMQPConnectionError: there is no such method.
     """
     name, index = name_of(payload)
     layout = _BY_NAME[name]

@@ -10,7 +10,7 @@ from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, ack
 from quebert.broker.protocol._line import CLASS_BASIC, Line
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
-    ConnectionError,
+    AMQPConnectionError,
     PublishedMessage,
     access_refused,
     precondition_failed,
@@ -78,14 +78,14 @@ class Publishing:
         """
         The header of the message.
 
-        @raise AmqpError: it is not as it should be.
+        @raise AMQPError: it is not as it should be.
         """
         klass, _, size = CONTENT_HEADER.unpack_from(payload)
         publication = self._publication
         assert publication is not None
         if klass != CLASS_BASIC:
             text = f"expected content header for class 60, got one for class {klass}"
-            raise ConnectionError(505, f"UNEXPECTED_FRAME - {text} instead")
+            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text} instead")
         if size > MOST_BODY:
             text = f"message size {size} is larger than configured max size {MOST_BODY}"
             raise precondition_failed(text)
@@ -97,14 +97,14 @@ class Publishing:
         """
         Some of its body.
 
-        @raise AmqpError: it is too much, or the message cannot be published.
+        @raise AMQPError: it is too much, or the message cannot be published.
         """
         publication = self._publication
         assert publication is not None
         there = len(publication.body) + len(payload)
         if there > publication.size:
             text = f"{there} bytes of a body came where {publication.size} were to"
-            raise ConnectionError(501, f"FRAME_ERROR - {text}")
+            raise AMQPConnectionError(501, f"FRAME_ERROR - {text}")
         if publication.body:
             assert isinstance(publication.body, bytearray)
             publication.body += payload

@@ -36,7 +36,12 @@ from quebert.broker.protocol._heartbeat import Heartbeat
 from quebert.broker.protocol._line import Confirming
 from quebert.broker.protocol._methods import decode_method, method_frame, name_of
 from quebert.broker.protocol._output import Output
-from quebert.broker.state import AmqpError, ConnectionError, VirtualHost, not_allowed
+from quebert.broker.state import (
+    AMQPConnectionError,
+    AMQPError,
+    VirtualHost,
+    not_allowed,
+)
 from quebert.errors import StoreError
 
 __all__ = ["ServerConnection"]
@@ -183,7 +188,7 @@ class ServerConnection(Protocol):
         """
         Who the client is.
 
-        @raise ConnectionError: it may not in.
+        @raise AMQPConnectionError: it may not in.
         """
         capabilities = arguments["client_properties"].get("capabilities")
         if not isinstance(capabilities, dict):
@@ -210,7 +215,7 @@ class ServerConnection(Protocol):
         self.broker.end_wait(self, user)
         try:
             self._log_in(user, *rest)
-        except ConnectionError as e:
+        except AMQPConnectionError as e:
             self._fail(e)
         transport: Any = self.transport
         if transport is not None:
@@ -232,7 +237,7 @@ class ServerConnection(Protocol):
         """
         What the client makes of our limits.
 
-        @raise ConnectionError: it goes beyond them.
+        @raise AMQPConnectionError: it goes beyond them.
         """
         _login.check_limits(arguments)
         self.channels = Channels(self, arguments["channel_max"], self.broker.rely)
@@ -244,7 +249,7 @@ class ServerConnection(Protocol):
         """
         Which virtual host the client wants.
 
-        @raise ConnectionError: there is no such one.
+        @raise AMQPConnectionError: there is no such one.
         """
         name = arguments["virtual_host"]
         vhost = self.broker.vhosts.get(name)
@@ -281,14 +286,16 @@ class ServerConnection(Protocol):
         try:
             at = self._protocol_header(data) if self.state == "header" else 0
             self._buffer = data[self._frames(data, at) :]
-        except ConnectionError as e:  # where the next frame begins, who knows
+        except AMQPConnectionError as e:  # where the next frame begins, who knows
             self._fail(e)
             self.state = "deaf" if self.state == "closing" else self.state
         except StoreError as e:
             self.broker.fail(e)
         except Exception:
             self.log.failure("A connection is closed for a defect of the broker.")
-            self._fail(ConnectionError(541, "INTERNAL_ERROR - a defect of the broker"))
+            self._fail(
+                AMQPConnectionError(541, "INTERNAL_ERROR - a defect of the broker")
+            )
 
     def _protocol_header(self, data: bytes) -> int:
         if data[:8] in _HEADERS:
@@ -303,7 +310,7 @@ class ServerConnection(Protocol):
         """
         Take in the whole frames; returns where the rest begins.
 
-        @raise ConnectionError: what came is no frame.
+        @raise AMQPConnectionError: what came is no frame.
         """
         there = len(data)
         while there - at >= 8 and self.state not in _NO_FRAMES:
@@ -316,18 +323,18 @@ class ServerConnection(Protocol):
             if kind not in _KINDS or size > self.max_payload + 8:
                 text = f"a frame of type {kind} with {size} octets"
                 most = f"the maximum is {self.max_payload + 8}"
-                raise ConnectionError(501, f"FRAME_ERROR - {text}; {most}")
+                raise AMQPConnectionError(501, f"FRAME_ERROR - {text}; {most}")
             if end >= there:
                 break
             if data[end] != FRAME_END:
                 text = f"a frame ends with {data[end]}, not with {FRAME_END}"
-                raise ConnectionError(501, f"FRAME_ERROR - {text}")
+                raise AMQPConnectionError(501, f"FRAME_ERROR - {text}")
             try:
                 self._frame_received(kind, number, data[begin:end])
-            except ConnectionError as e:
+            except AMQPConnectionError as e:
                 self._fail(e)
             except (CodecError, struct.error, IndexError) as e:
-                self._fail(ConnectionError(501, f"FRAME_ERROR - {e}"))
+                self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
             at = end + 1
         return at
 
@@ -338,7 +345,7 @@ class ServerConnection(Protocol):
             self._method_received(payload)
         elif (kind != HEARTBEAT or number) and self.state != "closing":
             text = f"a frame of type {kind} on channel {number} in the state"
-            raise ConnectionError(505, f"UNEXPECTED_FRAME - {text} {self.state}")
+            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text} {self.state}")
 
     def _method_received(self, payload: bytes) -> None:
         name, index = name_of(payload)
@@ -351,8 +358,8 @@ class ServerConnection(Protocol):
                 take(self, decode_method(payload).arguments)
             else:
                 text = f"unexpected method in connection state {self.state}"
-                raise ConnectionError(504, f"CHANNEL_ERROR - {text}")
-        except ConnectionError as e:
+                raise AMQPConnectionError(504, f"CHANNEL_ERROR - {text}")
+        except AMQPConnectionError as e:
             raise e.about(index) from None
 
     # -- Writing
@@ -434,9 +441,9 @@ class ServerConnection(Protocol):
         if self.state == "header":
             self._lose()
         elif self.state not in ("closing", "deaf", "over"):
-            self._fail(ConnectionError(code, text))
+            self._fail(AMQPConnectionError(code, text))
 
-    def _fail(self, error: AmqpError) -> None:
+    def _fail(self, error: AMQPError) -> None:
         if self.state in ("closing", "over"):  # it has been told once
             return
         if self.user:
@@ -449,7 +456,7 @@ class ServerConnection(Protocol):
             self.broker.refused.met(error)
         self._refuse(error)
 
-    def _refuse(self, error: AmqpError) -> None:
+    def _refuse(self, error: AMQPError) -> None:
         self._end()
         self._call("connection.close", error.code, error.short, *error.index)
         self.state = "closing"

@@ -3,9 +3,9 @@ What the embedded broker has: virtual hosts, exchanges, queues, messages.
 """
 
 from quebert.broker.state._errors import (
-    AmqpError,
-    ChannelError,
-    ConnectionError,
+    AMQPChannelError,
+    AMQPConnectionError,
+    AMQPError,
     access_refused,
     not_allowed,
     not_implemented,
@@ -27,11 +27,11 @@ from quebert.broker.state._timers import Timers
 from quebert.broker.state._vhost import VirtualHost, check_deletion
 
 __all__ = [
-    "AmqpError",
+    "AMQPChannelError",
+    "AMQPConnectionError",
+    "AMQPError",
     "Binding",
     "BindingRecord",
-    "ChannelError",
-    "ConnectionError",
     "Entry",
     "EntryRecord",
     "Exchange",

@@ -147,8 +147,8 @@ def read_arguments(table: Mapping[str, Any], queue: str) -> QueueArguments:
     What C{table} asks for.
 
     @param queue: how error messages name the queue.
-    @raise ChannelError: a value is wrong.
-    @raise ConnectionError: this broker does not know such queues.
+    @raise AMQPChannelError: a value is wrong.
+    @raise AMQPConnectionError: this broker does not know such queues.
     """
     kind = _queue_type(table, queue)
     for name, value in table.items():
@@ -224,7 +224,7 @@ def check_exchange_name(argument: str, value: Any, what: str) -> None:
     Refuse what is to be the name of an exchange, and is not.
 
     @param what: how error messages name what has the argument.
-    @raise ChannelError: it is not text.
+    @raise AMQPChannelError: it is not text.
     """
     if not isinstance(value, str):
         text = f"invalid type '{kind_of(value)}' for arg '{argument}' in {what}"
@@ -246,7 +246,7 @@ def check_equivalent(
 
     @param what: how error messages name it.
     @param names: the arguments that matter.
-    @raise ChannelError: an argument differs.
+    @raise AMQPChannelError: an argument differs.
     """
     for name in names:
         usual = CLASSIC if name == "x-queue-type" else None
@@ -265,7 +265,7 @@ def check_same(what: str, wanted: Iterable[tuple[str, Any, Any]]) -> None:
 
     @param what: how error messages name it.
     @param wanted: names, what was received, and what is.
-    @raise ChannelError: one differs.
+    @raise AMQPChannelError: one differs.
     """
     for name, received, current in wanted:
         if received != current:

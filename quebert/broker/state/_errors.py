@@ -10,9 +10,9 @@ from typing import Self
 from quebert.errors import QuebertError
 
 __all__ = [
-    "AmqpError",
-    "ChannelError",
-    "ConnectionError",
+    "AMQPChannelError",
+    "AMQPConnectionError",
+    "AMQPError",
     "access_refused",
     "no_exchange",
     "no_queue",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-class AmqpError(QuebertError):
+class AMQPError(QuebertError):
     """
     What a client did is refused.
 
@@ -53,51 +53,51 @@ class AmqpError(QuebertError):
         return text if len(raw) <= 255 else raw[:252].decode("utf-8", "ignore") + "..."
 
 
-class ChannelError(AmqpError):
+class AMQPChannelError(AMQPError):
     """
     The channel is closed for it.
     """
 
 
-class ConnectionError(AmqpError):
+class AMQPConnectionError(AMQPError):
     """
     The connection is closed for it.
     """
 
 
-def no_queue(vhost: str, name: str) -> ChannelError:
+def no_queue(vhost: str, name: str) -> AMQPChannelError:
     """
     404: there is no such queue.
     """
-    return ChannelError(404, f"NOT_FOUND - no queue '{name}' in vhost '{vhost}'")
+    return AMQPChannelError(404, f"NOT_FOUND - no queue '{name}' in vhost '{vhost}'")
 
 
-def no_exchange(vhost: str, name: str) -> ChannelError:
+def no_exchange(vhost: str, name: str) -> AMQPChannelError:
     """
     404: there is no such exchange.
     """
-    return ChannelError(404, f"NOT_FOUND - no exchange '{name}' in vhost '{vhost}'")
+    return AMQPChannelError(404, f"NOT_FOUND - no exchange '{name}' in vhost '{vhost}'")
 
 
-def access_refused(text: str) -> ChannelError:
+def access_refused(text: str) -> AMQPChannelError:
     """
     403: nobody may do this.
     """
-    return ChannelError(403, f"ACCESS_REFUSED - {text}")
+    return AMQPChannelError(403, f"ACCESS_REFUSED - {text}")
 
 
-def precondition_failed(text: str) -> ChannelError:
+def precondition_failed(text: str) -> AMQPChannelError:
     """
     406: it could be done, were something otherwise.
     """
-    return ChannelError(406, f"PRECONDITION_FAILED - {text}")
+    return AMQPChannelError(406, f"PRECONDITION_FAILED - {text}")
 
 
-def resource_locked(vhost: str, name: str) -> ChannelError:
+def resource_locked(vhost: str, name: str) -> AMQPChannelError:
     """
     405: the queue is another connection's.
     """
-    return ChannelError(
+    return AMQPChannelError(
         405,
         f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}'"
         f" in vhost '{vhost}'. It could be originally declared on another connection"
@@ -106,15 +106,15 @@ def resource_locked(vhost: str, name: str) -> ChannelError:
     )
 
 
-def not_allowed(text: str) -> ConnectionError:
+def not_allowed(text: str) -> AMQPConnectionError:
     """
     530: it is against the rules.
     """
-    return ConnectionError(530, f"NOT_ALLOWED - {text}")
+    return AMQPConnectionError(530, f"NOT_ALLOWED - {text}")
 
 
-def not_implemented(text: str) -> ConnectionError:
+def not_implemented(text: str) -> AMQPConnectionError:
     """
     540: AMQP has it, or RabbitMQ, and this broker does not.
     """
-    return ConnectionError(540, f"NOT_IMPLEMENTED - {text}")
+    return AMQPConnectionError(540, f"NOT_IMPLEMENTED - {text}")

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from quebert.broker.state._arguments import kind_of
-from quebert.broker.state._errors import ConnectionError, precondition_failed
+from quebert.broker.state._errors import AMQPConnectionError, precondition_failed
 from quebert.broker.state._queue import Queue
 
 __all__ = ["TYPES", "Binding", "Exchange", "destinations", "unknown_type"]
@@ -157,7 +157,7 @@ class Exchange:
         """
         A binding from here, which is not made yet.
 
-        @raise ChannelError: its arguments make no sense here.
+        @raise AMQPChannelError: its arguments make no sense here.
         """
         matches = TYPES[self.type](key, table)
         return Binding(self, destination, key, table, arguments, matches)
@@ -238,8 +238,8 @@ def destinations(
     return list(queues)
 
 
-def unknown_type(type: str) -> ConnectionError:
+def unknown_type(type: str) -> AMQPConnectionError:
     """
     503: there are no such exchanges.
     """
-    return ConnectionError(503, f"COMMAND_INVALID - unknown exchange type '{type}'")
+    return AMQPConnectionError(503, f"COMMAND_INVALID - unknown exchange type '{type}'")

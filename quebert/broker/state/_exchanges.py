@@ -69,7 +69,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         An exchange by its name.
 
-        @raise ChannelError: there is none.
+        @raise AMQPChannelError: there is none.
         """
         exchange = self._by_name.get(name)
         if exchange is None:
@@ -80,7 +80,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         One that might have been declared, by its name.
 
-        @raise ChannelError: there is none.
+        @raise AMQPChannelError: there is none.
         """
         _not_default(name)
         return self.named(name)
@@ -98,7 +98,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         Make an exchange, where there is none that is just so.
 
-        @raise AmqpError: it cannot be.
+        @raise AMQPError: it cannot be.
         """
         if type not in TYPES:
             raise unknown_type(type)
@@ -133,7 +133,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         Remove an exchange, and the bindings from it and to it.
 
-        @raise ChannelError: it cannot be.
+        @raise AMQPChannelError: it cannot be.
         """
         _not_default(name)
         if name.startswith("amq."):
@@ -182,7 +182,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         Have messages go from an exchange to a queue or another exchange.
 
-        @raise ChannelError: it cannot be.
+        @raise AMQPChannelError: it cannot be.
         """
         _not_default(source)
         binding = self._binding(source, destination, key, arguments)
@@ -199,7 +199,7 @@ class Exchanges(Mapping[str, Exchange]):
         """
         The reverse; it is fine where there is no such binding.
 
-        @raise ChannelError: it cannot be.
+        @raise AMQPChannelError: it cannot be.
         """
         _not_default(source)
         wanted = self._binding(source, destination, key, arguments)

@@ -56,7 +56,7 @@ def read_properties(properties: bytes) -> MessageProperties:
     What encoded properties ask for.
 
     @raise CodecError: they are malformed.
-    @raise ChannelError: they ask for what cannot be.
+    @raise AMQPChannelError: they ask for what cannot be.
     """
     # Many publishers send the same few, but for long ones.
     return _cached(properties) if len(properties) < 256 else _read(properties)

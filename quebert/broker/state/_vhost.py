@@ -93,7 +93,7 @@ class VirtualHost:
         """
         A queue by its name.
 
-        @raise AmqpError: there is none, or it is another connection's.
+        @raise AMQPError: there is none, or it is another connection's.
         """
         queue = self.queues.get(name)
         if queue is None and name == _REPLY_TO:
@@ -118,7 +118,7 @@ class VirtualHost:
 
         @param name: with C{""} one is made up.
         @param owner: the connection that it is for, or C{None} for all.
-        @raise AmqpError: it cannot be.
+        @raise AMQPError: it cannot be.
         """
         if name.startswith("amq."):
             text = f"queue name '{name}' contains reserved prefix 'amq.*'"
@@ -229,7 +229,7 @@ class VirtualHost:
         """
         Another consumer of a queue.
 
-        @raise ChannelError: it cannot be.
+        @raise AMQPChannelError: it cannot be.
         """
         alone = any(each.exclusive for each in queue.consumers[:1])  # or there are none
         single = queue.settings.single_active
@@ -296,7 +296,7 @@ def check_deletion(queue: Queue, *, if_unused: bool, if_empty: bool) -> None:
     """
     Refuse to delete a queue that is not as the client wants.
 
-    @raise AmqpError: it is in use or not empty, or RabbitMQ does not look.
+    @raise AMQPError: it is in use or not empty, or RabbitMQ does not look.
     """
     for name, asked in (("if-empty", if_empty), ("if-unused", if_unused)):
         if asked and queue.settings.quorum:
@@ -319,7 +319,7 @@ def _check_quorum(
     Refuse a quorum queue that does not outlive its connection, its consumers and the
     broker.
 
-    @raise ChannelError: it is one.
+    @raise AMQPChannelError: it is one.
     """
     if not name:
         text = "Cannot declare a server-named queue for type rabbit_quorum_queue"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
-from quebert.broker.state import ChannelError
+from quebert.broker.state import AMQPChannelError
 from quebert.broker.state._message_properties import MOST_KEYS, read_properties
 
 
@@ -39,5 +39,5 @@ class KeysTests(SynchronousTestCase):
             {"CC": ["a" * 256]},
             {"BCC": ["é" * 128]},
         ):
-            refused = self.assertRaises(ChannelError, self.keys_of, **headers)
+            refused = self.assertRaises(AMQPChannelError, self.keys_of, **headers)
             self.assertEqual(refused.code, 406)
