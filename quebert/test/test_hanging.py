@@ -113,6 +113,17 @@ class PlaceTests(HangingTestCase):
     Who leaves a place, and when.
     """
 
+    def test_slow_after_later(self) -> None:
+        """
+        A request that has left its place, and then takes longer than C{slow_after}, has
+        left already.
+        """
+        self.begin(slow_after=2 * HANG_AFTER)
+        self.many(b"a", 4)
+        self.pass_time(3 * HANG_AFTER)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.watcher.in_flight, 4)
+
     def test_others_come(self) -> None:
         """
         When a host has answered nothing for some seconds, its requests leave their

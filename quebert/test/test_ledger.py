@@ -112,8 +112,7 @@ class Machine(RuleBasedStateMachine):
         Its callback takes long.
         """
         delivery = self.one_of_the_last(number)
-        is_late = delivery.at == "callback" and not delivery.placed
-        may = delivery.at != "waiting" and not is_late
+        may = delivery.at != "waiting"
         if self.moved(delivery, "OVERDUE", may) and delivery.at == "callback":
             delivery.placed = False
 

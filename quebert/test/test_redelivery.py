@@ -1038,6 +1038,21 @@ class JudgedTests(RedeliveryTestCase):
         self.clock.advance(GATHERING)
         self.assertEqual(self.called, [copy])
 
+    def test_early(self) -> None:
+        """
+        One that comes before its time, as a policy shortens its wait, waits for the
+        rest: its mediator may not have another connection yet.
+        """
+        self.client.signs.add(sign(A))
+        due = {NOT_BEFORE: START + 5000, DELAY: 5000}
+        question = {ENDS: SUSPECT, FLIGHT: A, IN_QUESTION: 1}
+        self.deliver(headers={**question, **due})
+        self.clock.advance(GATHERING)
+        (copy,) = self.client.publisher.publications
+        self.assertGreater(copy.delay, 4_000)
+        self.assertEqual(question.items() - copy.headers.items(), set())
+        self.assertEqual(self.called, [])
+
     def test_sudden(self) -> None:
         """
         Where its mediator has left its sign, it has ended suddenly.

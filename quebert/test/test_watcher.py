@@ -43,7 +43,7 @@ from quebert.amqp.watch import (
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._delivery import Fate
 from quebert.amqp.watch._settlement import HOLD_LIMIT
-from quebert.amqp.wire import DELAY, ENDS, ERRORS, NOT_BEFORE, Message
+from quebert.amqp.wire import DELAY, ENDS, ERRORS, FLIGHT, NOT_BEFORE, Message
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -2863,6 +2863,22 @@ class StopTests(WatcherTestCase):
     """
 
     options = {"maxEvents": 2}
+
+    def test_one_answer_for_several(self) -> None:
+        """
+        A callback that is cancelled may end others, too: nobody wants their outcomes,
+        of those either that a copy replaces.
+        """
+        answer: Deferred[None] = Deferred()
+        self.begin(callback=lambda message: answer)
+        self.deliver(b"1")
+        self.deliver(b"2", {ENDS: 1, FLIGHT: "a" * 32}, exchange="")
+        stopped = self.watcher.stop(0)
+        self.confirm()
+        self.advance(0)
+        self.assertNotIsInstance(answer.result, Failure)
+        self.successResultOf(stopped)
+        self.check_counts(received=2, returned=2)
 
     def test_idle(self) -> None:
         """

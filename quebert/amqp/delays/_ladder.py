@@ -90,7 +90,10 @@ _WAYS_OUT = (
 _CONFIRMS = (3, 10)
 # How texts of RabbitMQ name a part: "access to exchange 'quebert.delay.arrivals' in …".
 _OUR_PART = f" '{PREFIX}."
-_NEEDS = rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*)"
+_NEEDS = (
+    rf" (the user needs to configure, write and read {re.escape(PREFIX)}\..*, and to"
+    r" write amq\.default)"
+)
 # Seconds after which RabbitMQ is asked again for what it has refused.
 _AGAIN = 1.0
 # Rungs that are used at once: of each, RabbitMQ sends a message, which may be large.

@@ -236,9 +236,12 @@ class Rungs:
         A policy with C{message-ttl} has RabbitMQ remove messages that nobody has
         fetched in time, and those that were fetched and come back since the connection
         was lost, also when the policy is there no more.  They go to C{queue} itself,
-        where those that are not due yet begin another wait.
+        where those that are not due yet begin another wait.  Classic queues would lose
+        them where C{queue} takes nothing; there they go to L{UNCLAIMED}.
         """
-        onwards = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+        onwards = {"x-dead-letter-exchange": UNCLAIMED}
+        if self.quorum:
+            onwards = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
         yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **onwards})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 

@@ -18,6 +18,7 @@ from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp.coordination import Throttle
+from quebert.amqp.delays import left
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import TYPE
 from quebert.amqp.watch._consumer import Consumer
@@ -221,11 +222,11 @@ class Deliveries:
         """
         Give back the messages that are with the callback, and cancel what it does.
         """
-        running = list(self._handler.busy)
+        running = self._handler.give_up()
         for message in running:
             self._give_back(message)
-        for message in running:  # which may end others, too
-            self._handler.give_up(message)
+        for message in running:
+            self._handler.cancel(message)
 
     async def until_idle(self, seconds: float) -> None:
         """
@@ -278,12 +279,19 @@ class Deliveries:
         assert channel is not None
         if message.redelivered:
             self._examine(message, self._redelivery.replace(message))
-        elif record.in_question and record.suspect:
+        elif record.in_question and record.suspect and self._is_due(message):
             self._examine(message, self._redelivery.judge(message, channel.client))
         elif self._client.suspects.is_copying(record.flight):
             self._examine(message, self._redelivery.wait(record.flight))
         else:
             self._enter(message, record)
+
+    def _is_due(self, message: Message) -> bool:
+        """
+        Whether a message has waited as long as it was to.
+        """
+        client = self._client
+        return left(message, client.now(), seconds_set(client.reactor)) <= 0
 
     def _examine(self, message: Message, settling: Coroutine[Any, Any, bool]) -> None:
         self.ledger.move(message, Event.REPLACE)

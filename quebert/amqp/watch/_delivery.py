@@ -94,6 +94,8 @@ TABLE: Mapping[Event, Mapping[State, State]] = {
     Event.BEGIN: {State.WAITING: State.RUNNING},
     Event.OVERDUE: {
         State.RUNNING: State.OVERDUE,
+        # There are two time limits.
+        State.OVERDUE: State.OVERDUE,
         # The callback still has a message that a copy is to replace at the end.
         State.REPLACING: State.REPLACING,
         State.HELD: State.HELD,

@@ -128,13 +128,21 @@ class Handler:
         self._given_up.discard(message)
         return is_wanted
 
-    def give_up(self, message: Message) -> None:
+    def give_up(self) -> list[Message]:
         """
-        Cancel what the callback does with a message: nobody wants the answer.
+        Nobody wants the outcomes of the messages that are with the callback now.
+
+        @return: these messages.
+        """
+        self._given_up.update(self.busy)
+        return list(self.busy)
+
+    def cancel(self, message: Message) -> None:
+        """
+        Cancel what the callback does with a message, which may end others, too.
         """
         answer = self.busy.get(message)
         if answer is not None:  # else it ended with another
-            self._given_up.add(message)
             answer.cancel()
 
     def _delay(self, errors: int) -> float:
