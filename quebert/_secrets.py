@@ -22,6 +22,7 @@ __all__ = [
     "hide_in_beginning",
     "in_headers",
     "in_url",
+    "masked",
 ]
 
 #: In names of headers and fields whose values are secrets.
@@ -40,6 +41,12 @@ _SHORTEST = 4
 _PARTS = 20
 _USERINFO = re.compile("//([^/?#]*)@")
 _QUERY = re.compile("[?#]")
+# A name of a secret in a text that is no JSON: all that follows on the line is hidden.
+# Counts are bounded, so that the time is linear.
+_SECRET_LINE = re.compile(
+    rf"((?:{NAME.pattern})[\w-]{{0,20}}[\"']?\s{{0,8}}[:=]).*", re.IGNORECASE
+)
+_ANY_USERINFO = re.compile(r"//[^/\s@]*@")
 
 
 class Secret(str):
@@ -82,6 +89,14 @@ def in_url(url: str) -> Iterator[str]:
             name, _, value = pair.partition("=")
             if NAME.search(name):
                 yield from (value, unquote(value), unquote_plus(value))
+
+
+def masked(text: str) -> str:
+    """
+    A text of any kind, without what is told to be a secret in it: what follows such a
+    name, and users and passwords in URLs.
+    """
+    return _SECRET_LINE.sub(rf"\1 {HIDDEN}", _ANY_USERINFO.sub(f"//{HIDDEN}@", text))
 
 
 def hide(text: AnyStr, secrets: Iterable[str]) -> AnyStr:

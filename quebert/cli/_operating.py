@@ -16,16 +16,16 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
+from quebert import operations
 from quebert.amqp.coordination import AGAIN
 from quebert.amqp.delays import arrivals_of
 from quebert.amqp.queues import dead_letters_of
-from quebert.cli import _operations
-from quebert.cli._dead import Match
-from quebert.cli._operations import BrokerAccess, Progress, Status
+from quebert.cli._dead import Listing, whole
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import confirm, echo
 from quebert.config import EMPTY_AMQP_URL, default_amqp_url
 from quebert.errors import ConfigError, QuebertError
+from quebert.operations import BrokerAccess, Match, Progress, Status
 
 __all__ = ["COMMANDS"]
 
@@ -47,7 +47,7 @@ def _parse(
     try:
         return [Match.parse(text) for text in texts]
     except ConfigError as e:
-        raise click.UsageError(str(e)) from None
+        raise click.UsageError(f"--match {e}") from None
 
 
 _matches = click.option(
@@ -91,8 +91,10 @@ def list_(
     """
     Count what is dead of QUEUE by kind and reason, and show the first ones.
     """
-    listing, progress = _run(
-        amqp_url, lambda broker: _operations.take_stock(broker, queue, matches, first)
+    listing = Listing(first)
+    progress = _run(
+        amqp_url,
+        lambda broker: operations.take_stock(broker, queue, matches, listing.add),
     )
     if not listing.kinds and not progress.others:
         echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
@@ -100,7 +102,7 @@ def list_(
         echo(line)
     _tell_unseen(progress)
     if progress.others:
-        raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
+        raise click.ClickException(operations.held_by_others(dead_letters_of(queue)))
 
 
 @dead.command()
@@ -120,15 +122,15 @@ def show(
     """
     progress = Progress()
     letter = _run(
-        amqp_url, lambda broker: _operations.look_up(broker, queue, matches, progress)
+        amqp_url, lambda broker: operations.look_up(broker, queue, matches, progress)
     )
     if letter is None and progress.others:
-        raise click.ClickException(_operations.held_by_others(dead_letters_of(queue)))
+        raise click.ClickException(operations.held_by_others(dead_letters_of(queue)))
     if letter is None:
         raise click.ClickException(
             f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}"
         )
-    for line in letter.lines(secrets):
+    for line in whole(letter, secrets):
         echo(line)
 
 
@@ -146,7 +148,7 @@ def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
     with _counting("redriven", queue) as progress:
         _run(
             amqp_url,
-            lambda broker: _operations.redrive(broker, queue, matches, progress),
+            lambda broker: operations.redrive(broker, queue, matches, progress),
         )
 
 
@@ -172,7 +174,7 @@ def discard(
         ask = None if yes else sure
         found = _run(
             amqp_url,
-            lambda broker: _operations.discard(broker, queue, matches, progress, ask),
+            lambda broker: operations.discard(broker, queue, matches, progress, ask),
         )
         if declined:
             raise click.Abort
@@ -233,7 +235,7 @@ def _counting(what: str, queue: str) -> Iterator[Progress]:
         if progress.seen and not progress.ended:
             echo(f"the others are in {dead_letters_of(queue)}: run it again", err=True)
         if progress.others:
-            echo(_operations.held_by_others(dead_letters_of(queue)), err=True)
+            echo(operations.held_by_others(dead_letters_of(queue)), err=True)
         _tell_unseen(progress)
 
 
@@ -256,7 +258,7 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
 
     What runs may finish. Tasks can be added all the while, and wait.
     """
-    now = _run(amqp_url, lambda broker: _operations.pause(broker, queue))
+    now = _run(amqp_url, lambda broker: operations.pause(broker, queue))
     if now.paused is False:
         raise click.ClickException(f"somebody has resumed {queue} meanwhile")
     echo(f"paused, {_waiting(queue, now)}")
@@ -277,7 +279,7 @@ def resume(*, queue: str, amqp_url: str | None) -> None:
     """
     Have QUEUE go on after a pause.
     """
-    before = _run(amqp_url, lambda broker: _operations.resume(broker, queue))
+    before = _run(amqp_url, lambda broker: operations.resume(broker, queue))
     word = "was not paused" if before.paused is False else "resumed"
     echo(f"{word}, {_waiting(queue, before)}")
     _tell_problems(before.problems)
@@ -304,7 +306,7 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
     ask = None if yes else sure
     try:
         purged = _run(
-            amqp_url, lambda broker: _operations.purge(broker, queue, progress, ask)
+            amqp_url, lambda broker: operations.purge(broker, queue, progress, ask)
         )
         if not purged:
             raise click.Abort
@@ -321,7 +323,7 @@ def status(*, queue: str, amqp_url: str | None) -> None:
     """
     How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
     """
-    now = _run(amqp_url, lambda broker: _operations.status(broker, queue))
+    now = _run(amqp_url, lambda broker: operations.status(broker, queue))
     missing = now.ready is None and now.consumers is not None
     nothing = not (now.dead or now.paused or now.arrived or now.problems)
     if missing and nothing:

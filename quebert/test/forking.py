@@ -31,6 +31,7 @@ _context.set_forkserver_preload(
         "quebert.cli._operating",
         "quebert.cli._running",
         "quebert.executor",
+        "quebert.operations",
         "quebert.service",
         "quebert.test.forking",
         "twisted.internet.epollreactor",

@@ -13,9 +13,10 @@ from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, succeed
 
 from quebert._bounds import most_values
-from quebert.cli._dead import DeadLetter
+from quebert.cli._dead import whole
 from quebert.errors import BadTask
 from quebert.executor import ExecutorResource
+from quebert.operations import DeadLetter
 from quebert.outcome import Discard, Done
 from quebert.producer import Producer
 from quebert.task import BOUNDS, _codec, decode, encode
@@ -144,7 +145,7 @@ class DepthTests(Case):
             with self.subTest(depth=depth, inner=inner, beside=beside):
                 self.assertEqual(letter.url, URL if fits else "")
                 for secrets in (False, True):
-                    self.assertIn(URL, "\n".join(letter.lines(secrets)))
+                    self.assertIn(URL, "\n".join(whole(letter, secrets)))
 
 
 class SizeTests(Case):

@@ -35,10 +35,11 @@ import quebert
 from quebert import _log, executor, service
 from quebert.amqp import Message, TxAMQPClient
 from quebert.broker import BrokerFactory
-from quebert.cli._dead import DeadLetter, Listing
+from quebert.cli._dead import Listing, whole
 from quebert.config import read
 from quebert.errors import BadStatus
 from quebert.http import Dispatcher
+from quebert.operations import DeadLetter
 from quebert.producer import BlockingProducer, Producer
 from quebert.service._mediators import mediator
 from quebert.signatures import SharedSecret, Signer, Verifier
@@ -518,7 +519,7 @@ def shown(amqp: str, queue: str) -> Iterator[str]:
                 break
             told = {k.replace("_", "-"): v for k, v in vars(properties).items()}
             letter = DeadLetter({k: v for k, v in told.items() if v is not None}, body)
-            yield from letter.lines()
+            yield from whole(letter)
             listing.add(letter)
     yield from listing.lines()
 

@@ -1,5 +1,6 @@
 """
-Tests for L{quebert.cli._dead}: what there is to tell of what is dead.
+Tests for what there is to tell of what is dead: L{DeadLetter}, L{Match}, and how
+L{quebert.cli._dead} prints it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._text import width
 from quebert.cli import _dead
-from quebert.cli._dead import DeadLetter, Listing, Match, matched
+from quebert.cli._dead import Listing, whole
 from quebert.errors import ConfigError
+from quebert.operations import DeadLetter, Match
+from quebert.operations._matching import matched
 from quebert.test.checks import refusal
 
 REASON = "quebert-reason"
@@ -56,7 +59,8 @@ class DeadLetterTests(SynchronousTestCase):
         self.assertEqual(dead.attempts, "12")
         self.assertEqual(dead.uuid, "8f14")
         self.assertEqual(dead.url, "http://...@example.com/a")
-        self.assertRegex(dead.buried, r"2023-11-1\d \d\d:\d\d:20")
+        self.assertEqual(dead.buried_at, 1_700_000_000.25)
+        self.assertEqual(dead.task, TASK)
 
     def test_nothing_known(self) -> None:
         """
@@ -67,12 +71,14 @@ class DeadLetterTests(SynchronousTestCase):
                 dead = letter(headers, body)
                 fields = (dead.kind, dead.reason, dead.status, dead.uuid, dead.url)
                 self.assertEqual(set(fields), {""})
-                self.assertEqual(dead.buried, "")
+                self.assertIsNone(dead.buried_at)
                 self.assertEqual(dead.anew, body)
-                list(dead.lines())
+                list(whole(dead))
         whens: list[Any] = [float("inf"), float("nan"), 1e300, -1e300, [], True]
         for when in whens:
-            letter({"quebert-buried-at": when}).buried  # noqa: B018
+            dead = letter({"quebert-buried-at": when})
+            list(whole(dead))
+            Listing(1).add(dead)
 
     def test_no_task(self) -> None:
         """
@@ -95,13 +101,13 @@ class DeadLetterTests(SynchronousTestCase):
         """
         All of it can be read, and its times.
         """
-        text = "\n".join(letter(**{"content-type": "application/json"}).lines())
+        text = "\n".join(whole(letter(**{"content-type": "application/json"})))
         self.assertIn("content-type: application/json", text)
         self.assertIn("quebert-last-status: 503", text)
         self.assertIn("quebert-last-answer: Overloaded \\xff", text)
         self.assertIn("quebert-buried-at: 2023-11-1", text)
         self.assertIn('\n    "é": 1\n', text)
-        self.assertEqual([*letter({}, b"a\nb\xff").lines()], ["", "a", "b\\xff"])
+        self.assertEqual([*whole(letter({}, b"a\nb\xff"))], ["", "a", "b\\xff"])
 
     def test_secrets(self) -> None:
         """
@@ -122,11 +128,11 @@ class DeadLetterTests(SynchronousTestCase):
             b'{"headers": {"AUTHORIZATION" : "s3cret"}',
         ):
             dead = letter(headers, body, **{"correlation-id": "//me:s3cret@a"})
-            text = "\n".join(dead.lines())
+            text = "\n".join(whole(dead))
             self.assertNotIn("s3cret", text)
             self.assertIn("quebert-reason: for http://...@example.com/a", text)
-            whole = "\n".join(dead.lines(secrets=True))
-            self.assertGreaterEqual(whole.count("s3cret"), 4)
+            shown = "\n".join(whole(dead, secrets=True))
+            self.assertGreaterEqual(shown.count("s3cret"), 4)
         listing = Listing(1)
         listing.add(letter(headers, task))
         text = "\n".join(listing.lines())
@@ -139,7 +145,7 @@ class DeadLetterTests(SynchronousTestCase):
         To hide secrets takes linear time, whatever the body is.
         """
         for part in (b"passw", b"token  ", b"//a", b'authorization:"', b"cookie\\"):
-            list(letter(HEADERS, part * 100_000).lines())
+            list(whole(letter(HEADERS, part * 100_000)))
 
 
 class MatchTests(SynchronousTestCase):

@@ -27,7 +27,12 @@ from quebert.amqp.queues import (
     declare_queue,
     find_queue,
 )
-from quebert.cli._operations import (
+from quebert.config import QueueSettings, Settings
+from quebert.doctor import Level
+from quebert.doctor._queues import check_queue
+from quebert.doctor._subject import Subject
+from quebert.errors import BrokerError
+from quebert.operations import (
     BrokerAccess,
     Progress,
     Status,
@@ -35,11 +40,6 @@ from quebert.cli._operations import (
     redrive,
     take_stock,
 )
-from quebert.config import QueueSettings, Settings
-from quebert.doctor import Level
-from quebert.doctor._queues import check_queue
-from quebert.doctor._subject import Subject
-from quebert.errors import BrokerError
 from quebert.outcome import Bury
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import set_policy
@@ -332,12 +332,12 @@ async def test_stream(
     asked = BrokerAccess(reactor, rabbitmq.url)
     text = f"{dead} is a stream"
     with pytest.raises(BrokerError, match=text):
-        await take_stock(asked, names.queue, [], 0)
+        await take_stock(asked, names.queue, [], lambda _: None)
     await watching(client, names)
     await bury(client, names.queue)
     await bury(client, names.queue)
     with pytest.raises(BrokerError, match=text):
-        await take_stock(asked, names.queue, [], 0)
+        await take_stock(asked, names.queue, [], lambda _: None)
     with pytest.raises(BrokerError, match=text):
         await redrive(asked, names.queue, [], Progress())
     with pytest.raises(BrokerError, match=text):

@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.wire import version_of
-from quebert.cli._operations import BrokerAccess, pause
+from quebert.operations import BrokerAccess, pause
 from quebert.outcome import Outcome, Retry
 from quebert.test.conftest import Names
 from quebert.test.support import options_of, until

@@ -27,7 +27,7 @@ from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues import dead_letters_of, depth
 from quebert.amqp.queues._new_queues import NEW
 from quebert.amqp.wire import NOT_BEFORE, Message, version_of
-from quebert.cli._operations import BrokerAccess, status
+from quebert.operations import BrokerAccess, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
 from quebert.test.conftest import Names

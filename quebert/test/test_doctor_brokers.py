@@ -31,7 +31,6 @@ from quebert.amqp.delays import (
 )
 from quebert.amqp.queues import QUORUM, TYPE, declared, depth
 from quebert.amqp.wire import version_of
-from quebert.cli._operations import BrokerAccess, pause
 from quebert.config import Broker, QueueSettings, Settings
 from quebert.doctor import Finding, Level, examine
 from quebert.doctor._broker import check_confirm_timeout
@@ -42,6 +41,7 @@ from quebert.doctor._subject import PROBE, Subject
 from quebert.doctor._urls import check_urls
 from quebert.guard import Guard
 from quebert.limits import Rate
+from quebert.operations import BrokerAccess, pause
 from quebert.test.conftest import Names
 from quebert.test.contract.patience import until
 from quebert.test.operating import add_user, add_vhost

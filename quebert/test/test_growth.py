@@ -41,7 +41,7 @@ from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
-from quebert.cli._dead import DeadLetter, Listing, Match
+from quebert.cli._dead import Listing, whole
 from quebert.errors import BadTask, ExecutorError, QuebertError
 from quebert.executor import _web
 from quebert.executor._admission import Unsigned
@@ -51,6 +51,7 @@ from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.mediator._mediator import ANSWER
 from quebert.mediator._text import name_of, one_line
+from quebert.operations import DeadLetter, Match
 from quebert.policy import (
     History,
     RetryPolicy,
@@ -392,7 +393,7 @@ class GrowthTests(SynchronousTestCase):
         def shown(letter: DeadLetter) -> None:
             listing = Listing(20)
             listing.add(letter)
-            for line in (*letter.lines(), *listing.lines()):
+            for line in (*whole(letter), *listing.lines()):
                 printable(line)
 
         self.check(

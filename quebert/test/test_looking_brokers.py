@@ -15,11 +15,10 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from quebert import operations
 from quebert.amqp.queues import _browse as _browse
-from quebert.cli import _operations
-from quebert.cli._dead import Match
-from quebert.cli._operations import BrokerAccess, Progress
 from quebert.errors import BrokerError
+from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user
 from quebert.test.support import Program
@@ -42,16 +41,23 @@ PROPERTIES: dict[str, Any] = {
 # ``quebert dead list``, which ends at once when it sees the message of that number.
 KILLED = """
 import itertools, os, signal, sys
-from quebert.cli import _operations, main
+from quebert.cli import main
+from quebert.operations import _dead_letters
 
 end, numbers = int(sys.argv.pop()), itertools.count(1)
 def look(matches, letter):
     if next(numbers) == end:
         os.kill(os.getpid(), signal.SIGKILL)
     return True
-_operations.matched = look
+_dead_letters.matched = look
 main(sys.argv[1:])
 """
+
+
+def ignore(letter: DeadLetter) -> None:
+    """
+    Do nothing with it.
+    """
 
 
 def fill(
@@ -100,7 +106,7 @@ async def all_back(asked: BrokerAccess, queue: str, count: int = len(BODIES)) ->
     Wait until RabbitMQ has noticed the end of a program that held messages.
     """
     for _ in range(1_000):
-        dead = (await _operations.status(asked, queue)).dead
+        dead = (await operations.status(asked, queue)).dead
         if dead is not None and dead >= count:
             return
     raise AssertionError("they are not back")
@@ -126,9 +132,9 @@ async def test_looks(
             assert await program.ended() == -9, program.output
             await all_back(asked, names.queue)
         elif n % 2:
-            assert await _operations.look_up(asked, names.queue, [], Progress())
+            assert await operations.look_up(asked, names.queue, [], Progress())
         else:
-            _, progress = await _operations.take_stock(asked, names.queue, [], 0)
+            progress = await operations.take_stock(asked, names.queue, [], ignore)
             assert progress.seen >= len(BODIES)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == set(BODIES)
@@ -148,7 +154,7 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     await deferToThread(fill, rabbitmq.url, dead, arguments)
     await deferToThread(send_back, rabbitmq.url, dead, 3)
     asked = BrokerAccess(reactor, rabbitmq.url)
-    letter = await _operations.look_up(asked, names.queue, [], Progress())
+    letter = await operations.look_up(asked, names.queue, [], Progress())
     assert letter is not None
     assert letter.body == BODIES[0]
     found = await deferToThread(drain, rabbitmq.url, dead)
@@ -171,7 +177,7 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     url = add_user(rabbitmq, "reader", (may_read, "^$", may_read))
     asked = BrokerAccess(reactor, url)
     with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
-        await _operations.take_stock(asked, names.queue, [], 0)
+        await operations.take_stock(asked, names.queue, [], ignore)
     await all_back(BrokerAccess(reactor, rabbitmq.url), names.queue)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == {*BODIES}
@@ -199,11 +205,11 @@ async def test_broker_killed(
         program = start(*command, str(where))
         assert await program.ended() == -9, program.output
         await all_back(asked, queue, count)
-        await _operations.take_stock(asked, queue, [], 0)
+        await operations.take_stock(asked, queue, [], ignore)
     dropped, redriven = (Match.parse(f"url={each}") for each in urls[1:3])
-    assert await _operations.discard(asked, queue, [dropped], Progress(), None)
-    await _operations.redrive(asked, queue, [redriven], Progress())
-    await _operations.take_stock(asked, queue, [], 0)
+    assert await operations.discard(asked, queue, [dropped], Progress(), None)
+    await operations.redrive(asked, queue, [redriven], Progress())
+    await operations.take_stock(asked, queue, [], ignore)
     await deferToThread(own_rabbitmq.kill)
     await deferToThread(own_rabbitmq.start)
     twice = 0

@@ -18,9 +18,9 @@ from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import QUORUM, declare_queue, find_exchange, find_queue
 from quebert.amqp.queues._names import NAME_LIMIT, SURE_LIMIT, derived, risk_of
 from quebert.amqp.wire import Wire, version_of
-from quebert.cli._operations import BrokerAccess, pause, resume, status
 from quebert.config import Broker, QueueSettings, Settings
 from quebert.errors import BrokerRefused
+from quebert.operations import BrokerAccess, pause, resume, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.service._watches import Watches
 from quebert.test.conftest import Names

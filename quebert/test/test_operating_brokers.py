@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,13 +21,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.wire import temporary_channel, version_of
-from quebert.cli import _operations
-from quebert.cli._dead import Match
-from quebert.cli._operations import BrokerAccess, Progress
+from quebert.cli._dead import Listing
 from quebert.errors import ConfigError, Unroutable
+from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
 from quebert.outcome import EXHAUSTED, POISON, Bury, Outcome
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Program, options_of, until
@@ -115,7 +116,7 @@ async def test_paused_while_running(
     one, two = [await Mediator(each).watch(names, maxEvents=2) for each in clients]
     await add(clients[0], names.queue, *(b"%d" % n for n in range(10)))
     await until(lambda: len(one.began) == len(two.began) == 2)
-    now = await _operations.pause(asked, names.queue)
+    now = await operations.pause(asked, names.queue)
     assert (now.ready, now.consumers, now.paused) == (6, 0, True)
     assert [each.watcher.paused for each in (one, two)] == [True, True]
     one.finish()
@@ -124,11 +125,11 @@ async def test_paused_while_running(
     await a_moment()
     assert len(one.began) == len(two.began) == 2
     assert not one.watcher.consuming
-    before = await _operations.resume(asked, names.queue)
+    before = await operations.resume(asked, names.queue)
     assert before.paused
     await until(lambda: len(one.began) + len(two.began) == 10)
     assert not one.watcher.paused
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert (now.consumers, now.paused) == (2, False)
     assert {*one.began, *two.began} == {b"%d" % n for n in range(10)}
 
@@ -141,7 +142,7 @@ async def test_started_while_paused(
     A mediator that is started while its queue is paused does not begin; another
     queue's does.
     """
-    now = await _operations.pause(asked, names.queue)
+    now = await operations.pause(asked, names.queue)
     assert now.ready is None
     client = make_client(asked.url)
     mediator = await Mediator(client).watch(names)
@@ -152,7 +153,7 @@ async def test_started_while_paused(
     await until(lambda: another.began)
     await a_moment()
     assert mediator.began == []
-    await _operations.resume(asked, names.queue)
+    await operations.resume(asked, names.queue)
     await until(lambda: mediator.began)
     another.finish()
     mediator.finish()
@@ -173,16 +174,16 @@ async def test_again_and_again(
     bodies = [b"%d" % n for n in range(500)]
     adding = Deferred.fromCoroutine(add(client, names.queue, *bodies))
     for _ in range(10):
-        await _operations.pause(asked, names.queue)
-        await _operations.resume(asked, names.queue)
+        await operations.pause(asked, names.queue)
+        await operations.resume(asked, names.queue)
     await adding
     await until(lambda: mediator.watcher.counts.done == 500)
     assert Counter(mediator.began) == Counter(bodies)
-    await _operations.pause(asked, names.queue)
+    await operations.pause(asked, names.queue)
     await add(client, names.queue, b"late")
     await a_moment()
     assert b"late" not in mediator.began
-    await _operations.resume(asked, names.queue)
+    await operations.resume(asked, names.queue)
     await until(lambda: b"late" in mediator.began)
 
 
@@ -192,9 +193,9 @@ async def test_twice(asked: BrokerAccess, names: Names) -> None:
     What is paused can be paused, and what is not resumed: nothing comes of it.
     """
     for _ in range(2):
-        assert (await _operations.pause(asked, names.queue)).paused
-    assert (await _operations.resume(asked, names.queue)).paused
-    assert not (await _operations.resume(asked, names.queue)).paused
+        assert (await operations.pause(asked, names.queue)).paused
+    assert (await operations.resume(asked, names.queue)).paused
+    assert not (await operations.resume(asked, names.queue)).paused
 
 
 async def survives(
@@ -205,7 +206,7 @@ async def survives(
     """
     mediator = await Mediator(client).watch(names)
     mediator.finish()
-    await _operations.pause(broker, names.queue)
+    await operations.pause(broker, names.queue)
     await add(client, names.queue, b"task")
     await restart()
     newer = make_another(client)
@@ -214,7 +215,7 @@ async def survives(
         await add(newer, names.queue, b"another")
         await a_moment()
         assert mediator.began == started_since.began == []
-        await _operations.resume(broker, names.queue)
+        await operations.resume(broker, names.queue)
         await until(lambda: len(mediator.began) + len(started_since.began) == 2)
         started_since.finish()
     finally:
@@ -290,21 +291,21 @@ async def test_purge(
     await until(lambda: mediator.began)
     shown: list[int | None] = []
 
-    def unsure(now: _operations.Status) -> bool:
+    def unsure(now: operations.Status) -> bool:
         shown.append(now.ready)
         return False
 
     progress = Progress()
-    assert not await _operations.purge(asked, names.queue, progress, unsure)
+    assert not await operations.purge(asked, names.queue, progress, unsure)
     assert (shown, progress.done) == ([7], 0)
-    assert await _operations.purge(asked, names.queue, progress, lambda _: True)
+    assert await operations.purge(asked, names.queue, progress, lambda _: True)
     assert progress.done == 7
     mediator.finish()
     await until(lambda: mediator.watcher.counts.done == 1)
     await a_moment()
     assert mediator.began == [b"runs"]
     with pytest.raises(ConfigError, match="no queue"):
-        await _operations.purge(asked, f"{names.queue}.no", progress, None)
+        await operations.purge(asked, f"{names.queue}.no", progress, None)
 
 
 @ensureDeferred
@@ -318,12 +319,12 @@ async def test_locked(
     client = make_client(asked.url)
     async with temporary_channel(await client.connected()) as channel:
         await channel.call("queue_declare", queue=names.queue, exclusive=True)
-        now = await _operations.pause(asked, names.queue)
+        now = await operations.pause(asked, names.queue)
         assert now.paused
         assert "RESOURCE_LOCKED" in "; ".join(now.problems)
-        before = await _operations.resume(asked, names.queue)
+        before = await operations.resume(asked, names.queue)
         assert before.paused
-        after = await _operations.status(asked, names.queue)
+        after = await operations.status(asked, names.queue)
     assert after.paused is False
     assert after.ready is None
     assert "RESOURCE_LOCKED" in "; ".join(after.problems)
@@ -353,16 +354,16 @@ async def test_purge_what_was_shown(
     bodies = [b"%d" % n for n in range(1_010)]
     await add(client, names.queue, *bodies[:10])
 
-    def sure(now: _operations.Status) -> bool:
+    def sure(now: operations.Status) -> bool:
         assert now.ready == 10
         publish_all(asked.url, names.queue, bodies[10:])
         return True
 
     progress = Progress()
-    assert await _operations.purge(asked, names.queue, progress, sure)
+    assert await operations.purge(asked, names.queue, progress, sure)
     assert progress.done == 10
     assert await lying(asked, names.queue) == bodies[10:]
-    assert await _operations.purge(asked, names.queue, progress, None)
+    assert await operations.purge(asked, names.queue, progress, None)
     assert progress.done == 1_000
 
 
@@ -444,7 +445,8 @@ async def test_list_and_show(
     monkeypatch.setattr(_browse, "_HELD_BY_ONE", 2)
     monkeypatch.setattr(_browse, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
-    listing, progress = await _operations.take_stock(asked, names.queue, [], 2)
+    listing = Listing(2)
+    progress = await operations.take_stock(asked, names.queue, [], listing.add)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
     assert listing.reasons["exhausted", "a timeout"] == 3
     assert [row[:3] for row in listing.first] == [
@@ -452,14 +454,15 @@ async def test_list_and_show(
         ("u1", "https://example.com/1", "9"),
     ]
     assert (progress.total, progress.seen, progress.ended) == (9, 9, True)
-    letter = await _operations.look_up(
+    letter = await operations.look_up(
         asked, names.queue, matches("status=503"), Progress()
     )
     assert letter is not None
     assert letter.body == bodies[2]
-    assert letter.buried.startswith("20")
+    assert letter.buried_at is not None
+    assert 0 <= time.time() - letter.buried_at < 600
     assert (
-        await _operations.look_up(asked, names.queue, matches("url~nix"), Progress())
+        await operations.look_up(asked, names.queue, matches("url~nix"), Progress())
         is None
     )
     assert await lying(asked, f"{names.queue}.dead") == bodies
@@ -476,7 +479,7 @@ async def test_redrive(
     bodies = await bury(make_client(asked.url), names)
     progress = Progress()
     meant = matches("reason~TIMEOUT", "kind=exhausted")
-    await _operations.redrive(asked, names.queue, meant, progress)
+    await operations.redrive(asked, names.queue, meant, progress)
     assert (progress.total, progress.seen, progress.done) == (9, 9, 3)
     back = await deferToThread(lie, asked.url, names.queue)
     assert back == [(body, {}) for body in bodies[1::3]]
@@ -497,10 +500,10 @@ async def test_redriven_is_done(
         names.exchange, names.queue, names.key, lambda _: REASONS[b"poison"]
     )
     progress = Progress()
-    await _operations.redrive(asked, names.queue, [], progress)
+    await operations.redrive(asked, names.queue, [], progress)
     assert (progress.total, progress.done) == (600, 600)
     await until(lambda: watcher.counts.buried == 600)
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert (now.ready, now.dead) == (0, 600)
 
 
@@ -518,7 +521,7 @@ async def test_nowhere_to_go(
     await channel.call("queue_delete", queue=names.queue)
     progress = Progress()
     with pytest.raises(Unroutable):
-        await _operations.redrive(asked, names.queue, [], progress)
+        await operations.redrive(asked, names.queue, [], progress)
     assert (progress.done, progress.ended) == (0, False)
     assert await lying(asked, f"{names.queue}.dead") == bodies
 
@@ -533,11 +536,11 @@ async def test_nothing_dead(
     """
     progress = Progress()
     with pytest.raises(ConfigError, match="no queue"):
-        await _operations.redrive(asked, names.queue, [], progress)
+        await operations.redrive(asked, names.queue, [], progress)
     await Mediator(make_client(asked.url)).watch(names)
-    await _operations.redrive(asked, names.queue, [], progress)
+    await operations.redrive(asked, names.queue, [], progress)
     assert (progress.total, progress.ended) == (0, True)
-    assert not await _operations.discard(
+    assert not await operations.discard(
         asked, names.queue, [], Progress(), lambda count: True
     )
 
@@ -556,7 +559,7 @@ async def test_too_many(
     monkeypatch.setattr(_browse, "_AT_ONCE", 1)
     bodies = await bury(make_client(asked.url), names)
     progress = Progress()
-    await _operations.redrive(asked, names.queue, matches("kind=poison"), progress)
+    await operations.redrive(asked, names.queue, matches("kind=poison"), progress)
     assert (progress.total, progress.seen, progress.done) == (9, 6, 2)
     stay = [bodies[1], bodies[2], *bodies[4:]]
     assert await lying(asked, f"{names.queue}.dead") == stay
@@ -579,15 +582,15 @@ async def test_discard(
     for expected in (0, 3):
         progress = Progress()
         meant = matches("kind=poison")
-        await _operations.discard(asked, names.queue, meant, progress, sure)
+        await operations.discard(asked, names.queue, meant, progress, sure)
         assert progress.done == expected
     assert counts == [3, 3]
     stay = [body for n, body in enumerate(bodies) if n % 3]
     assert await lying(asked, f"{names.queue}.dead") == stay
     progress = Progress()
-    assert await _operations.discard(asked, names.queue, [], progress, None)
+    assert await operations.discard(asked, names.queue, [], progress, None)
     assert progress.done == 6
-    assert (await _operations.status(asked, names.queue)).dead == 0
+    assert (await operations.status(asked, names.queue)).dead == 0
 
 
 async def fill(client: TxAMQPClient, queue: str, number: int) -> list[bytes]:
@@ -632,7 +635,7 @@ async def test_discard_what_was_shown(
         return True
 
     progress = Progress()
-    assert await _operations.discard(asked, names.queue, [], progress, sure)
+    assert await operations.discard(asked, names.queue, [], progress, sure)
     assert (progress.done, progress.missing, progress.total) == (250, 50, 350)
     assert sorted(await lying(asked, dead)) == sorted(others)
 
@@ -675,23 +678,25 @@ async def test_held_by_another(
     while await ready() > (1_999 if bears_few else 1_800):
         assert program.running, program.output
     program.signal(signal.SIGSTOP)
-    listing, progress = await _operations.take_stock(asked, names.queue, [], 0)
+    seen: list[DeadLetter] = []
+    progress = await operations.take_stock(asked, names.queue, [], seen.append)
     assert progress.others >= 1
-    assert sum(listing.kinds.values()) < 2_000 + copies
+    assert len(seen) < 2_000 + copies
     progress = Progress()
-    await _operations.redrive(asked, names.queue, matches("url=nowhere"), progress)
+    await operations.redrive(asked, names.queue, matches("url=nowhere"), progress)
     assert progress.others >= 1
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert (now.dead, len(now.problems)) == (None, 1)
     program.signal(end)
     await program.ended()
     while await ready() < 2_000:
         pass
-    listing, progress = await _operations.take_stock(asked, names.queue, [], 0)
-    count = sum(listing.kinds.values())
+    seen.clear()
+    progress = await operations.take_stock(asked, names.queue, [], seen.append)
+    count = len(seen)
     assert 2_000 <= count <= 2_000 + copies
     assert progress.others == 0
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert (now.dead, now.problems) == (count, ())
 
 
@@ -723,7 +728,7 @@ async def test_killed(
     for wanted in (500, 3000):
         program = start(*command, f"--amqp-url={either.url}")
         while True:
-            now = await _operations.status(asked, names.queue)
+            now = await operations.status(asked, names.queue)
             if now.ready is not None and now.ready >= wanted:
                 break
             assert program.running
@@ -732,7 +737,7 @@ async def test_killed(
     program = start(*command, f"--amqp-url={either.url}")
     assert await program.ended() == 0, program.output
     assert "redriven" in program.output
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert now.dead == 0
     back = await lying(asked, names.queue)
     assert set(back) == set(bodies)
@@ -754,12 +759,12 @@ async def test_interrupted(
     program = start(*command, f"--amqp-url={either.url}")
     asked = BrokerAccess(reactor, either.url)
     # Some of them must have been confirmed to the program, too.
-    while ((await _operations.status(asked, names.queue)).ready or 0) < 500:
+    while ((await operations.status(asked, names.queue)).ready or 0) < 500:
         assert program.running
     program.signal(signal.SIGINT)
     assert await program.ended() == 1
     assert "run it again" in program.output
-    now = await _operations.status(asked, names.queue)
+    now = await operations.status(asked, names.queue)
     assert now.ready is not None
     assert now.dead is not None
     assert now.ready + now.dead >= len(bodies)

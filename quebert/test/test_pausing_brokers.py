@@ -18,13 +18,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyServer
 
+from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.coordination import _pause as _pausing
 from quebert.amqp.coordination import _pause_sign
 from quebert.amqp.queues import _existing
-from quebert.cli import _operations
-from quebert.cli._operations import BrokerAccess
 from quebert.errors import BrokerError, ChannelLost
+from quebert.operations import BrokerAccess
 from quebert.test.conftest import AnyBroker, Names
 from quebert.test.operating import add_user
 from quebert.test.support import Program, Proxy, short_of, until
@@ -130,10 +130,10 @@ async def test_announcement_is_lost(
     mediators = Mediators(make_client, either.url, names)
     await mediators.start()
     asked = BrokerAccess(reactor, either.url)
-    now = await _operations.pause(asked, names.queue)
+    now = await operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
-    assert (await _operations.resume(asked, names.queue)).problems == ()
+    assert (await operations.resume(asked, names.queue)).problems == ()
     await mediators.finish()
 
 
@@ -151,10 +151,10 @@ async def test_one_connection(
     limits = ("set_user_limits", user, '{"max-connections": 1}')
     await deferToThread(rabbitmq.ctl, *limits)
     asked = BrokerAccess(reactor, url)
-    now = await _operations.pause(asked, names.queue)
+    now = await operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
-    assert (await _operations.resume(asked, names.queue)).problems == ()
+    assert (await operations.resume(asked, names.queue)).problems == ()
     await mediators.finish()
 
 
@@ -210,10 +210,10 @@ async def test_slow_line(
     proxy = Proxy(either.port)
     proxy.protocol = SlowServer
     asked = BrokerAccess(reactor, proxy.url)
-    now = await _operations.pause(asked, names.queue)
+    now = await operations.pause(asked, names.queue)
     assert (now.consumers, now.paused, now.problems) == (0, True, ())
     await mediators.rest()
-    assert (await _operations.resume(asked, names.queue)).problems == ()
+    assert (await operations.resume(asked, names.queue)).problems == ()
     await mediators.finish()
     await proxy.cut()
 
@@ -296,9 +296,9 @@ async def test_resumed_meanwhile(
     await channel.call("basic_qos", prefetch_count=1)
     await channel.call("basic_consume", queue=names.queue)
     asked = BrokerAccess(reactor, either.url)
-    pausing = Deferred.fromCoroutine(_operations.pause(asked, names.queue))
+    pausing = Deferred.fromCoroutine(operations.pause(asked, names.queue))
     await until(lambda: not any(each.consuming for each in mediators.watchers))
-    await _operations.resume(asked, names.queue)
+    await operations.resume(asked, names.queue)
     assert (await pausing).paused is False
     await channel.shut()
     await mediators.finish()
@@ -315,10 +315,10 @@ async def test_short_of_memory(
     await mediators.start()
     asked = BrokerAccess(reactor, rabbitmq.url)
     with short_of("memory", rabbitmq):
-        now = await _operations.pause(asked, names.queue)
+        now = await operations.pause(asked, names.queue)
         assert (now.consumers, now.paused, now.problems) == (0, True, ())
         await mediators.rest()
-        assert (await _operations.resume(asked, names.queue)).problems == ()
+        assert (await operations.resume(asked, names.queue)).problems == ()
         await until(lambda: all(each.consuming for each in mediators.watchers))
     await mediators.finish()
 
@@ -339,10 +339,10 @@ async def test_mark_is_refused(
         user = f"operator-{problems}-of-{names.queue}"
         allowed = (r"quebert\.paused\..*", write, ".*")
         url = await deferToThread(add_user, rabbitmq, user, allowed)
-        now = await _operations.pause(BrokerAccess(reactor, url), names.queue)
+        now = await operations.pause(BrokerAccess(reactor, url), names.queue)
         assert (now.paused, len(now.problems)) == (True, problems)
         assert not now.consumers or problems
-        await _operations.resume(BrokerAccess(reactor, rabbitmq.url), names.queue)
+        await operations.resume(BrokerAccess(reactor, rabbitmq.url), names.queue)
         await until(lambda: all(each.consuming for each in mediators.watchers))
     await mediators.finish()
 

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,19 +32,18 @@ from twisted.python import log as legacy
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert import _log, _text, executor, service
+from quebert import _log, _text, executor, operations, service
 from quebert._repeated import RepeatedWarning
 from quebert._workers import Report
 from quebert.broker import BrokerFactory
 from quebert.broker.protocol._methods import method_frame
-from quebert.cli import _doctor, _operating, _operations, _running
+from quebert.cli import _doctor, _operating, _running
 from quebert.cli import _main as cli
-from quebert.cli._dead import DeadLetter, Listing
-from quebert.cli._operations import Progress, Status
 from quebert.cli._telling import TellingMediator
 from quebert.doctor import Finding, Level
 from quebert.errors import BrokerRefused, ExecutorError, QuebertError
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
+from quebert.operations import DeadLetter, Progress, Status
 from quebert.outcome import Bury, Discard
 from quebert.test import mediating, test_executor, test_watcher, test_wire
 from quebert.test.broker.peer import Peer
@@ -597,21 +597,25 @@ class CommandTests(Case):
             yield DeadLetter(properties, json.dumps({"uuid": text, text: 1}).encode())
             yield DeadLetter({"headers": {text: value}}, body_of(url=text, uuid=text))
 
+    def take_stock(self, letters: list[DeadLetter], *asked: Any) -> Progress:
+        """
+        What stands in for this.
+        """
+        for each in letters:
+            asked[-1](each)
+        return Progress(ended=True)
+
     def test_dead(self) -> None:
         """
         C{dead list} and C{dead show}.
         """
         for each in INJECTIONS:
-            listing = Listing(20)
             letters = [*self.letters(each)]
-            for letter in letters:
-                listing.add(letter)
-            found = listing, Progress(ended=True)
-            self.patch(_operations, "take_stock", lambda *a, x=found: x)
+            self.patch(operations, "take_stock", partial(self.take_stock, letters))
             text = self.call("dead", "list", "tasks", code=0).output
             self.assertLess(len(text.encode()), 200_000)
             for letter in letters[:3]:
-                self.patch(_operations, "look_up", lambda *a, x=letter: x)
+                self.patch(operations, "look_up", lambda *a, x=letter: x)
                 self.call("dead", "show", "tasks", code=0)
                 self.call("dead", "show", "--secrets", "tasks", code=0)
 
@@ -621,10 +625,10 @@ class CommandTests(Case):
         """
         for each in INJECTIONS:
             now = Status(1, 2, False, 3, problems=(each,))
-            self.patch(_operations, "status", lambda *a, x=now: x)
+            self.patch(operations, "status", lambda *a, x=now: x)
             self.call("status", each, code=1)
             for error in (QuebertError(each), ValueError(each)):
-                self.patch(_operations, "status", raising(type(error), each))
+                self.patch(operations, "status", raising(type(error), each))
                 self.call("status", "tasks", code=1)
                 self.call("dead", each, code=2)
                 self.call("dead", "list", "tasks", "--match", each, code=2)

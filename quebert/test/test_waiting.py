@@ -21,9 +21,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
+from quebert import operations
 from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.delays import ARRIVALS, make
-from quebert.cli import _operations as operations
 from quebert.producer import Producer
 from quebert.test.conftest import Names
 from quebert.test.operating import (

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from quebert._log import make_printable, of_lines
 from quebert._text import cut, one_line, printable, printable_lines, width
-from quebert.cli._dead import DeadLetter, Match
 from quebert.errors import ConfigError
 from quebert.limits import Rate
+from quebert.operations import DeadLetter, Match
 from quebert.policy import directive, retry_after
 from quebert.task import format_time, parse_time
 from quebert.test.fuzz.choices import Choices

@@ -1,0 +1,79 @@
+"""
+Pausing a queue, and having it go on.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.task import deferLater
+
+from quebert.amqp.coordination import set_paused
+from quebert.amqp.wire import Wire
+from quebert.operations._access import BrokerAccess
+from quebert.operations._status import Status, living
+
+__all__ = ["pause", "resume"]
+
+#: Seconds in which whoever watches a queue must have let it rest.
+REST = 5.0
+# Seconds between looks.
+_STEP = 0.2
+
+
+async def pause(broker: BrokerAccess, queue: str) -> Status:
+    """
+    Pause C{queue}: no mediator begins anything of it until it is resumed.  Returns when
+    nobody consumes it any more, or after five seconds, or when somebody has resumed it.
+
+    @return: how it is then, but for what is dead, arrived and unclaimed: C{consumers}
+        have not stopped yet, and C{paused} is C{False} if somebody has resumed it.
+    @raise ConfigError: the URL is no AMQP URL.
+    @raise BrokerError: it is not paused, or nobody knows: there is no broker in five
+        seconds, or it does not let us, or the connection is lost.
+    """
+    async with broker.client() as (_, wire):
+        problems = await _set_paused(wire, queue, True)
+        if wire.blocked is None:
+            now = await _at_rest(broker, wire, queue)
+            return attrs.evolve(now, problems=(*problems, *now.problems))
+    # RabbitMQ is short of memory, and reads no more from a connection that publishes.
+    async with broker.client() as (_, wire):
+        now = await _at_rest(broker, wire, queue)
+        return attrs.evolve(now, problems=(*problems, *now.problems))
+
+
+async def _at_rest(broker: BrokerAccess, wire: Wire, queue: str) -> Status:
+    clock = broker.reactor
+    end = clock.seconds() + REST
+    while True:
+        late = clock.seconds() >= end
+        now = await living(wire, queue)
+        if late or not now.consumers or now.paused is False:
+            return now
+        await deferLater(clock, _STEP)
+
+
+async def resume(broker: BrokerAccess, queue: str) -> Status:
+    """
+    Have C{queue} go on.
+
+    @return: how it was before, but for what is dead, arrived and unclaimed: C{paused}
+        is C{False} if it was not paused.
+    @raise ConfigError: the URL is no AMQP URL.
+    @raise BrokerError: its pause is not over, or nobody knows: there is no broker in
+        five seconds, or it does not let us, or the connection is lost.
+    """
+    async with broker.client() as (_, wire):
+        before = await living(wire, queue)
+        problems = await _set_paused(wire, queue, False)
+        return attrs.evolve(before, problems=(*problems, *before.problems))
+
+
+async def _set_paused(wire: Wire, queue: str, paused: bool) -> tuple[str, ...]:
+    """
+    Pause C{queue}, or resume it, and tell its mediators; gives the problem with the
+    latter, if there is one.
+    """
+    why = await set_paused(wire, queue, paused)
+    late = "mediators are not told, and may notice only when they connect again"
+    return () if why is None else (f"{late}: {why}",)

@@ -1,0 +1,42 @@
+"""
+What is done where RabbitMQ refuses something: another error, which says more, or a
+sentence among others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from quebert.amqp.queues import no_single_tasks
+from quebert.errors import BrokerError, BrokerRefused
+
+__all__ = ["no_stream", "noted"]
+
+# A reply code (AMQP 0-9-1, section 1.1): streams have no basic.get, nor queue.purge.
+_NOT_IMPLEMENTED = 540
+
+
+@contextmanager
+def no_stream(queue: str) -> Iterator[None]:
+    """
+    Say what to do where RabbitMQ refuses something of C{queue} since it is a stream.
+    """
+    try:
+        yield
+    except BrokerRefused as e:
+        if e.code != _NOT_IMPLEMENTED:
+            raise
+        raise BrokerError(no_single_tasks(queue, e)) from e
+
+
+@contextmanager
+def noted(problems: list[str]) -> Iterator[None]:
+    """
+    Go on where RabbitMQ refuses to show something: the user lacks a permission, or
+    another connection has the queue for itself.
+    """
+    try:
+        yield
+    except BrokerRefused as e:
+        problems.append(f"not all can be seen: {e}")
