@@ -76,7 +76,16 @@ CALLS: list[tuple[Call, tuple[Any, ...], list[str]]] = [
 ]
 
 # The packages whose names and methods documents use without an import.
-_PACKAGES = ("amqp", "executor", "limits", "mediator", "policy", "producer", "testing")
+_PACKAGES = (
+    "amqp",
+    "executor",
+    "limits",
+    "mediator",
+    "operations",
+    "policy",
+    "producer",
+    "testing",
+)
 _FURTHER = {getattr(call, "__func__", call): {*more} for call, _, more in CALLS}
 
 

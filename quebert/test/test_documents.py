@@ -250,6 +250,7 @@ def test_json(block: Block) -> None:
         ("README.rst", "add_prehook(lambda", "add_prehook(1, lambda"),
         ("docs/dev.rst", "amqp_url=broker", "url=broker"),
         ("docs/limits.rst", "weight=weight", "wait=weight"),
+        ("docs/operating.rst", '"tasks", refused)', '"tasks", match=refused)'),
         ("docs/retries.rst", "max_attempts=10", "max_attempt=10"),
         ("docs/tasks.rst", "delay=60", "countdown=60"),
         ("docs/retries.rst", '{"max_attempts": 3', '{"max_attempt": 3'),
