@@ -94,7 +94,7 @@ def list_(
     listing = Listing(first)
     progress = _run(
         amqp_url,
-        lambda broker: operations.take_stock(broker, queue, matches, listing.add),
+        lambda broker: operations.browse(broker, queue, matches, listing.add),
     )
     if not listing.kinds and not progress.others:
         echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
@@ -122,7 +122,7 @@ def show(
     """
     progress = Progress()
     letter = _run(
-        amqp_url, lambda broker: operations.look_up(broker, queue, matches, progress)
+        amqp_url, lambda broker: operations.find(broker, queue, matches, progress)
     )
     if letter is None and progress.others:
         raise click.ClickException(operations.held_by_others(dead_letters_of(queue)))

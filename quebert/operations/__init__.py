@@ -15,8 +15,8 @@ Knows no command line: what is printed is the matter of the commands.
 """
 
 from quebert.operations._access import BrokerAccess
-from quebert.operations._dead_letters import discard, look_up, redrive, take_stock
-from quebert.operations._letter import DeadLetter
+from quebert.operations._dead_letter import DeadLetter
+from quebert.operations._dead_letters import browse, discard, find, redrive
 from quebert.operations._matching import Match
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
@@ -29,13 +29,13 @@ __all__ = [
     "Match",
     "Progress",
     "Status",
+    "browse",
     "discard",
+    "find",
     "held_by_others",
-    "look_up",
     "pause",
     "purge",
     "redrive",
     "resume",
     "status",
-    "take_stock",
 ]

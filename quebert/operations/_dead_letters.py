@@ -12,15 +12,15 @@ from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import Browsing, fingerprint
 from quebert.operations._access import BrokerAccess, publish_confirmed
-from quebert.operations._letter import DeadLetter
+from quebert.operations._browsing import go_through, letter_of
+from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._matching import Match, matched
 from quebert.operations._progress import Progress
-from quebert.operations._walking import go_through, letter_of
 
-__all__ = ["discard", "look_up", "redrive", "take_stock"]
+__all__ = ["browse", "discard", "find", "redrive"]
 
 
-async def take_stock(
+async def browse(
     broker: BrokerAccess,
     queue: str,
     matches: Sequence[Match],
@@ -53,7 +53,7 @@ async def take_stock(
     return progress
 
 
-async def look_up(
+async def find(
     broker: BrokerAccess,
     queue: str,
     matches: Sequence[Match],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 
 from quebert.errors import ConfigError
-from quebert.operations._letter import DeadLetter
+from quebert.operations._dead_letter import DeadLetter
 
 __all__ = ["Match", "matched"]
 

@@ -41,7 +41,7 @@ class OperatingTests(SynchronousTestCase):
         self.patch(_operating, "run", lambda start: start("reactor"))
         for name in ("status", "pause", "resume"):
             self.patch(operations, name, self.tell_status)
-        for name in ("take_stock", "look_up", "redrive", "discard", "purge"):
+        for name in ("browse", "find", "redrive", "discard", "purge"):
             self.patch(operations, name, getattr(self, name))
 
     def note(self, broker: Any, queue: str, *rest: Any) -> None:
@@ -61,7 +61,7 @@ class OperatingTests(SynchronousTestCase):
         self.note(*asked)
         return self.status
 
-    def take_stock(self, *asked: Any) -> Progress:
+    def browse(self, *asked: Any) -> Progress:
         """
         What stands in for this.
         """
@@ -71,7 +71,7 @@ class OperatingTests(SynchronousTestCase):
         seen = len(self.found)
         return Progress(seen + self.unseen, seen, others=self.others, ended=True)
 
-    def look_up(self, *asked: Any) -> DeadLetter | None:
+    def find(self, *asked: Any) -> DeadLetter | None:
         """
         What stands in for this.
         """

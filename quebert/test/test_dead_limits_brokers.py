@@ -36,9 +36,9 @@ from quebert.operations import (
     BrokerAccess,
     Progress,
     Status,
+    browse,
     purge,
     redrive,
-    take_stock,
 )
 from quebert.outcome import Bury
 from quebert.test.conftest import AnyBroker, Names
@@ -332,12 +332,12 @@ async def test_stream(
     asked = BrokerAccess(reactor, rabbitmq.url)
     text = f"{dead} is a stream"
     with pytest.raises(BrokerError, match=text):
-        await take_stock(asked, names.queue, [], lambda _: None)
+        await browse(asked, names.queue, [], lambda _: None)
     await watching(client, names)
     await bury(client, names.queue)
     await bury(client, names.queue)
     with pytest.raises(BrokerError, match=text):
-        await take_stock(asked, names.queue, [], lambda _: None)
+        await browse(asked, names.queue, [], lambda _: None)
     with pytest.raises(BrokerError, match=text):
         await redrive(asked, names.queue, [], Progress())
     with pytest.raises(BrokerError, match=text):

@@ -132,9 +132,9 @@ async def test_looks(
             assert await program.ended() == -9, program.output
             await all_back(asked, names.queue)
         elif n % 2:
-            assert await operations.look_up(asked, names.queue, [], Progress())
+            assert await operations.find(asked, names.queue, [], Progress())
         else:
-            progress = await operations.take_stock(asked, names.queue, [], ignore)
+            progress = await operations.browse(asked, names.queue, [], ignore)
             assert progress.seen >= len(BODIES)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == set(BODIES)
@@ -154,7 +154,7 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     await deferToThread(fill, rabbitmq.url, dead, arguments)
     await deferToThread(send_back, rabbitmq.url, dead, 3)
     asked = BrokerAccess(reactor, rabbitmq.url)
-    letter = await operations.look_up(asked, names.queue, [], Progress())
+    letter = await operations.find(asked, names.queue, [], Progress())
     assert letter is not None
     assert letter.body == BODIES[0]
     found = await deferToThread(drain, rabbitmq.url, dead)
@@ -177,7 +177,7 @@ async def test_no_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     url = add_user(rabbitmq, "reader", (may_read, "^$", may_read))
     asked = BrokerAccess(reactor, url)
     with pytest.raises(BrokerError, match=r"takes no copy .*amq\.default"):
-        await operations.take_stock(asked, names.queue, [], ignore)
+        await operations.browse(asked, names.queue, [], ignore)
     await all_back(BrokerAccess(reactor, rabbitmq.url), names.queue)
     found = await deferToThread(drain, rabbitmq.url, dead)
     assert {body for body, _ in found} == {*BODIES}
@@ -205,11 +205,11 @@ async def test_broker_killed(
         program = start(*command, str(where))
         assert await program.ended() == -9, program.output
         await all_back(asked, queue, count)
-        await operations.take_stock(asked, queue, [], ignore)
+        await operations.browse(asked, queue, [], ignore)
     dropped, redriven = (Match.parse(f"url={each}") for each in urls[1:3])
     assert await operations.discard(asked, queue, [dropped], Progress(), None)
     await operations.redrive(asked, queue, [redriven], Progress())
-    await operations.take_stock(asked, queue, [], ignore)
+    await operations.browse(asked, queue, [], ignore)
     await deferToThread(own_rabbitmq.kill)
     await deferToThread(own_rabbitmq.start)
     twice = 0

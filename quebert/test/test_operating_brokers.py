@@ -446,7 +446,7 @@ async def test_list_and_show(
     monkeypatch.setattr(_browse, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
     listing = Listing(2)
-    progress = await operations.take_stock(asked, names.queue, [], listing.add)
+    progress = await operations.browse(asked, names.queue, [], listing.add)
     assert listing.kinds == {"exhausted": 6, "poison": 3}
     assert listing.reasons["exhausted", "a timeout"] == 3
     assert [row[:3] for row in listing.first] == [
@@ -454,7 +454,7 @@ async def test_list_and_show(
         ("u1", "https://example.com/1", "9"),
     ]
     assert (progress.total, progress.seen, progress.ended) == (9, 9, True)
-    letter = await operations.look_up(
+    letter = await operations.find(
         asked, names.queue, matches("status=503"), Progress()
     )
     assert letter is not None
@@ -462,7 +462,7 @@ async def test_list_and_show(
     assert letter.buried_at is not None
     assert 0 <= time.time() - letter.buried_at < 600
     assert (
-        await operations.look_up(asked, names.queue, matches("url~nix"), Progress())
+        await operations.find(asked, names.queue, matches("url~nix"), Progress())
         is None
     )
     assert await lying(asked, f"{names.queue}.dead") == bodies
@@ -679,7 +679,7 @@ async def test_held_by_another(
         assert program.running, program.output
     program.signal(signal.SIGSTOP)
     seen: list[DeadLetter] = []
-    progress = await operations.take_stock(asked, names.queue, [], seen.append)
+    progress = await operations.browse(asked, names.queue, [], seen.append)
     assert progress.others >= 1
     assert len(seen) < 2_000 + copies
     progress = Progress()
@@ -692,7 +692,7 @@ async def test_held_by_another(
     while await ready() < 2_000:
         pass
     seen.clear()
-    progress = await operations.take_stock(asked, names.queue, [], seen.append)
+    progress = await operations.browse(asked, names.queue, [], seen.append)
     count = len(seen)
     assert 2_000 <= count <= 2_000 + copies
     assert progress.others == 0

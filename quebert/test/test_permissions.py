@@ -544,9 +544,9 @@ async def test_dead_letters(rabbitmq: RabbitMQNode, make_client: MakeClient) -> 
     async def look(user: User) -> None:
         asked, queue = BrokerAccess(reactor, user.url), user.names.queue
         seen: list[DeadLetter] = []
-        await operations.take_stock(asked, queue, [], seen.append)
+        await operations.browse(asked, queue, [], seen.append)
         assert len(seen) == 2
-        assert await operations.look_up(asked, queue, [], Progress())
+        assert await operations.find(asked, queue, [], Progress())
 
     async def discard(user: User) -> None:
         asked, queue = BrokerAccess(reactor, user.url), user.names.queue

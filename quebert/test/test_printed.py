@@ -597,7 +597,7 @@ class CommandTests(Case):
             yield DeadLetter(properties, json.dumps({"uuid": text, text: 1}).encode())
             yield DeadLetter({"headers": {text: value}}, body_of(url=text, uuid=text))
 
-    def take_stock(self, letters: list[DeadLetter], *asked: Any) -> Progress:
+    def browse(self, letters: list[DeadLetter], *asked: Any) -> Progress:
         """
         What stands in for this.
         """
@@ -611,11 +611,11 @@ class CommandTests(Case):
         """
         for each in INJECTIONS:
             letters = [*self.letters(each)]
-            self.patch(operations, "take_stock", partial(self.take_stock, letters))
+            self.patch(operations, "browse", partial(self.browse, letters))
             text = self.call("dead", "list", "tasks", code=0).output
             self.assertLess(len(text.encode()), 200_000)
             for letter in letters[:3]:
-                self.patch(operations, "look_up", lambda *a, x=letter: x)
+                self.patch(operations, "find", lambda *a, x=letter: x)
                 self.call("dead", "show", "tasks", code=0)
                 self.call("dead", "show", "--secrets", "tasks", code=0)
 

@@ -13,7 +13,7 @@ from quebert.amqp.queues import Browsing, browse, dead_letters_of, depth, lookin
 from quebert.amqp.wire import Wire
 from quebert.errors import BrokerError, ConfigError
 from quebert.operations._access import publish_confirmed
-from quebert.operations._letter import DeadLetter
+from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._progress import Progress
 from quebert.operations._refusals import no_stream
 
