@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["Waiters"]
+__all__ = ["Waiters", "another_waiter"]
 
 T = TypeVar("T")
 
@@ -53,3 +53,18 @@ class Waiters(Generic[T]):
         del self._waiting[waiter]
         if not self._waiting and self._abandoned is not None:
             self._abandoned()
+
+
+def another_waiter(event: Deferred[None]) -> Deferred[None]:
+    """
+    Fires or fails when C{event} does, and can be cancelled without harm to it.
+    """
+    waiter: Deferred[None] = Deferred()
+
+    def tell(result: T) -> T:
+        if not waiter.called:  # else it was cancelled
+            waiter.callback(result if isinstance(result, Failure) else None)
+        return result
+
+    event.addBoth(tell)
+    return waiter

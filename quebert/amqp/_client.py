@@ -19,6 +19,7 @@ from quebert import _tls
 from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
+from quebert._waiters import another_waiter
 from quebert.amqp.coordination import Pauses
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
@@ -30,7 +31,6 @@ from quebert.amqp.watch import (
     Suspects,
     Watcher,
     WatchOptions,
-    another_waiter,
 )
 from quebert.config import TLS, Address, Broker
 from quebert.errors import ConfigError

@@ -172,13 +172,12 @@ def discard(
 
     with _counting("discarded", queue) as progress:
         ask = None if yes else sure
-        found = _run(
+        _run(
             amqp_url,
             lambda broker: operations.discard(broker, queue, matches, progress, ask),
         )
         if declined:
             raise click.Abort
-        progress.ended = progress.ended or not found
     if progress.missing:
         echo(f"{progress.missing} more are not there any more")
 

@@ -171,6 +171,7 @@ async def discard(
         progress.others = looked.others
         if not shown:
             progress.total, progress.seen = looked.total, looked.seen
+            progress.ended = looked.ended
             return False
         # Nothing is held while a person thinks.
         if not sure(shown.total()):

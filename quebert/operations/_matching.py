@@ -38,12 +38,19 @@ class Match:
     @ivar text: all of it, where C{whole}, and C{*} in it is anything; else a part,
         in capitals or not.
     @ivar wanted: whether it must match, or must not.
+    @raise ConfigError: there is no such field.
     """
 
-    field: str
+    field: str = attrs.field()
     text: str
     whole: bool = True
     wanted: bool = True
+
+    @field.validator
+    def _check_field(self, attribute: object, field: str) -> None:
+        if field not in _FIELDS:
+            known = ", ".join(_FIELDS)
+            raise ConfigError(f"{field!r} is no field of a dead letter: {known} are")
 
     @classmethod
     def parse(cls, text: str) -> Match:

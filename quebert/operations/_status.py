@@ -25,9 +25,10 @@ class Status:
     @ivar consumers: who takes them; 0 where there is no such queue.
     @ivar paused: whether mediators begin nothing of it.
     @ivar dead: messages that were given up; C{None} also where nobody asked.
-    @ivar arrived: delayed messages that are due, and that the queue has not taken.
+    @ivar arrived: delayed messages that are due, and that the queue has not taken;
+        C{None} also where nobody asked.
     @ivar unclaimed: delayed messages of any queue that was not there when they were
-        due.
+        due; C{None} also where nobody asked.
     @ivar problems: what could not be seen or done, and why; sentences.
     """
 
@@ -36,8 +37,8 @@ class Status:
     paused: bool | None
     dead: int | None = None
     problems: tuple[str, ...] = ()
-    arrived: int = 0
-    unclaimed: int = 0
+    arrived: int | None = None
+    unclaimed: int | None = None
 
 
 async def living(wire: Wire, queue: str) -> Status:
@@ -62,8 +63,7 @@ async def status(broker: BrokerAccess, queue: str) -> Status:
     @raise BrokerError: there is no broker in five seconds, or it does not let us in, or
         the connection is lost.
     """
-    dead = None
-    arrived = unclaimed = 0
+    dead = arrived = unclaimed = None
     async with broker.client() as (client, wire):
         now = await living(wire, queue)
         problems = [*now.problems]
@@ -71,8 +71,9 @@ async def status(broker: BrokerAccess, queue: str) -> Status:
             dead = await _dead(wire, dead_letters_of(queue), problems)
         with noted(problems):
             arrived = await _ready(wire, arrivals_of(queue))
-            for store in (UNCLAIMED, *await client.old_ladder.stores(wire)):
-                unclaimed += await _ready(wire, store)
+        with noted(problems):
+            stores = UNCLAIMED, *await client.old_ladder.stores(wire)
+            unclaimed = sum([await _ready(wire, store) for store in stores])
     return attrs.evolve(
         now,
         dead=dead,

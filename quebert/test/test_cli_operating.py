@@ -95,6 +95,7 @@ class OperatingTests(SynchronousTestCase):
         """
         self.note(*asked[:-1])
         progress, sure = asked[-2:]
+        progress.ended = not self.found
         if sure is not None and not (self.found and sure(len(self.found))):
             return False
         progress.total = progress.seen = progress.done = len(self.found)

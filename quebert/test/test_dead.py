@@ -148,6 +148,19 @@ class DeadLetterTests(SynchronousTestCase):
             list(whole(letter(HEADERS, part * 100_000)))
 
 
+class FieldTests(SynchronousTestCase):
+    """
+    What L{Match} can be about.
+    """
+
+    def test_unknown(self) -> None:
+        """
+        A field that no dead letter has is refused at once.
+        """
+        problem = self.assertRaises(ConfigError, Match, "knd", "x")
+        self.assertIn("'knd' is no field of a dead letter: kind,", str(problem))
+
+
 class MatchTests(SynchronousTestCase):
     """
     Tests for L{Match}.

@@ -17,9 +17,9 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from quebert import _repeated
+from quebert._waiters import another_waiter
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.queues import dead_letters_of
-from quebert.amqp.watch import another_waiter
 from quebert.amqp.watch._suspects import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT
 from quebert.outcome import Bury, Outcome, Retry

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from quebert.amqp.watch import _hanging_hosts
+from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import (
     HANG_AFTER,
     LONGEST_IN_LINE,
@@ -112,6 +113,25 @@ class PlaceTests(HangingTestCase):
     """
     Who leaves a place, and when.
     """
+
+    def test_waits_for_memory(self) -> None:
+        """
+        A task whose turn has come, and that then waits for memory for too long, leaves
+        its turn to others.
+        """
+        self.begin()
+        self.hang()
+        deliveries = self.watcher._deliveries
+        hosts, places = deliveries._hanging_hosts, deliveries._places
+        (message,) = self.many(b"b", 1)
+        origin = message.origin = hosts._origin_of(message)
+        origin.due.add(message)
+        hosts._places += 1
+        before = hosts._places
+        places._heavy.append(message)
+        deliveries.ledger.move(message, Event.TURN_AWAY)
+        deliveries._put_off_heavy(message)
+        self.assertEqual((hosts._places, origin.due), (before - 1, set()))
 
     def test_slow_after_later(self) -> None:
         """

@@ -197,6 +197,19 @@ class PausesTests(SynchronousTestCase):
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a"])
 
+    def test_one_timer(self) -> None:
+        """
+        However often something has changed, it is to look again once.
+        """
+        self.client.refused["exchange_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        for _ in range(3):
+            asking = self.pauses.ask(self.wire, "a", lambda: self.looks.append("a"))
+            self.failureResultOf(Deferred.fromCoroutine(asking), MayNotLook)
+            self.pauses._look_all()
+        self.looks.clear()
+        self.clock.advance(2 * AGAIN)
+        self.assertEqual(self.looks, [])
+
     def test_mark(self) -> None:
         """
         It asks every few seconds for an exchange of its own, and when that is gone all

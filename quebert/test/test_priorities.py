@@ -105,6 +105,18 @@ class PriorityGroupTests(SynchronousTestCase):
                 each.add(max(0, at_least - each.waiting))
             self.clock.advance(0.05)
 
+    def test_counts_once(self) -> None:
+        """
+        A message that begins again, since it had to wait for a host, has counted.
+        """
+        queue = self.queue(weight=2)
+        again = message()
+        again.was_begun = True
+        for each in (message(), again):
+            queue.door.entered()
+            queue.door.begun(each)
+        self.assertEqual(queue.door.progress, 1 / 2)
+
     def test_weights(self) -> None:
         """
         Where all are full, each begins by its weight, however long they take.

@@ -12,9 +12,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults, succeed
 
+from quebert._waiters import another_waiter
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.queues import REASON
-from quebert.amqp.watch import another_waiter
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Retry
 from quebert.policy import RetryPolicy

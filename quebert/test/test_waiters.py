@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._waiters import Waiters
+from quebert._waiters import Waiters, another_waiter
 
 
 class WaitersTests(SynchronousTestCase):
@@ -90,3 +90,30 @@ class WaitersTests(SynchronousTestCase):
         waiters.fire(None)
         self.failureResultOf(other, CancelledError)
         self.assertEqual(abandoned, [])
+
+
+class AnotherWaiterTests(SynchronousTestCase):
+    """
+    L{another_waiter}.
+    """
+
+    def test_result(self) -> None:
+        """
+        Each waiter has the event, and one that was cancelled disturbs no other.
+        """
+        event: Deferred[None] = Deferred()
+        cancelled, other = another_waiter(event), another_waiter(event)
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        event.callback(None)
+        self.successResultOf(other)
+
+    def test_failure(self) -> None:
+        """
+        All waiters learn that it has failed.
+        """
+        event: Deferred[None] = Deferred()
+        waiters = another_waiter(event), another_waiter(event)
+        event.errback(ValueError())
+        for each in (*waiters, event):
+            self.failureResultOf(each, ValueError)

@@ -1552,6 +1552,16 @@ class ErrorTests(WatcherTestCase):
             self.assertEqual(len(self.client.publisher.unconfirmed), 1, strange)
             self.confirm()
 
+    def test_not_attempted(self) -> None:
+        """
+        An outcome that is no attempt leaves the count as it is.
+        """
+        self.begin()
+        self.at_once[b"later"] = Retry(after=2000, attempted=False)
+        self.deliver(b"later", {ERRORS: 3})
+        (publication,) = self.client.publisher.publications
+        self.assertEqual(publication.headers[ERRORS], 3)
+
     def test_negative_count(self) -> None:
         """
         A negative count makes no hot loop.

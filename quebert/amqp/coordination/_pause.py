@@ -185,7 +185,9 @@ class Pauses:
             self._timer = self.clock().callLater(AGAIN, self._look_all)
 
     def _look_all(self) -> None:
-        self._timer = None
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():  # this look is the one it waits for
+            timer.cancel()
         for queue in list(self._looks):
             self._heard(queue)
 

@@ -84,7 +84,8 @@ class PriorityGroup:
         self._chosen = None
         self.forget(member)
         self._progress = max(self._progress, member.progress)
-        member.progress += 1 / member.weight
+        if not message.was_begun:  # else it has counted
+            member.progress += 1 / member.weight
 
     def left(self, member: Member, message: Message) -> None:
         """

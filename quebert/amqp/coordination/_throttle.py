@@ -13,12 +13,11 @@ from quebert.amqp.coordination._door import Door
 from quebert.amqp.coordination._pace import HELD, Pace
 from quebert.amqp.coordination._priority_group import PriorityGroup
 from quebert.amqp.coordination._shared_rate import SharedRate
-from quebert.errors import ConfigError
-from quebert.limits import Rate, RateLike
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Session
     from quebert.amqp.wire import Wire
+    from quebert.limits import Rate
 
 __all__ = ["PaceStatus", "Throttle"]
 
@@ -46,20 +45,19 @@ class PaceStatus:
 
 class Throttle:
     """
-    @param rate: messages per second that begin; C{None} for no limit.
-    @param burst: how many at once.
+    @param rate: of the messages that begin; C{None} for no limit.
+    @param burst: how many begin at once; nothing without a rate.
     @param shared: whether all who watch the queue keep to it together.
     @param quorum: whether it is a quorum queue.
     @ivar doors: what is asked before a message gets a place.
     @ivar pace: C{None} without a rate.
-    @raise ConfigError: one of these is wrong.
     """
 
     def __init__(
         self,
         session: Session,
         queue: str,
-        rate: RateLike | None,
+        rate: Rate | None,
         burst: float | None,
         shared: bool,
         group: PriorityGroup | None,
@@ -71,10 +69,8 @@ class Throttle:
         self.pace: Pace | None = None
         self._share: SharedRate | None = None
         if rate is not None:
-            self.pace = Pace(Rate.of(rate), burst, lambda: session.reactor)
+            self.pace = Pace(rate, burst, lambda: session.reactor)
             self.doors.append(self.pace)
-        elif burst is not None:
-            raise ConfigError("a burst needs a rate")
         if self.pace is not None and shared:
             publisher = session.make_publisher()
             self._share = SharedRate(

@@ -8,7 +8,7 @@ from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._one_suspect import OneSuspect
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._suspects import Suspects, flight_sign, in_order_sign
-from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher, another_waiter
+from quebert.amqp.watch._watcher import DRAIN, OnDisconnect, Watcher
 
 __all__ = [
     "DRAIN",
@@ -20,7 +20,6 @@ __all__ = [
     "Suspects",
     "WatchOptions",
     "Watcher",
-    "another_waiter",
     "flight_sign",
     "in_order_sign",
 ]

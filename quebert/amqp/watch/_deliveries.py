@@ -128,7 +128,9 @@ class Deliveries:
             throttle.doors,
             self._part,
             self._hanging_hosts.look_again,
-            lambda message: self._heavy.begin(message, LONGEST_WAIT),
+            lambda message: self._heavy.begin(
+                message, max(0.0, LONGEST_WAIT - self._age(message))
+            ),
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self._late)
         self._heavy = Deadlines[Message](lambda: client.reactor, self._put_off_heavy)
@@ -262,6 +264,12 @@ class Deliveries:
             message.may_have_past = False
             self._places.enter(message)
         self._adapt()
+
+    def _age(self, message: Message) -> float:
+        """
+        For how many seconds the broker has waited for a message.
+        """
+        return self._seconds() - message.came
 
     def _weighed(self, message: Message) -> int:
         """
@@ -445,6 +453,8 @@ class Deliveries:
         request RabbitMQ would close the channel.
         """
         self._places.take_out(message)
+        if message.origin is not None:  # its turn has come, and it gives way
+            self._hanging_hosts.ended(message)
         self.put_off_for(message, _HEAVY)
 
     def put_off(self, message: Message) -> None:

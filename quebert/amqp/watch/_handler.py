@@ -94,13 +94,13 @@ class Handler:
         @return: the answer itself, for where one Deferred answers for several
             messages.
         """
-        errors, message.errors = message.errors, 0
         try:
             outcome = _as_outcome(answer)
         except Exception:  # it cannot be carried out
-            message.errors = errors
             self._failed(Failure(), message, decided)
         else:
+            if message.errors and _was_attempted(outcome):
+                message.errors = 0
             decided(message, outcome if self._end(message) else None)
         return answer
 
@@ -148,6 +148,10 @@ class Handler:
     def _delay(self, errors: int) -> float:
         growth = exponential(errors, constant=2, maximum=ERROR_LIMIT)
         return min(self._error_delay * growth, max(ERROR_LIMIT, self._error_delay))
+
+
+def _was_attempted(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Retry) or outcome.attempted
 
 
 def _same(answer: object) -> object:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
 
+from quebert._log import Logger
 from quebert.amqp.coordination import PaceStatus, Pausing, Throttle
 from quebert.amqp.queues import TYPE, QueueBinding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._deliveries import Deliveries
+from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
     from quebert.amqp.delays import Forwarder
@@ -33,6 +36,8 @@ class Intake:
     @ivar keeper: has the channel.
     @ivar ending: no more messages are to come.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -180,7 +185,19 @@ class Intake:
         if ended and channel is not None:
             self.keeper.warn("the broker cancelled its consumer; it is declared anew")
             again = Deferred.fromCoroutine(self._consume_anew(channel, consumer_tag))
-            again.addErrback(lambda _: Deferred.fromCoroutine(channel.shut()))
+            again.addErrback(self._not_consumed, channel)
+
+    def _not_consumed(self, failure: Failure, channel: Channel) -> Deferred[None]:
+        """
+        Another channel may do better.
+        """
+        if not failure.check(BrokerError):
+            self.log.failure(
+                "Declaring queue {queue!r} anew failed",
+                failure,
+                queue=self._binding.queue,
+            )
+        return Deferred.fromCoroutine(channel.shut())
 
     async def _consume_anew(self, channel: Channel, ended: str) -> None:
         # It was deleted.

@@ -137,8 +137,8 @@ class OneSuspect:
         """
         pair = watch, message
         insort(self._waiting, pair, key=_times_alone)
-        self._deadlines.begin(pair, LONGEST_WAIT)
         now = self._clock().seconds()
+        self._deadlines.begin(pair, max(0.0, LONGEST_WAIT - (now - message.came)))
         if not self.wanted:
             self._gathering = self._clock().callLater(GATHERING, self._gathered)
             self._gather_until = now + LONGEST_GATHERING

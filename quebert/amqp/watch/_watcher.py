@@ -16,6 +16,7 @@ from twisted.internet.defer import (
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
+from quebert._waiters import another_waiter
 from quebert.amqp.coordination import PaceStatus, Throttle
 from quebert.amqp.queues import TYPE, QueueBinding
 from quebert.amqp.watch._deliveries import Deliveries
@@ -29,7 +30,7 @@ from quebert.errors import BrokerError, ConfigError
 if TYPE_CHECKING:
     from quebert.amqp.watch._session import WatchSession
 
-__all__ = ["DRAIN", "OnDisconnect", "Watcher", "another_waiter"]
+__all__ = ["DRAIN", "OnDisconnect", "Watcher"]
 
 OnDisconnect = Callable[[Failure], object]
 
@@ -177,8 +178,19 @@ class Watcher:
         return another_waiter(self._stopping)
 
     async def _stop(self, grace: float) -> None:
+        self._intake.end()
+        try:
+            await self._drain(grace)
+        finally:
+            self._end()
+            self._intake.forget()
+            self._client.watch_ended(self)
+
+    async def _drain(self, grace: float) -> None:
+        """
+        Have everything settled, as far as the broker answers.
+        """
         deliveries, intake = self._deliveries, self._intake
-        intake.end()
         deliveries.close("stopped")
         deliveries.hurry()
         leaving = intake.leave()
@@ -187,16 +199,14 @@ class Watcher:
         deliveries.give_back_waiting()
         deliveries.end_pauses()
         await deliveries.until_idle(grace)
-        if grace and deliveries.are_with_callback:  # it may be long since that was told
+        if grace and deliveries.are_with_callback:
+            # The signs of that may be out of date.
             await self._within(deliveries.tell_in_order())
         deliveries.give_up_running()
         await deliveries.until_idle(_LAST_ANSWERS)
         await self._within(intake.shut())
         for each in leaving:
             await self._within(each)
-        self._end()
-        intake.forget()
-        self._client.watch_ended(self)
 
     def _end(self) -> None:
         self._client.one_suspect.leave(self._deliveries)
@@ -204,9 +214,9 @@ class Watcher:
 
     async def _within(self, asking: Deferred[None] | Coroutine[Any, Any, None]) -> None:
         """
-        Wait for the broker, but not for one that does not answer.  To be cancelled may
-        take an answer, too: nobody waits for that, and the end of the connection
-        brings it.
+        Wait for an answer of the broker, for L{_LAST_ANSWERS} seconds at most; then
+        cancel the call.  A call that is cancelled may need an answer, too: nobody waits
+        for that, and it ends with the connection.
         """
         asked = ensureDeferred(asking)
         asked.addErrback(self._unanswered)
@@ -219,17 +229,3 @@ class Watcher:
         failure.trap(BrokerError, CancelledError)
         why = failure.value
         self.log.debug("The broker did not answer the end: {why}", why=why)
-
-
-def another_waiter(event: Deferred[None]) -> Deferred[None]:
-    """
-    Fires when C{event} does, and can be cancelled without harm to it.
-    """
-    waiter: Deferred[None] = Deferred()
-
-    def tell(result: Any) -> Any:
-        waiter.callback(None)
-        return result
-
-    event.addBoth(tell)
-    return waiter
