@@ -366,7 +366,7 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     "a wrong event that is let through": (
         _ledger,
         "        if old not in self._table[event]:\n"
-        "            raise WrongEvent(event, old)\n",
+        "            raise WrongEvent(event, State(old))\n",
         "",
     ),
     "a message that waits as if it ran": (

@@ -47,8 +47,8 @@ __all__ = ["Deliveries"]
 MAX_HELD = 10_000
 #: And with how many bytes together with those in it.
 MAX_HELD_BYTES = 64 * 2**20
-# Python looks up members of an Enum slowly, and each message needs these.
-_BEGIN, _HELD, _OVERDUE = Event.BEGIN, State.HELD, State.OVERDUE
+# Python looks up a member of an Enum slowly, and uses it slowly as an index.
+_BEGIN, _HELD, _OVERDUE = Event.BEGIN, int(State.HELD), int(State.OVERDUE)
 # Seconds that a message waits in the broker which has waited for memory for too long.
 _HEAVY = 60.0
 

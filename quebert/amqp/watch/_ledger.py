@@ -28,8 +28,8 @@ class Delivered(Protocol):
 
 M = TypeVar("M", bound=Delivered)
 
-# Python looks up a member of an Enum slowly, and each message needs this one.
-_WAITING = State.WAITING
+# Python looks up a member of an Enum slowly, and uses it slowly as an index.
+_WAITING = int(State.WAITING)
 
 
 class WrongEvent(Exception):
@@ -120,8 +120,11 @@ class Ledger(Generic[M]):
     def __init__(self, table: Mapping[Event, Mapping[State, State]] = TABLE) -> None:
         self.bytes = 0
         self.of_consumers: dict[str, int] = {}
-        self._table = tuple(table[event] for event in Event)  # quicker to look up in
-        self._states: dict[M, State] = {}
+        # Plain numbers, which are quick.
+        self._table = tuple(
+            {int(old): int(new) for old, new in table[event].items()} for event in Event
+        )
+        self._states: dict[M, int] = {}
         self.numbers = [0] * len(State)
         self._fates = [0] * len(Fate)
         self.counts = Counts(self._fates, self._states)
@@ -139,7 +142,8 @@ class Ledger(Generic[M]):
         """
         The state of a delivery; C{None} for one that is settled or lost.
         """
-        return self._states.get(message)
+        state = self._states.get(message)
+        return None if state is None else State(state)
 
     def deliver(self, message: M) -> None:
         """
@@ -164,7 +168,7 @@ class Ledger(Generic[M]):
         try:
             self._states[message] = new = self._table[event][old]
         except KeyError:
-            raise WrongEvent(event, old) from None
+            raise WrongEvent(event, State(old)) from None
         self.numbers[old] -= 1
         self.numbers[new] += 1
         return True
@@ -180,7 +184,7 @@ class Ledger(Generic[M]):
         if old is None:
             return False
         if old not in self._table[event]:
-            raise WrongEvent(event, old)
+            raise WrongEvent(event, State(old))
         del self._states[message]
         self.numbers[old] -= 1
         self._fates[fate] += 1
