@@ -113,7 +113,7 @@ class Listing:
         """
         Count another.
         """
-        kind, reason = _cell(letter.kind), _cell(letter.gist)
+        kind, reason = _cell(letter.kind), _cell(letter.common_reason)
         self.reasons[kind, reason] += 1
         if len(self.first) < self._most:
             url = shown_url(letter.url)

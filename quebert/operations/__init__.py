@@ -11,7 +11,7 @@ they are, and dealing with what is dead.  Each operation makes a connection of i
 
     twisted.internet.task.react(mend)
 
-Knows no command line: what is printed is the matter of the commands.
+Printing is done by L{quebert.cli}.
 """
 
 from quebert.operations._access import BrokerAccess

@@ -28,8 +28,8 @@ PATIENCE = 60.0
 @attrs.frozen
 class BrokerAccess:
     """
-    The broker with the queues that are meant.  Each operation makes connections of its
-    own, and none is left when it ends, however that is.
+    The broker to operate on.  Each operation makes connections of its own, and none is
+    left when it ends, however that is.
 
     @ivar reactor: the one that runs.
     @ivar url: an AMQP URL, with a user and a password.

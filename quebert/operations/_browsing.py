@@ -40,7 +40,7 @@ async def go_through(
     """
     Browse the dead letters of C{queue} that are there now.
 
-    @param visit: awaited with each; whether it leaves.
+    @param visit: awaited with each; returns C{True} to remove the message.
     @raise ConfigError: there is no such queue, nor dead letters of it.
     @raise BrokerError: the broker does not do it, or not all of it.
     """

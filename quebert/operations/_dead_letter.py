@@ -74,9 +74,10 @@ class DeadLetter:
         return self._text("reason")
 
     @property
-    def gist(self) -> str:
+    def common_reason(self) -> str:
         """
-        Why, without what is its own, so that many have the same.
+        The reason without its own uuid and URL, so that equal failures are counted
+        together.  Where an HTTP answer is the reason, its status.
         """
         told, given_up, why = self.reason.partition(" is given up ")
         if not given_up or not told.startswith("task "):
@@ -142,9 +143,9 @@ class DeadLetter:
         return when if isinstance(when, (int, float)) else None
 
     @property
-    def anew(self) -> bytes:
+    def redriven_body(self) -> bytes:
         """
-        The body with which it begins anew: as it is, but for a count of failures.
+        The body without C{failures} and C{traceback}.
         """
         if not any(name in self.task for name in _FAILURES):
             return self.body

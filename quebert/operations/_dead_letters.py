@@ -139,7 +139,7 @@ async def _put_back(
         headers=dict.fromkeys(letter.history),
     )
     properties = amended or message.encoded_properties
-    await publish_confirmed(client, publisher, queue, letter.anew, properties)
+    await publish_confirmed(client, publisher, queue, letter.redriven_body, properties)
 
 
 async def discard(
@@ -150,14 +150,16 @@ async def discard(
     sure: Callable[[int], bool] | None = None,
 ) -> bool:
     """
-    Drop what is dead, and matches, for ever; of those a person was asked about, no
-    others.
+    Drop dead letters that match, for ever.  With C{sure}: only those that were counted
+    for it.
 
     @param matches: all of them must match; without any, each dead letter does.
     @param progress: is told how many were looked at, and how many have gone, also where
         it fails half-way.
-    @param sure: asked, with how many that would be; C{None} where nobody is.
-    @return: whether there were any, and it was; C{True} where nobody is asked.
+    @param sure: called with the number of dead letters that match, if there are any; if
+        it says no, nothing is dropped.
+    @return: with C{sure}, whether there was anything to drop, and it agreed; else
+        C{True}.
     @raise ConfigError: there is no such queue, nor dead letters of it, or the URL is no
         AMQP URL.
     @raise BrokerError: the broker does not do it, or not all of it: there is none in
@@ -197,7 +199,7 @@ async def _fingerprints(
     broker: BrokerAccess, queue: str, matches: Sequence[Match], progress: Progress
 ) -> Counter[bytes]:
     """
-    What is dead of C{queue}, and matches.
+    Count the dead letters of C{queue} that match, by their fingerprints.
     """
     found: Counter[bytes] = Counter()
 

@@ -35,9 +35,9 @@ class Match:
     @ivar field: C{kind}, C{reason}, C{status} (of the last answer), C{answer} (its
         beginning), C{attempts}, C{uuid} or C{url}; of a dead letter that does not tell
         it, the field is empty.
-    @ivar text: all of it, where C{whole}, and C{*} in it is anything; else a part,
-        in capitals or not.
-    @ivar wanted: whether it must match, or must not.
+    @ivar text: the whole field where C{whole}, and C{*} in it stands for anything; else
+        a part of it, in capitals or not.
+    @ivar wanted: C{False} inverts the match.
     @raise ConfigError: there is no such field.
     """
 

@@ -33,10 +33,3 @@ class Progress:
     others: int = 0
     ended: bool = False
     watch: Callable[[Progress], object] = lambda progress: None
-
-    @property
-    def stay(self) -> int:
-        """
-        How many were looked at and are there still.
-        """
-        return self.seen - self.done

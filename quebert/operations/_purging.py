@@ -25,12 +25,13 @@ async def purge(
     sure: Callable[[Status], bool] | None = None,
 ) -> bool:
     """
-    Drop what waits in C{queue}: all of it, or as many messages, from the oldest on, as
-    a person was told.
+    Drop the messages that wait in C{queue}.  With C{sure}: as many as it was told of,
+    the oldest first; all of them if the user may not see how many there are.
 
-    @param progress: is told how many those were, also where that fails half-way.
-    @param sure: asked, with how the queue is; C{None} where nobody is.
-    @return: whether it was.
+    @param progress: is told how many were dropped, also where that fails half-way.
+    @param sure: called with the C{Status} of the queue; if it says no, nothing is
+        dropped.
+    @return: whether C{sure} agreed; C{True} without it.
     @raise ConfigError: there is no such queue, or the URL is no AMQP URL.
     @raise BrokerError: there is no broker in five seconds, or it does not let us, or
         the connection is lost, or the queue is a stream.

@@ -1,6 +1,5 @@
 """
-What is done where RabbitMQ refuses something: another error, which says more, or a
-sentence among others.
+Turns refusals of RabbitMQ into a clearer error, or into a line of C{problems}.
 """
 
 from __future__ import annotations

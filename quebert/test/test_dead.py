@@ -72,7 +72,7 @@ class DeadLetterTests(SynchronousTestCase):
                 fields = (dead.kind, dead.reason, dead.status, dead.uuid, dead.url)
                 self.assertEqual(set(fields), {""})
                 self.assertIsNone(dead.buried_at)
-                self.assertEqual(dead.anew, body)
+                self.assertEqual(dead.redriven_body, body)
                 list(whole(dead))
         whens: list[Any] = [float("inf"), float("nan"), 1e300, -1e300, [], True]
         for when in whens:
@@ -91,9 +91,9 @@ class DeadLetterTests(SynchronousTestCase):
         """
         It begins anew with the body that it has, without a count of failures.
         """
-        self.assertEqual(letter().anew, letter().body)
+        self.assertEqual(letter().redriven_body, letter().body)
         failed = letter(task={**TASK, "failures": 7, "traceback": "..."})
-        self.assertEqual(json.loads(failed.anew), TASK)
+        self.assertEqual(json.loads(failed.redriven_body), TASK)
         self.assertEqual(len(failed.history), 6)
         self.assertNotIn("x-shop", failed.history)
 
@@ -295,7 +295,7 @@ class ListingTests(SynchronousTestCase):
         What is a task's own in a reason does not tell it from others.
         """
         named = "task 8f14 for http://example.com/a is given up"
-        for status, reason, gist in (
+        for status, reason, wanted in (
             (503, f"{named} after 3 attempts in 9 s: it failed", HEADERS[REASON]),
             (599, f"{named} at once: it failed", "599"),
             (200, f"{named} by its executor: no such user", "no such user"),
@@ -311,13 +311,14 @@ class ListingTests(SynchronousTestCase):
             (None, "odd is given up", "odd is given up"),
         ):
             headers = {**HEADERS, REASON: reason, "quebert-last-status": status}
-            self.assertTrue(letter(headers).gist.startswith(gist), letter(headers).gist)
+            common = letter(headers).common_reason
+            self.assertTrue(common.startswith(wanted), common)
         refused = {
             **HEADERS,  # it was answered before the name led elsewhere
             "quebert-kind": "forbidden",
             "quebert-reason": "task 8f14 for /a is given up at once: the guard refuses",
         }
-        self.assertEqual(letter(refused).gist, "the guard refuses")
+        self.assertEqual(letter(refused).common_reason, "the guard refuses")
 
     def test_long(self) -> None:
         """

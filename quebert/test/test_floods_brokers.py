@@ -204,7 +204,7 @@ async def test_refused(
     dead = dead_letters_of(names.queue)
     target, begins = names.queue, f"Queue '{names.queue}' does not take a task back"
     if isinstance(outcome, Bury):
-        target, begins = dead, f"Queue '{dead}' does not take a task that is given up"
+        target, begins = dead, f"Queue '{dead}' refuses dead letters"
         wire = await watched.client.connected()
         channel = await wire.open_channel(confirms=False)
         await channel.call("queue_declare", queue=dead, durable=True)

@@ -106,7 +106,7 @@ class Pace(Door):
 
     def prefetch(self, most: int) -> int:
         """
-        How many messages to fetch: no more than begin before long.
+        How many messages to fetch: no more than begin within L{HELD} seconds.
 
         @param most: 0 for no limit.
         """

@@ -106,7 +106,7 @@ class Throttle:
     @property
     def is_far(self) -> bool:
         """
-        Whether what is fetched now could not begin before long.
+        Whether what is fetched now could not begin soon, within L{HELD} seconds.
         """
         return self.pace is not None and self.pace.wait > HELD
 

@@ -41,7 +41,7 @@ class ChannelKeeper:
     @param prepare: awaited with each new channel, and its connection, before it is
         in use.
     @param lost: called when it is gone.
-    @param pause: waits so many seconds, or less when the end is near.
+    @param wait: waits so many seconds, or less when the end is near.
     @ivar channel: C{None} before the first, and after the end.
     @ivar ending: there is to be no other.
     """
@@ -54,7 +54,7 @@ class ChannelKeeper:
         queue: str,
         prepare: Callable[[Wire, Channel], Coroutine[Any, Any, None]],
         lost: Callable[[], None],
-        pause: Callable[[float], Deferred[None]],
+        wait: Callable[[float], Deferred[None]],
     ) -> None:
         self.channel: Channel | None = None
         self.ending = False
@@ -62,7 +62,7 @@ class ChannelKeeper:
         self._queue = queue
         self._prepare = prepare
         self._lost = lost
-        self._pause = pause
+        self._wait_for = wait
         self._not_consumed = RepeatedWarning(
             self.log,
             lambda: session.reactor,
@@ -183,7 +183,7 @@ class ChannelKeeper:
 
     async def _wait_for_attempt(self, attempt: int, why: BrokerError | None) -> None:
         if not self.ending:
-            await self._pause(self._seconds_before(attempt, why))
+            await self._wait_for(self._seconds_before(attempt, why))
 
     def _seconds_before(self, attempt: int, why: BrokerError | None) -> float:
         """

@@ -6,7 +6,8 @@ that waits before it goes back holds its delivery, but not its place among those
 work: when such messages have used up the prefetch, another consumer takes over, which
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
 has deprecated the kind that changes running ones.)  Where a rate lets no message begin
-before long, there is no consumer, and others get what waits.
+soon, which is within L{HELD<quebert.amqp.coordination._pace.HELD>} seconds, there is
+no consumer, and others get what waits.
 
 A queue with a single active consumer is the exception: the other consumer would stand
 behind those of other mediators, and one of these would get the messages.  There the
@@ -41,15 +42,15 @@ _MOST_PREFETCH = 65_535
 class Consumer:
     """
     @param most: how many messages to fetch; 0 for no limit.
-    @param throttle: of which rate fewer are, or none.
+    @param throttle: its rate can lower the prefetch, or stop consuming.
     @param unsettled: how many messages of each consumer are not settled, by its tag.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
-    @param waiting: how many messages wait before they go back.
-    @param rested: called when there is none for now, because of the rate.
+    @param waiting: counts the deliveries that hold no place.
+    @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
     @ivar consuming: whether the broker delivers.
-    @ivar wanted: whether it is to, when the rate allows it.
+    @ivar wanted: whether the watch wants deliveries, even while the rate allows none.
     """
 
     def __init__(
@@ -219,8 +220,8 @@ class Consumer:
 
     def _rest_if_far(self) -> None:
         """
-        Where the next message may not begin before long, leave it to others, and
-        consume again when it may.
+        Where the next message may not begin soon, stop consuming, so that others get
+        it, and consume again when it may.
         """
         throttle = self._throttle
         if throttle.pace is None or not throttle.is_far:

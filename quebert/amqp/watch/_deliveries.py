@@ -1,6 +1,5 @@
 """
-From a delivery to what settles it: who begins when, what the callback has decided, and
-what becomes of each message meanwhile.
+Gives messages to the callback, and carries out the outcomes.
 
 The ledger (L{Ledger<quebert.amqp.watch._ledger.Ledger>}) knows where each delivery
 stands; this module has the events happen.  It knows no frames and no HTTP.
@@ -166,12 +165,12 @@ class Deliveries:
         self._client.one_suspect.lost(self)
         self._hanging_hosts.forget_waiting()
 
-    def count_up_to(self, number: float) -> None:
+    def set_delivery_limit(self, limit: float) -> None:
         """
-        RabbitMQ counts up to C{number} how often it has delivered a message of the
-        queue; 0 if it counts nothing.
+        RabbitMQ drops a message of the queue after C{limit} deliveries; infinity where
+        no limit is known; 0 where it counts nothing.
         """
-        self._redelivery.counted = number
+        self._redelivery.counted = limit
 
     def close(self, reason: str) -> None:
         """
@@ -185,11 +184,11 @@ class Deliveries:
         """
         self._places.open(reason)
 
-    def pause(self, seconds: float) -> Deferred[None]:
+    def wait(self, seconds: float) -> Deferred[None]:
         """
         Fires after C{seconds}, or as soon as there is no point in waiting.
         """
-        return self._settlement.pause(seconds)
+        return self._settlement.wait(seconds)
 
     async def tell_in_order(self) -> None:
         """
@@ -207,18 +206,18 @@ class Deliveries:
         for message in self._take_waiting():
             self._give_back(message)
 
-    def hurry(self) -> None:
+    def stop_holding(self) -> None:
         """
         Have no message wait for its retry here any more.
         """
         self._hanging_hosts.end()
         self._settlement.hurried = True
 
-    def end_pauses(self) -> None:
+    def end_waits(self) -> None:
         """
         Carry out at once what waits here.
         """
-        self._settlement.hurry()
+        self._settlement.end_waits()
 
     def give_up_running(self) -> None:
         """
@@ -421,9 +420,9 @@ class Deliveries:
 
     def _rest(self) -> None:
         """
-        The rate lets no message begin before long: leave those that wait to others.
-        RabbitMQ may count that they come back, which would be taken for ends of
-        mediators.  So of one that came back before there is a copy.
+        The rate allows no message soon: give the waiting ones back.  RabbitMQ counts
+        each return, and a large count looks like mediators that ended.  So a copy,
+        whose count is 0, takes the place of a message that came back before.
         """
         for message in self._take_waiting():
             if message.redelivered:

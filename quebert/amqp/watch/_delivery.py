@@ -13,10 +13,13 @@ acknowledged, or given back.  Until then the delivery is in one of these states:
       |    pass           | hold
       +-------------------+------------> HELD
 
-A message that is WAITING has no place.  It is RUNNING while it is with the callback,
-and OVERDUE if it has left its place there to another.  It is REPLACING while another
-message is to take its place: one that comes later, a copy, or a dead letter.  It is
-HELD if that takes time, and it has left its place.
+At most C{prefetch} messages are at work at once.  Each has one of C{prefetch} places.
+
+ - WAITING: the message has no place yet.
+ - RUNNING: the callback runs.
+ - OVERDUE: the callback still runs, but the message no longer counts for C{prefetch}.
+ - REPLACING: another message is to replace it: a later retry, a copy or a dead letter.
+ - HELD: like REPLACING, but it no longer counts for C{prefetch}.
 
 Three events settle a delivery, and a fourth ends it:
 

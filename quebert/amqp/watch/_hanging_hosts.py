@@ -14,21 +14,20 @@ origins there are:
  2. An origin has at most as many requests at once as the watch has places, whether they
     have places or not.  So an origin that is slow, and alone in its queue, is asked as
     ever.
- 3. A quarter of the places is for origins that are quick, while there are requests to
-    such ones.  An origin is quick while more of its requests are answered at once,
-    between two looks, than are slow.  It has as many of these places as it has had
-    requests answered at once, and one.  If others have places of them, since they were
-    quick before, their slow requests leave.  An origin that has no request may have one
-    of half of these places, to show that it is quick.
+ 3. A quarter of the places is reserved for quick origins, while there are requests to
+    such.  An origin is quick while it has more quick answers (between two looks) than
+    slow requests.  It may use as many reserved places as it had quick answers, and one.
+    When it turns slow, its slow requests leave them.  An origin without requests may
+    use one of half of them, to show that it is quick.
 
 A further task waits in the line of its origin, outside the places, in its order.  The
 task is not with the callback meanwhile: it is not decoded, no time limit runs, and no
 attempt has been made.  When there is a place, the first in the line of the origin with
 the fewest places begins.
 
-As many tasks as there are places wait in a line as long as need be, to be at hand, and
-so do all those for an origin that is quick.  The others wait for C{hold_up_to} seconds,
-then in the broker.
+As many tasks of each line as there are places (fewer with more than ten lines) stay at
+hand for L{LONGEST_IN_LINE} seconds at most, and so do all those for a quick origin.
+The others wait for C{hold_up_to} seconds, then in the broker.
 
 In a queue whose requests are all answered in time nothing is counted, and nothing costs
 anything.  Pure bookkeeping, but for one timer.
@@ -130,9 +129,9 @@ class HangingOrigin:
     @ivar due: tasks whose turn it is, and that have not begun.
     @ivar line: tasks that wait for their turn.
     @ivar slow: how many of its requests were slow at the last look.
-    @ivar prompt: how many were answered since then that began since then.
-    @ivar trusted: the same between the two last looks.
-    @ivar is_quick: whether more were answered at once than were slow.
+    @ivar prompt: its quick answers: requests that began and were answered since then.
+    @ivar trusted: C{prompt} of the interval before.
+    @ivar is_quick: whether it has more quick answers than slow requests.
     @ivar hangs: whether the log has told of it.
     """
 

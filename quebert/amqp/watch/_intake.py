@@ -1,6 +1,5 @@
 """
-What has messages come to a watch: its channel, made anew whenever it was lost; the
-consumer on it; and whether the queue is paused.
+Keeps a channel for a watch, consumes on it, and obeys pauses.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Intake:
     ) -> None:
         self.ending = False
         self.keeper = ChannelKeeper(
-            client, binding.queue, self._prepare, deliveries.lost, deliveries.pause
+            client, binding.queue, self._prepare, deliveries.lost, deliveries.wait
         )
         self._client = client
         self._binding = binding
@@ -60,7 +59,7 @@ class Intake:
         self._consumer = deliveries.consumer
         self._forwarder = forwarder
         self._pausing = Pausing(
-            client.pauses, binding.queue, self._halt, self._go_on, deliveries.pause
+            client.pauses, binding.queue, self._halt, self._go_on, deliveries.wait
         )
         self._keeping: Deferred[None] = succeed(None)
 
@@ -87,7 +86,7 @@ class Intake:
 
     async def begin(self) -> None:
         """
-        Returns once the broker delivers.
+        Returns when the channel is ready; a paused queue is not consumed yet.
 
         @raise BrokerError: the broker does not let us, or not in time.
         """
@@ -154,7 +153,7 @@ class Intake:
         exists = await new_queues.is_there(wire, queue)
         with new_queues.declaring(wire, queue, kind, exists=exists):
             counted = await declare_task_queue(wire, channel, queue, self._arguments)
-        self._deliveries.count_up_to(counted)
+        self._deliveries.set_delivery_limit(counted)
         await self._binding.declare(channel)
         self._forwarder.declared()
 

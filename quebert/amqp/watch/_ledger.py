@@ -99,8 +99,8 @@ class Counts:
     @property
     def returned(self) -> int:
         """
-        How many were given back to the broker unfinished, by C{stop} or with the
-        connection, or as a copy that was to be attempted instead.
+        How many were not finished here: given back (stop, pause, rate), lost with the
+        channel, or replaced by a copy.
         """
         return self._fates[Fate.RETURNED]
 

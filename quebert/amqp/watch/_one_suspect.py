@@ -3,11 +3,14 @@ Attempts of suspects: one at a time, with no other task of the client at work.
 
 When a suspect comes, no further message begins.  Once the callbacks of all messages
 that have begun have ended, the suspect begins.  Then the others may go on, before the
-next suspect.  Of the suspects that come within L{GATHERING} seconds of each other, the
-one begins first that was alone at the fewest ends.  So where mediators end for another
-reason, these ends are spread over all suspects.  A suspect whose turn does not come for
-L{LONGEST_WAIT} seconds goes back as a copy: RabbitMQ closes a channel that holds a
-message for 30 minutes.
+next suspect.
+
+Suspects that come within L{GATHERING} seconds of each other are sorted: the one that
+was alone at the fewest ends begins first.  So if something else ends the mediators, no
+suspect collects all the blame.
+
+A suspect whose turn does not come for L{LONGEST_WAIT} seconds goes back as a copy:
+RabbitMQ closes a channel that holds a message for 30 minutes.
 """
 
 from __future__ import annotations

@@ -54,13 +54,14 @@ class WatchOptions:
         more where places are scarce; 0 for never.
     @ivar error_delay: seconds after which a message whose callback failed is put back,
         doubled for each failure in a row, up to 120 s; 0 for at once.
-    @ivar rate: how many messages begin, such as C{"500/s"}, C{"30/m"}, C{"10/h"} or a
-        number per second; C{None} for no limit.
+    @ivar rate: how many messages begin in a time at most, such as C{"500/s"},
+        C{"30/m"}, C{"10/h"} or a number, per second; C{None} for no limit.
     @ivar burst: how many at once; a quarter of a second's by default.
     @ivar share_rate: all who watch this queue with a rate, in other processes, too,
         keep to it together; else each by itself.
     @ivar group: shares its places between this queue and others.
-    @ivar weight: how many messages of this one begin to those of the others.
+    @ivar weight: share of the group's places: of a queue with 2, twice as many messages
+        begin as of one with 1.
     @raise ConfigError: one of these is wrong.
     """
 

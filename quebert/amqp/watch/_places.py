@@ -24,8 +24,8 @@ class Places:
     @param begin: called with each message as it gets its place; that message
         may leave at once.
     @param doors: all of which must be open for a message to get a place.
-    @param part: what a message must be admitted by, too, if it takes memory; C{begin}
-        takes that from it.  Others overtake one that is not.
+    @param part: the memory of the watch.  A message that takes memory begins only if
+        C{part} admits it.  Messages that take little overtake one that is refused.
     @param busy: called when a message has come, and L{is_busy}.
     @param heavy: called with each message that begins to wait for memory.
     """

@@ -44,8 +44,8 @@ class Redelivery:
     """
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
-    @ivar counted: up to which number RabbitMQ counts how often it has delivered a
-        message of the queue; 0 where it does not.
+    @ivar counted: after how many deliveries RabbitMQ drops a message of the queue;
+        infinity where no limit is known; 0 where it counts nothing.
     """
 
     def __init__(self, settlement: Settlement, suspects: Suspects) -> None:

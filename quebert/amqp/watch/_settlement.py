@@ -54,12 +54,12 @@ HOLD_LIMIT = 900.0
 HOLD_UP_TO = 5.0
 # Python looks up members of an Enum slowly, and each message needs these.
 _FINISH, _DONE = Event.FINISH, Fate.DONE
-# Seconds that are none, where clocks and floats are concerned.
+# Shorter waits, in seconds, count as 0.
 _AT_ONCE = 0.001
 # Characters: it is a header, and a sentence.
 _REASON_LIMIT = 1_000
-_NO_ROOM = "its properties cannot be read, or leave no room for what was tried with it"
-# Seconds: a finite time, since what is not finite is no time in a header.
+_NO_ROOM = "its properties cannot be read, or have no room for quebert's headers"
+# Seconds: replaces infinity, which a header cannot hold.
 _FOREVER = 1e9
 #: Seconds at most between attempts to put a task back, ...
 RETRY_LIMIT = 4.5
@@ -110,7 +110,7 @@ class Settlement:
         self._ladder = ladder
         self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
         self._hold_up_to = hold_up_to
-        self._pauses: dict[Deferred[None], IDelayedCall] = {}
+        self._waits: dict[Deferred[None], IDelayedCall] = {}
         self._publishing: set[Deferred[None]] = set()
         self._refused = RepeatedWarning(
             self.log,
@@ -122,8 +122,8 @@ class Settlement:
         self._dead_refused = RepeatedWarning(
             self.log,
             clock,
-            "Queue {dead!r} does not take a task that is given up for now",
-            "Queue {dead!r} takes tasks that are given up again",
+            "Queue {dead!r} refuses dead letters for now",
+            "Queue {dead!r} takes dead letters again",
             dead=dead_letters_of(queue),
         )
 
@@ -167,7 +167,7 @@ class Settlement:
         """
         self.channel = None
         self._ledger.lose()
-        self.hurry()
+        self.end_waits()
         for publishing in list(self._publishing):
             publishing.cancel()
 
@@ -179,12 +179,12 @@ class Settlement:
         self._dead_refused.end()
         self._dead_letters.end()
 
-    def hurry(self) -> None:
+    def end_waits(self) -> None:
         """
         End all waiting.
         """
-        for pause in list(self._pauses):
-            self._end_pause(pause)
+        for wait in list(self._waits):
+            self._end_wait(wait)
 
     async def put_back(self, message: Message, retry: Retry) -> None:
         """
@@ -196,7 +196,7 @@ class Settlement:
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
         if hold > 0 and not self.hurried:
-            held = self.pause(hold)
+            held = self.wait(hold)
             self._leave(message)
             await held
         elif due > now or not self._publisher.ready:
@@ -410,7 +410,7 @@ class Settlement:
                 held = self._ledger.numbers[State.HELD]
                 limit = max(RETRY_LIMIT, held / RETRY_RATE)
                 delay = exponential(attempt, constant=2, maximum=limit)
-                waited = self.pause(delay)
+                waited = self.wait(delay)
                 self._leave(message)
                 await waited
         return False
@@ -431,20 +431,20 @@ class Settlement:
         else:  # the original is in the same queue: RabbitMQ loses both, or none
             await send("", self.queue, body, properties)
 
-    def pause(self, seconds: float) -> Deferred[None]:
+    def wait(self, seconds: float) -> Deferred[None]:
         """
         Fires after C{seconds}, or as soon as there is no point in waiting.
         """
-        pause: Deferred[None] = Deferred(self._end_pause)
-        call = self._clock().callLater(seconds, self._end_pause, pause)
-        self._pauses[pause] = call
-        return pause
+        wait: Deferred[None] = Deferred(self._end_wait)
+        call = self._clock().callLater(seconds, self._end_wait, wait)
+        self._waits[wait] = call
+        return wait
 
-    def _end_pause(self, pause: Deferred[None]) -> None:
-        call = self._pauses.pop(pause)
+    def _end_wait(self, wait: Deferred[None]) -> None:
+        call = self._waits.pop(wait)
         if call.active():
             call.cancel()
-        pause.callback(None)
+        wait.callback(None)
 
     def _log_removed(self, message: Message, what: str, why: str) -> None:
         """

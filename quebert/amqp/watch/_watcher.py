@@ -1,5 +1,5 @@
 """
-One watched queue: what has its messages come, what becomes of them, and how that ends.
+One watch: starts it, stops it, and shows how it is.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Watcher:
 
     async def start(self) -> None:
         """
-        Begin; returns once the broker delivers.
+        Begin.  Returns when the channel is ready; a paused queue is not consumed yet.
         """
         self._client.one_suspect.join(self._deliveries)
         try:
@@ -192,12 +192,12 @@ class Watcher:
         """
         deliveries, intake = self._deliveries, self._intake
         deliveries.close("stopped")
-        deliveries.hurry()
+        deliveries.stop_holding()
         leaving = intake.leave()
         await self._within(deliveries.consumer.end())
         await self._within(deliveries.tell_in_order())
         deliveries.give_back_waiting()
-        deliveries.end_pauses()
+        deliveries.end_waits()
         await deliveries.until_idle(grace)
         if grace and deliveries.are_with_callback:
             # The signs of that may be out of date.

@@ -229,7 +229,7 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     async def open_channel(self, *, confirms: bool = True) -> Channel:
         """
-        A new channel, in confirm mode.
+        A new channel, in confirm mode if C{confirms}.
         """
         number = self._free_number()
         if self.closed:

@@ -160,7 +160,8 @@ def _dead(choices: Choices) -> None:
         for _ in range(choices.octet() % 8)
     }
     letter = DeadLetter({"headers": headers}, choices.rest())
-    _ = letter.gist, letter.kind, letter.reason, letter.status, letter.url, letter.uuid
+    _ = letter.common_reason, letter.kind, letter.reason
+    _ = letter.status, letter.url, letter.uuid
     try:
         match = Match.parse(pattern)
     except ConfigError:
