@@ -1678,8 +1678,9 @@ class PlacesTests(WatcherTestCase):
 
     def test_waits_long_for_memory(self) -> None:
         """
-        A message that has waited for memory for long waits in the broker: RabbitMQ
-        closes a channel that holds one for 30 minutes.
+        A message that has waited for memory for long waits in the broker: RabbitMQ up
+        to 4.2 closes a channel that holds one for 30 minutes, and from 4.3 on a quorum
+        queue takes it back and cancels the consumer.
         """
         self.client.budget = Budget(2_048_000)
         self.begin(maxEvents=10, hold_up_to=5)
@@ -2208,8 +2209,8 @@ class WaitTests(WatcherTestCase):
 
     def test_below_the_consumer_timeout(self) -> None:
         """
-        The limit is well below the 30 minutes at which RabbitMQ closes the
-        channel.
+        The limit is well below the 30 minutes after which RabbitMQ up to 4.2 closes the
+        channel, and the quorum queues of 4.3 cancel the consumer.
         """
         self.assertLess(HOLD_LIMIT, 1800)
 

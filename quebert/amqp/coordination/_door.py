@@ -1,5 +1,6 @@
 """
-What is asked before a message gets a place.
+A condition that must hold before a message begins; it is asked before the message is
+known.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __all__ = ["Door"]
 
 class Door:
     """
-    One that is always open.
+    A door that is always open.
 
     @ivar again: set by the L{Places<quebert.amqp.watch._places.Places>}; called when
         they may ask again.

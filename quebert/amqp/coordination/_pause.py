@@ -11,11 +11,11 @@ Theory of operation: the mark.  Each client also looks every L{CHECK} seconds wh
 queue was paused or resumed.  To ask for each queue would cost a closed channel, and an
 error in RabbitMQ's log, for each queue that is not paused.  Instead a client asks for
 one exchange of its own, C{quebert.control.mark.<uuid>}, which is there unless something
-has changed.  That exchange deletes itself (C{auto_delete}) when its only binding goes,
-to the exchange C{quebert.control.mark}, which L{set_paused
-<quebert.amqp.coordination.set_paused>} deletes.  A client whose exchange is gone makes
-it anew, and then has all its watches ask.  The exchange of a client that was killed
-stays until the next pause.
+has changed.  The client's exchange is auto-delete and has one binding, to
+C{quebert.control.mark}.  L{set_paused<quebert.amqp.coordination.set_paused>} deletes
+the latter: the binding goes, and with it the client's exchange.  A client whose
+exchange is gone makes it anew, and then has all its watches ask.  The exchange of a
+client that was killed stays until the next pause.
 """
 
 from __future__ import annotations

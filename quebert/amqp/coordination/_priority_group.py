@@ -1,5 +1,7 @@
 """
-Queues that share the same places, each according to its weight.
+Not AMQP priorities: weights between the queues of one process.
+
+Queues of a group share the same places, each according to its weight.
 
 Stride scheduling: each message that begins moves its queue on by C{1 / weight}, and
 the queue that is least far begins the next.  Who was empty for a while does not make

@@ -2,14 +2,15 @@
 Our share of a rate that all who watch a queue keep to together.
 
 The broker counts them: each of them consumes from a queue C{quebert.rate.<queue>},
-which never has a message, and asks each second how many do.  Who has more than it
-needs, while others wait, passes the rest on to them, in the queue
-C{quebert.rate.<queue>.spare}.  So no server is needed beside the broker, nobody leads
-whose end the others must notice, and it costs nothing per message.  When a mediator
-is killed the broker knows at once, and the others two seconds later.
+which never has a message.  Each second, a mediator reads the number of consumers of
+that queue.  A mediator with unused tokens publishes them to
+C{quebert.rate.<queue>.spare}; mediators whose messages wait consume them.  So no server
+is needed beside the broker, nobody leads whose end the others must notice, and it costs
+nothing per message.  When a mediator is killed the broker knows at once, and the others
+two seconds later.
 
-What is passed on is passed on once, or lost: together they never begin more than the
-rate says, but for the moment in which another one comes.
+Tokens are published at most once: together they never begin more than the rate says,
+but for the moment in which another one comes.
 
 More members are believed at once, and fewer are not: a member may come back in a
 moment.  It has lost its channel, or somebody has deleted the queue, so that all have to

@@ -1,6 +1,6 @@
 """
-What keeps the messages of a watch from beginning: its rate, shared or not, and the
-other queues of its group.  Nearly always, nothing.
+The limits of one watched queue: messages per second, alone or shared, and its priority
+group.  Limits of an origin are in L{quebert.limits}.
 """
 
 from __future__ import annotations

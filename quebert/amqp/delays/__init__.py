@@ -1,5 +1,11 @@
 """
 The delay ladder: where messages wait in RabbitMQ until they are due.
+
+L{Ladder} is the interface for who puts tasks into it:
+
+  - L{Ladder.prepare} declares the queue in which delayed tasks of a task queue arrive.
+  - L{Ladder.rung_for} gives the exchange to which a delayed task is published.
+  - L{Ladder.kept} returns once a task that the broker has confirmed there is safe.
 """
 
 from quebert.amqp.delays._astray import OldLadder, browse_store, is_for

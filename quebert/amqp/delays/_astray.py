@@ -7,10 +7,10 @@ A policy with C{dead-letter-routing-key} has RabbitMQ replace the routing key, w
 names the task queue, of all messages that come out of a rung.  RabbitMQ writes the
 routing key from before into the header C{x-death}.
 
-That ladder ended in an exchange C{quebert.delay.due} (or C{quebert.delay.quorum.due}),
-to which each task queue was bound, and had a queue C{quebert.delay.lost} for tasks
-whose queue was not bound.  What waits there comes out by itself.  So where the exchange
-exists, task queues are bound to it as before.
+The ladder of earlier versions ended in an exchange C{quebert.delay.due} (or
+C{quebert.delay.quorum.due}), to which each task queue was bound, and had a queue
+C{quebert.delay.lost} for tasks whose queue was not bound.  What waits there comes out
+by itself.  So where the exchange exists, task queues are bound to it as before.
 """
 
 from __future__ import annotations

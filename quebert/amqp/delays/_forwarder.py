@@ -97,7 +97,8 @@ class Forwarder:
         self._holds: set[Deferred[None]] = set()
         self._event: Deferred[None] | None = None  # what the loop waits for
         self._interrupted = False  # begin anew
-        # Two, so that a queue which takes nothing keeps nothing from its next wait.
+        # One for the task queue and one for the rungs: a full task queue must not stop
+        # publications to rungs.
         self._queue_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
         self._rung_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
         self._refused = RepeatedWarning(
@@ -192,7 +193,7 @@ class Forwarder:
         self._failures += 1
         clock = self._session.reactor
         end = clock.seconds() + pause_after(self._failures)
-        # Also where the task queue is declared, as it is with the next connection.
+        # Wait for all of it, even if declared() wakes us.
         while not self._ended and (left := end - clock.seconds()) > 0:
             await self._wait(left)
 

@@ -52,7 +52,7 @@ PREFIX = "quebert.delay"
 ARRIVALS = f"{PREFIX}.arrivals"
 #: The exchange and the queue for messages that nobody has declared a queue for.
 UNCLAIMED = f"{PREFIX}.unclaimed"
-# Seconds: up to so many, a delay is one wait.
+# Up to so many seconds, there is a rung for each second.
 _FINE = 64
 #: The seconds of all waits.  After the longest, 18 hours, a time is judged again.
 WAITS: tuple[int, ...] = (*range(1, _FINE), *(_FINE << n for n in range(11)))
@@ -60,7 +60,8 @@ WAITS: tuple[int, ...] = (*range(1, _FINE), *(_FINE << n for n in range(11)))
 #: The waits whose rungs are made before any other.  RabbitMQ may lose messages in a new
 #: rung.  So while the rung for a wait is new, a message begins with one of these waits.
 FIRST_WAITS = tuple(1 << n for n in range(7))
-# Whatever a policy wants.
+# In classic queues, this argument wins over a policy.  In quorum queues, the overflow
+# of a policy wins.
 _NEVER_DROPPING = {"x-overflow": "reject-publish"}
 # What has quorum queues pass messages on with confirms, from RabbitMQ 3.10 on.
 _CONFIRMED = {"x-dead-letter-strategy": "at-least-once"}
@@ -169,12 +170,12 @@ def left(message: Message, now: float, clock_set: float) -> float:
 
 def next_wait(message: Message, now: float, left: float) -> float:
     """
-    For how many seconds a message waits next at most that has C{left} seconds left.
+    The seconds, at most, that a message waits next which is due in C{left} seconds.
     Pure.
 
-    If only our clock says that it has less left, the message waits for L{_LOOK} seconds
-    first.  Then RabbitMQ's clock tells anew whether it is due: perhaps nobody took it
-    for hours.  Where it came from such a wait, it waits for all that is left.
+    If only our clock says that the message is due sooner, let it wait for a second
+    (L{_LOOK}) in a rung: its C{x-death} header then has the time of RabbitMQ's clock.
+    A message that comes from such a wait waits for all that is left.
     """
     less = message.number_in(NOT_BEFORE) - now < left - TOLERANCE
     waited_for_all = wait_of(message.died_in) >= wait_for(message.number_in(DELAY))

@@ -175,10 +175,10 @@ class BrokerConnection:
     @param reactor: gives the reactor, when it is needed.
     @param name: what the broker calls it.
     @param on_lost: called with the reason when it was there and is lost.
-    @param sibling: another to the same broker: it knows which host answers.  Where it
-        was let in, a refusal will not last, ...
-    @param optional: ... unless this connection can be done without: the broker may let
-        a user have no more connections.
+    @param sibling: another connection to the same broker; it knows which host answers.
+        If that was ever accepted, this one tries again after a refusal.
+    @param optional: give up after a refusal even if the sibling was accepted: the
+        broker may let a user have no more connections.
     """
 
     log = Logger()

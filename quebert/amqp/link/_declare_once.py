@@ -1,5 +1,5 @@
 """
-What is made in the broker once for a connection, however many ask for it at a time.
+Declares a name once for each connection, for any number of callers.
 """
 
 from __future__ import annotations

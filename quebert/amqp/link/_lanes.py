@@ -1,5 +1,5 @@
 """
-Some at a time, however many wait.  Knows nothing of what they do.
+A semaphore, and coroutines that run side by side.
 """
 
 from __future__ import annotations

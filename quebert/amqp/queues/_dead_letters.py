@@ -1,6 +1,7 @@
 """
-The queue C{<queue>.dead}, to which messages are moved that are given up.  Their headers
-tell why, and what was tried.
+The queue C{<queue>.dead}, to which messages are moved that are given up.  The mediator
+publishes to it; no dead-letter exchange is involved.  The headers of the messages tell
+why, and what was tried.
 
 C{<queue>.dead} keeps messages as well as the queue that they come from does: it is a
 quorum queue beside a quorum queue, without RabbitMQ's limit of deliveries, so that none

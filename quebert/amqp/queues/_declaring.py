@@ -1,7 +1,8 @@
 """
 Declaring queues: those that quebert makes for itself each with its type, so that the
 default queue type of a virtual host changes none of them; and quorum queues such that
-RabbitMQ drops nothing from them, however often it has delivered it.
+RabbitMQ drops nothing from them, however often it has delivered it, unless a policy
+sets a C{delivery-limit}: RabbitMQ takes the larger of the two where one is negative.
 
 A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
 message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
@@ -79,7 +80,9 @@ _TELLS_OF_ROOM_SINCE = (4,)
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     """
-    The argument of a quorum queue which has RabbitMQ 4 drop nothing.
+    The argument of a quorum queue which has RabbitMQ 4 drop nothing, unless a policy
+    sets a C{delivery-limit}: RabbitMQ takes the larger of the two where one is
+    negative.
     """
     limited = (version_of(wire) or ()) >= _LIMITED_SINCE
     return {LIMIT: _NONE} if limited else {}
@@ -88,7 +91,8 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
 def own_quorum(wire: Wire) -> dict[str, Any]:
     """
     The arguments, beside its type, of a quorum queue that quebert makes for itself:
-    RabbitMQ 4 drops nothing, and holds nothing back that was given back.
+    RabbitMQ 4 drops nothing (unless a policy sets a limit: L{no_delivery_limit}), and
+    holds nothing back that was given back.
     """
     limitless = no_delivery_limit(wire)
     return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
@@ -142,9 +146,9 @@ async def declare_task_queue(
     there without that argument, or is no quorum queue, it is declared with
     C{arguments} alone; where somebody gave it another limit, it is used as it is.
 
-    @return: up to which number the broker counts how often it has delivered a message:
-        the limit that somebody gave the queue, infinity for no limit or the broker's
-        own, and 0 for a queue that may be a classic one, which counts nothing.
+    @return: the highest delivery count that a message can reach, as far as the queue's
+        arguments tell: its delivery limit; infinity without one, though the broker's
+        default may hold; 0 for a queue that may be a classic one.
     @raise BrokerError: the broker refuses that, too.
     """
     try:

@@ -13,10 +13,10 @@ the channels of all queues of a client.  Measured with quorum queues:
 To declare such a queue succeeds.  Long names have RabbitMQ fail, too
 (L{quebert.amqp.queues._names}).
 
-Nobody tells which queue it was.  So all who were refused ask again, each at another
-moment: then the one that RabbitMQ fails at does not interrupt the others each time.
-Each further failure costs all queues their connection, and the requests that run at
-that moment are made again.  So attempts become rarer than the longest requests take.
+The reply code 541 does not name the queue.  Every consumer tries again at a random
+moment of its own, so the broken queue seldom interrupts the same others.  Each further
+failure costs all queues their connection, and the requests that run at that moment are
+made again.  So attempts become rarer than the longest requests take.
 """
 
 from __future__ import annotations

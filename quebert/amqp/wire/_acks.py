@@ -1,10 +1,10 @@
 """
-The acknowledgements of one channel: gathered for a turn of the reactor, then
-written together, as few as will do.
+The acknowledgements of one channel: gathered for a turn of the reactor, then written
+together, as few as will do.
 
-The broker has less to do for one that says "and all before it" than for ten:
-that is a third of what a message costs it.  Pure bookkeeping, which is told what
-was delivered, and what became of it.
+One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  The broker
+has less to do for it than for ten single ones: that is a third of what a message costs
+it.  Pure bookkeeping, which is told what was delivered, and what became of it.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Acks:
 
     def _settled_beginning(self) -> int:
         """
-        The last of those that are done and have nothing before them that is not,
-        which are forgotten; 0 for none.
+        Remove the leading run of acknowledged deliveries; return its last delivery tag,
+        or 0.
         """
         outstanding = self.outstanding
         tags = list(takewhile(outstanding.__getitem__, outstanding))

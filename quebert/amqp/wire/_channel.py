@@ -56,8 +56,12 @@ _DELIVERY = struct.Struct(">QBB")
 _BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
 
 
-def _unexpected(what: object) -> None:
+def _unexpected(_delivery: object) -> None:
     raise ProtocolError(503, "the broker sent a delivery where nothing is consumed")
+
+
+def _unexpected_cancel(consumer_tag: str) -> None:
+    raise ProtocolError(503, "the broker ended a consumer that there is not")
 
 
 def _unwanted(message: Message) -> None:
@@ -92,17 +96,19 @@ class ChannelOwner(Protocol):
 
 class Channel(AMQChannel):  # type: ignore[misc]
     """
-    One channel: methods by name with L{call}, and the three quick ones.
+    One channel: methods by name with L{call}; and those that are written without
+    txamqp: L{publish}, L{get}, L{ack} and L{give_back}.
 
     @ivar on_message: called with each L{Message} delivered.
-    @ivar on_cancel: called with the consumer tag when the broker has ended a
-        consumer, since its queue is gone.
+    @ivar on_cancel: called with the consumer tag of a C{basic.cancel} of the broker:
+        the queue was deleted, or, from RabbitMQ 4.3 on, its consumer timeout has
+        passed.
     """
 
     def __init__(self, id: int, outgoing: object, client: ChannelOwner) -> None:
         super().__init__(id, outgoing, client)
         self.on_message: Callable[[Message], None] = _unexpected
-        self.on_cancel: Callable[[str], None] = _unexpected
+        self.on_cancel: Callable[[str], None] = _unexpected_cancel
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
         self._missing = 0
@@ -141,7 +147,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         What txamqp's generated methods call.
         """
-        # Behind our own channel.close nothing may be sent but an answer to theirs.
+        # After our channel.close, only channel.close-ok may be sent.
         if self.closed or (self._shutting and method.responses):
             return fail(self.error())
         self.flush()
@@ -155,7 +161,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self._asked.append((method, waiter))
         return waiter
 
-    # -- The quick ones
+    # -- Methods that are written without txamqp
 
     def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: bytes
@@ -231,8 +237,12 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def give_all_back(self) -> None:
         """
-        Let the broker deliver again, in their order, all that are not settled
-        (C{basic.nack} with requeue, of delivery tag 0: AMQP 0-9-1, section 1.8.3.13).
+        Let the broker deliver again, in their order, all that are not settled.  Call it
+        only before the channel is shut: L{acks} keeps them as unsettled.
+
+        That is a C{basic.nack} with C{requeue} and C{multiple}, of delivery tag 0.
+        C{basic.nack} is an extension of AMQP 0-9-1 by RabbitMQ:
+        U{https://www.rabbitmq.com/docs/nack}.
         """
         if not (self.closed or self._shutting):
             self.flush()
@@ -249,8 +259,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def dispatch(self, frame: Any, work: Any) -> None:
         """
-        A method that is not one of the quick ones: an answer, which must be one to what
-        was asked, or what the broker asks of us.
+        A method that txamqp has read: an answer, which must be one to what was asked,
+        or what the broker asks of us.
         """
         method = frame.payload.method
         name = f"{method.klass.name}.{method.name}"
@@ -271,7 +281,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def method_received(self, payload: bytes) -> bool:
         """
-        A method frame; tells whether it was one of the quick ones.
+        A method frame; returns whether it was read here, without txamqp.
         """
         if self._incoming is not None:
             raise ProtocolError(505, "a method came where a content was expected")

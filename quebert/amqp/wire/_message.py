@@ -48,7 +48,8 @@ ALONE = "quebert-ends-alone"
 FLIGHT = "quebert-flight"
 #: Header: a mediator has ended with this copy, nobody knows how.
 IN_QUESTION = "quebert-in-question"
-#: Header: how often a quorum queue has had the message back from a consumer.
+#: Header, of quorum queues.  Up to RabbitMQ 4.2 it counts returns of any kind, from 4.3
+#: on failed deliveries.
 DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
@@ -76,7 +77,8 @@ DEATHS = (
         for field in ("reason", "queue", "exchange")
     ),
 )
-# How often the broker has delivered this message, not its copy.
+# How often a quorum queue has delivered this message, not its copy.  From RabbitMQ 4.3
+# on, x-delivery-count counts failed deliveries, and x-acquired-count all.
 DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
 # What a copy does not have.
 _DROPPED = frozenset((*COPYING_HEADERS, *DEATHS, *DELIVERIES))

@@ -12,8 +12,8 @@ from typing import Any
 
 __all__ = ["Prefetch"]
 
-#: How many times as many deliveries are taken, and how many more: a RabbitMQ that has
-#: lost a node may deliver again what is here already.
+#: Deliveries that are accepted: twice the prefetch and 100, since RabbitMQ may
+#: redeliver after it lost a node.
 TIMES, MORE = 2, 100
 
 

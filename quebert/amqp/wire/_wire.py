@@ -172,7 +172,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._channel_max = CHANNEL_MAX
         self._heard = True
         self._silent_beats = 0
-        #: Channels that both sides have closed: the broker answers ours yet.
+        #: Both sides have sent C{channel.close}; the broker's C{close-ok} is still to
+        #: come.
         self.closing_channels: set[int] = set()
         #: Channels that the broker has closed.  RabbitMQ may send more on them, such as
         #: deliveries, until it has our answer.

@@ -154,7 +154,7 @@ class ServerChannel:
 
     def reject(self, tag: int, *, multiple: bool) -> None:
         """
-        Nobody is to have deliveries.
+        Reject without requeue: dead-letter or drop.
 
         @raise AMQPChannelError: they are not to be settled.
         """
@@ -165,7 +165,7 @@ class ServerChannel:
 
     def requeue(self, tag: int, *, multiple: bool, failed: bool) -> None:
         """
-        Deliveries go back.
+        Requeue deliveries.
 
         @param failed: whether a quorum queue counts that as a failure.
         @raise AMQPChannelError: they are not to be settled.

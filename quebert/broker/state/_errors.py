@@ -81,14 +81,14 @@ def no_exchange(vhost: str, name: str) -> AMQPChannelError:
 
 def access_refused(text: str) -> AMQPChannelError:
     """
-    403: nobody may do this.
+    403: ACCESS_REFUSED.
     """
     return AMQPChannelError(403, f"ACCESS_REFUSED - {text}")
 
 
 def precondition_failed(text: str) -> AMQPChannelError:
     """
-    406: it could be done, were something otherwise.
+    406: PRECONDITION_FAILED: the request contradicts the state of the queue or message.
     """
     return AMQPChannelError(406, f"PRECONDITION_FAILED - {text}")
 

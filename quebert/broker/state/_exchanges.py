@@ -78,7 +78,7 @@ class Exchanges(Mapping[str, Exchange]):
 
     def existing(self, name: str) -> Exchange:
         """
-        One that might have been declared, by its name.
+        An exchange other than the default one, by its name.
 
         @raise AMQPChannelError: there is none.
         """

@@ -1,5 +1,5 @@
 """
-What the broker tells whoever remembers for it.
+The interface of the durable store.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Journal(Protocol):
 
     def exchange_deleted(self, vhost: str, exchange: Exchange) -> None:
         """
-        It is gone.
+        The exchange is gone.
         """
 
     def queue_declared(self, queue: Queue) -> None:
@@ -43,7 +43,7 @@ class Journal(Protocol):
 
     def queue_deleted(self, queue: Queue) -> None:
         """
-        It is gone, with all that was in it.
+        The queue is gone, with all that was in it.
         """
 
     def bound(self, vhost: str, binding: Binding) -> None:
@@ -53,7 +53,7 @@ class Journal(Protocol):
 
     def unbound(self, vhost: str, binding: Binding) -> None:
         """
-        It is gone.
+        The binding is gone.
         """
 
     def put(
@@ -71,7 +71,7 @@ class Journal(Protocol):
 
     def removed(self, entry: Entry) -> None:
         """
-        It is out of it.
+        The message is out of its queue.
         """
 
     def delivered(self, queue: Queue) -> None:
