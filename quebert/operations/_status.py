@@ -71,7 +71,6 @@ async def status(broker: BrokerAccess, queue: str) -> Status:
             dead = await _dead(wire, dead_letters_of(queue), problems)
         with noted(problems):
             arrived = await _ready(wire, arrivals_of(queue))
-        with noted(problems):
             stores = UNCLAIMED, *await client.old_ladder.stores(wire)
             unclaimed = sum([await _ready(wire, store) for store in stores])
     return attrs.evolve(
