@@ -17,7 +17,6 @@ from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp.coordination import Throttle
-from quebert.amqp.delays import left
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import TYPE
 from quebert.amqp.watch._consumer import Consumer
@@ -26,7 +25,7 @@ from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._memory_budget import Part
-from quebert.amqp.watch._one_suspect import LONGEST_WAIT
+from quebert.amqp.watch._one_suspect import longest_wait
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._redelivery import Redelivery, restore
@@ -128,10 +127,10 @@ class Deliveries:
             self._part,
             self._hanging_hosts.look_again,
             lambda message: self._heavy.begin(
-                message, max(0.0, LONGEST_WAIT - self._age(message))
+                message, longest_wait(message, self._seconds())
             ),
         )
-        self._patience = Deadlines[Message](lambda: client.reactor, self._late)
+        self._patience = Deadlines[Message](lambda: client.reactor, self.late)
         self._heavy = Deadlines[Message](lambda: client.reactor, self._put_off_heavy)
         self._moving = 0  # how many messages are examined, or replaced
         self._idle: Deferred[None] | None = None
@@ -204,7 +203,7 @@ class Deliveries:
         Give back the messages that have not begun.
         """
         for message in self._take_waiting():
-            self._give_back(message)
+            self.give_back(message)
 
     def stop_holding(self) -> None:
         """
@@ -225,7 +224,7 @@ class Deliveries:
         """
         running = self._handler.give_up()
         for message in running:
-            self._give_back(message)
+            self.give_back(message)
         for message in running:
             self._handler.cancel(message)
 
@@ -264,12 +263,6 @@ class Deliveries:
             self._places.enter(message)
         self._adapt()
 
-    def _age(self, message: Message) -> float:
-        """
-        For how many seconds the broker has waited for a message.
-        """
-        return self._seconds() - message.came
-
     def _weighed(self, message: Message) -> int:
         """
         The bytes that a task takes at most while it is at work; 0 for few.
@@ -286,24 +279,19 @@ class Deliveries:
         assert channel is not None
         if message.redelivered:
             self._examine(message, self._redelivery.replace(message))
-        elif record.in_question and record.suspect and self._is_due(message):
+        elif (
+            record.in_question
+            and record.suspect
+            and self._handler.early_by(message) <= 0
+        ):
             self._examine(message, self._redelivery.judge(message, channel.client))
         elif self._client.suspects.is_copying(record.flight):
             self._examine(message, self._redelivery.wait(record.flight))
         else:
             self._enter(message, record)
 
-    def _is_due(self, message: Message) -> bool:
-        """
-        Whether a message has waited as long as it was to.
-        """
-        client = self._client
-        return left(message, client.now(), seconds_set(client.reactor)) <= 0
-
     def _examine(self, message: Message, settling: Coroutine[Any, Any, bool]) -> None:
-        self.ledger.move(message, Event.REPLACE)
-        self._moving += 1
-        Deferred.fromCoroutine(settling).addBoth(self._examined, message)
+        self._begin_move(message, settling).addBoth(self._examined, message)
 
     def _examined(self, result: bool | Failure, message: Message) -> None:
         if isinstance(result, Failure):
@@ -315,7 +303,7 @@ class Deliveries:
         elif self.consumer.wanted:  # also what failed, which would fail again
             self._enter(message, Record.of(message))
         else:  # the queue was paused meanwhile, or the watch is being stopped
-            self._give_back(message)
+            self.give_back(message)
             self._ended(message)
 
     def _enter(self, message: Message, record: Record) -> None:
@@ -371,13 +359,21 @@ class Deliveries:
             self._hanging_hosts.wait(message)
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
-            self._give_back(message)
+            self.give_back(message)
         self._ended(message)
 
     def _move(self, message: Message, moving: Coroutine[Any, Any, object]) -> None:
+        self._begin_move(message, moving).addBoth(self._moved, message)
+
+    def _begin_move(
+        self, message: Message, moving: Coroutine[Any, Any, object]
+    ) -> Deferred[Any]:
+        """
+        Another message may take the place of this one.
+        """
         self.ledger.move(message, Event.REPLACE)
         self._moving += 1
-        Deferred.fromCoroutine(moving).addBoth(self._moved, message)
+        return Deferred.fromCoroutine(moving)
 
     def _moved(self, result: object, message: Message) -> None:
         if isinstance(result, Failure):
@@ -392,9 +388,10 @@ class Deliveries:
             idle, self._idle = self._idle, None
             idle.callback(None)
 
-    def _late(self, message: Message) -> None:
+    def late(self, message: Message) -> None:
         """
-        The callback takes longer than others should have to wait for it.
+        Free the place of a message whose request hangs, or whose callback takes longer
+        than others should have to wait for it.
         """
         self.ledger.move(message, Event.OVERDUE)
         self._hanging_hosts.left(message)
@@ -456,13 +453,10 @@ class Deliveries:
             self._hanging_hosts.ended(message)
         self.put_off_for(message, _HEAVY)
 
-    def put_off(self, message: Message) -> None:
+    def give_back(self, message: Message) -> None:
         """
-        Have a message come again that was not begun.
+        Have a message come again, itself or as a copy.
         """
-        self._give_back(message)
-
-    def _give_back(self, message: Message) -> None:
         if Record.of(message).is_copy:  # this is no end that counts
             self._move(message, self._redelivery.give_back(message))
         else:
@@ -520,13 +514,6 @@ class Deliveries:
         Whether a message that is with its callback has not left its place.
         """
         return self._places.has_place(message)
-
-    def late(self, message: Message) -> None:
-        """
-        Free the place of a message whose request hangs.
-        """
-        if self._places.has_place(message):
-            self._late(message)
 
     def begin_again(self, message: Message) -> None:
         """

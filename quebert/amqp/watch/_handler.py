@@ -68,7 +68,7 @@ class Handler:
         """
         # No coroutine, here and in what follows: every message comes this way.
         if message.may_have_past:
-            early = left(message, self._now(), self._clock_set())
+            early = self.early_by(message)
             errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
             message.errors = int(errors)
             if early > 0:
@@ -86,6 +86,12 @@ class Handler:
         self.busy[message] = answer
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
+
+    def early_by(self, message: Message) -> float:
+        """
+        In how many seconds a message is due; not more than 0 if it is due.
+        """
+        return left(message, self._now(), self._clock_set())
 
     def _answered(
         self, answer: CallbackResult, message: Message, decided: Decided

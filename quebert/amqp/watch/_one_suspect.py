@@ -35,6 +35,7 @@ __all__ = [
     "LONGEST_WAIT",
     "OneSuspect",
     "SuspectOwner",
+    "longest_wait",
 ]
 
 #: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
@@ -76,7 +77,7 @@ class SuspectOwner(Protocol):
         Call the callback with a message.
         """
 
-    def put_off(self, message: Message) -> None:
+    def give_back(self, message: Message) -> None:
         """
         Give back a message that was not begun, so that it comes again.
         """
@@ -141,7 +142,7 @@ class OneSuspect:
         pair = watch, message
         insort(self._waiting, pair, key=_times_alone)
         now = self._clock().seconds()
-        self._deadlines.begin(pair, max(0.0, LONGEST_WAIT - (now - message.came)))
+        self._deadlines.begin(pair, longest_wait(message, now))
         if not self.wanted:
             self._gathering = self._clock().callLater(GATHERING, self._gathered)
             self._gather_until = now + LONGEST_GATHERING
@@ -192,7 +193,7 @@ class OneSuspect:
     def _late(self, pair: tuple[SuspectOwner, Message]) -> None:
         watch, message = pair
         self._forget(pair)
-        watch.put_off(message)
+        watch.give_back(message)
 
     def _forget(self, *pairs: tuple[SuspectOwner, Message]) -> None:
         for each in pairs:
@@ -269,6 +270,16 @@ class OneSuspect:
     def _hold(self) -> None:
         for watch in self._watches:
             watch.hold()
+
+
+def longest_wait(message: Message, now: float) -> float:
+    """
+    For how many seconds a message that has not begun may still wait, of L{LONGEST_WAIT}
+    since it came.  Pure.
+
+    @param now: seconds of the reactor's clock.
+    """
+    return max(0.0, LONGEST_WAIT - (now - message.came))
 
 
 def _times_alone(pair: tuple[SuspectOwner, Message]) -> int:

@@ -141,7 +141,7 @@ class Settlement:
         Let the broker deliver it again.
         """
         if self._ledger.settle(message, Event.GIVE_BACK, Fate.RETURNED):
-            self._channel_of(message).give_back(message.delivery_tag)
+            self._live_channel.give_back(message.delivery_tag)
 
     def _ack(self, message: Message, event: Event, fate: Fate) -> bool:
         """
@@ -149,13 +149,14 @@ class Settlement:
         """
         if not self._ledger.settle(message, event, fate):
             return False
-        assert self.channel is not None
+        assert self.channel is not None  # without a call: each message comes this way
         self.channel.ack(message.delivery_tag)
         return True
 
-    def _channel_of(self, message: Message) -> Channel:
+    @property
+    def _live_channel(self) -> Channel:
         """
-        The channel that brought a message whose delivery is ours.
+        The channel that brought each message whose delivery is ours.
         """
         assert self.channel is not None
         return self.channel
@@ -284,7 +285,7 @@ class Settlement:
         The properties of a copy: with all C{headers}, or with none where there is no
         room for them.
         """
-        max_payload = self._channel_of(message).client.max_payload
+        max_payload = self._live_channel.client.max_payload
         due = {NOT_BEFORE: self._now() + after, DELAY: after} if after > 0 else {}
         for told in ({**headers, **due}, {EXCHANGE: None, ROUTING_KEY: None}):
             properties = message.copied_properties(
@@ -376,7 +377,7 @@ class Settlement:
         attempt = 0
         send: Send = self._publisher.publish
         while message in self._ledger:
-            wire = self._channel_of(message).client
+            wire = self._live_channel.client
             publishing = Deferred.fromCoroutine(publish(wire, send))
             self._publishing.add(publishing)
             try:
