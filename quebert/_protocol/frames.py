@@ -49,18 +49,17 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
 
 
-def body_frames(channel: int, body: bytes, most: int) -> Iterator[bytes | memoryview]:
+def body_frames(channel: int, body: bytes, most: int) -> Iterator[bytes]:
     """
-    The frames of a body, in pieces, so that who joins them copies each byte once.
+    The frames of a body, one by one: each is made when it is asked for.
 
     @param most: bytes of the payload of each frame.
     """
     view = memoryview(body)
     for at in range(0, len(body), most):
         payload = view[at : at + most]
-        yield FRAME_START.pack(BODY, channel, len(payload))
-        yield payload
-        yield b"\xce"
+        start = FRAME_START.pack(BODY, channel, len(payload))
+        yield b"".join((start, payload, b"\xce"))
 
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:

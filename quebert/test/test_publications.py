@@ -5,6 +5,7 @@ broker.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -38,14 +39,15 @@ class PublicationsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.sent: list[bytes] = []
         self.blocked = False
-        self.publications = Publications(self.sent.append, lambda: self.blocked)
+        self.publications = Publications(lambda: self.blocked)
 
     def add(self, frames: bytes = b"frames") -> Deferred[None]:
         """
         Publish something.
         """
+        send = partial(self.sent.append, frames)
         return self.publications.add(
-            lambda: frames, len(frames), "flow", "key", b"\x00\x00", b"body"
+            send, len(frames), "flow", "key", b"\x00\x00", b"body"
         )
 
     def confirm(self, tag: int, *, multiple: bool = False) -> None:

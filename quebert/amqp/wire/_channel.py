@@ -14,6 +14,8 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from io import BytesIO
+from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -22,6 +24,7 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
+from quebert._output import Output
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
 from quebert._protocol.frames import (
     BODY,
@@ -76,7 +79,7 @@ class ChannelOwner(Protocol):
     """
 
     @property
-    def transport(self) -> Any:
+    def output(self) -> Output:
         """
         Where frames are written to.
         """
@@ -112,20 +115,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
         self._missing = 0
-        # Not a list: its pieces may be of one byte each.
-        self._begun = bytearray()
+        # A body of several frames, each of which may be of one byte.
+        self._begun: BytesIO | None = None
         self._prefetch = Prefetch()
         # The methods that were called and are to be answered, and who waits for that.
         self._asked: deque[tuple[Any, Deferred[Any]]] = deque()
-        self.publications = Publications(
-            lambda frames: client.transport.write(frames),
-            lambda: client.blocked is not None,
-        )
-        self._gets = Gets(id, lambda frames: client.transport.write(frames))
+        write = client.output.write
+        self.publications = Publications(lambda: client.blocked is not None)
+        self._gets = Gets(id, write)
         self._turn = EndOfTurn(client.clock, lambda: self.acks.flush())
-        self.acks = Acks(
-            id, lambda frames: client.transport.write(frames), self._turn.ask
-        )
+        self.acks = Acks(id, write, self._turn.ask)
         self._until_closed: Waiters[BrokerError] = Waiters()
         self._shutting = False
 
@@ -179,10 +178,10 @@ class Channel(AMQChannel):  # type: ignore[misc]
         except CodecError as e:
             return fail(BrokerError(f"basic.publish: {e}"))
         # What waits to be sent has no second copy of its body.
-        frames = partial(self._publish_frames, head, body)
+        send = partial(self._send_content, head, body)
         size = len(head) + len(body)
         return self.publications.add(
-            frames, size, exchange, routing_key, properties, body
+            send, size, exchange, routing_key, properties, body
         )
 
     def _publish_head(
@@ -196,11 +195,14 @@ class Channel(AMQChannel):  # type: ignore[misc]
             raise CodecError(f"the properties are longer than {step} bytes")
         return frame(METHOD, self.id, method) + frame(HEADER, self.id, header)
 
-    def _publish_frames(self, head: bytes, body: bytes) -> bytes:
-        most = self.client.max_payload
+    def _send_content(self, head: bytes, body: bytes) -> None:
+        most, output = self.client.max_payload, self.client.output
         if 0 < len(body) <= most:  # nearly always
-            return head + frame(BODY, self.id, body)
-        return b"".join([head, *body_frames(self.id, body, most)])
+            output.write(head + frame(BODY, self.id, body))
+        elif not body:
+            output.write(head)
+        else:
+            output.write_pieces(chain([head], body_frames(self.id, body, most)))
 
     def get(self, queue: str) -> Deferred[Message | None]:
         """
@@ -233,7 +235,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if not (self.closed or self._shutting):
             self.acks.given_back(delivery_tag)
-            self.client.transport.write(nack_with_requeue(self.id, delivery_tag))
+            self.client.output.write(nack_with_requeue(self.id, delivery_tag))
 
     def give_all_back(self) -> None:
         """
@@ -246,7 +248,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         if not (self.closed or self._shutting):
             self.flush()
-            self.client.transport.write(nack_with_requeue(self.id, 0, multiple=True))
+            self.client.output.write(nack_with_requeue(self.id, 0, multiple=True))
 
     # -- What comes from the broker
 
@@ -339,13 +341,16 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if incoming is None or not 0 < missing >= len(payload):
             raise ProtocolError(505, "more of a body came than was announced")
         self._missing = missing - len(payload)
-        if self._missing:
-            self._begun += payload
-        elif not self._begun:  # nearly always
+        if not self._missing and self._begun is None:  # nearly always
             self._content_complete(incoming, payload)
-        else:
-            self._begun += payload
-            body, self._begun = bytes(self._begun), bytearray()
+            return
+        if self._begun is None:
+            # It has room for the whole body, which it hands over without a copy: one
+            # of 3 MiB takes 1.5 ms, in which all else waits.
+            self._begun = BytesIO(bytes(missing))
+        self._begun.write(payload)
+        if not self._missing:
+            body, self._begun = self._begun.getvalue(), None
             self._content_complete(incoming, body)
 
     def _content_complete(

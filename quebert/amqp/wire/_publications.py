@@ -64,7 +64,7 @@ class _Publication:
     A message that waits to be sent, and then for its confirm.
     """
 
-    frames: Callable[[], bytes]
+    send: Callable[[], None]
     size: int
     exchange: str
     routing_key: str
@@ -108,15 +108,11 @@ class Publications:
     """
     The publications of one channel in confirm mode.
 
-    @param write: sends frames.
     @param blocked: whether the broker reads none of them for now.
     @ivar unconfirmed_bytes: bytes of what was sent and is not confirmed.
     """
 
-    def __init__(
-        self, write: Callable[[bytes], None], blocked: Callable[[], bool]
-    ) -> None:
-        self._write = write
+    def __init__(self, blocked: Callable[[], bool]) -> None:
         self._blocked = blocked
         self._unsent: OrderedDict[_Publication, None] = OrderedDict()
         self._unconfirmed: dict[int, _Publication] = {}
@@ -125,7 +121,7 @@ class Publications:
 
     def add(
         self,
-        frames: Callable[[], bytes],
+        send: Callable[[], None],
         size: int,
         exchange: str,
         routing_key: str,
@@ -136,14 +132,14 @@ class Publications:
         Send one as soon as there is room; the Deferred fires with its confirm.
         One that is cancelled before is not sent.
 
-        @param frames: makes its frames, when they are sent.
+        @param send: writes its frames.
         @param size: bytes of what is sent.
         """
         confirmed: Deferred[None] = Deferred(
             lambda _: self._unsent.pop(publication, None)
         )
         publication = _Publication(
-            frames, size, exchange, routing_key, properties, body, confirmed
+            send, size, exchange, routing_key, properties, body, confirmed
         )
         if not self._unsent and self._has_room(publication.size):
             self._send(publication)
@@ -171,7 +167,7 @@ class Publications:
         self._tag += 1
         self._unconfirmed[self._tag] = publication
         self.unconfirmed_bytes += publication.size
-        self._write(publication.frames())
+        publication.send()
 
     # -- What the broker says
 

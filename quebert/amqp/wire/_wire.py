@@ -21,6 +21,7 @@ from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
 from quebert._log import Logger
+from quebert._output import Output
 from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
 from quebert._protocol.frames import (
     BODY,
@@ -138,6 +139,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
     @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
+    @ivar output: what it writes.
     @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
@@ -166,6 +168,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
         self.max_message_size = _SURELY_TAKEN
+        self.output = Output()
         self._buffer = b""  # of what came: less than a frame
         self._tuned = False
         self._wanted_heartbeat = heartbeat
@@ -189,7 +192,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             set_no_delay(True)
-        self.transport.write(PROTOCOL_HEADER)
+        self.output.begin(self.transport)
+        self.output.write(PROTOCOL_HEADER)
 
     async def negotiate(self, username: str, password: str) -> None:
         """
@@ -347,7 +351,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         encoded = encode_arguments(method.types, arguments)
         index = struct.pack(">HH", method.klass.id, method.id)
-        self.transport.write(frame(METHOD, channel, index + encoded))
+        self.output.write(frame(METHOD, channel, index + encoded))
 
     def _heartbeat(self) -> None:
         self._silent_beats = 0 if self._heard else self._silent_beats + 1
@@ -357,7 +361,7 @@ class Wire(AMQClient):  # type: ignore[misc]
             self.why = ChannelLost("nothing was heard of the broker for two heartbeats")
             self.transport.abortConnection()
         else:
-            self.transport.write(HEARTBEAT_FRAME)
+            self.output.write(HEARTBEAT_FRAME)
 
     def block(self, reason: str) -> None:
         """
