@@ -108,7 +108,9 @@ class Deliveries:
             hold_up_to=options.hold_up_to,
             queue_type=arguments.get(TYPE),
         )
-        self._redelivery = Redelivery(self._settlement, client.suspects)
+        self._redelivery = Redelivery(
+            self._settlement, client.suspects, self._handler.early_by
+        )
         self._part = Part(client.budget)
         self._free = client.budget.free
         self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
@@ -275,25 +277,13 @@ class Deliveries:
         """
         A message that RabbitMQ delivers anew, or what was put back.
         """
-        record, channel = Record.of(message), self._settlement.channel
-        assert channel is not None
-        if message.redelivered:
-            self._examine(message, self._redelivery.replace(message))
-        elif (
-            record.in_question
-            and record.suspect
-            and self._handler.early_by(message) <= 0
-        ):
-            self._examine(message, self._redelivery.judge(message, channel.client))
-        elif self._client.suspects.is_copying(record.flight):
-            self._examine(message, self._redelivery.wait(record.flight))
+        examining = self._redelivery.examination(message)
+        if examining is not None:
+            self._begin_move(message, examining).addBoth(self._examined, message)
         else:
-            self._enter(message, record)
+            self._enter(message)
 
-    def _examine(self, message: Message, settling: Coroutine[Any, Any, bool]) -> None:
-        self._begin_move(message, settling).addBoth(self._examined, message)
-
-    def _examined(self, result: bool | Failure, message: Message) -> None:
+    def _examined(self, result: Failure | None, message: Message) -> None:
         if isinstance(result, Failure):
             self.log.failure("looking at {message} failed", result, message=message)
         self._moving -= 1
@@ -301,12 +291,13 @@ class Deliveries:
         if self.wire_of(message) is None:
             self._ended(message)
         elif self.consumer.wanted:  # also what failed, which would fail again
-            self._enter(message, Record.of(message))
+            self._enter(message)
         else:  # the queue was paused meanwhile, or the watch is being stopped
             self.give_back(message)
             self._ended(message)
 
-    def _enter(self, message: Message, record: Record) -> None:
+    def _enter(self, message: Message) -> None:
+        record = Record.of(message)
         if record.is_copy:
             restore(message)
         if record.suspect:

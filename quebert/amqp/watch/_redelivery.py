@@ -17,9 +17,9 @@ attempts a copy that it has made only once RabbitMQ has the acknowledgement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._suspects import SUSPECT, Record, Suspects
@@ -34,9 +34,6 @@ from quebert.amqp.wire import (
 from quebert.errors import BrokerError
 from quebert.outcome import POISON, Bury
 
-if TYPE_CHECKING:
-    from quebert.amqp.wire import Wire
-
 __all__ = ["Redelivery", "restore"]
 
 
@@ -44,39 +41,61 @@ class Redelivery:
     """
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
+    @param early_by: in how many seconds a message is due.
     @ivar counted: after how many deliveries RabbitMQ drops a message of the queue;
         infinity where no limit is known; 0 where it counts nothing.
     """
 
-    def __init__(self, settlement: Settlement, suspects: Suspects) -> None:
+    def __init__(
+        self,
+        settlement: Settlement,
+        suspects: Suspects,
+        early_by: Callable[[Message], float],
+    ) -> None:
         self._settlement = settlement
         self._suspects = suspects
+        self._early_by = early_by
         self.counted = 0.0
 
-    async def replace(self, message: Message) -> bool:
+    def examination(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """
+        What is to be done before a message that comes back is attempted; C{None} for
+        nothing.  The message may be settled then, or go back.
+        """
+        if message.redelivered:
+            return self._replace(message)
+        record = Record.of(message)
+        is_judged = record.in_question and record.suspect
+        if is_judged and self._early_by(message) <= 0:
+            return self._judge(message)
+        if self._suspects.is_copying(record.flight):
+            return self._suspects.copied(record.flight)
+        return None
+
+    async def _replace(self, message: Message) -> None:
         """
         Put a copy in the place of a message that may have been in flight when a
-        mediator ended.
-
-        @return: whether it is settled; otherwise it is to be attempted as it is, unless
-            it went back meanwhile.
+        mediator ended, unless it is to be attempted as it is.
         """
         record, suspects = Record.of(message), self._suspects
         if not record.is_copy:
             # Anybody can write headers, and a classic queue keeps this one as it is.
             count = int(min(message.number_in(DELIVERY_COUNT), self.counted))
             if 0 < count < min(SUSPECT, self.counted):
-                return False
+                return
             if await self._was_in_order():
-                return bool(count) and await self._copy(message, Record().copied())
+                if count:
+                    await self._copy(message, Record().copied())
+                return
             record = Record(ends=max(0, count - 1))
         if suspects.had(record.flight) and not record.in_question:
-            return await self._copy(message, record.copied())
-        if not record.suspect:
-            return await self._copy(message, record.counted().copied())
-        return await self._question(message, record)
+            await self._copy(message, record.copied())
+        elif not record.suspect:
+            await self._copy(message, record.counted().copied())
+        else:
+            await self._question(message, record)
 
-    async def _question(self, message: Message, record: Record) -> bool:
+    async def _question(self, message: Message, record: Record) -> None:
         """
         Have a suspect wait in RabbitMQ.
 
@@ -86,25 +105,24 @@ class Redelivery:
         comes.
         """
         if 0 < min(SUSPECT, self.counted) <= message.number_in(DELIVERY_COUNT):
-            return await self._copy(message, record.questioned(waits=True))
-        patience = self._suspects.patience
-        return await self._copy(message, record.questioned(), patience)
+            await self._copy(message, record.questioned(waits=True))
+        else:
+            await self._copy(message, record.questioned(), self._suspects.patience)
 
-    async def judge(self, message: Message, wire: Wire) -> bool:
+    async def _judge(self, message: Message) -> None:
         """
         Find out whether the mediator that had a suspect has ended suddenly.  If so,
         count that, or set the message aside.  First wait until the message is
         acknowledged that this copy replaces, if it was this mediator that made it.
-
-        @return: whether it is settled; otherwise it is to be attempted, unless it went
-            back meanwhile.
         """
-        record = Record.of(message)
+        record, channel = Record.of(message), self._settlement.channel
+        assert channel is not None
         await self._suspects.copied(record.flight)
         if record.waits:
-            return await self._question(message, record)
-        if not await self._suspects.ended(wire, record.flight):
-            return False
+            await self._question(message, record)
+            return
+        if not await self._suspects.ended(channel.client, record.flight):
+            return
         flight, record = record.flight, record.counted(alone=True)
         if record.poisonous:
             bury = Bury(str(record), POISON, {ENDS: record.ends})
@@ -112,8 +130,7 @@ class Redelivery:
         else:
             is_counted = await self._copy(message, record.copied())
         if is_counted:  # else whoever gets the message has to know
-            await self._suspects.counted(wire, flight)
-        return is_counted
+            await self._suspects.counted(channel.client, flight)
 
     async def _was_in_order(self) -> bool:
         """
@@ -132,15 +149,6 @@ class Redelivery:
         """
         if not await self._copy(message, Record.of(message).copied()):
             self._settlement.give_back(message)
-
-    async def wait(self, flight: str) -> bool:
-        """
-        Wait until the message that a copy replaces is acknowledged.
-
-        @return: C{False}: the copy is to be attempted.
-        """
-        await self._suspects.copied(flight)
-        return False
 
     async def _copy(
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
