@@ -21,13 +21,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._repeated import QUIET
-from quebert.amqp.delays._ladder import (
-    CHECK,
-    CHECK_ALL,
-    CHECK_ENDS,
-    Ladder,
-    LadderRefused,
-)
+from quebert.amqp.delays._ladder import CHECK_ENDS, Ladder
+from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
     UNCLAIMED,
@@ -38,6 +33,7 @@ from quebert.amqp.delays._rungs import (
     seconds_left,
     wait_for,
 )
+from quebert.amqp.delays._rungs_in_use import CHECK, CHECK_ALL
 from quebert.amqp.queues._new_queues import NEW, NewQueues
 from quebert.amqp.wire import Message
 from quebert.broker import BrokerFactory
@@ -740,7 +736,7 @@ class PrepareTests(SynchronousTestCase):
 
         spare: Any = FakeSpare()
         self.ladder = Ladder(quorum=True, spare=spare)
-        self.ladder._used = dict.fromkeys(range(1, 40), 0.0)
+        self.ladder._in_use._used = dict.fromkeys(range(1, 40), 0.0)
         self.assertIn(ARRIVALS, {name for _, name in self.check()})
         self.assertEqual(len(spares), 1)
 

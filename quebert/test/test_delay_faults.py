@@ -21,8 +21,9 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Ladder, arrivals_of, make
+from quebert.amqp.delays import ARRIVALS, UNCLAIMED, arrivals_of, make
 from quebert.amqp.delays._astray import Astray, OldLadder, browse_store
+from quebert.amqp.delays._rungs_in_use import RungsInUse
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues import dead_letters_of, depth
 from quebert.amqp.queues._new_queues import NEW
@@ -569,7 +570,7 @@ async def test_rung_deleted(
     tasks.came.clear()
     rung = client.ladder.rungs_of(await client.connected()).name(8)
     # Or the log tells, rightly, how many waited there when somebody looked last.
-    await until(lambda: client.ladder._depths[rung][0] == 0)
+    await until(lambda: client.ladder._in_use._depths[rung][0] == 0)
     await call(client, f"{part}_delete", **{part: rung})
     deleted = time.time()
     with logged(LogLevel.warn) as lines:
@@ -590,10 +591,11 @@ async def test_rung_deleted_while_looked_at(
     Where somebody deletes a queue in which tasks wait right after a mediator has seen
     that it is there, tasks are delayed on.
     """
-    client, tasks, get = make_client(add_vhost(rabbitmq, names.queue)), [], Ladder._get
+    client, tasks = make_client(add_vhost(rabbitmq, names.queue)), []
+    get = RungsInUse._get
     deleted: list[str] = []
 
-    async def get_from_deleted(self: Ladder, channel: Any, rung: str) -> None:
+    async def get_from_deleted(self: RungsInUse, channel: Any, rung: str) -> None:
         if not deleted:
             deleted.append(rung)
             await call(client, "queue_delete", queue=rung)
@@ -603,7 +605,7 @@ async def test_rung_deleted_while_looked_at(
         tasks.append(message.body)
         return Retry(after=7) if len(tasks) <= 2 else None
 
-    monkeypatch.setattr(Ladder, "_get", get_from_deleted)
+    monkeypatch.setattr(RungsInUse, "_get", get_from_deleted)
     await client.watch(
         "", names.queue, "", callback, options=WatchOptions(hold_up_to=0)
     )

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, left
 from quebert.amqp.delays._breaker import ForwardingBreaker
-from quebert.amqp.delays._ladder import CHECK, LadderRefused
+from quebert.amqp.delays._refusals import LadderRefused
+from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
 from quebert.test.support import logged

@@ -382,13 +382,13 @@ async def test_rabbitmq_fails_at_a_rung(
     await until(lambda: watcher.counts.retried == 1)
     await watched.add(b"in flight")
     await until(lambda: watched.seen[b"in flight"])
-    wait = max(client.ladder._used)
+    wait = max(client.ladder._in_use._used)
     rung = client.ladder.rungs_of(await client.connected()).name(wait)
     await deferToThread(leader, rabbitmq, "stop", rung)
-    await until(lambda: rung in client.ladder._failing)
+    await until(lambda: rung in client.ladder._in_use._failing)
     assert watched.lost == []
     await deferToThread(leader, rabbitmq, "restart", rung)
-    await until(lambda: rung not in client.ladder._failing)
+    await until(lambda: rung not in client.ladder._in_use._failing)
     never.callback(None)
     await until(lambda: watcher.counts.done == 1)
     assert watched.lost == []
@@ -413,7 +413,7 @@ async def test_no_third_connection(
     with logged(LogLevel.warn) as lines:
         await watched.add(b"later")
         await until(lambda: watcher.counts.retried == 1)
-        used = client.ladder._last_use
+        used = client.ladder._in_use._last_use
         last = max(used.values())
         await until(lambda: max(used.values()) > last)
         await until(lambda: watched.seen[b"later"] == 2)

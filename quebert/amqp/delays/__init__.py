@@ -9,8 +9,10 @@ L{Ladder} is the interface for who puts tasks into it:
 """
 
 from quebert.amqp.delays._astray import OldLadder, browse_store, is_for
+from quebert.amqp.delays._declarations import make
 from quebert.amqp.delays._forwarder import Forwarder
-from quebert.amqp.delays._ladder import Ladder, LadderRefused, has_quorum, make
+from quebert.amqp.delays._ladder import Ladder, has_quorum
+from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
     PREFIX,

@@ -26,8 +26,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.delays._ladder import CHECK_ALL, Ladder, make
+from quebert.amqp.delays._declarations import make
+from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._rungs import PREFIX, UNCLAIMED
+from quebert.amqp.delays._rungs_in_use import CHECK_ALL
 from quebert.amqp.link import DeclareOnce, Publisher, Send
 from quebert.amqp.queues import (
     NAME_LIMIT,

@@ -26,8 +26,10 @@ from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._astray import Astray, OldLadder
 from quebert.amqp.delays._breaker import ForwardingBreaker
-from quebert.amqp.delays._ladder import CHECK, Ladder, LadderRefused
+from quebert.amqp.delays._ladder import Ladder
+from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import TOLERANCE, arrivals_of, left, next_wait, wait_of
+from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import has_failed, pause_after
 from quebert.amqp.wire import DEATHS, DELAY, DELIVERIES, Channel, Message, Unconfirmed

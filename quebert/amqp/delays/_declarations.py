@@ -1,0 +1,78 @@
+"""
+Declaring a part of the delay ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from quebert.amqp.delays._rungs import Call
+from quebert.amqp.link import all_of
+from quebert.amqp.queues import INEQUIVALENT, Declared, declared
+from quebert.amqp.wire import temporary_channel
+from quebert.errors import BrokerRefused
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["declare", "make"]
+
+# The arguments that tell when messages leave a queue, and where they go.
+_WAYS_OUT = (
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+)
+
+
+async def declare(wire: Wire, calls: list[Call], *, exists: bool) -> None:
+    """
+    Make the calls that declare a queue, and what belongs to it.  A queue that is there
+    otherwise is used as it is, unless it is a rung that messages leave at another time,
+    or for another place.
+
+    @param exists: whether the queue is there.  Then only a rung is declared again:
+        RabbitMQ logs an error where the arguments differ, as they do if another version
+        of quebert has made the queue.
+    @raise BrokerRefused: RabbitMQ does not let us, or there is another rung.
+    """
+    queue = next(how for each, how in calls if each == "queue_declare")
+    others = [each for each in calls if each[0] != "queue_declare"]
+    is_rung = "x-message-ttl" in queue["arguments"]
+    try:
+        await make(wire, calls if is_rung or not exists else others)
+    except BrokerRefused as e:
+        if e.code != INEQUIVALENT or " for queue " not in str(e):
+            raise
+        if is_rung:
+            await _check_ways_out(wire, queue["queue"], queue["arguments"])
+        await make(wire, others)
+
+
+async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> None:
+    """
+    @raise BrokerRefused: messages leave a queue otherwise than they should.
+    """
+    how = await declared(wire, queue, Declared(arguments=dict(wanted)))
+    if how is None:
+        return
+    for name in _WAYS_OUT:
+        has, should = how.arguments.get(name), wanted.get(name)
+        if has != should:
+            raise BrokerRefused(
+                INEQUIVALENT,
+                f"queue {queue!r} was declared with {name} {has or 'none'}, and needs"
+                f" {should or 'none'}; delete it, and it is declared anew",
+            )
+
+
+async def make(wire: Wire, calls: Iterable[Call]) -> None:
+    """
+    Make calls on a channel of their own, one right behind the other: the broker answers
+    in their order, and it may be far away.
+
+    @raise BrokerError: what the first one raises that fails.
+    """
+    async with temporary_channel(wire) as channel:
+        await all_of(channel.call(each, **how) for each, how in calls)
