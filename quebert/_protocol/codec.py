@@ -32,6 +32,7 @@ __all__ = [
     "encode_shortstr",
     "encode_table",
     "encode_value",
+    "header_text",
     "split_table",
 ]
 
@@ -252,6 +253,18 @@ def _shown(value: object) -> str:
         return f"{value!r:.40}"
     except (ValueError, RecursionError):
         return f"this {type(value).__name__}"
+
+
+def header_text(name: str) -> str | bytes:
+    """
+    The name of a queue or an exchange, or a routing key, as the value of a header.
+    RabbitMQ takes names in any encoding.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
 
 
 def encode_shortstr(value: str | bytes) -> bytes:

@@ -11,6 +11,7 @@ from functools import partial
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import Browsing, fingerprint
+from quebert.amqp.wire import amended_properties
 from quebert.operations._access import BrokerAccess, publish_confirmed
 from quebert.operations._browsing import go_through, letter_of
 from quebert.operations._dead_letter import DeadLetter
@@ -132,7 +133,8 @@ async def _put_back(
     message: Message,
     letter: DeadLetter,
 ) -> None:
-    amended = message.amended_properties(
+    amended = amended_properties(
+        message,
         errors=0,
         not_before=None,
         delayed=False,

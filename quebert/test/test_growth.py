@@ -36,7 +36,7 @@ from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
 from quebert._workers._pipes import Lines
-from quebert.amqp.wire import Message
+from quebert.amqp.wire import Message, amended_properties, copied_properties
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._exchange import TYPES, Binding, Exchange
@@ -506,8 +506,8 @@ class GrowthTests(SynchronousTestCase):
             _ = message.was_put_back, message.died_in, message.id_for_log
             message.text_in("quebert-flight")
             message.number_in("quebert-errors")
-            message.amended_properties(errors=1, not_before=1.0, delayed=True)
-            message.copied_properties({"quebert-flight": "a"})
+            amended_properties(message, errors=1, not_before=1.0, delayed=True)
+            copied_properties(message, {"quebert-flight": "a"})
 
         self.check(
             Case(f"properties {name}", read, then(make, _raw))

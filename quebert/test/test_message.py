@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.amqp import Message
-from quebert.amqp.wire import ERRORS, NOT_BEFORE
+from quebert.amqp.wire import ERRORS, NOT_BEFORE, amended_properties
 from quebert.test.checks import QUICK, refusal
 
 #: A header of a type that there is not.
@@ -224,7 +224,7 @@ class TextTests(SynchronousTestCase):
 
 class AmendedTests(SynchronousTestCase):
     """
-    L{Message.amended_properties} is what a message is put back with.
+    L{amended_properties} is what a message is put back with.
     """
 
     def amended(self, m: Message, errors: int = 0, due: float | None = None) -> Any:
@@ -232,7 +232,7 @@ class AmendedTests(SynchronousTestCase):
         The properties, read again.
         """
         return decode_properties(
-            m.amended_properties(errors=errors, not_before=due, delayed=False) or b""
+            amended_properties(m, errors=errors, not_before=due, delayed=False) or b""
         )
 
     def test_persistent(self) -> None:
@@ -284,8 +284,12 @@ class AmendedTests(SynchronousTestCase):
             (0, 4, 0),
             (None, 4, None),
         ):
-            encoded = message({"priority": priority}).amended_properties(
-                errors=0, not_before=None, delayed=True, highest_priority=limit
+            encoded = amended_properties(
+                message({"priority": priority}),
+                errors=0,
+                not_before=None,
+                delayed=True,
+                highest_priority=limit,
             )
             amended = decode_properties(encoded or b"")
             self.assertEqual(amended.get("priority"), wanted, (priority, limit))
@@ -311,8 +315,8 @@ class AmendedTests(SynchronousTestCase):
         """
         What our headers say is read by whoever gets the message next.
         """
-        encoded = message().amended_properties(
-            errors=4, not_before=1_795_464_900.25, delayed=False
+        encoded = amended_properties(
+            message(), errors=4, not_before=1_795_464_900.25, delayed=False
         )
         m = message(encoded=encoded)
         self.assertEqual(m.number_in(ERRORS), 4)
@@ -331,7 +335,7 @@ class AmendedTests(SynchronousTestCase):
         """
         for encoded in (UNREADABLE, b"", b"\xff\xff"):
             m = message(encoded=encoded)
-            amended = m.amended_properties(errors=1, not_before=5.0, delayed=False)
+            amended = amended_properties(m, errors=1, not_before=5.0, delayed=False)
             self.assertIsNone(amended)
 
     def test_no_room(self) -> None:
@@ -339,14 +343,14 @@ class AmendedTests(SynchronousTestCase):
         Headers may leave no room in a frame for ours.
         """
         m = message({"headers": {"a": "x" * 130_990}})
-        amended = m.amended_properties(errors=1, not_before=None, delayed=False)
+        amended = amended_properties(m, errors=1, not_before=None, delayed=False)
         self.assertEqual(len(amended or b""), 131_024)
         m = message({"headers": {"a": "x" * 131_019}})
         self.assertIsNone(
-            m.amended_properties(errors=1, not_before=None, delayed=False)
+            amended_properties(m, errors=1, not_before=None, delayed=False)
         )
-        amended = m.amended_properties(
-            errors=1, not_before=None, delayed=False, max_payload=200_000
+        amended = amended_properties(
+            m, errors=1, not_before=None, delayed=False, max_payload=200_000
         )
         self.assertIsNotNone(amended)
 
@@ -356,7 +360,10 @@ class AmendedTests(SynchronousTestCase):
         """
         Whatever it came with, it is amended, or not, but nothing fails.
         """
-        amended = message(encoded=encoded).amended_properties(
-            errors=errors, not_before=due, delayed=bool(errors % 2)
+        amended = amended_properties(
+            message(encoded=encoded),
+            errors=errors,
+            not_before=due,
+            delayed=bool(errors % 2),
         )
         self.assertIsInstance(amended, bytes | None)

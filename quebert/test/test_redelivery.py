@@ -24,6 +24,7 @@ from quebert.amqp.wire import (
     IN_QUESTION,
     NOT_BEFORE,
     Message,
+    copied_properties,
 )
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.outcome import POISON, Retry
@@ -295,7 +296,7 @@ class ReplaceTests(RedeliveryTestCase):
         """
         key = b"k\xff".decode("utf-8", "surrogateescape")
         original = Message("", 1, True, "flow", key)
-        copied = original.copied_properties({ENDS: 1})
+        copied = copied_properties(original, {ENDS: 1})
         assert copied is not None
         copy = self.channel.deliver(raw=copied, exchange="")
         self.assertEqual((copy.exchange, copy.routing_key), ("flow", key))

@@ -31,6 +31,8 @@ from quebert.amqp.wire import (
     Channel,
     Message,
     Unconfirmed,
+    amended_properties,
+    copied_properties,
 )
 from quebert.errors import (
     BrokerError,
@@ -288,7 +290,8 @@ class Settlement:
         max_payload = self._live_channel.client.max_payload
         due = {NOT_BEFORE: self._now() + after, DELAY: after} if after > 0 else {}
         for told in ({**headers, **due}, {EXCHANGE: None, ROUTING_KEY: None}):
-            properties = message.copied_properties(
+            properties = copied_properties(
+                message,
                 told,
                 delayed=after > 0,
                 highest_priority=self._highest_priority if after > 0 else None,
@@ -356,7 +359,7 @@ class Settlement:
         if channel is None:
             return None  # nor will it be published
         payload = channel.client.max_payload
-        return message.amended_properties(max_payload=payload, **changes)
+        return amended_properties(message, max_payload=payload, **changes)
 
     async def _published(
         self,

@@ -4,7 +4,7 @@ AMQP over one connection: its frames, channels, deliveries and confirms.
 
 from quebert.amqp.wire._broker_version import version_in, version_of
 from quebert.amqp.wire._channel import Channel
-from quebert.amqp.wire._message import (
+from quebert.amqp.wire._headers import (
     ALONE,
     COPYING_HEADERS,
     DEATHS,
@@ -18,9 +18,13 @@ from quebert.amqp.wire._message import (
     IN_QUESTION,
     NOT_BEFORE,
     ROUTING_KEY,
-    Message,
 )
+from quebert.amqp.wire._message import Message
 from quebert.amqp.wire._publications import NotSent, Unconfirmed
+from quebert.amqp.wire._replacement_properties import (
+    amended_properties,
+    copied_properties,
+)
 from quebert.amqp.wire._spec import SPEC
 from quebert.amqp.wire._temporary_channel import refusal, temporary_channel
 from quebert.amqp.wire._wire import Wire
@@ -45,6 +49,8 @@ __all__ = [
     "NotSent",
     "Unconfirmed",
     "Wire",
+    "amended_properties",
+    "copied_properties",
     "refusal",
     "temporary_channel",
     "version_in",

@@ -9,83 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
-from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
 from quebert._protocol.properties import (
-    amend_properties,
     decode_properties,
     split_headers,
 )
 from quebert._text import printable
+from quebert.amqp.wire._headers import OURS
 
-__all__ = [
-    "ALONE",
-    "DELAY",
-    "ENDS",
-    "ERRORS",
-    "FLIGHT",
-    "NOT_BEFORE",
-    "Message",
-]
-
-#: Header: how often in a row the callback failed with this message.
-ERRORS = "quebert-errors"
-#: Header: seconds since the epoch before which the callback is not called.
-NOT_BEFORE = "quebert-not-before"
-#: Header: seconds from when it began to wait in the broker until it is due.
-DELAY = "quebert-delay"
-#: Header: at how many ends of a mediator the message may have been in flight.
-ENDS = "quebert-ends"
-#: Header: at how many sudden ends it was alone at work.
-ALONE = "quebert-ends-alone"
-#: Header: names one copy of the message.
-FLIGHT = "quebert-flight"
-#: Header: a mediator has ended with this copy, nobody knows how.
-IN_QUESTION = "quebert-in-question"
-#: Header, of quorum queues.  Up to RabbitMQ 4.2 it counts returns of any kind, from 4.3
-#: on failed deliveries.
-DELIVERY_COUNT = "x-delivery-count"
-#: Headers: where a message was published to that came from a queue of RabbitMQ anew.
-EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
-
-# How the names of these headers begin, but for that of RabbitMQ.
-_OURS = b"quebert-"
-
-# What the broker may write into a dead letter on its way, and its part of a small
-# frame's payload at most.
-_DEATHS_ROOM, _DEATHS_PART = 16_384, 4
-# Encoded properties must fit into one frame (section 4.2.6.1), behind these bytes.
-_BEFORE = CONTENT_HEADER.size
-
-# RabbitMQ copies a message to the queues that these name: a message that is
-# put back would be a new task to each.
-COPYING_HEADERS = ("CC", "BCC")
-
-# What the broker writes into dead letters, as all are that come down the delay
-# ladder: it drops those that look as if they went in circles.
-DEATHS = (
-    "x-death",
-    *(
-        f"x-{which}-death-{field}"
-        for which in ("first", "last")
-        for field in ("reason", "queue", "exchange")
-    ),
-)
-# How often a quorum queue has delivered this message, not its copy.  From RabbitMQ 4.3
-# on, x-delivery-count counts failed deliveries, and x-acquired-count all.
-DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")
-# What a copy does not have.
-_DROPPED = frozenset((*COPYING_HEADERS, *DEATHS, *DELIVERIES))
-# What is of the delivery before the attempt that has put the message back.  Mediators
-# heed it, so that nobody else may write it.
-_ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))
-_NO_HEADERS: Mapping[str, Any] = {}
+__all__ = ["Message"]
 
 
 class RequestGate(Protocol):
@@ -229,7 +166,7 @@ class Message:
         Whether there may be headers of ours: nearly always there are none, and
         that is quicker told than by decoding them.
         """
-        return _OURS in self.encoded_properties
+        return OURS in self.encoded_properties
 
     @property
     def may_be_ours(self) -> bool:
@@ -316,109 +253,3 @@ class Message:
         The headers, each still encoded: one that cannot be read hides no other.
         """
         return split_headers(self.encoded_properties)
-
-    def amended_properties(
-        self,
-        *,
-        errors: int,
-        not_before: float | None,
-        delay: float | None = None,
-        delayed: bool,
-        highest_priority: int | None = None,
-        headers: Mapping[str, Any] = _NO_HEADERS,
-        attempted: bool = True,
-        max_payload: int = FRAME_MAX - 8,
-    ) -> bytes | None:
-        """
-        The encoded properties to put the message back with: persistent, and
-        without the sender's user id, which the broker would refuse from us.
-        C{None} where they cannot be read, or there is no room for more.
-
-        @param not_before: seconds since the epoch before which it is not due.
-        @param delay: the same in seconds from now.
-        @param headers: further headers, with C{None} for one to be removed.
-        @param highest_priority: what a higher priority becomes; C{None} for no limit.
-        @param delayed: it goes up the delay ladder, from which its expiration would
-            bring it down too early.
-        @param attempted: whether what is known of the delivery before is over.
-        @param max_payload: what the frame that they travel in has room for.
-        """
-        ended = attempted or not self.may_be_ours
-        dropped = _DROPPED | _ENDED if ended else _DROPPED
-        room = max_payload - _BEFORE
-        if delayed and headers:  # else it goes all the same
-            room -= min(_DEATHS_ROOM, max_payload // _DEATHS_PART)
-        changes = self._changes(delayed, highest_priority)
-        ours = {
-            **headers,
-            ERRORS: errors or None,
-            NOT_BEFORE: not_before,
-            DELAY: delay,
-        }
-        return self._amended(changes, ours, dropped, room)
-
-    def copied_properties(
-        self,
-        headers: Mapping[str, Any],
-        *,
-        delayed: bool = False,
-        highest_priority: int | None = None,
-        max_payload: int = FRAME_MAX - 8,
-    ) -> bytes | None:
-        """
-        The encoded properties of a copy that takes the message's place, as if it had
-        not been delivered yet.  C{None} where they cannot be read, or there is no room
-        for more.
-
-        @param headers: as for L{amended_properties}, as are the others.
-        """
-        route: dict[str, Any] = {}
-        dropped = _DROPPED if self.may_be_ours else _DROPPED | _ENDED
-        if self.exchange and not self.was_restored:  # else it is a copy already
-            route[EXCHANGE] = _as_header(self.exchange)
-            route[ROUTING_KEY] = _as_header(self.routing_key)
-        changes = self._changes(delayed, highest_priority)
-        room = max_payload - _BEFORE
-        return self._amended(changes, {**route, **headers}, dropped, room)
-
-    def _changes(self, delayed: bool, highest_priority: int | None) -> dict[str, Any]:
-        """
-        The properties that are not as they came.
-        """
-        changes: dict[str, Any] = {"delivery-mode": 2, "user-id": None}
-        if delayed:
-            changes["expiration"] = None
-        if highest_priority is not None:
-            with suppress(ValueError):  # then nothing can be amended, either
-                if self.properties.get("priority", 0) > highest_priority:
-                    changes["priority"] = highest_priority
-        return changes
-
-    def _amended(
-        self,
-        changes: Mapping[str, Any],
-        headers: Mapping[str, Any],
-        dropped: frozenset[str],
-        room: int,
-    ) -> bytes | None:
-        try:
-            amended = amend_properties(
-                self.encoded_properties,
-                changes=changes,
-                headers=headers,
-                dropped=dropped,
-            )
-        except ValueError:
-            return None
-        return amended if len(amended) <= room else None
-
-
-def _as_header(name: str) -> str | bytes:
-    """
-    A name as a header has it, which RabbitMQ takes in any encoding.
-    """
-    raw = name.encode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from quebert._protocol.codec import CodecError, Long, encode_field
+from quebert._protocol.codec import CodecError, Long, encode_field, header_text
 from quebert._protocol.properties import amend_properties, decode_properties
 
 __all__ = ["dead_properties", "goes_in_circles"]
@@ -46,10 +46,10 @@ def dead_properties(
     death = {
         "count": Long(1),
         "reason": reason,
-        "queue": _as_header(queue),
+        "queue": header_text(queue),
         "time": datetime.fromtimestamp(int(now), UTC),
-        "exchange": _as_header(exchange),
-        "routing-keys": [_as_header(key) for key in routing_keys],
+        "exchange": header_text(exchange),
+        "routing-keys": [header_text(key) for key in routing_keys],
     }
     if "expiration" in found:
         death["original-expiration"] = found["expiration"]
@@ -64,17 +64,6 @@ def dead_properties(
         headers=changes,
         dropped=() if keeps_copies else ("CC",),
     )
-
-
-def _as_header(name: str) -> str | bytes:
-    """
-    A name as a header has it: a client may choose one that is no UTF-8.
-    """
-    raw = name.encode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw
 
 
 def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -119,6 +108,6 @@ def goes_in_circles(headers: Mapping[str, Any], queue: str) -> bool:
     since = []
     for death in _deaths(headers):
         since.append(death.get("reason"))
-        if death.get("queue") == _as_header(queue):
+        if death.get("queue") == header_text(queue):
             return "rejected" not in since
     return False

@@ -33,7 +33,14 @@ from quebert._protocol.properties import (
     encode_properties,
     split_headers,
 )
-from quebert.amqp.wire import SPEC, Channel, Message, Wire
+from quebert.amqp.wire import (
+    SPEC,
+    Channel,
+    Message,
+    Wire,
+    amended_properties,
+    copied_properties,
+)
 from quebert.errors import BrokerError
 from quebert.test.fuzz.choices import Choices, pieces
 
@@ -120,8 +127,8 @@ def _properties(choices: Choices) -> None:
     message.number_in("quebert-errors")
     message.text_in("quebert-flight")
     for each in (
-        message.amended_properties(errors=1, not_before=1.0, delayed=True),
-        message.copied_properties({"quebert-flight": "a"}, highest_priority=5),
+        amended_properties(message, errors=1, not_before=1.0, delayed=True),
+        copied_properties(message, {"quebert-flight": "a"}, highest_priority=5),
     ):
         if each is not None:
             split_headers(each)
