@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp import TxAMQPClient, WatchOptions
 from quebert.amqp.queues import KIND, REASON, depth
-from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import temporary_channel
 from quebert.outcome import POISON
 from quebert.test.conftest import Names

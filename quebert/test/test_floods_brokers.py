@@ -20,7 +20,7 @@ from quebert import _repeated
 from quebert._waiters import another_waiter
 from quebert.amqp import Message, TxAMQPClient
 from quebert.amqp.queues import dead_letters_of
-from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test.conftest import Names

@@ -26,7 +26,7 @@ from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.coordination import _pause as _pausing
 from quebert.amqp.coordination import _pause_sign
 from quebert.amqp.queues import find_exchange, find_queue
-from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, version_of
 from quebert.errors import (
     BrokerError,

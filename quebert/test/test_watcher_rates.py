@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert.amqp import PriorityGroup
-from quebert.amqp.watch._suspects import SUSPECT
+from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, Message
 from quebert.errors import ConfigError
 from quebert.outcome import Retry

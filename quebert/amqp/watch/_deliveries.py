@@ -28,9 +28,9 @@ from quebert.amqp.watch._memory_budget import Part
 from quebert.amqp.watch._one_suspect import longest_wait
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._redelivery import Redelivery, restore
 from quebert.amqp.watch._settlement import Settlement
-from quebert.amqp.watch._suspects import Record
 from quebert.amqp.wire import Message
 from quebert.clock import seconds_set
 from quebert.outcome import Bury, Outcome, Retry

@@ -24,7 +24,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._deadlines import Deadlines
-from quebert.amqp.watch._suspects import Record, Suspects
+from quebert.amqp.watch._record import Record
+from quebert.amqp.watch._suspects import Suspects
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Message, Wire

@@ -21,8 +21,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+from quebert.amqp.watch._record import SUSPECT, Record
 from quebert.amqp.watch._settlement import Settlement
-from quebert.amqp.watch._suspects import SUSPECT, Record, Suspects
+from quebert.amqp.watch._suspects import Suspects
 from quebert.amqp.wire import (
     DELIVERY_COUNT,
     ENDS,

@@ -5,9 +5,9 @@ RabbitMQ delivers a message anew, C{redelivered}, whatever ended its last delive
 mediator that was killed, a lost connection, or a mediator that gave the message back.
 RabbitMQ does not tell which, and RabbitMQ 4 drops the message of a quorum queue after
 the 20th time.  So a fresh copy replaces each such message before its task is attempted.
-The headers of the copy count the ends (L{Record}).
+The headers of the copy count the ends (L{Record<quebert.amqp.watch._record.Record>}).
 
-A message that was in flight at L{SUSPECT} ends is a suspect: its task is attempted
+A message that was in flight at C{SUSPECT} ends is a suspect: its task is attempted
 alone, with no other task at work in the process
 (L{OneSuspect<quebert.amqp.watch.OneSuspect>}).  While that attempt lasts, the broker
 has a queue C{quebert.flight.<flight>}, where C{flight} names the copy.  A mediator that
@@ -15,7 +15,7 @@ ends suddenly leaves the queue behind.  A mediator that ends the attempt in any 
 way deletes it, and so does a mediator that had lost its connection, as soon as it has
 another.  When RabbitMQ delivers the message anew, a copy waits in the broker for
 L{PATIENCE} seconds; then it is looked at.  If the queue is there, the last mediator
-ended suddenly with this message alone at work.  After L{POISONOUS} such ends the
+ended suddenly with this message alone at work.  After C{POISONOUS} such ends the
 message is set aside.  Where the broker does not tell, no end is counted.
 
 A mediator that is about to give messages back in good order tells so by queues
@@ -31,12 +31,10 @@ from __future__ import annotations
 
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -44,14 +42,8 @@ from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._waiters import Waiters
 from quebert.amqp.queues import CLASSIC, declare_queue, derived, find_queue
-from quebert.amqp.wire import (
-    ALONE,
-    ENDS,
-    FLIGHT,
-    IN_QUESTION,
-    Message,
-    temporary_channel,
-)
+from quebert.amqp.watch._record import Record
+from quebert.amqp.wire import Message, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
@@ -59,18 +51,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PERIOD",
-    "POISONOUS",
-    "SUSPECT",
-    "Record",
     "Suspects",
     "flight_sign",
     "in_order_sign",
 ]
 
-#: After so many ends a message is attempted alone.
-SUSPECT = 3
-#: After so many sudden ends that found it alone at work, it is set aside.
-POISONOUS = 3
 #: Seconds that a mediator which has lost its connection gets to have another: more
 #: than it waits between two attempts.
 PATIENCE = 15.0
@@ -88,113 +73,10 @@ _TRY = "tell that it attempts a task alone"
 _IN_ORDER_EXPIRES = 2 * PERIOD * 1000
 # Milliseconds: whoever consumes the task's queue looks before that.
 _EXPIRES = 24 * 3600 * 1000
-# In the header: the suspect is yet to wait.
-_WAITS = 2
-# What is counted no further: anybody can write headers.
-_MOST = 1e6
-_FLIGHT = re.compile(r"[0-9a-f]{32}")
 # At the end of a queue's name in a refusal: a flight, or a period.
 _PASSING = re.compile(r"(?<=\.)(?:[0-9a-f]{32}|[0-9]+)(?=')")
 # Of so many copies it is remembered that a connection was lost with them.
 _REMEMBERED = 100_000
-
-
-@attrs.frozen
-class Record:
-    """
-    What the headers of a message tell of the mediators that ended with it.
-
-    @ivar ends: at how many ends the message may have been in flight.
-    @ivar alone: at how many sudden ends it was alone at work.
-    @ivar flight: names this copy; empty for a message that is none.
-    @ivar in_question: whether a mediator looks first how the last mediator of this
-        suspect has ended.
-    @ivar waits: whether the suspect is yet to wait before that.
-    """
-
-    ends: int = 0
-    alone: int = 0
-    flight: str = ""
-    in_question: bool = False
-    waits: bool = False
-
-    @classmethod
-    def of(cls, message: Message) -> Record:
-        """
-        The record in a message's headers, if a mediator may have written it: anybody
-        can write headers, and a suspect has all other tasks wait.
-        """
-        if not message.was_put_back or not message.may_be_ours:  # nearly always
-            return _NO_RECORD
-        ends, alone = (
-            int(min(max(0.0, message.number_in(header)), _MOST))
-            for header in (ENDS, ALONE)
-        )
-        flight = message.text_in(FLIGHT)
-        flight = flight if _FLIGHT.fullmatch(flight) else ""
-        question = message.number_in(IN_QUESTION)
-        return cls(ends, alone, flight, bool(question), question == _WAITS)
-
-    def counted(self, *, alone: bool = False) -> Record:
-        """
-        The record after one more end.
-        """
-        return attrs.evolve(self, ends=self.ends + 1, alone=self.alone + alone)
-
-    def copied(self) -> dict[str, Any]:
-        """
-        The headers of the next copy, which gets a name of its own.
-        """
-        return self._headers(uuid.uuid4().hex, None)
-
-    def questioned(self, *, waits: bool = False) -> dict[str, Any]:
-        """
-        The headers of a copy that waits until a mediator can look how this one ended.
-        Without a name nobody would ever find out.
-
-        @param waits: whether the copy is yet to wait.
-        """
-        flight = self.flight or uuid.uuid4().hex
-        return self._headers(flight, _WAITS if waits else 1)
-
-    def _headers(self, flight: str, in_question: int | None) -> dict[str, Any]:
-        return {
-            ENDS: self.ends,
-            ALONE: self.alone or None,
-            FLIGHT: flight,
-            IN_QUESTION: in_question,
-        }
-
-    @property
-    def is_copy(self) -> bool:
-        """
-        Whether the message has taken the place of another.
-        """
-        return bool(self.flight or self.ends)
-
-    @property
-    def suspect(self) -> bool:
-        """
-        Whether the message is to be attempted alone.
-        """
-        return self.ends >= SUSPECT
-
-    @property
-    def poisonous(self) -> bool:
-        """
-        Whether the message is to be set aside.
-        """
-        return self.alone >= POISONOUS
-
-    def __str__(self) -> str:
-        times = f"{self.ends} times" if self.ends > 1 else "once"
-        return (
-            f"its mediator ended {times} while this task was in flight,"
-            f" {self.alone} of them suddenly with no other task at work"
-        )
-
-
-_NO_RECORD = Record()
 
 
 class Suspects:
