@@ -1,30 +1,30 @@
 """
-C{quebert dev} and its parts: a broker, an executor and a mediator composed into
-one process.  It may import anything; only the command line imports it.
+C{quebert dev}: a broker, an executor and a mediator composed into one process.  It may
+import anything; only the command line imports it.
 """
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import os
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import quote
 
 import attrs
-from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
-from quebert._listening import listen
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.delays import PREFIX
 from quebert.amqp.queues import dead_letters_of
-from quebert.broker import BrokerFactory, Store
+from quebert.cli._broker import (
+    LOOPBACK,
+    Served,
+    not_listening,
+    running_broker,
+    until_told,
+)
 from quebert.cli._running import told_to_end
 from quebert.cli._telling import Tell, TellingMediator
 from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
@@ -35,19 +35,7 @@ from quebert.http import Dispatcher
 from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.task import Task
 
-__all__ = [
-    "AskedToFail",
-    "Dev",
-    "Served",
-    "dev",
-    "echo",
-    "serve",
-]
-
-LOOPBACK = "127.0.0.1"
-#: What the database is called in its folder.
-DATABASE = "broker.sqlite"
-_GUEST = ("guest", "guest")
+__all__ = ["AskedToFail", "Dev", "dev", "echo"]
 
 #: Tasks at once.
 AT_ONCE = 20
@@ -55,147 +43,6 @@ AT_ONCE = 20
 CONSTANT, MAX_DELAY = 1.25, 5.0
 #: Seconds that requests get when it is stopped; a person waits for it.
 GRACE = 3.0
-
-
-# -- The broker
-
-
-@attrs.frozen
-class Served:
-    """
-    A broker that is asked for.
-
-    @ivar port: 0 for any that is free.
-    @ivar data: the folder that it keeps its database in; C{None} for memory.
-    @ivar users: passwords by names.
-    @ivar port_option: what changes C{port} on the command line.
-    """
-
-    host: str = LOOPBACK
-    port: int = 5672
-    data: Path | None = None
-    vhosts: tuple[str, ...] = ("/",)
-    users: Mapping[str, str] = attrs.field(factory=lambda: dict([_GUEST]), repr=False)
-    port_option: str = "--port"
-
-    def check(self) -> None:
-        """
-        @raise ConfigError: others than this machine would be let in by a
-            password that everybody knows.
-        """
-        if _GUEST in self.users.items() and not _is_loopback(self.host):
-            raise ConfigError(
-                f"--host {self.host} lets in others than this machine: give"
-                " --user name:password, since guest's is known to everybody"
-            )
-
-    def url(self, port: int) -> str:
-        """
-        Where it is; of passwords, guest's alone is shown.
-        """
-        name, password = next(iter(self.users.items()))
-        shown = password if (name, password) == _GUEST else "..."
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        vhost = "" if self.vhosts[0] == "/" else quote(self.vhosts[0], safe="")
-        return f"amqp://{quote(name, safe='')}:{shown}@{host}:{port}/{vhost}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-@asynccontextmanager
-async def running_broker(
-    reactor: Any, served: Served
-) -> AsyncIterator[tuple[BrokerFactory, int]]:
-    """
-    A broker that listens, and its port.
-
-    @raise ConfigError: it cannot listen, or has no folder.
-    @raise StoreError: its database cannot be used.
-    """
-    broker = _broker(reactor, served)
-    try:
-        listening = _listen(
-            reactor, served.host, served.port, broker, served.port_option
-        )
-    except ConfigError:
-        await broker.stop()
-        raise
-    try:
-        yield broker, listening.getHost().port
-    finally:
-        await maybeDeferred(listening.stopListening)
-        await broker.stop()
-
-
-def _broker(reactor: Any, served: Served) -> BrokerFactory:
-    about: Any = {"vhosts": served.vhosts, "users": served.users}
-    if served.data is None:
-        return BrokerFactory(reactor, **about)
-    store = Store(_folder(served.data) / DATABASE)
-    try:
-        return BrokerFactory(reactor, store, store.records(), **about)
-    except BaseException:
-        store.close()
-        raise
-
-
-def _folder(path: Path) -> Path:
-    """
-    The folder, which is made where there is none, for nobody else to read and
-    for no version control.  L{Store} checks one that was there.
-    """
-    try:
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700, parents=True)
-            (path / ".gitignore").write_text("*\n")
-    except OSError as e:
-        raise ConfigError(f"--data {path}: {e.strerror or e}") from None
-    return path
-
-
-def _listen(reactor: Any, host: str, port: int, factory: Any, option: str) -> Any:
-    try:
-        return listen(reactor, port, factory, host)
-    except CannotListenError as e:
-        raise ConfigError(_not_listening(e, option)) from None
-
-
-def _not_listening(error: CannotListenError, option: str) -> str:
-    why: Any = error.socketError
-    where = f"port {error.port} of {error.interface}"
-    if getattr(why, "errno", None) != errno.EADDRINUSE:
-        return f"cannot listen on {where}: {getattr(why, 'strerror', None) or why}"
-    return f"{where} is in use: choose another with {option}"
-
-
-async def serve(reactor: Any, served: Served, tell: Tell) -> None:
-    """
-    Run a broker until SIGINT or SIGTERM.
-
-    @param tell: called with C{"broker"} and its URL once it listens.
-    @raise ConfigError: it cannot begin.
-    @raise StoreError: its database cannot be used, at once or later.
-    """
-    allow_many_connections()
-    told = told_to_end(reactor)
-    async with running_broker(reactor, served) as (broker, port):
-        calm_garbage_collector()
-        tell("broker", served.url(port))
-        await _until_told(told, broker)
-
-
-async def _until_told(told: Any, broker: BrokerFactory) -> None:
-    _, error = await race([told, broker.failed])
-    if error is not None:
-        raise error
-
-
-# -- All of it
 
 
 class AskedToFail(Exception):
@@ -301,7 +148,7 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         )
         calm_garbage_collector()
         tell("ready", "Ctrl-C ends it")
-        await _until_told(told, broker)
+        await until_told(told, broker)
 
 
 def _left(depths: Mapping[str, int], queue: str) -> int:
@@ -331,7 +178,7 @@ async def _executor(
     try:
         service.startService()
     except CannotListenError as e:
-        raise ConfigError(_not_listening(e, "--http-port")) from None
+        raise ConfigError(not_listening(e, "--http-port")) from None
     stack.push_async_callback(service.stopService)
     return f"http://{LOOPBACK}:{service.port_number}/"
 

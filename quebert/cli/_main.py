@@ -126,13 +126,13 @@ def dev(
     For this machine alone: all listen on the loopback. Tells what becomes of each
     task.
     """
-    from quebert.cli import _dev
+    from quebert.cli import _broker, _dev
 
     if function is not None and default_url is not None:
         raise click.UsageError("give --function or --default-url, not both")
     if function is not None:
         options["function"] = _function(function)
-    broker = _dev.Served(
+    broker = _broker.Served(
         port=amqp_port, data=_data(data, memory), port_option="--amqp-port"
     )
     asked = _dev.Dev(
@@ -204,7 +204,7 @@ def broker(
 
     For laptops, tests and small single machines; RabbitMQ is what one deploys.
     """
-    from quebert.cli import _dev
+    from quebert.cli import _broker
 
     known = dict(map(_user, users))
     with _one_sentence():
@@ -212,10 +212,10 @@ def broker(
             known |= users_of(password_file)
         if known:
             options["users"] = known
-        served = _dev.Served(data=_data(data, memory), vhosts=vhosts, **options)
+        served = _broker.Served(data=_data(data, memory), vhosts=vhosts, **options)
         served.check()
     log_problems(level=LogLevel.critical)
-    _run(lambda reactor: _dev.serve(reactor, served, _say))
+    _run(lambda reactor: _broker.serve(reactor, served, _say))
 
 
 class _AddCommand(click.Command):

@@ -25,6 +25,7 @@ _context = get_context("forkserver")
 # None of them imports the reactor, whose file descriptors must not be shared.
 _context.set_forkserver_preload(
     [
+        "quebert.cli._broker",
         "quebert.cli._dead",
         "quebert.cli._dev",
         "quebert.cli._main",

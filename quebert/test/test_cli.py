@@ -14,9 +14,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert.cli import _add, _dev
+from quebert.cli import _add, _broker, _dev
 from quebert.cli import _main as cli
-from quebert.cli._dev import Dev, Served, echo
+from quebert.cli._broker import Served
+from quebert.cli._dev import Dev, echo
 from quebert.errors import StoreError
 from quebert.test.checks import refusal
 
@@ -45,7 +46,7 @@ class CommandTests(SynchronousTestCase):
         self.patch(cli, "log_problems", lambda *ignored, level: None)
         self.patch(cli, "run", self.run_it)
         self.patch(_dev, "dev", self.note)
-        self.patch(_dev, "serve", self.note)
+        self.patch(_broker, "serve", self.note)
         self.patch(_add, "add", self.note)
 
     def note(self, reactor: object, *args: Any, **options: Any) -> str:
@@ -405,5 +406,5 @@ class ListenTests(SynchronousTestCase):
         file.touch()
         served = Served(data=file / "folder")
         error = quebert.errors.ConfigError
-        told = refusal(error, _dev._broker, Clock(), served)
+        told = refusal(error, _broker._broker, Clock(), served)
         self.assertEqual(told, f"--data {file}/folder: Not a directory")
