@@ -253,7 +253,7 @@ async def test_one_is_stopped(
     add(pika_channel, names, 2)
     await until(lambda: len(answers) == 2)
     os.kill(pids(program)[0], signal.SIGTERM)
-    await program.said("] [quebert._twistd#info] SIGTERM: closing down.")
+    await program.said("] [quebert._twistd._ending#info] SIGTERM: closing down.")
     for each in answers:
         each.callback(200)
     await program.said(f"(process {pids(program)[0]}) ended with exit status 0; it")

@@ -1,0 +1,34 @@
+"""
+What our twistd plugins share: naming functions, syslog, and how to end.
+"""
+
+from quebert._twistd._ending import (
+    exit_cleanly_on_sigterm,
+    exit_with_failure,
+    stop,
+    stop_on_signal,
+)
+from quebert._twistd._named import load
+from quebert._twistd._numbers import number, seconds
+from quebert._twistd._pid_file import no_default_pid_file
+from quebert._twistd._process import (
+    allow_many_connections,
+    calm_garbage_collector,
+    on_sighup,
+)
+from quebert._twistd._syslog import log_to_syslog
+
+__all__ = [
+    "allow_many_connections",
+    "calm_garbage_collector",
+    "exit_cleanly_on_sigterm",
+    "exit_with_failure",
+    "load",
+    "log_to_syslog",
+    "no_default_pid_file",
+    "number",
+    "on_sighup",
+    "seconds",
+    "stop",
+    "stop_on_signal",
+]
