@@ -8,7 +8,7 @@ other, which publishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert._waiters import another_waiter
-from quebert.amqp.coordination import Pauses
+from quebert.amqp.coordination import Pauses, Pausing, throttles_of
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
 from quebert.amqp.queues import Bindings, QueueBinding
@@ -38,7 +38,7 @@ from quebert.errors import ConfigError
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
 
-    from quebert.amqp.watch import Callback, OnDisconnect
+    from quebert.amqp.watch import Callback, OnDisconnect, Step, Switch, Throttle
     from quebert.amqp.wire import Wire
     from quebert.errors import BrokerError
 
@@ -280,6 +280,18 @@ class TxAMQPClient:
         What brings delayed messages to C{queue} when they are due.
         """
         return Forwarder(self.ladder, self.old_ladder, self, queue, publisher, self.now)
+
+    def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:
+        """
+        What holds the messages of a watch of C{queue} back.
+        """
+        return throttles_of(self, queue, options)
+
+    def make_switch(self, queue: str, halt: Step, go_on: Step) -> Switch:
+        """
+        What tells a watch of C{queue} to rest, and to go on.
+        """
+        return Pausing(self.pauses, queue, halt, go_on)
 
     @property
     def blocked(self) -> str | None:

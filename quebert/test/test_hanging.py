@@ -586,8 +586,7 @@ class LineTests(HangingTestCase):
         """
         self.begin(rate="1/s", burst=10, share_rate=False)
         hanging = self.hang()
-        pace = self.watcher._intake._throttle.pace
-        assert pace is not None
+        pace = self.pace
         line = self.many(b"a", 2)
         before = pace.bucket.tokens
         for each in hanging[:2]:

@@ -405,12 +405,7 @@ class PausingTests(SynchronousTestCase):
         async def go_on() -> None:
             pass
 
-        def pause(seconds: float) -> Deferred[None]:
-            waiting: Deferred[None] = Deferred()
-            self.clock.callLater(seconds, waiting.callback, None)
-            return waiting
-
-        self.pausing = Pausing(self.pauses, "tasks", halt, go_on, pause)
+        self.pausing = Pausing(self.pauses, "tasks", halt, go_on)
         self.addCleanup(self.pausing.end)
 
     def begin(self) -> Deferred[None]:

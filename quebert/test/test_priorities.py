@@ -1,5 +1,5 @@
 """
-The doors to the places: a rate, and the weights of queues that share their places.
+The throttles of watches: a rate, and the weights of queues that share their places.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Queue:
         self.waits: list[float] = []
         self.seconds = 1.0
         self._came: dict[Message, float] = {}
-        self.door: Member = group.join(weight, lambda: clock)
-        self.places = Places(limit, self._begin, [self.door])
+        self.throttle: Member = group.join(weight, lambda: clock)
+        self.places = Places(limit, self._begin, [self.throttle])
 
     def add(self, number: int = 1) -> None:
         """
@@ -113,9 +113,9 @@ class PriorityGroupTests(SynchronousTestCase):
         again = message()
         again.was_begun = True
         for each in (message(), again):
-            queue.door.entered()
-            queue.door.begun(each)
-        self.assertEqual(queue.door.progress, 1 / 2)
+            queue.throttle.entered()
+            queue.throttle.begun(each)
+        self.assertEqual(queue.throttle.progress, 1 / 2)
 
     def test_weights(self) -> None:
         """
@@ -222,7 +222,7 @@ class PriorityGroupTests(SynchronousTestCase):
         self.assertGreaterEqual(len(two.begun) - before, 85)
         one.places.forget_waiting()
         one.places.open("paused")
-        self.assertEqual(one.door.since, float("inf"))
+        self.assertEqual(one.throttle.since, float("inf"))
 
     def test_any_order(self) -> None:
         """
@@ -240,7 +240,7 @@ class PriorityGroupTests(SynchronousTestCase):
                 each.add(chance.randrange(4))
             self.clock.advance(chance.random() * 0.1)
             running = Counter({n: len(q.places._placed) for n, q in enumerate(queues)})
-            beyond = sum(q.door.beyond is not None for q in queues)
+            beyond = sum(q.throttle.beyond is not None for q in queues)
             self.assertEqual(self.group.running + beyond, running.total())
             self.assertLessEqual(self.group.running, 10)
             for n, queue in enumerate(queues):
@@ -272,7 +272,7 @@ class PutOffTests(SynchronousTestCase):
         begun: list[Message] = []
         others = Part(budget)
         others.take(budget.most)
-        first.places = Places(0, begun.append, [first.door], Part(budget))
+        first.places = Places(0, begun.append, [first.throttle], Part(budget))
         put_off = message()
         put_off.memory = 1
         first.places.enter(put_off)

@@ -303,7 +303,7 @@ class ShareTests(SynchronousTestCase):
         self.mediators(1)
         self.pass_time(1)
         self.assert_rate(self.pass_time(20))
-        self.assertEqual(self.all[0].share.members, 1)
+        self.assertEqual(self.all[0].pace.members, 1)
         self.assertEqual(self.all[0].publisher.published, [])
 
     def test_equal(self) -> None:
@@ -328,7 +328,7 @@ class ShareTests(SynchronousTestCase):
         self.all[0].wire.lose()
         self.pass_time(30)
         self.assert_rate(since)
-        self.assertEqual([each.share.members for each in self.all[1:]], [2, 2])
+        self.assertEqual([each.pace.members for each in self.all[1:]], [2, 2])
 
     def test_one_is_slow(self) -> None:
         """
@@ -421,7 +421,7 @@ class ShareTests(SynchronousTestCase):
         self.pass_time(5)
         for body in (b"", b"x", b"nan", b"-5", b"1e9", b"inf"):
             one.wire.channels[0].on_message(self.message(body))
-        self.assertEqual(one.share.got, 0)
+        self.assertEqual(one.pace.got, 0)
 
     def message(self, body: bytes) -> Message:
         """
@@ -450,11 +450,11 @@ class ShareTests(SynchronousTestCase):
         self.broker.refuses["queue_declare"] = ChannelLost("something")
         since = self.pass_time(10)
         self.assert_rate(since)
-        self.assertEqual(one.share.members, 2)
+        self.assertEqual(one.pace.members, 2)
         self.broker.refuses.clear()
         one.wire.lose()
         self.pass_time(3)
-        self.assertEqual(self.all[1].share.members, 1)
+        self.assertEqual(self.all[1].pace.members, 1)
 
     def test_node_is_down(self) -> None:
         """
@@ -475,7 +475,7 @@ class ShareTests(SynchronousTestCase):
         self.failureResultOf(new.join(), BrokerRefused)
         self.broker.refuses.clear()
         self.pass_time(2)
-        self.assertEqual([each.share.members for each in self.all], [2, 2])
+        self.assertEqual([each.pace.members for each in self.all], [2, 2])
         self.assertEqual(len(self.broker.channels), 2)
 
     def test_no_leader(self) -> None:
@@ -488,7 +488,7 @@ class ShareTests(SynchronousTestCase):
         self.broker.hides = True
         since = self.pass_time(10)
         self.assert_rate(since)
-        self.assertEqual(one.share.members, 2)
+        self.assertEqual(one.pace.members, 2)
         new = Mediator(self.clock, self.broker, 100, None)
         self.failureResultOf(new.join(), BrokerError)
 
@@ -527,7 +527,7 @@ class ShareTests(SynchronousTestCase):
         self.assertEqual(self.broker.channels, [])
         for _ in range(20):
             self.pass_time(0.1)
-            self.assertEqual({each.share.members for each in self.all}, {4})
+            self.assertEqual({each.pace.members for each in self.all}, {4})
         self.assert_rate(since)
         self.assertEqual([len(each.wire.channels) for each in self.all], [2] * 4)
 
@@ -541,7 +541,7 @@ class ShareTests(SynchronousTestCase):
         first.wire.channels[0].on_cancel("tag")
         for _ in range(30):
             self.pass_time(0.1)
-            self.assertEqual({each.share.members for each in self.all}, {3})
+            self.assertEqual({each.pace.members for each in self.all}, {3})
         self.assert_rate(since)
 
     def test_one_leaves_and_one_blinks(self) -> None:
@@ -552,13 +552,13 @@ class ShareTests(SynchronousTestCase):
         one, two, three = self.mediators(3)
         self.pass_time(6)
         three.wire.lose()
-        while one.share.members == 3:
+        while one.pace.members == 3:
             self.clock.advance(0.01)
         two.wire.lose()
         self.clock.advance(1)
-        self.assertEqual(one.share.members, 2)
+        self.assertEqual(one.pace.members, 2)
         self.clock.advance(1)
-        self.assertEqual(one.share.members, 1)
+        self.assertEqual(one.pace.members, 1)
 
     def test_all_reconnect(self) -> None:
         """
@@ -574,11 +574,11 @@ class ShareTests(SynchronousTestCase):
             each.wire = FakeWire(self.broker)
             self.successResultOf(each.join())
             self.pass_time(1)
-            self.assertEqual(each.share.members, 5)
+            self.assertEqual(each.pace.members, 5)
         self.assertLess(self.rate(since), 100)
         self.pass_time(7)
         self.assert_rate(self.pass_time(20))
-        self.assertEqual([each.share.members for each in self.all[1:]], [4] * 4)
+        self.assertEqual([each.pace.members for each in self.all[1:]], [4] * 4)
 
     def test_join_again(self) -> None:
         """
@@ -590,9 +590,9 @@ class ShareTests(SynchronousTestCase):
         one.wire = FakeWire(self.broker)
         self.successResultOf(one.join())
         self.successResultOf(one.join())
-        self.assertEqual(one.share.members, 2)
+        self.assertEqual(one.pace.members, 2)
         self.pass_time(3)
-        self.assertEqual([one.share.members, two.share.members], [2, 2])
+        self.assertEqual([one.pace.members, two.pace.members], [2, 2])
 
     def test_leave(self) -> None:
         """
@@ -602,7 +602,7 @@ class ShareTests(SynchronousTestCase):
         self.pass_time(2)
         for each in (one, two):
             self.successResultOf(Deferred.fromCoroutine(each.share.leave()))
-            each.pace.stop()
+            self.successResultOf(Deferred.fromCoroutine(each.pace.leave()))
         self.assertEqual(self.broker.channels, [])
         self.assertEqual((one.publisher.shuts, two.publisher.shuts), (1, 1))
         for call in self.clock.getDelayedCalls():

@@ -29,7 +29,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.coordination import Pauses
+from quebert.amqp.coordination import Pauses, Pausing, throttles_of
+from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Bindings, QueueBinding, dead_letters_of
 from quebert.amqp.watch import (
@@ -248,8 +249,8 @@ class FakePauses(Pauses):
     @ivar hidden: queues of which the user may not see it.
     """
 
-    def __init__(self) -> None:
-        super().__init__(Clock)
+    def __init__(self, clock: Callable[[], Clock] = Clock) -> None:
+        super().__init__(clock)
         self.paused: set[str] = set()
         self.hidden: set[str] = set()
         self.looks: dict[str, Any] = {}
@@ -308,7 +309,7 @@ class FakeClient:
     wire: FakeWire | None = None
     publisher: FakePublisher = attrs.field(factory=FakePublisher)
     ladder: FakeLadder = attrs.field(factory=lambda: FakeLadder())
-    pauses: FakePauses = attrs.field(factory=lambda: FakePauses())
+    pauses: FakePauses = attrs.field(init=False)
     bindings: FakeBindings = attrs.field(factory=lambda: FakeBindings(Clock))
     budget: Budget = attrs.field(factory=Budget)
     suspects: Suspects = attrs.field(init=False)
@@ -316,6 +317,7 @@ class FakeClient:
     signs: set[str] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
+        self.pauses = FakePauses(lambda: self.reactor)
         self.suspects = Suspects(lambda: self.reactor, self.reactor.seconds)
         self.one_suspect = OneSuspect(self.suspects, lambda: self.reactor)
 
@@ -330,6 +332,19 @@ class FakeClient:
         Forget a watch.
         """
         self.watchers.remove(watcher)
+
+    def make_throttles(self, queue: str, options: Any) -> Any:
+        """
+        Those of a client.
+        """
+        client: Any = self
+        return throttles_of(client, queue, options)
+
+    def make_switch(self, queue: str, halt: Any, go_on: Any) -> Pausing:
+        """
+        That of a client.
+        """
+        return Pausing(self.pauses, queue, halt, go_on)
 
     def make_publisher(self) -> FakePublisher:
         """
@@ -635,6 +650,15 @@ class WatcherTestCase(SynchronousTestCase):
         watcher = Watcher(client, binding, callback, how, onDisconnect)
         self.client.watchers = [watcher]
         return watcher
+
+    @property
+    def pace(self) -> Pace:
+        """
+        The throttle of the last watcher, which has a rate.
+        """
+        (pace,) = self.watcher._intake._throttles.all
+        assert isinstance(pace, Pace)
+        return pace
 
     def begin(self, **options: Any) -> FakeChannel:
         """

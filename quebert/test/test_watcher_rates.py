@@ -150,8 +150,7 @@ class RateTests(WatcherTestCase):
         for _ in range(4):
             self.deliver()
         self.assertEqual(self.bodies(), 1)
-        pace = self.watcher._intake._throttle.pace
-        assert pace is not None
+        pace = self.pace
         pace.shared_by(100)
         self.deliver()
         self.assertEqual(len(channel.given_back), 4)
@@ -166,8 +165,7 @@ class RateTests(WatcherTestCase):
         self.deliver()
         counted = {"x-delivery-count": SUSPECT - 1}
         again = self.deliver(headers=counted, redelivered=True)
-        pace = self.watcher._intake._throttle.pace
-        assert pace is not None
+        pace = self.pace
         pace.shared_by(100)
         crossing = self.deliver()
         self.assertEqual(channel.given_back, [crossing.delivery_tag])

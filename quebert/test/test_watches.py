@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp import WatchOptions
+from quebert.amqp import PriorityGroup, WatchOptions
 from quebert.cloud_events import CloudEvents
 from quebert.config import (
     Backoff,
@@ -292,7 +292,7 @@ class WatchesTests(SynchronousTestCase):
         self.started(high, low, c)
         ways = [each.options for each in self.log]
         group = ways[0].group
-        assert group is not None
+        assert isinstance(group, PriorityGroup)
         self.assertIs(ways[1].group, group)
         self.assertIsNone(ways[2].group)
         self.assertEqual((group.concurrency, group.ageing), (100, 60.0))
@@ -305,7 +305,7 @@ class WatchesTests(SynchronousTestCase):
         self.assertEqual([way.weight for way in ways], [6, 2])
         self.assertIs(ways[0].group, ways[1].group)
         group = ways[0].group
-        assert group is not None
+        assert isinstance(group, PriorityGroup)
         self.assertEqual((group.concurrency, group.ageing), (7, 8.0))
 
     def test_cannot_start(self) -> None:

@@ -1,8 +1,14 @@
 """
-What several mediators agree on through RabbitMQ: rates, priorities and pauses.
+What several mediators agree on through RabbitMQ, and the queues of one process among
+themselves: rates, pauses and priorities.
+
+This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
+L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room: so
+another kind of throttle takes a module here, and a line in L{throttles_of}.  It is a
+room of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which users make
+themselves, brings both together.
 """
 
-from quebert.amqp.coordination._door import Door
 from quebert.amqp.coordination._pause import AGAIN, Pauses, Pausing
 from quebert.amqp.coordination._pause_sign import (
     CONTROL,
@@ -12,19 +18,17 @@ from quebert.amqp.coordination._pause_sign import (
 )
 from quebert.amqp.coordination._priority_group import PriorityGroup
 from quebert.amqp.coordination._shared_rate import rate_queue_of
-from quebert.amqp.coordination._throttle import PaceStatus, Throttle
+from quebert.amqp.coordination._throttles import throttles_of
 
 __all__ = [
     "AGAIN",
     "CONTROL",
-    "Door",
-    "PaceStatus",
     "Pauses",
     "Pausing",
     "PriorityGroup",
-    "Throttle",
     "is_paused",
     "rate_queue_of",
     "set_paused",
     "sign_of",
+    "throttles_of",
 ]

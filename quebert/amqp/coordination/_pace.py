@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert.amqp.coordination._door import Door
+from quebert.amqp.watch import PaceStatus, Throttle
 from quebert.amqp.wire import Message
 from quebert.limits import Rate, TokenBucket, burst_of
 
@@ -23,31 +23,39 @@ HELD = 60.0
 _TICK = 0.002
 
 
-class Pace(Door):
+class Pace(Throttle):
     """
-    The door of a queue with a rate.
+    The throttle of a watch with a rate.
 
     @param rate: of the whole queue; C{burst} likewise.
     @param clock: gives what keeps the time, when it is needed.
     @ivar bucket: holds the share of the rate that is ours.
+    @ivar members: how many share the rate.
     @ivar delayed: how often messages had to wait.
+    @ivar passed_on: of how many messages others got the turn.
+    @ivar got: and of how many we got theirs.
     """
+
+    limits_fetching = True
 
     def __init__(
         self, rate: Rate, burst: float | None, clock: Callable[[], IReactorTime]
     ) -> None:
-        super().__init__()
         self.rate = rate.per_second
         self.burst = burst_of(rate, burst)
         self.bucket = TokenBucket(self.rate, self.burst)
+        self.members = 1
         self.delayed = 0
+        self.passed_on = 0.0
+        self.got = 0.0
         self._clock = clock
+        self._again: Callable[[], None] = lambda: None
         self._timer: IDelayedCall | None = None
         self._waking: IDelayedCall | None = None
 
-    def is_open(self) -> bool:
+    def may_begin(self, again: Callable[[], None]) -> bool:
         """
-        See L{Door.is_open}.
+        See L{Throttle.may_begin}.
         """
         clock = self._clock()
         wait = self.bucket.wait(clock.seconds())
@@ -55,16 +63,17 @@ class Pace(Door):
             return True
         if self._timer is None:
             self.delayed += 1
+            self._again = again
             self._timer = clock.callLater(max(wait, _TICK), self._look)
         return False
 
     def _look(self) -> None:
         self._timer = None
-        self.again()
+        self._again()
 
     def begun(self, message: Message) -> None:
         """
-        See L{Door.begun}.
+        See L{Throttle.begun}.
         """
         if not message.was_begun:  # else it has counted
             self.bucket.take(self._clock().seconds())
@@ -73,6 +82,7 @@ class Pace(Door):
         """
         So many keep to this rate together.
         """
+        self.members = members
         rate, burst = self.rate / members, self.burst / members
         self.bucket.change(rate, burst, self._clock().seconds())
         if self._timer is not None:
@@ -80,9 +90,9 @@ class Pace(Door):
         if self._waking is not None and self._waking.active():
             self._waking.reset(max(self.wait, _TICK))
 
-    def stop(self) -> None:
+    async def leave(self) -> None:
         """
-        Look no more, until asked again.
+        See L{Throttle.leave}.
         """
         for timer in (self._timer, self._waking):
             if timer is not None and timer.active():
@@ -91,7 +101,7 @@ class Pace(Door):
 
     def call_when_near(self, wake: Callable[[], None]) -> None:
         """
-        Call C{wake} once, when one may begin.
+        See L{Throttle.call_when_near}.
         """
         if self._waking is not None and self._waking.active():
             self._waking.cancel()
@@ -106,9 +116,28 @@ class Pace(Door):
 
     def prefetch(self, most: int) -> int:
         """
-        How many messages to fetch: no more than begin within L{HELD} seconds.
-
-        @param most: 0 for no limit.
+        See L{Throttle.prefetch}: no more than begin within L{HELD} seconds.
         """
         fit = min(65535, max(1, int(self.bucket.rate * HELD)))
         return min(most, fit) if most else fit
+
+    @property
+    def is_far(self) -> bool:
+        """
+        See L{Throttle.is_far}: not within L{HELD} seconds.
+        """
+        return self.wait > HELD
+
+    @property
+    def status(self) -> PaceStatus:
+        """
+        See L{Throttle.status}.
+        """
+        return PaceStatus(
+            self.rate,
+            self.bucket.rate,
+            self.members,
+            self.delayed,
+            self.passed_on,
+            self.got,
+        )

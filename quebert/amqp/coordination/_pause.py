@@ -21,18 +21,20 @@ client that was killed stays until the next pause.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination._pause_sign import CONTROL, MARK, is_paused
 from quebert.amqp.link import DeclareOnce
 from quebert.amqp.queues import ACCESS_REFUSED, NOT_FOUND, find_exchange
+from quebert.amqp.watch import Step, Switch
 from quebert.amqp.wire import Channel, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["AGAIN", "CHECK", "Pauses", "Pausing"]
 
 Look = Callable[[], None]
-Step = Callable[[], Coroutine[Any, Any, None]]
 
 #: Seconds between two questions of a client that cannot be told, or may not look.
 AGAIN = 10.0
@@ -328,13 +329,12 @@ async def _declare_control(channel: Channel) -> None:
 # -- Doing it
 
 
-class Pausing:
+class Pausing(Switch):
     """
-    One watch that does as it is told.
+    The L{Switch} of one watch.
 
     @param halt: called, and waited for, where the queue is paused.
     @param go_on: the same, where it is not.
-    @param pause: waits so many seconds, or less when the end is near.
     """
 
     log = Logger()
@@ -345,12 +345,11 @@ class Pausing:
         queue: str,
         halt: Step,
         go_on: Step,
-        pause: Callable[[float], Deferred[None]],
     ) -> None:
         self._paused: bool | None = False  # None where the user may not look
         self._looking = False
         self._to_look = False  # once more than was asked
-        self._pause = pause
+        self._waiting: Deferred[None] = succeed(None)
         self._ended = False
         self._pauses = pauses
         self._queue = queue
@@ -394,6 +393,7 @@ class Pausing:
         """
         self._ended = True
         self._unknown.end()
+        self._waiting.cancel()
         self._pauses.forget(self._queue, self._look)
 
     def _look(self) -> None:
@@ -415,9 +415,14 @@ class Pausing:
                         break
                     self._to_look = True
                     self._unknown.met(e)
-                    await self._pause(_SOON)
+                    await self._wait()
         finally:
             self._looking = False
+
+    async def _wait(self) -> None:
+        self._waiting = deferLater(self._pauses.clock(), _SOON)
+        with suppress(CancelledError):  # by the end
+            await self._waiting
 
     def _is_over(self) -> bool:
         return self._ended or self._wire.closed

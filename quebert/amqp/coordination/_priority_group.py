@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert.amqp.coordination._door import Door
+from quebert.amqp.watch import Throttle
 from quebert.amqp.wire import Message
 from quebert.errors import ConfigError
 
@@ -54,7 +54,7 @@ class PriorityGroup:
 
     def join(self, weight: float, clock: Callable[[], IReactorTime]) -> Member:
         """
-        The door of another queue.
+        The throttle of another queue.
 
         @raise ConfigError: the weight is wrong.
         """
@@ -166,23 +166,24 @@ class PriorityGroup:
             self._mind(each)
 
 
-class Member(Door):
+class Member(Throttle):
     """
-    The door of one queue of a group.
+    The throttle of one queue of a group.
 
     @ivar progress: how far it is, in messages by weight.
     @ivar beyond: its message that has none of the common places, if there is one.
+    @ivar again: has it asked again whether one may begin.
     """
 
     def __init__(
         self, group: PriorityGroup, weight: float, clock: Callable[[], IReactorTime]
     ) -> None:
-        super().__init__()
         self.group = group
         self.weight = weight
         self.clock = clock
         self.progress = 0.0
         self.beyond: Message | None = None
+        self.again: Callable[[], None] = lambda: None
         self._came: deque[float] = deque()
 
     @property
@@ -199,15 +200,16 @@ class Member(Door):
         """
         return self._came[0] if self._came else math.inf
 
-    def is_open(self) -> bool:
+    def may_begin(self, again: Callable[[], None]) -> bool:
         """
-        See L{Door.is_open}.
+        See L{Throttle.may_begin}.
         """
+        self.again = again
         return self.group.may_begin(self)
 
     def entered(self) -> None:
         """
-        See L{Door.entered}.
+        See L{Throttle.entered}.
         """
         if not self._came:
             self.group.catch_up(self)
@@ -215,28 +217,22 @@ class Member(Door):
 
     def begun(self, message: Message) -> None:
         """
-        See L{Door.begun}.
+        See L{Throttle.begun}.
         """
         self._came.popleft()
         self.group.begun(self, message)
 
     def left(self, message: Message) -> None:
         """
-        See L{Door.left}.
+        See L{Throttle.left}.
         """
         self.group.left(self, message)
 
-    def withdrawn(self) -> None:
+    def withdrawn(self, number: int) -> None:
         """
-        See L{Door.withdrawn}.
+        See L{Throttle.withdrawn}.
         """
-        self._came.popleft()
+        for _ in range(number):
+            self._came.popleft()
         if not self._came:
             self.group.forget(self)
-
-    def emptied(self) -> None:
-        """
-        See L{Door.emptied}.
-        """
-        self._came.clear()
-        self.group.forget(self)

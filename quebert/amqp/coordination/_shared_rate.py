@@ -37,6 +37,7 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import CLASSIC, NOT_FOUND, declare_queue, derived
+from quebert.amqp.watch import Throttle
 from quebert.amqp.wire import Channel, Message
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 
@@ -61,14 +62,13 @@ _STALE = 1_000
 _MOST_WAITING = 100
 
 
-class SharedRate:
+class SharedRate(Throttle):
     """
+    Keeps the rate of a L{Pace} at our share.
+
     @param queue: whose messages begin at C{pace}.
     @param publisher: of our own.
     @param quorum: whether the queue is a quorum queue.
-    @ivar members: how many share the rate.
-    @ivar passed_on: of how many messages we let others have the turn.
-    @ivar got: and of how many we got it.
     """
 
     log = Logger()
@@ -82,9 +82,6 @@ class SharedRate:
         *,
         quorum: bool = False,
     ) -> None:
-        self.members = 1
-        self.passed_on = 0.0
-        self.got = 0.0
         self._queue = queue
         self._pace = pace
         self._publisher = publisher
@@ -237,26 +234,25 @@ class SharedRate:
         if not members:  # though we are one: RabbitMQ has no leader for the queue now
             if not self._knows:
                 raise BrokerError(f"queue {self._all!r} has no leader")
-            members = self.members
+            members = self._pace.members
         if self._knows:
             members = self._believed(members)
         self._knows = True
         self._unknown.succeeded()
-        if members != self.members:
+        if members != self._pace.members:
             self.log.info(
                 "{members} share the rate of queue {queue!r}",
                 members=members,
                 queue=self._queue,
             )
-        if members != self.members or not self._looks:
-            self.members = members
+        if members != self._pace.members or not self._looks:
             self._pace.shared_by(members)
 
     def _believed(self, counted: int) -> int:
         """
         How many members there are, now that so many have been counted.
         """
-        if counted >= self.members:
+        if counted >= self._pace.members:
             self._fewer_since = None
             return counted
         now = self._clock().seconds()
@@ -266,7 +262,7 @@ class SharedRate:
         if self._opened_at is not None:
             doubted |= now < self._opened_at + _RETURN
         if doubted:
-            return self.members
+            return self._pace.members
         self._fewer_since = None  # the next one is doubted, too
         return counted
 
@@ -281,7 +277,7 @@ class SharedRate:
         Messages have to wait here: take what others do not need.
         """
         self._calm = 0
-        if not self._listening and self.members > 1:
+        if not self._listening and self._pace.members > 1:
             self._listening = "spare"
             await channel.call(
                 "basic_consume",
@@ -297,7 +293,7 @@ class SharedRate:
         spare = self._pace.bucket.spilled(self._clock().seconds())
         # However long we have slept, others are not to hurry for it.
         spare = min(spare, 2 * PERIOD * self._pace.bucket.rate)
-        if not self._listening and spare > 0 and self.members > 1:
+        if not self._listening and spare > 0 and self._pace.members > 1:
             wanting = await self._consumers(channel, self._spare)
             if wanting:
                 self._pass_on(spare, wanting)
@@ -305,7 +301,7 @@ class SharedRate:
     def _pass_on(self, spare: float, wanting: int) -> None:
         if self._passing:
             return  # what is said later is not true any more
-        self.passed_on += spare
+        self._pace.passed_on += spare
         properties = encode_properties({"delivery-mode": 1})
         body = f"{spare / wanting:.6f}".encode()
         for _ in range(wanting):  # the broker gives one to each
@@ -329,7 +325,7 @@ class SharedRate:
         except ValueError:
             return
         if 0 < tokens <= 2 * PERIOD * self._pace.rate:
-            self.got += tokens
+            self._pace.got += tokens
             self._pace.bucket.add(tokens, PERIOD, self._clock().seconds())
 
 

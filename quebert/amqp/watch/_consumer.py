@@ -5,9 +5,8 @@ A consumer may have so many messages that are not settled, its prefetch.  A mess
 that waits before it goes back holds its delivery, but not its place among those at
 work: when such messages have used up the prefetch, another consumer takes over, which
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
-has deprecated the kind that changes running ones.)  Where a rate lets no message begin
-soon, which is within L{HELD<quebert.amqp.coordination._pace.HELD>} seconds, there is
-no consumer, and others get what waits.
+has deprecated the kind that changes running ones.)  Where a throttle lets no message
+begin for long, there is no consumer, and others get what waits.
 
 A queue with a single active consumer is the exception: the other consumer would stand
 behind those of other mediators, and one of these would get the messages.  There the
@@ -29,7 +28,7 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from quebert.amqp.coordination import Throttle
+from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError
 
@@ -42,7 +41,7 @@ _MOST_PREFETCH = 65_535
 class Consumer:
     """
     @param most: how many messages to fetch; 0 for no limit.
-    @param throttle: its rate can lower the prefetch, or stop consuming.
+    @param throttles: can lower the prefetch, or stop consuming.
     @param unsettled: how many messages of each consumer are not settled, by its tag.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
@@ -57,7 +56,7 @@ class Consumer:
         self,
         queue: str,
         most: int,
-        throttle: Throttle,
+        throttles: Throttles,
         unsettled: Mapping[str, int],
         *,
         may_widen: Callable[[], bool],
@@ -68,7 +67,7 @@ class Consumer:
         self.consuming = False
         self._queue = queue
         self._most = most
-        self._throttle = throttle
+        self._throttles = throttles
         self._may_widen = may_widen
         self._waiting = waiting
         self._rested = rested
@@ -89,7 +88,7 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._set_prefetch(self._throttle.prefetch(self._most))
+        self._set_prefetch(self._throttles.prefetch(self._most))
         await channel.call("basic_qos", prefetch_count=self._prefetch)
         self._channel = channel
 
@@ -186,7 +185,7 @@ class Consumer:
 
     @property
     def _wanted_prefetch(self) -> int:
-        usual = self._throttle.prefetch(self._most)
+        usual = self._throttles.prefetch(self._most)
         return usual and max(usual, min(self._waiting(), _MOST_PREFETCH))
 
     async def _renew(self) -> None:
@@ -206,10 +205,9 @@ class Consumer:
         """
         Whether to consume at all, at our rate; and if so, fetch as much as fits.
         """
-        throttle = self._throttle
-        if throttle.pace is not None and throttle.is_far:
+        if self._throttles.are_far:
             self.consuming, self._tag = False, ""
-            throttle.pace.call_when_near(self._wake)
+            self._throttles.call_when_near(self._wake)
             return False
         fit = self._wanted_prefetch
         if fit != self._prefetch:
@@ -223,12 +221,11 @@ class Consumer:
         Where the next message may not begin soon, stop consuming, so that others get
         it, and consume again when it may.
         """
-        throttle = self._throttle
-        if throttle.pace is None or not throttle.is_far:
+        if not self._throttles.are_far:
             return
         if self.consuming and not self._renewing:
             Deferred.fromCoroutine(self._cancel()).addErrback(_is_told_elsewhere)
-            throttle.pace.call_when_near(self._wake)
+            self._throttles.call_when_near(self._wake)
         if not self.consuming:
             self._rested()
 

@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
-from quebert.amqp.coordination import Throttle
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import TYPE
 from quebert.amqp.watch._consumer import Consumer
@@ -31,6 +30,7 @@ from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._redelivery import Redelivery, restore
 from quebert.amqp.watch._settlement import Settlement
+from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Message
 from quebert.clock import seconds_set
 from quebert.outcome import Bury, Outcome, Retry
@@ -56,7 +56,7 @@ class Deliveries:
     The deliveries of one watch.
 
     @param client: what it shares with other watches.
-    @param throttle: what keeps messages from beginning.
+    @param throttles: what keeps messages from beginning.
     @param publisher: publishes what takes their places.
     @ivar ledger: where each delivery stands.
     @ivar consumer: has RabbitMQ deliver them.
@@ -70,13 +70,13 @@ class Deliveries:
         queue: str,
         callback: Callback,
         options: WatchOptions,
-        throttle: Throttle,
+        throttles: Throttles,
         publisher: Publisher,
     ) -> None:
         arguments = options.declared
         owner = getattr(callback, "__self__", None)
         self._client = client
-        self._throttle = throttle
+        self._throttles = throttles
         self._publisher = publisher
         self._memory_of = getattr(owner, "memory_of", memory_of)
         self._slow_after = options.slow_after
@@ -84,7 +84,7 @@ class Deliveries:
         self.consumer = Consumer(
             queue,
             options.prefetch,
-            throttle,
+            throttles,
             self.ledger.of_consumers,
             may_widen=self._may_widen,
             waiting=self._count_waiting,
@@ -125,7 +125,7 @@ class Deliveries:
         self._places = Places(
             options.prefetch,
             self.begin,
-            throttle.doors,
+            throttles.all,
             self._part,
             self._hanging_hosts.look_again,
             lambda message: self._heavy.begin(
@@ -310,7 +310,7 @@ class Deliveries:
         """
         Call the callback with a message.
         """
-        if self._throttle.pace is not None:
+        if self._throttles.limit_fetching:
             self._adapt()  # before it is acknowledged, and another comes
         if self._slow_after is not None:
             self._patience.begin(message, self._slow_after)
@@ -530,7 +530,7 @@ class Deliveries:
             self.ledger.numbers[_HELD]
             or self.ledger.numbers[_OVERDUE]
             or self._hanging_hosts.waiting
-            or self._throttle.pace
+            or self._throttles.limit_fetching
             or consumer.is_wide
         ):
             consumer.adapt()
@@ -546,6 +546,6 @@ class Deliveries:
         and not too many.
         """
         waiting = self._count_waiting()
-        some = waiting > 0 or self._throttle.pace is not None
+        some = waiting > 0 or self._throttles.limit_fetching
         light = self.ledger.bytes < MAX_HELD_BYTES
         return some and waiting < MAX_HELD and light and self._places.has_room()

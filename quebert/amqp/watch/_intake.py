@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
-from quebert.amqp.coordination import PaceStatus, Pausing, Throttle
 from quebert.amqp.queues import TYPE, QueueBinding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._deliveries import Deliveries
+from quebert.amqp.watch._throttle import PaceStatus, Throttles
 from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Intake:
     """
     Has messages come, from L{begin} to L{end}.
 
-    @param throttle: joins others that keep to the same rate.
+    @param throttles: join others that keep to the same rate.
     @param deliveries: where the messages go.
     @param forwarder: brings those that were not due.
     @ivar keeper: has the channel.
@@ -43,7 +43,7 @@ class Intake:
         client: WatchSession,
         binding: QueueBinding,
         options: WatchOptions,
-        throttle: Throttle,
+        throttles: Throttles,
         deliveries: Deliveries,
         forwarder: Forwarder,
     ) -> None:
@@ -54,13 +54,11 @@ class Intake:
         self._client = client
         self._binding = binding
         self._arguments = options.declared
-        self._throttle = throttle
+        self._throttles = throttles
         self._deliveries = deliveries
         self._consumer = deliveries.consumer
         self._forwarder = forwarder
-        self._pausing = Pausing(
-            client.pauses, binding.queue, self._halt, self._go_on, deliveries.wait
-        )
+        self._switch = client.make_switch(binding.queue, self._halt, self._go_on)
         self._keeping: Deferred[None] = succeed(None)
 
     @property
@@ -68,14 +66,14 @@ class Intake:
         """
         Whether the queue is paused, or may be.
         """
-        return self._pausing.paused
+        return self._switch.paused
 
     @property
     def pace(self) -> PaceStatus | None:
         """
         How a rate is kept to; C{None} where there is none.
         """
-        return self._throttle.status
+        return self._throttles.status
 
     @property
     def is_kept(self) -> bool:
@@ -94,7 +92,7 @@ class Intake:
             await self.keeper.begin(self._client.connectTimeout)
         except BaseException:
             self._end()
-            Deferred.fromCoroutine(self._throttle.leave())
+            Deferred.fromCoroutine(self._throttles.leave())
             raise
         self._keeping = Deferred.fromCoroutine(self.keeper.keep())
         self._forwarder.begin()
@@ -109,14 +107,14 @@ class Intake:
     def _end(self) -> None:
         self.keeper.end()
         self._client.bindings.forget(self._binding)
-        self._pausing.end()
+        self._switch.end()
 
     def leave(self) -> list[Deferred[None]]:
         """
         Let others have our share of the rate, and bring no more messages that were not
         due; these fire when that is done.
         """
-        leaving = self._throttle.leave(), self._forwarder.end()
+        leaving = self._throttles.leave(), self._forwarder.end()
         return [Deferred.fromCoroutine(each) for each in leaving]
 
     async def shut(self) -> None:
@@ -141,9 +139,9 @@ class Intake:
         self._client.ladder.tell_kind(wire)
         await self._client.suspects.reconnected(wire)
         await self._declare(wire, channel)
-        await self._throttle.join(wire)
+        await self._throttles.join(wire)
         await self._consumer.prepare(channel)
-        await self._pausing.begin(wire)
+        await self._switch.begin(wire)
         if not self.ending:
             self._client.bindings.keep(wire, self._binding)
 

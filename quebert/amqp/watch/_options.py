@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp.coordination import PriorityGroup
 from quebert.amqp.queues import STREAM, TYPE
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER
 from quebert.amqp.watch._settlement import HOLD_LIMIT, HOLD_UP_TO
+from quebert.amqp.watch._throttle import ThrottleGroup
 from quebert.errors import ConfigError
 from quebert.limits import Rate, RateLike
 
@@ -59,7 +59,8 @@ class WatchOptions:
     @ivar burst: how many at once; a quarter of a second's by default.
     @ivar share_rate: all who watch this queue with a rate, in other processes, too,
         keep to it together; else each by itself.
-    @ivar group: shares its places between this queue and others.
+    @ivar group: shares its places between this queue and others, such as a
+        L{PriorityGroup<quebert.amqp.PriorityGroup>}.
     @ivar weight: share of the group's places: of a queue with 2, twice as many messages
         begin as of one with 1.
     @raise ConfigError: one of these is wrong.
@@ -77,7 +78,7 @@ class WatchOptions:
     rate: Rate | None = attrs.field(default=None, converter=_rate)
     burst: float | None = None
     share_rate: bool = True
-    group: PriorityGroup | None = None
+    group: ThrottleGroup | None = None
     weight: float = 1.0
 
     def __attrs_post_init__(self) -> None:

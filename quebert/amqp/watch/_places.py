@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from quebert.amqp.coordination import Door
 from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.watch._throttle import Throttle
 from quebert.amqp.wire import Message
 
 __all__ = ["Places"]
@@ -23,7 +23,7 @@ class Places:
     @param limit: 0 for none.
     @param begin: called with each message as it gets its place; that message
         may leave at once.
-    @param doors: all of which must be open for a message to get a place.
+    @param throttles: all of which must let a message begin.
     @param part: the memory of the watch.  A message that takes memory begins only if
         C{part} admits it.  Messages that take little overtake one that is refused.
     @param busy: called when a message has come, and L{is_busy}.
@@ -34,7 +34,7 @@ class Places:
         self,
         limit: int,
         begin: Callable[[Message], None],
-        doors: Sequence[Door] = (),
+        throttles: Sequence[Throttle] = (),
         part: Part | None = None,
         busy: Callable[[], None] = lambda: None,
         heavy: Callable[[Message], object] = lambda message: None,
@@ -50,17 +50,15 @@ class Places:
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
         self._part = part or Part(Budget())
-        self._doors = tuple(doors)  # nearly always none
-        for door in self._doors:
-            door.again = self._fill
+        self._throttles = tuple(throttles)  # nearly always none
 
     def enter(self, message: Message) -> None:
         """
         Give a message a place, now or later.
         """
         self._waiting.append(message)
-        for door in self._doors:
-            door.entered()
+        for each in self._throttles:
+            each.entered()
         self._fill()
         if self._waiting or self._heavy or len(self._placed) > self._half:
             self._busy()
@@ -71,8 +69,8 @@ class Places:
         """
         if message in self._placed:
             self._placed.remove(message)
-            for door in self._doors:
-                door.left(message)
+            for each in self._throttles:
+                each.left(message)
             if self._waiting or self._heavy:
                 self._fill()
 
@@ -105,8 +103,8 @@ class Places:
         self._heavy.clear()
         self._waiting.clear()
         self._part.forget(self._fill)
-        for door in self._doors:
-            door.emptied()
+        for each in self._throttles:
+            each.withdrawn(len(waiting))
         return waiting
 
     def take_out(self, message: Message) -> None:
@@ -114,8 +112,8 @@ class Places:
         Have a message wait for memory no more.
         """
         self._heavy.remove(message)
-        for door in self._doors:
-            door.withdrawn()
+        for each in self._throttles:
+            each.withdrawn(1)
         if not self._heavy:
             self._part.forget(self._fill)
 
@@ -146,7 +144,7 @@ class Places:
                     line = self._line()
                     if not line:
                         return
-                if self._doors and not self._pass_doors(line[0]):
+                if self._throttles and not self._pass(line[0]):
                     return
                 message = line.popleft()
                 placed.add(message)
@@ -169,10 +167,10 @@ class Places:
             self._waits_for_memory(message)
         return waiting
 
-    def _pass_doors(self, message: Message) -> bool:
-        for door in self._doors:
-            if not door.is_open():
+    def _pass(self, message: Message) -> bool:
+        for each in self._throttles:
+            if not each.may_begin(self._fill):
                 return False
-        for door in self._doors:
-            door.begun(message)
+        for each in self._throttles:
+            each.begun(message)
         return True

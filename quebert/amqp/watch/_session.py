@@ -4,18 +4,20 @@ What the watches of one client share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quebert.amqp.link import Publisher, Session
 
 if TYPE_CHECKING:
-    from quebert.amqp.coordination import Pauses
     from quebert.amqp.delays import Forwarder, Ladder
     from quebert.amqp.queues import Bindings
     from quebert.amqp.watch._memory_budget import Budget
     from quebert.amqp.watch._one_suspect import OneSuspect
+    from quebert.amqp.watch._options import WatchOptions
     from quebert.amqp.watch._suspects import Suspects
+    from quebert.amqp.watch._switch import Step, Switch
+    from quebert.amqp.watch._throttle import Throttle
 
 __all__ = ["WatchSession"]
 
@@ -31,7 +33,6 @@ class WatchSession(Session, Protocol):
     @ivar bindings: makes bindings anew that somebody has deleted.
     @ivar budget: the memory of all tasks at work.
     @ivar ladder: where messages wait that are not due yet.
-    @ivar pauses: tells watches that queues are paused.
     """
 
     connectTimeout: float | None
@@ -40,7 +41,6 @@ class WatchSession(Session, Protocol):
     bindings: Bindings
     budget: Budget
     ladder: Ladder
-    pauses: Pauses
 
     @property
     def now(self) -> Callable[[], float]:
@@ -51,6 +51,19 @@ class WatchSession(Session, Protocol):
     def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """
         What brings delayed messages to C{queue} when they are due.
+        """
+
+    def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:
+        """
+        What holds the messages of a watch of C{queue} back.
+        """
+
+    def make_switch(self, queue: str, halt: Step, go_on: Step) -> Switch:
+        """
+        What tells a watch of C{queue} to rest.
+
+        @param halt: awaited when the watch is to rest.
+        @param go_on: awaited when it is not to.
         """
 
     def watch_ended(self, watcher: Any) -> None:

@@ -17,14 +17,14 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert._waiters import another_waiter
-from quebert.amqp.coordination import PaceStatus, Throttle
-from quebert.amqp.queues import TYPE, QueueBinding
+from quebert.amqp.queues import QueueBinding
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._handler import Callback
 from quebert.amqp.watch._intake import Intake
 from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._options import WatchOptions
+from quebert.amqp.watch._throttle import PaceStatus, Throttles
 from quebert.errors import BrokerError, ConfigError
 
 if TYPE_CHECKING:
@@ -70,23 +70,14 @@ class Watcher:
         self.options = options
         self._client = client
         self._onDisconnect = onDisconnect
-        throttle = Throttle(
-            client,
-            queue,
-            options.rate,
-            options.burst,
-            options.share_rate,
-            options.group,
-            options.weight,
-            quorum=options.declared.get(TYPE) == "quorum",
-        )
+        throttles = Throttles(client.make_throttles(queue, options))
         publisher = client.make_publisher()
         self._deliveries = Deliveries(
-            client, queue, callback, options, throttle, publisher
+            client, queue, callback, options, throttles, publisher
         )
         forwarder = client.make_forwarder(queue, publisher)
         self._intake = Intake(
-            client, binding, options, throttle, self._deliveries, forwarder
+            client, binding, options, throttles, self._deliveries, forwarder
         )
         self._stopping: Deferred[None] | None = None
 

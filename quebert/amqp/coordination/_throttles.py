@@ -1,0 +1,41 @@
+"""
+Which throttles a watch has, by its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from quebert.amqp.coordination._pace import Pace
+from quebert.amqp.coordination._shared_rate import SharedRate
+from quebert.amqp.queues import TYPE
+
+if TYPE_CHECKING:
+    from quebert.amqp.link import Session
+    from quebert.amqp.watch import Throttle, WatchOptions
+
+__all__ = ["throttles_of"]
+
+
+def throttles_of(
+    session: Session, queue: str, options: WatchOptions
+) -> Iterator[Throttle]:
+    """
+    The throttles of a watch of C{queue}: a rate, which others may share, and a group.
+
+    @raise ConfigError: the weight is wrong.
+    """
+    if options.rate is not None:
+        pace = Pace(options.rate, options.burst, lambda: session.reactor)
+        yield pace
+        if options.share_rate:
+            yield SharedRate(
+                queue,
+                pace,
+                session.make_publisher(),
+                lambda: session.reactor,
+                quorum=options.declared.get(TYPE) == "quorum",
+            )
+    if options.group is not None:
+        yield options.group.join(options.weight, lambda: session.reactor)

@@ -1,0 +1,47 @@
+"""
+What tells a watch to rest, and to go on.
+
+L{Switch} is a role.  Its player is above this room (L{quebert.amqp.coordination}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["Step", "Switch"]
+
+#: What the watch does when the switch is turned: it ends its consumer, or begins one.
+Step = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Switch(Protocol):
+    """
+    Turns one watch off and on.  L{WatchSession.make_switch
+    <quebert.amqp.watch._session.WatchSession.make_switch>} gives the switch two steps,
+    C{halt} and C{go_on}.  The switch never runs two steps at once.
+    """
+
+    @property
+    def paused(self) -> bool:
+        """
+        Whether the watch rests, or will when C{halt} returns; also while nobody can say
+        whether it should.
+        """
+
+    async def begin(self, wire: Wire) -> None:
+        """
+        Called with each new connection: run C{halt} or C{go_on}, and then one of them
+        each time that the answer changes, as long as C{wire} lasts.  Returns after the
+        first step.  After L{end}, neither is called.
+
+        @raise BrokerError: the connection was lost, or the step failed.
+        """
+
+    def end(self) -> None:
+        """
+        The watch ends: begin no more steps.
+        """

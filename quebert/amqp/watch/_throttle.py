@@ -1,0 +1,210 @@
+"""
+What holds the messages of a watch back, beside the number of its places.
+
+L{Throttle} is a role.  Its players are above this room
+(L{quebert.amqp.coordination}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from quebert.amqp.wire import Message, Wire
+
+__all__ = ["PaceStatus", "Throttle", "ThrottleGroup", "Throttles"]
+
+
+@attrs.frozen
+class PaceStatus:
+    """
+    How a rate is kept to.
+
+    @ivar rate: per second, of all together.
+    @ivar share: per second, of this one.
+    @ivar members: how many share it.
+    @ivar delayed: how often messages had to wait for their turn.
+    @ivar passed_on: for how many messages others had the turn, ...
+    @ivar got: ... and for how many this one had that of others.
+    """
+
+    rate: float
+    share: float
+    members: int
+    delayed: int
+    passed_on: float
+    got: float
+
+
+class Throttle(Protocol):
+    """
+    Says when the next message of one watch may begin, and how many messages the watch
+    fetches.
+
+    The watch tells a throttle of each message: L{entered} when it begins to wait, then
+    L{begun} or L{withdrawn}, and L{left} after L{begun}.  If L{may_begin} is C{True},
+    L{begun} follows at once, unless another throttle of the watch says C{False}.
+
+    These methods hold nothing back.  A throttle overrides those that concern it.
+
+    @ivar limits_fetching: whether L{prefetch} or L{is_far} may ever say other than they
+        do here.  It does not change.
+    """
+
+    limits_fetching: bool = False
+
+    def may_begin(self, again: Callable[[], None]) -> bool:
+        """
+        Whether the message that waits first may begin now.
+
+        @param again: is called when it is worth asking again, if the answer is
+            C{False}.  Each watch gives the same one each time.
+        """
+        return True
+
+    def entered(self) -> None:
+        """
+        One more message waits.
+        """
+        return
+
+    def begun(self, message: Message) -> None:
+        """
+        A message that has waited begins: all throttles have let it.
+        """
+        return
+
+    def left(self, message: Message) -> None:
+        """
+        A message that had begun is done, or counts no more.
+        """
+        return
+
+    def withdrawn(self, number: int) -> None:
+        """
+        The oldest C{number} of the messages that wait, or 0, wait no more and do not
+        begin.
+        """
+        return
+
+    def prefetch(self, most: int) -> int:
+        """
+        How many messages to fetch.
+
+        @param most: the answer without a throttle; 0 for no limit, here and there.
+        """
+        return most
+
+    @property
+    def is_far(self) -> bool:
+        """
+        Whether a message that is fetched now could begin only after so long that others
+        are to have it.  The watch consumes nothing then.
+        """
+        return False
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        Call C{wake} once when one may begin.  It is asked while L{is_far}, and replaces
+        what was asked before.
+        """
+        return
+
+    async def join(self, wire: Wire) -> None:
+        """
+        Called with each new connection, before anything is fetched: agree with others.
+
+        @raise BrokerError: RabbitMQ refuses it, or the connection is lost.
+        """
+        return
+
+    async def leave(self) -> None:
+        """
+        The watch ends: call nothing any more, and let others have its share.
+        """
+        return
+
+    @property
+    def status(self) -> PaceStatus | None:
+        """
+        How a rate is kept to; C{None} from what keeps to none.
+        """
+        return None
+
+
+class ThrottleGroup(Protocol):
+    """
+    What several watches share, such as L{PriorityGroup
+    <quebert.amqp.coordination.PriorityGroup>}.
+    """
+
+    def join(self, weight: float, clock: Callable[[], IReactorTime]) -> Throttle:
+        """
+        The throttle of one more watch.
+
+        @param weight: its share, beside that of others.
+        """
+
+
+class Throttles:
+    """
+    All throttles of one watch: a message begins when each lets it, and the strictest
+    limits what is fetched.
+
+    @ivar all: these; nearly always none.
+    @ivar limit_fetching: whether one of them does.
+    """
+
+    def __init__(self, throttles: Iterable[Throttle] = ()) -> None:
+        self.all = tuple(throttles)
+        self.limit_fetching = any(each.limits_fetching for each in self.all)
+
+    def prefetch(self, most: int) -> int:
+        """
+        See L{Throttle.prefetch}.
+        """
+        for each in self.all:
+            most = each.prefetch(most)
+        return most
+
+    @property
+    def are_far(self) -> bool:
+        """
+        See L{Throttle.is_far}.
+        """
+        return any(each.is_far for each in self.all)
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        Call C{wake} when one of those that are far is so no more.
+        """
+        for each in self.all:
+            if each.is_far:
+                each.call_when_near(wake)
+
+    async def join(self, wire: Wire) -> None:
+        """
+        See L{Throttle.join}.
+        """
+        for each in self.all:
+            await each.join(wire)
+
+    async def leave(self) -> None:
+        """
+        See L{Throttle.leave}.
+        """
+        for each in self.all:
+            await each.leave()
+
+    @property
+    def status(self) -> PaceStatus | None:
+        """
+        See L{Throttle.status}; of the first that has one.
+        """
+        found = (each.status for each in self.all)
+        return next((each for each in found if each is not None), None)
