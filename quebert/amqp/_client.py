@@ -20,7 +20,7 @@ from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
 from quebert._waiters import another_waiter
-from quebert.amqp.coordination import Pauses, Pausing, throttles_of
+from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
 from quebert.amqp.queues import Bindings, QueueBinding
@@ -291,7 +291,7 @@ class TxAMQPClient:
         """
         What tells a watch of C{queue} to rest, and to go on.
         """
-        return Pausing(self.pauses, queue, halt, go_on)
+        return PauseSwitch(self.pauses, queue, halt, go_on)
 
     @property
     def blocked(self) -> str | None:

@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.amqp.coordination._pause}, and for a watcher that is told to pause,
-with a channel that only pretends.
+Pauses of L{quebert.amqp.coordination}, and a watcher that is told to pause, with a
+channel that only pretends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.coordination import CONTROL, is_paused, sign_of
-from quebert.amqp.coordination._pause import AGAIN, CHECK, Pauses, Pausing
+from quebert.amqp.coordination._pause_switch import PauseSwitch
+from quebert.amqp.coordination._pauses import AGAIN, CHECK, Pauses
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 from quebert.outcome import Retry
 from quebert.test.test_watcher import (
@@ -388,9 +389,9 @@ class AskedPauses(Pauses):
         return await self.answers[-1]
 
 
-class PausingTests(SynchronousTestCase):
+class PauseSwitchTests(SynchronousTestCase):
     """
-    L{Pausing}, with much to look for.
+    L{PauseSwitch}, with much to look for.
     """
 
     def setUp(self) -> None:
@@ -405,14 +406,14 @@ class PausingTests(SynchronousTestCase):
         async def go_on() -> None:
             pass
 
-        self.pausing = Pausing(self.pauses, "tasks", halt, go_on)
-        self.addCleanup(self.pausing.end)
+        self.switch = PauseSwitch(self.pauses, "tasks", halt, go_on)
+        self.addCleanup(self.switch.end)
 
     def begin(self) -> Deferred[None]:
         """
         Have a connection.
         """
-        return Deferred.fromCoroutine(self.pausing.begin(self.wire))
+        return Deferred.fromCoroutine(self.switch.begin(self.wire))
 
     def begun(self) -> None:
         """
@@ -429,7 +430,7 @@ class PausingTests(SynchronousTestCase):
         """
         self.begun()
         for _ in range(1_000):
-            self.pausing._look()
+            self.switch._look()
         self.pauses.answers.pop().callback(False)
         self.pauses.answers.pop().callback(True)
         self.assertEqual((self.pauses.asked, self.halted), (3, 1))
@@ -440,7 +441,7 @@ class PausingTests(SynchronousTestCase):
         """
         self.begun()
         for _ in range(1_000):
-            self.pausing._look()
+            self.switch._look()
         self.wire.closed = True
         self.pauses.answers.pop().errback(ChannelLost("gone"))
         self.wire = FakeWire(FakeClient(self.clock))
@@ -453,7 +454,7 @@ class PausingTests(SynchronousTestCase):
         """
         self.begun()
         for _ in range(60):
-            self.pausing._look()
+            self.switch._look()
             while self.pauses.answers:
                 self.pauses.answers.pop().errback(BrokerError("ask later"))
             self.clock.advance(1)
@@ -464,7 +465,7 @@ class PausingTests(SynchronousTestCase):
         """
         With a connection that comes after its end it asks nothing.
         """
-        self.pausing.end()
+        self.switch.end()
         self.successResultOf(self.begin())
         self.assertEqual(self.pauses.asked, 0)
 

@@ -20,8 +20,7 @@ from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, Proxy
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp.coordination import _pause as _pausing
-from quebert.amqp.coordination import _pause_sign
+from quebert.amqp.coordination import _pause_mark, _pause_sign, _pauses
 from quebert.amqp.queues import _existing
 from quebert.errors import BrokerError, ChannelLost
 from quebert.operations import BrokerAccess
@@ -356,7 +355,7 @@ async def test_stopped(
     """
     client = make_client(either.url)
     await client.watch("", names.queue, "", lambda message: None)
-    wire, mark = await make_client(either.url).connected(), client.pauses._mark
+    wire, mark = await make_client(either.url).connected(), client.pauses._mark.name
     assert await _existing.find_exchange(wire, mark) is not None
     await client.stop()
     assert await _existing.find_exchange(wire, mark) is None
@@ -373,7 +372,7 @@ async def test_no_question_for_each_queue(
     A client with many queues asks one question every few seconds, and for each of them
     after a pause of any.
     """
-    monkeypatch.setattr(_pausing, "CHECK", 0.1)
+    monkeypatch.setattr(_pauses, "CHECK", 0.1)
     found: list[str] = []
     find = _existing.find_exchange
 
@@ -381,7 +380,7 @@ async def test_no_question_for_each_queue(
         found.append(exchange)
         return await find(wire, exchange)
 
-    monkeypatch.setattr(_pausing, "find_exchange", find_and_note)
+    monkeypatch.setattr(_pause_mark, "find_exchange", find_and_note)
     asked: Counter[str] = Counter()
     is_paused = _pause_sign.is_paused
 
@@ -389,7 +388,7 @@ async def test_no_question_for_each_queue(
         asked[queue] += 1
         return await is_paused(wire, queue)
 
-    monkeypatch.setattr(_pausing, "is_paused", ask_and_note)
+    monkeypatch.setattr(_pauses, "is_paused", ask_and_note)
     client = make_client(either.url)
     queues = [f"{names.queue}-{n}" for n in range(20)]
     for each in queues:

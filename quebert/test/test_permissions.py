@@ -23,8 +23,7 @@ from twisted.internet.threads import deferToThread
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.amqp.coordination import _pause as _pausing
-from quebert.amqp.coordination import _pause_sign
+from quebert.amqp.coordination import _pause_sign, _pauses
 from quebert.amqp.queues import find_exchange, find_queue
 from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, FLIGHT, version_of
@@ -287,7 +286,7 @@ async def test_mediators(
     them taken away it does nothing while its queue is paused, and later what it can;
     its log names the missing one, and it goes on by itself when it is given it.
     """
-    monkeypatch.setattr(_pausing, "AGAIN", 0.5)
+    monkeypatch.setattr(_pauses, "AGAIN", 0.5)
     users = all_but_one(*MEDIATOR)
     await deferToThread(permit, own_rabbitmq, *users)
     guest = make_client(own_rabbitmq.url)

@@ -29,7 +29,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.coordination import Pauses, Pausing, throttles_of
+from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Bindings, QueueBinding, dead_letters_of
@@ -340,11 +340,11 @@ class FakeClient:
         client: Any = self
         return throttles_of(client, queue, options)
 
-    def make_switch(self, queue: str, halt: Any, go_on: Any) -> Pausing:
+    def make_switch(self, queue: str, halt: Any, go_on: Any) -> PauseSwitch:
         """
         That of a client.
         """
-        return Pausing(self.pauses, queue, halt, go_on)
+        return PauseSwitch(self.pauses, queue, halt, go_on)
 
     def make_publisher(self) -> FakePublisher:
         """

@@ -9,13 +9,14 @@ room of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which users m
 themselves, brings both together.
 """
 
-from quebert.amqp.coordination._pause import AGAIN, Pauses, Pausing
 from quebert.amqp.coordination._pause_sign import (
     CONTROL,
     is_paused,
     set_paused,
     sign_of,
 )
+from quebert.amqp.coordination._pause_switch import PauseSwitch
+from quebert.amqp.coordination._pauses import AGAIN, Pauses
 from quebert.amqp.coordination._priority_group import PriorityGroup
 from quebert.amqp.coordination._shared_rate import rate_queue_of
 from quebert.amqp.coordination._throttles import throttles_of
@@ -23,8 +24,8 @@ from quebert.amqp.coordination._throttles import throttles_of
 __all__ = [
     "AGAIN",
     "CONTROL",
+    "PauseSwitch",
     "Pauses",
-    "Pausing",
     "PriorityGroup",
     "is_paused",
     "rate_queue_of",
