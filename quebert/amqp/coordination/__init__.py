@@ -18,7 +18,7 @@ from quebert.amqp.coordination._pause_sign import (
 from quebert.amqp.coordination._pause_switch import PauseSwitch
 from quebert.amqp.coordination._pauses import AGAIN, Pauses
 from quebert.amqp.coordination._priority_group import PriorityGroup
-from quebert.amqp.coordination._shared_rate import rate_queue_of
+from quebert.amqp.coordination._rate_queues import rate_queue_of
 from quebert.amqp.coordination._throttles import throttles_of
 
 __all__ = [
