@@ -3,14 +3,7 @@ Queues and exchanges: declaring them, asking about them, and looking through the
 """
 
 from quebert.amqp.queues._bindings import Bindings, QueueBinding
-from quebert.amqp.queues._browse import (
-    Browsing,
-    Depth,
-    Visit,
-    browse,
-    depth,
-    fingerprint,
-)
+from quebert.amqp.queues._browse import Browsing, Visit, browse, fingerprint
 from quebert.amqp.queues._dead_letters import KIND, REASON, DeadLetters, dead_letters_of
 from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
 from quebert.amqp.queues._declaring import (
@@ -30,6 +23,8 @@ from quebert.amqp.queues._declaring import (
 from quebert.amqp.queues._existing import (
     ACCESS_REFUSED,
     NOT_FOUND,
+    Depth,
+    depth,
     find_exchange,
     find_queue,
 )

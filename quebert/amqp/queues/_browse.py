@@ -41,14 +41,13 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from quebert._protocol.codec import CodecError
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.link import Lanes
-from quebert.amqp.queues._existing import find_queue
+from quebert.amqp.queues._existing import Depth, depth
 from quebert.amqp.wire import (
     COPYING_HEADERS,
     DELIVERIES,
@@ -64,11 +63,9 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_HELD",
     "Browsing",
-    "Depth",
     "Replace",
     "Visit",
     "browse",
-    "depth",
     "fingerprint",
 ]
 
@@ -104,31 +101,6 @@ Visit = Callable[[Message], Awaitable[bool]]
 #: Called with a message and the encoded properties of its copy; publishes the copy to
 #: the queue that is browsed, and returns when the broker has confirmed it.
 Replace = Callable[[Message, bytes], Awaitable[None]]
-
-
-@attrs.frozen
-class Depth:
-    """
-    A queue at a moment.
-
-    @ivar ready: how many messages are there for whoever asks.
-    @ivar consumers: how many consumers it has.
-    """
-
-    ready: int
-    consumers: int
-
-
-async def depth(wire: Wire, queue: str) -> Depth | None:
-    """
-    What there is in C{queue}; C{None} where there is no such queue.
-
-    @raise MayNotLook: the user lacks the permission to see it.
-    """
-    found = await find_queue(wire, queue)
-    if found is None:
-        return None
-    return Depth(found.message_count, found.consumer_count)
 
 
 class Browsing:

@@ -1,5 +1,5 @@
 """
-Whether a queue or an exchange exists.
+Whether a queue or an exchange exists, and how much there is in a queue.
 
 The question is a passive declaration.  RabbitMQ before 4.2.6 answers it for every user.
 RabbitMQ 4.2.6 and 4.3.0 want the permission to configure the name; later versions want
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from quebert.amqp.queues._names import risk_of
 from quebert.amqp.wire import temporary_channel, version_of
 from quebert.errors import BrokerRefused, MayNotLook
@@ -23,6 +25,8 @@ __all__ = [
     "ACCESS_REFUSED",
     "INTERNAL_ERROR",
     "NOT_FOUND",
+    "Depth",
+    "depth",
     "explained",
     "find_exchange",
     "find_queue",
@@ -31,6 +35,31 @@ __all__ = [
 #: Reply codes of the broker (AMQP 0-9-1, section 1.2).
 ACCESS_REFUSED, NOT_FOUND, INTERNAL_ERROR = 403, 404, 541
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
+
+
+@attrs.frozen
+class Depth:
+    """
+    A queue at a moment.
+
+    @ivar ready: how many messages are there for whoever asks.
+    @ivar consumers: how many consumers it has.
+    """
+
+    ready: int
+    consumers: int
+
+
+async def depth(wire: Wire, queue: str) -> Depth | None:
+    """
+    What there is in C{queue}; C{None} where there is no such queue.
+
+    @raise MayNotLook: the user lacks the permission to see it.
+    """
+    found = await find_queue(wire, queue)
+    if found is None:
+        return None
+    return Depth(found.message_count, found.consumer_count)
 
 
 async def find_queue(wire: Wire, queue: str) -> Any:
