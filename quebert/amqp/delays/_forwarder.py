@@ -30,8 +30,7 @@ from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import TOLERANCE, arrivals_of, left, next_wait, wait_of
 from quebert.amqp.delays._rungs_in_use import CHECK
-from quebert.amqp.link import Publisher, Send
-from quebert.amqp.queues import has_failed, pause_after
+from quebert.amqp.link import Publisher, Send, has_failed, pause_after
 from quebert.amqp.wire import DEATHS, DELAY, DELIVERIES, Channel, Message, Unconfirmed
 from quebert.clock import seconds_set
 from quebert.errors import BrokerError, ChannelLost, PublishRefused

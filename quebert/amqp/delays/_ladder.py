@@ -27,14 +27,13 @@ from quebert.amqp.delays._rungs import (
     wait_for,
 )
 from quebert.amqp.delays._rungs_in_use import CHANNELS, CHECK, CHECK_ALL, RungsInUse
-from quebert.amqp.link import DeclareOnce, Lanes, all_of
+from quebert.amqp.link import DeclareOnce, Lanes, all_of, has_failed
 from quebert.amqp.queues import (
     NOT_FOUND,
     NewQueues,
     dead_letters_of,
     find_exchange,
     find_queue,
-    has_failed,
     own_quorum,
     unreached_length_limit,
 )

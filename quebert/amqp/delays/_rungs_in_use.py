@@ -25,8 +25,8 @@ import attrs
 
 from quebert._log import Logger
 from quebert.amqp.delays._rungs import WAITS, Rungs
-from quebert.amqp.link import DeclareOnce, all_of
-from quebert.amqp.queues import NOT_FOUND, find_queue, has_failed, pause_after
+from quebert.amqp.link import DeclareOnce, all_of, has_failed, pause_after
+from quebert.amqp.queues import NOT_FOUND, find_queue
 from quebert.amqp.wire import temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 

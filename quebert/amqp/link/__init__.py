@@ -4,6 +4,7 @@ Connections to the broker that are made again when they are lost, and publishing
 
 from quebert.amqp.link._connection import BrokerConnection
 from quebert.amqp.link._declare_once import DeclareOnce
+from quebert.amqp.link._failing import has_failed, pause_after
 from quebert.amqp.link._lanes import Lanes, all_of
 from quebert.amqp.link._publisher import Publisher, Send
 from quebert.amqp.link._session import Session
@@ -19,4 +20,6 @@ __all__ = [
     "Session",
     "SpareConnection",
     "all_of",
+    "has_failed",
+    "pause_after",
 ]

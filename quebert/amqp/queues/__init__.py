@@ -28,7 +28,6 @@ from quebert.amqp.queues._existing import (
     find_exchange,
     find_queue,
 )
-from quebert.amqp.queues._failing import has_failed, pause_after
 from quebert.amqp.queues._lookers import count_lookers, looking
 from quebert.amqp.queues._names import NAME_LIMIT, derived, fitting, risk_of
 from quebert.amqp.queues._new_queues import NewQueues
@@ -69,12 +68,10 @@ __all__ = [
     "find_queue",
     "fingerprint",
     "fitting",
-    "has_failed",
     "looking",
     "losses",
     "no_single_tasks",
     "own_quorum",
-    "pause_after",
     "risk_of",
     "unreached_length_limit",
 ]

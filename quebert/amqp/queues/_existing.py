@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from quebert.amqp.link import has_failed
 from quebert.amqp.queues._names import risk_of
 from quebert.amqp.wire import temporary_channel, version_of
 from quebert.errors import BrokerRefused, MayNotLook
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCESS_REFUSED",
-    "INTERNAL_ERROR",
     "NOT_FOUND",
     "Depth",
     "depth",
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 #: Reply codes of the broker (AMQP 0-9-1, section 1.2).
-ACCESS_REFUSED, NOT_FOUND, INTERNAL_ERROR = 403, 404, 541
+ACCESS_REFUSED, NOT_FOUND = 403, 404
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
 
@@ -99,7 +99,7 @@ def explained(refusal: BrokerRefused, name: str) -> BrokerRefused:
     A refusal of something of C{name}, a queue or an exchange; with what the name may
     have to do with it, where RabbitMQ does not say why.
     """
-    risk = risk_of(name) if refusal.code == INTERNAL_ERROR else ""
+    risk = risk_of(name) if has_failed(refusal) else ""
     return BrokerRefused(refusal.code, f"{refusal}; {risk}") if risk else refusal
 
 

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.queues import has_failed, pause_after
+from quebert.amqp.link import has_failed, pause_after
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError, ChannelLost
 from quebert.policy import exponential

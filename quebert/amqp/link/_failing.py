@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import random
 
-from quebert.amqp.queues._existing import INTERNAL_ERROR
 from quebert.errors import BrokerRefused
 from quebert.policy import exponential
 
 __all__ = ["FAILURE_LIMIT", "has_failed", "pause_after"]
 
+#: The reply code of a broker that has failed (AMQP 0-9-1, section 1.2).
+INTERNAL_ERROR = 541
 #: Seconds at most between two attempts.
 FAILURE_LIMIT = 3_600.0
 
