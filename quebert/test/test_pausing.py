@@ -461,6 +461,42 @@ class PauseSwitchTests(SynchronousTestCase):
         self.assertEqual(len(self.pauses.answers), 1)
         self.assertEqual(self.pauses.asked, 62)
 
+    def test_end_while_it_waits(self) -> None:
+        """
+        When the watch ends before the question is asked again, it is never asked.
+        """
+        self.begun()
+        self.switch._look()
+        self.pauses.answers.pop().errback(BrokerError("ask later"))
+        self.switch.end()
+        self.switch._look()
+        self.clock.advance(60)
+        self.assertEqual(self.pauses.asked, 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_end_while_it_asks(self) -> None:
+        """
+        An answer that comes after the end of the watch is the last one, and nothing is
+        halted.
+        """
+        self.begun()
+        self.switch._look()
+        self.switch._look()
+        self.switch.end()
+        self.pauses.answers.pop().callback(True)
+        self.switch._look()
+        self.assertEqual((self.pauses.asked, self.halted), (2, 0))
+
+    def test_end_while_it_begins(self) -> None:
+        """
+        So it is with the answer to the first question.
+        """
+        beginning = self.begin()
+        self.switch.end()
+        self.pauses.answers.pop().callback(True)
+        self.successResultOf(beginning)
+        self.assertEqual(self.halted, 0)
+
     def test_begun_after_the_end(self) -> None:
         """
         With a connection that comes after its end it asks nothing.

@@ -176,7 +176,8 @@ class PauseSwitch(Switch):
     # -- The answer
 
     async def _step(self) -> None:
-        await (self._halt() if self.paused else self._go_on())
+        if self._question is not _Question.ENDED:
+            await (self._halt() if self.paused else self._go_on())
 
     async def _ask(self, wire: Wire) -> bool:
         """

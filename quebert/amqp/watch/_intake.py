@@ -167,9 +167,8 @@ class Intake:
         self._deliveries.give_back_waiting()
 
     async def _go_on(self) -> None:
-        if not self.ending:
-            self._deliveries.open("paused")
-            await self._consumer.begin()
+        self._deliveries.open("paused")
+        await self._consumer.begin()
 
     # -- A consumer that RabbitMQ has ended
 
