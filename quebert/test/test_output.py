@@ -10,17 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._output import Output
-
-
-class _Transport(StringTransport):
-    """
-    A transport that has enough after each write.
-    """
-
-    def write(self, data: bytes) -> None:
-        super().write(data)
-        if self.producer is not None:
-            self.producer.pauseProducing()
+from quebert.test.transports import FullTransport
 
 
 class OutputTests(SynchronousTestCase):
@@ -29,7 +19,7 @@ class OutputTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.transport = _Transport()
+        self.transport = FullTransport()
         self.output = Output()
         self.output.begin(self.transport)
         self.made = 0
