@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._bounds import BOUNDS, memory_of, most_values
+from quebert._bounds import BOUNDS, most_values
 from quebert._output import Output
-from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.wire import Channel, Message, Wire
 from quebert.errors import BadTask
 from quebert.task import Bounds, _codec, _measure, decode, read_part
@@ -137,10 +138,10 @@ class Watched:
 
     def __init__(self, budget: Budget, places: int = 0) -> None:
         self.begun: list[bytes] = []
-        self._free = budget.free
-        self._part = Part(budget)
+        clock = Clock()
+        self._memory = TaskMemory(budget, lambda: clock)
         self.messages: list[Message] = []
-        self.places = Places(places, self._begin, part=self._part)
+        self.places = Places(places, self._begin, memory=self._memory)
 
     def add(self, *bodies: bytes) -> None:
         """
@@ -148,18 +149,18 @@ class Watched:
         """
         for body in bodies:
             message = Message("consumer", 1, False, "flow", "tasks")
-            message.body, memory = body, memory_of(body)
-            message.memory = memory if memory > self._free else 0
+            message.body, message.encoded_properties = body, b""
+            self._memory.weigh(message)
             self.places.enter(message)
 
     def stop(self) -> None:
         """
         It is over.
         """
-        self._part.end()
+        self._memory.end()
 
     def _begin(self, message: Message) -> None:
-        self._part.take(message.memory)
+        self._memory.begin(message)
         self.messages.append(message)
         self.begun.append(message.body)
         if message.body == AT_ONCE:
@@ -171,7 +172,7 @@ class Watched:
         """
         message = next(each for each in self.messages if each.body == body)
         self.messages.remove(message)
-        self._part.give(message.memory)
+        self._memory.ended(message)
         self.places.leave(message)
 
 

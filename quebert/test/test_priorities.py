@@ -14,6 +14,7 @@ from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._priority_group import Member, PriorityGroup
 from quebert.amqp.watch._memory_budget import Budget, Part
 from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.wire import Message
 from quebert.errors import ConfigError
 from quebert.limits import Rate
@@ -272,7 +273,8 @@ class PutOffTests(SynchronousTestCase):
         begun: list[Message] = []
         others = Part(budget)
         others.take(budget.most)
-        first.places = Places(0, begun.append, [first.throttle], Part(budget))
+        memory = TaskMemory(budget, lambda: clock)
+        first.places = Places(0, begun.append, [first.throttle], memory)
         put_off = message()
         put_off.memory = 1
         first.places.enter(put_off)

@@ -39,7 +39,7 @@ from quebert.amqp.watch import (
     Suspects,
     Watcher,
     WatchOptions,
-    _deliveries,
+    _backlog,
 )
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._delivery import Fate
@@ -1883,7 +1883,7 @@ class WaitTests(WatcherTestCase):
         """
         Nor is one made while the messages that are held are large together.
         """
-        self.patch(_deliveries, "MAX_HELD_BYTES", 100)
+        self.patch(_backlog, "MAX_HELD_BYTES", 100)
         channel = self.begin(maxEvents=1)
         self.at_once[b"wait" * 20] = Retry(after=60)
         self.deliver(b"wait" * 20)

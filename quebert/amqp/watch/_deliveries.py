@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
-from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
+from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import TYPE
+from quebert.amqp.watch._backlog import Backlog
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivery import Event, State
 from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
-from quebert.amqp.watch._memory_budget import Part
-from quebert.amqp.watch._one_suspect import longest_wait
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._redelivery import Redelivery, restore
 from quebert.amqp.watch._settlement import Settlement
+from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Message
 from quebert.clock import seconds_set
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Deliveries"]
 
-#: How many waiting messages may be held beside those with places.
-MAX_HELD = 10_000
-#: And with how many bytes together with those in it.
-MAX_HELD_BYTES = 64 * 2**20
 # Python looks up a member of an Enum slowly, and uses it slowly as an index.
 _BEGIN, _HELD, _OVERDUE = Event.BEGIN, int(State.HELD), int(State.OVERDUE)
 # Seconds that a message waits in the broker which has waited for memory for too long.
@@ -74,23 +70,11 @@ class Deliveries:
         publisher: Publisher,
     ) -> None:
         arguments = options.declared
-        owner = getattr(callback, "__self__", None)
         self._client = client
         self._throttles = throttles
         self._publisher = publisher
-        self._memory_of = getattr(owner, "memory_of", memory_of)
         self._slow_after = options.slow_after
         self.ledger: Ledger[Message] = Ledger()
-        self.consumer = Consumer(
-            queue,
-            options.prefetch,
-            throttles,
-            self.ledger.of_consumers,
-            may_widen=self._may_widen,
-            waiting=self._count_waiting,
-            rested=self._rest,
-            single=bool(arguments.get("x-single-active-consumer")),
-        )
         self._handler = Handler(
             callback,
             options.error_delay,
@@ -111,9 +95,12 @@ class Deliveries:
         self._redelivery = Redelivery(
             self._settlement, client.suspects, self._handler.early_by
         )
-        self._part = Part(client.budget)
-        self._free = client.budget.free
-        self._light = self._free // max(BODY_BYTE, PROPERTY_BYTE)  # bytes
+        self._memory = TaskMemory(
+            client.budget,
+            lambda: client.reactor,
+            self._put_off_heavy,
+            _memory_of(callback),
+        )
         self._hanging_hosts = HangingHosts(
             self,
             queue,
@@ -126,14 +113,21 @@ class Deliveries:
             options.prefetch,
             self.begin,
             throttles.all,
-            self._part,
+            self._memory,
             self._hanging_hosts.look_again,
-            lambda message: self._heavy.begin(
-                message, longest_wait(message, self._seconds())
-            ),
+        )
+        backlog = Backlog(self.ledger, self._hanging_hosts, self._places, throttles)
+        self.consumer = Consumer(
+            queue,
+            options.prefetch,
+            throttles,
+            self.ledger.of_consumers,
+            may_widen=backlog.may_widen,
+            waiting=backlog.size,
+            rested=self._rest,
+            single=bool(arguments.get("x-single-active-consumer")),
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self.late)
-        self._heavy = Deadlines[Message](lambda: client.reactor, self._put_off_heavy)
         self._moving = 0  # how many messages are examined, or replaced
         self._idle: Deferred[None] | None = None
         self._seconds: Callable[[], float]
@@ -160,7 +154,7 @@ class Deliveries:
         The channel is lost, and all deliveries with it.
         """
         self.consumer.lost()
-        self._forget_waiting()
+        self._places.forget_waiting()
         self._client.suspects.interrupted(self.ledger)
         self._settlement.abandon()
         self._client.one_suspect.lost(self)
@@ -248,7 +242,7 @@ class Deliveries:
         """
         self._publisher.shut()
         self._settlement.end()
-        self._part.end()
+        self._memory.end()
 
     # -- One message
 
@@ -256,22 +250,14 @@ class Deliveries:
         self.ledger.deliver(message)
         message.came = self._seconds()
         message.gate = self._hanging_hosts
-        if len(message.body) + len(message.encoded_properties) > self._light:
-            message.memory = self._weighed(message)
+        if len(message.body) + len(message.encoded_properties) > self._memory.light:
+            self._memory.weigh(message)
         if message.redelivered or message.was_put_back:
             self._received_again(message)
         else:  # nearly always
             message.may_have_past = False
             self._places.enter(message)
         self._adapt()
-
-    def _weighed(self, message: Message) -> int:
-        """
-        The bytes that a task takes at most while it is at work; 0 for few.
-        """
-        properties = len(message.encoded_properties) * PROPERTY_BYTE
-        memory: int = self._memory_of(message.body) + properties
-        return memory if memory > self._free else 0
 
     def _received_again(self, message: Message) -> None:
         """
@@ -315,14 +301,13 @@ class Deliveries:
         if self._slow_after is not None:
             self._patience.begin(message, self._slow_after)
         if message.memory:
-            self._heavy.end(message)
-            self._part.take(message.memory)
+            self._memory.begin(message)
         self.ledger.move(message, _BEGIN)
         self._handler.call(message, self._decided)
 
     def _decided(self, message: Message, outcome: Outcome | None) -> None:
         if message.memory:
-            self._part.give(message.memory)
+            self._memory.ended(message)
         if self._slow_after is not None:
             self._patience.end(message)
         if message.origin is not None and not message.turned_away:
@@ -422,17 +407,11 @@ class Deliveries:
         """
         Take out the messages that have not begun.
         """
-        waiting = [*self._forget_waiting(), *self._hanging_hosts.forget_waiting()]
+        waiting = [
+            *self._places.forget_waiting(),
+            *self._hanging_hosts.forget_waiting(),
+        ]
         return [*waiting, *self._client.one_suspect.take_back(self)]
-
-    def _forget_waiting(self) -> list[Message]:
-        """
-        Take out the messages that wait for a place.
-        """
-        waiting = self._places.forget_waiting()
-        for message in waiting:
-            self._heavy.end(message)
-        return waiting
 
     def _put_off_heavy(self, message: Message) -> None:
         """
@@ -535,17 +514,12 @@ class Deliveries:
         ):
             consumer.adapt()
 
-    def _count_waiting(self) -> int:
-        numbers = self.ledger.numbers
-        waiting = numbers[_HELD] + numbers[_OVERDUE]
-        return waiting + self._hanging_hosts.waiting
 
-    def _may_widen(self) -> bool:
-        """
-        Whether it is waiting and slow messages that keep the broker from delivering,
-        and not too many.
-        """
-        waiting = self._count_waiting()
-        some = waiting > 0 or self._throttles.limit_fetching
-        light = self.ledger.bytes < MAX_HELD_BYTES
-        return some and waiting < MAX_HELD and light and self._places.has_room()
+def _memory_of(callback: Callback) -> Callable[[bytes], int]:
+    """
+    What tells how much memory the task in a body takes: a mediator whose method is the
+    callback, or else nobody knows better than L{memory_of}.
+    """
+    owner = getattr(callback, "__self__", None)
+    weigh: Callable[[bytes], int] = getattr(owner, "memory_of", memory_of)
+    return weigh

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from quebert.amqp.watch._memory_budget import Budget, Part
+from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.watch._throttle import Throttle
 from quebert.amqp.wire import Message
 
@@ -24,10 +24,10 @@ class Places:
     @param begin: called with each message as it gets its place; that message
         may leave at once.
     @param throttles: all of which must let a message begin.
-    @param part: the memory of the watch.  A message that takes memory begins only if
-        C{part} admits it.  Messages that take little overtake one that is refused.
+    @param memory: of the watch; C{None} for no limit.  A message that takes memory
+        begins only if C{memory} admits it.  Messages that take little overtake one that
+        is refused.
     @param busy: called when a message has come, and L{is_busy}.
-    @param heavy: called with each message that begins to wait for memory.
     """
 
     def __init__(
@@ -35,21 +35,19 @@ class Places:
         limit: int,
         begin: Callable[[Message], None],
         throttles: Sequence[Throttle] = (),
-        part: Part | None = None,
+        memory: TaskMemory | None = None,
         busy: Callable[[], None] = lambda: None,
-        heavy: Callable[[Message], object] = lambda message: None,
     ) -> None:
         self._most = limit or float("inf")
         self._half = self._most / 2
         self._begin = begin
         self._busy = busy
-        self._waits_for_memory = heavy
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._heavy: deque[Message] = deque()  # those that have waited for memory
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
-        self._part = part or Part(Budget())
+        self._memory = memory
         self._throttles = tuple(throttles)  # nearly always none
 
     def enter(self, message: Message) -> None:
@@ -102,7 +100,8 @@ class Places:
         waiting = [*self._heavy, *self._waiting]
         self._heavy.clear()
         self._waiting.clear()
-        self._part.forget(self._fill)
+        if self._memory is not None:
+            self._memory.forget(self._fill, waiting)
         for each in self._throttles:
             each.withdrawn(len(waiting))
         return waiting
@@ -114,8 +113,8 @@ class Places:
         self._heavy.remove(message)
         for each in self._throttles:
             each.withdrawn(1)
-        if not self._heavy:
-            self._part.forget(self._fill)
+        if self._memory is not None and not self._heavy:
+            self._memory.forget(self._fill, ())
 
     def close(self, reason: str) -> None:
         """
@@ -140,8 +139,8 @@ class Places:
                 if len(placed) >= self._most or self._closed:
                     return
                 line = waiting
-                if heavy or waiting[0].memory:  # seldom
-                    line = self._line()
+                if self._memory and (heavy or waiting[0].memory):  # seldom
+                    line = self._line(self._memory)
                     if not line:
                         return
                 if self._throttles and not self._pass(line[0]):
@@ -152,19 +151,19 @@ class Places:
         finally:
             self._filling = False
 
-    def _line(self) -> deque[Message]:
+    def _line(self, memory: TaskMemory) -> deque[Message]:
         """
         The line whose first message may begin, as far as memory is concerned.
         """
-        waiting, heavy, admits = self._waiting, self._heavy, self._part.admits
-        if heavy and admits(heavy[0].memory, self._fill):
+        waiting, heavy = self._waiting, self._heavy
+        if heavy and memory.admits(heavy[0], self._fill):
             return heavy
         while waiting and waiting[0].memory:
-            if not heavy and admits(waiting[0].memory, self._fill):
+            if not heavy and memory.admits(waiting[0], self._fill):
                 break
             message = waiting.popleft()
             heavy.append(message)
-            self._waits_for_memory(message)
+            memory.wait(message)
         return waiting
 
     def _pass(self, message: Message) -> bool:

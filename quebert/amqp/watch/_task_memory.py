@@ -1,0 +1,95 @@
+"""
+The memory that the tasks of one watch take: how much each takes at most, what those at
+work take together, and for how long others wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IReactorTime
+
+from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
+from quebert._deadlines import Deadlines
+from quebert.amqp.watch._memory_budget import Again, Budget, Part
+from quebert.amqp.watch._one_suspect import longest_wait
+from quebert.amqp.wire import Message
+
+__all__ = ["TaskMemory"]
+
+
+class TaskMemory:
+    """
+    The memory of one watch.
+
+    @param clock: gives the clock that waits go by.
+    @param put_off: called with each message that has waited for memory for so long that
+        with the longest timeout of a request RabbitMQ would close the channel.
+    @param memory_of: tells how many bytes the task in a body takes at most while it is
+        at work.
+    @ivar light: a message of so many bytes need not be weighed.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        clock: Callable[[], IReactorTime],
+        put_off: Callable[[Message], None] = lambda message: None,
+        memory_of: Callable[[bytes], int] = memory_of,
+    ) -> None:
+        self._free = budget.free
+        self.light = budget.free // max(BODY_BYTE, PROPERTY_BYTE)
+        self._part = Part(budget)
+        self._memory_of = memory_of
+        self._clock = clock
+        self._waits = Deadlines[Message](clock, put_off)
+
+    def weigh(self, message: Message) -> None:
+        """
+        Note how much memory the task in a message takes at most; 0 for little.
+        """
+        properties = len(message.encoded_properties) * PROPERTY_BYTE
+        memory = self._memory_of(message.body) + properties
+        message.memory = memory if memory > self._free else 0
+
+    def admits(self, message: Message, again: Again) -> bool:
+        """
+        Whether a message that takes memory may begin.
+
+        @param again: called when others have ended, where it may not.
+        """
+        return self._part.admits(message.memory, again)
+
+    def wait(self, message: Message) -> None:
+        """
+        A message that came some time ago begins to wait for memory.
+        """
+        left = longest_wait(message, self._clock().seconds())
+        self._waits.begin(message, left)
+
+    def forget(self, again: Again, messages: Iterable[Message]) -> None:
+        """
+        These messages wait no more, and no others do.
+        """
+        self._part.forget(again)
+        for message in messages:
+            self._waits.end(message)
+
+    def begin(self, message: Message) -> None:
+        """
+        A task that takes memory begins.
+        """
+        self._waits.end(message)
+        self._part.take(message.memory)
+
+    def ended(self, message: Message) -> None:
+        """
+        A task that takes memory has ended.
+        """
+        self._part.give(message.memory)
+
+    def end(self) -> None:
+        """
+        The watch is over.
+        """
+        self._part.end()
