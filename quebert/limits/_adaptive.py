@@ -65,16 +65,13 @@ class AdaptiveLimit:
         @param status: C{None} where there was no answer.
         @param in_flight: how many there were, this one too.
         """
-        if self._is_too_much(status, seconds):
+        latency = self.settings.latency
+        slow = latency is not None and seconds > latency
+        if slow or status is None or status in TOO_MUCH:
             self._decrease(now, now - seconds)
         elif in_flight * 2 >= self.limit:  # else it was not put to the test
             grown = self.limit + 1 / self.limit
             self.limit = min(grown, self.settings.ceiling)
-
-    def _is_too_much(self, status: int | None, seconds: float) -> bool:
-        latency = self.settings.latency
-        slow = latency is not None and seconds > latency
-        return status is None or status in TOO_MUCH or slow
 
     def _decrease(self, now: float, began: float) -> None:
         # Those that were under way already tell nothing of the new limit.

@@ -17,7 +17,10 @@ import attrs
 
 from quebert.errors import ConfigError
 
-__all__ = ["Breaker", "BreakerSettings"]
+__all__ = ["CLOSED", "HALF_OPEN", "OPEN", "Breaker", "BreakerSettings"]
+
+#: The states of a breaker.
+CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 # Seconds by which a request may seem to have begun before it was let go.
 _BLUR = 0.005
@@ -54,7 +57,7 @@ class Breaker:
 
     def __init__(self, settings: BreakerSettings | None = None) -> None:
         self.settings = settings or BreakerSettings()
-        self.state = "closed"
+        self.state = CLOSED
         self.opened = 0
         self._failures = 0
         self._pause = self.settings.pause
@@ -65,13 +68,13 @@ class Breaker:
         """
         Seconds until a request may go; 0 for at once.
         """
-        if self.state == "closed":
+        if self.state == CLOSED:
             return 0.0
         # A clock that was set back does not make it longer.
         self._until = min(self._until, now + self._pause)
         if now < self._until:
             return self._until - now
-        self.state = "half-open"
+        self.state = HALF_OPEN
         if self._probe is None:
             return 0.0
         # One is on its way; where it is lost, the next one goes some time.
@@ -85,7 +88,7 @@ class Breaker:
         """
         A request goes, as L{wait} has let it.
         """
-        if self.state == "half-open":
+        if self.state == HALF_OPEN:
             self._probe = now
 
     def ended(self, now: float, began: float, good: bool) -> None:
@@ -94,7 +97,7 @@ class Breaker:
 
         @param began: when it had begun: one from before says nothing of now.
         """
-        if self.state == "closed":
+        if self.state == CLOSED:
             self._failures = 0 if good else self._failures + 1
             if self._failures >= self.settings.failures:
                 self._open(now, self.settings.pause)
@@ -113,13 +116,13 @@ class Breaker:
             self._probe = None
 
     def _open(self, now: float, pause: float) -> None:
-        self.state = "open"
+        self.state = OPEN
         self.opened += 1
         self._pause = pause
         self._until = now + pause
         self._probe = None
 
     def _close(self) -> None:
-        self.state = "closed"
+        self.state = CLOSED
         self._failures = 0
         self._probe = None

@@ -8,7 +8,7 @@ import attrs
 
 from quebert.errors import ConfigError
 from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
-from quebert.limits._breaker import Breaker, BreakerSettings
+from quebert.limits._breaker import CLOSED, Breaker, BreakerSettings
 from quebert.limits._bucket import TokenBucket
 from quebert.limits._rate import Rate, burst_of
 
@@ -132,13 +132,15 @@ class Origin:
         """
         Whether its breaker is not open.
         """
-        return self._breaker is None or self._breaker.state == "closed"
+        return self._breaker is None or self._breaker.state == CLOSED
 
     def admit(self, now: float) -> float:
         """
         Let a request go, or tell for how many seconds to wait.
         """
         breaker, bucket, limit = self._breaker, self._bucket, self.limit
+        if breaker is not None and breaker.state == CLOSED:  # it has nothing to say
+            breaker = None
         if breaker is not None and (wait := breaker.wait(now)):
             return self._later(now, wait)
         if limit is not None and self.in_flight >= int(limit):
@@ -151,21 +153,26 @@ class Origin:
         self._admitted += 1
         return 0.0
 
-    def ended(self, now: float, status: int | None, seconds: float) -> None:
+    def ended(self, now: float, status: int | None, seconds: float) -> bool:
         """
         A request has ended.
+
+        @return: whether the breaker has opened, or closed, by that.
         """
         self.in_flight -= 1
+        breaker = self._breaker
         if status == GIVEN_UP:
-            if self._breaker is not None:
-                self._breaker.given_up(now - seconds)
-            return
+            if breaker is not None:
+                breaker.given_up(now - seconds)
+            return False
         if self._adaptive is not None:
             self._adaptive.ended(now, status, seconds, self.in_flight + 1)
-        if self._breaker is not None:
-            good = status is not None and status < 500
-            self._breaker.ended(now, now - seconds, good)
         self._seconds += (seconds - self._seconds) / _ANSWERS
+        if breaker is None:
+            return False
+        was_closed = breaker.state == CLOSED
+        breaker.ended(now, now - seconds, status is not None and status < 500)
+        return (breaker.state == CLOSED) is not was_closed
 
     def _later(self, now: float, wait: float) -> float:
         """

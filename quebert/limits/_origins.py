@@ -91,11 +91,8 @@ class Origins:
         See L{Gate.ended}.
         """
         known = self._known.get(origin)
-        if known is not None and known.in_flight:
-            was_well = known.is_well
-            known.ended(now, status, seconds)
-            if known.is_well is not was_well:
-                self._told(origin, known.status)
+        if known is not None and known.in_flight and known.ended(now, status, seconds):
+            self._told(origin, known.status)
 
     def snapshot(self) -> dict[str, OriginStatus]:
         """
