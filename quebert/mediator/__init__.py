@@ -12,7 +12,7 @@ from __future__ import annotations
 from quebert.mediator._backing_off import DelayOnErrorMediator
 from quebert.mediator._giving_up import PolicyMediator
 from quebert.mediator._mediator import DEFAULT_TIMEOUT, MAX_TIMEOUT, Mediator
-from quebert.mediator._past import FailedAttempt
+from quebert.mediator._history import FailedAttempt
 
 __all__ = [
     "DEFAULT_TIMEOUT",

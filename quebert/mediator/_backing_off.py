@@ -12,8 +12,8 @@ from twisted.python.reflect import safe_str
 
 from quebert import task as tasks
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of
-from quebert.mediator._text import name_of, one_line
+from quebert.mediator._history import answer_of
+from quebert.mediator._describe import name_of, one_line
 from quebert.outcome import Outcome, Retry
 from quebert.policy import RetryPolicy, exhausted, exponential
 from quebert.task import Task

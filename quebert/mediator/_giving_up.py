@@ -17,8 +17,8 @@ from quebert._repeated import RepeatedWarning
 from quebert.boundaries import Message
 from quebert.errors import BadStatus, BadTask
 from quebert.mediator._mediator import Mediator
-from quebert.mediator._past import answer_of, field_of, history_of
-from quebert.mediator._text import name_of
+from quebert.mediator._history import answer_of, field_of, history_of
+from quebert.mediator._describe import name_of
 from quebert.outcome import Outcome, Retry
 from quebert.policy import (
     MANY,

@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
-from quebert import _hooks as hooks
+from quebert.mediator import _hooks as hooks
 from quebert import task as tasks
-from quebert._attempt import Attempt
+from quebert.mediator._attempt import Attempt
 from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
@@ -40,14 +40,14 @@ from quebert.cloud_events import CloudEvents
 from quebert.errors import BadStatus, BadTask, ConfigError, Forbidden, NoDefaultURL
 from quebert.guard import Guard
 from quebert.limits import Gate
-from quebert.mediator._gated import Held, gated
-from quebert.mediator._past import (
+from quebert.mediator._admission import Held, gated
+from quebert.mediator._history import (
     FailedAttempt,
     failures_in,
     history_of,
     with_history,
 )
-from quebert.mediator._text import name_of, one_line
+from quebert.mediator._describe import name_of, one_line
 from quebert.outcome import FORBIDDEN, POISON, Bury, Discard, Done, Outcome, Retry
 from quebert.policy import History, RetryPolicy, exhausted
 from quebert.signatures import Signer

@@ -50,7 +50,7 @@ from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.mediator._mediator import ANSWER
-from quebert.mediator._text import name_of, one_line
+from quebert.mediator._describe import name_of, one_line
 from quebert.operations import DeadLetter, Match
 from quebert.policy import (
     History,

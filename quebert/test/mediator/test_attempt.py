@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._attempt}: one request and its whole answer, in its time.
+Tests for L{quebert.mediator._attempt}: one request and its whole answer, in its time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._attempt import Attempt
+from quebert.mediator._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._secrets import LONGEST
 from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut

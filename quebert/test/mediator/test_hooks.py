@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._hooks}: one hook after the other, waiting where there is
+Tests for L{quebert.mediator._hooks}: one hook after the other, waiting where there is
 something to wait for.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert import _hooks as hooks
+from quebert.mediator import _hooks as hooks
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
 
