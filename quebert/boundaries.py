@@ -11,10 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Union, runtime_checkable
 
 from twisted.internet.defer import Deferred
+from twisted.web.http_headers import Headers
 
+from quebert.outcome import Outcome
+from quebert.policy import FailedAnswer, History, RetryPolicy
 from quebert.task import Task
 
 __all__ = [
+    "FailedTask",
+    "FailurePolicy",
     "HTTPClient",
     "Message",
     "PostHook",
@@ -22,6 +27,8 @@ __all__ = [
     "Publisher",
     "Response",
     "SigningHTTPClient",
+    "WatchedMessage",
+    "WholeResponse",
 ]
 
 PreHook = Callable[[Task], object]
@@ -50,6 +57,32 @@ class Message(Protocol):
         """
 
 
+class WatchedMessage(Message, Protocol):
+    """
+    A L{Message} whose watch wants to know what is requested for it, as those of
+    L{quebert.amqp} do.  A class that has less than all of this may be given to a
+    mediator, too, which then goes by the defaults that stand here.
+
+    @ivar may_have_past: whether it may have been put back, or delivered before.  If
+        not, nothing was tried, and its properties need not be decoded to know it.
+    """
+
+    may_have_past: bool = True
+
+    def may_request(self, url: str) -> bool:
+        """
+        Called before C{url} is requested: whether that may be done now.  If not, the
+        outcome is a C{Retry} that is no attempt.
+        """
+        return True
+
+    def was_unanswered(self) -> None:
+        """
+        Called when a task has failed without an answer.
+        """
+        return
+
+
 class Publisher(Protocol):
     """
     What can put a message into the broker.
@@ -69,8 +102,8 @@ class Publisher(Protocol):
 
 class Response(Protocol):
     """
-    The part of treq's response that a mediator uses.  L{PolicyMediator
-    <quebert.mediator.PolicyMediator>} reads its C{headers}, too, if it has any.
+    The part of treq's response that a mediator uses.  A L{FailurePolicy} may read its
+    C{headers}, too, if it has any.
     """
 
     @property
@@ -83,6 +116,34 @@ class Response(Protocol):
         """
         The body, once all of it is there; fails when it is cut short.
         """
+
+
+class WholeResponse(Response, Protocol):
+    """
+    A L{Response} that is read without a Deferred and without decoding its head, as
+    those of L{quebert.http} are.  A client may give responses that have less than all
+    of this: then a mediator goes by the defaults that stand here.
+    """
+
+    @property
+    def whole(self) -> bytes | None:
+        """
+        What C{content()} would fire with, if it would do so at once.
+        """
+        return None
+
+    @property
+    def headers(self) -> Headers:
+        """
+        The header fields.
+        """
+        return Headers()
+
+    def may_have(self, name: bytes) -> bool:
+        """
+        Whether there may be a header field of this name, in lower case.
+        """
+        return True
 
 
 class HTTPClient(Protocol):
@@ -127,3 +188,110 @@ class SigningHTTPClient(Protocol):
 
         @param sign: gives further headers; called once there is a connection.
         """
+
+
+class FailedTask(Protocol):
+    """
+    What a L{FailurePolicy} gets to know of an attempt that failed.
+    """
+
+    @property
+    def task(self) -> Task:
+        """
+        The task, with the changes of pre-hooks.
+        """
+
+    @property
+    def history(self) -> History:
+        """
+        The attempts at the task, with this one.
+        """
+
+    @property
+    def error(self) -> BaseException | None:
+        """
+        The exception; L{BadStatus<quebert.errors.BadStatus>} where there was an answer.
+        """
+
+    @property
+    def answer(self) -> FailedAnswer | None:
+        """
+        The status and the first bytes of the answer, if there was one.
+        """
+
+    def header(self, name: bytes) -> list[str]:
+        """
+        The values of a header field of the answer, as they came; none where there was
+        no answer.
+
+        @param name: in lower case.
+        """
+
+    @property
+    def name(self) -> str:
+        """
+        What to call the task.
+        """
+
+    @property
+    def why(self) -> str:
+        """
+        What went wrong, on one line, without the secrets of the request.
+        """
+
+    @property
+    def traceback(self) -> str:
+        """
+        The traceback of the exception, without the secrets of the request.
+        """
+
+    def without_secrets(self, text: str) -> str:
+        """
+        A text of an executor or a hook, without the secrets of the request.
+        """
+
+    def encoded(self) -> bytes | None:
+        """
+        The task as it is now, as the body of a message; C{None} where that is larger
+        than a body may be.
+
+        @raise BadTask: it could not be requested, or cannot be encoded; the text has no
+            secrets of the request.
+        """
+
+
+@runtime_checkable
+class FailurePolicy(Protocol):
+    """
+    Decides what becomes of the tasks of a L{Mediator<quebert.mediator.Mediator>} that
+    fail.  A class of one's own derives from this one, and needs C{outcome} alone: the
+    defaults of all else stand here.
+
+    @ivar needs_whole_task: whether C{outcome} may read any field of a task.  If not, a
+        large task may have but the fields that mediators read.
+    @ivar attempt_header: the request header that tells the number of the attempt, from
+        1; C{None} for none.
+    @ivar limits_for: called with each task; gives the limits by which a task is given
+        up before another attempt, and raises L{BadTask<quebert.errors.BadTask>} if the
+        task asks for what is wrong.  C{None} where there are no limits.
+    @ivar overrules: called with each 2xx answer; tells whether the answer says itself
+        that it is no success.  C{None} where each is a success.
+    """
+
+    needs_whole_task: bool = True
+    attempt_header: str | None = None
+    limits_for: Callable[[Task], RetryPolicy] | None = None
+    overrules: Callable[[Any], bool] | None = None
+
+    def outcome(self, failed: FailedTask, now: float) -> Outcome:
+        """
+        Decide what becomes of a task.
+
+        @param now: seconds since the epoch.
+        """
+
+    def is_told(self, attempts: int) -> bool:
+        """
+        Whether the log tells that a task is tried again after so many attempts.
+        """
+        return True

@@ -122,7 +122,9 @@ class TellingMediator(DelayOnErrorMediator):
         error, told = failure.value, attrs.asdict(retry, recurse=False)
         body = error.body if isinstance(error, BadStatus) else b""
         text = body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
-        return _Failed(**told, why=self._why(task, failure), text=text)
+        return _Failed(
+            **told, why=self._failures.described(task, failure).why, text=text
+        )
 
     def _told(self, outcome: Outcome, message: Message, answer: _Answer) -> Outcome:
         url, attempt = _read(message.body)

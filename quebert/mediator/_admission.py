@@ -1,20 +1,22 @@
 """
-Requests that a gate lets go, or has wait.
+Requests that a gate admits, or has wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden, RequestTimedOut
 from quebert.limits import GIVEN_UP, Gate
 
-__all__ = ["Held", "gated"]
+__all__ = ["Held", "admitted"]
+
+Result = TypeVar("Result")
 
 # Seconds in which any origin may leave a request unanswered.  A task chooses its time
 # limit, and other tasks are not to wait for the origin of one that chose too little.
@@ -33,29 +35,27 @@ class Held(Exception):
         self.after = after
 
 
-def gated(
-    gate: Gate,
-    url: str,
-    now: Callable[[], float],
-    request: Callable[[], Deferred[bytes]],
-) -> Deferred[bytes]:
+def admitted(
+    gate: Gate, url: str, now: Callable[[], float]
+) -> Callable[[Result], Result]:
     """
-    Make a request once, if it may be made now.
+    Ask a gate for a request.
 
-    @return: fires as C{request()} does; fails with L{Held} where it may not.
+    @return: to be called with what the request ends with, which it returns.
+    @raise Held: the request may not be made now.
     """
     origin, began = origin_of(url), now()
     wait = gate.admit(origin, began)
     if wait:
-        return fail(Held(wait))
+        raise Held(wait)
 
-    def ended(result: Any) -> Any:
+    def ended(result: Result) -> Result:
         at = now()
         seconds = max(0.0, at - began)
         gate.ended(origin, at, _status(result, seconds), seconds)
         return result
 
-    return request().addBoth(ended)
+    return ended
 
 
 def _status(result: object, seconds: float) -> int | None:

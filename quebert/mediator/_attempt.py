@@ -17,7 +17,8 @@ from quebert._deadlines import Deadlines
 from quebert._secrets import LONGEST
 from quebert._text import shown_url
 from quebert.boundaries import Response
-from quebert.errors import BadStatus, RequestTimedOut
+from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
+from quebert.mediator._adapters import RESPONSES
 
 __all__ = ["Attempt"]
 
@@ -93,8 +94,10 @@ class Attempt:
         self._response = response
         try:
             self._code = response.code
+            given: Any = response
+            fits = type(given) in RESPONSES.fitting
             # Our own have it all at hand, nearly always; treq's have not.
-            whole: bytes | None = getattr(response, "whole", None)
+            whole = given.whole if fits else RESPONSES.adapt(given).whole
             if whole is None:
                 content = response.content()
                 return content.addCallbacks(self._body_came, self._body_failed)
@@ -114,7 +117,8 @@ class Attempt:
         if failure.check(CancelledError) or self._is_success:
             return failure
         # The head is there whole, and tells what is to become of the task.
-        raise self._bad_status(getattr(error, "body", b""), f"; {failure.value}")
+        begun = error.body if isinstance(error, IncompleteAnswer) else b""
+        raise self._bad_status(begun, f"; {failure.value}")
 
     @property
     def _is_success(self) -> bool:

@@ -1,36 +1,32 @@
 """
-What is known of an attempt that failed, and of those before it.
+The attempts at a task: as its message tells them, and as the message that replaces it
+is to tell them.
 """
 
 from __future__ import annotations
 
 import math
-from codecs import getincrementaldecoder
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 
-from quebert.boundaries import Message
-from quebert.errors import BadStatus
+from quebert.boundaries import WatchedMessage
 from quebert.outcome import Bury, Outcome, Retry
-from quebert.policy import FailedAnswer, History
+from quebert.policy import History
 from quebert.task import Task
 
 __all__ = [
+    "NO_ATTEMPTS",
     "FailedAttempt",
-    "answer_of",
     "failures_in",
-    "field_of",
     "history_of",
     "with_history",
 ]
 
-_NOTHING = History()
+#: Of a task that was never attempted.
+NO_ATTEMPTS = History()
 _MANY = 2**31
-_utf_8 = getincrementaldecoder("utf-8")
 
 
 class FailedAttempt(Failure):
@@ -53,14 +49,14 @@ class FailedAttempt(Failure):
         return made
 
 
-def history_of(message: Message, task: Task) -> History:
+def history_of(message: WatchedMessage, task: Task) -> History:
     """
     The attempts at a task, as its body and the headers of its message tell them.
     """
     failures = failures_in(task) if "failures" in task else 0
     # Nearly all have no headers of ours, and need not be decoded to know it.
-    if not getattr(message, "may_have_past", True):
-        return History.read({}, failures) if failures else _NOTHING
+    if not message.may_have_past:
+        return History.read({}, failures) if failures else NO_ATTEMPTS
     try:
         headers = message.properties.get("headers")
     except ValueError:
@@ -99,26 +95,3 @@ def with_history(outcome: Outcome, history: History, task: Task) -> Outcome:
         otherwise = attrs.evolve(otherwise, headers=headers)
     headers = {**told.headers, **outcome.headers}
     return attrs.evolve(outcome, headers=headers, otherwise=otherwise)
-
-
-def answer_of(failure: Failure) -> FailedAnswer | None:
-    """
-    The answer that a request failed with, if there was one.
-    """
-    error = failure.value
-    if not isinstance(error, BadStatus):
-        return None
-    # What is cut off in the middle of a character is left out.
-    return FailedAnswer(error.status, _utf_8("replace").decode(error.body))
-
-
-def field_of(response: Any, name: bytes) -> list[str]:
-    """
-    The values of a header field of an answer, as they came; none where its
-    C{headers} are not Twisted's, as those of treq's answers are.
-    """
-    headers = getattr(response, "headers", None)
-    if not isinstance(headers, Headers):
-        return []
-    values = headers.getRawHeaders(name) or ()
-    return [value.decode("utf-8", "replace") for value in values]

@@ -16,6 +16,7 @@ import quebert
 
 #: Names that a protocol shares with the one class that it describes, by what they are.
 SHARED: Mapping[str, str] = {
+    "failedtask": "what a failure policy gets to know, and the mediator's own of it",
     "message": "what a mediator asks of a message, and the message of AMQP",
     "publisher": "what a producer asks of a publisher, and the publisher over AMQP",
     "response": "what a mediator asks of a response, and the response of HTTP",

@@ -49,8 +49,8 @@ from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.mediator._mediator import ANSWER
 from quebert.mediator._describe import name_of, one_line
+from quebert.mediator._redaction import ANSWER
 from quebert.operations import DeadLetter, Match
 from quebert.policy import (
     History,

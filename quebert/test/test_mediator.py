@@ -27,7 +27,7 @@ from quebert.mediator import (
     Mediator,
     PolicyMediator,
 )
-from quebert.mediator._mediator import DOUBT
+from quebert.mediator._judging import DOUBT
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.signatures import Signer, Verifier
 from quebert.task import Task, decode, encode, format_time

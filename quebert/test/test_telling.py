@@ -8,7 +8,7 @@ import json
 import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import globalLogPublisher
@@ -29,7 +29,13 @@ class Response:
 
     def __init__(self, code: int, whole: bytes = b"") -> None:
         self.code = code
-        self.whole = whole
+        self._whole = whole
+
+    def content(self) -> Deferred[bytes]:
+        """
+        All of it.
+        """
+        return succeed(self._whole)
 
 
 class TellingMediatorTests(SynchronousTestCase):

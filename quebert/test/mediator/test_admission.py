@@ -186,8 +186,7 @@ class GateTests(Case):
         A client that raises ends its request, too.
         """
         gate = FakeGate()
-        mediator = self.mediator(gate=gate, http=None)
-        mediator._http = object()  # type: ignore[assignment]
+        mediator = self.mediator(gate=gate, http=object())
         self.put_back(mediator, message())
         self.assertEqual([each[2] for each in gate.ends], [None])
 
@@ -207,7 +206,7 @@ class GateTests(Case):
         self.assertGreaterEqual(retry.after, 60)
         self.assertEqual(gate.snapshot()[ORIGIN].in_flight, 0)
         other = message(url="http://other.example/")
-        mediator._http = self.http
+        mediator.http = self.http
         self.assertEqual(self.outcome(mediator, other), Done())
 
 
@@ -219,6 +218,7 @@ class AskingMessage:
 
     body: bytes
     may: bool = True
+    may_have_past: bool = True
     told: list[str] = attrs.field(factory=list)
     properties: Mapping[str, Any] = attrs.field(factory=dict)
 

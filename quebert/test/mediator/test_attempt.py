@@ -11,10 +11,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.mediator._attempt import Attempt
 from quebert._deadlines import Deadlines
 from quebert._secrets import LONGEST
 from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
+from quebert.mediator._attempt import Attempt
 
 
 class FakeResponse:

@@ -1,0 +1,112 @@
+"""
+Bodies of messages, of requests and of answers: what a mediator decodes and encodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Union
+
+from quebert import task as tasks
+from quebert._bounds import memory_of
+from quebert.errors import BadTask
+from quebert.mediator._describe import one_line
+from quebert.task import Bounds, Task
+
+__all__ = ["Codec", "Decode", "Encode"]
+
+Decode = Callable[[bytes], Any]
+Encode = Callable[[Task], Union[bytes, str]]
+
+
+class Codec:
+    """
+    Translates between tasks and bytes.
+
+    @param decode: from a body to a task.
+    @param encode: from a task to a body.
+    @ivar bounds: of the bodies that are decoded, and of the fields of tasks.
+    """
+
+    def __init__(self, decode: Decode, encode: Encode, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._decode = decode
+        self._encode = encode
+        self._is_json = (decode, encode) == (tasks.decode, tasks.encode)
+
+    # -- From a message
+
+    def decode(self, body: bytes) -> Any:
+        """
+        The task in the body of a message.
+
+        @raise BadTask: the body is too large, or cannot be decoded.
+        """
+        if len(body) > self.bounds.body:
+            most = self.bounds.body
+            raise BadTask(f"the body must have at most {most} bytes, not {len(body)}")
+        try:
+            return self._decode(body)
+        except BadTask:
+            raise
+        except Exception as e:
+            raise BadTask(f"the body cannot be decoded: {one_line(e)}") from e
+
+    def can_read_part(self, body: bytes) -> bool:
+        """
+        Whether of a body only the fields can be decoded that mediators read.
+        """
+        large = tasks.LARGE < len(body) <= self.bounds.body
+        return large and self._is_json and tasks.CAN_READ_PART
+
+    def read_part(self, body: bytes) -> Generator[None, None, Task]:
+        """
+        The fields of a task that mediators read, decoded in steps.
+
+        @raise BadTask: the body has no task.
+        """
+        return tasks.read_part(body, self.bounds)
+
+    @staticmethod
+    def memory_of(body: bytes, in_part: bool) -> int:
+        """
+        Bytes of memory that the task in C{body} takes at most while it is at work.
+
+        @param in_part: whether only the fields are decoded that mediators read.
+        """
+        if in_part:
+            return 2 * len(body)  # as it came, and as it is sent
+        return memory_of(body)
+
+    # -- To an executor, and to a message
+
+    def encode(self, task: Task) -> bytes:
+        """
+        A task as a body; raises whatever the C{encode} of the user raises.
+        """
+        body = self._encode(task)
+        return body.encode("utf-8") if isinstance(body, str) else body
+
+    def body_for(self, task: Task, body: bytes) -> bytes:
+        """
+        The body to be sent of a task that came as C{body}: that, byte for byte, as it
+        may have been signed, unless pre-hooks have changed the task.
+        """
+        now = self.encode(task)
+        if not self._is_json:
+            return now  # what other codecs write, executors get
+        as_it_came = now == body or now == self.encode(self.decode(body))
+        return body if as_it_came else now
+
+    # -- From an executor
+
+    def result(self, content: bytes) -> Any:
+        """
+        What post-hooks get of the body of an answer.
+        """
+        if not content:
+            return None
+        try:
+            return self._decode(content)
+        except Exception:
+            return content.decode("utf-8", "replace")

@@ -1,0 +1,196 @@
+"""
+From a failure to an outcome.
+
+A mediator's C{failed}, which users may override, decides.  L{Failures.outcome} is what
+comes before it, and L{Failures.decided} is what it does unless it is overridden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from quebert.boundaries import FailurePolicy, WatchedMessage
+from quebert.errors import BadStatus, BadTask, Forbidden
+from quebert.mediator._admission import Held
+from quebert.mediator._answers import status_in
+from quebert.mediator._codec import Codec
+from quebert.mediator._describe import name_of
+from quebert.mediator._failed_task import FailedTask
+from quebert.mediator._history import (
+    FailedAttempt,
+    failures_in,
+    history_of,
+    with_history,
+)
+from quebert.mediator._judging import no_task
+from quebert.mediator._reading import TaskReader
+from quebert.mediator._redaction import Redaction
+from quebert.outcome import FORBIDDEN, Bury, Outcome, Retry
+from quebert.policy import History
+from quebert.task import Task
+
+__all__ = ["Decider", "Failures"]
+
+
+class Decider(Protocol):
+    """
+    The mediator, as its failures see it.
+    """
+
+    @property
+    def log(self) -> Logger:
+        """
+        Where failures are told.
+        """
+
+    @property
+    def bury(self) -> bool:
+        """
+        Whether a message that is no task is buried.
+        """
+
+    @property
+    def failed_is_overridden(self) -> bool:
+        """
+        Whether a subclass decides about failures, or may.
+        """
+
+    def failed(self, task: Task, failure: Failure) -> Outcome:
+        """
+        Decide about one.
+        """
+
+
+class Failures:
+    """
+    What becomes of tasks that fail.
+
+    @param steady: the policy where C{failed} fails.
+    @param now: the time of day, in seconds since the epoch.
+    @ivar keep_answers: whether the beginning of an answer is kept.
+    """
+
+    def __init__(
+        self,
+        mediator: Decider,
+        policy: FailurePolicy,
+        steady: FailurePolicy,
+        codec: Codec,
+        reader: TaskReader,
+        redaction: Redaction,
+        *,
+        keep_answers: bool,
+        now: Callable[[], float],
+    ) -> None:
+        self.keep_answers = keep_answers
+        self._mediator = mediator
+        self._policy = policy
+        self._steady = steady
+        self._codec = codec
+        self._reader = reader
+        self._redaction = redaction
+        self._now = now
+        self._asked: FailedAttempt | None = None  # about which failed() is called now
+
+    def outcome(
+        self,
+        failure: Failure,
+        task: Task,
+        message: WatchedMessage,
+        began: float,
+        whole: bool,
+    ) -> Outcome:
+        """
+        What becomes of a task.
+
+        @param began: when this attempt did, in seconds since the epoch.
+        @param whole: whether the task has all its fields.
+        """
+        error = failure.value
+        if isinstance(error, BadStatus):
+            error.body = self._kept(error.body, task)
+        else:
+            message.was_unanswered()
+        if isinstance(error, Held):
+            return Retry(after=error.after, attempted=False)
+        if isinstance(error, Forbidden):
+            why = f"task {name_of(task)} is given up at once: {error}"
+            return Bury(why, FORBIDDEN)
+        history = history_of(message, task).failed(began, status_in(error))
+        if not whole and self._needs_whole_task:
+            try:
+                task = self._codec.decode(message.body)
+            except BadTask as e:
+                return no_task(task, e, self._codec.bounds, self._mediator.bury)
+        outcome = self._asking(task, FailedAttempt.like(failure, history))
+        return with_history(outcome, history, task)
+
+    def _kept(self, answer: bytes, task: Task) -> bytes:
+        if not (answer and self.keep_answers):
+            return b""
+        return self._redaction.beginning(answer, task)
+
+    @property
+    def _needs_whole_task(self) -> bool:
+        return self._policy.needs_whole_task or self._mediator.failed_is_overridden
+
+    def _asking(self, task: Task, failure: FailedAttempt) -> Outcome:
+        """
+        What C{failed} decides; where it raises, the steady policy does.
+        """
+        before, self._asked = self._asked, failure
+        try:
+            return self._mediator.failed(task, failure)
+        except Exception:
+            self._mediator.log.failure(
+                "{mediator}.failed() failed", mediator=type(self._mediator).__name__
+            )
+            return self._told(self._steady, task, failure)
+        finally:
+            self._asked = before
+
+    def decided(self, task: Task, failure: Failure) -> Outcome:
+        """
+        What the policy decides.
+        """
+        return self._told(self._policy, task, failure)
+
+    def _told(self, policy: FailurePolicy, task: Task, failure: Failure) -> Outcome:
+        """
+        What a policy decides; the log tells of it if the task is tried again.
+        """
+        failed = self.described(task, failure)
+        outcome = policy.outcome(failed, self._now())
+        if isinstance(outcome, Retry) and policy.is_told(failed.history.attempts):
+            self._mediator.log.warn(
+                "Task {name} failed, again in {after} s: {why}",
+                name=failed.name,
+                after=outcome.after,
+                why=failed.why,
+            )
+        return outcome
+
+    def described(self, task: Task, failure: Failure) -> FailedTask:
+        """
+        What policies get to know of a failure.
+        """
+        history = self._attempts(task, failure)
+        return FailedTask(
+            task, failure, history, self._reader, self._codec, self._redaction
+        )
+
+    def _attempts(self, task: Task, failure: Failure) -> History:
+        """
+        The attempts at a task, the one that failed included.  Somebody else may call
+        C{failed}: then the body of the task tells them.
+        """
+        if not isinstance(failure, FailedAttempt) and self._asked is not None:
+            return self._asked.history  # a subclass passes another failure on
+        if isinstance(failure, FailedAttempt):
+            return failure.history
+        before = History.read({}, failures_in(task))
+        return before.failed(self._now(), status_in(failure.value))

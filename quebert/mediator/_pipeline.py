@@ -1,0 +1,200 @@
+"""
+The straight line from a message to its L{Outcome<quebert.outcome>}: decode, expired?,
+early?, given up?, pre-hooks, admission, request, post-hooks.
+
+The methods of L{Pipeline} are its steps, in their order.  Whatever fails on the way
+leaves it for L{Failures}.  It is written with bare callbacks, since every task goes
+this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from quebert import task as tasks
+from quebert._turn import InSteps
+from quebert.boundaries import PostHook, PreHook, WatchedMessage
+from quebert.clock import seconds_set
+from quebert.errors import BadTask
+from quebert.mediator import _hooks as hooks
+from quebert.mediator._codec import Codec
+from quebert.mediator._failures import Failures
+from quebert.mediator._judging import early, expired, given_up, no_task
+from quebert.mediator._reading import TaskReader, Wanted
+from quebert.mediator._requests import Requests
+from quebert.outcome import Done, Outcome
+from quebert.task import Task
+
+__all__ = ["Pipeline"]
+
+_DONE = Done()
+
+
+class Pipeline:
+    """
+    Executes tasks.
+
+    @param clock: gives what keeps time.
+    @param now: the time of day, in seconds since the epoch.
+    @ivar bury: whether a message that is no task is buried, and not discarded.
+    @ivar prehooks: called before each request, in this order.
+    @ivar posthooks: called after each success, in this order.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        reader: TaskReader,
+        requests: Requests,
+        failures: Failures,
+        *,
+        clock: Callable[[], IReactorTime],
+        now: Callable[[], float],
+        bury: bool,
+    ) -> None:
+        self.bury = bury
+        self.prehooks: list[PreHook] = []
+        self.posthooks: list[PostHook] = []
+        self._codec = codec
+        self._reader = reader
+        self._requests = requests
+        self._failures = failures
+        self._clock = clock
+        self._now = now
+        self._in_steps = InSteps(clock)
+
+    # -- From a message to a task
+
+    def execute(self, message: WatchedMessage) -> Deferred[Outcome]:
+        """
+        Execute the task in a message.
+        """
+        body = message.body
+        if len(body) > tasks.LARGE and self.reads_part(body):
+            reading = self._in_steps.do(self._codec.read_part(body))
+            arguments = (message, False)
+            return reading.addCallbacks(self._received, self._not_read, arguments)
+        try:
+            task = self._codec.decode(body)
+        except BadTask as e:
+            return succeed(self._no_task(None, e))
+        return self._received(task, message)
+
+    def reads_part(self, body: bytes) -> bool:
+        """
+        Whether of a body only the fields are decoded that mediators read.  Hooks get
+        all fields.
+        """
+        hooked = self.prehooks or self.posthooks
+        return not hooked and self._codec.can_read_part(body)
+
+    def _not_read(self, failure: Failure) -> Outcome:
+        error = failure.value
+        if not isinstance(error, BadTask):
+            failure.raiseException()
+        return self._no_task(None, error)
+
+    def _no_task(self, decoded: Any, error: BadTask) -> Outcome:
+        return no_task(decoded, error, self._codec.bounds, self.bury)
+
+    # -- From a task to its request
+
+    def _received(
+        self, task: Any, message: WatchedMessage, whole: bool = True
+    ) -> Deferred[Outcome]:
+        """
+        @param whole: whether the task has all its fields.
+        """
+        hooked = bool(self.prehooks or self.posthooks)
+        try:
+            if hooked and not whole:  # they were added meanwhile
+                task, whole = self._codec.decode(message.body), True
+            wanted = self._reader.read(task, message)
+        except BadTask as e:
+            return succeed(self._no_task(task, e))
+        began = self._now()
+        # Nearly always it has no times and no history.
+        if wanted.times is not tasks.ANY_TIME or wanted.history.attempts:
+            outcome = self._judged(task, wanted, began)
+            if outcome is not None:
+                return succeed(outcome)
+        failed, arguments = self._failures.outcome, (task, message, began, whole)
+        if hooked or task.get("filter"):
+            attempting: Deferred[Any] = maybeDeferred(
+                self._hooked, task, message, wanted
+            )
+            return attempting.addErrback(failed, *arguments)
+        requesting = self._requests.make(message, wanted.request, message.body)
+        return requesting.addCallbacks(_done, failed, errbackArgs=arguments)
+
+    def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
+        """
+        What becomes of a task that is not to be attempted now; C{None} of another.
+        """
+        outcome = expired(task, wanted.times, now, self._unset)
+        if outcome is None:
+            outcome = early(wanted.times, now, self._unset)
+        if outcome is None and wanted.limits is not None:
+            outcome = given_up(task, wanted.history, wanted.limits, now)
+        return outcome
+
+    def _unset(self, now: float) -> float:
+        """
+        The time as if the clock of the machine had not been set.
+        """
+        return now - seconds_set(self._clock())
+
+    def _hooked(
+        self, task: Task, message: WatchedMessage, wanted: Wanted
+    ) -> Deferred[Outcome] | Outcome:
+        """
+        The request, and the hooks around it.
+        """
+        context = copy_context()  # the hooks of one task share it
+        arguments = (task, message, wanted, context)
+        waiting = hooks.run(self.prehooks, (task,), context)
+        if waiting is None:
+            return self._prepared(None, *arguments)
+        return waiting.addCallback(self._prepared, *arguments)
+
+    def _prepared(
+        self,
+        _: None,
+        task: Task,
+        message: WatchedMessage,
+        wanted: Wanted,
+        context: Context,
+    ) -> Deferred[Outcome] | Outcome:
+        if task.get("filter"):
+            return self._answered(b"", task, context)
+        body = message.body
+        if self.prehooks:
+            body = self._codec.body_for(task, body)
+            if body is not message.body:
+                wanted = self._reader.read(task, message)
+            outcome = expired(task, wanted.times, self._now(), self._unset)
+            if outcome is not None:  # hooks may take time
+                return outcome
+        requesting = self._requests.make(message, wanted.request, body)
+        return requesting.addCallback(self._answered, task, context)
+
+    # -- From an answer to an outcome
+
+    def _answered(
+        self, content: bytes, task: Task, context: Context
+    ) -> Deferred[Outcome] | Outcome:
+        if not self.posthooks:
+            return _DONE
+        arguments = (task, self._codec.result(content))
+        waiting = hooks.run(self.posthooks, arguments, context)
+        return _DONE if waiting is None else waiting.addCallback(_done)
+
+
+def _done(_: object) -> Outcome:
+    return _DONE

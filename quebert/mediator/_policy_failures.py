@@ -1,0 +1,130 @@
+"""
+L{PolicyFailures}: failures are counted beside the task, retried as a L{RetryPolicy} and
+the answers have it, and at last given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from quebert._repeated import RepeatedWarning
+from quebert.boundaries import FailedTask, FailurePolicy
+from quebert.errors import BadTask
+from quebert.mediator._adapters import RESPONSES
+from quebert.mediator._answers import header_of
+from quebert.outcome import Outcome
+from quebert.policy import (
+    MANY,
+    Directive,
+    FailedAnswer,
+    RetryPolicy,
+    Rules,
+    directive,
+    overridden,
+    retry_after,
+)
+from quebert.task import Task
+
+__all__ = ["PolicyFailures"]
+
+#: Request header: the number of this attempt, from 1.
+ATTEMPT = "Quebert-Attempt"
+#: Answers' header: what is to become of the task.
+OUTCOME = b"quebert-outcome"
+RETRY_AFTER = b"retry-after"
+
+
+class PolicyFailures(FailurePolicy):
+    """
+    Goes by L{Rules}, a task's C{retry}, and what an answer says.
+
+    @param ignored: told of each C{Quebert-Outcome} that cannot be read.
+    @param random: gives a number from 0 up to 1, for the jitter.
+    @ivar rules: when a task is tried again, and given up; a task's C{retry} may change
+        its policy.
+    """
+
+    needs_whole_task = False
+    attempt_header = ATTEMPT
+
+    def __init__(
+        self, rules: Rules, ignored: RepeatedWarning, random: Callable[[], float]
+    ) -> None:
+        self.rules = rules
+        self._ignored = ignored
+        self._random = random
+
+    def limits_for(self, task: Task) -> RetryPolicy:
+        """
+        The policy for a task.
+
+        @raise BadTask: its C{retry} is wrong.
+        """
+        return overridden(self.rules.policy, task.get("retry"))
+
+    def overrules(self, response: Any) -> bool:
+        """
+        Whether a 2xx has a C{Quebert-Outcome}.
+        """
+        if type(response) in RESPONSES.fitting and not response.may_have(OUTCOME):
+            return False  # nearly always
+        return self._directive(header_of(response, OUTCOME)) is not None
+
+    def outcome(self, failed: FailedTask, now: float) -> Outcome:
+        """
+        Have the task tried again, or bury it, or as its executor wishes.
+        """
+        return self._rules_for(failed.task).outcome(
+            failed.history,
+            self._answer(failed, now),
+            now,
+            self._random,
+            task=failed.name,
+            why=failed.why,
+        )
+
+    def is_told(self, attempts: int) -> bool:
+        """
+        Whether the log tells of a failed attempt: of many, each is told that doubles
+        their number, since a task chooses how often it is tried.
+        """
+        return attempts <= MANY or attempts & (attempts - 1) == 0
+
+    def _rules_for(self, task: Task) -> Rules:
+        try:
+            return attrs.evolve(self.rules, policy=self.limits_for(task))
+        except BadTask:  # hooks spoiled it
+            return self.rules
+
+    def _answer(self, failed: FailedTask, now: float) -> FailedAnswer | None:
+        answer = failed.answer
+        if answer is None:
+            return None
+        asked = failed.header(RETRY_AFTER)
+        wishes = [failed.without_secrets(each) for each in failed.header(OUTCOME)]
+        return attrs.evolve(
+            answer,
+            retry_after=retry_after(asked[0], now) if asked else None,
+            directive=self._directive(wishes),
+        )
+
+    def _directive(self, values: list[str]) -> Directive | None:
+        """
+        What the executor wishes.
+
+        @param values: those of its header, of which it may have one.
+        """
+        if not values:
+            return None
+        try:
+            if len(values) > 1:
+                raise ValueError(f"there are {len(values)} of them")
+            found = directive(values[0])
+        except ValueError as e:
+            self._ignored.met(str(e))  # not the value: it may hold secrets
+            return None
+        self._ignored.succeeded()
+        return found

@@ -1,0 +1,93 @@
+"""
+The mediators that have another policy for failures than to try again and again.
+"""
+
+from __future__ import annotations
+
+import random as randomness
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from quebert._repeated import RepeatedWarning
+from quebert.mediator._backoff_failures import BackoffFailures
+from quebert.mediator._mediator import Mediator
+from quebert.mediator._parts import of_part
+from quebert.mediator._policy_failures import PolicyFailures
+from quebert.policy import MAX_RETRY_AFTER, RetryPolicy, Rules
+
+__all__ = ["DelayOnErrorMediator", "PolicyMediator"]
+
+
+class PolicyMediator(Mediator):
+    """
+    Tries a task again as C{policy} has it, and at last buries it.  What has been
+    tried is told in the message's headers: its body stays as it was sent, byte
+    for byte.
+
+    @param args: as for L{Mediator}, as are the other C{options}.
+    @param policy: when a task is tried again, and given up; a task's C{retry}
+        may change it.
+    @param permanent: the statuses after which a task is given up at once.
+    @param max_retry_after: seconds that an answer can have its task wait; with 0
+        it cannot.
+    @param random: gives a number from 0 up to 1, for the jitter.
+    @raise ConfigError: one of these is wrong.
+    """
+
+    rules: Rules = of_part("_policy.rules")
+
+    def __init__(
+        self,
+        *args: Any,
+        policy: RetryPolicy | None = None,
+        permanent: Iterable[int] = (),
+        max_retry_after: float = MAX_RETRY_AFTER,
+        random: Callable[[], float] = randomness.random,
+        bury: bool = True,
+        **options: Any,
+    ) -> None:
+        rules = Rules(
+            policy=RetryPolicy() if policy is None else policy,
+            permanent=permanent,
+            max_retry_after=max_retry_after,
+        )
+        ignored = RepeatedWarning(
+            self.log,
+            lambda: self.clock,
+            "A header Quebert-Outcome is ignored",
+            "Headers Quebert-Outcome are heeded again",
+        )
+        failures = PolicyFailures(rules, ignored, random)
+        super().__init__(*args, policy=failures, bury=bury, **options)
+
+
+class DelayOnErrorMediator(Mediator):
+    """
+    Backs off exponentially: after its n-th failure a task is put back with
+    C{failures} (n) and C{traceback} (text) in it, after C{constant ** n}
+    seconds, at most C{maxDelay}.  Failures at other mediators count, too.
+
+    @param args: as for L{Mediator}, as are the other C{options}.
+    @param max_attempts: after so many a task is buried; -1 for no such limit.
+    @param max_retry_duration: likewise after so many seconds; 0 for no such
+        limit.  With both limits, once both are reached.
+    """
+
+    constant: float = of_part("_policy.constant")
+    maxDelay: float = of_part("_policy.maxDelay")
+    limits: RetryPolicy = of_part("_policy.limits")
+
+    def __init__(
+        self,
+        *args: Any,
+        constant: float = 1.5,
+        maxDelay: float = 120.0,
+        max_attempts: int = -1,
+        max_retry_duration: float = 0.0,
+        **options: Any,
+    ) -> None:
+        limits = RetryPolicy(
+            max_attempts=max_attempts, max_retry_duration=max_retry_duration
+        )
+        failures = BackoffFailures(constant, maxDelay, limits, self.log)
+        super().__init__(*args, policy=failures, **options)

@@ -1,0 +1,154 @@
+"""
+Requests for tasks: whether they may be made now, their headers, their signature, and
+their time limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+
+from quebert._deadlines import Deadlines
+from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
+from quebert.cloud_events import CloudEvents
+from quebert.limits import Gate
+from quebert.mediator._admission import Held, admitted
+from quebert.mediator._attempt import Attempt
+from quebert.signatures import Signer
+from quebert.task import Request
+
+__all__ = ["Requests", "number"]
+
+
+class Requests:
+    """
+    Makes the requests of a mediator.
+
+    @param http: makes them.
+    @param make_http: makes that, where it is C{None} and the first request comes.
+    @param clock: gives what keeps the time limits.
+    @param signer: signs each request.
+    @param cloud_events: makes an event of each request.
+    @param overrules: asked of each 2xx whether it says itself that it is no success.
+    @ivar gate: asked before each request whether its origin may have it now.
+    @ivar default_timeout: seconds a request may take whose task does not say.
+    @ivar max_timeout: seconds any request may take at most.
+    """
+
+    def __init__(
+        self,
+        http: HTTPClient | None,
+        make_http: Callable[[], HTTPClient],
+        clock: Callable[[], IReactorTime],
+        *,
+        gate: Gate | None,
+        default_timeout: float,
+        max_timeout: float,
+        signer: Signer | None,
+        cloud_events: CloudEvents | None,
+        overrules: Callable[[Any], bool] | None,
+    ) -> None:
+        self.gate = gate
+        self.default_timeout = default_timeout
+        self.max_timeout = max_timeout
+        self._http = http
+        self._make_http = make_http
+        self._clock = clock
+        self._signer = signer
+        self._cloud_events = cloud_events
+        self._overrules = overrules
+        self._deadlines = Deadlines(clock, Attempt.late)
+
+    @property
+    def http(self) -> HTTPClient:
+        """
+        The HTTP client.
+        """
+        if self._http is None:
+            self._http = self._make_http()
+        return self._http
+
+    @http.setter
+    def http(self, http: HTTPClient) -> None:
+        self._http = http
+
+    def make(
+        self, message: WatchedMessage, request: Request, body: bytes
+    ) -> Deferred[bytes]:
+        """
+        Make a request, if its message and its origin admit it.
+
+        @param body: of the request, if it has one.
+        @return: fires with the body of a success, once the last byte of it is there;
+            fails with L{Held} where the request has to wait.
+        """
+        method, url, headers, timeout, uuid = request
+        seconds = min(timeout or self.default_timeout, self.max_timeout)
+        data = body if request.has_body else None
+        ended: Callable[[Any], Any] | None = None
+        try:
+            if not message.may_request(url):
+                raise Held(0.0)
+            if self.gate is not None:
+                ended = admitted(self.gate, url, self._clock().seconds)
+            if self._cloud_events is not None:
+                headers = self._cloud_events.added(headers, uuid)
+            if self._signer is not None:
+                answering = self._signed(self._signer, request, headers, data)
+            else:
+                http: Any = self._http or self.http
+                answering = http.request(
+                    method, url, headers=headers, data=data, allow_redirects=False
+                )
+            if not isinstance(answering, Deferred):  # a coroutine will do
+                answering = Deferred.fromCoroutine(answering)
+        except Exception:
+            made: Deferred[bytes] = fail()
+        else:
+            attempt = Attempt(method, url, seconds, self._deadlines, self._overrules)
+            made = attempt.success(answering)
+        return made if ended is None else made.addBoth(ended)
+
+    def _signed(
+        self,
+        signer: Signer,
+        request: Request,
+        headers: dict[str, str],
+        data: bytes | None,
+    ) -> Any:
+        """
+        Make a request that is signed as late as the HTTP client lets us.
+        """
+        http, method, url = self.http, request.method, request.url
+        sign = partial(signer.headers, request.uuid, data or b"")
+        headers = signer.unsigned(headers)
+        if isinstance(http, SigningHTTPClient):
+            return http.request_signed(
+                method, url, headers=headers, data=data, sign=sign
+            )
+        headers |= sign()
+        return http.request(
+            method, url, headers=headers, data=data, allow_redirects=False
+        )
+
+
+def number(headers: dict[str, str], name: str, attempt: int) -> None:
+    """
+    Tell in the headers of a request which attempt it is.  Whoever wrote the task cannot
+    say so.
+
+    @param name: of the header.
+    """
+    if len(headers) > 1:  # seldom
+        folded = _folded(name)
+        for each in [each for each in headers if _folded(each) == folded]:
+            del headers[each]
+    headers[name] = str(attempt)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")  # as CGI and WSGI servers do

@@ -1,0 +1,85 @@
+"""
+Tests for L{quebert.mediator._codec}: bodies of messages, requests and answers.
+"""
+
+from __future__ import annotations
+
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert import task as tasks
+from quebert._bounds import memory_of
+from quebert.errors import BadTask
+from quebert.mediator._codec import Codec
+from quebert.task import BOUNDS, LARGE, Bounds
+from quebert.test.mediating import raising, returning
+
+
+class CodecTests(SynchronousTestCase):
+    """
+    L{Codec}.
+    """
+
+    def setUp(self) -> None:
+        """
+        The codec of JSON.
+        """
+        self.codec = Codec(tasks.decode, tasks.encode, BOUNDS)
+
+    def test_decode(self) -> None:
+        """
+        A body that is too large is not decoded, and any error is told in one line.
+        """
+        self.assertEqual(self.codec.decode(b'{"url": "/"}'), {"url": "/"})
+        small = Codec(tasks.decode, tasks.encode, Bounds(body=2))
+        with self.assertRaisesRegex(BadTask, "at most 2 bytes, not 3"):
+            small.decode(b"{ }")
+        failing = Codec(raising(KeyError, "a\nb"), tasks.encode, BOUNDS)
+        with self.assertRaisesRegex(BadTask, "the body cannot be decoded: 'a.*b'"):
+            failing.decode(b"")
+
+    def test_part(self) -> None:
+        """
+        Large bodies alone are read in part, and only if they are JSON of ours.
+        """
+        large = b" " * (LARGE + 1)
+        self.assertTrue(self.codec.can_read_part(large))
+        self.assertFalse(self.codec.can_read_part(large[1:]))
+        other = Codec(json.loads, tasks.encode, BOUNDS)
+        self.assertFalse(other.can_read_part(large))
+        small = Codec(tasks.decode, tasks.encode, Bounds(body=LARGE))
+        self.assertFalse(small.can_read_part(large))
+
+    def test_memory(self) -> None:
+        """
+        A body that is read in part takes its own memory twice.
+        """
+        self.assertEqual(self.codec.memory_of(b"[]", in_part=True), 4)
+        self.assertEqual(self.codec.memory_of(b"[]", in_part=False), memory_of(b"[]"))
+
+    def test_encode(self) -> None:
+        """
+        Text is sent in UTF-8.
+        """
+        for encoded in ("é", "é".encode()):
+            codec = Codec(tasks.decode, returning(encoded), BOUNDS)
+            self.assertEqual(codec.encode({}), "é".encode())
+
+    def test_body_for(self) -> None:
+        """
+        A task that is as it came is sent as it came; those of other codecs as these
+        write them.
+        """
+        body = b' {"url": "/"} '
+        self.assertIs(self.codec.body_for({"url": "/"}, body), body)
+        self.assertEqual(self.codec.body_for({"url": "/a"}, body), b'{"url":"/a"}')
+        other = Codec(tasks.decode, returning("x"), BOUNDS)
+        self.assertEqual(other.body_for({"url": "/"}, body), b"x")
+
+    def test_result(self) -> None:
+        """
+        An answer is decoded, or is text, or nothing.
+        """
+        results = [self.codec.result(each) for each in (b"", b'{"a":1}', b"\xff")]
+        self.assertEqual(results, [None, {"a": 1}, "\ufffd"])

@@ -1,0 +1,62 @@
+"""
+Tests for L{quebert.mediator._redaction}: texts without secrets.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert import task as tasks
+from quebert.errors import BadTask
+from quebert.mediator._redaction import ANSWER, Redaction
+from quebert.task import Request, Task
+from quebert.test.mediating import URL
+
+
+def request(task: Task) -> Request:
+    """
+    The request of a task.
+    """
+    return tasks.request(task, "http://h/?key=default-secret")
+
+
+class RedactionTests(SynchronousTestCase):
+    """
+    L{Redaction}.
+    """
+
+    def setUp(self) -> None:
+        """
+        One that has a secret of its own.
+        """
+        self.redaction = Redaction(["own-secret"], request)
+
+    def test_text(self) -> None:
+        """
+        Secrets of the mediator, of the URL and of the headers are hidden.
+        """
+        task = {
+            "url": "http://me:pass-word@h/?token=query-secret",
+            "headers": {"X-Token": "header-secret", "X": "plain"},
+        }
+        text = "own-secret, pass-word, query-secret, header-secret, plain"
+        shown = "..., ..., ..., ..., plain"
+        self.assertEqual(self.redaction.text(text, task), shown)
+        self.assertEqual(self.redaction.text("", task), "")
+
+    def test_spoiled(self) -> None:
+        """
+        They are hidden, too, where the task could not be requested any more.
+        """
+        task = {"url": URL, "headers": {"X-Token": "header-secret", "": 5}}
+        with self.assertRaises(BadTask):
+            request(task)
+        self.assertEqual(self.redaction.text("a header-secret", task), "a ...")
+        self.assertEqual(self.redaction.text("a", {"url": 5, "headers": 5}), "a")
+
+    def test_beginning(self) -> None:
+        """
+        Of an answer the first bytes are kept.
+        """
+        shown = self.redaction.beginning(b"own-secret" + b"x" * 9_000, {"url": URL})
+        self.assertEqual((shown[:4], len(shown)), (b"...x", ANSWER))

@@ -1,0 +1,127 @@
+"""
+Tests for L{quebert.mediator._requests}: requests, as they are made for tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.boundaries import HTTPClient
+from quebert.errors import BadStatus, RequestTimedOut
+from quebert.mediator._adapters import MESSAGES
+from quebert.mediator._admission import Held
+from quebert.mediator._requests import Requests, number
+from quebert.task import Request
+from quebert.test.mediating import URL, FakeHTTP, FakeMessage
+from quebert.test.mediator.test_admission import AskingMessage, FakeGate
+
+
+class RequestTests(SynchronousTestCase):
+    """
+    L{Requests}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Stop the time.
+        """
+        self.clock = Clock()
+        self.made: list[FakeHTTP] = []
+
+    def requests(self, **options: Any) -> Requests:
+        """
+        Those of a client that is made when it is needed.
+        """
+
+        def make_http() -> HTTPClient:
+            self.made.append(FakeHTTP())
+            return self.made[-1]
+
+        settings: dict[str, Any] = {
+            "gate": None,
+            "default_timeout": 60,
+            "max_timeout": 90,
+            "signer": None,
+            "cloud_events": None,
+            "overrules": None,
+        }
+        return Requests(None, make_http, lambda: self.clock, **{**settings, **options})
+
+    def make(
+        self, requests: Requests, message: Any = None, method: str = "POST", **f: Any
+    ) -> Deferred[bytes]:
+        """
+        Make a request.
+        """
+        request = Request(method, URL, {"A": "b"}, f.get("timeout", 0))
+        watched = MESSAGES.adapt(message or FakeMessage(b""))
+        return requests.make(watched, request, b"body")
+
+    def test_client(self) -> None:
+        """
+        The client is made once, with the first request.
+        """
+        requests = self.requests()
+        self.assertEqual(self.made, [])
+        for _ in range(2):
+            self.make(requests)
+        (http,) = self.made
+        self.assertIs(requests.http, http)
+        self.assertEqual([each.data for each in http.requests], [b"body"] * 2)
+
+    def test_no_body(self) -> None:
+        """
+        What has no body sends none.
+        """
+        self.make(self.requests(), method="GET")
+        self.assertIsNone(self.made[0].requests[0].data)
+
+    def test_time_limit(self) -> None:
+        """
+        A request has the time of its task, or the default, and at most the maximum.
+        """
+        for timeout, seconds in ((0, 60), (5, 5), (100, 90)):
+            answered = self.make(self.requests(), timeout=timeout)
+            self.clock.advance(seconds - 0.1)
+            self.assertNoResult(answered)
+            self.clock.advance(0.2)
+            self.failureResultOf(answered, RequestTimedOut)
+
+    def test_admission(self) -> None:
+        """
+        The message is asked first, then the gate, then the request is made.
+        """
+        gate = FakeGate()
+        requests = self.requests(gate=gate)
+        held = self.make(requests, AskingMessage(b"", may=False))
+        self.failureResultOf(held, Held)
+        self.assertEqual((gate.admits, self.made), ([], []))
+        requests.gate = FakeGate(7)
+        error = self.failureResultOf(self.make(requests), Held).value
+        self.assertEqual((error.after, self.made), (7, []))
+
+    def test_gate_is_told(self) -> None:
+        """
+        The gate is told how each admitted request has ended, and of no other.
+        """
+        gate = FakeGate()
+        requests = self.requests(gate=gate)
+        answered = self.make(requests)
+        self.made[0].requests[0].answer(503)
+        self.failureResultOf(answered, BadStatus)
+        self.assertEqual([each[2] for each in gate.ends], [503])
+        gate.wait = 1
+        self.failureResultOf(self.make(requests), Held)
+        self.assertEqual(len(gate.ends), 1)
+
+    def test_number(self) -> None:
+        """
+        The number of an attempt replaces any that the task has.
+        """
+        headers = {"X-try": "8", "x_Try": "9", "Other": "a"}
+        number(headers, "X-Try", 3)
+        self.assertEqual(headers, {"Other": "a", "X-Try": "3"})
