@@ -118,9 +118,10 @@ class Pipeline:
             wanted = self._reader.read(task, message)
         except BadTask as e:
             return succeed(self._no_task(task, e))
+        times, request, _, history = wanted
         began = self._now()
         # Nearly always it has no times and no history.
-        if wanted.times is not tasks.ANY_TIME or wanted.history.attempts:
+        if times is not tasks.ANY_TIME or history.attempts:
             outcome = self._judged(task, wanted, began)
             if outcome is not None:
                 return succeed(outcome)
@@ -130,18 +131,19 @@ class Pipeline:
                 self._hooked, task, message, wanted
             )
             return attempting.addErrback(failed, *arguments)
-        requesting = self._requests.make(message, wanted.request, message.body)
+        requesting = self._requests.make(message, request, message.body)
         return requesting.addCallbacks(_done, failed, errbackArgs=arguments)
 
     def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
         """
         What becomes of a task that is not to be attempted now; C{None} of another.
         """
-        outcome = expired(task, wanted.times, now, self._unset)
+        times, _, limits, history = wanted
+        outcome = expired(task, times, now, self._unset)
         if outcome is None:
-            outcome = early(wanted.times, now, self._unset)
-        if outcome is None and wanted.limits is not None:
-            outcome = given_up(task, wanted.history, wanted.limits, now)
+            outcome = early(times, now, self._unset)
+        if outcome is None and limits is not None:
+            outcome = given_up(task, history, limits, now)
         return outcome
 
     def _unset(self, now: float) -> float:
@@ -165,7 +167,7 @@ class Pipeline:
 
     def _prepared(
         self,
-        _: None,
+        _ended: None,
         task: Task,
         message: WatchedMessage,
         wanted: Wanted,
@@ -173,15 +175,15 @@ class Pipeline:
     ) -> Deferred[Outcome] | Outcome:
         if task.get("filter"):
             return self._answered(b"", task, context)
-        body = message.body
+        body, (times, request, _, _) = message.body, wanted
         if self.prehooks:
             body = self._codec.body_for(task, body)
             if body is not message.body:
-                wanted = self._reader.read(task, message)
-            outcome = expired(task, wanted.times, self._now(), self._unset)
+                times, request, _, _ = self._reader.read(task, message)
+            outcome = expired(task, times, self._now(), self._unset)
             if outcome is not None:  # hooks may take time
                 return outcome
-        requesting = self._requests.make(message, wanted.request, body)
+        requesting = self._requests.make(message, request, body)
         return requesting.addCallback(self._answered, task, context)
 
     # -- From an answer to an outcome

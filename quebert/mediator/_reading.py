@@ -4,7 +4,7 @@ From a message to what its task asks for.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Union
 
 from quebert import task as tasks
 from quebert._url import default_option
@@ -17,20 +17,9 @@ from quebert.task import Bounds, Request, Schedule, Task
 __all__ = ["TaskReader", "Wanted"]
 
 
-class Wanted(NamedTuple):
-    """
-    What a task asks for.
-
-    @ivar times: when it may run.
-    @ivar request: the HTTP request.
-    @ivar limits: those by which it may be given up without another attempt.
-    @ivar history: the attempts at it, if there are such limits.
-    """
-
-    times: Schedule
-    request: Request
-    limits: RetryPolicy | None
-    history: History
+#: When a task may run, the request it asks for, the limits by which it may be given up
+#: without another attempt, and the attempts at it.  A plain tuple: each task has one.
+Wanted = tuple[Schedule, Request, Union[RetryPolicy, None], History]
 
 
 class TaskReader:
@@ -47,7 +36,10 @@ class TaskReader:
         self, defaulturl: str | None, bounds: Bounds, policy: FailurePolicy
     ) -> None:
         self._bounds = bounds
-        self._policy = policy
+        self._limits_for = policy.limits_for
+        self._attempt_header = policy.attempt_header
+        asks = (self._limits_for, self._attempt_header)
+        self._needs_history = asks != (None, None)
         self.defaulturl = defaulturl or ""
 
     @property
@@ -65,19 +57,21 @@ class TaskReader:
         """
         What a task asks for.
 
+        @return: its history is told only where the policy needs it.
         @raise BadTask: a field is missing or wrong.
         """
-        ages = type(task) is dict and "ttl" in task and tasks.ages_since_sent(task)
+        # Nearly always it has no time to live, and nobody needs its history.
+        ages = type(task) is dict and task.get("ttl") and tasks.ages_since_sent(task)
         sent_at = _sent_at(message) if ages else None
         times = tasks.schedule(task, sent_at, self._bounds)
         request = tasks.request(task, self._defaulturl, self._bounds)
-        policy, history = self._policy, NO_ATTEMPTS
-        limits = None if policy.limits_for is None else policy.limits_for(task)
-        if limits is not None or policy.attempt_header is not None:
-            history = history_of(message, task)
-            if policy.attempt_header is not None:
-                number(request.headers, policy.attempt_header, history.attempts + 1)
-        return Wanted(times, request, limits, history)
+        if not self._needs_history:
+            return times, request, None, NO_ATTEMPTS
+        limits = None if self._limits_for is None else self._limits_for(task)
+        history = history_of(message, task)
+        if self._attempt_header is not None:
+            number(request.headers, self._attempt_header, history.attempts + 1)
+        return times, request, limits, history
 
     def request(self, task: Task) -> Request:
         """

@@ -86,9 +86,9 @@ class Requests:
         @return: fires with the body of a success, once the last byte of it is there;
             fails with L{Held} where the request has to wait.
         """
-        method, url, headers, timeout, uuid = request
+        method, url, headers, timeout, uuid, has_body = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
-        data = body if request.has_body else None
+        data = body if has_body else None
         ended: Callable[[Any], Any] | None = None
         try:
             if not message.may_request(url):

@@ -85,6 +85,7 @@ class Request(NamedTuple):
     @ivar headers: made for this request: more may be put into it.
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
     @ivar uuid: of the task, as it has it.
+    @ivar has_body: whether the task itself is sent as the request's body.
     """
 
     method: str
@@ -92,19 +93,13 @@ class Request(NamedTuple):
     headers: dict[str, str]
     timeout: float
     uuid: object = None
+    has_body: bool = True
 
     def __repr__(self) -> str:
         """
         Without headers and query, which may hold secrets.
         """
         return f"<Request {self.method} {shown_url(self.url)}>"
-
-    @property
-    def has_body(self) -> bool:
-        """
-        Whether the task itself is sent as the request's body.
-        """
-        return self.method in METHODS_WITH_BODY
 
 
 def ages_since_sent(task: object) -> bool:
@@ -160,7 +155,8 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     timeout = task.get("timeout")
     seconds = 0.0 if timeout is None else max(0.0, read_seconds("timeout", timeout))
     verb = "POST" if method is None else _method(method, bounds)
-    return Request(verb, url, headers, seconds, uuid)
+    has_body = verb in METHODS_WITH_BODY
+    return Request(verb, url, headers, seconds, uuid, has_body)
 
 
 def kind_of(value: object) -> str:

@@ -10,12 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import task as tasks
 from quebert.boundaries import HTTPClient
 from quebert.errors import BadStatus, RequestTimedOut
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._admission import Held
 from quebert.mediator._requests import Requests, number
-from quebert.task import Request
 from quebert.test.mediating import URL, FakeHTTP, FakeMessage
 from quebert.test.mediator.test_admission import AskingMessage, FakeGate
 
@@ -57,7 +57,8 @@ class RequestTests(SynchronousTestCase):
         """
         Make a request.
         """
-        request = Request(method, URL, {"A": "b"}, f.get("timeout", 0))
+        task = {"url": URL, "method": method, "timeout": f.get("timeout", 0)}
+        request = tasks.request(task, "")
         watched = MESSAGES.adapt(message or FakeMessage(b""))
         return requests.make(watched, request, b"body")
 
