@@ -52,17 +52,19 @@ def admitted(
     def ended(result: Result) -> Result:
         at = now()
         seconds = max(0.0, at - began)
-        gate.ended(origin, at, _status(result, seconds), seconds)
+        status = _status(result, seconds) if isinstance(result, Failure) else 200
+        gate.ended(origin, at, status, seconds)
         return result
 
     return ended
 
 
-def _status(result: object, seconds: float) -> int | None:
-    if not isinstance(result, Failure):
-        return 200
-    if isinstance(result.value, BadStatus):
-        return result.value.status
-    if result.check(RequestTimedOut) and seconds < _TOO_SHORT:
+def _status(failure: Failure, seconds: float) -> int | None:
+    """
+    What a gate is told of a request that has failed.
+    """
+    if isinstance(failure.value, BadStatus):
+        return failure.value.status
+    if failure.check(RequestTimedOut) and seconds < _TOO_SHORT:
         return GIVEN_UP
-    return GIVEN_UP if result.check(CancelledError, Forbidden) else None
+    return GIVEN_UP if failure.check(CancelledError, Forbidden) else None

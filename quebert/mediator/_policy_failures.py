@@ -63,7 +63,8 @@ class PolicyFailures(FailurePolicy):
 
         @raise BadTask: its C{retry} is wrong.
         """
-        return overridden(self.rules.policy, task.get("retry"))
+        policy, wanted = self.rules.policy, task.get("retry")
+        return policy if wanted is None else overridden(policy, wanted)
 
     def overrules(self, response: Any) -> bool:
         """

@@ -68,7 +68,8 @@ class TaskReader:
         if not self._needs_history:
             return times, request, None, NO_ATTEMPTS
         limits = None if self._limits_for is None else self._limits_for(task)
-        history = history_of(message, task)
+        has_past = message.may_have_past or "failures" in task  # seldom
+        history = history_of(message, task) if has_past else NO_ATTEMPTS
         if self._attempt_header is not None:
             number(request.headers, self._attempt_header, history.attempts + 1)
         return times, request, limits, history

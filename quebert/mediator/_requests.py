@@ -58,6 +58,7 @@ class Requests:
         self._http = http
         self._make_http = make_http
         self._clock = clock
+        self._seconds: Callable[[], float] | None = None  # once they were needed
         self._signer = signer
         self._cloud_events = cloud_events
         self._overrules = overrules
@@ -94,7 +95,9 @@ class Requests:
             if not message.may_request(url):
                 raise Held(0.0)
             if self.gate is not None:
-                ended = admitted(self.gate, url, self._clock().seconds)
+                if self._seconds is None:
+                    self._seconds = self._clock().seconds
+                ended = admitted(self.gate, url, self._seconds)
             if self._cloud_events is not None:
                 headers = self._cloud_events.added(headers, uuid)
             if self._signer is not None:
