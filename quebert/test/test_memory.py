@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, most_values
-from quebert._output import Output
+from quebert._transport_writer import TransportWriter
 from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
@@ -380,7 +380,7 @@ class WaitingPublicationsTests(SynchronousTestCase):
         """
         body = bytes(15 * MIB)
         transport = FullTransport()
-        output = Output()
+        output = TransportWriter()
         output.begin(transport)
         wire = SimpleNamespace(
             max_payload=131_064, blocked=None, clock=Clock(), output=output

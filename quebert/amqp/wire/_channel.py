@@ -24,7 +24,6 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
-from quebert._output import Output
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
 from quebert._protocol.frames import (
     BODY,
@@ -35,6 +34,7 @@ from quebert._protocol.frames import (
     frame,
     nack_with_requeue,
 )
+from quebert._transport_writer import TransportWriter
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
 from quebert.amqp.wire._acks import Acks
@@ -79,7 +79,7 @@ class ChannelOwner(Protocol):
     """
 
     @property
-    def output(self) -> Output:
+    def output(self) -> TransportWriter:
         """
         Where frames are written to.
         """

@@ -21,7 +21,6 @@ from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
 from quebert._log import Logger
-from quebert._output import Output
 from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
 from quebert._protocol.frames import (
     BODY,
@@ -38,6 +37,7 @@ from quebert._protocol.frames import (
 )
 from quebert._repeated import RepeatedState
 from quebert._text import printable
+from quebert._transport_writer import TransportWriter
 from quebert._waiters import Waiters
 from quebert.amqp.wire._channel import Channel
 from quebert.amqp.wire._spec import SPEC
@@ -168,7 +168,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.server_properties: dict[str, Any] = {}
         self.max_payload = FRAME_MAX - 8
         self.max_message_size = _SURELY_TAKEN
-        self.output = Output()
+        self.output = TransportWriter()
         self._buffer = b""  # of what came: less than a frame
         self._tuned = False
         self._wanted_heartbeat = heartbeat

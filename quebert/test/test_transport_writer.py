@@ -1,5 +1,5 @@
 """
-Tests for L{quebert._output}.
+Tests for L{quebert._transport_writer}.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._output import Output
+from quebert._transport_writer import TransportWriter
 from quebert.test.transports import FullTransport
 
 
-class OutputTests(SynchronousTestCase):
+class TransportWriterTests(SynchronousTestCase):
     """
-    Tests for L{Output}.
+    Tests for L{TransportWriter}.
     """
 
     def setUp(self) -> None:
         self.transport = FullTransport()
-        self.output = Output()
-        self.output.begin(self.transport)
+        self.writer = TransportWriter()
+        self.writer.begin(self.transport)
         self.made = 0
 
     def pieces(self, *pieces: bytes) -> Iterator[bytes]:
@@ -43,15 +43,15 @@ class OutputTests(SynchronousTestCase):
         """
         Frames are written at once.
         """
-        self.output.write(b"a")
-        self.output.write(b"b")
+        self.writer.write(b"a")
+        self.writer.write(b"b")
         self.assertEqual(self.transport.value(), b"ab")
 
     def test_pieces(self) -> None:
         """
         A piece is made when the transport has sent the one before.
         """
-        self.output.write_pieces(self.pieces(b"a", b"b", b"c"))
+        self.writer.write_pieces(self.pieces(b"a", b"b", b"c"))
         self.assertEqual((self.made, self.transport.value()), (1, b"a"))
         self.send()
         self.assertEqual((self.made, self.transport.value()), (2, b"ab"))
@@ -64,13 +64,13 @@ class OutputTests(SynchronousTestCase):
         """
         Nothing comes between the pieces of a content.
         """
-        self.output.write_pieces(self.pieces(b"a", b"b"))
-        self.output.write(b"c")
-        self.output.write_pieces(self.pieces(b"d", b"e"))
-        self.output.write(b"f")
+        self.writer.write_pieces(self.pieces(b"a", b"b"))
+        self.writer.write(b"c")
+        self.writer.write_pieces(self.pieces(b"d", b"e"))
+        self.writer.write(b"f")
         while self.transport.producer is not None:
             self.send()
-        self.output.write(b"g")
+        self.writer.write(b"g")
         self.assertEqual(self.transport.value(), b"abcdefg")
 
     def test_again(self) -> None:
@@ -78,7 +78,7 @@ class OutputTests(SynchronousTestCase):
         Another content follows later.
         """
         for _ in range(2):
-            self.output.write_pieces(self.pieces(b"a", b"b"))
+            self.writer.write_pieces(self.pieces(b"a", b"b"))
             while self.transport.producer is not None:
                 self.send()
         self.assertEqual(self.transport.value(), b"abab")
@@ -88,8 +88,8 @@ class OutputTests(SynchronousTestCase):
         A transport that takes all has all at once.
         """
         transport = StringTransport()
-        self.output.begin(transport)
-        self.output.write_pieces(self.pieces(b"a", b"b"))
+        self.writer.begin(transport)
+        self.writer.write_pieces(self.pieces(b"a", b"b"))
         self.assertEqual(transport.value(), b"ab")
         self.assertIsNone(transport.producer)
 
@@ -97,7 +97,7 @@ class OutputTests(SynchronousTestCase):
         """
         When the connection is lost, no more pieces are made.
         """
-        self.output.write_pieces(self.pieces(b"a", b"b"))
-        self.output.stopProducing()
-        self.output.resumeProducing()
+        self.writer.write_pieces(self.pieces(b"a", b"b"))
+        self.writer.stopProducing()
+        self.writer.resumeProducing()
         self.assertEqual(self.made, 1)

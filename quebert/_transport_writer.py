@@ -15,11 +15,11 @@ from typing import Any
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-__all__ = ["Output"]
+__all__ = ["TransportWriter"]
 
 
 @implementer(IPushProducer)
-class Output:
+class TransportWriter:
     """
     What one connection writes.
     """
