@@ -27,10 +27,11 @@ from quebert._host import wrong_with
 from quebert._url import normal
 from quebert.errors import ConfigError, ExecutorError
 from quebert.guard import Guard
-from quebert.http._connection import HTTPExchange
+from quebert.http._exchange import HTTPExchange
 from quebert.http._guarded import GuardedEndpoint
+from quebert.http._limits import NO_HOSTS, Limits
 from quebert.http._names import Names
-from quebert.http._pool import NO_HOSTS, Limits, Pool
+from quebert.http._pool import Pool
 from quebert.http._proxied import ProxiedEndpoint
 from quebert.http._response import Response
 

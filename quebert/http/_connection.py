@@ -1,100 +1,49 @@
 """
 One HTTP/1.1 connection: a request goes out, an answer comes in, the next.
 
+L{quebert.http._states} tells in which states it is, one after the other.
+
 Nobody is told anything while an answer is being parsed, since who is told may
 make the next request on this very connection.  Knows no pool and no URLs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
+from typing import Protocol as Role
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from quebert._machine import rows
 from quebert.errors import ExecutorError
+from quebert.http._exchange import HTTPExchange
 from quebert.http._reader import Reader
+from quebert.http._request_writer import SMALL, RequestWriter
 from quebert.http._response import HEAD_LIMIT, Response
+from quebert.http._second_try import WAITED_TOO_LONG, was_missed
+from quebert.http._states import TABLE, Event, State
 
-__all__ = ["HTTPConnection", "HTTPExchange"]
+__all__ = ["HTTPConnection", "Owner"]
 
 # Bytes that are read at once: of an answer's beginning, which mostly is all of it,
 # and of a large one.  A buffer for more than there is costs microseconds.  These many
 # bytes in tiny chunks take a millisecond, in which nothing else is done.
 _READ, _READ_MORE = 4_096, 16_384
-# Bytes of a request that may be unsent when its answer is there, for the
-# connection to be used again.
-_SMALL = 65_536
 
-# Seconds from the writing of a request in which a server that closes the connection
-# cannot have meant the request: it had waited for too long.  Measured with ten
-# servers, this takes 22 ms at most.
-_RACE = 1.0
-# The status of a server that has waited for too long (RFC 9110, section 15.5.9).
-_TIMEOUT = 408
+# Python looks up a member of an Enum slowly.
+_IDLE, _QUEUED, _WAITING, _HEAD, _BODY, _CLOSING, _LOST = State
+_SEND, _WRITE, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(Event, TABLE)
+# Where the state before is known.
+_WRITTEN, _BEGUN = _WRITE[_QUEUED], _BEGIN[_WAITING]
 
 
-def socket_below(transport: Any) -> Any:
-    """
-    The transport that has the socket: below TLS, where there is TLS.
-    """
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport
-
-
-class HTTPExchange:
-    """
-    A request, and who waits for the answer's head.
-
-    @ivar data: the request, head and body; nothing yet if there is C{finish}.
-    @ivar finish: gives C{data}, called once there is a connection for the first time.
-        It must not raise an exception.
-    @ivar bodiless: whether the answer has no body whatever it says (HEAD).
-    @ivar answered: fires with the L{Response}.
-    @ivar connection: where it is, once it is somewhere.
-    @ivar give_up: called when C{answered} is cancelled before that.
-    """
-
-    __slots__ = (
-        "answered",
-        "bodiless",
-        "connection",
-        "data",
-        "finish",
-        "give_up",
-        "tried",
-    )
-
-    def __init__(
-        self, data: bytes, bodiless: bool, finish: Callable[[], bytes] | None = None
-    ) -> None:
-        self.data = data
-        self.finish = finish
-        self.bodiless = bodiless
-        self.answered: Deferred[Response] = Deferred(self._cancel)
-        self.connection: HTTPConnection | None = None
-        self.give_up: Any = None
-        self.tried = False
-
-    def _cancel(self, answered: Deferred[Response]) -> None:
-        if self.connection is not None:
-            self.connection.abort()
-        elif self.give_up is not None:
-            self.give_up(self)
-
-
-class Owner:
+class Owner(Role):
     """
     Who is told what becomes of a connection.
     """
-
-    __slots__ = ()
 
     def released(self, connection: HTTPConnection) -> None:
         """
@@ -118,11 +67,6 @@ class Owner:
         The head of an answer is there, and its body is not.
         """
 
-    def body_is_late(self, connection: HTTPConnection) -> None:
-        """
-        See whether the rest of the body comes quickly enough.
-        """
-
     def body_ends(self, connection: HTTPConnection) -> None:
         """
         The rest of the body is there, or will not come.
@@ -132,7 +76,6 @@ class Owner:
         """
         The time.
         """
-        return 0.0
 
     def missed(self, exchange: HTTPExchange) -> None:
         """
@@ -153,20 +96,16 @@ class HTTPConnection(Protocol):
     # There may be thousands, and the less of them there is to find in memory the
     # quicker that goes.
     __slots__ = (
-        "_clogged",
-        "_closed",
         "_exchange",
         "_limit",
         "_owner",
-        "_producing",
         "_reader",
         "_readers",
-        "_refused",
         "_send_some",
+        "_state",
         "_tcp",
-        "_unwritten",
         "_used",
-        "_write_some",
+        "_writer",
         "_written_at",
         "connected",
         "idle_until",
@@ -174,34 +113,33 @@ class HTTPConnection(Protocol):
     )
 
     def __init__(self, owner: Owner, limit: int, readers: list[Reader]) -> None:
+        self._state = _IDLE
         self._owner = owner
         self._limit = limit
         self._readers = readers
         self._reader: Reader | None = None  # of the answer that is coming
         self._exchange: HTTPExchange | None = None  # until there is a head
         self._used = False  # an answer has come over it
-        self._unwritten = False  # there is a request which is to be written
-        self._written_at = 0.0  # when it was
-        self._closed = False
-        self._producing = False  # a large request, which may be
-        self._clogged = False  # on its way still
-        self._refused = False  # the rest of a request has nowhere to go
-        self._send_some: Any = None
-        self._write_some: Any = None  # of the transport, once that is needed
+        self._written_at = 0.0  # when the request was
+        self._send_some: Any = None  # of the socket, as long as it takes all at once
+        self._writer: RequestWriter | None = None  # once that is needed
         self._tcp: Any = None
         self.connected = 0
         self.idle_until = 0.0
 
     @property
-    def _response(self) -> Response | None:
-        return None if self._reader is None else self._reader.response
+    def state(self) -> State:
+        """
+        Where it stands.
+        """
+        return self._state
 
     @property
     def closed(self) -> bool:
         """
         Whether it is of no use any more.
         """
-        return self._closed
+        return self._state >= _CLOSING
 
     # -- The request
 
@@ -221,243 +159,153 @@ class HTTPConnection(Protocol):
         """
         Make a request; there must be none yet.
         """
+        self._state = _SEND[self._state]
         if exchange.finish is not None:
             exchange.data, exchange.finish = exchange.finish(), None
-        exchange.connection = self
+        exchange.holder = self
         self._exchange = exchange
         if self._send_some is None:
-            self._written_at = self._owner.seconds()
-            self._write(exchange.data)
+            self.write(self._owner.seconds())
         else:
-            self._unwritten = True
             self._owner.write_soon(self)
 
     def write(self, now: float) -> None:
         """
         Write the request, if it is wanted still.
         """
-        if self._closed or self._exchange is None:
+        exchange = self._exchange
+        if self._state is not _QUEUED or exchange is None:
             return
-        self._unwritten = False
+        self._state = _WRITTEN
         self._written_at = now
-        data = self._exchange.data
-        try:
-            sent = self._send_some(data) if len(data) <= _SMALL else 0
-        except OSError:  # it is full, or lost, as writing will find out
-            sent = 0
+        data, sent = exchange.data, 0
+        if self._send_some is not None and len(data) <= SMALL:
+            try:
+                sent = self._send_some(data)
+            except OSError:  # it is full, or lost, as writing will find out
+                sent = 0
         if sent < len(data):
             self._send_some = None  # from now on, behind what waits there
-            self._write(data[sent:])  # a part in each turn
-
-    def _write(self, data: bytes) -> None:
-        transport: Any = self.transport
-        if self._write_some is None:
-            self._outlive_writing(socket_below(transport))
-        if len(data) > _SMALL:
-            transport.registerProducer(self, True)
-            self._producing = True
-        transport.write(data)
-
-    def _outlive_writing(self, tcp: Any) -> None:
-        """
-        See that the transport goes on reading when nothing more can be written.
-
-        A server may answer before it has read a whole request, and close the
-        connection then.  The next write would end the transport of Twisted, with most
-        of the answer unread.
-        """
-        self._write_some = getattr(tcp, "writeSomeData", None)
-        if self._write_some is not None:
-            tcp.writeSomeData = self._written
-
-    def _written(self, data: bytes) -> int:
-        """
-        Write some; that it cannot be is told by reading, after all that has come.
-        """
-        if not self._refused:
-            written = self._write_some(data)
-            if isinstance(written, int):
-                return written
-            self._refused = True
-        return len(data)
-
-    def pauseProducing(self) -> None:
-        """
-        Called by the transport when much is still to be sent.
-        """
-        self._clogged = True
-
-    def resumeProducing(self) -> None:
-        """
-        Called by the transport when little is.
-        """
-        self._clogged = False
-
-    stopProducing = pauseProducing
-
-    def _stop_producing(self) -> None:
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        self._producing = False
+            if self._writer is None:
+                self._writer = RequestWriter(self.transport)
+            self._writer.write(data[sent:])
 
     # -- The answer, as it comes
 
     def dataReceived(self, data: bytes) -> None:
-        if self._closed:
-            return
         exchange, reader = self._exchange, self._reader
-        if reader is None:
-            if exchange is None or self._unwritten:
-                self._unasked()
-                return
+        if self._state is _WAITING and exchange is not None:
+            self._state = _BEGUN
             reader = self._reader = self._readers.pop() if self._readers else Reader()
             reader.begin(self, exchange.bodiless, self._limit)
+        elif reader is None or self._state >= _CLOSING:
+            self._unasked()
+            return
         error = reader.feed(data)
         if len(data) == _READ and self._tcp is not None and reader.is_dense:
             self._tcp.bufferSize = _READ_MORE
         if reader.complete:
-            self._end_answer(reader)
+            self._complete(reader)
         elif error is not None:
-            self._fail(f"the answer is not HTTP: {error}")
+            self.end(f"the answer is not HTTP: {error}")
         elif reader.response is not None:
-            self._tell(reader, reader.response)
+            self._more(reader, reader.response)
         elif reader.size > HEAD_LIMIT:
-            self._fail(f"the answer's head is longer than {HEAD_LIMIT} bytes")
+            self.end(f"the answer's head is longer than {HEAD_LIMIT} bytes")
 
     def _unasked(self) -> None:
         """
-        Nobody has asked, or not yet: this answers something else.
+        This answers nothing that was asked.
         """
-        exchange, self._exchange = self._exchange, None
-        self.abort()
-        if exchange is not None:
-            self._not_answered(exchange, "the server spoke before it was asked")
+        if not self.closed:
+            why = "the server spoke before it was asked"
+            self.end(f"the connection failed before an answer: {why}")
 
-    def _not_answered(self, exchange: HTTPExchange, why: str) -> None:
+    def _more(self, reader: Reader, response: Response) -> None:
         """
-        There is no answer, not a byte of one or not a whole head.
-        """
-        if exchange.answered.called:
-            return
-        if self._reader is None and self._was_missed(exchange):
-            self._make_again(exchange)
-        else:
-            text = f"the connection failed before an answer: {why}"
-            exchange.answered.errback(ExecutorError(text))
-
-    def _was_missed(self, exchange: HTTPExchange) -> bool:
-        """
-        Whether the server was closing the connection, which it had kept for the next
-        request, when this one came.  So it was if that is heard soon; for whatever
-        comes later the request may be the reason, and it is not made again.
-        """
-        if not self._used or exchange.tried:
-            return False
-        since = self._owner.seconds() - self._written_at
-        return self._unwritten or 0 <= since <= _RACE
-
-    def _make_again(self, exchange: HTTPExchange) -> None:
-        exchange.tried = True
-        self._owner.missed(exchange)
-
-    def _waited_for_too_long(
-        self, exchange: HTTPExchange | None, reader: Reader
-    ) -> bool:
-        """
-        Whether a 408 is about the time before the request, and not an answer to it.
-        Then the request is made again.
-        """
-        if exchange is None or reader.keeps_alive or not self._was_missed(exchange):
-            return False
-        self._exchange = self._reader = None
-        self.abort()
-        self._make_again(exchange)
-        return True
-
-    def _tell(self, reader: Reader, response: Response) -> None:
-        """
-        There is a head.
+        There is the head, and not all of the body.
         """
         exchange = self._exchange
-        if response.code == _TIMEOUT and self._waited_for_too_long(exchange, reader):
-            return
-        self._exchange = None
         if exchange is not None:
-            reader.size_checked = reader.size
+            if response.code == WAITED_TOO_LONG and self._sends_again(exchange, reader):
+                return
+            self._state = _TELL[self._state]
+            self._exchange = None
             self._owner.body_begins(self)
-            if self._producing and response.code >= 400:
-                self._refused = True  # RFC 9112, section 9.5
-            if not exchange.answered.called:
-                exchange.answered.callback(response)
+            if response.code >= 400 and self._writer is not None:
+                self._writer.reject()
+            exchange.succeed(response)
         response.check_size(reader.size)
 
-    def body_is_late(self) -> None:
+    def _complete(self, reader: Reader) -> None:
         """
-        See whether the rest of an answer comes quickly enough.
-        """
-        self._owner.body_is_late(self)
-
-    def check_speed(self, least: float, seconds: float) -> bool:
-        """
-        Close the connection unless C{least} bytes of an answer have come since the
-        last check, or nobody has wanted more.
-
-        @param seconds: how long ago that check was.
-        @return: whether the answer is to be checked again.
-        """
-        reader = self._reader
-        if reader is None or reader.response is None or self._closed:
-            return False
-        if reader.response.paused or reader.size - reader.size_checked >= least:
-            reader.size_checked = reader.size
-            return True
-        self._fail(f"fewer than {least:g} bytes came in {seconds:g} s")
-        return False
-
-    def _end_answer(self, reader: Reader) -> None:
-        """
-        The answer is complete.
+        There is all of the answer.
         """
         exchange, response = self._exchange, reader.response
         assert response is not None
-        if response.code == _TIMEOUT and self._waited_for_too_long(exchange, reader):
-            return
-        self._exchange = self._reader = None
         if exchange is None:
             self._owner.body_ends(self)
-        fit = reader.fit and not (self._clogged or self._refused or self._closed)
-        if reader.reusable:
-            reader.forget()
-            self._readers.append(reader)
+        elif response.code == WAITED_TOO_LONG and self._sends_again(exchange, reader):
+            return
+        self._state = _COMPLETE[self._state]
+        self._exchange = self._reader = None
         self._used = True
+        fit, writer = reader.finish(), self._writer
+        if fit and not reader.bodiless:
+            self._readers.append(reader)
         if response.paused:
             response.resume()  # whatever comes next is not for it
-        if fit:
-            if self._producing:
-                self._stop_producing()
+        if fit and self._state is _IDLE and (writer is None or writer.is_ready):
+            if writer is not None:
+                writer.finish()
             if self._tcp is not None:
                 self._tcp.bufferSize = _READ
             self._owner.released(self)
         else:
             self.abort()
         response.end()
-        if exchange is not None and not exchange.answered.called:
-            exchange.answered.callback(response)
+        if exchange is not None:
+            exchange.succeed(response)
 
-    def _fail(self, text: str) -> None:
+    @property
+    def paused(self) -> bool:
         """
-        The answer that is being read cannot be read to its end.
+        Whether nothing is read for now, since nobody wants more.
         """
-        exchange, response = self._exchange, self._response
+        response = None if self._reader is None else self._reader.response
+        return response is not None and response.paused
+
+    @property
+    def received(self) -> int:
+        """
+        How many bytes of the answer have come.
+        """
+        return 0 if self._reader is None else self._reader.size
+
+    # -- A second try
+
+    def _sends_again(self, exchange: HTTPExchange, reader: Reader) -> bool:
+        """
+        Send a request again, over another connection, if the server was closing this
+        one, and has waited too long for any request.
+        """
+        if reader.keeps_alive or not self._was_missed(exchange):
+            return False
         self._exchange = self._reader = None
         self.abort()
-        if response is not None:
-            response.cut_short(text)
-        if exchange is not None and not exchange.answered.called:
-            if response is not None:
-                exchange.answered.callback(response)
-            else:
-                exchange.answered.errback(ExecutorError(text))
+        self._send_again(exchange)
+        return True
+
+    def _was_missed(self, exchange: HTTPExchange) -> bool:
+        queued = self._state is _QUEUED
+        seconds = None if queued else self._owner.seconds() - self._written_at
+        return was_missed(
+            seconds, used=self._used, is_second_try=exchange.is_second_try
+        )
+
+    def _send_again(self, exchange: HTTPExchange) -> None:
+        exchange.is_second_try = True
+        self._owner.missed(exchange)
 
     # -- Reading on, or not
 
@@ -472,32 +320,69 @@ class HTTPConnection(Protocol):
         """
         Read on.
         """
-        if not self._closed:
+        if not self.closed:
             transport: Any = self.transport
             transport.resumeProducing()
 
+    # -- The end
+
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """
+        Nobody waits for the answer any more.
+        """
+        self.abort()
+
     def abort(self) -> None:
         """
-        Close it at once: it is of no use any more.
+        Close it at once: it is of no use any more.  If an answer is coming, who reads
+        it is told when the connection is gone.
         """
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self._state = _CLOSE[self._state]
             self._owner.body_ends(self)
             transport: Any = self.transport
             transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._closed = True
-        self._owner.body_ends(self)
-        exchange, response = self._exchange, self._response
-        ends_here = self._reader is not None and self._reader.until_close
-        self._exchange = None
-        if response is not None:
-            if ends_here and reason.check(ConnectionDone) and not self._refused:
-                response.end()
-            else:
-                response.cut_short()
-        elif exchange is not None:
-            self._not_answered(exchange, str(reason.value))
-        self._reader = None
+        self.end(reason)
         self._owner.lost(self)
+
+    def end(self, reason: Failure | str) -> None:
+        """
+        Tell whoever waits for an answer, or for the rest of one, that it will not come.
+
+        @param reason: why the transport is gone, or what is wrong with the answer; then
+            the connection is closed.
+        """
+        exchange, reader = self._exchange, self._reader
+        missed = reader is None and exchange is not None and self._was_missed(exchange)
+        self._exchange = self._reader = None
+        match reason:
+            case Failure():
+                self._state = _LOSE[self._state]
+                self._owner.body_ends(self)
+                text = f"the connection failed before an answer: {reason.value}"
+            case str():
+                self.abort()
+                text = reason
+            case _:
+                assert_never(reason)
+        if reader is not None and reader.response is not None:
+            self._end_body(reader, reader.response, reason)
+            if exchange is not None:
+                exchange.succeed(reader.response)
+        elif exchange is not None and missed and not exchange.is_over:
+            self._send_again(exchange)
+        elif exchange is not None:
+            exchange.fail(ExecutorError(text))
+
+    def _end_body(
+        self, reader: Reader, response: Response, reason: Failure | str
+    ) -> None:
+        refused = self._writer is not None and self._writer.is_refused
+        if isinstance(reason, str):
+            response.cut_short(reason)
+        elif reader.until_close and reason.check(ConnectionDone) and not refused:
+            response.end()
+        else:
+            response.cut_short()

@@ -6,83 +6,30 @@ Knows no URLs and no requests: an origin is whatever an endpoint leads to.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from quebert import _open_files
-from quebert._deadlines import Deadlines
 from quebert._log import Logger
-from quebert._turn import EndOfTurn
+from quebert._reentrancy import NonReentrant
 from quebert._url import origin_of
 from quebert.errors import ExecutorError
 from quebert.guard import Guard
-from quebert.http._connection import HTTPConnection, HTTPExchange, Owner
+from quebert.http._connection import HTTPConnection
+from quebert.http._exchange import HTTPExchange
+from quebert.http._idle import IdleConnections, Line
+from quebert.http._limits import NO_HOSTS, Limits
 from quebert.http._reader import Reader
+from quebert.http._slow_answers import SlowAnswers
+from quebert.http._writes import Writes
 
-__all__ = ["MOST_CONNECTIONS", "NO_HOSTS", "Limits", "Pool", "affordable"]
-
-# Seconds at least between two looks at which connections nobody uses.
-_SPACING = 0.1
-
-#: To all origins together, unless told otherwise.
-MOST_CONNECTIONS = 5_000
-
-
-def affordable() -> int:
-    """
-    Connections that this process may have, with a quarter of its files left for
-    others: each is one.
-    """
-    return _open_files.affordable(MOST_CONNECTIONS)
-
-
-@attrs.frozen
-class Limits:
-    """
-    How much there may be of what.
-
-    @ivar connections: to all origins together; L{affordable} by default.
-    @ivar per_origin: connections to each.
-    @ivar waiting: requests that wait for one of them, for each origin; one
-        more fails at once.
-    @ivar idle: seconds that a connection is kept unused; with 0 none is used
-        again.  Less than servers commonly wait, so that a request seldom meets a
-        closing one.
-    @ivar body: bytes of an answer's body that are read; where there are more,
-        the connection is closed and the status alone decides.  So it is where
-        there are more bytes around the body than in it, and more than these and
-        64 KiB: the sizes of tiny chunks, and what can be said beside them.
-    @ivar slowest: bytes per second that must come after an answer's head, framing
-        and all; 0 for however few.
-    @ivar grace: seconds after the head, and again and again, over which that is
-        the mean.
-    """
-
-    connections: int = attrs.field(factory=affordable)
-    per_origin: int = 250
-    waiting: int = 10_000
-    idle: float = 4.0
-    body: int = 1_048_576
-    slowest: float = 1.0
-    grace: float = 60.0
-
-
-#: No host has limits of its own.
-NO_HOSTS: Mapping[str, Limits] = MappingProxyType({})
+__all__ = ["Pool"]
 
 
 class _ConnectionFactory(Factory):
@@ -95,7 +42,7 @@ class _ConnectionFactory(Factory):
         return self._connection
 
 
-class _OriginConnections(Owner):
+class _OriginConnections:
     """
     The connections that lead to one place, and the requests that wait for one.
     """
@@ -122,13 +69,13 @@ class _OriginConnections(Owner):
         name: str,
         endpoint: IStreamClientEndpoint,
     ) -> None:
-        self.idle: list[HTTPConnection] = []  # the last one is used first
+        self.idle: Line = []
         self.open = 0  # made or being made
         self.name = name
         self.limits = pool.limits_of(name)
         self.origins = origins  # those of the same guard
         self._pool = pool
-        self.write_soon = pool.write_soon  # type: ignore[method-assign]
+        self.write_soon = pool.writes.write_soon
         self._endpoint = endpoint
         self._waiting: OrderedDict[HTTPExchange, None] = OrderedDict()
         self._connecting: dict[HTTPExchange, Deferred[Any]] = {}
@@ -150,9 +97,7 @@ class _OriginConnections(Owner):
     def _started(self, exchange: HTTPExchange) -> bool:
         if not self.idle:
             return self._started_anew(exchange)
-        connection = self.idle.pop()
-        del self._pool.idle[connection]
-        connection.send(exchange)
+        self._pool.idle.take(self.idle).send(exchange)
         return True
 
     def _started_anew(self, exchange: HTTPExchange) -> bool:
@@ -166,13 +111,20 @@ class _OriginConnections(Owner):
         waiting = len(self._waiting)
         if waiting >= self.limits.waiting:
             text = f"{waiting} requests wait for a connection to {self.name} already"
-            exchange.answered.errback(ExecutorError(text))
+            exchange.fail(ExecutorError(text))
             return
-        exchange.give_up = self._give_up_waiting
+        exchange.holder = self
         self._waiting[exchange] = None
         self._pool.hungry[self] = None
 
-    def _give_up_waiting(self, exchange: HTTPExchange) -> None:
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """
+        Nobody waits for the answer any more: it needs no connection.
+        """
+        connecting = self._connecting.get(exchange)
+        if connecting is not None:
+            connecting.cancel()
+            return
         self._waiting.pop(exchange, None)
         if not self._waiting:
             self._pool.hungry.pop(self, None)
@@ -197,7 +149,7 @@ class _OriginConnections(Owner):
         self.open += 1
         self._pool.open += 1
         connection = HTTPConnection(self, self.limits.body, self._pool.readers)
-        exchange.give_up = self._give_up_connecting
+        exchange.holder = self
         connecting = self._endpoint.connect(_ConnectionFactory(connection))
         self._connecting[exchange] = connecting
         connecting.addCallbacks(
@@ -205,17 +157,12 @@ class _OriginConnections(Owner):
         )
         connecting.addErrback(self._fail, exchange)
 
-    def _give_up_connecting(self, exchange: HTTPExchange) -> None:
-        connecting = self._connecting.get(exchange)
-        if connecting is not None:
-            connecting.cancel()
-
     def _connected(self, connection: HTTPConnection, exchange: HTTPExchange) -> None:
         self._connecting.pop(exchange, None)
-        if exchange.answered.called:  # cancelled just now
-            self.released(connection)
-        elif connection.closed:
+        if connection.closed:
             raise ExecutorError("the connection failed before an answer: it was lost")
+        if exchange.is_over:  # cancelled just now
+            self.released(connection)
         else:
             connection.send(exchange)
 
@@ -228,10 +175,10 @@ class _OriginConnections(Owner):
         failure.raiseException()
 
     def _fail(self, failure: Failure, exchange: HTTPExchange) -> None:
-        if not exchange.answered.called:
-            exchange.answered.errback(failure)
-        else:
+        if exchange.is_over:
             failure.trap(CancelledError, ExecutorError)
+        else:
+            exchange.fail(failure)
 
     # -- What becomes of connections
 
@@ -241,25 +188,21 @@ class _OriginConnections(Owner):
         elif self._waiting:
             connection.send(self._waiting.popitem(last=False)[0])
         else:
-            self.idle.append(connection)
-            self._pool.rests(connection, self)
+            self._pool.idle.add(connection, self.idle, self.limits.idle)
+            if self._pool.hungry:
+                self._pool.feed()
 
     def lost(self, connection: HTTPConnection) -> None:
-        if self._pool.idle.pop(connection, None) is not None:
-            self.idle.remove(connection)
+        self._pool.idle.forget(connection)
         self._gone()
 
     def body_begins(self, connection: HTTPConnection) -> None:
-        if self.limits.slowest:
-            self._pool.bodies.begin(connection, self.limits.grace)
-
-    def body_is_late(self, connection: HTTPConnection) -> None:
-        slowest, seconds = self.limits.slowest, self.limits.grace
-        if connection.check_speed(slowest * seconds, seconds):
-            self.body_begins(connection)
+        limits = self.limits
+        if limits.slowest:
+            self._pool.slow.begin(connection, limits.slowest, limits.grace)
 
     def body_ends(self, connection: HTTPConnection) -> None:
-        self._pool.bodies.end(connection)
+        self._pool.slow.end(connection)
 
     def seconds(self) -> float:
         return self._pool.seconds()
@@ -270,7 +213,6 @@ class _OriginConnections(Owner):
             origin=self.name,
         )
         # The server may have closed the others, too, which we shall hear.
-        exchange.connection = None
         if not self._started_anew(exchange):
             self._wait(exchange)
 
@@ -287,11 +229,13 @@ class Pool:
     @param hosts: the limits of some, by host, or host and port.
     @ivar origins: those that there are, by guard and name: a connection is used
         again only under the guard that permitted it.
-    @ivar idle: the connections that nobody uses, the longest idle first, and
-        whose they are.
+    @ivar open: how many connections there are, made or being made.
+    @ivar idle: the connections that nobody uses.
     @ivar hungry: the origins with requests that wait.
+    @ivar feed: lets these have what there is.
     @ivar readers: those that are free.
-    @ivar bodies: the connections over which the rest of an answer is to come.
+    @ivar slow: ends answers whose rest comes too slowly.
+    @ivar writes: those of this turn of the reactor.
     """
 
     def __init__(
@@ -302,20 +246,16 @@ class Pool:
     ) -> None:
         self.limits = limits
         self._hosts = hosts
+        self._clock = clock
         self.open = 0
         self.origins: dict[Guard, dict[str, _OriginConnections]] = {}
-        self.idle: dict[HTTPConnection, _OriginConnections] = {}
         self.hungry: dict[_OriginConnections, None] = {}
+        # What they do with it may end at once, and have this called again.
+        self.feed = NonReentrant(self._feed)
         self.readers: list[Reader] = []
-        self.bodies = Deadlines(lambda: clock, HTTPConnection.body_is_late)
-        self._clock = clock
-        self._expiry: IDelayedCall | None = None
-        self._next_look = math.inf
-        self._feeding = False
-        self._is_fed = True
-        self._writing: list[HTTPConnection] = []
-        self._now = 0.0  # the time of this turn, once somebody has asked
-        self._turn = EndOfTurn(clock, self._write)
+        self.slow = SlowAnswers(clock)
+        self.writes = Writes(clock)
+        self.idle = IdleConnections(clock, self.writes)
 
     def origins_of(self, guard: Guard) -> dict[str, _OriginConnections]:
         """
@@ -365,42 +305,7 @@ class Pool:
         Whether there may be another connection; the one that has been idle
         for longest makes room for it.
         """
-        if self.open < self.limits.connections:
-            return True
-        if self.idle:
-            self._close(next(iter(self.idle)))
-            return True
-        return False
-
-    def write_soon(self, connection: HTTPConnection) -> None:
-        """
-        It has something to write.
-        """
-        if not self._writing:
-            self._turn.ask()
-        self._writing.append(connection)
-
-    def _write(self) -> None:
-        writing, self._writing, self._now = self._writing, [], 0.0
-        if not writing:
-            return
-        now = self._clock.seconds()
-        for connection in writing:
-            connection.write(now)
-
-    def rests(self, connection: HTTPConnection, origin: _OriginConnections) -> None:
-        """
-        Nobody uses it now.
-        """
-        if not self._now:  # the same for all of a turn
-            self._now = self._clock.seconds()
-            self._turn.ask()
-        connection.idle_until = self._now + origin.limits.idle
-        self.idle[connection] = origin
-        if self.hungry:
-            self._feed()
-        if connection.idle_until < self._next_look and self.idle:
-            self._look_at(connection.idle_until)
+        return self.open < self.limits.connections or self.idle.close_oldest()
 
     def gone(self, origin: _OriginConnections) -> None:
         """
@@ -408,7 +313,7 @@ class Pool:
         """
         self.open -= 1
         if self.hungry:
-            self._feed()
+            self.feed()
         self.forget(origin)
 
     def forget(self, origin: _OriginConnections) -> None:
@@ -419,38 +324,5 @@ class Pool:
             del origin.origins[origin.name]
 
     def _feed(self) -> None:
-        """
-        Let those that wait have what there is.  What they do with it may end at
-        once, and have this called again.
-        """
-        self._is_fed = False
-        if self._feeding:
-            return
-        self._feeding = True
-        try:
-            while not self._is_fed:
-                self._is_fed = True
-                for origin in list(self.hungry):
-                    origin.start_waiting()
-        finally:
-            self._feeding = False
-
-    def _close(self, connection: HTTPConnection) -> None:
-        self.idle.pop(connection).idle.remove(connection)
-        connection.abort()
-
-    def _look_at(self, when: float) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._next_look = when
-        seconds = max(0.0, when - self._clock.seconds())
-        self._expiry = self._clock.callLater(seconds, self._expire)
-
-    def _expire(self) -> None:
-        self._expiry, self._next_look = None, math.inf
-        now = self._clock.seconds()
-        for connection in [each for each in self.idle if each.idle_until <= now]:
-            self._close(connection)
-        if self.idle:
-            first = min(each.idle_until for each in self.idle)
-            self._look_at(max(first, now + _SPACING))
+        for origin in list(self.hungry):
+            origin.start_waiting()

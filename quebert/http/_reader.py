@@ -24,10 +24,10 @@ class Reader:
     """
     Reads one answer after the other.
 
+    @ivar bodiless: whether the answer has no body, whatever it says.
     @ivar response: the answer, once there is its head.
     @ivar complete: whether all of it is there.
     @ivar size: how many bytes of it have come.
-    @ivar size_checked: how many had come when that was last looked at.
     @ivar keeps_alive: whether its connection may be used again, as it says.
     @ivar until_close: whether it ends with its connection.
     """
@@ -40,29 +40,20 @@ class Reader:
         Read an answer from its beginning.
 
         @param connection: what the response may ask for more, or for no more.
-        @param bodiless: whether it has no body, whatever it says.
+        @param bodiless: as the attribute.
         @param limit: bytes of its body that are kept.
         """
         self._connection = connection
-        self._bodiless = bodiless
+        self.bodiless = bodiless
         self._limit = limit
         self.response: Response | None = None
         self.complete = False
         self.size = 0
-        self.size_checked = 0
         self.until_close = False
         self._head: list[bytes] = []
         self._interim = False
         self.keeps_alive = False
         self._excess = False
-
-    def forget(self) -> None:
-        """
-        Hold nothing of the answer any more: there may be none to be read for long.
-        """
-        self.response = None
-        self._head = []
-        del self._connection
 
     def feed(self, data: bytes) -> HttpParserError | None:
         """
@@ -90,21 +81,19 @@ class Reader:
         """
         return self.response is None or 2 * self.response.size >= self.size
 
-    @property
-    def fit(self) -> bool:
+    def finish(self) -> bool:
         """
-        Whether the connection may be used again: the answer, which is complete,
-        says so, and nothing came after it.
-        """
-        return self.keeps_alive and not self._excess
+        The answer is complete: hold nothing of it any more, since there may be none to
+        be read for long.
 
-    @property
-    def reusable(self) -> bool:
+        @return: whether the connection may be used again: the answer says so, and
+            nothing came after it.  So may the reader, unless it waits for the body of
+            an answer that is C{bodiless}.
         """
-        Whether the reader can read another answer: not where it waits for no
-        more, or for the body of one that has none.
-        """
-        return self.fit and not self._bodiless
+        self.response = None
+        self._head = []
+        del self._connection
+        return self.keeps_alive and not self._excess
 
     # -- What the parser tells
 
@@ -123,7 +112,7 @@ class Reader:
         self.response = response
         self.keeps_alive = self._parser.should_keep_alive()
         self.until_close = not self.keeps_alive and not _has_length(response.fields)
-        self.complete = self._bodiless
+        self.complete = self.bodiless
 
     def on_body(self, data: bytes) -> None:
         if self.complete:

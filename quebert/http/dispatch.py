@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from quebert.guard import Guard
 from quebert.http._agent import Agent
-from quebert.http._pool import Limits
+from quebert.http._limits import Limits
 
 __all__ = ["Dispatcher"]
 

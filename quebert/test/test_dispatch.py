@@ -47,7 +47,8 @@ from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.guard import Guard
 from quebert.http import Dispatcher
 from quebert.http._agent import Agent
-from quebert.http._pool import Limits, Pool
+from quebert.http._limits import Limits
+from quebert.http._pool import Pool
 from quebert.http._response import Response
 from quebert.mediator import Mediator, PolicyMediator
 from quebert.outcome import Bury, Done, Outcome, Retry

@@ -228,8 +228,8 @@ async def stage(**answers: Sequence[Sequence[str]]) -> AsyncIterator[Stage]:
     try:
         yield Stage(good, bad, number, resolver, dialling, agent)
     finally:
-        for connection in list(agent._pool.idle):
-            connection.abort()
+        while agent._pool.idle.close_oldest():
+            pass
         for each in ports:
             await each.stopListening()
 

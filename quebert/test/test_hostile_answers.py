@@ -23,8 +23,8 @@ from zope.interface import implementer
 
 from quebert.errors import ExecutorError, IncompleteAnswer
 from quebert.http import Agent, Limits
-from quebert.http._connection import socket_below
 from quebert.http._reader import Reader
+from quebert.http._request_writer import socket_below
 from quebert.test.support import until
 from quebert.test.test_agent import Trusting, certificate_of
 

@@ -244,6 +244,6 @@ async def test_proxy_tls() -> None:
         assert server.connections == 1
         with pytest.raises(ExecutorError):
             await agent.send("GET", f"https://b.example:{number}/")
-        for connection in list(agent._pool.idle):
-            connection.abort()
+        while agent._pool.idle.close_oldest():
+            pass
     await port.stopListening()

@@ -14,7 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from quebert.errors import ExecutorError, IncompleteAnswer
-from quebert.http._connection import HTTPConnection, HTTPExchange, Owner
+from quebert.http._connection import HTTPConnection
+from quebert.http._exchange import HTTPExchange
 from quebert.http._proxied import _HEAD_LIMIT, _Tunnel
 from quebert.http._reader import Reader
 from quebert.http._response import HEAD_LIMIT, Response
@@ -86,7 +87,7 @@ class _Tunnelled:
         return [*self.told, self.inner.data]
 
 
-class _Owner(Owner):
+class _Owner:
     """
     The owner of one connection.
 
@@ -108,6 +109,19 @@ class _Owner(Owner):
         Count.
         """
         self.missed_ones += 1
+
+    def lost(self, connection: HTTPConnection) -> None:
+        """
+        Nothing is to be done.
+        """
+
+    write_soon = body_begins = body_ends = lost
+
+    def seconds(self) -> float:
+        """
+        Always the same.
+        """
+        return 0.0
 
 
 class _Talk:

@@ -1,0 +1,78 @@
+"""
+A request, and who waits for the answer's head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from quebert.http._response import Response
+
+__all__ = ["HTTPExchange", "Holder"]
+
+
+class Holder(Protocol):
+    """
+    Where an exchange is: in a connection, or among those that wait for one.
+    """
+
+    def abandon(self, exchange: HTTPExchange) -> None:
+        """
+        Nobody waits for the answer any more.
+        """
+
+
+class HTTPExchange:
+    """
+    It is told once what becomes of it: whatever comes later, such as after who waits
+    has cancelled, tells nobody anything.
+
+    @ivar data: the request, head and body; nothing yet if there is C{finish}.
+    @ivar finish: gives C{data}, called once there is a connection for the first time.
+        It must not raise an exception.
+    @ivar bodiless: whether the answer has no body whatever it says (HEAD).
+    @ivar answered: fires with the L{Response}.
+    @ivar holder: where it is, once it is somewhere.
+    @ivar is_second_try: whether the request is sent for the second time.
+    """
+
+    __slots__ = ("answered", "bodiless", "data", "finish", "holder", "is_second_try")
+
+    def __init__(
+        self, data: bytes, bodiless: bool, finish: Callable[[], bytes] | None = None
+    ) -> None:
+        self.data = data
+        self.finish = finish
+        self.bodiless = bodiless
+        self.answered: Deferred[Response] = Deferred(self._cancel)
+        self.holder: Holder | None = None
+        self.is_second_try = False
+
+    def _cancel(self, answered: Deferred[Response]) -> None:
+        if self.holder is not None:
+            self.holder.abandon(self)
+
+    @property
+    def is_over(self) -> bool:
+        """
+        Whether nobody waits for the answer any more.
+        """
+        return self.answered.called
+
+    def succeed(self, response: Response) -> None:
+        """
+        There is an answer.
+        """
+        if not self.answered.called:
+            self.answered.callback(response)
+
+    def fail(self, why: Exception | Failure) -> None:
+        """
+        There will be none.
+        """
+        if not self.answered.called:
+            self.answered.errback(why)

@@ -1,0 +1,85 @@
+"""
+The states of an HTTP connection, and which event leads from which to which.  Pure.
+
+Theory of operation: a connection carries one request at a time.  It is in one of these
+states::
+
+            send             write              begin
+     IDLE --------> QUEUED --------> WAITING ---------> HEAD
+      ^                                                 |  |
+      |                   complete                      |  | tell
+      +-------------------------------------------------+  |
+      |                   complete                         v
+      +------------------------------------------------- BODY
+
+ - IDLE: there is no request.
+ - QUEUED: there is one, which is written at the end of this turn of the reactor.
+ - WAITING: it is written, or a part of it; of the answer there is not a byte.
+ - HEAD: the head of the answer is coming.
+ - BODY: who has asked knows the head, and the body is coming.
+
+Two events end a connection, in whatever state it is:
+
+ - close: we want no more of it, and the transport is told to close it at once.  It is
+   CLOSING, and what comes is not read any more.
+ - lose: the transport is gone.  The connection is LOST.
+
+An answer that is not complete then is cut short.  The connection is closed if an answer
+cannot be read, if it comes too slowly, if nobody wants the rest, and if it says that
+no other request may follow.  Whoever reads the body may have it closed with the last
+bytes: so an answer may be complete when the connection is CLOSING.
+
+What comes while it is IDLE or QUEUED answers nothing that the server was asked, and
+must not be taken for the answer to the next request: the connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, auto
+
+__all__ = ["TABLE", "Event", "State"]
+
+
+class State(IntEnum):
+    """
+    Where a connection stands.
+    """
+
+    IDLE = 0
+    QUEUED = auto()
+    WAITING = auto()
+    HEAD = auto()
+    BODY = auto()
+    CLOSING = auto()
+    LOST = auto()
+
+
+class Event(IntEnum):
+    """
+    What happens to a connection.
+    """
+
+    SEND = 0
+    WRITE = auto()
+    BEGIN = auto()
+    TELL = auto()
+    COMPLETE = auto()
+    CLOSE = auto()
+    LOSE = auto()
+
+
+#: For each event, the states in which it may happen, and the state that follows.
+TABLE: Mapping[Event, Mapping[State, State]] = {
+    Event.SEND: {State.IDLE: State.QUEUED},
+    Event.WRITE: {State.QUEUED: State.WAITING},
+    Event.BEGIN: {State.WAITING: State.HEAD},
+    Event.TELL: {State.HEAD: State.BODY},
+    Event.COMPLETE: {
+        State.HEAD: State.IDLE,
+        State.BODY: State.IDLE,
+        State.CLOSING: State.CLOSING,
+    },
+    Event.CLOSE: {**dict.fromkeys(State, State.CLOSING), State.LOST: State.LOST},
+    Event.LOSE: dict.fromkeys(State, State.LOST),
+}

@@ -1,0 +1,464 @@
+"""
+Tests for C{quebert.http._connection}: each row of the table of its states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._machine import WrongEvent
+from quebert.errors import ExecutorError, IncompleteAnswer
+from quebert.http._connection import HTTPConnection
+from quebert.http._exchange import HTTPExchange
+from quebert.http._reader import Reader
+from quebert.http._response import Response
+from quebert.http._states import TABLE, Event, State
+from quebert.test.test_dispatch import FakeTCP
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+HEAD, BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok"
+TIMEOUT = b"HTTP/1.1 408 Slow\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Owner:
+    """
+    Writes down what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.now = 1.0
+        self.sent_again: list[HTTPExchange] = []
+
+    def released(self, connection: HTTPConnection) -> None:
+        """
+        Note it.
+        """
+        self.told.append("released")
+
+    def lost(self, connection: HTTPConnection) -> None:
+        """
+        Note it.
+        """
+        self.told.append("lost")
+
+    def write_soon(self, connection: HTTPConnection) -> None:
+        """
+        The test has it write.
+        """
+
+    def body_begins(self, connection: HTTPConnection) -> None:
+        """
+        Note it.
+        """
+        self.told.append("body begins")
+
+    def body_ends(self, connection: HTTPConnection) -> None:
+        """
+        Note it.
+        """
+        self.told.append("body ends")
+
+    def seconds(self) -> float:
+        """
+        As the test says.
+        """
+        return self.now
+
+    def missed(self, exchange: HTTPExchange) -> None:
+        """
+        Note it.
+        """
+        self.sent_again.append(exchange)
+
+
+class Aborting(Protocol):
+    """
+    Reads a body, and wants no more of it.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Have the connection closed.
+        """
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    """
+    A connection over a socket that takes what is written at the end of a turn.
+    """
+
+    def setUp(self) -> None:
+        """
+        Connect.
+        """
+        self.connect(FakeTCP())
+
+    def connect(self, transport: StringTransport) -> None:
+        """
+        Have a new connection.
+        """
+        self.owner, self.transport = Owner(), transport
+        readers: list[Reader] = []
+        self.connection = HTTPConnection(self.owner, 1_000, readers)
+        self.connection.makeConnection(transport)
+
+    def send(self) -> None:
+        """
+        Make a request, which is written soon.
+        """
+        self.exchange = HTTPExchange(REQUEST, bodiless=False)
+        self.answers: list[Response] = []
+        self.errors: list[Failure] = []
+        self.exchange.answered.addCallbacks(self.answers.append, self.errors.append)
+        self.connection.send(self.exchange)
+
+    def write(self) -> None:
+        """
+        It is the end of the turn.
+        """
+        self.connection.write(self.owner.now)
+
+    def lose(self, why: Exception | None = None) -> None:
+        """
+        The transport is gone.
+        """
+        self.connection.connectionLost(Failure(why or ConnectionDone()))
+
+    def ask(self) -> None:
+        """
+        A request is written.
+        """
+        self.send()
+        self.write()
+
+    def use(self) -> None:
+        """
+        A request is answered.
+        """
+        self.ask()
+        self.connection.dataReceived(HEAD + BODY)
+
+
+class TableTests(ConnectionTestCase):
+    """
+    The states of a connection.
+    """
+
+    def reach(self, state: State) -> None:
+        """
+        A new connection, in a state.
+        """
+        self.connect(FakeTCP())
+        if state in (State.QUEUED, State.WAITING, State.HEAD, State.BODY):
+            self.send()
+        if state in (State.WAITING, State.HEAD, State.BODY):
+            self.write()
+        if state is State.HEAD:
+            self.connection.dataReceived(HEAD[:5])
+        elif state is State.BODY:
+            self.connection.dataReceived(HEAD)
+        elif state is State.CLOSING:
+            self.connection.abort()
+        elif state is State.LOST:
+            self.lose()
+        self.assertIs(self.connection.state, state)
+
+    def rest_of_head(self) -> None:
+        """
+        The head is complete.
+        """
+        self.connection.dataReceived(HEAD[5:])
+
+    def rest(self) -> None:
+        """
+        The answer is complete.
+        """
+        before = self.connection.state
+        self.connection.dataReceived(BODY if before is State.BODY else HEAD[5:] + BODY)
+
+    def test_rows(self) -> None:
+        """
+        Each event leads to the state that the table has.
+        """
+        events: dict[Event, Callable[[], object]] = {
+            Event.SEND: self.send,
+            Event.WRITE: self.write,
+            Event.BEGIN: lambda: self.connection.dataReceived(HEAD[:5]),
+            Event.TELL: self.rest_of_head,
+            Event.COMPLETE: self.rest,
+            Event.CLOSE: lambda: self.connection.abort(),
+            Event.LOSE: self.lose,
+        }
+        for event, row in TABLE.items():
+            for before, after in row.items():
+                if (event, before) == (Event.COMPLETE, State.CLOSING):
+                    continue  # below
+                self.reach(before)
+                events[event]()
+                self.assertIs(self.connection.state, after, (event, before))
+
+    def test_complete_while_closing(self) -> None:
+        """
+        Who reads the body may close the connection as the last bytes of it come: the
+        answer is complete, and the connection is not used again.
+        """
+        self.reach(State.BODY)
+        [answer] = self.answers
+        reader = Aborting()
+        answer.deliverBody(reader)
+        self.connection.dataReceived(BODY)
+        self.assertIs(self.connection.state, State.CLOSING)
+        self.assertNotIn("released", self.owner.told)
+        self.assertEqual(answer.whole, b"")
+
+    def test_one_request_at_a_time(self) -> None:
+        """
+        A request can be made where there is none, and the connection is there.
+        """
+        for state in State:
+            if state is not State.IDLE:
+                self.reach(state)
+                self.assertRaises(WrongEvent, self.send)
+                self.assertIs(self.connection.state, state)
+
+    def test_written_once(self) -> None:
+        """
+        Only a request that is still wanted, and was not written, is written.
+        """
+        for state in State:
+            if state is not State.QUEUED:
+                self.reach(state)
+                sent = self.transport.sent  # type: ignore[attr-defined]
+                self.write()
+                self.assertIs(self.connection.state, state)
+                self.assertEqual(self.transport.sent, sent)  # type: ignore[attr-defined]
+
+    def test_unasked(self) -> None:
+        """
+        What comes before a request was written is no answer to it, and what comes
+        after the end is not read.
+        """
+        for state, closed in (
+            (State.IDLE, State.CLOSING),
+            (State.QUEUED, State.CLOSING),
+            (State.CLOSING, State.CLOSING),
+            (State.LOST, State.LOST),
+        ):
+            self.reach(state)
+            self.connection.dataReceived(HEAD + BODY)
+            self.assertIs(self.connection.state, closed)
+            self.assertNotIn("released", self.owner.told)
+
+    def test_closed(self) -> None:
+        """
+        It is closed once it is told to be, or lost.
+        """
+        for state in State:
+            self.reach(state)
+            closed = state in (State.CLOSING, State.LOST)
+            self.assertEqual(self.connection.closed, closed)
+
+    def test_received(self) -> None:
+        """
+        It tells how much of an answer has come.
+        """
+        sizes = {State.HEAD: 5, State.BODY: len(HEAD)}
+        for state in State:
+            self.reach(state)
+            self.assertEqual(self.connection.received, sizes.get(state, 0))
+            self.assertFalse(self.connection.paused)
+
+
+class TransportTests(ConnectionTestCase):
+    """
+    Over a transport that is not a plain socket.
+    """
+
+    def test_written_at_once(self) -> None:
+        """
+        A request is written as it is made.
+        """
+        self.connect(StringTransport())
+        self.send()
+        self.assertIs(self.connection.state, State.WAITING)
+        self.assertEqual(self.transport.value(), REQUEST)
+
+
+class EndTests(ConnectionTestCase):
+    """
+    What is told when a connection ends.
+    """
+
+    def text(self) -> str:
+        """
+        What was told to who waited for an answer.
+        """
+        [failure] = self.errors
+        self.assertIsInstance(failure.value, ExecutorError)
+        return str(failure.value)
+
+    def test_idle(self) -> None:
+        """
+        Where nobody waits, the owner is told alone.
+        """
+        self.lose()
+        self.assertEqual(self.owner.told, ["body ends", "lost"])
+
+    def test_no_answer(self) -> None:
+        """
+        Who waits for an answer is told that there is none, and why.
+        """
+        for head in (b"", HEAD[:5]):
+            self.setUp()
+            self.ask()
+            if head:
+                self.connection.dataReceived(head)
+            self.lose(ConnectionLost("gone"))
+            self.assertIn("the connection failed before an answer: ", self.text())
+            self.assertIn("gone", self.text())
+            self.assertEqual(self.owner.told[-1], "lost")
+
+    def test_unreadable(self) -> None:
+        """
+        An answer that cannot be read ends it, and who waits is told at once.
+        """
+        self.ask()
+        self.connection.dataReceived(b"SMTP\r\n\r\n")
+        self.assertIn("the answer is not HTTP: ", self.text())
+        self.assertIs(self.connection.state, State.CLOSING)
+        self.lose()
+        self.assertEqual(len(self.errors), 1)
+
+    def test_unreadable_body(self) -> None:
+        """
+        Where the head could be read, there is an answer, which is cut short.
+        """
+        self.ask()
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.connection.dataReceived(chunked + b"2\r\nokX")
+        [answer] = self.answers
+        why = self.failureResultOf(answer.content(), IncompleteAnswer)
+        self.assertIn("after 2 bytes: the answer is not HTTP", str(why.value))
+
+    def test_cut_short(self) -> None:
+        """
+        Who waits for the rest is told that it will not come.
+        """
+        self.ask()
+        self.connection.dataReceived(HEAD + b"o")
+        [answer] = self.answers
+        content = answer.content()
+        self.lose()
+        why = self.failureResultOf(content, IncompleteAnswer).value
+        self.assertEqual(why.body, b"o")
+
+    def test_until_close(self) -> None:
+        """
+        An answer without a length ends with its connection, if that ends in order.
+        """
+        for why, whole in ((None, b"ok"), (ConnectionLost(), None)):
+            self.setUp()
+            self.ask()
+            self.connection.dataReceived(b"HTTP/1.1 200 OK\r\n\r\nok")
+            self.lose(why)
+            [answer] = self.answers
+            self.assertEqual(answer.whole, whole)
+
+    def test_abandoned(self) -> None:
+        """
+        Where nobody waits any more, the connection is closed, and nobody told.
+        """
+        self.use()
+        self.send()
+        self.exchange.answered.cancel()
+        self.assertIs(self.connection.state, State.CLOSING)
+        self.write()
+        self.lose()
+        self.assertEqual(self.owner.sent_again, [])
+
+    def test_told_before_it_is_given_up(self) -> None:
+        """
+        The owner hears of the loss last.
+        """
+        self.ask()
+        self.exchange.answered.addCallback(lambda _: self.owner.told.append("told"))
+        self.lose()
+        self.assertEqual(self.owner.told[-2:], ["told", "lost"])
+
+
+class SecondTryTests(ConnectionTestCase):
+    """
+    A server that was closing the connection as the request came.
+    """
+
+    def test_lost(self) -> None:
+        """
+        A request is sent again if the connection is lost soon after it, or before it
+        was written.
+        """
+        for written in (True, False):
+            self.setUp()
+            self.use()
+            self.send()
+            if written:
+                self.write()
+            self.owner.now += 1.0
+            self.lose()
+            self.assertEqual(self.owner.sent_again, [self.exchange])
+            self.assertTrue(self.exchange.is_second_try)
+            self.assertEqual(self.errors, [])
+
+    def test_answered_before(self) -> None:
+        """
+        So it is if the server speaks first.
+        """
+        self.use()
+        self.send()
+        self.connection.dataReceived(TIMEOUT)
+        self.assertEqual(self.owner.sent_again, [self.exchange])
+
+    def test_waited_for_too_long(self) -> None:
+        """
+        So it is if the server says that it has waited for too long.
+        """
+        for pieces in ([TIMEOUT], [TIMEOUT.replace(b"h: 0", b"h: 2"), b"no"]):
+            self.setUp()
+            self.use()
+            self.ask()
+            for each in pieces:
+                self.connection.dataReceived(each)
+            self.assertEqual(self.owner.sent_again, [self.exchange])
+            self.assertEqual(self.answers, [])
+            self.assertIs(self.connection.state, State.CLOSING)
+
+    def test_not_again(self) -> None:
+        """
+        It is not sent again if the request may be the reason, nor twice.
+        """
+        for used, seconds, tried, head in (
+            (False, 0.0, False, b""),
+            (True, 1.1, False, b""),
+            (True, 0.0, True, b""),
+            (True, 0.0, False, HEAD[:5]),
+        ):
+            self.setUp()
+            if used:
+                self.use()
+            self.ask()
+            self.exchange.is_second_try = tried
+            if head:
+                self.connection.dataReceived(head)
+            self.owner.now += seconds
+            self.lose()
+            self.assertEqual(self.owner.sent_again, [])
+            self.assertEqual(len(self.errors), 1)

@@ -1,0 +1,184 @@
+"""
+Tests for C{quebert.http._request_writer}: each row of its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._machine import WrongEvent
+from quebert.http._request_writer import SMALL, TABLE, Event, RequestWriter, State
+
+LARGE = b"x" * (SMALL + 1)
+
+
+class Socket(StringTransport, FileDescriptor):  # type: ignore[misc]
+    """
+    The transport that has the socket.
+
+    @ivar taken: what was written into it.
+    @ivar broken: whether it takes no more.
+    """
+
+    def __init__(self) -> None:
+        StringTransport.__init__(self)
+        self.taken = b""
+        self.broken = False
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """
+        Take all, or tell why not.
+        """
+        if self.broken:
+            return ConnectionLost()
+        self.taken += data
+        return len(data)
+
+
+class WriterTestCase(SynchronousTestCase):
+    """
+    A writer with a socket.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make one.
+        """
+        self.socket = Socket()
+        self.writer = RequestWriter(self.socket)
+
+    def fail_to_write(self) -> None:
+        """
+        The socket takes no more.
+        """
+        self.socket.broken = True
+        self.assertEqual(self.socket.writeSomeData(b"1234"), 4)
+
+    @property
+    def state(self) -> State:
+        """
+        Where the writer stands.
+        """
+        return self.writer._machine.state
+
+
+class TableTests(WriterTestCase):
+    """
+    The states of a writer.
+    """
+
+    def reach(self, state: State) -> None:
+        """
+        A new writer, in a state.
+        """
+        WriterTestCase.setUp(self)
+        if state is not State.FREE:
+            self.writer.write(LARGE)
+        if state is State.CLOGGED:
+            self.writer.pauseProducing()
+        if state is State.REFUSED:
+            self.writer.reject()
+        self.assertIs(self.state, state)
+
+    def happen(self, event: Event) -> None:
+        """
+        Have an event happen.
+        """
+        calls: dict[Event, Callable[[], object]] = {
+            Event.WRITE: lambda: self.writer.write(LARGE),
+            Event.CLOG: self.writer.pauseProducing,
+            Event.DRAIN: self.writer.resumeProducing,
+            Event.FINISH: self.writer.finish,
+            Event.REJECT: self.writer.reject,
+            Event.FAIL: self.fail_to_write,
+        }
+        calls[event]()
+
+    def test_rows(self) -> None:
+        """
+        Each event leads to the state that the table has.
+        """
+        for event, row in TABLE.items():
+            for before, after in row.items():
+                self.reach(before)
+                self.happen(event)
+                self.assertIs(self.state, after, (event, before))
+
+    def test_wrong_events(self) -> None:
+        """
+        An event that cannot be, such as another request before an answer, is refused.
+        """
+        for event, row in TABLE.items():
+            for before in State:
+                if before not in row:
+                    self.reach(before)
+                    self.assertRaises(WrongEvent, self.happen, event)
+                    self.assertIs(self.state, before)
+
+    def test_ready(self) -> None:
+        """
+        It can write another request where nothing is left to write, or little.
+        """
+        for state in State:
+            self.reach(state)
+            ready = state in (State.FREE, State.WRITING)
+            self.assertEqual(self.writer.is_ready, ready)
+            self.assertEqual(self.writer.is_refused, state is State.REFUSED)
+
+
+class WritingTests(WriterTestCase):
+    """
+    What is written.
+    """
+
+    def test_small(self) -> None:
+        """
+        A small request is written, and the transport need not tell how that goes.
+        """
+        self.writer.write(b"small")
+        self.assertEqual(self.socket.value(), b"small")
+        self.assertIs(self.socket.producer, None)
+
+    def test_large(self) -> None:
+        """
+        Of a large one the transport tells, until it is answered; so it does of the
+        next.
+        """
+        for _ in range(2):
+            self.writer.write(LARGE)
+            self.assertIs(self.socket.producer, self.writer)
+            self.writer.finish()
+            self.assertIs(self.socket.producer, None)
+
+    def test_stopped(self) -> None:
+        """
+        A transport that stops its producer has sent not all of the request.
+        """
+        self.writer.write(LARGE)
+        self.writer.stopProducing()
+        self.assertFalse(self.writer.is_ready)
+
+    def test_dropped(self) -> None:
+        """
+        Once the server has refused the rest, the socket gets nothing more, and the
+        transport is told that all is written.
+        """
+        self.assertEqual(self.socket.writeSomeData(b"1"), 1)
+        self.fail_to_write()
+        self.socket.broken = False
+        self.assertEqual(self.socket.writeSomeData(b"2"), 1)
+        self.assertEqual(self.socket.taken, b"1")
+
+    def test_no_socket(self) -> None:
+        """
+        A transport without a socket writes as it does.
+        """
+        transport = StringTransport()
+        RequestWriter(transport).write(b"small")
+        self.assertEqual(transport.value(), b"small")
