@@ -1,5 +1,7 @@
 """
-What has the broker deliver the messages of a queue: one consumer after the other.
+Has RabbitMQ deliver the messages of a queue: one consumer after the other.
+
+L{quebert.amqp.watch._consumer_states} tells in which states it is.
 
 A consumer may have so many messages that are not settled, its prefetch.  A message
 that waits before it goes back holds its delivery, but not its place among those at
@@ -28,6 +30,14 @@ from collections.abc import Callable, Mapping
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
+from quebert._machine import Machine
+from quebert.amqp.watch._consumer_states import (
+    DELIVERING,
+    TABLE,
+    WANTED,
+    Event,
+    State,
+)
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError
@@ -48,8 +58,6 @@ class Consumer:
     @param waiting: counts the deliveries that hold no place.
     @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
-    @ivar consuming: whether the broker delivers.
-    @ivar wanted: whether the watch wants deliveries, even while the rate allows none.
     """
 
     def __init__(
@@ -64,7 +72,7 @@ class Consumer:
         rested: Callable[[], None],
         single: bool = False,
     ) -> None:
-        self.consuming = False
+        self._machine = Machine(TABLE, State.ABSENT)
         self._queue = queue
         self._most = most
         self._throttles = throttles
@@ -73,14 +81,24 @@ class Consumer:
         self._rested = rested
         self._single = single
         self._channel: Channel | None = None
-        self.wanted = False
         self._tag = ""  # of the one that may fetch; empty for none
         self._unsettled = unsettled
         self._set_prefetch(most)
-        self._renewing = False
-        # One call after the other: RabbitMQ closes the connection where a consumer
-        # is cancelled before it has told that there is one.
-        self._calling = DeferredLock()
+        self._calling = DeferredLock()  # one call after the other
+
+    @property
+    def consuming(self) -> bool:
+        """
+        Whether the broker delivers.
+        """
+        return self._machine.state in DELIVERING
+
+    @property
+    def wanted(self) -> bool:
+        """
+        Whether the watch wants deliveries, even while the rate allows none.
+        """
+        return self._machine.state in WANTED
 
     async def prepare(self, channel: Channel) -> None:
         """
@@ -96,8 +114,8 @@ class Consumer:
         """
         The channel is gone.
         """
+        self._machine.move(Event.LOSE)
         self._channel = None
-        self.wanted = self.consuming = False
         self._tag = ""
 
     async def begin(self) -> None:
@@ -106,8 +124,8 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self.wanted = True
-        await self._consume_if("")
+        self._machine.move(Event.BEGIN)
+        await self._start()
 
     async def end(self) -> None:
         """
@@ -115,7 +133,7 @@ class Consumer:
 
         @raise BrokerError: the channel is closed.
         """
-        self.wanted = False
+        self._machine.move(Event.END)
         await self._cancel()
 
     def was_ended(self, tag: str) -> bool:
@@ -124,36 +142,45 @@ class Consumer:
         """
         if not tag or tag != self._tag:
             return False
-        self.consuming = False
+        self._machine.move(Event.CANCEL)
+        self._tag = ""
         return True
 
-    async def replace(self, ended: str) -> None:
+    async def replace(self) -> None:
         """
         Consume again in place of one that the broker has ended, unless L{end} was
         called meanwhile.
 
         @raise BrokerError: the broker does not let us.
         """
-        await self._consume_if(ended)
+        self._machine.move(Event.REPLACE)
+        await self._start()
 
-    async def _consume_if(self, tag: str) -> None:
+    async def _start(self) -> None:
         async with self._calling:
-            if self.wanted and self._tag == tag and self._channel is not None:
-                await self._consume(self._channel)
+            channel = self._channel
+            if self._machine.state is not State.STARTING or channel is None:
+                return
+            if self._tag:  # it was to be cancelled
+                self._machine.move(Event.CONSUME)
+            else:
+                await self._consume(channel)
 
     async def _consume(self, channel: Channel) -> None:
         if not self._fits(channel):
             return
         self._tag = tag = f"quebert-{uuid.uuid4()}"
         await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
-        self.consuming = self.wanted
+        self._machine.move(Event.CONSUME)
 
     async def _cancel(self) -> None:
-        self.consuming = False
         async with self._calling:
+            if self._machine.state not in (State.RESTING, State.ENDING):
+                return
             tag, self._tag = self._tag, ""
             if tag and self._channel is not None:
                 await self._channel.call("basic_cancel", consumer_tag=tag)
+            self._machine.move(Event.ENDED)
 
     # -- How much it takes
 
@@ -163,12 +190,13 @@ class Consumer:
         """
         self._rest_if_far()
         # Not while a channel is being made ready: it has no prefetch yet.
-        if not self.consuming or self._renewing or self._single:
+        if self._machine.state is not State.CONSUMING or self._single:
             return
         used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
         if (used_up and self._may_widen()) or self._is_too_wide:
-            self._renewing = True
-            Deferred.fromCoroutine(self._renew()).addErrback(self._not_renewed)
+            self._machine.move(Event.RENEW)
+            renewing = Deferred.fromCoroutine(self._renew())
+            renewing.addErrback(_is_told_elsewhere)
 
     def _set_prefetch(self, prefetch: int) -> None:
         self._prefetch = prefetch
@@ -190,23 +218,25 @@ class Consumer:
 
     async def _renew(self) -> None:
         async with self._calling:
-            channel, old = self._channel, self._tag
-            if channel is not None and self.consuming:
-                await self._consume(channel)
-                await channel.call("basic_cancel", consumer_tag=old)
-        self._renewing = False
+            try:
+                await self._take_over()
+            finally:
+                self._machine.move(Event.RENEWED)
         self.adapt()  # what was to be done meanwhile
 
-    def _not_renewed(self, failure: Failure) -> None:
-        failure.trap(BrokerError)  # the channel is closed: another will come
-        self._renewing = False
+    async def _take_over(self) -> None:
+        channel, old = self._channel, self._tag
+        if channel is not None and self._machine.state is State.RENEWING:
+            await self._consume(channel)
+            await channel.call("basic_cancel", consumer_tag=old)
 
     def _fits(self, channel: Channel) -> bool:
         """
         Whether to consume at all, at our rate; and if so, fetch as much as fits.
         """
         if self._throttles.are_far:
-            self.consuming, self._tag = False, ""
+            self._machine.move(Event.REST)
+            self._tag = ""
             self._throttles.call_when_near(self._wake)
             return False
         fit = self._wanted_prefetch
@@ -223,15 +253,16 @@ class Consumer:
         """
         if not self._throttles.are_far:
             return
-        if self.consuming and not self._renewing:
+        if self._machine.state is State.CONSUMING:
+            self._machine.move(Event.REST)
             Deferred.fromCoroutine(self._cancel()).addErrback(_is_told_elsewhere)
             self._throttles.call_when_near(self._wake)
         if not self.consuming:
             self._rested()
 
     def _wake(self) -> None:
-        consuming = Deferred.fromCoroutine(self._consume_if(""))
-        consuming.addErrback(_is_told_elsewhere)
+        self._machine.move(Event.WAKE)
+        Deferred.fromCoroutine(self._start()).addErrback(_is_told_elsewhere)
 
 
 def _is_told_elsewhere(failure: Failure) -> None:

@@ -180,7 +180,7 @@ class Intake:
         ended = not self.ending and self._consumer.was_ended(consumer_tag)
         if ended and channel is not None:
             self.keeper.warn("the broker cancelled its consumer; it is declared anew")
-            again = Deferred.fromCoroutine(self._consume_anew(channel, consumer_tag))
+            again = Deferred.fromCoroutine(self._consume_anew(channel))
             again.addErrback(self._not_consumed, channel)
 
     def _not_consumed(self, failure: Failure, channel: Channel) -> Deferred[None]:
@@ -195,9 +195,9 @@ class Intake:
             )
         return Deferred.fromCoroutine(channel.shut())
 
-    async def _consume_anew(self, channel: Channel, ended: str) -> None:
+    async def _consume_anew(self, channel: Channel) -> None:
         # It was deleted.
         self._client.ladder.new_queues.forget(self._binding.queue)
         await self._declare(channel.client, channel)
-        await self._consumer.replace(ended)
+        await self._consumer.replace()
         self.keeper.recovered()

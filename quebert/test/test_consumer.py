@@ -1,0 +1,469 @@
+"""
+Tests for C{quebert.amqp.watch._consumer}: each row of the table of its states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._machine import WrongEvent
+from quebert.amqp.watch._consumer import Consumer
+from quebert.amqp.watch._consumer_states import (
+    DELIVERING,
+    TABLE,
+    WANTED,
+    Event,
+    State,
+)
+from quebert.errors import ChannelLost
+
+
+class FakeChannel:
+    """
+    A channel of which the test answers the calls.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self._answers: list[Deferred[None]] = []
+
+    async def call(self, method: str, **arguments: Any) -> None:
+        """
+        Make a call.
+        """
+        if method == "basic_qos":
+            return
+        self.calls.append((method, arguments["consumer_tag"]))
+        answer: Deferred[None] = Deferred()
+        self._answers.append(answer)
+        await answer
+
+    def answer(self) -> None:
+        """
+        Answer the first call.
+        """
+        self._answers.pop(0).callback(None)
+
+    def answer_all(self) -> None:
+        """
+        Answer all calls, and those that follow.
+        """
+        while self._answers:
+            self.answer()
+
+    def close(self) -> None:
+        """
+        The channel is gone.
+        """
+        answers, self._answers = self._answers, []
+        for each in answers:
+            each.errback(ChannelLost("gone"))
+
+
+class FakeThrottles:
+    """
+    A rate.
+
+    @ivar are_far: whether no message may begin soon.
+    @ivar wakes: what is to be called when one may.
+    """
+
+    def __init__(self) -> None:
+        self.are_far = False
+        self.wakes: list[Callable[[], None]] = []
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        The test calls it.
+        """
+        self.wakes.append(wake)
+
+    def prefetch(self, most: int) -> int:
+        """
+        As many as the watch wants.
+        """
+        return most
+
+
+class ConsumerTestCase(SynchronousTestCase):
+    """
+    The consumer of a watch with a prefetch of 2.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a channel.
+        """
+        self.throttles: Any = FakeThrottles()
+        self.unsettled: dict[str, int] = {}
+        self.waiting = 0
+        self.rested = 0
+        self.consumer = Consumer(
+            "q",
+            2,
+            self.throttles,
+            self.unsettled,
+            may_widen=lambda: True,
+            waiting=lambda: self.waiting,
+            rested=self.note_rest,
+        )
+        self.prepare()
+
+    def prepare(self) -> None:
+        """
+        There is a channel.
+        """
+        self.channel: Any = FakeChannel()
+        self.successResultOf(
+            Deferred.fromCoroutine(self.consumer.prepare(self.channel))
+        )
+
+    def note_rest(self) -> None:
+        """
+        There is no consumer for now.
+        """
+        self.rested += 1
+
+    @property
+    def state(self) -> State:
+        """
+        Where the consumer stands.
+        """
+        return self.consumer._machine.state
+
+    @property
+    def methods(self) -> list[str]:
+        """
+        What was called.
+        """
+        return [method for method, _ in self.channel.calls]
+
+    def begin(self) -> Deferred[None]:
+        """
+        The watch wants deliveries.
+        """
+        return Deferred.fromCoroutine(self.consumer.begin())
+
+    def end(self) -> Deferred[None]:
+        """
+        It wants none.
+        """
+        return Deferred.fromCoroutine(self.consumer.end())
+
+    def use_up(self) -> None:
+        """
+        The messages of the consumer wait, and it can fetch no more.
+        """
+        self.unsettled[self.channel.calls[-1][1]] = self.waiting = 2
+        self.consumer.adapt()
+
+    def rest(self) -> None:
+        """
+        No message may begin soon.
+        """
+        self.throttles.are_far = True
+        self.consumer.adapt()
+
+    def wake(self) -> None:
+        """
+        A message may begin soon.
+        """
+        self.throttles.are_far = False
+        self.throttles.wakes.pop()()
+
+    def cancel(self) -> None:
+        """
+        RabbitMQ ends the consumer.
+        """
+        [*_, (_, tag)] = [each for each in self.channel.calls if "consume" in each[0]]
+        self.assertTrue(self.consumer.was_ended(tag))
+
+    def replace(self) -> None:
+        """
+        The queue is declared anew.
+        """
+        Deferred.fromCoroutine(self.consumer.replace())
+
+    def lose(self) -> None:
+        """
+        The channel is gone.
+        """
+        self.consumer.lost()
+
+    def reach(self, state: State) -> None:
+        """
+        A new consumer, in a state.
+        """
+        self.setUp()
+        if state is State.ABSENT:
+            return
+        self.begin()
+        if state is not State.STARTING:
+            self.channel.answer()
+        if state is State.RENEWING:
+            self.use_up()
+        elif state is State.RESTING:
+            self.rest()
+        elif state is State.CANCELLED:
+            self.cancel()
+        elif state is State.ENDING:
+            self.end()
+        self.assertIs(self.state, state)
+
+
+class TableTests(ConsumerTestCase):
+    """
+    The states of a consumer.
+    """
+
+    def happen(self, event: Event) -> None:
+        """
+        Have an event happen, by what leads to it.
+        """
+        calls: dict[Event, Callable[[], object]] = {
+            Event.BEGIN: self.begin,
+            Event.RENEW: self.use_up,
+            Event.REST: self.rest,
+            Event.WAKE: self.consumer._wake,
+            Event.CANCEL: self.cancel,
+            Event.REPLACE: self.replace,
+            Event.END: self.end,
+            Event.LOSE: self.lose,
+        }
+        if event in calls:
+            calls[event]()
+        else:  # an answer of RabbitMQ's, after what comes before
+            self.consumer._machine.move(event)
+
+    def test_rows(self) -> None:
+        """
+        Each event leads to the state that the table has.
+        """
+        elsewhere = {  # each has a test below
+            (Event.REST, State.STARTING),
+            (Event.REST, State.RENEWING),
+            (Event.CANCEL, State.ENDING),
+            (Event.END, State.CANCELLED),
+        }
+        for event, row in TABLE.items():
+            for before, after in row.items():
+                if (event, before) not in elsewhere:
+                    self.reach(before)
+                    self.happen(event)
+                    self.assertIs(self.state, after, (event, before))
+
+    def test_not_in_the_table(self) -> None:
+        """
+        No other event can be.
+        """
+        for event, row in TABLE.items():
+            for before in State:
+                if before not in row:
+                    self.reach(before)
+                    self.assertRaises(WrongEvent, self.consumer._machine.move, event)
+
+    def test_told(self) -> None:
+        """
+        It tells whether RabbitMQ delivers, and whether the watch wants that.
+        """
+        for state in State:
+            self.reach(state)
+            self.assertEqual(self.consumer.consuming, state in DELIVERING)
+            self.assertEqual(self.consumer.wanted, state in WANTED)
+
+
+class ConsumingTests(ConsumerTestCase):
+    """
+    What RabbitMQ is asked for.
+    """
+
+    def test_far_at_the_beginning(self) -> None:
+        """
+        Where no message may begin soon, no consumer is asked for until one may.
+        """
+        self.throttles.are_far = True
+        self.successResultOf(self.begin())
+        self.assertEqual((self.state, self.methods), (State.RESTING, []))
+        self.wake()
+        self.channel.answer()
+        self.assertEqual(
+            (self.state, self.methods), (State.CONSUMING, ["basic_consume"])
+        )
+
+    def test_far_while_renewing(self) -> None:
+        """
+        Where that is found as another consumer is to take over, there is none.
+        """
+        self.reach(State.CONSUMING)
+        self.successResultOf(self.consumer._calling.acquire())  # another call is made
+        self.use_up()
+        self.assertIs(self.state, State.RENEWING)
+        self.throttles.are_far = True
+        self.consumer._calling.release()
+        self.channel.answer_all()
+        self.assertIs(self.state, State.RESTING)
+        self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
+
+    def test_renewed(self) -> None:
+        """
+        Another consumer takes over, and then the one before is cancelled.
+        """
+        self.reach(State.RENEWING)
+        self.channel.answer()
+        self.assertIs(self.state, State.RENEWING)
+        self.channel.answer()
+        self.assertIs(self.state, State.CONSUMING)
+        (_, first), (_, second), cancelled = self.channel.calls
+        self.assertNotEqual(first, second)
+        self.assertEqual(cancelled, ("basic_cancel", first))
+
+    def test_ended_while_renewing(self) -> None:
+        """
+        Both are cancelled when the watch wants no deliveries any more.
+        """
+        self.reach(State.RENEWING)
+        ended = self.end()
+        self.channel.answer_all()
+        self.successResultOf(ended)
+        self.assertIs(self.state, State.ABSENT)
+        (_, first), (_, second), *cancelled = self.channel.calls
+        self.assertEqual(cancelled, [("basic_cancel", first), ("basic_cancel", second)])
+
+    def test_begun_again_while_renewing(self) -> None:
+        """
+        The consumer that has taken over remains if the watch wants deliveries again
+        before it was cancelled.
+        """
+        self.reach(State.RENEWING)
+        self.channel.answer()
+        ended, begun = self.end(), self.begin()
+        self.channel.answer_all()
+        self.successResultOf(ended)
+        self.successResultOf(begun)
+        self.assertIs(self.state, State.CONSUMING)
+        self.assertEqual(
+            self.methods, ["basic_consume", "basic_consume", "basic_cancel"]
+        )
+
+    def test_cancelled_while_ending(self) -> None:
+        """
+        RabbitMQ may end a consumer that is to be cancelled: it need not be.
+        """
+        self.reach(State.STARTING)
+        ended = self.end()
+        self.cancel()
+        self.assertIs(self.state, State.ENDING)
+        self.channel.answer()
+        self.successResultOf(ended)
+        self.assertEqual((self.state, self.methods), (State.ABSENT, ["basic_consume"]))
+
+    def test_not_renewed(self) -> None:
+        """
+        The channel may be lost before another consumer has taken over.
+        """
+        self.reach(State.RENEWING)
+        self.channel.close()
+        self.assertIs(self.state, State.CONSUMING)
+        self.lose()
+        self.prepare()
+        self.begin()
+        self.channel.answer()
+        self.assertIs(self.state, State.CONSUMING)
+
+    def test_ended_while_starting(self) -> None:
+        """
+        A consumer is not cancelled before RabbitMQ has told that there is one.
+        """
+        self.reach(State.STARTING)
+        ended = self.end()
+        self.assertEqual(self.methods, ["basic_consume"])
+        self.channel.answer()
+        self.assertIs(self.state, State.ENDING)
+        self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
+        self.channel.answer()
+        self.successResultOf(ended)
+        self.assertIs(self.state, State.ABSENT)
+
+    def test_begun_again_while_starting(self) -> None:
+        """
+        One that is wanted again before it was cancelled remains.
+        """
+        self.reach(State.STARTING)
+        ended, begun = self.end(), self.begin()
+        self.channel.answer()
+        self.successResultOf(ended)
+        self.successResultOf(begun)
+        self.assertEqual(
+            (self.state, self.methods), (State.CONSUMING, ["basic_consume"])
+        )
+
+    def test_begun_again_while_ending(self) -> None:
+        """
+        There is another one once the one before is cancelled.
+        """
+        self.reach(State.ENDING)
+        begun = self.begin()
+        self.channel.answer_all()
+        self.successResultOf(begun)
+        self.assertIs(self.state, State.CONSUMING)
+        self.assertEqual(
+            self.methods, ["basic_consume", "basic_cancel", "basic_consume"]
+        )
+
+    def test_woken_while_resting(self) -> None:
+        """
+        So it is where a message may begin soon after all.
+        """
+        self.reach(State.RESTING)
+        self.wake()
+        self.channel.answer_all()
+        self.assertIs(self.state, State.CONSUMING)
+        self.assertEqual(
+            self.methods, ["basic_consume", "basic_cancel", "basic_consume"]
+        )
+
+    def test_ended_while_resting(self) -> None:
+        """
+        It is cancelled once, and does not wake.
+        """
+        self.reach(State.RESTING)
+        ended = self.end()
+        self.channel.answer()
+        self.successResultOf(ended)
+        self.wake()
+        self.assertIs(self.state, State.ABSENT)
+        self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
+
+    def test_another_was_ended(self) -> None:
+        """
+        That RabbitMQ has ended another consumer changes nothing.
+        """
+        for state in State:
+            self.reach(state)
+            self.assertFalse(self.consumer.was_ended("another"))
+            self.assertFalse(self.consumer.was_ended(""))
+            self.assertIs(self.state, state)
+
+    def test_cancelled_for_good(self) -> None:
+        """
+        One that RabbitMQ has ended is neither cancelled nor replaced if the watch wants
+        no deliveries any more.
+        """
+        self.reach(State.CANCELLED)
+        self.successResultOf(self.end())
+        self.replace()
+        self.assertEqual((self.state, self.methods), (State.ABSENT, ["basic_consume"]))
+
+    def test_rested(self) -> None:
+        """
+        The watch is told when there is no consumer because of the rate.
+        """
+        self.reach(State.CONSUMING)
+        self.consumer.adapt()
+        self.assertEqual(self.rested, 0)
+        self.rest()
+        self.assertEqual(self.rested, 1)
