@@ -1,23 +1,41 @@
 """
 A channel that is there again, ready for use, whenever it was lost.
 
+Theory of operation: the channel of a watch is in one of these states::
+
+               attach              succeed
+     DETACHED --------> ATTACHING ---------> ATTACHED
+      ^  |  ^               | fail              | lose
+      |  |  +---------------+-------------------+
+      |  | wait
+      |  v
+     WAITING, until it has waited
+
+ - DETACHED: there is no channel.
+ - ATTACHING: one is opened, on a connection that may have to be made, and made ready.
+ - ATTACHED: the watch can use it.
+ - WAITING: the last attempt has failed, or the last channel did not last.
+ - ENDING: the end is near.  The channel that there is remains until it is closed, and
+   there will be no other.  This state has no way out.
+
 The connection is the client's; what makes a channel ready is its user's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from quebert._log import Logger
+from quebert._machine import Machine
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.link import has_failed, pause_after
+from quebert.amqp.watch._attempts import Attempts
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError, ChannelLost
-from quebert.policy import exponential
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Session
@@ -25,13 +43,49 @@ if TYPE_CHECKING:
 
 __all__ = ["ChannelKeeper"]
 
-#: Seconds at most between attempts.
-RETRY_LIMIT = 60.0
-# Seconds that a channel must have lasted to be replaced at once.
-_LASTING = 60.0
 # Seconds after which the log tells that the broker does not answer.
 _SLOW = 30.0
 _UNANSWERED = f"the broker has not answered for {_SLOW:.0f} s; its log may tell why"
+
+
+class State(IntEnum):
+    """
+    Where the channel of a watch stands.
+    """
+
+    DETACHED = 0
+    ATTACHING = auto()
+    ATTACHED = auto()
+    WAITING = auto()
+    ENDING = auto()
+
+
+class Event(IntEnum):
+    """
+    What happens to it.
+    """
+
+    ATTACH = 0
+    SUCCEED = auto()
+    FAIL = auto()
+    LOSE = auto()
+    WAIT = auto()
+    WAITED = auto()
+    END = auto()
+
+
+_ENDED = {State.ENDING: State.ENDING}  # whatever happens then
+
+#: For each event, the states in which it may happen, and the state that follows.
+TABLE: Mapping[Event, Mapping[State, State]] = {
+    Event.ATTACH: {State.DETACHED: State.ATTACHING, **_ENDED},
+    Event.SUCCEED: {State.ATTACHING: State.ATTACHED, **_ENDED},
+    Event.FAIL: {State.ATTACHING: State.DETACHED, **_ENDED},
+    Event.LOSE: {State.ATTACHED: State.DETACHED, **_ENDED},
+    Event.WAIT: {State.DETACHED: State.WAITING, **_ENDED},
+    Event.WAITED: {State.WAITING: State.DETACHED, **_ENDED},
+    Event.END: dict.fromkeys(State, State.ENDING),
+}
 
 
 class ChannelKeeper:
@@ -43,7 +97,6 @@ class ChannelKeeper:
     @param lost: called when it is gone.
     @param wait: waits so many seconds, or less when the end is near.
     @ivar channel: C{None} before the first, and after the end.
-    @ivar ending: there is to be no other.
     """
 
     log = Logger()
@@ -57,7 +110,7 @@ class ChannelKeeper:
         wait: Callable[[float], Deferred[None]],
     ) -> None:
         self.channel: Channel | None = None
-        self.ending = False
+        self._machine = Machine(TABLE, State.DETACHED)
         self._session = session
         self._queue = queue
         self._prepare = prepare
@@ -71,9 +124,19 @@ class ChannelKeeper:
             queue=queue,
         )
         self._wire: Wire | None = None  # of the last attempt
-        self._waiting: Deferred[None] | None = None
-        self._attached_at = 0.0
-        self._short_lived = 0  # how many in a row did not last
+        self._waiting: Deferred[None] | None = None  # as part of begin()
+        self._attempts = Attempts()
+
+    @property
+    def state(self) -> State:
+        """
+        Where it stands.
+        """
+        return self._machine.state
+
+    @property
+    def _is_ending(self) -> bool:
+        return self._machine.state is State.ENDING
 
     async def begin(self, timeout: float | None) -> None:
         """
@@ -82,35 +145,32 @@ class ChannelKeeper:
         @param timeout: seconds for all attempts; C{None} for no limit.
         @raise BrokerError: that cannot be done, or not in time.
         """
-        clock, attempt, left = self._session.reactor, 0, timeout
+        clock, left = self._session.reactor, timeout
         end = None if timeout is None else clock.seconds() + timeout
         while True:
             try:
-                return await self.attach(left)
+                return await self._attach(left)
             except BrokerError as e:
-                attempt += 1
-                seconds = self._seconds_before(attempt, e)
+                seconds = self._attempts.failed(e)
                 is_late = end is not None and clock.seconds() + seconds >= end
                 if e.final or is_late or not self._is_connection_lost:
                     raise
                 self.warn(e)
-            await self._wait(seconds)
+            self._waiting = deferLater(clock, seconds)
+            await self._wait(self._waiting)
+            if self._is_ending:
+                raise self._stopped()
             left = None if end is None else max(0.0, end - clock.seconds())
 
-    async def _wait(self, seconds: float) -> None:
-        """
-        Wait, as part of L{begin}, which can be cancelled.
-
-        @raise ChannelLost: the end has come.
-        """
-        self._waiting = deferLater(self._session.reactor, seconds)
+    async def _wait(self, waiting: Deferred[None]) -> None:
+        self._machine.move(Event.WAIT)
         try:
-            await self._waiting
+            await waiting
         except CancelledError:
-            if not self.ending:
+            if not self._is_ending:
                 raise
-            raise self._stopped() from None
         finally:
+            self._machine.move(Event.WAITED)
             self._waiting = None
 
     def _stopped(self) -> ChannelLost:
@@ -118,19 +178,30 @@ class ChannelKeeper:
 
     @property
     def _is_connection_lost(self) -> bool:
-        return self._wire is not None and self._wire.closed and not self.ending
+        return self._wire is not None and self._wire.closed and not self._is_ending
 
-    async def attach(self, timeout: float | None) -> None:
+    async def _attach(self, timeout: float | None) -> None:
         """
         Open a channel and make it ready.
 
         @param timeout: seconds to wait for a connection; C{None} for ever.
         @raise BrokerError: that cannot be done.
         """
+        self._machine.move(Event.ATTACH)
+        try:
+            await self._open(timeout)
+        except Exception:
+            self._machine.move(Event.FAIL)
+            raise
+        self._machine.move(Event.SUCCEED)
+        self._attempts.succeeded(self._session.reactor.seconds())
+        self.recovered()
+
+    async def _open(self, timeout: float | None) -> None:
         self._wire = None
         self._wire = wire = await self._session.connected(timeout)
         channel = await wire.open_channel(confirms=False)
-        if self.ending:
+        if self._is_ending:
             await channel.shut()
             raise self._stopped()
         self.channel = channel
@@ -146,8 +217,6 @@ class ChannelKeeper:
         finally:
             if slow.active():
                 slow.cancel()
-        self._attached_at = self._session.reactor.seconds()
-        self.recovered()
 
     async def keep(self) -> None:
         """
@@ -156,50 +225,32 @@ class ChannelKeeper:
         while self.channel is not None:
             why = await self.channel.when_closed()
             self._lost()
-            if self.ending:
-                self.channel = None
-            else:
-                self.warn(why)
-                await self._reattach(self.channel)
+            self._machine.move(Event.LOSE)
+            self.warn(why)
+            await self._attach_again(self.channel)
 
-    async def _reattach(self, lost: Channel) -> None:
-        lasted = self._session.reactor.seconds() - self._attached_at
-        if lasted < _LASTING and not lost.client.closed:
-            self._short_lived += 1  # it may be our own doing, each time
-        else:
-            self._short_lived = 0
-        attempt = self._short_lived
-        if attempt > 1:
-            await self._wait_for_attempt(attempt, None)
-        while not self.ending:
+    async def _attach_again(self, lost: Channel) -> None:
+        now = self._session.reactor.seconds()
+        seconds = self._attempts.lost(now, alone=not lost.client.closed)
+        await self._pause(seconds)
+        while not self._is_ending:
             try:
-                return await self.attach(None)
+                return await self._attach(None)
             except BrokerError as e:
-                attempt += 1
                 self.warn(e)
-                await self._wait_for_attempt(attempt, e)
+                await self._pause(self._attempts.failed(e))
         self.channel = None
         return None
 
-    async def _wait_for_attempt(self, attempt: int, why: BrokerError | None) -> None:
-        if not self.ending:
-            await self._wait_for(self._seconds_before(attempt, why))
-
-    def _seconds_before(self, attempt: int, why: BrokerError | None) -> float:
-        """
-        Seconds before another attempt.
-
-        @param why: why the last one failed.
-        """
-        if has_failed(why):
-            return pause_after(attempt)
-        return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT)
+    async def _pause(self, seconds: float) -> None:
+        if seconds and not self._is_ending:
+            await self._wait(self._wait_for(seconds))
 
     def warn(self, why: object) -> None:
         """
         The queue is not consumed, until L{recovered} is called.
         """
-        if not self.ending:
+        if not self._is_ending:
             self._not_consumed.met(why)
 
     def recovered(self) -> None:
@@ -212,7 +263,7 @@ class ChannelKeeper:
         """
         Attach no more.
         """
-        self.ending = True
+        self._machine.move(Event.END)
         self._not_consumed.end()
         if self._waiting is not None:
             self._waiting.cancel()

@@ -1,0 +1,82 @@
+"""
+Tests for C{quebert.amqp.watch._attempts}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp.queues._existing import INTERNAL_ERROR
+from quebert.amqp.watch._attempts import LASTING, RETRY_LIMIT, Attempts
+from quebert.errors import BrokerRefused, ChannelLost
+
+LOST = ChannelLost("gone")
+
+
+class AttemptsTests(SynchronousTestCase):
+    """
+    Seconds between the attempts to make a channel.
+    """
+
+    def setUp(self) -> None:
+        """
+        There is a channel.
+        """
+        self.attempts = Attempts()
+        self.attempts.succeeded(100.0)
+
+    def test_failures(self) -> None:
+        """
+        They grow with each failure, up to a limit.
+        """
+        seconds = [self.attempts.failed(LOST) for _ in range(30)]
+        self.assertGreater(seconds[0], 0.0)
+        self.assertEqual(seconds, sorted(seconds))
+        self.assertEqual(seconds[-1], RETRY_LIMIT)
+
+    def test_lasted(self) -> None:
+        """
+        A channel that has lasted is replaced at once, however often.
+        """
+        for _ in range(5):
+            seconds = self.attempts.lost(100.0 + LASTING, alone=True)
+            self.assertEqual(seconds, 0.0)
+
+    def test_not_lasted(self) -> None:
+        """
+        So is the first that has not lasted; then they grow.
+        """
+        seconds = [self.attempts.lost(101.0, alone=True) for _ in range(4)]
+        self.assertEqual(seconds[0], 0.0)
+        self.assertGreater(seconds[1], 0.0)
+        self.assertEqual(seconds, sorted(seconds))
+        self.assertLess(seconds[2], seconds[3])
+
+    def test_connection_lost(self) -> None:
+        """
+        A channel that was lost with its connection is replaced at once, and those
+        before it do not count.
+        """
+        for _ in range(3):
+            self.attempts.lost(101.0, alone=True)
+        self.assertEqual(self.attempts.lost(101.0, alone=False), 0.0)
+        self.assertEqual(self.attempts.lost(101.0, alone=True), 0.0)
+
+    def test_failures_in_a_row(self) -> None:
+        """
+        Failures of before do not count once there was a channel.
+        """
+        first = self.attempts.failed(LOST)
+        self.attempts.failed(LOST)
+        self.attempts.lost(100.0 + LASTING, alone=True)
+        self.assertEqual(self.attempts.failed(LOST), first)
+
+    def test_rabbitmq_fails(self) -> None:
+        """
+        What makes RabbitMQ fail is asked for seldom: each time, all queues lose their
+        connection.
+        """
+        failure = BrokerRefused(INTERNAL_ERROR, "INTERNAL_ERROR")
+        for _ in range(30):
+            seconds = self.attempts.failed(failure)
+        self.assertGreater(seconds, 10 * RETRY_LIMIT)

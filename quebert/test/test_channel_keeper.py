@@ -1,0 +1,345 @@
+"""
+Tests for C{quebert.amqp.watch._channel_keeper}: each row of the table of its states.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._machine import Machine, WrongEvent
+from quebert.amqp.watch._channel_keeper import TABLE, ChannelKeeper, State
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost
+
+GONE = ChannelLost("gone")
+
+
+class FakeChannel:
+    """
+    A channel.
+    """
+
+    def __init__(self, wire: FakeWire) -> None:
+        self.client = wire
+        self.closed: Deferred[BrokerError] = Deferred()
+        self.was_shut = False
+
+    def when_closed(self) -> Deferred[BrokerError]:
+        """
+        Fires when the test says so.
+        """
+        return self.closed
+
+    async def shut(self) -> None:
+        """
+        Note it.
+        """
+        self.was_shut = True
+
+
+class FakeWire:
+    """
+    A connection.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.channels: list[FakeChannel] = []
+
+    async def open_channel(self, confirms: bool) -> Any:
+        """
+        Another channel.
+        """
+        self.channels.append(FakeChannel(self))
+        return self.channels[-1]
+
+
+class FakeSession:
+    """
+    The connections of a client.
+
+    @ivar connecting: fires when there is one.
+    """
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.wire = FakeWire()
+        self.connecting: Deferred[Any] = Deferred()
+        self.timeouts: list[float | None] = []
+
+    async def connected(self, timeout: float | None = None) -> Any:
+        """
+        Wait for the test.
+        """
+        self.timeouts.append(timeout)
+        self.connecting = Deferred()
+        return await self.connecting
+
+
+class KeeperTestCase(SynchronousTestCase):
+    """
+    A keeper, of which the test makes the connections.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make one.
+        """
+        self.session: Any = FakeSession()
+        self.clock = self.session.reactor
+        self.losses = 0
+        self.preparing: Deferred[None] | None = None
+        self.keeper = ChannelKeeper(
+            self.session, "q", self.prepare, self.lost, self.wait_for
+        )
+
+    async def prepare(self, wire: Any, channel: Any) -> None:
+        """
+        Make a channel ready.
+        """
+        if self.preparing is not None:
+            await self.preparing
+
+    def lost(self) -> None:
+        """
+        Count.
+        """
+        self.losses += 1
+
+    def wait_for(self, seconds: float) -> Deferred[None]:
+        """
+        Wait.
+        """
+        return deferLater(self.clock, seconds)
+
+    def begin(self) -> None:
+        """
+        Attach for the first time.
+        """
+        self.begun = Deferred.fromCoroutine(self.keeper.begin(30.0))
+        self.errors: list[Any] = []
+        self.begun.addErrback(self.errors.append)
+
+    def succeed(self) -> None:
+        """
+        There is a connection, and a channel.
+        """
+        self.session.connecting.callback(self.session.wire)
+
+    def fail(self, msg: Any = None) -> None:
+        """
+        There is none.
+        """
+        self.session.connecting.errback(GONE)
+
+    def keep(self) -> None:
+        """
+        Attach again, whatever happens.
+        """
+        self.keeping = Deferred.fromCoroutine(self.keeper.keep())
+
+    def lose(self) -> None:
+        """
+        The channel is closed.
+        """
+        self.session.wire.channels[-1].closed.callback(GONE)
+
+    def attached(self) -> None:
+        """
+        There is a channel that is kept.
+        """
+        self.begin()
+        self.succeed()
+        self.keep()
+
+
+class TableTests(KeeperTestCase):
+    """
+    The states of the channel of a watch.
+    """
+
+    def reach(self, state: State) -> None:
+        """
+        A new keeper, in a state.
+        """
+        self.setUp()
+        if state is State.ATTACHING:
+            self.begin()
+        elif state in (State.ATTACHED, State.WAITING):
+            self.attached()
+        if state is State.WAITING:
+            self.lose()
+            self.fail()
+        if state is State.ENDING:
+            self.attached()
+            self.keeper.end()
+        self.assertIs(self.keeper.state, state)
+
+    def test_ways(self) -> None:
+        """
+        It goes through its states as the table has it.
+        """
+        self.assertIs(self.keeper.state, State.DETACHED)
+        self.begin()
+        self.assertIs(self.keeper.state, State.ATTACHING)
+        self.succeed()
+        self.assertIs(self.keeper.state, State.ATTACHED)
+        self.keep()
+        self.lose()
+        self.assertIs(self.keeper.state, State.ATTACHING)  # at once
+        self.fail()
+        self.assertIs(self.keeper.state, State.WAITING)
+        self.clock.advance(60)
+        self.assertIs(self.keeper.state, State.ATTACHING)
+        self.keeper.end()
+        self.assertIs(self.keeper.state, State.ENDING)
+
+    def test_failed_at_first(self) -> None:
+        """
+        Where there is no connection for the first attempt, it is detached.
+        """
+        self.begin()
+        self.fail()
+        [failure] = self.errors
+        self.assertIs(failure.value, GONE)
+        self.assertIs(self.keeper.state, State.DETACHED)
+
+    def test_ending(self) -> None:
+        """
+        The end can come in each state.
+        """
+        for before in State:
+            self.reach(before)
+            self.keeper.end()
+            self.assertIs(self.keeper.state, State.ENDING)
+
+    def test_rows(self) -> None:
+        """
+        Each event leads to the state that the table has, and no other can be.
+        """
+        for event in TABLE:
+            for before in State:
+                machine = Machine(TABLE, before)
+                after = TABLE[event].get(before, before)
+                if before in TABLE[event]:
+                    machine.move(event)
+                else:
+                    self.assertRaises(WrongEvent, machine.move, event)
+                self.assertIs(machine.state, after)
+
+
+class EndTests(KeeperTestCase):
+    """
+    The end of a watch.
+    """
+
+    def test_attached(self) -> None:
+        """
+        The channel remains until it is closed, and there is no other.
+        """
+        self.attached()
+        self.keeper.end()
+        self.assertIsNot(self.keeper.channel, None)
+        self.lose()
+        self.successResultOf(self.keeping)
+        self.assertIs(self.keeper.channel, None)
+        self.assertEqual((self.losses, len(self.session.timeouts)), (1, 1))
+
+    def test_attaching(self) -> None:
+        """
+        A channel that is opened just then is shut.
+        """
+        self.begin()
+        self.keeper.end()
+        self.succeed()
+        [failure] = self.errors
+        self.assertIn("the watch of queue 'q' was stopped", str(failure.value))
+        self.assertTrue(self.session.wire.channels[0].was_shut)
+        self.assertIs(self.keeper.channel, None)
+
+    def test_waiting(self) -> None:
+        """
+        Nobody waits on.
+        """
+        self.attached()
+        self.lose()
+        self.fail()
+        self.keeper.end()
+        self.clock.advance(60)
+        self.successResultOf(self.keeping)
+        self.assertIs(self.keeper.channel, None)
+
+    def test_waiting_at_first(self) -> None:
+        """
+        The first attempt may be waiting for another.
+        """
+        self.preparing = Deferred()
+        self.begin()
+        self.succeed()
+        self.session.wire.closed = True
+        self.preparing.errback(GONE)
+        self.assertIs(self.keeper.state, State.WAITING)
+        self.keeper.end()
+        [failure] = self.errors
+        self.assertIn("was stopped", str(failure.value))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class BeginTests(KeeperTestCase):
+    """
+    The first attempts.
+    """
+
+    def lose_connection(self, why: BrokerError = GONE) -> None:
+        """
+        The connection is lost while the channel is made ready.
+        """
+        self.preparing = Deferred()
+        self.succeed()
+        self.session.wire.closed = True
+        self.preparing.errback(why)
+        self.preparing = None
+
+    def test_again(self) -> None:
+        """
+        There is another attempt, in what is left of the time.
+        """
+        self.begin()
+        self.clock.advance(10)
+        self.lose_connection()
+        self.assertEqual(self.losses, 1)
+        self.clock.advance(5)
+        self.assertEqual(self.session.timeouts, [30.0, 15.0])
+        self.succeed()
+        self.successResultOf(self.begun)
+        self.assertEqual(self.errors, [])
+
+    def test_not_in_time(self) -> None:
+        """
+        There is none that would come too late.
+        """
+        self.begin()
+        self.clock.advance(29)
+        self.lose_connection()
+        self.assertEqual(len(self.errors), 1)
+
+    def test_final(self) -> None:
+        """
+        There is none after a refusal.
+        """
+        self.begin()
+        self.lose_connection(BrokerRefused(403, "no"))
+        self.assertEqual(len(self.errors), 1)
+
+    def test_cancelled(self) -> None:
+        """
+        It can be cancelled while it waits.
+        """
+        self.begin()
+        self.lose_connection()
+        self.begun.cancel()
+        self.assertEqual(len(self.errors), 1)
+        self.assertIs(self.keeper.state, State.DETACHED)
