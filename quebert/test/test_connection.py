@@ -21,8 +21,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._machine import Machine, WrongEvent
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp.wire import Message
+from quebert.amqp.link._connection import TABLE, State
+from quebert.amqp.wire import Message, Wire
 from quebert.config import Address
 from quebert.errors import (
     BrokerError,
@@ -736,6 +738,117 @@ class SpareTests(ClientTestCase):
         spare = self.instead_of(wire)
         self.let_in()
         self.assertIsNot(self.successResultOf(spare), wire)
+
+
+class StatesTests(ClientTestCase):
+    """
+    Each row of the table of the states of a connection.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.connection = self.client._consuming
+
+    def check(self, state: State) -> None:
+        """
+        The connection must be in a state.
+        """
+        self.assertIs(self.connection.state, state)
+
+    def want(self) -> Deferred[Any]:
+        """
+        Want the connection.
+        """
+        wanting = Deferred.fromCoroutine(self.connection.connected())
+        wanting.addErrback(lambda failure: None)
+        return wanting
+
+    def test_made_and_lost(self) -> None:
+        """
+        One that is wanted is made, and made again when it is lost.
+        """
+        self.check(State.UNWANTED)
+        self.want()
+        self.check(State.CONNECTING)
+        for _ in range(2):
+            broker = self.let_in()
+            self.check(State.CONNECTED)
+            broker.lose_once()
+            self.check(State.CONNECTING)
+            self.advance(5)
+
+    def test_failed(self) -> None:
+        """
+        An attempt that fails is followed by another.
+        """
+        self.want()
+        self.unreachable()
+        self.check(State.CONNECTING)
+        self.advance(5)
+        self.let_in()
+        self.check(State.CONNECTED)
+
+    def test_stopped(self) -> None:
+        """
+        It can be stopped in each state.
+        """
+        for reach in (lambda: None, self.want, lambda: (self.want(), self.let_in())):
+            reach()
+            stopped = Deferred.fromCoroutine(self.connection.stop())
+            self.check(State.UNWANTED)
+            self.advance(1)
+            self.successResultOf(stopped)
+            self.attempts = len(self.reactor.tcpClients)
+
+    def test_refused(self) -> None:
+        """
+        Where all hosts refuse, nobody tries again until it is wanted again.
+        """
+        self.want()
+        self.refuse()
+        self.check(State.UNWANTED)
+        self.advance(100)
+        self.assertEqual(self.pending(), [])
+        self.want()
+        self.check(State.CONNECTING)
+
+    def test_lost_after_the_end(self) -> None:
+        """
+        What was connected when it was ended is lost later, which is no loss of what
+        was made since.
+        """
+        old: Any = self.want() and self.let_in().wire
+        stopped = Deferred.fromCoroutine(self.connection.stop())
+        self.check(State.UNWANTED)
+        self.advance(1)
+        self.successResultOf(stopped)
+        self.check(State.UNWANTED)
+        self.attempts = len(self.reactor.tcpClients)
+        self.want()
+        self.connection.lost(old, ChannelLost("gone"))
+        self.check(State.CONNECTING)
+        self.let_in()
+        self.connection.lost(old, ChannelLost("gone"))
+        self.check(State.CONNECTED)
+
+    def test_made_after_the_end(self) -> None:
+        """
+        What is made as it is ended is not wanted.
+        """
+        wire = Wire(vhost="/", heartbeat=0, clock=self.reactor)
+        self.connection.made(wire)
+        self.check(State.UNWANTED)
+        self.connection.lost(wire, ChannelLost("gone"))
+        self.check(State.UNWANTED)
+
+    def test_rows(self) -> None:
+        """
+        No other event can be.
+        """
+        for event, row in TABLE.items():
+            for before in set(State) - set(row):
+                machine = Machine(TABLE, before)
+                self.assertRaises(WrongEvent, machine.move, event)
 
 
 class HostsTests(ClientTestCase):

@@ -647,7 +647,7 @@ async def test_disconnects_under_load(
     task, repeats no more than were in flight, and leaves nothing behind.
     """
     # Else a third of a second passes after each of them.
-    monkeypatch.setattr("quebert.amqp.link._connection.retry_delay", lambda *args: 0.01)
+    monkeypatch.setattr("quebert.amqp.link._hosts.retry_delay", lambda *args: 0.01)
     watched = Watched(make_client(), names.exchange)
     seen, lost = watched.seen, watched.lost
     in_flight = 0

@@ -1,169 +1,94 @@
 """
-The connection to the broker: made, negotiated, lost and made again.
+The connection to the broker: made, lost and made again.
+
+Theory of operation: a connection is in one of these states::
+
+              want               make
+     UNWANTED ------> CONNECTING <------> CONNECTED
+        ^                 |        lose       |
+        +-----------------+-------------------+
+                         end
+
+ - UNWANTED: nobody has asked for it, or not since it was ended.
+ - CONNECTING: one host after the other is tried, until told to end.
+ - CONNECTED: a host has let us in.
+
+A connection is ended for one of two reasons: it is stopped, or all hosts refuse and
+none has ever let us in.  What was connected then is lost a moment later, when somebody
+may want a connection again, or have another one already.
 
 Knows no queues and no messages: those are the watchers' and publishers'.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from enum import IntEnum, auto
+from typing import Any, TypeVar
 
-import attrs
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from quebert import _tls
 from quebert._log import Logger
+from quebert._machine import Machine
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.wire import Wire
-from quebert.config import Address, Broker
-from quebert.errors import (
-    BrokerError,
-    BrokerUnreachable,
-    CertificateRefused,
-    ChannelLost,
-    ProtocolError,
+from quebert.amqp.link._hosts import Hosts
+from quebert.amqp.link._negotiation import (
+    CONNECTING,
+    Link,
+    NegotiatedEndpoint,
+    QuietFactory,
 )
-from quebert.policy import exponential
+from quebert.amqp.wire import Wire
+from quebert.config import Broker
+from quebert.errors import BrokerError, BrokerUnreachable, ChannelLost, ProtocolError
 
 __all__ = ["BrokerConnection"]
 
-#: Seconds in which the host's name must have been looked up, and the host have accepted
-#: a connection.  Twisted has no limit for the look-up, which never ends if it fails in
-#: a way that Twisted does not know, such as for want of a file.
-FINDING = 60.0
-#: Seconds in which a host must have accepted a connection.
-CONNECTING = 5.0
-#: Seconds in which it must then have said something: a host that is frozen, or cut off,
-#: accepts connections all the same, and another host may answer.
-GREETING = 5.0
-#: Seconds in which a connection that was accepted must have been negotiated.
-NEGOTIATION = 15.0
-#: Seconds at most between attempts, so that a broker that is back is found
-#: again within five.
-RETRY_LIMIT = 4.0
-#: The same where the broker knows us and says no.
-RETRY_REFUSED_LIMIT = 60.0
+T = TypeVar("T")
 
 
-def retry_delay(attempt: int, jitter: float) -> float:
+class State(IntEnum):
     """
-    Seconds until attempt number C{attempt} to reconnect.
-
-    @param jitter: from 0 to 1, the part of the longest wait that is waited.
-    """
-    return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT * 4) / 4 * jitter
-
-
-class _Link(Protocol):
-    """
-    What the L{ClientService} holds: a connection that can be used.
+    Where a connection stands.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    UNWANTED = 0
+    CONNECTING = auto()
+    CONNECTED = auto()
 
 
-@implementer(IProtocolFactory)
-@attrs.define(eq=False)
-class _QuietFactory:
+class Event(IntEnum):
     """
-    A factory that makes no noise.
-    """
-
-    buildProtocol: Callable[[Any], IProtocol]
-
-    def doStart(self) -> None:
-        """
-        Nothing to start.
-        """
-
-    doStop = doStart
-
-
-@implementer(IStreamClientEndpoint)
-@attrs.define(eq=False)
-class _NegotiatedEndpoint:
-    """
-    Connects once the broker has let us in.
-
-    It stands in for C{prepareConnection}: L{ClientService} logs a traceback
-    when a connection is lost while that runs, and a broker that refuses a
-    password does just that.
+    What happens to a connection.
     """
 
-    _connection: BrokerConnection
-    _clock: IReactorTime
+    WANT = 0
+    MAKE = auto()
+    LOSE = auto()
+    END = auto()
 
-    def __str__(self) -> str:
-        return str(self._connection)
 
-    __repr__ = __str__
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        try:
-            wire = await self._negotiated()
-        except Exception as e:
-            problem = _certificate_refused(e.__cause__) or e
-            self._connection.failed(problem)
-            raise problem from None
-        self._connection.made(wire)
-        link = factory.buildProtocol(wire)
-        assert link is not None
-        link.makeConnection(wire.transport)
-        wire.lost.addCallback(self._lost, link)
-        return link
-
-    def _lost(self, why: BrokerError, link: IProtocol) -> None:
-        link.connectionLost(Failure(why))
-        self._connection.lost(why)
-
-    async def _negotiated(self) -> Wire:
-        broker = self._connection.broker
-        wires = _QuietFactory(
-            lambda _: Wire(
-                vhost=broker.vhost,
-                heartbeat=broker.heartbeat,
-                clock=self._clock,
-                name=self._connection.name,
-            )
-        )
-        connecting = self._connection.endpoint().connect(wires)
-        wire: Any = await connecting.addTimeout(FINDING, self._clock)
-        negotiating = Deferred.fromCoroutine(
-            wire.negotiate(broker.username, broker.password)
-        )
-        greeting = self._clock.callLater(GREETING, _end_if_silent, wire)
-        try:
-            await negotiating.addTimeout(NEGOTIATION, self._clock)
-        except TimeoutError:
-            wire.transport.abortConnection()
-            text = f"nothing was negotiated in {NEGOTIATION:g} s"
-            raise BrokerUnreachable(text) from None
-        except BaseException:
-            wire.transport.abortConnection()
-            raise
-        finally:
-            if greeting.active():
-                greeting.cancel()
-        negotiated: Wire = wire
-        return negotiated
+#: For each event, the states in which it may happen, and the state that follows.
+TABLE: Mapping[Event, Mapping[State, State]] = {
+    Event.WANT: {State.UNWANTED: State.CONNECTING},
+    Event.MAKE: {
+        State.CONNECTING: State.CONNECTED,
+        # It was ended just now, and is lost in a moment.
+        State.UNWANTED: State.UNWANTED,
+    },
+    Event.LOSE: {
+        State.CONNECTED: State.CONNECTING,
+        State.UNWANTED: State.UNWANTED,
+        # The one before: it was ended, and is wanted again.
+        State.CONNECTING: State.CONNECTING,
+    },
+    Event.END: dict.fromkeys(State, State.UNWANTED),
+}
 
 
 class BrokerConnection:
@@ -196,18 +121,19 @@ class BrokerConnection:
     ) -> None:
         self.broker = broker
         self.name = name
+        self._machine = Machine(TABLE, State.UNWANTED)
         self._tls = tls
         self._get_reactor = reactor
         self._on_lost = on_lost
-        self._service: ClientService | None = None
+        self._service: ClientService | None = None  # unless it is unwanted
         self._wire: Wire | None = None
-        self._sibling = sibling
-        self._optional = optional
         self._problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
-        self._turn = 0  # whose it is among the broker's hosts
-        self._was_let_in = False
-        self._refusals = 0  # in a row
+        self._hosts = Hosts(
+            broker.addresses,
+            None if sibling is None else sibling._hosts,
+            optional=optional,
+        )
         self._not_connected = RepeatedWarning(
             self.log,
             reactor,
@@ -217,18 +143,14 @@ class BrokerConnection:
         )
 
     def __str__(self) -> str:
-        return f"the broker at {self._address}, vhost {self.broker.vhost!r}"
+        return f"the broker at {self._hosts.address}, vhost {self.broker.vhost!r}"
 
     @property
-    def _address(self) -> Address:
-        addresses = self.broker.addresses
-        return addresses[self._turn % len(addresses)]
-
-    @property
-    def _let_in(self) -> bool:
-        if self._sibling is None or self._optional:
-            return self._was_let_in
-        return self._was_let_in or self._sibling._was_let_in
+    def state(self) -> State:
+        """
+        Where it stands.
+        """
+        return self._machine.state
 
     @property
     def reactor(self) -> Any:
@@ -236,6 +158,15 @@ class BrokerConnection:
         The reactor.
         """
         return self._get_reactor()
+
+    @property
+    def blocked(self) -> str | None:
+        """
+        Why the broker reads nothing that is published here, or C{None}.
+        """
+        return None if self._wire is None else self._wire.blocked
+
+    # -- Waiting for it
 
     async def connected(self, timeout: float | None = None) -> Wire:
         """
@@ -252,38 +183,33 @@ class BrokerConnection:
             service = self._running()
             if self._wire is not None and not self._wire.closed:
                 return self._wire  # the service may be just telling of it
-            waiting: Deferred[Any] = service.whenConnected(1)
-            if end is not None:
-                left = max(0.0, end - self.reactor.seconds())
-                waiting.addTimeout(left, self.reactor)
             try:
-                link = await waiting
-                wire: Wire = link.wire
-                if not wire.closed:
-                    return wire
-                self._problem = wire.why
-                gone = wire.disconnected.wait()
-                if end is not None:
-                    left = max(0.0, end - self.reactor.seconds())
-                    gone.addTimeout(left, self.reactor)
-                await gone
+                link: Link = await self._until(end, service.whenConnected(1))
+                if not link.wire.closed:
+                    return link.wire
+                self._problem = link.wire.why
+                await self._until(end, link.wire.disconnected.wait())
             except TimeoutError:
                 assert timeout is not None
                 raise self.unreachable(timeout) from None
             except CancelledError:
                 if self._stops == stops and self._service is service:
                     raise  # it is the caller who has given up
-                if self._stops != stops:
-                    raise ChannelLost(f"{self} is not wanted any more") from None
             except Exception:
-                hosts = len(self.broker.addresses)
-                if self._refusals >= hosts and not self._let_in:
-                    self._give_up(service)
+                if self._hosts.refuse:
+                    if self._service is service:
+                        # Not from within a callback of the service's own.
+                        self.reactor.callLater(0, self._end().stopService)
                     raise
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
             if self._stops != stops:
                 raise ChannelLost(f"{self} is not wanted any more")
+
+    def _until(self, end: float | None, event: Deferred[T]) -> Deferred[T]:
+        if end is not None:
+            event.addTimeout(max(0.0, end - self.reactor.seconds()), self.reactor)
+        return event
 
     def unreachable(self, seconds: float) -> BrokerUnreachable:
         """
@@ -294,107 +220,86 @@ class BrokerConnection:
 
     def _running(self) -> ClientService:
         if self._service is None:
-            if self._sibling is not None:
-                self._turn = self._sibling._turn  # it knows who answers
+            self._machine.move(Event.WANT)
+            self._hosts.begin()
             self._service = ClientService(
-                _NegotiatedEndpoint(self, self.reactor),
-                _QuietFactory(_Link),
-                retryPolicy=self._retry_delay,
+                NegotiatedEndpoint(self, self.reactor),
+                QuietFactory(Link),
+                retryPolicy=self._hosts.delay,
                 clock=self.reactor,
             )
             self._service.startService()
         return self._service
 
+    # -- Called by the endpoint
+
     def endpoint(self) -> IStreamClientEndpoint:
         """
         Where the next attempt connects to.
         """
-        host, port = self._address.host, self._address.port
+        host, port = self._hosts.address.host, self._hosts.address.port
         plain = HostnameEndpoint(self.reactor, host, port, timeout=CONNECTING)
         if not self._tls:
             return plain
         return wrapClientTLS(_tls.creator(self._tls, host), plain)
 
-    def _retry_delay(self, attempt: int) -> float:
-        hosts = len(self.broker.addresses)
-        refused = self._refusals // hosts  # by all of them
-        if refused:
-            return exponential(
-                refused, constant=RETRY_LIMIT, maximum=RETRY_REFUSED_LIMIT
-            )
-        # Not all mediators at the same moment; nobody gains by guessing the moment.
-        jitter = random.uniform(0.5, 1.0)  # nosec B311
-        return retry_delay(attempt // hosts, jitter) / hosts
-
     def failed(self, problem: Exception) -> None:
         """
-        Called by the endpoint when an attempt to connect has failed.
+        An attempt to connect has failed.
         """
         if isinstance(problem, CancelledError):
             return  # given up here, which is no problem of the broker's
         self._problem = problem
-        refused = isinstance(problem, BrokerError) and problem.final
-        self._refusals = self._refusals + 1 if refused else 0
+        place = str(self)
+        self._hosts.failed(refused=isinstance(problem, BrokerError) and problem.final)
         # Where all refuse, watch() tells.
-        told = self._let_in or self._refusals < len(self.broker.addresses)
-        if told and self._service is not None:  # else it was stopped
-            self._not_connected.met(f"{self}: {problem}")
-        self._turn += 1
-
-    @property
-    def blocked(self) -> str | None:
-        """
-        Why the broker reads nothing that is published here, or C{None}.
-        """
-        return None if self._wire is None else self._wire.blocked
+        if not self._hosts.refuse and self.state is not State.UNWANTED:
+            self._not_connected.met(f"{place}: {problem}")
 
     def made(self, wire: Wire) -> None:
         """
-        Called by the endpoint with the connection that it made.
+        There is a connection.
         """
+        self._machine.move(Event.MAKE)
         self._wire = wire
         self._not_connected.succeeded()
-        self._was_let_in = True
         self._problem = None
-        self._refusals = 0
+        self._hosts.succeeded()
 
-    def lost(self, why: BrokerError) -> None:
+    def lost(self, wire: Wire, why: BrokerError) -> None:
         """
-        Called by the endpoint when the connection that it made is lost.
+        The connection is lost.
         """
-        self._wire = None
-        self._turn += 1
-        if isinstance(why, ProtocolError) and self._service is not None:
+        if wire is self._wire:
+            self._machine.move(Event.LOSE)
+            self._wire = None
+        self._hosts.lost()
+        if isinstance(why, ProtocolError) and self.state is not State.UNWANTED:
             self._not_connected.met(f"{self}: {why}")
         self._on_lost(why)
 
-    def _give_up(self, service: ClientService) -> None:
-        if self._service is service:
-            self._service = None
-            self._not_connected.end()
-            # Not from within a callback of the service's own.
-            self.reactor.callLater(0, service.stopService)
+    # -- The end
 
     async def stop(self) -> None:
         """
         End it, politely where that can be done at once.
         """
         self._stops += 1
-        self._not_connected.end()
-        service, self._service = self._service, None
-        if service is None:
+        if self._service is None:
             return
+        service = self._end()
         if self._wire is not None:
             await self._wire.shut()
         await service.stopService()
 
+    def _end(self) -> ClientService:
+        """
+        Nobody wants it any more.
 
-def _end_if_silent(wire: Wire) -> None:
-    if not wire.greeted:
-        wire.why = BrokerUnreachable(f"the host said nothing in {GREETING:g} s")
-        wire.transport.abortConnection()
-
-
-def _certificate_refused(reason: BaseException | None) -> CertificateRefused | None:
-    why = _tls.distrust(reason)
-    return None if why is None else CertificateRefused(f"no TLS with the broker: {why}")
+        @return: what is to be stopped.
+        """
+        service, self._service = self._service, None
+        assert service is not None
+        self._machine.move(Event.END)
+        self._not_connected.end()
+        return service

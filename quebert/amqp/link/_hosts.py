@@ -1,0 +1,110 @@
+"""
+The hosts of a broker: which of them a connection is made to next, and when.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from quebert.config import Address
+from quebert.policy import exponential
+
+__all__ = ["Hosts", "retry_delay"]
+
+#: Seconds at most between attempts, so that a broker that is back is found
+#: again within five.
+RETRY_LIMIT = 4.0
+#: The same where the broker knows us and says no.
+RETRY_REFUSED_LIMIT = 60.0
+
+
+def retry_delay(attempt: int, jitter: float) -> float:
+    """
+    Seconds until attempt number C{attempt} to reconnect.
+
+    @param jitter: from 0 to 1, the part of the longest wait that is waited.
+    """
+    return exponential(attempt, constant=1.5, maximum=RETRY_LIMIT * 4) / 4 * jitter
+
+
+class Hosts:
+    """
+    One host after the other is tried.  A host that refuses may do so for now, if the
+    broker was ever let us in.
+
+    @param sibling: the hosts of another connection to the same broker.
+    @param optional: whether it matters not that the sibling was let in: the broker may
+        let a user have no more connections.
+    """
+
+    def __init__(
+        self, addresses: Sequence[Address], sibling: Hosts | None, *, optional: bool
+    ) -> None:
+        self._addresses = addresses
+        self._sibling = sibling
+        self._optional = optional
+        self._turn = 0  # whose it is
+        self._was_let_in = False
+        self._refusals = 0  # in a row
+
+    @property
+    def address(self) -> Address:
+        """
+        The one whose turn it is.
+        """
+        return self._addresses[self._turn % len(self._addresses)]
+
+    @property
+    def refuse(self) -> bool:
+        """
+        Whether all of them refuse, and none has ever let us in.
+        """
+        return self._refusals >= len(self._addresses) and not self._let_in
+
+    @property
+    def _let_in(self) -> bool:
+        if self._sibling is None or self._optional:
+            return self._was_let_in
+        return self._was_let_in or self._sibling._was_let_in
+
+    def begin(self) -> None:
+        """
+        Begin with the one that answers the sibling.
+        """
+        if self._sibling is not None:
+            self._turn = self._sibling._turn
+
+    def succeeded(self) -> None:
+        """
+        One has let us in.
+        """
+        self._was_let_in = True
+        self._refusals = 0
+
+    def failed(self, *, refused: bool) -> None:
+        """
+        One has not: it is the turn of the next.
+        """
+        self._refusals = self._refusals + 1 if refused else 0
+        self._turn += 1
+
+    def lost(self) -> None:
+        """
+        The connection to one is lost: it is the turn of the next.
+        """
+        self._turn += 1
+
+    def delay(self, attempt: int) -> float:
+        """
+        Seconds until attempt number C{attempt}.
+        """
+        hosts = len(self._addresses)
+        refused = self._refusals // hosts  # by all of them
+        if refused:
+            return exponential(
+                refused, constant=RETRY_LIMIT, maximum=RETRY_REFUSED_LIMIT
+            )
+        # Not all mediators at the same moment; nobody gains by guessing the moment.
+        jitter = random.uniform(0.5, 1.0)  # nosec B311
+        return retry_delay(attempt // hosts, jitter) / hosts
