@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from quebert._text import what_is_wrong
 from quebert.errors import ConfigError
 
 __all__ = ["lines_of"]
@@ -35,7 +36,7 @@ def lines_of(
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not in UTF-8") from None
     except (OSError, ValueError) as e:  # the latter where no file has such a name
-        why = getattr(e, "strerror", None) or e
+        why = what_is_wrong(e)
         raise ConfigError(f"{path} cannot be read: {why}") from None
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.tcp import Port
 
-__all__ = ["BACKLOG", "REST", "listen"]
+__all__ = ["BACKLOG", "REST", "host_of", "listen"]
 
 #: Connections that may wait to be accepted.  Beyond, their clients try again after a
 #: second: a mediator that starts may make hundreds at once.
@@ -53,3 +54,10 @@ def _accept(reactor: Any, port: Port, accept: Callable[[], object]) -> None:
 def _go_on(port: Port) -> None:
     if port.connected:
         port.startReading()
+
+
+def host_of(address: IAddress | None) -> str:
+    """
+    The host of a client's address; empty for a client on a Unix socket.
+    """
+    return address.host if isinstance(address, IPv4Address | IPv6Address) else ""

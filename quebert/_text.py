@@ -12,7 +12,15 @@ import unicodedata
 
 from quebert._url import without_userinfo
 
-__all__ = ["cut", "one_line", "printable", "printable_lines", "shown_url", "width"]
+__all__ = [
+    "cut",
+    "one_line",
+    "printable",
+    "printable_lines",
+    "shown_url",
+    "what_is_wrong",
+    "width",
+]
 
 # Characters that str.isprintable() takes, although nothing is seen of them: joiners,
 # fillers, and selectors of a variant.
@@ -85,3 +93,12 @@ def shown_url(url: str) -> str:
     shown = without_userinfo(url)
     end = _QUERY.search(shown)
     return shown if end is None else f"{shown[: end.start()]}?..."
+
+
+def what_is_wrong(error: BaseException) -> str:
+    """
+    What an error says: of the system's, that alone, without a number and a path, which
+    the sentence that it becomes a part of has.
+    """
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or str(error)

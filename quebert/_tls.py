@@ -21,6 +21,7 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
+from quebert._text import what_is_wrong
 from quebert.config import TLS
 from quebert.errors import ConfigError
 
@@ -73,7 +74,7 @@ def _read(option: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as e:
-        why = getattr(e, "strerror", None) or e
+        why = what_is_wrong(e)
         raise ConfigError(f"the {option} {path!r} cannot be read: {why}") from None
 
 

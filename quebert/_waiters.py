@@ -1,17 +1,18 @@
 """
-Deferreds of all who wait for the same event.
+Deferreds of all who wait for the same event, and of all who ask for the same work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-__all__ = ["Waiters", "another_waiter"]
+__all__ = ["Once", "Waiters", "another_waiter"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -68,3 +69,37 @@ def another_waiter(event: Deferred[None]) -> Deferred[None]:
 
     event.addBoth(tell)
     return waiter
+
+
+class Once(Generic[P]):
+    """
+    Work that is done once, however many ask for it.
+
+    @param work: what is done.
+    @param again: whether it is done again for who asks after its end.
+    """
+
+    def __init__(
+        self, work: Callable[P, Coroutine[Any, Any, None]], *, again: bool = False
+    ) -> None:
+        self._work = work
+        self._again = again
+        self._done: Deferred[None] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[None]:
+        """
+        Do it, unless it is done or being done.
+
+        @return: fires or fails when it has ended; to cancel it does not end the work.
+        """
+        done = self._done
+        if done is None:
+            done = self._done = Deferred()
+            work = Deferred.fromCoroutine(self._work(*args, **kwargs))
+            work.addBoth(self._ended, done)
+        return another_waiter(done)
+
+    def _ended(self, result: Any, done: Deferred[None]) -> None:
+        if self._again:
+            self._done = None
+        done.callback(result)

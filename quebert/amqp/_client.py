@@ -19,7 +19,7 @@ from quebert import _tls
 from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert._reactor import given_or_global
-from quebert._waiters import another_waiter
+from quebert._waiters import Once
 from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
 from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
@@ -124,7 +124,7 @@ class TxAMQPClient:
         self.bindings = Bindings(lambda: self.reactor)
         self._reactor = reactor
         self._watcherFactory = watcherFactory
-        self._stopping: Deferred[None] | None = None
+        self._stop_once = Once(self._stop, again=True)
         self._publisher = self.make_publisher()
 
     @staticmethod
@@ -335,16 +335,7 @@ class TxAMQPClient:
         @param grace: seconds that running callbacks get to finish; what is
             not finished then goes back to its queue.
         """
-        stopping = self._stopping
-        if stopping is None:
-            stopping = self._stopping = Deferred()
-            stopped = Deferred.fromCoroutine(self._stop(grace))
-            stopped.addBoth(self._stopped, stopping)
-        return another_waiter(stopping)
-
-    def _stopped(self, result: Any, stopping: Deferred[None]) -> None:
-        self._stopping = None
-        stopping.callback(result)
+        return self._stop_once(grace)
 
     async def _stop(self, grace: float) -> None:
         await gatherResults([each.stop(grace) for each in list(self.watchers)])

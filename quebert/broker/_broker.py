@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 
+from quebert._listening import host_of
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
@@ -113,7 +114,7 @@ class BrokerFactory(Factory):
             raise StoreError(text) from e
 
     def buildProtocol(self, address: Any) -> ServerConnection:
-        connection = ServerConnection(self, getattr(address, "host", ""))
+        connection = ServerConnection(self, host_of(address))
         connection.factory = self
         return connection
 

@@ -16,6 +16,7 @@ import attrs
 from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
+from quebert._text import what_is_wrong
 from quebert._listening import listen
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.broker import BrokerFactory, Store
@@ -153,10 +154,10 @@ def not_listening(error: CannotListenError, option: str) -> str:
     """
     Why a port cannot be listened on, in one sentence.
     """
-    why: Any = error.socketError
+    why = error.socketError
     where = f"port {error.port} of {error.interface}"
-    if getattr(why, "errno", None) != errno.EADDRINUSE:
-        return f"cannot listen on {where}: {getattr(why, 'strerror', None) or why}"
+    if not isinstance(why, OSError) or why.errno != errno.EADDRINUSE:
+        return f"cannot listen on {where}: {what_is_wrong(why)}"
     return f"{where} is in use: choose another with {option}"
 
 

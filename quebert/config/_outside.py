@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from quebert._secrets import Secret
+from quebert._text import what_is_wrong
 from quebert.config._kinds import choice, dotted_name, shown, text
 from quebert.config._problems import Wrong
 from quebert.config._table import Table
@@ -97,7 +98,7 @@ class Outside:
         except UnicodeDecodeError:
             raise Wrong(f"is the file {path!r}, which is not in UTF-8") from None
         except (OSError, ValueError) as e:
-            why = getattr(e, "strerror", None) or e
+            why = what_is_wrong(e)
             raise Wrong(f"is the file {path!r}, which cannot be read: {why}") from None
         if not found:
             raise Wrong(f"is the file {path!r}, which is empty")

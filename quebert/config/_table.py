@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path as File
 from typing import Any, TypeVar
 
+from quebert._text import what_is_wrong
 from quebert.config._kinds import shown
 from quebert.config._positions import Path, lines
 from quebert.config._problems import BadConfig, Problem, Wrong
@@ -72,7 +73,7 @@ class Document:
             line = data.count(b"\n", 0, e.start) + 1
             raise self._unreadable(line, "the file must be in UTF-8") from None
         except (OSError, ValueError) as e:
-            why = getattr(e, "strerror", None) or e
+            why = what_is_wrong(e)
             raise self._unreadable(1, f"the file cannot be read: {why}") from None
 
     def _not_toml(self, error: ValueError, text: str) -> BadConfig:

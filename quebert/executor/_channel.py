@@ -31,6 +31,7 @@ from twisted.web.http import HTTPChannel
 
 from quebert._deadlines import Deadlines
 from quebert._host import network_of
+from quebert._listening import host_of
 from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._limits import ExecutorLimits
 
@@ -146,7 +147,7 @@ class ExecutorChannel(HTTPChannel):
         It is open.
         """
         super().connectionMade()  # type: ignore[no-untyped-call]
-        self.network = network_of(getattr(self.tcp.getPeer(), "host", ""))
+        self.network = network_of(host_of(self.tcp.getPeer()))
         self._enter(Stage.HEAD, self.site.limits.head_time)
         self.site.opened(self)
 

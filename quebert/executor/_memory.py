@@ -23,6 +23,8 @@ from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 
+from quebert._reentrancy import NonReentrant
+
 __all__ = ["FREE", "Transit", "Turns"]
 
 #: Bytes of a request that are not counted.
@@ -97,7 +99,7 @@ class Turns:
         self._taken = 0
         self._line: dict[Deferred[None], int] = {}
         self._resting = False
-        self._going_on = False
+        self._go_on = NonReentrant(self._begin_all)  # a task may end at once
 
     def begin(self, size: int) -> Deferred[None]:
         """
@@ -123,11 +125,7 @@ class Turns:
         del self._line[begun]
         self._go_on()  # it may have been the first
 
-    def _go_on(self) -> None:
-        # A loop, not a recursion: a task may end before its callback returns.
-        if self._going_on:
-            return
-        self._going_on = True
+    def _begin_all(self) -> None:
         while self._line and not self._resting:
             begun, size = next(iter(self._line.items()))
             if self._taken and self._taken + size > self._most:
@@ -138,7 +136,6 @@ class Turns:
                 self._resting = True
                 self._call_later(0, self._rested)
             begun.callback(None)
-        self._going_on = False
 
     def _rested(self) -> None:
         self._resting = False

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from typing import Protocol as Role
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.python.failure import Failure
@@ -145,7 +146,7 @@ class HTTPConnection(Protocol):
 
     def connectionMade(self) -> None:
         tcp: Any = self.transport
-        if hasattr(tcp, "setTcpNoDelay"):
+        if ITCPTransport.providedBy(tcp):
             tcp.setTcpNoDelay(True)
         if isinstance(tcp, TCPConnection) and not tcp.TLS:
             # Straight into the socket: nearly always that is all, and the

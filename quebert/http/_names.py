@@ -28,6 +28,7 @@ from twisted.internet.interfaces import IDelayedCall, IResolutionReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from quebert._reentrancy import NonReentrant
 from quebert._waiters import Waiters
 from quebert.guard import Address, parsed
 
@@ -77,7 +78,7 @@ class Names:
         self._lines: tuple[dict[str, None], ...] = ({}, {}, {})
         self._threads = [0, 0, 0]
         self._asking: set[str] = set()
-        self._is_starting = False
+        self._start_next = NonReentrant(self._start_all)  # one may end at once
         self._was: tuple[dict[str, None], dict[str, None]] = ({}, {})
 
     def addresses(self, host: str) -> Deferred[Addresses]:
@@ -117,19 +118,12 @@ class Names:
             return _WAS_PROMPT
         return _WAS_SLOW if host in self._was[1] else _UNKNOWN
 
-    def _start_next(self) -> None:
+    def _start_all(self) -> None:
         """
-        Begin as many look-ups as may be.  A resolver may end one at once, and have this
-        called again.
+        Begin as many look-ups as may be.
         """
-        if self._is_starting:
-            return
-        self._is_starting = True
-        try:
-            while (found := self._next()) is not None:
-                self._start(*found)
-        finally:
-            self._is_starting = False
+        while (found := self._next()) is not None:
+            self._start(*found)
 
     def _next(self) -> tuple[str, int] | None:
         """

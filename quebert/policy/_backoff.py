@@ -244,8 +244,10 @@ def overridden(policy: RetryPolicy, wanted: object) -> RetryPolicy:
         if "min_backoff" not in changes:
             changes["min_backoff"] = min(policy.min_backoff, checked.max_backoff)
         return attrs.evolve(policy, **changes)
+    except _Refused as e:
+        raise BadTask(f"retry.{e.hidden}") from None
     except ConfigError as e:
-        raise BadTask(f"retry.{getattr(e, 'hidden', e)}") from None
+        raise BadTask(f"retry.{e}") from None
 
 
 # With either bound of the wait, whatever it is, the other one fits.

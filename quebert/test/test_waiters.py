@@ -4,11 +4,13 @@ Tests for C{quebert._waiters}.
 
 from __future__ import annotations
 
+import gc
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._waiters import Waiters, another_waiter
+from quebert._waiters import Once, Waiters, another_waiter
 
 
 class WaitersTests(SynchronousTestCase):
@@ -117,3 +119,70 @@ class AnotherWaiterTests(SynchronousTestCase):
         event.errback(ValueError())
         for each in (*waiters, event):
             self.failureResultOf(each, ValueError)
+
+
+class OnceTests(SynchronousTestCase):
+    """
+    Work that is done once.
+    """
+
+    def setUp(self) -> None:
+        """
+        No work is begun.
+        """
+        self.begun: list[int] = []
+        self.event: Deferred[None] = Deferred()
+
+    async def work(self, number: int) -> None:
+        """
+        Wait for the event.
+        """
+        self.begun.append(number)
+        await self.event
+
+    def test_once(self) -> None:
+        """
+        All who ask for it wait for the same end, also those who ask after that.
+        """
+        once = Once(self.work)
+        first, second = once(1), once(2)
+        self.assertNoResult(first)
+        self.event.callback(None)
+        for each in (first, second, once(3)):
+            self.successResultOf(each)
+        self.assertEqual(self.begun, [1])
+
+    def test_again(self) -> None:
+        """
+        It may be done again for who asks after its end, or within it.
+        """
+        once = Once(self.work, again=True)
+        first = once(1)
+        first.addCallback(lambda _: once(2))
+        self.event.callback(None)
+        self.successResultOf(first)
+        self.assertEqual(self.begun, [1, 2])
+
+    def test_failure(self) -> None:
+        """
+        All who ask are told if it fails.
+        """
+        once = Once(self.work)
+        first, second = once(1), once(2)
+        self.event.errback(ValueError())
+        for each in (first, second, once(3)):
+            self.failureResultOf(each, ValueError)
+        del once  # which keeps the failure, and nobody asks for that
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_cancelled(self) -> None:
+        """
+        Who gives up waiting does not end the work for the others.
+        """
+        once = Once(self.work)
+        first, second = once(1), once(2)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.event.callback(None)
+        self.successResultOf(second)

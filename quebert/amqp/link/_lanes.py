@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 
+from quebert._reentrancy import NonReentrant
+
 __all__ = ["Lanes", "all_of"]
 
 T = TypeVar("T")
@@ -25,7 +27,9 @@ class Lanes(DeferredSemaphore):
     after the other.
     """
 
-    _calling = False
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+        self._call_waiting = NonReentrant(self._call_all)
 
     def release(self) -> None:
         """
@@ -33,15 +37,12 @@ class Lanes(DeferredSemaphore):
         """
         assert self.tokens < self.limit
         self.tokens += 1
-        if self._calling:
-            return  # the loop that has called us goes on
-        self._calling = True
-        try:
-            while self.tokens and self.waiting:
-                self.tokens -= 1
-                self.waiting.pop(0).callback(self)  # type: ignore[arg-type]
-        finally:
-            self._calling = False
+        self._call_waiting()
+
+    def _call_all(self) -> None:
+        while self.tokens and self.waiting:
+            self.tokens -= 1
+            self.waiting.pop(0).callback(self)  # type: ignore[arg-type]
 
 
 async def all_of(

@@ -16,7 +16,7 @@ from twisted.internet.defer import (
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
-from quebert._waiters import another_waiter
+from quebert._waiters import Once, another_waiter
 from quebert.amqp.queues import QueueBinding
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._delivery import State
@@ -79,7 +79,7 @@ class Watcher:
         self._intake = Intake(
             client, binding, options, throttles, self._deliveries, forwarder
         )
-        self._stopping: Deferred[None] | None = None
+        self._stop_once = Once(self._stop)
 
     def __repr__(self) -> str:
         return f"<Watcher of {self.queue!r}, consuming: {self.consuming}>"
@@ -162,11 +162,7 @@ class Watcher:
         @param grace: seconds that running callbacks get; then they are
             cancelled, and their messages go back to the queue.
         """
-        if self._stopping is None:
-            self._stopping = Deferred()
-            stopped = Deferred.fromCoroutine(self._stop(grace))
-            stopped.chainDeferred(self._stopping)
-        return another_waiter(self._stopping)
+        return self._stop_once(grace)
 
     async def _stop(self, grace: float) -> None:
         self._intake.end()

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from txamqp.client import Closed, TwistedDelegate
@@ -189,9 +189,8 @@ class Wire(AMQClient):  # type: ignore[misc]
     # -- The beginning
 
     def connectionMade(self) -> None:
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
         self.output.begin(self.transport)
         self.output.write(PROTOCOL_HEADER)
 
