@@ -65,8 +65,9 @@ MOST_OUTSIDE = 2_500
 PUT_OFF_RATE = 100.0
 #: Seconds that they wait there at most, ...
 LONGEST_PUT_OFF = 300.0
-#: ... and that a task waits in a line at most, since RabbitMQ closes a channel that
-#: holds one for 30 minutes: with the longest timeout of a request, 25 minutes, less.
+#: ... and that a task waits in a line at most: with the longest timeout of a request,
+#: 25 minutes, less than the 30 minutes for which RabbitMQ lets a consumer hold a
+#: message (from RabbitMQ 4.3 on, one of a quorum queue).
 LONGEST_IN_LINE = LONGEST_WAIT
 # How many times as many tasks as there are places are at hand in all lines.
 _AT_HAND = 10

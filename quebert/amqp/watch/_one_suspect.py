@@ -10,7 +10,9 @@ was alone at the fewest ends begins first.  So if something else ends the mediat
 suspect collects all the blame.
 
 A suspect whose turn does not come for L{LONGEST_WAIT} seconds goes back as a copy:
-RabbitMQ closes a channel that holds a message for 30 minutes.
+RabbitMQ lets a consumer hold a message for 30 minutes.  Then RabbitMQ up to 4.2 closes
+the channel; from 4.3 on, a quorum queue takes the message back and cancels the
+consumer, and a classic queue waits on.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ __all__ = [
     "longest_wait",
 ]
 
-#: Seconds: with the longest timeout of a request, 25 minutes, less than 30 minutes.
+#: Seconds: with the longest timeout of a request, 25 minutes, less than the 30 minutes
+#: for which RabbitMQ lets a consumer hold a message.
 LONGEST_WAIT = 240.0
 #: Seconds from the last suspect that has come until one begins, ...
 GATHERING = 0.5

@@ -49,8 +49,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settlement"]
 
-#: Seconds for which a delivery waits at most, from when it came: RabbitMQ closes
-#: a channel that holds one for 30 minutes.
+#: Seconds for which a delivery waits at most, from when it came: less than the 30
+#: minutes for which RabbitMQ lets a consumer hold a message.  Then RabbitMQ up to 4.2
+#: closes the channel; from 4.3 on, a quorum queue takes the message back and cancels
+#: the consumer, and a classic queue waits on.
 HOLD_LIMIT = 900.0
 #: Seconds up to which it waits here; what is to wait longer waits in the broker.
 HOLD_UP_TO = 5.0
