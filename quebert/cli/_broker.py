@@ -16,8 +16,8 @@ import attrs
 from twisted.internet.defer import maybeDeferred, race
 from twisted.internet.error import CannotListenError
 
-from quebert._text import what_is_wrong
 from quebert._listening import listen
+from quebert._text import what_is_wrong
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.broker import BrokerFactory, Store
 from quebert.cli._running import told_to_end

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import (
     Deferred,
+    FirstError,
     gatherResults,
     maybeDeferred,
     succeed,
@@ -139,8 +140,8 @@ class MediatorService(MultiService):
         """
         End the process: nothing it could wait for would mend this.
         """
-        error: Any = failure.value
-        if hasattr(error, "subFailure"):  # what gatherResults wraps
+        error = failure.value
+        if isinstance(error, FirstError):  # what gatherResults wraps
             failure, error = error.subFailure, error.subFailure.value
         if self._stopping:
             return

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.queues._existing import INTERNAL_ERROR
+from quebert.amqp.link._failing import INTERNAL_ERROR
 from quebert.amqp.watch._attempts import LASTING, RETRY_LIMIT, Attempts
 from quebert.errors import BrokerRefused, ChannelLost
 

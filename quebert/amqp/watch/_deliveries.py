@@ -8,7 +8,8 @@ stands; this module has the events happen.  It knows no frames and no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
@@ -45,6 +46,18 @@ __all__ = ["Deliveries"]
 _BEGIN, _HELD, _OVERDUE = Event.BEGIN, int(State.HELD), int(State.OVERDUE)
 # Seconds that a message waits in the broker which has waited for memory for too long.
 _HEAVY = 60.0
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """
+    Whose method a callback may be.
+    """
+
+    def memory_of(self, body: bytes) -> int:
+        """
+        How many bytes of memory the task in a body takes.
+        """
 
 
 class Deliveries:
@@ -520,6 +533,5 @@ def _memory_of(callback: Callback) -> Callable[[bytes], int]:
     What tells how much memory the task in a body takes: a mediator whose method is the
     callback, or else nobody knows better than L{memory_of}.
     """
-    owner = getattr(callback, "__self__", None)
-    weigh: Callable[[bytes], int] = getattr(owner, "memory_of", memory_of)
-    return weigh
+    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    return owner.memory_of if isinstance(owner, Weighing) else memory_of
