@@ -25,7 +25,7 @@ from quebert.http._reader import Reader
 from quebert.http._request_writer import SMALL, RequestWriter
 from quebert.http._response import HEAD_LIMIT, Response
 from quebert.http._second_try import WAITED_TOO_LONG, was_missed
-from quebert.http._states import TABLE, Event, State
+from quebert.http._states import TABLE, HTTPEvent, HTTPState
 
 __all__ = ["HTTPConnection", "Owner"]
 
@@ -35,8 +35,8 @@ __all__ = ["HTTPConnection", "Owner"]
 _READ, _READ_MORE = 4_096, 16_384
 
 # Python looks up a member of an Enum slowly.
-_IDLE, _QUEUED, _WAITING, _HEAD, _BODY, _CLOSING, _LOST = State
-_SEND, _WRITE, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(Event, TABLE)
+_IDLE, _QUEUED, _WAITING, _HEAD, _BODY, _CLOSING, _LOST = HTTPState
+_SEND, _WRITE, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(HTTPEvent, TABLE)
 # Where the state before is known.
 _WRITTEN, _BEGUN = _WRITE[_QUEUED], _BEGIN[_WAITING]
 
@@ -129,7 +129,7 @@ class HTTPConnection(Protocol):
         self.idle_until = 0.0
 
     @property
-    def state(self) -> State:
+    def state(self) -> HTTPState:
         """
         Where it stands.
         """

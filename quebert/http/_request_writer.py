@@ -40,7 +40,7 @@ __all__ = ["SMALL", "RequestWriter", "socket_below"]
 SMALL = 65_536
 
 
-class State(IntEnum):
+class WriterState(IntEnum):
     """
     Where a writer stands.
     """
@@ -51,7 +51,7 @@ class State(IntEnum):
     REFUSED = auto()
 
 
-class Event(IntEnum):
+class WriterEvent(IntEnum):
     """
     What happens to a writer.
     """
@@ -65,27 +65,30 @@ class Event(IntEnum):
 
 
 #: For each event, the states in which it may happen, and the state that follows.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.WRITE: {State.FREE: State.WRITING},
-    Event.CLOG: {
-        State.WRITING: State.CLOGGED,
-        State.CLOGGED: State.CLOGGED,
-        State.REFUSED: State.REFUSED,
+TABLE: Mapping[WriterEvent, Mapping[WriterState, WriterState]] = {
+    WriterEvent.WRITE: {WriterState.FREE: WriterState.WRITING},
+    WriterEvent.CLOG: {
+        WriterState.WRITING: WriterState.CLOGGED,
+        WriterState.CLOGGED: WriterState.CLOGGED,
+        WriterState.REFUSED: WriterState.REFUSED,
     },
-    Event.DRAIN: {
-        State.WRITING: State.WRITING,
-        State.CLOGGED: State.WRITING,
-        State.REFUSED: State.REFUSED,
+    WriterEvent.DRAIN: {
+        WriterState.WRITING: WriterState.WRITING,
+        WriterState.CLOGGED: WriterState.WRITING,
+        WriterState.REFUSED: WriterState.REFUSED,
     },
-    Event.FINISH: {State.FREE: State.FREE, State.WRITING: State.FREE},
+    WriterEvent.FINISH: {
+        WriterState.FREE: WriterState.FREE,
+        WriterState.WRITING: WriterState.FREE,
+    },
     # RFC 9112, section 9.5.  A small request is with the server.
-    Event.REJECT: {
-        State.FREE: State.FREE,
-        State.WRITING: State.REFUSED,
-        State.CLOGGED: State.REFUSED,
-        State.REFUSED: State.REFUSED,
+    WriterEvent.REJECT: {
+        WriterState.FREE: WriterState.FREE,
+        WriterState.WRITING: WriterState.REFUSED,
+        WriterState.CLOGGED: WriterState.REFUSED,
+        WriterState.REFUSED: WriterState.REFUSED,
     },
-    Event.FAIL: dict.fromkeys(State, State.REFUSED),
+    WriterEvent.FAIL: dict.fromkeys(WriterState, WriterState.REFUSED),
 }
 
 
@@ -104,7 +107,7 @@ class RequestWriter:
     """
 
     def __init__(self, transport: Any) -> None:
-        self._machine = Machine(TABLE, State.FREE)
+        self._machine = Machine(TABLE, WriterState.FREE)
         self._transport = transport
         socket: Any = socket_below(transport)
         if isinstance(socket, FileDescriptor):
@@ -116,21 +119,21 @@ class RequestWriter:
         """
         Whether it may be told to L{finish}, and write another request.
         """
-        return self._machine.state in (State.FREE, State.WRITING)
+        return self._machine.state in (WriterState.FREE, WriterState.WRITING)
 
     @property
     def is_refused(self) -> bool:
         """
         Whether the server has refused the rest of a request.
         """
-        return self._machine.state is State.REFUSED
+        return self._machine.state is WriterState.REFUSED
 
     def write(self, data: bytes) -> None:
         """
         Write a request, or what is left of one: a part in each turn.
         """
         if len(data) > SMALL:
-            self._machine.move(Event.WRITE)
+            self._machine.move(WriterEvent.WRITE)
             self._transport.registerProducer(self, True)
         self._transport.write(data)
 
@@ -138,16 +141,16 @@ class RequestWriter:
         """
         The request is answered.
         """
-        if self._machine.state is State.WRITING:
+        if self._machine.state is WriterState.WRITING:
             self._transport.unregisterProducer()
-        self._machine.move(Event.FINISH)
+        self._machine.move(WriterEvent.FINISH)
 
     def reject(self) -> None:
         """
         The answer says no: of a large request that is still on its way, the rest is
         not wanted.
         """
-        self._machine.move(Event.REJECT)
+        self._machine.move(WriterEvent.REJECT)
 
     def _written(self, data: bytes) -> int:
         """
@@ -157,19 +160,19 @@ class RequestWriter:
             written = self._write_some(data)
             if isinstance(written, int):
                 return written
-            self._machine.move(Event.FAIL)
+            self._machine.move(WriterEvent.FAIL)
         return len(data)
 
     def pauseProducing(self) -> None:
         """
         Called by the transport when much is still to be sent.
         """
-        self._machine.move(Event.CLOG)
+        self._machine.move(WriterEvent.CLOG)
 
     def resumeProducing(self) -> None:
         """
         Called by the transport when little is.
         """
-        self._machine.move(Event.DRAIN)
+        self._machine.move(WriterEvent.DRAIN)
 
     stopProducing = pauseProducing

@@ -39,7 +39,7 @@ class Answering(Protocol):
 
 
 @attrs.define(eq=False)
-class _Answer:
+class _Coming:
     """
     @ivar received: how many bytes had come when that was last looked at.
     @ivar slowest: bytes per second that must come.
@@ -58,14 +58,14 @@ class SlowAnswers:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._deadlines: Deadlines[Answering] = Deadlines(lambda: clock, self._look)
-        self._answers: dict[Answering, _Answer] = {}
+        self._answers: dict[Answering, _Coming] = {}
 
     def begin(self, connection: Answering, slowest: float, seconds: float) -> None:
         """
         The rest of an answer is to come, at C{slowest} bytes per second at least, as
         the mean over so many seconds, again and again.
         """
-        self._answers[connection] = _Answer(connection.received, slowest, seconds)
+        self._answers[connection] = _Coming(connection.received, slowest, seconds)
         self._deadlines.begin(connection, seconds)
 
     def end(self, connection: Answering) -> None:

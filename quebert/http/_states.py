@@ -38,10 +38,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum, auto
 
-__all__ = ["TABLE", "Event", "State"]
+__all__ = ["TABLE", "HTTPEvent", "HTTPState"]
 
 
-class State(IntEnum):
+class HTTPState(IntEnum):
     """
     Where a connection stands.
     """
@@ -55,7 +55,7 @@ class State(IntEnum):
     LOST = auto()
 
 
-class Event(IntEnum):
+class HTTPEvent(IntEnum):
     """
     What happens to a connection.
     """
@@ -70,16 +70,19 @@ class Event(IntEnum):
 
 
 #: For each event, the states in which it may happen, and the state that follows.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.SEND: {State.IDLE: State.QUEUED},
-    Event.WRITE: {State.QUEUED: State.WAITING},
-    Event.BEGIN: {State.WAITING: State.HEAD},
-    Event.TELL: {State.HEAD: State.BODY},
-    Event.COMPLETE: {
-        State.HEAD: State.IDLE,
-        State.BODY: State.IDLE,
-        State.CLOSING: State.CLOSING,
+TABLE: Mapping[HTTPEvent, Mapping[HTTPState, HTTPState]] = {
+    HTTPEvent.SEND: {HTTPState.IDLE: HTTPState.QUEUED},
+    HTTPEvent.WRITE: {HTTPState.QUEUED: HTTPState.WAITING},
+    HTTPEvent.BEGIN: {HTTPState.WAITING: HTTPState.HEAD},
+    HTTPEvent.TELL: {HTTPState.HEAD: HTTPState.BODY},
+    HTTPEvent.COMPLETE: {
+        HTTPState.HEAD: HTTPState.IDLE,
+        HTTPState.BODY: HTTPState.IDLE,
+        HTTPState.CLOSING: HTTPState.CLOSING,
     },
-    Event.CLOSE: {**dict.fromkeys(State, State.CLOSING), State.LOST: State.LOST},
-    Event.LOSE: dict.fromkeys(State, State.LOST),
+    HTTPEvent.CLOSE: {
+        **dict.fromkeys(HTTPState, HTTPState.CLOSING),
+        HTTPState.LOST: HTTPState.LOST,
+    },
+    HTTPEvent.LOSE: dict.fromkeys(HTTPState, HTTPState.LOST),
 }

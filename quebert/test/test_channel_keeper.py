@@ -11,7 +11,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import Machine, WrongEvent
-from quebert.amqp.watch._channel_keeper import TABLE, ChannelKeeper, State
+from quebert.amqp.watch._channel_keeper import TABLE, ChannelKeeper, KeeperState
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 
 GONE = ChannelLost("gone")
@@ -161,19 +161,19 @@ class TableTests(KeeperTestCase):
     The states of the channel of a watch.
     """
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: KeeperState) -> None:
         """
         A new keeper, in a state.
         """
         self.setUp()
-        if state is State.ATTACHING:
+        if state is KeeperState.ATTACHING:
             self.begin()
-        elif state in (State.ATTACHED, State.WAITING):
+        elif state in (KeeperState.ATTACHED, KeeperState.WAITING):
             self.attached()
-        if state is State.WAITING:
+        if state is KeeperState.WAITING:
             self.lose()
             self.fail()
-        if state is State.ENDING:
+        if state is KeeperState.ENDING:
             self.attached()
             self.keeper.end()
         self.assertIs(self.keeper.state, state)
@@ -182,20 +182,20 @@ class TableTests(KeeperTestCase):
         """
         It goes through its states as the table has it.
         """
-        self.assertIs(self.keeper.state, State.DETACHED)
+        self.assertIs(self.keeper.state, KeeperState.DETACHED)
         self.begin()
-        self.assertIs(self.keeper.state, State.ATTACHING)
+        self.assertIs(self.keeper.state, KeeperState.ATTACHING)
         self.succeed()
-        self.assertIs(self.keeper.state, State.ATTACHED)
+        self.assertIs(self.keeper.state, KeeperState.ATTACHED)
         self.keep()
         self.lose()
-        self.assertIs(self.keeper.state, State.ATTACHING)  # at once
+        self.assertIs(self.keeper.state, KeeperState.ATTACHING)  # at once
         self.fail()
-        self.assertIs(self.keeper.state, State.WAITING)
+        self.assertIs(self.keeper.state, KeeperState.WAITING)
         self.clock.advance(60)
-        self.assertIs(self.keeper.state, State.ATTACHING)
+        self.assertIs(self.keeper.state, KeeperState.ATTACHING)
         self.keeper.end()
-        self.assertIs(self.keeper.state, State.ENDING)
+        self.assertIs(self.keeper.state, KeeperState.ENDING)
 
     def test_failed_at_first(self) -> None:
         """
@@ -205,23 +205,23 @@ class TableTests(KeeperTestCase):
         self.fail()
         [failure] = self.errors
         self.assertIs(failure.value, GONE)
-        self.assertIs(self.keeper.state, State.DETACHED)
+        self.assertIs(self.keeper.state, KeeperState.DETACHED)
 
     def test_ending(self) -> None:
         """
         The end can come in each state.
         """
-        for before in State:
+        for before in KeeperState:
             self.reach(before)
             self.keeper.end()
-            self.assertIs(self.keeper.state, State.ENDING)
+            self.assertIs(self.keeper.state, KeeperState.ENDING)
 
     def test_rows(self) -> None:
         """
         Each event leads to the state that the table has, and no other can be.
         """
         for event in TABLE:
-            for before in State:
+            for before in KeeperState:
                 machine = Machine(TABLE, before)
                 after = TABLE[event].get(before, before)
                 if before in TABLE[event]:
@@ -281,7 +281,7 @@ class EndTests(KeeperTestCase):
         self.succeed()
         self.session.wire.closed = True
         self.preparing.errback(GONE)
-        self.assertIs(self.keeper.state, State.WAITING)
+        self.assertIs(self.keeper.state, KeeperState.WAITING)
         self.keeper.end()
         [failure] = self.errors
         self.assertIn("was stopped", str(failure.value))
@@ -342,4 +342,4 @@ class BeginTests(KeeperTestCase):
         self.lose_connection()
         self.begun.cancel()
         self.assertEqual(len(self.errors), 1)
-        self.assertIs(self.keeper.state, State.DETACHED)
+        self.assertIs(self.keeper.state, KeeperState.DETACHED)

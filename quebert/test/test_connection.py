@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import Machine, WrongEvent
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.amqp.link._connection import TABLE, State
+from quebert.amqp.link._connection import TABLE, LinkState
 from quebert.amqp.wire import Message, Wire
 from quebert.config import Address
 from quebert.errors import (
@@ -749,7 +749,7 @@ class StatesTests(ClientTestCase):
         super().setUp()
         self.connection = self.client._consuming
 
-    def check(self, state: State) -> None:
+    def check(self, state: LinkState) -> None:
         """
         The connection must be in a state.
         """
@@ -767,14 +767,14 @@ class StatesTests(ClientTestCase):
         """
         One that is wanted is made, and made again when it is lost.
         """
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
         self.want()
-        self.check(State.CONNECTING)
+        self.check(LinkState.CONNECTING)
         for _ in range(2):
             broker = self.let_in()
-            self.check(State.CONNECTED)
+            self.check(LinkState.CONNECTED)
             broker.lose_once()
-            self.check(State.CONNECTING)
+            self.check(LinkState.CONNECTING)
             self.advance(5)
 
     def test_failed(self) -> None:
@@ -783,10 +783,10 @@ class StatesTests(ClientTestCase):
         """
         self.want()
         self.unreachable()
-        self.check(State.CONNECTING)
+        self.check(LinkState.CONNECTING)
         self.advance(5)
         self.let_in()
-        self.check(State.CONNECTED)
+        self.check(LinkState.CONNECTED)
 
     def test_stopped(self) -> None:
         """
@@ -795,7 +795,7 @@ class StatesTests(ClientTestCase):
         for reach in (lambda: None, self.want, lambda: (self.want(), self.let_in())):
             reach()
             stopped = Deferred.fromCoroutine(self.connection.stop())
-            self.check(State.UNWANTED)
+            self.check(LinkState.UNWANTED)
             self.advance(1)
             self.successResultOf(stopped)
             self.attempts = len(self.reactor.tcpClients)
@@ -806,11 +806,11 @@ class StatesTests(ClientTestCase):
         """
         self.want()
         self.refuse()
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
         self.advance(100)
         self.assertEqual(self.pending(), [])
         self.want()
-        self.check(State.CONNECTING)
+        self.check(LinkState.CONNECTING)
 
     def test_lost_after_the_end(self) -> None:
         """
@@ -819,17 +819,17 @@ class StatesTests(ClientTestCase):
         """
         old: Any = self.want() and self.let_in().wire
         stopped = Deferred.fromCoroutine(self.connection.stop())
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
         self.advance(1)
         self.successResultOf(stopped)
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
         self.attempts = len(self.reactor.tcpClients)
         self.want()
         self.connection.lost(old, ChannelLost("gone"))
-        self.check(State.CONNECTING)
+        self.check(LinkState.CONNECTING)
         self.let_in()
         self.connection.lost(old, ChannelLost("gone"))
-        self.check(State.CONNECTED)
+        self.check(LinkState.CONNECTED)
 
     def test_made_after_the_end(self) -> None:
         """
@@ -837,16 +837,16 @@ class StatesTests(ClientTestCase):
         """
         wire = Wire(vhost="/", heartbeat=0, clock=self.reactor)
         self.connection.made(wire)
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
         self.connection.lost(wire, ChannelLost("gone"))
-        self.check(State.UNWANTED)
+        self.check(LinkState.UNWANTED)
 
     def test_rows(self) -> None:
         """
         No other event can be.
         """
         for event, row in TABLE.items():
-            for before in set(State) - set(row):
+            for before in set(LinkState) - set(row):
                 machine = Machine(TABLE, before)
                 self.assertRaises(WrongEvent, machine.move, event)
 

@@ -16,8 +16,8 @@ from quebert.amqp.watch._consumer_states import (
     DELIVERING,
     TABLE,
     WANTED,
-    Event,
-    State,
+    ConsumerEvent,
+    ConsumerState,
 )
 from quebert.errors import ChannelLost
 
@@ -129,7 +129,7 @@ class ConsumerTestCase(SynchronousTestCase):
         self.rested += 1
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConsumerState:
         """
         Where the consumer stands.
         """
@@ -194,23 +194,23 @@ class ConsumerTestCase(SynchronousTestCase):
         """
         self.consumer.lost()
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: ConsumerState) -> None:
         """
         A new consumer, in a state.
         """
         self.setUp()
-        if state is State.ABSENT:
+        if state is ConsumerState.ABSENT:
             return
         self.begin()
-        if state is not State.STARTING:
+        if state is not ConsumerState.STARTING:
             self.channel.answer()
-        if state is State.RENEWING:
+        if state is ConsumerState.RENEWING:
             self.use_up()
-        elif state is State.RESTING:
+        elif state is ConsumerState.RESTING:
             self.rest()
-        elif state is State.CANCELLED:
+        elif state is ConsumerState.CANCELLED:
             self.cancel()
-        elif state is State.ENDING:
+        elif state is ConsumerState.ENDING:
             self.end()
         self.assertIs(self.state, state)
 
@@ -220,19 +220,19 @@ class TableTests(ConsumerTestCase):
     The states of a consumer.
     """
 
-    def happen(self, event: Event) -> None:
+    def happen(self, event: ConsumerEvent) -> None:
         """
         Have an event happen, by what leads to it.
         """
-        calls: dict[Event, Callable[[], object]] = {
-            Event.BEGIN: self.begin,
-            Event.RENEW: self.use_up,
-            Event.REST: self.rest,
-            Event.WAKE: self.consumer._wake,
-            Event.CANCEL: self.cancel,
-            Event.REPLACE: self.replace,
-            Event.END: self.end,
-            Event.LOSE: self.lose,
+        calls: dict[ConsumerEvent, Callable[[], object]] = {
+            ConsumerEvent.BEGIN: self.begin,
+            ConsumerEvent.RENEW: self.use_up,
+            ConsumerEvent.REST: self.rest,
+            ConsumerEvent.WAKE: self.consumer._wake,
+            ConsumerEvent.CANCEL: self.cancel,
+            ConsumerEvent.REPLACE: self.replace,
+            ConsumerEvent.END: self.end,
+            ConsumerEvent.LOSE: self.lose,
         }
         if event in calls:
             calls[event]()
@@ -244,10 +244,10 @@ class TableTests(ConsumerTestCase):
         Each event leads to the state that the table has.
         """
         elsewhere = {  # each has a test below
-            (Event.REST, State.STARTING),
-            (Event.REST, State.RENEWING),
-            (Event.CANCEL, State.ENDING),
-            (Event.END, State.CANCELLED),
+            (ConsumerEvent.REST, ConsumerState.STARTING),
+            (ConsumerEvent.REST, ConsumerState.RENEWING),
+            (ConsumerEvent.CANCEL, ConsumerState.ENDING),
+            (ConsumerEvent.END, ConsumerState.CANCELLED),
         }
         for event, row in TABLE.items():
             for before, after in row.items():
@@ -261,7 +261,7 @@ class TableTests(ConsumerTestCase):
         No other event can be.
         """
         for event, row in TABLE.items():
-            for before in State:
+            for before in ConsumerState:
                 if before not in row:
                     self.reach(before)
                     self.assertRaises(WrongEvent, self.consumer._machine.move, event)
@@ -270,7 +270,7 @@ class TableTests(ConsumerTestCase):
         """
         It tells whether RabbitMQ delivers, and whether the watch wants that.
         """
-        for state in State:
+        for state in ConsumerState:
             self.reach(state)
             self.assertEqual(self.consumer.consuming, state in DELIVERING)
             self.assertEqual(self.consumer.wanted, state in WANTED)
@@ -287,36 +287,36 @@ class ConsumingTests(ConsumerTestCase):
         """
         self.throttles.are_far = True
         self.successResultOf(self.begin())
-        self.assertEqual((self.state, self.methods), (State.RESTING, []))
+        self.assertEqual((self.state, self.methods), (ConsumerState.RESTING, []))
         self.wake()
         self.channel.answer()
         self.assertEqual(
-            (self.state, self.methods), (State.CONSUMING, ["basic_consume"])
+            (self.state, self.methods), (ConsumerState.CONSUMING, ["basic_consume"])
         )
 
     def test_far_while_renewing(self) -> None:
         """
         Where that is found as another consumer is to take over, there is none.
         """
-        self.reach(State.CONSUMING)
+        self.reach(ConsumerState.CONSUMING)
         self.successResultOf(self.consumer._calling.acquire())  # another call is made
         self.use_up()
-        self.assertIs(self.state, State.RENEWING)
+        self.assertIs(self.state, ConsumerState.RENEWING)
         self.throttles.are_far = True
         self.consumer._calling.release()
         self.channel.answer_all()
-        self.assertIs(self.state, State.RESTING)
+        self.assertIs(self.state, ConsumerState.RESTING)
         self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
 
     def test_renewed(self) -> None:
         """
         Another consumer takes over, and then the one before is cancelled.
         """
-        self.reach(State.RENEWING)
+        self.reach(ConsumerState.RENEWING)
         self.channel.answer()
-        self.assertIs(self.state, State.RENEWING)
+        self.assertIs(self.state, ConsumerState.RENEWING)
         self.channel.answer()
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
         (_, first), (_, second), cancelled = self.channel.calls
         self.assertNotEqual(first, second)
         self.assertEqual(cancelled, ("basic_cancel", first))
@@ -325,11 +325,11 @@ class ConsumingTests(ConsumerTestCase):
         """
         Both are cancelled when the watch wants no deliveries any more.
         """
-        self.reach(State.RENEWING)
+        self.reach(ConsumerState.RENEWING)
         ended = self.end()
         self.channel.answer_all()
         self.successResultOf(ended)
-        self.assertIs(self.state, State.ABSENT)
+        self.assertIs(self.state, ConsumerState.ABSENT)
         (_, first), (_, second), *cancelled = self.channel.calls
         self.assertEqual(cancelled, [("basic_cancel", first), ("basic_cancel", second)])
 
@@ -338,13 +338,13 @@ class ConsumingTests(ConsumerTestCase):
         The consumer that has taken over remains if the watch wants deliveries again
         before it was cancelled.
         """
-        self.reach(State.RENEWING)
+        self.reach(ConsumerState.RENEWING)
         self.channel.answer()
         ended, begun = self.end(), self.begin()
         self.channel.answer_all()
         self.successResultOf(ended)
         self.successResultOf(begun)
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
         self.assertEqual(
             self.methods, ["basic_consume", "basic_consume", "basic_cancel"]
         )
@@ -353,63 +353,65 @@ class ConsumingTests(ConsumerTestCase):
         """
         RabbitMQ may end a consumer that is to be cancelled: it need not be.
         """
-        self.reach(State.STARTING)
+        self.reach(ConsumerState.STARTING)
         ended = self.end()
         self.cancel()
-        self.assertIs(self.state, State.ENDING)
+        self.assertIs(self.state, ConsumerState.ENDING)
         self.channel.answer()
         self.successResultOf(ended)
-        self.assertEqual((self.state, self.methods), (State.ABSENT, ["basic_consume"]))
+        self.assertEqual(
+            (self.state, self.methods), (ConsumerState.ABSENT, ["basic_consume"])
+        )
 
     def test_not_renewed(self) -> None:
         """
         The channel may be lost before another consumer has taken over.
         """
-        self.reach(State.RENEWING)
+        self.reach(ConsumerState.RENEWING)
         self.channel.close()
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
         self.lose()
         self.prepare()
         self.begin()
         self.channel.answer()
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
 
     def test_ended_while_starting(self) -> None:
         """
         A consumer is not cancelled before RabbitMQ has told that there is one.
         """
-        self.reach(State.STARTING)
+        self.reach(ConsumerState.STARTING)
         ended = self.end()
         self.assertEqual(self.methods, ["basic_consume"])
         self.channel.answer()
-        self.assertIs(self.state, State.ENDING)
+        self.assertIs(self.state, ConsumerState.ENDING)
         self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
         self.channel.answer()
         self.successResultOf(ended)
-        self.assertIs(self.state, State.ABSENT)
+        self.assertIs(self.state, ConsumerState.ABSENT)
 
     def test_begun_again_while_starting(self) -> None:
         """
         One that is wanted again before it was cancelled remains.
         """
-        self.reach(State.STARTING)
+        self.reach(ConsumerState.STARTING)
         ended, begun = self.end(), self.begin()
         self.channel.answer()
         self.successResultOf(ended)
         self.successResultOf(begun)
         self.assertEqual(
-            (self.state, self.methods), (State.CONSUMING, ["basic_consume"])
+            (self.state, self.methods), (ConsumerState.CONSUMING, ["basic_consume"])
         )
 
     def test_begun_again_while_ending(self) -> None:
         """
         There is another one once the one before is cancelled.
         """
-        self.reach(State.ENDING)
+        self.reach(ConsumerState.ENDING)
         begun = self.begin()
         self.channel.answer_all()
         self.successResultOf(begun)
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
         self.assertEqual(
             self.methods, ["basic_consume", "basic_cancel", "basic_consume"]
         )
@@ -418,10 +420,10 @@ class ConsumingTests(ConsumerTestCase):
         """
         So it is where a message may begin soon after all.
         """
-        self.reach(State.RESTING)
+        self.reach(ConsumerState.RESTING)
         self.wake()
         self.channel.answer_all()
-        self.assertIs(self.state, State.CONSUMING)
+        self.assertIs(self.state, ConsumerState.CONSUMING)
         self.assertEqual(
             self.methods, ["basic_consume", "basic_cancel", "basic_consume"]
         )
@@ -430,19 +432,19 @@ class ConsumingTests(ConsumerTestCase):
         """
         It is cancelled once, and does not wake.
         """
-        self.reach(State.RESTING)
+        self.reach(ConsumerState.RESTING)
         ended = self.end()
         self.channel.answer()
         self.successResultOf(ended)
         self.wake()
-        self.assertIs(self.state, State.ABSENT)
+        self.assertIs(self.state, ConsumerState.ABSENT)
         self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
 
     def test_another_was_ended(self) -> None:
         """
         That RabbitMQ has ended another consumer changes nothing.
         """
-        for state in State:
+        for state in ConsumerState:
             self.reach(state)
             self.assertFalse(self.consumer.was_ended("another"))
             self.assertFalse(self.consumer.was_ended(""))
@@ -453,16 +455,18 @@ class ConsumingTests(ConsumerTestCase):
         One that RabbitMQ has ended is neither cancelled nor replaced if the watch wants
         no deliveries any more.
         """
-        self.reach(State.CANCELLED)
+        self.reach(ConsumerState.CANCELLED)
         self.successResultOf(self.end())
         self.replace()
-        self.assertEqual((self.state, self.methods), (State.ABSENT, ["basic_consume"]))
+        self.assertEqual(
+            (self.state, self.methods), (ConsumerState.ABSENT, ["basic_consume"])
+        )
 
     def test_rested(self) -> None:
         """
         The watch is told when there is no consumer because of the rate.
         """
-        self.reach(State.CONSUMING)
+        self.reach(ConsumerState.CONSUMING)
         self.consumer.adapt()
         self.assertEqual(self.rested, 0)
         self.rest()

@@ -19,7 +19,7 @@ from quebert.http._connection import HTTPConnection
 from quebert.http._exchange import HTTPExchange
 from quebert.http._reader import Reader
 from quebert.http._response import Response
-from quebert.http._states import TABLE, Event, State
+from quebert.http._states import TABLE, HTTPEvent, HTTPState
 from quebert.test.test_dispatch import FakeTCP
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
@@ -154,22 +154,27 @@ class TableTests(ConnectionTestCase):
     The states of a connection.
     """
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: HTTPState) -> None:
         """
         A new connection, in a state.
         """
         self.connect(FakeTCP())
-        if state in (State.QUEUED, State.WAITING, State.HEAD, State.BODY):
+        if state in (
+            HTTPState.QUEUED,
+            HTTPState.WAITING,
+            HTTPState.HEAD,
+            HTTPState.BODY,
+        ):
             self.send()
-        if state in (State.WAITING, State.HEAD, State.BODY):
+        if state in (HTTPState.WAITING, HTTPState.HEAD, HTTPState.BODY):
             self.write()
-        if state is State.HEAD:
+        if state is HTTPState.HEAD:
             self.connection.dataReceived(HEAD[:5])
-        elif state is State.BODY:
+        elif state is HTTPState.BODY:
             self.connection.dataReceived(HEAD)
-        elif state is State.CLOSING:
+        elif state is HTTPState.CLOSING:
             self.connection.abort()
-        elif state is State.LOST:
+        elif state is HTTPState.LOST:
             self.lose()
         self.assertIs(self.connection.state, state)
 
@@ -184,24 +189,26 @@ class TableTests(ConnectionTestCase):
         The answer is complete.
         """
         before = self.connection.state
-        self.connection.dataReceived(BODY if before is State.BODY else HEAD[5:] + BODY)
+        self.connection.dataReceived(
+            BODY if before is HTTPState.BODY else HEAD[5:] + BODY
+        )
 
     def test_rows(self) -> None:
         """
         Each event leads to the state that the table has.
         """
-        events: dict[Event, Callable[[], object]] = {
-            Event.SEND: self.send,
-            Event.WRITE: self.write,
-            Event.BEGIN: lambda: self.connection.dataReceived(HEAD[:5]),
-            Event.TELL: self.rest_of_head,
-            Event.COMPLETE: self.rest,
-            Event.CLOSE: lambda: self.connection.abort(),
-            Event.LOSE: self.lose,
+        events: dict[HTTPEvent, Callable[[], object]] = {
+            HTTPEvent.SEND: self.send,
+            HTTPEvent.WRITE: self.write,
+            HTTPEvent.BEGIN: lambda: self.connection.dataReceived(HEAD[:5]),
+            HTTPEvent.TELL: self.rest_of_head,
+            HTTPEvent.COMPLETE: self.rest,
+            HTTPEvent.CLOSE: lambda: self.connection.abort(),
+            HTTPEvent.LOSE: self.lose,
         }
         for event, row in TABLE.items():
             for before, after in row.items():
-                if (event, before) == (Event.COMPLETE, State.CLOSING):
+                if (event, before) == (HTTPEvent.COMPLETE, HTTPState.CLOSING):
                     continue  # below
                 self.reach(before)
                 events[event]()
@@ -212,12 +219,12 @@ class TableTests(ConnectionTestCase):
         Who reads the body may close the connection as the last bytes of it come: the
         answer is complete, and the connection is not used again.
         """
-        self.reach(State.BODY)
+        self.reach(HTTPState.BODY)
         [answer] = self.answers
         reader = Aborting()
         answer.deliverBody(reader)
         self.connection.dataReceived(BODY)
-        self.assertIs(self.connection.state, State.CLOSING)
+        self.assertIs(self.connection.state, HTTPState.CLOSING)
         self.assertNotIn("released", self.owner.told)
         self.assertEqual(answer.whole, b"")
 
@@ -225,8 +232,8 @@ class TableTests(ConnectionTestCase):
         """
         A request can be made where there is none, and the connection is there.
         """
-        for state in State:
-            if state is not State.IDLE:
+        for state in HTTPState:
+            if state is not HTTPState.IDLE:
                 self.reach(state)
                 self.assertRaises(WrongEvent, self.send)
                 self.assertIs(self.connection.state, state)
@@ -235,8 +242,8 @@ class TableTests(ConnectionTestCase):
         """
         Only a request that is still wanted, and was not written, is written.
         """
-        for state in State:
-            if state is not State.QUEUED:
+        for state in HTTPState:
+            if state is not HTTPState.QUEUED:
                 self.reach(state)
                 sent = self.transport.sent  # type: ignore[attr-defined]
                 self.write()
@@ -249,10 +256,10 @@ class TableTests(ConnectionTestCase):
         after the end is not read.
         """
         for state, closed in (
-            (State.IDLE, State.CLOSING),
-            (State.QUEUED, State.CLOSING),
-            (State.CLOSING, State.CLOSING),
-            (State.LOST, State.LOST),
+            (HTTPState.IDLE, HTTPState.CLOSING),
+            (HTTPState.QUEUED, HTTPState.CLOSING),
+            (HTTPState.CLOSING, HTTPState.CLOSING),
+            (HTTPState.LOST, HTTPState.LOST),
         ):
             self.reach(state)
             self.connection.dataReceived(HEAD + BODY)
@@ -263,17 +270,17 @@ class TableTests(ConnectionTestCase):
         """
         It is closed once it is told to be, or lost.
         """
-        for state in State:
+        for state in HTTPState:
             self.reach(state)
-            closed = state in (State.CLOSING, State.LOST)
+            closed = state in (HTTPState.CLOSING, HTTPState.LOST)
             self.assertEqual(self.connection.closed, closed)
 
     def test_received(self) -> None:
         """
         It tells how much of an answer has come.
         """
-        sizes = {State.HEAD: 5, State.BODY: len(HEAD)}
-        for state in State:
+        sizes = {HTTPState.HEAD: 5, HTTPState.BODY: len(HEAD)}
+        for state in HTTPState:
             self.reach(state)
             self.assertEqual(self.connection.received, sizes.get(state, 0))
             self.assertFalse(self.connection.paused)
@@ -290,7 +297,7 @@ class TransportTests(ConnectionTestCase):
         """
         self.connect(StringTransport())
         self.send()
-        self.assertIs(self.connection.state, State.WAITING)
+        self.assertIs(self.connection.state, HTTPState.WAITING)
         self.assertEqual(self.transport.value(), REQUEST)
 
 
@@ -335,7 +342,7 @@ class EndTests(ConnectionTestCase):
         self.ask()
         self.connection.dataReceived(b"SMTP\r\n\r\n")
         self.assertIn("the answer is not HTTP: ", self.text())
-        self.assertIs(self.connection.state, State.CLOSING)
+        self.assertIs(self.connection.state, HTTPState.CLOSING)
         self.lose()
         self.assertEqual(len(self.errors), 1)
 
@@ -381,7 +388,7 @@ class EndTests(ConnectionTestCase):
         self.use()
         self.send()
         self.exchange.answered.cancel()
-        self.assertIs(self.connection.state, State.CLOSING)
+        self.assertIs(self.connection.state, HTTPState.CLOSING)
         self.write()
         self.lose()
         self.assertEqual(self.owner.sent_again, [])
@@ -439,7 +446,7 @@ class SecondTryTests(ConnectionTestCase):
                 self.connection.dataReceived(each)
             self.assertEqual(self.owner.sent_again, [self.exchange])
             self.assertEqual(self.answers, [])
-            self.assertIs(self.connection.state, State.CLOSING)
+            self.assertIs(self.connection.state, HTTPState.CLOSING)
 
     def test_not_again(self) -> None:
         """

@@ -13,7 +13,13 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import WrongEvent
-from quebert.http._request_writer import SMALL, TABLE, Event, RequestWriter, State
+from quebert.http._request_writer import (
+    SMALL,
+    TABLE,
+    RequestWriter,
+    WriterEvent,
+    WriterState,
+)
 
 LARGE = b"x" * (SMALL + 1)
 
@@ -61,7 +67,7 @@ class WriterTestCase(SynchronousTestCase):
         self.assertEqual(self.socket.writeSomeData(b"1234"), 4)
 
     @property
-    def state(self) -> State:
+    def state(self) -> WriterState:
         """
         Where the writer stands.
         """
@@ -73,30 +79,30 @@ class TableTests(WriterTestCase):
     The states of a writer.
     """
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: WriterState) -> None:
         """
         A new writer, in a state.
         """
         WriterTestCase.setUp(self)
-        if state is not State.FREE:
+        if state is not WriterState.FREE:
             self.writer.write(LARGE)
-        if state is State.CLOGGED:
+        if state is WriterState.CLOGGED:
             self.writer.pauseProducing()
-        if state is State.REFUSED:
+        if state is WriterState.REFUSED:
             self.writer.reject()
         self.assertIs(self.state, state)
 
-    def happen(self, event: Event) -> None:
+    def happen(self, event: WriterEvent) -> None:
         """
         Have an event happen.
         """
-        calls: dict[Event, Callable[[], object]] = {
-            Event.WRITE: lambda: self.writer.write(LARGE),
-            Event.CLOG: self.writer.pauseProducing,
-            Event.DRAIN: self.writer.resumeProducing,
-            Event.FINISH: self.writer.finish,
-            Event.REJECT: self.writer.reject,
-            Event.FAIL: self.fail_to_write,
+        calls: dict[WriterEvent, Callable[[], object]] = {
+            WriterEvent.WRITE: lambda: self.writer.write(LARGE),
+            WriterEvent.CLOG: self.writer.pauseProducing,
+            WriterEvent.DRAIN: self.writer.resumeProducing,
+            WriterEvent.FINISH: self.writer.finish,
+            WriterEvent.REJECT: self.writer.reject,
+            WriterEvent.FAIL: self.fail_to_write,
         }
         calls[event]()
 
@@ -115,7 +121,7 @@ class TableTests(WriterTestCase):
         An event that cannot be, such as another request before an answer, is refused.
         """
         for event, row in TABLE.items():
-            for before in State:
+            for before in WriterState:
                 if before not in row:
                     self.reach(before)
                     self.assertRaises(WrongEvent, self.happen, event)
@@ -125,11 +131,11 @@ class TableTests(WriterTestCase):
         """
         It can write another request where nothing is left to write, or little.
         """
-        for state in State:
+        for state in WriterState:
             self.reach(state)
-            ready = state in (State.FREE, State.WRITING)
+            ready = state in (WriterState.FREE, WriterState.WRITING)
             self.assertEqual(self.writer.is_ready, ready)
-            self.assertEqual(self.writer.is_refused, state is State.REFUSED)
+            self.assertEqual(self.writer.is_refused, state is WriterState.REFUSED)
 
 
 class WritingTests(WriterTestCase):

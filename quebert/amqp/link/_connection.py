@@ -52,7 +52,7 @@ __all__ = ["BrokerConnection"]
 T = TypeVar("T")
 
 
-class State(IntEnum):
+class LinkState(IntEnum):
     """
     Where a connection stands.
     """
@@ -62,7 +62,7 @@ class State(IntEnum):
     CONNECTED = auto()
 
 
-class Event(IntEnum):
+class LinkEvent(IntEnum):
     """
     What happens to a connection.
     """
@@ -74,20 +74,20 @@ class Event(IntEnum):
 
 
 #: For each event, the states in which it may happen, and the state that follows.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.WANT: {State.UNWANTED: State.CONNECTING},
-    Event.MAKE: {
-        State.CONNECTING: State.CONNECTED,
+TABLE: Mapping[LinkEvent, Mapping[LinkState, LinkState]] = {
+    LinkEvent.WANT: {LinkState.UNWANTED: LinkState.CONNECTING},
+    LinkEvent.MAKE: {
+        LinkState.CONNECTING: LinkState.CONNECTED,
         # It was ended just now, and is lost in a moment.
-        State.UNWANTED: State.UNWANTED,
+        LinkState.UNWANTED: LinkState.UNWANTED,
     },
-    Event.LOSE: {
-        State.CONNECTED: State.CONNECTING,
-        State.UNWANTED: State.UNWANTED,
+    LinkEvent.LOSE: {
+        LinkState.CONNECTED: LinkState.CONNECTING,
+        LinkState.UNWANTED: LinkState.UNWANTED,
         # The one before: it was ended, and is wanted again.
-        State.CONNECTING: State.CONNECTING,
+        LinkState.CONNECTING: LinkState.CONNECTING,
     },
-    Event.END: dict.fromkeys(State, State.UNWANTED),
+    LinkEvent.END: dict.fromkeys(LinkState, LinkState.UNWANTED),
 }
 
 
@@ -121,7 +121,7 @@ class BrokerConnection:
     ) -> None:
         self.broker = broker
         self.name = name
-        self._machine = Machine(TABLE, State.UNWANTED)
+        self._machine = Machine(TABLE, LinkState.UNWANTED)
         self._tls = tls
         self._get_reactor = reactor
         self._on_lost = on_lost
@@ -146,7 +146,7 @@ class BrokerConnection:
         return f"the broker at {self._hosts.address}, vhost {self.broker.vhost!r}"
 
     @property
-    def state(self) -> State:
+    def state(self) -> LinkState:
         """
         Where it stands.
         """
@@ -220,7 +220,7 @@ class BrokerConnection:
 
     def _running(self) -> ClientService:
         if self._service is None:
-            self._machine.move(Event.WANT)
+            self._machine.move(LinkEvent.WANT)
             self._hosts.begin()
             self._service = ClientService(
                 NegotiatedEndpoint(self, self.reactor),
@@ -253,14 +253,14 @@ class BrokerConnection:
         place = str(self)
         self._hosts.failed(refused=isinstance(problem, BrokerError) and problem.final)
         # Where all refuse, watch() tells.
-        if not self._hosts.refuse and self.state is not State.UNWANTED:
+        if not self._hosts.refuse and self.state is not LinkState.UNWANTED:
             self._not_connected.met(f"{place}: {problem}")
 
     def made(self, wire: Wire) -> None:
         """
         There is a connection.
         """
-        self._machine.move(Event.MAKE)
+        self._machine.move(LinkEvent.MAKE)
         self._wire = wire
         self._not_connected.succeeded()
         self._problem = None
@@ -271,10 +271,10 @@ class BrokerConnection:
         The connection is lost.
         """
         if wire is self._wire:
-            self._machine.move(Event.LOSE)
+            self._machine.move(LinkEvent.LOSE)
             self._wire = None
         self._hosts.lost()
-        if isinstance(why, ProtocolError) and self.state is not State.UNWANTED:
+        if isinstance(why, ProtocolError) and self.state is not LinkState.UNWANTED:
             self._not_connected.met(f"{self}: {why}")
         self._on_lost(why)
 
@@ -300,6 +300,6 @@ class BrokerConnection:
         """
         service, self._service = self._service, None
         assert service is not None
-        self._machine.move(Event.END)
+        self._machine.move(LinkEvent.END)
         self._not_connected.end()
         return service

@@ -48,7 +48,7 @@ _SLOW = 30.0
 _UNANSWERED = f"the broker has not answered for {_SLOW:.0f} s; its log may tell why"
 
 
-class State(IntEnum):
+class KeeperState(IntEnum):
     """
     Where the channel of a watch stands.
     """
@@ -60,7 +60,7 @@ class State(IntEnum):
     ENDING = auto()
 
 
-class Event(IntEnum):
+class KeeperEvent(IntEnum):
     """
     What happens to it.
     """
@@ -74,17 +74,17 @@ class Event(IntEnum):
     END = auto()
 
 
-_ENDED = {State.ENDING: State.ENDING}  # whatever happens then
+_ENDED = {KeeperState.ENDING: KeeperState.ENDING}  # whatever happens then
 
 #: For each event, the states in which it may happen, and the state that follows.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.ATTACH: {State.DETACHED: State.ATTACHING, **_ENDED},
-    Event.SUCCEED: {State.ATTACHING: State.ATTACHED, **_ENDED},
-    Event.FAIL: {State.ATTACHING: State.DETACHED, **_ENDED},
-    Event.LOSE: {State.ATTACHED: State.DETACHED, **_ENDED},
-    Event.WAIT: {State.DETACHED: State.WAITING, **_ENDED},
-    Event.WAITED: {State.WAITING: State.DETACHED, **_ENDED},
-    Event.END: dict.fromkeys(State, State.ENDING),
+TABLE: Mapping[KeeperEvent, Mapping[KeeperState, KeeperState]] = {
+    KeeperEvent.ATTACH: {KeeperState.DETACHED: KeeperState.ATTACHING, **_ENDED},
+    KeeperEvent.SUCCEED: {KeeperState.ATTACHING: KeeperState.ATTACHED, **_ENDED},
+    KeeperEvent.FAIL: {KeeperState.ATTACHING: KeeperState.DETACHED, **_ENDED},
+    KeeperEvent.LOSE: {KeeperState.ATTACHED: KeeperState.DETACHED, **_ENDED},
+    KeeperEvent.WAIT: {KeeperState.DETACHED: KeeperState.WAITING, **_ENDED},
+    KeeperEvent.WAITED: {KeeperState.WAITING: KeeperState.DETACHED, **_ENDED},
+    KeeperEvent.END: dict.fromkeys(KeeperState, KeeperState.ENDING),
 }
 
 
@@ -110,7 +110,7 @@ class ChannelKeeper:
         wait: Callable[[float], Deferred[None]],
     ) -> None:
         self.channel: Channel | None = None
-        self._machine = Machine(TABLE, State.DETACHED)
+        self._machine = Machine(TABLE, KeeperState.DETACHED)
         self._session = session
         self._queue = queue
         self._prepare = prepare
@@ -128,7 +128,7 @@ class ChannelKeeper:
         self._attempts = Attempts()
 
     @property
-    def state(self) -> State:
+    def state(self) -> KeeperState:
         """
         Where it stands.
         """
@@ -136,7 +136,7 @@ class ChannelKeeper:
 
     @property
     def _is_ending(self) -> bool:
-        return self._machine.state is State.ENDING
+        return self._machine.state is KeeperState.ENDING
 
     async def begin(self, timeout: float | None) -> None:
         """
@@ -163,14 +163,14 @@ class ChannelKeeper:
             left = None if end is None else max(0.0, end - clock.seconds())
 
     async def _wait(self, waiting: Deferred[None]) -> None:
-        self._machine.move(Event.WAIT)
+        self._machine.move(KeeperEvent.WAIT)
         try:
             await waiting
         except CancelledError:
             if not self._is_ending:
                 raise
         finally:
-            self._machine.move(Event.WAITED)
+            self._machine.move(KeeperEvent.WAITED)
             self._waiting = None
 
     def _stopped(self) -> ChannelLost:
@@ -187,13 +187,13 @@ class ChannelKeeper:
         @param timeout: seconds to wait for a connection; C{None} for ever.
         @raise BrokerError: that cannot be done.
         """
-        self._machine.move(Event.ATTACH)
+        self._machine.move(KeeperEvent.ATTACH)
         try:
             await self._open(timeout)
         except Exception:
-            self._machine.move(Event.FAIL)
+            self._machine.move(KeeperEvent.FAIL)
             raise
-        self._machine.move(Event.SUCCEED)
+        self._machine.move(KeeperEvent.SUCCEED)
         self._attempts.succeeded(self._session.reactor.seconds())
         self.recovered()
 
@@ -225,7 +225,7 @@ class ChannelKeeper:
         while self.channel is not None:
             why = await self.channel.when_closed()
             self._lost()
-            self._machine.move(Event.LOSE)
+            self._machine.move(KeeperEvent.LOSE)
             self.warn(why)
             await self._attach_again(self.channel)
 
@@ -263,7 +263,7 @@ class ChannelKeeper:
         """
         Attach no more.
         """
-        self._machine.move(Event.END)
+        self._machine.move(KeeperEvent.END)
         self._not_consumed.end()
         if self._waiting is not None:
             self._waiting.cancel()

@@ -35,8 +35,8 @@ from quebert.amqp.watch._consumer_states import (
     DELIVERING,
     TABLE,
     WANTED,
-    Event,
-    State,
+    ConsumerEvent,
+    ConsumerState,
 )
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Channel
@@ -72,7 +72,7 @@ class Consumer:
         rested: Callable[[], None],
         single: bool = False,
     ) -> None:
-        self._machine = Machine(TABLE, State.ABSENT)
+        self._machine = Machine(TABLE, ConsumerState.ABSENT)
         self._queue = queue
         self._most = most
         self._throttles = throttles
@@ -114,7 +114,7 @@ class Consumer:
         """
         The channel is gone.
         """
-        self._machine.move(Event.LOSE)
+        self._machine.move(ConsumerEvent.LOSE)
         self._channel = None
         self._tag = ""
 
@@ -124,7 +124,7 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._machine.move(Event.BEGIN)
+        self._machine.move(ConsumerEvent.BEGIN)
         await self._start()
 
     async def end(self) -> None:
@@ -133,7 +133,7 @@ class Consumer:
 
         @raise BrokerError: the channel is closed.
         """
-        self._machine.move(Event.END)
+        self._machine.move(ConsumerEvent.END)
         await self._cancel()
 
     def was_ended(self, tag: str) -> bool:
@@ -142,7 +142,7 @@ class Consumer:
         """
         if not tag or tag != self._tag:
             return False
-        self._machine.move(Event.CANCEL)
+        self._machine.move(ConsumerEvent.CANCEL)
         self._tag = ""
         return True
 
@@ -153,16 +153,16 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._machine.move(Event.REPLACE)
+        self._machine.move(ConsumerEvent.REPLACE)
         await self._start()
 
     async def _start(self) -> None:
         async with self._calling:
             channel = self._channel
-            if self._machine.state is not State.STARTING or channel is None:
+            if self._machine.state is not ConsumerState.STARTING or channel is None:
                 return
             if self._tag:  # it was to be cancelled
-                self._machine.move(Event.CONSUME)
+                self._machine.move(ConsumerEvent.CONSUME)
             else:
                 await self._consume(channel)
 
@@ -171,16 +171,16 @@ class Consumer:
             return
         self._tag = tag = f"quebert-{uuid.uuid4()}"
         await channel.call("basic_consume", queue=self._queue, consumer_tag=tag)
-        self._machine.move(Event.CONSUME)
+        self._machine.move(ConsumerEvent.CONSUME)
 
     async def _cancel(self) -> None:
         async with self._calling:
-            if self._machine.state not in (State.RESTING, State.ENDING):
+            if self._machine.state not in (ConsumerState.RESTING, ConsumerState.ENDING):
                 return
             tag, self._tag = self._tag, ""
             if tag and self._channel is not None:
                 await self._channel.call("basic_cancel", consumer_tag=tag)
-            self._machine.move(Event.ENDED)
+            self._machine.move(ConsumerEvent.ENDED)
 
     # -- How much it takes
 
@@ -190,11 +190,11 @@ class Consumer:
         """
         self._rest_if_far()
         # Not while a channel is being made ready: it has no prefetch yet.
-        if self._machine.state is not State.CONSUMING or self._single:
+        if self._machine.state is not ConsumerState.CONSUMING or self._single:
             return
         used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
         if (used_up and self._may_widen()) or self._is_too_wide:
-            self._machine.move(Event.RENEW)
+            self._machine.move(ConsumerEvent.RENEW)
             renewing = Deferred.fromCoroutine(self._renew())
             renewing.addErrback(_is_told_elsewhere)
 
@@ -221,12 +221,12 @@ class Consumer:
             try:
                 await self._take_over()
             finally:
-                self._machine.move(Event.RENEWED)
+                self._machine.move(ConsumerEvent.RENEWED)
         self.adapt()  # what was to be done meanwhile
 
     async def _take_over(self) -> None:
         channel, old = self._channel, self._tag
-        if channel is not None and self._machine.state is State.RENEWING:
+        if channel is not None and self._machine.state is ConsumerState.RENEWING:
             await self._consume(channel)
             await channel.call("basic_cancel", consumer_tag=old)
 
@@ -235,7 +235,7 @@ class Consumer:
         Whether to consume at all, at our rate; and if so, fetch as much as fits.
         """
         if self._throttles.are_far:
-            self._machine.move(Event.REST)
+            self._machine.move(ConsumerEvent.REST)
             self._tag = ""
             self._throttles.call_when_near(self._wake)
             return False
@@ -253,15 +253,15 @@ class Consumer:
         """
         if not self._throttles.are_far:
             return
-        if self._machine.state is State.CONSUMING:
-            self._machine.move(Event.REST)
+        if self._machine.state is ConsumerState.CONSUMING:
+            self._machine.move(ConsumerEvent.REST)
             Deferred.fromCoroutine(self._cancel()).addErrback(_is_told_elsewhere)
             self._throttles.call_when_near(self._wake)
         if not self.consuming:
             self._rested()
 
     def _wake(self) -> None:
-        self._machine.move(Event.WAKE)
+        self._machine.move(ConsumerEvent.WAKE)
         Deferred.fromCoroutine(self._start()).addErrback(_is_told_elsewhere)
 
 

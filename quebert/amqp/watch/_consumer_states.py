@@ -41,10 +41,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum, auto
 
-__all__ = ["DELIVERING", "TABLE", "WANTED", "Event", "State"]
+__all__ = ["DELIVERING", "TABLE", "WANTED", "ConsumerEvent", "ConsumerState"]
 
 
-class State(IntEnum):
+class ConsumerState(IntEnum):
     """
     Where a consumer stands.
     """
@@ -58,7 +58,7 @@ class State(IntEnum):
     ENDING = auto()
 
 
-class Event(IntEnum):
+class ConsumerEvent(IntEnum):
     """
     What happens to a consumer.
     """
@@ -77,53 +77,62 @@ class Event(IntEnum):
 
 
 #: The states in which RabbitMQ delivers, as far as it has told.
-DELIVERING = frozenset({State.CONSUMING, State.RENEWING})
+DELIVERING = frozenset({ConsumerState.CONSUMING, ConsumerState.RENEWING})
 #: The states in which the watch wants deliveries, even while the rate allows none.
-WANTED = frozenset(State) - {State.ABSENT, State.ENDING}
+WANTED = frozenset(ConsumerState) - {ConsumerState.ABSENT, ConsumerState.ENDING}
 
-_AS_BEFORE = {state: state for state in State}
+_AS_BEFORE = {state: state for state in ConsumerState}
 
 #: For each event, the states in which it may happen, and the state that follows.
-TABLE: Mapping[Event, Mapping[State, State]] = {
-    Event.BEGIN: {
-        State.ABSENT: State.STARTING,
-        State.STARTING: State.STARTING,
-        State.CONSUMING: State.CONSUMING,
-        State.RENEWING: State.RENEWING,
-        State.RESTING: State.STARTING,
-        State.CANCELLED: State.CANCELLED,
-        State.ENDING: State.STARTING,
+TABLE: Mapping[ConsumerEvent, Mapping[ConsumerState, ConsumerState]] = {
+    ConsumerEvent.BEGIN: {
+        ConsumerState.ABSENT: ConsumerState.STARTING,
+        ConsumerState.STARTING: ConsumerState.STARTING,
+        ConsumerState.CONSUMING: ConsumerState.CONSUMING,
+        ConsumerState.RENEWING: ConsumerState.RENEWING,
+        ConsumerState.RESTING: ConsumerState.STARTING,
+        ConsumerState.CANCELLED: ConsumerState.CANCELLED,
+        ConsumerState.ENDING: ConsumerState.STARTING,
     },
-    Event.CONSUME: {
-        State.STARTING: State.CONSUMING,
+    ConsumerEvent.CONSUME: {
+        ConsumerState.STARTING: ConsumerState.CONSUMING,
         # The consumer before is there still.
-        State.RENEWING: State.RENEWING,
+        ConsumerState.RENEWING: ConsumerState.RENEWING,
         # That has come meanwhile.
-        State.CANCELLED: State.CANCELLED,
-        State.ENDING: State.ENDING,
+        ConsumerState.CANCELLED: ConsumerState.CANCELLED,
+        ConsumerState.ENDING: ConsumerState.ENDING,
     },
-    Event.RENEW: {State.CONSUMING: State.RENEWING},
-    Event.RENEWED: {**_AS_BEFORE, State.RENEWING: State.CONSUMING},
-    Event.REST: {
-        State.STARTING: State.RESTING,
-        State.CONSUMING: State.RESTING,
-        State.RENEWING: State.RESTING,
+    ConsumerEvent.RENEW: {ConsumerState.CONSUMING: ConsumerState.RENEWING},
+    ConsumerEvent.RENEWED: {
+        **_AS_BEFORE,
+        ConsumerState.RENEWING: ConsumerState.CONSUMING,
     },
-    Event.WAKE: {**_AS_BEFORE, State.RESTING: State.STARTING},
-    Event.CANCEL: {
-        State.STARTING: State.CANCELLED,
-        State.CONSUMING: State.CANCELLED,
-        State.RENEWING: State.CANCELLED,
+    ConsumerEvent.REST: {
+        ConsumerState.STARTING: ConsumerState.RESTING,
+        ConsumerState.CONSUMING: ConsumerState.RESTING,
+        ConsumerState.RENEWING: ConsumerState.RESTING,
+    },
+    ConsumerEvent.WAKE: {**_AS_BEFORE, ConsumerState.RESTING: ConsumerState.STARTING},
+    ConsumerEvent.CANCEL: {
+        ConsumerState.STARTING: ConsumerState.CANCELLED,
+        ConsumerState.CONSUMING: ConsumerState.CANCELLED,
+        ConsumerState.RENEWING: ConsumerState.CANCELLED,
         # It was to be cancelled.
-        State.ENDING: State.ENDING,
+        ConsumerState.ENDING: ConsumerState.ENDING,
     },
-    Event.REPLACE: {**_AS_BEFORE, State.CANCELLED: State.STARTING},
-    Event.END: {**dict.fromkeys(State, State.ENDING), State.ABSENT: State.ABSENT},
-    Event.ENDED: {
-        State.ENDING: State.ABSENT,
-        State.RESTING: State.RESTING,
+    ConsumerEvent.REPLACE: {
+        **_AS_BEFORE,
+        ConsumerState.CANCELLED: ConsumerState.STARTING,
+    },
+    ConsumerEvent.END: {
+        **dict.fromkeys(ConsumerState, ConsumerState.ENDING),
+        ConsumerState.ABSENT: ConsumerState.ABSENT,
+    },
+    ConsumerEvent.ENDED: {
+        ConsumerState.ENDING: ConsumerState.ABSENT,
+        ConsumerState.RESTING: ConsumerState.RESTING,
         # It has begun again meanwhile.
-        State.STARTING: State.STARTING,
+        ConsumerState.STARTING: ConsumerState.STARTING,
     },
-    Event.LOSE: dict.fromkeys(State, State.ABSENT),
+    ConsumerEvent.LOSE: dict.fromkeys(ConsumerState, ConsumerState.ABSENT),
 }

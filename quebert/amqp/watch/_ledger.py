@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Generic, Protocol, TypeVar
 
+from quebert._machine import WrongEvent
 from quebert.amqp.watch._delivery import TABLE, Event, Fate, State
 
 __all__ = ["Counts", "Delivered", "Ledger", "WrongEvent"]
@@ -30,15 +31,6 @@ M = TypeVar("M", bound=Delivered)
 
 # Python looks up a member of an Enum slowly, and uses it slowly as an index.
 _WAITING = int(State.WAITING)
-
-
-class WrongEvent(Exception):
-    """
-    An event happened to a delivery in a state that has no such event: a fault of ours.
-    """
-
-    def __init__(self, event: Event, state: State) -> None:
-        super().__init__(f"{event.name} happened to a delivery that is {state.name}")
 
 
 class Counts:
