@@ -1,0 +1,149 @@
+"""
+Tests for C{quebert.http._idle} and C{quebert.http._writes}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.http._idle import IdleConnections, Line
+from quebert.http._writes import Writes
+
+
+class FakeConnection:
+    """
+    A connection.
+
+    @ivar written: the times at which it was told to write.
+    """
+
+    def __init__(self) -> None:
+        self.idle_until = 0.0
+        self.aborted = False
+        self.written: list[float] = []
+
+    def abort(self) -> None:
+        """
+        Note it.
+        """
+        self.aborted = True
+
+    def write(self, now: float) -> None:
+        """
+        Note it.
+        """
+        self.written.append(now)
+
+
+class IdleTests(SynchronousTestCase):
+    """
+    Connections of two origins.
+    """
+
+    def setUp(self) -> None:
+        """
+        One connection of one, and two of the other.
+        """
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.idle = IdleConnections(self.clock, Writes(self.clock))
+        self.one: Line = []
+        self.other: Line = []
+        self.connections: list[Any] = [FakeConnection() for _ in range(3)]
+        for each, line in zip(
+            self.connections, (self.one, self.other, self.other), strict=True
+        ):
+            self.idle.add(each, line, 4.0)
+            self.clock.advance(1)
+
+    @property
+    def aborted(self) -> list[bool]:
+        """
+        Which of them were closed.
+        """
+        return [each.aborted for each in self.connections]
+
+    def test_take(self) -> None:
+        """
+        The last one of an origin is used first, and not closed any more.
+        """
+        self.assertIs(self.idle.take(self.other), self.connections[2])
+        self.assertEqual((len(self.idle), len(self.other)), (2, 1))
+        self.clock.advance(10)
+        self.assertEqual(self.aborted, [True, True, False])
+
+    def test_expire(self) -> None:
+        """
+        Each is closed once it was not used for its time.
+        """
+        seen = []
+        for _ in range(4):
+            seen.append(self.aborted.count(True))
+            self.clock.advance(1)
+        self.assertEqual(seen, [0, 1, 2, 3])
+        self.assertEqual((self.one, self.other, len(self.idle)), ([], [], 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sooner(self) -> None:
+        """
+        One that is to be closed sooner than the others is.
+        """
+        soon: Any = FakeConnection()
+        self.idle.add(soon, self.one, 0.5)
+        self.clock.advance(0.5)
+        self.assertTrue(soon.aborted)
+        self.assertEqual(self.aborted, [False, False, False])
+
+    def test_forget(self) -> None:
+        """
+        One that is lost is in no line any more; one that was not idle never was.
+        """
+        self.idle.forget(self.connections[1])
+        self.idle.forget(self.connections[1])
+        self.assertEqual(self.other, [self.connections[2]])
+
+    def test_close_oldest(self) -> None:
+        """
+        To make room, the one is closed that was not used for longest.
+        """
+        for n in range(3):
+            self.assertTrue(self.idle.close_oldest())
+            self.assertEqual(self.aborted.count(True), n + 1)
+            self.assertTrue(self.connections[n].aborted)
+        self.assertFalse(self.idle.close_oldest())
+
+
+class WritesTests(SynchronousTestCase):
+    """
+    The writes of a turn.
+    """
+
+    def test_at_the_end(self) -> None:
+        """
+        All are made at the end of the turn, in their order, once.
+        """
+        clock = Clock()
+        writes = Writes(clock)
+        connections: list[Any] = [FakeConnection(), FakeConnection()]
+        for each in connections:
+            writes.write_soon(each)
+            self.assertEqual(each.written, [])
+        clock.advance(0)
+        clock.advance(0)
+        self.assertEqual([each.written for each in connections], [[0.0], [0.0]])
+
+    def test_time(self) -> None:
+        """
+        The time is the same for all of a turn.
+        """
+        clock = Clock()
+        clock.advance(5)
+        writes = Writes(clock)
+        self.assertEqual(writes.now, 0.0)
+        self.assertEqual(writes.begin(), 5.0)
+        self.assertEqual(writes.now, 5.0)
+        clock.advance(0)
+        self.assertEqual(writes.now, 0.0)
