@@ -129,7 +129,7 @@ class KeeperTestCase(SynchronousTestCase):
         """
         self.session.connecting.callback(self.session.wire)
 
-    def fail(self, msg: Any = None) -> None:
+    def refuse(self) -> None:
         """
         There is none.
         """
@@ -172,7 +172,7 @@ class TableTests(KeeperTestCase):
             self.attached()
         if state is KeeperState.WAITING:
             self.lose()
-            self.fail()
+            self.refuse()
         if state is KeeperState.ENDING:
             self.attached()
             self.keeper.end()
@@ -190,7 +190,7 @@ class TableTests(KeeperTestCase):
         self.keep()
         self.lose()
         self.assertIs(self.keeper.state, KeeperState.ATTACHING)  # at once
-        self.fail()
+        self.refuse()
         self.assertIs(self.keeper.state, KeeperState.WAITING)
         self.clock.advance(60)
         self.assertIs(self.keeper.state, KeeperState.ATTACHING)
@@ -202,7 +202,7 @@ class TableTests(KeeperTestCase):
         Where there is no connection for the first attempt, it is detached.
         """
         self.begin()
-        self.fail()
+        self.refuse()
         [failure] = self.errors
         self.assertIs(failure.value, GONE)
         self.assertIs(self.keeper.state, KeeperState.DETACHED)
@@ -266,7 +266,7 @@ class EndTests(KeeperTestCase):
         """
         self.attached()
         self.lose()
-        self.fail()
+        self.refuse()
         self.keeper.end()
         self.clock.advance(60)
         self.successResultOf(self.keeping)

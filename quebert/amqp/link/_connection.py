@@ -129,7 +129,7 @@ class BrokerConnection:
         self._wire: Wire | None = None
         self._problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
-        self._hosts = Hosts(
+        self._hosts: Hosts = Hosts(
             broker.addresses,
             None if sibling is None else sibling._hosts,
             optional=optional,
@@ -184,7 +184,8 @@ class BrokerConnection:
             if self._wire is not None and not self._wire.closed:
                 return self._wire  # the service may be just telling of it
             try:
-                link: Link = await self._until(end, service.whenConnected(1))
+                connecting: Deferred[Any] = service.whenConnected(1)
+                link: Link = await self._until(end, connecting)
                 if not link.wire.closed:
                     return link.wire
                 self._problem = link.wire.why
