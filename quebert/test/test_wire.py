@@ -18,11 +18,13 @@ from pamqp.commands import Confirm as ConfirmClass
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.error import ConnectionLost as TCPLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import directlyProvides
 
 from quebert._protocol.frames import FRAME_MAX
 from quebert._protocol.properties import encode_properties
@@ -553,6 +555,7 @@ class NegotiationTests(WireTestCase):
         """
         set_to: list[bool] = []
         transport = StringTransport()
+        directlyProvides(transport, ITCPTransport)
         transport.setTcpNoDelay = set_to.append  # type: ignore[attr-defined]
         self.broker.lose()
         self.wire = Wire(vhost="/", heartbeat=0, clock=self.clock)
