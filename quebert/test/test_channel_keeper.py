@@ -4,7 +4,7 @@ Tests for C{quebert.amqp.watch._channel_keeper}: each row of the table of its st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
@@ -88,12 +88,12 @@ class KeeperTestCase(SynchronousTestCase):
         """
         Make one.
         """
-        self.session: Any = FakeSession()
+        self.session = FakeSession()
         self.clock = self.session.reactor
         self.losses = 0
         self.preparing: Deferred[None] | None = None
         self.keeper = ChannelKeeper(
-            self.session, "q", self.prepare, self.lost, self.wait_for
+            cast(Any, self.session), "q", self.prepare, self.lost, self.wait_for
         )
 
     async def prepare(self, wire: Any, channel: Any) -> None:

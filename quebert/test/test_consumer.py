@@ -5,7 +5,7 @@ Tests for C{quebert.amqp.watch._consumer}: each row of the table of its states.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -106,14 +106,14 @@ class ConsumerTestCase(SynchronousTestCase):
         """
         Have a channel.
         """
-        self.throttles: Any = FakeThrottles()
+        self.throttles = FakeThrottles()
         self.unsettled: dict[str, int] = {}
         self.waiting = 0
         self.rested = 0
         self.consumer = Consumer(
             "q",
             2,
-            self.throttles,
+            cast(Any, self.throttles),
             self.unsettled,
             may_widen=lambda: True,
             waiting=lambda: self.waiting,
@@ -125,10 +125,10 @@ class ConsumerTestCase(SynchronousTestCase):
         """
         There is a channel.
         """
-        self.channel: Any = FakeChannel()
+        self.channel = FakeChannel()
         self.addCleanup(self.channel.answer_all)  # nobody is to wait on
         self.successResultOf(
-            Deferred.fromCoroutine(self.consumer.prepare(self.channel))
+            Deferred.fromCoroutine(self.consumer.prepare(cast(Any, self.channel)))
         )
 
     def note_rest(self) -> None:
