@@ -33,6 +33,7 @@ from quebert.http._limits import NO_HOSTS, Limits
 from quebert.http._names import Names
 from quebert.http._pool import Pool
 from quebert.http._proxied import ProxiedEndpoint
+from quebert.http._request_writer import SMALL
 from quebert.http._response import Response
 
 __all__ = ["CONNECT_TIMEOUT", "Agent"]
@@ -138,11 +139,10 @@ class Agent:
         if head is None:
             return fail(ExecutorError("the method or a header holds a line break"))
         data = head.encode("utf-8", "surrogateescape")
-        if sign is None:
-            exchange = HTTPExchange(data + body if body else data, method == "HEAD")
-        else:
-            finish = partial(_signed, data, sign, body or b"")
-            exchange = HTTPExchange(b"", method == "HEAD", finish)
+        large = body if body and size > SMALL else b""
+        joined = b"" if large else body or b""
+        finish = None if sign is None else partial(_signed, data, sign, joined)
+        exchange = HTTPExchange(data + joined, method == "HEAD", finish, large)
         origin = self._origins.get(name)
         if origin is None:  # or known by another spelling
             name = _name_of(name)
@@ -256,7 +256,7 @@ def _head(
 
 def _signed(head: bytes, sign: Callable[[], Mapping[str, str]], body: bytes) -> bytes:
     """
-    A whole request, with some more fields at the end of its head.
+    A request, with some more fields at the end of its head.
     """
     lines = "".join(f"{name}: {value}\r\n" for name, value in sign().items())
     return b"".join((head[:-2], lines.encode("ascii"), b"\r\n", body))

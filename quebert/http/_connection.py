@@ -185,11 +185,11 @@ class HTTPConnection(Protocol):
                 sent = self._send_some(data)
             except OSError:  # it is full, or lost, as writing will find out
                 sent = 0
-        if sent < len(data):
+        if sent < len(data) or exchange.large_body:
             self._send_some = None  # from now on, behind what waits there
             if self._writer is None:
                 self._writer = RequestWriter(self.transport)
-            self._writer.write(data[sent:])
+            self._writer.write(data[sent:], exchange.large_body)
 
     # -- The answer, as it comes
 

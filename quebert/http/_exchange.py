@@ -31,21 +31,37 @@ class HTTPExchange:
     It is told once what becomes of it: whatever comes later, such as after who waits
     has cancelled, tells nobody anything.
 
-    @ivar data: the request, head and body; nothing yet if there is C{finish}.
-    @ivar finish: gives C{data}, called once there is a connection for the first time.
-        It must not raise an exception.
+    @ivar data: the request, head and body; its last fields are missing if there is
+        C{finish}.
+    @ivar large_body: a body that stands apart, since to join it to C{data} takes 1.5 ms
+        for 3 MiB.
+    @ivar finish: gives C{data} whole, called once there is a connection for the first
+        time.  It must not raise an exception.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
     @ivar holder: where it is, once it is somewhere.
     @ivar is_second_try: whether the request is sent for the second time.
     """
 
-    __slots__ = ("answered", "bodiless", "data", "finish", "holder", "is_second_try")
+    __slots__ = (
+        "answered",
+        "bodiless",
+        "data",
+        "finish",
+        "holder",
+        "is_second_try",
+        "large_body",
+    )
 
     def __init__(
-        self, data: bytes, bodiless: bool, finish: Callable[[], bytes] | None = None
+        self,
+        data: bytes,
+        bodiless: bool,
+        finish: Callable[[], bytes] | None = None,
+        large_body: bytes = b"",
     ) -> None:
         self.data = data
+        self.large_body = large_body
         self.finish = finish
         self.bodiless = bodiless
         self.answered: Deferred[Response] = Deferred(self._cancel)

@@ -38,6 +38,8 @@ __all__ = ["SMALL", "RequestWriter", "socket_below"]
 #: Bytes of a request that may be unsent when its answer is there, for the
 #: connection to be used again.
 SMALL = 65_536
+#: Bytes of a larger request that the transport is given at once.
+PIECE = 131_072
 
 
 class WriterState(IntEnum):
@@ -109,6 +111,7 @@ class RequestWriter:
     def __init__(self, transport: Any) -> None:
         self._machine = Machine(TABLE, WriterState.FREE)
         self._transport = transport
+        self._rest = memoryview(b"")  # of a large request, not yet with the transport
         socket: Any = socket_below(transport)
         if isinstance(socket, FileDescriptor):
             self._write_some = socket.writeSomeData
@@ -128,14 +131,29 @@ class RequestWriter:
         """
         return self._machine.state is WriterState.REFUSED
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, body: bytes = b"") -> None:
         """
-        Write a request, or what is left of one: a part in each turn.
+        Write a request, or what is left of one.
+
+        @param body: follows C{data}, a part in each turn.
         """
-        if len(data) > SMALL:
-            self._machine.move(WriterEvent.WRITE)
-            self._transport.registerProducer(self, True)
+        if len(data) <= SMALL and not body:
+            self._transport.write(data)
+            return
+        self._machine.move(WriterEvent.WRITE)
+        self._rest = memoryview(body)
+        self._transport.registerProducer(self, True)
         self._transport.write(data)
+        self._write_rest()
+
+    def _write_rest(self) -> None:
+        """
+        Write as much as the transport has room for.  Given all of it, the transport
+        would copy it at once: that takes 1.5 ms for 3 MiB, in which all else waits.
+        """
+        while self._rest and self._machine.state is WriterState.WRITING:
+            piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+            self._transport.write(bytes(piece))
 
     def finish(self) -> None:
         """
@@ -174,5 +192,6 @@ class RequestWriter:
         Called by the transport when little is.
         """
         self._machine.move(WriterEvent.DRAIN)
+        self._write_rest()
 
     stopProducing = pauseProducing

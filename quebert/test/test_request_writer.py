@@ -5,7 +5,7 @@ Tests for C{quebert.http._request_writer}: each row of its table.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import WrongEvent
 from quebert.http._request_writer import (
+    PIECE,
     SMALL,
     TABLE,
     RequestWriter,
@@ -45,6 +46,17 @@ class Socket(StringTransport, FileDescriptor):  # type: ignore[misc]
             return ConnectionLost()
         self.taken += data
         return len(data)
+
+
+class FullSocket(Socket):
+    """
+    A socket that is full after each large write.
+    """
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if len(data) >= PIECE:
+            cast(Any, self.producer).pauseProducing()
 
 
 class WriterTestCase(SynchronousTestCase):
@@ -85,7 +97,7 @@ class TableTests(WriterTestCase):
         """
         WriterTestCase.setUp(self)
         if state is not WriterState.FREE:
-            self.writer.write(LARGE)
+            self.writer.write(b"head", LARGE)
         if state is WriterState.CLOGGED:
             self.writer.pauseProducing()
         if state is WriterState.REFUSED:
@@ -97,7 +109,7 @@ class TableTests(WriterTestCase):
         Have an event happen.
         """
         calls: dict[WriterEvent, Callable[[], object]] = {
-            WriterEvent.WRITE: lambda: self.writer.write(LARGE),
+            WriterEvent.WRITE: lambda: self.writer.write(b"head", LARGE),
             WriterEvent.CLOG: self.writer.pauseProducing,
             WriterEvent.DRAIN: self.writer.resumeProducing,
             WriterEvent.FINISH: self.writer.finish,
@@ -157,16 +169,42 @@ class WritingTests(WriterTestCase):
         next.
         """
         for _ in range(2):
-            self.writer.write(LARGE)
+            self.writer.write(b"head", LARGE)
             self.assertIs(self.socket.producer, self.writer)
             self.writer.finish()
             self.assertIs(self.socket.producer, None)
+
+    def test_pieces(self) -> None:
+        """
+        The transport gets a piece of a large body when it has sent the one before.
+        """
+        socket = self.socket = FullSocket()
+        self.writer = RequestWriter(socket)
+        body = bytes(range(256)) * (3 * PIECE // 256)
+        self.writer.write(b"head", body)
+        for number in range(1, 4):
+            self.assertEqual(socket.value(), b"head" + body[: number * PIECE])
+            self.assertFalse(self.writer.is_ready)
+            self.writer.resumeProducing()
+        self.assertEqual(socket.value(), b"head" + body)
+        self.assertTrue(self.writer.is_ready)
+
+    def test_pieces_refused(self) -> None:
+        """
+        Once the server has refused the rest, the transport gets no further piece.
+        """
+        socket = self.socket = FullSocket()
+        self.writer = RequestWriter(socket)
+        self.writer.write(b"head", bytes(3 * PIECE))
+        self.writer.reject()
+        self.writer.resumeProducing()
+        self.assertEqual(len(socket.value()), len(b"head") + PIECE)
 
     def test_stopped(self) -> None:
         """
         A transport that stops its producer has sent not all of the request.
         """
-        self.writer.write(LARGE)
+        self.writer.write(b"head", LARGE)
         self.writer.stopProducing()
         self.assertFalse(self.writer.is_ready)
 
