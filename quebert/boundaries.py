@@ -148,7 +148,7 @@ class WholeResponse(Response, Protocol):
 
 class HTTPClient(Protocol):
     """
-    The part of L{treq.client.HTTPClient} that a mediator uses; C{treq}'s own
+    The part of C{treq.client.HTTPClient} that a mediator uses; C{treq}'s own
     clients, C{StubTreq} among them, fit.
     """
 

@@ -166,7 +166,7 @@ class Agent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """
-        The same as L{IAgent} has it.  The body is collected before it is sent.
+        The same as C{IAgent} has it.  The body is collected before it is sent.
         """
         fields = [
             (_text(name), _text(value))

@@ -39,7 +39,7 @@ __all__ = ["GuardedEndpoint"]
 class GuardedEndpoint:
     """
     Connects to those addresses of a host that a guard permits, to several of them as
-    L{HostnameEndpoint} does ("happy eyeballs", RFC 8305).
+    C{HostnameEndpoint} does ("happy eyeballs", RFC 8305).
 
     @param timeout: seconds for each connection.
     """
@@ -95,7 +95,7 @@ class GuardedEndpoint:
 @implementer(IReactorPluggableNameResolver)
 class _Pinned:
     """
-    A reactor, as far as L{HostnameEndpoint} needs it, whose resolver knows one answer.
+    A reactor, as far as C{HostnameEndpoint} needs it, whose resolver knows one answer.
     """
 
     def __init__(self, reactor: Any, answer: list[Address]) -> None:

@@ -85,7 +85,7 @@ class Names:
         """
         The addresses of C{host}, without repetition, the preferred one first.
 
-        @return: fails with L{DNSLookupError} where there is none, or none in time, or
+        @return: fails with C{DNSLookupError} where there is none, or none in time, or
             too many names wait.
         """
         literal = parsed(host)
@@ -232,7 +232,7 @@ class _AddressReceiver:
     """
     Collects the addresses that a resolver finds.
 
-    @param ended: called with them.
+    @ivar _ended: called with them.
     """
 
     _ended: Ended

@@ -1,5 +1,5 @@
 """
-An answer that is being read: L{IResponse}, and what treq's responses have.
+An answer that is being read: C{IResponse}, and what treq's responses have.
 
 Its body is kept until somebody asks for it, up to a limit: beyond it nothing
 more is read until then.
@@ -142,7 +142,7 @@ class Response:
     @property
     def version(self) -> tuple[bytes, int, int]:
         """
-        The protocol, as L{IResponse} has it.
+        The protocol, as C{IResponse} has it.
         """
         return (b"HTTP", 1, 1)
 
