@@ -59,8 +59,7 @@ class TxAMQPClient:
     @param heartbeat: seconds; 0 for none.
     @param tls: C{True} for TLS with the platform's authorities, a
         L{TLS<quebert.config.TLS>} for others or a certificate of ours, or an
-        L{IOpenSSLClientConnectionCreator
-        <twisted.internet.interfaces.IOpenSSLClientConnectionCreator>}.
+        C{IOpenSSLClientConnectionCreator} of C{twisted.internet.interfaces}.
     @param watcherFactory: called like L{Watcher} for each watch.
     @param quorumDelays: whether what waits in the broker does so in quorum queues;
         with C{None}, where it has them (RabbitMQ 3.10 or later).

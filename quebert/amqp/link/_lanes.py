@@ -21,7 +21,7 @@ class Lanes(DeferredSemaphore):
     """
     A semaphore that hundreds may wait for.
 
-    L{DeferredSemaphore} calls each waiter within the release of the one before.  Where
+    C{DeferredSemaphore} calls each waiter within the release of the one before.  Where
     all fail at once, as after the connection was lost, that goes as deep as there are
     waiters, and Python ends it half-way: some are never called.  Here one is called
     after the other.

@@ -71,7 +71,7 @@ class Connecting(Role):
 
 class Link(Protocol):
     """
-    What the L{ClientService} holds: a connection that can be used.
+    What the C{ClientService} holds: a connection that can be used.
     """
 
     def __init__(self, wire: Wire) -> None:
@@ -101,7 +101,7 @@ class NegotiatedEndpoint:
     """
     Connects once the broker has let us in.
 
-    It stands in for C{prepareConnection}: L{ClientService} logs a traceback
+    It stands in for C{prepareConnection}: C{ClientService} logs a traceback
     when a connection is lost while that runs, and a broker that refuses a
     password does just that.
     """
