@@ -64,7 +64,7 @@ class Logger(twisted.logger.Logger):
         self, level: LogLevel, format: str | None = None, **kwargs: object
     ) -> None:
         """
-        Emit an event, as L{twisted.logger.Logger.emit} does.
+        Emit an event, as C{twisted.logger.Logger.emit} does.
         """
         event: dict[str, Any] = {**kwargs, "log_format": format}
         make_printable(event)

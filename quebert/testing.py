@@ -64,10 +64,11 @@ _PORT_USED = "dist_port_already_used"
 
 def reserve_port() -> tuple[int, socket.socket]:
     """
-    A free TCP port of the loopback, and the socket that reserves it.  While that is
-    open, Linux gives the port to no connection, and to no server that asks for port
-    0.  A server that asks for this very port can listen on it, since all of them set
-    C{SO_REUSEADDR}.
+    A free TCP port of the loopback, and the socket that reserves it.
+
+    While that socket is open, Linux gives the port to no connection, and to no server
+    that asks for any free port.  A server that asks for this very port can listen on
+    it, since all of them set C{SO_REUSEADDR}.
     """
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -32,7 +32,7 @@ class Report:
     and the text is what the log of a single process would show.
 
     @ivar time: seconds since the epoch.
-    @ivar level: the name of a L{LogLevel}.
+    @ivar level: the name of a C{LogLevel}.
     @ivar text: of as many lines as it has.
     @ivar grace: seconds that what runs may take after a SIGTERM.
     """

@@ -1,7 +1,7 @@
 """
 The supervisor's side: starts workers, starts them again, and ends them.
 
-Importing it installs the global reactor, as L{twisted.runner.procmon} does: it
+Importing it installs the global reactor, as C{twisted.runner.procmon} does: it
 must not happen before the program has chosen one.
 """
 

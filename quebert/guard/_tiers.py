@@ -5,7 +5,7 @@ Theory of operation: an IPv6 address may carry an IPv4 address that a gateway or
 kernel sends the packets to.  So an address is judged by all its L{faces}: itself,
 and each IPv4 address that is embedded in it.  The worst face decides.
 
-The tables are our own, since those of L{ipaddress} differ from one Python to the
+The tables are our own, since those of C{ipaddress} differ from one Python to the
 next.  IPv6 networks that are neither allocated nor listed here are reserved, and so
 are forbidden.  Sources: the IANA special-purpose address registries (RFC 6890) and
 the documentation of the clouds.
@@ -27,6 +27,7 @@ from typing import Union
 
 __all__ = ["Address", "Network", "Tier", "face_tier", "faces", "parsed", "tier"]
 
+#: An address of either version of IP.
 Address = Union[IPv4Address, IPv6Address]
 Network = Union[IPv4Network, IPv6Network]
 

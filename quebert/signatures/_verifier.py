@@ -181,8 +181,8 @@ class Memory:
     If there are too many, the oldest second is forgotten.  Nothing of a second that was
     forgotten, or before it, is let in any more: the clock may be set back.
 
-    @param tolerance: seconds for which they could be let in again.
-    @param most: requests at most.
+    @ivar _tolerance: seconds for which they could be let in again.
+    @ivar _most: requests at most.
     """
 
     _tolerance: float
