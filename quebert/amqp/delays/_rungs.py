@@ -72,6 +72,7 @@ TOLERANCE = 1.0
 # Seconds after which a message has a new time of RabbitMQ's clock.
 _LOOK = 1.0
 
+#: A method of a channel, by its name, and the arguments to call it with.
 Call = tuple[str, dict[str, Any]]
 
 

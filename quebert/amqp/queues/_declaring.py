@@ -48,7 +48,9 @@ __all__ = [
 #: The argument that tells the type.  Where it is not given, a virtual host may have
 #: another default.
 TYPE = "x-queue-type"
+#: The arguments of a classic queue.
 CLASSIC = {TYPE: "classic"}
+#: The arguments of a quorum queue.
 QUORUM = {TYPE: "quorum"}
 #: A type whose messages nobody can take out.
 STREAM = "stream"

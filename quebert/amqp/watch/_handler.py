@@ -22,6 +22,7 @@ from quebert.policy import exponential
 __all__ = ["Callback", "Handler"]
 
 CallbackResult = Union[None, bytes, str, Outcome]
+#: What a watch calls with each message.
 Callback = Callable[[Message], Union[CallbackResult, Awaitable[CallbackResult]]]
 Decided = Callable[[Message, Union[Outcome, None]], None]
 

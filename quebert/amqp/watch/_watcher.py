@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DRAIN", "OnDisconnect", "Watcher"]
 
+#: What a watch calls, with the reason, when its connection is lost.
 OnDisconnect = Callable[[Failure], object]
 
 #: Seconds that running callbacks get to finish when a watch is stopped.

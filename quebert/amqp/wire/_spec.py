@@ -74,4 +74,5 @@ def _build() -> spec.Spec:
     return whole
 
 
+#: The methods of AMQP 0-9-1, with RabbitMQ's confirms, as txamqp wants them.
 SPEC = _build()

@@ -189,6 +189,9 @@ class Wire(AMQClient):  # type: ignore[misc]
     # -- The beginning
 
     def connectionMade(self) -> None:
+        """
+        Begin with the header of the protocol.
+        """
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self.output.begin(self.transport)
@@ -273,6 +276,9 @@ class Wire(AMQClient):  # type: ignore[misc]
     # -- Reading
 
     def dataReceived(self, data: bytes) -> None:
+        """
+        Read the frames in it; what is no AMQP ends the connection.
+        """
         self._heard = True
         if self.closed:
             return
@@ -445,6 +451,9 @@ class Wire(AMQClient):  # type: ignore[misc]
                 self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
+        """
+        Fail all that waits for an answer.
+        """
         if self._beat.running:
             self._beat.stop()
         self._blockade.end()
