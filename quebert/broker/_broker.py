@@ -114,6 +114,9 @@ class BrokerFactory(Factory):
             raise StoreError(text) from e
 
     def buildProtocol(self, address: Any) -> ServerConnection:
+        """
+        The server's side of a new connection.
+        """
         connection = ServerConnection(self, host_of(address))
         connection.factory = self
         return connection

@@ -158,6 +158,9 @@ class ServerConnection(Protocol):
     # -- The beginning
 
     def connectionMade(self) -> None:
+        """
+        Tell the broker of the client, which must log in in time.
+        """
         transport: Any = self.transport
         transport.setTcpNoDelay(True)
         self._output = Output(transport, self._relieved)
@@ -269,6 +272,9 @@ class ServerConnection(Protocol):
     # -- Reading
 
     def dataReceived(self, data: bytes) -> None:
+        """
+        Read the frames in it, unless the client must wait.
+        """
         self._heartbeat.heard = True
         if self.state == "waiting":
             self._buffer += data
@@ -473,6 +479,9 @@ class ServerConnection(Protocol):
             self._output.end()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
+        """
+        End all channels: their deliveries go back to the queues.
+        """
         self.broker.begin_turn()
         self.state = "over"
         self._within(None)

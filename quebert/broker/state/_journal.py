@@ -18,13 +18,15 @@ class Journal(Protocol):
     Remembers what is durable.  Nothing that it is told is safe before L{commit}.
 
     @ivar keeps_messages: whether L{read} gives what L{put} was told.
-    @ivar pending: whether there is anything to commit.
     """
 
     keeps_messages: bool
 
     @property
-    def pending(self) -> bool: ...
+    def pending(self) -> bool:
+        """
+        Whether there is anything to commit.
+        """
 
     def exchange_declared(self, vhost: str, exchange: Exchange) -> None:
         """
