@@ -86,4 +86,5 @@ class Bury:
     headers: Mapping[str, Any] = attrs.field(factory=dict)
 
 
+#: What becomes of a message.
 Outcome = Union[Done, Retry, Discard, Bury]

@@ -27,6 +27,7 @@ __all__ = [
 
 # The ports of RabbitMQ's management, with TLS and without.
 _MANAGEMENT = (15671, 15672)
+#: The broker where neither a setting nor C{QUEBERT_AMQP_URL} names one.
 DEFAULT_AMQP_URL = "amqp://guest:guest@localhost:5672/"
 
 

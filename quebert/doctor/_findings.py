@@ -17,10 +17,13 @@ class Level(Enum):
     How good or bad a finding is, from the best to the worst.
     """
 
+    #: All is well.
     OK = "ok"
     #: Nobody can know this through AMQP; no fault was seen.
     UNKNOWN = "unknown"
+    #: It works, and may do harm later.
     WARN = "warn"
+    #: Tasks are lost, late or not done.
     FAIL = "fail"
 
 

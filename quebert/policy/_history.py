@@ -19,8 +19,9 @@ __all__ = ["History"]
 
 #: Header: how often it was tried.
 ATTEMPTS = "quebert-attempts"
-#: Headers: when it was first tried, and last; seconds since the epoch.
+#: Header: when it was first tried; seconds since the epoch.
 FIRST_ATTEMPT = "quebert-first-attempt"
+#: Header: when it was tried last; seconds since the epoch.
 LAST_ATTEMPT = "quebert-last-attempt"
 #: Header: the HTTP status that it was answered last; missing where there was
 #: no answer.

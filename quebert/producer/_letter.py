@@ -15,7 +15,12 @@ from quebert.errors import BadTask
 
 __all__ = ["EXCHANGE", "HIGH", "LOW", "MEDIUM", "Letter", "letter", "task_letter"]
 
-HIGH, MEDIUM, LOW = "high", "medium", "low"
+#: The priority of tasks whose routing key ends in C{.high}.
+HIGH = "high"
+#: The priority of tasks whose routing key ends in C{.medium}: the default.
+MEDIUM = "medium"
+#: The priority of tasks whose routing key ends in C{.low}.
+LOW = "low"
 
 #: The exchange that the announcement's mediators watch.
 EXCHANGE = "flow"

@@ -178,6 +178,7 @@ class PublicKey(_Written):
         return True
 
 
+#: What signs requests, verifies them, or both.
 Key = Union[SharedSecret, SigningKey, PublicKey]
 
 _KINDS: tuple[type[Key], ...] = (SharedSecret, SigningKey, PublicKey)

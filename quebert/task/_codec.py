@@ -19,6 +19,7 @@ from quebert.task._measure import measure
 
 __all__ = ["Task", "decode", "encode", "read"]
 
+#: A task: its fields by their names.
 Task = dict[str, Any]
 
 
