@@ -31,11 +31,11 @@ __all__ = [
     "WholeResponse",
 ]
 
+#: Called before the request; a Deferred or coroutine it returns is waited for.
 PreHook = Callable[[Task], object]
-"""Called before the request; a Deferred or coroutine it returns is waited for."""
 
+#: Called with the result after a success; likewise waited for.
 PostHook = Callable[[Task, Any], object]
-"""Called with the result after a success; likewise waited for."""
 
 
 class Message(Protocol):

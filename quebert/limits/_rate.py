@@ -77,8 +77,8 @@ class Rate:
         return f"{self.per_second * 3600:g}/h"
 
 
+#: A L{Rate}, what L{Rate.parse} reads, or a number per second.
 RateLike = Union[Rate, str, float]
-"""A L{Rate}, what L{Rate.parse} reads, or a number per second."""
 
 
 def burst_of(rate: Rate, burst: float | None) -> float:

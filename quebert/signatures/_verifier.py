@@ -33,11 +33,9 @@ _ID = re.compile(r"[!-\-/-~]{1,256}")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
+#: Called with the id and the second of a request whose signature is right; returns
+#: something true if it is the first of these.
 Remember = Callable[[str, int], object]
-"""
-Called with the id and the second of a request whose signature is right; returns
-something true if it is the first of these.
-"""
 
 
 class Verifier:
