@@ -12,11 +12,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
-import click
 import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
@@ -28,6 +27,7 @@ from quebert.executor import ExecutorOptions
 from quebert.policy import RetryPolicy
 from quebert.service import Options as MediatorOptions
 from quebert.task._keywords import FIELDS
+from quebert.test.command_reference import commands
 from quebert.test.documents import (
     Block,
     Document,
@@ -206,23 +206,13 @@ def test_options(name: str) -> None:
     twistd.
     """
     options = {"--help"}
-    for each in commands(main):
+    for _, each in commands(main):
         options.update(name for option in each.params for name in option.opts)
     for parsed in (ServerOptions(), MediatorOptions(), ExecutorOptions()):
         options.update(f"--{each}" for each in parsed.synonyms)
     for literal in DOCUMENTS[name].literals:
         if literal.startswith("--"):
             assert re.split("[= ]", literal)[0] in options, literal
-
-
-def commands(command: click.Command) -> Iterator[click.Command]:
-    """
-    A command, and all below it.
-    """
-    yield command
-    if isinstance(command, click.Group):
-        for each in command.commands.values():
-            yield from commands(each)
 
 
 @pytest.mark.parametrize("block", blocks("python"))
