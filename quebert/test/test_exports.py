@@ -7,11 +7,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
+
+#: A constant, or a name for a type, below a comment that is its docstring.
+_COMMENTED = re.compile(r"(?m)^#:.*\n([\w, ]+)\b[^=\n]*=")
 
 
 def _names() -> list[str]:
@@ -43,6 +47,14 @@ def offered(module: ModuleType) -> set[str]:
         and not isinstance(value, ModuleType)
         and str(getattr(value, "__module__", "")).startswith(inside)
     }
+
+
+def commented(module: ModuleType) -> set[str]:
+    """
+    The constants of a module that have a comment C{#:} for a docstring.
+    """
+    found = _COMMENTED.findall(inspect.getsource(module))
+    return {name for names in found for name in names.split(", ")}
 
 
 def order(name: str) -> tuple[int, str]:
@@ -108,10 +120,19 @@ class ExportTests(SynchronousTestCase):
         """
         Every module says what it is for, and so does what it lists.
         """
+        comments = [
+            (name, getattr(module, name))
+            for module in self.modules
+            for name in commented(module)
+        ]
         for module in self.modules:
             self.assertTrue((module.__doc__ or "").strip(), module)
-        for module in self.listing:
-            for name in module.__all__:
+        for module in filter(lambda each: is_public(each.__name__), self.listing):
+            for name in {*module.__all__} - {"__version__"}:
                 value = getattr(module, name)
+                value = inspect.unwrap(getattr(value, "callback", value))
                 if isinstance(value, type) or inspect.isfunction(value):
                     self.assertTrue((value.__doc__ or "").strip(), (module, name))
+                else:
+                    told = any(name == n and value is v for n, v in comments)
+                    self.assertTrue(told, (module, name))
