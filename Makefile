@@ -8,6 +8,7 @@
 # make fuzz MINUTES=10 TARGETS="url wire"   look for inputs that do harm
 # make audit  ask for known holes in what quebert needs
 # make lint   formatting, types, the rules of who imports whom, what bandit knows
+# make docs   the documentation, with the API reference, into .docs
 # make bench  what a task costs, beside other dispatchers
 # make flat, profile, processes, consume, brokers: more of that, see bench/README.rst
 
@@ -27,7 +28,7 @@ TARGETS ?=
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
 .PHONY: test-long test-rabbitmq test-oldest test-clients
-.PHONY: fuzz audit
+.PHONY: fuzz audit docs
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -102,6 +103,14 @@ lint: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/bandit --ini setup.cfg --quiet --recursive quebert
 
+# Warnings are errors.  What is there goes first: pydoctor leaves old pages.
+docs: $(VENV)/installed-dev
+	rm -rf .docs
+	PYTHONPATH=docs/_ext $(BIN)/pydoctor
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet \
+	    -d .docs/.doctrees docs .docs
+	$(BIN)/python .ci/links .docs
+
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --config .ci/ruff.toml --fix .
 	$(BIN)/ruff format --config .ci/ruff.toml .
@@ -134,4 +143,4 @@ rabbitmq:
 	@sh .ci/rabbitmq
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest .venv-clients build dist *.egg-info _trial_temp*
+	rm -rf $(VENV) .venv-bench .venv-oldest .venv-clients .docs build dist *.egg-info _trial_temp*

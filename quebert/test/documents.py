@@ -25,6 +25,7 @@ from pathlib import Path
 import attrs
 from docutils import nodes
 from docutils.core import publish_doctree
+from docutils.parsers.rst import Directive, directives
 
 from quebert import task as tasks
 from quebert.policy import RetryPolicy, overridden
@@ -43,6 +44,27 @@ __all__ = [
 ]
 
 INTERRUPT = "^C"
+
+
+class _Contents(Directive):  # type: ignore[misc]
+    """
+    The C{toctree} of Sphinx, which forges leave out.
+    """
+
+    has_content = True
+    option_spec = {
+        "caption": directives.unchanged,
+        "hidden": directives.flag,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """
+        Show nothing.
+        """
+        return []
+
+
+directives.register_directive("toctree", _Contents)
 
 #: What inline commands begin with.
 PROGRAMS = ("quebert", "twistd", "pip", "make", "python", "python3", "curl", "git")
