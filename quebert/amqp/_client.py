@@ -68,6 +68,15 @@ class TxAMQPClient:
     @param maxMemory: bytes of memory that all messages take together which are with
         their callbacks, as they came and decoded from JSON.  Others wait until some
         have ended.
+    @ivar broker: where the broker is, and who we are there.
+    @ivar watchers: the watches that have not ended.
+    @ivar ladder: where delayed messages wait.
+    @ivar old_ladder: where delayed messages of earlier versions wait.
+    @ivar suspects: messages that may have ended a mediator.
+    @ivar one_suspect: lets one of them run, alone.
+    @ivar budget: shares out C{maxMemory}.
+    @ivar pauses: tells watches to look whether their queues are paused.
+    @ivar bindings: how each queue gets its messages.
     @raise ConfigError: a host, or a file for TLS, is wrong.
     """
 

@@ -43,6 +43,8 @@ CHECK = 3.0
 class Pauses:
     """
     Tells the watches of one client to look whether their queues are paused.
+
+    @param clock: gives the reactor.
     """
 
     log = Logger()

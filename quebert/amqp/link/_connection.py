@@ -96,6 +96,7 @@ class BrokerConnection:
     One connection to one broker, made when it is first wanted, and made again
     whenever it is lost, to one host after the other.
 
+    @param broker: its hosts, and who we are there.
     @param tls: as for L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.
     @param reactor: gives the reactor, when it is needed.
     @param name: what the broker calls it.

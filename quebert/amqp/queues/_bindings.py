@@ -37,9 +37,11 @@ class QueueBinding:
     """
     How a queue gets its tasks.
 
+    @ivar queue: its name.
     @ivar exchange: its name; empty for the default exchange, to which each queue is
         bound.
     @ivar kind: its type.
+    @ivar routing_key: that of the binding.
     @ivar arguments: of the binding.
     """
 

@@ -106,6 +106,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
     @ivar on_cancel: called with the consumer tag of a C{basic.cancel} of the broker:
         the queue was deleted, or, from RabbitMQ 4.3 on, its consumer timeout has
         passed.
+    @ivar why: why it was closed, or C{None}.
+    @ivar publications: what was published and is not confirmed yet.
+    @ivar acks: the acknowledgements that are sent at the end of the turn.
     """
 
     def __init__(self, id: int, outgoing: object, client: ChannelOwner) -> None:

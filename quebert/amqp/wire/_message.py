@@ -46,6 +46,11 @@ class Message:
     """
     One delivery.
 
+    @ivar gate: decides whether it may request, while some origins are slow; C{None}
+        where it always may.
+    @ivar origin: that of its request, for C{gate}, while the message has one there,
+        or waits for one.
+    @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar body: the body, C{bytes} always.
     @ivar exchange: where it was published to.
     @ivar routing_key: with which routing key.
@@ -59,15 +64,11 @@ class Message:
         are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty for nothing, or where no
         answer came.
-    @ivar gate: decides whether it may request, while some origins are slow; C{None}
-        where it always may.
-    @ivar origin: that of its request, for C{gate}, while the message has one there,
-        or waits for one.
     @ivar turned_away: whether it has to wait for other requests there.
-    @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar was_begun: whether it was with its callback before it waited.
     @ivar was_restored: whether C{exchange} and C{routing_key} are those of the message
         that it has replaced.
+    @ivar encoded_properties: its properties, as they came.
     """
 
     came = 0.0

@@ -134,6 +134,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     """
     One connection to a broker.
 
+    @ivar name: what the broker calls it.
     @ivar why: why it ended, or C{None}.
     @ivar lost: fires, with that reason, when it has ended.
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
@@ -143,6 +144,10 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
+    @ivar mechanism: how we log in, as txamqp asks.
+    @ivar response: with which answer, likewise.
+    @ivar locale: in which language, likewise.
+    @ivar closed: whether it has ended, or is about to.
     """
 
     log = Logger()
