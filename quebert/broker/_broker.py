@@ -53,6 +53,10 @@ class BrokerFactory(Factory):
     @param records: what that remembered.
     @param vhosts: names of virtual hosts; the first is the default.
     @param users: passwords by user names.
+    @ivar clock: the reactor, for all timers.
+    @ivar connections: all clients.
+    @ivar vhosts: the virtual hosts, by their names.
+    @ivar default_vhost: that of clients that have not named one yet.
     @raise StoreError: the records make no sense, or cannot be read.
     @ivar failed: fires with the error if the journal fails; nothing is
         confirmed, nor said at all, any more.

@@ -134,6 +134,9 @@ class ServerConnection(Protocol):
     @ivar vhost: what it works with; before it has said so, the default one.
     @ivar wants_cancels: whether it is told when a queue that it consumes is gone.
     @ivar max_payload: the largest payload of a frame, in bytes.
+    @ivar broker: whose client it is.
+    @ivar network: the address of the client, or its IPv6 network of 64 bits.
+    @ivar channels: its channels.
     """
 
     log = Logger()

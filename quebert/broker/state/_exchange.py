@@ -21,7 +21,10 @@ class Binding:
     """
     @ivar source: the exchange that messages come from.
     @ivar destination: where they go.
+    @ivar key: its routing key.
+    @ivar table: its arguments, by name.
     @ivar arguments: encoded as they came, what tells bindings apart.
+    @ivar matches: whether a message with a routing key and headers goes this way.
     """
 
     source: Exchange
@@ -131,7 +134,14 @@ class Exchange:
     """
     An exchange, with the bindings from it and to it.
 
+    @ivar name: C{""} for the default exchange.
+    @ivar type: such as C{"topic"}.
+    @ivar durable: whether it is there again after a restart.
+    @ivar auto_delete: whether it goes with its last binding.
+    @ivar internal: whether clients cannot publish to it.
     @ivar arguments: as they came, by name.
+    @ivar bindings: those from it.
+    @ivar incoming: those to it.
     @ivar alternate: the exchange that gets what this one cannot route.
     """
 

@@ -107,6 +107,9 @@ class Journal(Protocol):
 class NoJournal:
     """
     Remembers nothing: the broker lives in memory alone.
+
+    @ivar keeps_messages: it does not.
+    @ivar pending: there is nothing to commit, ever.
     """
 
     keeps_messages = False

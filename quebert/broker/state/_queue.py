@@ -36,7 +36,10 @@ class PublishedMessage:
     """
     A message as it was published; several queues may share it.
 
+    @ivar exchange: the name of the exchange that it was published to.
+    @ivar routing_key: with which routing key.
     @ivar properties: encoded.
+    @ivar body: its body.
     """
 
     exchange: str
@@ -90,9 +93,11 @@ class Entry:
 
     @ivar id: a later one has a greater one.
     @ivar size: bytes of the body.
+    @ivar priority: that of the message, as far as the queue has priorities.
     @ivar expires: when, in seconds of the epoch, or C{None}.
     @ivar stored: whether the journal has it.
     @ivar message: C{None} while only the journal has it.
+    @ivar redelivered: whether it may have been delivered before.
     @ivar counts: C{None} in a queue that does not count.
     """
 
@@ -304,17 +309,26 @@ class Queue:
     A queue.
 
     @ivar id: by which the journal knows it.
-    @ivar owner: the connection that it is exclusive to, or C{None}.
     @ivar vhost: its virtual host.
-    @ivar incoming: its bindings.
+    @ivar name: its name.
+    @ivar durable: whether it is there again after a restart.
+    @ivar owner: the connection that it is exclusive to, or C{None}.
+    @ivar auto_delete: whether it goes with its last consumer.
     @ivar arguments: as they came, by name.
+    @ivar settings: what its arguments mean.
+    @ivar ready: its messages that no consumer has.
     @ivar delivered: the greatest id of an entry that was ever delivered.
+    @ivar unacked: how many messages consumers have.
+    @ivar consumers: who gets its messages.
+    @ivar waiting: consumers that had room, last we knew: the next is the first.
+    @ivar incoming: its bindings.
     @ivar may_expire: whether an entry with a time to expire has been in it.
     @ivar expiry: when the next entry is looked at that may have expired.
     @ivar lifetime: when it is looked whether the queue is used.
-    @ivar waiting: consumers that had room, last we knew: the next is the first.
     @ivar stranded: dead letters that could not be sent on.
     @ivar retry: when it is tried again to send them on.
+    @ivar last_used: when it was last used, by the clock of the broker.
+    @ivar deleted: whether it is gone.
     """
 
     id: int

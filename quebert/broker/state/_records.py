@@ -20,6 +20,11 @@ __all__ = [
 @attrs.frozen
 class ExchangeRecord:
     """
+    @ivar vhost: the name of its virtual host.
+    @ivar name: its name.
+    @ivar type: such as C{"topic"}.
+    @ivar auto_delete: whether it goes with its last binding.
+    @ivar internal: whether clients cannot publish to it.
     @ivar arguments: an encoded table.
     """
 
@@ -34,6 +39,10 @@ class ExchangeRecord:
 @attrs.frozen
 class QueueRecord:
     """
+    @ivar id: by which the journal knows it.
+    @ivar vhost: the name of its virtual host.
+    @ivar name: its name.
+    @ivar auto_delete: whether it goes with its last consumer.
     @ivar arguments: an encoded table.
     @ivar delivered: the greatest id of an entry that was ever delivered.
     """
@@ -49,7 +58,11 @@ class QueueRecord:
 @attrs.frozen
 class BindingRecord:
     """
+    @ivar vhost: the name of its virtual host.
+    @ivar source: the name of the exchange that messages come from.
+    @ivar destination: the name of the queue or exchange that they go to.
     @ivar to_queue: whether the destination is a queue, not an exchange.
+    @ivar key: its routing key.
     @ivar arguments: an encoded table.
     """
 
@@ -64,7 +77,9 @@ class BindingRecord:
 @attrs.frozen
 class EntryRecord:
     """
+    @ivar id: a later one has a greater one.
     @ivar queue: the id of its queue.
+    @ivar priority: that of the message.
     @ivar expires: the time of day, in seconds of the epoch, or C{None}.
     @ivar size: bytes of the body.
     @ivar acquired: how often it came back from a consumer, as a quorum queue counts.
@@ -87,8 +102,11 @@ class Records:
     """
     All of it.
 
-    @ivar last_id: the greatest id that was ever given to a queue or an entry.
+    @ivar exchanges: all that are durable.
+    @ivar queues: all that are durable.
+    @ivar bindings: all between those.
     @ivar entries: by their ids.
+    @ivar last_id: the greatest id that was ever given to a queue or an entry.
     """
 
     exchanges: Iterable[ExchangeRecord] = ()

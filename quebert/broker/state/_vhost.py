@@ -41,7 +41,10 @@ _REPLY_TO = "amq.rabbitmq.reply-to"
 class VirtualHost:
     """
     @param ids: of queues; each is greater than the one before.
+    @ivar name: its name.
     @ivar router: what moves messages through its queues.
+    @ivar exchanges: its exchanges.
+    @ivar queues: its queues, by their names.
     """
 
     def __init__(

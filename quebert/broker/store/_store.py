@@ -36,6 +36,8 @@ class Store:
     """
     A L{Journal<quebert.broker.state.Journal>} in a file.
 
+    @ivar path: the file.
+    @ivar keeps_messages: it does.
     @raise StoreError: the file cannot be used.
     """
 
