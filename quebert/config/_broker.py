@@ -50,6 +50,9 @@ def default_amqp_url(environment: Mapping[str, str] = os.environ) -> str:
 class Address:
     """
     Where one node of a broker listens.
+
+    @ivar host: a name, or an address of IPv4 or IPv6.
+    @ivar port: from 1 to 65535.
     """
 
     host: str
@@ -119,7 +122,11 @@ class Broker:
     Where a broker is, and who we are there.
 
     @ivar addresses: its nodes, any of which will do.
+    @ivar username: who we are.
+    @ivar password: never logged.
+    @ivar vhost: the virtual host.
     @ivar heartbeat: seconds; 0 for none.
+    @ivar tls: the files for TLS; C{None} for none.
     """
 
     addresses: tuple[Address, ...]

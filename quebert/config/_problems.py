@@ -29,6 +29,7 @@ class Problem:
     """
     One thing that is wrong.
 
+    @ivar file: the name of the file.
     @ivar line: from 1.
     @ivar text: begins with the key and says what would be right.
     """

@@ -44,6 +44,11 @@ class Backoff:
     How L{DelayOnErrorMediator<quebert.mediator.DelayOnErrorMediator>} waits:
     C{constant ** failures} seconds, C{max_delay} at most; and when it gives up, in the
     terms of L{RetryPolicy}.
+
+    @ivar constant: the base of the power.
+    @ivar max_delay: seconds that a task waits at most.
+    @ivar max_attempts: how often a task is tried; -1 for no limit.
+    @ivar max_retry_duration: for how many seconds it is tried again; 0 for no limit.
     """
 
     constant: float = 1.5
@@ -86,7 +91,11 @@ class QueueSettings:
     A queue that is watched, and what becomes of its tasks.
 
     @ivar name: of the queue in the broker.
+    @ivar exchange: where tasks are published to; C{""} for the default exchange.
+    @ivar key: the routing key that brings them to the queue.
     @ivar key_arguments: of its binding, as exchanges of the type C{headers} need them.
+    @ivar exchange_type: such as C{"topic"}.
+    @ivar queue_type: C{"classic"} or C{"quorum"}; C{None} leaves it to the broker.
     @ivar arguments: further ones of C{queue.declare}.
     @ivar prefetch: how many tasks are here at once; C{None} for the default, 0
         for no limit.
@@ -97,8 +106,12 @@ class QueueSettings:
     @ivar hang_after: seconds after which a request does not count for C{prefetch} any
         more if places are scarce; 0 for never, C{None} for the default.
     @ivar hold_up_to: seconds that a task waits in this process at most.
-    @ivar timeout: seconds that a request may take whose task does not say.
+    @ivar rate: how many tasks begin in a time, in all mediators of the queue; C{None}
+        for no limit.
+    @ivar burst: how many may begin at once; C{None} for the default.
     @ivar priority: the name of one of the L{Priorities.weights}, or C{None}.
+    @ivar default_url: what completes the partial URLs of tasks.
+    @ivar timeout: seconds that a request may take whose task does not say.
     @ivar mediator: C{"policy"}, C{"delay-on-error"} or C{"plain"}.
     @ivar retry: fits it; C{None} for C{"plain"}.
     @ivar permanent: statuses after which a task is not tried again.
@@ -113,6 +126,7 @@ class QueueSettings:
     @ivar cloud_events: makes an event of each request; C{None} for none.
     @ivar guard: what its tasks may reach.
     @ivar prehooks: C{module.function} of each.
+    @ivar posthooks: C{module.function} of each.
     """
 
     name: str
@@ -171,6 +185,8 @@ class Host:
     Limits for what is requested of one host, over all queues.
 
     @ivar name: the host, or C{host:port}, in lower case; or L{EVERY}.
+    @ivar rate: how many requests in a time; C{None} for no limit.
+    @ivar burst: how many may begin at once; C{None} for the default.
     @ivar concurrency: how many requests at once; C{None} for no limit.
     @ivar breaker: when it is left in peace, since it keeps failing; C{None} for
         never.
@@ -231,11 +247,14 @@ class Settings:
     """
     All that a file says, or a command line about what is watched.
 
+    @ivar broker: where the broker is.
     @ivar quorum_delays: whether tasks that wait in the broker do so in quorum queues;
         C{None} where RabbitMQ has them.
+    @ivar service: what concerns the whole process.
     @ivar queues: by their names; one that a command line names several times is there
         as often, under other names after the first.
     @ivar hosts: by their names.
+    @ivar priorities: how queues share what can be done.
     """
 
     broker: Broker

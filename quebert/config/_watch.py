@@ -39,6 +39,9 @@ class Watch:
     """
     A queue to watch.
 
+    @ivar exchange: where its tasks are published to.
+    @ivar queue: its name.
+    @ivar routing_key: what brings tasks to it.
     @ivar max_events: how many of its tasks may be in flight; 0 for no limit,
         C{None} for the default.
     """
