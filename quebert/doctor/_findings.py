@@ -30,6 +30,7 @@ class Level(Enum):
 @attrs.frozen
 class Finding:
     """
+    @ivar level: how good or bad it is.
     @ivar about: such as C{"version"} or C{"queue tasks"}.
     @ivar text: the state, in a sentence.
     @ivar remedy: what to do; empty where there is nothing to do.

@@ -39,6 +39,8 @@ class ExecutorSite(Site):
 
     @param resource: answers whatever is requested.
     @param reactor: keeps the time; the global one by default.
+    @ivar limits: those of C{resource}.
+    @ivar deadlines: ends connections that take too long.
     """
 
     noisy = False

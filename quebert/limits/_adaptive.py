@@ -46,6 +46,7 @@ class AdaptiveSettings:
 
 class AdaptiveLimit:
     """
+    @ivar settings: between which bounds it moves, and how.
     @ivar limit: how many may be in flight now; a part of one is on the way to one
         more.
     """

@@ -50,6 +50,7 @@ class BreakerSettings:
 
 class Breaker:
     """
+    @ivar settings: after how many failures it opens, and for how long.
     @ivar state: C{"closed"}, C{"open"} or C{"half-open"}, as of when it was last
         asked.
     @ivar opened: how often it has opened.

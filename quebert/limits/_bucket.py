@@ -19,6 +19,7 @@ class TokenBucket:
 
     @param rate: tokens per second.
     @param burst: how many it holds; at least one.
+    @ivar tokens: how many it held when it was last asked.
     """
 
     def __init__(self, rate: float, burst: float) -> None:

@@ -30,6 +30,8 @@ def _positive(instance: object, attribute: object, value: float) -> None:
 class Rate:
     """
     So many per second.
+
+    @ivar per_second: how many.
     """
 
     per_second: float = attrs.field(converter=float, validator=_positive)

@@ -84,6 +84,7 @@ class Mediator:
         beside the secrets of a task: those of headers that C{http} adds.
     @param policy: decides what becomes of failed tasks; by default each is put back as
         it was, after C{retryDelay}.
+    @ivar bounds: how long the fields of a task may be.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, there is both a C{guard}
         and C{http}, or C{policy} is no L{FailurePolicy}.
     """

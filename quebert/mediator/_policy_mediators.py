@@ -31,6 +31,7 @@ class PolicyMediator(Mediator):
     @param max_retry_after: seconds that an answer can have its task wait; with 0
         it cannot.
     @param random: gives a number from 0 up to 1, for the jitter.
+    @ivar rules: C{policy}, C{permanent} and C{max_retry_after}.
     @raise ConfigError: one of these is wrong.
     """
 
@@ -68,9 +69,12 @@ class DelayOnErrorMediator(Mediator):
     seconds, at most C{maxDelay}.  Failures at other mediators count, too.
 
     @param args: as for L{Mediator}, as are the other C{options}.
+    @param constant: the base of the power.
+    @param maxDelay: seconds that a task waits at most.
     @param max_attempts: after so many a task is buried; -1 for no such limit.
     @param max_retry_duration: likewise after so many seconds; 0 for no such
         limit.  With both limits, once both are reached.
+    @ivar limits: C{max_attempts} and C{max_retry_duration}.
     """
 
     constant: float = of_part("_policy.constant")

@@ -37,6 +37,7 @@ class Match:
         it, the field is empty.
     @ivar text: the whole field where C{whole}, and C{*} in it stands for anything; else
         a part of it, in capitals or not.
+    @ivar whole: whether C{text} is the whole field.
     @ivar wanted: C{False} inverts the match.
     @raise ConfigError: there is no such field.
     """

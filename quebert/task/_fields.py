@@ -56,6 +56,9 @@ _OURS = frozenset(
 class Schedule:
     """
     When a task may run: seconds since the epoch, or C{None} for no limit.
+
+    @ivar run_at: before this it is not requested.
+    @ivar expires_at: after this it is not worth doing.
     """
 
     run_at: float | None
@@ -82,6 +85,8 @@ class Request(NamedTuple):
     """
     The HTTP request that a task asks for.
 
+    @ivar method: such as C{"POST"}.
+    @ivar url: the whole URL.
     @ivar headers: made for this request: more may be put into it.
     @ivar timeout: seconds for the whole exchange; 0 leaves it to the mediator.
     @ivar uuid: of the task, as it has it.
