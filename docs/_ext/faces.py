@@ -9,6 +9,8 @@ package that has it in its C{__all__}.
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 from pydoctor import model
@@ -17,9 +19,16 @@ from pydoctor.extensions import ExtRegistrar
 __all__ = ["System", "setup_pydoctor_extension"]
 
 MARK = "#:"
-FIELDS = (
-    model.DocumentableKind.CLASS_VARIABLE,
-    model.DocumentableKind.INSTANCE_VARIABLE,
+#: Variables of classes whose meaning is told by Twisted.
+TWISTEDS = (
+    "displayTracebacks",
+    "isLeaf",
+    "log",
+    "longdesc",
+    "noisy",
+    "optParameters",
+    "synopsis",
+    "transport",
 )
 
 
@@ -77,11 +86,14 @@ def move(shown: model.Documentable, face: model.Module, name: str) -> None:
 
 def read_comments(system: model.System) -> None:
     """
-    Take comments for docstrings.
+    Take comments for docstrings, and what is told of the parameter that an attribute is
+    set to.
     """
     for each in system.objectsOfType(model.Attribute):
         if each.docstring is None and each.linenumber:
             take_comment(each)
+        if not (each.docstring or each.parsed_docstring):
+            take_parameter(each)
 
 
 def take_comment(ob: model.Attribute) -> None:
@@ -98,14 +110,26 @@ def take_comment(ob: model.Attribute) -> None:
         ob.docstring_lineno = len(lines) + 1
 
 
+def take_parameter(ob: model.Attribute) -> None:
+    """
+    Take what the docstring of a class tells of the parameter of that name.
+    """
+    whole = ob.parent.docstring or ""
+    found = re.search(rf"(?ms)^@param {ob.name}: (.*?)(?=^@|\Z)", whole)
+    if found:
+        ob.docstring = inspect.cleandoc(found[1])
+        ob.docstring_lineno = ob.parent.docstring_lineno
+
+
 def require_docstrings(system: model.System) -> None:
     """
-    Report public names without a docstring, but for variables of classes.
+    Report public names that have no docstring and are none of Twisted's.
     """
     for each in system.allobjects.values():
         told = any(it.docstring or it.parsed_docstring for it in each.docsources())
-        if is_public(each) and each.isVisible and each.kind not in FIELDS and not told:
-            each.report("has no docstring")
+        known = told or each.name in TWISTEDS
+        if is_public(each) and each.isVisible and not known:
+            each.report(f"{each.fullName()} has no docstring")
 
 
 def setup_pydoctor_extension(registrar: ExtRegistrar) -> None:
