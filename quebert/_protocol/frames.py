@@ -1,45 +1,115 @@
 """
-The frames of AMQP 0-9-1 (section 2.3.5), and those that are written often.
-Pure.
+The frames of AMQP 0-9-1 (section 2.3.5).  Pure.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
+
+from quebert.errors import QuebertError
 
 __all__ = [
-    "BODY",
-    "CONTENT_HEADER",
+    "CHANNEL_MAX",
+    "FRAME_BODY",
     "FRAME_END",
+    "FRAME_HEADER",
+    "FRAME_HEARTBEAT",
     "FRAME_MAX",
+    "FRAME_METHOD",
     "FRAME_MIN",
+    "FRAME_OVERHEAD",
     "FRAME_START",
-    "HEADER",
-    "HEARTBEAT",
+    "FRAME_TYPES",
     "HEARTBEAT_FRAME",
-    "METHOD",
+    "MAX_PAYLOAD",
     "PROTOCOL_HEADER",
-    "ack",
-    "body_frames",
+    "FrameError",
+    "FrameReader",
     "frame",
-    "nack_with_requeue",
 ]
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
-METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+#: The types of frames (section 1.1, frame-method and so on).
+FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
+FRAME_TYPES = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 FRAME_END = 0xCE
-#: Bytes that a frame has at most, unless the other side wants less.
+#: Octets that a frame has at most, unless the other side wants less.
 FRAME_MAX = 131_072
 #: And how many each side must take (section 1.2, frame-min-size).
 FRAME_MIN = 4_096
+#: Octets of a frame beside its payload.
+FRAME_OVERHEAD = 8
+#: Octets that a payload has at most, unless the other side wants less.
+MAX_PAYLOAD = FRAME_MAX - FRAME_OVERHEAD
+#: Channels that may be open, unless the other side wants fewer.
+CHANNEL_MAX = 2_047
 #: Type, channel, and the payload's size.
 FRAME_START = struct.Struct(">BHI")
-#: Class, weight, and the body's size.
-CONTENT_HEADER = struct.Struct(">HHQ")
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
-_SETTLE = struct.Struct(">BHIHHQBB")  # a whole frame of ack or nack
+
+class FrameError(QuebertError, ValueError):
+    """
+    What came is no frame, or does not fit what came before.
+    """
+
+
+class FrameReader:
+    """
+    Cuts what comes over a connection into frames.
+
+    @ivar max_payload: octets that the payload of a frame may have, ...
+    @ivar max_header: ... and that of a content header, if that is more.
+    @ivar buffer: what came and is not read: less than a frame, unless reading was
+        stopped.
+    """
+
+    def __init__(self, max_payload: int, max_header: int = 0) -> None:
+        self.max_payload = max_payload
+        self.max_header = max_header
+        self.buffer = b""
+
+    def read(self, data: bytes, received: Callable[[int, int, bytes], bool]) -> None:
+        """
+        Take in what came.
+
+        @param received: called with type, channel and payload of each frame that is
+            whole; returns whether to read on.
+        @raise FrameError: what came is no frame, or is too large.  The first octets of
+            a frame tell.
+        """
+        if self.buffer:
+            data = self.buffer + data
+        at, there = 0, len(data)
+        try:
+            while there - at >= FRAME_OVERHEAD:
+                kind, channel, size = FRAME_START.unpack_from(data, at)
+                if size > self.max_payload or kind not in FRAME_TYPES:
+                    self._check(kind, size)
+                begin = at + 7
+                end = begin + size
+                if end >= there:
+                    break
+                if data[end] != FRAME_END:
+                    text = f"a frame ends with {data[end]}, not with {FRAME_END}"
+                    raise FrameError(text)
+                at = end + 1
+                if not received(kind, channel, data[begin:end]):
+                    break
+        except FrameError:
+            at = there  # where the next frame begins, nobody knows
+            raise
+        finally:
+            self.buffer = data[at:]
+
+    def _check(self, kind: int, size: int) -> None:
+        most = self.max_payload
+        if kind == FRAME_HEADER:
+            most = max(most, self.max_header)
+        if kind not in FRAME_TYPES or size > most:
+            text = f"a frame of type {kind} with {size} octets; the maximum is {most}"
+            raise FrameError(text)
 
 
 def frame(kind: int, channel: int, payload: bytes) -> bytes:
@@ -47,33 +117,3 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     Any frame.
     """
     return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
-
-
-def body_frames(channel: int, body: bytes, most: int) -> Iterator[bytes]:
-    """
-    The frames of a body, one by one: each is made when it is asked for.
-
-    @param most: bytes of the payload of each frame.
-    """
-    view = memoryview(body)
-    for at in range(0, len(body), most):
-        payload = view[at : at + most]
-        start = FRAME_START.pack(BODY, channel, len(payload))
-        yield b"".join((start, payload, b"\xce"))
-
-
-def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
-    """
-    C{basic.ack} of one delivery, or with C{multiple} of all up to it.
-    """
-    return _SETTLE.pack(METHOD, channel, 13, 60, 80, delivery_tag, multiple, FRAME_END)
-
-
-def nack_with_requeue(
-    channel: int, delivery_tag: int, *, multiple: bool = False
-) -> bytes:
-    """
-    C{basic.nack} of a delivery, or of all up to it, which are to be delivered again.
-    """
-    flags = 2 | multiple
-    return _SETTLE.pack(METHOD, channel, 13, 60, 120, delivery_tag, flags, FRAME_END)

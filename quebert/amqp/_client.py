@@ -22,7 +22,12 @@ from quebert._reactor import given_or_global
 from quebert._waiters import Once
 from quebert.amqp.coordination import Pauses, PauseSwitch, throttles_of
 from quebert.amqp.delays import Forwarder, Ladder, OldLadder
-from quebert.amqp.link import HEARTBEAT, BrokerConnection, Publisher, SpareConnection
+from quebert.amqp.link import (
+    SPARE_HEARTBEAT,
+    BrokerConnection,
+    Publisher,
+    SpareConnection,
+)
 from quebert.amqp.queues import Bindings, QueueBinding
 from quebert.amqp.watch import (
     DRAIN,
@@ -118,7 +123,7 @@ class TxAMQPClient:
             self._connection(
                 tls,
                 "looking after delayed tasks",
-                heartbeat=HEARTBEAT,
+                heartbeat=SPARE_HEARTBEAT,
                 sibling=self._consuming,
                 optional=True,
             )

@@ -26,11 +26,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
-from quebert._protocol.frames import FRAME_MAX
+from quebert._protocol.frames import CHANNEL_MAX, FRAME_MAX
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import QUIET
 from quebert.amqp.wire import Channel, Message
-from quebert.amqp.wire._wire import CHANNEL_MAX, Wire
+from quebert.amqp.wire._wire import Wire
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -2258,7 +2258,7 @@ class AnythingTests(WireTestCase):
             self.wire.dataReceived(piece)
             read = max(read, len(piece))
             if not self.wire.closed:
-                self.assertLessEqual(len(self.wire._buffer), 4096 + read)
+                self.assertLessEqual(len(self.wire._reader.buffer), 4096 + read)
         if self.wire.closed:
             self.assertTrue(self.transport.disconnecting)
             self.assertIsNotNone(self.wire.why)

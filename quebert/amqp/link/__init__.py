@@ -8,10 +8,10 @@ from quebert.amqp.link._failing import has_failed, pause_after
 from quebert.amqp.link._lanes import Lanes, all_of
 from quebert.amqp.link._publisher import Publisher, Send
 from quebert.amqp.link._session import Session
-from quebert.amqp.link._spare_connection import HEARTBEAT, SpareConnection
+from quebert.amqp.link._spare_connection import SPARE_HEARTBEAT, SpareConnection
 
 __all__ = [
-    "HEARTBEAT",
+    "SPARE_HEARTBEAT",
     "BrokerConnection",
     "DeclareOnce",
     "Lanes",

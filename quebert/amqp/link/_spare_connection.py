@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from quebert.amqp.link._connection import BrokerConnection
     from quebert.amqp.wire import Wire
 
-__all__ = ["HEARTBEAT", "SpareConnection"]
+__all__ = ["SPARE_HEARTBEAT", "SpareConnection"]
 
 #: Seconds of its heartbeat, at most.  After a failure it leads to another host than the
 #: other connections.  If that host is frozen, delayed tasks are held up until the
 #: connection is given up, after two heartbeats.
-HEARTBEAT = 5
+SPARE_HEARTBEAT = 5
 # Seconds for which a caller waits for it.
 _PATIENCE = 10.0
 # Seconds for which it is not asked for after it could not be made.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
-from quebert._protocol.frames import ack
+from quebert._protocol.basic import ack
 
 __all__ = ["Acks"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from quebert._protocol.codec import encode_shortstr
-from quebert._protocol.frames import METHOD, frame
+from quebert._protocol.frames import FRAME_METHOD, frame
 from quebert.amqp.wire._message import Message
 from quebert.errors import BrokerError
 
@@ -49,7 +49,7 @@ class Gets:
         """
         waiter: Deferred[Message | None] = Deferred()
         method = _BASIC_GET + encode_shortstr(queue) + b"\x00"
-        self._write(frame(METHOD, self._channel, method))
+        self._write(frame(FRAME_METHOD, self._channel, method))
         self._waiters.append(waiter)
         return waiter
 

@@ -14,8 +14,6 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
-from itertools import chain
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -24,16 +22,16 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
+from quebert._protocol.basic import nack_with_requeue
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
-from quebert._protocol.frames import (
-    BODY,
+from quebert._protocol.content import (
     CONTENT_HEADER,
-    HEADER,
-    METHOD,
-    body_frames,
-    frame,
-    nack_with_requeue,
+    ContentReader,
+    content_head,
+    content_pieces,
+    whole_content,
 )
+from quebert._protocol.frames import FrameError
 from quebert._transport_writer import TransportWriter
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
@@ -117,9 +115,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.on_cancel: Callable[[str], None] = _unexpected_cancel
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
-        self._missing = 0
-        # A body of several frames, each of which may be of one byte.
-        self._begun: BytesIO | None = None
+        self._content = ContentReader()
         self._prefetch = Prefetch()
         # The methods that were called and are to be answered, and who waits for that.
         self._asked: deque[tuple[Any, Deferred[Any]]] = deque()
@@ -192,20 +188,17 @@ class Channel(AMQChannel):  # type: ignore[misc]
     ) -> bytes:
         address = encode_shortstr(exchange) + encode_shortstr(routing_key)
         method = b"%b%b\x01" % (_BASIC_PUBLISH, address)  # 1: mandatory
-        header = CONTENT_HEADER.pack(60, 0, size) + properties
-        step = self.client.max_payload
-        if len(header) > step:
-            raise CodecError(f"the properties are longer than {step} bytes")
-        return frame(METHOD, self.id, method) + frame(HEADER, self.id, header)
+        most = self.client.max_payload
+        if CONTENT_HEADER.size + len(properties) > most:
+            raise CodecError(f"the properties are longer than {most} bytes")
+        return content_head(self.id, method, properties, size)
 
     def _send_content(self, head: bytes, body: bytes) -> None:
         most, output = self.client.max_payload, self.client.output
-        if 0 < len(body) <= most:  # nearly always
-            output.write(head + frame(BODY, self.id, body))
-        elif not body:
-            output.write(head)
+        if len(body) <= most:  # nearly always
+            output.write(whole_content(head, self.id, body))
         else:
-            output.write_pieces(chain([head], body_frames(self.id, body, most)))
+            output.write_pieces(content_pieces(head, self.id, body, most))
 
     def get(self, queue: str) -> Deferred[Message | None]:
         """
@@ -322,38 +315,33 @@ class Channel(AMQChannel):  # type: ignore[misc]
         A content header: the body's size and the properties.
         """
         incoming = self._incoming
-        if incoming is None or self._missing:
+        if incoming is None or self._content.missing:
             raise ProtocolError(505, "a content header came unexpectedly")
-        self._missing = CONTENT_HEADER.unpack_from(payload)[2]
+        try:
+            size, properties = self._content.header_received(payload)
+        except FrameError as e:
+            raise ProtocolError(505, str(e)) from None
         most = MESSAGE
         if isinstance(incoming, ReturnedMessage):
             most = self.publications.unconfirmed_bytes
-        if self._missing > most:
-            text = f"the broker announced {self._missing} bytes, more than {most}"
+        if size > most:
+            text = f"the broker announced {size} bytes, more than {most}"
             raise ProtocolError(502, text)
-        incoming.encoded_properties = payload[CONTENT_HEADER.size :]
-        if not self._missing:
+        incoming.encoded_properties = properties
+        if not size:
             self._content_complete(incoming, b"")
 
     def body_received(self, payload: bytes) -> None:
         """
         A piece of a body.
         """
-        incoming, missing = self._incoming, self._missing
-        # A body of no bytes has no frames: nothing is missing, none may come.
-        if incoming is None or not 0 < missing >= len(payload):
-            raise ProtocolError(505, "more of a body came than was announced")
-        self._missing = missing - len(payload)
-        if not self._missing and self._begun is None:  # nearly always
-            self._content_complete(incoming, payload)
-            return
-        if self._begun is None:
-            # It has room for the whole body, which it hands over without a copy: one
-            # of 3 MiB takes 1.5 ms, in which all else waits.
-            self._begun = BytesIO(bytes(missing))
-        self._begun.write(payload)
-        if not self._missing:
-            body, self._begun = self._begun.getvalue(), None
+        try:
+            body = self._content.body_received(payload)
+        except FrameError as e:
+            raise ProtocolError(505, str(e)) from None
+        if body is not None:
+            incoming = self._incoming
+            assert incoming is not None  # the body of what else?
             self._content_complete(incoming, body)
 
     def _content_complete(

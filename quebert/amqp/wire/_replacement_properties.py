@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from quebert._protocol.codec import header_text
-from quebert._protocol.frames import CONTENT_HEADER, FRAME_MAX
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import MAX_PAYLOAD
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.wire._headers import (
     ALONE,
@@ -54,7 +55,7 @@ def amended_properties(
     highest_priority: int | None = None,
     headers: Mapping[str, Any] = _NO_HEADERS,
     attempted: bool = True,
-    max_payload: int = FRAME_MAX - 8,
+    max_payload: int = MAX_PAYLOAD,
 ) -> bytes | None:
     """
     The encoded properties to put a message back with: persistent, and
@@ -91,7 +92,7 @@ def copied_properties(
     *,
     delayed: bool = False,
     highest_priority: int | None = None,
-    max_payload: int = FRAME_MAX - 8,
+    max_payload: int = MAX_PAYLOAD,
 ) -> bytes | None:
     """
     The encoded properties of a copy that takes a message's place, as if it had

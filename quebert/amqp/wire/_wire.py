@@ -23,16 +23,19 @@ from txamqp.protocol import AMQClient
 from quebert._log import Logger
 from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
 from quebert._protocol.frames import (
-    BODY,
-    FRAME_END,
+    CHANNEL_MAX,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
     FRAME_MAX,
+    FRAME_METHOD,
     FRAME_MIN,
-    FRAME_START,
-    HEADER,
-    HEARTBEAT,
+    FRAME_OVERHEAD,
     HEARTBEAT_FRAME,
-    METHOD,
+    MAX_PAYLOAD,
     PROTOCOL_HEADER,
+    FrameError,
+    FrameReader,
     frame,
 )
 from quebert._repeated import RepeatedState
@@ -45,16 +48,15 @@ from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolErro
 
 __all__ = ["Wire"]
 
-_KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
 # The class of methods that channel 0 has, and no other.
 _CONNECTION = 10
 _CLOSE_OK = struct.pack(">HH", 20, 41)
 
-CHANNEL_MAX = 2_047
 #: Bytes of a body that a broker takes, unless somebody has set a strange limit.
 _SURELY_TAKEN = 2**18
-#: Bytes of properties that are taken, whatever was agreed.
-_MOST_OF_HEADERS = 2**20
+#: Bytes of a content header that are taken, whatever was agreed: brokers add to the
+#: headers of dead letters, and have only one frame for them.
+_MAX_HEADER = 2**20
 
 _CLIENT_PROPERTIES = {
     "product": "quebert",
@@ -141,7 +143,6 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
     @ivar output: what it writes.
-    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
     @ivar mechanism: how we log in, as txamqp asks.
@@ -171,10 +172,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         )
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
-        self.max_payload = FRAME_MAX - 8
+        self._reader = FrameReader(MAX_PAYLOAD, _MAX_HEADER)
         self.max_message_size = _SURELY_TAKEN
         self.output = TransportWriter()
-        self._buffer = b""  # of what came: less than a frame
         self._tuned = False
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX
@@ -190,6 +190,13 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._beat = LoopingCall(self._heartbeat)
         self._beat.clock = clock
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
+
+    @property
+    def max_payload(self) -> int:
+        """
+        The largest payload of a frame, in bytes.
+        """
+        return self._reader.max_payload
 
     # -- The beginning
 
@@ -234,7 +241,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         wanted = self._wanted_heartbeat
         heartbeat = min(heartbeat or wanted, wanted)
         self.channels[0].connection_tune_ok(self._channel_max, frame_max, heartbeat)
-        self.max_payload = frame_max - 8
+        self._reader.max_payload = frame_max - FRAME_OVERHEAD
         if heartbeat:
             self._beat.start(heartbeat / 2, now=False)
         self.started.fire()
@@ -287,55 +294,34 @@ class Wire(AMQClient):  # type: ignore[misc]
         self._heard = True
         if self.closed:
             return
-        if self._buffer:
-            data = self._buffer + data
         try:
-            self._buffer = data[self._frames(data) :]
+            self._reader.read(data, self._frame_received)
         except ProtocolError as e:
             self._fail(e)
+        except FrameError as e:
+            text = f"the peer does not speak AMQP 0-9-1: {e}"
+            self._fail(ProtocolError(501, text))
         except (CodecError, struct.error, IndexError) as e:
             self._fail(ProtocolError(502, f"the broker sent a malformed frame: {e}"))
 
-    def _frames(self, data: bytes) -> int:
-        """
-        Take in the whole frames; returns where the rest begins.
-        """
-        at, there, most, channels = 0, len(data), self.max_payload, self.channels
-        while there - at >= 8:
-            kind, number, size = FRAME_START.unpack_from(data, at)
-            begin = at + 7
-            end = begin + size
-            if (size > most and self._is_too_large(kind, size)) or kind not in _KINDS:
-                text = "the peer does not speak AMQP 0-9-1, or sent too large a frame"
-                raise ProtocolError(501, text)
-            if end >= there:
-                break
-            if data[end] != FRAME_END:
-                raise ProtocolError(501, "a frame does not end where it should")
-            payload, channel = data[begin:end], channels.get(number)
-            if channel is None or kind == HEARTBEAT:
-                self._unusual_frame_received(kind, number, payload)
-            elif kind == BODY:
-                channel.body_received(payload)
-            elif kind == HEADER:
-                channel.header_received(payload)
-            elif not channel.method_received(payload):
-                channel.dispatch(self._method_frame(number, payload), self.work)
-            if self.closed:
-                break
-            at = end + 1
-        return at
-
-    def _is_too_large(self, kind: int, size: int) -> bool:
-        # Brokers add to the headers of dead letters, and have only one frame for them.
-        return kind != HEADER or size > _MOST_OF_HEADERS
+    def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
+        channel = self.channels.get(number)
+        if channel is None or kind == FRAME_HEARTBEAT:
+            self._unusual_frame_received(kind, number, payload)
+        elif kind == FRAME_BODY:
+            channel.body_received(payload)
+        elif kind == FRAME_HEADER:
+            channel.header_received(payload)
+        elif not channel.method_received(payload):
+            channel.dispatch(self._method_frame(number, payload), self.work)
+        return not self.closed
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
-        if kind == HEARTBEAT:
+        if kind == FRAME_HEARTBEAT:
             return
         if number not in self.closing_channels | self.left_channels:
             raise ProtocolError(504, f"a frame came for channel {number}: not open")
-        if kind == METHOD and payload[:4] == _CLOSE_OK:
+        if kind == FRAME_METHOD and payload[:4] == _CLOSE_OK:
             self.closing_channels.discard(number)
 
     def _method_frame(self, number: int, payload: bytes) -> Frame:
@@ -361,7 +347,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         encoded = encode_arguments(method.types, arguments)
         index = struct.pack(">HH", method.klass.id, method.id)
-        self.output.write(frame(METHOD, channel, index + encoded))
+        self.output.write(frame(FRAME_METHOD, channel, index + encoded))
 
     def _heartbeat(self) -> None:
         self._silent_beats = 0 if self._heard else self._silent_beats + 1

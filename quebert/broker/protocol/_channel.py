@@ -13,7 +13,8 @@ from collections.abc import Iterable
 import attrs
 
 from quebert._protocol.codec import encode_shortstr
-from quebert.broker.protocol._line import CLASS_BASIC, Line, Peer
+from quebert._protocol.content import CLASS_BASIC
+from quebert.broker.protocol._line import Line, Peer
 from quebert.broker.protocol._publishing import Publishing
 from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 from quebert._protocol.codec import CodecError
-from quebert._protocol.frames import BODY, HEADER, METHOD
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
@@ -48,8 +48,8 @@ class Channels:
         channel = self._channels.get(number)
         if channel is None or channel.closing:
             self._unopened_frame_received(kind, number, payload)
-        elif channel.publishing.expects == METHOD:
-            if kind != METHOD:
+        elif channel.publishing.expects == FRAME_METHOD:
+            if kind != FRAME_METHOD:
                 raise _unexpected("method frame", "non method frame")
             self._method_received(channel, payload)
         else:
@@ -90,13 +90,13 @@ class Channels:
     ) -> None:
         publishing = channel.publishing
         try:
-            if publishing.expects == HEADER:
-                if kind != HEADER:
+            if publishing.expects == FRAME_HEADER:
+                if kind != FRAME_HEADER:
                     wanted = "content header for class 60"
                     raise _unexpected(wanted, "non content header frame")
                 publishing.header_received(payload)
             else:
-                if kind != BODY:
+                if kind != FRAME_BODY:
                     raise _unexpected("content body", "non content body frame")
                 publishing.body_received(payload)
         except AMQPChannelError as e:
@@ -108,9 +108,9 @@ class Channels:
 
     def _unopened_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         closing = number in self._channels
-        if kind != METHOD and closing:
+        if kind != FRAME_METHOD and closing:
             return
-        name, index = name_of(payload) if kind == METHOD else ("", None)
+        name, index = name_of(payload) if kind == FRAME_METHOD else ("", None)
         if closing:
             if name in ("channel.close", "channel.close-ok"):
                 del self._channels[number]

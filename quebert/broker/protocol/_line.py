@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
+from quebert._protocol.content import content_head, content_pieces, whole_content
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import PublishedMessage, VirtualHost
 
-__all__ = ["CLASS_BASIC", "Confirming", "Line", "Peer"]
-
-CLASS_BASIC = 60
+__all__ = ["Confirming", "Line", "Peer"]
 
 
 class Confirming(Protocol):
@@ -74,13 +72,10 @@ class Line:
         """
         Send a method that a message belongs to.
         """
-        number, body, most = self.number, message.body, self.peer.max_payload
-        header = CONTENT_HEADER.pack(CLASS_BASIC, 0, len(body)) + message.properties
-        pieces = [frame(METHOD, number, method), frame(HEADER, number, header)]
+        peer, number, body = self.peer, self.number, message.body
+        head = content_head(number, method, message.properties, len(body))
+        most = peer.max_payload
         if len(body) <= most:
-            if body:
-                pieces.append(frame(BODY, number, body))
+            peer.write(whole_content(head, number, body))
         else:
-            starts = range(0, len(body), most)
-            pieces += [frame(BODY, number, body[at : at + most]) for at in starts]
-        self.peer.write(b"".join(pieces))
+            peer.write(b"".join(content_pieces(head, number, body, most)))

@@ -10,22 +10,20 @@ from typing import Any
 
 from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
-from quebert._protocol.frames import FRAME_MAX, FRAME_MIN
+from quebert._protocol.frames import CHANNEL_MAX, FRAME_MAX, FRAME_MIN
 from quebert.broker.state import AMQPConnectionError, not_allowed
 
 __all__ = [
-    "CHANNEL_MAX",
-    "HEARTBEAT",
     "MECHANISMS",
+    "PROPOSED_HEARTBEAT",
     "SERVER_PROPERTIES",
     "check_limits",
     "credentials",
     "login_refused",
 ]
 
-CHANNEL_MAX = 2_047
 #: Seconds that are proposed.
-HEARTBEAT = 60
+PROPOSED_HEARTBEAT = 60
 
 SERVER_PROPERTIES = {
     # Whose rules it keeps, not who it is: kombu, and so Celery, goes by these two

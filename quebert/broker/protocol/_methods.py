@@ -13,7 +13,7 @@ import attrs
 from pamqp import base, commands
 
 from quebert._protocol.codec import decode_arguments, encode_arguments
-from quebert._protocol.frames import METHOD, frame
+from quebert._protocol.frames import FRAME_METHOD, frame
 from quebert.broker.state import AMQPConnectionError
 
 __all__ = ["Method", "decode_method", "fields_of", "method_frame", "name_of"]
@@ -105,4 +105,4 @@ def method_frame(channel: int, name: str, arguments: Sequence[Any] = ()) -> byte
     """
     layout = _BY_NAME[name]
     encoded = encode_arguments(layout.types, arguments)
-    return frame(METHOD, channel, layout.index + encoded)
+    return frame(FRAME_METHOD, channel, layout.index + encoded)

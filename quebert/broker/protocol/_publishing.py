@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import attrs
 
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, ack
-from quebert.broker.protocol._line import CLASS_BASIC, Line
+from quebert._protocol.basic import ack
+from quebert._protocol.content import ContentReader
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FrameError
+from quebert.broker.protocol._line import Line
 from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
     AMQPConnectionError,
@@ -28,16 +30,13 @@ _NO_ROUTE = (312, "NO_ROUTE")
 @attrs.define
 class _IncomingPublication:
     """
-    What is being published: its method, its header, and what there is of its
-    body.
+    What is being published: its method and its header.
     """
 
     exchange: str
     routing_key: str
     mandatory: bool
     properties: bytes | None = None
-    size: int = 0
-    body: bytearray | bytes = b""
 
 
 class Publishing:
@@ -49,6 +48,7 @@ class Publishing:
         self._line = line
         self._vhost = line.peer.vhost
         self._publication: _IncomingPublication | None = None
+        self._content = ContentReader()
         self._confirms = False
         self._last = 0  # the number of the last one, since they are confirmed
         self._last_confirmed = 0
@@ -72,8 +72,8 @@ class Publishing:
         """
         publication = self._publication
         if publication is None:
-            return METHOD
-        return HEADER if publication.properties is None else BODY
+            return FRAME_METHOD
+        return FRAME_HEADER if publication.properties is None else FRAME_BODY
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -81,18 +81,17 @@ class Publishing:
 
         @raise AMQPError: it is not as it should be.
         """
-        klass, _, size = CONTENT_HEADER.unpack_from(payload)
         publication = self._publication
         assert publication is not None
-        if klass != CLASS_BASIC:
-            text = f"expected content header for class 60, got one for class {klass}"
-            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text} instead")
+        try:
+            size, publication.properties = self._content.header_received(payload)
+        except FrameError as e:
+            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {e}") from None
         if size > MOST_BODY:
             text = f"message size {size} is larger than configured max size {MOST_BODY}"
             raise precondition_failed(text)
-        publication.properties, publication.size = payload[12:], size
         if not size:
-            self._published(publication)
+            self._published(publication, b"")
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -102,21 +101,14 @@ class Publishing:
         """
         publication = self._publication
         assert publication is not None
-        there = len(publication.body) + len(payload)
-        if there > publication.size:
-            text = f"{there} bytes of a body came where {publication.size} were to"
-            raise AMQPConnectionError(501, f"FRAME_ERROR - {text}")
-        if publication.body:
-            assert isinstance(publication.body, bytearray)
-            publication.body += payload
-        elif there < publication.size:
-            publication.body = bytearray(payload)
-        else:
-            publication.body = payload
-        if there == publication.size:
-            self._published(publication)
+        try:
+            body = self._content.body_received(payload)
+        except FrameError as e:
+            raise AMQPConnectionError(501, f"FRAME_ERROR - {e}") from None
+        if body is not None:
+            self._published(publication, body)
 
-    def _published(self, publication: _IncomingPublication) -> None:
+    def _published(self, publication: _IncomingPublication, body: bytes) -> None:
         self._publication = None
         exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
@@ -130,7 +122,7 @@ class Publishing:
             raise precondition_failed(f"{text} '{self._line.peer.user}'")
         if self._confirms:
             self._last += 1
-        key, body = publication.routing_key, bytes(publication.body)
+        key = publication.routing_key
         message = PublishedMessage(exchange.name, key, properties.encoded, body)
         keys = (key, *properties.further_keys)
         queues = self._vhost.route(exchange, keys, properties.headers)
@@ -157,6 +149,7 @@ class Publishing:
         The channel is closed.
         """
         self._publication = None
+        self._content = ContentReader()
         self.confirm_all()
 
     def confirm_all(self) -> None:

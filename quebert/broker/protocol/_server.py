@@ -19,15 +19,15 @@ from quebert._host import network_of
 from quebert._log import Logger
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
-    BODY,
-    FRAME_END,
+    CHANNEL_MAX,
+    FRAME_HEARTBEAT,
     FRAME_MAX,
-    FRAME_START,
-    HEADER,
-    HEARTBEAT,
+    FRAME_METHOD,
+    FRAME_OVERHEAD,
     HEARTBEAT_FRAME,
-    METHOD,
     PROTOCOL_HEADER,
+    FrameError,
+    FrameReader,
 )
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
@@ -59,8 +59,10 @@ MOST_WAITING_BYTES = 131_072
 #: That of AMQP 0-9, too: it is safely taken for 0-9-1, as RabbitMQ does, and all
 #: that txamqp says of itself.
 _HEADERS = (PROTOCOL_HEADER, b"AMQP\1\1\0\x09")
-_KINDS = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
-_NO_FRAMES = ("header", "waiting", "over")
+#: Octets of a frame beyond what was agreed that are taken: some clients count so.
+_TOLERATED = 8
+#: The states in which no frame is looked at.
+_NO_FRAMES = ("waiting", "over")
 
 
 class ConnectionOwner(typing.Protocol):
@@ -133,7 +135,6 @@ class ServerConnection(Protocol):
     @ivar user: who the client is.
     @ivar vhost: what it works with; before it has said so, the default one.
     @ivar wants_cancels: whether it is told when a queue that it consumes is gone.
-    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar broker: whose client it is.
     @ivar network: the address of the client, or its IPv6 network of 64 bits.
     @ivar channels: its channels.
@@ -149,9 +150,9 @@ class ServerConnection(Protocol):
         self.user = ""
         self.vhost: VirtualHost = broker.default_vhost
         self.wants_cancels = False
-        self.max_payload = INITIAL_FRAME_MAX - 8
-        self.channels = Channels(self, _login.CHANNEL_MAX, broker.rely)
-        self._buffer = b""
+        self.max_payload = INITIAL_FRAME_MAX - FRAME_OVERHEAD
+        self._reader = FrameReader(self.max_payload + _TOLERATED)
+        self.channels = Channels(self, CHANNEL_MAX, broker.rely)
         self._going_on: IDelayedCall | None = None
         self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
@@ -231,7 +232,7 @@ class ServerConnection(Protocol):
     def _log_in(self, user: str, password: str, mechanism: str, is_told: bool) -> None:
         if self.broker.lets_in(self, user, password):
             self.user = user
-            limits = _login.CHANNEL_MAX, FRAME_MAX, _login.HEARTBEAT
+            limits = CHANNEL_MAX, FRAME_MAX, _login.PROPOSED_HEARTBEAT
             self._call("connection.tune", *limits)
             self.state = "tuning"
         elif is_told:
@@ -247,7 +248,8 @@ class ServerConnection(Protocol):
         """
         _login.check_limits(arguments)
         self.channels = Channels(self, arguments["channel_max"], self.broker.rely)
-        self.max_payload = arguments["frame_max"] - 8
+        self.max_payload = arguments["frame_max"] - FRAME_OVERHEAD
+        self._reader.max_payload = self.max_payload + _TOLERATED
         self._heartbeat.start(arguments["heartbeat"])
         self.state = "opening"
 
@@ -280,23 +282,22 @@ class ServerConnection(Protocol):
         """
         self._heartbeat.heard = True
         if self.state == "waiting":
-            self._buffer += data
-            if len(self._buffer) > MOST_WAITING_BYTES:
+            self._reader.buffer += data
+            if len(self._reader.buffer) > MOST_WAITING_BYTES:
                 self._cut()
             return
         if not STATES[self.state].reads:
             return
         if self._output.swamped:  # a frame of a few bytes may ask for megabytes
-            self._buffer += data
+            self._reader.buffer += data
             return
         self.broker.begin_turn()
-        if self._buffer:
-            data = self._buffer + data
         try:
-            at = self._protocol_header(data) if self.state == "header" else 0
-            self._buffer = data[self._frames(data, at) :]
-        except AMQPConnectionError as e:  # where the next frame begins, who knows
-            self._fail(e)
+            rest = self._protocol_header(data) if self.state == "header" else data
+            if rest is not None:
+                self._reader.read(rest, self._frame_received)
+        except FrameError as e:  # where the next frame begins, who knows
+            self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
             self.state = "deaf" if self.state == "closing" else self.state
         except StoreError as e:
             self.broker.fail(e)
@@ -306,53 +307,37 @@ class ServerConnection(Protocol):
                 AMQPConnectionError(541, "INTERNAL_ERROR - a defect of the broker")
             )
 
-    def _protocol_header(self, data: bytes) -> int:
+    def _protocol_header(self, data: bytes) -> bytes | None:
+        """
+        What follows the protocol header; C{None} where that has not come, or is of
+        another protocol.
+        """
+        data = self._reader.buffer + data
         if data[:8] in _HEADERS:
+            self._reader.buffer = b""
             self._begin()
-            return 8
+            return data[8:]
+        self._reader.buffer = data
         if not any(each.startswith(data[:8]) for each in _HEADERS):
             self.write(PROTOCOL_HEADER)  # what we do speak (section 2.2.4)
             self._lose()
-        return 0
+        return None
 
-    def _frames(self, data: bytes, at: int) -> int:
-        """
-        Take in the whole frames; returns where the rest begins.
+    def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
+        try:
+            self._take_frame(kind, number, payload)
+        except AMQPConnectionError as e:
+            self._fail(e)
+        except (CodecError, struct.error, IndexError) as e:
+            self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
+        return self.state not in _NO_FRAMES and not self._output.swamped
 
-        @raise AMQPConnectionError: what came is no frame.
-        """
-        there = len(data)
-        while there - at >= 8 and self.state not in _NO_FRAMES:
-            if self._output.swamped:
-                break
-            kind, number, size = FRAME_START.unpack_from(data, at)
-            begin = at + 7
-            end = begin + size
-            # Eight octets more than agreed, since some clients count so.
-            if kind not in _KINDS or size > self.max_payload + 8:
-                text = f"a frame of type {kind} with {size} octets"
-                most = f"the maximum is {self.max_payload + 8}"
-                raise AMQPConnectionError(501, f"FRAME_ERROR - {text}; {most}")
-            if end >= there:
-                break
-            if data[end] != FRAME_END:
-                text = f"a frame ends with {data[end]}, not with {FRAME_END}"
-                raise AMQPConnectionError(501, f"FRAME_ERROR - {text}")
-            try:
-                self._frame_received(kind, number, data[begin:end])
-            except AMQPConnectionError as e:
-                self._fail(e)
-            except (CodecError, struct.error, IndexError) as e:
-                self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
-            at = end + 1
-        return at
-
-    def _frame_received(self, kind: int, number: int, payload: bytes) -> None:
-        if self.state == "running" and number and kind != HEARTBEAT:
+    def _take_frame(self, kind: int, number: int, payload: bytes) -> None:
+        if self.state == "running" and number and kind != FRAME_HEARTBEAT:
             self.channels.frame_received(kind, number, payload)
-        elif kind == METHOD and number == 0:
+        elif kind == FRAME_METHOD and number == 0:
             self._method_received(payload)
-        elif (kind != HEARTBEAT or number) and self.state != "closing":
+        elif (kind != FRAME_HEARTBEAT or number) and self.state != "closing":
             text = f"a frame of type {kind} on channel {number} in the state"
             raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text} {self.state}")
 
@@ -412,7 +397,7 @@ class ServerConnection(Protocol):
         self.broker.begin_turn()
         for channel in self.channels:
             channel.wake()
-        if self._buffer and self._going_on is None:
+        if self._reader.buffer and self._going_on is None:
             self._going_on = self.broker.clock.callLater(0, self._go_on)
 
     def _go_on(self) -> None:

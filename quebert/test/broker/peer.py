@@ -14,12 +14,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import (
-    BODY,
-    CONTENT_HEADER,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_METHOD,
     FRAME_START,
-    HEADER,
-    METHOD,
     PROTOCOL_HEADER,
     frame,
 )
@@ -240,20 +240,20 @@ class Peer:
         self.raw = data[at:]
 
     def _frame(self, kind: int, channel: int, payload: bytes) -> None:
-        if kind == METHOD:
+        if kind == FRAME_METHOD:
             method = decode_method(payload)
             if method.name.removeprefix("basic.") in ("deliver", "return", "get-ok"):
                 self._half = [channel, method]
             else:
                 self.received.append(Received(channel, method))
-        elif kind == HEADER:
+        elif kind == FRAME_HEADER:
             size = CONTENT_HEADER.unpack_from(payload)[2]
             self._half += [decode_properties(payload[12:]), size, b""]
-        elif kind == BODY:
+        elif kind == FRAME_BODY:
             self._half[4] += payload
         else:
             self.heartbeats += 1
-        if kind in (HEADER, BODY) and len(self._half[4]) == self._half[3]:
+        if kind in (FRAME_HEADER, FRAME_BODY) and len(self._half[4]) == self._half[3]:
             place, method, properties, _, body = self._half
             assert place == channel
             self.received.append(Received(channel, method, properties, body))
@@ -265,8 +265,8 @@ def content(channel: int, properties: bytes, body: bytes, most: int = 131_064) -
     """
     header = CONTENT_HEADER.pack(60, 0, len(body)) + properties
     starts = range(0, len(body), most)
-    bodies = (frame(BODY, channel, body[at : at + most]) for at in starts)
-    return b"".join((frame(HEADER, channel, header), *bodies))
+    bodies = (frame(FRAME_BODY, channel, body[at : at + most]) for at in starts)
+    return b"".join((frame(FRAME_HEADER, channel, header), *bodies))
 
 
 class Memory:

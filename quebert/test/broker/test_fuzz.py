@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.frames import BODY, HEADER, PROTOCOL_HEADER, frame
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, PROTOCOL_HEADER, frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import BrokerFactory, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
@@ -352,7 +352,7 @@ class Clients(RuleBasedStateMachine):
 
     @rule(
         which=st.booleans(),
-        kind=st.sampled_from((HEADER, BODY)),
+        kind=st.sampled_from((FRAME_HEADER, FRAME_BODY)),
         payload=st.binary(max_size=20),
     )
     def stray(self, which: bool, kind: int, payload: bytes) -> None:

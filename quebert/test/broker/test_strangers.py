@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._host import network_of
 from quebert._protocol import codec
-from quebert._protocol.frames import METHOD, PROTOCOL_HEADER, frame
+from quebert._protocol.frames import FRAME_METHOD, PROTOCOL_HEADER, frame
 from quebert.broker import BrokerFactory
 from quebert.broker.protocol import _methods, _strangers
 from quebert.broker.protocol._methods import method_frame
@@ -105,10 +105,10 @@ class MemoryTests(Case):
         stranger.send(PROTOCOL_HEADER)
         stranger.received.clear()
         size = INITIAL_FRAME_MAX - 7
-        stranger.send(struct.pack(">BHI", METHOD, 0, size + 8)[:7] + b"x" * 10)
+        stranger.send(struct.pack(">BHI", FRAME_METHOD, 0, size + 8)[:7] + b"x" * 10)
         (close,) = stranger.received
         self.assertEqual((close["reply_code"], close.name), (501, "connection.close"))
-        self.assertEqual(stranger.connection._buffer, PROTOCOL_HEADER[:0])
+        self.assertEqual(stranger.connection._reader.buffer, PROTOCOL_HEADER[:0])
 
     def test_largest(self) -> None:
         """
@@ -132,7 +132,10 @@ class MemoryTests(Case):
         """
         Hundreds that send as much as they may without a log-in cost a few MB.
         """
-        piece = PROTOCOL_HEADER + frame(METHOD, 0, b"\0" * (INITIAL_FRAME_MAX - 8))[:-1]
+        piece = (
+            PROTOCOL_HEADER
+            + frame(FRAME_METHOD, 0, b"\0" * (INITIAL_FRAME_MAX - 8))[:-1]
+        )
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from quebert._protocol.codec import decode_arguments, encode_arguments, encode_longstr
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
 from quebert._protocol.properties import encode_properties
 from quebert.test.contract.methods import BY_NUMBER, METHODS, Close, Closed, Event
 from quebert.test.contract.patience import PATIENCE, fresh, until
@@ -69,7 +70,7 @@ class Channel:
         if isinstance(raw, bytes):  # a table is the last of the arguments
             payload = payload[:-4] + encode_longstr(raw)
         number = struct.pack(">HH", *method.number)
-        return frame(METHOD, self.number, number + payload)
+        return frame(FRAME_METHOD, self.number, number + payload)
 
     def content_frames(
         self, body: bytes, properties: Mapping[str, Any] | bytes = b"\0\0"
@@ -82,8 +83,8 @@ class Channel:
         header = CONTENT_HEADER.pack(60, 0, len(body)) + properties
         most = self.client.frame_max - 8
         pieces = (body[at : at + most] for at in range(0, len(body), most))
-        bodies = (frame(BODY, self.number, piece) for piece in pieces)
-        return b"".join((frame(HEADER, self.number, header), *bodies))
+        bodies = (frame(FRAME_BODY, self.number, piece) for piece in pieces)
+        return b"".join((frame(FRAME_HEADER, self.number, header), *bodies))
 
     def publish(
         self,
@@ -110,16 +111,16 @@ class Channel:
         """
         Called by the connection for what comes.
         """
-        if kind == METHOD:
+        if kind == FRAME_METHOD:
             self._method_received(payload)
-        elif kind == HEADER:
+        elif kind == FRAME_HEADER:
             assert self._partial is not None
             event, _ = self._partial
             _, _, size = CONTENT_HEADER.unpack_from(payload)
             event = attrs.evolve(event, encoded=payload[CONTENT_HEADER.size :])
             self._content_received(event, size)
         else:
-            assert kind == BODY
+            assert kind == FRAME_BODY
             assert self._partial is not None
             event, size = self._partial
             self._content_received(attrs.evolve(event, body=event.body + payload), size)

@@ -12,8 +12,8 @@ from typing import Self
 
 from quebert._protocol.frames import (
     FRAME_END,
+    FRAME_HEARTBEAT,
     FRAME_START,
-    HEARTBEAT,
     PROTOCOL_HEADER,
 )
 from quebert.test.contract.channel import Channel
@@ -191,7 +191,7 @@ class Client:
             assert size + 8 <= self.frame_max, "a frame larger than agreed"
         payload = self.read(size, deadline)
         assert self.read(1, deadline)[0] == FRAME_END
-        if kind == HEARTBEAT:
+        if kind == FRAME_HEARTBEAT:
             assert (number, payload) == (0, b"")
             self.heartbeats += 1
         else:

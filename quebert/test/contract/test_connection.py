@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from quebert._protocol.codec import encode_table
+from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import (
-    BODY,
-    CONTENT_HEADER,
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
     FRAME_START,
-    HEADER,
-    HEARTBEAT,
     HEARTBEAT_FRAME,
-    METHOD,
     PROTOCOL_HEADER,
     frame,
 )
@@ -394,7 +394,7 @@ def test_unknown_method(broker: Broker, client: Client) -> None:
     """
     A client that sends a method that AMQP does not have is cut off.
     """
-    client.write(frame(METHOD, 1, b"\x00\x32\x00\x63"))
+    client.write(frame(FRAME_METHOD, 1, b"\x00\x32\x00\x63"))
     cut_off(broker, client.control, 540)
 
 
@@ -435,7 +435,7 @@ def test_method_for_a_body(client: Client, channel: Channel) -> None:
     """
     channel.send("basic.publish")
     header = CONTENT_HEADER.pack(60, 0, 1) + b"\0\0"
-    client.write(frame(HEADER, channel.number, header))
+    client.write(frame(FRAME_HEADER, channel.number, header))
     assert channel.refusal("queue.declare") == Close(
         "connection",
         505,
@@ -449,7 +449,9 @@ def test_header_of_another_class(client: Client, channel: Channel) -> None:
     505 is for the header of a message of another class.
     """
     channel.send("basic.publish")
-    header = frame(HEADER, channel.number, CONTENT_HEADER.pack(50, 0, 0) + b"\0\0")
+    header = frame(
+        FRAME_HEADER, channel.number, CONTENT_HEADER.pack(50, 0, 0) + b"\0\0"
+    )
     refusal = channel.refused(lambda: client.write(header), "channel.open")
     assert refusal == Close(
         "connection",
@@ -464,14 +466,18 @@ def test_header_of_another_class(client: Client, channel: Channel) -> None:
     ("data", "code"),
     [
         pytest.param(
-            FRAME_START.pack(BODY, 1, 131073) + b"x" * 100, 501, id="too large"
+            FRAME_START.pack(FRAME_BODY, 1, 131073) + b"x" * 100, 501, id="too large"
         ),
-        pytest.param(FRAME_START.pack(METHOD, 0, 4) + b"\0\0\0\0\0", 501, id="no end"),
+        pytest.param(
+            FRAME_START.pack(FRAME_METHOD, 0, 4) + b"\0\0\0\0\0", 501, id="no end"
+        ),
         pytest.param(frame(7, 0, b""), 501, id="unknown type on channel 0"),
         pytest.param(frame(7, 1, b""), 501, id="unknown type"),
-        pytest.param(frame(HEARTBEAT, 1, b""), 505, id="heartbeat on a channel"),
-        pytest.param(frame(BODY, 0, b"?"), 505, id="content on channel 0"),
-        pytest.param(frame(METHOD, 1, b"\0\x32\0\x0a\0\0\x05q"), 501, id="cut short"),
+        pytest.param(frame(FRAME_HEARTBEAT, 1, b""), 505, id="heartbeat on a channel"),
+        pytest.param(frame(FRAME_BODY, 0, b"?"), 505, id="content on channel 0"),
+        pytest.param(
+            frame(FRAME_METHOD, 1, b"\0\x32\0\x0a\0\0\x05q"), 501, id="cut short"
+        ),
     ],
 )
 def test_frame_that_is_wrong(
@@ -491,8 +497,8 @@ def test_frame_a_little_too_large(client: Client, channel: Channel) -> None:
     queue = channel.queue()
     channel.send("basic.publish", routing_key=queue)
     header = CONTENT_HEADER.pack(60, 0, 131072) + b"\0\0"
-    client.write(frame(HEADER, channel.number, header))
-    client.write(frame(BODY, channel.number, b"x" * 131072))
+    client.write(frame(FRAME_HEADER, channel.number, header))
+    client.write(frame(FRAME_BODY, channel.number, b"x" * 131072))
     assert channel.take(queue).body == b"x" * 131072
 
 
@@ -517,11 +523,11 @@ def test_heartbeats_in_between(client: Client, channel: Channel) -> None:
     channel.send("basic.publish", routing_key=queue)
     header = CONTENT_HEADER.pack(60, 0, 4) + b"\0\0"
     client.write(
-        frame(HEADER, channel.number, header)
+        frame(FRAME_HEADER, channel.number, header)
         + HEARTBEAT_FRAME
-        + frame(BODY, channel.number, b"bo")
+        + frame(FRAME_BODY, channel.number, b"bo")
         + HEARTBEAT_FRAME
-        + frame(BODY, channel.number, b"dy")
+        + frame(FRAME_BODY, channel.number, b"dy")
     )
     assert channel.take(queue).body == b"body"
 
@@ -536,8 +542,8 @@ def test_channels_interleave(client: Client, channel: Channel) -> None:
         each.send("basic.publish", routing_key=queue)
     for each in (other, channel):
         header = CONTENT_HEADER.pack(60, 0, 2) + b"\0\0"
-        client.write(frame(HEADER, each.number, header))
+        client.write(frame(FRAME_HEADER, each.number, header))
     for _ in range(2):
         for each, letter in ((channel, b"1"), (other, b"2")):
-            client.write(frame(BODY, each.number, letter))
+            client.write(frame(FRAME_BODY, each.number, letter))
     assert sorted(channel.take(queue).body for _ in range(2)) == [b"11", b"22"]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from quebert._protocol.codec import encode_longstr, encode_table, encode_value
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, frame
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, frame
 from quebert.test.contract.client import Channel, Client, Close, fresh, typed_table
 from quebert.test.contract.conftest import Broker
 from quebert.test.contract.differences import (
@@ -232,8 +233,8 @@ def test_body_in_small_frames(client: Client, channel: Channel) -> None:
     channel.send("basic.publish", routing_key=queue)
     pieces = [b"a", b"", b"bc", b"", b"d"]
     client.write(
-        frame(HEADER, number, CONTENT_HEADER.pack(60, 0, 4) + b"\0\0")
-        + b"".join(frame(BODY, number, piece) for piece in pieces)
+        frame(FRAME_HEADER, number, CONTENT_HEADER.pack(60, 0, 4) + b"\0\0")
+        + b"".join(frame(FRAME_BODY, number, piece) for piece in pieces)
     )
     assert channel.take(queue).body == b"abcd"
 

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from quebert._protocol.codec import CodecError
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import BrokerFactory
 from quebert.broker.protocol._methods import _LAYOUTS, fields_of, method_frame
@@ -184,9 +185,9 @@ def _publish(client: Peer, choices: Choices) -> None:
     body = choices.take(choices.octet() % 40)
     size = choices.number() if choices.octet() % 8 == 1 else len(body)
     header = CONTENT_HEADER.pack(60, 0, size) + encode_properties(properties)
-    client.send(method + frame(HEADER, 1, header))
+    client.send(method + frame(FRAME_HEADER, 1, header))
     for at in range(0, len(body), 16):
-        client.send(frame(BODY, 1, body[at : at + 16]))
+        client.send(frame(FRAME_BODY, 1, body[at : at + 16]))
 
 
 def _pass_time(client: Peer, choices: Choices) -> None:
@@ -195,7 +196,9 @@ def _pass_time(client: Peer, choices: Choices) -> None:
 
 def _raw_method(client: Peer, choices: Choices) -> None:
     layout = choices.pick(_LAYOUTS)
-    client.send(frame(METHOD, choices.octet() % 3, layout.index + choices.short()))
+    client.send(
+        frame(FRAME_METHOD, choices.octet() % 3, layout.index + choices.short())
+    )
 
 
 _STEPS = (_raw, _frame, _common, _common, _any, _publish, _pass_time, _raw_method)

@@ -26,7 +26,8 @@ from quebert._protocol.codec import (
     encode_table,
     split_table,
 )
-from quebert._protocol.frames import BODY, CONTENT_HEADER, HEADER, METHOD, frame
+from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
 from quebert._protocol.properties import (
     amend_properties,
     decode_properties,
@@ -201,7 +202,9 @@ def _any_method(choices: Choices) -> bytes:
     index = struct.pack(">HH", method.klass.id, method.id)
     channel = 0 if method.klass.id == 10 else _channel(choices)
     arguments = [_argument(each, choices) for each in method.types]
-    return frame(METHOD, channel, index + encode_arguments(method.types, arguments))
+    return frame(
+        FRAME_METHOD, channel, index + encode_arguments(method.types, arguments)
+    )
 
 
 def _argument(type: str, choices: Choices) -> Any:
@@ -218,7 +221,7 @@ def _argument(type: str, choices: Choices) -> Any:
 def _raw_method(choices: Choices) -> bytes:
     method = choices.pick(_METHODS)
     index = struct.pack(">HH", method.klass.id, method.id)
-    return frame(METHOD, _channel(choices), index + choices.short())
+    return frame(FRAME_METHOD, _channel(choices), index + choices.short())
 
 
 def _delivery(choices: Choices) -> bytes:
@@ -226,17 +229,17 @@ def _delivery(choices: Choices) -> bytes:
     method += struct.pack(">QB", choices.octet(), choices.octet() % 3)
     method += b"\4flow\3key"
     body = choices.short()
-    return frame(METHOD, 1, method) + _content(len(body), choices) + _bodies(body)
+    return frame(FRAME_METHOD, 1, method) + _content(len(body), choices) + _bodies(body)
 
 
 def _content(size: int, choices: Choices) -> bytes:
     properties = choices.short() or b"\0\0"
-    return frame(HEADER, 1, CONTENT_HEADER.pack(60, 0, size) + properties)
+    return frame(FRAME_HEADER, 1, CONTENT_HEADER.pack(60, 0, size) + properties)
 
 
 def _bodies(body: bytes, step: int = 100) -> bytes:
     starts = range(0, len(body), step)
-    return b"".join(frame(BODY, 1, body[at : at + step]) for at in starts)
+    return b"".join(frame(FRAME_BODY, 1, body[at : at + step]) for at in starts)
 
 
 _FRAMES = (
@@ -245,7 +248,7 @@ _FRAMES = (
     _raw_method,
     lambda choices: choices.short(),
     lambda choices: _content(choices.number(), choices),
-    lambda choices: frame(BODY, _channel(choices), choices.short()),
+    lambda choices: frame(FRAME_BODY, _channel(choices), choices.short()),
     lambda choices: frame(choices.octet(), choices.octet(), choices.short()),
     lambda choices: frame(8, 0, b""),
 )
@@ -254,7 +257,7 @@ _FRAMES = (
 def _of_broker(
     klass: int, method: int, arguments: bytes = b"", channel: int = 0
 ) -> bytes:
-    return frame(METHOD, channel, struct.pack(">HH", klass, method) + arguments)
+    return frame(FRAME_METHOD, channel, struct.pack(">HH", klass, method) + arguments)
 
 
 _START = _of_broker(10, 10, b"\0\x09\0\0\0\0\0\0\0\5PLAIN\0\0\0\5en_US")
@@ -316,7 +319,7 @@ class _Talk:
         for each in segments:
             self.wire.dataReceived(each)
             if not self.wire.closed:
-                held = len(self.wire._buffer)
+                held = len(self.wire._reader.buffer)
                 assert held < _HEADERS + 8 if held > _FRAME + len(each) else True
         self.clock.advance(0)
         was_closed = self.wire.closed

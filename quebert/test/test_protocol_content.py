@@ -1,0 +1,163 @@
+"""
+Tests for L{quebert._protocol.content}.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import frame as peer
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._protocol.content import (
+    CONTENT_HEADER,
+    ContentReader,
+    content_head,
+    content_pieces,
+    whole_content,
+)
+from quebert._protocol.frames import (
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    FrameError,
+    FrameReader,
+)
+from quebert._protocol.properties import encode_properties
+
+EMPTY = b"\0\0"
+
+
+def header(size: int, klass: int = 60) -> bytes:
+    """
+    The payload of a header frame.
+    """
+    return CONTENT_HEADER.pack(klass, 0, size) + EMPTY
+
+
+class WriteTests(SynchronousTestCase):
+    """
+    Tests for L{content_head}, L{whole_content} and L{content_pieces}.
+    """
+
+    def test_as_others_write_it(self) -> None:
+        """
+        A content is what pamqp writes.
+        """
+        publish = Basic.Publish(exchange="flow", routing_key="key")
+        method = struct.pack(">HH", 60, 40) + publish.marshal()
+        properties = {"delivery-mode": 2, "message-id": "me"}
+        wanted = b"".join(
+            peer.marshal(each, 5)
+            for each in (
+                publish,
+                ContentHeader(0, 4, Basic.Properties(delivery_mode=2, message_id="me")),
+                ContentBody(b"body"),
+            )
+        )
+        head = content_head(5, method, encode_properties(properties), 4)
+        self.assertEqual(whole_content(head, 5, b"body"), wanted)
+        self.assertEqual(b"".join(content_pieces(head, 5, b"body", 100)), wanted)
+
+    @given(st.binary(max_size=40), st.integers(1, 50))
+    def test_pieces(self, body: bytes, most: int) -> None:
+        """
+        A body is cut into as few frames as the largest payload allows; an empty one has
+        none.
+        """
+        kinds, pieces = [], []
+
+        def received(kind: int, channel: int, payload: bytes) -> bool:
+            kinds.append(kind)
+            pieces.append(payload)
+            return channel == 1
+
+        head = content_head(1, b"method", EMPTY, len(body))
+        frames = b"".join(content_pieces(head, 1, body, most))
+        FrameReader(100).read(frames, received)
+        count = -(-len(body) // most)
+        self.assertEqual(kinds, [FRAME_METHOD, FRAME_HEADER, *[FRAME_BODY] * count])
+        self.assertEqual(pieces[:2], [b"method", header(len(body))])
+        self.assertEqual(b"".join(pieces[2:]), body)
+        self.assertLessEqual(max(map(len, pieces[2:]), default=0), most)
+        if len(body) <= most:
+            self.assertEqual(whole_content(head, 1, body), frames)
+
+
+class ContentReaderTests(SynchronousTestCase):
+    """
+    Tests for L{ContentReader}.
+    """
+
+    def setUp(self) -> None:
+        self.reader = ContentReader()
+
+    def test_header(self) -> None:
+        """
+        The header tells the size of the body, and the encoded properties.
+        """
+        found = self.reader.header_received(CONTENT_HEADER.pack(60, 0, 7) + b"more")
+        self.assertEqual(found, (7, b"more"))
+        self.assertEqual(self.reader.missing, 7)
+
+    def test_another_class(self) -> None:
+        """
+        A header of a class whose methods have no content is refused.
+        """
+        with self.assertRaisesRegex(FrameError, "for class 60, got one for class 50"):
+            self.reader.header_received(header(1, klass=50))
+
+    def test_cut_short(self) -> None:
+        """
+        A header that is cut short is refused.
+        """
+        with self.assertRaises(struct.error):
+            self.reader.header_received(header(1)[:11])
+
+    @given(st.lists(st.lists(st.binary(max_size=9)).filter(any)))
+    def test_bodies(self, bodies: list[list[bytes]]) -> None:
+        """
+        The body is there with its last byte, and not before; the next one begins anew.
+        """
+        for pieces in bodies:
+            body = b"".join(pieces)
+            self.reader.header_received(header(len(body)))
+            found = []
+            for piece in pieces:
+                if self.reader.missing:
+                    found.append(self.reader.body_received(piece))
+            self.assertEqual(found, [*[None] * (len(found) - 1), body])
+            self.assertEqual(self.reader.missing, 0)
+
+    def test_whole(self) -> None:
+        """
+        A body that comes in one piece is not copied.
+        """
+        body = bytes(50)
+        self.reader.header_received(header(50))
+        self.assertIs(self.reader.body_received(body), body)
+
+    def test_too_much(self) -> None:
+        """
+        More of a body than was announced is refused.
+        """
+        self.reader.header_received(header(3))
+        self.assertIsNone(self.reader.body_received(b"ab"))
+        with self.assertRaisesRegex(FrameError, "more of a body"):
+            self.reader.body_received(b"cd")
+
+    def test_unannounced(self) -> None:
+        """
+        A body that was not announced is refused, and so is any frame of an empty body.
+        """
+        for piece in (b"a", b""):
+            with self.assertRaises(FrameError):
+                self.reader.body_received(piece)
+        self.reader.header_received(header(0))
+        with self.assertRaises(FrameError):
+            self.reader.body_received(b"")
