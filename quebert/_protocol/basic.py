@@ -9,7 +9,11 @@ import struct
 
 from quebert._protocol.frames import FRAME_END, FRAME_METHOD
 
-__all__ = ["ack", "nack_with_requeue"]
+__all__ = ["SETTLEMENT", "ack", "nack_with_requeue"]
+
+#: The arguments of ack and nack, behind their class and number: delivery tag, and bits,
+#: of which the first is C{multiple}.
+SETTLEMENT = struct.Struct(">4xQB")
 
 _SETTLE = struct.Struct(">BHIHHQBB")  # a whole frame of ack or nack
 _SETTLE_SIZE = 13  # of its payload

@@ -48,6 +48,9 @@ CHANNEL_MAX = 2_047
 FRAME_START = struct.Struct(">BHI")
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
+# Without a look-up at each frame.
+_pack_start, _unpack_start = FRAME_START.pack, FRAME_START.unpack_from
+
 
 class FrameError(QuebertError, ValueError):
     """
@@ -84,7 +87,7 @@ class FrameReader:
         at, there = 0, len(data)
         try:
             while there - at >= FRAME_OVERHEAD:
-                kind, channel, size = FRAME_START.unpack_from(data, at)
+                kind, channel, size = _unpack_start(data, at)
                 if size > self.max_payload or kind not in FRAME_TYPES:
                     self._check(kind, size)
                 begin = at + 7
@@ -116,4 +119,4 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     """
     Any frame.
     """
-    return FRAME_START.pack(kind, channel, len(payload)) + payload + b"\xce"
+    return _pack_start(kind, channel, len(payload)) + payload + b"\xce"

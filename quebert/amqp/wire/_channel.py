@@ -22,7 +22,7 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
-from quebert._protocol.basic import nack_with_requeue
+from quebert._protocol.basic import SETTLEMENT, nack_with_requeue
 from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
 from quebert._protocol.content import (
     CONTENT_HEADER,
@@ -293,7 +293,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 raise ProtocolError(503, text)
             self._incoming = _parse_deliver(payload)
         elif method in (_ACK, _NACK):
-            tag, flags = struct.unpack_from(">QB", payload, 4)
+            tag, flags = SETTLEMENT.unpack_from(payload)
             multiple, taken = bool(flags & 1), method == _ACK
             self.publications.confirm(tag, multiple=multiple, taken=taken)
         elif method == _RETURN:

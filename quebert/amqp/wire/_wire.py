@@ -14,7 +14,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from txamqp.client import Closed, TwistedDelegate
 from txamqp.connection import Frame, Method
@@ -38,6 +37,7 @@ from quebert._protocol.frames import (
     FrameReader,
     frame,
 )
+from quebert._protocol.heartbeat import Heartbeat
 from quebert._repeated import RepeatedState
 from quebert._text import printable
 from quebert._transport_writer import TransportWriter
@@ -143,6 +143,7 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
     @ivar output: what it writes.
+    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
     @ivar mechanism: how we log in, as txamqp asks.
@@ -172,14 +173,13 @@ class Wire(AMQClient):  # type: ignore[misc]
         )
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
+        self.max_payload = MAX_PAYLOAD
         self._reader = FrameReader(MAX_PAYLOAD, _MAX_HEADER)
         self.max_message_size = _SURELY_TAKEN
         self.output = TransportWriter()
         self._tuned = False
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX
-        self._heard = True
-        self._silent_beats = 0
         #: Both sides have sent C{channel.close}; the broker's C{close-ok} is still to
         #: come.
         self.closing_channels: set[int] = set()
@@ -187,16 +187,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         #: deliveries, until it has our answer.
         self.left_channels: set[int] = set()
         self._last_number = 0  # of a channel
-        self._beat = LoopingCall(self._heartbeat)
-        self._beat.clock = clock
+        self._heartbeat = Heartbeat(clock, self._send_heartbeat, self._give_up)
         self.channels[0] = self.channelFactory(0, self.outgoing, self)
-
-    @property
-    def max_payload(self) -> int:
-        """
-        The largest payload of a frame, in bytes.
-        """
-        return self._reader.max_payload
 
     # -- The beginning
 
@@ -241,9 +233,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         wanted = self._wanted_heartbeat
         heartbeat = min(heartbeat or wanted, wanted)
         self.channels[0].connection_tune_ok(self._channel_max, frame_max, heartbeat)
-        self._reader.max_payload = frame_max - FRAME_OVERHEAD
-        if heartbeat:
-            self._beat.start(heartbeat / 2, now=False)
+        self.max_payload = frame_max - FRAME_OVERHEAD
+        self._reader.max_payload = self.max_payload
+        self._heartbeat.start(heartbeat)
         self.started.fire()
 
     async def open_channel(self, *, confirms: bool = True) -> Channel:
@@ -291,7 +283,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Read the frames in it; what is no AMQP ends the connection.
         """
-        self._heard = True
+        self._heartbeat.heard = True
         if self.closed:
             return
         try:
@@ -349,15 +341,12 @@ class Wire(AMQClient):  # type: ignore[misc]
         index = struct.pack(">HH", method.klass.id, method.id)
         self.output.write(frame(FRAME_METHOD, channel, index + encoded))
 
-    def _heartbeat(self) -> None:
-        self._silent_beats = 0 if self._heard else self._silent_beats + 1
-        self._heard = False
-        # Two intervals, of two beats each (section 4.2.7).
-        if self._silent_beats >= 4:
-            self.why = ChannelLost("nothing was heard of the broker for two heartbeats")
-            self.transport.abortConnection()
-        else:
-            self.output.write(HEARTBEAT_FRAME)
+    def _send_heartbeat(self) -> None:
+        self.output.write(HEARTBEAT_FRAME)
+
+    def _give_up(self) -> None:
+        self.why = ChannelLost("nothing was heard of the broker for two heartbeats")
+        self.transport.abortConnection()
 
     def block(self, reason: str) -> None:
         """
@@ -445,8 +434,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Fail all that waits for an answer.
         """
-        if self._beat.running:
-            self._beat.stop()
+        self._heartbeat.stop()
         self._blockade.end()
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
+from quebert._protocol.basic import SETTLEMENT
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from quebert.broker.protocol._channel import ServerChannel
@@ -20,7 +21,6 @@ __all__ = ["Channels"]
 _PUBLISH = (60, 40)
 _PUBLISH_INDEX = struct.pack(">HH", *_PUBLISH)
 _ACK_INDEX = struct.pack(">HH", 60, 80)
-_ACK = struct.Struct(">4xQB")
 
 
 class Channels:
@@ -60,8 +60,8 @@ class Channels:
         if index == _PUBLISH_INDEX and payload[-1] < 2:
             mandatory = payload[-1] == 1
             channel.publishing.publish(*_read_publish(payload), mandatory=mandatory)
-        elif index == _ACK_INDEX and len(payload) == _ACK.size:
-            tag, multiple = _ACK.unpack(payload)
+        elif index == _ACK_INDEX and len(payload) == SETTLEMENT.size:
+            tag, multiple = SETTLEMENT.unpack(payload)
             try:
                 channel.ack(tag, multiple=multiple == 1)
             except AMQPChannelError as e:

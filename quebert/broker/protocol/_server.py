@@ -29,10 +29,10 @@ from quebert._protocol.frames import (
     FrameError,
     FrameReader,
 )
+from quebert._protocol.heartbeat import Heartbeat
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
 from quebert.broker.protocol._channels import Channels
-from quebert.broker.protocol._heartbeat import Heartbeat
 from quebert.broker.protocol._line import Confirming
 from quebert.broker.protocol._methods import decode_method, method_frame, name_of
 from quebert.broker.protocol._output import Output
@@ -135,6 +135,7 @@ class ServerConnection(Protocol):
     @ivar user: who the client is.
     @ivar vhost: what it works with; before it has said so, the default one.
     @ivar wants_cancels: whether it is told when a queue that it consumes is gone.
+    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar broker: whose client it is.
     @ivar network: the address of the client, or its IPv6 network of 64 bits.
     @ivar channels: its channels.
@@ -157,7 +158,7 @@ class ServerConnection(Protocol):
         self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
         self._waiting: tuple[str, IDelayedCall] | None = None
-        self._heartbeat = Heartbeat(broker.clock, self._beat, self._cut)
+        self._heartbeat = Heartbeat(broker.clock, self._send_heartbeat, self._cut)
 
     # -- The beginning
 
@@ -407,7 +408,7 @@ class ServerConnection(Protocol):
         self._going_on = None
         self.dataReceived(b"")
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         if not self._output.wrote and self.transport is not None:
             self.transport.write(HEARTBEAT_FRAME)
         self._output.wrote = False

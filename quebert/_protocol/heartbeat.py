@@ -1,0 +1,86 @@
+"""
+Heartbeats (AMQP 0-9-1, section 4.2.7).  Pure: a clock is given.
+
+Both ends agree on an interval.  Each sends something at least once in an interval, and
+gives the other one up when nothing has come for two.  Here a beat is half an interval:
+at each, something is sent, so that what is late by some seconds is in time, and four
+beats of silence are two intervals.
+
+Silence is counted in beats, not in seconds: a machine that was asleep for hours wakes
+to one beat, and gives the peer another three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Heartbeat"]
+
+_BEATS = 2  # in an interval
+_SILENT_BEATS = 2 * _BEATS
+
+
+class _Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class _Clock(Protocol):
+    """
+    The part of C{IReactorTime} that is needed.
+    """
+
+    def callLater(self, delay: float, callable: Callable[..., object], /) -> _Timer: ...
+
+
+class Heartbeat:
+    """
+    The heartbeats of one end of a connection.
+
+    @param send: called at each beat, to send a heartbeat unless something else was sent
+        since the last one.
+    @param dead: called when nothing was heard for two intervals.
+    @ivar heard: to be set when anything comes.
+    """
+
+    def __init__(
+        self, clock: _Clock, send: Callable[[], None], dead: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._send = send
+        self._dead = dead
+        self._silent = 0
+        self._beat_after = 0.0
+        self._timer: _Timer | None = None
+        self.heard = True
+
+    def start(self, interval: float) -> None:
+        """
+        Begin.
+
+        @param interval: seconds; with 0 there are no heartbeats.
+        """
+        if interval:
+            self._beat_after = interval / _BEATS
+            self._wait()
+
+    def stop(self) -> None:
+        """
+        End; it is fine if it has not begun.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        self._timer = self._clock.callLater(self._beat_after, self._beat)
+
+    def _beat(self) -> None:
+        self._timer = None
+        self._silent = 0 if self.heard else self._silent + 1
+        self.heard = False
+        if self._silent >= _SILENT_BEATS:
+            self._dead()
+        else:
+            self._wait()
+            self._send()
