@@ -25,7 +25,8 @@ from twisted.internet.threads import deferToThread
 from web import web_server
 
 from quebert.amqp import TxAMQPClient, WatchOptions
-from quebert.amqp.delays import WAITS, make
+from quebert.amqp.delays import WAITS
+from quebert.amqp.wire import call_in_one_write
 from quebert.test.operating import add_vhost
 from quebert.testing import EmbeddedBroker, RabbitMQNode
 
@@ -52,9 +53,9 @@ async def measure(url: str, default_url: str, rounds: int, kind: str) -> float:
     await client.watch("flow", kind, kind, print, options=WatchOptions(queue_type=kind))
     wire = await client.connected()
     rungs = client.ladder.rungs_of(wire)
-    await make(wire, rungs.ends())
+    await call_in_one_write(wire, rungs.ends())
     for wait in WAITS:
-        await make(wire, rungs.rung(wait))
+        await call_in_one_write(wire, rungs.rung(wait))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "doctor.toml")
         file.write_text(

@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from quebert.amqp.delays import UNCLAIMED, WAITS, Call, OldLadder, arrivals_of
+from quebert.amqp.delays import UNCLAIMED, WAITS, OldLadder, arrivals_of
 from quebert.amqp.queues import HELD_BACK, LIMIT, Declared, declared, depth
-from quebert.amqp.wire import temporary_channel, version_of
+from quebert.amqp.wire import Call, temporary_channel, version_of
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._given_back import holds_back
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of

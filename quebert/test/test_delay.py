@@ -27,7 +27,6 @@ from quebert.amqp.delays._rungs import (
     ARRIVALS,
     UNCLAIMED,
     WAITS,
-    Call,
     Rungs,
     arrivals_of,
     seconds_left,
@@ -35,7 +34,7 @@ from quebert.amqp.delays._rungs import (
 )
 from quebert.amqp.delays._rungs_in_use import CHECK, CHECK_ALL
 from quebert.amqp.queues._new_queues import NEW, NewQueues
-from quebert.amqp.wire import Message
+from quebert.amqp.wire import Call, Message
 from quebert.broker import BrokerFactory
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer

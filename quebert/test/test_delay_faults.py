@@ -21,13 +21,13 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel
 
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.amqp.delays import ARRIVALS, UNCLAIMED, arrivals_of, make
+from quebert.amqp.delays import ARRIVALS, UNCLAIMED, arrivals_of
 from quebert.amqp.delays._astray import Astray, OldLadder, browse_store
 from quebert.amqp.delays._rungs_in_use import RungsInUse
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues import dead_letters_of, depth
 from quebert.amqp.queues._new_queues import NEW
-from quebert.amqp.wire import NOT_BEFORE, Message, version_of
+from quebert.amqp.wire import NOT_BEFORE, Message, call_in_one_write, version_of
 from quebert.operations import BrokerAccess, status
 from quebert.outcome import Bury, Outcome, Retry
 from quebert.test import old_ladder
@@ -138,7 +138,7 @@ async def call(client: TxAMQPClient, method: str, **arguments: Any) -> None:
     """
     Call an AMQP method.
     """
-    await make(await client.connected(), [(method, arguments)])
+    await call_in_one_write(await client.connected(), [(method, arguments)])
 
 
 @contextmanager
@@ -903,7 +903,7 @@ async def test_old_ladder(
     """
     client, tasks = make_client(rabbitmq.url), Tasks()
     wire = await client.connected()
-    await make(wire, old_ladder.declarations(prefix))
+    await call_in_one_write(wire, old_ladder.declarations(prefix))
     for n in range(TASKS):
         body, after = b"%d" % n, 2 + n % 3
         exchange, key = old_ladder.route(prefix, names.queue, after)

@@ -23,7 +23,8 @@ from twisted.internet.task import deferLater
 
 from quebert import operations
 from quebert.amqp import TxAMQPClient, WatchOptions
-from quebert.amqp.delays import ARRIVALS, make
+from quebert.amqp.delays import ARRIVALS
+from quebert.amqp.wire import call_in_one_write
 from quebert.producer import Producer
 from quebert.test.conftest import Names
 from quebert.test.operating import (
@@ -140,7 +141,7 @@ class Operator:
         await self._call("exchange_delete", exchange=exchange)
 
     async def _call(self, method: str, **arguments: Any) -> None:
-        await make(await self._client.connected(), [(method, arguments)])
+        await call_in_one_write(await self._client.connected(), [(method, arguments)])
 
     async def connections(self) -> None:
         """

@@ -9,7 +9,6 @@ L{Ladder} is the interface for who puts tasks into it:
 """
 
 from quebert.amqp.delays._astray import OldLadder, browse_store, is_for
-from quebert.amqp.delays._declarations import make
 from quebert.amqp.delays._forwarder import Forwarder
 from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._refusals import LadderRefused
@@ -18,7 +17,6 @@ from quebert.amqp.delays._rungs import (
     PREFIX,
     UNCLAIMED,
     WAITS,
-    Call,
     Rungs,
     arrivals_of,
     left,
@@ -29,7 +27,6 @@ __all__ = [
     "PREFIX",
     "UNCLAIMED",
     "WAITS",
-    "Call",
     "Forwarder",
     "Ladder",
     "LadderRefused",
@@ -40,5 +37,4 @@ __all__ = [
     "has_quorum",
     "is_for",
     "left",
-    "make",
 ]

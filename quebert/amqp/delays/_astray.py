@@ -26,7 +26,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.delays._declarations import make
 from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._rungs import PREFIX, UNCLAIMED
 from quebert.amqp.delays._rungs_in_use import CHECK_ALL
@@ -40,7 +39,7 @@ from quebert.amqp.queues import (
     find_exchange,
     fitting,
 )
-from quebert.amqp.wire import Unconfirmed
+from quebert.amqp.wire import Unconfirmed, call_in_one_write
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class OldLadder:
             key = f"{_word(queue)}.#"
             how = {"queue": queue, "exchange": f"{prefix}.due", "routing_key": key}
             try:
-                await make(wire, [("queue_bind", how)])
+                await call_in_one_write(wire, [("queue_bind", how)])
             except BrokerRefused as e:
                 if e.code != NOT_FOUND:
                     raise

@@ -4,19 +4,17 @@ Declaring a part of the delay ladder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from quebert.amqp.delays._rungs import Call
-from quebert.amqp.link import all_of
 from quebert.amqp.queues import INEQUIVALENT, Declared, declared
-from quebert.amqp.wire import temporary_channel
+from quebert.amqp.wire import Call, call_in_one_write
 from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["declare", "make"]
+__all__ = ["declare"]
 
 # The arguments that tell when messages leave a queue, and where they go.
 _WAYS_OUT = (
@@ -41,13 +39,13 @@ async def declare(wire: Wire, calls: list[Call], *, exists: bool) -> None:
     others = [each for each in calls if each[0] != "queue_declare"]
     is_rung = "x-message-ttl" in queue["arguments"]
     try:
-        await make(wire, calls if is_rung or not exists else others)
+        await call_in_one_write(wire, calls if is_rung or not exists else others)
     except BrokerRefused as e:
         if e.code != INEQUIVALENT or " for queue " not in str(e):
             raise
         if is_rung:
             await _check_ways_out(wire, queue["queue"], queue["arguments"])
-        await make(wire, others)
+        await call_in_one_write(wire, others)
 
 
 async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> None:
@@ -65,14 +63,3 @@ async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> 
                 f"queue {queue!r} was declared with {name} {has or 'none'}, and needs"
                 f" {should or 'none'}; delete it, and it is declared anew",
             )
-
-
-async def make(wire: Wire, calls: Iterable[Call]) -> None:
-    """
-    Make calls on a channel of their own, one right behind the other: the broker answers
-    in their order, and it may be far away.
-
-    @raise BrokerError: what the first one raises that fails.
-    """
-    async with temporary_channel(wire) as channel:
-        await all_of(channel.call(each, **how) for each, how in calls)

@@ -21,7 +21,6 @@ from quebert.amqp.delays._rungs import (
     ARRIVALS,
     FIRST_WAITS,
     UNCLAIMED,
-    Call,
     Rungs,
     arrivals_of,
     wait_for,
@@ -37,7 +36,7 @@ from quebert.amqp.queues import (
     own_quorum,
     unreached_length_limit,
 )
-from quebert.amqp.wire import version_of
+from quebert.amqp.wire import Call, version_of
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quebert.amqp.queues import CLASSIC, QUORUM, derived
-from quebert.amqp.wire import DELAY, NOT_BEFORE, Message
+from quebert.amqp.wire import DELAY, NOT_BEFORE, Call, Message
 
 __all__ = [
     "ARRIVALS",
@@ -36,7 +36,6 @@ __all__ = [
     "TOLERANCE",
     "UNCLAIMED",
     "WAITS",
-    "Call",
     "Rungs",
     "arrivals_of",
     "left",
@@ -71,9 +70,6 @@ _SECONDS = re.compile(r"\.(\d{1,9})s$")
 TOLERANCE = 1.0
 # Seconds after which a message has a new time of RabbitMQ's clock.
 _LOOK = 1.0
-
-#: A method of a channel, by its name, and the arguments to call it with.
-Call = tuple[str, dict[str, Any]]
 
 
 def wait_for(seconds: float) -> int:

@@ -26,7 +26,12 @@ from quebert.amqp.wire._replacement_properties import (
     copied_properties,
 )
 from quebert.amqp.wire._spec import SPEC
-from quebert.amqp.wire._temporary_channel import refusal, temporary_channel
+from quebert.amqp.wire._temporary_channel import (
+    Call,
+    call_in_one_write,
+    refusal,
+    temporary_channel,
+)
 from quebert.amqp.wire._wire import Wire
 
 __all__ = [
@@ -44,12 +49,14 @@ __all__ = [
     "NOT_BEFORE",
     "ROUTING_KEY",
     "SPEC",
+    "Call",
     "Channel",
     "Message",
     "NotSent",
     "Unconfirmed",
     "Wire",
     "amended_properties",
+    "call_in_one_write",
     "copied_properties",
     "refusal",
     "temporary_channel",

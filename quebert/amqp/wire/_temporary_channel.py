@@ -4,9 +4,11 @@ A channel for a moment, so that what the broker refuses closes nobody else's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, DeferredList
 
 from quebert.errors import BrokerRefused
 
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
     from quebert.amqp.wire._channel import Channel
     from quebert.amqp.wire._wire import Wire
 
-__all__ = ["refusal", "temporary_channel"]
+__all__ = ["Call", "call_in_one_write", "refusal", "temporary_channel"]
+
+#: An AMQP method, such as C{"queue_declare"}, and its arguments.
+Call = tuple[str, dict[str, Any]]
 
 
 @asynccontextmanager
@@ -29,6 +34,24 @@ async def temporary_channel(wire: Wire) -> AsyncIterator[Channel]:
         yield channel
     finally:
         await channel.shut()
+
+
+async def call_in_one_write(wire: Wire, calls: Iterable[Call]) -> None:
+    """
+    Call AMQP methods on a channel of their own, one right behind the other: the broker
+    carries them out in their order, and it may be far away.
+
+    @raise BrokerError: the reason why the first one that failed was not done.
+    """
+    async with temporary_channel(wire) as channel:
+        done = [
+            Deferred.fromCoroutine(channel.call(method, **arguments))
+            for method, arguments in calls
+        ]
+        results: Any = await DeferredList(done, consumeErrors=True)
+    for succeeded, result in results:
+        if not succeeded:
+            result.raiseException()
 
 
 async def refusal(wire: Wire, method: str, **arguments: Any) -> BrokerRefused | None:
