@@ -33,10 +33,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import _log, _text, executor, operations, service
+from quebert._protocol.methods import method_frame
 from quebert._repeated import RepeatedWarning
 from quebert._workers import Report
 from quebert.broker import BrokerFactory
-from quebert.broker.protocol._methods import method_frame
 from quebert.cli import _doctor, _operating, _running
 from quebert.cli import _main as cli
 from quebert.cli._telling import TellingMediator

@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert.amqp.wire import SPEC
 
 
@@ -177,14 +176,9 @@ class SpecTests(SynchronousTestCase):
 
     def test_types(self) -> None:
         """
-        Each method's arguments can be written and read.
+        The fields that txamqp sees are those that are written.
         """
-        values = {
-            "bit": True, "octet": 1, "short": 2, "long": 3, "longlong": 4,
-            "timestamp": 5, "shortstr": "é", "longstr": "ü", "table": {"a": 1},
-        }  # fmt: skip
         for one in METHODS:
-            self.assertEqual(one.types, tuple(f.type for f in one.fields))
-            arguments = [values[type] for type in one.types]
-            data = encode_arguments(one.types, arguments)
-            self.assertEqual(decode_arguments(one.types, data, 0), arguments, one)
+            self.assertEqual(one.layout.types, tuple(f.type for f in one.fields))
+            numbers = one.klass.id, one.id
+            self.assertEqual(one.layout.numbers, numbers)

@@ -6,20 +6,16 @@ Pure bookkeeping: it writes frames, and is told what the broker says.
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from quebert._protocol.codec import encode_shortstr
-from quebert._protocol.frames import FRAME_METHOD, frame
+from quebert._protocol.methods import method_frame
 from quebert.amqp.wire._message import Message
 from quebert.errors import BrokerError
 
 __all__ = ["Gets"]
-
-_BASIC_GET = struct.Struct(">HHH").pack(60, 70, 0)
 
 
 class Gets:
@@ -48,8 +44,7 @@ class Gets:
         queue has no more.
         """
         waiter: Deferred[Message | None] = Deferred()
-        method = _BASIC_GET + encode_shortstr(queue) + b"\x00"
-        self._write(frame(FRAME_METHOD, self._channel, method))
+        self._write(method_frame(self._channel, "basic.get", (0, queue, False)))
         self._waiters.append(waiter)
         return waiter
 

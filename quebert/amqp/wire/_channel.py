@@ -23,7 +23,7 @@ from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
 from quebert._protocol.basic import SETTLEMENT, nack_with_requeue
-from quebert._protocol.codec import CodecError, decode_arguments, encode_shortstr
+from quebert._protocol.codec import CodecError, encode_shortstr
 from quebert._protocol.content import (
     CONTENT_HEADER,
     ContentReader,
@@ -32,6 +32,7 @@ from quebert._protocol.content import (
     whole_content,
 )
 from quebert._protocol.frames import FrameError
+from quebert._protocol.methods import METHODS
 from quebert._transport_writer import TransportWriter
 from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
@@ -50,11 +51,12 @@ __all__ = ["Channel"]
 
 # Class and method of what does not take txamqp's way.
 _RETURN, _DELIVER, _GET_OK, _GET_EMPTY, _ACK, _NACK = (
-    struct.pack(">HH", 60, method) for method in (50, 60, 71, 72, 80, 120)
+    METHODS[f"basic.{name}"].index
+    for name in ("return", "deliver", "get-ok", "get-empty", "ack", "nack")
 )
 # Its delivery tag, whether it is redelivered, and the size of its exchange's name.
 _DELIVERY = struct.Struct(">QBB")
-_BASIC_PUBLISH = struct.Struct(">HHH").pack(60, 40, 0)
+_BASIC_PUBLISH = METHODS["basic.publish"].index + b"\0\0"  # a reserved short
 
 
 def _unexpected(_delivery: object) -> None:
@@ -300,8 +302,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
             if not self.publications.unconfirmed_bytes:
                 text = "the broker returned a message, and none was published"
                 raise ProtocolError(503, text)
-            types = ("short", "shortstr", "shortstr", "shortstr")
-            self._incoming = ReturnedMessage(*decode_arguments(types, payload, 4)[1:])
+            _, *rest = METHODS["basic.return"].decode(payload)
+            self._incoming = ReturnedMessage(*rest)
         elif method == _GET_OK and self._gets.waiting:
             self._incoming = _parse_get_ok(payload)
         elif method == _GET_EMPTY and self._gets.waiting:

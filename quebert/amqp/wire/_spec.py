@@ -1,60 +1,49 @@
 """
 AMQP 0-9-1 with RabbitMQ's extensions, as the C{Spec} that txamqp works by.
 
-It is built from pamqp's commands, so no XML is shipped, and C{confirm},
-C{basic.nack} and C{connection.blocked} exist.  Knows no frames.
+No XML is shipped, and C{confirm}, C{basic.nack} and C{connection.blocked} exist.  Knows
+no frames.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from pamqp import base, commands, constants
 from txamqp import spec
+
+from quebert._protocol.frames import FRAME_END
+from quebert._protocol.methods import METHODS, MethodLayout
 
 __all__ = ["SPEC"]
 
-_CLASSES = (
-    commands.Connection,
-    commands.Channel,
-    commands.Exchange,
-    commands.Queue,
-    commands.Basic,
-    commands.Confirm,
-)
-_WITH_CONTENT = frozenset({"publish", "return", "deliver", "get-ok"})
+# All but transactions.
+_CLASSES = ("connection", "channel", "exchange", "queue", "basic", "confirm")
 
 
-def _hyphenated(name: str) -> str:
-    return re.sub(r"(?<=.)([A-Z])", r"-\1", name).lower()
+def _layouts(name: str) -> Iterator[MethodLayout]:
+    return (each for each in METHODS.values() if each.name.startswith(f"{name}."))
 
 
-def _methods(group: type) -> Iterator[type[base.Frame]]:
-    for member in vars(group).values():
-        if isinstance(member, type) and issubclass(member, base.Frame):
-            yield member
-
-
-def _method(klass: spec.Class, command: type[base.Frame]) -> spec.Method:
-    name = _hyphenated(command.__name__)
-    content = klass.name == "basic" and name in _WITH_CONTENT
-    responses = [_hyphenated(r.split(".")[1]) for r in command.valid_responses]
+def _method(klass: spec.Class, layout: MethodLayout) -> spec.Method:
+    _, name = layout.name.split(".")
+    responses = [each.split(".")[1] for each in layout.responses]
     method = spec.Method(
-        klass, name, command.frame_id, content, responses, command.synchronous, "", []
-    )
-    for place, field in enumerate(command.attributes()):
-        type_name = command.amqp_type(field)
-        method.fields.add(spec.Field(field, place, type_name, []))
-    method.types = tuple(field.type for field in method.fields)
+        klass, name, layout.numbers[1], layout.has_content, responses,
+        bool(responses), "", [],
+    )  # fmt: skip
+    for place, (field, type) in enumerate(
+        zip(layout.fields, layout.types, strict=True)
+    ):
+        method.fields.add(spec.Field(field, place, type, []))
+    method.layout = layout
     return method
 
 
-def _class(whole: spec.Spec, group: type) -> spec.Class:
-    name = group.__name__.lower()
-    klass = spec.Class(whole, name, group.frame_id, None, [])  # type: ignore[attr-defined]
-    for command in _methods(group):
-        klass.methods.add(_method(klass, command))
+def _class(whole: spec.Spec, name: str) -> spec.Class:
+    layouts = list(_layouts(name))
+    klass = spec.Class(whole, name, layouts[0].numbers[0], None, [])
+    for layout in layouts:
+        klass.methods.add(_method(klass, layout))
     for method in klass.methods:
         method.responses = [klass.methods.byname[name] for name in method.responses]
         for response in method.responses:
@@ -63,13 +52,10 @@ def _class(whole: spec.Spec, group: type) -> spec.Class:
 
 
 def _build() -> spec.Spec:
-    whole = spec.Spec(*constants.VERSION[:2], "AMQP 0-9-1")
-    for name in ("METHOD", "HEADER", "BODY", "HEARTBEAT", "END"):
-        number = getattr(constants, f"FRAME_{name}")
-        constant = spec.Constant(whole, f"frame-{name.lower()}", number, None, [])
-        whole.constants.add(constant)
-    for group in _CLASSES:
-        whole.classes.add(_class(whole, group))
+    whole = spec.Spec(0, 9, "AMQP 0-9-1")
+    whole.constants.add(spec.Constant(whole, "frame-end", FRAME_END, None, []))
+    for name in _CLASSES:
+        whole.classes.add(_class(whole, name))
     whole.post_load()
     return whole
 

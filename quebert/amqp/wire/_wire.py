@@ -20,7 +20,7 @@ from txamqp.connection import Frame, Method
 from txamqp.protocol import AMQClient
 
 from quebert._log import Logger
-from quebert._protocol.codec import CodecError, decode_arguments, encode_arguments
+from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     CHANNEL_MAX,
     FRAME_BODY,
@@ -38,6 +38,7 @@ from quebert._protocol.frames import (
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
+from quebert._protocol.methods import METHODS
 from quebert._repeated import RepeatedState
 from quebert._text import printable
 from quebert._transport_writer import TransportWriter
@@ -50,7 +51,7 @@ __all__ = ["Wire"]
 
 # The class of methods that channel 0 has, and no other.
 _CONNECTION = 10
-_CLOSE_OK = struct.pack(">HH", 20, 41)
+_CLOSE_OK = METHODS["channel.close-ok"].index
 
 #: Bytes of a body that a broker takes, unless somebody has set a strange limit.
 _SURELY_TAKEN = 2**18
@@ -326,8 +327,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         except KeyError:
             text = f"the broker sent method {klass}.{method}, which is unknown"
             raise ProtocolError(503, text) from None
-        arguments = decode_arguments(command.types, payload, 4)
-        return Frame(number, Method(command, *arguments))
+        return Frame(number, Method(command, *command.layout.decode(payload)))
 
     # -- Writing
 
@@ -337,9 +337,8 @@ class Wire(AMQClient):  # type: ignore[misc]
 
         @raise CodecError: an argument does not fit.
         """
-        encoded = encode_arguments(method.types, arguments)
-        index = struct.pack(">HH", method.klass.id, method.id)
-        self.output.write(frame(FRAME_METHOD, channel, index + encoded))
+        payload = method.layout.encode(arguments)
+        self.output.write(frame(FRAME_METHOD, channel, payload))
 
     def _send_heartbeat(self) -> None:
         self.output.write(HEARTBEAT_FRAME)

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 import attrs
 
 from quebert._protocol.codec import encode_shortstr
-from quebert._protocol.content import CLASS_BASIC
+from quebert._protocol.methods import METHODS
 from quebert.broker.protocol._line import Line, Peer
 from quebert.broker.protocol._publishing import Publishing
 from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 
 __all__ = ["ServerChannel", "ServerConsumer"]
 
-_DELIVER = struct.pack(">HH", CLASS_BASIC, 60)
+_DELIVER = METHODS["basic.deliver"].index
 _TAG = struct.Struct(">QB")
 
 

@@ -4,23 +4,22 @@ The channels of one connection: which are open, and what comes for each.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 
 from quebert._protocol.basic import SETTLEMENT
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
+from quebert._protocol.methods import METHODS, method_frame
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
-from quebert.broker.protocol._methods import decode_method, method_frame, name_of
+from quebert.broker.protocol._methods import decode_method, name_of
 from quebert.broker.state import AMQPChannelError, AMQPConnectionError, not_allowed
 
 __all__ = ["Channels"]
 
-_PUBLISH = (60, 40)
-_PUBLISH_INDEX = struct.pack(">HH", *_PUBLISH)
-_ACK_INDEX = struct.pack(">HH", 60, 80)
+_PUBLISH, _ACK = METHODS["basic.publish"], METHODS["basic.ack"]
+_PUBLISH_INDEX, _ACK_INDEX = _PUBLISH.index, _ACK.index
 
 
 class Channels:
@@ -65,7 +64,7 @@ class Channels:
             try:
                 channel.ack(tag, multiple=multiple == 1)
             except AMQPChannelError as e:
-                self._close(channel, e, (60, 80))
+                self._close(channel, e, _ACK.numbers)
         else:
             self._other_method_received(channel, payload)
 
@@ -100,9 +99,9 @@ class Channels:
                     raise _unexpected("content body", "non content body frame")
                 publishing.body_received(payload)
         except AMQPChannelError as e:
-            self._close(channel, e, _PUBLISH)
+            self._close(channel, e, _PUBLISH.numbers)
         except AMQPConnectionError as e:
-            raise e.about(_PUBLISH) from None
+            raise e.about(_PUBLISH.numbers) from None
 
     # -- Opening and closing
 

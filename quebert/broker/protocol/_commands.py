@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.methods import encode_method
 from quebert.broker.protocol._channel import ServerChannel
-from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
     AMQPChannelError,
     AMQPConnectionError,
@@ -252,10 +252,8 @@ def _basic_get(context: CommandContext, a: Arguments) -> None:
     message, redelivered = entry.content(), entry.redelivered
     tag = channel.got(queue, entry, no_ack=a["no_ack"])
     place = message.exchange, message.routing_key, len(queue.ready)
-    method = method_frame(
-        channel.line.number, "basic.get-ok", (tag, redelivered, *place)
-    )
-    channel.line.write_content(method[7:-1], message)
+    method = encode_method("basic.get-ok", (tag, redelivered, *place))
+    channel.line.write_content(method, message)
 
 
 @_command("basic.ack")

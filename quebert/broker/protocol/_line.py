@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from quebert._protocol.content import content_head, content_pieces, whole_content
-from quebert.broker.protocol._methods import method_frame
+from quebert._protocol.methods import method_frame
 from quebert.broker.state import PublishedMessage, VirtualHost
 
 __all__ = ["Confirming", "Line", "Peer"]

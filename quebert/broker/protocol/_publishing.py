@@ -9,8 +9,8 @@ import attrs
 from quebert._protocol.basic import ack
 from quebert._protocol.content import ContentReader
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FrameError
+from quebert._protocol.methods import encode_method
 from quebert.broker.protocol._line import Line
-from quebert.broker.protocol._methods import method_frame
 from quebert.broker.state import (
     AMQPConnectionError,
     PublishedMessage,
@@ -137,12 +137,9 @@ class Publishing:
             self._last_confirmed = self._last
 
     def _return(self, message: PublishedMessage) -> None:
-        method = method_frame(
-            self._line.number,
-            "basic.return",
-            (*_NO_ROUTE, message.exchange, message.routing_key),
-        )
-        self._line.write_content(method[7:-1], message)
+        place = message.exchange, message.routing_key
+        method = encode_method("basic.return", (*_NO_ROUTE, *place))
+        self._line.write_content(method, message)
 
     def end(self) -> None:
         """

@@ -30,11 +30,12 @@ from quebert._protocol.frames import (
     FrameReader,
 )
 from quebert._protocol.heartbeat import Heartbeat
+from quebert._protocol.methods import method_frame
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
 from quebert.broker.protocol._channels import Channels
 from quebert.broker.protocol._line import Confirming
-from quebert.broker.protocol._methods import decode_method, method_frame, name_of
+from quebert.broker.protocol._methods import decode_method, name_of
 from quebert.broker.protocol._output import Output
 from quebert.broker.state import (
     AMQPConnectionError,

@@ -23,14 +23,13 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     frame,
 )
+from quebert._protocol.methods import METHODS, method_frame
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.broker import BrokerFactory, Store
 from quebert.broker.protocol import ServerConnection
 from quebert.broker.protocol._methods import (
     Method,
     decode_method,
-    fields_of,
-    method_frame,
 )
 from quebert.broker.state import Entry, PublishedMessage, Queue
 
@@ -184,9 +183,10 @@ class Peer:
         """
         usual = DEFAULTS.get(name, {})
         empty = {"table": {}, "bit": False, "shortstr": "", "longstr": ""}
+        layout = METHODS[name]
         values = [
             given.get(field, usual.get(field, empty.get(type, 0)))
-            for field, type in fields_of(name).items()
+            for field, type in zip(layout.fields, layout.types, strict=True)
         ]
         return method_frame(channel, name, values)
 

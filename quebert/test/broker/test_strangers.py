@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._host import network_of
-from quebert._protocol import codec
+from quebert._protocol import codec, methods
 from quebert._protocol.frames import FRAME_METHOD, PROTOCOL_HEADER, frame
+from quebert._protocol.methods import method_frame
 from quebert.broker import BrokerFactory
-from quebert.broker.protocol import _methods, _strangers
-from quebert.broker.protocol._methods import method_frame
+from quebert.broker.protocol import _strangers
 from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT, INITIAL_FRAME_MAX
 from quebert.broker.protocol._strangers import (
     FREE_GUESSES,
@@ -217,7 +217,7 @@ class DecodingTests(Case):
             self.decoded += 1
             return codec.decode_arguments(*arguments)
 
-        self.patch(_methods, "decode_arguments", decode)
+        self.patch(methods, "decode_arguments", decode)
 
     def test_after_a_refusal(self) -> None:
         """

@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from quebert._protocol.codec import CodecError
 from quebert._protocol.content import CONTENT_HEADER
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, frame
+from quebert._protocol.methods import METHODS, method_frame
 from quebert._protocol.properties import encode_properties
 from quebert.broker import BrokerFactory
-from quebert.broker.protocol._methods import _LAYOUTS, fields_of, method_frame
 from quebert.test.broker.peer import Memory, Peer
 from quebert.test.broker.peer import check as check_books
 from quebert.test.fuzz.choices import Choices
@@ -23,7 +23,8 @@ __all__ = ["check"]
 #: The reply codes of AMQP that a client can be told (section 1.1); 541 would be a
 #: defect.
 CODES = {320, 402, 403, 404, 405, 406, 501, 502, 503, 504, 505, 506, 530, 540}
-_NAMES = sorted(layout.name for layout in _LAYOUTS)
+_NAMES = sorted(METHODS)
+_LAYOUTS = list(METHODS.values())
 #: What real clients call comes more often.
 _COMMON = (
     "queue.declare", "queue.bind", "queue.delete", "queue.purge", "basic.consume",
@@ -143,7 +144,9 @@ def _called(client: Peer, name: str, choices: Choices) -> None:
     channel = choices.pick((1, 1, 1, 2, 0))
     if name.startswith("connection."):
         channel = 0
-    arguments = [_argument(f, t, choices) for f, t in fields_of(name).items()]
+    layout = METHODS[name]
+    named = zip(layout.fields, layout.types, strict=True)
+    arguments = [_argument(f, t, choices) for f, t in named]
     try:
         data = method_frame(channel, name, arguments)
     except CodecError:

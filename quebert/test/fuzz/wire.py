@@ -158,7 +158,7 @@ def _sorted(properties: dict[str, Any]) -> list[Any]:
 
 
 def _arguments(choices: Choices) -> None:
-    types = choices.pick(_METHODS).types
+    types = choices.pick(_METHODS).layout.types
     try:
         values = decode_arguments(types, choices.rest(), 0)
     except CodecError:
@@ -199,12 +199,9 @@ def _channel(choices: Choices) -> int:
 
 def _any_method(choices: Choices) -> bytes:
     method = choices.pick(_METHODS)
-    index = struct.pack(">HH", method.klass.id, method.id)
     channel = 0 if method.klass.id == 10 else _channel(choices)
-    arguments = [_argument(each, choices) for each in method.types]
-    return frame(
-        FRAME_METHOD, channel, index + encode_arguments(method.types, arguments)
-    )
+    arguments = [_argument(each, choices) for each in method.layout.types]
+    return frame(FRAME_METHOD, channel, method.layout.encode(arguments))
 
 
 def _argument(type: str, choices: Choices) -> Any:
@@ -220,7 +217,7 @@ def _argument(type: str, choices: Choices) -> Any:
 
 def _raw_method(choices: Choices) -> bytes:
     method = choices.pick(_METHODS)
-    index = struct.pack(">HH", method.klass.id, method.id)
+    index = method.layout.index
     return frame(FRAME_METHOD, _channel(choices), index + choices.short())
 
 
