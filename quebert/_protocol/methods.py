@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from pamqp import base, commands
 
+from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_arguments, encode_arguments
 from quebert._protocol.frames import FRAME_METHOD, frame
 
@@ -22,6 +23,7 @@ __all__ = [
     "MethodLayout",
     "encode_method",
     "method_frame",
+    "reply_text",
 ]
 
 _WITH_CONTENT = frozenset(
@@ -111,3 +113,13 @@ def method_frame(channel: int, name: str, arguments: Sequence[Any] = ()) -> byte
     A method as a frame, as by L{encode_method}.
     """
     return frame(FRAME_METHOD, channel, encode_method(name, arguments))
+
+
+def reply_text(text: str) -> str:
+    """
+    As much of C{text} as the reply text of a C{close} may hold.
+    """
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= SHORT_STRING:
+        return text
+    return raw[: SHORT_STRING - 3].decode("utf-8", "ignore") + "..."

@@ -18,6 +18,7 @@ from quebert._protocol.methods import (
     METHODS_BY_INDEX,
     encode_method,
     method_frame,
+    reply_text,
 )
 
 VALUES: dict[str, Any] = {
@@ -108,3 +109,27 @@ class MethodTests(SynchronousTestCase):
             encode_method("basic.ack", (-1, False))
         with self.assertRaises(CodecError):
             METHODS["basic.ack"].decode(encode_method("basic.ack", (1, False))[:-2])
+
+
+class ReplyTextTests(SynchronousTestCase):
+    """
+    Tests for L{reply_text}.
+    """
+
+    def test_fits(self) -> None:
+        """
+        A text of 255 bytes is told as it is.
+        """
+        for text in ("", "x" * 255, "é" * 127):
+            self.assertEqual(reply_text(text), text)
+
+    def test_cut(self) -> None:
+        """
+        A longer one is cut between two characters, and can be sent.
+        """
+        self.assertEqual(reply_text("x" * 256), "x" * 252 + "...")
+        for text in ("é" * 128, "x" + "é" * 200, "\N{SNOWMAN}" * 255, "\udcff" * 300):
+            cut = reply_text(text)
+            self.assertTrue(cut.endswith("..."))
+            self.assertLessEqual(len(cut.encode()), 255)
+            encode_method("connection.close", (501, cut, 0, 0))

@@ -478,6 +478,16 @@ class NegotiationTests(WireTestCase):
         self.assertTrue(self.transport.disconnecting)
         self.check_failed(530)
 
+    def test_text_for_the_broker(self) -> None:
+        """
+        The broker is told why, in at most 255 bytes, whatever it has said itself.
+        """
+        negotiated = self.negotiate()
+        self.broker.start(mechanisms="\u00e9" * 300)
+        close = self.check_failed(530)
+        self.assertIn("\u00e9", close.reply_text)
+        self.failed(negotiated, ProtocolError)
+
     def test_lost_at_once(self) -> None:
         """
         A peer that hangs up at once fails the negotiation.

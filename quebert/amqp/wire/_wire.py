@@ -38,7 +38,7 @@ from quebert._protocol.frames import (
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
-from quebert._protocol.methods import METHODS
+from quebert._protocol.methods import METHODS, reply_text
 from quebert._repeated import RepeatedState
 from quebert._text import printable
 from quebert._transport_writer import TransportWriter
@@ -379,7 +379,7 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     def _fail(self, error: ProtocolError) -> None:
         self.why = error  # which is told by whoever is connected
-        closing = self.channels[0].connection_close(error.code, str(error)[:255])
+        closing = self.channels[0].connection_close(error.code, reply_text(str(error)))
         closing.addErrback(lambda _: None)
         self.do_close(error)
 

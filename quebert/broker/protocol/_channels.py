@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from quebert._protocol.basic import SETTLEMENT
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
-from quebert._protocol.methods import METHODS, method_frame
+from quebert._protocol.methods import METHODS, method_frame, reply_text
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
@@ -138,7 +138,7 @@ class Channels:
         self, channel: ServerChannel, error: AMQPChannelError, index: tuple[int, int]
     ) -> None:
         channel.end()
-        channel.line.call("channel.close", error.code, error.short, *index)
+        channel.line.call("channel.close", error.code, reply_text(str(error)), *index)
 
     def end(self) -> None:
         """

@@ -30,7 +30,7 @@ from quebert._protocol.frames import (
     FrameReader,
 )
 from quebert._protocol.heartbeat import Heartbeat
-from quebert._protocol.methods import method_frame
+from quebert._protocol.methods import method_frame, reply_text
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
 from quebert.broker.protocol._channels import Channels
@@ -454,7 +454,7 @@ class ServerConnection(Protocol):
 
     def _refuse(self, error: AMQPError) -> None:
         self._end()
-        self._call("connection.close", error.code, error.short, *error.index)
+        self._call("connection.close", error.code, reply_text(str(error)), *error.index)
         self.state = "closing"
         self._within(CLOSE_TIMEOUT)
 

@@ -43,15 +43,6 @@ class AMQPError(QuebertError):
         self.index = index
         return self
 
-    @property
-    def short(self) -> str:
-        """
-        As much of its text as a reply text may hold: 255 bytes.
-        """
-        text = str(self)
-        raw = text.encode("utf-8", "replace")
-        return text if len(raw) <= 255 else raw[:252].decode("utf-8", "ignore") + "..."
-
 
 class AMQPChannelError(AMQPError):
     """
