@@ -31,6 +31,8 @@ __all__ = [
 CLASS_BASIC = 60
 #: Class, weight, and the body's size; properties follow.
 CONTENT_HEADER = struct.Struct(">HHQ")
+# Bytes of a body that memory is reserved for before they have come.
+_ROOM = 16 * 2**20
 
 
 class ContentReader:
@@ -75,12 +77,13 @@ class ContentReader:
         if begun is None:
             if not missing:  # nearly always
                 return payload
-            begun = self._begun = BytesIO()
+            # It has room for all of it at once, and hands it over without a copy: one
+            # of 3 MiB takes 1.5 ms, in which all else waits.
+            begun = self._begun = BytesIO(bytes(min(missing + len(payload), _ROOM)))
         begun.write(payload)
         if missing:
             return None
         self._begun = None
-        # Without a copy: one of 3 MiB takes 1.5 ms, in which all else waits.
         return begun.getvalue()
 
 

@@ -21,7 +21,7 @@ _BEATS = 2  # in an interval
 _SILENT_BEATS = 2 * _BEATS
 
 
-class _Timer(Protocol):
+class _Delayed(Protocol):
     def cancel(self) -> None: ...
 
 
@@ -30,7 +30,9 @@ class _Clock(Protocol):
     The part of C{IReactorTime} that is needed.
     """
 
-    def callLater(self, delay: float, callable: Callable[..., object], /) -> _Timer: ...
+    def callLater(
+        self, delay: float, callable: Callable[..., object], /
+    ) -> _Delayed: ...
 
 
 class Heartbeat:
@@ -51,7 +53,7 @@ class Heartbeat:
         self._dead = dead
         self._silent = 0
         self._beat_after = 0.0
-        self._timer: _Timer | None = None
+        self._timer: _Delayed | None = None
         self.heard = True
 
     def start(self, interval: float) -> None:

@@ -27,10 +27,9 @@ from quebert.amqp.delays import (
     Ladder,
     Rungs,
     arrivals_of,
-    make,
 )
 from quebert.amqp.queues import QUORUM, TYPE, declared, depth
-from quebert.amqp.wire import version_of
+from quebert.amqp.wire import call_in_one_write, version_of
 from quebert.config import Broker, QueueSettings, Settings
 from quebert.doctor import Finding, Level, examine
 from quebert.doctor._broker import check_confirm_timeout
@@ -111,9 +110,9 @@ async def make_ladder(subject: Subject) -> None:
     Have all of the ladder be there, as mediators make it.
     """
     rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
-    await make(subject.wire, rungs.ends())
+    await call_in_one_write(subject.wire, rungs.ends())
     for wait in WAITS:
-        await make(subject.wire, rungs.rung(wait))
+        await call_in_one_write(subject.wire, rungs.rung(wait))
 
 
 def check_nothing_left(rabbitmq: RabbitMQNode, vhost: str) -> None:
@@ -532,7 +531,7 @@ async def test_made_by_rabbitmq_3(
     subject = await make_subject(next(vhosts), quorum_delays=True)
     rungs = Rungs(quorum=True)
     parts = rungs.ends(), rungs.arrivals("tasks"), *map(rungs.rung, WAITS)
-    await make(subject.wire, (call for part in parts for call in part))
+    await call_in_one_write(subject.wire, (call for part in parts for call in part))
     with pika_channel(rabbitmq, subject.vhost) as channel:
         for name in ("tasks", "tasks.dead"):
             channel.queue_declare(name, durable=True, arguments=dict(QUORUM))
@@ -605,7 +604,7 @@ async def test_lying(
         next(vhosts), queues={"tasks": QueueSettings(name="tasks")}
     )
     rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
-    await make(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
+    await call_in_one_write(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
     for queue in (UNCLAIMED, arrivals_of("tasks")):
         await subject.client.publish("", queue, b"task")
     found = await check_delays(subject)
@@ -735,7 +734,7 @@ async def test_held_back(
     rung = rungs.name(4)
     with pika_channel(rabbitmq, subject.vhost) as channel:
         channel.queue_delete(rung)
-        await make(subject.wire, Rungs(quorum=True).rung(4))
+        await call_in_one_write(subject.wire, Rungs(quorum=True).rung(4))
     found = await check_delays(subject)
     assert {each.level for each in found} == {Level.OK}, found
     at = ("-p", subject.vhost, "all", ".*")
@@ -744,7 +743,7 @@ async def test_held_back(
     told(found, Level.WARN, f"{rung} was declared without", "delayed-retry-type")
     with pika_channel(rabbitmq, subject.vhost) as channel:
         channel.queue_delete(rung)
-    await make(subject.wire, rungs.rung(4))
+    await call_in_one_write(subject.wire, rungs.rung(4))
     found = await check_delays(subject)
     assert {each.level for each in found} == {Level.OK}, found
     check_nothing_left(rabbitmq, subject.vhost)

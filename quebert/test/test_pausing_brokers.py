@@ -22,6 +22,7 @@ from quebert import operations
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.coordination import _pause_mark, _pause_sign, _pauses
 from quebert.amqp.queues import _existing
+from quebert.amqp.wire import call_in_one_write
 from quebert.errors import BrokerError, ChannelLost
 from quebert.operations import BrokerAccess
 from quebert.test.conftest import AnyBroker, Names
@@ -262,13 +263,12 @@ async def test_half_done(
     However many of its calls RabbitMQ has done when the connection of a command ends,
     watches do as the sign says.
     """
-    in_one_write = _pause_sign._in_one_write
 
-    async def end_after_some(wire: Any, *calls: Any) -> None:
-        await in_one_write(wire, *calls[:done])
+    async def end_after_some(wire: Any, calls: Any) -> None:
+        await call_in_one_write(wire, calls[:done])
         raise ChannelLost("the connection ended")
 
-    monkeypatch.setattr(_pause_sign, "_in_one_write", end_after_some)
+    monkeypatch.setattr(_pause_sign, "call_in_one_write", end_after_some)
     client = make_client(either.url)
     watcher = await client.watch("", names.queue, "", lambda message: None)
     wire = await make_client(either.url).connected()

@@ -13,13 +13,13 @@ L{quebert.amqp.coordination._pause_mark}).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.queues import NOT_FOUND, derived, find_exchange
-from quebert.amqp.wire import Unconfirmed, temporary_channel
+from quebert.amqp.wire import Call, Unconfirmed, call_in_one_write
 from quebert.errors import BrokerError, BrokerRefused, Unroutable
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ MARK = "quebert.control.mark"
 #: Seconds in which RabbitMQ must take a message that tells watches to look.
 TELLING = 2.0
 _SIGN = "quebert.paused."
-
-# An AMQP method, and its arguments.
-_Call = tuple[str, dict[str, Any]]
 
 
 def sign_of(queue: str) -> str:
@@ -80,34 +77,17 @@ async def _set_sign(wire: Wire, queue: str, paused: bool) -> BrokerError | None:
 
     @return: why the mark cannot be deleted.
     """
-    setting: _Call = ("exchange_delete", {"exchange": sign_of(queue)})
+    setting: Call = ("exchange_delete", {"exchange": sign_of(queue)})
     if paused:
         kind = {"exchange_type": "fanout", "durable": True}
         setting = ("exchange_declare", {"exchange": sign_of(queue), **kind})
-    marking: _Call = ("exchange_delete", {"exchange": MARK})
+    marking: Call = ("exchange_delete", {"exchange": MARK})
     try:
-        await _in_one_write(wire, marking, setting, marking)
+        await call_in_one_write(wire, [marking, setting, marking])
     except BrokerRefused as e:
-        await _in_one_write(wire, setting)
+        await call_in_one_write(wire, [setting])
         return e
     return None
-
-
-async def _in_one_write(wire: Wire, *calls: _Call) -> None:
-    """
-    Have RabbitMQ do one call after the other.
-
-    @raise BrokerError: the reason why the first one that failed was not done.
-    """
-    async with temporary_channel(wire) as channel:
-        done = [
-            Deferred.fromCoroutine(channel.call(method, **arguments))
-            for method, arguments in calls
-        ]
-        results: Any = await DeferredList(done, consumeErrors=True)
-    for succeeded, result in results:
-        if not succeeded:
-            result.raiseException()
 
 
 async def _announce(wire: Wire, queue: str) -> BrokerError | None:
