@@ -399,12 +399,13 @@ class PauseSwitchTests(SynchronousTestCase):
         self.wire: Any = FakeWire(FakeClient(self.clock))
         self.pauses = AskedPauses(self.clock)
         self.halted = 0
+        self.gone_on = 0
 
         async def halt() -> None:
             self.halted += 1
 
         async def go_on() -> None:
-            pass
+            self.gone_on += 1
 
         self.switch = PauseSwitch(self.pauses, "tasks", halt, go_on)
         self.addCleanup(self.switch.end)
@@ -461,6 +462,42 @@ class PauseSwitchTests(SynchronousTestCase):
         self.assertEqual(len(self.pauses.answers), 1)
         self.assertEqual(self.pauses.asked, 62)
 
+    def test_same_answer(self) -> None:
+        """
+        An answer that is the same as before changes nothing.
+        """
+        self.begun()
+        self.switch._look()
+        self.pauses.answers.pop().callback(False)
+        self.assertEqual((self.halted, self.gone_on), (0, 1))
+
+    def test_lost_while_it_asks(self) -> None:
+        """
+        A question that ends with its connection is not asked again, nor told of.
+        """
+        self.begun()
+        self.switch._look()
+        self.wire.closed = True
+        self.pauses.answers.pop().errback(ChannelLost("gone"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_answered_after_all(self) -> None:
+        """
+        One line tells that RabbitMQ does not say, and another that it does again.
+        """
+        self.begun()
+        self.switch._look()
+        with capturedLogs() as logged:
+            self.pauses.answers.pop().errback(BrokerError("ask later"))
+            self.clock.advance(1)
+            self.pauses.answers.pop().callback(False)
+            self.clock.pump([1.0] * 20)
+        asked, answered = map(formatEvent, logged)
+        self.assertEqual(
+            asked, "Whether queue 'tasks' is paused is asked again: ask later"
+        )
+        self.assertIn("has told whether queue 'tasks' is paused", answered)
+
     def test_end_while_it_waits(self) -> None:
         """
         When the watch ends before the question is asked again, it is never asked.
@@ -469,10 +506,9 @@ class PauseSwitchTests(SynchronousTestCase):
         self.switch._look()
         self.pauses.answers.pop().errback(BrokerError("ask later"))
         self.switch.end()
-        self.switch._look()
-        self.clock.advance(60)
-        self.assertEqual(self.pauses.asked, 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.switch._look()
+        self.assertEqual(self.pauses.asked, 2)
 
     def test_end_while_it_asks(self) -> None:
         """
