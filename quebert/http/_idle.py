@@ -9,7 +9,6 @@ import math
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert.http._connection import HTTPConnection
-from quebert.http._writes import Writes
 
 __all__ = ["IdleConnections", "Line"]
 
@@ -23,13 +22,10 @@ Line = list[HTTPConnection]
 class IdleConnections:
     """
     Those of all origins, the longest idle first.
-
-    @param turn: has the time of this turn of the reactor.
     """
 
-    def __init__(self, clock: IReactorTime, turn: Writes) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._turn = turn
         self._lines: dict[HTTPConnection, Line] = {}  # each is in one
         self._expiry: IDelayedCall | None = None
         self._next_look = math.inf
@@ -43,8 +39,7 @@ class IdleConnections:
         """
         line.append(connection)
         self._lines[connection] = line
-        now = self._turn.now or self._turn.begin()
-        connection.idle_until = until = now + seconds
+        connection.idle_until = until = self._clock.seconds() + seconds
         if until < self._next_look:
             self._look_at(until)
 

@@ -255,7 +255,7 @@ class Pool:
         self.readers: list[Reader] = []
         self.slow = SlowAnswers(clock)
         self.writes = Writes(clock)
-        self.idle = IdleConnections(clock, self.writes)
+        self.idle = IdleConnections(clock)
 
     def origins_of(self, guard: Guard) -> dict[str, _OriginConnections]:
         """

@@ -8,6 +8,7 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.wire._acks import Acks
@@ -61,14 +62,8 @@ class AcksTests(SynchronousTestCase):
         Open a channel.
         """
         self.broker = Broker()
-        self.wanted = 0
-        self.acks = Acks(3, self.broker.read, self.want)
-
-    def want(self) -> None:
-        """
-        Note that it wants to be flushed.
-        """
-        self.wanted += 1
+        self.clock = Clock()
+        self.acks = Acks(3, self.broker.read, self.clock)
 
     def deliver(self, *tags: int) -> None:
         """
@@ -119,15 +114,27 @@ class AcksTests(SynchronousTestCase):
 
     def test_once_a_turn(self) -> None:
         """
-        It asks once to be flushed, and writes nothing when nothing is done.
+        What is done in a turn is written at its end, and nothing when nothing is done.
         """
         self.deliver(*range(1, 11))
         self.flush()
-        self.assertEqual((self.wanted, self.broker.frames), (0, []))
-        self.flush(*range(1, 6))
-        self.assertEqual(self.wanted, 1)
-        self.flush(*range(6, 11))
-        self.assertEqual(self.wanted, 2)
+        self.assertEqual((self.clock.getDelayedCalls(), self.broker.frames), ([], []))
+        for tag in range(1, 6):
+            self.acks.done(tag)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(self.broker.frames, [])
+        self.clock.advance(0)
+        self.assertEqual(self.broker.frames, [(5, True)])
+
+    def test_end(self) -> None:
+        """
+        What is done is not written any more when the channel is closed.
+        """
+        self.deliver(1)
+        self.acks.done(1)
+        self.acks.end()
+        self.clock.advance(0)
+        self.assertEqual(self.broker.frames, [])
 
     def test_unknown(self) -> None:
         """

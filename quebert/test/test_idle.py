@@ -49,7 +49,7 @@ class IdleTests(SynchronousTestCase):
         """
         self.clock = Clock()
         self.clock.advance(100)
-        self.idle = IdleConnections(self.clock, Writes(self.clock))
+        self.idle = IdleConnections(self.clock)
         self.one: Line = []
         self.other: Line = []
         self.connections: list[Any] = [FakeConnection() for _ in range(3)]
@@ -134,16 +134,3 @@ class WritesTests(SynchronousTestCase):
         clock.advance(0)
         clock.advance(0)
         self.assertEqual([each.written for each in connections], [[0.0], [0.0]])
-
-    def test_time(self) -> None:
-        """
-        The time is the same for all of a turn.
-        """
-        clock = Clock()
-        clock.advance(5)
-        writes = Writes(clock)
-        self.assertEqual(writes.now, 0.0)
-        self.assertEqual(writes.begin(), 5.0)
-        self.assertEqual(writes.now, 5.0)
-        clock.advance(0)
-        self.assertEqual(writes.now, 0.0)

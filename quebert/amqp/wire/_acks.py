@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
+from twisted.internet.interfaces import IReactorTime
+
 from quebert._protocol.basic import ack
+from quebert._turn import EndOfTurn
 
 __all__ = ["Acks"]
 
@@ -23,7 +26,6 @@ class Acks:
 
     @param channel: the channel's number.
     @param write: sends frames.
-    @param flush_soon: has L{flush} called before long.
     @ivar outstanding: the deliveries that the broker waits for, by their tags, in the
         broker's order; C{True} for one that is done.
     """
@@ -32,11 +34,11 @@ class Acks:
         self,
         channel: int,
         write: Callable[[bytes], None],
-        flush_soon: Callable[[], None],
+        clock: IReactorTime,
     ) -> None:
         self._channel = channel
         self._write = write
-        self._flush_soon = flush_soon
+        self._turn = EndOfTurn(clock, self._write_done)
         self.outstanding: dict[int, bool] = {}
         self._done: list[int] = []  # and not written yet
 
@@ -55,10 +57,10 @@ class Acks:
 
     def done(self, tag: int) -> None:
         """
-        Have a delivery acknowledged.
+        Have a delivery acknowledged, at the end of this turn.
         """
         if not self._done:
-            self._flush_soon()
+            self._turn.ask()
         self._done.append(tag)
         if tag in self.outstanding:
             self.outstanding[tag] = True
@@ -71,11 +73,18 @@ class Acks:
 
     def flush(self) -> None:
         """
-        Write what is done.
+        Write what is done, now.
         """
+        self._turn.now()
+
+    def end(self) -> None:
+        """
+        The channel is closed: write nothing more.
+        """
+        self._turn.cancel()
+
+    def _write_done(self) -> None:
         done, self._done = self._done, []
-        if not done:
-            return
         frames = []
         up_to = self._settled_beginning()
         if up_to:

@@ -34,7 +34,6 @@ from quebert._protocol.content import (
 from quebert._protocol.frames import FrameError
 from quebert._protocol.methods import METHODS
 from quebert._transport_writer import TransportWriter
-from quebert._turn import EndOfTurn
 from quebert._waiters import Waiters
 from quebert.amqp.wire._acks import Acks
 from quebert.amqp.wire._basic_get import Gets
@@ -124,8 +123,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         write = client.output.write
         self.publications = Publications(lambda: client.blocked is not None)
         self._gets = Gets(id, write)
-        self._turn = EndOfTurn(client.clock, lambda: self.acks.flush())
-        self.acks = Acks(id, write, self._turn.ask)
+        self.acks = Acks(id, write, client.clock)
         self._until_closed: Waiters[BrokerError] = Waiters()
         self._shutting = False
 
@@ -225,7 +223,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         """
         Write what waits to be acknowledged.
         """
-        self._turn.now()
+        self.acks.flush()
 
     def give_back(self, delivery_tag: int) -> None:
         """
@@ -399,7 +397,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
-        self._turn.cancel()
+        self.acks.end()
         super().do_close(reason)
         asked, self._asked = self._asked, deque()
         for _, waiter in asked:
