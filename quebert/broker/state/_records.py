@@ -92,9 +92,9 @@ class EntryRecord:
     priority: int
     expires: float | None
     size: int
-    acquired: int = 0
-    failed: int = 0
-    out: int = 0
+    acquired: int
+    failed: int
+    out: int
 
 
 @attrs.frozen

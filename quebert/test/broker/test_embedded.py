@@ -12,6 +12,7 @@ import pika
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import TxAMQPClient
 from quebert.broker import EmbeddedBroker
@@ -105,12 +106,19 @@ def test_a_port_in_use() -> None:
     gc.collect()
 
 
-def test_not_running() -> None:
+class NotRunningTests(SynchronousTestCase):
     """
-    Outside of its block it says that it does not run.
+    An embedded broker outside of its C{with} statement.
     """
-    with pytest.raises(RuntimeError, match="within a with statement"):
-        EmbeddedBroker().depths()
+
+    def test_asked(self) -> None:
+        """
+        It tells why it cannot answer.
+        """
+        broker = EmbeddedBroker()
+        for ask in (broker.depths, lambda: broker.advance(1)):
+            error = self.assertRaises(RuntimeError, ask)
+            self.assertIn("within a with statement only", str(error))
 
 
 @pytest_twisted.ensureDeferred

@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import BrokerFactory, Store
-from quebert.broker.store import _database
+from quebert.broker.store import _database, described
 from quebert.broker.store._database import APPLICATION_ID
 from quebert.clock import SteadyClock
 from quebert.errors import StoreError
@@ -689,6 +689,16 @@ class DamageTests(_Damage):
             database.close()
             said = self.refused(self.path.read_bytes())
             self.assertRegex(said, "damaged|makes no sense", statement)
+
+    def test_reasons(self) -> None:
+        """
+        A reason is told in one printable line, which has an end.
+        """
+        self.assertEqual(described(ValueError("disk full")), "disk full")
+        long = described("a\nb\x1b[2J" * 500)
+        self.assertTrue(long.isprintable())
+        self.assertTrue(long.startswith("a"))
+        self.assertLess(len(long), 400)
 
     def test_a_lost_queue(self) -> None:
         """
