@@ -5,6 +5,7 @@ byte, without sockets.
 
 from __future__ import annotations
 
+import errno
 import gc
 import gzip
 import json
@@ -13,6 +14,7 @@ import tracemalloc
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import attrs
@@ -32,6 +34,7 @@ from twisted.internet.interfaces import (
     IResolutionReceiver,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Cooperator
 from twisted.internet.tcp import Connection as TCPConnection
 from twisted.internet.testing import (
     AccumulatingProtocol,
@@ -40,6 +43,8 @@ from twisted.internet.testing import (
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import FileBodyProducer, ResponseDone
+from twisted.web.iweb import UNKNOWN_LENGTH
 from zope.interface import implementer
 
 from quebert import __version__
@@ -297,6 +302,24 @@ class RequestTests(Case):
         _, server = self.begin(data=body)
         self.assertEqual(server.received.partition(b"\r\n\r\n")[2], body)
 
+    def test_body_of_a_producer(self) -> None:
+        """
+        What asks as Twisted's agents are asked has its body collected, whatever kind of
+        producer it has.
+        """
+        agent: Any = Agent(self.reactor)
+        soon = Cooperator(scheduler=lambda step: self.reactor.callLater(0, step))
+        for producer in (FileBodyProducer(BytesIO(b"body"), soon), None):
+            asked = agent.request(b"PUT", URL.encode(), None, producer)
+            self.reactor.pump([0.1] * 5)
+            server = self.accept()
+            head, _, body = server.received.partition(b"\r\n\r\n")
+            self.assertTrue(head.startswith(b"PUT /run HTTP/1.1\r\n"))
+            self.assertEqual(body, b"body" if producer else b"")
+            server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+            self.assertEqual(self.successResultOf(asked).code, 204)
+            server.close()
+
     def test_empty_body(self) -> None:
         """
         An empty body is a body of length 0.
@@ -507,6 +530,42 @@ class AnswerTests(Case):
         )
         _, content, _ = self.answered(head % len(body), body)
         self.assertEqual(self.successResultOf(content), body)
+
+    def test_as_twisted_has_it(self) -> None:
+        """
+        An answer can be used as one of Twisted's, and as one of treq's.
+        """
+        head = b"HTTP/1.1 201 Made\r\nX-One: 1\r\nContent-Length: 8\r\n\r\n"
+        answer, content, server = self.answered(head, b'{"a": 1}')
+        server.close()
+        self.assertEqual(answer.version, (b"HTTP", 1, 1))
+        self.assertEqual((answer.code, answer.phrase), (201, b"Made"))
+        self.assertEqual(answer.length, 8)
+        self.assertEqual(self.successResultOf(content), b'{"a": 1}')
+        self.assertEqual(self.successResultOf(answer.json()), {"a": 1})
+        self.assertEqual(self.successResultOf(answer.text()), '{"a": 1}')
+        self.assertEqual(answer.cookies(), [])
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer, _, _ = self.answered(chunked, b"0\r\n\r\n")
+        self.assertEqual(answer.length, UNKNOWN_LENGTH)
+
+    def test_delivered(self) -> None:
+        """
+        A protocol gets the body, before and after it has come.
+        """
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
+        for before, after in ((b"abcdef", b""), (b"abc", b"def"), (b"", b"abcdef")):
+            requested, server = self.begin()
+            server.send(head + before)
+            answer = self.successResultOf(requested)
+            taker = AccumulatingProtocol()
+            taker.closedDeferred = Deferred()
+            answer.deliverBody(taker)
+            server.send(after) if after else None
+            self.assertEqual(taker.data, b"abcdef")
+            assert taker.closedReason is not None
+            self.assertTrue(taker.closedReason.check(ResponseDone))
+            server.close()
 
     def test_redirects(self) -> None:
         """
@@ -1770,6 +1829,20 @@ class SocketTests(Case):
         paths = [each.sent.split(b" ")[1] for each in servers]
         self.assertEqual(paths, [b"/run/a", b"/run/b", b"/run/c"])
         self.assertEqual([each.value() for each in servers], [b"", b"", b""])
+
+    def test_answer_to_a_part(self) -> None:
+        """
+        A server may answer before it has read all of a request, and read no more: the
+        answer is read all the same.
+        """
+        requested = self.dispatcher.request("POST", URL, data=b"x" * 100_000)
+        server, tcp = self.accept_tcp()
+        tcp.socket = tcp  # type: ignore[assignment]
+        self.reactor.advance(0)
+        tcp.room = BrokenPipeError(errno.EPIPE, "broken pipe")
+        self.assertEqual(tcp.writeSomeData(b"more"), 4)
+        server.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(self.successResultOf(requested).code, 413)
 
     def test_no_room(self) -> None:
         """
