@@ -570,6 +570,22 @@ class PrepareTests(SynchronousTestCase):
         self.assertIn("quebert.delay.wait.5s", checked)
         self.assertIn(arrivals_of("queue"), checked)
 
+    def test_told(self) -> None:
+        """
+        Who is refused since the ladder is learns whether the log has told that.
+        """
+        clock = self.wire.clock
+        denied = "access to exchange 'quebert.delay.due' refused"
+        for why, told in (
+            (LadderRefused("tasks cannot wait"), True),
+            (BrokerRefused(403, denied), True),
+            (BrokerRefused(404, denied), False),
+            (BrokerRefused(403, "access to queue 'tasks' refused"), False),
+            (ChannelLost("gone"), False),
+        ):
+            self.assertIs(self.ladder.tells(why, "tasks", clock), told, why)
+        self.ladder.end()
+
     def test_lost_meanwhile(self) -> None:
         """
         A check ends where the connection is lost meanwhile, however many parts are

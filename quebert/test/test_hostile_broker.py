@@ -246,6 +246,21 @@ class AfterTheStartTests(HostileTestCase):
         self.check_ends(503, deliveries())
         self.assertEqual(len(self.messages), most)
 
+    def test_beyond_what_is_left(self) -> None:
+        """
+        When the broker has ended one of two consumers, and what it had is settled, only
+        the prefetch of the other counts.
+        """
+        self.consume(prefetch=10)
+        self.opened.on_cancel = lambda tag: None
+        consuming = self.ask(self.opened.call("basic_consume", consumer_tag="d"))
+        self.broker.send(Basic.ConsumeOk("d"), channel=1)
+        self.successResultOf(consuming)
+        self.broker.send(Basic.Cancel("d", True), channel=1)
+        stream = (delivery(b"x", tag=tag, consumer="c") for tag in range(1, 10**6))
+        self.check_ends(503, stream)
+        self.assertEqual(len(self.messages), TIMES * 10 + MORE)
+
     def test_settled_in_time(self) -> None:
         """
         Any number of deliveries may come one after the other.

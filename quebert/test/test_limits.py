@@ -662,6 +662,31 @@ class OriginsTests(SynchronousTestCase):
             origins.ended(f"http://{n}", START, 500, 0.1)
         self.assertLessEqual(len(origins.snapshot()), 50)
 
+    def test_forgotten_behind_others(self) -> None:
+        """
+        Origins that are in flight for long do not keep others from being forgotten.
+        """
+        origins = Origins(OriginLimits(), idle=1)
+        for n in range(20):
+            origins.admit(f"http://busy-{n}", START)
+        for n in range(100):
+            now = START + 10 * n
+            origins.admit(f"http://{n}", now)
+            origins.ended(f"http://{n}", now, 200, 0.1)
+        self.assertLess(len(origins.snapshot()), 40)
+        busy = [name for name in origins.snapshot() if "busy" in name]
+        self.assertEqual(len(busy), 20)
+
+    def test_status_without_limits(self) -> None:
+        """
+        An origin without limits tells of no breaker and no rate.
+        """
+        origin = Origin(OriginLimits())
+        origin.admit(START)
+        status = origin.status
+        self.assertEqual((status.in_flight, status.limit), (1, None))
+        self.assertEqual((status.breaker, status.opened, status.rate), (None, 0, None))
+
     def test_unknown(self) -> None:
         """
         An end that nobody began is nothing.

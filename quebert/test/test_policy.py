@@ -554,6 +554,30 @@ class HistoryTests(SynchronousTestCase):
         headers.update(History().failed(NOW + 20, 500).headers)
         self.assertEqual(History.read(headers), History(1, NOW + 20, NOW + 20, 500))
 
+    def test_buried_by_an_old_version(self) -> None:
+        """
+        A version that counts in the body alone has buried it: what the body counts was
+        before that, and the task begins anew.
+        """
+        headers = {"quebert-buried-at": NOW}
+        self.assertEqual(History.read(headers, 5), History(0, in_body=5))
+
+    def test_two_counts(self) -> None:
+        """
+        Attempts that the body counts are counted once: those that the headers have
+        counted, too, and those of a version that knows no such header.
+        """
+        headers = dict(History(3, NOW, NOW, 500).headers)
+        for in_body, failures, attempts in (
+            (2, 5, 6),
+            (5, 2, 3),
+            (None, 2, 3),
+            (None, 5, 5),
+        ):
+            headers["quebert-attempts-in-body"] = in_body
+            self.assertEqual(History.read(headers, failures).attempts, attempts)
+        self.assertEqual(History.read({}, 4), History(4, in_body=4))
+
     def test_nonsense(self) -> None:
         """
         Headers that somebody else has spoiled tell nothing.

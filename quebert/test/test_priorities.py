@@ -132,6 +132,47 @@ class PriorityGroupTests(SynchronousTestCase):
             self.assertLess(abs(number / sum(begun) - part), 0.01)
         self.assertLessEqual(self.group.running, 10)
 
+    def test_many_that_end_at_once(self) -> None:
+        """
+        Messages that end as soon as they begin take no deeper stack, however many wait.
+        """
+        busy = self.queue(1, 10)
+        quick = [self.queue(1) for _ in range(2)]
+        for each in quick:
+            each.seconds = 0
+            each.add(3_000)
+        self.clock.advance(busy.seconds)
+        self.assertEqual([len(each.begun) for each in quick], [3_000, 3_000])
+
+    def test_each_ages(self) -> None:
+        """
+        Where no place is left, a message of each queue begins when it is too old, also
+        of those that came later.
+        """
+        busy = self.queue(1)
+        busy.seconds = 10_000
+        busy.add(10)
+        late = [self.queue(1) for _ in range(3)]
+        for each in late:
+            each.seconds = 10_000
+            each.add()
+            self.clock.advance(10)
+        for n in range(1, 4):
+            self.assertEqual(
+                [len(each.begun) for each in late], [1] * n + [0] * (3 - n)
+            )
+            self.clock.advance(10)
+
+    def test_no_timer_left(self) -> None:
+        """
+        Once all have begun, no timer is left for those that waited.
+        """
+        self.queue(1, 10)
+        self.queue(1, 3)
+        self.clock.pump([0.5] * 6)
+        self.assertEqual(self.group.running, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_no_more_than_places(self) -> None:
         """
         All of them together have no more places than there are.
@@ -286,6 +327,29 @@ class PutOffTests(SynchronousTestCase):
         self.assertEqual((len(begun), len(second.begun)), (0, 1))
         second.places.forget_waiting()
         first.places.forget_waiting()
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    Messages that wait for memory.
+    """
+
+    def test_one_is_put_off(self) -> None:
+        """
+        Where one of two is put off, the other begins when there is memory.
+        """
+        budget, begun = Budget(4_096), list[Message]()
+        others = Part(budget)
+        others.take(budget.most)
+        places = Places(0, begun.append, [], Part(budget))
+        one, other = message(), message()
+        for each in (one, other):
+            each.memory = 1
+            places.enter(each)
+        places.take_out(one)
+        self.assertEqual(begun, [])
+        others.give(budget.most)
+        self.assertEqual(begun, [other])
 
 
 class PaceTests(SynchronousTestCase):

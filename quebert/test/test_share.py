@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import attrs
@@ -305,6 +305,38 @@ class ShareTests(SynchronousTestCase):
         self.assert_rate(self.pass_time(20))
         self.assertEqual(self.all[0].pace.members, 1)
         self.assertEqual(self.all[0].publisher.published, [])
+
+    def test_looks_less_and_less_often(self) -> None:
+        """
+        The broker is looked at soon after the beginning, when others may come, too, and
+        then every second.
+        """
+        looks, clock = [], self.clock
+
+        class Looked(FakeBroker):
+            def consumers(self, queue: str) -> list[FakeChannel]:
+                looks.append(clock.seconds())
+                return super().consumers(queue)
+
+        alone = Mediator(self.clock, Looked(), 100, None)
+        self.successResultOf(alone.join())
+        for _ in range(120):
+            self.clock.advance(0.05)
+        times = sorted(set(looks))
+        gaps = [round(b - a, 1) for a, b in pairwise(times)]
+        self.assertEqual(gaps[:6], [0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+
+    def test_helper_queues(self) -> None:
+        """
+        The helper queues are declared as all versions of quebert declare them, or
+        RabbitMQ would refuse it to one of them; they go when nobody uses them, and
+        tokens that nobody takes do so after a second.
+        """
+        self.mediators(1)
+        ends = {"x-queue-type": "classic", "x-expires": 600_000}
+        stale = {"x-max-length": 100, "x-message-ttl": 1_000}
+        declared = [each["arguments"] for each in self.broker.queues.values()]
+        self.assertEqual(declared, [ends, {**ends, **stale}])
 
     def test_equal(self) -> None:
         """

@@ -1156,6 +1156,23 @@ class DeliveryTests(WireTestCase):
         self.broker.expect(ChannelClass.CloseOk)
         self.opened.ack(1)
         self.opened.give_back(2)
+        self.opened.give_all_back()
+        self.broker.expect()
+
+    def test_all_given_back(self) -> None:
+        """
+        All deliveries go back at once, behind what was settled before; nothing is said
+        while the channel is being closed.
+        """
+        self.opened.ack(1)
+        self.opened.give_all_back()
+        ack, nack = self.broker.expect(Basic.Ack, Basic.Nack)
+        self.assertEqual(ack.delivery_tag, 1)
+        told = nack.delivery_tag, nack.multiple, nack.requeue
+        self.assertEqual(told, (0, True, True))
+        self.ask(self.opened.shut())
+        self.broker.expect(ChannelClass.Close)
+        self.opened.give_all_back()
         self.broker.expect()
 
     def test_cancelled_by_the_broker(self) -> None:
@@ -1188,6 +1205,14 @@ class DeliveryTests(WireTestCase):
         """
         self.channel()
         self.wire.dataReceived(delivery(b"x", channel=2))
+        self.check_failed(503)
+
+    def test_no_consumer_to_cancel(self) -> None:
+        """
+        The end of a consumer that there is not closes the connection.
+        """
+        self.channel()
+        self.broker.send(Basic.Cancel("consumer", True), channel=2)
         self.check_failed(503)
 
     def test_method_within_content(self) -> None:
