@@ -341,7 +341,8 @@ class MemoryTests(SynchronousTestCase):
         budget, begun = Budget(4_096), list[Message]()
         others = Part(budget)
         others.take(budget.most)
-        places = Places(0, begun.append, [], Part(budget))
+        clock = Clock()
+        places = Places(0, begun.append, [], TaskMemory(budget, lambda: clock))
         one, other = message(), message()
         for each in (one, other):
             each.memory = 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from quebert._protocol.frames import PROTOCOL_HEADER
-from quebert.broker.protocol._methods import method_frame
+from quebert._protocol.methods import method_frame
 from quebert.test.broker.peer import Peer
 from quebert.test.broker.test_commands import CommandsTestCase
 
