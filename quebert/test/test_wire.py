@@ -1159,6 +1159,15 @@ class DeliveryTests(WireTestCase):
         self.opened.give_all_back()
         self.broker.expect()
 
+    def test_asked_for_when_it_closes(self) -> None:
+        """
+        Who has asked for a message learns that the channel is closed.
+        """
+        asked = self.ask(self.opened.get("queue"))
+        self.broker.expect(Basic.Get)
+        self.broker.send(ChannelClass.Close(404, "NOT_FOUND", 0, 0), channel=1)
+        self.assertEqual(self.failureResultOf(asked, BrokerRefused).value.code, 404)
+
     def test_all_given_back(self) -> None:
         """
         All deliveries go back at once, behind what was settled before; nothing is said

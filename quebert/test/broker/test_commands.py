@@ -26,7 +26,8 @@ class CommandsTestCase(SynchronousTestCase):
         Open a connection.
         """
         self.clock = Clock()
-        self.broker = BrokerFactory(self.clock, Memory())
+        self.memory = Memory()
+        self.broker = BrokerFactory(self.clock, self.memory)
         self.peer = Peer(self.broker).open()
 
     def tearDown(self) -> None:
@@ -86,6 +87,14 @@ class ExchangeTests(CommandsTestCase):
         )
         found = self.call("exchange.declare", exchange="x", passive=True)
         self.assertEqual(found.name, "exchange.declare-ok")
+
+    def test_unknown_type(self) -> None:
+        """
+        An exchange of a type that the broker does not know is an error of the
+        connection, as in RabbitMQ.
+        """
+        odd = {"exchange": "x", "exchange_type": "odd"}
+        self.refused(503, "unknown exchange type 'odd'", "exchange.declare", **odd)
 
     def test_between_exchanges(self) -> None:
         """
@@ -193,6 +202,18 @@ class QueueTests(CommandsTestCase):
         self.assertEqual(self.depths(), {})
         self.assertEqual(self.call("queue.delete", queue="q")["message_count"], 0)
 
+    def test_purge(self) -> None:
+        """
+        What is purged is gone for good before that is told.
+        """
+        self.declare("q")
+        self.call("confirm.select")
+        for _ in range(3):
+            self.peer.publish("q")
+        self.assertEqual(len(self.memory.committed), 3)
+        self.assertEqual(self.call("queue.purge", queue="q")["message_count"], 3)
+        self.assertEqual(self.memory.committed, set())
+
     def test_no_answer_wanted(self) -> None:
         """
         A client that wants no answer gets none.
@@ -286,6 +307,19 @@ class MessageTests(CommandsTestCase):
         self.call("basic.qos", prefetch_count=3, **{"global": True})
         self.call("basic.ack", delivery_tag=2)
         self.assertEqual(len(self.deliveries()), 0)
+
+    def test_larger_limit(self) -> None:
+        """
+        A larger limit for all of a channel counts at once.
+        """
+        self.declare("q")
+        for _ in range(9):
+            self.peer.publish("q")
+        for limit, delivered in ((2, 2), (5, 3), (0, 4)):
+            self.call("basic.qos", prefetch_count=limit, **{"global": True})
+            if limit == 2:
+                self.call("basic.consume", queue="q")
+            self.assertEqual(len(self.deliveries()), delivered)
 
     def test_get(self) -> None:
         """

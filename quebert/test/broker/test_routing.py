@@ -140,6 +140,26 @@ class DeadLetterTests(CommandsTestCase):
         self.peer.turn(8)
         self.assertEqual(self.letters(), [(b"0", "expired")])
 
+    def test_first_death(self) -> None:
+        """
+        Headers tell of the first death, also after others.
+        """
+        letters = {"dead_letter_exchange": "", "dead_letter_routing_key": "dead"}
+        self.declare("middle", **letters, message_ttl=1_000)
+        letters["dead_letter_routing_key"] = "middle"
+        self.declare("q", **letters)
+        self.fill(1, headers={"mine": 1})
+        got = self.call("basic.get", queue="q")
+        self.call("basic.reject", delivery_tag=got["delivery_tag"])
+        self.peer.turn(1.1)
+        headers = self.call("basic.get", queue="dead", no_ack=True).properties[
+            "headers"
+        ]
+        reasons = [each["reason"] for each in headers["x-death"]]
+        self.assertEqual(reasons, ["expired", "rejected"])
+        first = headers["x-first-death-reason"], headers["x-first-death-queue"]
+        self.assertEqual((*first, headers["mine"]), ("rejected", "q", 1))
+
     def test_no_exchange(self) -> None:
         """
         Without an exchange for them, dead letters are gone.
