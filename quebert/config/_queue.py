@@ -10,6 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert._bounds import MESSAGE
+from quebert._holding import HOLD_LIMIT, LONGEST_REQUEST
 from quebert.cloud_events import CloudEvents
 from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
@@ -29,10 +30,6 @@ from quebert.policy import RetryPolicy
 
 __all__ = ["queue"]
 
-#: Seconds that a request may take, as the mediators have it.
-MAX_TIMEOUT = 1_500.0
-#: Seconds that a delivery waits here, as watches have it.
-HOLD_LIMIT = 900.0
 #: More are a mistake.
 MOST = 1_000_000
 
@@ -97,7 +94,7 @@ def queue(
         burst=kinds.number(1, MOST),
         priority=kinds.choice(*priorities.weights),
         **FOR_ALL,
-        timeout=kinds.duration(0.001, MAX_TIMEOUT),
+        timeout=kinds.duration(0.001, LONGEST_REQUEST),
         permanent=kinds.array(_status),
         max_retry_after=kinds.duration(),
         bury=kinds.flag,

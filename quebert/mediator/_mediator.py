@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from quebert import task as tasks
+from quebert._holding import LONGEST_REQUEST
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.boundaries import FailurePolicy, HTTPClient, Message, PostHook, PreHook
@@ -40,9 +41,8 @@ __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
 #: Seconds a task may take unless it says otherwise, as in Cloud Tasks.
 DEFAULT_TIMEOUT = 600.0
-#: Seconds a task may take whatever it says: it must be settled before the half
-#: hour after which RabbitMQ gives a delivery to somebody else.
-MAX_TIMEOUT = 1_500.0
+#: Seconds a task may take whatever it says.
+MAX_TIMEOUT = LONGEST_REQUEST
 
 
 class Mediator:

@@ -12,17 +12,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
+from quebert._holding import LONGEST_WAIT
 from quebert.amqp.watch import _hanging_hosts
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import (
     HANG_AFTER,
-    LONGEST_IN_LINE,
     LOOKS,
     PUT_OFF_RATE,
 )
 from quebert.amqp.wire import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
-from quebert.mediator import MAX_TIMEOUT
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
 
@@ -475,13 +474,6 @@ class LineTests(HangingTestCase):
         for each in self.many(b"b", 3):
             self.finish(each)
 
-    def test_longest(self) -> None:
-        """
-        A task that has waited for as long as it may, and whose request takes as long as
-        it may, is settled before RabbitMQ closes the channel.
-        """
-        self.assertLess(LONGEST_IN_LINE + MAX_TIMEOUT, 30 * 60)
-
     def test_put_off(self) -> None:
         """
         As many as there are places stay at hand; the others wait in the broker after
@@ -514,7 +506,7 @@ class LineTests(HangingTestCase):
         for n in range(1, 6):
             self.pass_time(HANG_AFTER / LOOKS)
             self.assertEqual(len(publications), 4 * n)
-        self.pass_time(LONGEST_IN_LINE)
+        self.pass_time(LONGEST_WAIT)
         self.assertEqual(len(publications), 24)
         self.assertGreater(PUT_OFF_RATE, 4)
 

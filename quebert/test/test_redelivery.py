@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING, LONGEST_WAIT
+from quebert._holding import LONGEST_WAIT
+from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT
 from quebert.amqp.watch._suspects import PATIENCE, PERIOD, in_order_sign
 from quebert.amqp.wire import (

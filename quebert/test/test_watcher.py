@@ -26,6 +26,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._holding import HOLD_LIMIT
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
@@ -43,7 +44,6 @@ from quebert.amqp.watch import (
 )
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._delivery import Fate
-from quebert.amqp.watch._settlement import HOLD_LIMIT
 from quebert.amqp.wire import DELAY, ENDS, ERRORS, FLIGHT, NOT_BEFORE, Message
 from quebert.errors import (
     BrokerError,
@@ -2230,13 +2230,6 @@ class WaitTests(WatcherTestCase):
         self.deliver()
         self.assertEqual(len(self.client.publisher.publications), 1)
         self.assertEqual(self.client.publisher.publications[0].headers, {})
-
-    def test_below_the_consumer_timeout(self) -> None:
-        """
-        The limit is well below the 30 minutes after which RabbitMQ up to 4.2 closes the
-        channel, and the quorum queues of 4.3 cancel the consumer.
-        """
-        self.assertLess(HOLD_LIMIT, 1800)
 
 
 class BuryTests(WatcherTestCase):

@@ -26,7 +26,7 @@ attempt has been made.  When there is a place, the first in the line of the orig
 the fewest places begins.
 
 As many tasks of each line as there are places (fewer with more than ten lines) stay at
-hand for L{LONGEST_IN_LINE} seconds at most, and so do all those for a quick origin.
+hand for C{LONGEST_WAIT} seconds at most, and so do all those for a quick origin.
 The others wait for C{hold_up_to} seconds, then in the broker.
 
 In a queue whose requests are all answered in time nothing is counted, and nothing costs
@@ -43,11 +43,11 @@ from typing import Protocol
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from quebert._holding import LONGEST_WAIT
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._url import origin_of
-from quebert.amqp.watch._one_suspect import LONGEST_WAIT
 from quebert.amqp.wire import Message
 
 __all__ = ["HANG_AFTER", "LOOKS", "HangingHosts", "HangingOrigin", "PlaceOwner"]
@@ -63,12 +63,8 @@ PART = 0.75
 MOST_OUTSIDE = 2_500
 #: Tasks per second that go from the lines to the broker at most: it is little work.
 PUT_OFF_RATE = 100.0
-#: Seconds that they wait there at most, ...
+#: Seconds that they wait there at most.
 LONGEST_PUT_OFF = 300.0
-#: ... and that a task waits in a line at most: with the longest timeout of a request,
-#: 25 minutes, less than the 30 minutes for which RabbitMQ lets a consumer hold a
-#: message (from RabbitMQ 4.3 on, one of a quorum queue).
-LONGEST_IN_LINE = LONGEST_WAIT
 # How many times as many tasks as there are places are at hand in all lines.
 _AT_HAND = 10
 # How many origins are remembered that have no request.
@@ -460,7 +456,7 @@ class HangingHosts:
         for origin in self._lined:
             for place, message in enumerate(origin.line):
                 is_soon = origin.is_quick or place < at_hand
-                longest = LONGEST_IN_LINE if is_soon else self._hold_up_to
+                longest = LONGEST_WAIT if is_soon else self._hold_up_to
                 if now - (message.waits_since or now) >= longest:
                     yield message
 

@@ -9,10 +9,8 @@ Suspects that come within L{GATHERING} seconds of each other are sorted: the one
 was alone at the fewest ends begins first.  So if something else ends the mediators, no
 suspect collects all the blame.
 
-A suspect whose turn does not come for L{LONGEST_WAIT} seconds goes back as a copy:
-RabbitMQ lets a consumer hold a message for 30 minutes.  Then RabbitMQ up to 4.2 closes
-the channel; from 4.3 on, a quorum queue takes the message back and cancels the
-consumer, and a classic queue waits on.
+A suspect whose turn does not come for L{LONGEST_WAIT<quebert._holding.LONGEST_WAIT>}
+seconds goes back as a copy.
 """
 
 from __future__ import annotations
@@ -26,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._deadlines import Deadlines
+from quebert._holding import wait_left
 from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._suspects import Suspects
 
@@ -35,15 +34,10 @@ if TYPE_CHECKING:
 __all__ = [
     "GATHERING",
     "LONGEST_GATHERING",
-    "LONGEST_WAIT",
     "OneSuspect",
     "SuspectOwner",
-    "longest_wait",
 ]
 
-#: Seconds: with the longest timeout of a request, 25 minutes, less than the 30 minutes
-#: for which RabbitMQ lets a consumer hold a message.
-LONGEST_WAIT = 240.0
 #: Seconds from the last suspect that has come until one begins, ...
 GATHERING = 0.5
 #: ... and from the first one at most.
@@ -146,7 +140,7 @@ class OneSuspect:
         pair = watch, message
         insort(self._waiting, pair, key=_times_alone)
         now = self._clock().seconds()
-        self._deadlines.begin(pair, longest_wait(message, now))
+        self._deadlines.begin(pair, wait_left(message.came, now))
         if not self.wanted:
             self._gathering = self._clock().callLater(GATHERING, self._gathered)
             self._gather_until = now + LONGEST_GATHERING
@@ -274,16 +268,6 @@ class OneSuspect:
     def _hold(self) -> None:
         for watch in self._watches:
             watch.hold()
-
-
-def longest_wait(message: Message, now: float) -> float:
-    """
-    For how many seconds a message that has not begun may still wait, of L{LONGEST_WAIT}
-    since it came.  Pure.
-
-    @param now: seconds of the reactor's clock.
-    """
-    return max(0.0, LONGEST_WAIT - (now - message.came))
 
 
 def _times_alone(pair: tuple[SuspectOwner, Message]) -> int:

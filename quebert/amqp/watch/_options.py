@@ -9,9 +9,10 @@ from typing import Any
 
 import attrs
 
+from quebert._holding import HOLD_LIMIT
 from quebert.amqp.queues import STREAM, TYPE
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER
-from quebert.amqp.watch._settlement import HOLD_LIMIT, HOLD_UP_TO
+from quebert.amqp.watch._settlement import HOLD_UP_TO
 from quebert.amqp.watch._throttle import ThrottleGroup
 from quebert.errors import ConfigError
 from quebert.limits import Rate, RateLike

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from quebert._holding import HOLD_LIMIT
 from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
 from quebert._repeated import RepeatedWarning
@@ -47,13 +48,8 @@ from quebert.policy import BURIED_AT, exponential
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["HOLD_LIMIT", "HOLD_UP_TO", "Settlement"]
+__all__ = ["HOLD_UP_TO", "Settlement"]
 
-#: Seconds for which a delivery waits at most, from when it came: less than the 30
-#: minutes for which RabbitMQ lets a consumer hold a message.  Then RabbitMQ up to 4.2
-#: closes the channel; from 4.3 on, a quorum queue takes the message back and cancels
-#: the consumer, and a classic queue waits on.
-HOLD_LIMIT = 900.0
 #: Seconds up to which it waits here; what is to wait longer waits in the broker.
 HOLD_UP_TO = 5.0
 # Python looks up members of an Enum slowly, and each message needs these.

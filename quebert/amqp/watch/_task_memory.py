@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
+from quebert._holding import wait_left
 from quebert.amqp.watch._memory_budget import Again, Budget, Part
-from quebert.amqp.watch._one_suspect import longest_wait
 from quebert.amqp.wire import Message
 
 __all__ = ["TaskMemory"]
@@ -64,7 +64,7 @@ class TaskMemory:
         """
         A message that came some time ago begins to wait for memory.
         """
-        left = longest_wait(message, self._clock().seconds())
+        left = wait_left(message.came, self._clock().seconds())
         self._waits.begin(message, left)
 
     def forget(self, again: Again, messages: Iterable[Message]) -> None:
