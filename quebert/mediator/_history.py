@@ -71,7 +71,7 @@ def failures_in(task: Task) -> int:
     count = task.get("failures")
     if isinstance(count, bool) or not isinstance(count, (int, float)):
         return 0
-    if math.isnan(count):
+    if isinstance(count, float) and math.isnan(count):
         return 0
     return int(min(max(0, count), _MANY))
 

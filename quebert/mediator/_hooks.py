@@ -75,15 +75,20 @@ def _begin(
         awaited = context.run(coroutine.send, None)
     except StopIteration:
         return None
-    return context.run(Deferred.fromCoroutine, _continued(coroutine, awaited))
+    return Deferred.fromCoroutine(_continued(coroutine, awaited, context))
 
 
 def _continued(
-    coroutine: Coroutine[Deferred[Any], Any, Any], awaited: Deferred[Any]
+    coroutine: Coroutine[Deferred[Any], Any, Any],
+    awaited: Deferred[Any],
+    context: Context,
 ) -> Generator[Deferred[Any], Any, None]:
     """
     A coroutine that has begun, and waits for something: all of it again, for
     those who are to wait for that and go on.
+
+    @param context: what it goes on in.  A Deferred of Twisted would give it a copy, in
+        which nobody else sees the variables that it sets.
     """
     while True:
         try:
@@ -93,6 +98,6 @@ def _continued(
         else:
             step = partial(coroutine.send, result)
         try:
-            awaited = step()
+            awaited = context.run(step)
         except StopIteration:
             return

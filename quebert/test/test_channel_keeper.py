@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -286,6 +286,32 @@ class EndTests(KeeperTestCase):
         [failure] = self.errors
         self.assertIn("was stopped", str(failure.value))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class FaultTests(KeeperTestCase):
+    """
+    Faults of ours, or of a throttle.
+    """
+
+    def test_tried_again(self) -> None:
+        """
+        A fault that makes a channel ready no more is logged, and does not end the
+        watch.
+        """
+        self.attached()
+        self.lose()
+        self.preparing = fail(ValueError("fault"))
+        self.succeed()
+        [failure] = self.flushLoggedErrors(ValueError)
+        self.assertEqual(str(failure.value), "fault")
+        self.assertNoResult(self.keeping)
+        self.preparing = None
+        self.clock.advance(60)
+        self.succeed()
+        self.assertIs(self.keeper.state, KeeperState.ATTACHED)
+        self.keeper.end()
+        self.lose()
+        self.successResultOf(self.keeping)
 
 
 class BeginTests(KeeperTestCase):

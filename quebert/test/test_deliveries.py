@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert.amqp.watch import Budget
-from quebert.amqp.wire import ENDS, FLIGHT, IN_QUESTION, NOT_BEFORE, Message
+from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION, NOT_BEFORE, Message
 from quebert.errors import BrokerError, ChannelLost, MessageRefused, PublishRefused
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.test.checks import EXAMPLES, QUICK
@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[dict[str, Any] | None, bool]] = {
     "suspect": ({ENDS: 3, FLIGHT: FLIGHTS[1]}, False),
     "suspect anew": ({ENDS: 3, FLIGHT: FLIGHTS[1]}, True),
     "in question": ({ENDS: 3, FLIGHT: FLIGHTS[1], IN_QUESTION: 1}, False),
-    "poison": ({ENDS: 9, "quebert-alone": 2, FLIGHT: "c" * 32, IN_QUESTION: 1}, False),
+    "poison": ({ENDS: 9, ALONE: 2, FLIGHT: "c" * 32, IN_QUESTION: 1}, False),
 }
 
 

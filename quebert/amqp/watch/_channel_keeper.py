@@ -45,6 +45,8 @@ __all__ = ["ChannelKeeper"]
 
 # Seconds after which the log tells that the broker does not answer.
 _SLOW = 30.0
+# Seconds after a fault.
+_AFTER_FAULT = 60.0
 _UNANSWERED = f"the broker has not answered for {_SLOW:.0f} s; its log may tell why"
 
 
@@ -239,6 +241,12 @@ class ChannelKeeper:
             except BrokerError as e:
                 self.warn(e)
                 await self._pause(self._attempts.failed(e))
+            except CancelledError:
+                raise
+            except Exception as e:  # a fault of ours, or of a throttle
+                self.log.failure("Queue {queue!r} is not consumed", queue=self._queue)
+                self.warn(e)
+                await self._pause(_AFTER_FAULT)
         self.channel = None
         return None
 

@@ -186,3 +186,20 @@ class ContextTests(SynchronousTestCase):
         run(sets, waits, lambda: seen.append(VARIABLE.get()))
         gate.callback(None)
         self.assertEqual(seen, ["a"] * 3)
+
+    def test_set_after_waiting(self) -> None:
+        """
+        What a coroutine sets after it has waited, the next hooks see.
+        """
+        seen: list[str] = []
+        gates: list[Deferred[None]] = [Deferred(), Deferred()]
+
+        async def sets() -> None:
+            for number, gate in enumerate(gates):
+                await gate
+                VARIABLE.set(f"a{number}")
+
+        run(sets, lambda: seen.append(VARIABLE.get()))
+        for gate in gates:
+            gate.callback(None)
+        self.assertEqual(seen, ["a1"])
