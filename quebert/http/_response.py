@@ -64,6 +64,7 @@ class _HeadReader:
     """
 
     def __init__(self, head: list[bytes]) -> None:
+        self.version = "1.1"
         self.phrase = b""
         self.fields: Fields = []
         self._found = False
@@ -86,6 +87,8 @@ class _HeadReader:
             self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if not self._found:
+            self.version = self._parser.get_http_version()
         if is_final(self._parser.get_status_code()):
             self._found = True
 
@@ -142,9 +145,10 @@ class Response:
     @property
     def version(self) -> tuple[bytes, int, int]:
         """
-        The protocol, as C{IResponse} has it.
+        The protocol of the answer, as C{IResponse} has it.
         """
-        return (b"HTTP", 1, 1)
+        major, minor = self._read_head.version.split(".")
+        return (b"HTTP", int(major), int(minor))
 
     @cached_property
     def _read_head(self) -> _HeadReader:

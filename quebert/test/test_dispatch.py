@@ -1518,6 +1518,15 @@ class KeepAliveTests(Case):
         self.assertEqual(response.headers.getRawHeaders("upgrade"), ["x"])
         self.assertEqual(response.phrase, b"Switching Protocols")
 
+    def test_version(self) -> None:
+        """
+        The version is that of the answer.
+        """
+        for version in (0, 1):
+            head = b"HTTP/1.%d 200 OK\r\nContent-Length: 0\r\n\r\n" % version
+            response, _, _ = self.answered(head)
+            self.assertEqual(response.version, (b"HTTP", 1, version))
+
     def test_phrase_of_its_own(self) -> None:
         """
         The answer's phrase and fields are not those of what went before it.
