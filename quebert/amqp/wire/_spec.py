@@ -11,11 +11,25 @@ from collections.abc import Iterator
 
 from txamqp import spec
 
-from quebert._protocol.frames import FRAME_END
+from quebert._protocol.frames import (
+    FRAME_BODY,
+    FRAME_END,
+    FRAME_HEADER,
+    FRAME_HEARTBEAT,
+    FRAME_METHOD,
+)
 from quebert._protocol.methods import METHODS, MethodLayout
 
 __all__ = ["SPEC"]
 
+# By these names txamqp's own reader and writer of frames know them.
+_CONSTANTS = {
+    "frame-method": FRAME_METHOD,
+    "frame-header": FRAME_HEADER,
+    "frame-body": FRAME_BODY,
+    "frame-heartbeat": FRAME_HEARTBEAT,
+    "frame-end": FRAME_END,
+}
 # All but transactions.
 _CLASSES = ("connection", "channel", "exchange", "queue", "basic", "confirm")
 
@@ -53,7 +67,8 @@ def _class(whole: spec.Spec, name: str) -> spec.Class:
 
 def _build() -> spec.Spec:
     whole = spec.Spec(0, 9, "AMQP 0-9-1")
-    whole.constants.add(spec.Constant(whole, "frame-end", FRAME_END, None, []))
+    for name, number in _CONSTANTS.items():
+        whole.constants.add(spec.Constant(whole, name, number, None, []))
     for name in _CLASSES:
         whole.classes.add(_class(whole, name))
     whole.post_load()
