@@ -121,7 +121,7 @@ def dev(
     **options: Any,
 ) -> None:
     """
-    Run a broker, an executor and a mediator, here and now.
+    Run a broker, an executor and a mediator in this terminal.
 
     For this machine alone: all listen on the loopback. Tells what becomes of each
     task.

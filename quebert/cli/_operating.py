@@ -56,9 +56,9 @@ _matches = click.option(
     metavar="FIELD=TEXT",
     multiple=True,
     callback=_parse,
-    help="Those alone where it is so; repeatable, all must be. FIELD is kind, reason,"
-    " status, answer, attempts, uuid or url; = all of it, with * for anything;"
-    " ~ a part; != and !~ not.",
+    help="Only dead letters that match. If given several times, all must match. FIELD"
+    " is kind, reason, status, answer, attempts, uuid or url. = compares the whole"
+    " text, where * stands for anything; ~ looks for a part; != and !~ negate.",
 )
 
 
@@ -320,7 +320,7 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
 @_amqp_url
 def status(*, queue: str, amqp_url: str | None) -> None:
     """
-    How QUEUE is: what waits, who consumes, whether it is paused, what is dead.
+    Show the state of QUEUE: messages, consumers, pause and dead letters.
     """
     now = _run(amqp_url, lambda broker: operations.status(broker, queue))
     missing = now.ready is None and now.consumers is not None

@@ -97,10 +97,10 @@ class QueueSettings:
     @ivar exchange_type: such as C{"topic"}.
     @ivar queue_type: C{"classic"} or C{"quorum"}; C{None} leaves it to the broker.
     @ivar arguments: further ones of C{queue.declare}.
-    @ivar prefetch: how many tasks are here at once; C{None} for the default, 0
-        for no limit.
-    @ivar concurrency: how many of them are requested at once; C{None} for no
-        other limit.
+    @ivar prefetch: how many tasks may be at work at once; C{None} for the default, 0
+        for no limit.  RabbitMQ's C{basic.qos} follows from it.
+    @ivar concurrency: another limit for the same, the smaller one counts; C{None} for
+        no other limit.
     @ivar slow_after: seconds after which a request does not count for
         C{prefetch} any more; C{None} for never.
     @ivar hang_after: seconds after which a request does not count for C{prefetch} any
@@ -163,7 +163,7 @@ class QueueSettings:
     @property
     def max_events(self) -> int | None:
         """
-        How many of its tasks may be in flight: what both C{prefetch} and
+        How many of its tasks may be at work at once: what both C{prefetch} and
         C{concurrency} allow; 0 for no limit, C{None} for the default.
         """
         if self.concurrency is None:

@@ -154,7 +154,7 @@ async def test_dead_peer(
     await publishing
     await watched.lives_on(b"in flight", b"not confirmed")
     assert len(watched.lost) == 1
-    assert "two heartbeats" in watched.lost[0]
+    assert "two heartbeat intervals" in watched.lost[0]
 
 
 @ensureDeferred

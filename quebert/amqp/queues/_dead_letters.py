@@ -10,6 +10,11 @@ tells if it may lose messages, and another if it does
 (L{Keeping<quebert.amqp.queues._keeping.Keeping>}).  A stream keeps them, too, but
 C{quebert dead} cannot take them from there; nor does RabbitMQ tell in time how many it
 holds.
+
+By default nothing limits how long dead letters are kept.  Who wants RabbitMQ to drop
+old ones sets C{message-ttl} by a policy.  AMQP does not tell policies: C{quebert
+doctor} finds one that drops within seconds, and the warning of losses comes when
+RabbitMQ drops dead letters while mediators move others there.
 """
 
 from __future__ import annotations

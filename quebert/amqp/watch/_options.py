@@ -40,7 +40,8 @@ class WatchOptions:
     How a queue is watched.  The names are those of a configuration file, where it has
     them.
 
-    @ivar prefetch: how many messages may be with the callback at once; 0 for no limit.
+    @ivar prefetch: how many tasks may be at work at once; 0 for no limit.  RabbitMQ's
+        C{basic.qos} follows from it.
     @ivar exchange_type: the type of the exchange.
     @ivar queue_type: such as C{"quorum"}; the broker's default otherwise.
     @ivar arguments: further arguments of C{queue.declare}.

@@ -219,7 +219,7 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """
-        Answer the broker's limits, of which 0 is none (section 1.4.2.6).
+        Answer the broker's limits, where 0 means no limit (section 1.4.2.6).
 
         @raise ProtocolError: it is not the time for that, or they are too low.
         """
@@ -344,7 +344,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         self.output.write(HEARTBEAT_FRAME)
 
     def _give_up(self) -> None:
-        self.why = ChannelLost("nothing was heard of the broker for two heartbeats")
+        self.why = ChannelLost(
+            "nothing was heard from the broker for two heartbeat intervals"
+        )
         self.transport.abortConnection()
 
     def block(self, reason: str) -> None:
