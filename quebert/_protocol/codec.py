@@ -2,9 +2,13 @@
 The AMQP 0-9-1 encoding of values, field tables and arguments.  Pure.
 
 Types have the meanings that RabbitMQ gives them (its errata to section 4.2.1
-of the specification).  Reading never loses anything: text that is not UTF-8
+of the specification).  Reading keeps values that are odd: text that is not UTF-8
 comes out as bytes, or with surrogate escapes in a short string; a timestamp no
 C{datetime} can hold comes out as its number.
+
+Reading loses two things.  The AMQP type of a number is lost: all integers become
+C{int}, for example.  Of the fields of a table that have the same name, only the last
+is kept.
 """
 
 from __future__ import annotations

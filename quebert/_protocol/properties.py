@@ -92,7 +92,8 @@ def amend_properties(
     data: bytes, *, changes: Table, headers: Table, dropped: Collection[str] = ()
 ) -> bytes:
     """
-    Encoded properties, byte for byte as they came but for some.
+    Encoded properties, byte for byte as they came but for some.  Where a header is
+    there twice, only the last one is kept.
 
     @param changes: properties to set, or with C{None} to remove.
     @param headers: headers to set, or with C{None} to remove.

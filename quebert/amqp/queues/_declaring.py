@@ -1,8 +1,11 @@
 """
-Declaring queues: those that quebert makes for itself each with its type, so that the
-default queue type of a virtual host changes none of them; and quorum queues such that
-RabbitMQ drops nothing from them, however often it has delivered it, unless a policy
-sets a C{delivery-limit}: RabbitMQ takes the larger of the two where one is negative.
+Declaring queues.
+
+quebert names the type of each queue that it makes for itself, so that the default queue
+type of a virtual host changes none of them.  It declares quorum queues without a
+delivery limit (C{x-delivery-limit=-1}), so that RabbitMQ drops no message however often
+it came back.  A policy with a C{delivery-limit} overrules that: where one of the two is
+negative, RabbitMQ takes the larger one.
 
 A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
 message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
@@ -66,7 +69,8 @@ DIFFERENT = re.compile(
     re.DOTALL,
 )
 
-#: The argument for how often a quorum queue delivers a message again.  RabbitMQ 3.10
+#: The argument for how often a message may come back to a quorum queue, or since 4.3
+#: how often it may fail.  RabbitMQ 3.10
 #: drops a message at its first return where this is -1; it has no limit of its own.
 LIMIT = "x-delivery-limit"
 _NONE = -1
@@ -82,9 +86,8 @@ _TELLS_OF_ROOM_SINCE = (4,)
 
 def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     """
-    The argument of a quorum queue which has RabbitMQ 4 drop nothing, unless a policy
-    sets a C{delivery-limit}: RabbitMQ takes the larger of the two where one is
-    negative.
+    The argument of a quorum queue without a delivery limit, for RabbitMQ 4.  A limit
+    that a policy sets overrules it.
     """
     limited = (version_of(wire) or ()) >= _LIMITED_SINCE
     return {LIMIT: _NONE} if limited else {}
@@ -93,8 +96,8 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
 def own_quorum(wire: Wire) -> dict[str, Any]:
     """
     The arguments, beside its type, of a quorum queue that quebert makes for itself:
-    RabbitMQ 4 drops nothing (unless a policy sets a limit: L{no_delivery_limit}), and
-    holds nothing back that was given back.
+    RabbitMQ 4 drops nothing there (see L{no_delivery_limit}), and holds nothing back
+    that was given back.
     """
     limitless = no_delivery_limit(wire)
     return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}

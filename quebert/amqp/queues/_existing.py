@@ -3,9 +3,10 @@ Whether a queue or an exchange exists, and how much there is in a queue.
 
 The question is a passive declaration.  RabbitMQ before 4.2.6 answers it for every user.
 RabbitMQ 4.2.6 and 4.3.0 want the permission to configure the name; later versions want
-any permission on it (rabbitmq-server, pull requests 16085 and 16272), and name the one
-to configure when they refuse.  Measured with queues and exchanges, also with names that
-are not there: 3.10.8 and 4.0.5 answer everybody, 4.3.6 wants any of the three.
+any permission on it: to configure, to write or to read (rabbitmq-server, pull requests
+16085 and 16272).  When these refuse, they name the permission to configure.  Measured
+with queues and exchanges, also with names that are not there: 3.10.8 and 4.0.5 answer
+everybody, 4.3.6 wants any of the three permissions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
     "find_queue",
 ]
 
-#: Reply codes of the broker (AMQP 0-9-1, section 1.2).
+#: Reply codes of the broker (AMQP 0-9-1 reference, constants).
 ACCESS_REFUSED, NOT_FOUND = 403, 404
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
@@ -96,8 +97,8 @@ async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
 
 def explained(refusal: BrokerRefused, name: str) -> BrokerRefused:
     """
-    A refusal of something of C{name}, a queue or an exchange; with what the name may
-    have to do with it, where RabbitMQ does not say why.
+    A refusal that concerns C{name}, a queue or an exchange.  Where RabbitMQ does not
+    say why it refuses, and the name may be the reason, the text tells so.
     """
     risk = risk_of(name) if has_failed(refusal) else ""
     return BrokerRefused(refusal.code, f"{refusal}; {risk}") if risk else refusal

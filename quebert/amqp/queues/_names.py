@@ -3,10 +3,10 @@ Names in the broker that are made of the name of a queue.  Pure.
 
 RabbitMQ names a queue where it refuses something of it, as when it does not exist.
 AMQP has room for 255 bytes of that text.  RabbitMQ 3.10.8 cuts a longer one after 252
-bytes, which may be in the middle of a letter.  RabbitMQ 4.0.5 and 4.3.6 cut it, too;
-but where it has letters that are not ASCII, more than 255 bytes are left.  Then they do
-not refuse, and close the connection with C{INTERNAL_ERROR} instead (RabbitMQ's log says
-C{method_field_shortstr_overflow}).
+bytes, which may be in the middle of a letter.  RabbitMQ 4.0.5 and 4.3.6 cut it, too.
+But if the text has letters that are not ASCII, more than 255 bytes may be left.  Then
+RabbitMQ does not answer with the refusal: it closes the connection with
+C{INTERNAL_ERROR} (its log says C{method_field_shortstr_overflow}).
 
 So a name that quebert makes, and that has other letters, is short enough for each
 refusal.  The name of a task queue is the user's; L{risk_of} tells of it.

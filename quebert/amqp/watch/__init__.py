@@ -1,5 +1,17 @@
 """
 One watched queue, from its deliveries to the outcomes that settle them.
+
+These words are used of messages:
+
+ - hold: keep a message that RabbitMQ has delivered and that is not settled.
+ - settle: acknowledge a message, or give it back.
+ - give back: settle a message by C{basic.nack} with C{requeue}.  RabbitMQ delivers it
+   again.
+ - put back: publish a message anew, for its queue or for the delay ladder, and then
+   acknowledge it.  That is how a task is retried.
+ - replace: the same, with a copy whose headers count the ends of mediators.
+ - bury: move a message to the queue C{<queue>.dead}: publish it there, then acknowledge
+   it.
 """
 
 from quebert.amqp.watch._handler import Callback

@@ -49,7 +49,8 @@ class Backlog:
 
     def may_widen(self) -> bool:
         """
-        Whether it is these that keep RabbitMQ from delivering, and not too many.
+        Whether another consumer may fetch more: these deliveries, or a throttle, keep
+        RabbitMQ from delivering, they are not too many, and there is a place.
         """
         size = self.size()
         some = size > 0 or self._throttles.limit_fetching

@@ -14,12 +14,14 @@ A queue with a single active consumer is the exception: the other consumer would
 behind those of other mediators, and one of these would get the messages.  There the
 messages that wait keep their place in the prefetch.
 
-Each consumer fetches as many messages as wait, so that a few consumers are enough for
-thousands of messages.  A quorum queue keeps a consumer as long as one of its messages
-is not settled, and the quorum queues of RabbitMQ 3.10.8 bear no more than 32: when such
-a RabbitMQ starts again, a queue with more consumers may deliver messages that were
-acknowledged, and lose others in their place.  It goes through its consumers in an order
-that differs then (rabbitmq-server pull request 13971 tells of other cases).
+A consumer that takes over fetches as many messages as wait already, if these are more
+than usual.  So a few consumers are enough for thousands of waiting messages.
+
+A quorum queue keeps a consumer as long as one of its messages is not settled, and the
+quorum queues of RabbitMQ 3.10.8 bear no more than 32: when such a RabbitMQ starts
+again, a queue with more consumers may deliver messages that were acknowledged, and lose
+others in their place.  It goes through its consumers in an order that differs then
+(rabbitmq-server pull request 13971 tells of other cases).
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ _MOST_PREFETCH = 65_535
 
 class Consumer:
     """
+    The consumers of one queue.  The word is AMQP's, not Twisted's C{IConsumer}.
+
     @param most: how many messages to fetch; 0 for no limit.
     @param throttles: can lower the prefetch, or stop consuming.
     @param unsettled: how many messages of each consumer are not settled, by its tag.

@@ -19,8 +19,9 @@ is in one of these states::
  - RENEWING: it does, and another consumer is to take over.
  - RESTING: the watch wants deliveries, but the rate lets no message begin soon.  There
    is no consumer, or the one there is will be cancelled.
- - CANCELLED: RabbitMQ has ended the consumer, since its queue is gone.  The queue must
-   be declared before there can be another one.
+ - CANCELLED: RabbitMQ has ended the consumer: its queue was deleted, the queue's node
+   is lost, or (since 4.3) a message of a quorum queue was held for too long.  The queue
+   is declared in any case before there is another consumer.
  - ENDING: the watch wants no deliveries any more, and the consumer is to be cancelled.
 
 Two events end it from any state:

@@ -51,7 +51,8 @@ _HEAVY = 60.0
 @runtime_checkable
 class Weighing(Protocol):
     """
-    Whose method a callback may be.
+    An object that knows the memory of its tasks, such as a mediator.  If the callback
+    of a watch is a method of such an object, the watch asks it.
     """
 
     def memory_of(self, body: bytes) -> int:
@@ -175,8 +176,8 @@ class Deliveries:
 
     def set_delivery_limit(self, limit: float) -> None:
         """
-        RabbitMQ drops a message of the queue after C{limit} deliveries; infinity where
-        no limit is known; 0 where it counts nothing.
+        Set the highest delivery count that a message of the queue can reach; infinity
+        where no limit is known; 0 where RabbitMQ counts nothing.
         """
         self._redelivery.counted = limit
 
@@ -341,7 +342,7 @@ class Deliveries:
 
     def _turned_away(self, message: Message) -> None:
         """
-        The callback would not request its origin now.
+        The gate of a message has refused its request: the message waits for its host.
         """
         is_ours = self.ledger.move(message, Event.TURN_AWAY)
         if is_ours and self.consumer.wanted:
@@ -428,8 +429,8 @@ class Deliveries:
 
     def _put_off_heavy(self, message: Message) -> None:
         """
-        A message has waited for memory for so long that with the longest timeout of a
-        request RabbitMQ would close the channel.
+        A message has waited for memory for so long that with the longest request it
+        might be held for more than L{HELD<quebert._holding.HELD>} seconds.
         """
         self._places.take_out(message)
         if message.origin is not None:  # its turn has come, and it gives way

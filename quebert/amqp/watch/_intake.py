@@ -174,7 +174,8 @@ class Intake:
 
     def _cancelled(self, consumer_tag: str) -> None:
         """
-        The broker has ended a consumer: its queue is gone.
+        RabbitMQ has ended a consumer: the queue was deleted, the queue's node is lost,
+        or (since 4.3) a message of a quorum queue was held for too long.
         """
         channel = self.keeper.channel
         ended = not self.ending and self._consumer.was_ended(consumer_tag)
@@ -196,7 +197,7 @@ class Intake:
         return Deferred.fromCoroutine(channel.shut())
 
     async def _consume_anew(self, channel: Channel) -> None:
-        # It was deleted.
+        # The queue may have been deleted.  It is declared in any case.
         self._client.ladder.new_queues.forget(self._binding.queue)
         await self._declare(channel.client, channel)
         await self._consumer.replace()

@@ -33,7 +33,7 @@ class Record:
 
     @ivar ends: at how many ends the message may have been in flight.
     @ivar alone: at how many sudden ends it was alone at work.
-    @ivar flight: names this copy; empty for a message that is none.
+    @ivar flight: names this copy; empty for a message that is no copy.
     @ivar in_question: whether a mediator looks first how the last mediator of this
         suspect has ended.
     @ivar waits: whether the suspect is yet to wait before that.

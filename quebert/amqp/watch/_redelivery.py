@@ -1,14 +1,16 @@
 """
 Messages that RabbitMQ delivers anew, and those that are given back to it.
 
-RabbitMQ counts how often it has delivered a message of a quorum queue, and may drop it
-one day.  It forgets the count of a message that a copy has replaced.  The copy stands
-at the end of the queue, so a message is attempted as it is while its count is small.
-Before 4.3, RabbitMQ counts what is given back, too.  So a message with a larger count
-begins anew, if a mediator has just given messages back in good order.  A classic queue
-counts nothing: there a copy replaces what comes C{redelivered}, unless a mediator has
-just given messages back in good order.  A copy never comes back in good order: another
-copy takes its place.
+RabbitMQ counts how often a message came back to its quorum queue; since 4.3 it counts
+how often the delivery failed.  It drops a message whose count exceeds the delivery
+limit of the queue.  It forgets the count of a message that a copy has replaced.
+
+The copy stands at the end of the queue, so a message is attempted as it is while its
+count is small.  Before 4.3, RabbitMQ counts what is given back, too.  So a message with
+a larger count begins anew, if a mediator has just given messages back in good order.  A
+classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless a
+mediator has just given messages back in good order.  A copy never comes back in good
+order: another copy takes its place.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -43,8 +45,9 @@ class Redelivery:
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
     @param early_by: in how many seconds a message is due.
-    @ivar counted: after how many deliveries RabbitMQ drops a message of the queue;
-        infinity where no limit is known; 0 where it counts nothing.
+    @ivar counted: the highest delivery count that a message of the queue can reach:
+        RabbitMQ drops one that has come back (up to 4.2) or failed (since 4.3) more
+        often; infinity where no limit is known; 0 where RabbitMQ counts nothing.
     """
 
     def __init__(

@@ -3,8 +3,9 @@ Messages that were in flight when a mediator ended, and may be the cause.
 
 RabbitMQ delivers a message anew, C{redelivered}, whatever ended its last delivery: a
 mediator that was killed, a lost connection, or a mediator that gave the message back.
-RabbitMQ does not tell which, and RabbitMQ 4 drops the message of a quorum queue after
-the 20th time.  So a fresh copy replaces each such message before its task is attempted.
+RabbitMQ does not tell which.  By default RabbitMQ 4 drops a message that has come back
+to its quorum queue more than 20 times (since 4.3, one that has failed more often than
+that).  So a fresh copy replaces each such message before its task is attempted.
 The headers of the copy count the ends (L{Record<quebert.amqp.watch._record.Record>}).
 
 A message that was in flight at C{SUSPECT} ends is a suspect: its task is attempted
@@ -21,10 +22,12 @@ message is set aside.  Where the broker does not tell, no end is counted.
 A mediator that is about to give messages back in good order tells so by queues
 C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks
 for the queue of its present period.  The name has to tell the time, though the queues
-expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.  Where
-RabbitMQ counts no deliveries, no end of a message that ends its mediators would count
-meanwhile.  So there whoever finds the queue deletes it before it attempts anything, and
-remembers it: each mediator ends once at most.
+expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.
+
+Classic queues count nothing.  While a queue C{quebert.in-order} of a classic queue is
+there, the ends of a message that ends its mediators would not be counted.  So a
+mediator that finds that queue deletes it before it attempts anything, and remembers
+that it was there.  Then such a message ends each mediator at most once uncounted.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ class PaceStatus:
     """
     How a rate is kept to.
 
-    @ivar rate: per second, of all together.
-    @ivar share: per second, of this one.
-    @ivar members: how many share it.
+    @ivar rate: messages per second, of all watches together.
+    @ivar share: per second, of this watch.
+    @ivar members: how many watches share it.
     @ivar delayed: how often messages had to wait for their turn.
-    @ivar passed_on: for how many messages others had the turn, ...
-    @ivar got: ... and for how many this one had that of others.
+    @ivar passed_on: how many turns this watch has given to others.
+    @ivar got: how many turns others have given to this watch.
     """
 
     rate: float

@@ -2,9 +2,11 @@
 The acknowledgements of one channel: gathered for a turn of the reactor, then written
 together, as few as will do.
 
-One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  The broker
-has less to do for it than for ten single ones: that is a third of what a message costs
-it.  Pure bookkeeping, which is told what was delivered, and what became of it.
+One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  It costs
+the broker less than ten single ones do.  Single acknowledgements are a third of what a
+message costs the broker.
+
+Pure bookkeeping: it is told what was delivered, and what became of it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ __all__ = ["Acks"]
 
 class Acks:
     """
-    Acknowledges deliveries, each of them, and none but those.
+    Acknowledges each delivery that is done, and no other.
 
     @param channel: the channel's number.
     @param write: sends frames.

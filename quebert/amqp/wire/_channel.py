@@ -235,8 +235,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def give_all_back(self) -> None:
         """
-        Let the broker deliver again, in their order, all that are not settled.  Call it
-        only before the channel is shut: L{acks} keeps them as unsettled.
+        Let the broker deliver again, in their order, all that are not settled.  Then
+        shut the channel, and settle nothing more on it: L{acks} still has these
+        deliveries as unsettled.
 
         That is a C{basic.nack} with C{requeue} and C{multiple}, of delivery tag 0.
         C{basic.nack} is an extension of AMQP 0-9-1 by RabbitMQ:

@@ -35,8 +35,8 @@ ALONE = "quebert-ends-alone"
 FLIGHT = "quebert-flight"
 #: Header: a mediator has ended with this copy, nobody knows how.
 IN_QUESTION = "quebert-in-question"
-#: Header, of quorum queues.  Up to RabbitMQ 4.2 it counts returns of any kind, from 4.3
-#: on failed deliveries.
+#: Header, of quorum queues.  Up to RabbitMQ 4.2 it counts how often the message came
+#: back for any reason, since 4.3 how often it came back because its delivery failed.
 DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
@@ -58,6 +58,6 @@ DEATHS = (
         for field in ("reason", "queue", "exchange")
     ),
 )
-#: How often a quorum queue has delivered this message, not its copy.  From RabbitMQ 4.3
-#: on, x-delivery-count counts failed deliveries, and x-acquired-count all.
+#: Headers: how often this message, not its copy, came back to its quorum queue.  Since
+#: RabbitMQ 4.3, x-delivery-count counts failures alone, x-acquired-count all returns.
 DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")

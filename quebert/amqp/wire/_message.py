@@ -1,8 +1,9 @@
 """
 A delivered message: what a callback of C{watch} gets.  Pure.
 
-The properties stay encoded until somebody asks for them, and go back to the
-broker as they came, byte for byte.
+The properties stay encoded until somebody asks for them.  What a mediator does not
+change of them goes back to the broker byte for byte; but where a header is there twice,
+only the last one goes back.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Message:
     @ivar may_have_past: whether it may have been put back, or delivered before.
     @ivar memory: bytes that its task takes at most while it is at work; 0 where these
         are so few that nobody counts them.
-    @ivar url: what its callback has requested last; empty for nothing, or where no
-        answer came.
+    @ivar url: what its callback has requested last; empty where it has requested
+        nothing, or no answer came.
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar was_begun: whether it was with its callback before it waited.
     @ivar was_restored: whether C{exchange} and C{routing_key} are those of the message
@@ -117,7 +118,7 @@ class Message:
 
     def was_unanswered(self) -> None:
         """
-        The request that was made has ended without an answer.
+        No answer came, or no request was made.
         """
         self.url = ""
 

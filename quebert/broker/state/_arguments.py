@@ -56,8 +56,9 @@ class QueueArguments:
         and counts their deliveries.
     @ivar delivery_limit: how often the delivery of a message may fail, or C{None} for
         any number of times.
-    @ivar at_least_once: whether a dead letter stays until it has reached all queues
-        that it is to go to, and at least one.
+    @ivar at_least_once: whether a dead letter stays while there is no queue for it, and
+        until each of its queues has taken it.  A queue where it would go in circles
+        does not get it: if that is the only one, the dead letter is removed.
     """
 
     message_ttl: float | None = None

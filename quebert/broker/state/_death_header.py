@@ -34,7 +34,7 @@ def dead_properties(
     """
     Encoded properties after a death.
 
-    @param reason: C{"rejected"}, C{"expired"} or C{"maxlen"}.
+    @param reason: C{"rejected"}, C{"expired"}, C{"maxlen"} or C{"delivery_limit"}.
     @param queue: where it died.
     @param exchange: what it had been published to.
     @param routing_keys: with which keys.

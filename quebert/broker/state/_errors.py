@@ -1,6 +1,6 @@
 """
-The errors that the broker answers with: AMQP's reply codes (AMQP 0-9-1,
-section 1.1, "constants"), and RabbitMQ's texts.
+The errors that the broker answers with: AMQP's reply codes (AMQP 0-9-1 reference,
+constants), and RabbitMQ's texts.
 """
 
 from __future__ import annotations

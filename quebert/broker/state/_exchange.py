@@ -23,7 +23,7 @@ class Binding:
     @ivar destination: where they go.
     @ivar key: its routing key.
     @ivar table: its arguments, by name.
-    @ivar arguments: encoded as they came, what tells bindings apart.
+    @ivar arguments: the same, encoded anew; bindings are told apart by them.
     @ivar matches: whether a message with a routing key and headers goes this way.
     """
 
