@@ -78,7 +78,7 @@ class WatchedMessage(Message, Protocol):
 
     def was_unanswered(self) -> None:
         """
-        Called when a task has failed without an answer.
+        Called when a task has failed and no answer came, or no request was made.
         """
         return
 

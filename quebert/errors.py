@@ -116,7 +116,7 @@ class BrokerRefused(BrokerError):
     """
     The broker closed a channel or the connection, and said why.
 
-    @ivar code: the AMQP reply code (AMQP 0-9-1, section 1.1, "constants").
+    @ivar code: the AMQP reply code (AMQP 0-9-1 reference, constants).
     """
 
     # What waiting does not mend: access-refused, not-found,

@@ -25,7 +25,8 @@ __all__ = [
 
 #: Why a message is buried: the endpoint kept failing, ...
 EXHAUSTED = "exhausted"
-#: ... or it is no task at all, ...
+#: ... or it is no task at all, or it ended its mediators again and again, or its
+#: properties cannot be written anew, as putting it back requires, ...
 POISON = "poison"
 #: ... or the guard refuses its request.
 FORBIDDEN = "forbidden"

@@ -30,13 +30,13 @@ __all__ = [
 ]
 
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
-#: The types of frames (section 1.1, frame-method and so on).
+#: The types of frames (AMQP 0-9-1 reference, constants: frame-method and so on).
 FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT = 1, 2, 3, 8
 FRAME_TYPES = frozenset((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
 FRAME_END = 0xCE
 #: Octets that a frame has at most, unless the other side wants less.
 FRAME_MAX = 131_072
-#: And how many each side must take (section 1.2, frame-min-size).
+#: And how many each side must take (the same: frame-min-size).
 FRAME_MIN = 4_096
 #: Octets of a frame beside its payload.
 FRAME_OVERHEAD = 8

@@ -2,9 +2,10 @@
 Heartbeats (AMQP 0-9-1, section 4.2.7).  Pure: a clock is given.
 
 Both ends agree on an interval.  Each sends something at least once in an interval, and
-gives the other one up when nothing has come for two.  Here a beat is half an interval:
-at each, something is sent, so that what is late by some seconds is in time, and four
-beats of silence are two intervals.
+gives the other one up when nothing has come for two.  Here a beat is half an interval.
+At each beat something is sent, so that what is late by some seconds is in time.  After
+four beats of silence the peer is given up: two to two and a half intervals after the
+last octet came.
 
 Silence is counted in beats, not in seconds: a machine that was asleep for hours wakes
 to one beat, and gives the peer another three.
@@ -41,7 +42,8 @@ class Heartbeat:
 
     @param send: called at each beat, to send a heartbeat unless something else was sent
         since the last one.
-    @param dead: called when nothing was heard for two intervals.
+    @param dead: called when nothing was heard for two intervals, or for up to half an
+        interval more.
     @ivar heard: to be set when anything comes.
     """
 

@@ -53,6 +53,9 @@ class Mediator:
     another C{policy} decides.  The headers of its message count the attempts, for other
     mediators of the same queue.
 
+    The names C{decode}, C{encode} and C{defaulturl}, and those in camelCase, such as
+    C{retryDelay}, are those of the original quebert; programs use them.
+
     @param decode: from a body to a task.
     @param encode: from a task to a body, which executors get.
     @param defaulturl: where the scheme and host of partial URLs come from; with

@@ -12,7 +12,8 @@ from quebert.errors import BrokerError, BrokerRefused
 
 __all__ = ["no_stream", "noted"]
 
-# A reply code (AMQP 0-9-1, section 1.1): streams have no basic.get, nor queue.purge.
+# A reply code (AMQP 0-9-1 reference, constants): streams have no basic.get, nor
+# queue.purge.
 _NOT_IMPLEMENTED = 540
 
 

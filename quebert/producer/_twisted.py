@@ -22,7 +22,8 @@ __all__ = ["Producer"]
 
 class Producer:
     """
-    Adds tasks through a L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.
+    Adds tasks through a L{TxAMQPClient<quebert.amqp.TxAMQPClient>}.  The word is
+    AMQP's, not Twisted's C{IProducer}.
 
     @param publisher: the client, or anything else that can publish.
     @param exchange: where tasks are published to.

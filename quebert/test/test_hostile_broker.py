@@ -137,7 +137,7 @@ class BeforeTheStartTests(HostileTestCase):
 
     def test_tiny_frames(self) -> None:
         """
-        A broker takes frames of 4,096 bytes (section 1.2, frame-min-size).
+        A broker takes frames of 4,096 bytes (frame-min-size).
         """
         start = marshalled(Connection.Start(0, 9, {}, "PLAIN", "en_US"))
         for size in (1, 8, 9, 4_095):

@@ -32,8 +32,8 @@ class Pace(Throttle):
     @ivar bucket: holds the share of the rate that is ours.
     @ivar members: how many share the rate.
     @ivar delayed: how often messages had to wait.
-    @ivar passed_on: of how many messages others got the turn.
-    @ivar got: and of how many we got theirs.
+    @ivar passed_on: how many turns we have given to others.
+    @ivar got: how many turns others have given to us.
     """
 
     limits_fetching = True

@@ -1,5 +1,6 @@
 """
-Not AMQP priorities: weights between the queues of one process.
+Priorities between the queues of one process, by weights.  These are not the priorities
+of AMQP, which order the messages of one queue.
 
 Queues of a group share the same places, each according to its weight.
 

@@ -10,8 +10,8 @@ dead-letters the message with that key to the exchange L{ARRIVALS}, and from the
 comes to a queue C{quebert.delay.arrivals.<queue>}.  A mediator that watches C{<queue>}
 takes it from there (L{Forwarder<quebert.amqp.delays.Forwarder>}): if it is due, it
 goes to its queue; if not, to the next rung, the longest that is not too long.  A header
-tells when it is due, so a message that comes too early, since a policy shortens the
-wait, or since a clock was wrong, waits for the rest.
+tells when the message is due.  A policy that shortens the wait, or a wrong clock, may
+bring a message too early: then it waits for the rest.
 
 What waits for a task queue that is full, or was deleted, waits in a queue of its own.
 RabbitMQ passes messages on for a rung with 32 places, and repeats what a queue refuses

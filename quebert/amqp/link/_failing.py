@@ -28,7 +28,7 @@ from quebert.policy import exponential
 
 __all__ = ["FAILURE_LIMIT", "has_failed", "pause_after"]
 
-#: The reply code of a broker that has failed (AMQP 0-9-1, section 1.2).
+#: The reply code of a broker that has failed (AMQP 0-9-1 reference, constants).
 INTERNAL_ERROR = 541
 #: Seconds at most between two attempts.
 FAILURE_LIMIT = 3_600.0

@@ -30,12 +30,12 @@ def retry_delay(attempt: int, jitter: float) -> float:
 
 class Hosts:
     """
-    One host after the other is tried.  A host that refuses may do so for now, if the
-    broker was ever let us in.
+    One host after the other is tried.  A refusal may be temporary if the broker has
+    ever let us in.
 
     @param sibling: the hosts of another connection to the same broker.
-    @param optional: whether it matters not that the sibling was let in: the broker may
-        let a user have no more connections.
+    @param optional: whether a refusal counts though the sibling was let in: the broker
+        may allow the user no further connection.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Hosts:
 
     def begin(self) -> None:
         """
-        Begin with the one that answers the sibling.
+        Begin with the host whose turn it is for the sibling.
         """
         if self._sibling is not None:
             self._turn = self._sibling._turn

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SPARE_HEARTBEAT", "SpareConnection"]
 
-#: Seconds of its heartbeat, at most.  After a failure it leads to another host than the
-#: other connections.  If that host is frozen, delayed tasks are held up until the
-#: connection is given up, after two heartbeats.
+#: Seconds of its heartbeat interval, at most.  After a failure it leads to another host
+#: than the other connections.  If that host is frozen, delayed tasks are held up until
+#: the connection is given up, after two to two and a half of these intervals.
 SPARE_HEARTBEAT = 5
 # Seconds for which a caller waits for it.
 _PATIENCE = 10.0

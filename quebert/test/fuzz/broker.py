@@ -20,7 +20,8 @@ from quebert.test.fuzz.choices import Choices
 
 __all__ = ["check"]
 
-#: The reply codes of AMQP that a client can be told (section 1.1); 541 would be a
+#: The reply codes of AMQP that a client can be told (AMQP 0-9-1 reference,
+#: constants); 541 would be a
 #: defect.
 CODES = {320, 402, 403, 404, 405, 406, 501, 502, 503, 504, 505, 506, 530, 540}
 _NAMES = sorted(METHODS)
