@@ -99,8 +99,8 @@ class QueueSettings:
     @ivar arguments: further ones of C{queue.declare}.
     @ivar prefetch: how many tasks may be at work at once; C{None} for the default, 0
         for no limit.  RabbitMQ's C{basic.qos} follows from it.
-    @ivar concurrency: another limit for the same, the smaller one counts; C{None} for
-        no other limit.
+    @ivar concurrency: another limit for the same: the smaller one counts, and this one
+        alone if C{prefetch} is not given; C{None} for no other limit.
     @ivar slow_after: seconds after which a request does not count for
         C{prefetch} any more; C{None} for never.
     @ivar hang_after: seconds after which a request does not count for C{prefetch} any

@@ -2,10 +2,10 @@
 Declaring queues.
 
 quebert names the type of each queue that it makes for itself, so that the default queue
-type of a virtual host changes none of them.  It declares quorum queues without a
-delivery limit (C{x-delivery-limit=-1}), so that RabbitMQ drops no message however often
-it came back.  A policy with a C{delivery-limit} overrules that: where one of the two is
-negative, RabbitMQ takes the larger one.
+type of a virtual host changes none of them.  On RabbitMQ 4 it declares quorum queues
+without a delivery limit (C{x-delivery-limit} of -1), so that RabbitMQ drops no message
+however often it came back.  A policy with a C{delivery-limit} wins over that: where one
+of the two is negative, RabbitMQ takes the larger one.
 
 A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
 message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
@@ -70,8 +70,8 @@ DIFFERENT = re.compile(
 )
 
 #: The argument for how often a message may come back to a quorum queue, or since 4.3
-#: how often it may fail.  RabbitMQ 3.10
-#: drops a message at its first return where this is -1; it has no limit of its own.
+#: how often it may fail.  RabbitMQ 3.10 drops a message at its first return where this
+#: is -1; it has no limit of its own.
 LIMIT = "x-delivery-limit"
 _NONE = -1
 _LIMITED_SINCE = (4,)

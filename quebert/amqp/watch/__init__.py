@@ -7,9 +7,10 @@ These words are used of messages:
  - settle: acknowledge a message, or give it back.
  - give back: settle a message by C{basic.nack} with C{requeue}.  RabbitMQ delivers it
    again.
- - put back: publish a message anew, for its queue or for the delay ladder, and then
-   acknowledge it.  That is how a task is retried.
- - replace: the same, with a copy whose headers count the ends of mediators.
+ - put back: publish a message anew, to its queue or to the delay ladder, and then
+   acknowledge it.  A task is retried so; one that is due soon is held until then.
+ - replace: have a copy take the place of a message: publish the copy, whose headers
+   count the ends of mediators, then acknowledge the message.
  - bury: move a message to the queue C{<queue>.dead}: publish it there, then acknowledge
    it.
 """
