@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.delays import PREFIX, UNCLAIMED, Ladder, arrivals_of
+from quebert.amqp.delays import PREFIX, UNCLAIMED, Ladder, OldLadder, arrivals_of
 from quebert.amqp.queues import find_queue
 from quebert.amqp.queues._new_queues import NEW
 from quebert.amqp.wire import call_in_one_write
-from quebert.errors import BrokerError
+from quebert.errors import BrokerError, BrokerRefused
 from quebert.outcome import Retry
-from quebert.test.memory_network import NetworkTestCase
+from quebert.test.memory_network import NetworkTestCase, RefusingWire
 from quebert.test.old_ladder import declarations, route
 from quebert.test.support import logged
 from quebert.test.test_client_in_memory import ClientTestCase
@@ -91,6 +91,26 @@ class OldLadderTests(LeftTestCase):
         self.network.pass_time(10)
         self.assertEqual(self.bodies, [word.encode()])
         self.assertEqual(self.depths()[f"{PREFIX}.lost"], 2)
+
+
+    def test_no_queue(self) -> None:
+        """
+        That there is no such queue is no error; that the user may not bind it is one.
+        """
+        old = OldLadder()
+        self.result(old.lead_to(self.wire, "nowhere"))
+        self.call("queue_declare", queue="tasks")
+        wire: Any = RefusingWire(self.wire, "tasks")
+        self.failure(OldLadder().lead_to(wire, "tasks"), BrokerRefused)
+
+    def test_may_not_look(self) -> None:
+        """
+        For a user who may not see it, it is not there.
+        """
+        wire: Any = RefusingWire(self.wire, f"{PREFIX}.due")
+        self.assertEqual(self.result(OldLadder().stores(wire)), [])
+        stores = self.result(OldLadder().stores(self.wire))
+        self.assertEqual(stores, [f"{PREFIX}.lost"])
 
 
 class AstrayTests(LeftTestCase):

@@ -6,6 +6,7 @@ only the tests move.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, left
 from quebert.amqp.delays._breaker import ForwardingBreaker
+from quebert.amqp.delays._forwarder import _MOST_BYTES
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
@@ -182,10 +184,13 @@ class ForwarderTests(SynchronousTestCase):
             self.clock.advance(0.05)
         ending.cancel()
 
-    def arrive(self, due: float = 0.0, waited: int = 1, rung: int = 0) -> None:
+    def arrive(
+        self, due: float = 0.0, waited: int = 1, rung: int = 0, body: bytes = b""
+    ) -> None:
         """
         A message arrives.
 
+        @param body: its number by default.
         @param due: in so many seconds.
         @param waited: the seconds for which it has waited.
         @param rung: the seconds for which it was to wait; as many by default.
@@ -203,7 +208,7 @@ class ForwarderTests(SynchronousTestCase):
         }
         message = Message("", self.tag, False, "", "queue")
         message.encoded_properties = encode_properties({"headers": headers})
-        message.body = b"%d" % self.tag
+        message.body = body or b"%d" % self.tag
         self.channels[-1].on_message(message)
 
     @property
@@ -231,6 +236,110 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(self.channels[0].acked, [])
         self.publisher.confirm()
         self.assertEqual(self.channels[0].acked, [1])
+
+    @property
+    def is_fetching(self) -> bool:
+        """
+        Whether it consumes.
+        """
+        calls = self.channels[-1].calls
+        return bool(calls.count("basic_consume") > calls.count("basic_cancel"))
+
+    def test_many_bytes(self) -> None:
+        """
+        While many bytes are on their way, no further messages are fetched, until at
+        most half as many are.
+        """
+        large = bytes(_MOST_BYTES // 4)
+        for expected in (True, True, True, True, False):
+            self.arrive(body=large)
+            self.assertEqual(self.is_fetching, expected)
+        for expected in (False, False, True):
+            self.publisher.confirm()
+            self.assertEqual(self.is_fetching, expected)
+        for _ in range(2):
+            self.publisher.confirm()
+        self.assertEqual(self.channels[0].acked, [1, 2, 3, 4, 5])
+        self.assertEqual(self.channels[0].calls.count("basic_consume"), 2)
+
+    def test_closed_with_many_bytes(self) -> None:
+        """
+        Where the channel is closed while nothing is fetched, it begins anew at once,
+        and what is on its way does not count over the next channel.
+        """
+        for _ in range(2):
+            self.arrive(body=bytes(_MOST_BYTES))
+        self.assertFalse(self.is_fetching)
+        self.lose()
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+        self.assertTrue(self.is_fetching)
+        self.publisher.confirm()
+        self.publisher.confirm()
+        self.arrive(body=bytes(_MOST_BYTES // 2))
+        self.assertTrue(self.is_fetching)
+
+    def test_cannot_look(self) -> None:
+        """
+        Where it may not look after the ladder, or after what went astray, what is due
+        is forwarded all the same.
+        """
+
+        async def refuse(*_: object) -> None:
+            raise BrokerRefused(403, "ACCESS_REFUSED")
+
+        self.ladder.check = refuse
+        self.patch(self.forwarder._astray, "bring_back", refuse)
+        for number in (1, 2, 3):
+            self.clock.advance(CHECK)
+            self.arrive()
+            self.publisher.confirm()
+            self.assertEqual(self.channels[0].acked, [*range(1, number + 1)])
+        self.assertEqual(len(self.channels), 1)
+
+    def test_broker_fails(self) -> None:
+        """
+        Where RabbitMQ itself fails, each attempt is later than the one before, also if
+        the queue was declared meanwhile; once all is well that is over.
+        """
+        tries: list[float] = []
+
+        async def fail(*_: object) -> None:
+            tries.append(self.clock.seconds())
+            raise BrokerRefused(541, "INTERNAL_ERROR")
+
+        prepare, self.ladder.prepare = self.ladder.prepare, fail
+        self.lose()
+        for _ in range(600):
+            self.clock.advance(0.1)
+            self.forwarder.declared()
+        gaps = [later - time for time, later in pairwise(tries)]
+        self.assertGreaterEqual(len(gaps), 3)
+        self.assertGreater(gaps[-1], 2 * gaps[0])
+        self.ladder.prepare = prepare
+        self.clock.pump([1] * 60)
+        self.assertEqual(len(self.channels), 2)
+        self.ladder.prepare = fail
+        tries.clear()
+        self.lose()
+        self.clock.pump([0.1] * 60)
+        self.assertGreaterEqual(len(tries), 2)
+
+    def test_confirmed_at_the_end(self) -> None:
+        """
+        The end waits some seconds for the answers to what was published, so that what
+        is safe in its queue does not come twice.
+        """
+        self.arrive()
+        ending = Deferred.fromCoroutine(self.forwarder.end())
+        self.clock.pump([0.05] * 20)
+        self.assertNoResult(ending)
+        self.assertFalse(self.channels[0].closed)
+        self.publisher.confirm()
+        self.clock.pump([0.05] * 2)
+        self.successResultOf(ending)
+        self.assertEqual(self.channels[0].acked, [1])
+        self.assertTrue(self.channels[0].closed)
 
     def test_fault_of_ours(self) -> None:
         """
