@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.queues import (
     Browsing,
+    Declared,
     NewQueues,
     browse,
     check_watchable,
@@ -19,18 +20,24 @@ from quebert.amqp.queues import (
     dead_letters_of,
     declare_queue,
     declare_task_queue,
+    declared,
     depth,
     find_exchange,
     find_queue,
     looking,
+    losses,
     no_single_tasks,
 )
 from quebert.amqp.queues import _browse as _browse
+from quebert.amqp.queues._bindings import LOOK, Bindings, QueueBinding
 from quebert.amqp.queues._dead_letters import DeadLetters
+from quebert.amqp.queues._declared import amended
+from quebert.amqp.queues._new_queues import NEW
 from quebert.amqp.wire import Message, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 from quebert.test.broker.peer import Peer
 from quebert.test.memory_network import NetworkTestCase, RefusingWire
+from quebert.test.support import logged
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -161,11 +168,11 @@ class DeclaringTests(QueuesTestCase):
         """
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
 
-        async def declared() -> float:
+        async def declaring() -> float:
             async with temporary_channel(self.wire) as channel:
                 return await declare_task_queue(self.wire, channel, "tasks", named)
 
-        return declared()
+        return declaring()
 
     def test_first_way_accepted(self) -> None:
         """
@@ -242,6 +249,131 @@ class DeclaringTests(QueuesTestCase):
         )
         self.assertTrue(self.result(check()))
         self.failure(check("fanout"), BrokerRefused)
+
+
+class DeclaredTests(QueuesTestCase):
+    """
+    How a queue was declared that is there.
+    """
+
+    def test_told(self) -> None:
+        """
+        Whatever it was declared with is found out, without a change.
+        """
+        for flags, arguments in (
+            ({"durable": True}, {"x-queue-type": "classic"}),
+            ({"durable": True}, {}),
+            ({"durable": True}, {"x-queue-type": "quorum", "x-delivery-limit": 7}),
+            ({"durable": True}, {"x-overflow": "reject-publish", "x-max-length": 9}),
+            ({"durable": False, "auto_delete": True}, {"x-message-ttl": 60_000}),
+            ({"durable": True}, {"x-single-active-consumer": True, "x-expires": 1_000}),
+        ):
+            self.call("queue_declare", queue="q", **flags, arguments=arguments)
+            how = self.result(declared(self.wire, "q"))
+            assert how is not None
+            for name, value in flags.items():
+                self.assertEqual(how.flags.get(name, False), value)
+            told = {k: v for k, v in how.arguments.items() if k != "x-queue-type"}
+            wanted = {k: v for k, v in arguments.items() if k != "x-queue-type"}
+            self.assertEqual(told, wanted)
+            self.assertEqual(how.kind, arguments.get("x-queue-type", "classic"))
+            self.call("queue_delete", queue="q")
+
+    def test_may_not_configure(self) -> None:
+        """
+        A user who may not configure it is told so.
+        """
+        self.declare("tasks")
+        error = self.failure(declared(self.refusing("tasks"), "tasks"), BrokerRefused)
+        self.assertEqual(error.code, 403)
+
+    def test_losses(self) -> None:
+        """
+        What makes RabbitMQ lose tasks is told, each in a sentence.
+        """
+        refusing = {"x-max-length": 5, "x-overflow": "reject-publish-dlx"}
+        table: list[tuple[dict[str, bool], dict[str, Any], list[str]]] = [
+            ({"durable": True}, {}, []),
+            ({"durable": True}, refusing, []),
+            ({"durable": False}, {}, ["it is not durable"]),
+            ({}, {}, ["it is not durable"]),
+            ({"durable": True}, {"x-message-ttl": 0}, ["wait for 0 ms (x-message-ttl"]),
+            ({"durable": True}, {"x-expires": 9}, ["after 9 ms without a consumer"]),
+            ({"durable": True}, {"x-max-age": "1D"}, ["older than 1D (x-max-age"]),
+            (
+                {"durable": True},
+                {"x-max-length": 5, "x-max-length-bytes": 6, "x-overflow": "drop-head"},
+                ["beyond 5 (x-max-length)", "beyond 6 (x-max-length-bytes)"],
+            ),
+        ]
+        for flags, arguments, expected in table:
+            told = list(losses(Declared(flags, arguments)))
+            self.assertEqual(len(told), len(expected), told)
+            for sentence, part in zip(told, expected, strict=True):
+                self.assertIn(part, sentence)
+
+    def test_stream(self) -> None:
+        """
+        Of a stream RabbitMQ's refusal tells, too.
+        """
+        text = (
+            "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in"
+            " vhost '/': received the value 'classic' of type 'longstr' but current is"
+            " the value 'stream' of type 'longstr'"
+        )
+        how = amended(Declared(), text)
+        assert how is not None
+        self.assertEqual(how.kind, "stream")
+        self.assertIsNone(amended(how, text))
+        self.assertIsNone(amended(how, "PRECONDITION_FAILED - something else"))
+
+
+class BindingsTests(QueuesTestCase):
+    """
+    L{Bindings}, which are looked at.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bindings = Bindings(lambda: self.network)
+        self.binding = QueueBinding("tasks", "flow", "topic", "#", {})
+        self.addCleanup(self.bindings.forget, self.binding)
+        self.declare("tasks")
+
+    def test_refused(self) -> None:
+        """
+        That the exchange is declared otherwise now is told once, and that it is well
+        again, too.
+        """
+        with logged(LogLevel.info) as lines:
+            self.bindings.keep(self.wire, self.binding)
+            self.call("exchange_declare", exchange="flow", exchange_type="fanout")
+            self.network.pass_time(2.5 * LOOK, 1.0)
+            self.assertEqual(len(lines), 1, lines)
+            self.assertIn("PRECONDITION_FAILED", lines[0])
+            self.call("exchange_delete", exchange="flow")
+            self.network.pass_time(1.5 * LOOK, 1.0)
+        self.assertEqual(len(lines), 3, lines)
+        self.assertIn("was deleted", lines[1])
+
+    def test_may_not_look(self) -> None:
+        """
+        A user who may not touch the exchange is told what RabbitMQ says.
+        """
+        with logged(LogLevel.info) as lines:
+            self.bindings.keep(self.refusing("flow"), self.binding)
+            self.network.pass_time(1.5 * LOOK, 1.0)
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("ACCESS_REFUSED", lines[0])
+
+    def test_forgotten(self) -> None:
+        """
+        What nobody watches any more is not looked at.
+        """
+        self.bindings.keep(self.wire, self.binding)
+        self.bindings.forget(self.binding)
+        self.network.pass_time(1.5 * LOOK, 1.0)
+        self.assertIsNone(self.result(find_exchange(self.wire, "flow")))
 
 
 class BrowsingTests(QueuesTestCase):
@@ -366,6 +498,49 @@ class BrowsingTests(QueuesTestCase):
         self.result(stopping())
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
+
+    def test_stop_among_copies(self) -> None:
+        """
+        After a stop, all that would be replaced by copies are, so that their order
+        stays.
+        """
+        self.declare("tasks", x_queue_type="quorum", x_delivery_limit=50)
+        self.fill("tasks", 100)
+        self.come_back(3)
+
+        async def stopping() -> Browsing:
+            async with browse(self.wire, "tasks", 100, self.replace) as browsing:
+
+                async def visit(message: Message) -> bool:
+                    browsing.stop()
+                    return await self.visit(message)
+
+                await browsing.through(visit)
+            return browsing
+
+        self.assertEqual(self.result(stopping()).replaced, 100)
+        self.assertEqual(self.seen, [0])
+        self.assertEqual(self.bodies("tasks"), list(range(100)))
+
+    def test_taken_meanwhile(self) -> None:
+        """
+        Where somebody takes what comes back, the browsing ends all the same.
+        """
+        self.declare("tasks")
+        self.fill("tasks", 10)
+
+        async def browsed() -> Browsing:
+            async with browse(self.wire, "tasks", 10, self.replace) as browsing:
+                await browsing.through(self.visit)
+                channel = await self.wire.open_channel(confirms=False)
+                channel.on_message = lambda message: None
+                await channel.call("basic_consume", queue="tasks")
+            return browsing
+
+        self.assertEqual(self.result(browsed()).kept, 10)
+        found = self.result(depth(self.wire, "tasks"))
+        assert found is not None
+        self.assertEqual((found.ready, self.depths()), (0, {"tasks": 10}))
 
     def test_visitor_fails(self) -> None:
         """
@@ -501,6 +676,34 @@ class DeadLettersTests(QueuesTestCase):
             queue = self.network.broker.vhosts["/"].queues[dead]
             self.assertEqual(queue.settings.quorum, kind == "quorum")
             self.call("queue_delete", queue=dead)
+
+    def test_deleted(self) -> None:
+        """
+        A queue that somebody has deleted is made anew, once it is known to be missing.
+        """
+        letters = self.make("classic")
+        self.bury(letters)
+        self.call("queue_delete", queue=dead_letters_of("tasks"))
+        letters.forget()
+        self.bury(letters)
+        self.assertEqual(self.depths(), {dead_letters_of("tasks"): 1})
+
+    def test_new(self) -> None:
+        """
+        A message is not safe in a new quorum queue of RabbitMQ: it takes seconds, and
+        its place is left meanwhile.
+        """
+        told = {"product": "RabbitMQ", "platform": "Erlang/OTP 25", "version": "3.12.0"}
+        self.wire.server_properties = {**self.wire.server_properties, **told}
+        letters = self.make("quorum")
+        since = self.network.seconds()
+        self.bury(letters)
+        self.assertEqual(self.left, 1)
+        self.assertGreaterEqual(self.network.seconds(), since + NEW)
+        since = self.network.seconds()
+        self.bury(letters)
+        self.assertEqual(self.left, 1)
+        self.assertLess(self.network.seconds(), since + 1)
 
     def test_weaker(self) -> None:
         """
