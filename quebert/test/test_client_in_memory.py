@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
@@ -170,6 +171,24 @@ class OutcomeTests(ClientTestCase):
         self.network.settle()
         self.assertEqual(self.depths()["tasks"], 0)
         self.assertEqual(watcher.in_flight, 0)
+
+    def test_nothing_kept_of_what_was_lost(self) -> None:
+        """
+        Once a callback has ended that nobody waited for, nothing is kept of its message.
+        """
+        self.watch()
+        late: Deferred[None] = Deferred()
+        self.answers = [late]
+        self.publish(b"task")
+        self.network.settle()
+        self.network.cut()
+        self.network.pass_time(30)
+        late.callback(None)
+        self.network.settle()
+        lost = ref(self.seen[0][1])
+        self.seen.clear()
+        gc.collect()
+        self.assertIsNone(lost())
 
     def test_discarded_and_buried(self) -> None:
         """

@@ -168,9 +168,11 @@ class OtherRungTests(ClientTestCase):
     A rung that somebody else has declared.
     """
 
+    rung = f"{PREFIX}.wait.20s"
+
     def declare(self, **changes: Any) -> None:
         """
-        Declare the one of 20 seconds.
+        Declare it.
         """
         arguments = {
             "x-queue-type": "classic",
@@ -182,14 +184,12 @@ class OtherRungTests(ClientTestCase):
         wanted = {k: v for k, v in {**arguments, **named}.items() if v is not None}
         self.call("queue_declare", queue=self.rung, durable=True, arguments=wanted)
 
-    rung = f"{PREFIX}.wait.20s"
-
-    def delay(self) -> list[str]:
+    def delay(self, seconds: float = 20.0) -> list[str]:
         """
-        Have a task wait for 20 seconds; returns the warnings.
+        Have a task wait; returns the warnings.
         """
         self.watch()
-        self.answers = [Retry(after=20.0)]
+        self.answers = [Retry(after=seconds)]
         with logged(LogLevel.warn) as lines:
             self.publish(b"task")
             self.network.pass_time(15)
@@ -228,6 +228,19 @@ class OtherRungTests(ClientTestCase):
             self.call("queue_delete", queue=self.rung)
             self.result(self.amqp.stop(0))
             self.amqp = self.client()
+
+
+    def test_refused_for_long(self) -> None:
+        """
+        However long that is so, the task waits there seconds after it was deleted.
+        """
+        self.rung = f"{PREFIX}.wait.512s"
+        self.declare(x_message_ttl=30_000)
+        self.delay(700.0)
+        self.network.pass_time(100, 1.0)
+        self.call("queue_delete", queue=self.rung)
+        self.network.pass_time(3)
+        self.assertEqual(self.depths()[self.rung], 1)
 
 
 class NewRungTests(NetworkTestCase):

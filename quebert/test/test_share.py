@@ -125,6 +125,13 @@ class FakeWire:
         self._opened: list[FakeChannel] = []
 
     @property
+    def opened(self) -> int:
+        """
+        How many channels were opened.
+        """
+        return len(self._opened)
+
+    @property
     def channels(self) -> list[FakeChannel]:
         """
         Those that were to consume.
@@ -639,6 +646,16 @@ class ShareTests(SynchronousTestCase):
         self.assertEqual((one.publisher.shuts, two.publisher.shuts), (1, 1))
         for call in self.clock.getDelayedCalls():
             self.assertNotIn("SharedRate", str(call))
+
+    def test_join_after_leaving(self) -> None:
+        """
+        One that has left opens no channel to join again.
+        """
+        one, _ = self.mediators(2)
+        self.successResultOf(Deferred.fromCoroutine(one.share.leave()))
+        one.wire = FakeWire(self.broker)
+        self.failureResultOf(one.join(), ChannelLost)
+        self.assertEqual(one.wire.opened, 0)
 
     def test_leave_while_joining(self) -> None:
         """

@@ -156,6 +156,21 @@ class RateTests(WatcherTestCase):
         self.assertEqual(len(channel.given_back), 4)
         self.assertEqual(channel.consumers, {})
 
+    def test_share_grows(self) -> None:
+        """
+        Where it fetches nothing, since its turn is far off, it fetches sooner when
+        others leave.
+        """
+        channel = self.begin_with("6/m", maxEvents=10)
+        self.finish(self.deliver())
+        self.pace.shared_by(100)
+        self.deliver()
+        self.advance(5)
+        self.assertEqual(channel.consumers, {})
+        self.pace.shared_by(1)
+        self.advance(21)
+        self.assertEqual(len(channel.consumers), 1)
+
     def test_share_shrinks_again(self) -> None:
         """
         Of what went back before there is a copy, so that RabbitMQ does not count on:
