@@ -14,7 +14,7 @@ import attrs
 
 from quebert._protocol.codec import Long
 from quebert._protocol.properties import amend_properties
-from quebert.broker.state._arguments import QueueArguments
+from quebert.broker.state._arguments import DROP_HEAD, QueueArguments
 from quebert.broker.state._timers import Timer
 
 __all__ = [
@@ -400,11 +400,14 @@ class Queue:
         """
         return self._over(len(self.ready) + 1, self.ready.bytes + more)
 
-    def is_over_full(self) -> bool:
+    def drops_head(self) -> bool:
         """
-        Whether there is more than there may be.
+        Whether the head is to go, since there is more than there may be.  A queue that
+        refuses messages drops none: what is given back may be too much for a while.
         """
-        return self._over(len(self.ready), self.ready.bytes)
+        return self.settings.overflow == DROP_HEAD and self._over(
+            len(self.ready), self.ready.bytes
+        )
 
     def _over(self, length: int, size: int) -> bool:
         most, most_bytes = self.settings.max_length, self.settings.max_bytes

@@ -125,8 +125,8 @@ class Router:
         return None if ttl is None else self._timers.now + ttl
 
     def _shrink(self, queue: Queue) -> None:
-        if queue.is_over_full():
-            while queue.is_over_full():
+        if queue.drops_head():
+            while queue.drops_head():
                 self._die(queue, queue.ready.pop(), "maxlen")
             if queue.may_expire:  # for there is another head
                 self._expire(queue)

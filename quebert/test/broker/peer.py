@@ -390,7 +390,7 @@ def _check_queue(queue: Queue, unacked: int) -> None:
     assert queue.unacked == unacked
     assert len(queue.ready) == len(entries)
     assert queue.ready.bytes == sum(entry.size for entry in entries)
-    assert not queue.is_over_full()
+    assert not queue.drops_head()
     assert set(queue.waiting) <= set(queue.consumers)
     if entries:  # else somebody would have got it
         assert not any(consumer.has_room for consumer in queue.waiting)

@@ -85,6 +85,30 @@ class DeadLetterTests(CommandsTestCase):
             self.assertEqual(self.call("basic.get", queue="q", no_ack=True).body, left)
             self.call("queue.delete", queue="q")
 
+    def test_back_in_a_full_queue(self) -> None:
+        """
+        A full queue that takes back messages drops the oldest only if it was declared
+        to: one that refuses messages has confirmed each that it holds.
+        """
+        dropped = [(b"0", "maxlen"), (b"1", "maxlen")]
+        for overflow, kind, letters, left in (
+            ("drop-head", "classic", dropped, 2),
+            ("reject-publish", "classic", [], 4),
+            ("reject-publish-dlx", "classic", [], 4),
+            ("drop-head", "quorum", dropped, 2),
+            ("reject-publish", "quorum", [], 4),
+        ):
+            self.queue(max_length=2, overflow=overflow, queue_type=kind)
+            self.fill(2)
+            for _ in range(2):
+                self.call("basic.get", queue="q")
+            self.fill(2)
+            self.assertEqual(self.depths()["q"], 4)
+            self.call("basic.recover", requeue=True)
+            self.assertEqual(self.letters(), letters, (overflow, kind))
+            self.assertEqual(self.depths()["q"], left)
+            self.call("queue.delete", queue="q")
+
     def test_delivery_limit(self) -> None:
         """
         A quorum queue gives a message back so often, and no more.

@@ -458,6 +458,40 @@ def test_reject_publish_counts_the_ready(channel: Channel) -> None:
     assert channel.settled() == {1: "ack"}
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"x-overflow": "reject-publish"},
+        {"x-overflow": "reject-publish-dlx"},
+        {"x-overflow": "reject-publish", "x-queue-type": "quorum"},
+    ],
+    ids=["reject-publish", "reject-publish-dlx", "quorum"],
+)
+@pytest.mark.parametrize("how", ["rejected", "channel closed"])
+def test_reject_publish_and_requeue(
+    client: Client, channel: Channel, table: dict[str, Any], how: str
+) -> None:
+    """
+    What is put back into a full queue that refuses messages stays, and so does all that
+    it has confirmed.
+    """
+    queue = channel.queue({"x-max-length": 2, **table}, durable=True)
+    channel.put(queue, b"1", b"2")
+    consumer = client.channel()
+    tag = consumer.consume(queue)
+    delivered = consumer.deliveries(2)
+    consumer.call("basic.cancel", consumer_tag=tag)
+    channel.put(queue, b"3", b"4")
+    channel.until_ready(queue, 2)
+    if how == "rejected":
+        for each in delivered:
+            consumer.reject(each["delivery_tag"], requeue=True)
+    else:
+        consumer.close()
+    channel.until_ready(queue, 4)
+    assert sorted(channel.bodies(queue)) == [b"1", b"2", b"3", b"4"]
+
+
 def test_reject_publish_by_bytes(channel: Channel) -> None:
     """
     A message is refused that makes the bytes too many.
