@@ -575,7 +575,8 @@ class GrowthTests(SynchronousTestCase):
             source = Exchange("source", "topic")
             destination = Exchange("destination", "topic")
             made = [
-                source.binding(destination, "key", {}, b"%d" % n) for n in range(size)
+                source.binding(destination, "key", {}, encode_table({"n": n}))
+                for n in range(size)
             ]
             for each in made:
                 source.add(each)

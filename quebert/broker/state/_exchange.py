@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.codec import split_table
 from quebert.broker.state._arguments import kind_of
 from quebert.broker.state._errors import AMQPConnectionError, precondition_failed
 from quebert.broker.state._queue import Queue
@@ -23,7 +24,7 @@ class Binding:
     @ivar destination: where they go.
     @ivar key: its routing key.
     @ivar table: its arguments, by name.
-    @ivar arguments: the same, encoded anew; bindings are told apart by them.
+    @ivar arguments: the same, encoded anew; the journal knows it by them.
     @ivar matches: whether a message with a routing key and headers goes this way.
     """
 
@@ -37,9 +38,10 @@ class Binding:
     @property
     def identity(self) -> tuple[Any, ...]:
         """
-        Two with the same are one.
+        Two with the same are one, whatever the order of their arguments.
         """
-        return (self.destination, self.key, self.arguments)
+        fields = frozenset(split_table(self.arguments).values())
+        return (self.destination, self.key, fields)
 
 
 # -- What a binding matches, by the exchange's type

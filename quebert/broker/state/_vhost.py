@@ -292,7 +292,9 @@ class VirtualHost:
         if source is None or destination is None:
             return
         table = decode_table(record.arguments)
-        source.add(source.binding(destination, record.key, table, record.arguments))
+        binding = source.binding(destination, record.key, table, record.arguments)
+        if not source.add(binding):  # there twice, with its arguments in another order
+            self._journal.unbound(self.name, binding)
 
 
 def check_deletion(queue: Queue, *, if_unused: bool, if_empty: bool) -> None:

@@ -128,6 +128,23 @@ class ExchangeTests(CommandsTestCase):
         self.peer.publish("", exchange="one")
         self.assertEqual(self.depths(), {"q": 0})
 
+    def test_order_of_arguments(self) -> None:
+        """
+        The order of its arguments does not tell a binding from another; their values
+        do.
+        """
+        self.declare("q")
+        bound = {"queue": "q", "exchange": "amq.headers"}
+        one, other = {"x-match": "all", "a": 1}, {"a": 1, "x-match": "all"}
+        for arguments in (one, other):
+            self.call("queue.bind", **bound, arguments=arguments)
+        self.call("queue.unbind", **bound, arguments={"a": 2, "x-match": "all"})
+        self.peer.publish("", exchange="amq.headers", headers={"a": 1})
+        self.assertEqual(self.depths(), {"q": 1})
+        self.call("queue.unbind", **bound, arguments=other)
+        self.peer.publish("", exchange="amq.headers", headers={"a": 1})
+        self.assertEqual(self.depths(), {"q": 1})
+
     def test_unbind_what_is_not_there(self) -> None:
         """
         A binding that does not exist is taken away without a complaint.

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.codec import encode_table
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.broker.state import Timers, read_properties
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
@@ -178,7 +179,7 @@ class ExchangeTests(SynchronousTestCase):
         A pattern matches what it says.
         """
         exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
-        exchange.add(exchange.binding(other, pattern, {}, b""))
+        exchange.add(exchange.binding(other, pattern, {}, encode_table({})))
         words = key + "." if key else ""
         wanted = topic_expression(pattern).fullmatch(words) is not None
         assert bool(exchange.matching(key, {})) is wanted
@@ -188,7 +189,7 @@ class ExchangeTests(SynchronousTestCase):
         A pattern of many wildcards is matched quickly.
         """
         exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
-        exchange.add(exchange.binding(other, "#.a." * 30 + "b", {}, b""))
+        exchange.add(exchange.binding(other, "#.a." * 30 + "b", {}, encode_table({})))
         self.assertFalse(exchange.matching("a." * 100 + "c", {}))
 
     def test_routes_are_remembered(self) -> None:
@@ -197,7 +198,7 @@ class ExchangeTests(SynchronousTestCase):
         """
         exchange, other = Exchange("x", "topic"), Exchange("y", "fanout")
         self.assertFalse(exchange.matching("a", {}))
-        binding = exchange.binding(other, "#", {}, b"")
+        binding = exchange.binding(other, "#", {}, encode_table({}))
         exchange.add(binding)
         self.assertTrue(exchange.matching("a", {}))
         exchange.remove(binding)
@@ -208,8 +209,8 @@ class ExchangeTests(SynchronousTestCase):
         Exchanges that are bound in a circle, or are each other's alternate, end.
         """
         one, two = Exchange("one", "fanout"), Exchange("two", "direct")
-        one.add(one.binding(two, "", {}, b""))
-        two.add(two.binding(one, "key", {}, b""))
+        one.add(one.binding(two, "", {}, encode_table({})))
+        two.add(two.binding(one, "key", {}, encode_table({})))
         two.alternate = "one"
         exchanges = {"one": one, "two": two}
         for key in ("key", "other"):

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.codec import encode_table
 from quebert.broker import BrokerFactory, Store
 from quebert.broker.store import _database, described
 from quebert.broker.store._database import APPLICATION_ID
@@ -317,6 +318,29 @@ class SurvivalTests(_Case):
         self.restart()
         self.assertEqual(self.bodies("q"), [b"old"])
         self.assertEqual(self.bodies("quorum", redelivered=True), [b"new"])
+
+    def test_order_of_arguments(self) -> None:
+        """
+        A binding is undone for good, whatever the order of its arguments; also where a
+        database has it twice, since an earlier version took it for two.
+        """
+        one, other = {"x-match": "all", "a": 1}, {"a": 1, "x-match": "all"}
+        bound: dict[str, Any] = {"queue": "q", "exchange": "amq.headers"}
+        for stored in ([one], [other], [one, other]):
+            self.peer.call("queue.declare", queue="q")
+            for arguments in stored:
+                row = b"/", b"amq.headers", b"q", True, b"", encode_table(arguments)
+                statement = "INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)"
+                self.store._execute(statement, row)
+            self.store.commit()
+            self.restart()
+            self.peer.publish("", b"1", exchange="amq.headers", headers={"a": 1})
+            self.assertEqual(self.bodies("q"), [b"1"])
+            self.peer.call("queue.unbind", **bound, arguments=other)
+            self.restart()
+            self.peer.publish("", b"2", exchange="amq.headers", headers={"a": 1})
+            self.assertEqual(self.bodies("q"), [b"1"])
+            self.peer.call("queue.delete", queue="q")
 
     def test_what_was_acknowledged(self) -> None:
         """

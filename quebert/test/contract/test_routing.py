@@ -306,6 +306,19 @@ def test_unbind_one(channel: Channel) -> None:
     assert is_routed(channel, exchange, "two")
 
 
+def test_order_of_arguments(channel: Channel) -> None:
+    """
+    The order of its arguments does not tell a binding from another.
+    """
+    exchange, queue = channel.exchange("headers"), channel.queue()
+    one, other = {"x-match": "all", "a": 1}, {"a": 1, "x-match": "all"}
+    channel.bind(queue, exchange, "", one)
+    channel.bind(queue, exchange, "", other)
+    assert is_routed(channel, exchange, "", {"headers": {"a": 1}})
+    channel.call("queue.unbind", queue=queue, exchange=exchange, arguments=other)
+    assert not is_routed(channel, exchange, "", {"headers": {"a": 1}})
+
+
 @pytest.mark.parametrize("missing", ["binding", "queue", "exchange"])
 def test_unbind_unknown(channel: Channel, missing: str) -> None:
     """
