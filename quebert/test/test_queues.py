@@ -208,6 +208,20 @@ class DeclaringTests(QueuesTestCase):
             self.result(self.declare_tasks(x_queue_type="quorum")), (0, math.inf)
         )
 
+    def test_no_delivery_limit(self) -> None:
+        """
+        Each negative number is no limit, as in RabbitMQ 4: also where somebody else has
+        declared the queue with it.
+        """
+        told = {"product": "RabbitMQ", "platform": "Erlang/OTP 27"}
+        self.wire.server_properties = {**told, "version": "4.0.5"}
+        quorum = {"x_queue_type": "quorum"}
+        for limit in (-1, -2):
+            limitless = {**quorum, "x_delivery_limit": limit}
+            self.assertEqual(self.result(self.declare_tasks(**limitless)), math.inf)
+            self.assertEqual(self.result(self.declare_tasks(**quorum)), math.inf)
+            self.call("queue_delete", queue="tasks")
+
     def test_declared_otherwise(self) -> None:
         """
         A refusal names what is to be set so that the queue is watched as it is.

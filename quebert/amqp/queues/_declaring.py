@@ -74,6 +74,7 @@ DIFFERENT = re.compile(
 #: is -1; it has no limit of its own.
 LIMIT = "x-delivery-limit"
 _NONE = -1
+_INTEGER = re.compile(r"-?[0-9]+")
 _LIMITED_SINCE = (4,)
 #: The argument for how many milliseconds it holds back, at most, what was given back.
 HELD_BACK = "x-delayed-retry-max"
@@ -185,13 +186,21 @@ async def _declare_task_queue(
                 raise
             found = DIFFERENT.search(str(e))
             limit = found["value"] if found and found["name"] == LIMIT else None
-            return float(limit) if limit and limit.isdigit() else 1
+            return _highest_count(limit) if limit and _INTEGER.fullmatch(limit) else 1
         is_classic = kind is None and await _is_classic(wire, queue, arguments)
         return 0 if is_classic else math.inf
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    own_limit = given.get(LIMIT, 0)
-    return math.inf if own_limit == _NONE else float(own_limit)
+    return _highest_count(given.get(LIMIT, 0))
+
+
+def _highest_count(limit: float | str) -> float:
+    """
+    The highest delivery count of a message where the limit is this: RabbitMQ 4 takes
+    any negative number for none.
+    """
+    count = float(limit)
+    return math.inf if count < 0 else count
 
 
 async def _is_classic(wire: Wire, queue: str, arguments: Mapping[str, Any]) -> bool:
