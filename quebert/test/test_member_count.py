@@ -69,6 +69,15 @@ class MemberCountTests(SynchronousTestCase):
         counts = (3, 0), (2, 1), (0, 1.5), (2, 2.1), (2, 3), (2, 3.1)
         self.assertEqual(self.count(*counts), [3, 3, 3, 3, 3, 2])
 
+    def test_no_answer_at_first(self) -> None:
+        """
+        Nothing is known after counts of none alone, and there is one member.
+        """
+        self.assertEqual(self.count((0, 0), (0, 1)), [1, 1])
+        self.assertFalse(self.members.known)
+        self.assertEqual(self.count((3, 2)), [3])
+        self.assertTrue(self.members.known)
+
     def test_reopened(self) -> None:
         """
         Five seconds after we got another channel, others are expected back, too.

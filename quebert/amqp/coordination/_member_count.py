@@ -18,8 +18,8 @@ _RETURN = 5.0
 class MemberCount:
     """
     @param period: seconds for which fewer must have been counted.
-    @ivar number: how many members there are.
-    @ivar known: whether they were ever counted.
+    @ivar number: how many members there are: at least one.
+    @ivar known: whether any were ever counted.
     """
 
     def __init__(self, period: float) -> None:
@@ -40,10 +40,11 @@ class MemberCount:
         """
         So many members were counted, or none, which is no answer.
         """
+        if number == 0:
+            self._fewer_since = None
+            return
         if not self.known or number >= self.number:
             self.number, self._fewer_since = number, None
-        elif number == 0:
-            self._fewer_since = None
         elif not self._is_doubted(now):
             self.number, self._fewer_since = number, None  # doubt the next one, too
         self.known = True

@@ -189,10 +189,10 @@ class SharedRate(Throttle):
 
     async def _count(self, channel: Channel) -> None:
         counted = await count_consumers(channel, self._queues.members)
-        # Though we are one: RabbitMQ has no leader for the queue now.
-        if not counted and not self._members.known:
-            raise BrokerError(f"queue {self._queues.members!r} has no leader")
         self._members.counted(counted, self._clock().seconds())
+        # None though we are one: RabbitMQ has no leader for the queue now.
+        if not self._members.known:
+            raise BrokerError(f"queue {self._queues.members!r} has no leader")
         self._unknown.succeeded()
         members, before = self._members.number, self._pace.members
         if members != before:
