@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from quebert._protocol.properties import encode_properties
@@ -702,6 +703,7 @@ class DeadLettersTests(QueuesTestCase):
         self.bury(letters)
         self.assertEqual(self.depths(), {dead_letters_of("tasks"): 1})
 
+    @pytest.mark.new_queues
     def test_new(self) -> None:
         """
         A message is not safe in a new quorum queue of RabbitMQ: it takes seconds, and
