@@ -172,24 +172,6 @@ class OutcomeTests(ClientTestCase):
         self.assertEqual(self.depths()["tasks"], 0)
         self.assertEqual(watcher.in_flight, 0)
 
-    def test_nothing_kept_of_what_was_lost(self) -> None:
-        """
-        Once a callback has ended that nobody waited for, nothing is kept of its message.
-        """
-        self.watch()
-        late: Deferred[None] = Deferred()
-        self.answers = [late]
-        self.publish(b"task")
-        self.network.settle()
-        self.network.cut()
-        self.network.pass_time(30)
-        late.callback(None)
-        self.network.settle()
-        lost = ref(self.seen[0][1])
-        self.seen.clear()
-        gc.collect()
-        self.assertIsNone(lost())
-
     def test_discarded_and_buried(self) -> None:
         """
         What is given up is gone, or lies among the dead letters with its reason.
@@ -292,6 +274,21 @@ class OutcomeTests(ClientTestCase):
         self.network.pass_time(5)
         self.successResultOf(stopped)
         self.assertEqual(self.depths()["tasks"], 1)
+
+    def test_nothing_kept_after_stop(self) -> None:
+        """
+        A watch that has stopped keeps nothing of the messages that it gave up.
+        """
+        watcher = self.watch()
+        self.answers = [Deferred()]
+        self.publish(b"1")
+        self.network.settle()
+        self.result(watcher.stop(3))
+        given_up = ref(self.seen[0][1])
+        self.seen.clear()
+        gc.collect()
+        self.assertIsNone(given_up())
+        self.assertEqual(watcher.in_flight, 0)
 
 
 class ArrivalTests(ClientTestCase):

@@ -558,6 +558,31 @@ class LineTests(HangingTestCase):
         self.assertEqual(self.turned_away, [late])
         self.assertIn(late.delivery_tag, self.channel.given_back)
 
+    def test_turned_away_and_forgotten(self) -> None:
+        """
+        One whose callback ends only after the host is forgotten begins at once.
+        """
+        self.begin()
+        hanging = self.hang()
+        hook: Deferred[None] = Deferred()
+        admitted = self.callback
+
+        def callback(message: Message) -> Any:
+            answer = admitted(message)
+            return hook.addCallback(lambda _: answer)
+
+        handler = self.watcher._deliveries._handler
+        handler._callback = callback
+        late = self.deliver(b"a")
+        self.assertEqual(self.turned_away, [late])
+        handler._callback = self.callback
+        for each in hanging:
+            self.finish(each)
+        self.pass_time(3 * FOUND)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        hook.callback(None)
+        self.assertEqual(self.called[-1], late)
+
     def test_lost(self) -> None:
         """
         When the connection is lost, they are the broker's; none of them begins here.
