@@ -140,6 +140,20 @@ class AstrayTests(LeftTestCase):
         self.assertIn("arrive in queue 'quebert.delay.unclaimed'", line)
         self.assertIn("dead-letter-routing-key", line)
 
+    def test_stopped(self) -> None:
+        """
+        A watch that has stopped tells nothing more.
+        """
+        watcher = self.watch()
+        with logged(LogLevel.info) as lines:
+            for _ in range(3):
+                self.put(UNCLAIMED, "tasks", b"1", **self.died("tasks"))
+                self.network.pass_time(5)
+            self.result(watcher.stop(0))
+            before = list(lines)
+            self.network.pass_time(200, 1.0)
+        self.assertEqual((len(before), lines), (1, before))
+
     def test_queue_takes_nothing(self) -> None:
         """
         Where the queue takes nothing it stays, which is told, and comes when there is

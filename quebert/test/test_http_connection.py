@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import AccumulatingProtocol, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -356,6 +356,27 @@ class EndTests(ConnectionTestCase):
         [answer] = self.answers
         why = self.failureResultOf(answer.content(), IncompleteAnswer)
         self.assertIn("after 2 bytes: the answer is not HTTP", str(why.value))
+
+    def test_much_around_a_body(self) -> None:
+        """
+        Where there is far more around a body than in it, nobody reads on.
+        """
+        self.ask()
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.connection.dataReceived(chunked + b"1\r\na\r\n")
+        [answer] = self.answers
+        reader = AccumulatingProtocol()
+        answer.deliverBody(reader)
+        padded = b"1;" + b"x" * 1_000 + b"\r\na\r\n"
+        for _ in range(100):
+            if not self.transport.disconnecting:
+                self.connection.dataReceived(padded)
+        self.assertLess(len(reader.data), 99)
+        self.assertTrue(self.transport.disconnecting)
+        self.lose()
+        why = reader.closedReason
+        assert why is not None
+        self.assertIn("hold no more than", str(why.value))
 
     def test_cut_short(self) -> None:
         """

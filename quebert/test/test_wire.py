@@ -40,6 +40,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.test.checks import QUICK
+from quebert.test.memory_network import NetworkTestCase
 
 T = TypeVar("T")
 
@@ -2403,3 +2404,23 @@ class AnythingTests(WireTestCase):
         What is published comes out of a delivery as it went in.
         """
         self.check_round_trip()
+
+
+class GetTests(NetworkTestCase):
+    """
+    C{basic.get}, with an embedded broker in memory.
+    """
+
+    def test_closed(self) -> None:
+        """
+        Whoever waits for a message is told that the channel was closed.
+        """
+        self.call("queue_declare", queue="there")
+        channel = self.result(self.wire.open_channel(confirms=False))
+        asked = [channel.get(queue) for queue in ("there", "missing", "there")]
+        self.network.settle()
+        there, *others = asked
+        self.assertIsNone(self.successResultOf(there))
+        for each in others:
+            self.failureResultOf(each, BrokerRefused)
+        self.failureResultOf(channel.get("there"), BrokerRefused)

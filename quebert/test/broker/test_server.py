@@ -7,9 +7,11 @@ of the reactor, time and memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import BrokerFactory
@@ -287,6 +289,43 @@ class FailureTests(SynchronousTestCase):
         clock.advance(1)
         self.assertTrue(memory.pending)
         self.assertEqual(len(memory.committed), 1)
+
+    def test_fails_once(self) -> None:
+        """
+        However much fails then, the first reason is told, once.
+        """
+        broker = BrokerFactory(Clock(), Memory())
+        with capturedLogs() as events:
+            for why in ("disk is full", "cannot be read"):
+                broker.fail(StoreError(why))
+        self.assertEqual(len(events), 1)
+        self.assertIn("disk is full", str(self.successResultOf(broker.failed)))
+
+    def test_what_is_answered_is_safe(self) -> None:
+        """
+        What is answered was committed before.
+        """
+        memory = Memory()
+        peer = Peer(BrokerFactory(Clock(), memory)).open()
+        binding = {"destination": "y", "source": "x"}
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("exchange.declare", {"exchange": "x", "exchange_type": "fanout"}),
+            ("exchange.declare", {"exchange": "y", "exchange_type": "fanout"}),
+            ("exchange.bind", binding),
+            ("queue.declare", {"queue": "q"}),
+            ("queue.bind", {"queue": "q", "exchange": "y"}),
+            ("queue.purge", {"queue": "q"}),
+            ("queue.unbind", {"queue": "q", "exchange": "y"}),
+            ("exchange.unbind", binding),
+            ("exchange.delete", {"exchange": "y"}),
+            ("queue.delete", {"queue": "q"}),
+        ]
+        for method, arguments in calls:
+            if method == "queue.purge":
+                peer.publish("", b"body", exchange="y")
+                peer.turn(1)
+            peer.call(method, **arguments)
+            self.assertFalse(memory.pending, method)
 
     def test_what_cannot_be_read(self) -> None:
         """

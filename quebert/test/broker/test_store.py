@@ -88,6 +88,27 @@ class SurvivalTests(_Case):
     What is there after a restart.
     """
 
+    def test_transient_bindings(self) -> None:
+        """
+        A binding is not there after a restart if one of its ends was transient, whatever
+        has its name since.
+        """
+        for durable in (False, True):
+            call = self.peer.call
+            kind = {"exchange_type": "fanout"}
+            call("exchange.declare", exchange="from", **kind)
+            call("exchange.declare", exchange="to", **kind, durable=durable)
+            call("queue.declare", queue="q", durable=durable)
+            call("queue.declare", queue="durable")
+            if not durable:
+                call("queue.bind", queue="q", exchange="from")
+                call("exchange.bind", destination="to", source="from")
+                call("queue.bind", queue="durable", exchange="to")
+            self.restart()
+        self.peer.publish("", b"1", exchange="from")
+        self.peer.publish("", b"1", exchange="to")
+        self.assertEqual((self.bodies("q"), self.bodies("durable")), ([], []))
+
     def test_topology(self) -> None:
         """
         Durable exchanges, queues and bindings are there as they were declared.
@@ -764,6 +785,18 @@ class DamageTests(_Damage):
         self.assertIn("another broker has this database open", said)
         store.close()
         Store(self.path).close()
+
+    def test_in_use_by_a_tool(self) -> None:
+        """
+        A database that another program, such as a backup, has locked.
+        """
+        Store(self.path).close()
+        tool = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(tool.close)
+        tool.execute("PRAGMA locking_mode = EXCLUSIVE")
+        tool.execute("BEGIN EXCLUSIVE")
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("another broker has this database open", said)
 
     def test_in_use_elsewhere(self) -> None:
         """
