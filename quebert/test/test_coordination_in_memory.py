@@ -337,6 +337,33 @@ class SharedRateTests(NetworkTestCase):
         self.assertEqual(self.depths()[rate_queue_of("tasks", ".spare")], 0)
 
 
+class NotBegunTests(NetworkTestCase):
+    """
+    A watch with a rate that cannot begin.
+    """
+
+    def test_not_counted(self) -> None:
+        """
+        It does not count among those who share the rate.
+        """
+        self.call("queue_declare", queue="tasks", durable=True)
+
+        async def consume_alone() -> None:
+            channel = await self.wire.open_channel(confirms=False)
+            channel.on_message = lambda message: None
+            await channel.call("basic_consume", queue="tasks", exclusive=True)
+
+        self.result(consume_alone())
+        options = WatchOptions(rate=Rate(10))
+        client = self.client()
+        watching = client.watch("", "tasks", "", lambda _: None, options=options)
+        error = self.failure(watching, BrokerRefused)
+        self.assertIn("exclusive", str(error))
+        self.network.pass_time(5)
+        members = self.network.broker.vhosts["/"].queues[rate_queue_of("tasks")]
+        self.assertEqual(len(members.consumers), 0)
+
+
 class SpareTokensTests(NetworkTestCase):
     """
     Whether a member listens for what others have to spare.

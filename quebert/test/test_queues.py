@@ -343,6 +343,37 @@ class DeclaredTests(QueuesTestCase):
         self.assertIsNone(amended(how, "PRECONDITION_FAILED - something else"))
 
 
+class NewQueuesTests(QueuesTestCase):
+    """
+    L{NewQueues}.
+    """
+
+    def test_publish(self) -> None:
+        """
+        Nothing is published to a queue while it is new, and what was published is safe
+        once the queue is not new, if it was declared anew meanwhile.
+        """
+        told = {"product": "RabbitMQ", "platform": "Erlang/OTP 25", "version": "3.12.0"}
+        self.wire.server_properties = {**self.wire.server_properties, **told}
+        queues = NewQueues()
+        queues.declared(self.wire, "q", "quorum")
+        published: list[float] = []
+
+        async def publish() -> None:
+            published.append(self.network.seconds())
+            queues.declared(self.wire, "q", "quorum")
+
+        since = self.network.seconds()
+        done = self.begin(queues.publish(self.wire, "q", publish))
+        self.network.pass_time(NEW - 0.5)
+        self.assertEqual(published, [])
+        self.network.pass_time(NEW)
+        self.assertNoResult(done)
+        self.assertGreaterEqual(published[0], since + NEW)
+        self.network.pass_time(1)
+        self.successResultOf(done)
+
+
 class BindingsTests(QueuesTestCase):
     """
     L{Bindings}, which are looked at.
