@@ -330,8 +330,10 @@ class SharedRateTests(NetworkTestCase):
         self.assertGreaterEqual(self.begun[0], 150)
         self.assertLessEqual(self.begun[0], 202)
         passed, got = (each.pace for each in reversed(self.watchers))
-        assert passed is not None and got is not None
+        assert passed is not None
+        assert got is not None
         self.assertGreater(got.got, 50)
+        self.assertGreater(passed.passed_on, 50)
         self.answers[1].callback(None)
         self.result(self.watchers[0].stop(0))
         self.assertEqual(self.depths()[rate_queue_of("tasks", ".spare")], 0)

@@ -92,7 +92,6 @@ class OldLadderTests(LeftTestCase):
         self.assertEqual(self.bodies, [word.encode()])
         self.assertEqual(self.depths()[f"{PREFIX}.lost"], 2)
 
-
     def test_no_queue(self) -> None:
         """
         That there is no such queue is no error; that the user may not bind it is one.
@@ -242,7 +241,6 @@ class OtherRungTests(ClientTestCase):
             self.call("queue_delete", queue=self.rung)
             self.result(self.amqp.stop(0))
             self.amqp = self.client()
-
 
     def test_refused_for_long(self) -> None:
         """

@@ -130,6 +130,10 @@ class FakeChannel:
         self.closed = True
 
 
+async def _wait_for(deferred: Deferred[Any]) -> Any:
+    return await deferred
+
+
 class ForwarderTests(SynchronousTestCase):
     """
     What arrives for a queue.
@@ -487,6 +491,19 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(self.channels[0].calls[-2:], ["nack", "close"])
         self.publisher.confirm(FULL)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_end_while_connecting(self) -> None:
+        """
+        The end does not wait for a connection.
+        """
+        connecting: Deferred[Any] = Deferred()
+        self.patch(self.forwarder._session, "connected", lambda: _wait_for(connecting))
+        self.lose()
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 1)
+        ending = Deferred.fromCoroutine(self.forwarder.end())
+        self.clock.advance(0)
+        self.successResultOf(ending)
 
     def test_end_given_up(self) -> None:
         """

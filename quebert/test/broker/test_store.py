@@ -90,8 +90,8 @@ class SurvivalTests(_Case):
 
     def test_transient_bindings(self) -> None:
         """
-        A binding is not there after a restart if one of its ends was transient, whatever
-        has its name since.
+        A binding is not there after a restart if one of its ends was transient,
+        whatever has its name since.
         """
         for durable in (False, True):
             call = self.peer.call
