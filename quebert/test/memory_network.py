@@ -212,7 +212,9 @@ class NetworkTestCase(SynchronousTestCase):
             self.network.settle(0.05)
         return self.successResultOf(done)
 
-    def failure(self, work: Coroutine[Any, Any, Any], kind: type[T]) -> T:
+    def failure(
+        self, work: Coroutine[Any, Any, Any] | Deferred[Any], kind: type[T]
+    ) -> T:
         """
         The error in which some work ends.
         """

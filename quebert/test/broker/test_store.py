@@ -95,9 +95,9 @@ class SurvivalTests(_Case):
         """
         for durable in (False, True):
             call = self.peer.call
-            kind = {"exchange_type": "fanout"}
-            call("exchange.declare", exchange="from", **kind)
-            call("exchange.declare", exchange="to", **kind, durable=durable)
+            fanout: dict[str, Any] = {"exchange_type": "fanout"}
+            call("exchange.declare", exchange="from", **fanout)
+            call("exchange.declare", exchange="to", **fanout, durable=durable)
             call("queue.declare", queue="q", durable=durable)
             call("queue.declare", queue="durable")
             if not durable:
