@@ -527,12 +527,12 @@ class BrowsingTests(QueuesTestCase):
 
     def test_stop(self) -> None:
         """
-        After a stop no message is seen.
+        After a stop no message is seen, and few are fetched.
         """
         self.declare("tasks")
         self.fill("tasks", 100)
 
-        async def stopping() -> None:
+        async def stopping() -> Browsing:
             async with browse(self.wire, "tasks", 100, self.replace) as browsing:
 
                 async def visit(message: Message) -> bool:
@@ -540,8 +540,9 @@ class BrowsingTests(QueuesTestCase):
                     return await self.visit(message)
 
                 await browsing.through(visit)
+            return browsing
 
-        self.result(stopping())
+        self.assertLess(self.result(stopping()).kept, 100)
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
 
