@@ -145,23 +145,23 @@ class AstrayTests(SynchronousTestCase):
             Deferred.fromCoroutine(each.bring_back(self.wire)) for each in self.astrays
         ]
 
-    def bring_back(self) -> None:
+    def bring_back(self) -> list[int]:
         """
-        The same until all of them are done.
+        The same until all of them are done; returns how many each has brought back.
         """
         bringing = self.begin_to_bring_back()
         self.clock.pump([_TAKES] * 3000)
-        for each in bringing:
-            self.successResultOf(each)
+        return [self.successResultOf(each) for each in bringing]
 
     def test_of_many_queues(self) -> None:
         """
-        However many queues are watched, none holds what another one looks for.
+        However many queues are watched, none holds what another one looks for, and each
+        tells how many were its own.
         """
         for each in (3, 200):
             self.wire.came.clear()
             self.wire.ready.extend(self.queues * each)
-            self.bring_back()
+            self.assertEqual(self.bring_back(), [each] * len(self.queues))
             self.assertEqual(sorted(self.wire.came), sorted(self.queues * each))
 
     def test_as_many_as_before(self) -> None:
