@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 
@@ -255,6 +256,7 @@ class OtherRungTests(ClientTestCase):
         self.assertEqual(self.depths()[self.rung], 1)
 
 
+@pytest.mark.new_queues
 class NewRungTests(NetworkTestCase):
     """
     A ladder of quorum queues, in which RabbitMQ may lose messages while they are new.

@@ -343,6 +343,7 @@ class DeclaredTests(QueuesTestCase):
         self.assertIsNone(amended(how, "PRECONDITION_FAILED - something else"))
 
 
+@pytest.mark.new_queues
 class NewQueuesTests(QueuesTestCase):
     """
     L{NewQueues}.
