@@ -285,10 +285,11 @@ class FailurePolicy(Protocol):
 
     def outcome(self, failed: FailedTask, now: float) -> Outcome:
         """
-        Decide what becomes of a task.
+        Decide what becomes of a task; to be overridden.
 
         @param now: seconds since the epoch.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no method outcome()")
 
     def is_told(self, attempts: int) -> bool:
         """

@@ -32,7 +32,7 @@ CLASS_BASIC = 60
 #: Class, weight, and the body's size; properties follow.
 CONTENT_HEADER = struct.Struct(">HHQ")
 # Bytes of a body that memory is reserved for before they have come.
-_ROOM = 16 * 2**20
+_ROOM = 4 * 2**20
 
 
 class ContentReader:

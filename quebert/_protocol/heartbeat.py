@@ -40,8 +40,8 @@ class Heartbeat:
     """
     The heartbeats of one end of a connection.
 
-    @param send: called at each beat, to send a heartbeat unless something else was sent
-        since the last one.
+    @param send: called at each beat, to send a heartbeat.  It need not, if something
+        else was sent since the last one.
     @param dead: called when nothing was heard for two intervals, or for up to half an
         interval more.
     @ivar heard: to be set when anything comes.

@@ -13,11 +13,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from quebert._log import Logger
-
 __all__ = ["log_to_syslog"]
-
-_log = Logger()
 
 
 def log_to_syslog(prefix: str) -> Callable[[], None]:

@@ -141,8 +141,11 @@ class Agent:
         data = head.encode("utf-8", "surrogateescape")
         large = body if body and size > SMALL else b""
         joined = b"" if large else body or b""
-        finish = None if sign is None else partial(_signed, data, sign, joined)
-        exchange = HTTPExchange(data + joined, method == "HEAD", finish, large)
+        if sign is None:
+            data, finish = data + joined, None
+        else:
+            finish = partial(_signed, data, sign, joined)
+        exchange = HTTPExchange(data, method == "HEAD", finish, large)
         origin = self._origins.get(name)
         if origin is None:  # or known by another spelling
             name = _name_of(name)

@@ -95,10 +95,12 @@ class _OriginConnections:
             self._wait(exchange)
 
     def _started(self, exchange: HTTPExchange) -> bool:
-        if not self.idle:
-            return self._started_anew(exchange)
-        self._pool.idle.take(self.idle).send(exchange)
-        return True
+        while self.idle:
+            connection = self._pool.idle.take(self.idle)
+            if not connection.closed:  # else its transport is gone in the next turn
+                connection.send(exchange)
+                return True
+        return self._started_anew(exchange)
 
     def _started_anew(self, exchange: HTTPExchange) -> bool:
         pool = self._pool

@@ -68,7 +68,11 @@ class WriterEvent(IntEnum):
 
 #: For each event, the states in which it may happen, and the state that follows.
 TABLE: Mapping[WriterEvent, Mapping[WriterState, WriterState]] = {
-    WriterEvent.WRITE: {WriterState.FREE: WriterState.WRITING},
+    WriterEvent.WRITE: {
+        WriterState.FREE: WriterState.WRITING,
+        # The socket failed behind the last request, which was answered.
+        WriterState.REFUSED: WriterState.REFUSED,
+    },
     WriterEvent.CLOG: {
         WriterState.WRITING: WriterState.CLOGGED,
         WriterState.CLOGGED: WriterState.CLOGGED,
@@ -141,6 +145,8 @@ class RequestWriter:
             self._transport.write(data)
             return
         self._machine.move(WriterEvent.WRITE)
+        if self.is_refused:
+            return
         self._rest = memoryview(body)
         self._transport.registerProducer(self, True)
         self._transport.write(data)

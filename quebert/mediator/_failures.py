@@ -140,11 +140,15 @@ class Failures:
 
     def _asking(self, task: Task, failure: FailedAttempt) -> Outcome:
         """
-        What C{failed} decides; where it raises, the steady policy does.
+        What C{failed} decides; where it raises, or decides nothing, the steady policy
+        does.
         """
         before, self._asked = self._asked, failure
         try:
-            return self._mediator.failed(task, failure)
+            outcome: Outcome | None = self._mediator.failed(task, failure)
+            if outcome is None:  # which would be taken for done
+                raise TypeError("an Outcome must be returned, not None")
+            return outcome
         except Exception:
             self._mediator.log.failure(
                 "{mediator}.failed() failed", mediator=type(self._mediator).__name__

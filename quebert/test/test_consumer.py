@@ -254,6 +254,7 @@ class TableTests(ConsumerTestCase):
             (ConsumerEvent.REST, ConsumerState.STARTING),
             (ConsumerEvent.REST, ConsumerState.RENEWING),
             (ConsumerEvent.CANCEL, ConsumerState.ENDING),
+            (ConsumerEvent.CANCEL, ConsumerState.RESTING),
             (ConsumerEvent.END, ConsumerState.CANCELLED),
         }
         answers = (ConsumerEvent.CONSUME, ConsumerEvent.RENEWED, ConsumerEvent.ENDED)
@@ -291,6 +292,20 @@ class ConsumingTests(ConsumerTestCase):
     """
     What RabbitMQ is asked for.
     """
+
+    def test_ended_before_it_rests(self) -> None:
+        """
+        RabbitMQ may end a consumer that is to be cancelled, since the rate lets no
+        message begin, while it answers another call.
+        """
+        self.reach(ConsumerState.RENEWING)
+        self.end()
+        self.begin()
+        self.channel.answer()  # that there is another consumer
+        self.rest()
+        self.assertIs(self.state, ConsumerState.RESTING)
+        self.cancel()
+        self.assertIs(self.state, ConsumerState.RESTING)
 
     def test_far_at_the_beginning(self) -> None:
         """

@@ -1367,6 +1367,18 @@ class KeepAliveTests(Case):
         self.assertTrue(server.hung_up)
         self.begin()
 
+    def test_closing(self) -> None:
+        """
+        An idle connection that is closed since the server spoke unasked is not used
+        again, although it is not lost yet.
+        """
+        server = self.used()
+        server.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        self.assertTrue(server.hung_up)
+        _, other = self.begin()
+        self.assertIsNot(other, server)
+        self.assertIn(b"POST", other.received)
+
     def test_closed(self) -> None:
         """
         Neither is one that the server has closed.

@@ -169,8 +169,8 @@ class ThrottlesTests(SynchronousTestCase):
 
     def test_fetching(self) -> None:
         """
-        The least is fetched that one of them wants, and nothing while one is far: that
-        one is asked to wake the watch.
+        The least is fetched that one of them wants, and nothing while one is far: then
+        each is asked to wake the watch, also one that has become near meanwhile.
         """
         one, two = Rationed(5), Rationed(3, far=True)
         throttles = Throttles([NoThrottle(), one, two])
@@ -178,7 +178,7 @@ class ThrottlesTests(SynchronousTestCase):
         self.assertEqual([throttles.prefetch(n) for n in (0, 2, 9)], [3, 2, 3])
         self.assertTrue(throttles.are_far)
         throttles.call_when_near(self.fail)
-        self.assertEqual((one.wakes, two.wakes), ([], [self.fail]))
+        self.assertEqual((one.wakes, two.wakes), ([self.fail], [self.fail]))
         two.far = False
         self.assertFalse(throttles.are_far)
 

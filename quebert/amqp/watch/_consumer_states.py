@@ -10,7 +10,7 @@ is in one of these states::
                  wake |    | replace      |    |              |    |
                       |    |         rest |    | cancel  rest |    | cancel
                       |    |              v    v              v    v
-                      |    +---------- CANCELLED, from either
+                      |    +---------- CANCELLED, from STARTING, too
                       +--------------- RESTING, from either, and from STARTING
 
  - ABSENT: the watch wants no deliveries, or has no channel.
@@ -102,6 +102,8 @@ TABLE: Mapping[ConsumerEvent, Mapping[ConsumerState, ConsumerState]] = {
         # That has come meanwhile.
         ConsumerState.CANCELLED: ConsumerState.CANCELLED,
         ConsumerState.ENDING: ConsumerState.ENDING,
+        # Its channel is being closed.
+        ConsumerState.ABSENT: ConsumerState.ABSENT,
     },
     ConsumerEvent.RENEW: {ConsumerState.CONSUMING: ConsumerState.RENEWING},
     ConsumerEvent.RENEWED: {
@@ -120,6 +122,7 @@ TABLE: Mapping[ConsumerEvent, Mapping[ConsumerState, ConsumerState]] = {
         ConsumerState.RENEWING: ConsumerState.CANCELLED,
         # It was to be cancelled.
         ConsumerState.ENDING: ConsumerState.ENDING,
+        ConsumerState.RESTING: ConsumerState.RESTING,
     },
     ConsumerEvent.REPLACE: {
         **_AS_BEFORE,
@@ -134,6 +137,8 @@ TABLE: Mapping[ConsumerEvent, Mapping[ConsumerState, ConsumerState]] = {
         ConsumerState.RESTING: ConsumerState.RESTING,
         # It has begun again meanwhile.
         ConsumerState.STARTING: ConsumerState.STARTING,
+        # Its channel is being closed.
+        ConsumerState.ABSENT: ConsumerState.ABSENT,
     },
     ConsumerEvent.LOSE: dict.fromkeys(ConsumerState, ConsumerState.ABSENT),
 }

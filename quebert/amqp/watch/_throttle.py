@@ -110,8 +110,8 @@ class Throttle(Protocol):
 
     def call_when_near(self, wake: Callable[[], None]) -> None:
         """
-        Call C{wake} once when one may begin.  It is asked while L{is_far}, and replaces
-        what was asked before.
+        Call C{wake} once when one may begin, soon if one may now.  It replaces what was
+        asked before.
         """
         return
 
@@ -181,11 +181,11 @@ class Throttles:
 
     def call_when_near(self, wake: Callable[[], None]) -> None:
         """
-        Call C{wake} when one of those that are far is so no more.
+        Call C{wake} when one of those that are far is so no more.  One that has become
+        near since it was asked calls it, too.
         """
         for each in self.all:
-            if each.is_far:
-                each.call_when_near(wake)
+            each.call_when_near(wake)
 
     async def join(self, wire: Wire) -> None:
         """

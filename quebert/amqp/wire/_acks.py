@@ -6,7 +6,7 @@ One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  It
 the broker less than ten single ones do.  Single acknowledgements are a third of what a
 message costs the broker.
 
-Pure bookkeeping: it is told what was delivered, and what became of it.
+It is told what was delivered, and what became of it.
 """
 
 from __future__ import annotations

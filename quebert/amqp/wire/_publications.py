@@ -1,7 +1,7 @@
 """
 What is published on one channel: sent within limits, returned, confirmed.
 
-Pure bookkeeping: it is given frames to send, and told what the broker says of
+Pure bookkeeping: it is given what sends each, and told what the broker says of
 them.
 """
 

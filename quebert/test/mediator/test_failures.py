@@ -4,7 +4,7 @@ Tests for L{quebert.mediator._failures}: who decides about a failure, and what i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
@@ -157,6 +157,25 @@ class PolicyTests(Case):
         failed, told = map(formatEvent, events)
         self.assertEqual(failed, "Mediator.failed() failed")
         self.assertIn("failed, again in 6 s", told)
+
+    def test_decides_nothing(self) -> None:
+        """
+        A policy that decides nothing has failed: a task is not taken for done.
+        """
+
+        class Unfinished(FailurePolicy):
+            """
+            A policy without an C{outcome}.
+            """
+
+        unfinished: Any = Unfinished
+        for policy, error in (
+            (Noting(cast(Any, None)), TypeError),
+            (unfinished(), NotImplementedError),
+        ):
+            retry = self.put_back(self.with_policy(policy, retryDelay=6), message())
+            self.assertEqual(retry.after, 6)
+            [_] = self.flushLoggedErrors(error)
 
     def test_wrong(self) -> None:
         """
