@@ -94,7 +94,6 @@ class Mediator:
 
     log = Logger()
 
-    bounds: Bounds = of_part("_codec.bounds")
     bury: bool = of_part("_pipeline.bury")
     defaulturl: str = of_part("_reader.defaulturl")
     defaultTimeout: float = of_part("_requests.default_timeout")
@@ -172,6 +171,17 @@ class Mediator:
             now=now,
             bury=bury,
         )
+
+    @property
+    def bounds(self) -> Bounds:
+        """
+        How large a task and its fields may be.
+        """
+        return self._codec.bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Bounds) -> None:
+        self._codec.bounds = self._reader.bounds = bounds
 
     @property
     def reactor(self) -> Any:

@@ -27,7 +27,7 @@ class TaskReader:
     Reads tasks.
 
     @param defaulturl: completes partial URLs; C{None} or C{""} for nothing.
-    @param bounds: of the fields of tasks.
+    @ivar bounds: of the fields of tasks.
     @param policy: tells the limits of a task, and how its attempts are numbered.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL.
     """
@@ -35,7 +35,7 @@ class TaskReader:
     def __init__(
         self, defaulturl: str | None, bounds: Bounds, policy: FailurePolicy
     ) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._limits_for = policy.limits_for
         self._attempt_header = policy.attempt_header
         asks = (self._limits_for, self._attempt_header)
@@ -63,8 +63,8 @@ class TaskReader:
         # Nearly always it has no time to live, and nobody needs its history.
         ages = type(task) is dict and task.get("ttl") and tasks.ages_since_sent(task)
         sent_at = _sent_at(message) if ages else None
-        times = tasks.schedule(task, sent_at, self._bounds)
-        request = tasks.request(task, self._defaulturl, self._bounds)
+        times = tasks.schedule(task, sent_at, self.bounds)
+        request = tasks.request(task, self._defaulturl, self.bounds)
         if not self._needs_history:
             return times, request, None, NO_ATTEMPTS
         limits = None if self._limits_for is None else self._limits_for(task)
@@ -80,7 +80,7 @@ class TaskReader:
 
         @raise BadTask: a field is missing or wrong.
         """
-        return tasks.request(task, self._defaulturl, self._bounds)
+        return tasks.request(task, self._defaulturl, self.bounds)
 
     def check(self, task: Task) -> None:
         """
@@ -88,7 +88,7 @@ class TaskReader:
 
         @raise BadTask: it could not.
         """
-        tasks.schedule(task, bounds=self._bounds)
+        tasks.schedule(task, bounds=self.bounds)
         self.request(task)
 
 

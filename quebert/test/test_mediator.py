@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
+import attrs
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import formatEvent
@@ -587,6 +588,16 @@ class RequestTests(Case):
         self.assertEqual((request.method, request.url), ("POST", URL))
         self.assertEqual(request.headers, {"Content-Type": "application/json"})
         self.assertIs(request.allow_redirects, False)
+
+    def test_bounds(self) -> None:
+        """
+        Bounds that are set later hold for all fields.
+        """
+        mediator = self.mediator()
+        mediator.bounds = attrs.evolve(mediator.bounds, url=len(URL) - 1)
+        self.assertIsInstance(self.outcome(mediator, message()), Discard)
+        mediator.bounds = attrs.evolve(mediator.bounds, url=len(URL))
+        self.assertEqual(self.outcome(mediator, message()), Done())
 
     def test_body_untouched(self) -> None:
         """
