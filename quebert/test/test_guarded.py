@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from trustme import CA
@@ -266,7 +267,8 @@ class HostTLSTests(SynchronousTestCase):
         """
         Have two authorities.
         """
-        self.paths = [Path(self.mktemp()) for _ in range(2)]
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        self.paths = [folder / f"{number}.pem" for number in range(2)]
         for path in self.paths:
             CA().cert_pem.write_to_path(str(path))
         self.one, self.two = (TLS(cacertfile=str(path)) for path in self.paths)
