@@ -133,7 +133,7 @@ def _folder(path: Path) -> Path:
             path.mkdir(mode=0o700, parents=True)
             (path / ".gitignore").write_text("*\n")
     except OSError as e:
-        raise ConfigError(f"--data {path}: {e.strerror or e}") from None
+        raise ConfigError(f"--data {path}: {what_is_wrong(e)}") from None
     return path
 
 

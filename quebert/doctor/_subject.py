@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
 
+from quebert._lanes import all_of
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.delays import Ladder, Rungs, has_quorum
-from quebert.amqp.link import all_of
 from quebert.amqp.wire import Wire, refusal, version_of
 from quebert.config import Settings
 from quebert.errors import BrokerRefused

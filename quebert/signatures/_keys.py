@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from quebert._lines import lines_of
+from quebert._text import what_is_wrong
 from quebert.errors import ConfigError
 
 __all__ = [
@@ -272,4 +273,4 @@ def write_key(path: str | os.PathLike[str], key: Key) -> None:
         with open(made, "w", encoding="ascii") as file:
             file.write(f"{key.text}\n")
     except OSError as e:
-        raise ConfigError(f"{path} cannot be made: {e.strerror or e}") from None
+        raise ConfigError(f"{path} cannot be made: {what_is_wrong(e)}") from None

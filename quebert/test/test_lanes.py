@@ -1,5 +1,5 @@
 """
-Tests for L{quebert.amqp.link._lanes}, and for who has hundreds wait for a lane.
+Tests for L{quebert._lanes}, and for who has hundreds wait for a lane.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.link import Lanes, Publisher
+from quebert._lanes import Lanes
+from quebert.amqp.link import Publisher
 from quebert.doctor._subject import together
 from quebert.errors import ChannelLost
 

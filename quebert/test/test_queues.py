@@ -441,6 +441,19 @@ class BrowsingTests(QueuesTestCase):
         self.seen.append(int(message.body))
         return int(message.body) in self.leaves
 
+    async def stopped_at_first(self) -> Browsing:
+        """
+        Go through 100 messages, and stop at the first.
+        """
+        async with browse(self.wire, "tasks", 100, self.replace) as browsing:
+
+            async def visit(message: Message) -> bool:
+                browsing.stop()
+                return await self.visit(message)
+
+            await browsing.through(visit)
+        return browsing
+
     async def replace(self, message: Message, properties: bytes) -> None:
         """
         Put a copy into the queue.
@@ -533,17 +546,7 @@ class BrowsingTests(QueuesTestCase):
         self.declare("tasks")
         self.fill("tasks", 100)
 
-        async def stopping() -> Browsing:
-            async with browse(self.wire, "tasks", 100, self.replace) as browsing:
-
-                async def visit(message: Message) -> bool:
-                    browsing.stop()
-                    return await self.visit(message)
-
-                await browsing.through(visit)
-            return browsing
-
-        self.assertLess(self.result(stopping()).kept, 100)
+        self.assertLess(self.result(self.stopped_at_first()).kept, 100)
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
 
@@ -556,17 +559,7 @@ class BrowsingTests(QueuesTestCase):
         self.fill("tasks", 100)
         self.come_back(3)
 
-        async def stopping() -> Browsing:
-            async with browse(self.wire, "tasks", 100, self.replace) as browsing:
-
-                async def visit(message: Message) -> bool:
-                    browsing.stop()
-                    return await self.visit(message)
-
-                await browsing.through(visit)
-            return browsing
-
-        self.assertEqual(self.result(stopping()).replaced, 100)
+        self.assertEqual(self.result(self.stopped_at_first()).replaced, 100)
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
 

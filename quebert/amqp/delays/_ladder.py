@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
+from quebert._lanes import Lanes, all_of
 from quebert._log import Logger
 from quebert.amqp.delays._declarations import declare
 from quebert.amqp.delays._refusals import Refusals
@@ -26,7 +27,7 @@ from quebert.amqp.delays._rungs import (
     wait_for,
 )
 from quebert.amqp.delays._rungs_in_use import CHANNELS, CHECK, CHECK_ALL, RungsInUse
-from quebert.amqp.link import DeclareOnce, Lanes, all_of, has_failed
+from quebert.amqp.link import DeclareOnce, has_failed
 from quebert.amqp.queues import (
     NOT_FOUND,
     NewQueues,

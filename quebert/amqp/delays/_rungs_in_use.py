@@ -23,9 +23,10 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
+from quebert._lanes import all_of
 from quebert._log import Logger
 from quebert.amqp.delays._rungs import WAITS, Rungs
-from quebert.amqp.link import DeclareOnce, all_of, has_failed, pause_after
+from quebert.amqp.link import DeclareOnce, has_failed, pause_after
 from quebert.amqp.queues import NOT_FOUND, find_queue
 from quebert.amqp.wire import temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook

@@ -5,7 +5,6 @@ Connections to the broker that are made again when they are lost, and publishing
 from quebert.amqp.link._connection import BrokerConnection
 from quebert.amqp.link._declare_once import DeclareOnce
 from quebert.amqp.link._failing import has_failed, pause_after
-from quebert.amqp.link._lanes import Lanes, all_of
 from quebert.amqp.link._publisher import Publisher, Send
 from quebert.amqp.link._session import Session
 from quebert.amqp.link._spare_connection import SPARE_HEARTBEAT, SpareConnection
@@ -14,12 +13,10 @@ __all__ = [
     "SPARE_HEARTBEAT",
     "BrokerConnection",
     "DeclareOnce",
-    "Lanes",
     "Publisher",
     "Send",
     "Session",
     "SpareConnection",
-    "all_of",
     "has_failed",
     "pause_after",
 ]

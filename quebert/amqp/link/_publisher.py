@@ -27,9 +27,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from quebert._lanes import Lanes
 from quebert._waiters import Waiters
 from quebert.amqp.link._connection import BrokerConnection
-from quebert.amqp.link._lanes import Lanes
 from quebert.amqp.wire import Channel, NotSent, Unconfirmed, Wire
 from quebert.errors import (
     BrokerError,

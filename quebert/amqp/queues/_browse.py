@@ -39,14 +39,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
+from quebert._lanes import Lanes, all_of
 from quebert._protocol.codec import CodecError
 from quebert._protocol.properties import amend_properties
-from quebert.amqp.link import Lanes
 from quebert.amqp.queues._existing import Depth, depth
 from quebert.amqp.wire import (
     COPYING_HEADERS,
@@ -173,12 +172,7 @@ class Browsing:
     async def _through(self, channel: Channel, visit: Visit) -> None:
         full = min(MAX_HELD, self.kept + _HELD_BY_ONE)
         count = min(self._at_once, self.ahead)
-        lanes = [self._lane(channel, visit, full) for _ in range(count)]
-        browsing = [Deferred.fromCoroutine(lane) for lane in lanes]
-        results: Any = await DeferredList(browsing, consumeErrors=True)
-        for well, result in results:
-            if not well:
-                result.raiseException()
+        await all_of(self._lane(channel, visit, full) for _ in range(count))
 
     def stop(self) -> None:
         """

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredList
-
+from quebert._lanes import all_of
 from quebert.errors import BrokerRefused
 
 if TYPE_CHECKING:
@@ -44,14 +43,7 @@ async def call_in_one_write(wire: Wire, calls: Iterable[Call]) -> None:
     @raise BrokerError: the reason why the first one that failed was not done.
     """
     async with temporary_channel(wire) as channel:
-        done = [
-            Deferred.fromCoroutine(channel.call(method, **arguments))
-            for method, arguments in calls
-        ]
-        results: Any = await DeferredList(done, consumeErrors=True)
-    for succeeded, result in results:
-        if not succeeded:
-            result.raiseException()
+        await all_of(channel.call(method, **arguments) for method, arguments in calls)
 
 
 async def refusal(wire: Wire, method: str, **arguments: Any) -> BrokerRefused | None:

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from quebert._text import one_line
+from quebert._text import one_line, what_is_wrong
 from quebert.broker.store._files import (
     check_folder,
     check_link,
@@ -158,7 +158,7 @@ def opened(path: Path) -> DatabaseConnection:
     except DATABASE_ERRORS as e:
         raise StoreError(f"{path}: {_sentence(e)}") from e
     except OSError as e:
-        raise StoreError(f"{path}: {e.strerror or e}") from e
+        raise StoreError(f"{path}: {what_is_wrong(e)}") from e
 
 
 @contextlib.contextmanager
