@@ -41,8 +41,6 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".faults"
 FOLDERS = "amqp", "mediator", "policy", "limits", "broker", "http"
 ENOUGH = 0.95
-#: Processes that run tests, side by side.
-JOBS = 2
 #: Bytes of memory of a process that runs tests: a fault can make an endless loop.
 MEMORY = 4 << 30
 #: How many times longer than without a fault the tests may take, and how many seconds.
@@ -104,14 +102,17 @@ class Executed:
 class Trees:
     """
     Copies of the repository, each for one process at a time.
+
+    @ivar number: how many copies there are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
         self._free: queue.Queue[Path] = queue.Queue()
         listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
         names = subprocess.check_output(listed, cwd=ROOT, text=True).splitlines()
-        for number in range(JOBS):
-            tree = folder / str(number)
+        for each in range(number):
+            tree = folder / str(each)
             for name in names:
                 if (ROOT / name).is_file():
                     (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +201,7 @@ def record(trees: Trees) -> Executed:
         for path in sorted((ROOT / "quebert" / "test").rglob("test_*.py"))
         if re.search(r"^class \w+\(.*(Case|Tests)\)", path.read_text(), re.MULTILINE)
     ]
-    with ThreadPoolExecutor(JOBS) as pool:
+    with ThreadPoolExecutor(trees.number) as pool:
         return Executed(filter(None, pool.map(recorded, paths)))
 
 
@@ -316,6 +317,9 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="ROOM", help="such as http")
     parser.add_argument("--now", type=int, help="try no more than so many now")
     parser.add_argument(
+        "--jobs", type=int, default=2, help="processes that run tests, side by side"
+    )
+    parser.add_argument(
         "--again", action="store_true", help="try those again that were not noticed"
     )
     parser.add_argument(
@@ -340,9 +344,9 @@ def main() -> int:
     waiting = [mutant for mutant in mutants if due(mutant)][: said.now]
     if waiting:
         with tempfile.TemporaryDirectory() as folder:
-            trees = Trees(Path(folder))
+            trees = Trees(Path(folder), said.jobs)
             executed = record(trees)
-            with ThreadPoolExecutor(JOBS) as pool:
+            with ThreadPoolExecutor(said.jobs) as pool:
                 tasks = {
                     pool.submit(tried, mutant, executed, trees, said.whole): mutant
                     for mutant in waiting
