@@ -64,21 +64,17 @@ class Deadlines(Generic[T]):
         """
         self._ends.pop(thing, None)
         if not self._ends and self._timer is not None:
-            self._stop_timer(self._timer)
+            self._timer.cancel()
+            self._timer, self._next_look = None, float("inf")
 
     def _look_at(self, when: float, clock: IReactorTime) -> None:
         if self._timer is not None:
-            self._stop_timer(self._timer)
+            self._timer.cancel()
         now = clock.seconds()
         # A clock may be set back.
         when = max(when, min(self._looked_at, now) + _SPACING)
         self._next_look = when
         self._timer = clock.callLater(max(0.0, when - now), self._look, clock)
-
-    def _stop_timer(self, timer: IDelayedCall) -> None:
-        timer.cancel()
-        self._timer = None
-        self._next_look = float("inf")
 
     def _look(self, clock: IReactorTime) -> None:
         self._timer, self._next_look = None, float("inf")

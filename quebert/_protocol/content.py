@@ -6,7 +6,7 @@ section 4.2.6).  Pure.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 from quebert._protocol.frames import (
@@ -14,7 +14,7 @@ from quebert._protocol.frames import (
     FRAME_HEADER,
     FRAME_METHOD,
     FRAME_START,
-    FrameError,
+    UnexpectedFrame,
     frame,
 )
 
@@ -39,11 +39,14 @@ class ContentReader:
     """
     Reads one content after the other.
 
+    @param whole: called with each body when its last frame has come.  An empty body has
+        no frames.
     @ivar missing: bytes of the body that have not come yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Callable[[bytes], object]) -> None:
         self.missing = 0
+        self._whole = whole
         # A body of several frames, each of which may be of one byte.
         self._begun: BytesIO | None = None
 
@@ -53,38 +56,37 @@ class ContentReader:
 
         @return: the size of the body, which follows unless it is 0, and the encoded
             properties.
-        @raise FrameError: it is the header of another class.
+        @raise UnexpectedFrame: it is the header of another class.
         @raise struct.error: it is cut short.
         """
         klass, _, self.missing = CONTENT_HEADER.unpack_from(payload)
         if klass != CLASS_BASIC:
             text = f"expected content header for class {CLASS_BASIC}, got one for"
-            raise FrameError(f"{text} class {klass} instead")
+            raise UnexpectedFrame(f"{text} class {klass} instead")
         return self.missing, payload[CONTENT_HEADER.size :]
 
-    def body_received(self, payload: bytes) -> bytes | None:
+    def body_received(self, payload: bytes) -> None:
         """
         The payload of a body frame.
 
-        @return: the body when it is whole, else C{None}.
-        @raise FrameError: it is more than is missing.  An empty body has no frames.
+        @raise UnexpectedFrame: it is more than is missing.
         """
         missing = self.missing
         if not 0 < missing >= len(payload):
-            raise FrameError("more of a body came than was announced")
+            raise UnexpectedFrame("more of a body came than was announced")
         self.missing = missing = missing - len(payload)
         begun = self._begun
         if begun is None:
             if not missing:  # nearly always
-                return payload
+                self._whole(payload)
+                return
             # It has room for all of it at once, and hands it over without a copy: one
             # of 3 MiB takes 1.5 ms, in which all else waits.
             begun = self._begun = BytesIO(bytes(min(missing + len(payload), _ROOM)))
         begun.write(payload)
-        if missing:
-            return None
-        self._begun = None
-        return begun.getvalue()
+        if not missing:
+            self._begun = None
+            self._whole(begun.getvalue())
 
 
 # -- Writing

@@ -26,6 +26,7 @@ __all__ = [
     "PROTOCOL_HEADER",
     "FrameError",
     "FrameReader",
+    "UnexpectedFrame",
     "frame",
 ]
 
@@ -55,6 +56,12 @@ _pack_start, _unpack_start = FRAME_START.pack, FRAME_START.unpack_from
 class FrameError(QuebertError, ValueError):
     """
     What came is no frame, or does not fit what came before.
+    """
+
+
+class UnexpectedFrame(FrameError):
+    """
+    What came is a frame, and does not fit what came before.
     """
 
 

@@ -158,7 +158,8 @@ class Agent:
             except ConfigError as e:
                 return fail(ExecutorError(f"TLS to {authority} cannot be used: {e}"))
             origin = self._pool.add(self._origins, name, endpoint)
-        origin.start(exchange)
+        if not origin.start(exchange):
+            origin.wait(exchange)
         return exchange.answered
 
     def request(

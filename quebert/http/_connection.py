@@ -156,10 +156,14 @@ class HTTPConnection(Protocol):
             tcp.bufferSize = _READ
             tcp.protocol = self  # and not what an endpoint has put in between
 
-    def send(self, exchange: HTTPExchange) -> None:
+    def send(self, exchange: HTTPExchange) -> bool:
         """
         Make a request; there must be none yet.
+
+        @return: whether the connection is of use; if not, nothing is done.
         """
+        if self._state >= _CLOSING:
+            return False  # its transport is gone in the next turn
         self._state = _SEND[self._state]
         if exchange.finish is not None:
             exchange.data, exchange.finish = exchange.finish(), None
@@ -169,6 +173,7 @@ class HTTPConnection(Protocol):
             self.write(self._owner.seconds())
         else:
             self._owner.write_soon(self)
+        return True
 
     def write(self, now: float) -> None:
         """

@@ -87,18 +87,14 @@ class _OriginConnections:
         """
         return not self.open and not self._waiting
 
-    def start(self, exchange: HTTPExchange) -> None:
+    def start(self, exchange: HTTPExchange) -> bool:
         """
-        Make a request, on a connection that there is, or a new one, or later.
-        """
-        if not self._started(exchange):
-            self._wait(exchange)
+        Make a request, on a connection that there is, or on a new one.
 
-    def _started(self, exchange: HTTPExchange) -> bool:
+        @return: whether there is one; if not, the request is to L{wait}.
+        """
         while self.idle:
-            connection = self._pool.idle.take(self.idle)
-            if not connection.closed:  # else its transport is gone in the next turn
-                connection.send(exchange)
+            if self._pool.idle.take(self.idle).send(exchange):
                 return True
         return self._started_anew(exchange)
 
@@ -109,7 +105,10 @@ class _OriginConnections:
             return True
         return False
 
-    def _wait(self, exchange: HTTPExchange) -> None:
+    def wait(self, exchange: HTTPExchange) -> None:
+        """
+        Make a request later, when there is a connection for it.
+        """
         waiting = len(self._waiting)
         if waiting >= self.limits.waiting:
             text = f"{waiting} requests wait for a connection to {self.name} already"
@@ -138,7 +137,7 @@ class _OriginConnections:
         """
         while self._waiting:
             exchange, _ = self._waiting.popitem(last=False)
-            if not self._started(exchange):
+            if not self.start(exchange):
                 self._waiting[exchange] = None
                 self._waiting.move_to_end(exchange, last=False)
                 break
@@ -216,7 +215,7 @@ class _OriginConnections:
         )
         # The server may have closed the others, too, which we shall hear.
         if not self._started_anew(exchange):
-            self._wait(exchange)
+            self.wait(exchange)
 
     def _gone(self) -> None:
         self.open -= 1

@@ -43,6 +43,7 @@ class Attempt:
         "_code",
         "_deadlines",
         "_is_late",
+        "_is_success",
         "_overruled",
         "_response",
         "_seconds",
@@ -64,6 +65,7 @@ class Attempt:
         self._overruled = overruled
         self._code = 0
         self._is_late = False
+        self._is_success = False
 
     def success(self, answering: Deferred[Any]) -> Deferred[bytes]:
         """
@@ -93,7 +95,10 @@ class Attempt:
             raise self._too_late()
         self._response = response
         try:
-            self._code = response.code
+            self._code = code = response.code
+            self._is_success = 200 <= code < 300 and (
+                self._overruled is None or not self._overruled(response)
+            )
             given: Any = response
             fits = type(given) in RESPONSES.fitting
             # Our own have it all at hand, nearly always; treq's have not.
@@ -119,12 +124,6 @@ class Attempt:
         # The head is there whole, and tells what is to become of the task.
         begun = error.body if isinstance(error, IncompleteAnswer) else b""
         raise self._bad_status(begun, f"; {failure.value}")
-
-    @property
-    def _is_success(self) -> bool:
-        return 200 <= self._code < 300 and (
-            self._overruled is None or not self._overruled(self._response)
-        )
 
     def _bad_status(self, body: bytes, more: str = "") -> BadStatus:
         method, url = self._what

@@ -70,7 +70,8 @@ def read(body: bytes) -> Any:
     The same for a text that is known to be within the bounds.
     """
     digits = body.translate(_DIGITS_AS_0)
-    if orjson is not None and (_TIME not in digits or not _may_be_too_long(digits)):
+    long = _TIME in digits and (_LONG in digits or _LONG_NEGATIVE in digits)
+    if orjson is not None and not long:
         try:
             return orjson.loads(body)
         except ValueError:
@@ -81,10 +82,6 @@ def read(body: bytes) -> Any:
         raise BadTask(f"the body is not JSON in UTF-8: {e}") from None
     except RecursionError:
         raise BadTask("the body is JSON nested too deeply to be read") from None
-
-
-def _may_be_too_long(digits: bytes) -> bool:
-    return _LONG in digits or _LONG_NEGATIVE in digits
 
 
 def encode(task: Task) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -152,7 +152,15 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     uuid = task.get("uuid")
     if type(uuid) is not str or len(uuid) > bounds.uuid:
         _check_uuid(uuid, bounds)
-    url, credentials = _absolute(task.get("url"), defaulturl, bounds)
+    url: Any = task.get("url")
+    if type(url) is not str or not 0 < len(url) <= bounds.url:
+        _check_url(url, bounds)
+    try:
+        url, credentials = absolute(url, defaulturl)
+    except NoDefaultURL as e:
+        raise NoDefaultURL(f"url cannot be requested: {e}") from None
+    except ValueError as e:
+        raise BadTask(f"url cannot be requested: {e}") from None
     headers = {"Content-Type": "application/json"}
     wanted, method = task.get("headers"), task.get("method")
     if credentials or wanted is not None:
@@ -277,16 +285,7 @@ def _check_header(name: str, value: object, url: str, bounds: Bounds) -> None:
         raise BadTask(f"headers: {name} is not the host of the task's url")
 
 
-def _absolute(
-    url: object, defaulturl: str, bounds: Bounds
-) -> tuple[str, dict[str, str]]:
+def _check_url(url: object, bounds: Bounds) -> None:
     if not isinstance(url, str) or not url:
         raise BadTask("url must be a string" if url else "url is missing")
-    if len(url) > bounds.url:
-        _check_length("url", url, bounds.url)
-    try:
-        return absolute(url, defaulturl)
-    except NoDefaultURL as e:
-        raise NoDefaultURL(f"url cannot be requested: {e}") from None
-    except ValueError as e:
-        raise BadTask(f"url cannot be requested: {e}") from None
+    _check_length("url", url, bounds.url)

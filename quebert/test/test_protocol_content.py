@@ -95,7 +95,8 @@ class ContentReaderTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.reader = ContentReader()
+        self.bodies: list[bytes] = []
+        self.reader = ContentReader(self.bodies.append)
 
     def test_header(self) -> None:
         """
@@ -127,11 +128,12 @@ class ContentReaderTests(SynchronousTestCase):
         for pieces in bodies:
             body = b"".join(pieces)
             self.reader.header_received(header(len(body)))
-            found = []
+            self.bodies.clear()
             for piece in pieces:
                 if self.reader.missing:
-                    found.append(self.reader.body_received(piece))
-            self.assertEqual(found, [*[None] * (len(found) - 1), body])
+                    self.assertEqual(self.bodies, [])
+                    self.reader.body_received(piece)
+            self.assertEqual(self.bodies, [body])
             self.assertEqual(self.reader.missing, 0)
 
     def test_whole(self) -> None:
@@ -140,14 +142,16 @@ class ContentReaderTests(SynchronousTestCase):
         """
         body = bytes(50)
         self.reader.header_received(header(50))
-        self.assertIs(self.reader.body_received(body), body)
+        self.reader.body_received(body)
+        self.assertIs(self.bodies[0], body)
 
     def test_too_much(self) -> None:
         """
         More of a body than was announced is refused.
         """
         self.reader.header_received(header(3))
-        self.assertIsNone(self.reader.body_received(b"ab"))
+        self.reader.body_received(b"ab")
+        self.assertEqual(self.bodies, [])
         with self.assertRaisesRegex(FrameError, "more of a body"):
             self.reader.body_received(b"cd")
 

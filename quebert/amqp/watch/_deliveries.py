@@ -32,9 +32,9 @@ from quebert.amqp.watch._redelivery import Redelivery, restore
 from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.watch._throttle import Throttles
-from quebert.amqp.wire import Message
+from quebert.amqp.wire import OURS, Message
 from quebert.clock import seconds_set
-from quebert.outcome import Bury, Outcome, Retry
+from quebert.outcome import Bury, Discard, Outcome, Retry
 
 if TYPE_CHECKING:
     from quebert.amqp.watch._session import WatchSession
@@ -266,7 +266,8 @@ class Deliveries:
         message.gate = self._hanging_hosts
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
-        if message.redelivered or message.was_put_back:
+        # That is was_put_back, without a call.
+        if message.redelivered or OURS in message.encoded_properties:
             self._received_again(message)
         else:  # nearly always
             message.may_have_past = False
@@ -289,12 +290,12 @@ class Deliveries:
         self._moving -= 1
         self.ledger.move(message, Event.PASS)
         if self.wire_of(message) is None:
-            self._ended(message)
+            self.leave(message)
         elif self.consumer.wanted:  # also what failed, which would fail again
             self._enter(message)
         else:  # the queue was paused meanwhile, or the watch is being stopped
             self.give_back(message)
-            self._ended(message)
+            self.leave(message)
 
     def _enter(self, message: Message) -> None:
         record = Record.of(message)
@@ -329,7 +330,7 @@ class Deliveries:
         if self._client.one_suspect.wanted:
             self._client.one_suspect.decided(message)
         if outcome is None:  # it was given back while it ran
-            self._ended(message)
+            self.leave(message)
         elif message.turned_away:
             self._turned_away(message)
         elif isinstance(outcome, Retry):
@@ -337,8 +338,11 @@ class Deliveries:
         elif isinstance(outcome, Bury):
             self._move(message, self._settlement.bury(message, outcome))
         else:
-            self._settlement.settle(message, outcome)
-            self._ended(message)
+            if isinstance(outcome, Discard):
+                self._settlement.discard(message, outcome)
+            else:
+                self._settlement.acknowledge(message)
+            self.leave(message)
 
     def _turned_away(self, message: Message) -> None:
         """
@@ -350,7 +354,7 @@ class Deliveries:
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
             self.give_back(message)
-        self._ended(message)
+        self.leave(message)
 
     def _move(self, message: Message, moving: Coroutine[Any, Any, object]) -> None:
         self._begin_move(message, moving).addBoth(self._moved, message)
@@ -370,13 +374,7 @@ class Deliveries:
             self.log.failure("settling {message} failed", result, message=message)
         self._settlement.give_back(message)  # unless it is settled
         self._moving -= 1
-        self._ended(message)
-
-    def _ended(self, message: Message) -> None:
         self.leave(message)
-        if self._idle is not None and not self._is_at_work:
-            idle, self._idle = self._idle, None
-            idle.callback(None)
 
     def late(self, message: Message) -> None:
         """
@@ -393,6 +391,9 @@ class Deliveries:
         """
         self._places.leave(message)
         self._adapt()
+        if self._idle is not None and not self._is_at_work:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
 
     @property
     def are_with_callback(self) -> bool:

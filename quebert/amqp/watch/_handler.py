@@ -102,7 +102,7 @@ class Handler:
             messages.
         """
         try:
-            outcome = _as_outcome(answer)
+            outcome = answer if isinstance(answer, Done) else _as_outcome(answer)
         except Exception:  # it cannot be carried out
             self._failed(Failure(), message, decided)
         else:
@@ -168,8 +168,6 @@ def _same(answer: object) -> object:
 def _as_outcome(answer: object) -> Outcome:
     if answer is None:
         return _DONE
-    if isinstance(answer, Done):
-        return answer
     if isinstance(answer, str):
         return Retry(body=answer.encode("utf-8"))
     if isinstance(answer, bytes):

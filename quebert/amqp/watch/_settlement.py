@@ -42,7 +42,7 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
-from quebert.outcome import POISON, Bury, Discard, Done, Retry
+from quebert.outcome import POISON, Bury, Discard, Retry
 from quebert.policy import BURIED_AT, exponential
 
 if TYPE_CHECKING:
@@ -127,13 +127,25 @@ class Settlement:
             dead=dead_letters_of(queue),
         )
 
-    def settle(self, message: Message, outcome: Done | Discard) -> None:
+    def acknowledge(
+        self, message: Message, event: Event = _FINISH, fate: Fate = _DONE
+    ) -> bool:
         """
-        Acknowledge a message that is done or discarded; nothing if its channel is lost.
+        Acknowledge a message, if its delivery is ours.
+
+        @return: whether it was.
         """
-        if isinstance(outcome, Done):
-            self._ack(message, _FINISH, _DONE)
-        elif self._ack(message, _FINISH, Fate.DISCARDED):
+        if not self._ledger.settle(message, event, fate):
+            return False
+        assert self.channel is not None  # without a call: each message comes this way
+        self.channel.ack(message.delivery_tag)
+        return True
+
+    def discard(self, message: Message, outcome: Discard) -> None:
+        """
+        Drop a message; nothing if its channel is lost.
+        """
+        if self.acknowledge(message, _FINISH, Fate.DISCARDED):
             self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
     def give_back(self, message: Message) -> None:
@@ -142,16 +154,6 @@ class Settlement:
         """
         if self._ledger.settle(message, Event.GIVE_BACK, Fate.RETURNED):
             self._live_channel.give_back(message.delivery_tag)
-
-    def _ack(self, message: Message, event: Event, fate: Fate) -> bool:
-        """
-        Acknowledge a message, if its delivery is ours; returns whether it was.
-        """
-        if not self._ledger.settle(message, event, fate):
-            return False
-        assert self.channel is not None  # without a call: each message comes this way
-        self.channel.ack(message.delivery_tag)
-        return True
 
     @property
     def _live_channel(self) -> Channel:
@@ -236,7 +238,7 @@ class Settlement:
 
         try:
             if await self._published(message, publish, self._refused, MessageRefused):
-                self._ack(message, Event.CONFIRM, Fate.RETRIED)
+                self.acknowledge(message, Event.CONFIRM, Fate.RETRIED)
         except MessageRefused as e:
             if retry.otherwise is not None:
                 await self._return(message, retry.otherwise, due)
@@ -276,7 +278,7 @@ class Settlement:
             taken = await self._published(message, publish, self._refused, *refusals)
         except BrokerError:
             return False
-        return taken and self._ack(message, Event.CONFIRM, Fate.RETURNED)
+        return taken and self.acknowledge(message, Event.CONFIRM, Fate.RETURNED)
 
     def _copied_properties(
         self, message: Message, headers: Mapping[str, Any], after: float
@@ -331,7 +333,7 @@ class Settlement:
             )
 
         taken = await self._published(message, publish, self._dead_refused)
-        if not (taken and self._ack(message, Event.CONFIRM, Fate.BURIED)):
+        if not (taken and self.acknowledge(message, Event.CONFIRM, Fate.BURIED)):
             return False
         now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
         self._log_removed(message, now_in, outcome.reason)

@@ -17,6 +17,7 @@ from quebert.amqp.wire._headers import (
     FLIGHT,
     IN_QUESTION,
     NOT_BEFORE,
+    OURS,
     ROUTING_KEY,
 )
 from quebert.amqp.wire._message import Message
@@ -47,6 +48,7 @@ __all__ = [
     "FLIGHT",
     "IN_QUESTION",
     "NOT_BEFORE",
+    "OURS",
     "ROUTING_KEY",
     "SPEC",
     "Call",

@@ -43,6 +43,7 @@ class Acks:
         self._turn = EndOfTurn(clock, self._write_done)
         self.outstanding: dict[int, bool] = {}
         self._done: list[int] = []  # and not written yet
+        self._has_ended = False
 
     @property
     def unsettled(self) -> int:
@@ -59,8 +60,11 @@ class Acks:
 
     def done(self, tag: int) -> None:
         """
-        Have a delivery acknowledged, at the end of this turn.
+        Have a delivery acknowledged, at the end of this turn of the reactor, or before
+        anything else is asked of the channel; nothing when the channel is closed.
         """
+        if self._has_ended:
+            return
         if not self._done:
             self._turn.ask()
         self._done.append(tag)
@@ -83,27 +87,18 @@ class Acks:
         """
         The channel is closed: write nothing more.
         """
+        self._has_ended = True
         self._turn.cancel()
 
     def _write_done(self) -> None:
         done, self._done = self._done, []
-        frames = []
-        up_to = self._settled_beginning()
+        outstanding, frames, up_to = self.outstanding, [], 0
+        for up_to in list(takewhile(outstanding.__getitem__, outstanding)):
+            del outstanding[up_to]
         if up_to:
             frames.append(ack(self._channel, up_to, multiple=True))
         for tag in done:
             if tag > up_to:
-                self.outstanding.pop(tag, None)
+                outstanding.pop(tag, None)
                 frames.append(ack(self._channel, tag))
         self._write(b"".join(frames))
-
-    def _settled_beginning(self) -> int:
-        """
-        Remove the leading run of acknowledged deliveries; return its last delivery tag,
-        or 0.
-        """
-        outstanding = self.outstanding
-        tags = list(takewhile(outstanding.__getitem__, outstanding))
-        for tag in tags:
-            del outstanding[tag]
-        return tags[-1] if tags else 0

@@ -31,7 +31,6 @@ from quebert._protocol.content import (
     content_pieces,
     whole_content,
 )
-from quebert._protocol.frames import FrameError
 from quebert._protocol.methods import METHODS
 from quebert._transport_writer import TransportWriter
 from quebert._waiters import Waiters
@@ -108,6 +107,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
     @ivar why: why it was closed, or C{None}.
     @ivar publications: what was published and is not confirmed yet.
     @ivar acks: the acknowledgements that are sent at the end of the turn.
+    @ivar ack: acknowledges one delivery of this channel, by its tag: L{Acks.done}.
+    @ivar body_received: takes a piece of a body: L{ContentReader.body_received}.
     """
 
     def __init__(self, id: int, outgoing: object, client: ChannelOwner) -> None:
@@ -116,7 +117,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.on_cancel: Callable[[str], None] = _unexpected_cancel
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
-        self._content = ContentReader()
+        self._content = ContentReader(self._content_complete)
+        self.body_received = self._content.body_received
         self._prefetch = Prefetch()
         # The methods that were called and are to be answered, and who waits for that.
         self._asked: deque[tuple[Any, Deferred[Any]]] = deque()
@@ -124,6 +126,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.publications = Publications(lambda: client.blocked is not None)
         self._gets = Gets(id, write)
         self.acks = Acks(id, write, client.clock)
+        self.ack = self.acks.done
         self._until_closed: Waiters[BrokerError] = Waiters()
         self._shutting = False
 
@@ -209,15 +212,6 @@ class Channel(AMQChannel):  # type: ignore[misc]
             return fail(self.error())
         self.on_message = self._gets.answered
         return self._gets.ask(queue)
-
-    def ack(self, delivery_tag: int) -> None:
-        """
-        Acknowledge one delivery of this channel, at the end of this turn of the
-        reactor, or before anything else is asked of the channel; nothing when it
-        is closed.
-        """
-        if not (self.closed or self._shutting):
-            self.acks.done(delivery_tag)
 
     def flush(self) -> None:
         """
@@ -318,10 +312,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         incoming = self._incoming
         if incoming is None or self._content.missing:
             raise ProtocolError(505, "a content header came unexpectedly")
-        try:
-            size, properties = self._content.header_received(payload)
-        except FrameError as e:
-            raise ProtocolError(505, str(e)) from None
+        size, properties = self._content.header_received(payload)
         most = MESSAGE
         if isinstance(incoming, ReturnedMessage):
             most = self.publications.unconfirmed_bytes
@@ -330,25 +321,11 @@ class Channel(AMQChannel):  # type: ignore[misc]
             raise ProtocolError(502, text)
         incoming.encoded_properties = properties
         if not size:
-            self._content_complete(incoming, b"")
+            self._content_complete(b"")
 
-    def body_received(self, payload: bytes) -> None:
-        """
-        A piece of a body.
-        """
-        try:
-            body = self._content.body_received(payload)
-        except FrameError as e:
-            raise ProtocolError(505, str(e)) from None
-        if body is not None:
-            incoming = self._incoming
-            assert incoming is not None  # the body of what else?
-            self._content_complete(incoming, body)
-
-    def _content_complete(
-        self, incoming: Message | ReturnedMessage, body: bytes
-    ) -> None:
-        self._incoming = None
+    def _content_complete(self, body: bytes) -> None:
+        incoming, self._incoming = self._incoming, None
+        assert incoming is not None  # the body of what else?
         incoming.body = body
         if isinstance(incoming, Message):
             self.acks.delivered(incoming.delivery_tag)
@@ -383,6 +360,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.why = ChannelLost("the channel was closed here")
             closing = self.channel_close(reply_code=200)
             self._shutting = True
+            self.acks.end()  # what is done was written before channel.close
             closing.addBoth(self._shut)
         await self.when_closed()
 

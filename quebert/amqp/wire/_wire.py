@@ -35,6 +35,7 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     FrameError,
     FrameReader,
+    UnexpectedFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -291,6 +292,8 @@ class Wire(AMQClient):  # type: ignore[misc]
             self._reader.read(data, self._frame_received)
         except ProtocolError as e:
             self._fail(e)
+        except UnexpectedFrame as e:
+            self._fail(ProtocolError(505, str(e)))
         except FrameError as e:
             text = f"the peer does not speak AMQP 0-9-1: {e}"
             self._fail(ProtocolError(501, text))

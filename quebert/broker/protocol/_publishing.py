@@ -48,7 +48,7 @@ class Publishing:
         self._line = line
         self._vhost = line.peer.vhost
         self._publication: _IncomingPublication | None = None
-        self._content = ContentReader()
+        self._content = ContentReader(self._published)
         self._confirms = False
         self._last = 0  # the number of the last one, since they are confirmed
         self._last_confirmed = 0
@@ -91,7 +91,7 @@ class Publishing:
             text = f"message size {size} is larger than configured max size {MOST_BODY}"
             raise precondition_failed(text)
         if not size:
-            self._published(publication, b"")
+            self._published(b"")
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -99,17 +99,14 @@ class Publishing:
 
         @raise AMQPError: it is too much, or the message cannot be published.
         """
-        publication = self._publication
-        assert publication is not None
         try:
-            body = self._content.body_received(payload)
+            self._content.body_received(payload)
         except FrameError as e:
             raise AMQPConnectionError(501, f"FRAME_ERROR - {e}") from None
-        if body is not None:
-            self._published(publication, body)
 
-    def _published(self, publication: _IncomingPublication, body: bytes) -> None:
-        self._publication = None
+    def _published(self, body: bytes) -> None:
+        publication, self._publication = self._publication, None
+        assert publication is not None
         exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
@@ -146,7 +143,7 @@ class Publishing:
         The channel is closed.
         """
         self._publication = None
-        self._content = ContentReader()
+        self._content = ContentReader(self._published)
         self.confirm_all()
 
     def confirm_all(self) -> None:
