@@ -34,30 +34,30 @@ class EndOfTurn:
         """
         It is to be called at the end of this turn.
         """
-        if self._pending is None:
-            self._pending = self._clock.callLater(0, self._end)
+        pending: Any = self._pending
+        if pending is None or not pending.active():
+            self._pending = pending = self._clock.callLater(0, self._call)
             # Else it would have to wait where the clock is set back meanwhile.
-            self._pending.time = 0.0
+            pending.time = 0.0
 
     def now(self) -> None:
         """
         If it is to be called, do so now.
         """
-        if self._pending is not None:
-            self._pending.cancel()
-            self._end()
+        if self.cancel():
+            self._call()
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """
         It is not to be called any more.
-        """
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
 
-    def _end(self) -> None:
-        self._pending = None
-        self._call()
+        @return: whether it was to be called.
+        """
+        pending, self._pending = self._pending, None
+        if pending is None or not pending.active():
+            return False
+        pending.cancel()
+        return True
 
 
 class InSteps:

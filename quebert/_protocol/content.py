@@ -14,6 +14,7 @@ from quebert._protocol.frames import (
     FRAME_HEADER,
     FRAME_METHOD,
     FRAME_START,
+    FrameError,
     UnexpectedFrame,
     frame,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "CLASS_BASIC",
     "CONTENT_HEADER",
     "ContentReader",
+    "ContentTooLarge",
     "content_head",
     "content_pieces",
     "whole_content",
@@ -35,35 +37,61 @@ CONTENT_HEADER = struct.Struct(">HHQ")
 _ROOM = 4 * 2**20
 
 
+class ContentTooLarge(FrameError):
+    """
+    More was announced than is taken.
+
+    @ivar size: bytes that the body is to have.
+    """
+
+    code = 502
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"a body of {size} bytes was announced; at most {most} may be")
+        self.size = size
+
+
 class ContentReader:
     """
     Reads one content after the other.
 
-    @param whole: called with each body when its last frame has come.  An empty body has
-        no frames.
+    @param whole: called with the encoded properties and the body of each content when
+        its last frame has come.
+    @ivar most: bytes that the body may have which is to come; C{None} where a content
+        is not expected.
     @ivar missing: bytes of the body that have not come yet.
     """
 
-    def __init__(self, whole: Callable[[bytes], object]) -> None:
+    def __init__(self, whole: Callable[[bytes, bytes], object]) -> None:
+        self.most: int | None = None
         self.missing = 0
         self._whole = whole
+        self._properties = b""
         # A body of several frames, each of which may be of one byte.
         self._begun: BytesIO | None = None
 
-    def header_received(self, payload: bytes) -> tuple[int, bytes]:
+    def header_received(self, payload: bytes) -> None:
         """
-        The payload of a header frame.
+        The payload of a header frame.  The body follows, unless it is empty.
 
-        @return: the size of the body, which follows unless it is 0, and the encoded
-            properties.
-        @raise UnexpectedFrame: it is the header of another class.
+        @raise UnexpectedFrame: it is not its time, or it is the header of another
+            class.
+        @raise ContentTooLarge: the body is to have more than L{most} bytes.
         @raise struct.error: it is cut short.
         """
-        klass, _, self.missing = CONTENT_HEADER.unpack_from(payload)
+        most = self.most
+        if most is None or self.missing:
+            raise UnexpectedFrame("a content header came unexpectedly")
+        klass, _, size = CONTENT_HEADER.unpack_from(payload)
         if klass != CLASS_BASIC:
             text = f"expected content header for class {CLASS_BASIC}, got one for"
             raise UnexpectedFrame(f"{text} class {klass} instead")
-        return self.missing, payload[CONTENT_HEADER.size :]
+        if size > most:
+            raise ContentTooLarge(size, most)
+        self._properties = payload[CONTENT_HEADER.size :]
+        self.missing = size
+        if not size:
+            self._end(b"")
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -78,7 +106,8 @@ class ContentReader:
         begun = self._begun
         if begun is None:
             if not missing:  # nearly always
-                self._whole(payload)
+                self.most = None
+                self._whole(self._properties, payload)
                 return
             # It has room for all of it at once, and hands it over without a copy: one
             # of 3 MiB takes 1.5 ms, in which all else waits.
@@ -86,7 +115,11 @@ class ContentReader:
         begun.write(payload)
         if not missing:
             self._begun = None
-            self._whole(begun.getvalue())
+            self._end(begun.getvalue())
+
+    def _end(self, body: bytes) -> None:
+        self.most = None
+        self._whole(self._properties, body)
 
 
 # -- Writing

@@ -56,13 +56,19 @@ _pack_start, _unpack_start = FRAME_START.pack, FRAME_START.unpack_from
 class FrameError(QuebertError, ValueError):
     """
     What came is no frame, or does not fit what came before.
+
+    @cvar code: the AMQP reply code for it (AMQP 0-9-1, section 1.2).
     """
+
+    code = 501
 
 
 class UnexpectedFrame(FrameError):
     """
     What came is a frame, and does not fit what came before.
     """
+
+    code = 505
 
 
 class FrameReader:

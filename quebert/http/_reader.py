@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from quebert.http._response import Fields, Reading, Response, is_final
+from quebert.http._response import INTERIM, Fields, Reading, Response
 
 __all__ = ["Reader"]
 
@@ -105,7 +105,7 @@ class Reader:
         if self.complete:
             return
         code = self._parser.get_status_code()
-        if not is_final(code):
+        if code in INTERIM:
             self._interim = True
             return
         response = Response(code, self._head, self._connection, self._limit)

@@ -25,10 +25,12 @@ from quebert._log import Logger
 from quebert._waiters import Waiters
 from quebert.errors import ExecutorError, IncompleteAnswer
 
-__all__ = ["HEAD_LIMIT", "Reading", "Response", "is_final"]
+__all__ = ["HEAD_LIMIT", "INTERIM", "Reading", "Response"]
 
 #: Bytes of an answer's head, interim ones included.
 HEAD_LIMIT = 65_536
+#: The status of a head that goes before the answer (RFC 9110, section 15.2).
+INTERIM = frozenset(range(200)) - {101}
 # Bytes that may come around a small body after the head; there may be twice as many as
 # in a large one.
 _FRAMING = 32_768
@@ -89,16 +91,8 @@ class _HeadReader:
     def on_headers_complete(self) -> None:
         if not self._found:
             self.version = self._parser.get_http_version()
-        if is_final(self._parser.get_status_code()):
+        if self._parser.get_status_code() not in INTERIM:
             self._found = True
-
-
-def is_final(code: int) -> bool:
-    """
-    Whether a head with this status is the answer, and not one that goes before
-    it (RFC 9110, section 15.2).
-    """
-    return code >= 200 or code == 101
 
 
 @implementer(IResponse)
@@ -111,6 +105,7 @@ class Response:
         most.
     @ivar code: the HTTP status.
     @ivar size: bytes of the body that have come.
+    @ivar whole: what L{content} would fire with, if it would do so at once.
     @ivar paused: whether nothing is read for now.
     """
 
@@ -121,6 +116,7 @@ class Response:
 
     # As it is for most, of which there are many.
     size = 0
+    whole: bytes | None = None
     _around: int | None = None  # bytes that came around the body with the head
     paused = False
     _ended = False
@@ -196,22 +192,14 @@ class Response:
                 return int(value)
         return UNKNOWN_LENGTH
 
-    @property
-    def whole(self) -> bytes | None:
-        """
-        What L{content} would fire with, if it would do so at once.
-        """
-        return self._body() if self._ended and self._error is None else None
-
     def content(self) -> Deferred[bytes]:
         """
         The body, or its first bytes up to the limit.  Fails with
         L{IncompleteAnswer<quebert.errors.IncompleteAnswer>} when the peer cut
         it short.  The connection is closed when all who asked have cancelled.
         """
-        whole = self.whole
-        if whole is not None:
-            return succeed(whole)
+        if self.whole is not None:
+            return succeed(self.whole)
         if self._error is not None:
             return fail(self._error)
         if self._asked is None:
@@ -243,6 +231,8 @@ class Response:
         transport: Any = _Transport(self)
         protocol.makeConnection(transport)
         kept, self._kept = bytes(self._kept), b""
+        if self.whole:
+            self.whole = b""
         if kept:
             protocol.dataReceived(kept)
         if self._ended:
@@ -331,10 +321,15 @@ class Response:
             return
         self._ended = True
         self._error = error
+        result: bytes | Failure
+        if error is None:
+            self.whole = result = self._body()
+        else:
+            result = Failure(error)
         if self._reader is not None:
             self._end_reader()
         elif self._asked is not None:
-            self._asked.fire(self._body() if error is None else Failure(error))
+            self._asked.fire(result)
 
     def cut_short(self, why: str = "") -> None:
         """

@@ -31,12 +31,17 @@ class Attempt:
     """
     A request, until the last byte of the answer to it.
 
+    @param answering: fires with the L{Response}; it is the attempt's from now on.
     @param method: of the request, for what is said of a failure; C{url}
         likewise.
     @param seconds: how long all of it may take.
     @param deadlines: keep that time; they call L{late}.
     @param overruled: asked of each 2xx whether it says itself that it is no
         success.
+    @ivar success: fires with the body of a 2xx.  Fails with
+        L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an answer is
+        cut short, with L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however
+        the request does.  Cancelling it cancels what is waited for.
     """
 
     __slots__ = (
@@ -47,12 +52,13 @@ class Attempt:
         "_overruled",
         "_response",
         "_seconds",
-        "_waiting",
         "_what",
+        "success",
     )
 
     def __init__(
         self,
+        answering: Deferred[Any],
         method: str,
         url: str,
         seconds: float,
@@ -66,29 +72,16 @@ class Attempt:
         self._code = 0
         self._is_late = False
         self._is_success = False
-
-    def success(self, answering: Deferred[Any]) -> Deferred[bytes]:
-        """
-        Wait for a L{Response}, and its body.
-
-        @param answering: fires with the response; it is ours from now on.
-        @return: fires with the body of a 2xx.  Fails with
-            L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an
-            answer is cut short, with
-            L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however the
-            request does.  Cancelling it cancels what is waited for.
-        """
-        self._waiting = answering
-        self._deadlines.begin(self, self._seconds)
-        body: Deferred[bytes] = answering.addCallbacks(self._head_came, self._failed)
-        return body
+        self.success: Deferred[bytes] = answering
+        deadlines.begin(self, seconds)
+        answering.addCallbacks(self._head_came, self._failed)
 
     def late(self) -> None:
         """
         It takes too long: give up.
         """
         self._is_late = True
-        self._waiting.cancel()
+        self.success.cancel()
 
     def _head_came(self, response: Response) -> Deferred[bytes] | bytes:
         if self._is_late:

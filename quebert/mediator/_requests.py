@@ -112,8 +112,8 @@ class Requests:
         except Exception:
             made: Deferred[bytes] = fail()
         else:
-            attempt = Attempt(method, url, seconds, self._deadlines, self._overrules)
-            made = attempt.success(answering)
+            limits = seconds, self._deadlines
+            made = Attempt(answering, method, url, *limits, self._overrules).success
         return made if ended is None else made.addBoth(ended)
 
     def _signed(

@@ -17,7 +17,7 @@ from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.task._measure import measure
 
-__all__ = ["Task", "decode", "encode", "read"]
+__all__ = ["Task", "decode", "encode"]
 
 #: A task: its fields by their names.
 Task = dict[str, Any]
@@ -62,13 +62,6 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
     ):
         for _ in measure(body, bounds):
             pass
-    return read(body)
-
-
-def read(body: bytes) -> Any:
-    """
-    The same for a text that is known to be within the bounds.
-    """
     digits = body.translate(_DIGITS_AS_0)
     long = _TIME in digits and (_LONG in digits or _LONG_NEGATIVE in digits)
     if orjson is not None and not long:

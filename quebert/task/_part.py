@@ -18,7 +18,7 @@ except ImportError:  # then all is decoded
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
-from quebert.task._codec import Task, decode, read
+from quebert.task._codec import Task, decode
 from quebert.task._keywords import FIELDS
 from quebert.task._measure import measure
 
@@ -74,6 +74,6 @@ def read_part(body: bytes, bounds: Bounds = BOUNDS) -> Generator[None, None, Tas
             if len(raw) > _FIELD:
                 text = f"{name} must have at most {_FIELD} bytes, not {len(raw)}"
                 raise BadTask(text)
-            task[name] = read(bytes(raw))
+            task[name] = decode(bytes(raw), bounds)
     yield
     return task

@@ -71,7 +71,7 @@ class AcksTests(SynchronousTestCase):
         """
         for tag in tags:
             self.broker.outstanding.add(tag)
-            self.acks.delivered(tag)
+            self.acks.outstanding[tag] = False
 
     def flush(self, *done: int) -> list[tuple[int, bool]]:
         """

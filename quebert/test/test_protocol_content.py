@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.content import (
     CONTENT_HEADER,
     ContentReader,
+    ContentTooLarge,
     content_head,
     content_pieces,
     whole_content,
@@ -25,8 +26,8 @@ from quebert._protocol.frames import (
     FRAME_BODY,
     FRAME_HEADER,
     FRAME_METHOD,
-    FrameError,
     FrameReader,
+    UnexpectedFrame,
 )
 from quebert._protocol.properties import encode_properties
 
@@ -96,27 +97,82 @@ class ContentReaderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.bodies: list[bytes] = []
-        self.reader = ContentReader(self.bodies.append)
+        self.properties: list[bytes] = []
+        self.reader = ContentReader(self.whole)
+
+    def whole(self, properties: bytes, body: bytes) -> None:
+        """
+        Note it.
+        """
+        self.properties.append(properties)
+        self.bodies.append(body)
+
+    def announce(self, size: int, most: int = 1_000) -> None:
+        """
+        Have a content come, up to its header.
+        """
+        self.reader.most = most
+        self.reader.header_received(header(size))
 
     def test_header(self) -> None:
         """
         The header tells the size of the body, and the encoded properties.
         """
-        found = self.reader.header_received(CONTENT_HEADER.pack(60, 0, 7) + b"more")
-        self.assertEqual(found, (7, b"more"))
+        self.reader.most = 7
+        self.reader.header_received(CONTENT_HEADER.pack(60, 0, 7) + b"more")
         self.assertEqual(self.reader.missing, 7)
+        self.reader.body_received(b"content")
+        self.assertEqual(self.properties, [b"more"])
+
+    def test_empty(self) -> None:
+        """
+        An empty body is there with its header.
+        """
+        self.announce(0)
+        self.assertEqual(self.bodies, [b""])
+
+    def test_not_expected(self) -> None:
+        """
+        A header is refused before a method has announced a content, after the header of
+        a content, and after a content.
+        """
+        with self.assertRaisesRegex(UnexpectedFrame, "a content header came"):
+            self.reader.header_received(header(1))
+        self.announce(1)
+        for _ in range(2):
+            with self.assertRaises(UnexpectedFrame):
+                self.reader.header_received(header(1))
+            if self.reader.missing:
+                self.reader.body_received(b"1")
+        self.announce(0)
+        with self.assertRaises(UnexpectedFrame):
+            self.reader.header_received(header(1))
+
+    def test_too_large(self) -> None:
+        """
+        A body that is announced as larger than allowed is refused.
+        """
+        self.announce(9, most=9)
+        self.reader.body_received(bytes(9))
+        with self.assertRaisesRegex(ContentTooLarge, "10 bytes.* at most 9") as caught:
+            self.announce(10, most=9)
+        self.assertEqual(caught.exception.size, 10)
 
     def test_another_class(self) -> None:
         """
         A header of a class whose methods have no content is refused.
         """
-        with self.assertRaisesRegex(FrameError, "for class 60, got one for class 50"):
+        self.reader.most = 1
+        with self.assertRaisesRegex(
+            UnexpectedFrame, "for class 60, got one for class 50"
+        ):
             self.reader.header_received(header(1, klass=50))
 
     def test_cut_short(self) -> None:
         """
         A header that is cut short is refused.
         """
+        self.reader.most = 1
         with self.assertRaises(struct.error):
             self.reader.header_received(header(1)[:11])
 
@@ -127,8 +183,8 @@ class ContentReaderTests(SynchronousTestCase):
         """
         for pieces in bodies:
             body = b"".join(pieces)
-            self.reader.header_received(header(len(body)))
             self.bodies.clear()
+            self.announce(len(body))
             for piece in pieces:
                 if self.reader.missing:
                     self.assertEqual(self.bodies, [])
@@ -141,7 +197,7 @@ class ContentReaderTests(SynchronousTestCase):
         A body that comes in one piece is not copied.
         """
         body = bytes(50)
-        self.reader.header_received(header(50))
+        self.announce(50)
         self.reader.body_received(body)
         self.assertIs(self.bodies[0], body)
 
@@ -149,10 +205,10 @@ class ContentReaderTests(SynchronousTestCase):
         """
         More of a body than was announced is refused.
         """
-        self.reader.header_received(header(3))
+        self.announce(3)
         self.reader.body_received(b"ab")
         self.assertEqual(self.bodies, [])
-        with self.assertRaisesRegex(FrameError, "more of a body"):
+        with self.assertRaisesRegex(UnexpectedFrame, "more of a body"):
             self.reader.body_received(b"cd")
 
     def test_unannounced(self) -> None:
@@ -160,8 +216,8 @@ class ContentReaderTests(SynchronousTestCase):
         A body that was not announced is refused, and so is any frame of an empty body.
         """
         for piece in (b"a", b""):
-            with self.assertRaises(FrameError):
+            with self.assertRaises(UnexpectedFrame):
                 self.reader.body_received(piece)
-        self.reader.header_received(header(0))
-        with self.assertRaises(FrameError):
+        self.announce(0)
+        with self.assertRaises(UnexpectedFrame):
             self.reader.body_received(b"")

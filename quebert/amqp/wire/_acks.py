@@ -29,7 +29,7 @@ class Acks:
     @param channel: the channel's number.
     @param write: sends frames.
     @ivar outstanding: the deliveries that the broker waits for, by their tags, in the
-        broker's order; C{True} for one that is done.
+        broker's order; C{True} for one that is done.  The channel adds those that come.
     """
 
     def __init__(
@@ -51,12 +51,6 @@ class Acks:
         How many deliveries the broker waits for.
         """
         return len(self.outstanding)
-
-    def delivered(self, tag: int) -> None:
-        """
-        There is another delivery, which is to be settled.
-        """
-        self.outstanding[tag] = False
 
     def done(self, tag: int) -> None:
         """

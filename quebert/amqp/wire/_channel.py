@@ -108,6 +108,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
     @ivar publications: what was published and is not confirmed yet.
     @ivar acks: the acknowledgements that are sent at the end of the turn.
     @ivar ack: acknowledges one delivery of this channel, by its tag: L{Acks.done}.
+    @ivar header_received: takes a content header: L{ContentReader.header_received}.
     @ivar body_received: takes a piece of a body: L{ContentReader.body_received}.
     """
 
@@ -118,6 +119,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
         self._content = ContentReader(self._content_complete)
+        self.header_received = self._content.header_received
         self.body_received = self._content.body_received
         self._prefetch = Prefetch()
         # The methods that were called and are to be answered, and who waits for that.
@@ -287,6 +289,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 text = f"the broker sent more than {most:.0f} deliveries at once"
                 raise ProtocolError(503, text)
             self._incoming = _parse_deliver(payload)
+            self._content.most = MESSAGE
         elif method in (_ACK, _NACK):
             tag, flags = SETTLEMENT.unpack_from(payload)
             multiple, taken = bool(flags & 1), method == _ACK
@@ -297,38 +300,23 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 raise ProtocolError(503, text)
             _, *rest = METHODS["basic.return"].decode(payload)
             self._incoming = ReturnedMessage(*rest)
+            self._content.most = self.publications.unconfirmed_bytes
         elif method == _GET_OK and self._gets.waiting:
             self._incoming = _parse_get_ok(payload)
+            self._content.most = MESSAGE
         elif method == _GET_EMPTY and self._gets.waiting:
             self._gets.answered(None)
         else:
             return False
         return True
 
-    def header_received(self, payload: bytes) -> None:
-        """
-        A content header: the body's size and the properties.
-        """
-        incoming = self._incoming
-        if incoming is None or self._content.missing:
-            raise ProtocolError(505, "a content header came unexpectedly")
-        size, properties = self._content.header_received(payload)
-        most = MESSAGE
-        if isinstance(incoming, ReturnedMessage):
-            most = self.publications.unconfirmed_bytes
-        if size > most:
-            text = f"the broker announced {size} bytes, more than {most}"
-            raise ProtocolError(502, text)
-        incoming.encoded_properties = properties
-        if not size:
-            self._content_complete(b"")
-
-    def _content_complete(self, body: bytes) -> None:
+    def _content_complete(self, properties: bytes, body: bytes) -> None:
         incoming, self._incoming = self._incoming, None
-        assert incoming is not None  # the body of what else?
+        assert incoming is not None  # the content of what else?
+        incoming.encoded_properties = properties
         incoming.body = body
         if isinstance(incoming, Message):
-            self.acks.delivered(incoming.delivery_tag)
+            self.acks.outstanding[incoming.delivery_tag] = False
             self.on_message(incoming)
         else:
             self.publications.returned(incoming)

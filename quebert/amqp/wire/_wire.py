@@ -35,7 +35,6 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     FrameError,
     FrameReader,
-    UnexpectedFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -292,11 +291,9 @@ class Wire(AMQClient):  # type: ignore[misc]
             self._reader.read(data, self._frame_received)
         except ProtocolError as e:
             self._fail(e)
-        except UnexpectedFrame as e:
-            self._fail(ProtocolError(505, str(e)))
         except FrameError as e:
             text = f"the peer does not speak AMQP 0-9-1: {e}"
-            self._fail(ProtocolError(501, text))
+            self._fail(ProtocolError(e.code, text))
         except (CodecError, struct.error, IndexError) as e:
             self._fail(ProtocolError(502, f"the broker sent a malformed frame: {e}"))
 

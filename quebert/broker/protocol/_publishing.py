@@ -7,8 +7,13 @@ from __future__ import annotations
 import attrs
 
 from quebert._protocol.basic import ack
-from quebert._protocol.content import ContentReader
-from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD, FrameError
+from quebert._protocol.content import ContentReader, ContentTooLarge
+from quebert._protocol.frames import (
+    FRAME_BODY,
+    FRAME_HEADER,
+    FRAME_METHOD,
+    UnexpectedFrame,
+)
 from quebert._protocol.methods import encode_method
 from quebert.broker.protocol._line import Line
 from quebert.broker.state import (
@@ -27,16 +32,15 @@ MOST_BODY = 2**27
 _NO_ROUTE = (312, "NO_ROUTE")
 
 
-@attrs.define
+@attrs.frozen
 class _IncomingPublication:
     """
-    What is being published: its method and its header.
+    What is being published, as its method says.
     """
 
     exchange: str
     routing_key: str
     mandatory: bool
-    properties: bytes | None = None
 
 
 class Publishing:
@@ -64,16 +68,16 @@ class Publishing:
         A message is about to come.
         """
         self._publication = _IncomingPublication(exchange, routing_key, mandatory)
+        self._content.most = MOST_BODY
 
     @property
     def expects(self) -> int:
         """
         What kind of frame is to come next.
         """
-        publication = self._publication
-        if publication is None:
+        if self._publication is None:
             return FRAME_METHOD
-        return FRAME_HEADER if publication.properties is None else FRAME_BODY
+        return FRAME_BODY if self._content.missing else FRAME_HEADER
 
     def header_received(self, payload: bytes) -> None:
         """
@@ -81,17 +85,13 @@ class Publishing:
 
         @raise AMQPError: it is not as it should be.
         """
-        publication = self._publication
-        assert publication is not None
         try:
-            size, publication.properties = self._content.header_received(payload)
-        except FrameError as e:
+            self._content.header_received(payload)
+        except ContentTooLarge as e:
+            text = f"message size {e.size} is larger than configured max size"
+            raise precondition_failed(f"{text} {MOST_BODY}") from None
+        except UnexpectedFrame as e:
             raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {e}") from None
-        if size > MOST_BODY:
-            text = f"message size {size} is larger than configured max size {MOST_BODY}"
-            raise precondition_failed(text)
-        if not size:
-            self._published(b"")
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -101,18 +101,17 @@ class Publishing:
         """
         try:
             self._content.body_received(payload)
-        except FrameError as e:
+        except UnexpectedFrame as e:
             raise AMQPConnectionError(501, f"FRAME_ERROR - {e}") from None
 
-    def _published(self, body: bytes) -> None:
+    def _published(self, encoded: bytes, body: bytes) -> None:
         publication, self._publication = self._publication, None
         assert publication is not None
         exchange = self._vhost.exchanges.named(publication.exchange)
         if exchange.internal:
             text = f"cannot publish to internal exchange '{exchange.name}'"
             raise access_refused(f"{text} in vhost '{self._vhost.name}'")
-        assert publication.properties is not None
-        properties = read_properties(publication.properties)
+        properties = read_properties(encoded)
         user = properties.user
         if user is not None and user != self._line.peer.user:
             text = f"user_id property set to '{user}' but authenticated user was"

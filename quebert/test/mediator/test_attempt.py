@@ -60,8 +60,8 @@ class AttemptTests(SynchronousTestCase):
         self.cancelled: list[str] = []
         deadlines = Deadlines(lambda: self.clock, Attempt.late)
         self.answering: Deferred[Any] = Deferred(self._cancelling("request"))
-        attempt = Attempt("POST", "http://a/", 10, deadlines)
-        self.success = attempt.success(self.answering)
+        attempt = Attempt(self.answering, "POST", "http://a/", 10, deadlines)
+        self.success = attempt.success
 
     def _cancelling(self, what: str) -> Callable[[Any], None]:
         return lambda _: self.cancelled.append(what)
@@ -126,9 +126,9 @@ class AttemptTests(SynchronousTestCase):
                 return verdict
 
             deadlines = Deadlines(lambda: self.clock, Attempt.late)
-            attempt = Attempt("POST", "http://a/", 10, deadlines, overruled)
             answering: Deferred[Any] = Deferred()
-            success = attempt.success(answering)
+            attempt = Attempt(answering, "POST", "http://a/", 10, deadlines, overruled)
+            success = attempt.success
             response = FakeResponse(code, self._cancelling("body"))
             answering.callback(response)
             response.body.callback(b"body")
@@ -177,9 +177,9 @@ class AttemptTests(SynchronousTestCase):
         """
         for overruled in (None, lambda response: False, lambda response: True):
             deadlines = Deadlines(lambda: self.clock, Attempt.late)
-            attempt = Attempt("POST", "http://a/", 10, deadlines, overruled)
             answering: Deferred[Any] = Deferred()
-            success = attempt.success(answering)
+            attempt = Attempt(answering, "POST", "http://a/", 10, deadlines, overruled)
+            success = attempt.success
             response = FakeResponse(200, self._cancelling("body"))
             answering.callback(response)
             response.body.errback(IncompleteAnswer("cut short"))
@@ -237,8 +237,8 @@ class AttemptTests(SynchronousTestCase):
         response = FakeResponse(200, lambda body: body.callback(b"done"))
         for has_head in (False, True):
             answering: Deferred[Any] = Deferred(lambda d: d.callback(response))
-            attempt = Attempt("GET", "http://a/", 10, deadlines)
-            success = attempt.success(answering)
+            attempt = Attempt(answering, "GET", "http://a/", 10, deadlines)
+            success = attempt.success
             if has_head:
                 answering.callback(response)
             self.clock.advance(10)
