@@ -5,9 +5,43 @@ The branches tell whose fault it is: L{ConfigError} the operator's,
 L{BadTask} the producer's, L{ExecutorError} the executor's, L{BrokerError} the
 broker's or the network's, L{BadSignature} that of whoever made a request to an
 executor.  The text of each is one sentence for a log line.
+
+L{ReplyCode} has the numbers with which the peers of an AMQP connection say it.
 """
 
 from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ReplyCode(IntEnum):
+    """
+    Why one end of an AMQP connection closes a channel or the connection, or returns a
+    message (AMQP 0-9-1, section 1.2, constants).  Client and embedded broker take
+    their numbers from here.  RabbitMQ begins its texts with these names.
+
+    RabbitMQ may send others: so L{BrokerRefused.code} is an C{int}.
+    """
+
+    REPLY_SUCCESS = 200
+    CONTENT_TOO_LARGE = 311
+    NO_ROUTE = 312  #: RabbitMQ's: no queue takes a mandatory message.
+    NO_CONSUMERS = 313
+    CONNECTION_FORCED = 320
+    INVALID_PATH = 402
+    ACCESS_REFUSED = 403
+    NOT_FOUND = 404
+    RESOURCE_LOCKED = 405
+    PRECONDITION_FAILED = 406
+    FRAME_ERROR = 501
+    SYNTAX_ERROR = 502
+    COMMAND_INVALID = 503
+    CHANNEL_ERROR = 504
+    UNEXPECTED_FRAME = 505
+    RESOURCE_ERROR = 506
+    NOT_ALLOWED = 530
+    NOT_IMPLEMENTED = 540
+    INTERNAL_ERROR = 541
 
 
 class QuebertError(Exception):
@@ -116,12 +150,25 @@ class BrokerRefused(BrokerError):
     """
     The broker closed a channel or the connection, and said why.
 
-    @ivar code: the AMQP reply code (AMQP 0-9-1 reference, constants).
+    @ivar code: its reply code: a L{ReplyCode}, or a number that is missing there.
     """
 
-    # What waiting does not mend: access-refused, not-found,
-    # precondition-failed, not-allowed, not-implemented, the syntax errors.
-    _FINAL = frozenset({402, 403, 404, 406, 501, 502, 503, 504, 505, 530, 540})
+    # Waiting mends none of them.
+    _FINAL = frozenset(
+        {
+            ReplyCode.INVALID_PATH,
+            ReplyCode.ACCESS_REFUSED,
+            ReplyCode.NOT_FOUND,
+            ReplyCode.PRECONDITION_FAILED,
+            ReplyCode.FRAME_ERROR,
+            ReplyCode.SYNTAX_ERROR,
+            ReplyCode.COMMAND_INVALID,
+            ReplyCode.CHANNEL_ERROR,
+            ReplyCode.UNEXPECTED_FRAME,
+            ReplyCode.NOT_ALLOWED,
+            ReplyCode.NOT_IMPLEMENTED,
+        }
+    )
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -149,7 +196,7 @@ class MayNotLook(BrokerRefused):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(403, text)
+        super().__init__(ReplyCode.ACCESS_REFUSED, text)
 
 
 class CertificateRefused(BrokerError):
@@ -176,10 +223,10 @@ class ProtocolError(BrokerError):
     """
     The peer sent what is not AMQP 0-9-1.
 
-    @ivar code: the AMQP reply code to close the connection with.
+    @ivar code: the reply code to close the connection with.
     """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: ReplyCode, text: str) -> None:
         super().__init__(text)
         self.code = code
 

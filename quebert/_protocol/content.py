@@ -18,6 +18,7 @@ from quebert._protocol.frames import (
     UnexpectedFrame,
     frame,
 )
+from quebert.errors import ReplyCode
 
 __all__ = [
     "CLASS_BASIC",
@@ -44,7 +45,7 @@ class ContentTooLarge(FrameError):
     @ivar size: bytes that the body is to have.
     """
 
-    code = 502
+    code = ReplyCode.SYNTAX_ERROR
 
     def __init__(self, size: int, most: int) -> None:
         super().__init__(f"a body of {size} bytes was announced; at most {most} may be")

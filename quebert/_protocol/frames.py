@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from quebert.errors import QuebertError
+from quebert.errors import QuebertError, ReplyCode
 
 __all__ = [
     "CHANNEL_MAX",
@@ -57,10 +57,10 @@ class FrameError(QuebertError, ValueError):
     """
     What came is no frame, or does not fit what came before.
 
-    @cvar code: the AMQP reply code for it (AMQP 0-9-1, section 1.2).
+    @cvar code: the reply code for it.
     """
 
-    code = 501
+    code = ReplyCode.FRAME_ERROR
 
 
 class UnexpectedFrame(FrameError):
@@ -68,7 +68,7 @@ class UnexpectedFrame(FrameError):
     What came is a frame, and does not fit what came before.
     """
 
-    code = 505
+    code = ReplyCode.UNEXPECTED_FRAME
 
 
 class FrameReader:

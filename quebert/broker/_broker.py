@@ -33,7 +33,7 @@ from quebert.broker.state import (
 )
 from quebert.broker.store import described
 from quebert.clock import seconds_set
-from quebert.errors import StoreError
+from quebert.errors import ReplyCode, StoreError
 
 __all__ = ["BrokerFactory"]
 
@@ -312,7 +312,7 @@ class BrokerFactory(Factory):
         if self._stopping is None:
             self._stopping = Deferred()
             for connection in list(self.connections):
-                connection.shut(320, f"CONNECTION_FORCED - {_GOODBYE}")
+                connection.shut(ReplyCode.CONNECTION_FORCED, _GOODBYE)
             self._patience = self.clock.callLater(patience, self._cut)
             if not self.connections:
                 self._stopped()

@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.queues import ACCESS_REFUSED, TYPE, dead_letters_of, find_queue
+from quebert.amqp.queues import TYPE, dead_letters_of, find_queue
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
-from quebert.errors import PublishRefused, Unroutable
+from quebert.errors import PublishRefused, ReplyCode, Unroutable
 
 __all__ = ["PROBES", "check_dead_policies"]
 
@@ -69,7 +69,7 @@ async def _declared(subject: Subject, queue: str, suffix: str, **how: Any) -> st
         refused = await subject.refusal("queue_declare", queue=name, **how)
         if refused is None:
             break
-        if refused.code != ACCESS_REFUSED or name == names[-1]:
+        if refused.code != ReplyCode.ACCESS_REFUSED or name == names[-1]:
             raise refused
     return name
 

@@ -17,11 +17,10 @@ from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._given_back import holds_back
 from quebert.doctor._rungs import ABOUT, MEND, NODES, Passing, Rung, names_of
 from quebert.doctor._subject import Subject, together
-from quebert.errors import BrokerRefused
+from quebert.errors import BrokerRefused, ReplyCode
 
 __all__ = ["check_delays"]
 
-_NOT_FOUND, _DIFFERENT = 404, 406
 # Where a message that is given back (basic.nack) is not counted.
 _COUNTS_NO_LOOKS = (4, 3)
 _ANEW = "stop the mediators, let it run empty, and delete it; mediators make it anew"
@@ -71,7 +70,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
         if answer is None:
             silent.append(name)
         elif isinstance(answer, BrokerRefused):
-            if answer.code == _NOT_FOUND:
+            if answer.code == ReplyCode.NOT_FOUND:
                 missing.append(name)
             else:
                 found.append(_otherwise(call[0].partition("_")[0], name, answer))
@@ -187,7 +186,7 @@ async def _look(
             # It is there: to declare it again makes nothing.
             await channel.call(method, **how)
     except BrokerRefused as e:
-        if e.code not in (_NOT_FOUND, _DIFFERENT):
+        if e.code not in (ReplyCode.NOT_FOUND, ReplyCode.PRECONDITION_FAILED):
             raise
         if any(each in str(e) for each in (LIMIT, HELD_BACK)):
             lacks = await _differences(subject, how)

@@ -28,12 +28,12 @@ from quebert.errors import (
     BrokerUnreachable,
     CertificateRefused,
     QuebertError,
+    ReplyCode,
 )
 
 __all__ = ["connection_finding", "examine"]
 
 _ABOUT = "connection"
-_ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 
 Check = Coroutine[Any, Any, list[Finding]]
 
@@ -113,7 +113,7 @@ async def _guarded(subject: Subject, about: str, check: Check) -> list[Finding]:
         limit = subject.wait + 4 * subject.patience
         found = await subject.within(limit, check)
     except BrokerRefused as e:
-        if e.code != _ACCESS_REFUSED:
+        if e.code != ReplyCode.ACCESS_REFUSED:
             return [fail(about, str(e), "see the log of RabbitMQ")]
         remedy = (
             r"give the user of the doctor the permissions quebert\.doctor\..* and those"
@@ -134,9 +134,9 @@ def connection_finding(broker: Broker, why: QuebertError) -> Finding:
     remedy = "see whether RabbitMQ runs, and whether the AMQP URL is right"
     if isinstance(why, CertificateRefused):
         remedy = "mend the certificates in the table [broker.tls]"
-    elif isinstance(why, BrokerRefused) and why.code == _ACCESS_REFUSED:
+    elif isinstance(why, BrokerRefused) and why.code == ReplyCode.ACCESS_REFUSED:
         remedy = f"mend the password, or rabbitmqctl change_password {user} PASSWORD"
-    elif isinstance(why, BrokerRefused) and why.code == _NOT_ALLOWED:
+    elif isinstance(why, BrokerRefused) and why.code == ReplyCode.NOT_ALLOWED:
         remedy = (
             f"mend the name of the vhost, or rabbitmqctl add_vhost {vhost}; and"
             f" rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"

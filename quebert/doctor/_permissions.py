@@ -23,11 +23,11 @@ from quebert.config import QueueSettings
 from quebert.doctor._broker import may_publish
 from quebert.doctor._findings import Finding, fail, ok
 from quebert.doctor._subject import Subject, together
+from quebert.errors import ReplyCode
 
 __all__ = ["Need", "check_permissions", "needs_for_all", "needs_of"]
 
 _ABOUT = "permissions"
-_REFUSED = 403
 # What RabbitMQ calls the default exchange, whose name is empty.
 _DEFAULT = "amq.default"
 _VERBS = ("configure", "write", "read")
@@ -126,7 +126,7 @@ async def _refused(subject: Subject, need: Need) -> bool:
         return not await may_publish(subject)
     method, arguments = _call(subject, need)
     refusal = await subject.refusal(method, **arguments)
-    if refusal is None or refusal.code != _REFUSED:
+    if refusal is None or refusal.code != ReplyCode.ACCESS_REFUSED:
         return False
     # Some calls want two permissions: was it the other one?
     others = (f"exchange '{subject.name}'", f"queue '{need.queue}'")

@@ -26,11 +26,10 @@ from quebert.config import QueueSettings
 from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._subject import Subject
-from quebert.errors import BrokerRefused
+from quebert.errors import BrokerRefused, ReplyCode
 
 __all__ = ["check_queue", "dropped", "limited"]
 
-_NOT_FOUND, _DIFFERENT = 404, 406
 _ANEW = "mediators make it anew"
 
 
@@ -60,9 +59,9 @@ async def _check_exchange(subject: Subject, queue: QueueSettings) -> list[Findin
     name = {"exchange": queue.exchange, "exchange_type": queue.exchange_type}
     for how in ({"passive": True}, {"durable": True}):
         refused = await subject.refusal("exchange_declare", **name, **how)
-        if refused is not None and refused.code == _NOT_FOUND:
+        if refused is not None and refused.code == ReplyCode.NOT_FOUND:
             return []  # the first mediator declares it
-        if refused is not None and refused.code == _DIFFERENT:
+        if refused is not None and refused.code == ReplyCode.PRECONDITION_FAILED:
             about = f"exchange {queue.exchange}"
             remedy = "mend exchange_type in the configuration, or delete the exchange"
             return [fail(about, f"it was declared otherwise: {refused}", remedy)]

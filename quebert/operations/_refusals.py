@@ -8,24 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from quebert.amqp.queues import no_single_tasks
-from quebert.errors import BrokerError, BrokerRefused
+from quebert.errors import BrokerError, BrokerRefused, ReplyCode
 
 __all__ = ["no_stream", "noted"]
-
-# A reply code (AMQP 0-9-1 reference, constants): streams have no basic.get, nor
-# queue.purge.
-_NOT_IMPLEMENTED = 540
 
 
 @contextmanager
 def no_stream(queue: str) -> Iterator[None]:
     """
-    Say what to do where RabbitMQ refuses something of C{queue} since it is a stream.
+    Say what to do where RabbitMQ refuses something of C{queue} since it is a stream:
+    streams have no C{basic.get}, nor C{queue.purge}.
     """
     try:
         yield
     except BrokerRefused as e:
-        if e.code != _NOT_IMPLEMENTED:
+        if e.code != ReplyCode.NOT_IMPLEMENTED:
             raise
         raise BrokerError(no_single_tasks(queue, e)) from e
 

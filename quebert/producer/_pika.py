@@ -24,6 +24,7 @@ from quebert.errors import (
     ChannelLost,
     ConfigError,
     PublishRefused,
+    ReplyCode,
     Unroutable,
 )
 from quebert.producer._letter import Letter
@@ -244,6 +245,6 @@ def _our_error(error: Exception, where: str) -> BrokerError:
 
 
 def _refused(code: int, text: str, where: str) -> BrokerError:
-    if code == 404 and "no exchange" in text:
+    if code == ReplyCode.NOT_FOUND and "no exchange" in text:
         return Unroutable(f"no queue takes this task ({where}): {text}")
     return BrokerRefused(code, f"the broker refused the task ({where}): {text}")

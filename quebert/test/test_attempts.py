@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.link._failing import INTERNAL_ERROR
 from quebert.amqp.watch._attempts import LASTING, RETRY_LIMIT, Attempts
-from quebert.errors import BrokerRefused, ChannelLost
+from quebert.errors import BrokerRefused, ChannelLost, ReplyCode
 
 LOST = ChannelLost("gone")
 
@@ -76,7 +75,7 @@ class AttemptsTests(SynchronousTestCase):
         What makes RabbitMQ fail is asked for seldom: each time, all queues lose their
         connection.
         """
-        failure = BrokerRefused(INTERNAL_ERROR, "INTERNAL_ERROR")
+        failure = BrokerRefused(ReplyCode.INTERNAL_ERROR, "INTERNAL_ERROR")
         for _ in range(30):
             seconds = self.attempts.failed(failure)
         self.assertGreater(seconds, 10 * RETRY_LIMIT)

@@ -18,9 +18,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from quebert.amqp.coordination._pause_sign import MARK
-from quebert.amqp.queues import NOT_FOUND, find_exchange
+from quebert.amqp.queues import find_exchange
 from quebert.amqp.wire import temporary_channel
-from quebert.errors import BrokerError, BrokerRefused
+from quebert.errors import BrokerError, BrokerRefused, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -51,7 +51,7 @@ class PauseMark:
             try:
                 return await self._make_once(wire)
             except BrokerRefused as e:
-                if e.code != NOT_FOUND or not left:
+                if e.code != ReplyCode.NOT_FOUND or not left:
                     raise
         return None
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, TimeoutError
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.queues import NOT_FOUND, derived, find_exchange
+from quebert.amqp.queues import derived, find_exchange
 from quebert.amqp.wire import Call, Unconfirmed, call_in_one_write
-from quebert.errors import BrokerError, BrokerRefused, Unroutable
+from quebert.errors import BrokerError, BrokerRefused, ReplyCode, Unroutable
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -109,7 +109,7 @@ async def _announce(wire: Wire, queue: str) -> BrokerError | None:
     except TimeoutError:
         return BrokerError(f"RabbitMQ takes no messages: {wire.blocked or 'no answer'}")
     except Unconfirmed as e:
-        if e.refusal is None or e.refusal.code != NOT_FOUND:
+        if e.refusal is None or e.refusal.code != ReplyCode.NOT_FOUND:
             return e.refusal or e
         # A watch that listens has made that exchange.
     except BrokerError as e:

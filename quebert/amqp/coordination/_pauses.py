@@ -24,8 +24,7 @@ from quebert._log import Logger
 from quebert.amqp.coordination._pause_listener import PauseListener
 from quebert.amqp.coordination._pause_mark import PauseMark
 from quebert.amqp.coordination._pause_sign import CONTROL, is_paused
-from quebert.amqp.queues import ACCESS_REFUSED
-from quebert.errors import BrokerError, BrokerRefused, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -129,7 +128,7 @@ class Pauses:
             return
         self._is_deaf = True
         need = ""
-        if isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED:
+        if isinstance(why, BrokerRefused) and why.code == ReplyCode.ACCESS_REFUSED:
             pattern = CONTROL.replace(".", r"\.")
             need = f"the user needs to configure, write and read {pattern}.*: "
         self.log.warn(

@@ -29,10 +29,9 @@ from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._rate_queues import RateQueues, count_consumers
 from quebert.amqp.coordination._spare_tokens import SpareTokens
 from quebert.amqp.link import Publisher
-from quebert.amqp.queues import NOT_FOUND
 from quebert.amqp.watch import Throttle
 from quebert.amqp.wire import Channel, Message
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -99,7 +98,7 @@ class SharedRate(Throttle):
             try:
                 await self._count(await self._opened(wire))
             except BrokerRefused as e:
-                if e.code != NOT_FOUND or not self._members.known:
+                if e.code != ReplyCode.NOT_FOUND or not self._members.known:
                     raise
                 self._unknown.met(e)
             self._schedule()

@@ -32,7 +32,6 @@ from quebert.amqp.delays._rungs_in_use import CHECK_ALL
 from quebert.amqp.link import DeclareOnce, Publisher, Send
 from quebert.amqp.queues import (
     NAME_LIMIT,
-    NOT_FOUND,
     Visit,
     browse,
     depth,
@@ -40,7 +39,13 @@ from quebert.amqp.queues import (
     fitting,
 )
 from quebert.amqp.wire import Unconfirmed, call_in_one_write
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, MayNotLook
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    MayNotLook,
+    ReplyCode,
+)
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Message, Wire
@@ -136,7 +141,7 @@ class OldLadder:
             try:
                 await call_in_one_write(wire, [("queue_bind", how)])
             except BrokerRefused as e:
-                if e.code != NOT_FOUND:
+                if e.code != ReplyCode.NOT_FOUND:
                     raise
 
     async def _prefixes(self, wire: Wire) -> list[str]:

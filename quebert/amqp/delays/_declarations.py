@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from quebert.amqp.queues import INEQUIVALENT, Declared, declared
+from quebert.amqp.queues import Declared, declared
 from quebert.amqp.wire import Call, call_in_one_write
-from quebert.errors import BrokerRefused
+from quebert.errors import BrokerRefused, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -41,7 +41,7 @@ async def declare(wire: Wire, calls: list[Call], *, exists: bool) -> None:
     try:
         await call_in_one_write(wire, calls if is_rung or not exists else others)
     except BrokerRefused as e:
-        if e.code != INEQUIVALENT or " for queue " not in str(e):
+        if e.code != ReplyCode.PRECONDITION_FAILED or " for queue " not in str(e):
             raise
         if is_rung:
             await _check_ways_out(wire, queue["queue"], queue["arguments"])
@@ -59,7 +59,7 @@ async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> 
         has, should = how.arguments.get(name), wanted.get(name)
         if has != should:
             raise BrokerRefused(
-                INEQUIVALENT,
+                ReplyCode.PRECONDITION_FAILED,
                 f"queue {queue!r} was declared with {name} {has or 'none'}, and needs"
                 f" {should or 'none'}; delete it, and it is declared anew",
             )

@@ -29,7 +29,6 @@ from quebert.amqp.delays._rungs import (
 from quebert.amqp.delays._rungs_in_use import CHANNELS, CHECK, CHECK_ALL, RungsInUse
 from quebert.amqp.link import DeclareOnce, has_failed
 from quebert.amqp.queues import (
-    NOT_FOUND,
     NewQueues,
     dead_letters_of,
     find_exchange,
@@ -38,7 +37,7 @@ from quebert.amqp.queues import (
     unreached_length_limit,
 )
 from quebert.amqp.wire import Call, version_of
-from quebert.errors import BrokerError, BrokerRefused, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.link import SpareConnection
@@ -181,7 +180,7 @@ class Ladder:
             await once.made(wire, name)
             self._needed[once, name] = True
         except BrokerRefused as e:
-            if e.code == NOT_FOUND:  # a part was deleted since it was made
+            if e.code == ReplyCode.NOT_FOUND:  # a part was deleted since it was made
                 self.forget()
             raise self._refusals.logged(e, queue, wire.clock) from None
         self._refusals.over()

@@ -11,8 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._log import Logger
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._rungs import PREFIX
-from quebert.amqp.queues import ACCESS_REFUSED
-from quebert.errors import BrokerError, BrokerRefused
+from quebert.errors import BrokerError, BrokerRefused, ReplyCode
 
 __all__ = ["LadderRefused", "Refusals"]
 
@@ -67,7 +66,9 @@ class Refusals:
         Log a refusal that a task of C{queue} met, if the user lacks a permission on a
         part of the ladder; returns whether it is in the log.
         """
-        is_denied = isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED
+        is_denied = (
+            isinstance(why, BrokerRefused) and why.code == ReplyCode.ACCESS_REFUSED
+        )
         if is_denied and _OUR_PART in str(why):
             self._log(why, queue, clock)
             return True
@@ -76,7 +77,7 @@ class Refusals:
     def _log(self, why: BrokerError, queue: str, clock: IReactorTime) -> None:
         self._clock = clock
         text = str(why)
-        if isinstance(why, BrokerRefused) and why.code == ACCESS_REFUSED:
+        if isinstance(why, BrokerRefused) and why.code == ReplyCode.ACCESS_REFUSED:
             text = self.denied.setdefault(queue, f"{text}{_NEEDS}")
         self._warning.met(text)
 

@@ -27,9 +27,9 @@ from quebert._lanes import all_of
 from quebert._log import Logger
 from quebert.amqp.delays._rungs import WAITS, Rungs
 from quebert.amqp.link import DeclareOnce, has_failed, pause_after
-from quebert.amqp.queues import NOT_FOUND, find_queue
+from quebert.amqp.queues import find_queue
 from quebert.amqp.wire import temporary_channel
-from quebert.errors import BrokerError, BrokerRefused, MayNotLook
+from quebert.errors import BrokerError, BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.link import SpareConnection
@@ -205,7 +205,7 @@ class RungsInUse:
             # finds that.
             if has_failed(e) or not waits:
                 raise
-            if e.code == NOT_FOUND:
+            if e.code == ReplyCode.NOT_FOUND:
                 await self._make(wire, str(waits.pop(0)))
                 return
             if waits[0] == first:

@@ -23,13 +23,11 @@ from __future__ import annotations
 
 import random
 
-from quebert.errors import BrokerRefused
+from quebert.errors import BrokerRefused, ReplyCode
 from quebert.policy import exponential
 
 __all__ = ["FAILURE_LIMIT", "has_failed", "pause_after"]
 
-#: The reply code of a broker that has failed (AMQP 0-9-1 reference, constants).
-INTERNAL_ERROR = 541
 #: Seconds at most between two attempts.
 FAILURE_LIMIT = 3_600.0
 
@@ -38,7 +36,7 @@ def has_failed(why: object) -> bool:
     """
     Whether RabbitMQ has failed, at this or at something else of the same connection.
     """
-    return isinstance(why, BrokerRefused) and why.code == INTERNAL_ERROR
+    return isinstance(why, BrokerRefused) and why.code == ReplyCode.INTERNAL_ERROR
 
 
 def pause_after(failures: int) -> float:

@@ -37,6 +37,7 @@ from quebert.errors import (
     ChannelLost,
     MessageRefused,
     PublishRefused,
+    ReplyCode,
 )
 
 __all__ = ["MAX_OUTSTANDING", "Publisher", "Send"]
@@ -46,7 +47,6 @@ Send = Callable[[str, str, bytes, bytes], Coroutine[Any, Any, None]]
 
 # How many messages are published on channels of their own at a time.
 _LANES = 32
-_PRECONDITION_FAILED = 406
 # RabbitMQ: "message size 16777300 is larger than configured max size 16777216".
 _MAX_SIZE = re.compile(r"larger than (?:configured )?max size (\d+)")
 
@@ -170,7 +170,10 @@ class Publisher:
                 await channel.publish(exchange, routing_key, body, properties)
             except Unconfirmed as e:
                 _learn(wire, e.refusal)
-                if e.refusal is not None and e.refusal.code == _PRECONDITION_FAILED:
+                if (
+                    e.refusal is not None
+                    and e.refusal.code == ReplyCode.PRECONDITION_FAILED
+                ):
                     raise MessageRefused(e.refusal.code, str(e.refusal)) from None
                 raise (e.refusal or e) from None
             finally:

@@ -9,7 +9,6 @@ from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
 from quebert.amqp.queues._declaring import (
     CLASSIC,
     HELD_BACK,
-    INEQUIVALENT,
     LIMIT,
     QUORUM,
     STREAM,
@@ -21,8 +20,6 @@ from quebert.amqp.queues._declaring import (
     unreached_length_limit,
 )
 from quebert.amqp.queues._existing import (
-    ACCESS_REFUSED,
-    NOT_FOUND,
     Depth,
     depth,
     find_exchange,
@@ -34,15 +31,12 @@ from quebert.amqp.queues._new_queues import NewQueues
 from quebert.amqp.queues._watchable import check_watchable
 
 __all__ = [
-    "ACCESS_REFUSED",
     "CLASSIC",
     "HELD_BACK",
-    "INEQUIVALENT",
     "KIND",
     "LENGTHS",
     "LIMIT",
     "NAME_LIMIT",
-    "NOT_FOUND",
     "QUORUM",
     "REASON",
     "STREAM",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from quebert.amqp.queues._declaring import DIFFERENT, INEQUIVALENT, TYPE
+from quebert.amqp.queues._declaring import DIFFERENT, TYPE
 from quebert.amqp.wire import refusal
+from quebert.errors import ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -102,7 +103,7 @@ async def declared(
         refused = await refusal(wire, "queue_declare", queue=queue, **given)
         if refused is None:
             return guess
-        if refused.code != INEQUIVALENT:
+        if refused.code != ReplyCode.PRECONDITION_FAILED:
             raise refused
         guess = amended(guess, str(refused))
     return None

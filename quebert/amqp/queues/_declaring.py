@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from quebert.amqp.queues._existing import explained
 from quebert.amqp.queues._names import risk_of
 from quebert.amqp.wire import refusal, temporary_channel, version_of
-from quebert.errors import BrokerRefused
+from quebert.errors import BrokerRefused, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Channel, Wire
@@ -35,7 +35,6 @@ __all__ = [
     "CLASSIC",
     "DIFFERENT",
     "HELD_BACK",
-    "INEQUIVALENT",
     "LIMIT",
     "QUORUM",
     "STREAM",
@@ -57,11 +56,9 @@ CLASSIC = {TYPE: "classic"}
 QUORUM = {TYPE: "quorum"}
 #: A type whose messages nobody can take out.
 STREAM = "stream"
-#: The reply code of a broker that has the queue otherwise, or knows no such argument.
-INEQUIVALENT = 406
-#: The text that comes with it, such as "PRECONDITION_FAILED - inequivalent arg
-#: 'x-max-length' for queue 'tasks' in vhost '/': received none but current is the value
-#: '10' of type 'signedint'".
+#: The text of a RabbitMQ that has the queue otherwise, such as "PRECONDITION_FAILED -
+#: inequivalent arg 'x-max-length' for queue 'tasks' in vhost '/': received none but
+#: current is the value '10' of type 'signedint'".
 DIFFERENT = re.compile(
     r"inequivalent arg '(?P<name>[^']+)' for .*: received .*"
     r" current is (?:(?P<none>none)|(?:the value )?'(?P<value>.*?)'"
@@ -139,7 +136,7 @@ async def declare_queue(
                 )
                 break
         except BrokerRefused as e:
-            if e.code != INEQUIVALENT or arguments is last:
+            if e.code != ReplyCode.PRECONDITION_FAILED or arguments is last:
                 raise
     return arguments
 
@@ -182,7 +179,7 @@ async def _declare_task_queue(
         try:
             await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
-            if e.code != INEQUIVALENT or LIMIT not in str(e):
+            if e.code != ReplyCode.PRECONDITION_FAILED or LIMIT not in str(e):
                 raise
             found = DIFFERENT.search(str(e))
             limit = found["value"] if found and found["name"] == LIMIT else None

@@ -18,14 +18,12 @@ import attrs
 from quebert.amqp.link import has_failed
 from quebert.amqp.queues._names import risk_of
 from quebert.amqp.wire import temporary_channel, version_of
-from quebert.errors import BrokerRefused, MayNotLook
+from quebert.errors import BrokerRefused, MayNotLook, ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
 __all__ = [
-    "ACCESS_REFUSED",
-    "NOT_FOUND",
     "Depth",
     "depth",
     "explained",
@@ -33,8 +31,6 @@ __all__ = [
     "find_queue",
 ]
 
-#: Reply codes of the broker (AMQP 0-9-1 reference, constants).
-ACCESS_REFUSED, NOT_FOUND = 403, 404
 _WANT_CONFIGURE = ((4, 2, 6), (4, 3, 0))
 
 
@@ -87,9 +83,9 @@ async def _find(wire: Wire, kind: str, name: str, **arguments: str) -> Any:
         try:
             return await channel.call(f"{kind}_declare", **asked)
         except BrokerRefused as e:
-            if e.code == NOT_FOUND:
+            if e.code == ReplyCode.NOT_FOUND:
                 return None
-            if e.code == ACCESS_REFUSED:
+            if e.code == ReplyCode.ACCESS_REFUSED:
                 needs = f"the user needs to {_permission(wire)} {kind} {name!r}"
                 raise MayNotLook(f"{needs}: {e}") from None
             raise explained(e, name) from None

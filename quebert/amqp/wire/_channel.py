@@ -39,11 +39,7 @@ from quebert.amqp.wire._basic_get import Gets
 from quebert.amqp.wire._message import Message
 from quebert.amqp.wire._prefetch import Prefetch
 from quebert.amqp.wire._publications import Publications, ReturnedMessage
-from quebert.errors import (
-    BrokerError,
-    ChannelLost,
-    ProtocolError,
-)
+from quebert.errors import BrokerError, ChannelLost, ProtocolError, ReplyCode
 
 __all__ = ["Channel"]
 
@@ -58,11 +54,13 @@ _BASIC_PUBLISH = METHODS["basic.publish"].index + b"\0\0"  # a reserved short
 
 
 def _unexpected(_delivery: object) -> None:
-    raise ProtocolError(503, "the broker sent a delivery where nothing is consumed")
+    text = "the broker sent a delivery where nothing is consumed"
+    raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
 
 
 def _unexpected_cancel(consumer_tag: str) -> None:
-    raise ProtocolError(503, "the broker ended a consumer that there is not")
+    text = "the broker ended a consumer that there is not"
+    raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
 
 
 def _unwanted(message: Message) -> None:
@@ -261,7 +259,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         name = f"{method.klass.name}.{method.name}"
         if method.content and not method.response:
             # txamqp would wait for its content, and take the next method for that.
-            raise ProtocolError(503, f"the broker sent {name}, which only clients may")
+            text = f"the broker sent {name}, which only clients may"
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         if not method.response:
             super().dispatch(frame, work)
             return
@@ -270,7 +269,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         asked = (each for each in self._asked if method in each[0].responses)
         first = next(asked, None)
         if first is None:
-            raise ProtocolError(503, f"the broker sent {name}, and was not asked")
+            text = f"the broker sent {name}, and was not asked"
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         self._asked.remove(first)
         first[1].callback(Reply(method, frame.payload.args))
 
@@ -279,7 +279,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         A method frame; returns whether it was read here, without txamqp.
         """
         if self._incoming is not None:
-            raise ProtocolError(505, "a method came where a content was expected")
+            text = "a method came where a content was expected"
+            raise ProtocolError(ReplyCode.UNEXPECTED_FRAME, text)
         method = payload[:4]
         if method == _DELIVER:
             if self.on_message is _unexpected:
@@ -287,7 +288,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             if len(self.acks.outstanding) >= self._prefetch.most:
                 most = self._prefetch.most
                 text = f"the broker sent more than {most:.0f} deliveries at once"
-                raise ProtocolError(503, text)
+                raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
             self._incoming = _parse_deliver(payload)
             self._content.most = MESSAGE
         elif method in (_ACK, _NACK):
@@ -297,7 +298,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         elif method == _RETURN:
             if not self.publications.unconfirmed_bytes:
                 text = "the broker returned a message, and none was published"
-                raise ProtocolError(503, text)
+                raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
             _, *rest = METHODS["basic.return"].decode(payload)
             self._incoming = ReturnedMessage(*rest)
             self._content.most = self.publications.unconfirmed_bytes
@@ -346,7 +347,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if not self.closed and not self._shutting:
             self.on_message = _unwanted
             self.why = ChannelLost("the channel was closed here")
-            closing = self.channel_close(reply_code=200)
+            closing = self.channel_close(reply_code=ReplyCode.REPLY_SUCCESS)
             self._shutting = True
             self.acks.end()  # what is done was written before channel.close
             closing.addBoth(self._shut)

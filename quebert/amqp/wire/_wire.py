@@ -45,7 +45,13 @@ from quebert._transport_writer import TransportWriter
 from quebert._waiters import Waiters
 from quebert.amqp.wire._channel import Channel
 from quebert.amqp.wire._spec import SPEC
-from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ProtocolError
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    ProtocolError,
+    ReplyCode,
+)
 
 __all__ = ["Wire"]
 
@@ -84,19 +90,20 @@ class _Delegate(TwistedDelegate):  # type: ignore[misc]
         method = f"{message.method.klass.name}_{message.method.name}"
         if not hasattr(self, method.replace("-", "_")):
             text = f"the broker sent {method}, which only clients may"
-            raise ProtocolError(503, text)
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         super().dispatch(channel, message)
 
     def connection_start(self, channel: Channel, message: Any) -> None:
         if self.client.greeted:
-            raise ProtocolError(503, "the broker sent connection.start again")
+            text = "the broker sent connection.start again"
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         self.client.greeted = True
         self.client.server_properties = message.server_properties
         mechanisms = message.mechanisms.split()
         if self.client.mechanism not in mechanisms:
             known = f"{mechanisms!r:.200}"
             text = f"the broker knows {known}, not {self.client.mechanism}"
-            raise ProtocolError(530, text)
+            raise ProtocolError(ReplyCode.NOT_ALLOWED, text)
         channel.connection_start_ok(
             client_properties={
                 "connection_name": self.client.name,
@@ -224,10 +231,11 @@ class Wire(AMQClient):  # type: ignore[misc]
         @raise ProtocolError: it is not the time for that, or they are too low.
         """
         if not self.greeted or self._tuned:
-            raise ProtocolError(503, "the broker sent connection.tune at a wrong time")
+            text = "the broker sent connection.tune at a wrong time"
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         if 0 < frame_max < FRAME_MIN:
             text = f"the broker takes frames of {frame_max} bytes, not of {FRAME_MIN}"
-            raise ProtocolError(502, text)
+            raise ProtocolError(ReplyCode.SYNTAX_ERROR, text)
         self._tuned = True
         frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
         self._channel_max = min(channel_max or CHANNEL_MAX, CHANNEL_MAX)
@@ -295,7 +303,8 @@ class Wire(AMQClient):  # type: ignore[misc]
             text = f"the peer does not speak AMQP 0-9-1: {e}"
             self._fail(ProtocolError(e.code, text))
         except (CodecError, struct.error, IndexError) as e:
-            self._fail(ProtocolError(502, f"the broker sent a malformed frame: {e}"))
+            text = f"the broker sent a malformed frame: {e}"
+            self._fail(ProtocolError(ReplyCode.SYNTAX_ERROR, text))
 
     def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
         channel = self.channels.get(number)
@@ -313,7 +322,8 @@ class Wire(AMQClient):  # type: ignore[misc]
         if kind == FRAME_HEARTBEAT:
             return
         if number not in self.closing_channels | self.left_channels:
-            raise ProtocolError(504, f"a frame came for channel {number}: not open")
+            text = f"a frame came for channel {number}: not open"
+            raise ProtocolError(ReplyCode.CHANNEL_ERROR, text)
         if kind == FRAME_METHOD and payload[:4] == _CLOSE_OK:
             self.closing_channels.discard(number)
 
@@ -321,12 +331,12 @@ class Wire(AMQClient):  # type: ignore[misc]
         klass, method = struct.unpack_from(">HH", payload)
         if (klass == _CONNECTION) != (number == 0):
             text = f"the broker sent method {klass}.{method} on channel {number}"
-            raise ProtocolError(503, text)
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         try:
             command = SPEC.classes.byid[klass].methods.byid[method]
         except KeyError:
             text = f"the broker sent method {klass}.{method}, which is unknown"
-            raise ProtocolError(503, text) from None
+            raise ProtocolError(ReplyCode.COMMAND_INVALID, text) from None
         return Frame(number, Method(command, *command.layout.decode(payload)))
 
     # -- Writing
@@ -423,7 +433,9 @@ class Wire(AMQClient):  # type: ignore[misc]
             within = 0 if self.blocked is not None else within
             for channel in self.channels.values():
                 channel.flush()
-            closing = self.channels[0].connection_close(200, "goodbye")
+            closing = self.channels[0].connection_close(
+                ReplyCode.REPLY_SUCCESS, "goodbye"
+            )
             closing.addTimeout(within, self.clock)
             closing.addCallbacks(lambda _: True, lambda _: False)
             answered = await closing

@@ -15,6 +15,7 @@ from quebert.broker.protocol._commands import COMMANDS, CommandContext
 from quebert.broker.protocol._line import Peer
 from quebert.broker.protocol._methods import decode_method, name_of
 from quebert.broker.state import AMQPChannelError, AMQPConnectionError, not_allowed
+from quebert.errors import ReplyCode
 
 __all__ = ["Channels"]
 
@@ -76,7 +77,9 @@ class Channels:
         command = COMMANDS.get(name)
         try:
             if command is None:
-                raise AMQPConnectionError(503, "COMMAND_INVALID - unimplemented method")
+                raise AMQPConnectionError(
+                    ReplyCode.COMMAND_INVALID, "unimplemented method"
+                )
             arguments = decode_method(payload).arguments
             command(CommandContext(self._peer, channel, self._rely), arguments)
         except AMQPChannelError as e:
@@ -118,7 +121,9 @@ class Channels:
         elif name == "channel.open":
             self._open(number)
         elif name != "channel.close-ok":
-            error = AMQPConnectionError(504, "CHANNEL_ERROR - expected 'channel.open'")
+            error = AMQPConnectionError(
+                ReplyCode.CHANNEL_ERROR, "expected 'channel.open'"
+            )
             raise error if index is None else error.about(index)
 
     def _open(self, number: int) -> None:
@@ -157,7 +162,7 @@ class Channels:
 
 def _unexpected(expected: str, got: str) -> AMQPConnectionError:
     text = f"expected {expected}, got {got} instead"
-    return AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text}")
+    return AMQPConnectionError(ReplyCode.UNEXPECTED_FRAME, text)
 
 
 def _read_publish(payload: bytes) -> tuple[str, str]:

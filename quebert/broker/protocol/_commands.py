@@ -20,6 +20,7 @@ from quebert.broker.state import (
     not_implemented,
     precondition_failed,
 )
+from quebert.errors import ReplyCode
 
 __all__ = ["COMMANDS", "CommandContext"]
 
@@ -54,7 +55,7 @@ class CommandContext:
         """
         name = name or self.channel.last_queue
         if not name:
-            raise AMQPChannelError(404, "NOT_FOUND - no previously declared queue")
+            raise AMQPChannelError(ReplyCode.NOT_FOUND, "no previously declared queue")
         return name
 
     def answer(self, arguments: Mapping[str, Any], name: str, *values: Any) -> None:
@@ -316,13 +317,13 @@ def _channel_flow(context: CommandContext, a: Arguments) -> None:
 
 @_command("channel.open")
 def _channel_open(context: CommandContext, a: Arguments) -> None:
-    raise AMQPConnectionError(504, "CHANNEL_ERROR - second 'channel.open' seen")
+    raise AMQPConnectionError(ReplyCode.CHANNEL_ERROR, "second 'channel.open' seen")
 
 
 @_command("tx.select")
 def _tx_select(context: CommandContext, a: Arguments) -> None:
     # The connection goes on: the client has asked for nothing that it must not.
-    raise AMQPChannelError(540, "NOT_IMPLEMENTED - transactions (tx.*)")
+    raise AMQPChannelError(ReplyCode.NOT_IMPLEMENTED, "transactions (tx.*)")
 
 
 @_command("tx.commit")

@@ -12,6 +12,7 @@ from quebert import __version__
 from quebert._protocol.codec import CodecError, decode_table
 from quebert._protocol.frames import CHANNEL_MAX, FRAME_MAX, FRAME_MIN
 from quebert.broker.state import AMQPConnectionError, not_allowed
+from quebert.errors import ReplyCode
 
 __all__ = [
     "MECHANISMS",
@@ -54,7 +55,7 @@ def _plain(response: str | bytes) -> tuple[str, str]:
     parts = _text(response).split("\0")
     if len(parts) != 3:
         raise AMQPConnectionError(
-            502, "SYNTAX_ERROR - the response is not one of PLAIN"
+            ReplyCode.SYNTAX_ERROR, "the response is not one of PLAIN"
         )
     return parts[1], parts[2]
 
@@ -68,7 +69,7 @@ def _amqplain(response: str | bytes) -> tuple[str, str]:
         table = decode_table(struct.pack(">I", len(raw)) + raw)
     except CodecError as e:
         text = f"the response is not one of AMQPLAIN: {e}"
-        raise AMQPConnectionError(502, f"SYNTAX_ERROR - {text}") from None
+        raise AMQPConnectionError(ReplyCode.SYNTAX_ERROR, text) from None
     return _text(table.get("LOGIN", "")), _text(table.get("PASSWORD", ""))
 
 
@@ -93,17 +94,19 @@ def credentials(mechanism: str, response: str | bytes) -> tuple[str, str]:
     read = MECHANISMS.get(mechanism)
     if read is None:
         text = f"the mechanism is to be one of {', '.join(MECHANISMS)}"
-        raise AMQPConnectionError(503, f"COMMAND_INVALID - {text}, not {mechanism!r}")
+        raise AMQPConnectionError(
+            ReplyCode.COMMAND_INVALID, f"{text}, not {mechanism!r}"
+        )
     return read(response)
 
 
 def login_refused(mechanism: str) -> AMQPConnectionError:
     """
-    403: that is no user's password.
+    That is no user's password.
     """
     text = f"Login was refused using authentication mechanism {mechanism}."
     details = "For details see the broker logfile."
-    return AMQPConnectionError(403, f"ACCESS_REFUSED - {text} {details}")
+    return AMQPConnectionError(ReplyCode.ACCESS_REFUSED, f"{text} {details}")
 
 
 def check_limits(arguments: Mapping[str, Any]) -> None:

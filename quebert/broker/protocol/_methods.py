@@ -11,6 +11,7 @@ import attrs
 
 from quebert._protocol.methods import METHODS_BY_INDEX
 from quebert.broker.state import AMQPConnectionError
+from quebert.errors import ReplyCode
 
 __all__ = ["Method", "decode_method", "name_of"]
 
@@ -41,8 +42,8 @@ def name_of(payload: bytes) -> tuple[str, tuple[int, int]]:
     layout = METHODS_BY_INDEX.get(payload[:4])
     if layout is None:
         klass, number = struct.unpack_from(">HH", payload)
-        text = f"NOT_IMPLEMENTED - there is no method {klass}.{number}"
-        raise AMQPConnectionError(540, text)
+        text = f"there is no method {klass}.{number}"
+        raise AMQPConnectionError(ReplyCode.NOT_IMPLEMENTED, text)
     return layout.name, layout.numbers
 
 

@@ -23,13 +23,13 @@ from quebert.broker.state import (
     precondition_failed,
     read_properties,
 )
+from quebert.errors import ReplyCode
 
 __all__ = ["Publishing"]
 
 #: Bytes that the body of a message may have: the default of RabbitMQ 3.13; 4.0 to 4.3
 #: have 16 MiB.
 MOST_BODY = 2**27
-_NO_ROUTE = (312, "NO_ROUTE")
 
 
 @attrs.frozen
@@ -91,7 +91,7 @@ class Publishing:
             text = f"message size {e.size} is larger than configured max size"
             raise precondition_failed(f"{text} {MOST_BODY}") from None
         except UnexpectedFrame as e:
-            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {e}") from None
+            raise AMQPConnectionError(ReplyCode.UNEXPECTED_FRAME, str(e)) from None
 
     def body_received(self, payload: bytes) -> None:
         """
@@ -102,7 +102,7 @@ class Publishing:
         try:
             self._content.body_received(payload)
         except UnexpectedFrame as e:
-            raise AMQPConnectionError(501, f"FRAME_ERROR - {e}") from None
+            raise AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)) from None
 
     def _published(self, encoded: bytes, body: bytes) -> None:
         publication, self._publication = self._publication, None
@@ -133,8 +133,8 @@ class Publishing:
             self._last_confirmed = self._last
 
     def _return(self, message: PublishedMessage) -> None:
-        place = message.exchange, message.routing_key
-        method = encode_method("basic.return", (*_NO_ROUTE, *place))
+        why, place = ReplyCode.NO_ROUTE, (message.exchange, message.routing_key)
+        method = encode_method("basic.return", (why, why.name, *place))
         self._line.write_content(method, message)
 
     def end(self) -> None:

@@ -43,7 +43,7 @@ from quebert.broker.state import (
     VirtualHost,
     not_allowed,
 )
-from quebert.errors import StoreError
+from quebert.errors import ReplyCode, StoreError
 
 __all__ = ["ServerConnection"]
 
@@ -299,14 +299,14 @@ class ServerConnection(Protocol):
             if rest is not None:
                 self._reader.read(rest, self._frame_received)
         except FrameError as e:  # where the next frame begins, who knows
-            self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
+            self._fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
             self.state = "deaf" if self.state == "closing" else self.state
         except StoreError as e:
             self.broker.fail(e)
         except Exception:
             self.log.failure("A connection is closed for a defect of the broker.")
             self._fail(
-                AMQPConnectionError(541, "INTERNAL_ERROR - a defect of the broker")
+                AMQPConnectionError(ReplyCode.INTERNAL_ERROR, "a defect of the broker")
             )
 
     def _protocol_header(self, data: bytes) -> bytes | None:
@@ -331,7 +331,7 @@ class ServerConnection(Protocol):
         except AMQPConnectionError as e:
             self._fail(e)
         except (CodecError, struct.error, IndexError) as e:
-            self._fail(AMQPConnectionError(501, f"FRAME_ERROR - {e}"))
+            self._fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
         return self.state not in _NO_FRAMES and not self._output.swamped
 
     def _take_frame(self, kind: int, number: int, payload: bytes) -> None:
@@ -341,7 +341,9 @@ class ServerConnection(Protocol):
             self._method_received(payload)
         elif (kind != FRAME_HEARTBEAT or number) and self.state != "closing":
             text = f"a frame of type {kind} on channel {number} in the state"
-            raise AMQPConnectionError(505, f"UNEXPECTED_FRAME - {text} {self.state}")
+            raise AMQPConnectionError(
+                ReplyCode.UNEXPECTED_FRAME, f"{text} {self.state}"
+            )
 
     def _method_received(self, payload: bytes) -> None:
         name, index = name_of(payload)
@@ -354,7 +356,7 @@ class ServerConnection(Protocol):
                 take(self, decode_method(payload).arguments)
             else:
                 text = f"unexpected method in connection state {self.state}"
-                raise AMQPConnectionError(504, f"CHANNEL_ERROR - {text}")
+                raise AMQPConnectionError(ReplyCode.CHANNEL_ERROR, text)
         except AMQPConnectionError as e:
             raise e.about(index) from None
 
@@ -430,7 +432,7 @@ class ServerConnection(Protocol):
         """
         self._lose()
 
-    def shut(self, code: int, text: str) -> None:
+    def shut(self, code: ReplyCode, text: str) -> None:
         """
         Close it from here.
         """

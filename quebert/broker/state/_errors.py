@@ -1,13 +1,12 @@
 """
-The errors that the broker answers with: AMQP's reply codes (AMQP 0-9-1 reference,
-constants), and RabbitMQ's texts.
+The errors that the broker answers with: AMQP's reply codes, and RabbitMQ's texts.
 """
 
 from __future__ import annotations
 
 from typing import Self
 
-from quebert.errors import QuebertError
+from quebert.errors import QuebertError, ReplyCode
 
 __all__ = [
     "AMQPChannelError",
@@ -25,14 +24,15 @@ __all__ = [
 
 class AMQPError(QuebertError):
     """
-    What a client did is refused.
+    What a client did is refused.  As at RabbitMQ, the text begins with the name of the
+    reply code.
 
     @ivar code: the reply code.
     @ivar index: the class and the number of the method that is to blame.
     """
 
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, code: ReplyCode, text: str) -> None:
+        super().__init__(f"{code.name} - {text}")
         self.code = code
         self.index = (0, 0)
 
@@ -58,39 +58,43 @@ class AMQPConnectionError(AMQPError):
 
 def no_queue(vhost: str, name: str) -> AMQPChannelError:
     """
-    404: there is no such queue.
+    There is no such queue.
     """
-    return AMQPChannelError(404, f"NOT_FOUND - no queue '{name}' in vhost '{vhost}'")
+    return AMQPChannelError(
+        ReplyCode.NOT_FOUND, f"no queue '{name}' in vhost '{vhost}'"
+    )
 
 
 def no_exchange(vhost: str, name: str) -> AMQPChannelError:
     """
-    404: there is no such exchange.
+    There is no such exchange.
     """
-    return AMQPChannelError(404, f"NOT_FOUND - no exchange '{name}' in vhost '{vhost}'")
+    return AMQPChannelError(
+        ReplyCode.NOT_FOUND, f"no exchange '{name}' in vhost '{vhost}'"
+    )
 
 
 def access_refused(text: str) -> AMQPChannelError:
     """
-    403: ACCESS_REFUSED.
+    The client may not do that.
     """
-    return AMQPChannelError(403, f"ACCESS_REFUSED - {text}")
+    return AMQPChannelError(ReplyCode.ACCESS_REFUSED, text)
 
 
 def precondition_failed(text: str) -> AMQPChannelError:
     """
-    406: PRECONDITION_FAILED: the request contradicts the state of the queue or message.
+    The request contradicts the state of the queue or message.
     """
-    return AMQPChannelError(406, f"PRECONDITION_FAILED - {text}")
+    return AMQPChannelError(ReplyCode.PRECONDITION_FAILED, text)
 
 
 def resource_locked(vhost: str, name: str) -> AMQPChannelError:
     """
-    405: the queue is another connection's.
+    The queue is another connection's.
     """
     return AMQPChannelError(
-        405,
-        f"RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{name}'"
+        ReplyCode.RESOURCE_LOCKED,
+        f"cannot obtain exclusive access to locked queue '{name}'"
         f" in vhost '{vhost}'. It could be originally declared on another connection"
         " or the exclusive property value does not match that of the original"
         " declaration.",
@@ -99,13 +103,13 @@ def resource_locked(vhost: str, name: str) -> AMQPChannelError:
 
 def not_allowed(text: str) -> AMQPConnectionError:
     """
-    530: it is against the rules.
+    It is against the rules.
     """
-    return AMQPConnectionError(530, f"NOT_ALLOWED - {text}")
+    return AMQPConnectionError(ReplyCode.NOT_ALLOWED, text)
 
 
 def not_implemented(text: str) -> AMQPConnectionError:
     """
-    540: AMQP has it, or RabbitMQ, and this broker does not.
+    AMQP has it, or RabbitMQ, and this broker does not.
     """
-    return AMQPConnectionError(540, f"NOT_IMPLEMENTED - {text}")
+    return AMQPConnectionError(ReplyCode.NOT_IMPLEMENTED, text)

@@ -13,6 +13,7 @@ from quebert._protocol.codec import split_table
 from quebert.broker.state._arguments import kind_of
 from quebert.broker.state._errors import AMQPConnectionError, precondition_failed
 from quebert.broker.state._queue import Queue
+from quebert.errors import ReplyCode
 
 __all__ = ["TYPES", "Binding", "Exchange", "destinations", "unknown_type"]
 
@@ -252,6 +253,8 @@ def destinations(
 
 def unknown_type(type: str) -> AMQPConnectionError:
     """
-    503: there are no such exchanges.
+    There are no such exchanges.
     """
-    return AMQPConnectionError(503, f"COMMAND_INVALID - unknown exchange type '{type}'")
+    return AMQPConnectionError(
+        ReplyCode.COMMAND_INVALID, f"unknown exchange type '{type}'"
+    )
