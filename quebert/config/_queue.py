@@ -11,6 +11,7 @@ import attrs
 
 from quebert._bounds import MESSAGE
 from quebert._holding import HOLD_LIMIT, LONGEST_REQUEST
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config import _kinds as kinds
 from quebert.config._guard import guard
@@ -59,7 +60,6 @@ FOR_ALL: Kinds = {
     "max_url_length": kinds.number(1, MOST),
     "max_body": kinds.number(1, MESSAGE),
 }
-_TYPE = "x-queue-type"
 # What the mediator "policy" alone has, beside its terms.
 _WITH_POLICY = ("max_retry_after", "permanent")
 
@@ -148,7 +148,7 @@ def _arguments(table: Table, key: str) -> dict[str, Argument]:
     inner = table.table(key)
     found: dict[str, Argument] = {}
     for name in inner:
-        if key == "arguments" and name == _TYPE:
+        if key == "arguments" and name == QUEUE_TYPE:
             inner.wrong(name, "is said by the key queue_type of the queue")
         value = inner.get(name, kinds.argument, None)
         if value is not None:

@@ -10,6 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert._bounds import AT_WORK, BOUNDS
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config._broker import TLS, Broker
 from quebert.guard import Guard
@@ -175,7 +176,7 @@ class QueueSettings:
         """
         All arguments of C{queue.declare}, with the type if the file has one.
         """
-        kind = {} if self.queue_type is None else {"x-queue-type": self.queue_type}
+        kind = {} if self.queue_type is None else {QUEUE_TYPE: self.queue_type}
         return {**self.arguments, **kind}
 
 

@@ -14,6 +14,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from quebert._protocol.extensions import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    DEATHS,
+    EXPIRES,
+    MESSAGE_TTL,
+    OVERFLOW,
+    QUEUE_TYPE,
+)
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.wire import Message, temporary_channel, version_of
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
@@ -117,9 +127,9 @@ async def check_broker_clock(subject: Subject) -> list[Finding]:
     async with returns(subject, "clock") as returned:
         expiring = f"{subject.name}.expiring"
         after = {
-            "x-message-ttl": 0,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": returned.queue,
+            MESSAGE_TTL: 0,
+            DEAD_LETTER_EXCHANGE: "",
+            DEAD_LETTER_ROUTING_KEY: returned.queue,
         }
         await returned.channel.call(
             "queue_declare", queue=expiring, exclusive=True, arguments=after
@@ -144,7 +154,7 @@ async def check_broker_clock(subject: Subject) -> list[Finding]:
 
 
 def _time_of_death(message: Message) -> float | None:
-    deaths: Any = message.headers.get("x-death")
+    deaths: Any = message.headers.get(DEATHS)
     moment = deaths[0].get("time") if deaths else None
     return moment.timestamp() if isinstance(moment, datetime) else None
 
@@ -207,13 +217,13 @@ async def _time_until_tried_again(subject: Subject) -> float | None:
     clock = subject.client.reactor
     queue, target = f"{subject.name}.confirms", "confirmed"
     arguments = {
-        "x-queue-type": "quorum",
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
-        "x-message-ttl": 1,
-        "x-expires": _EXPIRES,
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": f"{subject.name}.{target}",
+        QUEUE_TYPE: "quorum",
+        DEAD_LETTER_STRATEGY: "at-least-once",
+        OVERFLOW: "reject-publish",
+        MESSAGE_TTL: 1,
+        EXPIRES: _EXPIRES,
+        DEAD_LETTER_EXCHANGE: "",
+        DEAD_LETTER_ROUTING_KEY: f"{subject.name}.{target}",
     }
     publisher = subject.client.make_publisher()
     try:

@@ -15,8 +15,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 
+from quebert._protocol.extensions import EXPIRES, QUEUE_TYPE
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.queues import TYPE, dead_letters_of, find_queue
+from quebert.amqp.queues import dead_letters_of, find_queue
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
 from quebert.errors import PublishRefused, ReplyCode, Unroutable
@@ -40,7 +41,7 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
     """
     if not subject.is_rabbitmq:
         return []  # the embedded broker has no policies
-    arguments = {TYPE: kind, "x-expires": _EXPIRES}
+    arguments = {QUEUE_TYPE: kind, EXPIRES: _EXPIRES}
     probed = await _declared(subject, queue, "", durable=True, arguments=arguments)
     unused = await _declared(subject, queue, ".unused", exclusive=True)
     try:

@@ -10,8 +10,9 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.extensions import DELAYED_RETRY_MAX, DELIVERY_LIMIT, MESSAGE_TTL
 from quebert.amqp.delays import UNCLAIMED, WAITS, OldLadder, arrivals_of
-from quebert.amqp.queues import HELD_BACK, LIMIT, Declared, declared, depth
+from quebert.amqp.queues import Declared, declared, depth
 from quebert.amqp.wire import Call, temporary_channel, version_of
 from quebert.doctor._findings import Finding, Level, fail, ok, warn
 from quebert.doctor._given_back import holds_back
@@ -66,7 +67,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
     missing, silent, limited, held_back = [], [], [], []
     found, whole = await _lying(subject), []
     for call, answer in zip(parts, seen, strict=True):
-        name, seconds = _name(call), call[1]["arguments"].get("x-message-ttl", 0)
+        name, seconds = _name(call), call[1]["arguments"].get(MESSAGE_TTL, 0)
         if answer is None:
             silent.append(name)
         elif isinstance(answer, BrokerRefused):
@@ -76,8 +77,8 @@ async def check_delays(subject: Subject) -> list[Finding]:
                 found.append(_otherwise(call[0].partition("_")[0], name, answer))
         elif seconds:
             whole.append(Rung(name, seconds // 1000, answer.ready))
-            limited += [name] if LIMIT in answer.lacks else []
-            held_back += [name] if HELD_BACK in answer.lacks else []
+            limited += [name] if DELIVERY_LIMIT in answer.lacks else []
+            held_back += [name] if DELAYED_RETRY_MAX in answer.lacks else []
     if not waits and len(missing) == len(ends):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
         return [
@@ -155,7 +156,7 @@ def _come_early(rungs: Sequence[str]) -> Finding:
 def _come_late(subject: Subject, rungs: Sequence[str]) -> Finding:
     return warn(
         ABOUT,
-        f"{names_of(rungs)} was declared without {HELD_BACK}, and a policy has"
+        f"{names_of(rungs)} was declared without {DELAYED_RETRY_MAX}, and a policy has"
         " RabbitMQ hold back what was given back (delayed-retry-type): mediators look"
         " there for tasks, and these tasks come late",
         "have no policy match the queues of quebert: rabbitmqctl list_policies -p"
@@ -188,9 +189,9 @@ async def _look(
     except BrokerRefused as e:
         if e.code not in (ReplyCode.NOT_FOUND, ReplyCode.PRECONDITION_FAILED):
             raise
-        if any(each in str(e) for each in (LIMIT, HELD_BACK)):
+        if any(each in str(e) for each in (DELIVERY_LIMIT, DELAYED_RETRY_MAX)):
             lacks = await _differences(subject, how)
-        if not lacks or not lacks <= {LIMIT, HELD_BACK}:
+        if not lacks or not lacks <= {DELIVERY_LIMIT, DELAYED_RETRY_MAX}:
             return e
     return _LadderPart(int(answer.message_count) if kind == "queue" else 0, lacks)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from twisted.internet.task import deferLater
 
+from quebert._protocol.extensions import EXPIRES
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.queues import QUORUM
 from quebert.amqp.wire import Channel, temporary_channel, version_of
@@ -35,7 +36,7 @@ async def holds_back(subject: Subject) -> bool:
     if (version_of(subject.wire) or ()) < _SINCE:
         return False
     queue = f"{subject.name}.given-back"
-    arguments = {**QUORUM, "x-expires": _EXPIRES}
+    arguments = {**QUORUM, EXPIRES: _EXPIRES}
     publisher = subject.client.make_publisher()
     try:
         async with temporary_channel(subject.wire) as channel:

@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.extensions import MESSAGE_TTL, PRIORITY
 from quebert.amqp.coordination import CONTROL, rate_queue_of, sign_of
 from quebert.amqp.delays import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp.queues import dead_letters_of
@@ -140,14 +141,14 @@ def _call(subject: Subject, need: Need) -> tuple[str, dict[str, Any]]:
     name, probe = need.name, subject.name
     match need.verb, need.kind:
         case "configure", "queue":
-            wrong: dict[str, Any] = {"x-message-ttl": "probe"}
+            wrong: dict[str, Any] = {MESSAGE_TTL: "probe"}
             return "queue_declare", {"queue": name, "durable": True, "arguments": wrong}
         case "configure", _:
             given = {"exchange": name, "exchange_type": "topic", "durable": True}
             wrong = {"alternate-exchange": 0}
             return "exchange_declare", {**given, "arguments": wrong}
         case "read", "queue":
-            wrong = {"x-priority": "probe"}
+            wrong = {PRIORITY: "probe"}
             return "basic_consume", {"queue": name, "arguments": wrong}
         case "write", "queue":
             return "queue_unbind", _unbound(queue=name, exchange=probe)

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from quebert.amqp.queues import TYPE
+from quebert._protocol.extensions import EXPIRES, QUEUE_TYPE
 from quebert.amqp.wire import Channel, Message, temporary_channel
 from quebert.doctor._subject import Subject
 
@@ -79,7 +79,7 @@ async def returns(
     queue = f"{subject.name}.{suffix}"
     how: dict[str, Any] = {"exclusive": True, "auto_delete": True}
     if keep is not None:
-        how = {"durable": True, "arguments": {TYPE: "classic", "x-expires": keep}}
+        how = {"durable": True, "arguments": {QUEUE_TYPE: "classic", EXPIRES: keep}}
     async with temporary_channel(subject.wire) as channel:
         returned = ReturnedProbes(queue, subject.client.reactor, channel)
         await channel.call("queue_declare", queue=queue, **how)

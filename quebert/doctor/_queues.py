@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quebert._protocol.extensions import (
+    DEAD_LETTER_EXCHANGE,
+    DELIVERY_LIMIT,
+    QUEUE_TYPE,
+)
 from quebert.amqp.coordination import is_paused
 from quebert.amqp.queues import (
     LENGTHS,
-    LIMIT,
     STREAM,
-    TYPE,
     Declared,
     Depth,
     dead_letters_of,
@@ -200,12 +203,12 @@ def limited(
 
     @param has_default: the broker has a limit of 20 where none is declared.
     """
-    if arguments.get(TYPE) != "quorum":
+    if arguments.get(QUEUE_TYPE) != "quorum":
         return
-    limit = arguments.get(LIMIT, 20 if has_default else -1)
+    limit = arguments.get(DELIVERY_LIMIT, 20 if has_default else -1)
     if not isinstance(limit, int) or limit < 0:
         return
-    end = "moves" if "x-dead-letter-exchange" in arguments else "drops"
+    end = "moves" if DEAD_LETTER_EXCHANGE in arguments else "drops"
     yield warn(
         about,
         f"RabbitMQ {end} a task that came back more than {limit} times; quebert puts it"

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.web.http import RESPONSES
 
 from quebert import task as tasks
+from quebert._protocol.extensions import COUNTS
 from quebert._secrets import HIDDEN
 from quebert._text import shown_url
 from quebert._url import without_userinfo
@@ -154,11 +155,10 @@ class DeadLetter:
     @property
     def history(self) -> list[str]:
         """
-        The headers that tell of its life so far: ours, and a broker's count of
+        The headers that tell of its life so far: ours, and RabbitMQ's counts of
         deliveries.
         """
-        counted = "x-delivery-count"
-        return [k for k in self.headers if k.startswith(_OURS) or k == counted]
+        return [k for k in self.headers if k.startswith(_OURS) or k in COUNTS]
 
 
 def _text_of(value: Any) -> str:

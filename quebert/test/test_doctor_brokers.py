@@ -19,6 +19,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.delays import (
     ARRIVALS,
@@ -28,7 +29,7 @@ from quebert.amqp.delays import (
     Rungs,
     arrivals_of,
 )
-from quebert.amqp.queues import QUORUM, TYPE, declared, depth
+from quebert.amqp.queues import QUORUM, declared, depth
 from quebert.amqp.wire import call_in_one_write, version_of
 from quebert.config import Broker, QueueSettings, Settings
 from quebert.doctor import Finding, Level, examine
@@ -373,7 +374,9 @@ async def test_stream(
     """
     subject = await make_subject()
     with pika_channel(rabbitmq) as channel:
-        channel.queue_declare(names.queue, durable=True, arguments={TYPE: "stream"})
+        channel.queue_declare(
+            names.queue, durable=True, arguments={QUEUE_TYPE: "stream"}
+        )
     queue = QueueSettings(name=names.queue, exchange="", queue_type=queue_type)
     found = await check_queue(subject, queue)
     told(found, Level.FAIL, "it is a stream", "its mediators are refused")
@@ -411,7 +414,7 @@ async def test_other_default(rabbitmq: RabbitMQNode, make_subject: Any) -> None:
     subject = await make_subject(vhost)
     with pika_channel(rabbitmq, vhost) as channel:
         channel.queue_declare("tasks", durable=True)
-        channel.queue_declare("old", durable=True, arguments={TYPE: "classic"})
+        channel.queue_declare("old", durable=True, arguments={QUEUE_TYPE: "classic"})
     how = await declared(subject.wire, "tasks")
     assert how is not None
     assert how.kind == "quorum"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quebert._protocol.extensions import EXPIRES, MAX_LENGTH, MESSAGE_TTL, QUEUE_TYPE
 from quebert.amqp.queues import CLASSIC, declare_queue, derived
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class RateQueues:
         suffix = ".quorum" if quorum else ""
         self.members = rate_queue_of(queue, suffix)
         self.spare = rate_queue_of(queue, ".spare" + suffix)
-        self._type = {"x-queue-type": "quorum"} if quorum else {}
+        self._type = {QUEUE_TYPE: "quorum"} if quorum else {}
 
     async def declare(self, wire: Wire) -> None:
         """
@@ -54,8 +55,8 @@ class RateQueues:
 
         @raise BrokerError: RabbitMQ refuses it, or the connection is lost.
         """
-        ends = {**self._type, "x-expires": _EXPIRES}
-        stale = {"x-max-length": _MOST_WAITING, "x-message-ttl": _STALE}
+        ends = {**self._type, EXPIRES: _EXPIRES}
+        stale = {MAX_LENGTH: _MOST_WAITING, MESSAGE_TTL: _STALE}
         for queue, arguments in ((self.members, ends), (self.spare, {**ends, **stale})):
             await declare_queue(wire, queue, {**CLASSIC, **arguments}, arguments)
 

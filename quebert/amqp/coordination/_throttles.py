@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._shared_rate import SharedRate
-from quebert.amqp.queues import TYPE
 
 if TYPE_CHECKING:
     from quebert.amqp.link import Session
@@ -35,7 +35,7 @@ def throttles_of(
                 pace,
                 session.make_publisher(),
                 lambda: session.reactor,
-                quorum=options.declared.get(TYPE) == "quorum",
+                quorum=options.declared.get(QUEUE_TYPE) == "quorum",
             )
     if options.group is not None:
         yield options.group.join(options.weight, lambda: session.reactor)

@@ -7,6 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from quebert._protocol.extensions import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    MESSAGE_TTL,
+)
 from quebert.amqp.queues import Declared, declared
 from quebert.amqp.wire import Call, call_in_one_write
 from quebert.errors import BrokerRefused, ReplyCode
@@ -18,9 +23,9 @@ __all__ = ["declare"]
 
 # The arguments that tell when messages leave a queue, and where they go.
 _WAYS_OUT = (
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
+    MESSAGE_TTL,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
 )
 
 
@@ -37,7 +42,7 @@ async def declare(wire: Wire, calls: list[Call], *, exists: bool) -> None:
     """
     queue = next(how for each, how in calls if each == "queue_declare")
     others = [each for each in calls if each[0] != "queue_declare"]
-    is_rung = "x-message-ttl" in queue["arguments"]
+    is_rung = MESSAGE_TTL in queue["arguments"]
     try:
         await call_in_one_write(wire, calls if is_rung or not exists else others)
     except BrokerRefused as e:

@@ -22,6 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
+from quebert._protocol.extensions import COUNTS, DEATH_HEADERS
 from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._astray import Astray, OldLadder
@@ -31,7 +32,7 @@ from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import TOLERANCE, arrivals_of, left, next_wait, wait_of
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.link import Publisher, Send, has_failed, pause_after
-from quebert.amqp.wire import DEATHS, DELAY, DELIVERIES, Channel, Message, Unconfirmed
+from quebert.amqp.wire import DELAY, Channel, Message, Unconfirmed
 from quebert.clock import seconds_set
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
 
@@ -62,7 +63,7 @@ _WHY_EARLY = (
 )
 # Names its consumer.
 _TAG = "quebert"
-_COUNTED = tuple(name.encode() for name in DELIVERIES)
+_COUNTED = tuple(name.encode() for name in COUNTS)
 
 
 class Forwarder:
@@ -466,10 +467,10 @@ def _to_begin(message: Message, has_waited_here: bool) -> bytes:
     @param has_waited_here: whether the message was not due when it came.
     """
     if has_waited_here:  # as if its rung had let it wait for all that was left
-        return _amended(message, {DELAY: wait_of(message.died_in)}, DELIVERIES)
+        return _amended(message, {DELAY: wait_of(message.died_in)}, COUNTS)
     encoded = message.encoded_properties
     if any(name in encoded for name in _COUNTED):
-        return _amended(message, {}, DELIVERIES)
+        return _amended(message, {}, COUNTS)
     return encoded
 
 
@@ -477,7 +478,7 @@ def _to_wait(message: Message, seconds: float) -> bytes:
     """
     The properties with which a message begins a wait, as one that has not died there.
     """
-    return _amended(message, {DELAY: seconds}, (*DELIVERIES, *DEATHS))
+    return _amended(message, {DELAY: seconds}, (*COUNTS, *DEATH_HEADERS))
 
 
 def _amended(

@@ -26,6 +26,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from quebert._protocol.extensions import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    MESSAGE_TTL,
+    OVERFLOW,
+)
 from quebert.amqp.queues import CLASSIC, QUORUM, derived
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Call, Message
 
@@ -61,9 +68,9 @@ WAITS: tuple[int, ...] = (*range(1, _FINE), *(_FINE << n for n in range(11)))
 FIRST_WAITS = tuple(1 << n for n in range(7))
 # In classic queues, this argument wins over a policy.  In quorum queues, the overflow
 # of a policy wins.
-_NEVER_DROPPING = {"x-overflow": "reject-publish"}
+_NEVER_DROPPING = {OVERFLOW: "reject-publish"}
 # What has quorum queues pass messages on with confirms, from RabbitMQ 3.10 on.
-_CONFIRMED = {"x-dead-letter-strategy": "at-least-once"}
+_CONFIRMED = {DEAD_LETTER_STRATEGY: "at-least-once"}
 
 _SECONDS = re.compile(r"\.(\d{1,9})s$")
 #: Seconds by which the clocks of two machines may differ.
@@ -213,7 +220,7 @@ class Rungs:
         The calls that make the rung for a wait of so many seconds.
         """
         name = self.name(wait)
-        after = {"x-message-ttl": wait * 1000, "x-dead-letter-exchange": ARRIVALS}
+        after = {MESSAGE_TTL: wait * 1000, DEAD_LETTER_EXCHANGE: ARRIVALS}
         yield _exchange(name, "fanout")
         yield _queue(name, {**self._keeping, **self._confirmed, **after})
         yield _bind(name, name, "")
@@ -237,9 +244,9 @@ class Rungs:
         where those that are not due yet begin another wait.  Classic queues would lose
         them where C{queue} takes nothing; there they go to L{UNCLAIMED}.
         """
-        onwards = {"x-dead-letter-exchange": UNCLAIMED}
+        onwards = {DEAD_LETTER_EXCHANGE: UNCLAIMED}
         if self.quorum:
-            onwards = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+            onwards = {DEAD_LETTER_EXCHANGE: "", DEAD_LETTER_ROUTING_KEY: queue}
         yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **onwards})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 

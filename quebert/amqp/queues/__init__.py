@@ -8,11 +8,8 @@ from quebert.amqp.queues._dead_letters import KIND, REASON, DeadLetters, dead_le
 from quebert.amqp.queues._declared import LENGTHS, Declared, declared, losses
 from quebert.amqp.queues._declaring import (
     CLASSIC,
-    HELD_BACK,
-    LIMIT,
     QUORUM,
     STREAM,
-    TYPE,
     declare_queue,
     declare_task_queue,
     no_single_tasks,
@@ -32,15 +29,12 @@ from quebert.amqp.queues._watchable import check_watchable
 
 __all__ = [
     "CLASSIC",
-    "HELD_BACK",
     "KIND",
     "LENGTHS",
-    "LIMIT",
     "NAME_LIMIT",
     "QUORUM",
     "REASON",
     "STREAM",
-    "TYPE",
     "Bindings",
     "Browsing",
     "DeadLetters",

@@ -45,12 +45,10 @@ from twisted.internet.task import deferLater
 
 from quebert._lanes import Lanes, all_of
 from quebert._protocol.codec import CodecError
+from quebert._protocol.extensions import COPYING_HEADERS, COUNTS, DELIVERY_COUNT
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.queues._existing import Depth, depth
 from quebert.amqp.wire import (
-    COPYING_HEADERS,
-    DELIVERIES,
-    DELIVERY_COUNT,
     Channel,
     Message,
     version_of,
@@ -93,7 +91,7 @@ _MOST_RETURNS = 3
 # How many copies may be on their way: so many may be there twice after a kill.
 _COPIES_AT_ONCE = 8
 # Unlike what is put back, a copy keeps the headers that tell of a dead letter's past.
-_NOT_COPIED = (*DELIVERIES, *COPYING_HEADERS)
+_NOT_COPIED = (*COUNTS, *COPYING_HEADERS)
 
 #: Called with each message; tells whether it is to leave the queue.
 Visit = Callable[[Message], Awaitable[bool]]

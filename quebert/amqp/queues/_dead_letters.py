@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp.link import DeclareOnce, Send
 from quebert.amqp.queues._declared import Declared, declared, losses
 from quebert.amqp.queues._declaring import (
     CLASSIC,
     QUORUM,
-    TYPE,
     declare_queue,
     own_quorum,
 )
@@ -142,7 +142,7 @@ class DeadLetters:
         ways = _ways(wire, self._queue_type)
         how = await declare_queue(wire, dead, *ways)
         self._is_stream = False
-        return self._new_queues.declared(wire, dead, how.get(TYPE))
+        return self._new_queues.declared(wire, dead, how.get(QUEUE_TYPE))
 
     async def _tell_losses(self, wire: Wire, dead: str) -> str | None:
         """

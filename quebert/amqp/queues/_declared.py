@@ -13,17 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from quebert.amqp.queues._declaring import DIFFERENT, TYPE
+from quebert._protocol.extensions import (
+    EXPIRES,
+    MAX_AGE,
+    MAX_LENGTH,
+    MAX_LENGTH_BYTES,
+    MESSAGE_TTL,
+    OVERFLOW,
+    QUEUE_TYPE,
+)
+from quebert.amqp.queues._declaring import DIFFERENT
 from quebert.amqp.wire import refusal
 from quebert.errors import ReplyCode
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["LENGTHS", "TYPE", "Declared", "amended", "declared", "losses"]
+__all__ = ["LENGTHS", "Declared", "amended", "declared", "losses"]
 
 #: The arguments that limit how much a queue holds.
-LENGTHS = ("x-max-length", "x-max-length-bytes")
+LENGTHS = (MAX_LENGTH, MAX_LENGTH_BYTES)
 
 _FLAGS = ("durable", "auto_delete", "exclusive")
 _NUMBERS = {"byte", "short", "signedint", "long", "unsignedint", "timestamp"}
@@ -41,21 +50,21 @@ class Declared:
     """
 
     flags: dict[str, bool] = attrs.field(factory=lambda: {"durable": True})
-    arguments: dict[str, Any] = attrs.field(factory=lambda: {TYPE: "classic"})
+    arguments: dict[str, Any] = attrs.field(factory=lambda: {QUEUE_TYPE: "classic"})
 
     @property
     def kind(self) -> str:
         """
         The type.
         """
-        return str(self.arguments.get(TYPE, "classic"))
+        return str(self.arguments.get(QUEUE_TYPE, "classic"))
 
     @property
     def refuses(self) -> bool:
         """
         Whether the queue refuses what it has no room for, and drops nothing.
         """
-        overflow = self.arguments.get("x-overflow", "drop-head")
+        overflow = self.arguments.get(OVERFLOW, "drop-head")
         return str(overflow).startswith("reject-publish")
 
 
@@ -115,14 +124,14 @@ def losses(how: Declared) -> Iterator[str]:
     """
     if not how.flags.get("durable"):
         yield "it is not durable: its tasks are lost when RabbitMQ stops"
-    if (ttl := how.arguments.get("x-message-ttl")) is not None:
+    if (ttl := how.arguments.get(MESSAGE_TTL)) is not None:
         yield f"RabbitMQ drops tasks that wait for {ttl} ms (x-message-ttl)"
-    if (unused := how.arguments.get("x-expires")) is not None:
+    if (unused := how.arguments.get(EXPIRES)) is not None:
         text = (
             f"RabbitMQ deletes it with its tasks after {unused} ms without a consumer"
         )
         yield f"{text} (x-expires)"
-    if (age := how.arguments.get("x-max-age")) is not None:  # of a stream
+    if (age := how.arguments.get(MAX_AGE)) is not None:  # of a stream
         yield f"RabbitMQ drops tasks that are older than {age} (x-max-age)"
     for name in LENGTHS:
         if name in how.arguments and not how.refuses:

@@ -23,6 +23,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from quebert._protocol.extensions import (
+    DELAYED_RETRY_MAX,
+    DELIVERY_LIMIT,
+    MAX_LENGTH,
+    QUEUE_TYPE,
+)
 from quebert.amqp.queues._existing import explained
 from quebert.amqp.queues._names import risk_of
 from quebert.amqp.wire import refusal, temporary_channel, version_of
@@ -34,11 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSIC",
     "DIFFERENT",
-    "HELD_BACK",
-    "LIMIT",
     "QUORUM",
     "STREAM",
-    "TYPE",
     "declare_queue",
     "declare_task_queue",
     "no_delivery_limit",
@@ -47,13 +50,10 @@ __all__ = [
     "unreached_length_limit",
 ]
 
-#: The argument that tells the type.  Where it is not given, a virtual host may have
-#: another default.
-TYPE = "x-queue-type"
 #: The arguments of a classic queue.
-CLASSIC = {TYPE: "classic"}
+CLASSIC = {QUEUE_TYPE: "classic"}
 #: The arguments of a quorum queue.
-QUORUM = {TYPE: "quorum"}
+QUORUM = {QUEUE_TYPE: "quorum"}
 #: A type whose messages nobody can take out.
 STREAM = "stream"
 #: The text of a RabbitMQ that has the queue otherwise, such as "PRECONDITION_FAILED -
@@ -66,18 +66,12 @@ DIFFERENT = re.compile(
     re.DOTALL,
 )
 
-#: The argument for how often a message may come back to a quorum queue, or since 4.3
-#: how often it may fail.  RabbitMQ 3.10 drops a message at its first return where this
-#: is -1; it has no limit of its own.
-LIMIT = "x-delivery-limit"
+# No delivery limit.
 _NONE = -1
 _INTEGER = re.compile(r"-?[0-9]+")
 _LIMITED_SINCE = (4,)
-#: The argument for how many milliseconds it holds back, at most, what was given back.
-HELD_BACK = "x-delayed-retry-max"
+# Milliseconds for which a quorum queue holds back what was given back.
 _SHORTEST = 1
-#: The argument for how many messages a queue has at most.
-_LENGTH = "x-max-length"
 _UNREACHED = 2**31 - 1
 _TELLS_OF_ROOM_SINCE = (4,)
 
@@ -88,7 +82,7 @@ def no_delivery_limit(wire: Wire) -> dict[str, Any]:
     that a policy sets overrules it.
     """
     limited = (version_of(wire) or ()) >= _LIMITED_SINCE
-    return {LIMIT: _NONE} if limited else {}
+    return {DELIVERY_LIMIT: _NONE} if limited else {}
 
 
 def own_quorum(wire: Wire) -> dict[str, Any]:
@@ -98,7 +92,7 @@ def own_quorum(wire: Wire) -> dict[str, Any]:
     that was given back.
     """
     limitless = no_delivery_limit(wire)
-    return {**limitless, HELD_BACK: _SHORTEST} if limitless else {}
+    return {**limitless, DELAYED_RETRY_MAX: _SHORTEST} if limitless else {}
 
 
 def unreached_length_limit(wire: Wire) -> dict[str, Any]:
@@ -113,7 +107,9 @@ def unreached_length_limit(wire: Wire) -> dict[str, Any]:
     the queue has a limit of its own, which no queue reaches.
     """
     version = version_of(wire)
-    return {_LENGTH: _UNREACHED} if version and version < _TELLS_OF_ROOM_SINCE else {}
+    return (
+        {MAX_LENGTH: _UNREACHED} if version and version < _TELLS_OF_ROOM_SINCE else {}
+    )
 
 
 async def declare_queue(
@@ -161,7 +157,7 @@ async def declare_task_queue(
         if found is None or not found["name"].startswith("x-"):
             raise explained(e, queue) from None
         name, value = found["name"], found["value"] or "classic"
-        if (name, value) == (TYPE, STREAM):
+        if (name, value) == (QUEUE_TYPE, STREAM):
             raise BrokerRefused(e.code, no_single_tasks(queue, e)) from None
         raise BrokerRefused(e.code, f"{e}; {_remedy(name, value)}") from None
 
@@ -169,26 +165,28 @@ async def declare_task_queue(
 async def _declare_task_queue(
     wire: Wire, channel: Channel, queue: str, arguments: Mapping[str, Any]
 ) -> float:
-    limitless, kind = no_delivery_limit(wire), arguments.get(TYPE)
+    limitless, kind = no_delivery_limit(wire), arguments.get(QUEUE_TYPE)
     # A type that is not named is the default of the virtual host.  RabbitMQ refuses the
     # limit where that is no quorum queue, and must be able to.
     unnamed = kind is None and bool(limitless) and not risk_of(queue)
     may_be_quorum = kind == "quorum" or unnamed
-    if may_be_quorum and LIMIT not in arguments:
+    if may_be_quorum and DELIVERY_LIMIT not in arguments:
         ways = {**arguments, **limitless}, arguments
         try:
             await declare_queue(wire, queue, *ways)
         except BrokerRefused as e:
-            if e.code != ReplyCode.PRECONDITION_FAILED or LIMIT not in str(e):
+            if e.code != ReplyCode.PRECONDITION_FAILED or DELIVERY_LIMIT not in str(e):
                 raise
             found = DIFFERENT.search(str(e))
-            limit = found["value"] if found and found["name"] == LIMIT else None
+            limit = (
+                found["value"] if found and found["name"] == DELIVERY_LIMIT else None
+            )
             return _highest_count(limit) if limit and _INTEGER.fullmatch(limit) else 1
         is_classic = kind is None and await _is_classic(wire, queue, arguments)
         return 0 if is_classic else math.inf
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    return _highest_count(given.get(LIMIT, 0))
+    return _highest_count(given.get(DELIVERY_LIMIT, 0))
 
 
 def _highest_count(limit: float | str) -> float:
@@ -216,7 +214,7 @@ def _remedy(name: str, value: str) -> str:
     """
     What has a queue that exists with another argument be watched as it is.
     """
-    if name == TYPE:
+    if name == QUEUE_TYPE:
         return f'set queue_type to "{value}"'
     return f"give {name} among the arguments of the queue as it has it"
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from quebert._protocol.extensions import EXPIRES
 from quebert.amqp.queues._declaring import CLASSIC, declare_queue
 from quebert.amqp.queues._existing import find_queue
 from quebert.amqp.queues._names import derived
@@ -82,7 +83,7 @@ async def looking(
 
 async def _seen(wire: Wire, name: str) -> Channel | None:
     try:
-        await declare_queue(wire, name, {**CLASSIC, "x-expires": _EXPIRES})
+        await declare_queue(wire, name, {**CLASSIC, EXPIRES: _EXPIRES})
         channel = await wire.open_channel(confirms=False)
         channel.on_cancel = lambda tag: None
         try:

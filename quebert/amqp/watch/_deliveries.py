@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
 from quebert._log import Logger
+from quebert._protocol.extensions import QUEUE_TYPE, SINGLE_ACTIVE_CONSUMER
 from quebert.amqp.link import Publisher
-from quebert.amqp.queues import TYPE
 from quebert.amqp.watch._backlog import Backlog
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivery import Event, State
@@ -104,7 +104,7 @@ class Deliveries:
             self.leave,
             ladder=client.ladder,
             hold_up_to=options.hold_up_to,
-            queue_type=arguments.get(TYPE),
+            queue_type=arguments.get(QUEUE_TYPE),
         )
         self._redelivery = Redelivery(
             self._settlement, client.suspects, self._handler.early_by
@@ -139,7 +139,7 @@ class Deliveries:
             may_widen=backlog.may_widen,
             waiting=backlog.size,
             rested=self._rest,
-            single=bool(arguments.get("x-single-active-consumer")),
+            single=bool(arguments.get(SINGLE_ACTIVE_CONSUMER)),
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self.late)
         self._moving = 0  # how many messages are examined, or replaced

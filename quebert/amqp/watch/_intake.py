@@ -10,7 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
-from quebert.amqp.queues import TYPE, QueueBinding, declare_task_queue
+from quebert._protocol.extensions import QUEUE_TYPE
+from quebert.amqp.queues import QueueBinding, declare_task_queue
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._deliveries import Deliveries
 from quebert.amqp.watch._throttle import PaceStatus, Throttles
@@ -147,7 +148,7 @@ class Intake:
 
     async def _declare(self, wire: Wire, channel: Channel) -> None:
         queue, new_queues = self._binding.queue, self._client.ladder.new_queues
-        kind = self._arguments.get(TYPE)
+        kind = self._arguments.get(QUEUE_TYPE)
         exists = await new_queues.is_there(wire, queue)
         with new_queues.declaring(wire, queue, kind, exists=exists):
             counted = await declare_task_queue(wire, channel, queue, self._arguments)

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 
 from quebert._holding import HOLD_LIMIT
-from quebert.amqp.queues import STREAM, TYPE
+from quebert._protocol.extensions import QUEUE_TYPE
+from quebert.amqp.queues import STREAM
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER
 from quebert.amqp.watch._settlement import HOLD_UP_TO
 from quebert.amqp.watch._throttle import ThrottleGroup
@@ -84,7 +85,7 @@ class WatchOptions:
     weight: float = 1.0
 
     def __attrs_post_init__(self) -> None:
-        if self.declared.get(TYPE) == STREAM:
+        if self.declared.get(QUEUE_TYPE) == STREAM:
             text = "has no tasks that can be taken out: it must be classic or quorum"
             raise ConfigError(f"queue_type={STREAM!r} {text}")
         if self.prefetch not in range(65536):
@@ -111,5 +112,5 @@ class WatchOptions:
         """
         The arguments that the queue is declared with.
         """
-        kind = {} if self.queue_type is None else {TYPE: self.queue_type}
+        kind = {} if self.queue_type is None else {QUEUE_TYPE: self.queue_type}
         return {**self.arguments, **kind}

@@ -23,11 +23,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+from quebert._protocol.extensions import DELIVERY_COUNT
 from quebert.amqp.watch._record import SUSPECT, Record
 from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._suspects import Suspects
 from quebert.amqp.wire import (
-    DELIVERY_COUNT,
     ENDS,
     EXCHANGE,
     FLIGHT,

@@ -42,6 +42,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._log import Logger
+from quebert._protocol.extensions import EXPIRES
 from quebert._repeated import RepeatedWarning
 from quebert._waiters import Waiters
 from quebert.amqp.queues import CLASSIC, declare_queue, derived, find_queue
@@ -180,7 +181,7 @@ class Suspects:
         """
         Tell other mediators that messages of a queue are given back in good order.
         """
-        now, arguments = self._now(), {**CLASSIC, "x-expires": _IN_ORDER_EXPIRES}
+        now, arguments = self._now(), {**CLASSIC, EXPIRES: _IN_ORDER_EXPIRES}
         try:
             for when in (now, now + PERIOD):
                 await declare_queue(wire, in_order_sign(queue, when), arguments)
@@ -222,7 +223,7 @@ class Suspects:
         """
         if not flight:
             return
-        arguments = {**CLASSIC, "x-expires": _EXPIRES}
+        arguments = {**CLASSIC, EXPIRES: _EXPIRES}
         self._begun.add(flight)  # the answer may be lost, and the sign be there
         try:
             await declare_queue(wire, flight_sign(flight), arguments)

@@ -6,11 +6,7 @@ from quebert.amqp.wire._broker_version import version_in, version_of
 from quebert.amqp.wire._channel import Channel
 from quebert.amqp.wire._headers import (
     ALONE,
-    COPYING_HEADERS,
-    DEATHS,
     DELAY,
-    DELIVERIES,
-    DELIVERY_COUNT,
     ENDS,
     ERRORS,
     EXCHANGE,
@@ -37,11 +33,7 @@ from quebert.amqp.wire._wire import Wire
 
 __all__ = [
     "ALONE",
-    "COPYING_HEADERS",
-    "DEATHS",
     "DELAY",
-    "DELIVERIES",
-    "DELIVERY_COUNT",
     "ENDS",
     "ERRORS",
     "EXCHANGE",

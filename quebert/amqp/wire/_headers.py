@@ -1,16 +1,13 @@
 """
-The headers that mediators write, and those of RabbitMQ that they read.
+The headers that mediators write.  Those that RabbitMQ writes are in
+L{quebert._protocol.extensions}.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "ALONE",
-    "COPYING_HEADERS",
-    "DEATHS",
     "DELAY",
-    "DELIVERIES",
-    "DELIVERY_COUNT",
     "ENDS",
     "ERRORS",
     "EXCHANGE",
@@ -35,29 +32,8 @@ ALONE = "quebert-ends-alone"
 FLIGHT = "quebert-flight"
 #: Header: a mediator has ended with this copy, nobody knows how.
 IN_QUESTION = "quebert-in-question"
-#: Header, of quorum queues.  Up to RabbitMQ 4.2 it counts how often the message came
-#: back for any reason, since 4.3 how often it came back because its delivery failed.
-DELIVERY_COUNT = "x-delivery-count"
 #: Headers: where a message was published to that came from a queue of RabbitMQ anew.
 EXCHANGE, ROUTING_KEY = "quebert-exchange", "quebert-routing-key"
 
-#: How the names of these headers begin, but for that of RabbitMQ.
+#: How the names of these headers begin.
 OURS = b"quebert-"
-
-#: RabbitMQ copies a message to the queues that these name: a message that is
-#: put back would be a new task to each.
-COPYING_HEADERS = ("CC", "BCC")
-
-#: What the broker writes into dead letters, as all are that come down the delay
-#: ladder: it drops those that look as if they went in circles.
-DEATHS = (
-    "x-death",
-    *(
-        f"x-{which}-death-{field}"
-        for which in ("first", "last")
-        for field in ("reason", "queue", "exchange")
-    ),
-)
-#: Headers: how often this message, not its copy, came back to its quorum queue.  Since
-#: RabbitMQ 4.3, x-delivery-count counts failures alone, x-acquired-count all returns.
-DELIVERIES = (DELIVERY_COUNT, "x-acquired-count")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
+from quebert._protocol.extensions import DEATHS
 from quebert._protocol.properties import (
     decode_properties,
     split_headers,
@@ -231,11 +232,11 @@ class Message:
         Whether the name of a queue that RabbitMQ has dead-lettered it from may end with
         C{suffix}, which is quicker told than by decoding its deaths.
         """
-        return suffix in self._fields.get("x-death", b"")
+        return suffix in self._fields.get(DEATHS, b"")
 
     @cached_property
     def _last_death(self) -> Mapping[str, Any]:
-        deaths = self._header("x-death")
+        deaths = self._header(DEATHS)
         last = deaths[0] if isinstance(deaths, list) and deaths else None
         return last if isinstance(last, dict) else {}
 

@@ -11,14 +11,12 @@ from typing import Any
 
 from quebert._protocol.codec import header_text
 from quebert._protocol.content import CONTENT_HEADER
+from quebert._protocol.extensions import COPYING_HEADERS, COUNTS, DEATH_HEADERS
 from quebert._protocol.frames import MAX_PAYLOAD
 from quebert._protocol.properties import amend_properties
 from quebert.amqp.wire._headers import (
     ALONE,
-    COPYING_HEADERS,
-    DEATHS,
     DELAY,
-    DELIVERIES,
     ENDS,
     ERRORS,
     EXCHANGE,
@@ -38,7 +36,7 @@ _DEATHS_ROOM, _DEATHS_PART = 16_384, 4
 _BEFORE = CONTENT_HEADER.size
 
 # What a copy does not have.
-_DROPPED = frozenset((*COPYING_HEADERS, *DEATHS, *DELIVERIES))
+_DROPPED = frozenset((*COPYING_HEADERS, *DEATH_HEADERS, *COUNTS))
 # What is of the delivery before the attempt that has put the message back.  Mediators
 # heed it, so that nobody else may write it.
 _ENDED = frozenset((ENDS, ALONE, FLIGHT, IN_QUESTION, EXCHANGE, ROUTING_KEY))

@@ -10,6 +10,27 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.extensions import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_ROUTING_KEY,
+    DEAD_LETTER_STRATEGY,
+    DELIVERY_LIMIT,
+    EXPIRES,
+    MAX_IN_MEMORY_BYTES,
+    MAX_IN_MEMORY_LENGTH,
+    MAX_LENGTH,
+    MAX_LENGTH_BYTES,
+    MAX_PRIORITY,
+    MESSAGE_TTL,
+    OVERFLOW,
+    QUEUE_LEADER_LOCATOR,
+    QUEUE_MASTER_LOCATOR,
+    QUEUE_MODE,
+    QUEUE_TYPE,
+    QUEUE_VERSION,
+    QUORUM_INITIAL_GROUP_SIZE,
+    SINGLE_ACTIVE_CONSUMER,
+)
 from quebert.broker.state._errors import not_implemented, precondition_failed
 
 __all__ = [
@@ -36,9 +57,9 @@ REJECT_DEAD_LETTER = "reject-publish-dlx"
 #: Milliseconds that a time to live may be, as RabbitMQ has it: ten years.
 LONGEST_TTL = 315_360_000_000
 
-#: How often the delivery of a message of a quorum queue may fail, as RabbitMQ has it
-#: from 4.0 on.
-DELIVERY_LIMIT = 20
+# How often the delivery of a message of a quorum queue may fail, as RabbitMQ has it
+# from 4.0 on.
+_MOST_FAILURES = 20
 
 
 @attrs.frozen
@@ -110,33 +131,33 @@ _Checks = dict[str, Callable[[Any], str | None]]
 
 #: The arguments of queues of all types.
 _CHECKS: _Checks = {
-    "x-queue-type": _text,
-    "x-message-ttl": _number(0, LONGEST_TTL),
-    "x-expires": _number(1, LONGEST_TTL),
-    "x-dead-letter-exchange": _text,
-    "x-dead-letter-routing-key": _text,
-    "x-max-length": _number(0),
-    "x-max-length-bytes": _number(0),
-    "x-overflow": _one_of(DROP_HEAD, REJECT, REJECT_DEAD_LETTER),
-    "x-single-active-consumer": _truth,
-    "x-queue-leader-locator": _one_of("client-local", "balanced"),  # there is one node
+    QUEUE_TYPE: _text,
+    MESSAGE_TTL: _number(0, LONGEST_TTL),
+    EXPIRES: _number(1, LONGEST_TTL),
+    DEAD_LETTER_EXCHANGE: _text,
+    DEAD_LETTER_ROUTING_KEY: _text,
+    MAX_LENGTH: _number(0),
+    MAX_LENGTH_BYTES: _number(0),
+    OVERFLOW: _one_of(DROP_HEAD, REJECT, REJECT_DEAD_LETTER),
+    SINGLE_ACTIVE_CONSUMER: _truth,
+    QUEUE_LEADER_LOCATOR: _one_of("client-local", "balanced"),  # there is one node
 }
 
 #: Those of each type.  This broker has one node and one way to keep messages, so that
 #: some of them change nothing.
 _CHECKS_OF: dict[str, _Checks] = {
     CLASSIC: {
-        "x-max-priority": _number(0, 255),
-        "x-queue-mode": _one_of("default", "lazy"),
-        "x-queue-version": _one_of(1, 2),
-        "x-queue-master-locator": _text,
+        MAX_PRIORITY: _number(0, 255),
+        QUEUE_MODE: _one_of("default", "lazy"),
+        QUEUE_VERSION: _one_of(1, 2),
+        QUEUE_MASTER_LOCATOR: _text,
     },
     QUORUM: {
-        "x-delivery-limit": _number(),
-        "x-dead-letter-strategy": _one_of("at-most-once", "at-least-once"),
-        "x-quorum-initial-group-size": _number(1),
-        "x-max-in-memory-length": _number(0),
-        "x-max-in-memory-bytes": _number(0),
+        DELIVERY_LIMIT: _number(),
+        DEAD_LETTER_STRATEGY: _one_of("at-most-once", "at-least-once"),
+        QUORUM_INITIAL_GROUP_SIZE: _number(1),
+        MAX_IN_MEMORY_LENGTH: _number(0),
+        MAX_IN_MEMORY_BYTES: _number(0),
     },
 }
 
@@ -154,19 +175,19 @@ def read_arguments(table: Mapping[str, Any], queue: str) -> QueueArguments:
     kind = _queue_type(table, queue)
     for name, value in table.items():
         _check(name, value, kind, queue)
-    if "x-dead-letter-routing-key" in table and "x-dead-letter-exchange" not in table:
-        text = f"invalid arg 'x-dead-letter-routing-key' for {queue}"
+    if DEAD_LETTER_ROUTING_KEY in table and DEAD_LETTER_EXCHANGE not in table:
+        text = f"invalid arg '{DEAD_LETTER_ROUTING_KEY}' for {queue}"
         raise precondition_failed(f"{text}: routing_key_but_no_dlx_defined")
     settings = QueueArguments(
-        message_ttl=_seconds(table.get("x-message-ttl")),
-        expires=_seconds(table.get("x-expires")),
-        dead_letter_exchange=table.get("x-dead-letter-exchange"),
-        dead_letter_key=table.get("x-dead-letter-routing-key"),
-        max_length=table.get("x-max-length"),
-        max_bytes=table.get("x-max-length-bytes"),
-        overflow=table.get("x-overflow", DROP_HEAD),
-        max_priority=table.get("x-max-priority", 0),
-        single_active=table.get("x-single-active-consumer", False),
+        message_ttl=_seconds(table.get(MESSAGE_TTL)),
+        expires=_seconds(table.get(EXPIRES)),
+        dead_letter_exchange=table.get(DEAD_LETTER_EXCHANGE),
+        dead_letter_key=table.get(DEAD_LETTER_ROUTING_KEY),
+        max_length=table.get(MAX_LENGTH),
+        max_bytes=table.get(MAX_LENGTH_BYTES),
+        overflow=table.get(OVERFLOW, DROP_HEAD),
+        max_priority=table.get(MAX_PRIORITY, 0),
+        single_active=table.get(SINGLE_ACTIVE_CONSUMER, False),
     )
     return _of_quorum(settings, table) if kind == QUORUM else settings
 
@@ -177,7 +198,7 @@ def _of_quorum(settings: QueueArguments, table: Mapping[str, Any]) -> QueueArgum
     without one has 4, and C{reject-publish-dlx} is the same as C{drop-head}.  Dead
     letters stay only where the queue may refuse what is published.
     """
-    limit = table.get("x-delivery-limit", DELIVERY_LIMIT)
+    limit = table.get(DELIVERY_LIMIT, _MOST_FAILURES)
     rejects = settings.overflow == REJECT
     return attrs.evolve(
         settings,
@@ -186,13 +207,12 @@ def _of_quorum(settings: QueueArguments, table: Mapping[str, Any]) -> QueueArgum
         usual_priority=4,
         overflow=REJECT if rejects else DROP_HEAD,
         delivery_limit=None if limit < 0 else limit,
-        at_least_once=rejects
-        and table.get("x-dead-letter-strategy") == "at-least-once",
+        at_least_once=rejects and table.get(DEAD_LETTER_STRATEGY) == "at-least-once",
     )
 
 
 def _queue_type(table: Mapping[str, Any], queue: str) -> str:
-    kind = table.get("x-queue-type", CLASSIC)
+    kind = table.get(QUEUE_TYPE, CLASSIC)
     if not isinstance(kind, str):
         problem = f"{{unacceptable_type,{kind_of(kind)}}}"
     elif kind in _CHECKS_OF:
@@ -201,7 +221,7 @@ def _queue_type(table: Mapping[str, Any], queue: str) -> str:
         raise not_implemented(f"queue type {kind}")
     else:
         problem = f"\"unsupported queue type '{kind}'\""
-    raise precondition_failed(f"invalid arg 'x-queue-type' for {queue}: {problem}")
+    raise precondition_failed(f"invalid arg '{QUEUE_TYPE}' for {queue}: {problem}")
 
 
 def _check(name: str, value: Any, kind: str, queue: str) -> None:
@@ -213,7 +233,7 @@ def _check(name: str, value: Any, kind: str, queue: str) -> None:
             text = f"invalid arg '{name}' for {queue} of queue type rabbit_{kind}_queue"
             raise precondition_failed(text)
         raise not_implemented(f"queue argument {name}")
-    if name == "x-dead-letter-exchange":
+    if name == DEAD_LETTER_EXCHANGE:
         check_exchange_name(name, value, queue)
     problem = check(value)
     if problem is not None:
@@ -250,7 +270,7 @@ def check_equivalent(
     @raise AMQPChannelError: an argument differs.
     """
     for name in names:
-        usual = CLASSIC if name == "x-queue-type" else None
+        usual = CLASSIC if name == QUEUE_TYPE else None
         one, other = current.get(name, usual), received.get(name, usual)
         if (type(one), one) != (type(other), other):
             told = _told(other, other=one), _told(one, other=other)

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from quebert._protocol.codec import CodecError, Long, encode_field, header_text
+from quebert._protocol.extensions import DEATHS, FIRST_DEATH, VISIBLE_KEYS
 from quebert._protocol.properties import amend_properties, decode_properties
 
 __all__ = ["dead_properties", "goes_in_circles"]
 
 #: What a count of deaths can be, as AMQP writes it.
 _MOST = 2**63 - 1
-_FIRST = ("reason", "queue", "exchange")
 
 
 def dead_properties(
@@ -55,19 +55,19 @@ def dead_properties(
         death["original-expiration"] = found["expiration"]
     before = _deaths(headers)
     before = before if _writable(before) else []
-    changes: dict[str, Any] = {"x-death": _with(death, before)}
-    if "x-death" not in headers and "x-first-death-reason" not in headers:
-        changes |= {f"x-first-death-{name}": death[name] for name in _FIRST}
+    changes: dict[str, Any] = {DEATHS: _with(death, before)}
+    if DEATHS not in headers and FIRST_DEATH["reason"] not in headers:
+        changes |= {name: death[part] for part, name in FIRST_DEATH.items()}
     return amend_properties(
         properties,
         changes={"expiration": None},
         headers=changes,
-        dropped=() if keeps_copies else ("CC",),
+        dropped=() if keeps_copies else (VISIBLE_KEYS,),
     )
 
 
 def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    deaths = headers.get("x-death")
+    deaths = headers.get(DEATHS)
     if not isinstance(deaths, list):
         return []
     return [dict(death) for death in deaths if isinstance(death, dict)]
@@ -76,7 +76,7 @@ def _deaths(headers: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _writable(deaths: list[dict[str, Any]]) -> bool:
     # A client may have written what there is.
     try:
-        encode_field("x-death", deaths)
+        encode_field(DEATHS, deaths)
     except CodecError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from quebert._protocol.codec import split_table
+from quebert._protocol.extensions import MATCH
 from quebert.broker.state._arguments import kind_of
 from quebert.broker.state._errors import AMQPConnectionError, precondition_failed
 from quebert.broker.state._queue import Queue
@@ -97,17 +98,17 @@ def _headers(key: str, table: Mapping[str, Any]) -> _Matcher:
     """
     All of the headers, or any (AMQP 0-9-1, section 3.1.3.4).
     """
-    mode = table.get("x-match", "all")
+    mode = table.get(MATCH, "all")
     if not isinstance(mode, str):
-        text = f"Invalid x-match field type {kind_of(mode)}; expected text"
+        text = f"Invalid {MATCH} field type {kind_of(mode)}; expected text"
         raise precondition_failed(text)
     if mode not in ("all", "any", "all-with-x", "any-with-x"):
-        text = f"Invalid x-match field value {mode!r}; expected all or any"
+        text = f"Invalid {MATCH} field value {mode!r}; expected all or any"
         raise precondition_failed(text)
     wanted = {
         name: value
         for name, value in table.items()
-        if name != "x-match" and (mode.endswith("x") or not name.startswith("x-"))
+        if name != MATCH and (mode.endswith("x") or not name.startswith("x-"))
     }
 
     def one(headers: Mapping[str, Any], name: str, value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from quebert._bounds import SHORT_STRING
+from quebert._protocol.extensions import UNSEEN_KEYS, VISIBLE_KEYS
 from quebert._protocol.properties import amend_properties, decode_properties
 from quebert.broker.state._arguments import LONGEST_TTL
 from quebert.broker.state._errors import precondition_failed
@@ -69,11 +70,11 @@ def _read(properties: bytes) -> MessageProperties:
         text = f"the delivery mode is to be 1 or 2, not {mode}"
         raise precondition_failed(f"invalid message: {text}")
     headers = found.get("headers", {})
-    further = [*_keys(headers, "CC"), *_keys(headers, "BCC")]
+    further = [*_keys(headers, VISIBLE_KEYS), *_keys(headers, UNSEEN_KEYS)]
     _check_keys(further)
-    if "BCC" in headers:
+    if UNSEEN_KEYS in headers:
         properties = amend_properties(
-            properties, changes={}, headers={}, dropped=("BCC",)
+            properties, changes={}, headers={}, dropped=(UNSEEN_KEYS,)
         )
     return MessageProperties(
         properties,
@@ -81,7 +82,7 @@ def _read(properties: bytes) -> MessageProperties:
         found.get("priority"),
         _ttl(found.get("expiration")),
         found.get("user-id"),
-        {name: value for name, value in headers.items() if name != "BCC"},
+        {name: value for name, value in headers.items() if name != UNSEEN_KEYS},
         tuple(further),
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import attrs
 
 from quebert._protocol.codec import Long
+from quebert._protocol.extensions import ACQUIRED_COUNT, DELIVERY_COUNT
 from quebert._protocol.properties import amend_properties
 from quebert.broker.state._arguments import DROP_HEAD, QueueArguments
 from quebert.broker.state._timers import Timer
@@ -82,7 +83,7 @@ class DeliveryCounts:
         """
         The headers by which the next consumer is told.
         """
-        named = {"x-acquired-count": self.acquired, "x-delivery-count": self.failed}
+        named = {ACQUIRED_COUNT: self.acquired, DELIVERY_COUNT: self.failed}
         return {name: Long(count) for name, count in named.items() if count}
 
 

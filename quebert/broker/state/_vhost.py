@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from quebert._protocol.codec import decode_table
+from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.broker.state._arguments import (
     QUORUM,
     QueueArguments,
@@ -126,7 +127,7 @@ class VirtualHost:
         if name.startswith("amq."):
             text = f"queue name '{name}' contains reserved prefix 'amq.*'"
             raise access_refused(text)
-        if arguments.get("x-queue-type") == QUORUM:
+        if arguments.get(QUEUE_TYPE) == QUORUM:
             _check_quorum(name, self.name, durable, owner, auto_delete)
         durable = durable and owner is None  # it ends with its connection
         name = name or f"amq.gen-{secrets.token_urlsafe(16)}"
