@@ -1,15 +1,154 @@
 """
-The methods of the class C{basic} that are written often, without the tables of
-L{quebert._protocol.methods}.  Pure.
+The methods of the class C{basic} that are written and read often: publish, deliver,
+get-ok, ack, and nack.  Pure.
+
+Each is written and read here, without the tables of L{quebert._protocol.methods}, which
+client and embedded broker use for all other methods.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
+from quebert._protocol.codec import CodecError, encode_shortstr
 from quebert._protocol.frames import FRAME_END, FRAME_METHOD
 
-__all__ = ["SETTLEMENT", "ack", "nack_with_requeue"]
+__all__ = [
+    "SETTLEMENT",
+    "ack",
+    "deliver",
+    "deliver_head",
+    "get_ok",
+    "nack_with_requeue",
+    "publish_mandatory",
+    "read_deliver",
+    "read_get_ok",
+    "read_publish",
+]
+
+_T = TypeVar("_T")
+
+_INDEX = struct.Struct(">HH")  # of the class and of the method
+_PUBLISH = _INDEX.pack(60, 40) + b"\0\0"  # a reserved short
+_DELIVER = _INDEX.pack(60, 60)
+_GET_OK = _INDEX.pack(60, 71)
+
+# -- From the client to the broker: publish
+
+
+def publish_mandatory(exchange: str, routing_key: str) -> bytes:
+    """
+    The payload of a mandatory C{basic.publish}.
+
+    @raise CodecError: a name is too long.
+    """
+    address = encode_shortstr(exchange) + encode_shortstr(routing_key)
+    return b"%b%b\x01" % (_PUBLISH, address)
+
+
+def read_publish(payload: bytes) -> tuple[str, str, int]:
+    """
+    The exchange, the routing key, and the bits of a C{basic.publish}: 1 for mandatory,
+    2 for immediate.
+
+    @raise CodecError: it is cut short, or too long.
+    @raise IndexError: it is cut short.
+    """
+    begin = 7
+    end = begin + payload[6]
+    key_begin = end + 1
+    key_end = key_begin + payload[end]
+    if key_end + 1 != len(payload):
+        raise CodecError("basic.publish is cut short, or too long")
+    return (
+        payload[begin:end].decode("utf-8", "surrogateescape"),
+        payload[key_begin:key_end].decode("utf-8", "surrogateescape"),
+        payload[key_end],
+    )
+
+
+# -- From the broker to the client: deliver and get-ok
+
+_TAG = struct.Struct(">QB")
+# The delivery tag, whether it is redelivered, and the size of its exchange's name.
+_DELIVERY = struct.Struct(">QBB")
+_COUNT = struct.Struct(">I")
+
+
+def deliver_head(consumer_tag: str) -> bytes:
+    """
+    What all C{basic.deliver} to one consumer begin with.
+
+    @raise CodecError: the tag is too long.
+    """
+    return _DELIVER + encode_shortstr(consumer_tag)
+
+
+def deliver(
+    head: bytes, delivery_tag: int, redelivered: bool, exchange: str, routing_key: str
+) -> bytes:
+    """
+    The payload of a C{basic.deliver}.
+
+    @param head: what L{deliver_head} has made.
+    """
+    return b"".join(
+        (
+            head,
+            _TAG.pack(delivery_tag, redelivered),
+            encode_shortstr(exchange),
+            encode_shortstr(routing_key),
+        )
+    )
+
+
+def read_deliver(payload: bytes, make: Callable[[str, int, bool, str, str], _T]) -> _T:
+    """
+    What C{make} makes of a C{basic.deliver}.
+
+    @param make: called with consumer tag, delivery tag, whether it is redelivered,
+        exchange, and routing key.
+    @raise struct.error: it is cut short; or C{IndexError}.
+    """
+    end = 5 + payload[4]
+    tag, redelivered, size = _DELIVERY.unpack_from(payload, end)
+    at = end + _DELIVERY.size
+    return make(
+        payload[5:end].decode("utf-8", "surrogateescape"),
+        tag,
+        redelivered == 1,
+        payload[at : at + size].decode("utf-8", "surrogateescape"),
+        payload[at + size + 1 :].decode("utf-8", "surrogateescape"),
+    )
+
+
+def get_ok(
+    delivery_tag: int,
+    redelivered: bool,
+    exchange: str,
+    routing_key: str,
+    message_count: int,
+) -> bytes:
+    """
+    The payload of a C{basic.get-ok}.
+
+    @param message_count: how many more messages are in the queue.
+    """
+    message = deliver(_GET_OK, delivery_tag, redelivered, exchange, routing_key)
+    return message + _COUNT.pack(message_count)
+
+
+def read_get_ok(payload: bytes, make: Callable[[str, int, bool, str, str], _T]) -> _T:
+    """
+    What C{make} makes of a C{basic.get-ok}, as by L{read_deliver}: it is a delivery
+    with an empty consumer tag, and with a count at its end.
+    """
+    return read_deliver(payload[:4] + b"\x00" + payload[4:-4], make)
+
+
+# -- Both ways: ack, of deliveries and of publications; from the client: nack
 
 #: The arguments of ack and nack, behind their class and number: delivery tag, and bits,
 #: of which the first is C{multiple}.
@@ -21,7 +160,7 @@ _SETTLE_SIZE = 13  # of its payload
 
 def ack(channel: int, delivery_tag: int, *, multiple: bool = False) -> bytes:
     """
-    C{basic.ack} of one delivery, or with C{multiple} of all up to it.
+    The frame of a C{basic.ack} of one delivery, or with C{multiple} of all up to it.
     """
     return _SETTLE.pack(
         FRAME_METHOD, channel, _SETTLE_SIZE, 60, 80, delivery_tag, multiple, FRAME_END
@@ -32,7 +171,8 @@ def nack_with_requeue(
     channel: int, delivery_tag: int, *, multiple: bool = False
 ) -> bytes:
     """
-    C{basic.nack} of a delivery, or of all up to it, which are to be delivered again.
+    The frame of a C{basic.nack} of a delivery, or of all up to it, which are to be
+    delivered again.
     """
     flags = 2 | multiple
     return _SETTLE.pack(

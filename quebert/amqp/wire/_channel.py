@@ -10,7 +10,6 @@ and nothing of what messages mean.
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -22,8 +21,14 @@ from txamqp.message import Message as Reply
 from txamqp.protocol import AMQChannel
 
 from quebert._bounds import MESSAGE
-from quebert._protocol.basic import SETTLEMENT, nack_with_requeue
-from quebert._protocol.codec import CodecError, encode_shortstr
+from quebert._protocol.basic import (
+    SETTLEMENT,
+    nack_with_requeue,
+    publish_mandatory,
+    read_deliver,
+    read_get_ok,
+)
+from quebert._protocol.codec import CodecError
 from quebert._protocol.content import (
     CONTENT_HEADER,
     ContentReader,
@@ -48,9 +53,6 @@ _RETURN, _DELIVER, _GET_OK, _GET_EMPTY, _ACK, _NACK = (
     METHODS[f"basic.{name}"].index
     for name in ("return", "deliver", "get-ok", "get-empty", "ack", "nack")
 )
-# Its delivery tag, whether it is redelivered, and the size of its exchange's name.
-_DELIVERY = struct.Struct(">QBB")
-_BASIC_PUBLISH = METHODS["basic.publish"].index + b"\0\0"  # a reserved short
 
 
 def _unexpected(_delivery: object) -> None:
@@ -189,8 +191,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
     def _publish_head(
         self, exchange: str, routing_key: str, size: int, properties: bytes
     ) -> bytes:
-        address = encode_shortstr(exchange) + encode_shortstr(routing_key)
-        method = b"%b%b\x01" % (_BASIC_PUBLISH, address)  # 1: mandatory
+        method = publish_mandatory(exchange, routing_key)
         most = self.client.max_payload
         if CONTENT_HEADER.size + len(properties) > most:
             raise CodecError(f"the properties are longer than {most} bytes")
@@ -289,7 +290,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 most = self._prefetch.most
                 text = f"the broker sent more than {most:.0f} deliveries at once"
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
-            self._incoming = _parse_deliver(payload)
+            self._incoming = read_deliver(payload, Message)
             self._content.most = MESSAGE
         elif method in (_ACK, _NACK):
             tag, flags = SETTLEMENT.unpack_from(payload)
@@ -303,7 +304,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self._incoming = ReturnedMessage(*rest)
             self._content.most = self.publications.unconfirmed_bytes
         elif method == _GET_OK and self._gets.waiting:
-            self._incoming = _parse_get_ok(payload)
+            self._incoming = read_get_ok(payload, Message)
             self._content.most = MESSAGE
         elif method == _GET_EMPTY and self._gets.waiting:
             self._gets.answered(None)
@@ -375,23 +376,3 @@ class Channel(AMQChannel):  # type: ignore[misc]
         self.publications.end(error)
         self._gets.end(error)
         self._until_closed.fire(error)
-
-
-def _parse_deliver(payload: bytes) -> Message:
-    end = 5 + payload[4]
-    tag, redelivered, size = _DELIVERY.unpack_from(payload, end)
-    at = end + _DELIVERY.size
-    return Message(
-        payload[5:end].decode("utf-8", "surrogateescape"),
-        tag,
-        redelivered == 1,
-        payload[at : at + size].decode("utf-8", "surrogateescape"),
-        payload[at + size + 1 :].decode("utf-8", "surrogateescape"),
-    )
-
-
-def _parse_get_ok(payload: bytes) -> Message:
-    """
-    It is a delivery without a consumer tag, and with a count at its end.
-    """
-    return _parse_deliver(payload[:4] + b"\x00" + payload[4:-4])

@@ -6,22 +6,17 @@ is not settled yet.
 from __future__ import annotations
 
 import secrets
-import struct
 from collections import OrderedDict
 from collections.abc import Iterable
 
 import attrs
 
-from quebert._protocol.codec import encode_shortstr
-from quebert._protocol.methods import METHODS
+from quebert._protocol.basic import deliver, deliver_head
 from quebert.broker.protocol._line import Line, Peer
 from quebert.broker.protocol._publishing import Publishing
 from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 
 __all__ = ["ServerChannel", "ServerConsumer"]
-
-_DELIVER = METHODS["basic.deliver"].index
-_TAG = struct.Struct(">QB")
 
 
 @attrs.define(eq=False)
@@ -43,7 +38,7 @@ class ServerConsumer:
     _head: bytes = b""
 
     def __attrs_post_init__(self) -> None:
-        self._head = _DELIVER + encode_shortstr(self.tag)
+        self._head = deliver_head(self.tag)
 
     @property
     def has_room(self) -> bool:
@@ -65,14 +60,8 @@ class ServerConsumer:
         """
         tag = self.channel.delivered(queue, entry, None if self.no_ack else self)
         message = entry.content()
-        method = b"".join(
-            (
-                self._head,
-                _TAG.pack(tag, entry.redelivered),
-                encode_shortstr(message.exchange),
-                encode_shortstr(message.routing_key),
-            )
-        )
+        place = message.exchange, message.routing_key
+        method = deliver(self._head, tag, entry.redelivered, *place)
         self.channel.line.write_content(method, message)
 
     def cancelled(self) -> None:

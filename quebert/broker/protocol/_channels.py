@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from quebert._protocol.basic import SETTLEMENT
-from quebert._protocol.codec import CodecError
+from quebert._protocol.basic import SETTLEMENT, read_publish
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from quebert._protocol.methods import METHODS, method_frame, reply_text
 from quebert.broker.protocol._channel import ServerChannel
@@ -58,8 +57,8 @@ class Channels:
     def _method_received(self, channel: ServerChannel, payload: bytes) -> None:
         index = payload[:4]
         if index == _PUBLISH_INDEX and payload[-1] < 2:
-            mandatory = payload[-1] == 1
-            channel.publishing.publish(*_read_publish(payload), mandatory=mandatory)
+            exchange, key, bits = read_publish(payload)
+            channel.publishing.publish(exchange, key, mandatory=bits == 1)
         elif index == _ACK_INDEX and len(payload) == SETTLEMENT.size:
             tag, multiple = SETTLEMENT.unpack(payload)
             try:
@@ -163,19 +162,3 @@ class Channels:
 def _unexpected(expected: str, got: str) -> AMQPConnectionError:
     text = f"expected {expected}, got {got} instead"
     return AMQPConnectionError(ReplyCode.UNEXPECTED_FRAME, text)
-
-
-def _read_publish(payload: bytes) -> tuple[str, str]:
-    """
-    Exchange and routing key of C{basic.publish}, behind a reserved short.
-    """
-    begin = 7
-    end = begin + payload[6]
-    key_begin = end + 1
-    key_end = key_begin + payload[end]
-    if key_end + 1 != len(payload):
-        raise CodecError("basic.publish is cut short, or too long")
-    return (
-        payload[begin:end].decode("utf-8", "surrogateescape"),
-        payload[key_begin:key_end].decode("utf-8", "surrogateescape"),
-    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from quebert._protocol.methods import encode_method
+from quebert._protocol.basic import get_ok
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state import (
     AMQPChannelError,
@@ -253,7 +253,7 @@ def _basic_get(context: CommandContext, a: Arguments) -> None:
     message, redelivered = entry.content(), entry.redelivered
     tag = channel.got(queue, entry, no_ack=a["no_ack"])
     place = message.exchange, message.routing_key, len(queue.ready)
-    method = encode_method("basic.get-ok", (tag, redelivered, *place))
+    method = get_ok(tag, redelivered, *place)
     channel.line.write_content(method, message)
 
 
