@@ -1,5 +1,5 @@
 """
-From settings to what watches are told, of whom they are asked, and what they share.
+Translates settings into clients, the options of watches, and what these share.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from quebert.limits import Gate, Origins, OriginStatus
 __all__ = ["client_of", "connections_of", "gate_of", "group_of", "tls_of", "way_of"]
 
 _log = Logger(namespace="quebert.service")
+
+# The options of a watch that a queue in a file has by the same names.
+_SAME = {each.name for each in attrs.fields(WatchOptions)}.intersection(
+    each.name for each in attrs.fields(QueueSettings)
+)
 
 
 def client_of(settings: Settings, reactor: Any) -> TxAMQPClient:
@@ -41,24 +46,13 @@ def way_of(
     """
     What a watch is told, which it cannot change later.
     """
-    given: dict[str, Any] = {
-        "prefetch": queue.max_events,
-        "slow_after": queue.slow_after,
-        "hold_up_to": queue.hold_up_to,
-        "hang_after": queue.hang_after,
-    }
+    given = {name: getattr(queue, name) for name in _SAME}
+    given["prefetch"] = queue.max_events
     if queue.priority is not None:
         weight = settings.priorities.weights[queue.priority]
         given |= {"group": group, "weight": weight}
-    options = WatchOptions(
-        exchange_type=queue.exchange_type,
-        queue_type=queue.queue_type,
-        arguments=queue.arguments,
-        key_arguments=queue.key_arguments,
-        rate=queue.rate,
-        burst=queue.burst,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    said = {name: value for name, value in given.items() if value is not None}
+    options = WatchOptions(**said)
     return {
         "exchange": queue.exchange,
         "queue": queue.name,
