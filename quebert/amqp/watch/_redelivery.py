@@ -14,7 +14,16 @@ order: another copy takes its place.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
-attempts a copy that it has made only once RabbitMQ has the acknowledgement.
+attempts a copy that it has made only once RabbitMQ has the acknowledgement.  The proof
+is C{channel.flow-ok}, the answer to a C{channel.flow} that changes nothing.  RabbitMQ
+carries out the methods of a channel in their order (C{rabbit_channel:handle_method/3}),
+so it has handed the acknowledgement to the queue before it answers; the end of the
+channel, with which unsettled messages go back, reaches the queue later.
+
+There is one exception.  The channel of RabbitMQ keeps acknowledgements to itself while
+a quorum queue has not carried out 32 commands of that channel (C{rabbit_fifo_client},
+C{quorum_commands_soft_limit}), answers C{channel.flow} all the same, and forgets them
+if it is closed then.  A mediator that ends in that moment leaves the task twice.
 """
 
 from __future__ import annotations
