@@ -9,6 +9,10 @@ last octet came.
 
 Silence is counted in beats, not in seconds: a machine that was asleep for hours wakes
 to one beat, and gives the peer another three.
+
+L{Wire<quebert.amqp.wire.Wire>} gives a silent broker up by this module alone, and so
+does the embedded broker a silent client.  The error of a Wire and the documentation
+(C{reliability.rst}, C{watching.rst}, C{limits.rst}) tell the two intervals to users.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-L{PolicyFailures}: failures are counted beside the task, retried as a L{RetryPolicy} and
-the answers have it, and at last given up.
+L{PolicyFailures}: takes what L{Rules<quebert.policy.Rules>} decides by from a failed
+attempt: the history of the task, its C{retry}, and two headers of the answer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """
-What an answer says about when to come again: C{Retry-After}, and our own
-C{Quebert-Outcome}.
+What an answer says about when to come again: reads C{Retry-After}, and our own
+C{Quebert-Outcome}.  L{Rules<quebert.policy.Rules>} decides how much that counts beside
+the backoff.
 """
 
 from __future__ import annotations

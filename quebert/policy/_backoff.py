@@ -1,5 +1,6 @@
 """
-How long a failed task waits, and when it has been tried enough.
+How long a failed task waits if its answer asks for nothing else, and when it has been
+tried enough.
 
 L{RetryPolicy} has the terms of Google's Cloud Tasks, C{queues.retryConfig}:
 U{https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues}.

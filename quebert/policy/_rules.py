@@ -1,5 +1,8 @@
 """
-From a failure, and those before it, to what becomes of the task.
+From a failure, and those before it, to what becomes of the task: L{Rules}.
+
+A wait that the answer asks for wins over the backoff, within bounds: it is at least the
+shortest backoff, and at most L{MAX_RETRY_AFTER} or what the user has set instead.
 """
 
 from __future__ import annotations

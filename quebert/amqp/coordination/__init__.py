@@ -3,10 +3,11 @@ What several mediators agree on through RabbitMQ, and the queues of one process 
 themselves: rates, pauses and priorities.
 
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
-L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room: so
-another kind of throttle takes a module here, and a line in L{throttles_of}.  It is a
-room of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which users make
-themselves, brings both together.
+L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
+another kind of throttle takes a module here, a line in L{throttles_of}, and an option
+in L{WatchOptions<quebert.amqp.WatchOptions>} that asks for it.  The room is a part of
+C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which users make themselves,
+gives watches what is here.
 """
 
 from quebert.amqp.coordination._pause_sign import (

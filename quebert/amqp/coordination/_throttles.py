@@ -1,5 +1,5 @@
 """
-Which throttles a watch has, by its options.
+Which throttles a watch has, by its options: the one place that knows all kinds.
 """
 
 from __future__ import annotations

@@ -11,10 +11,15 @@ tells if it may lose messages, and another if it does
 C{quebert dead} cannot take them from there; nor does RabbitMQ tell in time how many it
 holds.
 
-By default nothing limits how long dead letters are kept.  Who wants RabbitMQ to drop
-old ones sets C{message-ttl} by a policy.  AMQP does not tell policies: C{quebert
-doctor} finds one that drops within seconds, and the warning of losses comes when
-RabbitMQ drops dead letters while mediators move others there.
+By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
+that C{<queue>.dead} is declared with, and would have a time to live.  A queue that
+exists keeps its own arguments.  L{losses<quebert.amqp.queues._declared.losses>} warns
+of those that drop messages, a time to live among them.
+
+Who wants RabbitMQ to drop old dead letters sets C{message-ttl} by a policy.  AMQP does
+not tell policies: C{quebert doctor} (C{doctor/_dead.py}) finds one that drops within
+seconds, and the warning of losses comes when RabbitMQ drops dead letters while
+mediators move others there.
 """
 
 from __future__ import annotations

@@ -28,6 +28,12 @@ Classic queues count nothing.  While a queue C{quebert.in-order} of a classic qu
 there, the ends of a message that ends its mediators would not be counted.  So a
 mediator that finds that queue deletes it before it attempts anything, and remembers
 that it was there.  Then such a message ends each mediator at most once uncounted.
+
+This module knows the queues.  L{Record<quebert.amqp.watch._record.Record>} counts, and
+says who is a suspect and who is poisonous;
+L{Redelivery<quebert.amqp.watch._redelivery.Redelivery>} decides what becomes of a
+message that comes back; L{OneSuspect<quebert.amqp.watch.OneSuspect>} has a suspect
+attempted alone.
 """
 
 from __future__ import annotations
