@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from quebert import operations
+from quebert.amqp.queues import QUORUM, own_quorum
 from quebert.amqp.queues import _browse as _browse
 from quebert.errors import BrokerError
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
@@ -162,6 +163,26 @@ async def test_copies(rabbitmq: RabbitMQNode, names: Names) -> None:
     for _, properties in found:
         properties.headers.pop("x-delivery-count", None)  # 0: RabbitMQ 3.10 tells it
         assert {k: v for k, v in vars(properties).items() if v} == PROPERTIES
+
+
+@ensureDeferred
+async def test_order(rabbitmq: RabbitMQNode, names: Names) -> None:
+    """
+    Looking at one dead letter leaves all in their order, in a quorum queue as a
+    mediator declares it: without a delivery limit, RabbitMQ puts what comes back at the
+    end.
+    """
+    dead, asked = f"{names.queue}.dead", BrokerAccess(reactor, rabbitmq.url)
+    async with asked.client() as (_, wire):
+        arguments = {**QUORUM, **own_quorum(wire)}
+    await deferToThread(fill, rabbitmq.url, dead, arguments)
+    for number in (0, 7, 0):
+        wanted = [Match("uuid", f"u{number}")]
+        letter = await operations.find(asked, names.queue, wanted, Progress())
+        assert letter is not None
+        assert letter.body == BODIES[number]
+    found = await deferToThread(drain, rabbitmq.url, dead)
+    assert [body for body, _ in found] == BODIES
 
 
 @ensureDeferred

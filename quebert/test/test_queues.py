@@ -5,6 +5,7 @@ Tests for L{quebert.amqp.queues}, with an embedded broker in memory.
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from quebert.amqp.queues._bindings import LOOK, Bindings, QueueBinding
 from quebert.amqp.queues._dead_letters import DeadLetters
 from quebert.amqp.queues._declared import amended
 from quebert.amqp.queues._new_queues import NEW
-from quebert.amqp.wire import Message, temporary_channel
+from quebert.amqp.wire import Channel, Message, Wire, temporary_channel
 from quebert.errors import BrokerError, BrokerRefused, MayNotLook
 from quebert.test.broker.peer import Peer
 from quebert.test.memory_network import NetworkTestCase, RefusingWire
@@ -89,6 +90,52 @@ class QueuesTestCase(NetworkTestCase):
         The connection of a user who may not touch some names.
         """
         return RefusingWire(self.wire, *names)
+
+
+class HeldCountingWire:
+    """
+    A connection to a broker that counts one more consumer of a queue at each question,
+    as RabbitMQ does of a quorum queue with each message that is held.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wire, name)
+
+    async def open_channel(self, *, confirms: bool = True) -> HeldCountingChannel:
+        """
+        A channel of it.
+        """
+        return HeldCountingChannel(
+            self, await self.wire.open_channel(confirms=confirms)
+        )
+
+
+class HeldCountingChannel:
+    """
+    A channel of a L{HeldCountingWire}.
+    """
+
+    def __init__(self, wire: HeldCountingWire, channel: Channel) -> None:
+        self._wire = wire
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """
+        Call a method; the answer has one more consumer each time.
+        """
+        found = await self._channel.call(method, **arguments)
+        if method != "queue_declare":
+            return found
+        self._wire.asked += 1
+        count = found.message_count
+        return SimpleNamespace(message_count=count, consumer_count=self._wire.asked)
 
 
 class AskingTests(QueuesTestCase):
@@ -441,11 +488,12 @@ class BrowsingTests(QueuesTestCase):
         self.seen.append(int(message.body))
         return int(message.body) in self.leaves
 
-    async def stopped_at_first(self) -> Browsing:
+    async def stopped_at_first(self, wire: Any = None) -> Browsing:
         """
         Go through 100 messages, and stop at the first.
         """
-        async with browse(self.wire, "tasks", 100, self.replace) as browsing:
+        how = browse(wire or self.wire, "tasks", 100, self.replace)
+        async with how as browsing:
 
             async def visit(message: Message) -> bool:
                 browsing.stop()
@@ -547,6 +595,19 @@ class BrowsingTests(QueuesTestCase):
         self.fill("tasks", 100)
 
         self.assertLess(self.result(self.stopped_at_first()).kept, 100)
+        self.assertEqual(self.seen, [0])
+        self.assertEqual(self.bodies("tasks"), list(range(100)))
+
+    def test_stop_in_quorum_queue(self) -> None:
+        """
+        After a stop in a quorum queue, which counts each held message as a consumer,
+        no message is seen, but all are fetched: RabbitMQ may put those that come back
+        at the end of the queue.
+        """
+        self.declare("tasks", x_queue_type="quorum")
+        self.fill("tasks", 100)
+        browsing = self.result(self.stopped_at_first(HeldCountingWire(self.wire)))
+        self.assertEqual(browsing.kept, 100)
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
 

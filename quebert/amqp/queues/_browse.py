@@ -4,7 +4,7 @@ leave it.
 
 Browsing holds the messages that stay, unacknowledged, until it is over, since the
 broker would deliver them again at once; it does not keep their bodies.  Then they are
-back where they were.
+back in their order.
 
 Theory of operation.  A quorum queue counts how often each message came back, and drops
 a message that came back more often than the queue's delivery limit (20 in RabbitMQ 4,
@@ -17,12 +17,18 @@ looked at 26 times:
     closed, and does not count C{basic.nack} with requeue.
   - Messages that C{basic.nack} returns in their order keep that order in all of them;
     those whose channel was closed come back in another order.
+  - A quorum queue without a delivery limit, such as RabbitMQ 3.10 has by default and
+    quebert declares on RabbitMQ 4, puts them at its end
+    (C{rabbit_fifo:make_requeue/4}); other queues put them at their beginning.
 
-So browsing ends with C{basic.nack}.  Where a message comes with a count of 3 or more,
-browsing at once replaces it by a copy, whose count begins at 0: it publishes the copy,
-waits for the confirm, and acknowledges the original.  A program that is killed in
-between leaves the message twice, never lost.  A copy goes to the end of the queue.  To
-keep the order, all messages behind the first one that is replaced are replaced, too.
+So browsing ends with C{basic.nack}.  It goes through all messages of a quorum queue,
+also where only the first one is looked at: else this one would be the last afterwards.
+
+Where a message comes with a count of 3 or more, browsing at once replaces it by a copy,
+whose count begins at 0: it publishes the copy, waits for the confirm, and acknowledges
+the original.  A program that is killed in between leaves the message twice, never lost.
+A copy goes to the end of the queue.  To keep the order, all messages behind the first
+one that is replaced are replaced, too.
 
 A quorum queue counts each message that was fetched with C{basic.get}, and is not
 settled, as a consumer.  Before RabbitMQ 4.0, a quorum queue with more than 32 consumers
@@ -133,6 +139,7 @@ class Browsing:
         self._at_once = _AT_ONCE
         version = version_of(wire)
         self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
+        self._is_quorum: bool | None = None  # nobody knows yet
         self._copying = Lanes(_COPIES_AT_ONCE)
         self._channels: list[Channel] = []
 
@@ -147,20 +154,20 @@ class Browsing:
         while self.ahead > 0 and self.kept < MAX_HELD:
             channel = await self._wire.open_channel(confirms=False)
             self._channels.append(channel)
-            if self._may_bear_few:
+            if self._is_quorum is None:
                 await self._begin(channel, visit)
             await self._through(channel, visit)
 
     async def _begin(self, channel: Channel, visit: Visit) -> None:
         """
-        Look at one message, and find out whether many can be held.
+        Look at one message, and find out with it whether this is a quorum queue.
         """
-        self._may_bear_few = False
+        self._is_quorum = False
         self.ahead -= 1
         before = await depth(self._wire, self._queue)
         await self._step(channel, visit, before)
 
-    async def _bears_few(self, before: Depth) -> bool:
+    async def _counts_held(self, before: Depth) -> bool:
         """
         Whether it is a quorum queue, which counts a message that is held as a consumer.
         """
@@ -177,7 +184,7 @@ class Browsing:
         Call C{visit} with no more messages.
         """
         self._visiting = False
-        if not self._replacing:
+        if not (self._replacing or self._is_quorum):
             self.ahead = 0
 
     async def end(self) -> None:
@@ -221,8 +228,10 @@ class Browsing:
         if message is None:
             self.ahead = 0  # somebody else was quicker
             return
-        if before is not None and await self._bears_few(before):
-            self._replacing, self._at_once = True, _FEW
+        if before is not None and await self._counts_held(before):
+            self._is_quorum = True
+            if self._may_bear_few:
+                self._replacing, self._at_once = True, _FEW
         self._replacing |= message.number_in(DELIVERY_COUNT) >= _MOST_RETURNS
         replacing = self._replacing
         if self._visiting and await visit(message):
