@@ -1,8 +1,7 @@
 """
-L{TxAMQPClient}: what users hold of the AMQP edge.
+L{TxAMQPClient}: the object with which users watch queues and publish.
 
-It brings watches to the connection that consumes, and what is published to the
-other, which publishes.
+Its watches share a connection that consumes, and another connection publishes.
 """
 
 from __future__ import annotations

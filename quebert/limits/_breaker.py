@@ -1,5 +1,6 @@
 """
-The circuit breaker: who fails again and again is left in peace for a while.
+The circuit breaker: an origin whose requests fail again and again gets none for a
+while.
 
 ====================  ==================  =====================================
 state                 becomes             when

@@ -1,5 +1,6 @@
 """
-What is read of the answer to an attempt that failed.
+Reads an answer, as far as failures are judged by it: its status, the beginning of its
+body, and single header fields.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-L{BackoffFailures}: the original's way with failures, which are counted in the task
-itself.
+L{BackoffFailures}: exponential backoff as the original quebert has it, which counts the
+failures in the task itself.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """
-What is said of tasks, and of what went wrong with them.
+The name of a task, and any value on one line, for log lines and the reasons in dead
+letters.
 """
 
 from __future__ import annotations

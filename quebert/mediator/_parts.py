@@ -1,5 +1,5 @@
 """
-Attributes that an object has from one of its parts.
+Descriptors: attributes of an object that are those of one of its parts.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """
-The mediators that have another policy for failures than to try again and again.
+L{PolicyMediator} and L{DelayOnErrorMediator}: mediators with a failure policy.
+
+Another policy is a L{FailurePolicy<quebert.boundaries.FailurePolicy>}, beside
+C{_policy_failures} and C{_backoff_failures}, and goes to C{Mediator(policy=...)}.
 """
 
 from __future__ import annotations

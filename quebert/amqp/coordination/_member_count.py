@@ -1,10 +1,11 @@
 """
-How many members to believe in, by what was counted.  Pure; time is an argument.
+How many members share a rate, given how many were counted so far.  Pure; time is an
+argument.
 
-More members are believed at once, and fewer are not: a member may come back in a
-moment.  It has lost its channel, or somebody has deleted the queue, so that all have to
-come back, or RabbitMQ was restarted.  Until it is clear who is there, each member keeps
-to the share that it had.
+A count with more members is believed at once, and one with fewer is not: a member may
+come back in a moment.  It has lost its channel, or somebody has deleted the queue, so
+that all have to come back, or RabbitMQ was restarted.  Until it is clear who is there,
+each member keeps to the share that it had.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
-How quickly the messages of a queue begin.
+The rate of one watch: how quickly its messages begin.
 
-Knows no broker: how much of the rate is ours, others find out.
+Knows no broker: L{SharedRate<quebert.amqp.coordination._shared_rate.SharedRate>} tells
+it how much of the rate is its own.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-What one member does not need of its share of a rate, and another does.
+Passes the part of a rate that one member does not need to another that does.
 
 A member with unused tokens publishes them, if others wait for them: one message for
 each of these.  A member whose messages have to wait consumes them.  Tokens are

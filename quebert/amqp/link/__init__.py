@@ -1,5 +1,8 @@
 """
 Connections to the broker that are made again when they are lost, and publishing.
+
+When a silent broker is given up is told by L{quebert._protocol.heartbeat}; which host
+comes next, by C{_hosts}; how often a broker that fails is asked again, by C{_failing}.
 """
 
 from quebert.amqp.link._connection import BrokerConnection

@@ -1,8 +1,8 @@
 """
 From a message to an outcome, by way of the user's callback.
 
-Whatever the callback does, there is an outcome: one that fails gets its message
-again, later each time, counted in a header.
+Whatever the callback does, there is an outcome.  If it fails, its message is put back,
+and comes again, after each failure later; a header counts the failures.
 """
 
 from __future__ import annotations

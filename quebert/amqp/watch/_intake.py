@@ -30,7 +30,8 @@ class Intake:
     """
     Has messages come, from L{begin} to L{end}.
 
-    @param throttles: join others that keep to the same rate.
+    @param throttles: are told of each channel, over which they may reach others with
+        whom they share a rate.
     @param deliveries: where the messages go.
     @param forwarder: brings those that were not due.
     @ivar keeper: has the channel.

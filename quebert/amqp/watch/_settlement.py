@@ -1,5 +1,5 @@
 """
-Carrying out outcomes: acknowledge, put back, give back.
+Carries out outcomes: acknowledges a message, puts it back, buries it, or gives it back.
 
 A message is acknowledged only after whatever replaces it is confirmed by the
 broker, so that a crash at any point duplicates at worst.  A delivery tag is

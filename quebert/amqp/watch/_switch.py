@@ -1,7 +1,8 @@
 """
 What tells a watch to rest, and to go on.
 
-L{Switch} is a role.  Its player is above this room (L{quebert.amqp.coordination}).
+L{Switch} is a role.  The one switch that there is, for paused queues, stands in
+L{quebert.amqp.coordination}, which this room does not know.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 What holds the messages of a watch back, beside the number of its places.
 
-L{Throttle} is a role.  Its players are above this room
-(L{quebert.amqp.coordination}).
+L{Throttle} is a role.  The throttles that there are, such as a rate, stand in
+L{quebert.amqp.coordination}, which this room does not know.
 """
 
 from __future__ import annotations

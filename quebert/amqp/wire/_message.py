@@ -46,19 +46,18 @@ class RequestGate(Protocol):
 
 class Message:
     """
-    One delivery.
+    One delivery: what RabbitMQ has sent, and what its watch knows of it.
 
-    @ivar gate: decides whether it may request, while some origins are slow; C{None}
-        where it always may.
-    @ivar origin: that of its request, for C{gate}, while the message has one there,
-        or waits for one.
-    @ivar waits_since: when it began to wait for them; C{None} where it never did.
+    L{quebert.amqp.watch} alone writes the attributes from C{came} on.  They stand here,
+    since a second object for each message would cost more.
+
     @ivar body: the body, C{bytes} always.
     @ivar exchange: where it was published to.
     @ivar routing_key: with which routing key.
     @ivar redelivered: whether it may have been delivered before.
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
+    @ivar encoded_properties: its properties, as they came.
     @ivar came: when it came, or a little earlier, in seconds of the reactor's clock.
     @ivar errors: how often in a row the callback has failed with it.
     @ivar may_have_past: whether it may have been put back, or delivered before.
@@ -66,11 +65,15 @@ class Message:
         are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty where it has requested
         nothing, or no answer came.
+    @ivar gate: decides whether it may request, while some origins are slow; C{None}
+        where it always may.
+    @ivar origin: that of its request, for C{gate}, while the message has one there,
+        or waits for one.
+    @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar was_begun: whether it was with its callback before it waited.
     @ivar was_restored: whether C{exchange} and C{routing_key} are those of the message
         that it has replaced.
-    @ivar encoded_properties: its properties, as they came.
     """
 
     came = 0.0
