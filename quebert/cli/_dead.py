@@ -13,11 +13,12 @@ from typing import Any
 from quebert._secrets import HIDDEN, NAME, masked
 from quebert._text import cut, printable, shown_url, width
 from quebert.operations import DeadLetter
+from quebert.policy import BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT
 
 __all__ = ["Listing", "whole"]
 
 # Headers with a time.
-_TIMES = {f"quebert-{name}" for name in ("buried-at", "first-attempt", "last-attempt")}
+_TIMES = {BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT}
 # Characters of a text in a table: anybody can publish texts of any length.
 _CELL_WIDTH = 200
 # How many reasons are told at least.

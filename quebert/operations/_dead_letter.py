@@ -16,12 +16,15 @@ from quebert._protocol.extensions import COUNTS
 from quebert._secrets import HIDDEN
 from quebert._text import shown_url
 from quebert._url import without_userinfo
+from quebert.amqp.queues import KIND, REASON
+from quebert.amqp.wire import OURS
 from quebert.errors import BadTask
 from quebert.outcome import FORBIDDEN
+from quebert.policy import ATTEMPTS, BURIED_AT, LAST_ANSWER, LAST_STATUS
 
 __all__ = ["DeadLetter"]
 
-_OURS = "quebert-"
+_OURS = OURS.decode()
 # Of the announcement's, which count attempts in the body.
 _FAILURES = ("failures", "traceback")
 _STATUS = re.compile("[0-9]{3}")
@@ -43,7 +46,7 @@ class DeadLetter:
         self.body = body
 
     def _text(self, name: str) -> str:
-        value = self.headers.get(_OURS + name)
+        value = self.headers.get(name)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         return "" if value is None else str(value)
@@ -65,14 +68,14 @@ class DeadLetter:
         C{"exhausted"}, C{"poison"} or C{"forbidden"}
         (L{outcome<quebert.outcome>}).
         """
-        return self._text("kind")
+        return self._text(KIND)
 
     @property
     def reason(self) -> str:
         """
         Why it was given up, in a sentence.
         """
-        return self._text("reason")
+        return self._text(REASON)
 
     @property
     def common_reason(self) -> str:
@@ -105,21 +108,21 @@ class DeadLetter:
         """
         The HTTP status that it was answered last, if it was.
         """
-        return self._text("last-status")
+        return self._text(LAST_STATUS)
 
     @property
     def answer(self) -> str:
         """
         How the body of that answer begins.
         """
-        return self._text("last-answer")
+        return self._text(LAST_ANSWER)
 
     @property
     def attempts(self) -> str:
         """
         How often it was tried.
         """
-        return self._text("attempts")
+        return self._text(ATTEMPTS)
 
     @property
     def uuid(self) -> str:
@@ -140,7 +143,7 @@ class DeadLetter:
         """
         When it was given up, in seconds since the epoch; C{None} if it does not tell.
         """
-        when = self.headers.get(f"{_OURS}buried-at")
+        when = self.headers.get(BURIED_AT)
         return when if isinstance(when, (int, float)) else None
 
     @property
