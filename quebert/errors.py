@@ -20,7 +20,7 @@ class ReplyCode(IntEnum):
     message (AMQP 0-9-1, section 1.2, constants).  Client and embedded broker take
     their numbers from here.  RabbitMQ begins its texts with these names.
 
-    RabbitMQ may send others: so L{BrokerRefused.code} is an C{int}.
+    RabbitMQ may send others: so C{BrokerRefused.code} is an C{int}.
     """
 
     REPLY_SUCCESS = 200
