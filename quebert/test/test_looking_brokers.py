@@ -170,19 +170,20 @@ async def test_order(rabbitmq: RabbitMQNode, names: Names) -> None:
     """
     Looking at one dead letter leaves all in their order, in a quorum queue as a
     mediator declares it: without a delivery limit, RabbitMQ puts what comes back at the
-    end.
+    end, and no more than 33 messages at once.
     """
+    bodies = [b'{"uuid": "u%d", "url": "/"}' % n for n in range(60)]
     dead, asked = f"{names.queue}.dead", BrokerAccess(reactor, rabbitmq.url)
     async with asked.client() as (_, wire):
         arguments = {**QUORUM, **own_quorum(wire)}
-    await deferToThread(fill, rabbitmq.url, dead, arguments)
+    await deferToThread(fill, rabbitmq.url, dead, arguments, bodies)
     for number in (0, 7, 0):
         wanted = [Match("uuid", f"u{number}")]
         letter = await operations.find(asked, names.queue, wanted, Progress())
         assert letter is not None
-        assert letter.body == BODIES[number]
+        assert letter.body == bodies[number]
     found = await deferToThread(drain, rabbitmq.url, dead)
-    assert [body for body, _ in found] == BODIES
+    assert [body for body, _ in found] == bodies
 
 
 @ensureDeferred

@@ -96,11 +96,13 @@ class HeldCountingWire:
     """
     A connection to a broker that counts one more consumer of a queue at each question,
     as RabbitMQ does of a quorum queue with each message that is held.
+
+    @ivar events: the questions, and what becomes of the channel with messages.
     """
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self.asked = 0
+        self.events: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wire, name)
@@ -122,6 +124,7 @@ class HeldCountingChannel:
     def __init__(self, wire: HeldCountingWire, channel: Channel) -> None:
         self._wire = wire
         self._channel = channel
+        self._gave_back = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
@@ -133,9 +136,27 @@ class HeldCountingChannel:
         found = await self._channel.call(method, **arguments)
         if method != "queue_declare":
             return found
-        self._wire.asked += 1
-        count = found.message_count
-        return SimpleNamespace(message_count=count, consumer_count=self._wire.asked)
+        self._wire.events.append("asked")
+        consumers = len(self._wire.events)
+        return SimpleNamespace(
+            message_count=found.message_count, consumer_count=consumers
+        )
+
+    def give_all_back(self) -> None:
+        """
+        Give back its messages.
+        """
+        self._wire.events.append("given back")
+        self._gave_back = True
+        self._channel.give_all_back()
+
+    async def shut(self) -> None:
+        """
+        Close it.
+        """
+        if self._gave_back:
+            self._wire.events.append("shut")
+        await self._channel.shut()
 
 
 class AskingTests(QueuesTestCase):
@@ -610,6 +631,19 @@ class BrowsingTests(QueuesTestCase):
         self.assertEqual(browsing.kept, 100)
         self.assertEqual(self.seen, [0])
         self.assertEqual(self.bodies("tasks"), list(range(100)))
+
+    def test_back_before_shut(self) -> None:
+        """
+        No channel with messages of a quorum queue is closed before RabbitMQ was asked
+        whether they are back: it puts others than the first 33 elsewhere.
+        """
+        self.declare("tasks", x_queue_type="quorum")
+        self.fill("tasks", 100)
+        wire = HeldCountingWire(self.wire)
+        self.result(self.stopped_at_first(wire))
+        events = wire.events
+        until_shut = events[events.index("given back") : events.index("shut")]
+        self.assertIn("asked", until_shut)
 
     def test_stop_among_copies(self) -> None:
         """

@@ -20,8 +20,12 @@ looked at 26 times:
   - A quorum queue without a delivery limit, such as RabbitMQ 3.10 has by default and
     quebert declares on RabbitMQ 4, puts them at its end
     (C{rabbit_fifo:make_requeue/4}); other queues put them at their beginning.
+  - Of the messages that C{basic.get} fetched from a quorum queue, RabbitMQ returns 33
+    at once (C{quorum_commands_soft_limit}).  If the channel is closed before the others
+    are back, these come back to the beginning (4.0.5).
 
-So browsing ends with C{basic.nack}.  It goes through all messages of a quorum queue,
+So browsing ends with C{basic.nack}, and closes no channel before its messages are back.
+It goes through all messages of a quorum queue,
 also where only the first one is looked at: else this one would be the last afterwards.
 
 Where a message comes with a count of 3 or more, browsing at once replaces it by a copy,
@@ -43,7 +47,7 @@ all by copies.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -59,6 +63,7 @@ from quebert.amqp.wire import (
     Message,
     version_of,
 )
+from quebert.errors import BrokerError
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -192,19 +197,28 @@ class Browsing:
         Give back all that are held, in their order: one channel after the other.
         """
         for channel in self._channels:
-            channel.give_all_back()
+            with suppress(BrokerError):  # its end gives them back
+                await self._give_back(channel)
             await channel.shut()
+
+    async def _give_back(self, channel: Channel) -> None:
+        found = await depth(self._wire, self._queue) if self._is_quorum else None
+        channel.give_all_back()
+        if found is not None:
+            await self._has_ready(found.ready + channel.acks.unsettled)
 
     async def are_back(self) -> None:
         """
         Wait until those that stay are there for others, which a RabbitMQ takes its
         time for after the end.
         """
-        stay = self.kept + self.replaced
+        await self._has_ready(self.kept + self.replaced)
+
+    async def _has_ready(self, count: int) -> None:
         most, since, clock = -1, 0.0, self._wire.clock
         while True:
             found = await depth(self._wire, self._queue)
-            if found is None or found.ready >= stay:
+            if found is None or found.ready >= count:
                 return
             if found.ready > most:
                 most, since = found.ready, clock.seconds()
