@@ -142,13 +142,13 @@ class HeldCountingChannel:
             message_count=found.message_count, consumer_count=consumers
         )
 
-    def give_all_back(self) -> None:
+    def give_all_back(self, up_to: int = 0) -> None:
         """
         Give back its messages.
         """
         self._wire.events.append("given back")
         self._gave_back = True
-        self._channel.give_all_back()
+        self._channel.give_all_back(up_to)
 
     async def shut(self) -> None:
         """

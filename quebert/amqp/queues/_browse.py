@@ -21,11 +21,10 @@ looked at 26 times:
     quebert declares on RabbitMQ 4, puts them at its end
     (C{rabbit_fifo:make_requeue/4}); other queues put them at their beginning.
   - Of the messages that C{basic.get} fetched from a quorum queue, RabbitMQ returns 33
-    at once (C{quorum_commands_soft_limit}).  If the channel is closed before the others
-    are back, these come back to the beginning (4.0.5).
+    at once (C{quorum_commands_soft_limit}), and the others in any order (4.0.5, 4.3.6).
 
-So browsing ends with C{basic.nack}, and closes no channel before its messages are back.
-It goes through all messages of a quorum queue,
+So browsing ends with C{basic.nack}.  To a quorum queue, it gives 32 messages back at a
+time, and waits until they are there.  It goes through all messages of a quorum queue,
 also where only the first one is looked at: else this one would be the last afterwards.
 
 Where a message comes with a count of 3 or more, browsing at once replaces it by a copy,
@@ -99,6 +98,8 @@ _MANY_SINCE = (4,)
 # How often a message may have come back before it is replaced: few enough for all but
 # the smallest delivery limits.
 _MOST_RETURNS = 3
+# How many messages a quorum queue takes back in their order.
+_AT_ONCE_BACK = 32
 # How many copies may be on their way: so many may be there twice after a kill.
 _COPIES_AT_ONCE = 8
 # Unlike what is put back, a copy keeps the headers that tell of a dead letter's past.
@@ -203,9 +204,14 @@ class Browsing:
 
     async def _give_back(self, channel: Channel) -> None:
         found = await depth(self._wire, self._queue) if self._is_quorum else None
+        if found is not None:
+            tags = list(channel.acks.outstanding)
+            for last in range(_AT_ONCE_BACK, len(tags), _AT_ONCE_BACK):
+                channel.give_all_back(tags[last - 1])
+                await self._has_ready(found.ready + last)
         channel.give_all_back()
         if found is not None:
-            await self._has_ready(found.ready + channel.acks.unsettled)
+            await self._has_ready(found.ready + len(tags))
 
     async def are_back(self) -> None:
         """

@@ -228,19 +228,22 @@ class Channel(AMQChannel):  # type: ignore[misc]
             self.acks.given_back(delivery_tag)
             self.client.output.write(nack_with_requeue(self.id, delivery_tag))
 
-    def give_all_back(self) -> None:
+    def give_all_back(self, up_to: int = 0) -> None:
         """
         Let the broker deliver again, in their order, all that are not settled.  Then
         shut the channel, and settle nothing more on it: L{acks} still has these
         deliveries as unsettled.
 
-        That is a C{basic.nack} with C{requeue} and C{multiple}, of delivery tag 0.
+        That is a C{basic.nack} with C{requeue} and C{multiple}.
         C{basic.nack} is an extension of AMQP 0-9-1 by RabbitMQ:
         U{https://www.rabbitmq.com/docs/nack}.
+
+        @param up_to: the tag of the last one of them; 0 for all.
         """
         if not (self.closed or self._shutting):
             self.flush()
-            self.client.output.write(nack_with_requeue(self.id, 0, multiple=True))
+            nack = nack_with_requeue(self.id, up_to, multiple=True)
+            self.client.output.write(nack)
 
     # -- What comes from the broker
 
