@@ -204,7 +204,7 @@ def _worker_started() -> None:
 
 def _supervisor(options: Options) -> Service:
     # It imports the global reactor.
-    from quebert._workers._supervisor import Supervisor
+    from quebert._workers.supervisor import Supervisor
 
     return Supervisor(
         options["processes"],

@@ -443,8 +443,8 @@ async def test_worker_that_starts(file: File, run: Run, names: Names) -> None:
 
 # twistd, with a supervisor that kills a worker half a second after its grace.
 _MERCILESS = """
-from quebert._workers import _supervisor
-_supervisor.MERCY = 0.5
+from quebert._workers import supervisor
+supervisor.MERCY = 0.5
 from twisted.scripts.twistd import run
 run()
 """

@@ -18,7 +18,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert.service._service
-from quebert._workers._supervisor import MERCY
+from quebert._workers.supervisor import MERCY
 from quebert.config import Settings
 from quebert.errors import ConfigError
 from quebert.service import MediatorService, Options, makeService

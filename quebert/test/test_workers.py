@@ -26,18 +26,18 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._workers import LIFELINE, REPORTS, Lifeline, Report
-from quebert._workers import _supervisor as supervisor_module
-from quebert._workers._pipes import Lines
-from quebert._workers._supervisor import (
-    EARLY,
-    FIRST_DELAY,
-    LAST_DELAY,
-    LINGER,
-    LOOK,
-    MERCY,
-    Supervisor,
+from quebert._workers import (
+    LIFELINE,
+    REPORTS,
+    Lifeline,
+    Report,
+    _worker_process,
+    supervisor,
 )
+from quebert._workers._monitor import EARLY, FIRST_DELAY, LAST_DELAY
+from quebert._workers._pipes import Lines
+from quebert._workers._worker_process import LINGER
+from quebert._workers.supervisor import LOOK, MERCY, Supervisor
 from quebert.test.checks import QUICK
 from quebert.test.test_twistd import FakeReactor
 
@@ -343,7 +343,7 @@ class SupervisorTests(SynchronousTestCase):
         """
         self.reactor = ProcessReactor()
         self.failures = 0
-        self.patch(supervisor_module, "exit_with_failure", self.fail_process)
+        self.patch(supervisor, "exit_with_failure", self.fail_process)
         self.events: Any = self.enterContext(capturedLogs())
 
     def fail_process(self, reactor: Any) -> None:
@@ -493,7 +493,7 @@ class SupervisorTests(SynchronousTestCase):
         It logs to syslog, too, where that is wanted, for all.
         """
         prefixes: list[str] = []
-        self.patch(supervisor_module, "log_to_syslog", prefixes.append)
+        self.patch(supervisor, "log_to_syslog", prefixes.append)
         self.start()
         self.assertEqual(prefixes, [])
         self.start(syslog_prefix="quebert")
@@ -519,7 +519,7 @@ class SupervisorTests(SynchronousTestCase):
         that is, and what it leaves unfinished.
         """
         # trial --jobs passes what is logged on by AMP, in strings of 64 KiB at most.
-        self.patch(supervisor_module, "LINE", 100)
+        self.patch(_worker_process, "LINE", 100)
         self.start()
         self.events.clear()
         worker = self.processes[0].protocol
