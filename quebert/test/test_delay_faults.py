@@ -134,6 +134,14 @@ async def until_ready(client: TxAMQPClient, queue: str, count: int) -> None:
         await deferLater(reactor, 0.05)
 
 
+def waiting_here(watcher: Watcher) -> int:
+    """
+    How many messages the mediator has fetched that cannot go where they go next.
+    """
+    arrivals = watcher._intake._forwarder._arrivals
+    return 0 if arrivals is None else len(arrivals.busy)
+
+
 async def call(client: TxAMQPClient, method: str, **arguments: Any) -> None:
     """
     Call an AMQP method.
@@ -773,7 +781,7 @@ async def test_arrivals_held_back(
     mend = set_policy(rabbitmq, f"^{names.queue}$", full, f"full-{names.queue}")
     clear = set_policy(rabbitmq, r"^quebert\.", HELD_BACK, f"ours-{names.queue}")
     try:
-        await until(lambda: len(watcher._intake._forwarder._busy) == TASKS)
+        await until(lambda: waiting_here(watcher) == TASKS)
         await watcher.stop()
         mend()
         await client.watch(
@@ -834,7 +842,7 @@ async def test_lost_after_a_policy(
     await client.ladder.prepare(await client.connected(), names.queue)
     clear = set_policy(rabbitmq, r"^quebert\.delay\.", {"message-ttl": 1000})
     watcher = await tasks.put_back(client, names.queue)
-    await until(lambda: len(watcher._intake._forwarder._busy) == TASKS)
+    await until(lambda: waiting_here(watcher) == TASKS)
     channel = watcher._intake.keeper.channel
     assert channel is not None
     # Behind the acknowledgements on the same channel: RabbitMQ has read them then.

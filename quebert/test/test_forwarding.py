@@ -1,5 +1,5 @@
 """
-L{quebert.amqp.delays._forwarder} with a broker that only pretends, and a clock that
+Forwarding what has waited, with a broker that only pretends, and a clock that
 only the tests move.
 """
 
@@ -17,8 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, left
+from quebert.amqp.delays._arrivals import MOST_BYTES
 from quebert.amqp.delays._breaker import ForwardingBreaker
-from quebert.amqp.delays._forwarder import _MOST_BYTES
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
@@ -254,7 +254,7 @@ class ForwarderTests(SynchronousTestCase):
         While many bytes are on their way, no further messages are fetched, until at
         most half as many are.
         """
-        large = bytes(_MOST_BYTES // 4)
+        large = bytes(MOST_BYTES // 4)
         for expected in (True, True, True, True, False):
             self.arrive(body=large)
             self.assertEqual(self.is_fetching, expected)
@@ -272,7 +272,7 @@ class ForwarderTests(SynchronousTestCase):
         and what is on its way does not count over the next channel.
         """
         for _ in range(2):
-            self.arrive(body=bytes(_MOST_BYTES))
+            self.arrive(body=bytes(MOST_BYTES))
         self.assertFalse(self.is_fetching)
         self.lose()
         self.clock.advance(1)
@@ -280,7 +280,7 @@ class ForwarderTests(SynchronousTestCase):
         self.assertTrue(self.is_fetching)
         self.publisher.confirm()
         self.publisher.confirm()
-        self.arrive(body=bytes(_MOST_BYTES // 2))
+        self.arrive(body=bytes(MOST_BYTES // 2))
         self.assertTrue(self.is_fetching)
 
     def test_cannot_look(self) -> None:
