@@ -17,7 +17,7 @@ from quebert.amqp.queues import _bindings as _binding
 from quebert.amqp.queues import _browse as _browse
 from quebert.amqp.queues._keeping import Keeping
 from quebert.errors import BrokerRefused
-from quebert.test.test_delay import FakeWire
+from quebert.test.test_rungs import FakeWire
 
 
 class LookTests(SynchronousTestCase):
