@@ -21,7 +21,13 @@ from twisted.python.usage import UsageError
 from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
-from quebert.cli import _check, _doctor, _operating, _secret
+from quebert.cli import (
+    _check,
+    _dead_commands,
+    _doctor,
+    _queue_commands,
+    _secret,
+)
 from quebert.cli._passwords import users_of
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import Commands, echo, echo_word
@@ -297,7 +303,16 @@ def add(
     echo(_run(lambda reactor: _add.add(reactor, **fields)))
 
 
-for command in (_check.check, _doctor.doctor, _secret.secret, *_operating.COMMANDS):
+for command in (
+    _check.check,
+    _doctor.doctor,
+    _secret.secret,
+    _dead_commands.dead,
+    _queue_commands.pause,
+    _queue_commands.resume,
+    _queue_commands.purge,
+    _queue_commands.status,
+):
     main.add_command(command)
 
 

@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.cli._operating}: from command lines to what is asked for, and to
-what is said of it.
+Tests for C{quebert dead}, C{pause} and others like them: from command lines to what is
+asked for, and to what is said of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
+from quebert.cli import _dead_commands, _operating
 from quebert.cli import _main as cli
-from quebert.cli import _operating
 from quebert.errors import BrokerUnreachable, ConfigError
 from quebert.operations import DeadLetter, Match, Progress, Status, _dead_letters
 
@@ -368,7 +368,7 @@ class PipeTests(SynchronousTestCase):
 
         self.patch(_operating, "log_problems", lambda *ignored, level: None)
         self.patch(_operating, "run", run)
-        self.patch(_operating, "echo", echo)
+        self.patch(_dead_commands, "echo", echo)
         result = CliRunner().invoke(cli.main, ["dead", "show", "tasks"])
         self.assertEqual((result.exit_code, result.output), (1, ""))
 
