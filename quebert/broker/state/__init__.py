@@ -2,6 +2,7 @@
 What the embedded broker has: virtual hosts, exchanges, queues, messages.
 """
 
+from quebert.broker.state._entry import Entry, PublishedMessage
 from quebert.broker.state._errors import (
     AMQPChannelError,
     AMQPConnectionError,
@@ -14,7 +15,7 @@ from quebert.broker.state._errors import (
 from quebert.broker.state._exchange import Binding, Exchange
 from quebert.broker.state._journal import Journal, NoJournal
 from quebert.broker.state._message_properties import read_properties
-from quebert.broker.state._queue import Entry, PublishedMessage, Queue
+from quebert.broker.state._queue import Queue
 from quebert.broker.state._records import (
     BindingRecord,
     EntryRecord,

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from quebert.broker.state._entry import Entry, PublishedMessage
 from quebert.broker.state._exchange import Binding, Exchange
-from quebert.broker.state._queue import Entry, PublishedMessage, Queue
+from quebert.broker.state._queue import Queue
 
 __all__ = ["Journal", "NoJournal"]
 

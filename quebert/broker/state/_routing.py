@@ -16,15 +16,10 @@ import attrs
 
 from quebert.broker.state._arguments import DROP_HEAD, REJECT_DEAD_LETTER
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
+from quebert.broker.state._entry import DeliveryCounts, Entry, PublishedMessage
 from quebert.broker.state._journal import Journal
 from quebert.broker.state._message_properties import MessageProperties, read_properties
-from quebert.broker.state._queue import (
-    DeliveryCounts,
-    Entry,
-    PublishedMessage,
-    Queue,
-    Stranded,
-)
+from quebert.broker.state._queue import Queue, Stranded
 from quebert.broker.state._records import EntryRecord
 from quebert.broker.state._timers import Timers
 

@@ -29,7 +29,8 @@ from quebert.broker.state._errors import (
 from quebert.broker.state._exchange import Exchange, destinations
 from quebert.broker.state._exchanges import Exchanges
 from quebert.broker.state._journal import Journal
-from quebert.broker.state._queue import Queue, Ready, Receiver
+from quebert.broker.state._queue import Queue, QueueConsumer
+from quebert.broker.state._ready import Ready
 from quebert.broker.state._records import BindingRecord, QueueRecord
 from quebert.broker.state._routing import Router
 from quebert.broker.state._timers import Timers
@@ -229,7 +230,7 @@ class VirtualHost:
 
     # -- Consumers
 
-    def consume(self, queue: Queue, consumer: Receiver) -> None:
+    def consume(self, queue: Queue, consumer: QueueConsumer) -> None:
         """
         Another consumer of a queue.
 
@@ -245,7 +246,7 @@ class VirtualHost:
             raise access_refused(f"{queue} in exclusive use")
         queue.subscribe(consumer)
 
-    def cancel(self, queue: Queue, consumer: Receiver) -> None:
+    def cancel(self, queue: Queue, consumer: QueueConsumer) -> None:
         """
         One less; an auto-delete queue goes with the last one.
         """

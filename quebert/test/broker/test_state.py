@@ -15,8 +15,9 @@ from quebert._protocol.codec import encode_table
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.broker.state import Timers, read_properties
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
+from quebert.broker.state._entry import Entry
 from quebert.broker.state._exchange import Exchange, destinations
-from quebert.broker.state._queue import Entry, Ready
+from quebert.broker.state._ready import Ready
 from quebert.test.checks import QUICK
 
 
