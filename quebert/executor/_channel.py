@@ -35,7 +35,7 @@ from quebert._listening import host_of
 from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._limits import ExecutorLimits
 
-__all__ = ["ExecutorChannel", "Keeper", "Stage"]
+__all__ = ["ExecutorChannel", "ExecutorChannelOwner", "Stage"]
 
 # Bytes around a body that are always allowed.
 _FRAMING = 65_536
@@ -44,9 +44,9 @@ _FIELDS_TOO_LARGE = 431
 _SHORT = "the executor is short of memory"
 
 
-class Keeper(Protocol):
+class ExecutorChannelOwner(Protocol):
     """
-    Who has all the connections.
+    What has all the connections, and is told of them.
     """
 
     limits: ExecutorLimits
@@ -107,7 +107,7 @@ class ExecutorChannel(HTTPChannel):
     @ivar network: where the client is.
     """
 
-    site: Keeper
+    site: ExecutorChannelOwner
     # These are looked at here, since Twisted says 400 to all of them.
     maxHeaders = totalHeadersSize = 2**31
     # Seconds: none of Twisted's.

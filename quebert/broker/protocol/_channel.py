@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import attrs
 
 from quebert._protocol.basic import deliver, deliver_head
-from quebert.broker.protocol._line import Line, Peer
+from quebert.broker.protocol._channel_writer import ChannelWriter, ServerChannelOwner
 from quebert.broker.protocol._publishing import Publishing
 from quebert.broker.state import Entry, Queue, not_allowed, precondition_failed
 
@@ -46,7 +46,7 @@ class ServerConsumer:
         Whether it takes another message now.
         """
         channel = self.channel
-        if channel.closing or channel.line.peer.congested:
+        if channel.closing or channel.writer.connection.congested:
             return False
         if self.no_ack:
             return True
@@ -62,7 +62,7 @@ class ServerConsumer:
         message = entry.content()
         place = message.exchange, message.routing_key
         method = deliver(self._head, tag, entry.redelivered, *place)
-        self.channel.line.write_content(method, message)
+        self.channel.writer.write_content(method, message)
 
     def cancelled(self) -> None:
         """
@@ -80,7 +80,7 @@ class _Delivery:
 
 class ServerChannel:
     """
-    @ivar line: what is written to.
+    @ivar writer: what is written to.
     @ivar publishing: what is being published over it.
     @ivar last_queue: the queue that was declared last over it, or C{""}.
     @ivar prefetch: what a new consumer's limit is.
@@ -90,10 +90,10 @@ class ServerChannel:
         its consumers get nothing any more.
     """
 
-    def __init__(self, number: int, peer: Peer) -> None:
-        self.line = Line(number, peer)
-        self.vhost = peer.vhost
-        self.publishing = Publishing(self.line)
+    def __init__(self, number: int, connection: ServerChannelOwner) -> None:
+        self.writer = ChannelWriter(number, connection)
+        self.vhost = connection.vhost
+        self.publishing = Publishing(self.writer)
         self.last_queue = ""
         self.consumers: dict[str, ServerConsumer] = {}
         self.prefetch = 0
@@ -238,8 +238,8 @@ class ServerChannel:
         The queue of a consumer is gone.
         """
         self.consumers.pop(consumer.tag, None)
-        if self.line.peer.wants_cancels:
-            self.line.call("basic.cancel", consumer.tag, True)
+        if self.writer.connection.wants_cancels:
+            self.writer.call("basic.cancel", consumer.tag, True)
 
     def end(self) -> None:
         """

@@ -10,8 +10,8 @@ from quebert._protocol.basic import SETTLEMENT, read_publish
 from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, FRAME_METHOD
 from quebert._protocol.methods import METHODS, method_frame, reply_text
 from quebert.broker.protocol._channel import ServerChannel
+from quebert.broker.protocol._channel_writer import ServerChannelOwner
 from quebert.broker.protocol._commands import COMMANDS, CommandContext
-from quebert.broker.protocol._line import Peer
 from quebert.broker.protocol._methods import decode_method, name_of
 from quebert.broker.state import AMQPChannelError, AMQPConnectionError, not_allowed
 from quebert.errors import ReplyCode
@@ -28,8 +28,10 @@ class Channels:
     @param rely: to be called when an answer is a promise that outlives the broker.
     """
 
-    def __init__(self, peer: Peer, most: int, rely: Callable[[], None]) -> None:
-        self._peer = peer
+    def __init__(
+        self, connection: ServerChannelOwner, most: int, rely: Callable[[], None]
+    ) -> None:
+        self._connection = connection
         self._most = most
         self._rely = rely
         self._channels: dict[int, ServerChannel] = {}
@@ -80,7 +82,7 @@ class Channels:
                     ReplyCode.COMMAND_INVALID, "unimplemented method"
                 )
             arguments = decode_method(payload).arguments
-            command(CommandContext(self._peer, channel, self._rely), arguments)
+            command(CommandContext(self._connection, channel, self._rely), arguments)
         except AMQPChannelError as e:
             self._close(channel, e, index)
         except AMQPConnectionError as e:
@@ -130,19 +132,19 @@ class Channels:
         if there >= self._most:
             text = f"has reached the negotiated channel_max ({self._most})"
             raise not_allowed(f"number of channels opened ({there}) {text}")
-        self._channels[number] = ServerChannel(number, self._peer)
+        self._channels[number] = ServerChannel(number, self._connection)
         self._call(number, "channel.open-ok", "")
 
     def _closed(self, channel: ServerChannel) -> None:
         channel.end()
-        del self._channels[channel.line.number]
-        self._call(channel.line.number, "channel.close-ok")
+        del self._channels[channel.writer.number]
+        self._call(channel.writer.number, "channel.close-ok")
 
     def _close(
         self, channel: ServerChannel, error: AMQPChannelError, index: tuple[int, int]
     ) -> None:
         channel.end()
-        channel.line.call("channel.close", error.code, reply_text(str(error)), *index)
+        channel.writer.call("channel.close", error.code, reply_text(str(error)), *index)
 
     def end(self) -> None:
         """
@@ -156,7 +158,7 @@ class Channels:
             channel.end()
 
     def _call(self, number: int, name: str, *arguments: object) -> None:
-        self._peer.write(method_frame(number, name, arguments))
+        self._connection.write(method_frame(number, name, arguments))
 
 
 def _unexpected(expected: str, got: str) -> AMQPConnectionError:

@@ -63,7 +63,7 @@ class CommandContext:
         Answer, unless the client does not want that.
         """
         if not arguments.get("nowait", False):
-            self.channel.line.call(name, *values)
+            self.channel.writer.call(name, *values)
 
 
 Arguments = Mapping[str, Any]
@@ -248,13 +248,13 @@ def _basic_get(context: CommandContext, a: Arguments) -> None:
     channel.vhost.used(queue)
     entry = channel.vhost.router.get(queue)
     if entry is None:
-        channel.line.call("basic.get-empty", "")
+        channel.writer.call("basic.get-empty", "")
         return
     message, redelivered = entry.content(), entry.redelivered
     tag = channel.got(queue, entry, no_ack=a["no_ack"])
     place = message.exchange, message.routing_key, len(queue.ready)
     method = get_ok(tag, redelivered, *place)
-    channel.line.write_content(method, message)
+    channel.writer.write_content(method, message)
 
 
 @_command("basic.ack")

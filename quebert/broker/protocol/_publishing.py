@@ -15,7 +15,7 @@ from quebert._protocol.frames import (
     UnexpectedFrame,
 )
 from quebert._protocol.methods import encode_method
-from quebert.broker.protocol._line import Line
+from quebert.broker.protocol._channel_writer import ChannelWriter
 from quebert.broker.state import (
     AMQPConnectionError,
     PublishedMessage,
@@ -48,9 +48,9 @@ class Publishing:
     The publications of one channel.
     """
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._vhost = line.peer.vhost
+    def __init__(self, writer: ChannelWriter) -> None:
+        self._writer = writer
+        self._vhost = writer.connection.vhost
         self._publication: _IncomingPublication | None = None
         self._content = ContentReader(self._published)
         self._confirms = False
@@ -113,9 +113,9 @@ class Publishing:
             raise access_refused(f"{text} in vhost '{self._vhost.name}'")
         properties = read_properties(encoded)
         user = properties.user
-        if user is not None and user != self._line.peer.user:
+        if user is not None and user != self._writer.connection.user:
             text = f"user_id property set to '{user}' but authenticated user was"
-            raise precondition_failed(f"{text} '{self._line.peer.user}'")
+            raise precondition_failed(f"{text} '{self._writer.connection.user}'")
         if self._confirms:
             self._last += 1
         key = publication.routing_key
@@ -126,16 +126,16 @@ class Publishing:
             self._return(message)
         taken = self._vhost.router.publish(queues, message, properties)
         if self._confirms and taken:
-            self._line.peer.confirming(self)
+            self._writer.connection.confirming(self)
         elif self._confirms:
             self._confirm_up_to(self._last - 1)
-            self._line.call("basic.nack", self._last, False, False)
+            self._writer.call("basic.nack", self._last, False, False)
             self._last_confirmed = self._last
 
     def _return(self, message: PublishedMessage) -> None:
         why, place = ReplyCode.NO_ROUTE, (message.exchange, message.routing_key)
         method = encode_method("basic.return", (why, why.name, *place))
-        self._line.write_content(method, message)
+        self._writer.write_content(method, message)
 
     def end(self) -> None:
         """
@@ -153,5 +153,7 @@ class Publishing:
 
     def _confirm_up_to(self, last: int) -> None:
         if (count := last - self._last_confirmed) > 0:
-            self._line.peer.write(ack(self._line.number, last, multiple=count > 1))
+            self._writer.connection.write(
+                ack(self._writer.number, last, multiple=count > 1)
+            )
             self._last_confirmed = last

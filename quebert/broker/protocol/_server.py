@@ -33,8 +33,8 @@ from quebert._protocol.heartbeat import Heartbeat
 from quebert._protocol.methods import method_frame, reply_text
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
+from quebert.broker.protocol._channel_writer import Confirming
 from quebert.broker.protocol._channels import Channels
-from quebert.broker.protocol._line import Confirming
 from quebert.broker.protocol._methods import decode_method, name_of
 from quebert.broker.protocol._output import Output
 from quebert.broker.state import (

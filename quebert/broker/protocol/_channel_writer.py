@@ -10,7 +10,7 @@ from quebert._protocol.content import content_head, content_pieces, whole_conten
 from quebert._protocol.methods import method_frame
 from quebert.broker.state import PublishedMessage, VirtualHost
 
-__all__ = ["Confirming", "Line", "Peer"]
+__all__ = ["ChannelWriter", "Confirming", "ServerChannelOwner"]
 
 
 class Confirming(Protocol):
@@ -24,7 +24,7 @@ class Confirming(Protocol):
         """
 
 
-class Peer(Protocol):
+class ServerChannelOwner(Protocol):
     """
     What a channel knows of its connection.
 
@@ -53,29 +53,29 @@ class Peer(Protocol):
         """
 
 
-class Line:
+class ChannelWriter:
     """
     @ivar number: the channel's.
     """
 
-    def __init__(self, number: int, peer: Peer) -> None:
+    def __init__(self, number: int, connection: ServerChannelOwner) -> None:
         self.number = number
-        self.peer = peer
+        self.connection = connection
 
     def call(self, name: str, *arguments: Any) -> None:
         """
         Send the client a method.
         """
-        self.peer.write(method_frame(self.number, name, arguments))
+        self.connection.write(method_frame(self.number, name, arguments))
 
     def write_content(self, method: bytes, message: PublishedMessage) -> None:
         """
         Send a method that a message belongs to.
         """
-        peer, number, body = self.peer, self.number, message.body
+        connection, number, body = self.connection, self.number, message.body
         head = content_head(number, method, message.properties, len(body))
-        most = peer.max_payload
+        most = connection.max_payload
         if len(body) <= most:
-            peer.write(whole_content(head, number, body))
+            connection.write(whole_content(head, number, body))
         else:
-            peer.write(b"".join(content_pieces(head, number, body, most)))
+            connection.write(b"".join(content_pieces(head, number, body, most)))
