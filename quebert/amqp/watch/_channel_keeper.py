@@ -33,7 +33,7 @@ from twisted.internet.task import deferLater
 from quebert._log import Logger
 from quebert._machine import Machine
 from quebert._repeated import RepeatedWarning
-from quebert.amqp.watch._attempts import Attempts
+from quebert.amqp.watch._channel_backoff import ChannelBackoff
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError, ChannelLost
 
@@ -127,7 +127,7 @@ class ChannelKeeper:
         )
         self._wire: Wire | None = None  # of the last attempt
         self._waiting: Deferred[None] | None = None  # as part of begin()
-        self._attempts = Attempts()
+        self._backoff = ChannelBackoff()
 
     @property
     def state(self) -> KeeperState:
@@ -153,7 +153,7 @@ class ChannelKeeper:
             try:
                 return await self._attach(left)
             except BrokerError as e:
-                seconds = self._attempts.failed(e)
+                seconds = self._backoff.failed(e)
                 is_late = end is not None and clock.seconds() + seconds >= end
                 if e.final or is_late or not self._is_connection_lost:
                     raise
@@ -196,7 +196,7 @@ class ChannelKeeper:
             self._machine.move(KeeperEvent.FAIL)
             raise
         self._machine.move(KeeperEvent.SUCCEED)
-        self._attempts.succeeded(self._session.reactor.seconds())
+        self._backoff.succeeded(self._session.reactor.seconds())
         self.recovered()
 
     async def _open(self, timeout: float | None) -> None:
@@ -233,14 +233,14 @@ class ChannelKeeper:
 
     async def _attach_again(self, lost: Channel) -> None:
         now = self._session.reactor.seconds()
-        seconds = self._attempts.lost(now, alone=not lost.client.closed)
+        seconds = self._backoff.lost(now, alone=not lost.client.closed)
         await self._pause(seconds)
         while not self._is_ending:
             try:
                 return await self._attach(None)
             except BrokerError as e:
                 self.warn(e)
-                await self._pause(self._attempts.failed(e))
+                await self._pause(self._backoff.failed(e))
             except CancelledError:
                 raise
             except Exception as e:  # a fault of ours, or of a throttle

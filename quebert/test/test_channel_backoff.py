@@ -1,18 +1,18 @@
 """
-Tests for C{quebert.amqp.watch._attempts}.
+Tests for C{quebert.amqp.watch._channel_backoff}.
 """
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.watch._attempts import LASTING, RETRY_LIMIT, Attempts
+from quebert.amqp.watch._channel_backoff import LASTING, RETRY_LIMIT, ChannelBackoff
 from quebert.errors import BrokerRefused, ChannelLost, ReplyCode
 
 LOST = ChannelLost("gone")
 
 
-class AttemptsTests(SynchronousTestCase):
+class ChannelBackoffTests(SynchronousTestCase):
     """
     Seconds between the attempts to make a channel.
     """
@@ -21,14 +21,14 @@ class AttemptsTests(SynchronousTestCase):
         """
         There is a channel.
         """
-        self.attempts = Attempts()
-        self.attempts.succeeded(100.0)
+        self.backoff = ChannelBackoff()
+        self.backoff.succeeded(100.0)
 
     def test_failures(self) -> None:
         """
         They grow with each failure, up to a limit.
         """
-        seconds = [self.attempts.failed(LOST) for _ in range(30)]
+        seconds = [self.backoff.failed(LOST) for _ in range(30)]
         self.assertGreater(seconds[0], 0.0)
         self.assertEqual(seconds, sorted(seconds))
         self.assertEqual(seconds[-1], RETRY_LIMIT)
@@ -38,14 +38,14 @@ class AttemptsTests(SynchronousTestCase):
         A channel that has lasted is replaced at once, however often.
         """
         for _ in range(5):
-            seconds = self.attempts.lost(100.0 + LASTING, alone=True)
+            seconds = self.backoff.lost(100.0 + LASTING, alone=True)
             self.assertEqual(seconds, 0.0)
 
     def test_not_lasted(self) -> None:
         """
         So is the first that has not lasted; then they grow.
         """
-        seconds = [self.attempts.lost(101.0, alone=True) for _ in range(4)]
+        seconds = [self.backoff.lost(101.0, alone=True) for _ in range(4)]
         self.assertEqual(seconds[0], 0.0)
         self.assertGreater(seconds[1], 0.0)
         self.assertEqual(seconds, sorted(seconds))
@@ -57,18 +57,18 @@ class AttemptsTests(SynchronousTestCase):
         before it do not count.
         """
         for _ in range(3):
-            self.attempts.lost(101.0, alone=True)
-        self.assertEqual(self.attempts.lost(101.0, alone=False), 0.0)
-        self.assertEqual(self.attempts.lost(101.0, alone=True), 0.0)
+            self.backoff.lost(101.0, alone=True)
+        self.assertEqual(self.backoff.lost(101.0, alone=False), 0.0)
+        self.assertEqual(self.backoff.lost(101.0, alone=True), 0.0)
 
     def test_failures_in_a_row(self) -> None:
         """
         Failures of before do not count once there was a channel.
         """
-        first = self.attempts.failed(LOST)
-        self.attempts.failed(LOST)
-        self.attempts.lost(100.0 + LASTING, alone=True)
-        self.assertEqual(self.attempts.failed(LOST), first)
+        first = self.backoff.failed(LOST)
+        self.backoff.failed(LOST)
+        self.backoff.lost(100.0 + LASTING, alone=True)
+        self.assertEqual(self.backoff.failed(LOST), first)
 
     def test_rabbitmq_fails(self) -> None:
         """
@@ -77,5 +77,5 @@ class AttemptsTests(SynchronousTestCase):
         """
         failure = BrokerRefused(ReplyCode.INTERNAL_ERROR, "INTERNAL_ERROR")
         for _ in range(30):
-            seconds = self.attempts.failed(failure)
+            seconds = self.backoff.failed(failure)
         self.assertGreater(seconds, 10 * RETRY_LIMIT)

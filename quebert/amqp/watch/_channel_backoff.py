@@ -10,7 +10,7 @@ from quebert.amqp.link import has_failed, pause_after
 from quebert.errors import BrokerError
 from quebert.policy import exponential
 
-__all__ = ["LASTING", "RETRY_LIMIT", "Attempts"]
+__all__ = ["LASTING", "RETRY_LIMIT", "ChannelBackoff"]
 
 #: Seconds at most between attempts.
 RETRY_LIMIT = 60.0
@@ -19,9 +19,9 @@ LASTING = 60.0
 
 
 @attrs.define
-class Attempts:
+class ChannelBackoff:
     """
-    The attempts since there was a channel that lasted.
+    Counts attempts since there was a channel that lasted.
 
     @ivar failures: how many have failed in a row.
     """
