@@ -27,7 +27,7 @@ from quebert.http._response import HEAD_LIMIT, Response
 from quebert.http._second_try import WAITED_TOO_LONG, was_missed
 from quebert.http._states import TABLE, HTTPEvent, HTTPState
 
-__all__ = ["HTTPConnection", "Owner"]
+__all__ = ["HTTPConnection", "HTTPConnectionOwner"]
 
 # Bytes that are read at once: of an answer's beginning, which mostly is all of it,
 # and of a large one.  A buffer for more than there is costs microseconds.  These many
@@ -41,7 +41,7 @@ _SEND, _WRITE, _BEGIN, _TELL, _COMPLETE, _CLOSE, _LOSE = rows(HTTPEvent, TABLE)
 _WRITTEN, _BEGUN = _WRITE[_QUEUED], _BEGIN[_WAITING]
 
 
-class Owner(Role):
+class HTTPConnectionOwner(Role):
     """
     Who is told what becomes of a connection.
     """
@@ -113,7 +113,9 @@ class HTTPConnection(Protocol):
         "transport",
     )
 
-    def __init__(self, owner: Owner, limit: int, readers: list[Reader]) -> None:
+    def __init__(
+        self, owner: HTTPConnectionOwner, limit: int, readers: list[Reader]
+    ) -> None:
         self._state = _IDLE
         self._owner = owner
         self._limit = limit
@@ -167,7 +169,7 @@ class HTTPConnection(Protocol):
         self._state = _SEND[self._state]
         if exchange.finish is not None:
             exchange.data, exchange.finish = exchange.finish(), None
-        exchange.holder = self
+        exchange.owner = self
         self._exchange = exchange
         if self._send_some is None:
             self.write(self._owner.seconds())

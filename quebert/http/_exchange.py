@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 
 from quebert.http._response import Response
 
-__all__ = ["HTTPExchange", "Holder"]
+__all__ = ["ExchangeOwner", "HTTPExchange"]
 
 
-class Holder(Protocol):
+class ExchangeOwner(Protocol):
     """
-    Where an exchange is: in a connection, or among those that wait for one.
+    What has an exchange: a connection, or the pool while there is none.
     """
 
     def abandon(self, exchange: HTTPExchange) -> None:
@@ -39,7 +39,7 @@ class HTTPExchange:
         time.  It must not raise an exception.
     @ivar bodiless: whether the answer has no body whatever it says (HEAD).
     @ivar answered: fires with the L{Response}.
-    @ivar holder: where it is, once it is somewhere.
+    @ivar owner: where it is, once it is somewhere.
     @ivar is_second_try: whether the request is sent for the second time.
     """
 
@@ -48,9 +48,9 @@ class HTTPExchange:
         "bodiless",
         "data",
         "finish",
-        "holder",
         "is_second_try",
         "large_body",
+        "owner",
     )
 
     def __init__(
@@ -65,12 +65,12 @@ class HTTPExchange:
         self.finish = finish
         self.bodiless = bodiless
         self.answered: Deferred[Response] = Deferred(self._cancel)
-        self.holder: Holder | None = None
+        self.owner: ExchangeOwner | None = None
         self.is_second_try = False
 
     def _cancel(self, answered: Deferred[Response]) -> None:
-        if self.holder is not None:
-            self.holder.abandon(self)
+        if self.owner is not None:
+            self.owner.abandon(self)
 
     @property
     def is_over(self) -> bool:

@@ -114,7 +114,7 @@ class _OriginConnections:
             text = f"{waiting} requests wait for a connection to {self.name} already"
             exchange.fail(ExecutorError(text))
             return
-        exchange.holder = self
+        exchange.owner = self
         self._waiting[exchange] = None
         self._pool.hungry[self] = None
 
@@ -150,7 +150,7 @@ class _OriginConnections:
         self.open += 1
         self._pool.open += 1
         connection = HTTPConnection(self, self.limits.body, self._pool.readers)
-        exchange.holder = self
+        exchange.owner = self
         connecting = self._endpoint.connect(_ConnectionFactory(connection))
         self._connecting[exchange] = connecting
         connecting.addCallbacks(

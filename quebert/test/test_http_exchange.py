@@ -13,7 +13,7 @@ from quebert.errors import ExecutorError
 from quebert.http._exchange import HTTPExchange
 
 
-class FakeHolder:
+class FakeOwner:
     """
     Where an exchange is.
     """
@@ -38,7 +38,7 @@ class ExchangeTests(SynchronousTestCase):
         A request that is somewhere.
         """
         self.exchange = HTTPExchange(b"", bodiless=False)
-        self.holder = self.exchange.holder = FakeHolder()
+        self.owner = self.exchange.owner = FakeOwner()
         self.response: Any = object()
 
     def test_told_once(self) -> None:
@@ -66,7 +66,7 @@ class ExchangeTests(SynchronousTestCase):
         Where it is, it is abandoned if nobody waits any more, and nobody is told.
         """
         self.exchange.answered.cancel()
-        self.assertEqual(self.holder.abandoned, [self.exchange])
+        self.assertEqual(self.owner.abandoned, [self.exchange])
         self.failureResultOf(self.exchange.answered, CancelledError)
         self.exchange.succeed(self.response)
 
@@ -74,6 +74,6 @@ class ExchangeTests(SynchronousTestCase):
         """
         It may not be anywhere yet.
         """
-        self.exchange.holder = None
+        self.exchange.owner = None
         self.exchange.answered.cancel()
         self.failureResultOf(self.exchange.answered, CancelledError)
