@@ -1,10 +1,10 @@
 """
 For how long a consumer may hold a message, and what follows from that.  Pure.
 
-By default RabbitMQ lets a consumer hold a message for L{HELD} seconds.  Then RabbitMQ
-up to 4.2 closes the channel, and delivers all that the channel held anew.  RabbitMQ 4.3
-takes the message of a quorum queue back and cancels the consumer; with classic queues
-it does nothing.
+By default RabbitMQ lets a consumer hold a message for L{CONSUMER_TIMEOUT} seconds.
+Then RabbitMQ up to 4.2 closes the channel, and delivers all that the channel held anew.
+RabbitMQ 4.3 takes the message of a quorum queue back and cancels the consumer; with
+classic queues it does nothing.
 
 A message is held while it waits for its turn, and while its request lasts.  Both times
 together stay below that limit.
@@ -12,16 +12,22 @@ together stay below that limit.
 
 from __future__ import annotations
 
-__all__ = ["HELD", "HOLD_LIMIT", "LONGEST_REQUEST", "LONGEST_WAIT", "wait_left"]
+__all__ = [
+    "CONSUMER_TIMEOUT",
+    "HOLD_LIMIT",
+    "LONGEST_REQUEST",
+    "LONGEST_WAIT",
+    "wait_left",
+]
 
-#: Seconds for which RabbitMQ lets a consumer hold a message.
-HELD = 1_800.0
+#: Seconds for which RabbitMQ lets a consumer hold a message (C{consumer_timeout}).
+CONSUMER_TIMEOUT = 1_800.0
 #: Seconds that a request may take at most.
 LONGEST_REQUEST = 1_500.0
 #: Seconds that a message may wait for its turn.
 LONGEST_WAIT = 240.0
 #: Seconds for which a message may wait for its retry, from when it came.
-HOLD_LIMIT = HELD / 2
+HOLD_LIMIT = CONSUMER_TIMEOUT / 2
 
 
 def wait_left(came: float, now: float) -> float:

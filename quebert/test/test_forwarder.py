@@ -16,7 +16,7 @@ from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.delays import PREFIX, Forwarder, left
+from quebert.amqp.delays import PREFIX, Forwarder, due_in
 from quebert.amqp.delays._arrivals import MOST_BYTES
 from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._refusals import LadderRefused
@@ -408,7 +408,7 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual((publication.exchange, publication.routing_key), ("", "queue"))
         message = Message("", 1, False, "", "queue")
         message.encoded_properties = encode_properties(publication.properties)
-        self.assertEqual(left(message, self.clock.seconds(), 0.0), 0.0)
+        self.assertEqual(due_in(message, self.clock.seconds(), 0.0), 0.0)
 
     def test_fault_while_full(self) -> None:
         """

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp import Message
-from quebert.amqp.delays._rungs import TOLERANCE, Rungs, left, next_wait, wait_for
+from quebert.amqp.delays._rungs import TOLERANCE, Rungs, due_in, next_wait, wait_for
 from quebert.amqp.wire import DELAY, NOT_BEFORE
 from quebert.test.checks import QUICK
 
@@ -87,7 +87,7 @@ class World:
             now += self.moment + unwatched
             told = now + self.takers[min(n, len(self.takers) - 1)]
             message = arrived(not_before, early, wait, died_at)
-            early = left(message, told, 0.0)
+            early = due_in(message, told, 0.0)
             if early <= 0:
                 return now - _SENT - delay
             wait = wait_for(next_wait(message, told, early))
@@ -207,7 +207,7 @@ class MessageTests(SynchronousTestCase):
         In how many seconds a message is due that was sent at C{_SENT}.
         """
         message = arrived(_SENT + delay, delay, wait, died)
-        return left(message, now, 0.0)
+        return due_in(message, now, 0.0)
 
     def test_last_rung(self) -> None:
         """

@@ -19,7 +19,7 @@ from quebert.amqp.delays._rungs import (
     WAITS,
     Rungs,
     arrivals_of,
-    left,
+    due_in,
 )
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "Rungs",
     "arrivals_of",
     "browse_store",
+    "due_in",
     "has_quorum",
     "is_for",
-    "left",
 ]

@@ -26,7 +26,13 @@ from quebert.amqp.delays._astray import Astray
 from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._refusals import LadderRefused
-from quebert.amqp.delays._rungs import TOLERANCE, arrivals_of, left, next_wait, wait_of
+from quebert.amqp.delays._rungs import (
+    TOLERANCE,
+    arrivals_of,
+    due_in,
+    next_wait,
+    wait_of,
+)
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.wire import DELAY, Message, Unconfirmed
 from quebert.clock import seconds_set
@@ -202,7 +208,7 @@ class Forwarding:
             came: what it has waited here counts, too.
         """
         clock = self._session.reactor
-        early = left(message, self._now(), seconds_set(clock))
+        early = due_in(message, self._now(), seconds_set(clock))
         return early if early <= 0 else min(early, due - clock.seconds())
 
     async def _hold(self, seconds: float) -> None:

@@ -45,7 +45,7 @@ __all__ = [
     "WAITS",
     "Rungs",
     "arrivals_of",
-    "left",
+    "due_in",
     "next_wait",
     "seconds_left",
     "wait_for",
@@ -153,7 +153,7 @@ def seconds_left(
     return min(by_clock, by_wait)
 
 
-def left(message: Message, now: float, clock_set: float) -> float:
+def due_in(message: Message, now: float, clock_set: float) -> float:
     """
     In how many seconds a message is due; not more than 0 if it is due.  Pure.
 

@@ -431,7 +431,8 @@ class Deliveries:
     def _put_off_heavy(self, message: Message) -> None:
         """
         A message has waited for memory for so long that with the longest request it
-        might be held for more than L{HELD<quebert._holding.HELD>} seconds.
+        might be held for more than L{CONSUMER_TIMEOUT
+        <quebert._holding.CONSUMER_TIMEOUT>} seconds.
         """
         self._places.take_out(message)
         if message.origin is not None:  # its turn has come, and it gives way

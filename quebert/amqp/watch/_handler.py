@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
-from quebert.amqp.delays import left
+from quebert.amqp.delays import due_in
 from quebert.amqp.wire import ERRORS, Message
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
@@ -92,7 +92,7 @@ class Handler:
         """
         In how many seconds a message is due; not more than 0 if it is due.
         """
-        return left(message, self._now(), self._clock_set())
+        return due_in(message, self._now(), self._clock_set())
 
     def _answered(
         self, answer: CallbackResult, message: Message, decided: Decided

@@ -25,7 +25,7 @@ class TaskMemory:
     @param clock: gives the clock that waits go by.
     @param put_off: called with each message that has waited for memory for so long that
         with the longest request it might be held for more than
-        L{HELD<quebert._holding.HELD>} seconds.
+        L{CONSUMER_TIMEOUT<quebert._holding.CONSUMER_TIMEOUT>} seconds.
     @param memory_of: tells how many bytes the task in a body takes at most while it is
         at work.
     @ivar light: a message of so many bytes need not be weighed.
