@@ -442,7 +442,7 @@ class PrefetchTests(SynchronousTestCase):
         """
         So many are expected.
         """
-        self.assertEqual(self.prefetch.most, TIMES * deliveries + MORE)
+        self.assertEqual(self.prefetch.limit, TIMES * deliveries + MORE)
 
     def test_in_turn(self) -> None:
         """

@@ -289,9 +289,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if method == _DELIVER:
             if self.on_message is _unexpected:
                 _unexpected(payload)  # before its body has come
-            if len(self.acks.outstanding) >= self._prefetch.most:
-                most = self._prefetch.most
-                text = f"the broker sent more than {most:.0f} deliveries at once"
+            if len(self.acks.outstanding) >= self._prefetch.limit:
+                limit = self._prefetch.limit
+                text = f"the broker sent more than {limit:.0f} deliveries at once"
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
             self._incoming = read_deliver(payload, Message)
             self._content.most = MESSAGE

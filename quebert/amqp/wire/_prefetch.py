@@ -19,11 +19,11 @@ TIMES, MORE = 2, 100
 
 class Prefetch:
     """
-    @ivar most: deliveries that may be unsettled at once; infinity for no limit.
+    @ivar limit: deliveries that may be unsettled at once; infinity for no limit.
     """
 
     def __init__(self) -> None:
-        self.most = float(MORE)
+        self.limit = float(MORE)
         self._next = float("inf")
         self._consumers: dict[str, float] = {}
         self._left = 0.0  # of consumers that have ended, at most
@@ -58,4 +58,4 @@ class Prefetch:
         self._count()
 
     def _count(self) -> None:
-        self.most = TIMES * (sum(self._consumers.values()) + self._left) + MORE
+        self.limit = TIMES * (sum(self._consumers.values()) + self._left) + MORE
