@@ -8,7 +8,7 @@ from quebert._twistd._ending import (
     stop,
     stop_on_signal,
 )
-from quebert._twistd._named import load
+from quebert._twistd._named import find_hook, load
 from quebert._twistd._numbers import number, seconds
 from quebert._twistd._pid_file import no_default_pid_file
 from quebert._twistd._process import (
@@ -23,6 +23,7 @@ __all__ = [
     "calm_garbage_collector",
     "exit_cleanly_on_sigterm",
     "exit_with_failure",
+    "find_hook",
     "load",
     "log_to_syslog",
     "no_default_pid_file",

@@ -16,8 +16,9 @@ from typing import Any
 from twisted.python.usage import UsageError
 
 from quebert._text import one_line
+from quebert.errors import ConfigError
 
-__all__ = ["load"]
+__all__ = ["find_hook", "load"]
 
 # Characters of the text of an error.
 _ERROR_LENGTH = 1_000
@@ -50,6 +51,18 @@ def load(dotted: str, option: str) -> Callable[..., Any]:
         raise UsageError(f"{given} must be a function, not {type(found).__name__}")
     function: Callable[..., Any] = found
     return function
+
+
+def find_hook(name: str) -> Any:
+    """
+    The hook that a configuration file names, C{module.function}.
+
+    @raise ConfigError: there is none.
+    """
+    try:
+        return load(name, "hook")
+    except UsageError as e:
+        raise ConfigError(str(e)) from None
 
 
 def _imported(names: list[str], given: str) -> tuple[Any, list[str]]:

@@ -4,18 +4,43 @@ C{quebert add}: a task is published, and confirmed.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
-from quebert import task as tasks
+import attrs
+from twisted.internet.defer import Deferred
+
 from quebert.amqp import TxAMQPClient
-from quebert.producer import MEDIUM
-from quebert.producer._letter import task_letter
+from quebert.boundaries import Publisher
+from quebert.producer import Producer
 
 __all__ = ["add"]
 
 #: Seconds in which a task must find its broker.
 CONNECT_TIMEOUT = 5.0
+
+
+@attrs.frozen
+class _KeyedPublisher:
+    """
+    Publishes with a routing key that need not be one of a kind and a priority, as those
+    of producers are.
+    """
+
+    publisher: Publisher
+    key: str
+
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Mapping[str, Any],
+    ) -> Deferred[None]:
+        """
+        Publish it.
+        """
+        return self.publisher.publish(exchange, self.key, body, properties)
 
 
 async def add(
@@ -30,19 +55,14 @@ async def add(
     """
     Add a task, and give its uuid once the broker has confirmed it.
 
-    @param fields: as for L{make<quebert.task.make>}.
+    @param fields: as for L{Producer.add_task}.
     @raise QuebertError: it is none, or was not confirmed.
     """
     client = TxAMQPClient.from_url(
         amqp_url, reactor=reactor, connectTimeout=CONNECT_TIMEOUT
     )
-    now = time.time()
-    task = tasks.make(now, url, params, **fields)
-    # Our producers know no keys but those of a kind and a priority.
-    letter = task_letter(task, "tasks", MEDIUM, now)
+    producer = Producer(_KeyedPublisher(client, key), exchange)
     try:
-        await client.publish(exchange, key, letter.body, letter.properties)
+        return await producer.add_task(url, params, **fields)
     finally:
         await client.stop(0)
-    uuid: str = task["uuid"]
-    return uuid

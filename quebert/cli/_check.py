@@ -13,6 +13,7 @@ import click
 from twisted.logger import LogLevel
 
 from quebert._tls import creator
+from quebert._twistd import find_hook
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
 from quebert.config import BadConfig, QueueSettings, Settings, read
@@ -49,8 +50,6 @@ def check(*, file: str, connect: bool) -> None:
     secrets and certificates looked for, but no broker is asked without --connect,
     which changes nothing there, either.
     """
-    from quebert.service._mediators import find_hook
-
     try:
         settings = read(file, find=find_hook)
     except BadConfig as e:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from twisted.logger import LogLevel
 
+from quebert._twistd import find_hook
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo, echo_word
 from quebert.config import (
@@ -71,7 +72,6 @@ def doctor(
 
 def _examined(config: str | None, amqp_url: str | None, wait: float) -> list[Finding]:
     from quebert.doctor import Finding, Level, examine
-    from quebert.service._mediators import find_hook
 
     try:
         settings = None if config is None else read(config, find=find_hook)

@@ -9,18 +9,16 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.python.usage import UsageError
 
 from quebert._secrets import in_headers
-from quebert._twistd import load
+from quebert._twistd import find_hook
 from quebert.boundaries import HTTPClient, SigningHTTPClient
 from quebert.config import Backoff, QueueSettings
-from quebert.errors import ConfigError
 from quebert.http import Dispatcher
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.signatures import Signer
 
-__all__ = ["find_hook", "mediates_alike", "mediator"]
+__all__ = ["mediates_alike", "mediator"]
 
 #: Of a queue, what its mediator is made of.
 _PARTS = (
@@ -47,18 +45,6 @@ def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     Whether the same mediator suits both.
     """
     return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
-
-
-def find_hook(name: str) -> Any:
-    """
-    The function C{module.function}.
-
-    @raise ConfigError: there is none.
-    """
-    try:
-        return load(name, "hook")
-    except UsageError as e:
-        raise ConfigError(str(e)) from None
 
 
 def mediator(queue: QueueSettings, http: HTTPClient, reactor: Any) -> Mediator:

@@ -11,7 +11,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from quebert._secrets import Secret
-from quebert._twistd import load, no_default_pid_file, number, seconds
+from quebert._twistd import find_hook, load, no_default_pid_file, number, seconds
 from quebert._url import default_option
 from quebert.config import (
     DEFAULT_URL,
@@ -26,7 +26,6 @@ from quebert.config import (
     settings_of,
 )
 from quebert.errors import ConfigError
-from quebert.service._mediators import find_hook
 
 __all__ = ["Options"]
 

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._twistd import find_hook
 from quebert.amqp import PriorityGroup, WatchOptions
 from quebert.cloud_events import CloudEvents
 from quebert.config import (
@@ -33,7 +34,7 @@ from quebert.limits import Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
-from quebert.service._mediators import find_hook, mediates_alike, mediator
+from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._watches import Watches
 from quebert.service._ways import client_of
 from quebert.signatures import SharedSecret, Verifier
