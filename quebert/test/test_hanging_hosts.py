@@ -15,11 +15,8 @@ from twisted.logger import capturedLogs, formatEvent
 from quebert._holding import LONGEST_WAIT
 from quebert.amqp.watch import _hanging_hosts
 from quebert.amqp.watch._delivery import Event
-from quebert.amqp.watch._hanging_hosts import (
-    HANG_AFTER,
-    LOOKS,
-    PUT_OFF_RATE,
-)
+from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
+from quebert.amqp.watch._origin_places import LOOKS
 from quebert.amqp.wire import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
 from quebert.outcome import Retry
@@ -121,16 +118,16 @@ class PlaceTests(HangingTestCase):
         self.begin()
         self.hang()
         deliveries = self.watcher._deliveries
-        hosts, places = deliveries._hanging_hosts, deliveries._places
+        hosts, places = deliveries._hanging_hosts.places, deliveries._places
         (message,) = self.many(b"b", 1)
         origin = message.origin = hosts._origin_of(message)
         origin.due.add(message)
-        hosts._places += 1
-        before = hosts._places
+        hosts.taken += 1
+        before = hosts.taken
         places._heavy.append(message)
         deliveries.ledger.move(message, Event.TURN_AWAY)
         deliveries._put_off_heavy(message)
-        self.assertEqual((hosts._places, origin.due), (before - 1, set()))
+        self.assertEqual((hosts.taken, origin.due), (before - 1, set()))
 
     def test_slow_after_later(self) -> None:
         """
@@ -152,11 +149,15 @@ class PlaceTests(HangingTestCase):
         hanging = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 0.25)
         self.assertEqual(
-            len(self.watcher._deliveries._hanging_hosts.known["http://a"].placed), 3
+            len(
+                self.watcher._deliveries._hanging_hosts.places.known["http://a"].placed
+            ),
+            3,
         )
         self.pass_time(FOUND - HANG_AFTER + 0.25)
         self.assertEqual(
-            self.watcher._deliveries._hanging_hosts.known["http://a"].placed, set()
+            self.watcher._deliveries._hanging_hosts.places.known["http://a"].placed,
+            set(),
         )
         for _ in range(3):
             others = self.many(b"b", 4)
@@ -167,7 +168,7 @@ class PlaceTests(HangingTestCase):
             self.finish(each)
         self.check_counts(received=16, done=16)
         self.pass_time(10)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.known, {})
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.known, {})
         self.assertEqual(self.waits(), [])
 
     def test_who_answers(self) -> None:
@@ -295,7 +296,9 @@ class ShareTests(HangingTestCase):
         How many places a host has.
         """
         return len(
-            self.watcher._deliveries._hanging_hosts.known[f"http://{host}"].placed
+            self.watcher._deliveries._hanging_hosts.places.known[
+                f"http://{host}"
+            ].placed
         )
 
     def slow(self) -> None:
@@ -319,7 +322,7 @@ class ShareTests(HangingTestCase):
         self.assertEqual(self.placed("slow"), 6)
         self.assertEqual(self.placed("other"), 1)
         self.assertEqual(self.placed("third"), 0)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 5)
         self.quick(20)
 
     def test_for_all(self) -> None:
@@ -330,9 +333,9 @@ class ShareTests(HangingTestCase):
         self.quick()
         self.many(b"slow", 3)
         self.pass_time(3)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 2)
         self.pass_time(HANG_AFTER)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 0)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 0)
         self.assertEqual(len(self.running), 8)
 
     def test_fewest(self) -> None:
@@ -378,7 +381,7 @@ class ShareTests(HangingTestCase):
             self.pass_time(0.75)
             self.quick(number, b"both")
             self.pass_time(0.25)
-            origin = self.watcher._deliveries._hanging_hosts.known["http://both"]
+            origin = self.watcher._deliveries._hanging_hosts.places.known["http://both"]
             self.assertIs(origin.is_quick, is_quick, number)
 
     def test_other_url(self) -> None:
@@ -393,7 +396,7 @@ class ShareTests(HangingTestCase):
         self.finish(self.called[0])
         self.assertIs(self.called[-1], waits)
         self.assertEqual(self.placed("elsewhere"), 1)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 6)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 6)
 
     def test_several_requests(self) -> None:
         """
@@ -406,7 +409,7 @@ class ShareTests(HangingTestCase):
         self.assertTrue(message.may_request("http://other/"))
         self.assertEqual((self.placed("slow"), self.placed("other")), (5, 1))
         self.finish(message)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 5)
 
     def test_most_outside(self) -> None:
         """
@@ -426,12 +429,12 @@ class ShareTests(HangingTestCase):
         self.begin(slow_after=2)
         self.many(b"slow", 5)
         self.pass_time(1.25)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 5)
         self.pass_time(1)
         self.assertEqual(self.placed("slow"), 0)
         self.many(b"slow", 8)
         self.assertEqual(len(self.running), 8)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 5)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 5)
 
 
 class LineTests(HangingTestCase):
@@ -470,7 +473,7 @@ class LineTests(HangingTestCase):
         line = self.many(b"a", 3)
         self.unanswered(hanging[0])
         self.assertIs(self.called[-1], line[0])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 2)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 2)
         for each in self.many(b"b", 3):
             self.finish(each)
 
@@ -492,7 +495,21 @@ class LineTests(HangingTestCase):
             self.confirm()
         self.check_counts(received=14, retried=6)
         self.assertEqual(self.channel.acked, [m.delivery_tag for m in line[4:]])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.waiting, 4)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 4)
+
+    def test_put_off_after_a_pause(self) -> None:
+        """
+        So does one that comes after a pause, although no place is taken meanwhile.
+        """
+        self.begin(hold_up_to=5)
+        self.hang()
+        for change in (set.add, set.discard):
+            change(self.client.pauses.paused, "queue")
+            self.client.pauses.looks["queue"]()
+        self.deliver(b"a")
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 1)
+        self.pass_time(LONGEST_WAIT + 1)
+        self.assertEqual(len(self.client.publisher.publications), 1)
 
     def test_little_work(self) -> None:
         """

@@ -13,7 +13,8 @@ from itertools import count
 from typing import Any
 
 from quebert.amqp.delays import PREFIX
-from quebert.amqp.watch._hanging_hosts import HANG_AFTER, LOOKS
+from quebert.amqp.watch._hanging_hosts import HANG_AFTER
+from quebert.amqp.watch._origin_places import LOOKS
 from quebert.amqp.wire import Message
 from quebert.outcome import Retry
 from quebert.test.test_watcher import WatcherTestCase

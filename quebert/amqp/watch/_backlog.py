@@ -6,8 +6,8 @@ them.
 from __future__ import annotations
 
 from quebert.amqp.watch._delivery import State
-from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._origin_places import OriginPlaces
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import Message
@@ -31,12 +31,12 @@ class Backlog:
     def __init__(
         self,
         ledger: Ledger[Message],
-        hanging_hosts: HangingHosts,
+        origins: OriginPlaces,
         places: Places,
         throttles: Throttles,
     ) -> None:
         self._ledger = ledger
-        self._hanging_hosts = hanging_hosts
+        self._origins = origins
         self._places = places
         self._throttles = throttles
 
@@ -45,7 +45,7 @@ class Backlog:
         How many there are.
         """
         numbers = self._ledger.numbers
-        return numbers[_HELD] + numbers[_OVERDUE] + self._hanging_hosts.waiting
+        return numbers[_HELD] + numbers[_OVERDUE] + self._origins.waiting
 
     def may_widen(self) -> bool:
         """

@@ -123,6 +123,7 @@ class Deliveries:
             options.hold_up_to,
             lambda: client.reactor,
         )
+        self._origins = self._hanging_hosts.places
         self._places = Places(
             options.prefetch,
             self.begin,
@@ -130,7 +131,7 @@ class Deliveries:
             self._memory,
             self._hanging_hosts.look_again,
         )
-        backlog = Backlog(self.ledger, self._hanging_hosts, self._places, throttles)
+        backlog = Backlog(self.ledger, self._origins, self._places, throttles)
         self.consumer = Consumer(
             queue,
             options.prefetch,
@@ -263,7 +264,7 @@ class Deliveries:
     def _received(self, message: Message) -> None:
         self.ledger.deliver(message)
         message.came = self._seconds()
-        message.gate = self._hanging_hosts
+        message.gate = self._origins
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
         # That is was_put_back, without a call.
@@ -382,7 +383,7 @@ class Deliveries:
         than others should have to wait for it.
         """
         self.ledger.move(message, Event.OVERDUE)
-        self._hanging_hosts.left(message)
+        self._origins.left(message)
         self.leave(message)
 
     def leave(self, message: Message) -> None:
@@ -524,7 +525,7 @@ class Deliveries:
         if (
             self.ledger.numbers[_HELD]
             or self.ledger.numbers[_OVERDUE]
-            or self._hanging_hosts.waiting
+            or self._origins.waiting
             or self._throttles.limit_fetching
             or consumer.is_wide
         ):

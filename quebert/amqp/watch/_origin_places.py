@@ -1,0 +1,314 @@
+"""
+The places of one watch, by origin: how many each origin may have, and the lines of the
+tasks that wait for one.  L{_hanging_hosts<quebert.amqp.watch._hanging_hosts>} has the
+rules (2 and 3) and says when to count.  Pure bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from quebert._url import origin_of
+from quebert.amqp.wire import Message
+
+__all__ = ["LOOKS", "HangingOrigin", "LineOwner", "OriginPlaces"]
+
+#: How often requests are looked at in the seconds after which one leaves its place.
+LOOKS = 10
+#: The part of the places that is not for quick origins alone.
+PART = 0.75
+# How many origins are remembered that have no request.
+_MOST_REMEMBERED = 1_000
+
+
+class LineOwner(Protocol):
+    """
+    What has the places.
+    """
+
+    def has_place(self, message: Message) -> bool:
+        """
+        Whether a message that is with its callback has not left its place.
+        """
+
+    def leave(self, message: Message) -> None:
+        """
+        Free the place of a message that waits in a line.
+        """
+
+    def begin_again(self, message: Message) -> None:
+        """
+        Give a message to its callback again, as soon as there is a place.
+        """
+
+
+@attrs.define(eq=False)
+class HangingOrigin:
+    """
+    The requests to one origin, and the tasks that wait to make one.
+
+    @ivar since: when it became known.
+    @ivar placed: its requests that have places.
+    @ivar outside: its requests that have left theirs.
+    @ivar due: tasks whose turn it is, and that have not begun.
+    @ivar line: tasks that wait for their turn.
+    @ivar slow: how many of its requests were slow at the last look.
+    @ivar prompt: its quick answers: requests that began and were answered since then.
+    @ivar trusted: C{prompt} of the interval before.
+    @ivar is_quick: whether it has more quick answers than slow requests.
+    @ivar hangs: whether the log has told of it.
+    """
+
+    name: str
+    since: float
+    placed: set[Message] = attrs.field(factory=set)
+    outside: set[Message] = attrs.field(factory=set)
+    due: set[Message] = attrs.field(factory=set)
+    line: dict[Message, None] = attrs.field(factory=dict)
+    slow: int = 0
+    prompt: int = 0
+    trusted: int = 0
+    is_quick: bool = False
+    hangs: bool = False
+
+    @property
+    def places(self) -> int:
+        """
+        How many it has, or is about to have.
+        """
+        return len(self.placed) + len(self.due)
+
+    @property
+    def is_idle(self) -> bool:
+        """
+        Whether it has no request, and no task waits.
+        """
+        return not (self.placed or self.outside or self.due or self.line)
+
+
+class OriginPlaces:
+    """
+    The origins that one watch requests, while some of these are slow.
+
+    @param limit: how many places the watch has.
+    @ivar known: the origins, by their names; nearly always empty.
+    @ivar waiting: how many messages wait in all lines.
+    @ivar taken: how many places all origins have, or are about to have.
+    """
+
+    def __init__(
+        self, watch: LineOwner, limit: int, clock: Callable[[], IReactorTime]
+    ) -> None:
+        self.known: dict[str, HangingOrigin] = {}
+        self.waiting = 0
+        self.taken = 0
+        self._watch = watch
+        self._limit = limit
+        self._part = max(1, int(limit * PART))
+        self._clock = clock
+        self._lined: dict[HangingOrigin, None] = {}  # those with lines
+        self._alone = LOOKS  # looks since a quick one has answered
+
+    @property
+    def share(self) -> int:
+        """
+        How many places are not for quick origins alone.
+        """
+        return self._part if self._alone < LOOKS else self._limit
+
+    @property
+    def lined(self) -> list[HangingOrigin]:
+        """
+        The origins with lines.
+        """
+        return list(self._lined)
+
+    # -- What becomes of each request
+
+    def admits(self, message: Message) -> bool:
+        """
+        Whether a message may make its request now.  Where it may not, and its callback
+        has ended, it is to wait.
+        """
+        origin = self._origin_of(message)
+        if message.origin is not None and message.origin is not origin:
+            self._remove(message)  # a hook has changed the URL
+        message.origin = origin
+        if message in origin.placed or message in origin.outside:
+            return True
+        was_due = message in origin.due
+        if was_due:
+            origin.due.discard(message)
+            self.taken -= 1
+        if not self._has_room(origin) or (origin.line and not was_due):
+            message.turned_away = True
+            return False
+        origin.placed.add(message)
+        self.taken += 1
+        return True
+
+    def wait(self, message: Message) -> None:
+        """
+        Have a message that was turned away begin again when it is its turn.
+        """
+        message.turned_away, message.url = False, ""
+        assert message.origin is not None
+        origin = self.known.setdefault(message.origin.name, message.origin)
+        message.origin = origin
+        if message.waits_since is None:
+            message.waits_since = self._clock().seconds()
+            origin.line[message] = None
+        else:  # it was its turn already
+            origin.line = {message: None, **origin.line}
+        self._lined[origin] = None
+        self.waiting += 1
+        self._watch.leave(message)
+        self.begin_next()
+
+    def ended(self, message: Message, *, is_quick: bool) -> None:
+        """
+        The callback of a message has ended that has an origin.
+
+        @param is_quick: whether with an answer, between two looks.
+        """
+        origin = self._remove(message)
+        if is_quick:
+            origin.prompt += 1
+            if origin.prompt > origin.slow:
+                origin.is_quick = True
+                self._alone = 0
+        self.begin_next()
+
+    def left(self, message: Message) -> None:
+        """
+        A message that has an origin has left its place, and its request goes on.
+        """
+        origin = message.origin
+        if origin is not None and message in origin.placed:
+            self._remove(message)
+            message.origin = origin
+            origin.outside.add(message)
+
+    def forget_waiting(self) -> list[Message]:
+        """
+        Take out those that wait.
+        """
+        waiting = [each for origin in self._lined for each in origin.line]
+        for message in waiting:
+            self.take(message)
+        for origin in self.known.values():
+            for message in list(origin.due):
+                self._remove(message)
+        return waiting
+
+    def begin_next(self) -> None:
+        """
+        Begin those whose turn it is.
+        """
+        while self.waiting and self.taken < self._limit:
+            able = (origin for origin in self._lined if self._has_room(origin))
+            origin = min(able, key=lambda each: each.places, default=None)
+            if origin is None:
+                return
+            message = next(iter(origin.line))
+            self.take(message)
+            message.origin = origin
+            origin.due.add(message)
+            self.taken += 1
+            self._watch.begin_again(message)
+
+    def take(self, message: Message) -> HangingOrigin:
+        """
+        Take a message out of its line.
+        """
+        origin: HangingOrigin = message.origin
+        message.origin = None
+        del origin.line[message]
+        self.waiting -= 1
+        if not origin.line:
+            del self._lined[origin]
+        return origin
+
+    # -- A look at all requests
+
+    def count(self, requesting: list[Message]) -> None:
+        """
+        Begin to count: these requests are there.
+        """
+        self._alone = 0  # as far as is known
+        for message in requesting:
+            origin = message.origin = self._origin_of(message)
+            if self._watch.has_place(message):
+                origin.placed.add(message)
+                self.taken += 1
+            else:
+                origin.outside.add(message)
+
+    def judge(self, slow: list[Message]) -> None:
+        """
+        Find out which origins are quick, a look after the last one.
+
+        @param slow: the requests that were there then.
+        """
+        self._alone += 1
+        numbers = Counter(each.origin for each in slow)
+        for origin in self.known.values():
+            origin.slow = numbers[origin]
+            if origin.slow and origin.slow >= origin.prompt:
+                origin.is_quick = False
+            origin.prompt, origin.trusted = 0, origin.prompt
+
+    def forget(self, is_busy: bool) -> None:
+        """
+        Forget origins of which there is nothing to be known, or all.
+
+        @param is_busy: whether the watch is.
+        """
+        for origin in list(self.known.values()):
+            crowd = len(self.known) > _MOST_REMEMBERED
+            if origin.is_idle and (crowd or not origin.is_quick):
+                del self.known[origin.name]
+        known = self.known.values()
+        if is_busy or any(each.outside or each.due or each.line for each in known):
+            return
+        for origin in known:
+            for message in list(origin.placed):
+                self._remove(message)
+        self.known.clear()
+
+    def _origin_of(self, message: Message) -> HangingOrigin:
+        name = origin_of(message.url)
+        origin = self.known.get(name)
+        if origin is None:
+            origin = self.known[name] = HangingOrigin(name, self._clock().seconds())
+        return origin
+
+    def _has_room(self, origin: HangingOrigin) -> bool:
+        """
+        Whether one more request to it may begin.
+        """
+        requests, share = origin.places + len(origin.outside), self.share
+        if requests >= self._limit:
+            return False
+        if origin.is_quick and origin.places <= max(origin.prompt, origin.trusted):
+            return True
+        return self.taken < (share if requests else (share + self._limit) / 2)
+
+    def _remove(self, message: Message) -> HangingOrigin:
+        """
+        Count a request no more, nor a message that is due.
+        """
+        origin: HangingOrigin = message.origin
+        message.origin = None
+        if message in origin.outside:
+            origin.outside.discard(message)
+        elif message in origin.placed or message in origin.due:
+            origin.placed.discard(message)
+            origin.due.discard(message)
+            self.taken -= 1
+        return origin

@@ -1,0 +1,138 @@
+"""
+L{quebert.amqp.watch._origin_places}: how many places an origin has, and who begins
+next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert.amqp.watch._origin_places import HangingOrigin, OriginPlaces
+
+
+@attrs.define(eq=False)
+class FakeMessage:
+    """
+    A message whose callback makes a request.
+    """
+
+    url: str
+    origin: HangingOrigin | None = None
+    turned_away: bool = False
+    waits_since: float | None = None
+
+
+class FakeWatch:
+    """
+    A watch that notes which messages leave, and which begin again.
+    """
+
+    def __init__(self) -> None:
+        self.gone: list[Any] = []
+        self.begun: list[Any] = []
+
+    def has_place(self, message: Any) -> bool:
+        """
+        Whether it has one.
+        """
+        return message not in self.gone
+
+    def leave(self, message: Any) -> None:
+        """
+        It leaves.
+        """
+        self.gone.append(message)
+
+    def begin_again(self, message: Any) -> None:
+        """
+        It begins.
+        """
+        self.begun.append(message)
+
+
+class OriginPlacesTests(SynchronousTestCase):
+    """
+    Eight places, of which six are not for quick origins alone.
+    """
+
+    def setUp(self) -> None:
+        """
+        A slow origin has five requests with places, and one that has left its place.
+        """
+        self.watch = FakeWatch()
+        self.places = OriginPlaces(self.watch, 8, Clock)
+        self.slow = [FakeMessage("http://slow/") for _ in range(6)]
+        self.watch.gone.append(self.slow[0])
+        self.places.count(cast(Any, self.slow))
+
+    def admits(self, host: str) -> Any:
+        """
+        Another message, if it may make its request now.
+        """
+        message: Any = FakeMessage(f"http://{host}/")
+        return message if self.places.admits(message) else None
+
+    def wait(self, host: str) -> Any:
+        """
+        A message that is turned away, and waits.
+        """
+        message: Any = FakeMessage(f"http://{host}/")
+        self.assertFalse(self.places.admits(message))
+        self.places.wait(message)
+        return message
+
+    def test_counted(self) -> None:
+        """
+        Requests with places are counted apart from those without.
+        """
+        origin = self.places.known["http://slow"]
+        self.assertEqual((origin.places, len(origin.outside)), (5, 1))
+        self.assertEqual((self.places.taken, self.places.share), (5, 6))
+
+    def test_one_reserved(self) -> None:
+        """
+        A further origin may use one of half of the reserved places.
+        """
+        self.assertIsNotNone(self.admits("slow"))
+        self.assertIsNone(self.admits("slow"))
+        self.assertIsNotNone(self.admits("new"))
+        self.assertIsNone(self.admits("other"))
+
+    def test_quick(self) -> None:
+        """
+        One that has answered at once may use as many as it had answers, and one.
+        """
+        self.admits("slow")
+        self.places.ended(self.admits("quick"), is_quick=True)
+        quick = [self.admits("quick") for _ in range(3)]
+        self.assertEqual([each is not None for each in quick], [True, True, False])
+
+    def test_next(self) -> None:
+        """
+        When a request ends, the first in the line of the origin with the fewest places
+        begins.
+        """
+        self.admits("slow")
+        first, second = self.wait("slow"), self.wait("slow")
+        self.assertEqual((self.places.waiting, self.watch.begun), (2, []))
+        self.places.ended(cast(Any, self.slow[1]), is_quick=False)
+        self.assertEqual((self.places.waiting, self.watch.begun), (1, [first]))
+        self.assertTrue(self.places.admits(first))
+        self.assertEqual(self.places.forget_waiting(), [second])
+        self.assertEqual((self.places.waiting, self.places.lined), (0, []))
+
+    def test_forgotten(self) -> None:
+        """
+        Once no request is outside and the watch is not busy, nothing is known.
+        """
+        self.places.forget(is_busy=False)
+        self.assertEqual(set(self.places.known), {"http://slow"})
+        self.places.ended(cast(Any, self.slow[0]), is_quick=False)
+        self.places.forget(is_busy=True)
+        self.assertEqual(set(self.places.known), {"http://slow"})
+        self.places.forget(is_busy=False)
+        self.assertEqual((self.places.known, self.places.taken), ({}, 0))
