@@ -7,18 +7,25 @@ something that ends in time.  Knows not what it limits.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._log import Logger
+from quebert._turn import EndOfTurn
 
 __all__ = ["Deadlines"]
 
 # Seconds at least between two looks at what is late: however many limits there
 # are, looking at them all takes but a small part of the time.
 _SPACING = 0.1
+# The part of the time that may go by in telling what is late, beside one in each turn.
+_PART = 0.1
+_NEVER = float("inf")
+_NOW = float("-inf")
 
 T = TypeVar("T")
 
@@ -30,7 +37,9 @@ class Deadlines(Generic[T]):
 
     @param clock: gives what keeps the time, when it is needed.
     @param late: called, once, with each thing that has not ended in its time,
-        or up to a tenth of a second after it.
+        or up to a tenth of a second after it.  Each call may take a while, in which
+        other events wait: in a turn of the reactor there is one, and more only where
+        they take a small part of the time that the turn before took.
     """
 
     log = Logger()
@@ -43,8 +52,11 @@ class Deadlines(Generic[T]):
         self._ends: dict[T, float] = {}
         self._clock: IReactorTime | None = None  # once it was needed
         self._timer: IDelayedCall | None = None
-        self._looked_at = float("-inf")
-        self._next_look = float("inf")
+        self._looked_at = _NOW
+        self._told_at = _NOW
+        self._next_look = _NEVER
+        self._overdue: deque[T] = deque()  # as of the last look
+        self._turn: EndOfTurn  # in which the next one is told
 
     def begin(self, thing: T, seconds: float) -> None:
         """
@@ -53,6 +65,7 @@ class Deadlines(Generic[T]):
         clock = self._clock
         if clock is None:
             clock = self._clock = self._given()
+            self._turn = EndOfTurn(clock, partial(self._go_on, clock))
         end = clock.seconds() + seconds
         self._ends[thing] = end
         if end < self._next_look:
@@ -65,7 +78,7 @@ class Deadlines(Generic[T]):
         self._ends.pop(thing, None)
         if not self._ends and self._timer is not None:
             self._timer.cancel()
-            self._timer, self._next_look = None, float("inf")
+            self._timer, self._next_look = None, _NEVER
 
     def _look_at(self, when: float, clock: IReactorTime) -> None:
         if self._timer is not None:
@@ -77,15 +90,33 @@ class Deadlines(Generic[T]):
         self._timer = clock.callLater(max(0.0, when - now), self._look, clock)
 
     def _look(self, clock: IReactorTime) -> None:
-        self._timer, self._next_look = None, float("inf")
-        now = self._looked_at = clock.seconds()
-        for thing in [each for each, end in self._ends.items() if end <= now]:
-            if self._ends.pop(thing, None) is not None:  # not ended just now
+        self._timer, self._next_look = None, _NOW
+        now = self._looked_at = self._told_at = clock.seconds()
+        self._overdue.extend(each for each, end in self._ends.items() if end <= now)
+        self._go_on(clock)
+
+    def _go_on(self, clock: IReactorTime) -> None:
+        """
+        Tell some of those that are late; when all are told, wait for the next look.
+        """
+        overdue, ends = self._overdue, self._ends
+        if not overdue:
+            self._next_look = _NEVER
+            if ends:
+                self._look_at(min(ends.values()), clock)
+            return
+        self._turn.ask()
+        now = clock.seconds()
+        until = now + _PART * (now - self._told_at)
+        while overdue:
+            thing = overdue.popleft()
+            # Unless it has ended since the look, or has begun again.
+            if ends.get(thing, _NEVER) <= self._looked_at:
+                del ends[thing]
                 self._tell(thing)
-        if self._ends:
-            earliest = min(self._ends.values())
-            if earliest < self._next_look:
-                self._look_at(earliest, clock)
+                if clock.seconds() >= until:
+                    break
+        self._told_at = clock.seconds()
 
     def _tell(self, thing: T) -> None:
         try:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._deadlines import Deadlines
-from quebert.test.checks import QUICK
+from quebert.test.checks import QUICK, one_turn
 
 # What hypothesis does: begin something with a limit of tenths of a second, end
 # what was begun so long ago, or let tenths of a second pass.
@@ -105,6 +105,73 @@ class DeadlinesTests(SynchronousTestCase):
         for thing, when in self.late:
             due = 1 + int(thing) / 5000
             self.assertTrue(due - 0.001 <= when <= due + 0.101, (due, when))
+
+    def test_one_a_turn(self) -> None:
+        """
+        Of those that are late together, each short turn of the reactor tells one.
+        """
+        for thing in "abc":
+            self.deadlines.begin(thing, 1)
+        self.clock.rightNow = 1.05
+        for told in ("a", "ab", "abc"):
+            one_turn(self.clock)
+            self.assertEqual("".join(thing for thing, _ in self.late), told)
+
+    def test_more_a_turn(self) -> None:
+        """
+        Where turns of the reactor take long, each tells as many as take a tenth of the
+        time: else more might become late than are told.
+        """
+
+        def late(thing: str) -> None:
+            self.note(thing)
+            self.clock.rightNow += 0.001
+
+        deadlines = Deadlines[str](lambda: self.clock, late)
+        for n in range(50):
+            deadlines.begin(str(n), 1)
+        self.clock.rightNow = 1.0
+        told = []
+        for took in (0.0, 0.001, 0.095, 0.0, 0.055):
+            self.clock.rightNow += took
+            one_turn(self.clock)
+            told.append(len(self.late))
+        self.assertEqual(told, [1, 2, 12, 13, 19])
+
+    def test_ended_before_told(self) -> None:
+        """
+        Of those that are late together, one that ends before its turn is not told; nor
+        is one that has begun again, until its new time has passed.
+        """
+        for thing in "abcd":
+            self.deadlines.begin(thing, 1)
+        self.clock.rightNow = 1.0
+        one_turn(self.clock)
+        self.deadlines.end("b")
+        self.deadlines.begin("c", 1)
+        self.clock.advance(0)
+        self.assertEqual(self.late, [("a", 1), ("d", 1)])
+        self.clock.advance(1)
+        self.assertEqual(self.late[2:], [("c", 2)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_ended_while_told(self) -> None:
+        """
+        Where the last one ends that was still to be told, no timer is left, and what
+        begins then is told in its time.
+        """
+        for thing in "ab":
+            self.deadlines.begin(thing, 1)
+        self.clock.rightNow = 1.0
+        one_turn(self.clock)
+        self.deadlines.end("b")
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.deadlines.begin("b", 1)
+        self.clock.advance(0.99)
+        self.assertEqual(self.late, [("a", 1)])
+        self.clock.advance(0.01)
+        self.assertEqual(self.late, [("a", 1), ("b", 2)])
 
     def test_ended_by_another(self) -> None:
         """
