@@ -383,6 +383,8 @@ class HTTPConnection(Protocol):
             self._send_again(exchange)
         elif exchange is not None:
             exchange.fail(ExecutorError(text))
+        if reader is not None:
+            reader.finish()
 
     def _end_body(
         self, reader: Reader, response: Response, reason: Failure | str

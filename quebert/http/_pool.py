@@ -33,13 +33,20 @@ __all__ = ["Pool"]
 
 
 class _ConnectionFactory(Factory):
+    """
+    Makes one connection, and keeps it no longer.  Its transport keeps the factory: in a
+    ring of the three, a connection that is gone would stay in memory, with what it has
+    read, until Python looks for garbage.
+    """
+
     noisy = False
 
     def __init__(self, connection: HTTPConnection) -> None:
-        self._connection = connection
+        self._connection: HTTPConnection | None = connection
 
-    def buildProtocol(self, address: Any) -> HTTPConnection:
-        return self._connection
+    def buildProtocol(self, address: Any) -> HTTPConnection | None:
+        connection, self._connection = self._connection, None
+        return connection
 
 
 class _OriginConnections:

@@ -83,8 +83,8 @@ class Reader:
 
     def finish(self) -> bool:
         """
-        The answer is complete: hold nothing of it any more, since there may be none to
-        be read for long.
+        The answer is complete, or will never be: hold nothing of it any more.  There
+        may be none to be read for long.
 
         @return: whether the connection may be used again: the answer says so, and
             nothing came after it.  So may the reader, unless it waits for the body of

@@ -329,7 +329,8 @@ class Response:
         if self._reader is not None:
             self._end_reader()
         elif self._asked is not None:
-            self._asked.fire(result)
+            asked, self._asked = self._asked, None  # which refers to this
+            asked.fire(result)
 
     def cut_short(self, why: str = "") -> None:
         """

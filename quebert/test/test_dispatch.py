@@ -164,13 +164,14 @@ class FakeServer:
 
     @param factory: what is to be connected to it.
     @param transport: over which; one without a socket by default.
+    @ivar client: what is connected.
     """
 
     def __init__(self, factory: Any, transport: StringTransport | None = None) -> None:
         # Lenient, as real ones are, when reading is resumed after the end.
         self.transport = transport or StringTransport(lenient=True)
-        self._client = factory.buildProtocol(None)
-        self._client.makeConnection(self.transport)
+        self.client = factory.buildProtocol(None)
+        self.client.makeConnection(self.transport)
 
     @property
     def received(self) -> bytes:
@@ -193,13 +194,13 @@ class FakeServer:
         Send something, piece by piece.
         """
         for piece in pieces:
-            self._client.dataReceived(piece)
+            self.client.dataReceived(piece)
 
     def close(self, why: Exception | None = None) -> None:
         """
         End the connection.
         """
-        self._client.connectionLost(Failure(why or ConnectionDone()))
+        self.client.connectionLost(Failure(why or ConnectionDone()))
 
 
 def fields_of(request: bytes) -> dict[bytes, bytes]:
@@ -1640,6 +1641,23 @@ class KeepAliveTests(Case):
         del answer, content
         gc.collect()
         self.assertIsNone(left())
+
+    def test_nothing_is_left_of_a_lost_connection(self) -> None:
+        """
+        Nobody has a connection that is lost, nor the answer that was cut short with it,
+        although what made the connection stays: both leave memory at once, and not when
+        Python looks for garbage.
+        """
+        gc.disable()
+        self.addCleanup(gc.enable)
+        answer, content, server = self.answered(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"hello"
+        )
+        left = [weakref.ref(each) for each in (answer, server.client._wrappedProtocol)]
+        server.close(ConnectionLost())
+        self.failureResultOf(content, IncompleteAnswer)
+        del answer, content, server
+        self.assertEqual([each() for each in left], [None, None])
 
     def test_cookies(self) -> None:
         """
