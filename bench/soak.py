@@ -24,6 +24,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -62,6 +63,8 @@ retry = {{ max_attempts = {ATTEMPTS} }}
 TIMES_AS_LONG, MEMORY, LOG = 2.0, 300 * 2**20, 4_000
 #: Seconds from the first task whose latency counts, and after the last one.
 LEAD, PATIENCE = 3.0, 120.0
+#: Of the times at which hostile tasks are published.
+SEED = 16
 MIB = 2**20
 
 
@@ -172,17 +175,20 @@ class Load:
 
     def publish_hostile(self) -> None:
         """
-        Publish the others, one kind after the other.
+        Publish the others, one kind after the other, each at a random time of its part
+        of the interval.  With fixed times, some kinds and their retries would always
+        come together with a good task, and others never.
         """
         run_when_idle()
         step = self.seconds * 1e9 / max(self.of_each, 1)
+        part = step / max(len(self.urls), 1)
+        chance = random.Random(SEED)
         with _publishing(self.amqp, self.queue) as publish:
             for number in range(self.of_each):
                 for place, (kind, url) in enumerate(self.urls.items()):
                     body = BODIES.get(kind, _task)(url, number)
-                    _sleep_until(
-                        self.begin + round((number + place / len(self.urls)) * step)
-                    )
+                    late = (place + chance.random()) * part
+                    _sleep_until(self.begin + round(number * step + late))
                     publish(body)
 
 
