@@ -330,9 +330,12 @@ class GuessingTests(Case):
         """
         self.guess(FREE_GUESSES)
         waiting = self.guess(MOST_WAITING)
-        (another,) = self.guess(password="guest")
+        with capturedLogs() as logged:
+            (another,) = self.guess(password="guest")
         self.assertTrue(another.lost)
         self.assertEqual(another.take("connection.close"), [])
+        (line,) = map(formatEvent, logged)
+        self.assertIn("too many passwords from 192.0.2.1", str(line))
         waiting[0].transport.loseConnection()
         (another,) = self.guess(password="guest")
         self.assertTrue(another.waits)
@@ -466,3 +469,69 @@ class TableTests(SynchronousTestCase):
         strangers.discard(3)
         strangers.discard(3)
         self.assertEqual(len(strangers), 2)
+        self.assertEqual(strangers._counts, {"a": 1, "c": 1})
+
+    def test_waits(self) -> None:
+        """
+        The first few wait not at all, and each further one twice as long, up to a
+        limit, however many there are.
+        """
+        guesses, who, waits = Guesses(), ("a", ""), []
+        for number in range(1, 1_100):
+            guesses.failed(who, 0)
+            wait = guesses.begin(who, 0)
+            if number < FREE_GUESSES + 8:
+                waits.append(wait)
+            if wait:
+                guesses.end(who)
+        growing = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_WAIT, LONGEST_WAIT]
+        self.assertEqual(waits, [0.0] * (FREE_GUESSES - 1) + growing)
+        self.assertEqual(guesses.begin(who, 0), LONGEST_WAIT)
+
+    def test_waiting_at_a_time(self) -> None:
+        """
+        Only so many passwords wait, also long after a wrong one; each that ends makes
+        room for another.
+        """
+        guesses, who = Guesses(), ("a", "")
+        for _ in range(FREE_GUESSES):
+            guesses.failed(who, 0)
+        waits = [guesses.begin(who, 0) for _ in range(MOST_WAITING + 1)]
+        self.assertEqual(waits, [*[0.1] * MOST_WAITING, None])
+        self.assertIsNone(guesses.begin(who, 10_000))
+        guesses.end(who)
+        self.assertEqual(guesses.begin(who, 0), 0.1)
+        self.assertIsNone(guesses.begin(who, 0))
+
+    def test_ends_no_wait_that_was_not_begun(self) -> None:
+        """
+        What ends too often makes no room.
+        """
+        guesses, who = Guesses(), ("a", "")
+        for _ in range(FREE_GUESSES):
+            guesses.failed(who, 0)
+        guesses.end(who)
+        for _ in range(MOST_WAITING):
+            guesses.begin(who, 0)
+        self.assertIsNone(guesses.begin(who, 0))
+
+    def test_still_remembered(self) -> None:
+        """
+        For ten minutes since the last wrong password it is known.
+        """
+        guesses, who = Guesses(), ("a", "")
+        for _ in range(FREE_GUESSES):
+            guesses.failed(who, 5)
+        self.assertEqual(guesses.begin(who, 605), 0.1)
+        guesses.end(who)
+        guesses.failed(who, 605)
+        self.assertEqual(guesses.begin(who, 1205), 0.2)
+
+    def test_bounds(self) -> None:
+        """
+        The bounds that are promised.
+        """
+        self.assertEqual(_strangers._MOST_GUESSERS, 10_000)
+        self.assertEqual(Strangers().most, MOST_STRANGERS)
+        bounds = MOST_STRANGERS, FREE_GUESSES, MOST_WAITING
+        self.assertEqual(bounds, (500, 5, 8))
