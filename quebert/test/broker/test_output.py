@@ -7,7 +7,10 @@ from __future__ import annotations
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.broker.protocol._output import CONGESTED, SWAMPED, Output
+from quebert.broker.protocol._output import Output
+
+#: Bytes that are gathered for a client, or that it has not read: 256 KiB and 16 MiB.
+CONGESTED, SWAMPED = 262_144, 16_777_216
 
 
 class OutputTests(SynchronousTestCase):
