@@ -291,11 +291,13 @@ class RoutingTests(CommandsTestCase):
         The routes of so many keys are remembered, and no more.
         """
         self.bind("amq.topic", "a", "key.#")
-        for number in range(1_001):
-            self.peer.publish(f"key.{number}", exchange="amq.topic")
-        self.assertEqual(self.depths()["a"], 1_001)
         topic = self.broker.vhosts["/"].exchanges["amq.topic"]
-        self.assertEqual(len(topic._routes), 1)
+        remembered = []
+        for number in range(1_002):
+            self.peer.publish(f"key.{number}", exchange="amq.topic")
+            remembered.append(len(topic._routes))
+        self.assertEqual(remembered, [*range(1, 1_001), 1, 2])
+        self.assertEqual(self.depths()["a"], 1_002)
 
 
 class EndTests(CommandsTestCase):

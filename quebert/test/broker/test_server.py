@@ -590,3 +590,61 @@ class StopTests(_Case):
         self.peer.turn(2)
         self.successResultOf(stopped)
         self.assertEqual(self.memory.committed, set())
+
+    def test_what_is_pending_without_clients(self) -> None:
+        """
+        The same where nobody is connected any more; nothing is left to be done.
+        """
+        self.peer.publish("q", b"body")
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        self.peer.transport.loseConnection()
+        self.assertTrue(self.memory.pending)
+        self.successResultOf(self.broker.stop())
+        self.assertEqual(self.memory.committed, set())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_twice(self) -> None:
+        """
+        Who stops it again waits for the same end.
+        """
+        stopped = self.broker.stop()
+        self.assertIs(self.broker.stop(), stopped)
+        self.peer.turn()
+        self.assertEqual(len(self.peer.take("connection.close")), 1)
+        self.peer.turn(2)
+        self.successResultOf(stopped)
+
+    def test_as_long_as_it_is_told(self) -> None:
+        """
+        Clients have two seconds to agree, or as long as is said.
+        """
+        for seconds, arguments in ((2, ()), (0.5, (0.5,))):
+            self.setUp()
+            stopped = self.broker.stop(*arguments)
+            self.peer.turn(seconds - 0.25)
+            self.assertNoResult(stopped)
+            self.peer.turn(0.25)
+            self.successResultOf(stopped)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_committed_after_a_failure(self) -> None:
+        """
+        A broker that has failed commits nothing at its end, either.
+        """
+        self.peer.publish("q", b"body")
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        self.broker.fail(StoreError("broker.sqlite: database or disk is full"))
+        self.successResultOf(self.broker.stop())
+        self.assertTrue(self.memory.pending)
+
+    def test_silent_clients(self) -> None:
+        """
+        A client that has said nothing yet is told nothing.
+        """
+        silent = Peer(self.broker)
+        stopped = self.broker.stop()
+        silent.turn()
+        self.assertTrue(silent.lost)
+        self.assertEqual(silent.received, [])
+        self.peer.turn(2)
+        self.successResultOf(stopped)

@@ -340,6 +340,113 @@ class SurvivalTests(_Case):
         self.assertEqual(self.bodies("q"), [b"old"])
         self.assertEqual(self.bodies("quorum", redelivered=True), [b"new"])
 
+    def test_declared_anew(self) -> None:
+        """
+        An exchange or a queue that was deleted and declared again has none of the
+        bindings that it had before; others of that name have theirs.
+        """
+        call = self.peer.call
+        fanout: dict[str, Any] = {"exchange_type": "fanout"}
+        for name in ("one", "two"):
+            call("exchange.declare", exchange=name, **fanout)
+        for name in ("two", "q"):
+            call("queue.declare", queue=name)
+        call("exchange.bind", source="one", destination="two")
+        for queue, exchange in (("two", "one"), ("q", "two")):
+            call("queue.bind", queue=queue, exchange=exchange)
+        for deleted, reached in (("exchange", {"two": 1, "q": 0}), ("queue", {})):
+            call(f"{deleted}.delete", **{deleted: "two"})
+            given = fanout if deleted == "exchange" else {}
+            call(f"{deleted}.declare", **{deleted: "two"}, **given)
+            self.restart()
+            call = self.peer.call
+            for exchange in ("one", "two"):
+                self.peer.publish("", exchange=exchange)
+            found = self.broker.depths()
+            self.assertEqual(found, reached or {"two": 0, "q": 0})
+            call("queue.purge", queue="two")
+
+    def test_redelivered(self) -> None:
+        """
+        After a restart only what was delivered before is marked.
+        """
+        self.peer.call("queue.declare", queue="q")
+        for body in (b"1", b"2", b"3"):
+            self.peer.publish("q", body)
+        for _ in range(2):
+            self.peer.call("basic.get", queue="q")
+        self.peer.turn(1)
+        self.restart()
+        found = [self.peer.call("basic.get", queue="q") for _ in range(3)]
+        marked = [(each.body, each["redelivered"]) for each in found if each]
+        self.assertEqual(marked, [(b"1", True), (b"2", True), (b"3", False)])
+
+    def test_nothing_is_pending_after_reading(self) -> None:
+        """
+        Who only reads has nothing to commit.
+        """
+        self.peer.call("queue.declare", queue="q")
+        self.peer.publish("q", b"body")
+        self.assertFalse(self.store.pending)
+        (entry,) = self.broker.vhosts["/"].queues["q"].ready
+        self.assertEqual(self.store.read([entry.id])[entry.id].body, b"body")
+        self.assertFalse(self.store.pending)
+        self.store.commit()
+        self.assertFalse(self.store.pending)
+
+    def test_each_kind_is_pending(self) -> None:
+        """
+        Whatever is told is pending until it is committed.
+        """
+        call = self.peer.call
+        call("queue.declare", queue="q")
+        call("queue.declare", queue="quorum", arguments={"x-queue-type": "quorum"})
+        for queue in ("q", "quorum"):
+            call("confirm.select", nowait=True)
+            self.peer.publish(queue, b"body")
+            for method, arguments in (
+                ("basic.get", {"queue": queue}),
+                ("basic.nack", {"multiple": True}),
+                ("basic.get", {"queue": queue, "no_ack": True}),
+            ):
+                self.store.commit()
+                self.assertFalse(self.store.pending)
+                call(method, **arguments)
+                # A classic queue has nothing to tell of what comes back.
+                told = queue == "quorum" or method == "basic.get"
+                self.assertEqual(self.store.pending, told, (queue, method))
+        self.store.commit()
+
+    def test_on_the_disk_when_it_is_committed(self) -> None:
+        """
+        SQLite writes each transaction to the disk, for this broker alone.
+        """
+        database = self.store._database
+        for name, value in (
+            ("synchronous", 2),  # FULL
+            ("journal_mode", "wal"),
+            ("locking_mode", "exclusive"),
+        ):
+            self.assertEqual(database.execute(f"PRAGMA {name}").fetchone(), (value,))
+
+    def test_marked(self) -> None:
+        """
+        The file says whose it is, and its version.
+        """
+        header = self.path.read_bytes()[:72]
+        self.assertEqual(header[68:], b"qbrt")
+        self.assertEqual(header[60:64], b"\0\0\0\1")
+
+    def test_no_file_is_left_open(self) -> None:
+        """
+        However often a database is opened, all its files are closed.
+        """
+        self.store.close()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            Store(self.path).close()
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
     def test_order_of_arguments(self) -> None:
         """
         A binding is undone for good, whatever the order of its arguments; also where a
@@ -797,6 +904,14 @@ class DamageTests(_Damage):
         tool.execute("BEGIN EXCLUSIVE")
         said = refusal(StoreError, Store, self.path)
         self.assertIn("another broker has this database open", said)
+
+    def test_long_texts(self) -> None:
+        """
+        A text of SQLite's is told by 300 characters at most.
+        """
+        told = described("x" * 301)
+        self.assertEqual((len(told), told[-2:]), (300, "x…"))
+        self.assertEqual(described("x" * 300), "x" * 300)
 
     def test_in_use_elsewhere(self) -> None:
         """
