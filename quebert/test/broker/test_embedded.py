@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 from typing import Any
 
 import pika
 import pytest
 import pytest_twisted
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp import TxAMQPClient
-from quebert.broker import EmbeddedBroker
+from quebert.broker import BrokerFactory, EmbeddedBroker
+from quebert.test.broker.peer import Peer
 from quebert.test.support import until
 
 WEEK = 7 * 24 * 3600
@@ -28,65 +32,71 @@ def connected(broker: EmbeddedBroker) -> Any:
     return pika.BlockingConnection(pika.URLParameters(broker.url + "%2f"))
 
 
-def test_in_a_blocking_program() -> None:
+class BlockingTests(SynchronousTestCase):
     """
-    It runs in a thread of its own, and ends with the block.
+    An embedded broker in a thread of its own.
     """
-    with EmbeddedBroker() as broker:
-        connection = connected(broker)
-        channel = connection.channel()
-        channel.queue_declare("q")
-        channel.basic_publish("", "q", b"body")
-        assert channel.basic_get("q", auto_ack=True)[2] == b"body"
-        connection.close()
-        port = broker.port
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
 
+    def test_in_a_blocking_program(self) -> None:
+        """
+        It ends with the block, and its thread with it.
+        """
+        threads = threading.active_count()
+        with EmbeddedBroker() as broker:
+            self.assertEqual(threading.active_count(), threads + 1)
+            connection = connected(broker)
+            channel = connection.channel()
+            channel.queue_declare("q")
+            channel.basic_publish("", "q", b"body")
+            self.assertEqual(channel.basic_get("q", auto_ack=True)[2], b"body")
+            connection.close()
+            port = broker.port
+        self.assertEqual(threading.active_count(), threads)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        self.assertRaises(RuntimeError, broker.depths)
 
-def test_a_week_in_no_time() -> None:
-    """
-    A TTL of a week runs out when the test says so.
-    """
-    with EmbeddedBroker() as broker:
-        connection = connected(broker)
-        channel = connection.channel()
-        channel.confirm_delivery()
-        arguments = {
-            "x-message-ttl": WEEK * 1000,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": "after",
-        }
-        channel.queue_declare("waiting", arguments=arguments)
-        channel.queue_declare("after")
-        channel.basic_publish("", "waiting", b"body")
-        broker.advance(WEEK - 60)
-        assert broker.depths() == {"after": 0, "waiting": 1}
-        broker.advance(61)
-        assert broker.depths() == {"after": 1, "waiting": 0}
-        connection.close()
+    def test_a_week_in_no_time(self) -> None:
+        """
+        A TTL of a week runs out when the test says so.
+        """
+        with EmbeddedBroker() as broker:
+            connection = connected(broker)
+            channel = connection.channel()
+            channel.confirm_delivery()
+            arguments = {
+                "x-message-ttl": WEEK * 1000,
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "after",
+            }
+            channel.queue_declare("waiting", arguments=arguments)
+            channel.queue_declare("after")
+            channel.basic_publish("", "waiting", b"body")
+            broker.advance(WEEK - 60)
+            self.assertEqual(broker.depths(), {"after": 0, "waiting": 1})
+            broker.advance(61)
+            self.assertEqual(broker.depths(), {"after": 1, "waiting": 0})
+            connection.close()
 
+    def test_two_at_once(self) -> None:
+        """
+        Each is on a port of its own, and knows nothing of the other.
+        """
+        with EmbeddedBroker() as one, EmbeddedBroker() as other:
+            self.assertNotEqual(one.port, other.port)
+            connection = connected(one)
+            connection.channel().queue_declare("q")
+            self.assertEqual(other.depths(), {})
+            connection.close()
 
-def test_two_at_once() -> None:
-    """
-    Each is on a port of its own, and knows nothing of the other.
-    """
-    with EmbeddedBroker() as one, EmbeddedBroker() as other:
-        assert one.port != other.port
-        connection = connected(one)
-        connection.channel().queue_declare("q")
-        assert other.depths() == {}
-        connection.close()
-
-
-def test_clients_that_are_left() -> None:
-    """
-    It ends although a client is connected, which is told.
-    """
-    with EmbeddedBroker() as broker:
-        connection = connected(broker)
-    with pytest.raises(pika.exceptions.AMQPError):
-        connection.channel()
+    def test_clients_that_are_left(self) -> None:
+        """
+        It ends although a client is connected, which is told.
+        """
+        with EmbeddedBroker() as broker:
+            connection = connected(broker)
+        with self.assertRaises(pika.exceptions.AMQPError):
+            connection.channel()
 
 
 # Twisted 24.11 leaves the socket that it cannot listen on to the garbage collector.
@@ -119,6 +129,105 @@ class NotRunningTests(SynchronousTestCase):
         for ask in (broker.depths, lambda: broker.advance(1)):
             error = self.assertRaises(RuntimeError, ask)
             self.assertIn("within a with statement only", str(error))
+
+
+class _Port:
+    """
+    A port that listens nowhere.
+    """
+
+    listens = True
+
+    def getHost(self) -> IPv4Address:
+        """
+        As a port of TCP has it.
+        """
+        return IPv4Address("TCP", "127.0.0.1", 5_000)
+
+    def stopListening(self) -> None:
+        """
+        As a port of TCP has it.
+        """
+        self.listens = False
+
+
+class _Reactor(Clock):
+    """
+    A reactor that notes where it was to listen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = _Port()
+        self.asked: list[tuple[int, str]] = []
+
+    def listenTCP(
+        self, port: int, factory: BrokerFactory, backlog: int, interface: str
+    ) -> _Port:
+        """
+        Listen.
+        """
+        self.asked.append((port, interface))
+        self.factory = factory
+        return self.port
+
+
+class ReactorTests(SynchronousTestCase):
+    """
+    An embedded broker on the reactor of the test.
+    """
+
+    def run_within(self, **options: Any) -> tuple[_Reactor, Any]:
+        """
+        Enter the block, and let it go on; the reactor, and what is left to be done.
+        """
+        reactor = _Reactor()
+        self.broker = EmbeddedBroker(reactor=reactor, **options)
+        self.within: Deferred[None] = Deferred()
+
+        async def program() -> None:
+            async with self.broker as entered:
+                assert entered is self.broker
+                await self.within
+
+        return reactor, Deferred.fromCoroutine(program())
+
+    def test_within(self) -> None:
+        """
+        It listens on the loopback, within the block.
+        """
+        reactor, program = self.run_within(vhosts=["/", "other"])
+        self.assertEqual(reactor.asked, [(0, "127.0.0.1")])
+        url = "amqp://guest:guest@127.0.0.1:5000/"
+        self.assertEqual((self.broker.port, self.broker.url), (5_000, url))
+        peer = Peer(reactor.factory).open("other")
+        arguments = {"x-expires": 10_000}
+        peer.call("queue.declare", queue="q", arguments=arguments)
+        peer.transport.loseConnection()
+        self.assertEqual(self.broker.depths(), {})
+        self.assertEqual(self.broker.depths("other"), {"q": 0})
+        self.broker.advance(10)
+        self.assertEqual(self.broker.depths("other"), {})
+        self.within.callback(None)
+        self.successResultOf(program)
+        self.assertFalse(reactor.port.listens)
+        self.assertRaises(RuntimeError, self.broker.depths)
+        self.assertEqual(reactor.getDelayedCalls(), [])
+
+    def test_clients_that_are_left(self) -> None:
+        """
+        They have a tenth of a second to agree.
+        """
+        reactor, program = self.run_within(port=5_000)
+        self.assertEqual(reactor.asked, [(5_000, "127.0.0.1")])
+        peer = Peer(reactor.factory).open()
+        self.within.callback(None)
+        peer.turn(0.099)
+        self.assertEqual([each.name for each in peer.received], ["connection.close"])
+        self.assertNoResult(program)
+        peer.turn(0.002)
+        self.successResultOf(program)
+        self.assertTrue(peer.lost)
 
 
 @pytest_twisted.ensureDeferred
