@@ -83,6 +83,36 @@ class TimersTests(SynchronousTestCase):
         times = [time for _, time in self.done]
         self.assertEqual(times, sorted(times))
 
+    def test_some_cancelled(self) -> None:
+        """
+        What was cancelled is forgotten when there are a thousand, and then when there
+        are twice as many as were left.
+        """
+        for number in range(1_000):
+            self.at(200 + number, "kept")
+        cancelled = [self.timers.at(9e9, lambda: None) for _ in range(1_000)]
+        for each in cancelled:
+            each.cancel()
+        self.assertEqual(len(self.timers._heap), 2_000)
+        self.at(150, "first")
+        self.assertEqual(len(self.timers._heap), 1_001)
+        self.assertEqual(self.timers.next, 150)
+
+    def test_nothing_to_do(self) -> None:
+        """
+        Time passes where nothing is to be done, and a timer knows whether it is due.
+        """
+        self.assertIsNone(self.timers.next)
+        timer = self.timers.at(150, lambda: None)
+        self.timers.move_to(149)
+        self.assertEqual((self.timers.now, timer.cancelled), (149, False))
+        self.timers.move_to(150)
+        self.assertTrue(timer.cancelled)
+        timer.fire()
+        self.timers.at(160, lambda: None).cancel()
+        self.assertIsNone(self.timers.next)
+        self.assertEqual((Timers().now, Timers().ahead), (0, 0))
+
     def test_late(self) -> None:
         """
         What should have been done before is done now, and time does not go back.
@@ -132,6 +162,24 @@ class ReadyTests(SynchronousTestCase):
                 ready.put_back(model[-1])
             assert len(ready) == ready.bytes == len(model)
             assert set(ready) == set(model)
+
+    def test_returned_first(self) -> None:
+        """
+        In a quorum queue what was given back comes before all else of its priority, in
+        the order in which it came back.
+        """
+        ready = Ready(1, returned_first=True)
+        for each in (entry(1), entry(2), entry(3), entry(4, 1)):
+            ready.push(each)
+        out = [ready.pop() for _ in range(3)]
+        self.assertEqual([each.id for each in out], [4, 1, 2])
+        for each in reversed(out):
+            ready.put_back(each)
+        self.assertEqual(ready.head().id, 4)
+        self.assertEqual([ready.pop().id for _ in range(4)], [4, 2, 1, 3])
+        self.assertEqual((len(ready), ready.bytes), (0, 0))
+        self.assertRaises(StopIteration, ready.pop)
+        self.assertIsNone(ready.next_expiry())
 
     def test_expired_at_the_head(self) -> None:
         """
@@ -278,6 +326,53 @@ class DeathTests(SynchronousTestCase):
             headers = decode_properties(self.die(strange))["headers"]
             (death,) = headers["x-death"]
             self.assertEqual(death["count"], after)
+
+    def test_time(self) -> None:
+        """
+        The time of a death is in whole seconds.
+        """
+        properties = self.die(encode_properties({"expiration": "5", "priority": 1}))
+        found = decode_properties(properties)
+        self.assertNotIn("expiration", found)
+        self.assertEqual(found["priority"], 1)
+        (death,) = found["headers"]["x-death"]
+        self.assertEqual(death["time"].timestamp(), 1_000)
+        self.assertEqual((death["count"], death["original-expiration"]), (1, "5"))
+
+    def test_first_death(self) -> None:
+        """
+        It is told once, also where a client has written that there was one.
+        """
+        names = {f"x-first-death-{n}" for n in ("reason", "queue", "exchange")}
+        for headers in ({}, {"x-death": []}, {"x-first-death-reason": "mine"}):
+            told = decode_properties(self.die(encode_properties({"headers": headers})))
+            found = names & told["headers"].keys()
+            mine = {"x-first-death-reason"} & headers.keys()
+            self.assertEqual(found, mine if headers else names)
+
+    def test_deaths_of_a_clients_making(self) -> None:
+        """
+        What is no list of tables is no death.
+        """
+        for deaths in ("often", 5, {"queue": "q"}, [], [1, "q"]):
+            properties = encode_properties({"headers": {"x-death": deaths}})
+            headers = decode_properties(self.die(properties))["headers"]
+            self.assertEqual(len(headers["x-death"]), 1)
+            self.assertFalse(goes_in_circles({"x-death": deaths}, "q"))
+
+    def test_one_for_each_queue_and_reason(self) -> None:
+        properties = encode_properties({})
+        for reason, queue in (
+            ("expired", "q"),
+            ("rejected", "q"),
+            ("expired", "other"),
+            ("expired", "q"),
+        ):
+            properties = self.die(properties, reason, queue)
+        deaths = decode_properties(properties)["headers"]["x-death"]
+        found = [(each["reason"], each["queue"], each["count"]) for each in deaths]
+        wanted = [("expired", "q", 2), ("expired", "other", 1), ("rejected", "q", 1)]
+        self.assertEqual(found, wanted)
 
     def test_circles(self) -> None:
         """

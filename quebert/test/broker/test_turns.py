@@ -1,0 +1,209 @@
+"""
+Tests for L{quebert.broker._broker}: what is committed and said at the end of a turn, and
+when it looks again; and the connections of clients that are slow, silent or lost.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._protocol.frames import HEARTBEAT_FRAME
+from quebert.broker import BrokerFactory
+from quebert.errors import StoreError
+from quebert.test.broker.peer import Memory, Peer
+
+
+class Journal(Memory):
+    """
+    A journal that counts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits = 0
+        self.closed = 0
+        self.error: StoreError | None = None
+
+    def commit(self) -> None:
+        self.commits += 1
+        if self.error is not None:
+            raise self.error
+        super().commit()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class TurnsTestCase(SynchronousTestCase):
+    """
+    A broker that has a queue, and a client.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.journal = Journal()
+        self.broker = BrokerFactory(self.clock, self.journal)
+        self.peer = Peer(self.broker).open()
+        self.peer.call("queue.declare", queue="q")
+        self.peer.received.clear()
+        self.clock.advance(1)
+        self.journal.commits = 0
+
+    def times(self) -> list[float]:
+        """
+        When something is to be done, from now on.
+        """
+        now = self.clock.seconds()
+        calls = self.clock.getDelayedCalls()
+        return sorted(round(call.getTime() - now, 6) for call in calls)
+
+
+class CommitTests(TurnsTestCase):
+    """
+    When the journal commits.
+    """
+
+    def test_not_where_nobody_relies_on_it(self) -> None:
+        for method in ("basic.get", "queue.declare", "exchange.declare"):
+            given = {"exchange": "amq.direct"} if method[0] == "e" else {"queue": "q"}
+            passive = {} if method == "basic.get" else {"passive": True}
+            self.peer.call(method, **given, **passive)
+        self.assertEqual(self.journal.commits, 0)
+        self.assertEqual(self.times(), [])
+
+    def test_soon(self) -> None:
+        """
+        What nobody waits for is committed once, 50 ms after the first of it.
+        """
+        self.peer.publish("q")
+        self.assertEqual(self.times(), [0.05])
+        self.peer.turn(0.03125)
+        self.peer.publish("q")
+        self.assertEqual(self.journal.commits, 0)
+        self.peer.turn(0.03125)
+        self.assertEqual(self.journal.commits, 1)
+        self.peer.turn(1)
+        self.assertEqual(self.journal.commits, 1)
+        self.peer.publish("q")
+        self.peer.turn(0.0625)
+        self.assertEqual(self.journal.commits, 2)
+
+    def test_at_once(self) -> None:
+        """
+        Where somebody relies on it, it is committed at the end of the turn, and of that
+        turn only.
+        """
+        self.peer.call("confirm.select")
+        self.peer.publish("q")
+        self.assertEqual(self.journal.commits, 1)
+        self.peer.call("basic.get", queue="q", no_ack=True)
+        self.assertEqual(self.journal.commits, 1)
+
+    def test_fails_later(self) -> None:
+        """
+        A commit that nobody waits for fails as loudly; nothing more is said.
+        """
+        self.journal.error = StoreError("broker.sqlite: disk is full")
+        self.peer.publish("q")
+        self.peer.turn(1)
+        self.assertTrue(self.peer.lost)
+        self.assertIs(self.successResultOf(self.broker.failed), self.journal.error)
+        self.successResultOf(self.broker.stop())
+        self.assertEqual((self.journal.commits, self.journal.closed), (1, 1))
+        self.assertEqual(self.times(), [])
+
+
+class AlarmTests(TurnsTestCase):
+    """
+    When the broker looks again.
+    """
+
+    def test_for_the_next_that_expires(self) -> None:
+        self.peer.publish("q", expiration="8000")
+        self.peer.turn(1)
+        self.assertEqual(self.times(), [7])
+        arguments = {"x-message-ttl": 2_000}
+        self.peer.call("queue.declare", queue="short", arguments=arguments)
+        self.peer.publish("short")
+        self.assertIn(2, self.times())
+        self.peer.turn(2)
+        self.peer.turn(1)
+        self.assertEqual(self.times(), [4])
+        self.peer.turn(4)
+        self.assertEqual(self.broker.depths(), {"q": 0, "short": 0})
+        self.peer.turn(1)
+        self.assertEqual(self.times(), [])
+
+    def test_in_time_that_has_passed_at_once(self) -> None:
+        self.peer.publish("q", expiration="8000")
+        self.broker.advance(5)
+        self.peer.turn(1)
+        self.assertEqual(self.times(), [2])
+        self.broker.advance(1.5)
+        self.peer.turn()
+        self.assertEqual(self.broker.depths(), {"q": 1})
+        self.broker.advance(0.5)
+        self.peer.turn()
+        self.assertEqual(self.broker.depths(), {"q": 0})
+
+
+class ConnectionsTests(TurnsTestCase):
+    """
+    What is left of clients.
+    """
+
+    def test_nothing_of_a_lost_one(self) -> None:
+        self.assertEqual(self.broker.connections, {self.peer.connection})
+        self.peer.call("basic.consume", queue="q")
+        self.peer.transport.loseConnection()
+        self.peer.turn()
+        self.assertEqual(self.broker.connections, set())
+        self.assertEqual(self.broker.vhosts["/"].queues["q"].consumers, [])
+        self.assertEqual(self.times(), [])
+        self.assertEqual(list(self.peer.connection.channels), [])
+        self.assertEqual(self.peer.connection.state, "over")
+
+    def test_what_a_lost_one_had(self) -> None:
+        """
+        Another client gets it in the same turn.
+        """
+        other = Peer(self.broker).open()
+        self.peer.call("basic.consume", queue="q")
+        other.publish("q", b"body")
+        other.call("basic.consume", queue="q")
+        other.received.clear()
+        self.peer.transport.loseConnection()
+        other.turn()
+        (delivered,) = other.received
+        self.assertEqual((delivered.body, delivered["redelivered"]), (b"body", True))
+
+    def test_heartbeats(self) -> None:
+        """
+        They are sent where nothing else is, twice in an interval, and end with the
+        connection.
+        """
+        peer = Peer(self.broker).open(heartbeat=8)
+        peer.turn()
+        sent = []
+        for seconds in range(1, 17):
+            if seconds % 4 == 3:
+                peer.send(HEARTBEAT_FRAME)
+            if seconds == 10:
+                peer.call("queue.declare", queue="q", passive=True)
+            before = peer.heartbeats
+            peer.turn(1)
+            sent += [seconds] * (peer.heartbeats - before)
+        self.assertFalse(peer.lost)
+        self.assertEqual(sent, [8, 16])
+        peer.transport.loseConnection()
+        peer.turn()
+        self.assertEqual(self.times(), [])
+
+    def test_no_heartbeats(self) -> None:
+        """
+        A client that wants none may be silent for as long as it likes.
+        """
+        self.assertEqual(self.times(), [])
+        self.peer.turn(10_000)
+        self.assertEqual((self.peer.heartbeats, self.peer.lost), (0, False))
