@@ -959,6 +959,85 @@ class DamageTests(_Damage):
                         process.close()
                 self.assertEqual(os.listdir(path.parent), [path.name])
 
+    def test_header(self) -> None:
+        """
+        The size of the pages, the counter of changes and the number of pages are where
+        SQLite documents them; the greater counter is newer, then the greater number.
+        """
+        page = bytearray(self.content[:100])
+        for written, size in ((4096, 4096), (1, 65_536), (32_768, 32_768)):
+            struct.pack_into(">H", page, 16, written)
+            struct.pack_into(">2I", page, 24, 7, 9)
+            found = _database._header(self.path, bytes(page))
+            told = found.page_size, found.changes, found.pages, found.age
+            self.assertEqual(told, (size, 7, 9, (7, 9)))
+        for at, text in ((0, "no database of"), (60, "is of version 16777217"), (68, "another pro")):
+            wrong = page[:at] + b"\1" + page[at + 1 :]
+            said = refusal(StoreError, _database._header, self.path, bytes(wrong))
+            self.assertIn(text, said)
+        said = refusal(StoreError, _database._header, self.path, bytes(page[:99]))
+        self.assertIn("no database of the broker", said)
+
+    def test_whole_to_the_octet(self) -> None:
+        """
+        A database has all its octets, or it is damaged.
+        """
+        self.write(self.content + b"x")
+        _database._check_files(self.path)
+        self.write(self.content)
+        _database._check_files(self.path)
+        self.write(self.content[:-1])
+        said = refusal(StoreError, _database._check_files, self.path)
+        count = len(self.content)
+        self.assertIn(f"damaged: {count - 1} bytes are left of {count}", said)
+
+    def test_numbers_beyond_all(self) -> None:
+        """
+        No message has a number that no broker gives.
+        """
+        for number, fits in ((2**62 - 1, True), (2**62, False), (-1, False)):
+            self.write(self.content)
+            with ExitStack() as stack:
+                tool = sqlite3.connect(self.path, isolation_level=None)
+                stack.callback(tool.close)
+                if number < 0:
+                    tool.execute("DELETE FROM messages")
+                    tool.execute("UPDATE queues SET id = -2")
+                tool.execute("UPDATE queues SET delivered = ?", (number,))
+            store = Store(self.path)
+            try:
+                if fits:
+                    self.assertEqual(store.records().last_id, number)
+                else:
+                    said = refusal(StoreError, store.records)
+                    self.assertIn(f"no message has the number {number}", said)
+            finally:
+                store.close()
+
+    def test_lock_that_was_removed(self) -> None:
+        """
+        A lock counts only if it is that of the file which has its name: whoever had it
+        before has removed the file.
+        """
+        name, flock, waited = f"{self.path}-lock", fcntl.flock, list[int]()
+
+        def locked(file: int, how: int) -> None:
+            flock(file, how)
+            if len(waited) < 2:
+                os.unlink(name)
+            if not waited:
+                Path(name).touch()  # by another one, who waits no longer
+            waited.append(file)
+
+        self.patch(fcntl, "flock", locked)
+        before = len(os.listdir("/proc/self/fd"))
+        with _database._alone_with(self.path), open(name) as other:
+            self.assertEqual(len(waited), 3)
+            how = fcntl.LOCK_EX | fcntl.LOCK_NB
+            self.assertRaises(BlockingIOError, flock, other, how)
+        self.assertFalse(os.path.exists(name))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
     def test_lock_of_a_killed_one(self) -> None:
         """
         The lock that a broker leaves when it is killed is in nobody's way.

@@ -5,6 +5,8 @@ when it looks again; and the connections of clients that are slow, silent or los
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -112,6 +114,100 @@ class CommitTests(TurnsTestCase):
         self.successResultOf(self.broker.stop())
         self.assertEqual((self.journal.commits, self.journal.closed), (1, 1))
         self.assertEqual(self.times(), [])
+
+
+TOLD = {
+    "exchange_declared",
+    "exchange_deleted",
+    "queue_declared",
+    "queue_deleted",
+    "bound",
+    "unbound",
+    "put",
+    "removed",
+    "delivered",
+    "counted",
+}
+
+
+class Telling(Memory):
+    """
+    A journal that notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name in TOLD:
+            self.told.append(name)
+        return found
+
+
+class TellingTests(SynchronousTestCase):
+    """
+    What the journal is told.
+    """
+
+    def told(self, *, durable: bool, kind: str = "classic", mode: int = 2) -> list[str]:
+        """
+        What it is told of an exchange, a queue, and a message.
+        """
+        journal = Telling()
+        peer = Peer(BrokerFactory(Clock(), journal)).open()
+        names = {"exchange": "x", "queue": "q"}
+        peer.call("exchange.declare", exchange="x", durable=durable)
+        arguments = {"x-queue-type": kind}
+        peer.call("queue.declare", queue="q", durable=durable, arguments=arguments)
+        for _ in range(2):
+            peer.call("queue.bind", **names)
+        peer.publish("", exchange="x", delivery_mode=mode)
+        for _ in range(2):
+            peer.call("basic.get", queue="q")
+            peer.call("basic.nack", multiple=True)
+        peer.call("basic.get", queue="q", no_ack=True)
+        for _ in range(2):
+            peer.call("queue.unbind", **names)
+        for _ in range(2):
+            peer.call("queue.delete", queue="q")
+            peer.call("exchange.delete", exchange="x")
+        return journal.told
+
+    def test_durable(self) -> None:
+        """
+        Each thing once.
+        """
+        declared, ended = ["exchange_declared", "queue_declared", "bound"], ["unbound"]
+        ended += ["queue_deleted", "exchange_deleted"]
+        message = ["put", "delivered", "removed"]
+        self.assertEqual(self.told(durable=True), declared + message + ended)
+        self.assertEqual(self.told(durable=True, mode=1), declared + ended)
+        counted = ["put", *["counted"] * 5, "removed"]
+        for mode in (1, 2):
+            told = self.told(durable=True, kind="quorum", mode=mode)
+            self.assertEqual(told, declared + counted + ended)
+
+    def test_transient(self) -> None:
+        """
+        Nothing of what does not outlive the broker.
+        """
+        self.assertEqual(self.told(durable=False), [])
+
+    def test_binding_to_what_is_transient(self) -> None:
+        """
+        A binding is as durable as its ends together.
+        """
+        for source, destination in ((True, False), (False, True)):
+            journal = Telling()
+            peer = Peer(BrokerFactory(Clock(), journal)).open()
+            peer.call("exchange.declare", exchange="x", durable=source)
+            peer.call("queue.declare", queue="q", durable=destination)
+            for method in ("queue.bind", "queue.unbind"):
+                peer.call(method, exchange="x", queue="q")
+            kind = "exchange" if source else "queue"
+            self.assertEqual(journal.told, [f"{kind}_declared"])
 
 
 class AlarmTests(TurnsTestCase):
