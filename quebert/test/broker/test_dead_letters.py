@@ -44,6 +44,20 @@ class LettersTestCase(CommandsTestCase):
             found += got.body
         return found.decode()
 
+    def gathered(self) -> list[int]:
+        """
+        From now on: how many dead letters wait for their turn, when one is written.
+        """
+        found: list[int] = []
+        put = self.memory.put
+
+        def noted(*arguments: Any) -> None:
+            found.append(len(self.broker._router._dead))
+            put(*arguments)
+
+        self.patch(self.memory, "put", noted)
+        return found
+
     def reject(self, queue: str = "q", number: int = 1) -> None:
         """
         Fetch messages and reject them together.
@@ -202,11 +216,14 @@ class ExpiryTests(LettersTestCase):
 
     def test_many_at_once(self) -> None:
         """
-        However many expire at a time, all go on in their order.
+        However many expire at a time, all go on in their order, by the hundred.
         """
         self.queue()
         self.fill(250, expiration="1000")
+        gathered = self.gathered()
         self.peer.turn(1)
+        hundred = [*range(99, -1, -1)]
+        self.assertEqual(gathered, hundred * 2 + hundred[50:])
         self.assertEqual(self.bodies(), "".join(map(str, range(250))))
 
     def test_no_alarm_is_left(self) -> None:
@@ -266,14 +283,17 @@ class AtLeastOnceTests(LettersTestCase):
 
     def test_many(self) -> None:
         """
-        However many wait, all go on in their order.
+        However many wait, all go on in their order, by the hundred.
         """
         self.queue(dead_letter_routing_key="later")
         self.fill(250)
         self.reject(number=250)
         self.assertEqual(self.waiting(), 250)
         self.declare("later")
+        gathered = self.gathered()
         self.peer.turn(2)
+        hundred = [*range(99, -1, -1)]
+        self.assertEqual(gathered, hundred * 2 + hundred[50:])
         self.assertEqual(self.bodies("later"), "".join(map(str, range(250))))
 
     def test_its_queue_deleted(self) -> None:
