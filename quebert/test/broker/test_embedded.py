@@ -14,6 +14,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -98,22 +99,21 @@ class BlockingTests(SynchronousTestCase):
         with self.assertRaises(pika.exceptions.AMQPError):
             connection.channel()
 
-
-# Twisted 24.11 leaves the socket that it cannot listen on to the garbage collector.
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
-def test_a_port_in_use() -> None:
-    """
-    A port that is taken is told, and nothing is left running.
-    """
-    with (
-        EmbeddedBroker() as broker,
-        pytest.raises(Exception, match=r"[Ii]n use"),
-        EmbeddedBroker(port=broker.port),
-    ):
-        pass
-    gc.collect()
+    # Twisted 24.11 leaves the socket that it cannot listen on to the garbage collector.
+    @pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    )
+    def test_a_port_in_use(self) -> None:
+        """
+        A port that is taken is told, and nothing is left running.
+        """
+        threads = threading.active_count()
+        with EmbeddedBroker() as broker:
+            other = EmbeddedBroker(port=broker.port)
+            error = self.assertRaises(CannotListenError, other.__enter__)
+            self.assertIn("in use", str(error))
+            self.assertEqual(threading.active_count(), threads + 1)
+        gc.collect()
 
 
 class NotRunningTests(SynchronousTestCase):

@@ -5,7 +5,9 @@ Tests for whose the files of the embedded broker are.
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,6 +88,23 @@ class FileTests(SynchronousTestCase):
                 refusal(StoreError, Store, self.path)
             else:
                 Store(self.path).close()
+
+    def test_members(self) -> None:
+        """
+        A group that is named like its user has nobody else in it, or is more than his.
+        """
+        uid = os.geteuid()
+        user = pwd.struct_passwd(("ann", "x", uid, 7, "", "/", "/bin/sh"))
+        self.patch(pwd, "getpwuid", {uid: user}.__getitem__)
+        groups = {
+            n: grp.struct_group((name, "x", n, members))
+            for n, (name, members) in enumerate(
+                (("ann", []), ("ann", ["ann"]), ("ann", ["ann", "bob"]), ("all", []))
+            )
+        }
+        self.patch(grp, "getgrgid", groups.__getitem__)
+        found = [_files._has_others(group) for group in range(5)]
+        self.assertEqual(found, [False, False, True, True, True])
 
     def test_another_user(self) -> None:
         """

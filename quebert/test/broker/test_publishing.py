@@ -228,6 +228,11 @@ class RefusalTests(PublishingTestCase):
             self.call("connection.close-ok", channel=0)
             self.peer = type(self.peer)(self.broker).open()
 
+    def test_header_of_another_class(self) -> None:
+        header = frame(FRAME_HEADER, 1, CONTENT_HEADER.pack(61, 0, 2) + b"\0\0")
+        found = self.error(self.method() + header)
+        self.assertEqual(found, ("connection.close", 505, PUBLISH))
+
     def test_more_than_the_header_says(self) -> None:
         header = frame(FRAME_HEADER, 1, CONTENT_HEADER.pack(60, 0, 2) + b"\0\0")
         found = self.error(self.method() + header + frame(FRAME_BODY, 1, b"xyz"))

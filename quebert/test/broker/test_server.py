@@ -341,6 +341,21 @@ class FailureTests(SynchronousTestCase):
         self.assertTrue(peer.lost)
         self.assertIn("is missing", str(self.successResultOf(broker.failed)))
 
+    def test_what_cannot_be_read_when_it_expires(self) -> None:
+        """
+        The same when its time is up.
+        """
+        broker = BrokerFactory(Clock(), _Forgetful())
+        peer = Peer(broker).open()
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+        peer.call("queue.declare", queue="q", arguments=arguments)
+        peer.publish("q", b"body", expiration="1000")
+        (entry,) = broker.vhosts["/"].queues["q"].ready
+        broker._router._page_out(entry)
+        peer.turn(1)
+        self.assertTrue(peer.lost)
+        self.assertIn("is missing", str(self.successResultOf(broker.failed)))
+
     def test_what_cannot_be_let_go(self) -> None:
         """
         Who stops the broker is told, and does not wait for ever.

@@ -417,6 +417,49 @@ class SurvivalTests(_Case):
                 self.assertEqual(self.store.pending, told, (queue, method))
         self.store.commit()
 
+    def test_missing_message(self) -> None:
+        """
+        A message that is not there is told by its number.
+        """
+        said = refusal(StoreError, self.store.read, [77])
+        self.assertIn("broker.sqlite: message 77 is missing", said)
+
+    def test_files_that_are_gone(self) -> None:
+        """
+        What was told is not safe if the database or its log was removed, or replaced:
+        SQLite would not notice.
+        """
+        for suffix in ("", "-wal"):
+            for replaced in (False, True):
+                self.restart()
+                self.peer.call("queue.declare", queue=f"q{suffix}{replaced}")
+                self.assertFalse(self.broker.failed.called)
+                name = f"{self.path}{suffix}"
+                os.rename(name, f"{name}.old")
+                if replaced:
+                    shutil.copy(f"{name}.old", name)
+                self.peer.call("queue.declare", queue=f"r{suffix}{replaced}")
+                self.assertTrue(self.peer.lost)
+                said = str(self.successResultOf(self.broker.failed))
+                what = "was replaced while" if replaced else "is gone while the broker"
+                self.assertIn(f"broker.sqlite{suffix} {what}", said)
+                self.store.close()
+                os.rename(f"{name}.old", name)
+
+    def test_binding_to_what_is_gone(self) -> None:
+        """
+        A binding whose source or destination is not there is let go.
+        """
+        self.peer.call("queue.declare", queue="q")
+        for source, destination in ((b"none", b"q"), (b"amq.fanout", b"none")):
+            row = b"/", source, destination, True, b"", encode_table({})
+            statement = "INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)"
+            self.store._execute(statement, row)
+        self.store.commit()
+        self.restart()
+        self.peer.publish("", b"1", exchange="amq.fanout")
+        self.assertEqual(self.broker.depths(), {"q": 0})
+
     def test_on_the_disk_when_it_is_committed(self) -> None:
         """
         SQLite writes each transaction to the disk, for this broker alone.
