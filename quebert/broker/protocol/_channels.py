@@ -61,7 +61,9 @@ class Channels:
         if index == _PUBLISH_INDEX and payload[-1] < 2:
             exchange, key, bits = read_publish(payload)
             channel.publishing.publish(exchange, key, mandatory=bits == 1)
-        elif index == _ACK_INDEX and len(payload) == SETTLEMENT.size:
+        elif (
+            index == _ACK_INDEX and len(payload) == SETTLEMENT.size and payload[-1] < 2
+        ):
             tag, multiple = SETTLEMENT.unpack(payload)
             try:
                 channel.ack(tag, multiple=multiple == 1)

@@ -76,7 +76,9 @@ class TurnsTests(ConsumersTestCase):
         self.fill(2)
         self.assertEqual(self.got(), "a0 b1")
         answer = self.call("basic.cancel", consumer_tag="a")
-        self.assertEqual((answer.name, answer["consumer_tag"]), ("basic.cancel-ok", "a"))
+        self.assertEqual(
+            (answer.name, answer["consumer_tag"]), ("basic.cancel-ok", "a")
+        )
         self.fill(2)
         self.assertEqual(self.got(), "b0 b1")
         self.call("basic.reject", delivery_tag=1, requeue=True)
@@ -297,6 +299,21 @@ class SettlingTests(ConsumersTestCase):
             self.call("basic.nack", delivery_tag=0, **given)  # there is none: fine
             self.call("queue.purge", queue="q")
             self.assertEqual(self.depths(), {"q": 0})
+
+    def test_bits_without_a_meaning(self) -> None:
+        """
+        Only the bit that AMQP names counts.
+        """
+        for bits, left in ((4, 1), (5, 0), (0x80, 1), (0x81, 0)):
+            self.fill(2)
+            for _ in range(2):
+                tag = self.call("basic.get", queue="q")["delivery_tag"]
+            ack = self.peer.encoded("basic.ack", {"delivery_tag": tag})
+            self.peer.send(ack[:-2] + bytes([bits, 0xCE]))
+            self.assertEqual(self.peer.take("channel.close"), [])
+            self.assertEqual(self.depths(), {"q": left}, bits)
+            self.call("basic.recover", requeue=True)
+            self.call("queue.purge", queue="q")
 
     def test_unknown_tags(self) -> None:
         """
