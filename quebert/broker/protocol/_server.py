@@ -222,10 +222,7 @@ class ServerConnection(Protocol):
         self._waiting = None
         self.broker.begin_turn()
         self.broker.end_wait(self, user)
-        try:
-            self._log_in(user, *rest)
-        except AMQPConnectionError as e:
-            self._fail(e)
+        self._log_in(user, *rest)
         transport: Any = self.transport
         if transport is not None:
             transport.resumeProducing()
@@ -399,8 +396,11 @@ class ServerConnection(Protocol):
 
     def _relieved(self) -> None:
         self.broker.begin_turn()
-        for channel in self.channels:
-            channel.wake()
+        try:
+            for channel in self.channels:
+                channel.wake()
+        except StoreError as e:
+            self.broker.fail(e)
         if self._reader.buffer and self._going_on is None:
             self._going_on = self.broker.clock.callLater(0, self._go_on)
 
@@ -461,8 +461,11 @@ class ServerConnection(Protocol):
         self._within(CLOSE_TIMEOUT)
 
     def _end(self) -> None:
-        self.channels.end()
-        self.vhost.connection_lost(self)
+        try:
+            self.channels.end()
+            self.vhost.connection_lost(self)
+        except StoreError as e:
+            self.broker.fail(e)
 
     def _lose(self) -> None:
         self.state = "over"

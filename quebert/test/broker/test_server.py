@@ -356,6 +356,34 @@ class FailureTests(SynchronousTestCase):
         self.assertTrue(peer.lost)
         self.assertIn("is missing", str(self.successResultOf(broker.failed)))
 
+    def test_what_cannot_be_read_for_another_client(self) -> None:
+        """
+        The same when a message cannot be read for a client that begins to read again,
+        or for one that takes over from a client that is lost.
+        """
+        for lost in (False, True):
+            broker = BrokerFactory(Clock(), _Forgetful())
+            peer, other = Peer(broker).open(), Peer(broker).open()
+            arguments = {"x-single-active-consumer": True}
+            peer.call("queue.declare", queue="q", arguments=arguments)
+            if lost:
+                peer.call("basic.qos", prefetch_count=1)
+            peer.call("basic.consume", queue="q")
+            other.call("basic.consume", queue="q")
+            if not lost:
+                peer.connection._output.pauseProducing()
+            for _ in range(2):
+                other.publish("q", b"body")
+            for entry in broker.vhosts["/"].queues["q"].ready:
+                broker._router._page_out(entry)
+            if lost:
+                peer.transport.loseConnection()
+            else:
+                peer.connection._output.resumeProducing()
+            self.assertIn("is missing", str(self.successResultOf(broker.failed)))
+            self.assertTrue(other.lost)
+            self.assertEqual(broker.connections, set())
+
     def test_what_cannot_be_let_go(self) -> None:
         """
         Who stops the broker is told, and does not wait for ever.
