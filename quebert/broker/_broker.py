@@ -286,7 +286,6 @@ class BrokerFactory(Factory):
         if self._broken:
             return
         self._broken = True
-        self._speaking.clear()
         self.log.error("The broker stops: {error}", error=error)
         self._cut()
         self.failed.callback(error)

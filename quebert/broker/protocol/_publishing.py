@@ -139,9 +139,8 @@ class Publishing:
 
     def end(self) -> None:
         """
-        The channel is closed.
+        The channel is closed: let go of what has come of a body.
         """
-        self._publication = None
         self._content = ContentReader(self._published)
         self.confirm_all()
 

@@ -149,8 +149,7 @@ class Exchanges(Mapping[str, Exchange]):
         self.remove_incoming(exchange)
 
     def _remove(self, exchange: Exchange) -> None:
-        if self._by_name.pop(exchange.name, None) is None:
-            return
+        del self._by_name[exchange.name]
         if exchange.durable:
             self._journal.exchange_deleted(self._vhost, exchange)
         for binding in list(exchange.bindings.values()):

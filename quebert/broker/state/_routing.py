@@ -195,8 +195,7 @@ class Router:
         queue.unacked += 1
         if entry.counts is not None:
             entry.counts.out = True
-            if entry.stored:
-                self._journal.counted(entry)
+            self._journal.counted(entry)
         elif entry.stored and entry.id > queue.delivered:
             queue.delivered = entry.id
             self._journal.delivered(queue)
@@ -239,8 +238,7 @@ class Router:
         if failed and limit is not None and entry.counts.failed > limit:
             self._die(queue, entry, "delivery_limit")
             return False
-        if entry.stored:
-            self._journal.counted(entry)
+        self._journal.counted(entry)
         return True
 
     def reject(self, queue: Queue, entries: Iterable[Entry]) -> None:

@@ -183,8 +183,6 @@ class VirtualHost:
         """
         Remove a queue and what is in it, and cancel its consumers.
         """
-        if queue.deleted:
-            return
         queue.deleted = True
         del self.queues[queue.name]
         self.exchanges.remove_incoming(queue)
@@ -195,7 +193,6 @@ class VirtualHost:
             if timer is not None:
                 timer.cancel()
         consumers, queue.consumers = queue.consumers, []
-        queue.waiting.clear()
         for consumer in consumers:
             consumer.cancelled()
 
@@ -250,8 +247,6 @@ class VirtualHost:
         """
         One less; an auto-delete queue goes with the last one.
         """
-        if queue.deleted:
-            return
         queue.unsubscribe(consumer)
         if queue.consumers:
             self.router.deliver(queue)  # to another, if only one is active

@@ -40,7 +40,9 @@ class LettersTestCase(CommandsTestCase):
         What is in a queue, taken out.
         """
         found = b""
-        while (got := self.call("basic.get", queue=queue, no_ack=True)).body is not None:
+        while (
+            got := self.call("basic.get", queue=queue, no_ack=True)
+        ).body is not None:
             found += got.body
         return found.decode()
 

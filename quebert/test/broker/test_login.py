@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.broker.protocol._login} and L{quebert.broker.protocol._server}: how a
-connection begins and ends, and which frames may come in which of its states.
+Tests for L{quebert.broker.protocol._login} and L{quebert.broker.protocol._server}: how
+a connection begins and ends, and which frames may come in which of its states.
 """
 
 from __future__ import annotations

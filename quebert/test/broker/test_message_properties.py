@@ -70,7 +70,9 @@ class ReadingTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         found = self.read()
-        self.assertEqual(found, MessageProperties(b"\0\0", False, None, None, None, {}, ()))
+        self.assertEqual(
+            found, MessageProperties(b"\0\0", False, None, None, None, {}, ())
+        )
 
     def test_persistent(self) -> None:
         """
@@ -112,7 +114,8 @@ class ReadingTests(SynchronousTestCase):
         for size in (1, 300):
             headers: dict[str, Any] = {"a": "x" * size, "CC": ["b"]}
             self.assertEqual(
-                self.read(headers=headers).encoded, encode_properties({"headers": headers})
+                self.read(headers=headers).encoded,
+                encode_properties({"headers": headers}),
             )
             found = self.read(headers={**headers, "BCC": ["c"]})
             self.assertEqual(found.encoded, encode_properties({"headers": headers}))

@@ -345,7 +345,12 @@ class ErrorTests(CommandsTestCase):
             (no_queue("/", "q"), AMQPChannelError, 404, "NOT_FOUND - no queue 'q'"),
             (no_exchange("/", "x"), AMQPChannelError, 404, "NOT_FOUND - no exchange"),
             (access_refused("x"), AMQPChannelError, 403, "ACCESS_REFUSED - x"),
-            (precondition_failed("x"), AMQPChannelError, 406, "PRECONDITION_FAILED - x"),
+            (
+                precondition_failed("x"),
+                AMQPChannelError,
+                406,
+                "PRECONDITION_FAILED - x",
+            ),
             (resource_locked("/", "q"), AMQPChannelError, 405, "RESOURCE_LOCKED - "),
             (not_allowed("x"), AMQPConnectionError, 530, "NOT_ALLOWED - x"),
             (not_implemented("x"), AMQPConnectionError, 540, "NOT_IMPLEMENTED - x"),

@@ -1014,7 +1014,11 @@ class DamageTests(_Damage):
             found = _database._header(self.path, bytes(page))
             told = found.page_size, found.changes, found.pages, found.age
             self.assertEqual(told, (size, 7, 9, (7, 9)))
-        for at, text in ((0, "no database of"), (60, "is of version 16777217"), (68, "another pro")):
+        for at, text in (
+            (0, "no database of"),
+            (60, "is of version 16777217"),
+            (68, "another pro"),
+        ):
             wrong = page[:at] + b"\1" + page[at + 1 :]
             said = refusal(StoreError, _database._header, self.path, bytes(wrong))
             self.assertIn(text, said)

@@ -1,6 +1,6 @@
 """
-Tests for L{quebert.broker._broker}: what is committed and said at the end of a turn, and
-when it looks again; and the connections of clients that are slow, silent or lost.
+Tests for L{quebert.broker._broker}: what is committed and said at the end of a turn,
+and when it looks again; and the connections of clients that are slow, silent or lost.
 """
 
 from __future__ import annotations
