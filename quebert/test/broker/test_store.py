@@ -136,6 +136,83 @@ class SurvivalTests(_Case):
         self.peer.publish("a.b", b"no", exchange="x", headers={"n": 2})
         self.assertEqual(self.bodies("q"), [b"yes"] * 3)
 
+    def test_kinds_of_exchanges(self) -> None:
+        """
+        An exchange is as internal, and goes as it would have, and has its alternate.
+        """
+        call = self.peer.call
+        kinds: tuple[dict[str, Any], ...] = (
+            {"exchange": "internal", "internal": True},
+            {"exchange": "automatic", "auto_delete": True},
+            {"exchange": "x", "arguments": {"alternate-exchange": "amq.fanout"}},
+        )
+        for given in kinds:
+            call("exchange.declare", **given)
+        call("queue.declare", queue="q", auto_delete=True)
+        call("queue.bind", queue="q", exchange="amq.fanout")
+        call("queue.bind", queue="q", exchange="automatic")
+        self.restart()
+        call = self.peer.call
+        for given in kinds:
+            answer = call("exchange.declare", **given)
+            assert answer is not None
+            self.assertEqual(answer.name, "exchange.declare-ok")
+        self.peer.publish("nowhere", b"1", exchange="x")
+        self.assertEqual(self.bodies("q"), [b"1"])
+        call("queue.declare", queue="q", auto_delete=True)
+        call("basic.consume", queue="q")
+        call("basic.cancel", consumer_tag="tag")
+        self.assertEqual(self.broker.depths(), {})
+        self.assertNotIn("automatic", self.broker.vhosts["/"].exchanges)
+        self.peer.received.clear()
+        self.peer.publish("", b"1", exchange="internal")
+        self.assertEqual(self.peer.received[-1]["reply_code"], 403)
+
+    def rows(self) -> tuple[int, ...]:
+        """
+        How many messages and counts the database has.
+        """
+        self.store.commit()
+        found = []
+        for table in ("messages", "counts"):
+            statement = f"SELECT count(*) FROM {table}"
+            found.append(self.store._database.execute(statement).fetchone()[0])
+        return tuple(found)
+
+    def test_nothing_is_left_in_the_file(self) -> None:
+        """
+        With a message go its counts, however it goes.
+        """
+        call = self.peer.call
+        quorum = {"x-queue-type": "quorum"}
+        for together in (False, True):
+            for end in ("basic.ack", "queue.purge", "queue.delete"):
+                call("queue.declare", queue="q", arguments=quorum)
+                self.peer.publish("q", b"body")
+                self.assertEqual(self.rows(), (1, 0))
+                got = call("basic.get", queue="q")
+                assert got is not None
+                if not together:
+                    self.assertEqual(self.rows(), (1, 1))
+                tag = {"delivery_tag": got["delivery_tag"]}
+                if end != "basic.ack":
+                    call("basic.nack", **tag)
+                call(end, **(tag if end == "basic.ack" else {"queue": "q"}))
+                self.assertEqual(self.rows(), (0, 0), (together, end))
+
+    def test_come_and_gone(self) -> None:
+        """
+        A message that has come and gone in one turn is not written.
+        """
+        self.peer.call("queue.declare", queue="q")
+        self.peer.call("basic.consume", queue="q", no_ack=True)
+        written: list[str] = []
+        self.store._database.set_trace_callback(written.append)
+        self.peer.publish("q", b"body")
+        self.store.commit()
+        self.store._database.set_trace_callback(None)
+        self.assertFalse([each for each in written if "messages" in each])
+
     def test_what_was_deleted(self) -> None:
         """
         What was deleted or unbound stays so.

@@ -178,7 +178,7 @@ class MemoryTests(Case):
         A flood of connections keeps nobody out who logs in, from the same place or
         another, nor does it end connections that have logged in.
         """
-        peer = Peer(self.broker).open()
+        peer = Stranger(self.broker).log_in("guest")
         elsewhere = Stranger(self.broker, IPv4Address("TCP", "192.0.2.9", 1))
         elsewhere.send(PROTOCOL_HEADER)
         for _ in range(3 * MOST_STRANGERS):
