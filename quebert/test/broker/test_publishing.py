@@ -5,6 +5,7 @@ L{quebert.broker.protocol._channels}: what is published over a channel, frame by
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from quebert._protocol.content import CONTENT_HEADER
@@ -280,6 +281,19 @@ class FrameTests(PublishingTestCase):
                 at += length + 8
             self.assertEqual(found, sizes)
             self.peer.turn()
+
+    def test_let_go(self) -> None:
+        """
+        What has come of a body is let go with its connection, at once.
+        """
+        data = content(1, b"\0\0", b"0123456789", most=3)
+        self.peer.send(self.method() + data[:-20])
+        (channel,) = self.peer.connection.channels
+        self.assertEqual(channel.publishing.expects, FRAME_BODY)
+        begun = weakref.ref(channel.publishing._content)
+        self.assertIsNotNone(begun())
+        self.peer.transport.loseConnection()
+        self.assertIsNone(begun())
 
     def test_in_pieces(self) -> None:
         """
