@@ -82,8 +82,8 @@ class HeaderTests(LettersTestCase):
         self.queue()
         self.call("queue.bind", queue="q", exchange="amq.direct", routing_key="key")
         headers = {"mine": 1, "CC": ["other"]}
-        given = {"expiration": "1500", "headers": headers, "priority": 2}
-        self.peer.publish("key", b"body", exchange="amq.direct", **given)
+        given: dict[str, Any] = {"expiration": "1500", "headers": headers}
+        self.peer.publish("key", b"body", exchange="amq.direct", priority=2, **given)
         self.peer.turn(2)
         got = self.call("basic.get", queue="dead")
         place = got["exchange"], got["routing_key"], got["redelivered"]
@@ -155,7 +155,8 @@ class ExpiryTests(LettersTestCase):
             ("2000", 2_000, 2),
             ("2000", None, 2),
         ):
-            self.queue(**({} if ttl is None else {"message_ttl": ttl}))
+            given: dict[str, Any] = {} if ttl is None else {"message_ttl": ttl}
+            self.queue(**given)
             self.fill(1, **({} if own is None else {"expiration": own}))
             self.peer.turn(seconds - 0.5)
             self.assertEqual(self.bodies(), "", (own, ttl))
@@ -168,8 +169,9 @@ class ExpiryTests(LettersTestCase):
         A time to live of 0 is for a consumer that takes the message at once.
         """
         for kind in ("own", "queue"):
-            self.queue(**({"message_ttl": 0} if kind == "queue" else {}))
-            given = {"expiration": "0"} if kind == "own" else {}
+            of_queue: dict[str, Any] = {"message_ttl": 0} if kind == "queue" else {}
+            self.queue(**of_queue)
+            given: dict[str, Any] = {"expiration": "0"} if kind == "own" else {}
             self.fill(1, **given)
             self.assertEqual(self.bodies(), "0")
             self.call("basic.consume", queue="q", no_ack=True)

@@ -74,8 +74,8 @@ class LoginTestCase(SynchronousTestCase):
         """
         Send bytes; what is answered, with its code.
         """
-        for each in data:
-            self.peer.send(each)
+        for piece in data:
+            self.peer.send(piece)
         received, self.peer.received = self.peer.received, []
         found = []
         for each in received:
@@ -201,7 +201,8 @@ class BeginningTests(LoginTestCase):
         """
         found = self.send(PROTOCOL_HEADER, start_ok("wrong"))
         self.assertEqual(found, ["start", "close 403"])
-        for properties in ({}, {"capabilities": 1}, {"capabilities": {}}):
+        unable: tuple[Any, ...] = ({}, {"capabilities": 1}, {"capabilities": {}})
+        for properties in unable:
             self.new()
             found = self.send(PROTOCOL_HEADER, start_ok("wrong", properties))
             self.assertEqual(found, ["start"])

@@ -264,7 +264,7 @@ class ArgumentTests(QueuesTestCase):
         ):
             self.declared(arguments=arguments)
             for body, priority in enumerate((0, 0, 9, 9, 0, 1, 1, 32)):
-                given = {} if body == 0 else {"priority": priority}
+                given: dict[str, Any] = {} if body == 0 else {"priority": priority}
                 self.peer.publish("q", b"%d" % body, **given)
             found = b""
             while (got := self.call("basic.get", queue="q")).body is not None:

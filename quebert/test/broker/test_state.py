@@ -6,6 +6,7 @@ its timers, queues, exchanges, headers of dead letters and properties of message
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -344,11 +345,12 @@ class DeathTests(SynchronousTestCase):
         It is told once, also where a client has written that there was one.
         """
         names = {f"x-first-death-{n}" for n in ("reason", "queue", "exchange")}
-        for headers in ({}, {"x-death": []}, {"x-first-death-reason": "mine"}):
+        mine: dict[str, Any] = {"x-first-death-reason": "mine"}
+        tables: tuple[dict[str, Any], ...] = ({}, {"x-death": []}, mine)
+        for headers in tables:
             told = decode_properties(self.die(encode_properties({"headers": headers})))
             found = names & told["headers"].keys()
-            mine = {"x-first-death-reason"} & headers.keys()
-            self.assertEqual(found, mine if headers else names)
+            self.assertEqual(found, mine.keys() & headers.keys() if headers else names)
 
     def test_deaths_of_a_clients_making(self) -> None:
         """

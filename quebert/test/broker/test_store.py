@@ -432,9 +432,10 @@ class SurvivalTests(_Case):
         for queue, exchange in (("two", "one"), ("q", "two")):
             call("queue.bind", queue=queue, exchange=exchange)
         for deleted, reached in (("exchange", {"two": 1, "q": 0}), ("queue", {})):
-            call(f"{deleted}.delete", **{deleted: "two"})
-            given = fanout if deleted == "exchange" else {}
-            call(f"{deleted}.declare", **{deleted: "two"}, **given)
+            given: dict[str, Any] = {deleted: "two"}
+            call(f"{deleted}.delete", **given)
+            given |= fanout if deleted == "exchange" else {}
+            call(f"{deleted}.declare", **given)
             self.restart()
             call = self.peer.call
             for exchange in ("one", "two"):

@@ -68,9 +68,8 @@ class CommitTests(TurnsTestCase):
 
     def test_not_where_nobody_relies_on_it(self) -> None:
         for method in ("basic.get", "queue.declare", "exchange.declare"):
-            given = {"exchange": "amq.direct"} if method[0] == "e" else {"queue": "q"}
-            passive = {} if method == "basic.get" else {"passive": True}
-            self.peer.call(method, **given, **passive)
+            given: dict[str, Any] = {"exchange": "amq.direct", "queue": "q"}
+            self.peer.call(method, **given, passive=True)
         self.assertEqual(self.journal.commits, 0)
         self.assertEqual(self.times(), [])
 
@@ -157,7 +156,7 @@ class TellingTests(SynchronousTestCase):
         """
         journal = Telling()
         peer = Peer(BrokerFactory(Clock(), journal)).open()
-        names = {"exchange": "x", "queue": "q"}
+        names: dict[str, Any] = {"exchange": "x", "queue": "q"}
         peer.call("exchange.declare", exchange="x", durable=durable)
         arguments = {"x-queue-type": kind}
         peer.call("queue.declare", queue="q", durable=durable, arguments=arguments)

@@ -67,7 +67,7 @@ def read(log: bytes) -> Log:
     """
     What a log says.
     """
-    return read_log(io.BufferedReader(io.BytesIO(log)))  # type: ignore[arg-type]
+    return read_log(io.BufferedReader(io.BytesIO(log)))
 
 
 class ReadingTests(SynchronousTestCase):
