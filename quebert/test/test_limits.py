@@ -59,7 +59,7 @@ class RateTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, Rate.parse, text)
             self.assertIn("such as 500/s, 30/m or 10/h", str(error))
         error = self.assertRaises(ConfigError, Rate.parse, "0/s")
-        self.assertIn("more than 0", str(error))
+        self.assertIn("without a rate, no limit", str(error))
 
     def test_of(self) -> None:
         """
@@ -74,8 +74,15 @@ class RateTests(SynchronousTestCase):
         """
         It reads as it is written.
         """
-        for text in ("500/s", "30/m", "10/h", "2.5/s", "0.5/h"):
+        for text in ("500/s", "30/m", "10/h", "2.5/s", "0.5/h", "1/s", "1/m"):
             self.assertEqual(str(Rate.parse(text)), text)
+
+    def test_computed(self) -> None:
+        """
+        A computed rate has the unit of which there is one, but for a millionth.
+        """
+        self.assertEqual(str(Rate(0.9999996)), "1/s")
+        self.assertEqual(str(Rate(0.999996)), "59.9998/m")
 
     def test_burst(self) -> None:
         """
@@ -184,6 +191,28 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertAlmostEqual(bucket.tokens, 50)
         bucket.wait(START + 4)
         self.assertAlmostEqual(bucket.tokens, 90)
+
+    def test_added_later(self) -> None:
+        """
+        What is added comes from then on, and not for the time before.
+        """
+        bucket = TokenBucket(10, 100)
+        while not bucket.take(START):
+            pass
+        bucket.add(20, 2, START + 2)
+        bucket.wait(START + 3)
+        self.assertAlmostEqual(bucket.tokens, 40)
+
+    def test_added_is_over(self) -> None:
+        """
+        Once all that was added has come, it holds as many as before.
+        """
+        bucket = TokenBucket(10, 5)
+        bucket.add(20, 2, START)
+        bucket.wait(START + 2)
+        self.assertAlmostEqual(bucket.tokens, 10)
+        bucket.wait(START + 3)
+        self.assertAlmostEqual(bucket.tokens, 5)
 
     def test_spilled(self) -> None:
         """
@@ -319,6 +348,71 @@ class BreakerTests(SynchronousTestCase):
             self.assertRaises(ConfigError, BreakerSettings, **wrong)
 
 
+class ProbeTests(SynchronousTestCase):
+    """
+    A request that seems to have begun a moment before it was let go is the probe, too.
+    """
+
+    def setUp(self) -> None:
+        self.breaker = Breaker(BreakerSettings(failures=1, pause=5, longest_pause=20))
+        self.breaker.ended(-10, -10, False)
+        self.assertEqual(self.breaker.wait(0.005), 0)
+        self.breaker.begun(0.005)
+
+    def test_ended(self) -> None:
+        self.breaker.ended(1, 0.0, True)
+        self.assertEqual(self.breaker.state, "closed")
+
+    def test_given_up(self) -> None:
+        self.breaker.given_up(0.0)
+        self.assertEqual(self.breaker.wait(1), 0)
+
+    def test_given_up_from_before(self) -> None:
+        self.breaker.given_up(-0.1)
+        self.assertGreater(self.breaker.wait(1), 0)
+
+    def test_closed_forgets_it(self) -> None:
+        """
+        When it opens again, a request from after the last probe, and before it has
+        opened, says nothing.
+        """
+        self.breaker.ended(1, 0.005, True)
+        self.breaker.ended(2, 1, False)
+        self.breaker.ended(3, 1, True)
+        self.assertEqual(self.breaker.state, "open")
+
+
+class SettingsTests(SynchronousTestCase):
+    """
+    What is not set, and what may just be set.
+    """
+
+    def test_defaults(self) -> None:
+        adaptive, breaker = AdaptiveSettings(), BreakerSettings()
+        self.assertEqual(
+            (adaptive.floor, adaptive.ceiling, adaptive.start), (1, 250, 20)
+        )
+        self.assertEqual((adaptive.latency, adaptive.decrease), (None, 0.7))
+        self.assertEqual(
+            (breaker.failures, breaker.pause, breaker.longest_pause), (5, 5, 300)
+        )
+
+    def test_equal_bounds(self) -> None:
+        """
+        Both bounds may be the same: then nothing moves.
+        """
+        adaptive = AdaptiveLimit(AdaptiveSettings(floor=1, ceiling=1))
+        self.assertEqual(adaptive.limit, 1)
+        breaker = Breaker(BreakerSettings(failures=1, pause=5, longest_pause=5))
+        now = START
+        for _ in range(3):
+            self.assertEqual(breaker.wait(now), 0)
+            breaker.begun(now)
+            breaker.ended(now, now, False)
+            self.assertEqual(breaker.wait(now), 5)
+            now += 5
+
+
 class GivenUpTests(SynchronousTestCase):
     """
     A request that was ended here says nothing of its origin.
@@ -339,6 +433,19 @@ class GivenUpTests(SynchronousTestCase):
         origin.ended(14.0, 200, 1.0)
         self.assertEqual(origin.status.breaker, "closed")
         self.assertEqual(origin.in_flight, 0)
+
+    def test_changes_no_breaker(self) -> None:
+        """
+        Only a breaker that opens or closes is told of.
+        """
+        settings = BreakerSettings(failures=1)
+        for limits, status in (
+            (OriginLimits(breaker=settings), GIVEN_UP),
+            (OriginLimits(), 500),
+        ):
+            origin = Origin(limits)
+            origin.admit(START)
+            self.assertFalse(origin.ended(START, status, 0.1))
 
     def test_failures(self) -> None:
         """
@@ -413,6 +520,24 @@ class AdaptiveLimitTests(SynchronousTestCase):
             adaptive.ended(START + n * 0.01, 503, 0.5, 10)
         self.assertAlmostEqual(adaptive.limit, 7)
 
+    def test_next_round(self) -> None:
+        """
+        One that began when it was decreased knows of the new limit.
+        """
+        adaptive = self.limit()
+        adaptive.ended(START, 503, 0.0, 10)
+        adaptive.ended(START + 1, 503, 1.0, 10)
+        self.assertAlmostEqual(adaptive.limit, 4.9)
+
+    def test_in_time(self) -> None:
+        """
+        An answer that takes as long as it may is in time, and half of the limit in
+        flight puts it to the test.
+        """
+        adaptive = self.limit(latency=1.0)
+        adaptive.ended(START, 200, 1.0, 5)
+        self.assertEqual(adaptive.limit, 10.1)
+
     def test_clock_set_back(self) -> None:
         """
         When the clock is set back it is decreased all the same.
@@ -447,6 +572,7 @@ class AdaptiveLimitTests(SynchronousTestCase):
             {"floor": 5, "ceiling": 4},
             {"latency": 0.0},
             {"decrease": 1.0},
+            {"decrease": 0.0},
         ):
             self.assertRaises(ConfigError, self.limit, **wrong)
 
@@ -522,6 +648,75 @@ class OriginsTests(SynchronousTestCase):
         for wait in waits[1:50]:
             self.assertEqual(origins.admit(ORIGIN, START + wait * 1.0001), 0)
 
+    def test_lined_up(self) -> None:
+        """
+        Beyond five seconds a line of its own begins.
+        """
+        origins = Origins(OriginLimits(rate="1/s", burst=1))
+        waits = [origins.admit(ORIGIN, 0.0) for _ in range(10)]
+        self.assertEqual(waits, [0, 1, 2, 3, 4, 5, 5, 6, 7, 8])
+
+    def test_apart_by_answers(self) -> None:
+        """
+        Where so many may be in flight, those that wait are told times as far apart as
+        answers make room.
+        """
+        origins = Origins(OriginLimits(in_flight=2))
+        waits = [origins.admit(ORIGIN, START) for _ in range(6)]
+        for wait, expected in zip(waits, (0, 0, 0.05, 0.1, 0.15, 0.2), strict=True):
+            self.assertAlmostEqual(wait, expected, places=5)
+
+    def test_mean_seconds(self) -> None:
+        """
+        How long an answer takes is the mean of about the last eight.
+        """
+        origins = Origins()
+        origins.admit(ORIGIN, START)
+        origins.ended(ORIGIN, START, 200, 0.9)
+        self.assertAlmostEqual(origins.snapshot()[ORIGIN].seconds, 0.2)
+
+    def test_adaptive_in_flight(self) -> None:
+        """
+        The one that ends is one of those that put the limit to the test.
+        """
+        for start, grows in ((2, True), (4, False)):
+            adaptive = AdaptiveSettings(start=start)
+            origins = Origins(OriginLimits(adaptive=adaptive))
+            origins.admit(ORIGIN, START)
+            origins.ended(ORIGIN, START, 200, 0.1)
+            limit = origins.snapshot()[ORIGIN].limit
+            assert limit is not None
+            self.assertEqual(limit > start, grows)
+
+    def test_fixed_and_adaptive(self) -> None:
+        """
+        Of two limits the lower one holds.
+        """
+        for fixed, limit in ((3, 3), (30, 20)):
+            limits = OriginLimits(in_flight=fixed, adaptive=AdaptiveSettings())
+            self.assertEqual(Origin(limits).limit, limit)
+
+    def test_good_and_bad(self) -> None:
+        """
+        An answer up to 499 is that of a healthy origin.
+        """
+        for status, state in ((499, "closed"), (500, "open"), (None, "open")):
+            origin = Origin(OriginLimits(breaker=BreakerSettings(failures=1)))
+            origin.admit(START)
+            changed = origin.ended(START, status, 0.1)
+            self.assertEqual(origin.status.breaker, state)
+            self.assertEqual((changed, origin.is_well), (state != "closed", not changed))
+
+    def test_zero_is_given_up(self) -> None:
+        """
+        The status 0 is for a request that was ended here.
+        """
+        origins = Origins(OriginLimits(breaker=BreakerSettings(failures=2)))
+        for status in (500, 0, 500):
+            origins.admit(ORIGIN, START)
+            origins.ended(ORIGIN, START, status, 0.1)
+        self.assertEqual(origins.snapshot()[ORIGIN].breaker, "open")
+
     def test_open(self) -> None:
         """
         While a breaker is open all are told to come after it, one after the other.
@@ -589,7 +784,8 @@ class OriginsTests(SynchronousTestCase):
         """
         origins = Origins(OriginLimits(rate="1/s"))
         waits = [origins.admit(ORIGIN, START) for _ in range(10_000)]
-        self.assertEqual(max(waits), 3600)
+        self.assertEqual(waits, sorted(waits))
+        self.assertEqual(waits[-1], 3600)
         self.assertLess(origins.admit(ORIGIN, START - 1e6), 6)
 
     @QUICK
@@ -633,6 +829,63 @@ class OriginsTests(SynchronousTestCase):
         self.assertEqual(
             set(origins.snapshot()), {f"http://{n}" for n in range(100, 200)}
         )
+
+    def known(self, origins: Origins, new: str, now: float) -> list[str]:
+        """
+        Of which origins it knows when another one has come.
+        """
+        origins.admit(new, now)
+        return list(origins.snapshot())
+
+    def idle(self, *names: str) -> Origins:
+        """
+        Some origins that were used, one after the other, and forgets after a minute.
+        """
+        origins = Origins(idle=60)
+        for name in names:
+            origins.admit(name, START)
+            origins.ended(name, START, 200, 0.1)
+        return origins
+
+    def test_forgotten_after(self) -> None:
+        """
+        An origin is forgotten when it was idle for so long, and no sooner.
+        """
+        self.assertEqual(self.known(self.idle("a"), "b", START + 59), ["a", "b"])
+        self.assertEqual(self.known(self.idle("a"), "b", START + 60), ["b"])
+
+    def test_used_again(self) -> None:
+        """
+        One that was used again meanwhile does not keep others from being forgotten.
+        """
+        origins = self.idle("a", "b")
+        origins.admit("a", START + 50)
+        origins.ended("a", START + 50, 200, 0.1)
+        self.assertEqual(self.known(origins, "c", START + 70), ["a", "c"])
+
+    def test_forgotten_by_a_clock_set_back(self) -> None:
+        """
+        Where the clock was set back nobody knows how long one was idle.
+        """
+        self.assertEqual(self.known(self.idle("a"), "b", START - 1), ["b"])
+
+    def test_few_at_a_time(self) -> None:
+        """
+        A new origin pays for four old ones at most.
+        """
+        origins = self.idle(*"abcdef")
+        self.assertEqual(self.known(origins, "g", START + 99), ["e", "f", "g"])
+
+    def test_ten_thousand(self) -> None:
+        """
+        It knows ten thousand unless told otherwise.
+        """
+        origins = Origins()
+        for n in range(10_000):
+            origins.admit(str(n), START)
+            origins.ended(str(n), START, 200, 0.1)
+        self.assertEqual(len(origins.snapshot()), 10_000)
+        self.assertEqual(len(self.known(origins, "one more", START)), 10_000)
 
     def test_not_forgotten(self) -> None:
         """

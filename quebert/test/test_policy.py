@@ -424,6 +424,7 @@ class RetryAfterTests(SynchronousTestCase):
             ("0", 0.0),
             ("9" * 400, math.inf),
             ("Sun, 06 Nov 1994 08:49:37 GMT", 7.0),
+            ("Sun, 06 Nov 1994 10:49:37 +0200", 7.0),
             ("Sunday, 06-Nov-94 08:49:37 GMT", 7.0),
             ("Sun Nov  6 08:49:37 1994", 7.0),
             ("Sun, 06 Nov 1994 08:49:00 GMT", 0.0),
