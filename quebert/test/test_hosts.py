@@ -6,7 +6,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.link._hosts import RETRY_LIMIT, RETRY_REFUSED_LIMIT, Hosts
+from quebert.amqp.link._hosts import (
+    RETRY_LIMIT,
+    RETRY_REFUSED_LIMIT,
+    Hosts,
+    retry_delay,
+)
 from quebert.config import Address
 
 ADDRESSES = [Address("one", 5672), Address("two", 5672)]
@@ -93,3 +98,51 @@ class HostsTests(SynchronousTestCase):
         self.assertEqual(ours.delay(100), RETRY_REFUSED_LIMIT)
         ours.succeeded()
         self.assertLess(ours.delay(1), RETRY_LIMIT / 2)
+
+    def refused(self, times: int, *, again: bool = False) -> float:
+        """
+        Seconds to wait after so many refusals, and perhaps a success before them.
+        """
+        ours = hosts()
+        if again:
+            ours.failed(refused=True)
+            ours.succeeded()
+        for _ in range(times):
+            ours.failed(refused=True)
+        return ours.delay(1)
+
+    def test_delay_after_refusals(self) -> None:
+        """
+        Four times as long after each round of refusals; one that was let in begins
+        with the first round.
+        """
+        for again in (False, True):
+            self.assertLess(self.refused(1, again=again), 1)
+            waits = [self.refused(n, again=again) for n in (2, 3, 4, 5, 6)]
+            self.assertEqual(waits, [4, 4, 16, 16, 60])
+
+    def test_other_failures_between(self) -> None:
+        """
+        A host that does not answer is no refusal: the round begins anew.
+        """
+        ours = hosts()
+        for refused in (True, False, True):
+            ours.failed(refused=refused)
+        self.assertLess(ours.delay(1), 1)
+
+    def test_retry_delay(self) -> None:
+        """
+        It grows by half with each attempt, up to four seconds; the jitter is the part
+        of that which is waited.
+        """
+        waits = [retry_delay(n, 1.0) for n in (0, 1, 2, 6, 7, 100)]
+        self.assertEqual(waits, [0.25, 0.375, 0.5625, 1.5**6 / 4, 4, 4])
+        self.assertEqual(retry_delay(100, 0.5), 2)
+
+    def test_a_round(self) -> None:
+        """
+        The wait grows once all hosts were tried, and each gets its part of it.
+        """
+        ours = hosts()
+        for attempt, least, most in ((1, 0.0625, 0.125), (2, 0.09375, 0.1875)):
+            self.assertTrue(least <= ours.delay(attempt) <= most)

@@ -374,6 +374,148 @@ class PublisherTests(SynchronousTestCase):
         self.failureResultOf(given_up, CancelledError)
         self.assertNoResult(self.publish())
 
+    def publish_alone(self, body: bytes = b"") -> Deferred[None]:
+        """
+        Publish something on a channel of its own.
+        """
+        return Deferred.fromCoroutine(
+            self.publisher.publish_alone("flow", "key", body, b"\x00\x00")
+        )
+
+    def test_all_that_wait_count(self) -> None:
+        """
+        A publication waits until it is answered, on a channel of its own, too.
+        """
+        self.patch(_publisher, "MAX_OUTSTANDING", 2)
+        for publish in (self.publish, self.publish_alone, self.publish):
+            waiting = [publish() for _ in range(2)]
+            self.failureResultOf(self.publish(), BrokerError)
+            for channel in self.connection.channels:
+                while channel.waiting:
+                    channel.waiting.pop().callback(None)
+            for each in waiting:
+                self.successResultOf(each)
+
+    def test_own_channels(self) -> None:
+        """
+        At most 32 messages at a time have a channel of their own, and each of these
+        ends with its message.
+        """
+        published = [self.publish_alone() for _ in range(33)]
+        self.assertEqual(len(self.connection.channels), 32)
+        first = self.connection.channels[0]
+        first.waiting.pop().callback(None)
+        self.successResultOf(published[0])
+        self.assertTrue(first.closed)
+        self.assertEqual(len(self.connection.channels), 33)
+        for each in self.connection.channels[1:]:
+            each.waiting.pop().callback(None)
+        for one in published[1:]:
+            self.successResultOf(one)
+
+    def test_alone_without_a_channel(self) -> None:
+        """
+        Where the connection is lost before there is a channel, nothing was sent.
+        """
+        self.connection.holds = True
+        published = self.publish_alone()
+        self.connection.opening.pop().errback(ChannelLost("gone"))
+        self.failureResultOf(published, NotSent)
+
+    def test_alone_refused(self) -> None:
+        """
+        A refusal is told as it is; one of this very message as such; and where there
+        was none, nobody knows.
+        """
+        table: list[tuple[Unconfirmed, type[BrokerError]]] = [
+            (Unconfirmed(BrokerRefused(403, "ACCESS_REFUSED")), BrokerRefused),
+            (Unconfirmed(BrokerRefused(406, "too large")), MessageRefused),
+            (Unconfirmed(BrokerRefused(405, "RESOURCE_LOCKED")), BrokerRefused),
+            (Unconfirmed(None), Unconfirmed),
+        ]
+        for told, kind in table:
+            published = self.publish_alone()
+            self.connection.channels[-1].waiting.pop().errback(told)
+            error = self.failureResultOf(published, BrokerError).value
+            self.assertIs(type(error), kind)
+
+    def test_largest_message(self) -> None:
+        """
+        How large a message may be is learned from a refusal, on either kind of channel.
+        """
+        text = "message size {} is larger than configured max size {}"
+        published = self.publish_alone(bytes(101))
+        refused = BrokerRefused(406, text.format(101, 90))
+        self.connection.channels[-1].waiting.pop().errback(Unconfirmed(refused))
+        self.failureResultOf(published, MessageRefused)
+        self.assertEqual(self.connection.max_message_size, 90)
+        self.publish()
+        refused = BrokerRefused(406, text.format(90, 80))
+        self.connection.channels[-1].ended.callback(refused)
+        self.assertEqual(self.connection.max_message_size, 80)
+
+    def test_large_in_full(self) -> None:
+        """
+        A message of just the size that the broker takes shares the channel.
+        """
+        self.publish(body=bytes(100))
+        self.publish(body=bytes(100))
+        self.assertEqual([len(each.waiting) for each in self.connection.channels], [2])
+
+    def test_ready(self) -> None:
+        """
+        What is published is sent at once where there is an open channel, and the broker
+        reads.
+        """
+        self.assertFalse(self.publisher.ready)
+        self.publish()
+        self.assertTrue(self.publisher.ready)
+        blocked: Any = "memory"
+        self.connection.blocked = blocked
+        self.assertFalse(self.publisher.ready)
+        self.connection.blocked = None
+        self.connection.channels[0].closed = True
+        self.assertFalse(self.publisher.ready)
+
+    def test_replaced(self) -> None:
+        """
+        A channel that was refused a publication, and was used for a second, is
+        replaced; it ends when its last publication has an answer.
+        """
+        clock = self.connection.reactor
+        for seconds, channels in ((0.5, 1), (0.5, 2)):
+            refused, other = self.publish(), self.publish()
+            clock.advance(seconds)
+            first = self.connection.channels[0]
+            first.waiting.pop(0).errback(PublishRefused("no"))
+            self.failureResultOf(refused, PublishRefused)
+            self.assertFalse(first.closed)
+            third = self.publish()
+            self.assertEqual(len(self.connection.channels), channels)
+            first.waiting.pop(0).callback(None)
+            self.successResultOf(other)
+            self.assertEqual(first.closed, channels == 2)
+            if channels == 1:
+                first.waiting.pop().callback(None)
+                self.successResultOf(third)
+        self.assertFalse(self.connection.channels[1].closed)
+
+    def test_replaced_once(self) -> None:
+        """
+        Further refusals on a channel that was replaced leave the next one alone.
+        """
+        for _ in range(2):
+            self.publish().addErrback(lambda _: None)
+        self.connection.reactor.advance(1)
+        first = self.connection.channels[0]
+        first.waiting.pop().errback(PublishRefused("no"))
+        self.publish()
+        self.connection.reactor.advance(1)
+        first.waiting.pop().errback(PublishRefused("no"))
+        self.publish()
+        self.assertEqual(len(self.connection.channels[1].waiting), 2)
+        self.assertEqual(len(self.connection.channels), 2)
+
     def test_shut(self) -> None:
         """
         One that is shut publishes nothing any more.
