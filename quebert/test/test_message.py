@@ -5,6 +5,7 @@ What a callback of C{watch} gets.
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -121,6 +122,122 @@ class MessageTests(SynchronousTestCase):
         one, other = message(), message()
         self.assertNotEqual(one, other)
         self.assertEqual(len({one, other, one}), 2)
+
+
+    def test_new(self) -> None:
+        """
+        Nothing has happened to it yet.
+        """
+        m = message()
+        self.assertEqual((m.came, m.errors, m.memory, m.url), (0.0, 0, 0, ""))
+        self.assertEqual((m.may_have_past, m.was_begun, m.was_restored), (True, 0, 0))
+        self.assertEqual((m.turned_away, m.properties), (False, {"headers": {}}))
+
+    def test_id_for_log(self) -> None:
+        """
+        It is known in a log by its message id, if that can be read.
+        """
+        for m, shown in (
+            (message({"message-id": "a\x1bb"}), "a?b"),
+            (message({}), "(no uuid)"),
+            (message(encoded=UNREADABLE), "(no uuid)"),
+        ):
+            self.assertEqual(m.id_for_log, shown)
+
+    def test_may_be_ours(self) -> None:
+        """
+        What came through an exchange is nobody's of ours, unless it replaces a message
+        that did.
+        """
+        m = message()
+        self.assertFalse(m.may_be_ours)
+        m.was_restored = True
+        self.assertTrue(m.may_be_ours)
+        self.assertTrue(Message("tag", 1, False, "", "queue").may_be_ours)
+
+
+class FakeGate:
+    """
+    Knows of some origins that are slow, and admits nothing.
+    """
+
+    def __init__(self, *known: str) -> None:
+        self.known = dict.fromkeys(known)
+
+    def admits(self, message: Message) -> bool:
+        """
+        Whether it may request.
+        """
+        return False
+
+
+class RequestTests(SynchronousTestCase):
+    """
+    Whether a callback may make its request.
+    """
+
+    def test_may_request(self) -> None:
+        """
+        It may, unless there is a gate that knows of slow origins, and admits none.
+        """
+        for gate, may in (
+            (None, True),
+            (FakeGate(), True),
+            (FakeGate("http://a"), False),
+        ):
+            m = message()
+            m.gate = gate
+            self.assertEqual(m.may_request("http://a/b"), may)
+            self.assertEqual(m.url, "http://a/b")
+            m.was_unanswered()
+            self.assertEqual(m.url, "")
+
+
+class DeathTests(SynchronousTestCase):
+    """
+    What RabbitMQ tells of the last time that it has dead-lettered a message.
+    """
+
+    def dead(self, *deaths: Any) -> Message:
+        """
+        A message with these deaths, the last one first.
+        """
+        return message({"headers": {"x-death": list(deaths)}})
+
+    def test_last(self) -> None:
+        """
+        The first entry, and its first routing key, count.
+        """
+        moment = datetime.fromtimestamp(1_800_000_000, UTC)
+        last = {"queue": "q", "time": moment, "routing-keys": ["a", "b"]}
+        m = self.dead(last, {"queue": "other", "routing-keys": ["c"]})
+        self.assertEqual((m.died_in, m.died_with), ("q", "a"))
+        self.assertEqual(m.died_at, 1_800_000_000)
+
+    def test_nothing_told(self) -> None:
+        """
+        What is missing, or of another type, is not known.
+        """
+        strange = {"queue": 1, "time": "now", "routing-keys": [1]}
+        for m in (
+            message(),
+            self.dead(),
+            self.dead("death"),
+            self.dead({}),
+            self.dead(strange),
+            self.dead({"routing-keys": []}),
+            self.dead({"routing-keys": "a"}),
+        ):
+            self.assertEqual((m.died_in, m.died_with, m.died_at), ("", "", 0))
+
+    def test_may_have_died_in(self) -> None:
+        """
+        A name may end so where a death has such bytes.
+        """
+        m = self.dead({"queue": "tasks.delayed"})
+        self.assertTrue(m.may_have_died_in(b".delayed"))
+        self.assertFalse(m.may_have_died_in(b".held"))
+        self.assertFalse(message().may_have_died_in(b".delayed"))
 
 
 class NumberTests(SynchronousTestCase):
@@ -328,6 +445,77 @@ class AmendedTests(SynchronousTestCase):
         """
         m = message({"headers": {"CC": ["a"], "BCC": ["b"], "cc": "c"}})
         self.assertEqual(self.amended(m)["headers"], {"cc": "c"})
+
+    def longest(self, max_payload: int, header: str, **options: Any) -> int:
+        """
+        Bytes of the longest properties that a message can be put back with, which has
+        another header or gets it.
+        """
+        lengths = []
+        for size in range(max_payload - max_payload // 4 - 100, max_payload):
+            text = "x" * size
+            theirs = message({"headers": {"a": text if header == "theirs" else ""}})
+            encoded = amended_properties(
+                theirs,
+                errors=0,
+                not_before=None,
+                max_payload=max_payload,
+                headers={"b": text} if header == "ours" else {},
+                **options,
+            )
+            if encoded is None:
+                break
+            lengths.append(len(encoded))
+        return lengths[-1]
+
+    def test_room_for_deaths(self) -> None:
+        """
+        What is delayed leaves a quarter of a frame for what the broker writes into it,
+        if it gets headers; else it uses all of the frame.
+        """
+        for header, delayed, room in (
+            ("ours", True, 3_072 - 12),
+            ("ours", False, 4_096 - 12),
+            ("theirs", True, 4_096 - 12),
+        ):
+            self.assertEqual(self.longest(4_096, header, delayed=delayed), room)
+
+    def test_most_room_for_deaths(self) -> None:
+        """
+        Of a large frame it leaves 16 KiB.
+        """
+        for size, fits in ((114_600, True), (114_700, False)):
+            encoded = amended_properties(
+                message(),
+                errors=0,
+                not_before=None,
+                delayed=True,
+                headers={"b": "x" * size},
+            )
+            self.assertEqual(encoded is not None, fits)
+
+    def test_no_priority(self) -> None:
+        """
+        A message without a priority gets none, where the highest one is 0, too.
+        """
+        encoded = amended_properties(
+            message(), errors=0, not_before=None, delayed=False, highest_priority=0
+        )
+        self.assertNotIn("priority", decode_properties(encoded or b""))
+
+    def test_expiration(self) -> None:
+        """
+        What is delayed does not expire on its way; what is put back at once may.
+        """
+        for delayed, wanted in ((True, None), (False, "5000")):
+            encoded = amended_properties(
+                message({"expiration": "5000"}),
+                errors=0,
+                not_before=None,
+                delayed=delayed,
+            )
+            amended = decode_properties(encoded or b"")
+            self.assertEqual(amended.get("expiration"), wanted)
 
     def test_unreadable(self) -> None:
         """

@@ -88,6 +88,55 @@ class PublicationsTests(SynchronousTestCase):
         self.confirm(3)
         self.assertEqual(len(self.sent), 4)
 
+    def sized(self, *sizes: int) -> list[int]:
+        """
+        Which of some publications of these sizes are sent.
+        """
+        sent: list[int] = []
+        for size in sizes:
+            send = partial(sent.append, size)
+            self.publications.add(send, size, "flow", "key", b"\x00\x00", b"body")
+        return sent
+
+    def test_limits(self) -> None:
+        """
+        At most 5,000 messages, and 64 MiB, are sent and not confirmed; a single one may
+        be larger.
+        """
+        self.assertEqual(len(self.sized(*[1] * 5_001)), 5_000)
+        half = 32 * 1024 * 1024
+        for sizes, sent in (
+            ((half, half, 1), 2),
+            ((half, half + 1), 1),
+            ((3 * half, 1), 1),
+        ):
+            self.publications = Publications(lambda: False)
+            self.assertEqual(len(self.sized(*sizes)), sent)
+
+    def test_room_again(self) -> None:
+        """
+        What is confirmed makes just the room that it took.
+        """
+        half = 32 * 1024 * 1024
+        sent = self.sized(half, half, half, 1)
+        self.confirm(1)
+        self.assertEqual(len(sent), 3)
+        self.assertEqual(self.publications.unconfirmed_bytes, 2 * half)
+        self.confirm(2)
+        self.assertEqual(len(sent), 4)
+        self.confirm(4, multiple=True)
+        self.assertEqual(self.publications.unconfirmed_bytes, 0)
+
+    def test_one_after_the_other(self) -> None:
+        """
+        A small one does not overtake a large one that waits for room.
+        """
+        half = 32 * 1024 * 1024
+        sent = self.sized(half, half + 1)
+        self.assertEqual(self.sized(1), [])
+        self.confirm(1)
+        self.assertEqual(sent, [half, half + 1])
+
     def test_blocked(self) -> None:
         """
         Nothing is sent to a broker that does not read, until it does.

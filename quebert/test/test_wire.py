@@ -633,6 +633,39 @@ class CallTests(WireTestCase):
         self.successResultOf(shut)
         self.assertEqual(self.channel().id, 2)
 
+    def test_number_of_a_crossing(self) -> None:
+        """
+        Where both ends close a channel, its number is free again when the broker has
+        answered.
+        """
+        first, *_ = [self.channel() for _ in range(3)]
+        shut = self.ask(first.shut())
+        self.broker.send(ChannelClass.Close(406, "timed out", 0, 0), channel=1)
+        self.successResultOf(shut)
+        self.failed(self.ask(self.wire.open_channel()))
+        self.broker.send(ChannelClass.CloseOk(), channel=1)
+        self.broker.take()
+        self.assertEqual(self.channel().id, 1)
+
+    def test_number_of_a_refused_one(self) -> None:
+        """
+        What comes on a channel that the broker has closed is ignored; on a later one of
+        that number, that was closed here, it is an error.
+        """
+        for _ in range(3):
+            self.channel()
+        self.broker.send(ChannelClass.Close(406, "no", 0, 0), channel=1)
+        self.broker.expect(ChannelClass.CloseOk)
+        self.wire.dataReceived(delivery(b"late"))
+        again = self.channel()
+        shut = self.ask(again.shut())
+        self.broker.expect(ChannelClass.Close)
+        self.broker.send(ChannelClass.CloseOk(), channel=1)
+        self.successResultOf(shut)
+        self.assertFalse(self.wire.closed)
+        self.wire.dataReceived(delivery(b"later"))
+        self.check_failed(504)
+
     def test_concurrent_opening(self) -> None:
         """
         Two channels opened at a time have different numbers.
@@ -852,6 +885,31 @@ class CallTests(WireTestCase):
         levels = [event["log_level"] for event in logged]
         self.assertEqual(levels, [LogLevel.warn, LogLevel.info])
         self.assertFalse(self.wire.closed)
+
+    def test_unblocked_only(self) -> None:
+        """
+        A broker that has blocked nobody may say that it reads on.
+        """
+        with capturedLogs() as logged:
+            self.broker.send(Connection.Unblocked())
+            self.clock.advance(QUIET)
+        self.assertEqual(logged, [])
+
+    def test_blocked_for_another_reason(self) -> None:
+        """
+        The first reason is logged, and the last one is told.
+        """
+        with capturedLogs() as logged:
+            for reason in ("memory", "disk"):
+                self.broker.send(Connection.Blocked(reason))
+                self.assertEqual(self.wire.blocked, reason)
+        self.assertEqual(len(logged), 1)
+
+    def test_surely_taken(self) -> None:
+        """
+        A body of 256 KiB is taken by any broker, until one says otherwise.
+        """
+        self.assertEqual(self.wire.max_message_size, 256 * 1024)
 
     def test_when_unblocked(self) -> None:
         """
@@ -1158,6 +1216,33 @@ class DeliveryTests(WireTestCase):
         self.opened.ack(1)
         self.opened.give_back(2)
         self.opened.give_all_back()
+        self.broker.expect()
+
+    def test_settled_when_it_is_lost(self) -> None:
+        """
+        What was to be acknowledged is not, once the connection is lost, and nothing
+        is left to do.
+        """
+        self.wire.dataReceived(delivery(b"one"))
+        self.opened.ack(1)
+        self.broker.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(0)
+        self.broker.expect()
+
+    def test_nothing_asked_of_a_closed_one(self) -> None:
+        """
+        A closed channel says why to all that ask something of it, and sends nothing.
+        """
+        self.broker.send(ChannelClass.Close(406, "no", 0, 0), channel=1)
+        self.broker.expect(ChannelClass.CloseOk)
+        for asked in (
+            self.opened.get("queue"),
+            self.opened.publish("", "queue", b"", NO_PROPERTIES),
+            self.opened.call("basic_qos", prefetch_count=1),
+        ):
+            self.assertIs(self.failed(self.ask(asked)), self.opened.why)
+        self.assertIs(self.successResultOf(self.opened.when_closed()), self.opened.why)
         self.broker.expect()
 
     def test_asked_for_when_it_closes(self) -> None:
@@ -2144,6 +2229,35 @@ class EndTests(WireTestCase):
         self.successResultOf(shut)
         self.assertTrue(self.transport.disconnecting)
         self.assertTrue(self.transport.disconnected)
+
+    def test_shut_blocked(self) -> None:
+        """
+        A broker that reads nothing is not waited for.
+        """
+        self.broker.send(Connection.Blocked("memory"))
+        shut = self.ask(self.wire.shut())
+        self.clock.advance(0)
+        self.successResultOf(shut)
+        self.assertTrue(self.transport.disconnected)
+
+    def test_shut_answered(self) -> None:
+        """
+        A broker that has answered may read what is still to be sent.
+        """
+        shut = self.ask(self.wire.shut())
+        self.broker.send(Connection.CloseOk())
+        self.successResultOf(shut)
+        self.assertFalse(self.transport.disconnected)
+
+    def test_shut_acknowledges(self) -> None:
+        """
+        What is done is acknowledged before the connection is closed.
+        """
+        channel = self.channel()
+        channel.on_message = lambda message: channel.ack(message.delivery_tag)
+        self.wire.dataReceived(delivery(b"one"))
+        self.ask(self.wire.shut())
+        self.broker.expect(Basic.Ack, Connection.Close)
 
     def test_shut_lost_meanwhile(self) -> None:
         """
