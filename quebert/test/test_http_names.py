@@ -126,6 +126,25 @@ class NamesTests(Case):
         self.resolver.answer("10.0.0.2")
         self.assertEqual(self.successResultOf(again), (ip_address("10.0.0.2"),))
 
+    def test_kept_for(self) -> None:
+        """
+        An answer is not kept for longer than that.
+        """
+        self.names.addresses("a")
+        self.resolver.answer("10.0.0.1")
+        self.reactor.advance(KEPT)
+        self.assertNoResult(self.names.addresses("a"))
+
+    def test_kept_for_less(self) -> None:
+        """
+        Where answers are kept for less than a second, so is that there is none.
+        """
+        self.names = Names(self.reactor, TIMEOUT, 0.5)
+        self.names.addresses("gone").addErrback(lambda _: None)
+        self.resolver.answer()
+        self.reactor.advance(0.5)
+        self.assertNoResult(self.names.addresses("gone"))
+
     def test_none(self) -> None:
         """
         That there is no such name is told by name, and kept for a second.
@@ -217,6 +236,75 @@ class ThreadsTests(Case):
         self.assertEqual(len(self.resolver.asked), most)
         self.resolver.answer(which=0)
         self.assertEqual(self.hosts[most:], [f"slow{most}"])
+
+    def test_numbers(self) -> None:
+        """
+        64 look-ups run at once: 48 of unknown names, all of names that are in use, 16
+        of slow ones; 1,000 names wait, and are remembered, with 16 addresses each.
+        """
+        most = MOST_THREADS, MOST_WAITING, MOST_NAMES, MOST_ADDRESSES
+        self.assertEqual(most, (64, 1000, 1000, 16))
+        for n in range(20):
+            self.names.addresses(f"good{n}")
+            self.resolver.answer("10.0.0.1")
+        self.reactor.advance(KEPT)
+        self.resolver.asked.clear()
+        self.slow(60)
+        self.assertEqual(len(self.hosts), 48)
+        self.slow(20, "good")
+        self.assertEqual(len(self.hosts), 64)
+        self.reactor.advance(TIMEOUT)
+        for which in range(64):
+            self.resolver.answer(which=which)
+        self.resolver.asked.clear()
+        self.reactor.advance(KEPT)
+        self.slow(30)
+        self.assertEqual(len(self.hosts), 16)
+
+    def test_prompt_within_a_second(self) -> None:
+        """
+        A look-up that takes a second is slow.
+        """
+        for seconds, asked in ((0.9, 30), (1.0, 16)):
+            self.setUp()
+            self.slow(30)
+            self.reactor.advance(seconds)
+            for which in range(30):
+                self.resolver.answer("10.0.0.1", which=which)
+            self.reactor.advance(KEPT)
+            self.resolver.asked.clear()
+            self.slow(30)
+            self.assertEqual(len(self.hosts), asked)
+
+    def test_promptly_nothing(self) -> None:
+        """
+        A name that is promptly said not to be there is one of which nothing is known.
+        """
+        self.names.addresses("none").addErrback(lambda _: None)
+        self.resolver.answer()
+        self.reactor.advance(KEPT)
+        self.slow(48)
+        self.names.addresses("none")
+        self.assertNotEqual(self.hosts[-1], "none")
+
+    def test_still_running(self) -> None:
+        """
+        A look-up that still runs is waited for, however many names wait to be looked
+        up.
+        """
+        self.slow(1)
+        self.reactor.advance(TIMEOUT)
+        self.reactor.advance(KEPT)
+        self.slow(47 + MOST_WAITING, "other")
+        self.assertNoResult(self.names.addresses("slow0"))
+
+    def test_nothing_is_left(self) -> None:
+        """
+        A name that was found is not looked at again.
+        """
+        self.names.addresses("a")
+        self.resolver.answer("10.0.0.1")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_prompt(self) -> None:
         """

@@ -96,6 +96,21 @@ class IdleTests(SynchronousTestCase):
         self.clock.advance(0.5)
         self.assertTrue(soon.aborted)
         self.assertEqual(self.aborted, [False, False, False])
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_looks_are_apart(self) -> None:
+        """
+        Connections that are to be closed one shortly after the other are closed at one
+        look.
+        """
+        soon: list[Any] = [FakeConnection() for _ in range(3)]
+        for each, seconds in zip(soon, (0.5, 0.51, 0.6), strict=True):
+            self.idle.add(each, self.one, seconds)
+        closed = []
+        for seconds in (0.5, 0.05, 0.05):
+            self.clock.advance(seconds)
+            closed.append([each.aborted for each in soon].count(True))
+        self.assertEqual(closed, [1, 1, 3])
 
     def test_forget(self) -> None:
         """

@@ -338,6 +338,53 @@ class WrongPolicyTests(SynchronousTestCase):
             self.assertTrue(text.startswith(expected), text)
             self.assertLess(len(text), 140)
 
+    def test_shown(self) -> None:
+        """
+        A wrong value is shown, up to 40 characters of it.
+        """
+        table: list[tuple[Any, str]] = [
+            ("x" * 38, f"'{'x' * 38}'"),
+            ("x" * 39, f"'{'x' * 39}..."),
+            (-(10**5000), "so large a number"),
+            ([1], "[...]"),
+            ({1: 1}, "{...}"),
+            ([], "[]"),
+            (None, "None"),
+        ]
+        for value, shown in table:
+            text = refusal(ConfigError, RetryPolicy, max_doublings=value)
+            self.assertEqual(
+                text, f"max_doublings must be a whole number from 0, not {shown}"
+            )
+
+    def test_bounds_are_right(self) -> None:
+        """
+        Each bound is a right value itself.
+        """
+        for terms in (
+            {"max_attempts": 1},
+            {"max_attempts": -1},
+            {"max_retry_duration": 0},
+            {"max_retry_duration": -1},
+            {"max_retry_duration": 1e9},
+            {"min_backoff": 0.01, "max_backoff": 0.01},
+            {"min_backoff": 1e9, "max_backoff": 1e9},
+            {"max_doublings": 0},
+        ):
+            RetryPolicy(**terms)  # type: ignore[arg-type]
+        Rules(permanent=[300, 599], max_retry_after=0)
+        for wrong in (299, 600):
+            refusal(ConfigError, Rules, permanent=[wrong])
+
+    def test_defaults(self) -> None:
+        """
+        The defaults are those of Cloud Tasks.
+        """
+        policy = RetryPolicy()
+        self.assertEqual((policy.max_attempts, policy.max_retry_duration), (100, 0))
+        self.assertEqual((policy.min_backoff, policy.max_backoff), (0.1, 3600))
+        self.assertEqual((policy.max_doublings, policy.jitter), (16, "none"))
+
     def test_rules(self) -> None:
         """
         Likewise what is about answers.
@@ -395,6 +442,9 @@ class OverrideTests(SynchronousTestCase):
             ),
             ({"jitter": "x"}, "retry.jitter must be 'none' or 'full', not a string"),
             ({"attempts": 5}, "retry.attempts is not known: it may have max_att"),
+            ({"x" * 41: 5}, f"retry.{'x' * 40} is not known: "),
+            ({"\x1b" * 40: 5}, f"retry.{chr(92)}x1b{chr(92)}x1b"),
+            ({"max_attempts": -(10**5000)}, "retry.max_attempts must be a whole number"),
             ({5: 5}, "retry.5 is not known: it may have max_attempts, "),
             (5, "retry must be an object, not 5"),
             ([], "retry must be an object, not an array"),
