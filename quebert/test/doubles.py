@@ -5,10 +5,12 @@ messages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHostnameResolver,
     IHostResolution,
     IReactorPluggableNameResolver,
@@ -64,6 +66,16 @@ class MemoryReactor(MemoryReactorClock):
     """
 
     nameResolver: IHostnameResolver = Resolver()
+
+    def callLater(
+        self, when: float, what: Callable[..., Any], *a: Any, **kw: Any
+    ) -> IDelayedCall:
+        """
+        Twisted's reactors, too, take no time that is over.
+        """
+        assert when >= 0, f"{when} is not greater than or equal to 0 seconds"
+        delayed: IDelayedCall = super().callLater(when, what, *a, **kw)
+        return delayed
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         """

@@ -328,6 +328,22 @@ class RequestTests(Case):
         _, server = self.begin(data=b"")
         self.assertEqual(fields_of(server.received)[b"content-length"], b"0")
 
+    def test_length(self) -> None:
+        """
+        A request that has no body, and need not have one, tells no length.
+        """
+        for method, length in (
+            ("GET", None),
+            ("DELETE", None),
+            ("HEAD", None),
+            ("POST", b"0"),
+            ("PUT", b"0"),
+            ("PATCH", b"0"),
+        ):
+            _, server = self.begin(method)
+            fields = fields_of(server.received)
+            self.assertEqual(fields.get(b"content-length"), length, method)
+
     def test_no_body(self) -> None:
         """
         A request without a body announces none.
@@ -471,6 +487,22 @@ class AnswerTests(Case):
         self.assertNoResult(content)
         server.close()
         self.assertEqual(self.successResultOf(content), b"hello")
+
+    def test_ended_by_close_beside_fields(self) -> None:
+        """
+        Only a length, or chunks, end a body before its connection does.
+        """
+        for field in (b"X-Kind: chunked", b"Transfer-Encoding: gzip"):
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\n\r\n" % field
+            _, content, server = self.answered(head, b"hello")
+            self.assertNoResult(content)
+            server.close()
+            self.assertEqual(self.successResultOf(content), b"hello")
+        for field in (b"Content-Length: 9", b"Transfer-Encoding: gzip, CHUNKED"):
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\n\r\n" % field
+            _, content, server = self.answered(head, b"5\r\nhe")
+            server.close()
+            self.text_of(content, IncompleteAnswer)
 
     def test_ended_before_it_is_read(self) -> None:
         """
@@ -1819,6 +1851,67 @@ class OriginTests(Case):
         for each in waiting:
             self.failureResultOf(each)
         self.assertEqual((pool.open, origins_in(pool)), (0, 0))
+
+    def not_made(self) -> None:
+        """
+        The connection that was begun last cannot be made.
+        """
+        factory = self.reactor.tcpClients[-1][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+
+    def test_not_made(self) -> None:
+        """
+        A connection that could not be made makes room for another one.
+        """
+        pool = self.with_limits(connections=1)
+        for _ in range(2):
+            first = self.dispatcher.request("POST", URL)
+            second = self.dispatcher.request("POST", "http://127.0.0.9/")
+            for each in (first, second):
+                self.not_made()
+                self.text_of(each, ExecutorError)
+            self.assertEqual((pool.open, origins_in(pool)), (0, 0))
+            self.assertEqual(len(pool.hungry), 0)
+
+    def test_first_come(self) -> None:
+        """
+        Requests that wait keep their order, also when there was room that was none for
+        them.
+        """
+        self.with_limits(connections=2, per_origin=1)
+        _, server = self.begin()
+        ends, other = self.begin(url="http://127.0.0.9/")
+        for number in (1, 2):
+            self.dispatcher.request("POST", f"{URL}{number}")
+        other.close()
+        self.text_of(ends, ExecutorError)
+        for number in (b"1", b"2"):
+            server.received  # noqa: B018
+            server.send(self.OK)
+            self.assertIn(number + b" HTTP/1.1", server.received)
+
+    def test_own_requests_first(self) -> None:
+        """
+        A connection goes on with the requests that wait for its origin, before it makes
+        room for others.
+        """
+        self.with_limits(connections=1)
+        _, server = self.begin()
+        self.dispatcher.request("POST", "http://127.0.0.9/")
+        mine = self.dispatcher.request("POST", URL)
+        server.send(self.OK)
+        self.assertFalse(server.hung_up)
+        server.send(self.OK)
+        self.assertEqual(self.successResultOf(mine).code, 200)
+        self.assertTrue(server.hung_up)
+
+    def test_defaults(self) -> None:
+        """
+        What may be, unless somebody says otherwise.
+        """
+        limits = Limits()
+        most = limits.per_origin, limits.waiting, limits.body
+        self.assertEqual(most, (250, 10_000, 1024 * 1024))
 
     def test_affordable(self) -> None:
         """

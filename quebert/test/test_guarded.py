@@ -73,6 +73,7 @@ class AgentTestCase(SynchronousTestCase):
             alias=["8.8.8.5"],
             here=["127.0.0.1"],
             there=["127.0.0.2"],
+            every=["0.0.0.0"],
         )
 
     def ask(self, guard: Guard, url: str) -> Deferred[Any]:
@@ -147,6 +148,21 @@ class GuardedTests(AgentTestCase):
         self.forbidden(guard, "http://there:5672/")
         self.ask(guard, "http://one:5672/")
         self.assertEqual(self.dialled(), [("8.8.8.1", 5672)])
+
+    def test_own_machine_by_any_address(self) -> None:
+        """
+        The broker is on this machine if this machine has its address, whichever.
+        """
+        self.forbidden(Guard(own=["every:5672"]), "http://there:5672/")
+
+    def test_other_machine(self) -> None:
+        """
+        Where the broker is on another machine, the addresses of this one lead to the
+        port.
+        """
+        guard = Guard(own=["broker:5672"])
+        self.ask(guard, "http://there:5672/")
+        self.assertEqual(self.dialled(), [("127.0.0.2", 5672)])
 
     def test_unix_sockets(self) -> None:
         """

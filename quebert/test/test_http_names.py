@@ -4,9 +4,12 @@ Tests for L{quebert.http._names}.
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import DNSLookupError
@@ -14,6 +17,7 @@ from twisted.internet.interfaces import IHostnameResolver
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from quebert.http import _names
 from quebert.http._names import (
     KEPT,
     MOST_ADDRESSES,
@@ -407,3 +411,87 @@ class ThreadsTests(Case):
             self.names.addresses(f"n{n}")
             self.resolver.answer("10.0.0.1")
         self.assertEqual(len(self.names._was[0]), MOST_NAMES)
+
+
+class ThreadedReactor(MemoryReactor):
+    """
+    A reactor with Twisted's own resolver, to which threads tell what they have found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.installNameResolver(GAIResolver(self, lambda: None))
+
+    def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
+        """
+        Call it in the next turn.
+        """
+        self.callLater(0, call, *args)
+
+
+class FakeThread:
+    """
+    A thread that is over as soon as it is started.
+    """
+
+    def __init__(self, *, target: Callable[[], None], name: str, daemon: bool) -> None:
+        self.start = target
+        assert daemon, f"{name} would keep the process from ending"
+
+
+class NoThread(FakeThread):
+    """
+    One more than the system has.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.start = self._fail
+
+    def _fail(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+class SystemTests(SynchronousTestCase):
+    """
+    Names that the system's resolver is asked for, each in a thread of its own.
+    """
+
+    def look_up(self, thread: type[FakeThread], *found: str) -> Any:
+        """
+        Look up a name that has these addresses; fails where it has none.
+        """
+
+        def getaddrinfo(host: str, port: None, type: int) -> list[Any]:
+            if not found:
+                raise socket.gaierror("not known")
+            return [(0, type, 6, "", (each, 0)) for each in found]
+
+        self.patch(_names, "Thread", thread)
+        self.patch(socket, "getaddrinfo", getaddrinfo)
+        reactor = ThreadedReactor()
+        looking = Names(reactor, TIMEOUT).addresses("name")
+        self.assertNoResult(looking)
+        reactor.advance(0)
+        self.assertEqual(reactor.getDelayedCalls(), [])
+        return looking
+
+    def test_found(self) -> None:
+        """
+        All addresses that the system knows are found.
+        """
+        found = self.successResultOf(self.look_up(FakeThread, "10.0.0.1", "::1"))
+        self.assertEqual(found, (ip_address("10.0.0.1"), ip_address("::1")))
+
+    def test_none(self) -> None:
+        """
+        A name that the system does not know is told in the next turn.
+        """
+        failure = self.failureResultOf(self.look_up(FakeThread), DNSLookupError)
+        self.assertIn("Couldn't find the hostname 'name'", str(failure.value))
+
+    def test_no_thread(self) -> None:
+        """
+        Where the system has no more threads, nothing is found.
+        """
+        self.failureResultOf(self.look_up(NoThread, "10.0.0.1"), DNSLookupError)

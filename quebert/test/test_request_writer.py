@@ -10,6 +10,7 @@ from typing import Any, cast
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import WrongEvent
@@ -20,6 +21,7 @@ from quebert.http._request_writer import (
     RequestWriter,
     WriterEvent,
     WriterState,
+    socket_below,
 )
 
 LARGE = b"x" * (SMALL + 1)
@@ -226,3 +228,19 @@ class WritingTests(WriterTestCase):
         transport = StringTransport()
         RequestWriter(transport).write(b"small")
         self.assertEqual(transport.value(), b"small")
+
+
+class SocketTests(SynchronousTestCase):
+    """
+    L{socket_below} finds the transport that has the socket.
+    """
+
+    def test_wrapped(self) -> None:
+        """
+        It is below all protocols that wrap each other, as TLS does.
+        """
+        socket = Socket()
+        inner, outer = (ProtocolWrapper(None, None) for _ in range(2))
+        inner.transport, outer.transport = socket, inner
+        for each in (socket, inner, outer):
+            self.assertIs(socket_below(each), socket)
