@@ -706,6 +706,20 @@ class SpareTests(ClientTestCase):
         self.failureResultOf(asked, ChannelLost)
         self.assertFalse(wire.closed)
 
+    def test_heartbeat(self) -> None:
+        """
+        It has a heartbeat of five seconds where the other connections have a longer
+        one.
+        """
+        self.client = self.make(heartbeat=30)
+        self.connect()
+        self.instead_of(self.wire())
+        broker = self.accept()
+        self.assertEqual(broker.let_in(heartbeat=60).heartbeat, 5)
+        broker.serves = True
+        self.brokers.append(broker)
+        self.settle()
+
     def test_after_an_outage(self) -> None:
         """
         It is made at once after the broker was away, however long that was.

@@ -466,6 +466,40 @@ class PrefetchTests(SynchronousTestCase):
             self.prefetch.called("basic_cancel", {"consumer_tag": str(number)}, 4)
         self.check(4)
 
+    def test_slack(self) -> None:
+        """
+        Twice the prefetch, and 100, are accepted.
+        """
+        self.assertEqual(self.prefetch.most, 100)
+        self.consume("one", 10)
+        self.assertEqual(self.prefetch.most, 120)
+
+    def test_unnamed(self) -> None:
+        """
+        Consumers that the broker names count, each for itself.
+        """
+        self.prefetch.calling("basic_qos", {"prefetch_count": 10})
+        for number in (1, 2):
+            self.prefetch.calling("basic_consume", {"queue": "queue"})
+            self.check(10 * number)
+
+    def test_unknown(self) -> None:
+        """
+        A consumer that there is not leaves nothing when it ends.
+        """
+        self.consume("one", 10)
+        self.prefetch.cancelled("two", 50)
+        self.check(10)
+
+    def test_other_methods(self) -> None:
+        """
+        No other method changes anything.
+        """
+        self.consume("one", 10)
+        self.prefetch.calling("basic_cancel", {"consumer_tag": "one"})
+        self.prefetch.called("basic_consume", {"consumer_tag": "one"}, 0)
+        self.check(10)
+
     def test_no_limit(self) -> None:
         """
         A consumer without a prefetch may have all.

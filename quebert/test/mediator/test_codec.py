@@ -35,6 +35,7 @@ class CodecTests(SynchronousTestCase):
         small = Codec(tasks.decode, tasks.encode, Bounds(body=2))
         with self.assertRaisesRegex(BadTask, "at most 2 bytes, not 3"):
             small.decode(b"{ }")
+        self.assertEqual(small.decode(b"{}"), {})
         failing = Codec(raising(KeyError, "a\nb"), tasks.encode, BOUNDS)
         with self.assertRaisesRegex(BadTask, "the body cannot be decoded: 'a.*b'"):
             failing.decode(b"")
@@ -50,6 +51,8 @@ class CodecTests(SynchronousTestCase):
         self.assertFalse(other.can_read_part(large))
         small = Codec(tasks.decode, tasks.encode, Bounds(body=LARGE))
         self.assertFalse(small.can_read_part(large))
+        fitting = Codec(tasks.decode, tasks.encode, Bounds(body=LARGE + 1))
+        self.assertTrue(fitting.can_read_part(large))
 
     def test_memory(self) -> None:
         """
@@ -76,6 +79,8 @@ class CodecTests(SynchronousTestCase):
         self.assertEqual(self.codec.body_for({"url": "/a"}, body), b'{"url":"/a"}')
         other = Codec(tasks.decode, returning("x"), BOUNDS)
         self.assertEqual(other.body_for({"url": "/"}, body), b"x")
+        compact = b'{"url":"/"}'
+        self.assertIs(self.codec.body_for({"url": "/"}, compact), compact)
 
     def test_result(self) -> None:
         """

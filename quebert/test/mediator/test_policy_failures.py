@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._repeated import RepeatedWarning
+from quebert._repeated import QUIET, RepeatedWarning
 from quebert.errors import BadTask
 from quebert.mediator._policy_failures import OUTCOME, RETRY_AFTER, PolicyFailures
 from quebert.outcome import Bury, Discard, Outcome, Retry
@@ -30,7 +30,8 @@ class PolicyFailureTests(SynchronousTestCase):
         """
         self.events: list[Any] = []
         log = Logger(observer=self.events.append)  # type: ignore[arg-type]
-        ignored = RepeatedWarning(log, Clock, "Ignored", "Heeded again")
+        self.clock = Clock()
+        ignored = RepeatedWarning(log, lambda: self.clock, "Ignored", "Heeded again")
         policy = RetryPolicy(max_attempts=2, min_backoff=8, max_backoff=8)
         self.policy = PolicyFailures(Rules(policy=policy), ignored, lambda: 0.5)
 
@@ -98,6 +99,17 @@ class PolicyFailureTests(SynchronousTestCase):
                 "Ignored: there are 2 of them",
             ],
         )
+
+    def test_heeded_again(self) -> None:
+        """
+        Once one can be read, and all can for a while, the log says so.
+        """
+        self.wait(headers={OUTCOME: ["bury him"]})
+        self.clock.advance(QUIET)
+        self.assertEqual(len(self.events), 1)
+        self.assertIsInstance(self.outcome(headers={OUTCOME: ["bury"]}), Bury)
+        self.clock.advance(QUIET)
+        self.assertIn("Heeded again", formatEvent(self.events[-1]))
 
     def test_overrules(self) -> None:
         """
