@@ -193,8 +193,11 @@ def record(trees: Trees) -> Executed:
             with trees.one() as tree:
                 script = str(ROOT / "bench" / "executed.py")
                 sources = [str(tree / "quebert" / each) for each in FOLDERS]
-                run(tree, [script, module, str(known), *sources], 600)
-        return json.loads(known.read_text()) if known.exists() else {}
+                said = run(tree, [script, module, str(known), *sources], 600)
+            if said is not None:  # else its tests would count as noticing nothing
+                known.unlink(missing_ok=True)
+                raise SystemExit(f"{module} cannot be recorded: {said}")
+        return json.loads(known.read_text())  # type: ignore[no-any-return]
 
     paths = [
         path

@@ -47,7 +47,7 @@ class WriterState(IntEnum):
     Where a writer stands.
     """
 
-    FREE = 0
+    FREE = auto()
     WRITING = auto()
     CLOGGED = auto()
     REFUSED = auto()
@@ -58,7 +58,7 @@ class WriterEvent(IntEnum):
     What happens to a writer.
     """
 
-    WRITE = 0
+    WRITE = auto()
     CLOG = auto()
     DRAIN = auto()
     FINISH = auto()

@@ -46,7 +46,7 @@ class HTTPState(IntEnum):
     Where a connection stands.
     """
 
-    IDLE = 0
+    IDLE = auto()
     QUEUED = auto()
     WAITING = auto()
     HEAD = auto()
@@ -60,7 +60,7 @@ class HTTPEvent(IntEnum):
     What happens to a connection.
     """
 
-    SEND = 0
+    SEND = auto()
     WRITE = auto()
     BEGIN = auto()
     TELL = auto()

@@ -90,8 +90,7 @@ class Breaker:
         """
         A request goes, as L{wait} has let it.
         """
-        if self.state == HALF_OPEN:
-            self._probe = now
+        self._probe = now
 
     def ended(self, now: float, began: float, good: bool) -> None:
         """

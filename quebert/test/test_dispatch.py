@@ -537,6 +537,7 @@ class AnswerTests(Case):
         """
         answer, content, _ = self.answered(
             b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Wait\r\nX: y\r\n\r\n"
+            b"HTTP/1.1 199 Odd\r\n\r\n"
             b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n",
             b"OK",
         )

@@ -203,6 +203,23 @@ class TokenBucketTests(SynchronousTestCase):
         bucket.wait(START + 3)
         self.assertAlmostEqual(bucket.tokens, 40)
 
+    def test_wait_while_added(self) -> None:
+        """
+        A wait is as long as it takes with what is added, and without it from when that
+        is over.
+        """
+        for extra, seconds, wait in ((1, 1, 0.5), (2, 4, 2 / 3), (0.5, 0.5, 0.5)):
+            bucket = TokenBucket(1, 1)
+            bucket.take(START)
+            bucket.add(extra, seconds, START)
+            self.assertAlmostEqual(bucket.take(START), wait)
+            self.assertGreater(bucket.take(START + wait * 0.99), 0)
+            self.assertEqual(bucket.take(START + wait), 0)
+        bucket = TokenBucket(1, 1)
+        bucket.take(START)
+        bucket.add(0.25, 0.5, START)
+        self.assertAlmostEqual(bucket.take(START), 0.75)
+
     def test_added_is_over(self) -> None:
         """
         Once all that was added has come, it holds as many as before.
@@ -705,7 +722,9 @@ class OriginsTests(SynchronousTestCase):
             origin.admit(START)
             changed = origin.ended(START, status, 0.1)
             self.assertEqual(origin.status.breaker, state)
-            self.assertEqual((changed, origin.is_well), (state != "closed", not changed))
+            self.assertEqual(
+                (changed, origin.is_well), (state != "closed", not changed)
+            )
 
     def test_zero_is_given_up(self) -> None:
         """

@@ -123,7 +123,6 @@ class MessageTests(SynchronousTestCase):
         self.assertNotEqual(one, other)
         self.assertEqual(len({one, other, one}), 2)
 
-
     def test_new(self) -> None:
         """
         Nothing has happened to it yet.

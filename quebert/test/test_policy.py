@@ -444,7 +444,10 @@ class OverrideTests(SynchronousTestCase):
             ({"attempts": 5}, "retry.attempts is not known: it may have max_att"),
             ({"x" * 41: 5}, f"retry.{'x' * 40} is not known: "),
             ({"\x1b" * 40: 5}, f"retry.{chr(92)}x1b{chr(92)}x1b"),
-            ({"max_attempts": -(10**5000)}, "retry.max_attempts must be a whole number"),
+            (
+                {"max_attempts": -(10**5000)},
+                "retry.max_attempts must be a whole number",
+            ),
             ({5: 5}, "retry.5 is not known: it may have max_attempts, "),
             (5, "retry must be an object, not 5"),
             ([], "retry must be an object, not an array"),

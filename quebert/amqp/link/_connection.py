@@ -57,7 +57,7 @@ class LinkState(IntEnum):
     Where a connection stands.
     """
 
-    UNWANTED = 0
+    UNWANTED = auto()
     CONNECTING = auto()
     CONNECTED = auto()
 
@@ -67,7 +67,7 @@ class LinkEvent(IntEnum):
     What happens to a connection.
     """
 
-    WANT = 0
+    WANT = auto()
     MAKE = auto()
     LOSE = auto()
     END = auto()

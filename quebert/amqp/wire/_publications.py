@@ -177,13 +177,11 @@ class Publications:
         """
         problem = None if taken else PublishRefused("the broker did not take it")
         waiting = self._unconfirmed
-        if multiple:
-            tags = list(takewhile(lambda each: each <= tag, waiting))
-        else:
-            tags = [tag] if tag in waiting else []
+        up_to = takewhile(lambda each: each <= tag, waiting)
+        tags = list(up_to) if multiple else [tag]
         for each in tags:
             publication = waiting.pop(each, None)
-            if publication is not None:  # nobody ended it all meanwhile
+            if publication is not None:  # else unknown, or ended meanwhile
                 self.unconfirmed_bytes -= publication.size
                 publication.settle(problem)
         self.send_waiting()
