@@ -689,6 +689,23 @@ class SpareTests(ClientTestCase):
         self.let_in()
         self.assertIsNot(self.successResultOf(spare), wire)
 
+    def test_asked_again(self) -> None:
+        """
+        The broker is asked again after a minute, and no sooner.
+        """
+        self.connect()
+        wire = self.wire()
+        spare = self.instead_of(wire)
+        self.refuse(530, "NOT_ALLOWED")
+        self.assertIs(self.successResultOf(spare), wire)
+        self.reactor.advance(59)
+        self.assertIs(self.successResultOf(self.instead_of(wire)), wire)
+        self.reactor.advance(1)
+        spare = self.instead_of(wire)
+        self.assertNoResult(spare)
+        self.let_in()
+        self.successResultOf(spare)
+
     def test_frozen_host(self) -> None:
         """
         It is given up after a few seconds where its host is frozen, although the other

@@ -239,6 +239,24 @@ class ProxiedTests(AgentTestCase):
             self.assertTrue(server.hung_up)
             server.send(b"more")
 
+    def test_longest_head(self) -> None:
+        """
+        Of a head that has 16 KiB the end is waited for.
+        """
+        asked, server = self.begin("http://unknown:81/")
+        server.send(b"x" * 16_384)
+        self.assertNoResult(asked)
+        self.assertFalse(server.hung_up)
+
+    def test_spoken_too_early(self) -> None:
+        """
+        What comes with the proxy's answer is from the host, which was asked nothing.
+        """
+        asked, server = self.begin("http://unknown:81/")
+        server.send(b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 204 No content\r\n\r\n")
+        self.failureResultOf(asked, ExecutorError)
+        self.assertTrue(server.hung_up)
+
     def test_slow_head(self) -> None:
         """
         The head of the proxy's answer may come byte by byte, up to 16 KiB.

@@ -341,6 +341,56 @@ class EndTests(ConnectionTestCase):
             self.assertIn("gone", self.text())
             self.assertEqual(self.owner.told[-1], "lost")
 
+    def test_long_head(self) -> None:
+        """
+        A head of 64 KiB is still waited for; with the next byte it is too long.
+        """
+        self.ask()
+        head = b"HTTP/1.1 200 OK\r\nX-Long: "
+        self.connection.dataReceived(head + b"x" * (65_536 - len(head)))
+        self.assertEqual(self.errors, [])
+        self.connection.dataReceived(b"x")
+        self.assertIn("head is longer than 65536 bytes", self.text())
+        self.assertIs(self.connection.state, HTTPState.CLOSING)
+
+    def test_body_is_told_of(self) -> None:
+        """
+        That a body begins and ends is told where it does not come with the head.
+        """
+        self.use()
+        self.ask()
+        self.connection.dataReceived(HEAD)
+        self.connection.dataReceived(BODY)
+        told = ["released", "body begins", "body ends", "released"]
+        self.assertEqual(self.owner.told, told)
+
+    def test_not_kept_alive(self) -> None:
+        """
+        A connection that is not to be used again is closed, and not released.
+        """
+        self.ask()
+        self.connection.dataReceived(
+            HEAD.replace(b"Content", b"Connection: close\r\nContent") + BODY
+        )
+        self.assertEqual(len(self.answers), 1)
+        self.assertNotIn("released", self.owner.told)
+        self.assertIs(self.connection.state, HTTPState.CLOSING)
+
+    def test_paused(self) -> None:
+        """
+        A connection is paused while the answer that comes over it is.
+        """
+        self.assertFalse(self.connection.paused)
+        self.ask()
+        self.connection.dataReceived(HEAD)
+        self.assertFalse(self.connection.paused)
+        self.answers[0].pause()
+        self.assertTrue(self.connection.paused)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.connection.dataReceived(BODY)
+        self.assertFalse(self.connection.paused)
+        self.assertEqual(self.transport.producerState, "producing")
+
     def test_unreadable(self) -> None:
         """
         An answer that cannot be read ends it, and who waits is told at once.

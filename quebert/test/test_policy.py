@@ -23,6 +23,7 @@ from quebert.policy import (
     RetryPolicy,
     Rules,
     directive,
+    exhausted,
     exponential,
     overridden,
     retry_after,
@@ -459,6 +460,24 @@ class OverrideTests(SynchronousTestCase):
 
 
 # -- What answers say
+
+
+class ExhaustedTests(SynchronousTestCase):
+    """
+    What is said of a task that has been tried enough.
+    """
+
+    def test_tries(self) -> None:
+        """
+        How often, and for how long where that is known.
+        """
+        for history, tries in (
+            (History(1, NOW, NOW), "1 attempt in 5 s"),
+            (History(2, NOW, NOW), "2 attempts in 5 s"),
+            (History(0), "0 attempts"),
+        ):
+            buried = exhausted(history, None, NOW + 5, "a", "no")
+            self.assertEqual(buried.reason, f"task a is given up after {tries}: no")
 
 
 class RetryAfterTests(SynchronousTestCase):

@@ -1230,6 +1230,14 @@ class DeliveryTests(WireTestCase):
         self.clock.advance(0)
         self.broker.expect()
 
+    def test_asked_for(self) -> None:
+        """
+        One message is asked for so that it must be acknowledged.
+        """
+        self.ask(self.opened.get("queue"))
+        asked = frame.marshal(Basic.Get(0, "queue", False), 1)
+        self.assertTrue(self.transport.value().endswith(asked))
+
     def test_nothing_asked_of_a_closed_one(self) -> None:
         """
         A closed channel says why to all that ask something of it, and sends nothing.
