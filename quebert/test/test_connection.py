@@ -808,6 +808,19 @@ class StatesTests(ClientTestCase):
             self.check(LinkState.CONNECTING)
             self.advance(5)
 
+    def test_blocked(self) -> None:
+        """
+        It tells why the broker reads nothing, where there is a connection.
+        """
+        self.assertIsNone(self.connection.blocked)
+        self.want()
+        broker = self.let_in()
+        self.assertIsNone(self.connection.blocked)
+        broker.send(Connection.Blocked("memory"))
+        self.assertEqual(self.connection.blocked, "memory")
+        broker.lose_once()
+        self.assertIsNone(self.connection.blocked)
+
     def test_failed(self) -> None:
         """
         An attempt that fails is followed by another.

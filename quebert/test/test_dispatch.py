@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 from twisted.internet._resolver import HostResolution
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import (
     ConnectionAborted,
     ConnectionDone,
@@ -156,6 +156,34 @@ class FakeTCP(StringTransport, TCPConnection):  # type: ignore[misc]
             raise self.room
         self.sent += data[: self.room]
         return len(data[: self.room])
+
+
+class PullProducer:
+    """
+    A body in pieces, each of which it is asked for.
+    """
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.length = sum(map(len, pieces))
+        self._pieces = list(pieces)
+        self._consumer: Any = None
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        """
+        Be asked.
+        """
+        self._consumer = consumer
+        consumer.registerProducer(self, False)
+        return succeed(None)
+
+    def resumeProducing(self) -> None:
+        """
+        Give the next piece, or end.
+        """
+        if self._pieces:
+            self._consumer.write(self._pieces.pop(0))
+        else:
+            self._consumer.unregisterProducer()
 
 
 class FakeServer:
@@ -320,6 +348,15 @@ class RequestTests(Case):
             server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
             self.assertEqual(self.successResultOf(asked).code, 204)
             server.close()
+
+    def test_body_of_a_pull_producer(self) -> None:
+        """
+        A producer that waits to be asked is asked for one piece after the other.
+        """
+        agent: Any = Agent(self.reactor)
+        agent.request(b"PUT", URL.encode(), None, PullProducer(b"bo", b"", b"dy"))
+        server = self.accept()
+        self.assertEqual(server.received.partition(b"\r\n\r\n")[2], b"body")
 
     def test_empty_body(self) -> None:
         """

@@ -238,13 +238,27 @@ class FakeChannel:
             each.errback(why)
 
 
+class SlowChannel(FakeChannel):
+    """
+    A channel to a broker that does not read.
+    """
+
+    async def shut(self) -> None:
+        """
+        It takes its time to be closed.
+        """
+
+
 class FakeConnection:
     """
     A connection, there or not.
 
     @ivar waiters: who wait for it to be there.
     @ivar opening: those of them who then wait for a channel.
+    @ivar kind: what channels it opens.
     """
+
+    kind: type[FakeChannel] = FakeChannel
 
     def __init__(self) -> None:
         self.reactor = Clock()
@@ -276,7 +290,7 @@ class FakeConnection:
         if self.holds:
             self.opening.append(Deferred())
             await self.opening[-1]
-        self.channels.append(FakeChannel(self))
+        self.channels.append(self.kind(self))
         return self.channels[-1]
 
 
@@ -599,3 +613,16 @@ class PublisherTests(SynchronousTestCase):
         self.connection.opening.pop().callback(None)
         self.failureResultOf(published, ChannelLost)
         self.assertTrue(self.connection.channels[0].closed)
+
+    def test_shut_while_opening_slowly(self) -> None:
+        """
+        Nothing is published on a channel that is being closed.
+        """
+        self.connection.kind = SlowChannel
+        self.connection.holds = True
+        published = self.publish()
+        self.publisher.shut()
+        self.connection.opening.pop().callback(None)
+        self.failureResultOf(published, ChannelLost)
+        self.assertEqual(self.connection.channels[0].waiting, [])
+        self.assertFalse(self.publisher.ready)
