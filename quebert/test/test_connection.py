@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from OpenSSL.SSL import Error as SSLError
 from pamqp.commands import Basic, Connection, Exchange, Queue
 from pamqp.commands import Channel as ChannelClass
 from pamqp.commands import Confirm as ConfirmClass
@@ -22,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import Machine, WrongEvent
+from quebert._repeated import QUIET
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.link._connection import TABLE, LinkState
 from quebert.amqp.wire import Message, Wire
@@ -30,6 +32,7 @@ from quebert.errors import (
     BrokerError,
     BrokerRefused,
     BrokerUnreachable,
+    CertificateRefused,
     ChannelLost,
     ConfigError,
     PublishRefused,
@@ -572,6 +575,35 @@ class ConnectTests(ClientTestCase):
         self.check_given_up()
         self.assertEqual(self.disconnects, [])
         self.assertEqual(self.client.watchers, [])
+
+    def test_certificate_refused(self) -> None:
+        """
+        A connection that TLS has ended tells whose certificate was not accepted.
+        """
+        watching = self.watch()
+        broker = self.accept()
+        self.brokers.append(broker)
+        broker.lost = True
+        broker.lose(SSLError([("SSL routines", "", "certificate verify failed")]))
+        self.settle()
+        error = self.failureResultOf(watching, CertificateRefused).value
+        self.assertIn("not signed by an authority that we trust", str(error))
+
+    def test_reached_again(self) -> None:
+        """
+        Once there is a connection, the log says so, if it has said that there was none.
+        """
+        with capturedLogs() as events:
+            self.watch()
+            self.unreachable()
+            self.advance(5)
+            while self.pending():
+                self.let_in()
+            self.advance(QUIET)
+        lines = [str(formatEvent(each)) for each in events]
+        for text in ("no connection to the broker", "a connection to the broker"):
+            found = [each for each in lines if f"There is {text}" in each]
+            self.assertEqual(len(found), 1, lines)
 
     def test_refused_without_a_limit(self) -> None:
         """

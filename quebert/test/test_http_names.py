@@ -207,6 +207,20 @@ class NamesTests(Case):
         self.assertEqual(self.found("n10")[0], "10.0.0.1")
         self.assertEqual(self.names._waiting.keys(), {"n0"})
 
+    def test_found_again(self) -> None:
+        """
+        A name that was looked up again is kept for longer than those before it.
+        """
+        self.resolver.known = "10.0.0.1"
+        for n in range(MOST_NAMES):
+            self.names.addresses(f"n{n}")
+        self.reactor.advance(KEPT)
+        for name in ("n1", "another", "one more"):
+            self.names.addresses(name)
+        self.resolver.asked.clear()
+        self.names.addresses("n1")
+        self.assertEqual(self.resolver.asked, [])
+
 
 class ThreadsTests(Case):
     """
