@@ -197,7 +197,8 @@ def record(trees: Trees) -> Executed:
             if said is not None:  # else its tests would count as noticing nothing
                 known.unlink(missing_ok=True)
                 raise SystemExit(f"{module} cannot be recorded: {said}")
-        return json.loads(known.read_text())  # type: ignore[no-any-return]
+        found: dict[str, Any] = json.loads(known.read_text())
+        return found
 
     paths = [
         path

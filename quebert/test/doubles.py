@@ -68,13 +68,13 @@ class MemoryReactor(MemoryReactorClock):
     nameResolver: IHostnameResolver = Resolver()
 
     def callLater(
-        self, when: float, what: Callable[..., Any], *a: Any, **kw: Any
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> IDelayedCall:
         """
         Twisted's reactors, too, take no time that is over.
         """
-        assert when >= 0, f"{when} is not greater than or equal to 0 seconds"
-        delayed: IDelayedCall = super().callLater(when, what, *a, **kw)
+        assert delay >= 0, f"{delay} is not greater than or equal to 0 seconds"
+        delayed: IDelayedCall = super().callLater(delay, callable, *args, **kw)
         return delayed
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:

@@ -434,7 +434,8 @@ class ThreadedReactor(MemoryReactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.installNameResolver(GAIResolver(self, lambda: None))
+        no_pool: Any = None
+        self.installNameResolver(GAIResolver(self, lambda: no_pool))
 
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
         """

@@ -362,7 +362,7 @@ class WrongPolicyTests(SynchronousTestCase):
         """
         Each bound is a right value itself.
         """
-        for terms in (
+        table: list[dict[str, Any]] = [
             {"max_attempts": 1},
             {"max_attempts": -1},
             {"max_retry_duration": 0},
@@ -371,8 +371,9 @@ class WrongPolicyTests(SynchronousTestCase):
             {"min_backoff": 0.01, "max_backoff": 0.01},
             {"min_backoff": 1e9, "max_backoff": 1e9},
             {"max_doublings": 0},
-        ):
-            RetryPolicy(**terms)  # type: ignore[arg-type]
+        ]
+        for terms in table:
+            RetryPolicy(**terms)
         Rules(permanent=[300, 599], max_retry_after=0)
         for wrong in (299, 600):
             refusal(ConfigError, Rules, permanent=[wrong])

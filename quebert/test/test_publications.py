@@ -5,6 +5,7 @@ broker.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -450,7 +451,9 @@ class PublisherTests(SynchronousTestCase):
         A publication waits until it is answered, on a channel of its own, too.
         """
         self.patch(_publisher, "MAX_OUTSTANDING", 2)
-        for publish in (self.publish, self.publish_alone, self.publish):
+        ways: list[Callable[[], Deferred[None]]]
+        ways = [self.publish, self.publish_alone, self.publish]
+        for publish in ways:
             waiting = [publish() for _ in range(2)]
             self.failureResultOf(self.publish(), BrokerError)
             for channel in self.connection.channels:
@@ -494,7 +497,7 @@ class PublisherTests(SynchronousTestCase):
             (Unconfirmed(BrokerRefused(403, "ACCESS_REFUSED")), BrokerRefused),
             (Unconfirmed(BrokerRefused(406, "too large")), MessageRefused),
             (Unconfirmed(BrokerRefused(405, "RESOURCE_LOCKED")), BrokerRefused),
-            (Unconfirmed(None), Unconfirmed),
+            (Unconfirmed(ChannelLost("gone")), Unconfirmed),
         ]
         for told, kind in table:
             published = self.publish_alone()

@@ -240,7 +240,10 @@ class SocketTests(SynchronousTestCase):
         It is below all protocols that wrap each other, as TLS does.
         """
         socket = Socket()
-        inner, outer = (ProtocolWrapper(None, None) for _ in range(2))
-        inner.transport, outer.transport = socket, inner
+        nothing: Any = None
+        inner, outer = (ProtocolWrapper(nothing, nothing) for _ in range(2))
+        for wrapper, transport in ((inner, socket), (outer, inner)):
+            wrapped: Any = wrapper
+            wrapped.transport = transport
         for each in (socket, inner, outer):
             self.assertIs(socket_below(each), socket)

@@ -71,7 +71,7 @@ class ResponseTests(SynchronousTestCase):
         """
         self.assertEqual(self.connection.asked, list(asked))
 
-    def read(self) -> AccumulatingProtocol:
+    def read(self) -> Any:
         """
         Have a protocol read the body.
         """
@@ -163,7 +163,7 @@ class ResponseTests(SynchronousTestCase):
         self.response.received(b"abc")
         self.response.cut_short()
         for each in (early, self.response.content()):
-            error = self.failureResultOf(each, IncompleteAnswer).value
+            error: Any = self.failureResultOf(each, IncompleteAnswer).value
             text = "the answer's body was cut short after 3 bytes"
             self.assertEqual(str(error), text)
             self.assertEqual(error.body, b"abc")
@@ -292,7 +292,7 @@ class ResponseTests(SynchronousTestCase):
         self.response.check_size(100)
         for _ in range(2):
             self.response.check_size(101 + FRAMING)
-        error: Any = protocol.closedReason.value
+        error = protocol.closedReason.value
         self.assertIn("32869 bytes hold no more than 0 of its body", str(error))
         self.check("abort")
 
@@ -334,7 +334,7 @@ class ResponseTests(SynchronousTestCase):
         A protocol that reads has a transport that can be paused and closed.
         """
         protocol = self.read()
-        transport: Any = protocol.transport
+        transport = protocol.transport
         transport.pauseProducing()
         transport.resumeProducing()
         for close in ("stopProducing", "loseConnection", "abortConnection"):
@@ -346,7 +346,7 @@ class ResponseTests(SynchronousTestCase):
         """
         A protocol that fails as a body ends is logged, and harms nobody.
         """
-        protocol: Any = self.read()
+        protocol = self.read()
         protocol.connectionLost = lambda reason: 1 / 0
         self.response.end()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -1244,11 +1244,12 @@ class DeliveryTests(WireTestCase):
         """
         self.broker.send(ChannelClass.Close(406, "no", 0, 0), channel=1)
         self.broker.expect(ChannelClass.CloseOk)
-        for asked in (
+        all_asked: list[Awaitable[Any]] = [
             self.opened.get("queue"),
             self.opened.publish("", "queue", b"", NO_PROPERTIES),
             self.opened.call("basic_qos", prefetch_count=1),
-        ):
+        ]
+        for asked in all_asked:
             self.assertIs(self.failed(self.ask(asked)), self.opened.why)
         self.assertIs(self.successResultOf(self.opened.when_closed()), self.opened.why)
         self.broker.expect()
