@@ -434,8 +434,9 @@ class ThreadedReactor(MemoryReactor):
 
     def __init__(self) -> None:
         super().__init__()
+        this: Any = self
         no_pool: Any = None
-        self.installNameResolver(GAIResolver(self, lambda: no_pool))
+        self.installNameResolver(GAIResolver(this, lambda: no_pool))
 
     def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
         """

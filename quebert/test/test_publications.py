@@ -185,7 +185,9 @@ class PublicationsTests(SynchronousTestCase):
         self.publications.end(ChannelLost("gone"))
         error = self.failureResultOf(sent, ChannelLost).value
         self.assertNotIsInstance(error, NotSent)
-        self.failureResultOf(waiting, NotSent)
+        self.assertEqual(str(error), "not known to be taken: gone")
+        error = self.failureResultOf(waiting, NotSent).value
+        self.assertEqual(str(error), "not sent: gone")
         self.assertEqual(len(self.sent), 1)
 
     def test_ended_by_a_confirm(self) -> None:
