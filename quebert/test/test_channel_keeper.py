@@ -11,8 +11,10 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import Machine, WrongEvent
+from quebert.amqp.watch._attempts import LASTING
 from quebert.amqp.watch._channel_keeper import TABLE, ChannelKeeper, KeeperState
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
+from quebert.test.support import logged
 
 GONE = ChannelLost("gone")
 
@@ -115,11 +117,11 @@ class KeeperTestCase(SynchronousTestCase):
         """
         return deferLater(self.clock, seconds)
 
-    def begin(self) -> None:
+    def begin(self, timeout: float | None = 30.0) -> None:
         """
         Attach for the first time.
         """
-        self.begun = Deferred.fromCoroutine(self.keeper.begin(30.0))
+        self.begun = Deferred.fromCoroutine(self.keeper.begin(timeout))
         self.errors: list[Any] = []
         self.begun.addErrback(self.errors.append)
 
@@ -314,6 +316,93 @@ class FaultTests(KeeperTestCase):
         self.successResultOf(self.keeping)
 
 
+class AgainTests(KeeperTestCase):
+    """
+    Attempts after a channel that was lost.
+    """
+
+    def again(self, seconds: float, *, connection: bool = False) -> float:
+        """
+        A channel lasts for so long, and is lost; after how many seconds is another
+        asked for?
+        """
+        self.clock.advance(seconds)
+        wire, number = self.session.wire, len(self.session.timeouts)
+        wire.closed = connection
+        self.lose()
+        waited = 0.0
+        while len(self.session.timeouts) == number:
+            self.clock.advance(0.25)
+            waited += 0.25
+        wire.closed = False
+        self.succeed()
+        return waited
+
+    def test_short_lived(self) -> None:
+        """
+        Channels that are lost soon, on connections that are not, are made anew later
+        each time; one that has lasted ends that.
+        """
+        self.attached()
+        waited = [self.again(1.0) for _ in range(4)]
+        self.assertEqual(waited[0], 0.0)
+        self.assertTrue(0 < waited[1] < waited[2] < waited[3], waited)
+        self.assertEqual(self.again(LASTING), 0.0)
+        self.assertEqual(self.again(1.0), 0.0)
+
+    def test_lost_with_the_connection(self) -> None:
+        """
+        Those that are lost with their connections are made anew at once.
+        """
+        self.attached()
+        waited = [self.again(1.0, connection=True) for _ in range(4)]
+        self.assertEqual(waited, [0.0] * 4)
+
+    def test_told(self) -> None:
+        """
+        The log tells why the queue is not consumed: of the loss, of each attempt that
+        fails for another reason, and of the end.
+        """
+        self.attached()
+        with logged() as lines:
+            self.lose()
+            self.session.connecting.errback(ChannelLost("another reason"))
+            self.clock.advance(5)
+            self.preparing = fail(ValueError("fault"))
+            self.succeed()
+            self.preparing = None
+            self.clock.advance(59)
+            self.assertIs(self.keeper.state, KeeperState.WAITING)
+            self.clock.advance(1)
+            self.succeed()
+            self.clock.advance(5)
+            self.clock.advance(5)
+        self.flushLoggedErrors(ValueError)
+        told = [line for line in lines if "'q'" in line]
+        for reason in ("gone", "another reason", ": fault"):
+            self.assertTrue(any(reason in line for line in told), (reason, told))
+        self.assertIn("after", told[-1])
+
+    def test_no_answer(self) -> None:
+        """
+        A broker that does not answer for half a minute is told once; one that answers
+        in time is not.
+        """
+        for seconds, number in ((29.5, 0), (30.0, 1)):
+            self.setUp()
+            self.preparing = Deferred()
+            self.begin()
+            with logged() as lines:
+                self.succeed()
+                self.clock.advance(seconds)
+                self.preparing.callback(None)
+                self.clock.advance(1)
+            told = [line for line in lines if "has not answered for 30 s" in line]
+            self.assertEqual(len(told), number)
+            self.keeper.end()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class BeginTests(KeeperTestCase):
     """
     The first attempts.
@@ -351,6 +440,55 @@ class BeginTests(KeeperTestCase):
         self.clock.advance(29)
         self.lose_connection()
         self.assertEqual(len(self.errors), 1)
+
+    def test_no_limit(self) -> None:
+        """
+        Without a limit there are further attempts, however late, each without a limit.
+        """
+        self.begin(None)
+        self.clock.advance(10_000)
+        self.lose_connection()
+        self.clock.advance(5)
+        self.assertEqual(self.session.timeouts, [None, None])
+        self.succeed()
+        self.successResultOf(self.begun)
+
+    def test_just_in_time(self) -> None:
+        """
+        There is no attempt for which no time would be left.
+        """
+        for seconds, number in ((28.4, 2), (28.5, 1), (28.6, 1)):
+            self.setUp()
+            self.begin()
+            self.clock.advance(seconds)
+            self.lose_connection()
+            self.clock.advance(1.5)
+            self.assertEqual(len(self.session.timeouts), number, seconds)
+
+    def test_told(self) -> None:
+        """
+        The log tells why there is another attempt, and that it was successful.
+        """
+        self.begin()
+        with logged() as lines:
+            self.lose_connection()
+            self.clock.advance(5)
+            self.succeed()
+            for _ in range(5):
+                self.clock.advance(5)
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("gone", lines[0])
+
+    def test_connected_and_lost(self) -> None:
+        """
+        An attempt that fails while the connection lasts is the last.
+        """
+        self.begin()
+        self.preparing = fail(GONE)
+        self.succeed()
+        self.assertEqual(len(self.errors), 1)
+        self.assertTrue(self.session.wire.channels[0].was_shut)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_final(self) -> None:
         """
