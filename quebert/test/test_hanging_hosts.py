@@ -59,7 +59,7 @@ class HangingTestCase(WatcherTestCase):
         No host gets more requests at once than there are places.
         """
         hosts = Counter(message.body for message, _ in self.running)
-        self.assertLessEqual(max([0, *hosts.values()]), limit)
+        self.assertLessEqual(max([0, *hosts.values()]), limit or len(self.running))
 
     def pass_time(self, seconds: float) -> None:
         """
@@ -89,6 +89,12 @@ class HangingTestCase(WatcherTestCase):
         self.assertTrue(self.is_full)
         self.pass_time(FOUND)
         return hanging
+
+    def known(self) -> dict[str, Any]:
+        """
+        The origins that the watch knows while it counts.
+        """
+        return self.watcher._deliveries._hanging_hosts.known
 
     def unanswered(self, message: Message) -> None:
         """
@@ -198,6 +204,84 @@ class PlaceTests(HangingTestCase):
         self.many(b"a", 2)
         self.assertTrue(self.is_full)
 
+    def test_on_time(self) -> None:
+        """
+        A request leaves its place when it has been seen for so many seconds, not later.
+        """
+        self.begin()
+        self.many(b"a", 4)
+        self.pass_time(HANG_AFTER + HANG_AFTER / LOOKS - 0.25)
+        self.assertEqual(len(self.known()["http://a"].placed), 3)
+        self.pass_time(0.25)
+        self.assertEqual(self.known()["http://a"].placed, set())
+
+    def test_seen_before(self) -> None:
+        """
+        What was seen when the watch was busy before does not count when it is again.
+        """
+        self.begin()
+        first, *_ = self.many(b"a", 3)
+        self.pass_time(0.75)
+        self.finish(first)
+        self.pass_time(30)
+        self.assertEqual(self.waits(), [])
+        self.many(b"b", 2)
+        self.pass_time(0.75)
+        self.assertTrue(self.is_full)
+        self.assertEqual(self.known(), {})
+
+    def test_outside_before(self) -> None:
+        """
+        Requests that had left their places before anything was counted are counted.
+        """
+        self.begin(slow_after=2)
+        self.many(b"a", 2)
+        self.pass_time(2.25)
+        self.many(b"a", 2)
+        self.many(b"b", 1)
+        self.pass_time(1.25)
+        late = self.deliver(b"a")
+        self.assertEqual(self.turned_away, [late])
+
+    def test_unlimited(self) -> None:
+        """
+        Nor is anything done where there is no limit of places.
+        """
+        self.begin(maxEvents=0)
+        self.many(b"a", 50)
+        self.assertEqual(self.waits(), [])
+
+    def test_two_places(self) -> None:
+        """
+        With two places it is done.
+        """
+        self.begin(maxEvents=2)
+        self.many(b"a", 2)
+        self.pass_time(FOUND)
+        self.assertFalse(self.is_full)
+
+    def test_soon(self) -> None:
+        """
+        With a time of less than a second, too.
+        """
+        self.begin(hang_after=0.5)
+        self.many(b"a", 4)
+        for _ in range(13):
+            self.advance(0.05)
+        self.assertFalse(self.is_full)
+
+    def test_stopped(self) -> None:
+        """
+        A watch that is stopped looks no more, though its callbacks go on.
+        """
+        self.begin()
+        self.many(b"a", 4)
+        self.pass_time(1)
+        stopped = self.watcher.stop(grace=0)
+        self.pass_time(10)
+        self.successResultOf(stopped)
+        self.assertEqual(self.waits(), [])
+
     def test_no_answer(self) -> None:
         """
         A request whose time is over, or that fails without an answer, changes nothing.
@@ -271,6 +355,43 @@ class PlaceTests(HangingTestCase):
         self.assertEqual(len(lines), 2, lines)
         self.assertIn("'queue': http://a does not answer within 5 s", lines[0])
         self.assertIn("No host hangs any more that queue 'queue' asks", lines[1])
+
+    def test_told_once(self) -> None:
+        """
+        For each host that hangs there is one line, as long as it hangs.
+        """
+        self.begin()
+        with capturedLogs() as events:
+            for host in (b"a", b"b"):
+                self.hang(host)
+            self.pass_time(130)
+        lines = [formatEvent(each) or "" for each in events]
+        self.assertEqual(len(lines), 2, lines)
+        for host, line in zip("ab", lines, strict=True):
+            self.assertIn(f"http://{host} does not answer", line)
+
+    def test_told_with_their_places(self) -> None:
+        """
+        So it is where requests keep their places, since too many have left theirs.
+        """
+        self.begin()
+        self.watcher._deliveries._hanging_hosts._most_outside = 2
+        with capturedLogs() as events:
+            self.hang()
+            self.pass_time(130)
+        self.assertEqual(len(events), 1)
+
+    def test_told_again(self) -> None:
+        """
+        A host that hangs again after it has answered is told again.
+        """
+        self.begin()
+        with capturedLogs() as events:
+            for _ in range(2):
+                for each in self.hang():
+                    self.finish(each)
+                self.pass_time(130)
+        self.assertEqual(len(events), 4)
 
 
 class ShareTests(HangingTestCase):
@@ -383,6 +504,108 @@ class ShareTests(HangingTestCase):
             self.pass_time(0.25)
             origin = self.watcher._deliveries._hanging_hosts.places.known["http://both"]
             self.assertIs(origin.is_quick, is_quick, number)
+
+    def test_slow_answers(self) -> None:
+        """
+        However many slow requests a host answers, that does not make it quick.
+        """
+        self.slow()
+        for each in self.called[:4]:
+            self.finish(each)
+        self.assertFalse(self.known()["http://slow"].is_quick)
+
+    def test_fails_at_once(self) -> None:
+        """
+        A host that fails at once without an answer is not quick.
+        """
+        self.slow()
+        self.unanswered(self.deliver(b"bad"))
+        self.assertFalse(self.known()["http://bad"].is_quick)
+        self.quick()
+        self.assertTrue(self.known()["http://quick"].is_quick)
+
+    def test_as_many_quick_as_slow(self) -> None:
+        """
+        As many quick answers as slow requests are not enough.
+        """
+        self.slow()
+        for each in self.called[:2]:
+            self.finish(each)
+        self.many(b"both", 2)
+        self.pass_time(1)
+        for is_quick in (False, False, True):
+            self.quick(1, b"both")
+            self.assertIs(self.known()["http://both"].is_quick, is_quick)
+
+    def test_quick_answers_of_before(self) -> None:
+        """
+        A quick host may have as many places as it had quick answers since the look
+        before the last, and one.
+        """
+        self.watcher.stop(0)
+        self.begin(maxEvents=16)
+        self.many(b"slow", 9)
+        self.pass_time(1)
+        self.quick()
+        self.many(b"slow", 3)
+        self.quick(1, b"new")
+        self.many(b"new", 2)
+        self.assertEqual(self.placed("new"), 2)
+        self.many(b"new", 1)
+        self.assertEqual(len(self.turned_away), 1)
+
+    def test_remembered(self) -> None:
+        """
+        Quick hosts are remembered while another is slow, and not too many of them.
+        """
+        self.patch(_hanging_hosts, "_MOST_REMEMBERED", 4)
+        self.slow()
+        for number, known in ((3, 4), (4, 4)):
+            for n in range(number):
+                self.quick(1, b"q%d" % n)
+            self.pass_time(0.75)
+            self.assertEqual(len(self.known()), known)
+        self.assertIn("http://slow", self.known())
+
+    def test_forgotten(self) -> None:
+        """
+        A host that was not quick, and has no request any more, is forgotten.
+        """
+        self.slow()
+        self.unanswered(self.deliver(b"bad"))
+        self.pass_time(0.75)
+        self.assertEqual(list(self.known()), ["http://slow"])
+
+    def test_all_forgotten(self) -> None:
+        """
+        When the watch is not busy any more, and none has left its place, nothing is
+        counted, also where some requests go on.
+        """
+        self.slow()
+        self.quick()
+        for each in self.called[:3]:
+            self.finish(each)
+        self.pass_time(1.25)
+        self.assertEqual((self.known(), self.waits()), ({}, []))
+        self.many(b"slow", 6)
+        self.assertTrue(self.is_full)
+
+    def test_many_lines(self) -> None:
+        """
+        With more than ten lines, fewer tasks of each are at hand than there are places.
+        """
+        self.watcher.stop(0)
+        self.begin(hold_up_to=0)
+        self.slow()
+        self.quick()
+        self.many(b"slow", 1)
+        hosts = [b"h%d" % n for n in range(20)]
+        for host in hosts:
+            for _ in range(5):
+                self.channel.deliver(host, beyond_prefetch=True)
+        self.pass_time(0.5)
+        put_off = [each.body for each in self.client.publisher.publications]
+        self.assertEqual(put_off, hosts[1:])  # of the first, one has begun
 
     def test_other_url(self) -> None:
         """
@@ -526,6 +749,85 @@ class LineTests(HangingTestCase):
         self.pass_time(LONGEST_WAIT)
         self.assertEqual(len(publications), 24)
         self.assertGreater(PUT_OFF_RATE, 4)
+
+    def test_put_off_for(self) -> None:
+        """
+        They wait in the broker for as long as the host was silent, for as long as it
+        takes to find out that a host hangs at least, and for five minutes at most.
+        """
+        for known_for, delay in ((0, 5), (20, 26), (900, 300)):
+            self.begin(hold_up_to=0)
+            self.hang()
+            self.pass_time(known_for)
+            if not known_for:  # known since the second look, which is just over
+                origin = self.known()["http://a"]
+                origin.since = self.clock.seconds() - 1
+            self.many(b"a", 5)
+            self.pass_time(0.75)
+            (publication,) = self.client.publisher.publications
+            self.assertAlmostEqual(publication.delay, delay, delta=1)
+            self.confirm()
+            self.watcher.stop(0)
+
+    def test_one_at_a_time(self) -> None:
+        """
+        However seldom, one of them goes.
+        """
+        self.patch(_hanging_hosts, "PUT_OFF_RATE", 0.1)
+        self.begin(hold_up_to=0)
+        self.hang()
+        self.many(b"a", 8)
+        for number in (1, 2, 3):
+            self.pass_time(HANG_AFTER / LOOKS)
+            self.assertEqual(len(self.client.publisher.publications), number)
+
+    def test_held_at_hand(self) -> None:
+        """
+        Those that are not at hand wait here for C{hold_up_to} seconds.
+        """
+        self.begin(hold_up_to=3)
+        self.hang()
+        self.many(b"a", 5)
+        self.pass_time(2.75)
+        self.assertEqual(self.client.publisher.publications, [])
+        self.pass_time(0.75)
+        self.assertEqual(len(self.client.publisher.publications), 1)
+
+    def test_turned_away_again(self) -> None:
+        """
+        A task that is turned away although it was its turn is the next again.
+        """
+        self.begin()
+        hanging, other = self.hang(b"a"), self.hang(b"b")
+        (changes,), (waits,) = self.many(b"a", 1), self.many(b"b", 1)
+        changes.body = b"b"
+        self.finish(hanging[0])
+        self.assertEqual(self.called, [*hanging, *other])
+        for each in (changes, waits):
+            self.finish(other.pop())
+            self.assertIs(self.called[-1], each)
+
+    def test_due_when_lost(self) -> None:
+        """
+        A task whose turn has come, and that has not begun when the connection is lost,
+        keeps nothing from others.
+        """
+        self.begin()
+        hanging = self.hang()
+        line = self.many(b"a", 2)
+        self.watcher._deliveries.close("test")
+        self.finish(hanging[0])
+        self.assertEqual(self.called, hanging)
+        self.channel.lose(ChannelLost("gone"))
+        self.watcher._deliveries.open("test")
+        self.advance(1)
+        for each in hanging[1:]:
+            self.finish(each)
+        self.assertEqual(self.known()["http://a"].due, set())
+        again = self.many(b"a", 4)
+        self.assertEqual(self.called, [*hanging, *again])
+        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 4)
+        self.assertNotIn(line[0], self.called)
 
     def test_given_back(self) -> None:
         """
