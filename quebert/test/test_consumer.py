@@ -320,6 +320,52 @@ class ConsumingTests(ConsumerTestCase):
             (self.state, self.methods), (ConsumerState.CONSUMING, ["basic_consume"])
         )
 
+    def test_much_too_wide(self) -> None:
+        """
+        A consumer that fetches more than twice as many as wait is replaced, once no
+        other has messages left.
+        """
+        for waiting, is_replaced in ((5, False), (4, True)):
+            self.reach(ConsumerState.CONSUMING)
+            self.unsettled[self.channel.calls[-1][1]] = 2
+            self.waiting = 9
+            self.consumer.adapt()
+            self.channel.answer_all()
+            self.assertTrue(self.consumer.is_wide)
+            number = len(self.methods)
+            self.waiting = waiting
+            self.consumer.adapt()
+            self.assertEqual(len(self.methods), number)  # the first has messages left
+            self.unsettled.clear()
+            self.consumer.adapt()
+            self.assertEqual(len(self.methods) > number, is_replaced, waiting)
+
+    def test_not_rested_while_renewing(self) -> None:
+        """
+        What waits is not given back while there is a consumer.
+        """
+        self.reach(ConsumerState.RENEWING)
+        self.rest()
+        self.assertEqual(self.rested, 0)
+        self.channel.answer_all()
+        self.assertEqual(self.rested, 1)
+
+    def test_single(self) -> None:
+        """
+        Where RabbitMQ delivers to one consumer at a time, another does not take over.
+        """
+        self.consumer._single = True
+        self.reach_consuming()
+        self.use_up()
+        self.assertIs(self.state, ConsumerState.CONSUMING)
+
+    def reach_consuming(self) -> None:
+        """
+        It consumes.
+        """
+        self.begin()
+        self.channel.answer()
+
     def test_far_while_renewing(self) -> None:
         """
         Where that is found as another consumer is to take over, there is none.

@@ -207,6 +207,7 @@ class FakeLadder(Ladder):
     @ivar prepared: the queues that were to be reached.
     @ivar forgotten: how often something of it was found to be missing.
     @ivar highest: the highest priority of what may wait.
+    @ivar told: the connections of which the kind of its queues was told.
     """
 
     def __init__(self) -> None:
@@ -214,6 +215,7 @@ class FakeLadder(Ladder):
         self.prepared: list[str] = []
         self.forgotten = 0
         self.highest: int | None = None
+        self.told: list[Any] = []
 
     async def rung_for(self, wire: Any, queue: str, left: Callable[[], float]) -> str:
         """
@@ -231,8 +233,9 @@ class FakeLadder(Ladder):
 
     def tell_kind(self, wire: Any) -> None:
         """
-        It is of no interest.
+        Note the connection.
         """
+        self.told.append(wire)
 
     def forget(self) -> None:
         """
@@ -933,6 +936,16 @@ class StartTests(WatcherTestCase):
         self.assertEqual(len(self.client.channels), 1)
         self.assertEqual(self.disconnects, [])
         self.assertFalse(self.watcher.consuming)
+
+    def test_kind_told(self) -> None:
+        """
+        With each connection the log may tell of which kind the ladder is.
+        """
+        self.begin()
+        self.channel.lose_connection()
+        self.assertEqual(
+            self.client.ladder.told, [c.client for c in self.client.channels]
+        )
 
     def test_unreachable(self) -> None:
         """

@@ -1,0 +1,526 @@
+"""
+L{quebert.amqp.watch._settlement} and L{quebert.amqp.watch._deliveries}: what becomes of
+messages, seen from a whole watch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from quebert._holding import HOLD_LIMIT
+from quebert._protocol.properties import encode_properties
+from quebert.amqp.delays import LadderRefused
+from quebert.amqp.watch import Budget, _settlement
+from quebert.amqp.watch._settlement import RETRY_LIMIT, RETRY_RATE
+from quebert.amqp.wire import DELAY, ENDS, FLIGHT, NOT_BEFORE, Message, Unconfirmed
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    ChannelLost,
+    MessageRefused,
+    PublishRefused,
+    Unroutable,
+)
+from quebert.outcome import POISON, Bury, Discard, Retry
+from quebert.test.support import logged
+from quebert.test.test_watcher import Publication, WatcherTestCase
+
+
+class SettlementTestCase(WatcherTestCase):
+    """
+    A watch that holds messages for a few seconds.
+    """
+
+    options = {"maxEvents": 2, "hold_up_to": 5}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin()
+
+    @property
+    def publications(self) -> list[Publication]:
+        """
+        What was published.
+        """
+        return self.client.publisher.publications
+
+    def outcome(self, outcome: Any, body: bytes = b"task", **options: Any) -> Message:
+        """
+        Deliver a message whose callback says at once what becomes of it.
+        """
+        self.at_once[body] = outcome
+        return self.deliver(body, **options)
+
+
+class PutBackTests(SettlementTestCase):
+    """
+    Messages that go back to their queue.
+    """
+
+    def test_held(self) -> None:
+        """
+        Those that wait here are counted as held, and have no place.
+        """
+        self.assertEqual(self.watcher.held, 0)
+        for _ in range(2):
+            self.outcome(Retry(after=3))
+        self.assertEqual(self.watcher.held, 2)
+        self.advance(3)
+        self.confirm()
+        self.assertEqual(self.watcher.held, 1)
+
+    def test_hold_limit(self) -> None:
+        """
+        A message waits here for no longer than its delivery may be held; for the rest
+        it waits in the broker.
+        """
+        self.watcher.stop(0)
+        self.begin(hold_up_to=HOLD_LIMIT)
+        message = self.deliver()
+        self.advance(HOLD_LIMIT - 10)
+        self.finish(message, Retry(after=60))
+        self.advance(9)
+        self.assertEqual(self.publications, [])
+        self.advance(1)
+        (publication,) = self.publications
+        self.assertEqual(publication.delay, 50)
+        self.assertAlmostEqual(publication.headers[DELAY], 50, 5)
+        self.assertEqual(publication.headers[NOT_BEFORE], self.clock.seconds() + 50)
+
+    def test_at_once(self) -> None:
+        """
+        A message that goes back at once keeps its place until RabbitMQ has it; one for
+        which there is no connection does not.
+        """
+        for is_ready, held in ((True, 0), (False, 1)):
+            self.client.publisher.ready = is_ready
+            self.outcome(Retry())
+            self.assertEqual(self.watcher.held, held)
+            self.confirm()
+            self.check_settled(self.channel.acked, [])
+
+    def test_later_in_the_broker(self) -> None:
+        """
+        One that is to wait in the broker has no place, since that may take its time.
+        """
+        self.outcome(Retry(after=60))
+        self.assertEqual(self.watcher.held, 1)
+
+    def test_hardly_late(self) -> None:
+        """
+        What is due within a millisecond needs no delay.
+        """
+        self.watcher.stop(0)
+        self.begin(hold_up_to=0)
+        for after, is_delayed in ((0.0005, False), (0.002, True)):
+            self.outcome(Retry(after=after))
+            publication = self.publications[-1]
+            self.assertEqual(publication.exchange != "", is_delayed)
+            self.assertEqual(NOT_BEFORE in publication.headers, is_delayed)
+            self.confirm()
+
+    def test_priority(self) -> None:
+        """
+        What waits in the broker has no higher priority than may wait there; what goes
+        back at once has its own.
+        """
+        self.client.ladder.highest = 4
+        for after, priority in ((60, 4), (0, 9)):
+            self.outcome(Retry(after=after), priority=9)
+            self.assertEqual(self.publications[-1].properties["priority"], priority)
+            self.confirm()
+
+    def test_otherwise(self) -> None:
+        """
+        Where the broker refuses a message as it would go back, it goes back otherwise;
+        without that it is set aside, and the broker's reason is told.
+        """
+        refusal = MessageRefused(311, "too large")
+        self.outcome(Retry(body=b"large", otherwise=Retry(body=b"small")))
+        self.confirm(refusal)
+        self.assertEqual(self.publications[-1].body, b"small")
+        self.confirm(refusal)
+        buried = self.publications[-1]
+        self.assertEqual((buried.routing_key, buried.body), ("queue.dead", b"task"))
+        reason = buried.headers["quebert-reason"]
+        self.assertIn("the broker refuses the task as it would go back", reason)
+        self.assertIn("too large", reason)
+        self.confirm()
+        self.check_counts(received=1, buried=1)
+
+    def test_very_long(self) -> None:
+        """
+        A wait without an end is one of many years.
+        """
+        self.outcome(Retry(after=float("inf")))
+        self.assertEqual(self.publications[0].headers[DELAY], 1e9)
+
+
+class NotTakenTests(SettlementTestCase):
+    """
+    Messages that the broker does not take.
+    """
+
+    def test_told(self) -> None:
+        """
+        Two lines tell that the queue does not take tasks back, and that it does again.
+        """
+        with logged() as lines:
+            self.outcome(Retry())
+            self.confirm(PublishRefused("full"))
+            self.advance(RETRY_LIMIT)
+            self.confirm()
+            for _ in range(3):
+                self.advance(5)
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("Queue 'queue' does not take a task back for now", lines[0])
+        self.assertIn("full", lines[0])
+        self.assertIn("Queue 'queue' takes tasks back again", lines[1])
+
+    def test_dead_told(self) -> None:
+        """
+        The same for dead letters.
+        """
+        with logged() as lines:
+            self.outcome(Bury("no task", POISON))
+            self.confirm(PublishRefused("full"))
+            self.advance(RETRY_LIMIT)
+            self.confirm()
+            for _ in range(2):
+                self.advance(3)
+        self.assertEqual(len(lines), 3, lines)
+        self.assertIn("Queue 'queue.dead' refuses dead letters for now", lines[0])
+        self.assertIn("is now in queue 'queue.dead': no task", lines[1])
+        self.assertIn("Queue 'queue.dead' takes dead letters again", lines[2])
+
+    def test_seconds_between(self) -> None:
+        """
+        It is tried again after 2 and 4 seconds, and then always after as long.
+        """
+        self.outcome(Retry())
+        at = [self.clock.seconds()]
+        for _ in range(5):
+            number = len(self.publications)
+            self.confirm(PublishRefused("full"))
+            while len(self.publications) == number:
+                self.advance(0.25)
+            at.append(self.clock.seconds())
+        waits = [after - before for before, after in zip(at, at[1:], strict=False)]
+        self.assertEqual(waits, [2.0, 4.0, *[RETRY_LIMIT] * 3])
+
+    def test_many(self) -> None:
+        """
+        Where very many wait for it, each is tried more seldom.
+        """
+        self.patch(_settlement, "RETRY_RATE", 1.0)
+        self.watcher.stop(0)
+        self.begin(maxEvents=0)
+        for _ in range(8):
+            self.outcome(Retry())
+        for seconds in (2, 4, 8):
+            for _ in range(8):
+                self.confirm(PublishRefused("full"))
+            self.advance(seconds - 1)
+            self.assertEqual(self.client.publisher.unconfirmed, [])
+            self.advance(1)
+            self.assertEqual(len(self.client.publisher.unconfirmed), 8)
+        self.assertEqual(RETRY_RATE, 200.0)
+
+    def test_ladder_is_forgotten(self) -> None:
+        """
+        What RabbitMQ has lost is looked for again, and what is full is there.
+        """
+        for error, forgotten in ((PublishRefused("full"), 0), (Unroutable("no"), 1)):
+            self.client.ladder.forgotten = 0
+            self.outcome(Retry(after=60))
+            self.confirm(error)
+            self.assertEqual(self.client.ladder.forgotten, forgotten)
+            self.advance(RETRY_LIMIT)
+            self.confirm()
+
+    def test_is_it_this_one(self) -> None:
+        """
+        A message that went with others to a channel which the broker has closed is
+        published again at once, alone; where it is the cause, it is set aside.
+        """
+        self.outcome(Retry())
+        self.confirm(Unconfirmed(BrokerRefused(406, "PRECONDITION_FAILED")))
+        self.assertEqual(self.client.publisher.alone, [1])
+        self.confirm()
+        self.check_counts(received=1, retried=1)
+
+    def test_lost_meanwhile(self) -> None:
+        """
+        A publisher that has lost its channel is no fault of the queue.
+        """
+        with logged() as lines:
+            self.outcome(Retry())
+            self.confirm(ChannelLost("gone"))
+            self.advance(2)
+            self.confirm()
+        self.assertEqual(lines, [])
+        self.check_counts(received=1, retried=1)
+
+    def test_ladder_refused(self) -> None:
+        """
+        Where the ladder is refused, it asks for all: each is tried after a second or
+        two, and nothing is told here.
+        """
+
+        async def rung_for(*arguments: object) -> str:
+            asked.append(self.clock.seconds())
+            raise LadderRefused("no")
+
+        asked: list[float] = []
+        self.patch(self.client.ladder, "rung_for", rung_for)
+        with logged() as lines:
+            self.outcome(Retry(after=60))
+            for _ in range(20):
+                self.advance(0.5)
+        self.assertEqual(lines, [])
+        waits = {
+            after - before for before, after in zip(asked, asked[1:], strict=False)
+        }
+        self.assertEqual(waits, {2.0})
+
+    def test_stopped(self) -> None:
+        """
+        When the watch ends, one that is not taken is given back, and nothing is told
+        later.
+        """
+        message = self.outcome(Retry())
+        self.confirm(PublishRefused("full"))
+        stopped = self.watcher.stop(0)
+        self.confirm(PublishRefused("full"))
+        self.successResultOf(stopped)
+        self.assertEqual(self.channel.given_back, [message.delivery_tag])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_channel_lost(self) -> None:
+        """
+        When the channel is lost, nobody waits for the confirmation.
+        """
+        self.outcome(Retry())
+        publication = self.publications[0]
+        self.channel.lose()
+        self.assertTrue(publication.confirmed.called)
+        self.advance(10)
+        self.assertEqual(len(self.publications), 1)
+
+
+class RemovedTests(SettlementTestCase):
+    """
+    Messages that leave the queue without being done.
+    """
+
+    def test_discarded(self) -> None:
+        """
+        One line tells which task, of which queue, and why; reasons are cut.
+        """
+        for reason, told in (("too old", "too old"), ("x" * 5_000, "x" * 1_000)):
+            with logged() as lines:
+                self.outcome(Discard(reason))
+            self.assertEqual(
+                lines,
+                [f"Task (no uuid) of queue 'queue' is discarded, and is gone: {told}"],
+            )
+
+    def test_discarded_late(self) -> None:
+        """
+        Nothing is told of one that RabbitMQ delivers again.
+        """
+        message = self.deliver()
+        self.channel.lose()
+        with logged() as lines:
+            self.finish(message, Discard("too old"))
+        self.assertEqual(lines, [])
+
+    def test_buried(self) -> None:
+        """
+        A dead letter is kept on disk, and its reason cut.
+        """
+        self.outcome(Bury("x" * 5_000, POISON, {"mine": 1}))
+        (buried,) = self.publications
+        self.assertEqual(buried.headers["quebert-reason"], "x" * 1_000)
+        self.assertEqual(buried.headers["mine"], 1)
+
+    def test_unreadable(self) -> None:
+        """
+        One whose properties cannot be read is buried with those that tell of it.
+        """
+        self.outcome(Bury("no task", POISON), raw=b"\xff\xff\xff")
+        (buried,) = self.publications
+        self.assertEqual(buried.properties["delivery-mode"], 2)
+        self.assertEqual(buried.headers["quebert-kind"], POISON)
+
+
+class CopyTests(SettlementTestCase):
+    """
+    Copies that take the places of messages that were not attempted.
+    """
+
+    options = {"exchange": ""}
+
+    def test_waiting_copy(self) -> None:
+        """
+        A message whose copy is to wait in the broker needs no place meanwhile.
+        """
+        headers = {ENDS: 3, FLIGHT: "a" * 32}
+        self.deliver(headers=headers, redelivered=True)
+        self.assertEqual(self.watcher.held, 1)
+        self.confirm()
+        self.deliver(headers={**headers, ENDS: 1}, redelivered=True)
+        self.assertEqual(self.watcher.held, 0)
+
+    def test_refused(self) -> None:
+        """
+        Where the broker refuses the copy, the message itself is attempted.
+        """
+        refusals = (
+            MessageRefused(311, "large"),
+            PublishRefused("full"),
+            Unroutable("no"),
+        )
+        for refusal in refusals:
+            message = self.deliver(redelivered=True)
+            self.confirm(refusal)
+            self.assertIs(self.called[-1], message)
+            self.finish(message)
+
+
+class LightTests(WatcherTestCase):
+    """
+    Which messages are weighed.
+    """
+
+    def test_properties_count(self) -> None:
+        """
+        Large properties take memory, too.
+        """
+        self.client.budget = Budget(200_000)
+        self.begin(maxEvents=5)
+        large = encode_properties({"headers": {"mine": "x" * 50_000}})
+        first = self.deliver(b"1", raw=large)
+        self.deliver(b"2", raw=large)
+        self.assertEqual(self.called, [first])
+
+    def test_asks_the_mediator(self) -> None:
+        """
+        A callback that is the method of an object which knows the memory of its tasks
+        is asked; of another nobody knows better than by counting.
+        """
+
+        class Mediator:
+            def __init__(self, callback: Any) -> None:
+                self.message_received = callback
+                self.asked: list[bytes] = []
+
+            def memory_of(self, body: bytes) -> int:
+                self.asked.append(body)
+                return 1
+
+            def received(self, message: Message) -> Any:
+                return self.message_received(message)
+
+        mediator = Mediator(self.callback)
+        self.client.budget = Budget(200)
+        self.begin(maxEvents=5, callback=mediator.received)
+        for _ in range(2):
+            self.deliver(b"x" * 150)
+        self.assertEqual(len(self.called), 2)
+        self.assertEqual(mediator.asked, [b"x" * 150] * 2)
+
+
+class EndTests(WatcherTestCase):
+    """
+    What is left of a watch.
+    """
+
+    def check_nothing_shared(self) -> None:
+        """
+        Nothing of the watch is known to its client.
+        """
+        self.assertEqual(self.client.budget.parts, set())
+        self.assertEqual(self.client.publisher.shuts, 1)
+        self.assertEqual(self.client.pauses.looks, {})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """
+        A watch that was stopped publishes no more, and takes no memory.
+        """
+        self.begin()
+        self.successResultOf(self.watcher.stop())
+        self.check_nothing_shared()
+
+    def test_not_begun(self) -> None:
+        """
+        The same for one that could not begin.
+        """
+        self.client.unreachable = BrokerUnreachable("no answer")
+        starting = Deferred.fromCoroutine(self.watcher.start())
+        self.failureResultOf(starting, BrokerUnreachable)
+        self.check_nothing_shared()
+
+    def test_short_grace(self) -> None:
+        """
+        Less than a second is time, too.
+        """
+        self.begin()
+        message = self.deliver()
+        stopped = self.watcher.stop(grace=0.5)
+        self.advance(0.25)
+        self.finish(message)
+        self.successResultOf(stopped)
+        self.check_counts(received=1, done=1)
+
+    def test_examined_while_stopping(self) -> None:
+        """
+        The end waits no longer than for the last message that is looked at.
+        """
+        for is_lost in (False, True):
+            self.begin(exchange="")
+            self.client.held.add("queue_declare")
+            self.channel.deliver(redelivered=True)
+            brief = self.client.channels[-1]
+            stopped = self.watcher.stop(grace=300)
+            self.client.held.clear()
+            self.assertNoResult(stopped)
+            if is_lost:
+                self.channel.lose()
+            for each in self.client.channels:
+                while each.pending:
+                    each.answer()
+            self.assertTrue(brief.closed)
+            while self.client.publisher.unconfirmed:
+                self.confirm()
+            self.successResultOf(stopped)
+
+    def test_turned_away_while_stopping(self) -> None:
+        """
+        Nor longer than for the last callback that may not make its request.
+        """
+        self.begin()
+        message = self.deliver()
+        stopped = self.watcher.stop(grace=300)
+        message.turned_away = True
+        self.finish(message, Retry(attempted=False))
+        self.successResultOf(stopped)
+        self.assertEqual(self.channel.given_back, [message.delivery_tag])
+
+    def test_another_error_while_examining(self) -> None:
+        """
+        A fault in looking at a message is logged; the message is attempted.
+        """
+
+        async def in_order(*arguments: object, **options: object) -> bool:
+            raise BrokerError("fault")
+
+        self.begin(exchange="")
+        self.patch(self.client.suspects, "in_order", in_order)
+        message = self.deliver(redelivered=True)
+        self.check_logged(BrokerError)
+        self.assertEqual(self.called, [message])
