@@ -14,7 +14,16 @@ from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import LadderRefused
 from quebert.amqp.watch import Budget, _settlement
 from quebert.amqp.watch._settlement import RETRY_LIMIT, RETRY_RATE
-from quebert.amqp.wire import DELAY, ENDS, FLIGHT, NOT_BEFORE, Message, Unconfirmed
+from quebert.amqp.wire import (
+    ALONE,
+    DELAY,
+    ENDS,
+    FLIGHT,
+    IN_QUESTION,
+    NOT_BEFORE,
+    Message,
+    Unconfirmed,
+)
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -27,6 +36,9 @@ from quebert.errors import (
 from quebert.outcome import POISON, Bury, Discard, Retry
 from quebert.test.support import logged
 from quebert.test.test_watcher import Publication, WatcherTestCase
+
+#: The queue that tells that a suspect is attempted alone.
+SIGN = "quebert.flight." + "a" * 32
 
 
 class SettlementTestCase(WatcherTestCase):
@@ -252,6 +264,32 @@ class NotTakenTests(SettlementTestCase):
         self.confirm()
         self.check_counts(received=1, retried=1)
 
+    def test_not_for_this_one(self) -> None:
+        """
+        Where there was no refusal, or it was refused alone, it waits like others.
+        """
+        refusal = Unconfirmed(BrokerRefused(406, "PRECONDITION_FAILED"))
+        for errors in ([Unconfirmed(ChannelLost("gone"))], [refusal, refusal]):
+            self.outcome(Retry())
+            for each in errors:
+                self.confirm(each)
+            self.assertEqual(self.client.publisher.unconfirmed, [])
+            self.advance(4)
+            self.confirm()
+
+    def test_told_by_the_ladder(self) -> None:
+        """
+        What the ladder tells of is not told here, too.
+        """
+        for tells, number in ((True, 0), (False, 1)):
+            self.patch(self.client.ladder, "tells", lambda *_, tells=tells: tells)
+            with logged() as lines:
+                self.outcome(Retry(after=60))
+                self.confirm(Unroutable("no"))
+            self.assertEqual(len(lines), number)
+            self.advance(4)
+            self.confirm()
+
     def test_lost_meanwhile(self) -> None:
         """
         A publisher that has lost its channel is no fault of the queue.
@@ -298,6 +336,26 @@ class NotTakenTests(SettlementTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.channel.given_back, [message.delivery_tag])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_dead_stopped(self) -> None:
+        """
+        The same for one that is to be buried.
+        """
+        self.outcome(Bury("no task", POISON))
+        self.confirm(PublishRefused("full"))
+        stopped = self.watcher.stop(0)
+        self.confirm(PublishRefused("full"))
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_held_when_lost(self) -> None:
+        """
+        When the channel is lost, nothing waits here for its retry any more.
+        """
+        self.outcome(Retry(after=3))
+        self.assertEqual(len(self.waits()), 1)
+        self.channel.lose()
+        self.assertEqual(self.waits(), [])
 
     def test_channel_lost(self) -> None:
         """
@@ -374,6 +432,86 @@ class CopyTests(SettlementTestCase):
         self.confirm()
         self.deliver(headers={**headers, ENDS: 1}, redelivered=True)
         self.assertEqual(self.watcher.held, 0)
+
+    def judged(self, body: bytes = b"task") -> Message:
+        """
+        Deliver a suspect whose last mediator has left its sign.
+        """
+        self.client.signs.add(SIGN)
+        headers = {ENDS: 3, FLIGHT: "a" * 32, IN_QUESTION: 1}
+        return self.deliver(body, headers=headers)
+
+    def test_priority(self) -> None:
+        """
+        A copy has the priority of the message; one that waits in the broker has none
+        that may not wait there.
+        """
+        self.client.ladder.highest = 4
+        for ends, priority in ((3, 4), (1, 9)):
+            headers = {ENDS: ends, FLIGHT: "a" * 32}
+            self.deliver(headers=headers, redelivered=True, priority=9)
+            self.assertEqual(self.publications[-1].properties["priority"], priority)
+            self.confirm()
+
+    def test_due(self) -> None:
+        """
+        A copy that waits tells until when, and another does not.
+        """
+        for ends, is_told in ((3, True), (1, False)):
+            self.deliver(headers={ENDS: ends, FLIGHT: "a" * 32}, redelivered=True)
+            headers = self.publications[-1].headers
+            self.assertEqual({NOT_BEFORE, DELAY} <= headers.keys(), is_told)
+            self.confirm()
+
+    def test_end_is_counted(self) -> None:
+        """
+        The sign of a sudden end goes when the copy has taken the place.
+        """
+        self.judged()
+        self.assertEqual(self.client.signs, {SIGN})
+        self.confirm()
+        self.assertEqual(self.client.signs, set())
+
+    def test_end_is_not_counted(self) -> None:
+        """
+        It remains where the copy has not: the broker refuses it, or the channel is lost.
+        """
+        self.judged()
+        self.confirm(PublishRefused("full"))
+        self.assertEqual(self.client.signs, {SIGN})
+
+    def test_lost_while_judging(self) -> None:
+        """
+        Nor is anything published for a message that RabbitMQ delivers again.
+        """
+        self.client.held.add("queue_declare")
+        self.judged()
+        brief = self.client.channels[-1]
+        self.client.held.clear()
+        self.channel.lose()
+        brief.answer()
+        self.assertEqual((self.publications, self.client.signs), ([], {SIGN}))
+
+    def test_not_buried(self) -> None:
+        """
+        Where it is to be set aside, and the channel is lost before, the sign remains.
+        """
+        self.client.signs.add(SIGN)
+        headers = {ENDS: 5, ALONE: 2, FLIGHT: "a" * 32, IN_QUESTION: 1}
+        self.deliver(headers=headers)
+        self.channel.lose()
+        self.assertEqual(self.client.signs, {SIGN})
+
+    def test_buried(self) -> None:
+        """
+        Where it was set aside, the sign goes.
+        """
+        self.client.signs.add(SIGN)
+        headers = {ENDS: 5, ALONE: 2, FLIGHT: "a" * 32, IN_QUESTION: 1}
+        self.deliver(headers=headers)
+        self.confirm()
+        self.assertEqual(self.client.signs, set())
+        self.check_counts(received=1, buried=1)
 
     def test_refused(self) -> None:
         """
