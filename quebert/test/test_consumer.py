@@ -4,6 +4,7 @@ Tests for C{quebert.amqp.watch._consumer}: each row of the table of its states.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -349,6 +350,50 @@ class ConsumingTests(ConsumerTestCase):
         self.assertEqual(self.rested, 0)
         self.channel.answer_all()
         self.assertEqual(self.rested, 1)
+
+    def test_used_up(self) -> None:
+        """
+        Another consumer takes over when all of the prefetch is used up, not before.
+        """
+        for unsettled, is_renewed in ((1, False), (2, True), (3, True)):
+            self.reach(ConsumerState.CONSUMING)
+            self.unsettled[self.channel.calls[-1][1]] = unsettled
+            self.waiting = 1
+            self.consumer.adapt()
+            self.assertEqual(self.state is ConsumerState.RENEWING, is_renewed)
+
+    def test_no_room(self) -> None:
+        """
+        Nor where the watch does not want more.
+        """
+        self.reach(ConsumerState.CONSUMING)
+        self.consumer._may_widen = lambda: False
+        self.use_up()
+        self.assertIs(self.state, ConsumerState.CONSUMING)
+
+    def test_channel_gone_while_another_takes_over(self) -> None:
+        """
+        Where the channel is lost before it is the turn of the call, none is made.
+        """
+        self.reach(ConsumerState.CONSUMING)
+        self.successResultOf(self.consumer._calling.acquire())
+        self.use_up()
+        self.consumer.lost()
+        number = len(self.methods)
+        self.consumer._calling.release()
+        self.assertEqual(
+            (len(self.methods), self.state), (number, ConsumerState.ABSENT)
+        )
+
+    def test_fault(self) -> None:
+        """
+        A fault that is not the broker's is not hidden.
+        """
+        self.reach(ConsumerState.CONSUMING)
+        self.use_up()
+        self.channel._answers.pop(0).errback(ValueError("fault"))
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_single(self) -> None:
         """

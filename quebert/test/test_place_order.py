@@ -1,0 +1,260 @@
+"""
+Tests for L{quebert.amqp.watch._places}: who gets a place, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._holding import LONGEST_WAIT
+from quebert.amqp.watch import Budget
+from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._task_memory import TaskMemory
+from quebert.amqp.watch._throttle import Throttle
+from quebert.amqp.wire import Message
+
+
+class Noting(Throttle):
+    """
+    A throttle that lets so many messages begin, and notes what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.lets = 100
+        self.told: list[object] = []
+        self.again: list[Callable[[], None]] = []
+
+    def may_begin(self, again: Callable[[], None]) -> bool:
+        if not self.lets:
+            self.again.append(again)
+        return self.lets > 0
+
+    def entered(self) -> None:
+        self.told.append("entered")
+
+    def begun(self, message: Message) -> None:
+        self.lets -= 1
+        self.told.append("begun")
+
+    def left(self, message: Message) -> None:
+        self.told.append("left")
+
+    def withdrawn(self, number: int) -> None:
+        self.told.append(number)
+
+
+class PlacesTests(SynchronousTestCase):
+    """
+    Places of which the test says how many there are.
+    """
+
+    def make(self, limit: int, *throttles: Throttle) -> Places:
+        """
+        So many places.
+        """
+        self.begun: list[Message] = []
+        self.busy = 0
+        self.clock = Clock()
+        self.budget = Budget(2_048_000)
+        self.late: list[Message] = []
+        self.memory = TaskMemory(self.budget, lambda: self.clock, self.late.append)
+        return Places(limit, self.begin, throttles, self.memory, self.note_busy)
+
+    def begin(self, message: Message) -> None:
+        """
+        A message has its place.
+        """
+        if message.memory:
+            self.memory.begin(message)
+        self.begun.append(message)
+
+    def note_busy(self) -> None:
+        """
+        A message has come, and the places are busy.
+        """
+        self.busy += 1
+
+    def message(self, memory: int = 0) -> Message:
+        """
+        A message that takes so much memory.
+        """
+        message = Message("consumer", 1, False, "flow", "queue")
+        message.memory = memory
+        return message
+
+    def test_room(self) -> None:
+        """
+        There is room while fewer have places than there are, and none waits; it is busy
+        with more than half.
+        """
+        places = self.make(4)
+        for number in range(1, 6):
+            places.enter(self.message())
+            self.assertEqual(places.has_room(), number < 4)
+            self.assertEqual(places.is_busy, number > 2)
+            self.assertEqual(self.busy, max(0, number - 2))
+        self.assertEqual(len(self.begun), 4)
+        for number in range(3, -1, -1):
+            places.leave(self.begun[3 - number])
+            self.assertEqual(places.has_room(), number < 3)
+            self.assertEqual(places.is_busy, number > 1)
+
+    def test_no_limit(self) -> None:
+        """
+        0 is no limit.
+        """
+        places = self.make(0)
+        for _ in range(500):
+            places.enter(self.message())
+        self.assertEqual(len(self.begun), 500)
+        self.assertTrue(places.has_room())
+        self.assertFalse(places.is_busy)
+
+    def test_left_twice(self) -> None:
+        """
+        A place is left once.
+        """
+        places = self.make(1)
+        first, second, third = (self.message() for _ in range(3))
+        for each in (first, second, third):
+            places.enter(each)
+        self.assertTrue(places.has_place(first))
+        self.assertFalse(places.has_place(second))
+        places.leave(first)
+        places.leave(first)
+        self.assertFalse(places.has_place(first))
+        self.assertEqual(self.begun, [first, second])
+
+    def test_forgotten(self) -> None:
+        """
+        Those that wait are taken out, the heavy ones first, and none begins.
+        """
+        places = self.make(9)
+        heavy = [self.message(1_500_000) for _ in range(3)]
+        for each in heavy:
+            places.enter(each)
+        places.close("test")
+        light = self.message()
+        places.enter(light)
+        self.assertFalse(places.has_room())
+        self.assertTrue(places.is_busy)
+        self.assertEqual(places.forget_waiting(), [*heavy[1:], light])
+        self.assertEqual(places.forget_waiting(), [])
+        self.assertTrue(places.has_room())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        places.open("test")
+        self.memory.ended(heavy[0])
+        places.leave(heavy[0])
+        self.assertEqual(self.begun, heavy[:1])
+        self.assertEqual((self.budget.line, self.budget.aside), ({}, {}))
+
+    def test_closed_for_two_reasons(self) -> None:
+        """
+        What is closed for two reasons is open when neither is left.
+        """
+        places = self.make(9)
+        for reason in ("paused", "stopped", "paused"):
+            places.close(reason)
+        message = self.message()
+        places.enter(message)
+        places.open("another")
+        places.open("paused")
+        self.assertEqual(self.begun, [])
+        places.open("stopped")
+        self.assertEqual(self.begun, [message])
+
+    def test_heavy(self) -> None:
+        """
+        Light messages overtake one that waits for memory; heavy ones follow in their
+        order.
+        """
+        places = self.make(9)
+        heavy = [self.message(1_500_000) for _ in range(3)]
+        light = self.message()
+        for each in (*heavy, light):
+            places.enter(each)
+        self.assertEqual(self.begun, [heavy[0], light])
+        self.assertEqual(self.busy, 3)
+        for number in (0, 1):
+            self.memory.ended(heavy[number])
+            places.leave(heavy[number])
+            self.assertEqual(self.begun, [heavy[0], light, *heavy[1 : number + 2]])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_waits_too_long(self) -> None:
+        """
+        What has waited for memory for too long is told once, and may be taken out: then
+        nobody waits for memory.
+        """
+        throttle = Noting()
+        places = self.make(9, throttle)
+        first, second = self.message(1_500_000), self.message(1_500_000)
+        for each in (first, second):
+            places.enter(each)
+        throttle.told.clear()
+        self.clock.advance(LONGEST_WAIT - 1)
+        self.assertEqual(self.late, [])
+        self.clock.advance(1)
+        self.assertEqual(self.late, [second])
+        places.take_out(second)
+        self.assertEqual(throttle.told, [1])
+        self.assertEqual((self.budget.line, self.budget.aside), ({}, {}))
+        self.assertTrue(places.has_room())
+
+    def test_one_of_two_taken_out(self) -> None:
+        """
+        While another heavy one waits, it has its turn.
+        """
+        places = self.make(9)
+        first, second, third = (self.message(1_500_000) for _ in range(3))
+        for each in (first, second, third):
+            places.enter(each)
+        places.take_out(second)
+        self.memory.ended(first)
+        places.leave(first)
+        self.assertEqual(self.begun, [first, third])
+
+    def test_throttle(self) -> None:
+        """
+        A throttle is told of each message when it comes, begins, leaves or is
+        withdrawn; who is refused asks again when told to.
+        """
+        throttle = Noting()
+        places = self.make(9, throttle)
+        first, second, third = (self.message() for _ in range(3))
+        places.enter(first)
+        self.assertEqual(throttle.told, ["entered", "begun"])
+        throttle.lets = 0
+        places.enter(second)
+        places.enter(third)
+        self.assertEqual(self.begun, [first])
+        throttle.told.clear()
+        places.leave(first)
+        self.assertEqual(throttle.told, ["left"])
+        throttle.lets = 1
+        throttle.again[-1]()
+        self.assertEqual(self.begun, [first, second])
+        throttle.told.clear()
+        self.assertEqual(places.forget_waiting(), [third])
+        self.assertEqual(throttle.told, [1])
+
+    def test_leaves_at_once(self) -> None:
+        """
+        A message may leave as soon as it begins, and others come meanwhile.
+        """
+        places = self.make(1)
+        seen: list[Message] = []
+
+        def begin(message: Message) -> None:
+            seen.append(message)
+            if len(seen) < 1_000:
+                places.enter(self.message())
+            places.leave(message)
+
+        places = Places(1, begin)
+        places.enter(self.message())
+        self.assertEqual(len(seen), 1_000)
+        self.assertTrue(places.has_room())
