@@ -829,6 +829,24 @@ class LineTests(HangingTestCase):
         self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 4)
         self.assertNotIn(line[0], self.called)
 
+    def test_looks_no_more(self) -> None:
+        """
+        When the queue is paused, or the channel lost, nothing is looked at until the
+        watch is busy again.
+        """
+        for lost in (False, True):
+            self.begin()
+            self.many(b"a", 4)
+            self.assertEqual(len(self.waits()), 1)
+            if lost:
+                self.channel.lose(ChannelLost("gone"))
+            else:
+                self.client.pauses.paused.add("queue")
+                self.client.pauses.looks["queue"]()
+            self.assertEqual(self.waits(), [])
+            self.client.pauses.paused.clear()
+            self.watcher.stop(0)
+
     def test_given_back(self) -> None:
         """
         When the queue is paused, they go back to it.
