@@ -835,7 +835,7 @@ class LineTests(HangingTestCase):
         watch is busy again.
         """
         for lost in (False, True):
-            self.begin()
+            self.begin(hang_after=HANG_AFTER)
             self.many(b"a", 4)
             self.assertEqual(len(self.waits()), 1)
             if lost:
