@@ -28,8 +28,12 @@ class BacklogTests(SynchronousTestCase):
         self.throttles = SimpleNamespace(limit_fetching=False)
         self.room = True
         places = SimpleNamespace(has_room=lambda: self.room)
-        parts: tuple[Any, ...] = self.ledger, self.hosts, places, self.throttles
-        self.backlog = Backlog(*map(cast, [Any] * 4, parts))
+        self.backlog = Backlog(
+            cast(Any, self.ledger),
+            cast(Any, self.hosts),
+            cast(Any, places),
+            cast(Any, self.throttles),
+        )
         self.ledger.numbers[State.HELD] = 1
 
     def test_size(self) -> None:

@@ -74,7 +74,7 @@ class HandlerTests(SynchronousTestCase):
             self.answer = answer
             self.call()
             self.assertEqual(self.decided.pop(), outcome)
-            self.answer = later = Deferred()
+            self.answer = later = Deferred[Any]()
             self.call()
             self.assertEqual(self.decided, [])
             later.callback(answer)
@@ -87,11 +87,13 @@ class HandlerTests(SynchronousTestCase):
         What is no outcome, or one that cannot be carried out, is the callback's
         failure, and the log tells what it is.
         """
+        text: Any = "text"
+        nothing: Any = None
         wrong: Any = (
             (5, "must return None, bytes, str or an Outcome, not int"),
-            (Retry(body="text"), "the body of a Retry must be bytes, not str"),
-            (Retry(after="soon"), "Retry(after=...) is seconds, not str"),
-            (Bury(None), "Bury(reason=...) is a sentence, not NoneType"),
+            (Retry(body=text), "the body of a Retry must be bytes, not str"),
+            (Retry(after=text), "Retry(after=...) is seconds, not str"),
+            (Bury(nothing), "Bury(reason=...) is a sentence, not NoneType"),
         )
         for answer, told in wrong:
             self.answer = answer
@@ -160,7 +162,7 @@ class HandlerTests(SynchronousTestCase):
         callbacks end; those of later ones are wanted.
         """
         for end in ("answers", "fails", "is cancelled"):
-            self.answer = later = Deferred()
+            self.answer = later = Deferred[Any]()
             message = self.call()
             self.assertEqual(self.handler.give_up(), [message])
             self.assertEqual(list(self.handler.busy), [message])
@@ -183,7 +185,7 @@ class HandlerTests(SynchronousTestCase):
         """
         A message that was given up and comes again is like any other.
         """
-        self.answer = later = Deferred()
+        self.answer = later = Deferred[Any]()
         message = self.call()
         self.handler.give_up()
         later.callback(None)
@@ -195,7 +197,7 @@ class HandlerTests(SynchronousTestCase):
         """
         A callback that is cancelled by somebody else has failed, which is logged.
         """
-        self.answer = later = Deferred()
+        self.answer = later = Deferred[Any]()
         self.call()
         later.cancel()
         self.assertEqual(self.decided.pop().after, 1.0)

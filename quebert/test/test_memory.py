@@ -309,6 +309,15 @@ class BudgetTests(SynchronousTestCase):
         self.one.add(b"b" * 20)
         self.assertEqual(self.one.begun, [b"a" * 30, b"b" * 20])
 
+    def test_given_back_aside(self) -> None:
+        """
+        Nor is anything left of one whose messages waited for its own tasks.
+        """
+        self.one.add(b"a" * 40, b"b" * 40)
+        self.assertEqual(len(self.budget.aside), 1)
+        self.one.places.forget_waiting()
+        self.assertEqual((self.budget.line, self.budget.aside), ({}, {}))
+
     def test_places(self) -> None:
         """
         The number of places counts, too.

@@ -338,7 +338,7 @@ class OneSuspectTests(SynchronousTestCase):
         """
         One whose sign is being made is taken back, and its sign removed.
         """
-        self.suspects.signing = signing = Deferred()
+        self.suspects.signing = signing = Deferred[None]()
         suspect = self.add(self.first)
         self.clock.advance(GATHERING)
         self.assertEqual(self.one.take_back(self.second), [])
@@ -364,7 +364,7 @@ class OneSuspectTests(SynchronousTestCase):
         RabbitMQ delivers it again.
         """
         for wire in (None, OTHER_WIRE):
-            self.suspects.signing = signing = Deferred()
+            self.suspects.signing = signing = Deferred[None]()
             self.first.wire = WIRE
             self.add(self.first)
             self.clock.advance(GATHERING)

@@ -5,6 +5,7 @@ messages, seen from a whole watch.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -220,7 +221,7 @@ class NotTakenTests(SettlementTestCase):
             while len(self.publications) == number:
                 self.advance(0.25)
             at.append(self.clock.seconds())
-        waits = [after - before for before, after in zip(at, at[1:], strict=False)]
+        waits = [after - before for before, after in pairwise(at)]
         self.assertEqual(waits, [2.0, 4.0, *[RETRY_LIMIT] * 3])
 
     def test_many(self) -> None:
@@ -319,10 +320,21 @@ class NotTakenTests(SettlementTestCase):
             for _ in range(20):
                 self.advance(0.5)
         self.assertEqual(lines, [])
-        waits = {
-            after - before for before, after in zip(asked, asked[1:], strict=False)
-        }
+        waits = {after - before for before, after in pairwise(asked)}
         self.assertEqual(waits, {2.0})
+
+    def test_fault(self) -> None:
+        """
+        A fault of ours is logged, and the message given back.
+        """
+
+        async def rung_for(*arguments: object) -> str:
+            raise ValueError("fault")
+
+        self.patch(self.client.ladder, "rung_for", rung_for)
+        message = self.outcome(Retry(after=60))
+        self.check_logged(ValueError)
+        self.assertEqual(self.channel.given_back, [message.delivery_tag])
 
     def test_stopped(self) -> None:
         """
@@ -474,7 +486,7 @@ class CopyTests(SettlementTestCase):
 
     def test_end_is_not_counted(self) -> None:
         """
-        It remains where the copy has not: the broker refuses it, or the channel is lost.
+        It remains where the broker refuses the copy.
         """
         self.judged()
         self.confirm(PublishRefused("full"))
