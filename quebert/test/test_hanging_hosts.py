@@ -590,22 +590,50 @@ class ShareTests(HangingTestCase):
         self.many(b"slow", 6)
         self.assertTrue(self.is_full)
 
-    def test_many_lines(self) -> None:
+    def check_at_hand(self, lines: int, at_hand: int) -> None:
         """
-        With more than ten lines, fewer tasks of each are at hand than there are places.
+        Of each of so many lines, so many tasks stay at hand, and others do not.
         """
         self.watcher.stop(0)
         self.begin(hold_up_to=0)
         self.slow()
         self.quick()
         self.many(b"slow", 1)
-        hosts = [b"h%d" % n for n in range(20)]
+        hosts = [b"h%d" % n for n in range(lines)]
         for host in hosts:
-            for _ in range(5):
+            for _ in range(at_hand + 1):
                 self.channel.deliver(host, beyond_prefetch=True)
         self.pass_time(0.5)
         put_off = [each.body for each in self.client.publisher.publications]
         self.assertEqual(put_off, hosts[1:])  # of the first, one has begun
+
+    def test_eleven_lines(self) -> None:
+        """
+        With more than ten lines, fewer tasks of each are at hand than there are places.
+        """
+        self.check_at_hand(11, 7)
+
+    def test_twenty_lines(self) -> None:
+        """
+        The more lines, the fewer.
+        """
+        self.check_at_hand(20, 4)
+
+    def test_reserved_for_so_long(self) -> None:
+        """
+        Places stay reserved for quick hosts for as many looks as there are until a
+        request hangs, from when the first was slow.
+        """
+        self.slow()
+        self.many(b"slow", 3)
+        self.pass_time(2)
+        for each in self.called[:5]:
+            self.finish(each)
+            self.many(b"slow", 1)
+        self.pass_time(HANG_AFTER - 2.75)
+        self.assertEqual(self.placed("slow"), 6)
+        self.pass_time(0.25)
+        self.assertEqual(self.placed("slow"), 8)
 
     def test_other_url(self) -> None:
         """

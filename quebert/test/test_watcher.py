@@ -2969,6 +2969,7 @@ class StopTests(WatcherTestCase):
         stopped = self.watcher.stop()
         self.clock.advance(5)
         self.successResultOf(stopped)
+        self.assertTrue(waits[0].called)  # it was cancelled
         waits[1].callback(None)  # with the connection
 
     def test_delivered_while_stopping(self) -> None:
