@@ -55,7 +55,7 @@ class KeeperState(IntEnum):
     Where the channel of a watch stands.
     """
 
-    DETACHED = 0
+    DETACHED = auto()
     ATTACHING = auto()
     ATTACHED = auto()
     WAITING = auto()
@@ -67,7 +67,7 @@ class KeeperEvent(IntEnum):
     What happens to it.
     """
 
-    ATTACH = 0
+    ATTACH = auto()
     SUCCEED = auto()
     FAIL = auto()
     LOSE = auto()

@@ -50,7 +50,7 @@ class ConsumerState(IntEnum):
     Where a consumer stands.
     """
 
-    ABSENT = 0
+    ABSENT = auto()
     STARTING = auto()
     CONSUMING = auto()
     RENEWING = auto()
@@ -64,7 +64,7 @@ class ConsumerEvent(IntEnum):
     What happens to a consumer.
     """
 
-    BEGIN = 0  # the watch wants deliveries
+    BEGIN = auto()  # the watch wants deliveries
     CONSUME = auto()  # RabbitMQ has told that there is a consumer
     RENEW = auto()  # another one is to take over
     RENEWED = auto()  # it has, or could not
