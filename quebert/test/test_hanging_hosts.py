@@ -367,8 +367,8 @@ class PlaceTests(HangingTestCase):
             self.pass_time(130)
         lines = [formatEvent(each) or "" for each in events]
         self.assertEqual(len(lines), 2, lines)
-        for host, line in zip("ab", lines, strict=True):
-            self.assertIn(f"http://{host} does not answer", line)
+        for name, line in zip("ab", lines, strict=True):
+            self.assertIn(f"http://{name} does not answer", line)
 
     def test_told_with_their_places(self) -> None:
         """
