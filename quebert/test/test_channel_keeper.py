@@ -11,7 +11,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._machine import Machine, WrongEvent
-from quebert.amqp.watch._attempts import LASTING
+from quebert.amqp.watch._channel_backoff import LASTING
 from quebert.amqp.watch._channel_keeper import TABLE, ChannelKeeper, KeeperState
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.support import logged

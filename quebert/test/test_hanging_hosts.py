@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from quebert._holding import LONGEST_WAIT
-from quebert.amqp.watch import _hanging_hosts
+from quebert.amqp.watch import _hanging_hosts, _origin_places
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
-from quebert.amqp.watch._origin_places import LOOKS
+from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin
 from quebert.amqp.wire import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
 from quebert.outcome import Retry
@@ -90,11 +90,11 @@ class HangingTestCase(WatcherTestCase):
         self.pass_time(FOUND)
         return hanging
 
-    def known(self) -> dict[str, Any]:
+    def known(self) -> dict[str, HangingOrigin]:
         """
         The origins that the watch knows while it counts.
         """
-        return self.watcher._deliveries._hanging_hosts.known
+        return self.watcher._deliveries._hanging_hosts.places.known
 
     def unanswered(self, message: Message) -> None:
         """
@@ -558,7 +558,7 @@ class ShareTests(HangingTestCase):
         """
         Quick hosts are remembered while another is slow, and not too many of them.
         """
-        self.patch(_hanging_hosts, "_MOST_REMEMBERED", 4)
+        self.patch(_origin_places, "_MOST_REMEMBERED", 4)
         self.slow()
         for number, known in ((3, 4), (4, 4)):
             for n in range(number):
@@ -854,7 +854,7 @@ class LineTests(HangingTestCase):
         self.assertEqual(self.known()["http://a"].due, set())
         again = self.many(b"a", 4)
         self.assertEqual(self.called, [*hanging, *again])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts._places, 4)
+        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 4)
         self.assertNotIn(line[0], self.called)
 
     def test_looks_no_more(self) -> None:

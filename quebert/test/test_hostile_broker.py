@@ -470,9 +470,9 @@ class PrefetchTests(SynchronousTestCase):
         """
         Twice the prefetch, and 100, are accepted.
         """
-        self.assertEqual(self.prefetch.most, 100)
+        self.assertEqual(self.prefetch.limit, 100)
         self.consume("one", 10)
-        self.assertEqual(self.prefetch.most, 120)
+        self.assertEqual(self.prefetch.limit, 120)
 
     def test_unnamed(self) -> None:
         """
