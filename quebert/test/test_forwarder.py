@@ -5,6 +5,7 @@ only the tests move.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from types import SimpleNamespace
@@ -82,11 +83,70 @@ class BreakerTests(SynchronousTestCase):
         self.assertEqual(self.tried, ["a", "b", "c"])
 
 
+    def test_closed(self) -> None:
+        for name in "ab":
+            self.wait(name)
+        self.breaker.reset()
+        self.breaker.not_tried()
+        self.wait("c")
+        self.assertEqual(self.tried, ["a", "b", "c"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_pauses(self) -> None:
+        """
+        Each pause is twice as long as the one before, up to the longest; after a
+        success they begin anew.
+        """
+        for _ in range(2):
+            for number, pause in enumerate((1, 2, 3, 3), 1):
+                self.breaker.failed()
+                self.breaker.failed()  # of those that were on their way
+                self.assertEqual(self.breaker.failures, number)
+                tried = len(self.tried)
+                self.wait("a")
+                self.clock.advance(pause - 0.01)
+                self.assertEqual(len(self.tried), tried)
+                self.clock.advance(0.01)
+                self.assertEqual(len(self.tried), tried + 1)
+            self.breaker.reset()
+
+    def test_failed_while_half_open(self) -> None:
+        """
+        A failure of one that was on its way begins no other pause while nobody wants to
+        try; then there is one that may.
+        """
+        self.breaker.failed()
+        self.clock.advance(1)
+        self.breaker.failed()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        for name in "ab":
+            self.wait(name)
+        self.assertEqual(self.tried, ["a"])
+
+    def test_reset_while_half_open(self) -> None:
+        self.breaker.failed()
+        self.clock.advance(1)
+        self.breaker.reset()
+        self.breaker.failed()
+        self.wait("a")
+        self.assertEqual(self.tried, [])
+
+    def test_not_tried_in_a_pause(self) -> None:
+        """
+        A pause is not shorter since somebody does not try.
+        """
+        self.breaker.failed()
+        self.wait("a")
+        self.breaker.not_tried()
+        self.assertEqual(self.tried, [])
+
+
 class FakeChannel:
     """
     A channel on which messages arrive.
 
     @ivar calls: the methods that were called.
+    @ivar arguments: of each method, when it was called last.
     @ivar acked: the tags of deliveries that were acknowledged.
     @ivar closed_waiters: those who wait for its end.
     """
@@ -94,6 +154,7 @@ class FakeChannel:
     def __init__(self, wire: Any) -> None:
         self.client = wire
         self.calls: list[str] = []
+        self.arguments: dict[str, dict[str, Any]] = {}
         self.acked: list[int] = []
         self.closed = False
         self.end: Deferred[BrokerError] = Deferred()
@@ -109,6 +170,7 @@ class FakeChannel:
         Call a method.
         """
         self.calls.append(method)
+        self.arguments[method] = arguments
 
     def ack(self, delivery_tag: int) -> None:
         """
@@ -148,6 +210,7 @@ class ForwarderTests(SynchronousTestCase):
         self.wire = SimpleNamespace(clock=self.clock, closed=False)
 
         async def open_channel(*, confirms: bool) -> Any:
+            assert not confirms
             self.channels.append(FakeChannel(self.wire))
             return self.channels[-1]
 
@@ -161,17 +224,20 @@ class ForwarderTests(SynchronousTestCase):
         self.ladder = cast(Any, FakeLadder())
         self.ladder.prepare = self.ladder.check = nothing
         self.publisher = cast(Any, FakePublisher())
-        session: Any = SimpleNamespace(reactor=self.clock, connected=connected)
+        self.session: Any = SimpleNamespace(reactor=self.clock, connected=connected)
         old_ladder: Any = None
         self.forwarder = Forwarder(
             self.ladder,
             old_ladder,
-            session,
+            self.session,
             "queue",
             self.publisher,
             self.clock.seconds,
         )
-        self.patch(self.forwarder._astray, "bring_back", nothing)
+        self.bring_back: Callable[[Any], Any] = nothing
+        self.patch(
+            self.forwarder._astray, "bring_back", lambda wire: self.bring_back(wire)
+        )
         self.forwarder.begin()
         self.addCleanup(self.end)
         self.tag = 0
@@ -293,7 +359,7 @@ class ForwarderTests(SynchronousTestCase):
             raise BrokerRefused(403, "ACCESS_REFUSED")
 
         self.ladder.check = refuse
-        self.patch(self.forwarder._astray, "bring_back", refuse)
+        self.bring_back = refuse
         for number in (1, 2, 3):
             self.clock.advance(CHECK)
             self.arrive()
@@ -497,7 +563,7 @@ class ForwarderTests(SynchronousTestCase):
         The end does not wait for a connection.
         """
         connecting: Deferred[Any] = Deferred()
-        self.patch(self.forwarder._session, "connected", lambda: _wait_for(connecting))
+        self.patch(self.session, "connected", lambda: _wait_for(connecting))
         self.lose()
         self.clock.advance(1)
         self.assertEqual(len(self.channels), 1)
@@ -531,3 +597,421 @@ class ForwarderTests(SynchronousTestCase):
         self.clock.advance(1)
         self.clock.advance(1)
         self.assertEqual(self.ladder.forgotten, forgotten)
+
+    def ends(self) -> Deferred[None]:
+        """
+        The end, begun.
+        """
+        return Deferred.fromCoroutine(self.forwarder.end())
+
+    def test_begun_twice(self) -> None:
+        self.forwarder.begin()
+        self.assertEqual(len(self.channels), 1)
+
+    def test_how_it_consumes(self) -> None:
+        channel = self.channels[0]
+        self.assertEqual(channel.arguments["basic_qos"], {"prefetch_count": 10_000})
+        consumer = {"queue": f"{PREFIX}.arrivals.queue", "consumer_tag": "quebert"}
+        self.assertEqual(channel.arguments["basic_consume"], consumer)
+        self.successResultOf(self.ends())
+        self.assertEqual(channel.calls[-3:], ["basic_cancel", "nack", "close"])
+        self.assertEqual(channel.arguments["basic_cancel"], {"consumer_tag": "quebert"})
+
+    def test_ended_while_not_fetching(self) -> None:
+        self.arrive(body=bytes(_MOST_BYTES + 1))
+        self.assertEqual(
+            self.channels[0].arguments["basic_cancel"], {"consumer_tag": "quebert"}
+        )
+        ending = self.ends()
+        self.publisher.confirm()
+        self.clock.pump([0.05] * 2)
+        self.successResultOf(ending)
+        self.assertEqual(self.channels[0].calls.count("basic_cancel"), 1)
+
+    def test_patience_at_the_end(self) -> None:
+        self.arrive()
+        ending = self.ends()
+        self.clock.pump([0.05] * 79)
+        self.assertNoResult(ending)
+        self.clock.pump([0.05] * 2)
+        self.successResultOf(ending)
+        self.assertEqual(self.channels[0].acked, [])
+
+    def test_no_patience_for_lost_channels(self) -> None:
+        """
+        The end does not wait for answers to what came over a channel that is lost.
+        """
+        self.arrive()
+        self.lose()
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+        self.successResultOf(self.ends())
+
+    def test_arrives_after_the_end(self) -> None:
+        """
+        What arrives while the end waits for answers is given back.
+        """
+        self.arrive()
+        ending = self.ends()
+        self.arrive()
+        self.assertEqual(self.unconfirmed, [b"1"])
+        self.publisher.confirm()
+        self.clock.advance(0.05)
+        self.successResultOf(ending)
+        self.assertEqual(self.channels[0].calls[-2:], ["nack", "close"])
+
+    def test_ended_while_held(self) -> None:
+        """
+        The end does not wait for messages that are held since they came too early.
+        """
+        with logged(LogLevel.warn) as lines:
+            self.arrive(due=8.0, rung=9)
+        self.assertEqual(len(lines), 1)
+        ending = self.ends()
+        self.clock.advance(0.05)
+        self.successResultOf(ending)
+        self.assertEqual(self.publisher.publications, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_queue_of_arrivals_deleted(self) -> None:
+        """
+        Where somebody deletes the queue of the arrivals, it is made again at once, and
+        with it all that may be missing.
+        """
+        self.channels[0].on_cancel("quebert")
+        self.assertEqual(self.ladder.forgotten, 1)
+        self.assertTrue(self.channels[0].closed)
+        self.assertTrue(self.is_fetching)
+        self.assertEqual(len(self.channels), 2)
+
+    def test_channel_lost(self) -> None:
+        """
+        The loss of a channel is not told, which the watch tells; the ladder is looked
+        at.
+        """
+        with logged(LogLevel.info) as lines:
+            self.lose()
+        self.assertEqual(lines, [])
+        self.assertEqual(self.ladder.forgotten, 1)
+        self.assertNotIn("basic_cancel", self.channels[0].calls)
+
+    def test_channel_refused(self) -> None:
+        """
+        A refusal that closes the channel is told, and is met no earlier than a second
+        later.
+        """
+        with logged(LogLevel.info) as lines:
+            self.channels[0].closed = True
+            self.channels[0].end.callback(BrokerRefused(406, "PRECONDITION_FAILED"))
+        self.assertEqual(len(lines), 1)
+        self.assertIn("PRECONDITION_FAILED", lines[0])
+
+    def test_how_long_after_a_failed_round(self) -> None:
+        connected = self.session.connected
+        tries: list[float] = []
+
+        async def fail() -> Any:
+            tries.append(self.clock.seconds())
+            raise ChannelLost("closed")
+
+        self.patch(self.session, "connected", fail)
+        self.lose()
+        self.clock.pump([0.25] * 12)
+        self.assertEqual(tries, [0.0, 1.0, 2.0, 3.0])
+        self.patch(self.session, "connected", connected)
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+
+    def test_error_at_the_end(self) -> None:
+        """
+        What fails since the end has begun is not told.
+        """
+        connecting: Deferred[Any] = Deferred(
+            lambda deferred: deferred.errback(BrokerError("stopped"))
+        )
+        self.patch(self.session, "connected", lambda: _wait_for(connecting))
+        self.lose()
+        forgotten = self.ladder.forgotten
+        with logged(LogLevel.info) as lines:
+            self.successResultOf(self.ends())
+        self.assertEqual((lines, self.ladder.forgotten), ([], forgotten))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def pauses(self, number: int) -> list[float]:
+        """
+        The seconds between the first attempts, while RabbitMQ fails.
+        """
+        tries: list[float] = []
+
+        async def fail(*_: object) -> None:
+            tries.append(self.clock.seconds())
+            raise BrokerRefused(541, "INTERNAL_ERROR")
+
+        prepare, self.ladder.prepare = self.ladder.prepare, fail
+        self.lose()
+        while len(tries) <= number:
+            self.clock.advance(1 / 64)
+        self.ladder.prepare = prepare
+        return [later - time for time, later in pairwise(tries)]
+
+    def test_pauses_while_rabbitmq_fails(self) -> None:
+        """
+        Each is half as long again as the one before, or up to twice as short by chance;
+        after a round that went well they begin anew.
+        """
+        for _ in range(2):
+            for number, pause in enumerate(self.pauses(4), 1):
+                self.assertGreater(pause, 1.5**number / 2 - 0.02)
+                self.assertLess(pause, 1.5**number + 0.04)
+            self.clock.pump([1] * 12)
+            self.arrive()
+            self.publisher.confirm()
+            self.assertEqual(self.channels[-1].acked, [self.tag])
+
+    def test_ended_while_rabbitmq_fails(self) -> None:
+        self.pauses(3)
+        self.successResultOf(self.ends())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_after_a_fault_of_ours(self) -> None:
+        """
+        It begins no sooner than a minute later, says so, and the end does not wait.
+        """
+
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        check, self.ladder.check = self.ladder.check, fail
+        with logged(LogLevel.critical) as lines:
+            self.clock.advance(CHECK)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        expected = "Bringing delayed tasks to queue 'queue' failed, and goes on in 60 s"
+        self.assertEqual(lines, [expected])
+        self.clock.advance(59)
+        self.assertEqual(len(self.channels), 1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+        self.ladder.check = fail
+        self.clock.advance(CHECK)
+        self.ladder.check = check
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.successResultOf(self.ends())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_declared(self) -> None:
+        """
+        When the task queue was declared, it takes messages again, perhaps, and what
+        went astray is looked for at once.
+        """
+        looks: list[float] = []
+
+        async def look(*_: object) -> None:
+            looks.append(self.clock.seconds())
+
+        self.bring_back = look
+        self.arrive()
+        self.publisher.confirm(FULL)
+        self.assertEqual((self.unconfirmed, looks), ([], []))
+        self.forwarder.declared()
+        self.assertEqual((self.unconfirmed, looks), ([b"1"], [0.0]))
+
+    def test_declared_while_looking(self) -> None:
+        """
+        There is one look at what went astray at a time, and the end waits for it.
+        """
+        looks: list[Deferred[Any]] = []
+
+        async def look(*_: object) -> None:
+            looks.append(Deferred())
+            await looks[-1]
+
+        self.bring_back = look
+        for _ in range(3):
+            self.forwarder.declared()
+        self.assertEqual(len(looks), 1)
+        looks[0].callback(None)
+        self.forwarder.declared()
+        self.assertEqual(len(looks), 2)
+        ending = self.ends()
+        self.assertTrue(self.channels[0].closed)
+        self.assertNoResult(ending)
+        looks[1].callback(None)
+        self.successResultOf(ending)
+
+    def test_not_looked_after(self) -> None:
+        """
+        What cannot be looked after is told to those who want to know all.
+        """
+
+        async def refuse(*_: object) -> None:
+            raise BrokerRefused(403, "ACCESS_REFUSED")
+
+        self.ladder.check = refuse
+        self.bring_back = refuse
+        with logged() as lines:
+            self.clock.advance(CHECK)
+        self.assertEqual(len(lines), 2)
+        for line in lines:
+            self.assertIn("cannot be checked", line)
+            self.assertIn("ACCESS_REFUSED", line)
+
+    def test_connection_lost_while_looking(self) -> None:
+        """
+        Where the connection is lost meanwhile, forwarding begins anew.
+        """
+
+        async def lose(*_: object) -> None:
+            self.wire.closed = True
+            raise ChannelLost("closed")
+
+        check, self.ladder.check = self.ladder.check, lose
+        self.clock.advance(CHECK)
+        self.wire.closed, self.ladder.check = False, check
+        self.clock.advance(1)
+        self.assertEqual(len(self.channels), 2)
+
+    def test_fault_with_a_message(self) -> None:
+        """
+        The log names the message that has a fault of ours, and it is not acknowledged.
+        """
+        self.arrive()
+        with logged(LogLevel.critical) as lines:
+            self.publisher.confirm(cast(Any, ZeroDivisionError()))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        (line,) = lines
+        self.assertIn("Bringing <Message 1 from", line)
+        self.assertIn("to queue 'queue' failed", line)
+        self.assertEqual(self.channels[0].acked, [])
+        self.successResultOf(self.ends())
+
+    def test_takes_messages_again(self) -> None:
+        """
+        A queue that takes nothing is told once, and that it takes messages again.
+        """
+        with logged(LogLevel.info) as lines:
+            self.arrive()
+            self.publisher.confirm(FULL)
+            self.clock.advance(1)
+            self.publisher.confirm(FULL)
+            self.clock.advance(2)
+            self.publisher.confirm()
+            self.assertEqual(len(lines), 1)
+            self.clock.pump([1] * 12)
+        begun, over = lines
+        self.assertIn("they wait in queue 'quebert.delay.arrivals.queue'", begun)
+        self.assertIn("'queue' takes delayed tasks again, after 2 failures", over)
+        self.assertEqual(self.ladder.forgotten, 0)
+
+    def test_no_warning_after_the_end(self) -> None:
+        """
+        What was told is over with the end, silently.
+        """
+        self.arrive()
+        self.publisher.confirm(FULL)
+        self.arrive(due=8.0, rung=9)
+        with logged(LogLevel.info) as lines:
+            ending = self.ends()
+            self.clock.pump([0.05] * 2)
+            self.successResultOf(ending)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(lines, [])
+
+    def test_comes_too_early(self) -> None:
+        """
+        A message that waited less than its rung should have let it is told, is held for
+        five seconds, and then waits for the rest; the first that is due ends that.
+        """
+        with logged(LogLevel.info) as lines:
+            self.arrive(due=10.0, waited=1, rung=20)
+            self.clock.advance(4.5)
+            self.assertEqual(self.publisher.publications, [])
+            self.clock.advance(0.5)
+            (publication,) = self.publisher.publications
+            self.assertEqual(publication.exchange, f"{PREFIX}.wait.5s")
+            self.publisher.confirm()
+            self.arrive()
+            self.publisher.confirm()
+            self.clock.pump([1] * 12)
+        early, over = lines
+        self.assertIn("come before their time", early)
+        self.assertIn("message-ttl", early)
+        self.assertIn("wait for their time again", over)
+
+    def test_little_too_early_is_held_as_long(self) -> None:
+        """
+        A message is not held for longer than until it is due.
+        """
+        self.arrive(due=2.0, rung=3)
+        self.clock.advance(1.9)
+        self.assertEqual(self.unconfirmed, [])
+        self.clock.advance(0.1)
+        (publication,) = self.publisher.publications
+        self.assertEqual(publication.exchange, "")
+
+    def test_within_tolerance_is_not_too_early(self) -> None:
+        """
+        Where clocks differ by no more than a second, a message did not come too early.
+        """
+        for due, is_held in ((1.0, False), (1.01, True)):
+            self.arrive(due=due, waited=1, rung=5)
+            self.assertEqual(self.unconfirmed == [], is_held)
+            if not is_held:
+                self.publisher.confirm()
+
+    def test_full_for_those_that_wait(self) -> None:
+        """
+        A rung that takes nothing stops no message that is due.
+        """
+        self.arrive(due=500.0, waited=64)
+        self.publisher.confirm(FULL)
+        self.arrive()
+        self.assertEqual(self.unconfirmed, [b"2"])
+        self.clock.advance(1)
+        self.assertEqual(self.unconfirmed, [b"2", b"1"])
+
+    def test_new_task_queue(self) -> None:
+        """
+        A message that is due waits here while its queue is so new that RabbitMQ may
+        lose what is in it.
+        """
+        self.wire.server_properties = {
+            "product": "RabbitMQ",
+            "platform": "Erlang/OTP 25",
+            "version": "4.0.5",
+        }
+        self.ladder.new_queues.declared(self.wire, "queue", "quorum")
+        self.arrive()
+        self.clock.advance(3.4)
+        self.assertEqual(self.unconfirmed, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.unconfirmed, [b"1"])
+        self.publisher.confirm()
+        self.assertEqual(self.channels[0].acked, [1])
+
+    def properties(self, headers: dict[str, Any]) -> dict[str, Any]:
+        """
+        The headers with which a message is published that arrives with these.
+        """
+        message = Message("", 1, False, "", "queue")
+        message.encoded_properties = encode_properties({"headers": headers})
+        self.channels[-1].on_message(message)
+        published: dict[str, Any] = self.publisher.publications[-1].properties
+        return published["headers"]
+
+    def test_counts_of_deliveries(self) -> None:
+        """
+        What RabbitMQ has counted is left out, so that it does not count on.
+        """
+        for name in ("x-delivery-count", "x-acquired-count"):
+            self.assertEqual(self.properties({name: 3, "mine": 1}), {"mine": 1})
+
+    def test_begins_another_wait(self) -> None:
+        """
+        A message that waits again has its new delay, and no deaths, by which RabbitMQ
+        would take it for one that goes round in circles.
+        """
+        deaths = [{"queue": f"{PREFIX}.wait.64s", "time": datetime.fromtimestamp(0, UTC)}]
+        headers = {NOT_BEFORE: 500.0, DELAY: 564.0, "x-delivery-count": 1}
+        first = {"x-first-death-reason": "expired", "x-death": deaths, "mine": 1}
+        expected = {NOT_BEFORE: 500.0, DELAY: 500.0, "mine": 1}
+        self.assertEqual(self.properties({**headers, **first}), expected)
