@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -20,21 +21,26 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.properties import encode_properties
 from quebert._repeated import QUIET
 from quebert.amqp.delays._ladder import CHECK_ENDS, Ladder
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
+    FIRST_WAITS,
     UNCLAIMED,
     WAITS,
     Rungs,
     arrivals_of,
+    left,
+    next_wait,
     seconds_left,
     wait_for,
+    wait_of,
 )
-from quebert.amqp.delays._rungs_in_use import CHECK, CHECK_ALL
+from quebert.amqp.delays._rungs_in_use import CHECK, CHECK_ALL, RungsInUse
 from quebert.amqp.queues._new_queues import NEW, NewQueues
-from quebert.amqp.wire import Call, Message
+from quebert.amqp.wire import DELAY, NOT_BEFORE, Call, Message
 from quebert.broker import BrokerFactory
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 from quebert.test.broker.peer import Peer
@@ -98,6 +104,42 @@ class WaitTests(SynchronousTestCase):
             self.assertLessEqual(len(arrivals_of(name).encode()), 255)
 
 
+    def test_each(self) -> None:
+        """
+        There is a wait for each second up to 64, and one for each doubling after that;
+        only the latter end early, after which another wait follows.
+        """
+        for seconds, wait in (
+            (-3.0, 1),
+            (0.0, 1),
+            (1.0, 1),
+            (1.01, 2),
+            (62.5, 63),
+            (63.5, 64),
+            (64.5, 64),
+            (127.9, 64),
+            (128.0, 128),
+            (300.0, 256),
+            (65_535.0, 32_768),
+            (1e9, 65_536),
+        ):
+            self.assertEqual(wait_for(seconds), wait, seconds)
+        self.assertEqual(len(WAITS), 63 + 11)
+        self.assertEqual(FIRST_WAITS, (1, 2, 4, 8, 16, 32, 64))
+
+    def test_wait_of(self) -> None:
+        for queue, wait in (
+            ("quebert.delay.wait.5s", 5),
+            ("quebert.delay.quorum.wait.65536s", 65_536),
+            ("quebert.delay.wait.999999999s", 999_999_999),
+            ("quebert.delay.wait.1000000000s", 0),
+            ("quebert.delay.arrivals.wait.5s", 0),
+            ("quebert.delay.wait.5", 0),
+            ("", 0),
+        ):
+            self.assertEqual(wait_of(queue), wait, queue)
+
+
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -159,6 +201,185 @@ class LeftTests(SynchronousTestCase):
         Where nothing tells of its wait, the time of day decides.
         """
         self.check(9.0, since=1, delay=10, wait=0)
+
+
+    def test_tolerance(self) -> None:
+        """
+        Of two times that differ from the wait by no more than a second, the earlier one
+        is believed, and none that differs by more.
+        """
+        for clock, was_set, wanted in (
+            (35.0, 0.0, 35.0),
+            (34.9, 0.0, 34.9),
+            (101.0, 0.0, 101.0),
+            (102.0, 0.0, 36.0),
+            (50.0, -10.0, 40.0),
+            (50.0, 10.0, 50.0),
+            (0.0, 35.0, 35.0),
+            (0.0, 34.9, 36.0),
+            (0.0, 101.0, 101.0),
+            (0.0, 101.1, 36.0),
+        ):
+            left = seconds_left(clock, 100.0, 64.0, 0.0, was_set)
+            self.assertEqual(left, wanted, (clock, was_set))
+
+    def test_clock_of_rabbitmq(self) -> None:
+        """
+        Where RabbitMQ's clock has more left than ours, it is believed as far as that
+        can be; otherwise ours is.
+        """
+        for clock, broker, wanted in (
+            (-90.0, 20.0, 20.0),
+            (-90.0, 36.0, 36.0),
+            (-90.0, 38.0, 36.0),
+            (-90.0, 38.1, -90.0),
+            (-90.0, -90.0, -90.0),
+            (-90.0, -100.0, -90.0),
+            (200.0, 37.0, 36.0),
+        ):
+            due, now = 1e6, 1e6 - clock
+            left = seconds_left(due, 100.0, 64.0, now, 0.0, due - broker)
+            self.assertAlmostEqual(left, wanted, 5, (clock, broker))
+
+
+class MessageLeftTests(SynchronousTestCase):
+    """
+    In how many seconds a message is due, by its headers, and how long it waits next.
+    """
+
+    def message(self, **told: Any) -> Message:
+        """
+        A message that is due at 1,000 s, and died in the rung of C{wait} seconds at
+        C{died} by RabbitMQ's clock.
+        """
+        told = {"delay": 10.0, "wait": 10, "died": 1000, **told}
+        queue = f"quebert.delay.wait.{told['wait']}s"
+        death = {"queue": queue, "time": datetime.fromtimestamp(told["died"], UTC)}
+        headers = {NOT_BEFORE: 1000.0, DELAY: told["delay"], "x-death": [death]}
+        message = Message("", 1, False, "", "queue")
+        message.encoded_properties = encode_properties({"headers": headers})
+        return message
+
+    def test_no_headers_of_ours(self) -> None:
+        self.assertEqual(left(Message("", 1, False, "", "queue"), -5.0, 3.0), 0.0)
+
+    def test_left(self) -> None:
+        for now, clock_set, told, wanted in (
+            (1000.0, 0.0, {}, 0.0),
+            (1005.0, 0.0, {}, 0.0),
+            (1000.0, 0.0, {"delay": 9.5}, 0.0),
+            (999.5, 0.0, {}, 0.5),
+            (991.0, 0.0, {}, 9.0),
+            (1005.0, 5.0, {}, 0.0),
+            (1100.0, 100.0, {"wait": 4}, 6.0),
+            (1100.0, 0.0, {"wait": 4}, 0.0),
+            (1100.0, 0.0, {"wait": 4, "died": 1100}, -100.0),
+            (1100.0, 0.0, {"wait": 4, "died": 995}, 5.0),
+            (1100.0, 0.0, {"delay": 0.0}, 0.0),
+            (1100.0, 0.0, {"delay": -1.0}, 0.0),
+            (990.0, 0.0, {"delay": 0.0}, 10.0),
+        ):
+            found = left(self.message(**told), now, clock_set)
+            self.assertEqual(found, wanted, (now, clock_set, told))
+
+    def test_next_wait(self) -> None:
+        """
+        A message of which only our clock says that it is due sooner waits for a second
+        first, unless it comes from a shorter wait.
+        """
+        for now, seconds, told, wanted in (
+            (990.0, 10.0, {}, 10.0),
+            (991.0, 10.0, {}, 10.0),
+            (991.1, 10.0, {}, 1.0),
+            (995.0, 10.0, {"wait": 11}, 1.0),
+            (995.0, 10.0, {"delay": 9.5}, 1.0),
+            (995.0, 10.0, {"wait": 9}, 10.0),
+            (995.0, 10.0, {"delay": 10.5}, 10.0),
+        ):
+            found = next_wait(self.message(**told), now, seconds)
+            self.assertEqual(found, wanted, (now, seconds, told))
+
+
+class RungsTests(SynchronousTestCase):
+    """
+    The calls that make the parts of a ladder.
+    """
+
+    def kinds(self) -> Iterator[tuple[Rungs, dict[str, Any], str, dict[str, Any]]]:
+        """
+        A ladder of each kind; the arguments of all its queues, the beginning of its
+        rungs' names, and the arguments of those of its queues that pass messages on.
+        """
+        keeping = {"x-overflow": "reject-publish"}
+        classic = {"x-queue-type": "classic", **keeping}
+        yield Rungs(), classic, "quebert.delay.wait", {}
+        quorum = {"x-queue-type": "quorum", "x-one": 1, **keeping}
+        confirmed = {"x-dead-letter-strategy": "at-least-once"}
+        rungs = Rungs(quorum=True, arguments={"x-one": 1}, ends={"x-two": 2})
+        yield rungs, quorum, "quebert.delay.quorum.wait", confirmed
+
+    def queue(self, name: str, arguments: dict[str, Any]) -> Call:
+        """
+        The declaration of a queue.
+        """
+        how = {"queue": name, "durable": True, "arguments": arguments}
+        return "queue_declare", how
+
+    def exchange(self, name: str, kind: str, **arguments: Any) -> Call:
+        """
+        The declaration of an exchange.
+        """
+        how = {"exchange": name, "exchange_type": kind, "durable": True}
+        given = {name.replace("_", "-"): value for name, value in arguments.items()}
+        return "exchange_declare", {**how, "arguments": given}
+
+    def bind(self, queue: str, exchange: str, key: str) -> Call:
+        """
+        A binding.
+        """
+        how = {"queue": queue, "exchange": exchange, "routing_key": key}
+        return "queue_bind", how
+
+    def test_rung(self) -> None:
+        """
+        Its exchange routes all to its queue, which passes it on after the wait.
+        """
+        for rungs, keeping, prefix, confirmed in self.kinds():
+            name = f"{prefix}.5s"
+            self.assertEqual(rungs.name(5), name)
+            onwards = {"x-message-ttl": 5000, "x-dead-letter-exchange": ARRIVALS}
+            wanted = [
+                self.exchange(name, "fanout"),
+                self.queue(name, {**keeping, **confirmed, **onwards}),
+                self.bind(name, name, ""),
+            ]
+            self.assertEqual(list(rungs.rung(5)), wanted)
+
+    def test_ends(self) -> None:
+        """
+        What no queue is bound for is kept.
+        """
+        for rungs, keeping, _, confirmed in self.kinds():
+            wanted = [
+                self.exchange(UNCLAIMED, "fanout"),
+                self.exchange(ARRIVALS, "direct", alternate_exchange=UNCLAIMED),
+                self.queue(UNCLAIMED, {**keeping, **({"x-two": 2} if confirmed else {})}),
+                self.bind(UNCLAIMED, UNCLAIMED, ""),
+            ]
+            self.assertEqual(list(rungs.ends()), wanted)
+
+    def test_arrivals(self) -> None:
+        """
+        What a policy removes there goes to the task queue, or where it is kept.
+        """
+        for rungs, keeping, _, confirmed in self.kinds():
+            arguments = {**keeping, "x-dead-letter-exchange": UNCLAIMED}
+            if confirmed:
+                arguments |= {"x-two": 2, **confirmed, "x-dead-letter-exchange": ""}
+                arguments |= {"x-dead-letter-routing-key": "queue"}
+            name = "quebert.delay.arrivals.queue"
+            wanted = [self.queue(name, arguments), self.bind(name, ARRIVALS, "queue")]
+            self.assertEqual(list(rungs.arrivals("queue")), wanted)
 
 
 class LadderTests(SynchronousTestCase):
@@ -914,6 +1135,168 @@ class PrepareTests(SynchronousTestCase):
             (line,) = logged
             self.assertIn(wanted, str(formatEvent(line)))
 
+    def test_worked_out_once(self) -> None:
+        """
+        What it consists of is worked out once for each connection.
+        """
+        rungs = self.ladder.rungs_of(self.wire)
+        self.assertIs(self.ladder.rungs_of(self.wire), rungs)
+        another: Any = FakeWire()
+        another.server_properties = RABBITMQ
+        self.assertTrue(self.ladder.rungs_of(another).quorum)
+
+    def refusals(self, code: int) -> Iterator[str]:
+        """
+        A warning that tasks cannot wait; and the lines that end it when the end of the
+        ladder was looked at, and when a part was made.
+        """
+        self.successResultOf(self.rung())
+        self.check()
+        refusal = BrokerRefused(code, "refused 'quebert.delay.x'")
+        self.wire.refused[arrivals_of("another")] = refusal
+        for act in (
+            lambda: self.failureResultOf(self.rung(queue="another"), LadderRefused),
+            self.check,
+            lambda: self.successResultOf(self.rung(9)),
+        ):
+            with capturedLogs() as logged:
+                act()
+                self.wire.clock.advance(QUIET)
+                yield " ".join(str(formatEvent(event)) for event in logged)
+        self.ladder.end()
+
+    def test_permission_missing_no_more(self) -> None:
+        """
+        Where the user lacked a permission, and the look at the ladder's end goes well,
+        that is over, although no task may need the part again soon.
+        """
+        warning, over, more = self.refusals(403)
+        self.assertIn("Tasks cannot wait in the broker for now", warning)
+        self.assertIn("Tasks can wait in the broker again", over)
+        self.assertEqual(more, "")
+
+    def test_other_refusal_is_not_over(self) -> None:
+        """
+        A refusal for another reason is over when a part was made.
+        """
+        warning, over, more = self.refusals(406)
+        self.assertIn("Tasks cannot wait in the broker for now", warning)
+        self.assertEqual(over, "")
+        self.assertIn("Tasks can wait in the broker again", more)
+
+    def test_no_warning_after_the_end(self) -> None:
+        self.wire.refused[arrivals_of("queue")] = BrokerRefused(403, "refused")
+        self.failureResultOf(self.rung(), LadderRefused)
+        self.assertEqual(len(self.wire.clock.getDelayedCalls()), 1)
+        self.ladder.end()
+        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+
+    def test_permissions_are_told_once(self) -> None:
+        """
+        The log names the first permission that a queue's tasks lack, and what the user
+        needs, however many others are refused after that; anew when that was over.
+        """
+        clock, lines = self.wire.clock, []
+        for texts in (("one", "two"), ("three",)):
+            for text in texts:
+                with capturedLogs() as logged:
+                    self.ladder.tells(
+                        BrokerRefused(403, f"access to 'quebert.delay.{text}'"),
+                        "queue",
+                        clock,
+                    )
+                lines += [str(formatEvent(event)) for event in logged]
+            self.successResultOf(self.rung(len(texts)))
+            clock.pump([QUIET] * 3)
+        self.assertEqual(len(lines), 2)
+        for line, text in zip(lines, ("one", "three"), strict=True):
+            self.assertIn(f"'quebert.delay.{text}' (the user needs to configure", line)
+
+    def test_times_of_looks(self) -> None:
+        """
+        It is looked at every 1.5 s, its end every 3 s, and all its parts every 30 s.
+        """
+        self.wire.clock.advance(1000)
+        self.successResultOf(self.rung())
+        found: list[str] = []
+        for _ in range(240):
+            names = [name for _, name in self.check()]
+            looks = UNCLAIMED in names, ARRIVALS in names, arrivals_of("queue") in names
+            found.append("-+"[looks[0]] + "-+"[looks[1]] + "-+"[looks[2]])
+            self.wire.clock.advance(0.25)
+        every = ["---"] * 5
+        wanted = ["+++", *every, "+--", *every, "++-", *every] * 2
+        self.assertEqual(found[:18], wanted[:18])
+        for number, look in enumerate(found):
+            self.assertEqual(look[0] == "+", number % 6 == 0, number)
+            self.assertEqual(look[1] == "+", number % 12 == 0, number)
+            self.assertEqual(look[2] == "+", number % 120 == 0, number)
+
+    def test_one_look_at_a_time(self) -> None:
+        """
+        Nobody begins another look before one has ended, well or not.
+        """
+        self.successResultOf(self.rung())
+        for error in (None, ChannelLost("gone")):
+            self.wire.clock.advance(CHECK)
+            self.wire.opens = False
+            looking = Deferred.fromCoroutine(self.ladder.check(self.wire))
+            self.wire.clock.advance(CHECK)
+            self.assertEqual(self.check(), [])
+            self.wire.opens = True
+            if error is None:
+                self.wire.open()
+                self.successResultOf(looking)
+            else:
+                self.wire.closed = True
+                for each in self.wire.opening:
+                    if not each.called:
+                        each.errback(error)
+                self.failureResultOf(looking, ChannelLost)
+                self.wire.closed = False
+            self.wire.clock.advance(CHECK)
+            self.assertNotEqual(self.check(), [])
+
+    def test_unclaimed_cannot_be_counted(self) -> None:
+        """
+        Where the user may not see how many messages are unclaimed, or they have no
+        queue for a moment, there are as many as before.
+        """
+        self.successResultOf(self.rung())
+        self.check()
+        self.wire.counts[UNCLAIMED] = 3
+        self.wire.clock.advance(CHECK)
+        self.check()
+        self.wire.counts[UNCLAIMED] = 5
+        self.wire.refused[UNCLAIMED] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.ladder._checked_ends = self.wire.clock.seconds()
+        self.wire.clock.advance(CHECK)
+        self.check()
+        self.assertEqual(self.ladder.unclaimed, 3)
+
+    def test_ends_are_counted(self) -> None:
+        """
+        Where the end of the ladder is made, what is in it is counted, too.
+        """
+        self.wire.there.add(UNCLAIMED)
+        self.wire.counts[UNCLAIMED] = 4
+        self.successResultOf(self.rung())
+        self.assertEqual(self.ladder.unclaimed, 4)
+
+    def test_ages_are_forgotten(self) -> None:
+        """
+        The age of the queues that belong to a task queue is forgotten when nobody
+        watches it any more.
+        """
+        self.wire.server_properties = RABBITMQ
+        names = ["queue", "queue.dead", arrivals_of("queue")]
+        for each in (*names, "another"):
+            self.ladder.new_queues.declared(self.wire, each, "quorum")
+        self.ladder.leave("queue")
+        for each in names:
+            self.assertFalse(self.ladder.new_queues.has(self.wire, each), each)
+        self.assertTrue(self.ladder.new_queues.has(self.wire, "another"))
+
     def test_highest_priority(self) -> None:
         """
         In the quorum queues of some versions, a message with a higher priority than
@@ -962,6 +1345,392 @@ class PrepareTests(SynchronousTestCase):
                     self.assertEqual(how["arguments"]["x-queue-type"], wanted)
 
 
+class OneChannel:
+    """
+    A channel of a L{ClosingWire}.
+    """
+
+    def __init__(self, wire: ClosingWire) -> None:
+        self.client = wire
+        self._refusal: BrokerRefused | None = None
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """
+        Call a method.
+        """
+        return await self._do(self.client.call(method, **arguments))
+
+    async def get(self, queue: str) -> Any:
+        """
+        The first message.
+        """
+        return await self._do(self.client.get(queue))
+
+    async def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            if self._refusal is not None:
+                raise self._refusal
+            return await work
+        except BrokerRefused as e:
+            self._refusal = e
+            raise
+        finally:
+            work.close()
+
+    async def shut(self) -> None:
+        """
+        It is not needed any more.
+        """
+        self.client.shuts += 1
+
+
+class ClosingWire(FakeWire):
+    """
+    A connection each of whose channels ends with the first refusal.
+
+    @ivar refused_gets: names, and why the broker gives no message from there.
+    @ivar shuts: how many channels were shut.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused_gets: dict[str, BrokerRefused] = {}
+        self.shuts = 0
+
+    async def open_channel(self, *, confirms: bool) -> Any:
+        """
+        A channel.
+        """
+        assert not confirms
+        await super().open_channel(confirms=confirms)
+        return OneChannel(self)
+
+    async def get(self, queue: str) -> Any:
+        """
+        The first message.
+        """
+        got = await super().get(queue)
+        if queue in self.refused_gets:
+            raise self.refused_gets[queue]
+        return got
+
+
+DENIED = BrokerRefused(403, "ACCESS_REFUSED")
+
+
+class RungsInUseTests(SynchronousTestCase):
+    """
+    Keeping rungs in use.
+    """
+
+    quorum = False
+
+    def setUp(self) -> None:
+        """
+        The rungs of 1 to 9 s are there.
+        """
+        self.wire: Any = ClosingWire()
+        self.clock = self.wire.clock
+        self.made: list[str] = []
+
+        async def make(wire: Any, wait: str) -> None:
+            assert wire is self.wire
+            self.made.append(wait)
+            self.wire.there.add(self.name(int(wait)))
+
+        self.rungs = Rungs(quorum=self.quorum)
+        self.in_use = RungsInUse(lambda wire: self.rungs, make, None)
+        self.wire.there |= {self.name(wait) for wait in range(1, 10)}
+        self.use_all()  # after the survey
+        self.wire.calls.clear()
+
+    def name(self, wait: int) -> str:
+        """
+        The name of a rung.
+        """
+        return self.rungs.name(wait)
+
+    def use_all(self) -> list[str]:
+        """
+        Use them all; those that were used.
+        """
+        self.wire.calls.clear()
+        now = self.clock.seconds()
+        using = Deferred.fromCoroutine(self.in_use.use_all(self.wire, now))
+        self.successResultOf(using)
+        return [name for _, name in self.wire.calls]
+
+    def publish(self, *waits: int) -> None:
+        """
+        A message is published to each of these.
+        """
+        for wait in waits:
+            self.in_use.published(self.wire, wait)
+
+    def test_for_how_long(self) -> None:
+        """
+        A rung is used for its wait, and four hundred seconds more.
+        """
+        self.publish(5)
+        self.use_all()
+        self.clock.advance(405)
+        self.assertIn(self.name(5), self.use_all())
+        self.clock.advance(0.25)
+        self.assertEqual(self.use_all(), [])
+        self.clock.advance(1)
+        self.assertEqual(self.use_all(), [])
+
+    def test_messages_left(self) -> None:
+        """
+        One in which messages are left is used for as long again.
+        """
+        self.publish(5)
+        self.wire.counts[self.name(5)] = 1
+        for _ in range(5):
+            self.clock.advance(400)
+            self.assertIn(self.name(5), self.use_all())
+        self.wire.counts.clear()
+        self.clock.advance(406)
+        self.use_all()
+        self.assertEqual(self.use_all(), [])
+
+    def test_idle(self) -> None:
+        """
+        It is idle three seconds after RabbitMQ has seen it used last, and before the
+        first time.
+        """
+        self.assertTrue(self.in_use.is_idle(self.wire, 5))
+        self.successResultOf(Deferred.fromCoroutine(self.in_use.use(self.wire, 5)))
+        for seconds, is_idle in ((0.0, False), (3.0, False), (0.25, True)):
+            self.clock.advance(seconds)
+            self.assertEqual(self.in_use.is_idle(self.wire, 5), is_idle)
+        self.in_use.declared(self.wire, 5, 0)
+        self.assertEqual(self.in_use.is_idle(self.wire, 5), self.quorum)
+        self.publish(5)
+        self.assertEqual(self.in_use.is_idle(self.wire, 5), self.quorum)
+
+    def test_survey(self) -> None:
+        """
+        Rungs that others have filled are looked for every thirty seconds, and at once
+        over another connection.
+        """
+        self.clock.advance(29.75)
+        self.assertEqual(self.use_all(), [])
+        self.clock.advance(0.25)
+        self.assertEqual(len(self.use_all()), len(WAITS))
+        self.wire.counts[self.name(7)] = 1
+        self.clock.advance(29.75)
+        self.assertEqual(self.use_all(), [])
+        self.wire = ClosingWire()
+        self.wire.clock = self.clock
+        self.assertEqual(len(self.use_all()), len(WAITS))
+
+    def test_survey_of_those_not_used(self) -> None:
+        """
+        Those that are used are known already; one that may not be seen hides no other.
+        """
+        self.publish(5)
+        self.wire.counts[self.name(7)] = self.wire.counts[self.name(3)] = 1
+        self.wire.refused[self.name(3)] = DENIED
+        self.clock.advance(30)
+        self.assertEqual(self.use_all().count(self.name(5)), 1 + self.quorum)
+        self.clock.advance(CHECK)
+        self.assertEqual(set(self.use_all()), {self.name(5), self.name(7)})
+
+    def test_survey_is_of_now(self) -> None:
+        """
+        What was found in a survey is used from then on for as long as any.
+        """
+        self.wire.counts[self.name(7)] = 1
+        self.clock.advance(30)
+        self.use_all()
+        self.wire.counts.clear()
+        self.clock.advance(400)
+        self.assertIn(self.name(7), self.use_all())
+
+    def test_deleted(self) -> None:
+        """
+        The log tells how many messages were in a rung that was deleted, and when; once.
+        """
+        for depth, wanted in ((3, 1), (0, 0)):
+            self.in_use.declared(self.wire, 5, depth)
+            self.clock.advance(8)
+            with capturedLogs() as logged:
+                for _ in range(2):
+                    self.in_use.is_missing(self.wire, self.name(5))
+                self.in_use.is_missing(self.wire, "another")
+            lines = [str(formatEvent(event)) for event in logged]
+            self.assertEqual(len(lines), wanted)
+            for line in lines:
+                self.assertIn(self.name(5), line)
+                self.assertIn("3 tasks waited there 8 s ago", line)
+
+    def test_depth_at_a_use(self) -> None:
+        """
+        How many messages there are is noted whenever a rung is used.
+        """
+        self.wire.counts[self.name(5)] = 4
+        self.publish(5)
+        self.use_all()
+        self.clock.advance(2)
+        with capturedLogs() as logged:
+            self.in_use.is_missing(self.wire, self.name(5))
+        self.assertIn("4 tasks waited there 2 s ago", str(formatEvent(logged[0])))
+
+    def test_made_anew(self) -> None:
+        """
+        Rungs that are missing are made anew, and all others are used.
+        """
+        self.wire.there -= {self.name(2), self.name(4), self.name(9)}
+        self.publish(*range(1, 10))
+        used = self.use_all()
+        self.assertEqual(self.made, ["2", "4", "9"])
+        self.assertLessEqual({self.name(wait) for wait in range(1, 10)}, set(used))
+
+    def test_eight_at_once(self) -> None:
+        """
+        Rungs are used eight at a time, on a channel for each eight.
+        """
+        self.publish(*range(1, 10))
+        before, shut = len(self.wire.opening), self.wire.shuts
+        self.use_all()
+        self.assertEqual(len(self.wire.opening) - before, 2)
+        self.assertEqual(self.wire.shuts - shut, 2)
+
+    def test_one_refused(self) -> None:
+        """
+        One that may not be used is tried once, is told to those who want to know all,
+        and keeps no other from being used.
+        """
+        self.wire.refused = {self.name(2): DENIED, self.name(9): DENIED}
+        self.publish(*range(1, 10))
+        with capturedLogs() as logged:
+            self.use_all()
+        used = [name for name, when in self.in_use._depths.items()]
+        self.assertEqual(len(used), 7)
+        told = [str(formatEvent(event)) for event in logged]
+        self.assertTrue(all("cannot be used: " in each for each in told))
+        self.assertTrue(told)
+        for wait in (2, 9):
+            self.assertTrue(self.in_use.is_idle(self.wire, wait))
+            self.assertLessEqual(self.wire.made("queue_declare").count(self.name(wait)), 2)
+
+    def test_use_refused(self) -> None:
+        """
+        Who is about to publish to a rung that may not be used is told why, each time.
+        """
+        self.wire.refused[self.name(2)] = DENIED
+        for _ in range(2):
+            using = Deferred.fromCoroutine(self.in_use.use(self.wire, 2))
+            self.assertIs(self.failureResultOf(using).value, DENIED)
+        self.wire.refused.clear()
+        for number in range(1, 3):
+            self.wire.calls.clear()
+            using = Deferred.fromCoroutine(self.in_use.use(self.wire, 2))
+            self.successResultOf(using)
+            self.assertEqual(len(self.wire.calls), 1 + self.quorum, number)
+
+    def test_connection_lost(self) -> None:
+        self.publish(5)
+        self.wire.closed = True
+        using = Deferred.fromCoroutine(
+            self.in_use.use_all(self.wire, self.clock.seconds())
+        )
+        self.failureResultOf(using, ChannelLost)
+
+
+class QuorumRungsInUseTests(RungsInUseTests):
+    """
+    Keeping rungs of quorum queues in use.
+    """
+
+    quorum = True
+
+    def test_gets(self) -> None:
+        """
+        RabbitMQ sees that a quorum queue is in use when it is asked for a message.
+        """
+        self.publish(5, 6)
+        self.use_all()
+        self.assertEqual(self.wire.made("basic_get"), [self.name(5), self.name(6)])
+
+    def test_get_refused(self) -> None:
+        """
+        Where a message may not be fetched, all other rungs are used.
+        """
+        self.wire.refused_gets[self.name(1)] = DENIED
+        self.publish(*range(1, 10))
+        self.use_all()
+        used = set(self.wire.made("basic_get"))
+        self.assertEqual(used, {self.name(wait) for wait in range(1, 10)})
+
+    def use(self) -> list[str]:
+        """
+        Use the rung of 5 s, which may be refused; the rungs of which a message was
+        asked for.
+        """
+        self.wire.calls.clear()
+        using = Deferred.fromCoroutine(self.in_use.use(self.wire, 5))
+        using.addErrback(lambda failure: failure.trap(BrokerRefused))
+        self.successResultOf(using)
+        gets: list[str] = self.wire.made("basic_get")
+        return gets
+
+    def test_rabbitmq_fails(self) -> None:
+        """
+        A rung at which RabbitMQ fails is asked for a message again after a pause, which
+        grows each time until all is well; it counts as in use meanwhile.
+        """
+        name = self.name(5)
+        for _ in range(2):
+            self.wire.refused_gets[name] = BrokerRefused(541, "INTERNAL_ERROR")
+            for times in range(1, 5):
+                self.assertEqual(self.use(), [name])
+                self.assertTrue(self.in_use.is_idle(self.wire, 5))
+                self.clock.advance(1.5**times / 2 - 0.01)
+                self.assertEqual(self.use(), [])
+                self.assertFalse(self.in_use.is_idle(self.wire, 5))
+                self.clock.advance(1.5**times / 2 + 0.02)
+                if times < 4:
+                    self.clock.advance(2 * CHECK)
+            self.wire.refused_gets.clear()
+            self.assertEqual(self.use(), [name])
+            self.clock.advance(2 * CHECK + 1)
+
+    def test_refusals_begin_no_pause(self) -> None:
+        self.wire.refused_gets[self.name(5)] = DENIED
+        for _ in range(2):
+            self.assertEqual(self.use(), [self.name(5)])
+
+    def test_over_the_spare_connection(self) -> None:
+        """
+        They are used over the spare connection, since RabbitMQ may close it for a
+        failure at one; classic queues are not.
+        """
+        spare = ClosingWire()
+        spare.clock = self.clock
+        spare.there |= self.wire.there
+
+        class Spare:
+            async def instead_of(self, wire: Any) -> ClosingWire:
+                return spare
+
+        given: Any = Spare()
+        for quorum in (True, False):
+            self.rungs = Rungs(quorum=quorum)
+            self.wire.there.add(self.name(5))
+            in_use = RungsInUse(lambda wire: self.rungs, cast(Any, None), given)
+            in_use.published(self.wire, 5)
+            for act in (
+                in_use.use(self.wire, 5),
+                in_use.use_all(self.wire, self.clock.seconds()),
+            ):
+                spare.calls.clear()
+                self.successResultOf(Deferred.fromCoroutine(act))
+                self.assertEqual(self.name(5) in spare.made("basic_get"), quorum)
+                self.assertEqual(spare.calls != [], quorum)
+
+
 class MovingClock(Clock):
     """
     A clock that goes on while somebody looks at it, and takes no time of the past, as
@@ -989,6 +1758,197 @@ class NewQueuesTests(SynchronousTestCase):
     """
     What waits until a queue is no longer new.
     """
+
+    def setUp(self) -> None:
+        """
+        A RabbitMQ, a while after this client began.
+        """
+        self.wire: Any = FakeWire()
+        self.wire.server_properties = RABBITMQ
+        self.clock = self.wire.clock
+        self.clock.advance(100)
+        self.queues = NewQueues()
+
+    def wait(self, *queues: str) -> Deferred[None]:
+        """
+        Wait until these are old.
+        """
+        return Deferred.fromCoroutine(self.queues.old(self.wire, *queues))
+
+    def test_which_are_new(self) -> None:
+        """
+        A quorum queue of RabbitMQ is new, and one whose type is not known.
+        """
+        for kind, is_new in (("quorum", True), (None, True), ("classic", False)):
+            self.queues.declared(self.wire, "queue", kind)
+            self.assertEqual(self.queues.has(self.wire, "another", "queue"), is_new)
+            self.assertEqual(self.queues.left(self.wire, "queue"), NEW * is_new)
+        self.queues.declared(self.wire, "queue", "quorum")
+        self.queues.declared(self.wire, "queue", "classic")
+        self.assertFalse(self.queues.has(self.wire, "queue"))
+        self.wire.server_properties = {}
+        self.queues.declared(self.wire, "queue", "quorum")
+        self.assertFalse(self.queues.has(self.wire, "queue"))
+
+    def test_left(self) -> None:
+        """
+        The youngest of some queues tells when all are old.
+        """
+        self.queues.declared(self.wire, "one", "quorum")
+        self.clock.advance(1)
+        self.queues.declared(self.wire, "two", "quorum")
+        for queues, left in (
+            (("one",), 2.5),
+            (("two",), 3.5),
+            (("one", "two", "three"), 3.5),
+            (("three",), 0.0),
+            ((), 0.0),
+        ):
+            self.assertEqual(self.queues.left(self.wire, *queues), left)
+        self.clock.advance(3)
+        self.assertEqual(self.queues.left(self.wire, "one"), 0.0)
+        self.assertFalse(self.queues.has(self.wire, "one"))
+        self.assertTrue(self.queues.has(self.wire, "one", "two"))
+        self.clock.advance(0.5)
+        self.assertFalse(self.queues.has(self.wire, "one", "two"))
+
+    def test_found(self) -> None:
+        """
+        A queue that is found is new the first time; one that is declared, each time.
+        """
+        self.queues.found(self.wire, "queue", "quorum")
+        self.clock.advance(NEW)
+        self.queues.found(self.wire, "queue", "quorum")
+        self.assertFalse(self.queues.has(self.wire, "queue"))
+        self.queues.declared(self.wire, "queue", "quorum")
+        self.assertTrue(self.queues.has(self.wire, "queue"))
+        self.queues.forget("another", "queue")
+        self.assertFalse(self.queues.has(self.wire, "queue"))
+        self.queues.found(self.wire, "queue", "quorum")
+        self.assertTrue(self.queues.has(self.wire, "queue"))
+
+    def test_declaring(self) -> None:
+        """
+        A queue is new while it is declared, and from when it was; one that exists is
+        new when it is seen for the first time.
+        """
+        for exists, after in ((True, NEW - 1), (False, NEW), (True, NEW - 1)):
+            self.clock.advance(NEW if not exists else 0)
+            with self.queues.declaring(self.wire, "queue", "quorum", exists=exists):
+                self.assertTrue(self.queues.has(self.wire, "queue"))
+                self.clock.advance(1)
+            self.assertEqual(self.queues.left(self.wire, "queue"), after)
+
+    def test_is_there(self) -> None:
+        """
+        A queue that was seen is looked for; no other is, and none that is hidden is
+        known to be there.
+        """
+
+        def is_there() -> bool:
+            asking = self.queues.is_there(self.wire, "queue")
+            return self.successResultOf(Deferred.fromCoroutine(asking))
+
+        self.wire.there.add("queue")
+        self.assertIs(is_there(), False)
+        self.assertEqual(self.wire.calls, [])
+        self.queues.declared(self.wire, "queue", "quorum")
+        self.assertIs(is_there(), True)
+        self.wire.refused["queue"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.assertIs(is_there(), False)
+        self.wire.refused.clear()
+        self.wire.there.clear()
+        self.assertIs(is_there(), False)
+
+    def test_old(self) -> None:
+        """
+        All who wait go on when the youngest queue is old, in their order.
+        """
+        self.queues.declared(self.wire, "one", "quorum")
+        self.clock.advance(1)
+        self.queues.declared(self.wire, "two", "quorum")
+        order: list[int] = []
+        for number in range(3):
+            waiting = self.wait("one", "two")
+            waiting.addCallback(lambda _, number=number: order.append(number))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(3.25)
+        self.assertEqual(order, [])
+        self.clock.advance(0.25)
+        self.assertEqual(order, [0, 1, 2])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.successResultOf(self.wait("one", "two"))
+
+    def test_waits_for_the_youngest(self) -> None:
+        """
+        Whoever waits for some queues waits once, for the youngest of them.
+        """
+        self.queues.declared(self.wire, "two", "quorum")
+        self.clock.advance(1)
+        self.queues.declared(self.wire, "one", "quorum")
+        self.wait("one", "two")
+        (timer,) = self.clock.getDelayedCalls()
+        self.assertEqual(timer.getTime(), self.clock.seconds() + NEW)
+        self.clock.advance(NEW)
+
+    def test_declared_while_somebody_waits(self) -> None:
+        self.queues.declared(self.wire, "queue", "quorum")
+        waiting = self.wait("queue")
+        self.clock.advance(2)
+        self.queues.declared(self.wire, "queue", "quorum")
+        self.clock.advance(2)
+        self.assertNoResult(waiting)
+        self.clock.advance(1.5)
+        self.successResultOf(waiting)
+
+    def test_abandoned(self) -> None:
+        """
+        When nobody waits any longer, no timer is left; whoever comes after that waits
+        as if nobody had.
+        """
+        self.queues.declared(self.wire, "queue", "quorum")
+        waiting = [self.wait("queue"), self.wait("queue")]
+        for each in waiting:
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        another = self.wait("queue")
+        self.clock.advance(NEW)
+        self.successResultOf(another)
+
+    def test_connection_lost(self) -> None:
+        self.queues.declared(self.wire, "queue", "quorum")
+        waiting = self.wait("queue")
+        self.wire.closed = True
+        self.clock.advance(NEW)
+        self.failureResultOf(waiting, ChannelLost)
+
+    def test_publish(self) -> None:
+        """
+        A message is published to a queue that is old, and is safe there at once, unless
+        the queue was declared anew meanwhile.
+        """
+        for anew in (False, True):
+            published: list[float] = []
+
+            async def publish() -> None:
+                published.append(self.clock.seconds())
+                if anew:
+                    self.queues.declared(self.wire, "queue", "quorum")
+
+            self.queues.declared(self.wire, "queue", "quorum")
+            publishing = Deferred.fromCoroutine(
+                self.queues.publish(self.wire, "queue", publish)
+            )
+            self.clock.advance(NEW - 0.25)
+            self.assertEqual(published, [])
+            self.clock.advance(0.25)
+            self.assertEqual(published, [self.clock.seconds()])
+            if anew:
+                self.assertNoResult(publishing)
+                self.clock.advance(NEW)
+            self.successResultOf(publishing)
 
     def test_old_meanwhile(self) -> None:
         """
