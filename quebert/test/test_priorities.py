@@ -7,11 +7,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._priority_group import Member, PriorityGroup
+from quebert.amqp.watch import PaceStatus
 from quebert.amqp.watch._memory_budget import Budget, Part
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
@@ -299,6 +301,222 @@ class PriorityGroupTests(SynchronousTestCase):
             self.assertRaises(ConfigError, self.group.join, weight, lambda: self.clock)
 
 
+class TurnTests(SynchronousTestCase):
+    """
+    Whose turn it is in a group, asked of its members.
+    """
+
+    def setUp(self) -> None:
+        """
+        A group with one place, which is taken.
+        """
+        self.clock = Clock()
+        self.group = PriorityGroup(1, ageing=30)
+        self.turns: list[Member] = []
+        self.busy, self.first, self.second = (self.member() for _ in range(3))
+        self.running = message()
+        self.busy.entered()
+        self.assertTrue(self.busy.may_begin(lambda: None))
+        self.busy.begun(self.running)
+
+    def member(self, weight: float = 1) -> Member:
+        """
+        One more.
+        """
+        return self.group.join(weight, lambda: self.clock)
+
+    def want(self, member: Member) -> bool:
+        """
+        Ask whether a member may begin; its turns are noted.
+        """
+        return member.may_begin(lambda: self.turns.append(member))
+
+    def timers(self) -> list[float]:
+        """
+        When the group looks who has waited too long.
+        """
+        return [each.getTime() for each in self.clock.getDelayedCalls()]
+
+    def test_defaults(self) -> None:
+        group = PriorityGroup()
+        self.assertEqual((group.concurrency, group.ageing), (100, 60.0))
+        self.assertEqual((group.running, self.first.progress), (0, 0.0))
+
+    def test_least_that_makes_sense(self) -> None:
+        group = PriorityGroup(1, 1e-9)
+        self.assertEqual((group.concurrency, group.ageing), (1, 1e-9))
+        self.assertEqual(group.join(1e-9, lambda: self.clock).weight, 1e-9)
+
+    def test_what_makes_no_sense(self) -> None:
+        """
+        The error names the value.
+        """
+        nan = float("nan")
+        for make, text in (
+            (lambda: PriorityGroup(0), "concurrency=0 must be at least 1"),
+            (lambda: PriorityGroup(1, 0), "ageing=0 must be more than 0 seconds"),
+            (lambda: PriorityGroup(1, nan), "ageing=nan must be more than 0 seconds"),
+            (lambda: self.member(0), "weight=0 must be more than 0"),
+        ):
+            self.assertEqual(str(self.assertRaises(ConfigError, make)), text)
+
+    def test_nothing_came(self) -> None:
+        """
+        A queue without messages is never too old, and begins no timer that ends.
+        """
+        self.assertEqual(self.first.since, float("inf"))
+
+    def test_one_timer_for_the_oldest(self) -> None:
+        """
+        There is one timer, for the message that is too old first, whoever asks first;
+        and none once nobody wants to begin.
+        """
+        self.first.entered()
+        self.clock.advance(10)
+        self.second.entered()
+        self.assertFalse(self.want(self.second))
+        self.assertEqual(self.timers(), [40.0])
+        self.assertFalse(self.want(self.first))
+        self.assertEqual(self.timers(), [30.0])
+        self.assertFalse(self.want(self.second))
+        self.assertEqual(self.timers(), [30.0])
+        self.first.withdrawn(1)
+        self.assertEqual(self.timers(), [30.0])
+        self.second.withdrawn(1)
+        self.assertEqual(self.timers(), [])
+
+    def test_too_old_when_it_asks(self) -> None:
+        """
+        A message that has waited too long before its queue asks begins beyond the
+        places, and the next one of the queue waits until that has left.
+        """
+        self.first.entered()
+        self.clock.advance(30)
+        self.assertTrue(self.want(self.first))
+        old = message()
+        self.first.begun(old)
+        self.assertEqual(self.group.running, 1)
+        self.first.entered()
+        self.assertFalse(self.want(self.first))
+        self.assertEqual(self.timers(), [])
+        self.clock.advance(30)
+        self.assertFalse(self.want(self.first))
+        self.first.left(old)
+        self.assertEqual((self.turns, self.group.running), ([self.first], 1))
+
+    def test_just_not_too_old(self) -> None:
+        self.first.entered()
+        self.clock.advance(29.75)
+        self.assertFalse(self.want(self.first))
+        self.clock.advance(0.25)
+        self.assertEqual(self.turns, [self.first])
+
+    def test_oldest_first(self) -> None:
+        """
+        Of those that have waited too long the one goes first that has waited longest,
+        although it had more turns than others.
+        """
+        self.first.entered()
+        self.clock.advance(1)
+        self.second.entered()
+        self.first.progress = 100.0
+        self.want(self.second)
+        self.want(self.first)
+        self.clock.advance(40)
+        self.assertEqual(self.turns, [self.first, self.second])
+
+    def test_who_is_behind_first(self) -> None:
+        """
+        Of the others, the one goes first that had fewest turns by its weight.
+        """
+        self.first.entered()
+        self.clock.advance(1)
+        self.second.entered()
+        self.first.progress = 100.0
+        self.want(self.first)
+        self.want(self.second)
+        self.second.again = lambda: self.take(self.second)
+        self.busy.left(self.running)
+        self.assertEqual(self.turns, [self.second])
+
+    def take(self, member: Member) -> None:
+        """
+        A member uses its turn.
+        """
+        self.turns.append(member)
+        self.assertTrue(self.group.may_begin(member))
+        member.begun(message())
+
+    def test_one_at_a_time(self) -> None:
+        """
+        While it is the turn of one queue, no other one begins; its message that is
+        done at once gives the place to the next.
+        """
+        for each in (self.first, self.second):
+            each.entered()
+            self.want(each)
+        self.first.progress = -1.0
+
+        def first() -> None:
+            self.assertFalse(self.want(self.second))
+            self.turns.append(self.first)
+            self.assertTrue(self.group.may_begin(self.first))
+            done = message()
+            self.first.begun(done)
+            self.first.left(done)
+            self.assertEqual(self.turns, [self.first])
+
+        self.first.again = first
+        self.busy.left(self.running)
+        self.assertEqual(self.turns, [self.first, self.second])
+        self.second.withdrawn(1)
+        self.first.entered()
+        self.assertTrue(self.want(self.first))
+
+    def test_turn_that_is_not_used(self) -> None:
+        """
+        A queue that does not use its turn keeps no other from its own.
+        """
+        for each in (self.first, self.second):
+            each.entered()
+            self.want(each)
+        self.first.progress = -1.0
+        self.busy.left(self.running)
+        self.assertEqual(self.turns, [self.first, self.second])
+        self.assertTrue(self.want(self.second))
+
+    def test_catches_up(self) -> None:
+        """
+        One that had nothing begins where the others are; one that had something does
+        not, and nobody is set back.
+        """
+        self.busy.progress = 7.0
+        self.busy.entered()
+        self.busy.begun(message())
+        self.first.entered()
+        self.assertEqual(self.first.progress, 7.0)
+        self.first.progress = 3.0
+        self.first.entered()
+        self.assertEqual(self.first.progress, 3.0)
+        self.second.progress = 9.0
+        self.second.entered()
+        self.assertEqual(self.second.progress, 9.0)
+
+    def test_withdrawn(self) -> None:
+        """
+        The messages that are withdrawn are the first ones; the others still want to
+        begin.
+        """
+        for _ in range(3):
+            self.first.entered()
+            self.clock.advance(1)
+        self.want(self.first)
+        self.first.withdrawn(2)
+        self.assertEqual(self.first.since, 2.0)
+        self.busy.left(self.running)
+        self.assertEqual(self.turns, [self.first])
+
+
 class PutOffTests(SynchronousTestCase):
     """
     A message that has waited for memory, and does so no more.
@@ -459,3 +677,150 @@ class PaceTests(SynchronousTestCase):
         self.assertEqual(begun, ["slow", "slow"])  # which never leave
         self.assertEqual(group.running, 2)
         self.assertIn(len(other.begun), (3, 4))
+
+    def slow(self, rate: float = 1, burst: float = 1) -> Pace:
+        """
+        A pace whose burst has begun.
+        """
+        pace = Pace(Rate(rate), burst, lambda: self.clock)
+        for _ in range(int(burst)):
+            self.assertTrue(pace.may_begin(self.fail))
+            pace.begun(message())
+        return pace
+
+    def timers(self) -> list[float]:
+        """
+        In how many seconds it does something.
+        """
+        now = self.clock.seconds()
+        calls = self.clock.getDelayedCalls()
+        return [round(each.getTime() - now, 6) for each in calls]
+
+    def test_status_at_first(self) -> None:
+        pace = Pace(Rate(10), 3, lambda: self.clock)
+        self.assertEqual(pace.status, PaceStatus(10, 10, 1, 0, 0.0, 0.0))
+        self.assertEqual(pace.burst, 3)
+        self.assertTrue(pace.limits_fetching)
+
+    def test_status(self) -> None:
+        pace = self.slow(10)
+        pace.shared_by(2)
+        pace.passed_on, pace.got = 3.0, 4.0
+        for _ in range(3):
+            self.assertFalse(pace.may_begin(lambda: None))
+        self.assertEqual(pace.status, PaceStatus(10, 5, 2, 1, 3.0, 4.0))
+
+    def test_asks_again(self) -> None:
+        """
+        A queue that had to wait may ask again when the next message may begin, once,
+        and may have to wait again.
+        """
+        pace, again = self.slow(), list[float]()
+        for _ in range(2):
+            start = self.clock.seconds()
+            for _ in range(2):
+                self.assertFalse(
+                    pace.may_begin(lambda: again.append(self.clock.seconds()))
+                )
+            self.assertEqual(self.timers(), [1.0])
+            self.clock.advance(0.75)
+            self.assertEqual(again, [])
+            self.clock.advance(0.25)
+            self.assertEqual(again, [start + 1.0])
+            again.clear()
+            pace.begun(message())
+        self.assertEqual(pace.delayed, 2)
+
+    def test_high_rate(self) -> None:
+        """
+        It looks every two milliseconds at most.
+        """
+        pace = self.slow(10_000)
+        pace.may_begin(lambda: None)
+        self.assertEqual(self.timers(), [0.002])
+
+    def test_counts_once(self) -> None:
+        """
+        A message that was at work before takes nothing from the rate.
+        """
+        pace = self.slow()
+        pace.bucket.tokens = 1.0
+        again = message()
+        again.was_begun = True
+        pace.begun(again)
+        self.assertEqual(pace.wait, 0.0)
+        pace.begun(message())
+        self.assertEqual(pace.wait, 1.0)
+
+    def test_share_changes(self) -> None:
+        """
+        Whoever waits is asked at once when the share changes, and is woken when the
+        next message may begin by the new share.
+        """
+        pace = self.slow(1, 2)
+        woken: list[int] = []
+        pace.shared_by(2)
+        self.assertEqual((pace.bucket.rate, pace.bucket.burst), (0.5, 1.0))
+        self.assertEqual(self.timers(), [])
+        pace.may_begin(lambda: None)
+        pace.call_when_near(lambda: woken.append(1))
+        self.assertEqual(self.timers(), [2.0, 2.0])
+        pace.shared_by(1)
+        self.assertEqual(self.timers(), [0.0, 1.0])
+        self.clock.advance(1)
+        self.assertEqual(woken, [1])
+        pace.shared_by(2)
+        pace.shared_by(1)
+        self.assertEqual(self.timers(), [])
+
+    def test_woken_no_sooner_than_in_a_tick(self) -> None:
+        pace = Pace(Rate(1), 1, lambda: self.clock)
+        pace.call_when_near(lambda: None)
+        self.assertEqual(self.timers(), [0.002])
+        pace.shared_by(1)
+        self.assertEqual(self.timers(), [0.002])
+
+    def test_woken_once(self) -> None:
+        """
+        Whoever wants to be woken again is woken once.
+        """
+        pace, woken = self.slow(), list[int]()
+        for number in range(3):
+            pace.call_when_near(lambda number=number: woken.append(number))
+        self.assertEqual(self.timers(), [1.0])
+        self.clock.advance(1)
+        self.assertEqual(woken, [2])
+        pace.call_when_near(lambda: woken.append(3))
+        self.clock.advance(1)
+        self.assertEqual(woken, [2, 3])
+
+    def test_leave(self) -> None:
+        """
+        Nothing is left of a queue that is watched no more, whenever that is.
+        """
+        pace = self.slow()
+        for begin in (
+            lambda: None,
+            lambda: pace.may_begin(lambda: None),
+            lambda: pace.call_when_near(lambda: None),
+            lambda: self.clock.advance(10),
+        ):
+            begin()
+            self.successResultOf(Deferred.fromCoroutine(pace.leave()))
+            self.assertEqual(self.timers(), [])
+        pace.begun(message())
+        self.assertFalse(pace.may_begin(lambda: None))
+        pace.call_when_near(lambda: None)
+        self.clock.advance(2)
+        self.successResultOf(Deferred.fromCoroutine(pace.leave()))
+
+    def test_far(self) -> None:
+        """
+        The next message is far if it begins later than in a minute.
+        """
+        pace = self.slow(1 / 60)
+        self.assertFalse(pace.is_far)
+        pace = self.slow(1 / 61)
+        self.assertTrue(pace.is_far)
+        self.clock.advance(1)
+        self.assertFalse(pace.is_far)

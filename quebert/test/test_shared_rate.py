@@ -5,22 +5,28 @@ virtual time.
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import count, pairwise
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.properties import encode_properties
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._shared_rate import SharedRate
+from quebert.amqp.coordination._spare_tokens import SpareTokens
 from quebert.amqp.watch._places import Places
 from quebert.amqp.wire import Message
 from quebert.errors import BrokerError, BrokerRefused, BrokerUnreachable, ChannelLost
 from quebert.limits import Rate
+from quebert.test.support import logged
 
 
 class FakeBroker:
@@ -246,6 +252,220 @@ class Mediator:
         return sum(start <= each < end for each in self.begun) / (end - start)
 
 
+class SpareTokensTests(SynchronousTestCase):
+    """
+    L{SpareTokens} of one of two members, whose messages have to wait or not.
+    """
+
+    def setUp(self) -> None:
+        """
+        Its share of 100 tokens a second is the half.
+        """
+        self.clock = Clock()
+        self.clock.advance(1_700_000_000)
+        self.broker = FakeBroker()
+        self.publisher = FakePublisher(self.broker)
+        publisher: Any = self.publisher
+        self.pace = Pace(Rate(100), 10, lambda: self.clock)
+        self.pace.shared_by(2)
+        self.tokens = SpareTokens(
+            "spare", self.pace, publisher, lambda: self.clock, 1.0
+        )
+        wire: Any = FakeWire(self.broker)
+        self.channel: Any = self.successResultOf(
+            Deferred.fromCoroutine(wire.open_channel())
+        )
+        self.others: list[Any] = []
+
+    def listen(self, number: int = 1) -> None:
+        """
+        Others want tokens.
+        """
+        wire: Any = FakeWire(self.broker)
+        for _ in range(number):
+            other = self.successResultOf(Deferred.fromCoroutine(wire.open_channel()))
+            other.consumers["spare"] = "spare"
+            other.on_message = self.others.append
+
+    def look(self, *, delayed: bool = False) -> None:
+        """
+        Look, after messages had to wait or not.
+        """
+        self.pace.delayed += delayed
+        looking = self.tokens.look(self.channel)
+        self.successResultOf(Deferred.fromCoroutine(looking))
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Have unused tokens.
+        """
+        self.pace.wait  # noqa: B018
+        self.clock.advance(seconds)
+
+    def give(self, body: str) -> float:
+        """
+        Another member has so many tokens; returns how many were taken.
+        """
+        message = Message("", 1, False, "", "spare")
+        message.body = body.encode()
+        before = self.pace.got
+        self.tokens.received(message)
+        return self.pace.got - before
+
+    def test_received(self) -> None:
+        """
+        Tokens for two periods are taken at most, and at least some.
+        """
+        table = ("1", 1.0), ("0.25", 0.25), ("200", 200.0), ("201", 0.0), ("0", 0.0)
+        for body, taken in (*table, ("-1", 0.0), ("x", 0.0)):
+            self.assertEqual(self.give(body), taken, body)
+
+    def test_received_tokens_count(self) -> None:
+        """
+        They come over the next second, beside those of the own share.
+        """
+        while not self.pace.wait:
+            self.pace.begun(Message("", 1, False, "", ""))
+        self.give("50")
+        self.clock.advance(0.0625)
+        self.pace.wait  # noqa: B018
+        self.assertAlmostEqual(self.pace.bucket.tokens, 6.25)
+
+    def test_wants(self) -> None:
+        """
+        It listens once messages had to wait, on one consumer, and not if it is alone.
+        """
+        self.pace.members = 1
+        self.look(delayed=True)
+        self.assertEqual(self.channel.consumers, {})
+        self.pace.members = 2
+        self.look()
+        self.assertEqual(self.channel.consumers, {})
+        for _ in range(2):
+            self.look(delayed=True)
+            self.assertEqual(self.channel.consumers, {"spare": "spare"})
+
+    def test_wants_no_more(self) -> None:
+        """
+        It listens until no message had to wait for three looks.
+        """
+        for _ in range(2):
+            self.look(delayed=True)
+            for listens in (True, True, False, False):
+                self.look()
+                self.assertEqual(bool(self.channel.consumers), listens)
+
+    def test_another_channel(self) -> None:
+        """
+        Over another channel nothing is cancelled that was never begun.
+        """
+        self.look(delayed=True)
+        self.look()
+        self.channel.consumers.clear()
+        self.tokens.begin()
+        for _ in range(4):
+            self.look()
+        self.look(delayed=True)
+        for _ in range(2):
+            self.look()
+        self.assertEqual(self.channel.consumers, {"spare": "spare"})
+
+    def test_passes_on(self) -> None:
+        """
+        What was not used goes to those that want it, in equal parts, once.
+        """
+        self.listen(3)
+        self.sleep(1)
+        self.look()
+        self.assertEqual(self.publisher.published, [16.666667] * 3)
+        self.assertEqual(len(self.others), 3)
+        self.assertEqual(self.pace.passed_on, 50.0)
+        self.look()
+        self.assertEqual(len(self.publisher.published), 3)
+
+    def test_passes_on_no_more_than_of_two_periods(self) -> None:
+        self.listen()
+        self.sleep(60)
+        self.look()
+        self.assertEqual(self.publisher.published, [100.0])
+        self.assertEqual(self.pace.passed_on, 100.0)
+
+    def test_has_nothing_to_pass_on(self) -> None:
+        """
+        Then RabbitMQ is not asked who wants it; nor if it is alone, or listens itself.
+        """
+        self.listen()
+        self.broker.refuses["queue_declare"] = BrokerError("not to be asked")
+        self.look()
+        self.sleep(1)
+        self.pace.members = 1
+        self.look()
+        self.pace.members = 2
+        self.look(delayed=True)
+        self.sleep(1)
+        self.look()
+        self.assertEqual(self.publisher.published, [])
+
+    def test_nobody_wants(self) -> None:
+        self.sleep(1)
+        self.look()
+        self.assertEqual((self.publisher.published, self.pace.passed_on), ([], 0.0))
+
+    def test_unconfirmed(self) -> None:
+        """
+        As long as one message is not confirmed, no other one is published; whether it
+        was lost does not matter.
+        """
+        self.listen(2)
+        answers: list[Deferred[None]] = []
+
+        def answer() -> Deferred[None]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.publisher.answers = answer
+        for settle, published in (((), 2), ((0,), 2), ((1,), 4)):
+            for each in settle:
+                answers[each].errback(BrokerUnreachable("no"))
+            self.sleep(1)
+            self.look()
+            self.assertEqual(len(self.publisher.published), published)
+        self.assertEqual(self.pace.passed_on, 100.0)
+        for each in answers[2:]:
+            each.callback(None)
+
+    def test_fault_of_ours(self) -> None:
+        """
+        Only an error of the broker is to be expected.
+        """
+        self.listen()
+
+        def fail() -> Deferred[None]:
+            raise ZeroDivisionError
+
+        self.publisher.answers = fail
+        self.sleep(1)
+        self.look()
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_how_it_publishes(self) -> None:
+        """
+        RabbitMQ keeps no token on disk, and is waited for no longer than a period.
+        """
+        told: list[Any] = []
+
+        async def publish(*arguments: Any) -> None:
+            told.append(arguments)
+
+        self.patch(self.publisher, "publish", publish)
+        self.listen()
+        self.sleep(1)
+        self.look()
+        properties = encode_properties({"delivery-mode": 1})
+        self.assertEqual(told, [("", "spare", b"50.000000", properties, 1.0)])
+
+
 class ShareTests(SynchronousTestCase):
     """
     L{SharedRate}: together they keep to one rate.
@@ -451,6 +671,133 @@ class ShareTests(SynchronousTestCase):
         idle.most = 0
         self.pass_time(20)
         self.assertGreater(len(idle.publisher.published), 5)
+
+    def lines(self) -> AbstractContextManager[list[str]]:
+        """
+        What is logged.
+        """
+        return logged(LogLevel.info)
+
+    def test_told_who_shares(self) -> None:
+        """
+        The log tells how many share the rate, whenever that changes.
+        """
+        with self.lines() as lines:
+            self.mediators(1)
+            self.pass_time(3)
+        self.assertEqual(lines, [])
+        with self.lines() as lines:
+            self.mediators(1)
+            self.pass_time(3)
+        self.assertEqual(lines, ["2 share the rate of queue 'queue'"] * 2)
+
+    def test_told_that_nobody_tells(self) -> None:
+        """
+        One line tells that the share is kept since RabbitMQ does not answer, and one
+        that it does again; the end leaves no timer for that.
+        """
+        (one,) = self.mediators(1)
+        one.most = 0
+        self.pass_time(10)
+        with self.lines() as lines:
+            for error in (ChannelLost("something"), None):
+                self.broker.refuses.clear()
+                if error is not None:
+                    self.broker.refuses["queue_declare"] = error
+                self.pass_time(20)
+        unknown, known = lines
+        self.assertIn("'queue' keeps its share of the rate: nobody tells", unknown)
+        self.assertIn("something", unknown)
+        self.assertIn("'queue' knows again who shares its rate", known)
+        self.broker.refuses["queue_declare"] = ChannelLost("something")
+        self.pass_time(3)
+        self.leave(one)
+
+    def leave(self, one: Mediator) -> None:
+        """
+        One leaves, of which nothing is left.
+        """
+        self.successResultOf(Deferred.fromCoroutine(one.share.leave()))
+        self.successResultOf(Deferred.fromCoroutine(one.pace.leave()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_told_that_the_queue_is_gone(self) -> None:
+        """
+        So it is where a queue is not there when it joins again.
+        """
+        (one,) = self.mediators(1)
+        one.most = 0
+        self.pass_time(3)
+        self.broker.refuses["queue_declare"] = BrokerRefused(404, "NOT_FOUND")
+        one.wire.lose()
+        one.wire = FakeWire(self.broker)
+        with self.lines() as lines:
+            self.successResultOf(one.join())
+        self.assertEqual(len(lines), 1)
+        self.assertIn("NOT_FOUND", lines[0])
+        self.broker.refuses["queue_declare"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.failureResultOf(one.join(), BrokerRefused)
+        self.leave(one)
+
+    def test_left_while_it_looks(self) -> None:
+        """
+        What fails after it has left is not told, and nothing is asked again.
+        """
+        (one,) = self.mediators(1)
+        one.most = 0
+        self.pass_time(3)
+        answer: Deferred[Any] = Deferred()
+        channel = one.wire.channels[-1]
+
+        async def wait(*_: object, **__: object) -> Any:
+            return await answer
+
+        self.patch(channel, "call", wait)
+        self.clock.advance(1)
+        self.leave(one)
+        with self.lines() as lines:
+            answer.errback(ChannelLost("closed"))
+        self.assertEqual((lines, self.clock.getDelayedCalls()), ([], []))
+
+    def test_connection_lost(self) -> None:
+        """
+        Without a connection it does not look, and says nothing.
+        """
+        (one,) = self.mediators(1)
+        one.most = 0
+        self.pass_time(3)
+        one.wire.lose()
+        with self.lines() as lines:
+            self.pass_time(10)
+        self.assertEqual((lines, self.clock.getDelayedCalls()), ([], []))
+
+    def test_acknowledges(self) -> None:
+        """
+        What it is told it acknowledges.
+        """
+        (one,) = self.mediators(1)
+        one.wire.channels[0].on_message(self.message(b"5"))
+        self.assertEqual(one.wire.channels[0].acked, 1)
+        self.assertEqual(one.pace.got, 5.0)
+        self.leave_all()
+        one.wire.channels[0].on_message(self.message(b"5"))
+        self.assertEqual(one.wire.channels[0].acked, 1)
+
+    def leave_all(self) -> None:
+        """
+        All leave.
+        """
+        for each in self.all:
+            self.successResultOf(Deferred.fromCoroutine(each.share.leave()))
+
+    def test_channel_shut_where_it_cannot_begin(self) -> None:
+        """
+        A channel on which it may not consume is not left open.
+        """
+        mediator = Mediator(self.clock, self.broker, 100, None)
+        self.broker.refuses["basic_consume"] = BrokerRefused(403, "access refused")
+        self.failureResultOf(mediator.join(), BrokerRefused)
+        self.assertEqual(self.broker.channels, [])
 
     def test_nonsense(self) -> None:
         """
