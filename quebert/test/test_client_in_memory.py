@@ -6,23 +6,28 @@ virtual time.
 from __future__ import annotations
 
 import gc
+import time
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
+import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
+from quebert._bounds import AT_WORK
 from quebert._protocol.properties import encode_properties
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
 from quebert.amqp.delays import UNCLAIMED, arrivals_of
 from quebert.amqp.link import BrokerConnection
 from quebert.amqp.queues._bindings import LOOK
+from quebert.amqp.watch._suspects import flight_sign
 from quebert.amqp.wire import Message
 from quebert.broker import BrokerFactory
-from quebert.config import Broker
+from quebert.config import TLS, Address, Broker
 from quebert.errors import (
     BrokerRefused,
     BrokerUnreachable,
@@ -32,7 +37,7 @@ from quebert.errors import (
 )
 from quebert.operations import BrokerAccess, DeadLetter, Match, Progress
 from quebert.outcome import Bury, Discard, Retry
-from quebert.test.memory_network import MemoryNetwork, NetworkTestCase
+from quebert.test.memory_network import MemoryNetwork, NetworkTestCase, RefusingWire
 
 URL = "amqp://guest:guest@rabbit.example/?heartbeat=0"
 
@@ -86,6 +91,223 @@ class ClientTestCase(NetworkTestCase):
         When the callback got them, from the first on.
         """
         return [time - self.seen[0][0] for time, _ in self.seen]
+
+
+class MakingTests(SynchronousTestCase):
+    """
+    What a client is made with.
+    """
+
+    def make(self, host: Any = "h", **options: Any) -> TxAMQPClient:
+        """
+        A client, which connects to nobody.
+        """
+        return TxAMQPClient(host, "user", "s3cret", **options)
+
+    def test_defaults(self) -> None:
+        client = self.make()
+        expected = Broker((Address("h", 5672),), "user", "s3cret", "/", 30, None)
+        self.assertEqual(client.broker, expected)
+        self.assertEqual((client.connectTimeout, client.watchers), (30.0, []))
+        self.assertEqual(client.budget.most, AT_WORK)
+        self.assertIsNone(client.blocked)
+
+    def test_options(self) -> None:
+        client = self.make(port=1, vhost="v", heartbeat=4, maxMemory=10**9)
+        expected = Broker((Address("h", 1),), "user", "s3cret", "v", 4, None)
+        self.assertEqual(client.broker, expected)
+        self.assertEqual(client.budget.most, 10**9)
+
+    def test_no_hosts(self) -> None:
+        error = self.assertRaises(ConfigError, self.make, [])
+        self.assertEqual(str(error), "a client needs at least one host")
+
+    def test_tls(self) -> None:
+        """
+        TLS with the platform's authorities, with others, or by a creator of one's own.
+        """
+        self.assertEqual(self.make(tls=True).broker.tls, TLS())
+        self.assertIsNone(self.make(tls=False).broker.tls)
+        own = optionsForClientTLS("h")
+        self.assertIsNone(self.make(tls=own).broker.tls)
+        missing = TLS(cacertfile="/there/is/no/such/file")
+        self.assertRaises(ConfigError, self.make, tls=missing)
+
+    def test_of_broker(self) -> None:
+        """
+        Options go before what the configuration says.
+        """
+        broker = Broker(
+            (Address("a", 1), Address("::1", 2)), "user", "s3cret", "v", 7, TLS()
+        )
+        self.assertEqual(TxAMQPClient.of_broker(broker).broker, broker)
+        client = TxAMQPClient.of_broker(broker, vhost="w", heartbeat=8, tls=None)
+        expected = attrs.evolve(broker, vhost="w", heartbeat=8, tls=None)
+        self.assertEqual(client.broker, expected)
+
+    def test_heartbeats(self) -> None:
+        """
+        A failure of the connection on which rungs are used is noticed after five
+        seconds, or sooner if all are to be.
+        """
+        for heartbeat, spare in ((30, 5), (2, 2), (0, 0)):
+            client = self.make(heartbeat=heartbeat)
+            self.assertEqual(client._spare._connection.broker.heartbeat, spare)
+            for each in (client._consuming, client._publishing):
+                self.assertEqual(each.broker.heartbeat, heartbeat)
+
+    def test_names(self) -> None:
+        """
+        RabbitMQ shows an operator what each connection is for.
+        """
+        client = self.make()
+        names = [
+            each.name
+            for each in (
+                client._consuming,
+                client._publishing,
+                client._spare._connection,
+            )
+        ]
+        for name, purpose in zip(
+            names,
+            ("consuming", "publishing", "looking after delayed tasks"),
+            strict=True,
+        ):
+            self.assertEqual(name, f"quebert, {purpose}")
+
+    def test_reactor(self) -> None:
+        network = MemoryNetwork()
+        self.assertIs(self.make(reactor=network).reactor, network)
+
+    def test_now(self) -> None:
+        before = time.time()
+        self.assertTrue(before <= TxAMQPClient.now() <= time.time())
+
+    def test_wrong_prefetch(self) -> None:
+        """
+        The error names the argument as the caller knows it.
+        """
+        watching = self.make().watch("e", "q", "#", lambda message: None, maxEvents=-1)
+        error = self.failureResultOf(watching, ConfigError).value
+        self.assertIn("maxEvents", str(error))
+        self.assertNotIn("prefetch", str(error))
+
+
+class WatchesTests(ClientTestCase):
+    """
+    What a client knows of its watches.
+    """
+
+    def watching(self, queue: str = "tasks", **options: Any) -> Deferred[Watcher]:
+        """
+        Begin to watch a queue.
+        """
+        return self.amqp.watch("flow", queue, "#", self.run_task, **options)
+
+    def test_known_until_they_end(self) -> None:
+        watchers = [self.result(self.watching(queue)) for queue in ("a", "b")]
+        self.assertEqual(self.amqp.watchers, watchers)
+        self.result(watchers[0].stop(0))
+        self.assertEqual(self.amqp.watchers, watchers[1:])
+        self.amqp.watch_ended(watchers[0])
+        self.assertEqual(self.amqp.watchers, watchers[1:])
+
+    def test_prefetch(self) -> None:
+        """
+        What the watch is told is in its options, or beside them.
+        """
+        options = WatchOptions(prefetch=7)
+        for given, prefetch in ((None, 7), (3, 3), (0, 0)):
+            watching = self.watching(f"q{given}", maxEvents=given, options=options)
+            self.assertEqual(self.result(watching).options.prefetch, prefetch)
+
+    def test_refused(self) -> None:
+        """
+        A watch that is refused is known no more.
+        """
+        self.call("exchange_declare", exchange="flow", exchange_type="fanout")
+        self.failure(self.watching(), BrokerRefused)
+        self.assertEqual(self.amqp.watchers, [])
+
+    def test_stopped_while_it_begins(self) -> None:
+        self.network.is_down = True
+        watching = self.watching()
+        (watcher,) = self.amqp.watchers
+        self.result(self.amqp.stop(0))
+        self.assertEqual(self.amqp.watchers, [])
+        self.failureResultOf(watching)
+        self.assertEqual(watcher.in_flight, 0)
+        self.network.is_down = False
+
+    def test_unreachable(self) -> None:
+        """
+        A watch, and a message, wait for a connection as long as the client was told.
+        """
+        self.amqp = self.client(connectTimeout=7.0)
+        self.network.is_down = True
+        begun = self.watching(), self.amqp.publish("", "q", b"x")
+        self.network.pass_time(6.75)
+        for each in begun:
+            self.assertNoResult(each)
+        self.network.pass_time(0.5)
+        for each in begun:
+            self.failureResultOf(each, BrokerUnreachable)
+        self.assertEqual(self.amqp.watchers, [])
+        self.network.is_down = False
+
+    def test_ladder_is_left_with_the_last(self) -> None:
+        """
+        Arrivals of a queue are looked after until its last watch has ended.
+        """
+        left: list[str] = []
+        self.patch(self.amqp.ladder, "leave", left.append)
+        watchers = [self.result(self.watching(queue)) for queue in ("a", "a", "b")]
+        for watcher, expected in zip(watchers, ([], ["a"], ["a", "b"]), strict=True):
+            self.result(watcher.stop(0))
+            self.assertEqual(left, expected)
+
+    def test_disconnected(self) -> None:
+        """
+        All watches are told that the connection is lost, and watch over the next one.
+        """
+        told: list[str] = []
+        for queue in ("a", "b"):
+            watching = self.watching(
+                queue, onDisconnect=lambda failure, queue=queue: told.append(queue)
+            )
+            self.result(watching)
+        self.network.cut()
+        self.network.settle()
+        self.assertEqual(told, ["a", "b"])
+        self.network.pass_time(30)
+        self.assertTrue(all(each.consuming for each in self.amqp.watchers))
+        self.wire = self.connect()
+
+    def test_stop(self) -> None:
+        """
+        Nothing is left of a client that is stopped, no warning either; and it may be
+        used again.
+        """
+        for _ in range(2):
+            self.result(self.watching())
+            self.publish(b"x")
+            why = BrokerRefused(403, "access to 'quebert.delay.x' refused")
+            self.amqp.ladder.tells(why, "tasks", self.network)
+            signs = RefusingWire(self.wire, flight_sign("x"))
+            self.result(self.amqp.suspects.begin(cast(Any, signs), "x"))
+            self.result(self.amqp.stop(0))
+            self.assertEqual(self.amqp.watchers, [])
+            before = self.network.broker.connections
+            self.assertEqual(len(before), 1)  # that of the test
+            self.network.pass_time(1)
+            own = [
+                str(each)
+                for each in self.network.getDelayedCalls()
+                if "quebert.broker" not in str(each)
+            ]
+            self.assertEqual(own, [])
+        self.assertEqual(self.bodies, [b"x"] * 2)
 
 
 class OutcomeTests(ClientTestCase):
