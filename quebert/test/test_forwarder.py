@@ -617,6 +617,35 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(channel.calls[-3:], ["basic_cancel", "nack", "close"])
         self.assertEqual(channel.arguments["basic_cancel"], {"consumer_tag": "quebert"})
 
+    def test_goes_on_fetching(self) -> None:
+        """
+        As long as few bytes are on their way it fetches, and while many are, it does
+        not, however often it looks; each change takes one call.
+        """
+        calls = self.channels[0].calls
+        for _ in range(3):
+            self.clock.advance(CHECK)
+        self.assertNotIn("basic_cancel", calls)
+        self.arrive(body=bytes(_MOST_BYTES + 1))
+        for _ in range(3):
+            self.clock.advance(CHECK)
+        self.assertEqual(calls.count("basic_cancel"), 1)
+        self.assertEqual(calls.count("basic_consume"), 1)
+
+    def test_errors_keep_nothing(self) -> None:
+        """
+        Whoever keeps an error does not keep a connection with it.
+        """
+        error = ChannelLost("closed")
+
+        async def fail() -> Any:
+            raise error
+
+        self.patch(self.session, "connected", fail)
+        self.lose()
+        self.clock.advance(1)
+        self.assertIsNone(error.__traceback__)
+
     def test_ended_while_not_fetching(self) -> None:
         self.arrive(body=bytes(_MOST_BYTES + 1))
         self.assertEqual(
@@ -968,6 +997,19 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(self.unconfirmed, [b"2"])
         self.clock.advance(1)
         self.assertEqual(self.unconfirmed, [b"2", b"1"])
+
+    def test_end_while_rungs_take_nothing(self) -> None:
+        """
+        Messages that wait for a rung keep the end from nothing.
+        """
+        for _ in range(2):
+            self.arrive(due=500.0, waited=64)
+        self.publisher.confirm(FULL)
+        self.publisher.confirm(FULL)
+        ending = self.ends()
+        self.clock.advance(0.05)
+        self.successResultOf(ending)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_new_task_queue(self) -> None:
         """

@@ -994,6 +994,14 @@ class ShareTests(SynchronousTestCase):
         for call in self.clock.getDelayedCalls():
             self.assertNotIn("SharedRate", str(call))
 
+    def test_leave_before_joining(self) -> None:
+        """
+        One that has not joined may leave.
+        """
+        mediator = Mediator(self.clock, self.broker, 100, None)
+        self.successResultOf(Deferred.fromCoroutine(mediator.share.leave()))
+        self.assertEqual(mediator.publisher.shuts, 1)
+
     def test_join_after_leaving(self) -> None:
         """
         One that has left opens no channel to join again.
