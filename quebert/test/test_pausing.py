@@ -167,6 +167,72 @@ class PausesTests(SynchronousTestCase):
         self.clock.advance(AGAIN)
         self.assertEqual(len(self.looks), 2)  # unless they ask again
 
+    def test_what_the_user_needs(self) -> None:
+        """
+        The permissions are named where RabbitMQ refuses for want of one.
+        """
+        for code, names in ((403, True), (404, False), (406, False)):
+            self.setUp()
+            self.client.refused["queue_bind"] = BrokerRefused(code, "no")
+            with capturedLogs() as logged:
+                self.ask("a")
+            (line,) = [str(formatEvent(each)) for each in logged]
+            self.assertIn("It is asked every 10 s whether queues are paused", line)
+            self.assertEqual("the user needs to configure" in line, names)
+            self.assertTrue(line.endswith("no"), line)
+
+    def test_asks_again_once(self) -> None:
+        """
+        Watches that may not look, and whose client hears nothing, look once in ten
+        seconds.
+        """
+        self.client.refused["queue_bind"] = BrokerRefused(403, "ACCESS_REFUSED")
+        self.ask("a")
+        self.clock.advance(5)
+        self.ask("b")
+        self.clock.advance(4.75)
+        self.assertEqual(self.looks, [])
+        self.clock.advance(0.25)
+        self.assertEqual(self.looks, ["a", "b"])
+        self.ask("a")
+        self.assertEqual(self.looks, ["a", "b"])
+        self.clock.advance(AGAIN)
+        self.assertEqual(sorted(self.looks), ["a", "a", "a", "b", "b"])
+
+    def test_checks_at_intervals(self) -> None:
+        """
+        The client looks every three seconds, also when the answer fails.
+        """
+        self.ask("a")
+        for refused in (False, True, False):
+            self.client.refused.clear()
+            if refused:
+                error = BrokerRefused(541, "INTERNAL_ERROR")
+                self.client.refused["exchange_declare"] = error
+            before = len(self.client.channels)
+            self.clock.advance(CHECK - 0.25)
+            self.assertEqual(len(self.client.channels), before)
+            self.clock.advance(0.25)
+            self.assertEqual(len(self.client.channels) > before, True)
+            self.client.refused.clear()
+            self.ask("a")
+
+    def test_nothing_left(self) -> None:
+        """
+        When the last watch has ended, no timer is left, whatever has happened.
+        """
+        for refused in ("queue_bind", ""):
+            if refused:
+                self.client.refused[refused] = BrokerRefused(403, "ACCESS_REFUSED")
+            self.ask("a")
+            self.client.refused.clear()
+            (look,) = self.pauses._looks["a"]
+            self.pauses.forget("another", look)
+            self.assertNotEqual(self.clock.getDelayedCalls(), [])
+            self.pauses.forget("a", look)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.pauses.forget("a", look)
+
     def test_permitted(self) -> None:
         """
         A user that may listen after all is told again, by a queue of the same name:
@@ -470,6 +536,75 @@ class PauseSwitchTests(SynchronousTestCase):
         self.switch._look()
         self.pauses.answers.pop().callback(False)
         self.assertEqual((self.halted, self.gone_on), (0, 1))
+
+    def test_paused_and_hidden(self) -> None:
+        """
+        The watch rests while the queue is paused, and while nobody says whether it is;
+        the log tells each change once.
+        """
+        with capturedLogs() as logged:
+            self.begun()
+            for answer, halted, gone_on, paused in (
+                (True, 1, 1, True),
+                (True, 1, 1, True),
+                (MayNotLook("may not"), 2, 1, True),
+                (MayNotLook("may not"), 2, 1, True),
+                (False, 2, 2, False),
+                (MayNotLook("may not"), 3, 2, True),
+                (True, 4, 2, True),
+            ):
+                self.switch._look()
+                if isinstance(answer, bool):
+                    self.pauses.answers.pop().callback(answer)
+                else:
+                    self.pauses.answers.pop().errback(answer)
+                self.assertEqual((self.halted, self.gone_on), (halted, gone_on))
+                self.assertEqual(self.switch.paused, paused)
+        lines = [str(formatEvent(each)) for each in logged]
+        hidden = "Queue 'tasks' is not consumed, since it may be paused"
+        paused = "Queue 'tasks' is paused."
+        expected = [paused, hidden, "Queue 'tasks' goes on.", hidden, paused]
+        self.assertEqual(len(lines), 5)
+        for line, start in zip(lines, expected, strict=True):
+            self.assertTrue(line.startswith(start), line)
+        self.assertIn("RabbitMQ is asked again every 10 seconds: may not", lines[1])
+
+    def test_step_fails(self) -> None:
+        """
+        Where the watch cannot rest since its channel is closed, the next channel will
+        tell, and the queue is looked at again when that is wanted.
+        """
+
+        async def fail() -> None:
+            raise ChannelLost("closed")
+
+        self.begun()
+        self.patch(self.switch, "_halt", fail)
+        self.switch._look()
+        self.pauses.answers.pop().callback(True)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.switch._look()
+        self.assertEqual(self.pauses.asked, 3)
+        self.pauses.answers.pop().callback(True)
+
+    def test_end_leaves_no_warning(self) -> None:
+        """
+        What was told is over with the end, silently, and the client looks no more.
+        """
+        forgotten: list[str] = []
+        self.patch(self.pauses, "forget", lambda queue, look: forgotten.append(queue))
+        self.begun()
+        with capturedLogs() as logged:
+            self.switch._look()
+            self.pauses.answers.pop().errback(BrokerError("ask later"))
+            self.clock.advance(0.75)
+            self.assertEqual(self.pauses.asked, 2)
+            self.clock.advance(0.25)
+            self.assertEqual(self.pauses.asked, 3)
+            self.pauses.answers.pop().callback(False)
+            self.switch.end()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual((len(logged), forgotten), (1, ["tasks"]))
 
     def test_lost_while_it_asks(self) -> None:
         """
