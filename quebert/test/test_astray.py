@@ -10,12 +10,19 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.delays import UNCLAIMED, Ladder
-from quebert.amqp.delays._astray import Astray, OldLadder
-from quebert.amqp.wire import Message
-from quebert.errors import BrokerRefused, ChannelLost
+from quebert._protocol.properties import encode_properties
+from quebert.amqp.delays import PREFIX, UNCLAIMED, Ladder
+from quebert.amqp.delays._astray import Astray, OldLadder, is_for
+from quebert.amqp.delays._declarations import declare
+from quebert.amqp.delays._rungs import ARRIVALS, Rungs
+from quebert.amqp.wire import Message, Unconfirmed
+from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
+from quebert.test.support import logged
+from quebert.test.test_delay import RABBITMQ
+from quebert.test.test_looks import RecordingWire
 
 # Seconds for which the broker takes its time.
 _TAKES = 0.001
@@ -197,3 +204,335 @@ class AstrayTests(SynchronousTestCase):
         self.clock.pump([_TAKES] * 1000)
         for each in bringing:
             self.failureResultOf(each, ChannelLost)
+
+
+class FakeOldLadder(OldLadder):
+    """
+    The ladder of earlier versions, with one store or none.
+
+    @ivar led: the queues that it was to lead to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.led: list[str] = []
+        self.there: list[str] = []
+
+    async def lead_to(self, wire: Any, queue: str) -> None:
+        """
+        Lead to a queue.
+        """
+        self.led.append(queue)
+
+    async def stores(self, wire: Any) -> list[str]:
+        """
+        Its stores.
+        """
+        return self.there
+
+
+class OneAstrayTests(SynchronousTestCase):
+    """
+    Bringing back what is for one queue.
+    """
+
+    def setUp(self) -> None:
+        """
+        A mediator that watches the queue.
+        """
+        self.clock = Clock()
+        self.wire: Any = FakeStore(self.clock)
+        self.ladder = Ladder()
+        self.old = FakeOldLadder()
+        self.astray = Astray(self.ladder, self.old, "ours", self.wire)
+        self.addCleanup(self.astray.end)
+
+    def begin(self) -> Deferred[int]:
+        """
+        Begin to bring back.
+        """
+        self.ladder.unclaimed = len(self.wire.ready)
+        return Deferred.fromCoroutine(self.astray.bring_back(self.wire))
+
+    def bring_back(self) -> int:
+        """
+        Bring back; how many that were.
+        """
+        bringing = self.begin()
+        self.clock.pump([_TAKES] * 60)
+        return self.successResultOf(bringing)
+
+    def test_looks_at_the_old_ladder(self) -> None:
+        """
+        That is every thirty seconds, and at once where the queue was declared.
+        """
+        now = self.clock.seconds
+        looks: list[float] = []
+        for _ in range(130):
+            self.old.led.clear()
+            self.successResultOf(self.begin())
+            if self.old.led:
+                looks.append(now())
+                self.assertEqual(self.old.led, ["ours"])
+            self.clock.advance(0.5)
+        self.assertEqual(looks, [0.0, 30.0, 60.0])
+        self.astray.look_again()
+        self.old.led.clear()
+        self.successResultOf(self.begin())
+        self.assertEqual(self.old.led, ["ours"])
+
+    def test_from_the_old_ladder(self) -> None:
+        """
+        What is in its stores is brought back, too.
+        """
+        self.old.there = [UNCLAIMED]
+        self.wire.ready = ["ours", "others", "ours"]
+        bringing = Deferred.fromCoroutine(self.astray.bring_back(self.wire))
+        self.clock.pump([_TAKES] * 60)
+        self.assertEqual(self.successResultOf(bringing), 2)
+        self.assertEqual(self.wire.ready, ["others"])
+
+    def test_left_for_others(self) -> None:
+        """
+        What is for others is looked at once, and again when the queue was declared.
+        """
+        self.wire.ready = ["others"]
+        for gets in (True, False, False):
+            before = self.wire.gets
+            self.assertEqual(self.bring_back(), 0)
+            self.assertEqual(self.wire.gets > before, gets)
+        self.astray.look_again()
+        before = self.wire.gets
+        self.bring_back()
+        self.assertGreater(self.wire.gets, before)
+        self.wire.ready.append("others")
+        before = self.wire.gets
+        self.bring_back()
+        self.assertGreater(self.wire.gets, before)
+
+    def test_empty(self) -> None:
+        """
+        Where nothing is unclaimed nothing is asked.
+        """
+        self.assertEqual(self.bring_back(), 0)
+        self.assertEqual(self.wire.gets, 0)
+        self.ladder.unclaimed = 3  # at the last look
+        bringing = Deferred.fromCoroutine(self.astray.bring_back(self.wire))
+        self.clock.pump([_TAKES] * 10)
+        self.assertEqual(self.successResultOf(bringing), 0)
+        self.assertEqual(self.wire.gets, 0)
+
+    def test_told(self) -> None:
+        """
+        The log tells that tasks come late, and once one arrives in its own queue, that
+        this is over; the end leaves no timer.
+        """
+        with logged(LogLevel.info) as lines:
+            self.wire.ready = ["ours", "ours"]
+            self.assertEqual(self.bring_back(), 2)
+            self.assertEqual(len(lines), 1)
+            self.astray.arrived()
+            self.clock.pump([1.0] * 12)
+        late, over = lines
+        self.assertIn("'ours' arrive in queue 'quebert.delay.unclaimed', and", late)
+        self.assertIn("the queue of their arrival was not there", late)
+        self.assertIn("'ours' arrive in their own queue again", over)
+        self.wire.ready = ["ours"]
+        self.bring_back()
+        self.astray.end()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def refuse(self, error: Exception) -> None:
+        """
+        The task queue takes nothing.
+        """
+
+        async def publish(*_: object) -> None:
+            raise error
+
+        self.patch(self.astray, "_publisher", SimpleNamespace(publish=publish))
+
+    def test_task_queue_takes_nothing(self) -> None:
+        """
+        That is told, and where they stay; once they are brought back it is over.
+        """
+        publisher = self.wire
+        self.wire.ready = ["ours"]
+        with logged(LogLevel.info) as lines:
+            self.refuse(PublishRefused("the queue is full"))
+            bringing = self.begin()
+            self.clock.pump([_TAKES] * 60)
+            self.failureResultOf(bringing, PublishRefused)
+            self.assertEqual(self.wire.ready, ["ours"])
+            self.patch(self.astray, "_publisher", publisher)
+            self.assertEqual(self.bring_back(), 1)
+            self.clock.pump([1.0] * 12)
+        kept, _, reach = lines
+        self.assertIn("Delayed tasks may not reach queue 'ours' for now", kept)
+        self.assertIn("they stay in queue 'quebert.delay.unclaimed'", kept)
+        self.assertIn("the queue is full", kept)
+        self.assertIn("Delayed tasks reach queue 'ours' again", reach)
+
+    def test_whose_loss_is_told(self) -> None:
+        """
+        That the connection is lost the watch tells; a refusal is told here.
+        """
+        refusal = BrokerRefused(403, "ACCESS_REFUSED")
+        for error, count in (
+            (ChannelLost("gone"), 0),
+            (Unconfirmed(ChannelLost("gone")), 0),
+            (Unconfirmed(refusal), 1),
+            (refusal, 1),
+        ):
+            self.setUp()
+            self.wire.ready = ["ours"]
+            self.refuse(error)
+            with logged(LogLevel.info) as lines:
+                bringing = self.begin()
+                self.clock.pump([_TAKES] * 60)
+                self.failureResultOf(bringing)
+            self.assertEqual(len(lines), count, error)
+            self.astray.end()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_new_queue(self) -> None:
+        """
+        While the task queue is new, nothing is fetched for it, and other queues need
+        not wait for that.
+        """
+        self.wire.server_properties = RABBITMQ
+        self.ladder.new_queues.declared(self.wire, "ours", "quorum")
+        self.wire.ready = ["ours"]
+        bringing = self.begin()
+        self.clock.pump([0.5] * 6)
+        self.assertNoResult(bringing)
+        self.assertEqual(self.wire.gets, 0)
+        self.assertEqual(self.ladder.bringing_back.tokens, 1)
+        self.clock.pump([0.5] * 60)
+        self.assertEqual(self.successResultOf(bringing), 1)
+        self.assertEqual(self.ladder.bringing_back.tokens, 1)
+
+    def test_whose_they_are(self) -> None:
+        """
+        A message in the store of an earlier version tells its queue by the first word
+        of its routing key, and in the other by what the rung was told.
+        """
+        for queue, key, store, is_ours in (
+            ("a", "a.1.0.1", "old", True),
+            ("a", "a", "old", True),
+            ("a", "b.a", "old", False),
+            ("a.b", "a%2Eb.1", "old", True),
+            ("a%*#", "a%25%2A%23.1", "old", True),
+            ("a.b", "a.b", UNCLAIMED, True),
+            ("a", "a.b", UNCLAIMED, False),
+        ):
+            message = Message("", 1, False, "", key)
+            self.assertIs(is_for(queue, message, store), is_ours, (queue, key))
+        death = {"queue": "r", "routing-keys": ["first"]}
+        message = Message("", 1, False, "", "second")
+        message.encoded_properties = encode_properties({"headers": {"x-death": [death]}})
+        self.assertTrue(is_for("first", message, UNCLAIMED))
+        self.assertFalse(is_for("second", message, UNCLAIMED))
+
+
+class DeclareTests(SynchronousTestCase):
+    """
+    Declaring a part of the ladder.
+    """
+
+    def setUp(self) -> None:
+        """
+        A rung, and a queue that is none.
+        """
+        self.wire: Any = RecordingWire(Clock())
+        rungs = Rungs()
+        self.rung, self.arrivals = list(rungs.rung(5)), list(rungs.arrivals("queue"))
+        self.own = {**self.rung[1][1]["arguments"]}
+
+    def declare(self, calls: list[Any], *, exists: bool) -> Deferred[None]:
+        """
+        Declare it.
+        """
+        return Deferred.fromCoroutine(declare(self.wire, calls, exists=exists))
+
+    def refuse(self, code: int, text: str, has: dict[str, Any] | None = None) -> None:
+        """
+        RabbitMQ refuses queues with other arguments than these.
+        """
+
+        def refuse(method: str, how: dict[str, Any]) -> Exception | None:
+            is_it = method == "queue_declare" and how["arguments"] != has
+            return BrokerRefused(code, text) if is_it else None
+
+        self.wire.refuses = refuse
+
+    def test_which_calls(self) -> None:
+        """
+        A queue that exists is not declared again, unless it is a rung.
+        """
+        for calls, exists, made in (
+            (self.rung, False, self.rung),
+            (self.rung, True, self.rung),
+            (self.arrivals, False, self.arrivals),
+            (self.arrivals, True, self.arrivals[1:]),
+        ):
+            self.wire.told.clear()
+            self.successResultOf(self.declare(calls, exists=exists))
+            self.assertEqual(self.wire.told, made)
+
+    def test_refused(self) -> None:
+        """
+        Only that a queue is there otherwise is no reason to give up.
+        """
+        for code, text in (
+            (403, "ACCESS_REFUSED - access to it for queue 'x'"),
+            (406, "inequivalent arg 'type' for exchange 'x'"),
+            (406, "PRECONDITION_FAILED - invalid arg"),
+        ):
+            self.refuse(code, text)
+            error = self.failureResultOf(self.declare(self.rung, exists=False)).value
+            self.assertEqual((error.code, str(error)), (code, text))
+
+    def test_other_limits(self) -> None:
+        """
+        A queue of other limits is used as it is, and the rest is made.
+        """
+        text = "inequivalent arg 'x-max-length' for queue 'x' in vhost '/': received"
+        text += " none but current is the value '5' of type 'signedint'"
+        self.refuse(406, text, {**self.own, "x-max-length": 5})
+        for calls in (self.rung, self.arrivals):
+            self.wire.told.clear()
+            self.successResultOf(self.declare(calls, exists=False))
+            self.assertEqual(self.wire.told[-1], calls[-1])
+
+    def test_other_ways_out(self) -> None:
+        """
+        A rung that messages leave otherwise is not used; the text tells what helps.
+        """
+        for name, current, wanted, told in (
+            ("x-message-ttl", "the value '9' of type 'long'", 5000, "9"),
+            ("x-message-ttl", "none", 5000, "none"),
+            ("x-dead-letter-exchange", "the value 'e' of type 'longstr'", ARRIVALS, "e"),
+            ("x-dead-letter-routing-key", "the value 'k' of type 'longstr'", "none", "k"),
+        ):
+            text = f"inequivalent arg '{name}' for queue 'x' in vhost '/': received the"
+            text += f" value 'y' of type 'z' but current is {current}"
+            has = {k: v for k, v in self.own.items() if k != name}
+            if told != "none":
+                has[name] = int(told) if told.isdigit() else told
+            self.refuse(406, text, has)
+            error = self.failureResultOf(self.declare(self.rung, exists=True)).value
+            self.assertEqual(
+                str(error),
+                f"queue '{PREFIX}.wait.5s' was declared with {name} {told}, and needs"
+                f" {wanted}; delete it, and it is declared anew",
+            )
+            self.assertEqual(error.code, 406)
+
+    def test_not_told(self) -> None:
+        """
+        Where RabbitMQ does not tell how it was declared, it is used.
+        """
+        self.refuse(406, "something inequivalent for queue 'x'")
+        self.successResultOf(self.declare(self.rung, exists=True))
+        self.assertEqual(self.wire.told[-1], self.rung[-1])

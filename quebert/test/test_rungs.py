@@ -1489,6 +1489,7 @@ class RungsInUseTests(SynchronousTestCase):
         for _ in range(5):
             self.clock.advance(400)
             self.assertIn(self.name(5), self.use_all())
+            self.assertFalse(self.in_use.is_idle(self.wire, 5))
         self.wire.counts.clear()
         self.clock.advance(406)
         self.use_all()

@@ -41,7 +41,7 @@ class FakeBroker:
         self.hides = False
         self.channels: list[FakeChannel] = []
         self.queues: dict[str, dict[str, Any]] = {}
-        self.refuses: dict[str, BrokerError] = {}
+        self.refuses: dict[str, Exception] = {}
         self._turn = count()
 
     def consumers(self, queue: str) -> list[FakeChannel]:
@@ -758,6 +758,39 @@ class ShareTests(SynchronousTestCase):
         with self.lines() as lines:
             answer.errback(ChannelLost("closed"))
         self.assertEqual((lines, self.clock.getDelayedCalls()), ([], []))
+
+    def test_fault_of_ours(self) -> None:
+        """
+        It is no reason to say that RabbitMQ does not answer.
+        """
+        (one,) = self.mediators(1)
+        one.most = 0
+        self.pass_time(3)
+        self.broker.refuses["queue_declare"] = ZeroDivisionError()
+        with self.lines() as lines:
+            self.pass_time(1.5)
+            self.broker.refuses.clear()  # with the frames that the error knows
+            gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(any("nobody tells" in each for each in lines))
+        self.leave(one)
+
+    def test_wants_tokens_over_the_next_channel(self) -> None:
+        """
+        One that has lost its channel listens again for what others have to spare.
+        """
+        one, idle = self.mediators(2)
+        idle.most = 0
+        self.pass_time(5)
+        self.assertEqual(self.broker.consumers("quebert.rate.queue.spare")[:1], [
+            one.wire.channels[-1]
+        ])
+        one.wire.channels[-1].on_cancel("tag")
+        self.pass_time(3)
+        self.assertEqual(len(one.wire.channels), 2)
+        self.assertEqual(self.broker.consumers("quebert.rate.queue.spare"), [
+            one.wire.channels[-1]
+        ])
 
     def test_connection_lost(self) -> None:
         """
