@@ -430,7 +430,8 @@ class OneAstrayTests(SynchronousTestCase):
             self.assertIs(is_for(queue, message, store), is_ours, (queue, key))
         death = {"queue": "r", "routing-keys": ["first"]}
         message = Message("", 1, False, "", "second")
-        message.encoded_properties = encode_properties({"headers": {"x-death": [death]}})
+        headers = {"x-death": [death]}
+        message.encoded_properties = encode_properties({"headers": headers})
         self.assertTrue(is_for("first", message, UNCLAIMED))
         self.assertFalse(is_for("second", message, UNCLAIMED))
 
@@ -512,8 +513,8 @@ class DeclareTests(SynchronousTestCase):
         for name, current, wanted, told in (
             ("x-message-ttl", "the value '9' of type 'long'", 5000, "9"),
             ("x-message-ttl", "none", 5000, "none"),
-            ("x-dead-letter-exchange", "the value 'e' of type 'longstr'", ARRIVALS, "e"),
-            ("x-dead-letter-routing-key", "the value 'k' of type 'longstr'", "none", "k"),
+            ("x-dead-letter-exchange", "the value 'e' of type 'l'", ARRIVALS, "e"),
+            ("x-dead-letter-routing-key", "the value 'k' of type 'l'", "none", "k"),
         ):
             text = f"inequivalent arg '{name}' for queue 'x' in vhost '/': received the"
             text += f" value 'y' of type 'z' but current is {current}"

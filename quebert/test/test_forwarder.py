@@ -1052,7 +1052,8 @@ class ForwarderTests(SynchronousTestCase):
         A message that waits again has its new delay, and no deaths, by which RabbitMQ
         would take it for one that goes round in circles.
         """
-        deaths = [{"queue": f"{PREFIX}.wait.64s", "time": datetime.fromtimestamp(0, UTC)}]
+        died = datetime.fromtimestamp(0, UTC)
+        deaths = [{"queue": f"{PREFIX}.wait.64s", "time": died}]
         headers = {NOT_BEFORE: 500.0, DELAY: 564.0, "x-delivery-count": 1}
         first = {"x-first-death-reason": "expired", "x-death": deaths, "mine": 1}
         expected = {NOT_BEFORE: 500.0, DELAY: 500.0, "mine": 1}

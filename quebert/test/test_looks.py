@@ -786,6 +786,7 @@ class Store:
     @ivar ready: the messages that nobody holds.
     @ivar counts_held: whether a channel that holds messages counts as a consumer.
     @ivar most_held: how many one channel has held at once.
+    @ivar most_asked: for how many messages it was asked at once.
     @ivar depths: how often the broker was asked for a depth.
     @ivar deleted_after: after so many questions the queue is not there.
     """
@@ -799,6 +800,7 @@ class Store:
         self.counts_held = True
         self.channels: list[StoreChannel] = []
         self.most_held = 0
+        self.asked = self.most_asked = 0
         self.depths = 0
         self.deleted_after = math.inf
 
@@ -847,7 +849,10 @@ class StoreChannel:
         message.delivery_tag = self._tag
         self.held[self._tag] = message
         self.client.most_held = max(self.client.most_held, len(self.held))
+        self.client.asked += 1
+        self.client.most_asked = max(self.client.most_asked, self.client.asked)
         await deferLater(self.client.clock, 0.0)
+        self.client.asked -= 1
         return message
 
     def ack(self, delivery_tag: int) -> None:
@@ -948,6 +953,41 @@ class BrowsingTests(LooksTestCase):
         browsing = self.browse("4.0.0")
         self.assertEqual((browsing.kept, browsing.replaced), (30, 0))
         self.assertEqual(self.asked, 0)
+
+    def test_many_messages(self) -> None:
+        """
+        Messages are fetched 24 at a time, and a channel holds a thousand, or a few more
+        that were under way.
+        """
+        browsing = self.browse("4.0.0", count=2_500)
+        self.assertEqual(browsing.kept, 2_500)
+        self.assertEqual(self.store.most_asked, 24)
+        self.assertEqual(len(self.store.channels), 3)
+        self.assertIn(self.store.most_held, range(1_000, 1_024))
+
+    def test_copies_at_once(self) -> None:
+        """
+        No more than eight copies are on their way, however many messages were fetched.
+        """
+        wire: Any = Store(self.clock, "4.0.0", 30)
+        copying: list[Deferred[None]] = []
+
+        async def replace(message: Message, properties: bytes) -> None:
+            copying.append(Deferred())
+            await copying[-1]
+
+        async def visit(message: Message) -> bool:
+            return False
+
+        browsing = Browsing(wire, "queue", 50_001, replace, to_the_end=True)
+        browsed = Deferred.fromCoroutine(browsing.through(visit))
+        self.clock.pump([0.0] * 10)
+        self.assertEqual(len(copying), 8)
+        for each in copying:  # which begins others
+            each.callback(None)
+            self.clock.advance(0)
+        self.successResultOf(browsed)
+        self.assertEqual((len(copying), browsing.replaced), (30, 30))
 
     def test_few_messages(self) -> None:
         """

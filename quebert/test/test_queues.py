@@ -395,6 +395,32 @@ class DeclaredTests(QueuesTestCase):
             for sentence, part in zip(told, expected, strict=True):
                 self.assertIn(part, sentence)
 
+    def test_values(self) -> None:
+        """
+        The value of an argument is a number or a flag where its type says so, or where
+        the guess was a number; else it is text.
+        """
+        for guess, kind, text, value in (
+            (None, "signedint", "5", 5),
+            (None, "long", "-5", -5),
+            (None, "longstr", "5", "5"),
+            (None, "bool", "true", True),
+            (None, "bool", "false", False),
+            (7, None, "5", 5),
+            (7, None, "many", "many"),
+            (None, None, "5", "5"),
+        ):
+            type_ = f" of type '{kind}'" if kind else ""
+            refusal = (
+                "PRECONDITION_FAILED - inequivalent arg 'x-mine' for queue 'q' in vhost"
+                f" '/': received 'y' but current is the value '{text}'{type_}"
+            )
+            given = {} if guess is None else {"x-mine": guess}
+            how = amended(Declared(arguments=given), refusal)
+            assert how is not None
+            self.assertEqual(how.arguments, {"x-mine": value})
+            self.assertIs(type(how.arguments["x-mine"]), type(value))
+
     def test_stream(self) -> None:
         """
         Of a stream RabbitMQ's refusal tells, too.

@@ -360,10 +360,11 @@ class RungsTests(SynchronousTestCase):
         What no queue is bound for is kept.
         """
         for rungs, keeping, _, confirmed in self.kinds():
+            own = {"x-two": 2} if confirmed else {}
             wanted = [
                 self.exchange(UNCLAIMED, "fanout"),
                 self.exchange(ARRIVALS, "direct", alternate_exchange=UNCLAIMED),
-                self.queue(UNCLAIMED, {**keeping, **({"x-two": 2} if confirmed else {})}),
+                self.queue(UNCLAIMED, {**keeping, **own}),
                 self.bind(UNCLAIMED, UNCLAIMED, ""),
             ]
             self.assertEqual(list(rungs.ends()), wanted)
@@ -1526,6 +1527,20 @@ class RungsInUseTests(SynchronousTestCase):
         self.wire.clock = self.clock
         self.assertEqual(len(self.use_all()), len(WAITS))
 
+    def test_survey_takes_few_channels(self) -> None:
+        """
+        A survey looks at sixteen at a time, each on a channel of its own.
+        """
+        self.clock.advance(30)
+        self.wire.opens = False
+        before = len(self.wire.opening)
+        using = self.in_use.use_all(self.wire, self.clock.seconds())
+        surveying = Deferred.fromCoroutine(using)
+        self.assertEqual(len(self.wire.opening) - before, 16)
+        self.wire.open()
+        self.successResultOf(surveying)
+        self.assertEqual(len(self.wire.opening) - before, len(WAITS))
+
     def test_survey_of_those_not_used(self) -> None:
         """
         Those that are used are known already; one that may not be seen hides no other.
@@ -1614,7 +1629,8 @@ class RungsInUseTests(SynchronousTestCase):
         self.assertTrue(told)
         for wait in (2, 9):
             self.assertTrue(self.in_use.is_idle(self.wire, wait))
-            self.assertLessEqual(self.wire.made("queue_declare").count(self.name(wait)), 2)
+            tries = self.wire.made("queue_declare").count(self.name(wait))
+            self.assertLessEqual(tries, 2)
 
     def test_use_refused(self) -> None:
         """
@@ -1798,14 +1814,14 @@ class NewQueuesTests(SynchronousTestCase):
         self.queues.declared(self.wire, "one", "quorum")
         self.clock.advance(1)
         self.queues.declared(self.wire, "two", "quorum")
-        for queues, left in (
+        for queues, seconds in (
             (("one",), 2.5),
             (("two",), 3.5),
             (("one", "two", "three"), 3.5),
             (("three",), 0.0),
             ((), 0.0),
         ):
-            self.assertEqual(self.queues.left(self.wire, *queues), left)
+            self.assertEqual(self.queues.left(self.wire, *queues), seconds)
         self.clock.advance(3)
         self.assertEqual(self.queues.left(self.wire, "one"), 0.0)
         self.assertFalse(self.queues.has(self.wire, "one"))
@@ -1930,14 +1946,15 @@ class NewQueuesTests(SynchronousTestCase):
         A message is published to a queue that is old, and is safe there at once, unless
         the queue was declared anew meanwhile.
         """
+        published: list[float] = []
+
+        async def publish() -> None:
+            published.append(self.clock.seconds())
+            if anew:
+                self.queues.declared(self.wire, "queue", "quorum")
+
         for anew in (False, True):
-            published: list[float] = []
-
-            async def publish() -> None:
-                published.append(self.clock.seconds())
-                if anew:
-                    self.queues.declared(self.wire, "queue", "quorum")
-
+            published.clear()
             self.queues.declared(self.wire, "queue", "quorum")
             publishing = Deferred.fromCoroutine(
                 self.queues.publish(self.wire, "queue", publish)
