@@ -127,7 +127,6 @@ class Keeping:
         """
         Look again before the next message is moved.
         """
-        self._look_number += 1
         self._first.forget()
 
     async def _compare(self, wire: Wire) -> None:
