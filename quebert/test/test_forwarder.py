@@ -82,7 +82,6 @@ class BreakerTests(SynchronousTestCase):
         self.wait("c")
         self.assertEqual(self.tried, ["a", "b", "c"])
 
-
     def test_closed(self) -> None:
         for name in "ab":
             self.wait(name)

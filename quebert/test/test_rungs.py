@@ -103,7 +103,6 @@ class WaitTests(SynchronousTestCase):
         for name in ("q" * 255, "ü" * 127):
             self.assertLessEqual(len(arrivals_of(name).encode()), 255)
 
-
     def test_each(self) -> None:
         """
         There is a wait for each second up to 64, and one for each doubling after that;
@@ -201,7 +200,6 @@ class LeftTests(SynchronousTestCase):
         Where nothing tells of its wait, the time of day decides.
         """
         self.check(9.0, since=1, delay=10, wait=0)
-
 
     def test_tolerance(self) -> None:
         """

@@ -782,15 +782,16 @@ class ShareTests(SynchronousTestCase):
         one, idle = self.mediators(2)
         idle.most = 0
         self.pass_time(5)
-        self.assertEqual(self.broker.consumers("quebert.rate.queue.spare")[:1], [
-            one.wire.channels[-1]
-        ])
+        self.assertEqual(
+            self.broker.consumers("quebert.rate.queue.spare")[:1],
+            [one.wire.channels[-1]],
+        )
         one.wire.channels[-1].on_cancel("tag")
         self.pass_time(3)
         self.assertEqual(len(one.wire.channels), 2)
-        self.assertEqual(self.broker.consumers("quebert.rate.queue.spare"), [
-            one.wire.channels[-1]
-        ])
+        self.assertEqual(
+            self.broker.consumers("quebert.rate.queue.spare"), [one.wire.channels[-1]]
+        )
 
     def test_connection_lost(self) -> None:
         """
