@@ -5,6 +5,7 @@ only the tests move.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -502,6 +503,35 @@ class ForwarderTests(SynchronousTestCase):
         blockade.callback(None)
         (publication,) = self.publisher.publications
         self.assertEqual(publication.exchange, f"{PREFIX}.wait.3s")
+
+    def test_due_while_blocked(self) -> None:
+        """
+        A message that is due is with the publisher at once, which knows when to write.
+        """
+        self.publisher.blockade = Deferred()
+        self.arrive()
+        self.assertEqual(self.unconfirmed, [b"1"])
+
+    def test_nothing_kept_of_those_held(self) -> None:
+        """
+        Of messages that were held nothing is kept.
+        """
+
+        def count() -> int:
+            gc.collect()
+            return sum(type(each) is Deferred for each in gc.get_objects())
+
+        counts = []
+        for _ in range(2):
+            for _ in range(20):
+                self.arrive(due=2.0, rung=3)
+            self.clock.advance(2)
+            while self.unconfirmed:
+                self.publisher.confirm()
+            self.publisher.publications.clear()
+            self.publisher.confirmed.clear()
+            counts.append(count())
+        self.assertLess(counts[1] - counts[0], 20)
 
     def test_refused_after_the_channel(self) -> None:
         """
