@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
@@ -964,6 +964,24 @@ class BrowsingTests(LooksTestCase):
         self.assertEqual(self.store.most_asked, 24)
         self.assertEqual(len(self.store.channels), 3)
         self.assertIn(self.store.most_held, range(1_000, 1_024))
+
+    def test_stop(self) -> None:
+        """
+        After a stop, nothing is fetched but what was asked for already.
+        """
+        wire: Any = Store(self.clock, "4.0.0", 100)
+        seen: list[str] = []
+
+        async def visit(message: Message) -> bool:
+            seen.append(message.routing_key)
+            browsing.stop()
+            return True
+
+        browsing = Browsing(wire, "queue", 100, cast(Any, None))
+        browsed = Deferred.fromCoroutine(browsing.through(visit))
+        self.clock.pump([0.0] * 10)
+        self.successResultOf(browsed)
+        self.assertEqual((seen, browsing.kept, len(wire.ready)), (["0"], 23, 76))
 
     def test_copies_at_once(self) -> None:
         """

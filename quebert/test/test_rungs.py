@@ -1117,13 +1117,22 @@ class PrepareTests(SynchronousTestCase):
         """
         The log tells once which kind it is of, and why.
         """
+        since = " queues, since RabbitMQ"
         rabbitmq = {"product": "RabbitMQ", "platform": "Erlang/OTP 25.2.3"}
         for quorum, told, wanted in (
-            (None, {**rabbitmq, "version": "4.3.6"}, "quorum queues, since RabbitMQ 4"),
-            (None, {**rabbitmq, "version": "3.9.29"}, "classic queues, since RabbitMQ"),
-            (None, {"platform": "quebert"}, "no RabbitMQ (quebert)"),
-            (True, {**rabbitmq, "version": "4.3.6"}, "quorum queues, as configured"),
-            (False, {**rabbitmq, "version": "4.3.6"}, "classic queues, as configured"),
+            (None, {**rabbitmq, "version": "4.3.6"}, f"quorum{since} 4.3.6 has them."),
+            (
+                None,
+                {**rabbitmq, "version": "3.9.29"},
+                f"classic{since} 3.9.29 has no others with confirms.",
+            ),
+            (
+                None,
+                {"platform": "quebert"},
+                "classic queues, since the broker is no RabbitMQ (quebert).",
+            ),
+            (True, {**rabbitmq, "version": "4.3.6"}, "quorum queues, as configured."),
+            (False, {**rabbitmq, "version": "4.3.6"}, "classic queues, as configured."),
         ):
             ladder = Ladder(quorum=quorum)
             with capturedLogs() as logged:
@@ -1132,7 +1141,7 @@ class PrepareTests(SynchronousTestCase):
                     wire.server_properties = told
                     ladder.tell_kind(wire)
             (line,) = logged
-            self.assertIn(wanted, str(formatEvent(line)))
+            self.assertEqual(formatEvent(line), f"Delayed tasks wait in {wanted}")
 
     def test_worked_out_once(self) -> None:
         """
