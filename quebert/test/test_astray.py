@@ -244,7 +244,8 @@ class OneAstrayTests(SynchronousTestCase):
         self.wire: Any = FakeStore(self.clock)
         self.ladder = Ladder()
         self.old = FakeOldLadder()
-        self.astray = Astray(self.ladder, self.old, "ours", self.wire)
+        publisher: Any = self.wire
+        self.astray = Astray(self.ladder, self.old, "ours", publisher)
         self.addCleanup(self.astray.end)
 
     def begin(self) -> Deferred[int]:

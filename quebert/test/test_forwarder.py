@@ -1069,8 +1069,10 @@ class ForwarderTests(SynchronousTestCase):
         message = Message("", 1, False, "", "queue")
         message.encoded_properties = encode_properties({"headers": headers})
         self.channels[-1].on_message(message)
-        published: dict[str, Any] = self.publisher.publications[-1].properties
-        return published["headers"]
+        published: dict[str, Any] = self.publisher.publications[-1].properties[
+            "headers"
+        ]
+        return published
 
     def test_counts_of_deliveries(self) -> None:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -786,7 +787,7 @@ class PaceTests(SynchronousTestCase):
         """
         pace, woken = self.slow(), list[int]()
         for number in range(3):
-            pace.call_when_near(lambda number=number: woken.append(number))
+            pace.call_when_near(partial(woken.append, number))
         self.assertEqual(self.timers(), [1.0])
         self.clock.advance(1)
         self.assertEqual(woken, [2])

@@ -1799,6 +1799,12 @@ class NewQueuesTests(SynchronousTestCase):
         """
         return Deferred.fromCoroutine(self.queues.old(self.wire, *queues))
 
+    def note(self, result: None, order: list[int], number: int) -> None:
+        """
+        One of those who waited goes on.
+        """
+        order.append(number)
+
     def test_which_are_new(self) -> None:
         """
         A quorum queue of RabbitMQ is new, and one whose type is not known.
@@ -1894,7 +1900,7 @@ class NewQueuesTests(SynchronousTestCase):
         order: list[int] = []
         for number in range(3):
             waiting = self.wait("one", "two")
-            waiting.addCallback(lambda _, number=number: order.append(number))
+            waiting.addCallback(self.note, order, number)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(3.25)
         self.assertEqual(order, [])

@@ -432,8 +432,8 @@ class SpareTokensTests(SynchronousTestCase):
             self.look()
             self.assertEqual(len(self.publisher.published), published)
         self.assertEqual(self.pace.passed_on, 100.0)
-        for each in answers[2:]:
-            each.callback(None)
+        for answered in answers[2:]:
+            answered.callback(None)
 
     def test_fault_of_ours(self) -> None:
         """
