@@ -668,6 +668,19 @@ class PauseSwitchTests(SynchronousTestCase):
         self.successResultOf(beginning)
         self.assertEqual(self.halted, 0)
 
+    def test_end_while_a_look_waits(self) -> None:
+        """
+        A look that waits for the answer to the first question is not made after the
+        end.
+        """
+        beginning = self.begin()
+        self.switch._look()
+        self.assertEqual(self.pauses.asked, 1)
+        self.switch.end()
+        self.pauses.answers.pop().callback(False)
+        self.successResultOf(beginning)
+        self.assertEqual(self.pauses.asked, 1)
+
     def test_begun_after_the_end(self) -> None:
         """
         With a connection that comes after its end it asks nothing.

@@ -1483,6 +1483,7 @@ class RungsInUseTests(SynchronousTestCase):
         self.use_all()
         self.clock.advance(405)
         self.assertIn(self.name(5), self.use_all())
+        self.assertFalse(self.in_use.is_idle(self.wire, 5))
         self.clock.advance(0.25)
         self.assertEqual(self.use_all(), [])
         self.clock.advance(1)
