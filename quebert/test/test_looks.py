@@ -822,6 +822,7 @@ class StoreChannel:
         self.client = wire
         self.closed = False
         self.held: dict[int, Message] = {}
+        self.acks = SimpleNamespace(unsettled=0)
         self.flushed = 0
         self._tag = 0
 
@@ -871,6 +872,7 @@ class StoreChannel:
         """
         Others may have what is held.
         """
+        self.acks.unsettled = len(self.held)
         self.client.ready[:0] = self.held.values()
         self.held.clear()
 
@@ -952,24 +954,34 @@ class BrowsingTests(LooksTestCase):
         """
         browsing = self.browse("4.0.0")
         self.assertEqual((browsing.kept, browsing.replaced), (30, 0))
-        self.assertEqual(self.asked, 0)
+        self.assertEqual(self.asked, 2)
 
     def test_many_messages(self) -> None:
         """
-        Messages are fetched 24 at a time, and a channel holds a thousand, or a few more
-        that were under way.
+        Messages are fetched 24 at a time, and a channel holds a thousand of a classic
+        queue, or a few more that were under way.
         """
-        browsing = self.browse("4.0.0", count=2_500)
+        browsing = self.browse("4.0.0", count=2_500, counts_held=False)
         self.assertEqual(browsing.kept, 2_500)
         self.assertEqual(self.store.most_asked, 24)
-        self.assertEqual(len(self.store.channels), 3)
-        self.assertIn(self.store.most_held, range(1_000, 1_024))
+        holding = [each for each in self.store.channels if each.acks.unsettled]
+        self.assertEqual(len(holding), 3)
+        self.assertIn(self.store.most_held, range(1_000, 1_025))
 
     def test_stop(self) -> None:
         """
-        After a stop, nothing is fetched but what was asked for already.
+        After a stop, nothing more is fetched, but from a quorum queue, so that all its
+        messages stay in their order.
+        """
+        for is_quorum, kept in ((False, 0), (True, 99)):
+            self.stop_at_first(is_quorum, kept)
+
+    def stop_at_first(self, is_quorum: bool, kept: int) -> None:
+        """
+        Stop at the first message.
         """
         wire: Any = Store(self.clock, "4.0.0", 100)
+        wire.counts_held = is_quorum
         seen: list[str] = []
 
         async def visit(message: Message) -> bool:
@@ -981,7 +993,8 @@ class BrowsingTests(LooksTestCase):
         browsed = Deferred.fromCoroutine(browsing.through(visit))
         self.clock.pump([0.0] * 10)
         self.successResultOf(browsed)
-        self.assertEqual((seen, browsing.kept, len(wire.ready)), (["0"], 23, 76))
+        found = seen, browsing.kept, len(wire.ready)
+        self.assertEqual(found, (["0"], kept, 99 - kept))
 
     def test_copies_at_once(self) -> None:
         """
@@ -1000,9 +1013,12 @@ class BrowsingTests(LooksTestCase):
         browsing = Browsing(wire, "queue", 50_001, replace, to_the_end=True)
         browsed = Deferred.fromCoroutine(browsing.through(visit))
         self.clock.pump([0.0] * 10)
-        self.assertEqual(len(copying), 8)
-        for each in copying:  # which begins others
-            each.callback(None)
+        self.assertEqual(len(copying), 1)  # the first message is looked at alone
+        copying[0].callback(None)
+        self.clock.pump([0.0] * 10)
+        self.assertEqual(len(copying), 1 + 8)
+        for number in range(1, 30):  # each begins another
+            copying[number].callback(None)
             self.clock.advance(0)
         self.successResultOf(browsed)
         self.assertEqual((len(copying), browsing.replaced), (30, 30))
