@@ -21,8 +21,8 @@ from quebert.amqp.delays._rungs import ARRIVALS, Rungs
 from quebert.amqp.wire import Message, Unconfirmed
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
 from quebert.test.support import logged
-from quebert.test.test_delay import RABBITMQ
 from quebert.test.test_looks import RecordingWire
+from quebert.test.test_rungs import RABBITMQ
 
 # Seconds for which the broker takes its time.
 _TAKES = 0.001

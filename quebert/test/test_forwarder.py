@@ -655,7 +655,7 @@ class ForwarderTests(SynchronousTestCase):
         for _ in range(3):
             self.clock.advance(CHECK)
         self.assertNotIn("basic_cancel", calls)
-        self.arrive(body=bytes(_MOST_BYTES + 1))
+        self.arrive(body=bytes(MOST_BYTES + 1))
         for _ in range(3):
             self.clock.advance(CHECK)
         self.assertEqual(calls.count("basic_cancel"), 1)
@@ -676,7 +676,7 @@ class ForwarderTests(SynchronousTestCase):
         self.assertIsNone(error.__traceback__)
 
     def test_ended_while_not_fetching(self) -> None:
-        self.arrive(body=bytes(_MOST_BYTES + 1))
+        self.arrive(body=bytes(MOST_BYTES + 1))
         self.assertEqual(
             self.channels[0].arguments["basic_cancel"], {"consumer_tag": "quebert"}
         )

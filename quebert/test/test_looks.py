@@ -822,8 +822,9 @@ class StoreChannel:
         self.client = wire
         self.closed = False
         self.held: dict[int, Message] = {}
-        self.acks = SimpleNamespace(unsettled=0)
+        self.acks = SimpleNamespace(unsettled=0, outstanding=self.held)
         self.flushed = 0
+        self.given_back: list[int] = []  # how many at a time
         self._tag = 0
 
     async def call(self, method: str, **arguments: Any) -> Any:
@@ -868,13 +869,14 @@ class StoreChannel:
         """
         self.flushed += 1
 
-    def give_all_back(self) -> None:
+    def give_all_back(self, up_to: int = 0) -> None:
         """
         Others may have what is held.
         """
-        self.acks.unsettled = len(self.held)
-        self.client.ready[:0] = self.held.values()
-        self.held.clear()
+        tags = [tag for tag in self.held if tag <= (up_to or tag)]
+        self.given_back.append(len(tags))
+        self.acks.unsettled += len(tags)
+        self.client.ready[:0] = [self.held.pop(tag) for tag in tags]
 
     async def shut(self) -> None:
         """
@@ -967,6 +969,15 @@ class BrowsingTests(LooksTestCase):
         holding = [each for each in self.store.channels if each.acks.unsettled]
         self.assertEqual(len(holding), 3)
         self.assertIn(self.store.most_held, range(1_000, 1_025))
+
+    def test_given_back(self) -> None:
+        """
+        A quorum queue gets 32 messages back at a time, any other queue all at once.
+        """
+        for counts_held, portions in (True, [32, 32, 6]), (False, [70]):
+            self.browse("4.0.0", count=70, counts_held=counts_held)
+            given_back = [each.given_back for each in self.store.channels]
+            self.assertEqual(given_back, [portions])
 
     def test_stop(self) -> None:
         """

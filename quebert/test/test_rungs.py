@@ -32,7 +32,7 @@ from quebert.amqp.delays._rungs import (
     WAITS,
     Rungs,
     arrivals_of,
-    left,
+    due_in,
     next_wait,
     seconds_left,
     wait_for,
@@ -259,7 +259,7 @@ class MessageLeftTests(SynchronousTestCase):
         return message
 
     def test_no_headers_of_ours(self) -> None:
-        self.assertEqual(left(Message("", 1, False, "", "queue"), -5.0, 3.0), 0.0)
+        self.assertEqual(due_in(Message("", 1, False, "", "queue"), -5.0, 3.0), 0.0)
 
     def test_left(self) -> None:
         for now, clock_set, told, wanted in (
@@ -277,7 +277,7 @@ class MessageLeftTests(SynchronousTestCase):
             (1100.0, 0.0, {"delay": -1.0}, 0.0),
             (990.0, 0.0, {"delay": 0.0}, 10.0),
         ):
-            found = left(self.message(**told), now, clock_set)
+            found = due_in(self.message(**told), now, clock_set)
             self.assertEqual(found, wanted, (now, clock_set, told))
 
     def test_next_wait(self) -> None:
