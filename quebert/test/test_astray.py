@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel
@@ -396,6 +397,7 @@ class OneAstrayTests(SynchronousTestCase):
             self.astray.end()
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    @pytest.mark.new_queues
     def test_new_queue(self) -> None:
         """
         While the task queue is new, nothing is fetched for it, and other queues need

@@ -12,6 +12,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
@@ -1043,6 +1044,7 @@ class ForwarderTests(SynchronousTestCase):
         self.successResultOf(ending)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    @pytest.mark.new_queues
     def test_new_task_queue(self) -> None:
         """
         A message that is due waits here while its queue is so new that RabbitMQ may
