@@ -1038,7 +1038,8 @@ class JudgedTests(RedeliveryTestCase):
     def test_early(self) -> None:
         """
         One that comes before its time, as a policy shortens its wait, waits for the
-        rest: its mediator may not have another connection yet.
+        rest: its mediator may not have another connection yet.  The sign of that
+        mediator stays, for whoever judges the copy.
         """
         self.client.signs.add(sign(A))
         due = {NOT_BEFORE: START + 5000, DELAY: 5000}
@@ -1049,6 +1050,9 @@ class JudgedTests(RedeliveryTestCase):
         self.assertGreater(copy.delay, 4_000)
         self.assertEqual(question.items() - copy.headers.items(), set())
         self.assertEqual(self.called, [])
+        self.confirm()
+        self.assertEqual(self.client.signs, {sign(A)})
+        self.check_counts(received=1, retried=1)
 
     def test_sudden(self) -> None:
         """

@@ -44,7 +44,7 @@ from quebert.amqp.wire import (
     Message,
 )
 from quebert.errors import BrokerError
-from quebert.outcome import POISON, Bury
+from quebert.outcome import POISON, Bury, Retry
 
 __all__ = ["Redelivery", "restore"]
 
@@ -78,8 +78,11 @@ class Redelivery:
         if message.redelivered:
             return self._replace(message)
         record = Record.of(message)
-        is_judged = record.in_question and record.suspect
-        if is_judged and self._early_by(message) <= 0:
+        if record.in_question and record.suspect:
+            early = self._early_by(message)
+            if early > 0:  # an attempt would take the sign of its mediator away
+                retry = Retry(after=early, attempted=False)
+                return self._settlement.put_back(message, retry)
             return self._judge(message)
         if self._suspects.is_copying(record.flight):
             return self._suspects.copied(record.flight)
