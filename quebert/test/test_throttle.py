@@ -170,7 +170,7 @@ class ThrottlesTests(SynchronousTestCase):
     def test_fetching(self) -> None:
         """
         The least is fetched that one of them wants, and nothing while one is far: then
-        each is asked to wake the watch, also one that has become near meanwhile.
+        those that are far are asked to wake the watch, or all if none is any more.
         """
         one, two = Rationed(5), Rationed(3, far=True)
         throttles = Throttles([NoThrottle(), one, two])
@@ -178,9 +178,11 @@ class ThrottlesTests(SynchronousTestCase):
         self.assertEqual([throttles.prefetch(n) for n in (0, 2, 9)], [3, 2, 3])
         self.assertTrue(throttles.are_far)
         throttles.call_when_near(self.fail)
-        self.assertEqual((one.wakes, two.wakes), ([self.fail], [self.fail]))
+        self.assertEqual((one.wakes, two.wakes), ([], [self.fail]))
         two.far = False
         self.assertFalse(throttles.are_far)
+        throttles.call_when_near(self.fail)
+        self.assertEqual((len(one.wakes), len(two.wakes)), (1, 2))
 
     def test_join_and_leave(self) -> None:
         """

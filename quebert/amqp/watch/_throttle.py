@@ -87,8 +87,8 @@ class Throttle(Protocol):
 
     def withdrawn(self, number: int) -> None:
         """
-        The oldest C{number} of the messages that wait, or 0, wait no more and do not
-        begin.
+        So many of the messages that wait do so no more, and do not begin: the oldest
+        are taken for them.  It may be 0.
         """
         return
 
@@ -181,10 +181,11 @@ class Throttles:
 
     def call_when_near(self, wake: Callable[[], None]) -> None:
         """
-        Call C{wake} when one of those that are far is so no more.  One that has become
-        near since it was asked calls it, too.
+        Call C{wake} when one of those that are far is so no more, or soon if none is
+        far any more.
         """
-        for each in self.all:
+        # One that is near would call at once, again and again, while another is far.
+        for each in [each for each in self.all if each.is_far] or self.all:
             each.call_when_near(wake)
 
     async def join(self, wire: Wire) -> None:
