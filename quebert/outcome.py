@@ -1,8 +1,10 @@
 """
-What became of a delivery: a closed union of frozen values.  Pure.
+What is to become of a message that was delivered: a closed union of frozen values.
+Pure.
 
 A callback given to L{quebert.amqp.TxAMQPClient.watch} may return any of them;
-a mediator always does.  The watcher alone carries them out.
+a mediator always does.  The watch carries them out
+(C{quebert/amqp/watch/_settlement.py}).
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Done:
 @attrs.frozen
 class Retry:
     """
-    The message goes back to the queue it came from.
+    The message is put back: published anew, at once or later, and then acknowledged.
 
     @ivar body: the new body, or C{None} for the one it came with.
     @ivar after: seconds from now until it goes back.

@@ -1,7 +1,8 @@
 """
 The names by which RabbitMQ extends AMQP 0-9-1: arguments of queues, of consumers and of
-bindings, and headers of messages.  Client and embedded broker take them from here, so
-that a name that RabbitMQ changes is changed here alone.
+bindings, and headers of messages.  Client and embedded broker take them from here.  A
+name that RabbitMQ changes is changed here; where its versions differ, those who read it
+must look for both names.
 """
 
 from __future__ import annotations
@@ -87,8 +88,7 @@ MAX_IN_MEMORY_BYTES = "x-max-in-memory-bytes"
 
 #: The priority of a consumer.
 PRIORITY = "x-priority"
-#: How many of the headers that a binding to an exchange of type headers names must be
-#: those of a message: all or any.
+#: Of a binding to a headers exchange: whether all of its headers must match, or any.
 MATCH = "x-match"
 
 # -- Headers of messages
@@ -108,7 +108,7 @@ _PARTS = ("reason", "queue", "exchange")
 #: Of a dead letter: why and where it died first, by the names in L{DEATHS}.
 FIRST_DEATH = {part: f"x-first-death-{part}" for part in _PARTS}
 #: All that RabbitMQ writes into a dead letter.  It drops dead letters that these
-#: headers show to go in circles.
+#: headers show to go in circles without a rejection.
 DEATH_HEADERS = (
     DEATHS,
     *FIRST_DEATH.values(),

@@ -7,12 +7,12 @@ At each beat something is sent, so that what is late by some seconds is in time.
 four beats of silence the peer is given up: two to two and a half intervals after the
 last octet came.
 
-Silence is counted in beats, not in seconds: a machine that was asleep for hours wakes
-to one beat, and gives the peer another three.
+Silence is counted in beats, not in seconds: a machine that was asleep for hours counts
+one beat more when it wakes.
 
 L{Wire<quebert.amqp.wire.Wire>} gives a silent broker up by this module alone, and so
 does the embedded broker a silent client.  The error of a Wire and the documentation
-(C{reliability.rst}, C{watching.rst}, C{limits.rst}) tell the two intervals to users.
+(C{reliability.rst}, C{watching.rst}) tell the two intervals to users.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """
-The basic properties of a message (AMQP 0-9-1, section 1.8), as they stand in a
-content header behind the body's size.  Pure.
+The basic properties of a message (AMQP 0-9-1 reference, section 1.8), as they stand in
+a content header behind the body's size.  Pure.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class ExchangeOwner(Protocol):
 
 class HTTPExchange:
     """
-    It is told once what becomes of it: whatever comes later, such as after who waits
-    has cancelled, tells nobody anything.
+    It is told once what becomes of it.  What comes after that, or after a cancellation,
+    is told to nobody.
 
     @ivar data: the request, head and body; its last fields are missing if there is
         C{finish}.

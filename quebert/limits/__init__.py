@@ -1,6 +1,9 @@
 """
 How much may be asked of an origin or a queue, and how quickly.  Pure: the time is
 an argument, and what is to wait is told for how long.
+
+The throttles of a queue are in L{quebert.amqp.coordination}; they use the bucket from
+here.
 """
 
 from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings

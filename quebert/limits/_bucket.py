@@ -14,7 +14,8 @@ _WHOLE = 1.0 - 1e-9
 
 class TokenBucket:
     """
-    Gives at most C{burst + rate * t} tokens in any C{t} seconds.  It is full when it
+    Gives at most C{burst + rate * t} tokens in any C{t} seconds, beside those that
+    L{add} brings.  It is full when it
     is first asked.  While the clock is set back no time passes.
 
     @param rate: tokens per second.

@@ -3,8 +3,8 @@ Tasks that are not attempted now: they have expired, are early, or had their att
 and messages that are no task.
 
 Somebody may have set the clock of the machine wrong since this process began, and may
-set it right soon.  So a task that is early or has expired now, but not by the time as
-if the clock had not been set, is judged again after L{DOUBT} seconds at most.
+set it right soon.  So a task that is early, or has expired, only because the clock was
+set is judged again after L{DOUBT} seconds at most.
 
 Nothing here reads a clock: C{unset} gives that other time where it is needed.
 """

@@ -1,8 +1,8 @@
 """
 What an operator does to queues while tasks go through them: pause them, purge them, see
-how they are, and deal with dead letters.  The commands of C{cli/_operating.py} only
-parse options, call these functions and print.  Each operation makes a connection of its
-own::
+how they are, and deal with dead letters.  The commands of C{cli/_queue_commands.py} and
+C{cli/_dead_commands.py} only parse options, call these functions and print.  Each
+operation makes a connection of its own::
 
     async def mend(reactor):
         broker = BrokerAccess(reactor, "amqp://guest:guest@localhost:5672/")

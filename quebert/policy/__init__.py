@@ -2,8 +2,8 @@
 What becomes of a task that failed: when it is tried again, and when it is given
 up.  Pure: numbers, times and texts in, decisions out.
 
-L{Rules} decides.  It weighs the backoff of a L{RetryPolicy} against the wait that an
-answer asks for, with C{Retry-After} or C{Quebert-Outcome}.
+L{Rules} decides.  The wait that an answer asks for, with C{Retry-After} or
+C{Quebert-Outcome}, comes before the backoff of a L{RetryPolicy}, within bounds.
 """
 
 from __future__ import annotations

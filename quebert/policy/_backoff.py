@@ -31,8 +31,8 @@ JITTERS = ("none", "full")
 
 def exponential(attempt: int, *, constant: float, maximum: float) -> float:
     """
-    The wait before retry number C{attempt} (from 1), in seconds:
-    C{constant ** attempt}, at most C{maximum}.
+    The wait after C{attempt} failures, in seconds: C{constant ** attempt}, at most
+    C{maximum}.
     """
     try:
         return float(min(float(constant) ** attempt, maximum))

@@ -5,7 +5,9 @@ themselves: rates, pauses and priorities.
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
 L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
 another kind of throttle takes a module here, a line in L{throttles_of}, and an option
-in L{WatchOptions<quebert.amqp.WatchOptions>} that asks for it.  The room is a part of
+in L{WatchOptions<quebert.amqp.WatchOptions>} that asks for it.  A throttle tells by
+itself when the next message may begin, and a watch may have several; a switch turns a
+watch off by what others say, and there is one.  The room is a part of
 C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which users make themselves,
 gives watches what is here.
 """

@@ -6,9 +6,9 @@ an error in RabbitMQ's log, for each queue that is not paused.  Instead a client
 for one exchange of its own, C{quebert.control.mark.<uuid>}, which is there unless
 something has changed.  The client's exchange is auto-delete and has one binding, to
 C{quebert.control.mark}.  L{set_paused<quebert.amqp.coordination.set_paused>} deletes
-the latter: the binding goes, and with it the client's exchange.  A client whose
-exchange is gone makes it anew, and then has all its watches ask.  The exchange of a
-client that was killed stays until the next pause.
+C{quebert.control.mark}: the binding goes, and with it the client's exchange.  A client
+whose exchange is gone makes it anew, and then has all its watches ask.  The exchange of
+a client that was killed stays until the next pause.
 """
 
 from __future__ import annotations

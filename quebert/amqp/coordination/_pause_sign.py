@@ -4,11 +4,11 @@ The sign that a queue is paused, and the ways to tell of it.
 A queue is paused while the durable exchange C{quebert.paused.<queue>} exists.  RabbitMQ
 keeps it, and all nodes know it.
 
-L{set_paused} sets or removes the sign and deletes the exchange L{MARK}, in an order in
-which no end of the program leaves a sign that nobody sees.  Then it publishes to
-L{CONTROL}, with the queue as the routing key.  A message can be lost, and RabbitMQ
-takes none while it is short of memory.  But each client sees that the mark is gone
-(L{quebert.amqp.coordination._pause_mark}).
+L{set_paused} sets or removes the sign and deletes the exchange L{MARK}, in such an
+order that mediators notice what has changed, wherever the program is killed.  Then it
+publishes to L{CONTROL}, with the queue as the routing key.  A message can be lost, and
+RabbitMQ takes none while it is short of memory.  But each client sees that the mark is
+gone (L{quebert.amqp.coordination._pause_mark}).
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ never has a message.  Each second, a mediator reads the number of consumers of t
 queue.  A mediator with unused tokens publishes them to C{quebert.rate.<queue>.spare};
 mediators whose messages wait consume them.  So no server is needed beside RabbitMQ,
 nobody leads whose end the others must notice, and it costs nothing per message.  When a
-mediator is killed RabbitMQ knows at once, and the others two seconds later.
+mediator is killed, RabbitMQ knows at once, and the others two seconds later.  When its
+machine vanishes, RabbitMQ knows after the heartbeats that do not come.
 
-Together they never begin more than the rate says, but for the moment in which another
-one comes.  Beside a classic queue whose node is down, those who know their share keep
+Together they begin no more than the rate says, but for the moment in which another
+one comes, and where there are more of them than C{burst}: each may begin one at once.
+Beside a classic queue whose node is down, those who know their share keep
 it until the node is back.
 """
 
@@ -46,7 +48,8 @@ _FIRST = 0.1
 
 class SharedRate(Throttle):
     """
-    Keeps the rate of a L{Pace} at our share.
+    Keeps the rate of a L{Pace} at our share.  It is a throttle only to join and leave
+    with its watch.
 
     @param queue: whose messages begin at C{pace}.
     @param publisher: of our own.

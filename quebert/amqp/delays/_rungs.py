@@ -1,6 +1,6 @@
 """
 The delay ladder: a task that is to come later waits in RabbitMQ, for a second or for
-eight years, and needs nobody's memory.
+years, and needs nobody's memory.
 
 There is a queue for each wait, a rung: of 1 s to 64 s, and of 128 s, 256 s and so on.
 All messages of a rung wait equally long, so none waits behind another.  A rung is

@@ -13,8 +13,10 @@ holds.
 
 By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
 that C{<queue>.dead} is declared with, and would have a time to live.  A queue that
-exists keeps its own arguments.  L{losses<quebert.amqp.queues._declared.losses>} warns
-of those that drop messages, a time to live among them.
+exists keeps its own arguments.  Three others must know of a time to live that we set:
+L{losses<quebert.amqp.queues._declared.losses>} warns of arguments that drop messages,
+C{Keeping} takes what has expired for lost, and the doctor (C{doctor/_queues.py}) calls
+it a fault.
 
 Who wants RabbitMQ to drop old dead letters sets C{message-ttl} by a policy.  AMQP does
 not tell policies: C{quebert doctor} (C{doctor/_dead.py}) finds one that drops within

@@ -3,6 +3,7 @@ One watched queue, from its deliveries to the outcomes that settle them.
 
 These words are used of messages:
 
+ - place: C{prefetch} messages may be at work at once; each of these has a place.
  - hold: keep a message that RabbitMQ has delivered and that is not settled.
  - settle: acknowledge a message, or give it back.
  - give back: settle a message by C{basic.nack} with C{requeue}.  RabbitMQ delivers it
@@ -13,6 +14,8 @@ These words are used of messages:
    count the ends of mediators, then acknowledge the message.
  - bury: move a message to the queue C{<queue>.dead}: publish it there, then acknowledge
    it.
+ - suspect: a message at which several mediators have ended suddenly, one after the
+   other.  It is attempted while nothing else is.
 """
 
 from quebert.amqp.watch._handler import Callback

@@ -3,7 +3,7 @@ Has RabbitMQ deliver the messages of a queue: one consumer after the other.
 
 L{quebert.amqp.watch._consumer_states} tells in which states it is.
 
-A consumer may have so many messages that are not settled, its prefetch.  A message
+A consumer has a prefetch: so many of its messages may be unsettled.  A message
 that waits before it goes back holds its delivery, but not its place among those at
 work: when such messages have used up the prefetch, another consumer takes over, which
 the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and

@@ -14,11 +14,13 @@ acknowledged, or given back.  Until then the delivery is in one of these states:
       +-------------------+------------> HELD
 
 At most C{prefetch} messages are at work at once.  Each has one of C{prefetch} places.
+A replacement is whatever is published before the message is acknowledged: its retry, a
+copy, or a dead letter.
 
  - WAITING: the message has no place yet.
  - RUNNING: the callback runs.
  - OVERDUE: the callback still runs, but the message no longer counts for C{prefetch}.
- - REPLACING: another message is to replace it: a later retry, a copy or a dead letter.
+ - REPLACING: its replacement is to be published.
  - HELD: like REPLACING, but it no longer counts for C{prefetch}.
 
 Three events settle a delivery, and a fourth ends it:

@@ -2,7 +2,7 @@
 From a message to an outcome, by way of the user's callback.
 
 Whatever the callback does, there is an outcome.  If it fails, its message is put back,
-and comes again, after each failure later; a header counts the failures.
+and comes again, each time after a longer wait; a header counts the failures.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ origins there are:
     ever.
  3. A quarter of the places is reserved for quick origins, while there are requests to
     such.  An origin is quick while it has more quick answers (between two looks) than
-    slow requests.  It may use as many reserved places as it had quick answers, and one.
+    slow requests.  It may use one reserved place more than it had quick answers.
     When it turns slow, its slow requests leave them.  An origin without requests may
     use one of half of them, to show that it is quick.
 

@@ -5,6 +5,8 @@ An option that a configuration file has, too, is a field of the same name in
 L{QueueSettings<quebert.config.QueueSettings>}, read by C{queue} in C{config/_queue.py},
 and told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
 equal names.  On the command line, C{--watch} has C{prefetch} alone, as C{maxEvents}.
+C{Deliveries} gives each option to the part that heeds it: C{Handler}, C{Settlement},
+C{HangingHosts}, C{Places} or C{Consumer}.
 """
 
 from __future__ import annotations

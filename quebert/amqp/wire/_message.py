@@ -129,7 +129,7 @@ class Message:
     @cached_property
     def properties(self) -> dict[str, Any]:
         """
-        The basic properties (AMQP 0-9-1, section 1.8) that are set, under
+        The basic properties (AMQP 0-9-1 reference, section 1.8) that are set, under
         their AMQP names such as C{"content-type"}; C{"headers"} is always a
         dict.  The timestamp is in seconds since the epoch.
 

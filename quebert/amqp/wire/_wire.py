@@ -226,7 +226,8 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     def tuned(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
         """
-        Answer the broker's limits, where 0 means no limit (section 1.4.2.6).
+        Answer the broker's limits, where 0 means no limit (reference, section
+        1.4.2.6).
 
         @raise ProtocolError: it is not the time for that, or they are too low.
         """
