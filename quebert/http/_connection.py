@@ -300,6 +300,7 @@ class HTTPConnection(Protocol):
         if reader.keeps_alive or not self._was_missed(exchange):
             return False
         self._exchange = self._reader = None
+        reader.finish()
         self.abort()
         self._send_again(exchange)
         return True

@@ -341,8 +341,10 @@ class Response:
 
     def _body(self) -> bytes:
         kept, limit = self._kept, self._limit
-        if len(kept) > limit or not isinstance(kept, bytes):
-            kept = self._kept = bytes(memoryview(kept)[:limit])
+        if len(kept) > limit:  # a protocol that comes late gets all of it
+            return bytes(memoryview(kept)[:limit])
+        if not isinstance(kept, bytes):
+            kept = self._kept = bytes(kept)
         return kept
 
     def _refuse_framing(self, received: int) -> None:

@@ -329,6 +329,18 @@ class ResponseTests(SynchronousTestCase):
             kind = IncompleteAnswer if error else ResponseDone
             self.assertIsInstance(protocol.closedReason.value, kind)
 
+    def test_much_delivered_late(self) -> None:
+        """
+        One that comes after the end gets all of the body, whatever the limit.
+        """
+        body = bytes(range(15))
+        for piece in (body[:7], body[7:]):
+            self.response.received(piece)
+        self.response.end()
+        self.assertEqual(self.response.whole, body[:10])
+        self.assertEqual(self.read().data, body)
+        self.assertEqual(self.response.whole, b"")
+
     def test_reader_pauses(self) -> None:
         """
         A protocol that reads has a transport that can be paused and closed.

@@ -1,6 +1,7 @@
 """
-Tests for L{quebert.broker.protocol._publishing}, L{quebert.broker.protocol._line} and
-L{quebert.broker.protocol._channels}: what is published over a channel, frame by frame.
+Tests for L{quebert.broker.protocol._publishing},
+L{quebert.broker.protocol._channel_writer} and L{quebert.broker.protocol._channels}:
+what is published over a channel, frame by frame.
 """
 
 from __future__ import annotations

@@ -32,6 +32,15 @@ from quebert.test.broker.peer import Peer, check
 from quebert.test.checks import folder, refusal
 
 
+def open_below(folder: Path) -> list[str]:
+    """
+    The files in a folder that this process has open.
+    """
+    links = Path("/proc/self/fd").iterdir()
+    names = [os.readlink(each) for each in links if each.is_symlink()]
+    return [each for each in names if each.startswith(f"{folder}/")]
+
+
 class _Case(SynchronousTestCase):
     """
     A broker that can be stopped, or killed, and started again.
@@ -563,10 +572,9 @@ class SurvivalTests(_Case):
         However often a database is opened, all its files are closed.
         """
         self.store.close()
-        before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             Store(self.path).close()
-            self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+            self.assertEqual(open_below(self.path.parent), [])
 
     def test_order_of_arguments(self) -> None:
         """
@@ -1155,13 +1163,12 @@ class DamageTests(_Damage):
             waited.append(file)
 
         self.patch(fcntl, "flock", locked)
-        before = len(os.listdir("/proc/self/fd"))
         with _database._alone_with(self.path), open(name) as other:
             self.assertEqual(len(waited), 3)
             how = fcntl.LOCK_EX | fcntl.LOCK_NB
             self.assertRaises(BlockingIOError, flock, other, how)
         self.assertFalse(os.path.exists(name))
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual(open_below(self.path.parent), [])
 
     def test_lock_of_a_killed_one(self) -> None:
         """
