@@ -150,7 +150,7 @@ class BrokerRefused(BrokerError):
     """
     The broker closed a channel or the connection, and said why.
 
-    @ivar code: its reply code: a L{ReplyCode}, or a number that is missing there.
+    @ivar code: its reply code, a number that is mostly equal to a L{ReplyCode}.
     """
 
     # Waiting mends none of them.

@@ -118,9 +118,23 @@ class ContentReader:
             self._begun = None
             self._end(begun.getvalue())
 
+    def end(self) -> None:
+        """
+        The channel is closed: let go of what has come, which may be much, and of the
+        channel, which has this reader.
+        """
+        self.most, self.missing, self._begun = None, 0, None
+        self._properties, self._whole = b"", _nothing
+
     def _end(self, body: bytes) -> None:
         self.most = None
         self._whole(self._properties, body)
+
+
+def _nothing(properties: bytes, body: bytes) -> None:
+    """
+    Nobody waits for a content any more.
+    """
 
 
 # -- Writing

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -789,6 +789,7 @@ class Store:
     @ivar most_asked: for how many messages it was asked at once.
     @ivar depths: how often the broker was asked for a depth.
     @ivar deleted_after: after so many questions the queue is not there.
+    @ivar most_ready: how many are ready at most, since somebody takes the others.
     """
 
     closed = False
@@ -803,6 +804,7 @@ class Store:
         self.asked = self.most_asked = 0
         self.depths = 0
         self.deleted_after = math.inf
+        self.most_ready = 1_000_000
 
     async def open_channel(self, *, confirms: bool) -> StoreChannel:
         """
@@ -838,7 +840,8 @@ class StoreChannel:
             raise BrokerRefused(404, "NOT_FOUND")
         holding = sum(bool(each.held) for each in wire.channels)
         count = holding if wire.counts_held else 0
-        return SimpleNamespace(message_count=len(wire.ready), consumer_count=count)
+        ready = min(len(wire.ready), wire.most_ready)
+        return SimpleNamespace(message_count=ready, consumer_count=count)
 
     async def get(self, queue: str) -> Message | None:
         """
@@ -874,7 +877,8 @@ class StoreChannel:
         Others may have what is held.
         """
         tags = [tag for tag in self.held if tag <= (up_to or tag)]
-        self.given_back.append(len(tags))
+        if tags:
+            self.given_back.append(len(tags))
         self.acks.unsettled += len(tags)
         self.client.ready[:0] = [self.held.pop(tag) for tag in tags]
 
@@ -979,6 +983,50 @@ class BrowsingTests(LooksTestCase):
             channels = self.store.channels
             given_back = [each.given_back for each in channels if each.given_back]
             self.assertEqual(given_back, [portions])
+
+    def hold(self, count: int) -> Browsing:
+        """
+        Hold the messages of a quorum queue.
+        """
+        self.store = Store(self.clock, "4.0.0", count)
+        wire: Any = self.store
+        replace: Any = self.fail
+
+        async def visit(message: Message) -> bool:
+            return False
+
+        browsing = Browsing(wire, "queue", count, replace)
+        browsed = Deferred.fromCoroutine(browsing.through(visit))
+        self.clock.pump([0.0] * 400)
+        self.successResultOf(browsed)
+        return browsing
+
+    def test_given_back_while_others_take(self) -> None:
+        """
+        Where somebody takes what is given back, the rest is given back at once.
+        """
+        browsing = self.hold(100)
+        self.store.most_ready = 10
+        (channel,) = (each for each in self.store.channels if each.held)
+        ended = Deferred.fromCoroutine(browsing.end())
+        self.clock.pump([0.05] * 38)
+        self.assertEqual(channel.given_back, [32])
+        self.clock.pump([0.05] * 4)
+        self.successResultOf(ended)
+        self.assertEqual(channel.given_back, [32, 68])
+
+    def test_cancelled_while_given_back(self) -> None:
+        """
+        Who cancels need not wait: the rest is given back at once.
+        """
+        browsing = self.hold(100)
+        self.store.most_ready = 10
+        (channel,) = (each for each in self.store.channels if each.held)
+        ended = Deferred.fromCoroutine(browsing.end())
+        self.assertEqual(channel.given_back, [32])
+        ended.cancel()
+        self.failureResultOf(ended, CancelledError)
+        self.assertEqual(channel.given_back, [32, 68])
 
     def test_stop(self) -> None:
         """

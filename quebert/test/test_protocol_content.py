@@ -211,6 +211,21 @@ class ContentReaderTests(SynchronousTestCase):
         with self.assertRaisesRegex(UnexpectedFrame, "more of a body"):
             self.reader.body_received(b"cd")
 
+    def test_end(self) -> None:
+        """
+        After the end, nothing is kept of what has come, and nothing is expected.
+        """
+        self.announce(3)
+        self.reader.body_received(b"ab")
+        calls = self.reader._whole, self.reader._begun
+        self.reader.end()
+        self.assertNotIn(self.reader._whole, calls)
+        self.assertIsNone(self.reader._begun)
+        for received in (self.reader.body_received, self.reader.header_received):
+            with self.assertRaises(UnexpectedFrame):
+                received(b"c")
+        self.assertEqual(self.bodies, [])
+
     def test_unannounced(self) -> None:
         """
         A body that was not announced is refused, and so is any frame of an empty body.

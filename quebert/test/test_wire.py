@@ -5,7 +5,9 @@ through pamqp: a second, independent implementation of the frames.
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -2081,6 +2083,22 @@ class EndTests(WireTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.let_in()
+
+    def test_half_a_body(self) -> None:
+        """
+        A channel that is lost half-way through a body is let go at once, with what has
+        come of it.
+        """
+        channel = self.channel()
+        channel.on_message = self.fail
+        frames = delivery(b"body", step=2, channel=channel.id)
+        self.wire.dataReceived(frames[:-10])
+        gc.disable()
+        self.addCleanup(gc.enable)
+        there = weakref.ref(channel)
+        del channel
+        self.wire.connectionLost(Failure(TCPLost()))
+        self.assertIsNone(there())
 
     def test_closed_by_the_broker(self) -> None:
         """

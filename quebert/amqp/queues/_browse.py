@@ -4,7 +4,7 @@ leave it.
 
 Browsing holds the messages that stay, unacknowledged, until it is over, since the
 broker would deliver them again at once; it does not keep their bodies.  Then they are
-back in their order.
+back in their order, if the queue has few, or puts them back where they were.
 
 Theory of operation.  A quorum queue counts how often each message came back, and drops
 a message that came back more often than the queue's delivery limit (20 in RabbitMQ 4,
@@ -15,17 +15,20 @@ looked at 26 times:
   - RabbitMQ 4.0 to 4.2 counts every way back, C{basic.nack} with requeue included.
   - RabbitMQ 4.3 counts C{basic.reject} and messages whose channel or connection was
     closed, and does not count C{basic.nack} with requeue.
-  - Messages that C{basic.nack} returns in their order keep that order in all of them;
-    those whose channel was closed come back in another order.
+  - Messages whose channel was closed come back in another order; a few that
+    C{basic.nack} returns keep theirs.
   - A quorum queue without a delivery limit, such as RabbitMQ 3.10 has by default and
     quebert declares on RabbitMQ 4, puts them at its end
     (C{rabbit_fifo:make_requeue/4}); other queues put them at their beginning.
   - Of the messages that C{basic.get} fetched from a quorum queue, RabbitMQ returns 33
     at once (C{quorum_commands_soft_limit}), and the others in any order (4.0.5, 4.3.6).
 
-So browsing ends with C{basic.nack}.  To a quorum queue, it gives 32 messages back at a
-time, and waits until they are there.  It goes through all messages of a quorum queue,
-also where only the first one is looked at: else this one would be the last afterwards.
+So browsing ends with C{basic.nack}.  It keeps the order of a quorum queue of up to a
+thousand messages: it gives 32 messages back at a time, and waits until they are there.
+It goes through all messages of such a queue, also where only the first one is looked
+at: else this one would be the last afterwards.  With more messages, this would take
+minutes, in which nobody else gets them.  What was fetched of these goes back at once,
+and may be the last afterwards.
 
 Where a message comes with a count of 3 or more, browsing at once replaces it by a copy,
 whose count begins at 0: it publishes the copy, waits for the confirm, and acknowledges
@@ -145,6 +148,7 @@ class Browsing:
         self._at_once = _AT_ONCE
         version = version_of(wire)
         self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
+        self._is_short = most <= _HELD_BY_ONE
         self._is_quorum: bool | None = None  # nobody knows yet
         self._copying = Lanes(_COPIES_AT_ONCE)
         self._channels: list[Channel] = []
@@ -190,28 +194,40 @@ class Browsing:
         Call C{visit} with no more messages.
         """
         self._visiting = False
-        if not (self._replacing or self._is_quorum):
+        if not (self._replacing or self._keeps_order):
             self.ahead = 0
+
+    @property
+    def _keeps_order(self) -> bool:
+        return bool(self._is_quorum) and self._is_short
 
     async def end(self) -> None:
         """
-        Give back all that are held, in their order: one channel after the other.
+        Give back all that are held, one channel after the other; if it is cancelled,
+        all at once.
         """
-        for channel in self._channels:
-            with suppress(BrokerError):  # its end gives them back
-                await self._give_back(channel)
-            await channel.shut()
+        try:
+            for channel in self._channels:
+                if self._keeps_order:
+                    with suppress(BrokerError):  # then without their order
+                        await self._give_back(channel)
+                channel.give_all_back()
+                await channel.shut()
+        finally:
+            for channel in self._channels:
+                channel.give_all_back()
 
     async def _give_back(self, channel: Channel) -> None:
-        found = await depth(self._wire, self._queue) if self._is_quorum else None
-        if found is not None:
-            tags = list(channel.acks.outstanding)
-            for last in range(_AT_ONCE_BACK, len(tags), _AT_ONCE_BACK):
-                channel.give_all_back(tags[last - 1])
-                await self._has_ready(found.ready + last)
-        channel.give_all_back()
-        if found is not None:
-            await self._has_ready(found.ready + len(tags))
+        """
+        Give back what a channel holds, some at a time, as long as nobody takes them.
+        """
+        tags = list(channel.acks.outstanding)
+        for begin in range(0, len(tags), _AT_ONCE_BACK):
+            some = tags[begin : begin + _AT_ONCE_BACK]
+            found = await depth(self._wire, self._queue)
+            channel.give_all_back(some[-1])
+            if found is None or not await self._has_ready(found.ready + len(some)):
+                return
 
     async def are_back(self) -> None:
         """
@@ -220,16 +236,21 @@ class Browsing:
         """
         await self._has_ready(self.kept + self.replaced)
 
-    async def _has_ready(self, count: int) -> None:
+    async def _has_ready(self, count: int) -> bool:
+        """
+        Wait until so many messages are there.
+
+        @return: whether they are; they are not if somebody else takes them.
+        """
         most, since, clock = -1, 0.0, self._wire.clock
         while True:
             found = await depth(self._wire, self._queue)
             if found is None or found.ready >= count:
-                return
+                return True
             if found.ready > most:
                 most, since = found.ready, clock.seconds()
             elif clock.seconds() > since + _PATIENCE:
-                return  # somebody else takes them
+                return False
             await deferLater(clock, 0.05)
 
     async def _lane(self, channel: Channel, visit: Visit, full: int) -> None:

@@ -230,9 +230,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def give_all_back(self, up_to: int = 0) -> None:
         """
-        Let the broker deliver again, in their order, all that are not settled.  Then
-        shut the channel, and settle nothing more on it: L{acks} still has these
-        deliveries as unsettled.
+        Let the broker deliver again, in their order, all that are not settled, or the
+        first of these.  Then settle nothing more on the channel but what is behind
+        them, and shut it: L{acks} still has these deliveries as unsettled.
 
         That is a C{basic.nack} with C{requeue} and C{multiple}.
         C{basic.nack} is an extension of AMQP 0-9-1 by RabbitMQ:
@@ -370,6 +370,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
         if self._shutting and not self.client.closed:
             self.client.closing_channels.add(self.id)  # close-ok will come still
         self.acks.end()
+        self._incoming = None
+        self._content.end()
         super().do_close(reason)
         asked, self._asked = self._asked, deque()
         for _, waiter in asked:

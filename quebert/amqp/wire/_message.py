@@ -48,8 +48,9 @@ class Message:
     """
     One delivery: what RabbitMQ has sent, and what its watch knows of it.
 
-    L{quebert.amqp.watch} alone writes the attributes from C{came} on.  They stand here,
-    since a second object for each message would cost more.
+    The attributes from C{came} on are not RabbitMQ's: L{quebert.amqp.watch} writes
+    them, but for C{url}.  They stand here, since a second object for each message would
+    cost more.
 
     @ivar body: the body, C{bytes} always.
     @ivar exchange: where it was published to.

@@ -141,7 +141,7 @@ class Publishing:
         """
         The channel is closed: let go of what has come of a body.
         """
-        self._content = ContentReader(self._published)
+        self._content.end()
         self.confirm_all()
 
     def confirm_all(self) -> None:

@@ -6,6 +6,7 @@ what is published over a channel, frame by frame.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import Any
 
@@ -291,8 +292,10 @@ class FrameTests(PublishingTestCase):
         self.peer.send(self.method() + data[:-20])
         (channel,) = self.peer.connection.channels
         self.assertEqual(channel.publishing.expects, FRAME_BODY)
-        begun = weakref.ref(channel.publishing._content)
+        begun = weakref.ref(channel.publishing._content._begun)
         self.assertIsNotNone(begun())
+        gc.disable()
+        self.addCleanup(gc.enable)
         self.peer.transport.loseConnection()
         self.assertIsNone(begun())
 
