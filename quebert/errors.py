@@ -23,25 +23,25 @@ class ReplyCode(IntEnum):
     RabbitMQ may send others: so C{BrokerRefused.code} is an C{int}.
     """
 
-    REPLY_SUCCESS = 200
-    CONTENT_TOO_LARGE = 311
+    REPLY_SUCCESS = 200  #: A close without a fault.
+    CONTENT_TOO_LARGE = 311  #: A message is larger than is taken now.
     NO_ROUTE = 312  #: RabbitMQ's: no queue takes a mandatory message.
-    NO_CONSUMERS = 313
-    CONNECTION_FORCED = 320
-    INVALID_PATH = 402
-    ACCESS_REFUSED = 403
-    NOT_FOUND = 404
-    RESOURCE_LOCKED = 405
-    PRECONDITION_FAILED = 406
-    FRAME_ERROR = 501
-    SYNTAX_ERROR = 502
-    COMMAND_INVALID = 503
-    CHANNEL_ERROR = 504
-    UNEXPECTED_FRAME = 505
-    RESOURCE_ERROR = 506
-    NOT_ALLOWED = 530
-    NOT_IMPLEMENTED = 540
-    INTERNAL_ERROR = 541
+    NO_CONSUMERS = 313  #: An immediate message has no consumer.
+    CONNECTION_FORCED = 320  #: An operator ends the connection.
+    INVALID_PATH = 402  #: There is no such virtual host.
+    ACCESS_REFUSED = 403  #: The user has no right to it.
+    NOT_FOUND = 404  #: There is no such queue or exchange.
+    RESOURCE_LOCKED = 405  #: Another connection has it for itself.
+    PRECONDITION_FAILED = 406  #: It is not as was asked for.
+    FRAME_ERROR = 501  #: What came is no frame.
+    SYNTAX_ERROR = 502  #: A field has a value that it must not have.
+    COMMAND_INVALID = 503  #: A method that must not come then.
+    CHANNEL_ERROR = 504  #: A frame for a channel that is not open.
+    UNEXPECTED_FRAME = 505  #: A frame that must not come then.
+    RESOURCE_ERROR = 506  #: There is not enough of something.
+    NOT_ALLOWED = 530  #: That must never be asked for.
+    NOT_IMPLEMENTED = 540  #: It knows no such method.
+    INTERNAL_ERROR = 541  #: A fault of its own.
 
 
 class QuebertError(Exception):
