@@ -439,8 +439,8 @@ async def test_restarted_broker(
     await until(lambda: watched.seen[b"in flight"])
     stopped = deferToThread(restartable_rabbitmq.stop)
     await until(lambda: not watcher.consuming)
+    await stopped  # or RabbitMQ may close the connection before it confirms
     published = client.publish(names.exchange, "a", b"meanwhile", PERSISTENT)
-    await stopped
     assert not watcher.consuming
     await deferToThread(restartable_rabbitmq.start)
     await published
