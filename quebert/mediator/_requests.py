@@ -112,8 +112,10 @@ class Requests:
         except Exception:
             made: Deferred[bytes] = fail()
         else:
-            limits = seconds, self._deadlines
-            made = Attempt(answering, method, url, *limits, self._overrules).success
+            attempt = Attempt(
+                answering, method, url, seconds, self._deadlines, self._overrules
+            )
+            made = attempt.success
         return made if ended is None else made.addBoth(ended)
 
     def _signed(

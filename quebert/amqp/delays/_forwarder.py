@@ -180,19 +180,18 @@ class Forwarder:
         self._forwarding.give_up()
         await arrivals.close()
 
-    async def _wait(self, seconds: float) -> bool:
+    async def _wait(self, seconds: float) -> None:
         """
-        Wait; whether that was for so many seconds, and not until L{_wake}.
+        Wait for so many seconds, or until L{_wake}.
         """
         event: Deferred[None] = Deferred()
         self._event = event
         try:
             await event.addTimeout(seconds, self._session.reactor)
         except TimeoutError:
-            return True
+            pass
         finally:
             self._event = None
-        return False
 
     def _wake(self) -> None:
         event, self._event = self._event, None
