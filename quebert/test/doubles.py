@@ -1,6 +1,6 @@
 """
-Doubles of Twisted's reactor and its resolver of names, and of what brings back delayed
-messages.
+Doubles of Twisted's reactor and its resolver of names, of a connection to RabbitMQ, and
+of what brings back delayed messages.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHostnameResolver,
@@ -16,8 +18,12 @@ from twisted.internet.interfaces import (
     IReactorPluggableNameResolver,
     IResolutionReceiver,
 )
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
+
+from quebert.amqp.wire import Message
+from quebert.errors import BrokerRefused, ChannelLost
 
 
 @implementer(IHostResolution)
@@ -109,3 +115,96 @@ class FakeForwarder:
         """
         It did nothing.
         """
+
+
+RABBITMQ = {"product": "RabbitMQ", "platform": "Erlang/OTP 25", "version": "4.3.6"}
+
+
+class FakeWire:
+    """
+    A connection on which a channel may be had later.
+
+    @ivar calls: the methods called, and on what.
+    @ivar refused: names, and why the broker refuses calls about them.
+    @ivar counts: how many messages there are in queues.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.opening: list[Deferred[None]] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.refused: dict[str, BrokerRefused] = {}
+        self.server_properties: dict[str, Any] = {}
+        self.client = self  # it is its own channel, too
+        self.there: set[str] = set()
+        self.closed = False
+        self.counts: dict[str, int] = {}
+        self.opens = True
+
+    async def open_channel(self, *, confirms: bool) -> FakeWire:
+        """
+        A channel: itself.
+        """
+        if self.closed:
+            raise ChannelLost("gone")
+        self.opening.append(Deferred())
+        if self.opens:
+            self.opening[-1].callback(None)
+        await self.opening[-1]
+        return self
+
+    def open(self) -> None:
+        """
+        Open those that are wanted.
+        """
+        self.opens = True
+        for each in self.opening:  # which may want others
+            if not each.called:
+                each.callback(None)
+
+    async def call(self, method: str, **arguments: Any) -> Any:
+        """
+        Call a method.
+        """
+        name = arguments.get("queue") or arguments["exchange"]
+        self.calls.append((method, name))
+        if name in self.refused:
+            raise self.refused[name]
+        if arguments.get("passive") and name not in self.there:
+            raise BrokerRefused(404, f"NOT_FOUND - no {name}")
+        self.there.add(name)
+        return Answer(self.counts.get(name, 0))
+
+    async def get(self, queue: str) -> Any:
+        """
+        The first message, or none.
+        """
+        self.calls.append(("basic_get", queue))
+        return Message("", 1, False, "", "") if self.counts.get(queue) else None
+
+    def give_back(self, delivery_tag: int) -> None:
+        """
+        Put it at the end of the queue.
+        """
+        self.calls.append(("basic_nack", delivery_tag))
+
+    def made(self, method: str) -> list[Any]:
+        """
+        What a method was called with.
+        """
+        return [name for each, name in self.calls if each == method]
+
+    async def shut(self) -> None:
+        """
+        It is not needed any more.
+        """
+
+
+@attrs.frozen
+class Answer:
+    """
+    An answer to C{queue.declare}.
+    """
+
+    message_count: int
+    consumer_count: int = 0

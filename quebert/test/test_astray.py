@@ -21,9 +21,9 @@ from quebert.amqp.delays._declarations import declare
 from quebert.amqp.delays._rungs import ARRIVALS, Rungs
 from quebert.amqp.wire import Message, Unconfirmed
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
+from quebert.test.doubles import RABBITMQ
 from quebert.test.support import logged
 from quebert.test.test_looks import RecordingWire
-from quebert.test.test_rungs import RABBITMQ
 
 # Seconds for which the broker takes its time.
 _TAKES = 0.001

@@ -34,8 +34,8 @@ from quebert.amqp.queues._existing import explained
 from quebert.amqp.queues._keeping import Keeping
 from quebert.amqp.wire import Message
 from quebert.errors import BrokerRefused, ChannelLost
+from quebert.test.doubles import RABBITMQ, FakeWire
 from quebert.test.support import logged
-from quebert.test.test_rungs import RABBITMQ, FakeWire
 
 
 class LookTests(SynchronousTestCase):

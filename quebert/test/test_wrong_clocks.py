@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp import Message
-from quebert.amqp.delays._rungs import TOLERANCE, Rungs, due_in, next_wait, wait_for
+from quebert.amqp.delays._due import TOLERANCE, due_in, next_wait
+from quebert.amqp.delays._rungs import Rungs, wait_for
 from quebert.amqp.wire import DELAY, NOT_BEFORE
 from quebert.test.checks import QUICK
 

@@ -9,6 +9,7 @@ L{Ladder} is the interface for who puts tasks into it:
 """
 
 from quebert.amqp.delays._astray import OldLadder, browse_store, is_for
+from quebert.amqp.delays._due import due_in
 from quebert.amqp.delays._forwarder import Forwarder
 from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._refusals import LadderRefused
@@ -19,7 +20,6 @@ from quebert.amqp.delays._rungs import (
     WAITS,
     Rungs,
     arrivals_of,
-    due_in,
 )
 
 __all__ = [

@@ -24,15 +24,10 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._arrivals import Arrivals
 from quebert.amqp.delays._astray import Astray
 from quebert.amqp.delays._breaker import ForwardingBreaker
+from quebert.amqp.delays._due import TOLERANCE, due_in, next_wait
 from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._refusals import LadderRefused
-from quebert.amqp.delays._rungs import (
-    TOLERANCE,
-    arrivals_of,
-    due_in,
-    next_wait,
-    wait_of,
-)
+from quebert.amqp.delays._rungs import arrivals_of, wait_of
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.wire import DELAY, Message, Unconfirmed
 from quebert.clock import seconds_set
