@@ -21,7 +21,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, due_in
 from quebert.amqp.delays._arrivals import MOST_BYTES
-from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
@@ -30,116 +29,6 @@ from quebert.test.support import logged
 from quebert.test.test_watcher import FakeLadder, FakePublisher
 
 FULL = PublishRefused("the queue is full")
-
-
-class BreakerTests(SynchronousTestCase):
-    """
-    A circuit breaker of publications.
-    """
-
-    def setUp(self) -> None:
-        """
-        A breaker, and those who may try, in their order.
-        """
-        self.clock = Clock()
-        self.breaker = ForwardingBreaker(lambda: self.clock, 3.0)
-        self.tried: list[str] = []
-
-    def wait(self, name: str) -> None:
-        """
-        Ask whether C{name} may try.
-        """
-        asked = Deferred.fromCoroutine(self.breaker.may_try())
-        asked.addCallback(lambda _: self.tried.append(name))
-
-    def test_one_for_each_pause(self) -> None:
-        """
-        After a failure one may try for each pause, and all after a success.
-        """
-        self.breaker.failed()
-        for name in "abc":
-            self.wait(name)
-        self.clock.advance(1)
-        self.assertEqual(self.tried, ["a"])
-        self.breaker.failed()
-        self.clock.advance(1.9)
-        self.assertEqual(self.tried, ["a"])
-        self.clock.advance(0.2)
-        self.assertEqual(self.tried, ["a", "b"])
-        self.breaker.reset()
-        self.assertEqual(self.tried, ["a", "b", "c"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_not_tried(self) -> None:
-        """
-        One that may try, and does not, lets the next one try.
-        """
-        self.breaker.failed()
-        for name in "ab":
-            self.wait(name)
-        self.clock.advance(1)
-        self.breaker.not_tried()
-        self.assertEqual(self.tried, ["a", "b"])
-        self.breaker.not_tried()
-        self.wait("c")
-        self.assertEqual(self.tried, ["a", "b", "c"])
-
-    def test_closed(self) -> None:
-        for name in "ab":
-            self.wait(name)
-        self.breaker.reset()
-        self.breaker.not_tried()
-        self.wait("c")
-        self.assertEqual(self.tried, ["a", "b", "c"])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_pauses(self) -> None:
-        """
-        Each pause is twice as long as the one before, up to the longest; after a
-        success they begin anew.
-        """
-        for _ in range(2):
-            for number, pause in enumerate((1, 2, 3, 3), 1):
-                self.breaker.failed()
-                self.breaker.failed()  # of those that were on their way
-                self.assertEqual(self.breaker.failures, number)
-                tried = len(self.tried)
-                self.wait("a")
-                self.clock.advance(pause - 0.01)
-                self.assertEqual(len(self.tried), tried)
-                self.clock.advance(0.01)
-                self.assertEqual(len(self.tried), tried + 1)
-            self.breaker.reset()
-
-    def test_failed_while_half_open(self) -> None:
-        """
-        A failure of one that was on its way begins no other pause while nobody wants to
-        try; then there is one that may.
-        """
-        self.breaker.failed()
-        self.clock.advance(1)
-        self.breaker.failed()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        for name in "ab":
-            self.wait(name)
-        self.assertEqual(self.tried, ["a"])
-
-    def test_reset_while_half_open(self) -> None:
-        self.breaker.failed()
-        self.clock.advance(1)
-        self.breaker.reset()
-        self.breaker.failed()
-        self.wait("a")
-        self.assertEqual(self.tried, [])
-
-    def test_not_tried_in_a_pause(self) -> None:
-        """
-        A pause is not shorter since somebody does not try.
-        """
-        self.breaker.failed()
-        self.wait("a")
-        self.breaker.not_tried()
-        self.assertEqual(self.tried, [])
 
 
 class FakeChannel:

@@ -3,7 +3,7 @@ One message that has waited: it goes to its task queue if it is due, else to its
 wait.
 
 It is acknowledged once the broker has confirmed it where it goes.  Where the task queue
-takes nothing, since it is full or was deleted, a L{ForwardingBreaker} has the messages
+takes nothing, since it is full or was deleted, a L{SharedBackoff} has the messages
 that are due wait here, unacknowledged.
 """
 
@@ -23,11 +23,11 @@ from quebert._protocol.properties import amend_properties
 from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays._arrivals import Arrivals
 from quebert.amqp.delays._astray import Astray
-from quebert.amqp.delays._breaker import ForwardingBreaker
 from quebert.amqp.delays._due import TOLERANCE, due_in, next_wait
 from quebert.amqp.delays._ladder import Ladder
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import arrivals_of, wait_of
+from quebert.amqp.delays._shared_backoff import SharedBackoff
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.wire import DELAY, Message, Unconfirmed
 from quebert.clock import seconds_set
@@ -80,8 +80,8 @@ class Forwarding:
         self._holds: set[Deferred[None]] = set()
         # One for the task queue and one for the rungs: a full task queue must not stop
         # publications to rungs.
-        self._queue_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
-        self._rung_breaker = ForwardingBreaker(lambda: session.reactor, _LONGEST_PAUSE)
+        self._queue_backoff = SharedBackoff(lambda: session.reactor, _LONGEST_PAUSE)
+        self._rung_backoff = SharedBackoff(lambda: session.reactor, _LONGEST_PAUSE)
         self._refused = RepeatedWarning(
             self.log,
             lambda: session.reactor,
@@ -110,14 +110,14 @@ class Forwarding:
         """
         The task queue may take messages again: those that are due wait no longer.
         """
-        self._queue_breaker.reset()
+        self._queue_backoff.reset()
 
     def give_up(self) -> None:
         """
         Messages whose channel is closed wait no longer.
         """
-        self._queue_breaker.reset()
-        self._rung_breaker.reset()
+        self._queue_backoff.reset()
+        self._rung_backoff.reset()
         for hold in list(self._holds):
             hold.cancel()
 
@@ -157,29 +157,29 @@ class Forwarding:
             self._early.met(_WHY_EARLY)
             await self._hold(min(early, _HOLD))
         send: Send = self._publisher.publish
-        while (breaker := await self._may_try(arrivals, message, due)) is not None:
+        while (backoff := await self._may_try(arrivals, message, due)) is not None:
             if arrivals.stopped:
-                return breaker.not_tried()
+                return backoff.not_tried()
             try:
                 await self._pass_on(arrivals.wire, message, due, send)
             except BrokerError as e:
                 if isinstance(e, Unconfirmed) and e.refusal is not None:
                     send = self._publisher.publish_alone  # is it this message?
                 if not arrivals.stopped:
-                    breaker.failed()
+                    backoff.failed()
                     self.failed(e)
             except BaseException:  # a fault of ours
-                breaker.not_tried()
+                backoff.not_tried()
                 raise
             else:
                 arrivals.ack(message)
-                breaker.reset()
+                backoff.reset()
                 return self._refused.succeeded()
         return None
 
     async def _may_try(
         self, arrivals: Arrivals, message: Message, due: float
-    ) -> ForwardingBreaker | None:
+    ) -> SharedBackoff | None:
         """
         Wait until a message may be published where it goes next.
 
@@ -190,9 +190,9 @@ class Forwarding:
             if is_due and self._new_queues.has(arrivals.wire, self._queue):
                 await self._hold(self._new_queues.left(arrivals.wire, self._queue))
                 continue
-            breaker = self._queue_breaker if is_due else self._rung_breaker
-            await breaker.may_try()
-            return breaker
+            backoff = self._queue_backoff if is_due else self._rung_backoff
+            await backoff.may_try()
+            return backoff
         return None
 
     def _early_by(self, message: Message, due: float = math.inf) -> float:
