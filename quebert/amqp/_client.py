@@ -291,7 +291,7 @@ class TxAMQPClient:
         """
         What brings delayed messages to C{queue} when they are due.
         """
-        return Forwarder(self.ladder, self.old_ladder, self, queue, publisher, self.now)
+        return Forwarder(self.ladder, self.old_ladder, self, queue, publisher)
 
     def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:
         """

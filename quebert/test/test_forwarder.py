@@ -114,15 +114,12 @@ class ForwarderTests(SynchronousTestCase):
         self.ladder = cast(Any, FakeLadder())
         self.ladder.prepare = self.ladder.check = nothing
         self.publisher = cast(Any, FakePublisher())
-        self.session: Any = SimpleNamespace(reactor=self.clock, connected=connected)
+        self.session: Any = SimpleNamespace(
+            reactor=self.clock, now=self.clock.seconds, connected=connected
+        )
         old_ladder: Any = None
         self.forwarder = Forwarder(
-            self.ladder,
-            old_ladder,
-            self.session,
-            "queue",
-            self.publisher,
-            self.clock.seconds,
+            self.ladder, old_ladder, self.session, "queue", self.publisher
         )
         self.bring_back: Callable[[Any], Any] = nothing
         self.patch(

@@ -4,15 +4,20 @@ Watches with a rate, or in a group: what they fetch, and when it begins.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from quebert.amqp import PriorityGroup
+from quebert.amqp.link import Session
+from quebert.amqp.watch import Throttle
 from quebert.amqp.watch._record import SUSPECT
 from quebert.amqp.wire import ENDS, Message
 from quebert.errors import ConfigError
 from quebert.outcome import Retry
+from quebert.test import test_watcher
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
 
 
@@ -202,6 +207,113 @@ class RateTests(WatcherTestCase):
         self.assertEqual(self.bodies(), 1)
         self.advance(0.5)
         self.assertEqual(self.bodies(), 2)
+
+
+class Night(Throttle):
+    """
+    A throttle as somebody may add it: no message begins between 22:00 and 06:00.
+    """
+
+    limits_fetching = True
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._timers: list[IDelayedCall] = []
+
+    def _left(self) -> float:
+        """
+        Seconds until the night is over; 0 by day.
+        """
+        hours = self._session.now() / 3600 % 24
+        return (6 - hours) % 24 * 3600 if hours >= 22 or hours < 6 else 0.0
+
+    def _call_at_dawn(self, call: Callable[[], None]) -> None:
+        self._timers.append(self._session.reactor.callLater(self._left(), call))
+
+    def may_begin(self, again: Callable[[], None]) -> bool:
+        """
+        See L{Throttle.may_begin}.
+        """
+        if by_night := self._left() > 0:
+            self._call_at_dawn(again)
+        return not by_night
+
+    @property
+    def is_far(self) -> bool:
+        """
+        See L{Throttle.is_far}.
+        """
+        return self._left() > 60
+
+    def call_when_near(self, wake: Callable[[], None]) -> None:
+        """
+        See L{Throttle.call_when_near}.
+        """
+        self._call_at_dawn(wake)
+
+    async def leave(self) -> None:
+        """
+        See L{Throttle.leave}.
+        """
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+
+
+class NightTests(WatcherTestCase):
+    """
+    A throttle that goes by the time of day, which its session tells.
+    """
+
+    def begin_at(self, hour: float) -> None:
+        """
+        Start a watch with the throttle.
+        """
+
+        def night(session: Session, queue: str, options: Any) -> Iterator[Throttle]:
+            yield Night(session)
+
+        self.patch(test_watcher, "throttles_of", night)
+        began = self.clock.seconds()
+        self.begin(now=lambda: hour * 3600 + self.clock.seconds() - began)
+
+    def test_day(self) -> None:
+        """
+        By day, messages begin; at night, one that comes goes back, and nothing is
+        consumed until the morning.
+        """
+        self.begin_at(21.9)
+        self.finish(self.deliver())
+        self.clock.advance(0.2 * 3600)
+        message = self.deliver()
+        self.assertEqual(self.channel.given_back, [message.delivery_tag])
+        self.assertFalse(self.watcher.consuming)
+        self.clock.advance(7.8 * 3600)
+        self.assertFalse(self.watcher.consuming)
+        self.clock.advance(0.2 * 3600)
+        self.assertTrue(self.watcher.consuming)
+        again = self.deliver()
+        self.assertEqual(self.called[1:], [again])
+
+    def test_night(self) -> None:
+        """
+        A watch that begins at night consumes nothing before the morning.
+        """
+        self.begin_at(3)
+        self.clock.advance(2.9 * 3600)
+        self.assertFalse(self.watcher.consuming)
+        self.clock.advance(0.2 * 3600)
+        self.assertTrue(self.watcher.consuming)
+
+    def test_dawn(self) -> None:
+        """
+        What comes in the last minute of the night waits here.
+        """
+        self.begin_at(6 - 30 / 3600)
+        message = self.deliver()
+        self.assertEqual(self.called, [])
+        self.clock.advance(31)
+        self.assertEqual(self.called, [message])
 
 
 class GroupTests(WatcherTestCase):

@@ -24,6 +24,8 @@ def throttles_of(
     """
     The throttles of a watch of C{queue}: a rate, which others may share, and a group.
 
+    @param session: has what a throttle may need: the reactor, the time of day, and
+        connections.
     @raise ConfigError: the weight is wrong.
     """
     if options.rate is not None:

@@ -9,7 +9,6 @@ connection or the channel is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +42,6 @@ class Forwarder:
     Forwards messages to one task queue, from L{begin} to L{end}.
 
     @param publisher: publishes them.
-    @param now: the time, in seconds since the epoch.
     """
 
     log = Logger()
@@ -55,15 +53,12 @@ class Forwarder:
         session: Session,
         queue: str,
         publisher: Publisher,
-        now: Callable[[], float],
     ) -> None:
         self._ladder = ladder
         self._session = session
         self._queue = queue
         self._astray = Astray(ladder, old_ladder, queue, publisher)
-        self._forwarding = Forwarding(
-            ladder, self._astray, session, queue, publisher, now
-        )
+        self._forwarding = Forwarding(ladder, self._astray, session, queue, publisher)
         self._arrivals: Arrivals | None = None
         self._event: Deferred[None] | None = None  # what the loop waits for
         self._bringing_back: Deferred[Any] | None = None

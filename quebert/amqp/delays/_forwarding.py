@@ -10,7 +10,7 @@ that are due wait here, unacknowledged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -56,7 +56,6 @@ class Forwarding:
 
     @param astray: is told when one is due.
     @param publisher: publishes them.
-    @param now: the time, in seconds since the epoch.
     """
 
     log = Logger()
@@ -68,7 +67,6 @@ class Forwarding:
         session: Session,
         queue: str,
         publisher: Publisher,
-        now: Callable[[], float],
     ) -> None:
         self._ladder = ladder
         self._new_queues = ladder.new_queues
@@ -76,7 +74,6 @@ class Forwarding:
         self._session = session
         self._queue = queue
         self._publisher = publisher
-        self._now = now
         self._holds: set[Deferred[None]] = set()
         # One for the task queue and one for the rungs: a full task queue must not stop
         # publications to rungs.
@@ -203,7 +200,7 @@ class Forwarding:
             came: what it has waited here counts, too.
         """
         clock = self._session.reactor
-        early = due_in(message, self._now(), seconds_set(clock))
+        early = due_in(message, self._session.now(), seconds_set(clock))
         return early if early <= 0 else min(early, due - clock.seconds())
 
     async def _hold(self, seconds: float) -> None:
@@ -229,7 +226,7 @@ class Forwarding:
             await self._publisher.unblocked()
         early = self._early_by(message, due)
         if early > 0:
-            most = next_wait(message, self._now(), early)
+            most = next_wait(message, self._session.now(), early)
             rung = await self._ladder.rung_for(
                 wire, self._queue, lambda: min(most, self._early_by(message, due))
             )

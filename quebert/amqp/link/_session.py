@@ -1,5 +1,5 @@
 """
-The connections of a client, as its parts use them.
+The connections and the clocks of a client, as its parts use them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ class Session(Protocol):
     def reactor(self) -> Any:
         """
         The reactor.
+        """
+
+    def now(self) -> float:
+        """
+        The time of day, in seconds since the epoch.
         """
 
     async def connected(self, timeout: float | None = None) -> Wire:

@@ -4,7 +4,7 @@ What the watches of one client share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quebert.amqp.link import Publisher, Session
@@ -41,12 +41,6 @@ class WatchSession(Session, Protocol):
     bindings: Bindings
     budget: Budget
     ladder: Ladder
-
-    @property
-    def now(self) -> Callable[[], float]:
-        """
-        Gives the time of day, in seconds since the epoch.
-        """
 
     def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """

@@ -50,7 +50,18 @@ class Throttle(Protocol):
     L{begun} or L{withdrawn}, and L{left} after L{begun}.  If L{may_begin} is C{True},
     L{begun} follows at once, unless another throttle of the watch says C{False}.
 
-    These methods hold nothing back.  A throttle overrides those that concern it.
+    These methods hold nothing back.  A throttle overrides those that concern it:
+
+      - L{may_begin}, and L{leave}, which cancels its timers.
+      - C{limits_fetching}, L{is_far} and L{call_when_near}, if it may hold messages
+        back for long: the watch consumes nothing meanwhile, and the messages stay in
+        RabbitMQ.  L{prefetch}, too, if fewer messages begin in a time than fit.
+      - L{entered}, L{begun}, L{left} and L{withdrawn}, if it counts messages.
+      - L{join}, if it agrees with others through RabbitMQ.
+
+    Another kind of throttle is made in C{throttles_of} in C{amqp/coordination}, if an
+    option in L{WatchOptions<quebert.amqp.WatchOptions>} asks for it.  The L{Session
+    <quebert.amqp.link.Session>} there has the reactor, for timers, and the time of day.
 
     @ivar limits_fetching: whether L{prefetch} or L{is_far} may ever say other than they
         do here.  It does not change.
