@@ -219,7 +219,7 @@ class Host:
         return OriginLimits(
             rate=self.rate,
             burst=self.burst,
-            in_flight=self.concurrency,
+            concurrency=self.concurrency,
             breaker=self.breaker,
             adaptive=self.adaptive,
         )

@@ -41,14 +41,14 @@ class OriginLimits:
 
     @ivar rate: requests per second.
     @ivar burst: how many at once; a quarter of a second's by default.
-    @ivar in_flight: how many may be there at the same time.
+    @ivar concurrency: how many requests may run at the same time.
     @ivar breaker: when to leave it in peace.
     @ivar adaptive: how many it can take is found out.
     """
 
     rate: Rate | None = attrs.field(default=None, converter=_rate)
     burst: float | None = None
-    in_flight: int | None = None
+    concurrency: int | None = None
     breaker: BreakerSettings | None = None
     adaptive: AdaptiveSettings | None = None
 
@@ -57,8 +57,8 @@ class OriginLimits:
             burst_of(self.rate, self.burst)
         elif self.burst is not None:
             raise ConfigError("a burst needs a rate")
-        if self.in_flight is not None and not self.in_flight >= 1:
-            raise ConfigError(f"in_flight={self.in_flight} must be at least 1")
+        if self.concurrency is not None and not self.concurrency >= 1:
+            raise ConfigError(f"concurrency={self.concurrency} must be at least 1")
 
 
 @attrs.frozen
@@ -67,7 +67,7 @@ class OriginStatus:
     How an origin is doing.
 
     @ivar in_flight: requests that are there now.
-    @ivar limit: and how many may be; C{None} for no limit.
+    @ivar concurrency: and how many may be; C{None} for no limit.
     @ivar breaker: C{"closed"}, C{"open"}, C{"half-open"}, or C{None} without one.
     @ivar opened: how often it has opened.
     @ivar rate: requests per second that may go; C{None} for no limit.
@@ -77,7 +77,7 @@ class OriginStatus:
     """
 
     in_flight: int
-    limit: float | None
+    concurrency: float | None
     breaker: str | None
     opened: int
     rate: float | None
@@ -118,11 +118,11 @@ class Origin:
         self._near = self._far = float("-inf")
 
     @property
-    def limit(self) -> float | None:
+    def concurrency(self) -> float | None:
         """
         How many may be in flight.
         """
-        fixed, adaptive = self.limits.in_flight, self._adaptive
+        fixed, adaptive = self.limits.concurrency, self._adaptive
         if adaptive is None:
             return fixed
         return adaptive.limit if fixed is None else min(adaptive.limit, fixed)
@@ -138,13 +138,14 @@ class Origin:
         """
         Let a request go, or tell for how many seconds to wait.
         """
-        breaker, bucket, limit = self._breaker, self._bucket, self.limit
+        breaker, bucket = self._breaker, self._bucket
+        concurrency = self.concurrency
         if breaker is not None and breaker.state == CLOSED:  # it has nothing to say
             breaker = None
         if breaker is not None and (wait := breaker.wait(now)):
             return self._later(now, wait)
-        if limit is not None and self.in_flight >= int(limit):
-            return self._later(now, self._seconds / limit)
+        if concurrency is not None and self.in_flight >= int(concurrency):
+            return self._later(now, self._seconds / concurrency)
         if bucket is not None and (wait := bucket.take(now)):
             return self._later(now, wait)
         if breaker is not None:
@@ -194,9 +195,9 @@ class Origin:
         """
         Seconds from one that may go to the next, about.
         """
-        limit, bucket = self.limit, self._bucket
-        by_limit = self._seconds / limit if limit else _APART
-        return max(by_limit, 1 / bucket.rate if bucket else 0.0)
+        concurrency, bucket = self.concurrency, self._bucket
+        by_concurrency = self._seconds / concurrency if concurrency else _APART
+        return max(by_concurrency, 1 / bucket.rate if bucket else 0.0)
 
     @property
     def status(self) -> OriginStatus:
@@ -206,7 +207,7 @@ class Origin:
         breaker, rate = self._breaker, self.limits.rate
         return OriginStatus(
             self.in_flight,
-            self.limit,
+            self.concurrency,
             breaker.state if breaker else None,
             breaker.opened if breaker else 0,
             rate.per_second if rate else None,

@@ -472,14 +472,14 @@ class GivenUpTests(SynchronousTestCase):
             breaker=BreakerSettings(failures=2), adaptive=AdaptiveSettings()
         )
         origin = Origin(limits)
-        limit = origin.limit
+        limit = origin.concurrency
         for status in (GIVEN_UP, None, GIVEN_UP, None):
             origin.admit(0.0)
             origin.ended(0.0, status, 0.0)
         self.assertEqual(origin.status.breaker, "open")
-        assert origin.limit is not None
+        assert origin.concurrency is not None
         assert limit is not None
-        self.assertLess(origin.limit, limit)
+        self.assertLess(origin.concurrency, limit)
 
 
 class AdaptiveLimitTests(SynchronousTestCase):
@@ -608,18 +608,20 @@ class OriginsTests(SynchronousTestCase):
             self.assertEqual(origins.admit(ORIGIN, START), 0)
         self.assertEqual(origins.snapshot()[ORIGIN].in_flight, 10_000)
 
-    def test_in_flight(self) -> None:
+    def test_concurrency(self) -> None:
         """
         No more are there at once than may be; one that ends makes room.
         """
-        origins = Origins(OriginLimits(in_flight=2))
+        origins = Origins(OriginLimits(concurrency=2))
         waits = [origins.admit(ORIGIN, START) for _ in range(3)]
         self.assertEqual(waits[:2], [0, 0])
         self.assertGreater(waits[2], 0)
         origins.ended(ORIGIN, START + 1, 200, 1.0)
         self.assertEqual(origins.admit(ORIGIN, START + 1), 0)
         status = origins.snapshot()[ORIGIN]
-        self.assertEqual((status.admitted, status.refused, status.limit), (3, 1, 2))
+        self.assertEqual(
+            (status.admitted, status.refused, status.concurrency), (3, 1, 2)
+        )
 
     def test_apart(self) -> None:
         """
@@ -636,7 +638,7 @@ class OriginsTests(SynchronousTestCase):
         """
         Some have limits of their own, by origin or by host.
         """
-        one, two = OriginLimits(in_flight=1), OriginLimits(in_flight=2)
+        one, two = OriginLimits(concurrency=1), OriginLimits(concurrency=2)
         hosts = {"https://ONE.example": one, "two.example:81": two}
         origins = Origins(OriginLimits(), hosts)
         table = {
@@ -648,7 +650,9 @@ class OriginsTests(SynchronousTestCase):
         }
         for origin in table:
             origins.admit(origin, START)
-        limits = {origin: each.limit for origin, each in origins.snapshot().items()}
+        limits = {
+            origin: each.concurrency for origin, each in origins.snapshot().items()
+        }
         self.assertEqual(limits, table)
 
     def test_in_line(self) -> None:
@@ -678,7 +682,7 @@ class OriginsTests(SynchronousTestCase):
         Where so many may be in flight, those that wait are told times as far apart as
         answers make room.
         """
-        origins = Origins(OriginLimits(in_flight=2))
+        origins = Origins(OriginLimits(concurrency=2))
         waits = [origins.admit(ORIGIN, START) for _ in range(6)]
         for wait, expected in zip(waits, (0, 0, 0.05, 0.1, 0.15, 0.2), strict=True):
             self.assertAlmostEqual(wait, expected, places=5)
@@ -692,7 +696,7 @@ class OriginsTests(SynchronousTestCase):
         origins.ended(ORIGIN, START, 200, 0.9)
         self.assertAlmostEqual(origins.snapshot()[ORIGIN].seconds, 0.2)
 
-    def test_adaptive_in_flight(self) -> None:
+    def test_adaptive_concurrency(self) -> None:
         """
         The one that ends is one of those that put the limit to the test.
         """
@@ -701,7 +705,7 @@ class OriginsTests(SynchronousTestCase):
             origins = Origins(OriginLimits(adaptive=adaptive))
             origins.admit(ORIGIN, START)
             origins.ended(ORIGIN, START, 200, 0.1)
-            limit = origins.snapshot()[ORIGIN].limit
+            limit = origins.snapshot()[ORIGIN].concurrency
             assert limit is not None
             self.assertEqual(limit > start, grows)
 
@@ -710,8 +714,8 @@ class OriginsTests(SynchronousTestCase):
         Of two limits the lower one holds.
         """
         for fixed, limit in ((3, 3), (30, 20)):
-            limits = OriginLimits(in_flight=fixed, adaptive=AdaptiveSettings())
-            self.assertEqual(Origin(limits).limit, limit)
+            limits = OriginLimits(concurrency=fixed, adaptive=AdaptiveSettings())
+            self.assertEqual(Origin(limits).concurrency, limit)
 
     def test_good_and_bad(self) -> None:
         """
@@ -741,8 +745,8 @@ class OriginsTests(SynchronousTestCase):
         While a breaker is open all are told to come after it, one after the other.
         """
         settings = BreakerSettings(failures=1, pause=60)
-        for in_flight in (10, None):
-            limits = OriginLimits(in_flight=in_flight, breaker=settings)
+        for concurrency in (10, None):
+            limits = OriginLimits(concurrency=concurrency, breaker=settings)
             origins = Origins(limits)
             origins.admit(ORIGIN, START)
             origins.ended(ORIGIN, START, None, 1.0)
@@ -816,7 +820,7 @@ class OriginsTests(SynchronousTestCase):
         """
         adaptive = AdaptiveSettings(start=3, ceiling=5)
         breaker = BreakerSettings(failures=2)
-        limits = OriginLimits(rate=2, in_flight=4, breaker=breaker, adaptive=adaptive)
+        limits = OriginLimits(rate=2, concurrency=4, breaker=breaker, adaptive=adaptive)
         began: list[float] = []
         origins, now = Origins(limits), START
         for kind, step in steps:
@@ -838,7 +842,7 @@ class OriginsTests(SynchronousTestCase):
         """
         Origins that nobody asks for are forgotten when others come.
         """
-        origins = Origins(OriginLimits(in_flight=5), idle=60)
+        origins = Origins(OriginLimits(concurrency=5), idle=60)
         for n in range(100):
             origins.admit(f"http://{n}", START)
             origins.ended(f"http://{n}", START, 200, 0.1)
@@ -956,7 +960,7 @@ class OriginsTests(SynchronousTestCase):
         origin = Origin(OriginLimits())
         origin.admit(START)
         status = origin.status
-        self.assertEqual((status.in_flight, status.limit), (1, None))
+        self.assertEqual((status.in_flight, status.concurrency), (1, None))
         self.assertEqual((status.breaker, status.opened, status.rate), (None, 0, None))
 
     def test_unknown(self) -> None:
@@ -978,6 +982,6 @@ class OriginsTests(SynchronousTestCase):
             {"burst": 5},
             {"rate": "x"},
             {"rate": 1, "burst": 0.5},
-            {"in_flight": 0},
+            {"concurrency": 0},
         ):
             self.assertRaises(ConfigError, OriginLimits, **wrong)

@@ -200,7 +200,7 @@ async def test_limited_hosts(
     Where each host may have but a part of the places, all others behind those that
     hang are done while they hang.
     """
-    gate = Origins(OriginLimits(in_flight=2))
+    gate = Origins(OriginLimits(concurrency=2))
     watcher = await watch(make_client(), names, gate, maxEvents=5)
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))

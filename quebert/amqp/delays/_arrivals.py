@@ -2,8 +2,9 @@
 The messages that have waited for a task queue, as one channel fetches them.
 
 They are fetched as soon as they arrive, since those that are fetched do not expire
-there by a policy.  Up to L{_MOST} messages or L{MOST_BYTES} bytes are on their way at a
-time, and further ones wait in the queue in which they arrived, which holds up no other.
+there by a policy.  Up to L{_PREFETCH} messages or L{MOST_BYTES} bytes are on their way
+at a time, and further ones wait in the queue in which they arrived, which holds up no
+other.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_BYTES", "Arrivals"]
 
 # How many messages are on their way at a time, ...
-_MOST = 10_000
+_PREFETCH = 10_000
 #: ... and how many bytes: with more, no further messages are fetched.
 MOST_BYTES = 64 * 2**20
 # Seconds for which the answers to what was published are awaited at the end: fewer than
@@ -71,11 +72,11 @@ class Arrivals:
         wire: Wire = self._channel.client
         return wire
 
-    async def limit(self) -> None:
+    async def set_prefetch(self) -> None:
         """
-        Have the broker send no more than L{_MOST} at a time.
+        Have the broker send no more than L{_PREFETCH} at a time.
         """
-        await self._channel.call("basic_qos", prefetch_count=_MOST)
+        await self._channel.call("basic_qos", prefetch_count=_PREFETCH)
 
     async def fetch_or_rest(self) -> None:
         """

@@ -158,7 +158,7 @@ class Forwarder:
         channel.on_cancel = lambda consumer_tag: self._cancelled()
         channel.when_closed().addCallback(self._closed)
         try:
-            await arrivals.limit()
+            await arrivals.set_prefetch()
             while not (self._ended or arrivals.stopped):
                 await arrivals.fetch_or_rest()
                 await self._look_after(wire)
