@@ -69,7 +69,8 @@ class DelayOnErrorMediator(Mediator):
     """
     Backs off exponentially: after its n-th failure a task is put back with
     C{failures} (n) and C{traceback} (text) in it, after C{constant ** n}
-    seconds, at most C{maxDelay}.  Failures at other mediators count, too.
+    seconds, at most C{maxDelay}.  Failures at other mediators count, too.  It does not
+    heed C{Retry-After} and C{Quebert-Outcome} of an answer.
 
     @param args: as for L{Mediator}, as are the other C{options}.
     @param constant: the base of the power.

@@ -4,6 +4,8 @@ up.  Pure: numbers, times and texts in, decisions out.
 
 L{Rules} decides.  The wait that an answer asks for, with C{Retry-After} or
 C{Quebert-Outcome}, comes before the backoff of a L{RetryPolicy}, within bounds.
+C{DelayOnErrorMediator} and a plain C{Mediator} do not ask L{Rules}, and so heed neither
+header.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Tests for L{quebert.mediator._policy_mediators}: two mediators and their policie
 from __future__ import annotations
 
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.outcome import Bury, Outcome
+from quebert.outcome import Bury, Done, Outcome, Retry
 from quebert.policy import RetryPolicy, Rules
 from quebert.test.mediating import Case, FakeHTTP, message
 
@@ -72,3 +72,39 @@ class AttributeTests(Case):
             self.assertIsInstance(self.outcome(mediator, message(url=5)), Bury)
             self.assertIsNone(mediator.gate)
             self.assertEqual(mediator.defaultTimeout, 600)
+
+
+class AnswerTests(Case):
+    """
+    Which mediators heed what an answer asks for.
+    """
+
+    def answered(self, code: int, **headers: str) -> list[Outcome]:
+        """
+        What becomes of a task, with each mediator.
+        """
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.http = FakeHTTP(code, b"", fields)
+        makes = self.mediator, self.backing_off
+        policy = PolicyMediator(http=self.http, clock=self.clock)
+        mediators = *(make() for make in makes), policy
+        return [self.outcome(each, message()) for each in mediators]
+
+    def test_when_to_come_again(self) -> None:
+        """
+        C{Retry-After} is heeded by the mediator with a policy alone.
+        """
+        for code in (429, 503):
+            waits = []
+            for outcome in self.answered(code, Retry_After="30"):
+                assert isinstance(outcome, Retry)
+                waits.append(outcome.after)
+            self.assertEqual(waits, [1, 1.5, 30])
+
+    def test_outcome(self) -> None:
+        """
+        So is C{Quebert-Outcome}, also beside a success.
+        """
+        for code, others in ((503, Retry), (200, Done)):
+            outcomes = self.answered(code, Quebert_Outcome="bury")
+            self.assertEqual([type(each) for each in outcomes], [others, others, Bury])
