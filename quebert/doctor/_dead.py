@@ -3,9 +3,9 @@ Whether a policy has RabbitMQ lose dead letters.
 
 AMQP does not tell policies.  So probes go into a queue of our own.  Its name begins as
 that of the queue of tasks and ends as that of its dead letters, so that most patterns
-for the dead letters match it, too.  That queue has the argument x-expires, with which
-a quorum queue ignores the time of a policy.  So another probe queue has none: it ends
-with our connection.
+for the dead letters match it, too.  RabbitMQ looks only every five seconds whether a
+quorum queue has expired, and we do not wait for so long.  So another probe queue is a
+classic one, which RabbitMQ deletes in time: it ends with our connection.
 """
 
 from __future__ import annotations

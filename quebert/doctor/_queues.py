@@ -96,7 +96,7 @@ async def _check_tasks(
         return [*found, _undeclared(about, name)]
     wrong = [*_as_configured(about, queue, how), *dropped(about, how)]
     wrong = wrong or await _check_accepted(subject, about, queue)
-    limits = limited(about, how.arguments, _has_default_limit(subject))
+    limits = limited(about, how.arguments, version_of(subject.wire))
     return [*found, *wrong, *limits]
 
 
@@ -140,7 +140,7 @@ async def _check_dead(
         found.append(warn(about, text, remedy))
     found += dropped(about, how)
     found += await check_dead_policies(subject, name, how.kind)
-    found += limited(about, how.arguments, _has_default_limit(subject))
+    found += limited(about, how.arguments, version_of(subject.wire))
     return found
 
 
@@ -157,10 +157,6 @@ def _stream(about: str) -> Finding:
         "read them with a client of streams, and delete the queue; mediators make it"
         " anew as a queue of the type that they need",
     )
-
-
-def _has_default_limit(subject: Subject) -> bool:
-    return (version_of(subject.wire) or ()) >= (4,)
 
 
 def _as_configured(
@@ -196,23 +192,29 @@ def dropped(about: str, how: Declared) -> Iterator[Finding]:
 
 
 def limited(
-    about: str, arguments: Mapping[str, Any], has_default: bool
+    about: str, arguments: Mapping[str, Any], version: tuple[int, ...] | None
 ) -> Iterator[Finding]:
     """
-    The delivery limit of a quorum queue.
+    The delivery limit of a quorum queue.  RabbitMQ 4 has one of 20 where none is
+    declared, and none where a negative one is; RabbitMQ 3 takes a negative one for 0.
 
-    @param has_default: the broker has a limit of 20 where none is declared.
+    @param version: of RabbitMQ; C{None} for the embedded broker.
     """
-    if arguments.get(QUEUE_TYPE) != "quorum":
+    is_4 = version is not None and version >= (4,)
+    limit = arguments.get(DELIVERY_LIMIT, 20 if is_4 else None)
+    if arguments.get(QUEUE_TYPE) != "quorum" or not isinstance(limit, int):
         return
-    limit = arguments.get(DELIVERY_LIMIT, 20 if has_default else -1)
-    if not isinstance(limit, int) or limit < 0:
+    if limit < 0 and (is_4 or version is None):
         return
     end = "moves" if DEAD_LETTER_EXCHANGE in arguments else "drops"
-    yield warn(
-        about,
-        f"RabbitMQ {end} a task that came back more than {limit} times; quebert puts it"
-        " back as a copy before, other consumers do not",
-        "when the queue is empty, and nobody publishes to it, delete it; mediators make"
-        " it anew with x-delivery-limit = -1",
-    )
+    anew = f"with {DELIVERY_LIMIT} = -1" if is_4 else f"without {DELIVERY_LIMIT}"
+    remedy = "when the queue is empty, and nobody publishes to it, delete it; mediators"
+    remedy += f" make it anew {anew}"
+    if limit <= 0:
+        text = f"RabbitMQ {end} a task that comes back once, as when its mediator is"
+        text += f" killed ({DELIVERY_LIMIT} = {limit})"
+        yield fail(about, text, f"{remedy}, unless the configuration says otherwise")
+        return
+    text = f"RabbitMQ {end} a task that came back more than {limit} times; quebert puts"
+    text += " it back as a copy before, other consumers do not"
+    yield warn(about, text, remedy)

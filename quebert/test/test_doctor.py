@@ -209,17 +209,33 @@ class QueueTests(SynchronousTestCase):
     def test_limited(self) -> None:
         """
         A quorum queue has a limit if it was declared so, or if RabbitMQ 4 gives it one.
+        With 0, each task that comes back is lost.
+        """
+        quorum, name = {"x-queue-type": "quorum"}, "x-delivery-limit"
+        for arguments, version, expected in (
+            ({}, (4, 0, 5), []),
+            (quorum, (3, 10, 8), []),
+            (quorum, (4, 0, 5), ["warn"]),
+            (quorum, None, []),
+            ({**quorum, name: 20}, (3, 10, 8), ["warn"]),
+            ({**quorum, name: 0}, (4, 3, 6), ["fail"]),
+            ({**quorum, name: -1}, (4, 0, 5), []),
+            ({**quorum, name: -1}, None, []),
+        ):
+            found = limited("q", arguments, version)
+            self.assertEqual(levels(found), expected, (arguments, version))
+
+    def test_limit_of_rabbitmq_3(self) -> None:
+        """
+        RabbitMQ 3 takes a negative limit for 0, so it is no remedy there.
         """
         quorum = {"x-queue-type": "quorum"}
-        for arguments, by_default, expected in (
-            ({}, True, []),
-            (quorum, False, []),
-            (quorum, True, ["warn"]),
-            ({**quorum, "x-delivery-limit": 20}, False, ["warn"]),
-            ({**quorum, "x-delivery-limit": -1}, True, []),
-        ):
-            found = limited("q", arguments, by_default)
-            self.assertEqual(levels(found), expected, arguments)
+        (found,) = limited("q", {**quorum, "x-delivery-limit": -1}, (3, 10, 8))
+        self.assertEqual(found.level, Level.FAIL)
+        self.assertIn("that comes back once", found.text)
+        for version, how in (((3, 10, 8), "without"), ((4, 0, 5), "with")):
+            (found,) = limited("q", {**quorum, "x-delivery-limit": 20}, version)
+            self.assertIn(f"anew {how} x-delivery-limit", found.remedy)
 
 
 class NeedsTests(SynchronousTestCase):

@@ -291,6 +291,15 @@ class DeclaringTests(QueuesTestCase):
             self.assertEqual(self.result(self.declare_tasks(**quorum)), math.inf)
             self.call("queue_delete", queue="tasks")
 
+    def test_negative_limit_of_rabbitmq_3(self) -> None:
+        """
+        RabbitMQ 3 takes it for 0: no message ever comes back.
+        """
+        told = {"product": "RabbitMQ", "platform": "Erlang/OTP 25"}
+        self.wire.server_properties = {**told, "version": "3.10.8"}
+        negative = {"x_queue_type": "quorum", "x_delivery_limit": -1}
+        self.assertEqual(self.result(self.declare_tasks(**negative)), 0)
+
     def test_declared_otherwise(self) -> None:
         """
         A refusal names what is to be set so that the queue is watched as it is.

@@ -4,8 +4,9 @@ Declaring queues.
 quebert names the type of each queue that it makes for itself, so that the default queue
 type of a virtual host changes none of them.  On RabbitMQ 4 it declares quorum queues
 without a delivery limit (C{x-delivery-limit} of -1), so that RabbitMQ drops no message
-however often it came back.  A policy with a C{delivery-limit} wins over that: where one
-of the two is negative, RabbitMQ takes the larger one.
+however often it came back.  RabbitMQ 3 takes -1 for 0: it drops a message that comes
+back once (3.10.8).  A policy with a C{delivery-limit} wins over that: where one of the
+two is negative, RabbitMQ takes the larger one.
 
 A policy with C{delayed-retry-type} has the quorum queues of RabbitMQ 4.3 hold back a
 message that was given back, for at least C{delayed-retry-min} milliseconds.  quebert
@@ -181,21 +182,25 @@ async def _declare_task_queue(
             limit = (
                 found["value"] if found and found["name"] == DELIVERY_LIMIT else None
             )
-            return _highest_count(limit) if limit and _INTEGER.fullmatch(limit) else 1
+            if not limit or not _INTEGER.fullmatch(limit):
+                return 1
+            return _highest_count(wire, limit)
         is_classic = kind is None and await _is_classic(wire, queue, arguments)
         return 0 if is_classic else math.inf
     given = dict(arguments)
     await channel.call("queue_declare", queue=queue, durable=True, arguments=given)
-    return _highest_count(given.get(DELIVERY_LIMIT, 0))
+    return _highest_count(wire, given.get(DELIVERY_LIMIT, 0))
 
 
-def _highest_count(limit: float | str) -> float:
+def _highest_count(wire: Wire, limit: float | str) -> float:
     """
     The highest delivery count of a message where the limit is this: RabbitMQ 4 takes
-    any negative number for none.
+    any negative number for none, and RabbitMQ 3 for 0.
     """
-    count = float(limit)
-    return math.inf if count < 0 else count
+    count, version = float(limit), version_of(wire)
+    if count >= 0:
+        return count
+    return 0 if version and version < _LIMITED_SINCE else math.inf
 
 
 async def _is_classic(wire: Wire, queue: str, arguments: Mapping[str, Any]) -> bool:

@@ -30,11 +30,11 @@ Two events end it from any state:
    meanwhile: then it is STARTING.
  - lose: the channel is gone, and all its consumers with it.  It is ABSENT.
 
-RabbitMQ closes the connection if a consumer is cancelled before it has told that there
-is one.  So calls are made one after the other, and the state may have changed when it
-is the turn of one.  Then the call is left out, unless the state still asks for it:
-whoever has changed the state has asked for another call.  So a consumer that is wanted
-again before it was cancelled remains.
+RabbitMQ 3.10.8 and 4.0.5 close the connection (541) if a consumer is cancelled before
+they have told that there is one; 4.3.6 does not.  So calls are made one after the
+other, and the state may have changed when it is the turn of one.  Then the call is left
+out, unless the state still asks for it: whoever has changed the state has asked for
+another call.  So a consumer that is wanted again before it was cancelled remains.
 """
 
 from __future__ import annotations

@@ -350,11 +350,15 @@ def test_limit_by_default(channel: Channel, rules: Rules) -> None:
 
 def test_no_limit(channel: Channel, rules: Rules) -> None:
     """
-    -1 is no limit from 4.0 on; before, there is none unless one is given.
+    -1 is no limit from 4.0 on, and 0 before.
     """
-    limit: dict[str, Any] = {"delivery_limit": -1} if rules >= (4, 0) else {}
-    queue = quorum(channel, **limit)
+    queue = quorum(channel, delivery_limit=-1)
     channel.put(queue, b"body")
+    if rules < (4, 0):
+        rejected(channel, fetch(channel, queue))
+        channel.put(queue, b"next")
+        assert fetch(channel, queue).body == b"next"
+        return
     for _ in range(30):
         rejected(channel, fetch(channel, queue))
     assert fetch(channel, queue).body == b"body"
