@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert._holding import LONGEST_WAIT
+from quebert.amqp.delays import PREFIX
 from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT
 from quebert.amqp.watch._suspects import PATIENCE, PERIOD, in_order_sign
@@ -655,9 +656,28 @@ class GiveBackTests(RedeliveryTestCase):
         self.watcher._deliveries.hold()
         message = self.copy(ends=2)
         stopped = self.watcher.stop()
-        self.confirm(PublishRefused("full"))
+        for _ in range(2):  # neither the queue nor the delay ladder takes it
+            self.confirm(PublishRefused("full"))
         self.successResultOf(stopped)
         self.assertEqual(self.old.given_back, [message.delivery_tag])
+
+    def test_full(self) -> None:
+        """
+        Where the queue is full, the copy waits on the delay ladder, and counts no more
+        ends.
+        """
+        for ends in range(1, SUSPECT):
+            self.begin(exchange="", queue_type=self.queue_type)
+            self.watcher._deliveries.hold()
+            message = self.copy(ends=ends)
+            channel, stopped = self.channel, self.watcher.stop()
+            self.confirm(PublishRefused("full"))
+            *_, copy = self.client.publisher.publications
+            self.assertEqual(copy.exchange, f"{PREFIX}.wait.1s")
+            self.assertEqual(copy.headers[ENDS], ends)
+            self.confirm()
+            self.successResultOf(stopped)
+            self.assertEqual(channel.acked, [message.delivery_tag])
 
 
 class AloneTests(RedeliveryTestCase):

@@ -48,6 +48,10 @@ from quebert.outcome import POISON, Bury, Retry
 
 __all__ = ["Redelivery", "restore"]
 
+# Seconds after which the delay ladder brings a copy to its queue, or tries again and
+# again as long as the queue is full.
+_UNTIL_ROOM = 1.0
+
 
 class Redelivery:
     """
@@ -161,10 +165,14 @@ class Redelivery:
     async def give_back(self, message: Message) -> None:
         """
         Put a copy in the place of a message that has come as a copy: RabbitMQ would
-        mark it C{redelivered} otherwise, which would be counted as another end.
+        mark it C{redelivered} otherwise, which would be counted as another end.  Where
+        the queue is full, the copy waits in the broker until there is room.
         """
-        if not await self._copy(message, Record.of(message).copied()):
-            self._settlement.give_back(message)
+        headers = Record.of(message).copied()
+        for after in (0.0, _UNTIL_ROOM):
+            if await self._copy(message, headers, after):
+                return
+        self._settlement.give_back(message)
 
     async def _copy(
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
