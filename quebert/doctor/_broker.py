@@ -22,9 +22,9 @@ from quebert._protocol.extensions import (
     EXPIRES,
     MESSAGE_TTL,
     OVERFLOW,
-    QUEUE_TYPE,
 )
 from quebert._protocol.properties import encode_properties
+from quebert.amqp.queues import CLASSIC, QUORUM
 from quebert.amqp.wire import Message, temporary_channel, version_of
 from quebert.doctor._findings import Finding, fail, ok, unknown, warn
 from quebert.doctor._probes import returns
@@ -127,6 +127,7 @@ async def check_broker_clock(subject: Subject) -> list[Finding]:
     async with returns(subject, "clock") as returned:
         expiring = f"{subject.name}.expiring"
         after = {
+            **CLASSIC,
             MESSAGE_TTL: 0,
             DEAD_LETTER_EXCHANGE: "",
             DEAD_LETTER_ROUTING_KEY: returned.queue,
@@ -217,7 +218,7 @@ async def _time_until_tried_again(subject: Subject) -> float | None:
     clock = subject.client.reactor
     queue, target = f"{subject.name}.confirms", "confirmed"
     arguments = {
-        QUEUE_TYPE: "quorum",
+        **QUORUM,
         DEAD_LETTER_STRATEGY: "at-least-once",
         OVERFLOW: "reject-publish",
         MESSAGE_TTL: 1,

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from quebert._protocol.extensions import EXPIRES, QUEUE_TYPE
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.queues import dead_letters_of, find_queue
+from quebert.amqp.queues import CLASSIC, dead_letters_of, find_queue
 from quebert.doctor._findings import Finding, fail, warn
 from quebert.doctor._subject import Subject
 from quebert.errors import PublishRefused, ReplyCode, Unroutable
@@ -43,7 +43,8 @@ async def check_dead_policies(subject: Subject, queue: str, kind: str) -> list[F
         return []  # the embedded broker has no policies
     arguments = {QUEUE_TYPE: kind, EXPIRES: _EXPIRES}
     probed = await _declared(subject, queue, "", durable=True, arguments=arguments)
-    unused = await _declared(subject, queue, ".unused", exclusive=True)
+    exclusive = {"exclusive": True, "arguments": CLASSIC}
+    unused = await _declared(subject, queue, ".unused", **exclusive)
     try:
         refused = await _publish(subject, probed)
         at_once = await find_queue(subject.wire, probed)

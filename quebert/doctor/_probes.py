@@ -13,7 +13,8 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from quebert._protocol.extensions import EXPIRES, QUEUE_TYPE
+from quebert._protocol.extensions import EXPIRES
+from quebert.amqp.queues import CLASSIC
 from quebert.amqp.wire import Channel, Message, temporary_channel
 from quebert.doctor._subject import Subject
 
@@ -77,9 +78,9 @@ async def returns(
     @raise BrokerRefused: we may not declare or read C{quebert.doctor.…}.
     """
     queue = f"{subject.name}.{suffix}"
-    how: dict[str, Any] = {"exclusive": True, "auto_delete": True}
+    how: dict[str, Any] = {"exclusive": True, "auto_delete": True, "arguments": CLASSIC}
     if keep is not None:
-        how = {"durable": True, "arguments": {QUEUE_TYPE: "classic", EXPIRES: keep}}
+        how = {"durable": True, "arguments": {**CLASSIC, EXPIRES: keep}}
     async with temporary_channel(subject.wire) as channel:
         returned = ReturnedProbes(queue, subject.client.reactor, channel)
         await channel.call("queue_declare", queue=queue, **how)

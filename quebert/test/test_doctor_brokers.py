@@ -30,10 +30,11 @@ from quebert.amqp.delays import (
     arrivals_of,
 )
 from quebert.amqp.queues import QUORUM, declared, depth
-from quebert.amqp.wire import call_in_one_write, version_of
+from quebert.amqp.wire import Channel, call_in_one_write, version_of
 from quebert.config import Broker, QueueSettings, Settings
 from quebert.doctor import Finding, Level, examine
-from quebert.doctor._broker import check_confirm_timeout
+from quebert.doctor._broker import check_broker_clock, check_confirm_timeout
+from quebert.doctor._dead import check_dead_policies
 from quebert.doctor._delays import check_delays
 from quebert.doctor._permissions import check_permissions
 from quebert.doctor._queues import check_queue
@@ -402,6 +403,37 @@ async def test_delivery_limit(
     for about in (f"queue {names.queue}", f"queue {names.queue}.dead"):
         own = [each for each in found if each.about == about]
         told(own, Level.WARN, "more than 20 times")
+
+
+@pytest.mark.parametrize("default", ["quorum", "stream"])
+@ensureDeferred
+async def test_types_of_probes(
+    rabbitmq: RabbitMQNode,
+    make_subject: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    default: str,
+) -> None:
+    """
+    The default type of a virtual host is that of no queue which the doctor declares.
+    """
+    vhost = f"doctor-probes-{default}"
+    add_vhost(rabbitmq, vhost, default)
+    subject = await make_subject(vhost)
+    call, types = Channel.call, {}
+
+    async def noting(channel: Channel, method: str, **how: Any) -> Any:
+        if method == "queue_declare" and not how.get("passive"):
+            types[how["queue"]] = how.get("arguments", {}).get(QUEUE_TYPE)
+        return await call(channel, method, **how)
+
+    monkeypatch.setattr(Channel, "call", noting)
+    found = [
+        *await check_broker_clock(subject),
+        *await check_confirm_timeout(subject),
+        *await check_dead_policies(subject, "tasks", "quorum"),
+    ]
+    assert [each for each in found if each.level is Level.FAIL] == []
+    assert sorted(types.values()) == [*["classic"] * 4, *["quorum"] * 2]
 
 
 @ensureDeferred

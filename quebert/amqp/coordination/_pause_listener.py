@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp.coordination._pause_sign import CONTROL
 from quebert.amqp.link import DeclareOnce
+from quebert.amqp.queues import CLASSIC
 from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError, ChannelLost
 
@@ -83,8 +83,7 @@ class PauseListener:
         )
         await self._mark.make(wire)
         own = {"queue": name, "exclusive": True, "auto_delete": True}
-        arguments = {QUEUE_TYPE: "classic"}
-        await channel.call("queue_declare", **own, arguments=arguments)
+        await channel.call("queue_declare", **own, arguments=CLASSIC)
         await channel.call("basic_consume", queue=name, consumer_tag=name)
 
     def _received(self, message: Message) -> None:
