@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from importers import has_functions, importers
 from mutants import Mutant, chosen
 from rich.console import Console
 from rich.table import Table
@@ -87,8 +88,9 @@ class Executed:
         for line in range(mutant.line, mutant.last + 1):
             found |= self._lines.get((mutant.path, line), set())
         if _IMPORTED in found:  # then whatever uses the module may notice
+            users = self._users(mutant.path)
             for (path, _), tests in self._lines.items():
-                found |= tests if path == mutant.path else set()
+                found |= tests if path in users else set()
         found &= self.seconds.keys()  # not those that fail without a fault, too
         own = f"test{Path(mutant.path).stem}."
 
@@ -97,6 +99,16 @@ class Executed:
             return seconds > LONG, own not in test, seconds, test
 
         return sorted(found, key=late)
+
+    @staticmethod
+    def _users(path: str) -> set[str]:
+        """
+        Where a test has lines that a fault outside of functions can make a difference
+        to: the module itself; and if it has no functions, those that import it.
+        """
+        if has_functions((ROOT / path).read_bytes()):
+            return {path}
+        return {path, *importers(ROOT, path)}
 
 
 class Trees:
