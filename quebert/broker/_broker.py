@@ -262,6 +262,8 @@ class BrokerFactory(Factory):
             speaking, self._speaking = self._speaking, {}
             for connection in speaking:
                 connection.finish_turn()
+                if self._broken:
+                    return
         if self._journal.pending and self._lazily is None:
             self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
         self._set_alarm()

@@ -207,6 +207,8 @@ class AfterTheStartTests(HostileTestCase):
         for size in (MESSAGE + 1, 2**64 - 1):
             self.assertFalse(self.wire.closed)
             self.check_ends_at_once(502, deliver + content_header(size))
+            text = f"a frame from the broker is refused: a body of {size} bytes"
+            self.assertIn(text, str(self.wire.why))
             self.broker.lose()
             self.setUp()
             self.consume()

@@ -1344,6 +1344,8 @@ class DeliveryTests(WireTestCase):
         """
         self.wire.dataReceived(contents(b"x"))
         self.check_failed(505)
+        text = "a frame from the broker is refused: a content header came unexpectedly"
+        self.assertEqual(str(self.wire.why), text)
 
     def test_second_header(self) -> None:
         """

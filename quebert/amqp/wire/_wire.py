@@ -21,6 +21,7 @@ from txamqp.protocol import AMQClient
 
 from quebert._log import Logger
 from quebert._protocol.codec import CodecError
+from quebert._protocol.content import ContentTooLarge
 from quebert._protocol.frames import (
     CHANNEL_MAX,
     FRAME_BODY,
@@ -35,6 +36,7 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     FrameError,
     FrameReader,
+    UnexpectedFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -300,6 +302,9 @@ class Wire(AMQClient):  # type: ignore[misc]
             self._reader.read(data, self._frame_received)
         except ProtocolError as e:
             self._fail(e)
+        except (ContentTooLarge, UnexpectedFrame) as e:
+            text = f"a frame from the broker is refused: {e}"
+            self._fail(ProtocolError(e.code, text))
         except FrameError as e:
             text = f"the peer does not speak AMQP 0-9-1: {e}"
             self._fail(ProtocolError(e.code, text))

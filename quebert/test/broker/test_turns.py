@@ -114,6 +114,24 @@ class CommitTests(TurnsTestCase):
         self.assertEqual((self.journal.commits, self.journal.closed), (1, 1))
         self.assertEqual(self.times(), [])
 
+    def test_fails_while_it_speaks(self) -> None:
+        """
+        Where the journal fails while one client is told something, as a message for it
+        cannot be read, nothing more is said to the others.
+        """
+        other = Peer(self.broker).open()
+        error = StoreError("broker.sqlite: cannot be read")
+        self.patch(self.peer.transport, "write", lambda data: self.broker.fail(error))
+        for each in (self.peer, other):
+            # TCP tells of the loss in a later turn.
+            self.patch(each.transport, "abortConnection", lambda: None)
+            asked = each.encoded("queue.declare", {"queue": "q", "passive": True})
+            each.connection.dataReceived(asked)
+        self.clock.advance(0)
+        self.assertIs(self.successResultOf(self.broker.failed), error)
+        self.assertEqual(other.transport.value(), b"")
+        self.assertEqual(self.times(), [])
+
 
 TOLD = {
     "exchange_declared",
