@@ -6,6 +6,7 @@
 # make test-oldest   the tests with the oldest releases that setup.cfg allows
 # make test-clients   test suites of other AMQP clients, on the embedded broker
 # make fuzz MINUTES=10 TARGETS="url wire"   look for inputs that do harm
+# make packages   install what make dist builds, and see whether it brings all it should
 # make audit  ask for known holes in what quebert needs
 # make lint   formatting, types, the rules of who imports whom, what bandit knows
 # make docs   the documentation, with the API reference, into .docs
@@ -28,7 +29,7 @@ TARGETS ?=
 
 .PHONY: all demo test pytest trial lint format dist rabbitmq clean
 .PHONY: test-long test-rabbitmq test-oldest test-clients
-.PHONY: fuzz audit docs
+.PHONY: fuzz audit docs packages
 .PHONY: bench flat processes consume brokers profile
 all: test lint
 
@@ -137,6 +138,9 @@ profile: rabbitmq .venv-bench/installed
 dist: $(VENV)/installed-dev
 	rm -rf dist
 	$(BIN)/python -m build --quiet
+
+packages: dist
+	sh .ci/packages
 
 # Installed where we may; else the command that does it is printed.
 rabbitmq:

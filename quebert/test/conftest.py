@@ -2,8 +2,9 @@
 What the pytest-style tests share: a broker, clients and queues of their own on it,
 and a web server that does as it is told.
 
-The broker is the embedded one, or with C{--broker=rabbitmq} a RabbitMQ.  What is
-about RabbitMQ itself uses that, and fails where it is not installed.
+The broker is the embedded one, with C{--broker=rabbitmq} a RabbitMQ, and with
+C{--broker=both} each of them in turn.  What is about RabbitMQ itself uses that, and
+fails where it is not installed.
 """
 
 from __future__ import annotations
@@ -36,24 +37,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """
     parser.addoption(
         "--broker",
-        choices=["embedded", "rabbitmq"],
+        choices=["embedded", "rabbitmq", "both"],
         default="embedded",
         help="the broker of the tests that are not about one of them",
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """
+    With C{--broker=both}, have each test that suits either broker on both.
+    """
+    chosen = metafunc.config.getoption("--broker")
+    if chosen == "both" and "chosen_broker" in metafunc.fixturenames:
+        brokers = "embedded", "rabbitmq"
+        metafunc.parametrize("chosen_broker", brokers, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """
     Mark the tests that start a RabbitMQ, and those that run on the broker that
     C{--broker} names.  Their fixtures tell, and what these are parametrized with.
     """
+    same: set[pytest.Item] = set()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "installed_rabbitmq" in fixtures or "rabbitmq" in parameters:
+        parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+        chosen = parameters.pop("chosen_broker", None)
+        if "installed_rabbitmq" in fixtures or "rabbitmq" in parameters.values():
             item.add_marker("rabbitmq")
-        elif "chosen_broker" in fixtures and "embedded" not in parameters:
+        elif "chosen_broker" in fixtures and "embedded" not in parameters.values():
             item.add_marker("broker")
+            continue
+        if chosen == "rabbitmq":
+            same.add(item)  # as on the embedded broker: it uses neither
+    if same:
+        config.hook.pytest_deselected(items=list(same))
+        items[:] = [item for item in items if item not in same]
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +91,8 @@ def chosen_broker(request: pytest.FixtureRequest) -> Iterator[AnyBroker]:
     """
     The broker that C{--broker} names.
     """
-    if request.config.getoption("--broker") == "rabbitmq":
+    chosen = getattr(request, "param", request.config.getoption("--broker"))
+    if chosen == "rabbitmq":
         yield request.getfixturevalue("rabbitmq")
     else:
         with EmbeddedBroker() as embedded:
