@@ -352,13 +352,13 @@ class OneAstrayTests(SynchronousTestCase):
         async def publish(*_: object) -> None:
             raise error
 
-        self.patch(self.astray, "_publisher", SimpleNamespace(publish=publish))
+        self.patch(self.wire, "publish", publish)
 
     def test_task_queue_takes_nothing(self) -> None:
         """
         That is told, and where they stay; once they are brought back it is over.
         """
-        publisher = self.wire
+        publish = self.wire.publish
         self.wire.ready = ["ours"]
         with logged(LogLevel.info) as lines:
             self.refuse(PublishRefused("the queue is full"))
@@ -366,7 +366,7 @@ class OneAstrayTests(SynchronousTestCase):
             self.clock.pump([_TAKES] * 60)
             self.failureResultOf(bringing, PublishRefused)
             self.assertEqual(self.wire.ready, ["ours"])
-            self.patch(self.astray, "_publisher", publisher)
+            self.patch(self.wire, "publish", publish)
             self.assertEqual(self.bring_back(), 1)
             self.clock.pump([1.0] * 12)
         kept, _, reach = lines

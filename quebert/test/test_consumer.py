@@ -107,20 +107,28 @@ class ConsumerTestCase(SynchronousTestCase):
         """
         Have a channel.
         """
+        self.may_widen = True
         self.throttles = FakeThrottles()
         self.unsettled: dict[str, int] = {}
         self.waiting = 0
         self.rested = 0
-        self.consumer = Consumer(
+        self.consumer = self.made()
+        self.prepare()
+
+    def made(self, *, single: bool = False) -> Consumer:
+        """
+        A consumer of this watch.
+        """
+        return Consumer(
             "q",
             2,
             cast(Any, self.throttles),
             self.unsettled,
-            may_widen=lambda: True,
+            may_widen=lambda: self.may_widen,
             waiting=lambda: self.waiting,
             rested=self.note_rest,
+            single=single,
         )
-        self.prepare()
 
     def prepare(self) -> None:
         """
@@ -367,7 +375,7 @@ class ConsumingTests(ConsumerTestCase):
         Nor where the watch does not want more.
         """
         self.reach(ConsumerState.CONSUMING)
-        self.consumer._may_widen = lambda: False
+        self.may_widen = False
         self.use_up()
         self.assertIs(self.state, ConsumerState.CONSUMING)
 
@@ -399,7 +407,8 @@ class ConsumingTests(ConsumerTestCase):
         """
         Where RabbitMQ delivers to one consumer at a time, another does not take over.
         """
-        self.consumer._single = True
+        self.consumer = self.made(single=True)
+        self.prepare()
         self.reach_consuming()
         self.use_up()
         self.assertIs(self.state, ConsumerState.CONSUMING)

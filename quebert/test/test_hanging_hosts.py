@@ -16,7 +16,7 @@ from quebert._holding import LONGEST_WAIT
 from quebert.amqp.watch import _hanging_hosts, _origin_places
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
-from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin
+from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin, OriginPlaces
 from quebert.amqp.wire import ERRORS, Message
 from quebert.errors import ChannelLost, ConfigError
 from quebert.outcome import Retry
@@ -90,11 +90,18 @@ class HangingTestCase(WatcherTestCase):
         self.pass_time(FOUND)
         return hanging
 
+    @property
+    def places(self) -> OriginPlaces:
+        """
+        Counts the requests of the watch by their origins.
+        """
+        return self.watcher._deliveries._hanging_hosts.places
+
     def known(self) -> dict[str, HangingOrigin]:
         """
         The origins that the watch knows while it counts.
         """
-        return self.watcher._deliveries._hanging_hosts.places.known
+        return self.places.known
 
     def unanswered(self, message: Message) -> None:
         """
@@ -124,7 +131,7 @@ class PlaceTests(HangingTestCase):
         self.begin()
         self.hang()
         deliveries = self.watcher._deliveries
-        hosts, places = deliveries._hanging_hosts.places, deliveries._places
+        hosts, places = self.places, deliveries._places
         (message,) = self.many(b"b", 1)
         origin = message.origin = hosts._origin_of(message)
         origin.due.add(message)
@@ -155,14 +162,12 @@ class PlaceTests(HangingTestCase):
         hanging = self.many(b"a", 4)
         self.pass_time(HANG_AFTER - 0.25)
         self.assertEqual(
-            len(
-                self.watcher._deliveries._hanging_hosts.places.known["http://a"].placed
-            ),
+            len(self.places.known["http://a"].placed),
             3,
         )
         self.pass_time(FOUND - HANG_AFTER + 0.25)
         self.assertEqual(
-            self.watcher._deliveries._hanging_hosts.places.known["http://a"].placed,
+            self.places.known["http://a"].placed,
             set(),
         )
         for _ in range(3):
@@ -174,7 +179,7 @@ class PlaceTests(HangingTestCase):
             self.finish(each)
         self.check_counts(received=16, done=16)
         self.pass_time(10)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.known, {})
+        self.assertEqual(self.places.known, {})
         self.assertEqual(self.waits(), [])
 
     def test_who_answers(self) -> None:
@@ -374,8 +379,8 @@ class PlaceTests(HangingTestCase):
         """
         So it is where requests keep their places, since too many have left theirs.
         """
+        self.patch(_hanging_hosts, "MOST_OUTSIDE", 2)
         self.begin()
-        self.watcher._deliveries._hanging_hosts._most_outside = 2
         with capturedLogs() as events:
             self.hang()
             self.pass_time(130)
@@ -416,11 +421,7 @@ class ShareTests(HangingTestCase):
         """
         How many places a host has.
         """
-        return len(
-            self.watcher._deliveries._hanging_hosts.places.known[
-                f"http://{host}"
-            ].placed
-        )
+        return len(self.places.known[f"http://{host}"].placed)
 
     def slow(self) -> None:
         """
@@ -443,7 +444,7 @@ class ShareTests(HangingTestCase):
         self.assertEqual(self.placed("slow"), 6)
         self.assertEqual(self.placed("other"), 1)
         self.assertEqual(self.placed("third"), 0)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 5)
+        self.assertEqual(self.places.waiting, 5)
         self.quick(20)
 
     def test_for_all(self) -> None:
@@ -454,9 +455,9 @@ class ShareTests(HangingTestCase):
         self.quick()
         self.many(b"slow", 3)
         self.pass_time(3)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 2)
+        self.assertEqual(self.places.waiting, 2)
         self.pass_time(HANG_AFTER)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 0)
+        self.assertEqual(self.places.waiting, 0)
         self.assertEqual(len(self.running), 8)
 
     def test_fewest(self) -> None:
@@ -502,7 +503,7 @@ class ShareTests(HangingTestCase):
             self.pass_time(0.75)
             self.quick(number, b"both")
             self.pass_time(0.25)
-            origin = self.watcher._deliveries._hanging_hosts.places.known["http://both"]
+            origin = self.places.known["http://both"]
             self.assertIs(origin.is_quick, is_quick, number)
 
     def test_slow_answers(self) -> None:
@@ -647,7 +648,7 @@ class ShareTests(HangingTestCase):
         self.finish(self.called[0])
         self.assertIs(self.called[-1], waits)
         self.assertEqual(self.placed("elsewhere"), 1)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 6)
+        self.assertEqual(self.places.taken, 6)
 
     def test_several_requests(self) -> None:
         """
@@ -660,13 +661,15 @@ class ShareTests(HangingTestCase):
         self.assertTrue(message.may_request("http://other/"))
         self.assertEqual((self.placed("slow"), self.placed("other")), (5, 1))
         self.finish(message)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 5)
+        self.assertEqual(self.places.taken, 5)
 
     def test_most_outside(self) -> None:
         """
         Not too many go on without a place, since each has a connection.
         """
-        self.watcher._deliveries._hanging_hosts._most_outside = 3
+        self.watcher.stop(0)
+        self.patch(_hanging_hosts, "MOST_OUTSIDE", 3)
+        self.begin(maxEvents=8)
         self.many(b"slow", 8)
         self.pass_time(60)
         self.assertEqual(self.placed("slow"), 5)
@@ -680,12 +683,12 @@ class ShareTests(HangingTestCase):
         self.begin(slow_after=2)
         self.many(b"slow", 5)
         self.pass_time(1.25)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 5)
+        self.assertEqual(self.places.taken, 5)
         self.pass_time(1)
         self.assertEqual(self.placed("slow"), 0)
         self.many(b"slow", 8)
         self.assertEqual(len(self.running), 8)
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 5)
+        self.assertEqual(self.places.waiting, 5)
 
 
 class LineTests(HangingTestCase):
@@ -724,7 +727,7 @@ class LineTests(HangingTestCase):
         line = self.many(b"a", 3)
         self.unanswered(hanging[0])
         self.assertIs(self.called[-1], line[0])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 2)
+        self.assertEqual(self.places.waiting, 2)
         for each in self.many(b"b", 3):
             self.finish(each)
 
@@ -746,7 +749,7 @@ class LineTests(HangingTestCase):
             self.confirm()
         self.check_counts(received=14, retried=6)
         self.assertEqual(self.channel.acked, [m.delivery_tag for m in line[4:]])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 4)
+        self.assertEqual(self.places.waiting, 4)
 
     def test_put_off_after_a_pause(self) -> None:
         """
@@ -758,7 +761,7 @@ class LineTests(HangingTestCase):
             change(self.client.pauses.paused, "queue")
             self.client.pauses.looks["queue"]()
         self.deliver(b"a")
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.waiting, 1)
+        self.assertEqual(self.places.waiting, 1)
         self.pass_time(LONGEST_WAIT + 1)
         self.assertEqual(len(self.client.publisher.publications), 1)
 
@@ -854,7 +857,7 @@ class LineTests(HangingTestCase):
         self.assertEqual(self.known()["http://a"].due, set())
         again = self.many(b"a", 4)
         self.assertEqual(self.called, [*hanging, *again])
-        self.assertEqual(self.watcher._deliveries._hanging_hosts.places.taken, 4)
+        self.assertEqual(self.places.taken, 4)
         self.assertNotIn(line[0], self.called)
 
     def test_looks_no_more(self) -> None:

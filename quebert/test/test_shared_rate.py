@@ -825,15 +825,6 @@ class ShareTests(SynchronousTestCase):
         for each in self.all:
             self.successResultOf(Deferred.fromCoroutine(each.share.leave()))
 
-    def test_channel_shut_where_it_cannot_begin(self) -> None:
-        """
-        A channel on which it may not consume is not left open.
-        """
-        mediator = Mediator(self.clock, self.broker, 100, None)
-        self.broker.refuses["basic_consume"] = BrokerRefused(403, "access refused")
-        self.failureResultOf(mediator.join(), BrokerRefused)
-        self.assertEqual(self.broker.channels, [])
-
     def test_nonsense(self) -> None:
         """
         What is no number of tokens is none, and what is too many neither.
@@ -854,13 +845,15 @@ class ShareTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """
-        A broker that does not let us is told of.
+        A broker that refuses the queue, or to let us consume from it, is told of; no
+        channel is left open, and no timer is left.
         """
-        mediator = Mediator(self.clock, self.broker, 100, None)
-        self.broker.refuses["queue_declare"] = BrokerRefused(403, "access refused")
-        self.failureResultOf(mediator.join(), BrokerRefused)
-        self.assertEqual(self.broker.channels, [])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        for method in ("queue_declare", "basic_consume"):
+            mediator = Mediator(self.clock, self.broker, 100, None)
+            self.broker.refuses = {method: BrokerRefused(403, "access refused")}
+            self.failureResultOf(mediator.join(), BrokerRefused)
+            self.assertEqual(self.broker.channels, [])
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused_later(self) -> None:
         """
