@@ -14,8 +14,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,6 +74,17 @@ class _Case(SynchronousTestCase):
         self.store.close()
         self.clock.calls.clear()
         self.clock.advance(seconds)
+        self.start()
+
+    def edit(self, statement: str, *rows: Sequence[object]) -> None:
+        """
+        Kill it, change the database, once for each row, and start it again.
+        """
+        self.store.close()
+        self.clock.calls.clear()
+        with closing(sqlite3.connect(self.path)) as database, database:
+            for row in rows or [()]:
+                database.execute(statement, row)
         self.start()
 
     def bodies(self, queue: str, *, redelivered: bool | None = None) -> list[bytes]:
@@ -415,9 +426,7 @@ class SurvivalTests(_Case):
         """
         self.peer.call("queue.declare", queue="q")
         self.peer.publish("q", b"old")
-        self.store._execute("DROP TABLE counts", ())
-        self.store.commit()
-        self.restart()
+        self.edit("DROP TABLE counts")
         self.quorum("quorum")
         self.peer.publish("quorum", b"new")
         self.peer.call("basic.get", queue="quorum")
@@ -538,12 +547,9 @@ class SurvivalTests(_Case):
         A binding whose source or destination is not there is let go.
         """
         self.peer.call("queue.declare", queue="q")
-        for source, destination in ((b"none", b"q"), (b"amq.fanout", b"none")):
-            row = b"/", source, destination, True, b"", encode_table({})
-            statement = "INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)"
-            self.store._execute(statement, row)
-        self.store.commit()
-        self.restart()
+        ends = (b"none", b"q"), (b"amq.fanout", b"none")
+        rows = ((b"/", *each, True, b"", encode_table({})) for each in ends)
+        self.edit("INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)", *rows)
         self.peer.publish("", b"1", exchange="amq.fanout")
         self.assertEqual(self.broker.depths(), {"q": 0})
 
@@ -585,12 +591,9 @@ class SurvivalTests(_Case):
         bound: dict[str, Any] = {"queue": "q", "exchange": "amq.headers"}
         for stored in ([one], [other], [one, other]):
             self.peer.call("queue.declare", queue="q")
-            for arguments in stored:
-                row = b"/", b"amq.headers", b"q", True, b"", encode_table(arguments)
-                statement = "INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)"
-                self.store._execute(statement, row)
-            self.store.commit()
-            self.restart()
+            row = b"/", b"amq.headers", b"q", True, b""
+            rows = ((*row, encode_table(arguments)) for arguments in stored)
+            self.edit("INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)", *rows)
             self.peer.publish("", b"1", exchange="amq.headers", headers={"a": 1})
             self.assertEqual(self.bodies("q"), [b"1"])
             self.peer.call("queue.unbind", **bound, arguments=other)
