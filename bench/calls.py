@@ -2,7 +2,8 @@
 How straight the way of a task through quebert is: the calls from its delivery to its
 acknowledgement, and how often they go from one module to another.
 
-The mediator is in this process, and has no hooks.  Timers call, too, so of several
+The mediator is in this process, and has no hooks; with C{--deployed} it has a retry
+policy and limits, as C{peers/quebert_deployed.py} has.  Timers call, too, so of several
 tasks, one after the other, the one with the fewest calls counts.
 """
 
@@ -30,7 +31,9 @@ from web import StageError
 
 import quebert
 from quebert.amqp import TxAMQPClient, Watcher
-from quebert.mediator import Mediator
+from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Origins
+from quebert.mediator import Mediator, PolicyMediator
+from quebert.policy import RetryPolicy
 
 WARMUP, TRIES = 200, 5
 #: Seconds for which a task's last calls are waited for.
@@ -90,7 +93,17 @@ class Recorder:
             self.calls.append(Call(str(module), code.co_qualname))
 
 
-async def way(clock: IReactorTime, stage: Stage) -> Way:
+def deployed() -> Mediator:
+    """
+    A mediator with a retry policy, and a gate that holds none of these tasks back.
+    """
+    policy = RetryPolicy(max_attempts=50, jitter="full")
+    adaptive = AdaptiveSettings(start=WARMUP)
+    limits = OriginLimits(breaker=BreakerSettings(), adaptive=adaptive)
+    return PolicyMediator(policy=policy, gate=Origins(limits))
+
+
+async def way(clock: IReactorTime, stage: Stage, mediator: Mediator) -> Way:
     """
     The way of a task through a mediator that has done others before.
     """
@@ -98,7 +111,7 @@ async def way(clock: IReactorTime, stage: Stage) -> Way:
     letter = stage.letter(peer, stage.web.url)
     queue = letter.exchange  # the peer's own producer has declared both
     client = TxAMQPClient.from_url(stage.amqp)
-    watcher = await client.watch(queue, queue, "#", Mediator().messageReceived)
+    watcher = await client.watch(queue, queue, "#", mediator.messageReceived)
     add(stage, letter, WARMUP)
     await done(clock, watcher, WARMUP)
     ways = []
@@ -159,11 +172,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--list", action="store_true", help="show each call")
+    parser.add_argument(
+        "--deployed", action="store_true", help="with a retry policy and limits"
+    )
     said = parser.parse_args()
 
     async def run(clock: IReactorTime) -> None:
         with Stage() as stage:
-            show(await way(clock, stage), said.list)
+            mediator = deployed() if said.deployed else Mediator()
+            show(await way(clock, stage, mediator), said.list)
 
     react(lambda clock: Deferred.fromCoroutine(run(clock)))
 

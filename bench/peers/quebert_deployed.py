@@ -22,7 +22,7 @@ concurrency = {concurrency}
 permanent = [400, 404, 410, 422]
 retry = {{ max_attempts = 50, min_backoff = 1, max_backoff = "1h", jitter = "full" }}
 
-[hosts."127.0.0.1"]
+[hosts."*"]
 concurrency = {concurrency}
 breaker = true
 adaptive = true
