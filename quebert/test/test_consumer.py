@@ -349,6 +349,24 @@ class ConsumingTests(ConsumerTestCase):
             self.consumer.adapt()
             self.assertEqual(len(self.methods) > number, is_replaced, waiting)
 
+    def test_not_much_too_wide(self) -> None:
+        """
+        A consumer that fetches at most twice as many as usual is not wide: it stays,
+        however few messages wait.
+        """
+        for waiting, is_wide in ((4, False), (5, True)):
+            self.reach(ConsumerState.CONSUMING)
+            self.assertFalse(self.consumer.is_wide)
+            self.unsettled[self.channel.calls[-1][1]] = 2
+            self.waiting = waiting
+            self.consumer.adapt()
+            self.channel.answer_all()
+            self.assertIs(self.consumer.is_wide, is_wide, waiting)
+            self.unsettled.clear()
+            self.waiting, number = 0, len(self.methods)
+            self.consumer.adapt()
+            self.assertIs(len(self.methods) > number, is_wide, waiting)
+
     def test_not_rested_while_renewing(self) -> None:
         """
         What waits is not given back while there is a consumer.

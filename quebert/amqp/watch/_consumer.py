@@ -62,6 +62,8 @@ class Consumer:
     @param waiting: counts the deliveries that hold no place.
     @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
+    @ivar is_wide: whether it fetches so many messages that another consumer may have to
+        take over once fewer wait.
     """
 
     def __init__(
@@ -204,7 +206,8 @@ class Consumer:
 
     def _set_prefetch(self, prefetch: int) -> None:
         self._prefetch = prefetch
-        self.is_wide = prefetch > self._most
+        # Up to twice as many are never too many: it can stay so for good.
+        self.is_wide = prefetch > 2 * self._most
 
     @property
     def _is_too_wide(self) -> bool:
