@@ -47,17 +47,19 @@ _BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORE
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
-# URLs that are remembered as plain: most tasks of a queue have the same.
+# URLs whose answers are remembered: most tasks of a queue have the same.
 _REMEMBERED = 256
 
 
+@lru_cache(_REMEMBERED)
 def origin_of(url: str) -> str:
     """
     The origin of an absolute URL, such as C{"https://example.com:8443"}, in the one
     spelling by which its limits are known: without the port where it is the usual one,
     and without a dot at the end of the host.
     """
-    return _origin_in("/".join(url.split("/", 3)[:3]))
+    end = url.find("/", url.find("://") + 3)
+    return _origin_in(url if end < 0 else url[:end])
 
 
 @lru_cache(_REMEMBERED)

@@ -54,6 +54,8 @@ class Breaker:
     @ivar settings: after how many failures it opens, and for how long.
     @ivar state: C{"closed"}, C{"open"} or C{"half-open"}, as of when it was last
         asked.
+    @ivar failures: how many requests have failed in a row until it opened, or until
+        now; 0 only while it is closed.
     @ivar opened: how often it has opened.
     """
 
@@ -61,7 +63,7 @@ class Breaker:
         self.settings = settings or BreakerSettings()
         self.state = CLOSED
         self.opened = 0
-        self._failures = 0
+        self.failures = 0
         self._pause = self.settings.pause
         self._until = 0.0
         self._probe: float | None = None  # when it went
@@ -99,8 +101,8 @@ class Breaker:
         @param began: when it had begun: one from before says nothing of now.
         """
         if self.state == CLOSED:
-            self._failures = 0 if good else self._failures + 1
-            if self._failures >= self.settings.failures:
+            self.failures = 0 if good else self.failures + 1
+            if self.failures >= self.settings.failures:
                 self._open(now, self.settings.pause)
         elif self._probe is not None and began >= self._probe - _BLUR:
             if good:
@@ -125,5 +127,5 @@ class Breaker:
 
     def _close(self) -> None:
         self.state = CLOSED
-        self._failures = 0
+        self.failures = 0
         self._probe = None

@@ -4,6 +4,8 @@ One origin: whether a request may go there now, or when.
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from quebert.errors import ConfigError
@@ -97,6 +99,7 @@ class Origin:
         "_breaker",
         "_bucket",
         "_far",
+        "_most",
         "_near",
         "_refused",
         "_seconds",
@@ -110,6 +113,7 @@ class Origin:
         self.in_flight = 0
         self.used = 0.0
         rate, breaker, adaptive = limits.rate, limits.breaker, limits.adaptive
+        self._most = limits.concurrency or math.inf
         self._bucket = TokenBucket.of(rate, limits.burst) if rate else None
         self._breaker = Breaker(breaker) if breaker else None
         self._adaptive = AdaptiveLimit(adaptive) if adaptive else None
@@ -138,19 +142,19 @@ class Origin:
         """
         Let a request go, or tell for how many seconds to wait.
         """
-        breaker, bucket = self._breaker, self._bucket
-        concurrency = self.concurrency
-        if breaker is not None and breaker.state == CLOSED:  # it has nothing to say
+        breaker, bucket, adaptive = self._breaker, self._bucket, self._adaptive
+        one_more = self.in_flight + 1
+        if breaker is not None and not breaker.failures:  # it has nothing to say
             breaker = None
         if breaker is not None and (wait := breaker.wait(now)):
             return self._later(now, wait)
-        if concurrency is not None and self.in_flight >= int(concurrency):
-            return self._later(now, self._seconds / concurrency)
+        if one_more > self._most or (adaptive and one_more > adaptive.limit):
+            return self._later(now, self._by_concurrency)
         if bucket is not None and (wait := bucket.take(now)):
             return self._later(now, wait)
         if breaker is not None:
             breaker.begun(now)
-        self.in_flight += 1
+        self.in_flight = one_more
         self._admitted += 1
         return 0.0
 
@@ -169,10 +173,11 @@ class Origin:
         if self._adaptive is not None:
             self._adaptive.ended(now, status, seconds, self.in_flight + 1)
         self._seconds += (seconds - self._seconds) / _ANSWERS
-        if breaker is None:
+        good = status is not None and status < 500
+        if breaker is None or (good and not breaker.failures):  # nearly always
             return False
         was_closed = breaker.state == CLOSED
-        breaker.ended(now, now - seconds, status is not None and status < 500)
+        breaker.ended(now, now - seconds, good)
         return (breaker.state == CLOSED) is not was_closed
 
     def _later(self, now: float, wait: float) -> float:
@@ -195,9 +200,16 @@ class Origin:
         """
         Seconds from one that may go to the next, about.
         """
-        concurrency, bucket = self.concurrency, self._bucket
-        by_concurrency = self._seconds / concurrency if concurrency else _APART
-        return max(by_concurrency, 1 / bucket.rate if bucket else 0.0)
+        bucket = self._bucket
+        return max(self._by_concurrency, 1 / bucket.rate if bucket else 0.0)
+
+    @property
+    def _by_concurrency(self) -> float:
+        """
+        The same where only the requests in flight are limited.
+        """
+        concurrency = self.concurrency
+        return self._seconds / concurrency if concurrency else _APART
 
     @property
     def status(self) -> OriginStatus:

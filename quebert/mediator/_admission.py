@@ -51,7 +51,7 @@ def admitted(
 
     def ended(result: Result) -> Result:
         at = now()
-        seconds = max(0.0, at - began)
+        seconds = at - began if at > began else 0.0  # the clock may be set back
         status = _status(result, seconds) if isinstance(result, Failure) else 200
         gate.ended(origin, at, status, seconds)
         return result

@@ -717,6 +717,24 @@ class OriginsTests(SynchronousTestCase):
             limits = OriginLimits(concurrency=fixed, adaptive=AdaptiveSettings())
             self.assertEqual(Origin(limits).concurrency, limit)
 
+    def test_part_of_one(self) -> None:
+        """
+        A part of one more request admits none, whichever of two limits is the lower.
+        """
+        for start, fixed, admitted in (
+            (2, None, 2),
+            (2, 9, 2),
+            (9, 3, 3),
+            (9, None, 9),
+        ):
+            adaptive = AdaptiveSettings(start=start)
+            origin = Origin(OriginLimits(concurrency=fixed, adaptive=adaptive))
+            for _ in range(start):
+                if not origin.admit(START):
+                    origin.ended(START, 200, 0.1)  # which is a part of one more
+            waits = [origin.admit(START) for _ in range(20)]
+            self.assertEqual(waits.count(0), admitted, (start, fixed))
+
     def test_good_and_bad(self) -> None:
         """
         An answer up to 499 is that of a healthy origin.
@@ -729,6 +747,18 @@ class OriginsTests(SynchronousTestCase):
             self.assertEqual(
                 (changed, origin.is_well), (state != "closed", not changed)
             )
+
+    def test_good_between(self) -> None:
+        """
+        A good answer makes up for the failures before it, and the last one for none.
+        """
+        table = (((200,) * 9, "closed"), ((500, 500, 200) * 3, "closed"))
+        for statuses, state in (*table, ((200, 500, 500, 500), "open")):
+            origin = Origin(OriginLimits(breaker=BreakerSettings(failures=3)))
+            for status in statuses:
+                self.assertEqual(origin.admit(START), 0)
+                origin.ended(START, status, 0.1)
+            self.assertEqual(origin.status.breaker, state, statuses)
 
     def test_zero_is_given_up(self) -> None:
         """
