@@ -91,7 +91,7 @@ PEERS = (
         "quebert as deployed",
         "quebert_deployed.py",
         "``twistd quebert --config=…`` with a retry policy of 50 attempts and full"
-        " jitter, and a host with a circuit breaker and an adaptive limit.",
+        " jitter, and for every host a circuit breaker and an adaptive limit.",
         ("quebert", "Twisted"),
     ),
     Peer(

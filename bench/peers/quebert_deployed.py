@@ -1,6 +1,6 @@
 """
-quebert as it is deployed: C{twistd quebert --config} with a retry policy, jitter, a
-circuit breaker, an adaptive limit, and the limits of a host.
+quebert as it is deployed: C{twistd quebert --config} with a retry policy, jitter, and
+for every host a circuit breaker, an adaptive limit, and a fixed one.
 """
 
 from __future__ import annotations
