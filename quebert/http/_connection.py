@@ -209,15 +209,16 @@ class HTTPConnection(Protocol):
         elif reader is None or self._state >= _CLOSING:
             self._unasked()
             return
-        error = reader.feed(data)
+        response = reader.feed(data)
+        if response is not None and reader.complete:
+            self._complete(reader, response)
+            return
         if len(data) == _READ and self._tcp is not None and reader.is_dense:
             self._tcp.bufferSize = _READ_MORE
-        if reader.complete:
-            self._complete(reader)
-        elif error is not None:
-            self.end(f"the answer is not HTTP: {error}")
-        elif reader.response is not None:
-            self._more(reader, reader.response)
+        if reader.error is not None:
+            self.end(f"the answer is not HTTP: {reader.error}")
+        elif response is not None:
+            self._more(reader, response)
         elif reader.size > HEAD_LIMIT:
             self.end(f"the answer's head is longer than {HEAD_LIMIT} bytes")
 
@@ -245,20 +246,19 @@ class HTTPConnection(Protocol):
             exchange.succeed(response)
         response.check_size(reader.size)
 
-    def _complete(self, reader: Reader) -> None:
+    def _complete(self, reader: Reader, response: Response) -> None:
         """
         There is all of the answer.
         """
-        exchange, response = self._exchange, reader.response
-        assert response is not None
-        if exchange is None:
+        exchange = self._exchange
+        if exchange is None:  # its head was told
             self._owner.body_ends(self)
         elif response.code == WAITED_TOO_LONG and self._sends_again(exchange, reader):
             return
         self._state = _COMPLETE[self._state]
         self._exchange = self._reader = None
         self._used = True
-        fit, writer = reader.finish(), self._writer
+        fit, writer = reader.keeps_alive and not reader.has_excess, self._writer
         if fit and not reader.bodiless:
             self._readers.append(reader)
         if response.paused:
@@ -271,8 +271,9 @@ class HTTPConnection(Protocol):
             self._owner.released(self)
         else:
             self.abort()
-        response.end()
-        if exchange is not None:
+        if exchange is None:
+            response.end()
+        else:
             exchange.succeed(response)
 
     @property
@@ -300,7 +301,7 @@ class HTTPConnection(Protocol):
         if reader.keeps_alive or not self._was_missed(exchange):
             return False
         self._exchange = self._reader = None
-        reader.finish()
+        reader.forget()
         self.abort()
         self._send_again(exchange)
         return True
@@ -385,7 +386,7 @@ class HTTPConnection(Protocol):
         elif exchange is not None:
             exchange.fail(ExecutorError(text))
         if reader is not None:
-            reader.finish()
+            reader.forget()
 
     def _end_body(
         self, reader: Reader, response: Response, reason: Failure | str

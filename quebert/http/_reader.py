@@ -9,6 +9,8 @@ and no sockets.
 
 from __future__ import annotations
 
+from typing import Any
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from quebert.http._response import INTERIM, Fields, Reading, Response
@@ -25,15 +27,20 @@ class Reader:
     Reads one answer after the other.
 
     @ivar bodiless: whether the answer has no body, whatever it says.
-    @ivar response: the answer, once there is its head.
+    @ivar response: the answer, once there is its head, and until it is complete.
     @ivar complete: whether all of it is there.
     @ivar size: how many bytes of it have come.
     @ivar keeps_alive: whether its connection may be used again, as it says.
-    @ivar until_close: whether it ends with its connection.
+    @ivar has_excess: whether anything came after it.
+    @ivar error: why no more of it can be read, if so.
     """
 
     def __init__(self) -> None:
         self._parser = HttpResponseParser(self)
+        self.response: Response | None = None
+        self._connection: Any = None
+        self._head: list[bytes] = []
+        self._body: list[bytes] = []  # what comes of it with the head
 
     def begin(self, connection: Reading, bodiless: bool, limit: int) -> None:
         """
@@ -46,32 +53,51 @@ class Reader:
         self._connection = connection
         self.bodiless = bodiless
         self._limit = limit
-        self.response: Response | None = None
-        self.complete = False
+        self.complete = self.keeps_alive = self.has_excess = False
         self.size = 0
-        self.until_close = False
-        self._head: list[bytes] = []
+        self.error: HttpParserError | None = None
+        self._code = 0  # until there is the head
         self._interim = False
-        self.keeps_alive = False
-        self._excess = False
 
-    def feed(self, data: bytes) -> HttpParserError | None:
+    def feed(self, data: bytes) -> Response | None:
         """
-        Read some; what is returned says why that cannot be read.
+        Read some.
+
+        @return: the answer, once there is its head.  Of one that is complete nothing is
+            held: there may be none to be read for long.
         """
         self.size += len(data)
-        if self.response is None:
+        if not self._code:
             self._head.append(data)
             if len(self._head) == _PIECES:
                 self._head = [b"".join(self._head)]
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            self._excess = True
+            self.has_excess = True
         except HttpParserError as e:
-            self._excess = True
-            return e
-        return None
+            self.has_excess, self.error = True, e
+        response = self.response
+        if response is None and self._code:
+            response = Response(
+                self._code,
+                self._head,
+                self._connection,
+                self._limit,
+                b"".join(self._body),
+                self.complete,
+            )
+            self._connection, self._head = None, []
+            self._body.clear()
+        self.response = None if self.complete else response
+        return response
+
+    def forget(self) -> None:
+        """
+        Hold nothing of an answer that is not read to its end.
+        """
+        self.response = self._connection = None
+        self._head = []
 
     @property
     def is_dense(self) -> bool:
@@ -81,25 +107,19 @@ class Reader:
         """
         return self.response is None or 2 * self.response.size >= self.size
 
-    def finish(self) -> bool:
+    @property
+    def until_close(self) -> bool:
         """
-        The answer is complete, or will never be: hold nothing of it any more.  There
-        may be none to be read for long.
-
-        @return: whether the connection may be used again: the answer says so, and
-            nothing came after it.  So may the reader, unless it waits for the body of
-            an answer that is C{bodiless}.
+        Whether the answer, of which there is the head, ends with its connection.
         """
-        self.response = None
-        self._head = []
-        del self._connection
-        return self.keeps_alive and not self._excess
+        assert self.response is not None
+        return not self.keeps_alive and not _has_length(self.response.fields)
 
     # -- What the parser tells
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self._excess = True
+            self.has_excess = True
 
     def on_headers_complete(self) -> None:
         if self.complete:
@@ -108,17 +128,17 @@ class Reader:
         if code in INTERIM:
             self._interim = True
             return
-        response = Response(code, self._head, self._connection, self._limit)
-        self.response = response
+        self._code = code
         self.keeps_alive = self._parser.should_keep_alive()
-        self.until_close = not self.keeps_alive and not _has_length(response.fields)
         self.complete = self.bodiless
 
     def on_body(self, data: bytes) -> None:
         if self.complete:
-            self._excess = True
+            self.has_excess = True
         elif self.response is not None:
             self.response.received(data)
+        elif self._code:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         if self._interim:

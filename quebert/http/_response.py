@@ -103,6 +103,8 @@ class Response:
     @param head: the bytes that its head is in, and what else came with it.
     @param limit: bytes of the body that are kept; what L{content} gives at
         most.
+    @param body: what has come of the body.
+    @param complete: whether that is all of it.
     @ivar code: the HTTP status.
     @ivar size: bytes of the body that have come.
     @ivar whole: what L{content} would fire with, if it would do so at once.
@@ -115,23 +117,31 @@ class Response:
     previousResponse: Any = None
 
     # As it is for most, of which there are many.
-    size = 0
     whole: bytes | None = None
     _around: int | None = None  # bytes that came around the body with the head
     paused = False
-    _ended = False
     _error: ExecutorError | None = None
     _asked: Waiters[bytes] | None = None
     _reader: IProtocol | None = None
 
     def __init__(
-        self, code: int, head: list[bytes], connection: Reading, limit: int
+        self,
+        code: int,
+        head: list[bytes],
+        connection: Reading,
+        limit: int,
+        body: bytes = b"",
+        complete: bool = False,
     ) -> None:
         self.code = code
+        self.size = len(body)
         self._head = head
         self._connection = connection
         self._limit = limit
-        self._kept: bytes | bytearray = b""
+        self._kept: bytes | bytearray = body
+        self._ended = complete
+        if complete:
+            self.whole = body[:limit]
 
     def __repr__(self) -> str:
         return f"<Response {self.code}, {self.size} bytes so far>"

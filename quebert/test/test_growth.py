@@ -451,7 +451,8 @@ class GrowthTests(SynchronousTestCase):
             reader = Reader()
             reader.begin(_Nowhere(), False, 1_000)
             for piece in pieces:
-                if reader.feed(piece) is not None:
+                reader.feed(piece)
+                if reader.error is not None:
                     break
             response = Response(200, pieces, _Nowhere(), 1_000)
             response.headers.getRawHeaders("a")

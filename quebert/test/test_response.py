@@ -149,6 +149,36 @@ class ResponseTests(SynchronousTestCase):
             self.assertEqual(self.response.whole, body)
             self.assertEqual(self.response.size, len(b"".join(pieces)))
 
+    def test_made_whole(self) -> None:
+        """
+        One that is made with all of its body is as one that has ended, and asks its
+        connection for nothing.
+        """
+        for body in (b"", b"abc", b"0123456789x"):
+            response = Response(200, [HEAD], self.connection, 10, body, complete=True)
+            self.assertEqual(response.whole, body[:10])
+            self.assertEqual(response.size, len(body))
+            self.assertEqual(self.successResultOf(response.content()), body[:10])
+            response.pause()
+            response.resume()
+            response.abort()
+            self.response = response
+            reader = self.read()
+            self.assertEqual(reader.data, body)
+            self.assertIsInstance(reader.closedReason.value, ResponseDone)
+        self.check()
+
+    def test_made_with_some(self) -> None:
+        """
+        One that is made with some of its body gets the rest.
+        """
+        self.response = Response(200, [HEAD], self.connection, 10, b"ab")
+        self.assertIsNone(self.response.whole)
+        self.response.received(b"cd")
+        self.assertEqual(self.response.size, 4)
+        self.response.end()
+        self.assertEqual(self.response.whole, b"abcd")
+
     def test_text_and_json(self) -> None:
         self.response.received(b"[1]")
         self.response.end()
