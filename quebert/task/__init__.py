@@ -9,18 +9,18 @@ L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert.task._codec import Task, decode, encode
-from quebert.task._fields import (
-    ANY_TIME,
-    Request,
-    Schedule,
-    ages_since_sent,
-    request,
-    schedule,
-)
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
-from quebert.task._times import format_time, parse_time
+from quebert.task._request import Request, request
+from quebert.task._times import (
+    ANY_TIME,
+    Schedule,
+    ages_since_sent,
+    format_time,
+    parse_time,
+    schedule,
+)
 
 __all__ = [
     "ANY_TIME",

@@ -17,7 +17,7 @@ from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.task._measure import measure
 
-__all__ = ["Task", "decode", "encode"]
+__all__ = ["Task", "decode", "encode", "kind_of"]
 
 #: A task: its fields by their names.
 Task = dict[str, Any]
@@ -105,3 +105,19 @@ def encode(task: Task) -> bytes:
 _STRICT: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
 _to_text = json.JSONEncoder(ensure_ascii=False, **_STRICT).encode
 _to_ascii = json.JSONEncoder(ensure_ascii=True, **_STRICT).encode
+
+
+def kind_of(value: object) -> str:
+    """
+    What JSON calls a value.
+    """
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), type(value).__name__)

@@ -12,10 +12,10 @@ from typing import Any
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.policy import RetryPolicy, overridden
-from quebert.task._codec import Task
-from quebert.task._fields import kind_of, read_seconds, read_time, request, schedule
+from quebert.task._codec import Task, kind_of
 from quebert.task._keywords import FIELDS, check_keywords
-from quebert.task._times import format_time
+from quebert.task._request import request
+from quebert.task._times import format_time, read_seconds, read_time, schedule
 
 __all__ = ["make"]
 

@@ -1,33 +1,20 @@
 """
-The fields of a task that a mediator reads: when it may run, and its request.  Pure.
+The HTTP request that a task asks for.  Pure.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, NamedTuple
-
-import attrs
 
 from quebert._bounds import BOUNDS, Bounds
 from quebert._text import shown_url
 from quebert._url import absolute
 from quebert.errors import BadTask, NoDefaultURL
-from quebert.task._codec import Task
-from quebert.task._times import parse_time
+from quebert.task._codec import Task, kind_of
+from quebert.task._times import read_seconds
 
-__all__ = [
-    "ANY_TIME",
-    "Request",
-    "Schedule",
-    "ages_since_sent",
-    "kind_of",
-    "read_seconds",
-    "read_time",
-    "request",
-    "schedule",
-]
+__all__ = ["Request", "request"]
 
 METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 METHODS = METHODS_WITH_BODY | {"GET", "HEAD", "DELETE", "OPTIONS"}
@@ -50,35 +37,6 @@ _OURS = frozenset(
         "upgrade",
     }
 )
-
-
-@attrs.frozen
-class Schedule:
-    """
-    When a task may run: seconds since the epoch, or C{None} for no limit.
-
-    @ivar run_at: before this it is not requested.
-    @ivar expires_at: after this it is not worth doing.
-    """
-
-    run_at: float | None
-    expires_at: float | None
-
-    def early(self, now: float) -> float:
-        """
-        Seconds until the task may run, 0 if it may now.
-        """
-        return 0.0 if self.run_at is None else max(0.0, self.run_at - now)
-
-    def expired(self, now: float) -> bool:
-        """
-        Whether the task's time to live is over.
-        """
-        return self.expires_at is not None and now > self.expires_at
-
-
-#: Of a task that has no such times.
-ANY_TIME = Schedule(run_at=None, expires_at=None)
 
 
 class Request(NamedTuple):
@@ -105,39 +63,6 @@ class Request(NamedTuple):
         Without headers and query, which may hold secrets.
         """
         return f"<Request {self.method} {shown_url(self.url)}>"
-
-
-def ages_since_sent(task: object) -> bool:
-    """
-    Whether the C{ttl} of C{task} counts from when its message was sent, since
-    the task itself does not say.
-    """
-    if not isinstance(task, dict) or not task.get("ttl"):
-        return False
-    return task.get("timestamp") is None
-
-
-def schedule(
-    task: object, sent_at: float | None = None, bounds: Bounds = BOUNDS
-) -> Schedule:
-    """
-    When C{task} may run.
-
-    @param sent_at: stands in for a missing C{timestamp}, seconds since the
-        epoch.
-    @param bounds: how long a time may be, as text.
-    @raise BadTask: it is no object, or a time in it is of the wrong type.
-    """
-    if not isinstance(task, dict):
-        raise BadTask(f"a task is a JSON object, not {kind_of(task)}")
-    ttl, timestamp, run_at = task.get("ttl"), task.get("timestamp"), task.get("run_at")
-    seconds = 0.0 if ttl is None else read_seconds("ttl", ttl)
-    start = sent_at if timestamp is None else read_time("timestamp", timestamp, bounds)
-    expires_at = start + seconds if seconds > 0 and start is not None else None
-    if expires_at is None and run_at is None:
-        return ANY_TIME  # as most are, and it need not be made
-    begins_at = None if run_at is None else read_time("run_at", run_at, bounds)
-    return Schedule(begins_at, expires_at)
 
 
 def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
@@ -170,58 +95,6 @@ def request(task: Task, defaulturl: str, bounds: Bounds = BOUNDS) -> Request:
     verb = "POST" if method is None else _method(method, bounds)
     has_body = verb in METHODS_WITH_BODY
     return Request(verb, url, headers, seconds, uuid, has_body)
-
-
-def kind_of(value: object) -> str:
-    """
-    What JSON calls a value.
-    """
-    names: dict[type, str] = {
-        dict: "an object",
-        list: "an array",
-        str: "a string",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        type(None): "null",
-    }
-    return names.get(type(value), type(value).__name__)
-
-
-def read_seconds(field: str, value: object) -> float:
-    """
-    A number of seconds.
-
-    @raise BadTask: C{value} is no finite number.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadTask(f"{field} must be a number of seconds, not {kind_of(value)}")
-    try:
-        if math.isfinite(value):
-            return float(value)
-        raise OverflowError
-    except OverflowError:
-        raise BadTask(f"{field} is too large a number of seconds") from None
-
-
-def read_time(field: str, value: object, bounds: Bounds = BOUNDS) -> float:
-    """
-    A time in a task, in seconds since the epoch.
-
-    @raise BadTask: C{value} is no time as text.
-    """
-    try:
-        if not isinstance(value, str):
-            wrong = kind_of(value)
-        elif len(value) > bounds.time:
-            wrong = f"{len(value)} characters"
-        else:
-            return parse_time(value)
-    except (ValueError, OverflowError):
-        wrong = "another text"
-    raise BadTask(
-        f"{field} must be an RFC 3339 time such as '2026-11-23T20:15:00Z', not {wrong}"
-    )
 
 
 def _check_length(field: str, value: object, most: int) -> None:
