@@ -78,13 +78,8 @@ class Pipeline:
         body = message.body
         if len(body) > tasks.LARGE and self.reads_part(body):
             reading = self._in_steps.do(self._codec.read_part(body))
-            arguments = (message, False)
-            return reading.addCallbacks(self._received, self._not_read, arguments)
-        try:
-            task = self._codec.decode(body)
-        except BadTask as e:
-            return succeed(self._no_task(None, e))
-        return self._received(task, message)
+            return reading.addCallbacks(self._received, self._not_read, (message,))
+        return self._received(None, message)
 
     def reads_part(self, body: bytes) -> bool:
         """
@@ -106,15 +101,17 @@ class Pipeline:
     # -- From a task to its request
 
     def _received(
-        self, task: Any, message: WatchedMessage, whole: bool = True
+        self, part: Task | None, message: WatchedMessage
     ) -> Deferred[Outcome]:
         """
-        @param whole: whether the task has all its fields.
+        @param part: the fields that mediators read, if no others are to be decoded.
         """
         hooked = bool(self.prehooks or self.posthooks)
+        whole = part is None or hooked  # they may have been added meanwhile
+        task: Any = part
         try:
-            if hooked and not whole:  # they were added meanwhile
-                task, whole = self._codec.decode(message.body), True
+            if whole:
+                task = self._codec.decode(message.body)
             wanted = self._reader.read(task, message)
         except BadTask as e:
             return succeed(self._no_task(task, e))
