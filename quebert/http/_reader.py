@@ -32,7 +32,7 @@ class Reader:
     @ivar size: how many bytes of it have come.
     @ivar keeps_alive: whether its connection may be used again, as it says.
     @ivar has_excess: whether anything came after it.
-    @ivar error: why no more of it can be read, if so.
+    @ivar error: why no more of it can be read; C{None} where it can.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Reader:
         self._limit = limit
         self.complete = self.keeps_alive = self.has_excess = False
         self.size = 0
-        self.error: HttpParserError | None = None
+        self.error: str | None = None
         self._code = 0  # until there is the head
         self._interim = False
 
@@ -76,7 +76,8 @@ class Reader:
         except HttpParserUpgrade:
             self.has_excess = True
         except HttpParserError as e:
-            self.has_excess, self.error = True, e
+            # Its traceback refers to the answer.
+            self.has_excess, self.error = True, str(e)
         response = self.response
         if response is None and self._code:
             response = Response(

@@ -141,6 +141,8 @@ class AnswerTests(SynchronousTestCase):
         for pieces, complete in (
             ([HEAD + b"abcd"], True),
             ([HEAD + b"ab", b"cd"], True),
+            ([HEAD + b"abcdX"], True),
+            ([CHUNKED + b"2\r\nokX"], False),
             ([HEAD + b"ab"], False),
             ([HEAD[:20]], False),
         ):
