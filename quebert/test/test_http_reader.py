@@ -14,6 +14,7 @@ from quebert.http._response import Response
 from quebert.test.test_response import FakeReading
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+ODD = b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nno"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -52,6 +53,7 @@ class AnswerTests(SynchronousTestCase):
             (CHUNKED + b"c\r\n0123456789xy\r\n0\r\n\r\n", b"0123456789"),
             (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
             (b"HTTP/1.1 103 Early\r\n\r\n" + HEAD + b"abcd", b"abcd"),
+            (ODD + HEAD + b"abcd", b"abcd"),
         ):
             self.begin()
             response = self.feed(data)
