@@ -114,6 +114,7 @@ async def way(clock: IReactorTime, stage: Stage, mediator: Mediator) -> Way:
     watcher = await client.watch(queue, queue, "#", mediator.messageReceived)
     add(stage, letter, WARMUP)
     await done(clock, watcher, WARMUP)
+    await quiet(clock)
     ways = []
     for number in range(TRIES):
         add(stage, letter, 1)  # it is not read before the reactor turns
@@ -144,6 +145,20 @@ async def done(clock: IReactorTime, watcher: Watcher, count: int) -> None:
             return
         await deferLater(clock, 0.05)
     raise StageError(f"{count} tasks are not done: {watcher.counts}")
+
+
+async def quiet(clock: IReactorTime) -> None:
+    """
+    Wait until the watch has made what it needs in RabbitMQ, and nothing is called.
+
+    @raise StageError: that takes too long.
+    """
+    for _ in range(100):
+        with Recorder() as recorder:
+            await deferLater(clock, SETTLE)
+        if not recorder.calls:
+            return
+    raise StageError(f"something is still called: {recorder.calls[-1]}")
 
 
 def show(found: Way, every: bool) -> None:
