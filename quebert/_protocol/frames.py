@@ -5,7 +5,7 @@ The frames of AMQP 0-9-1 (section 2.3.5).  Pure.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Iterable
 
 from quebert.errors import QuebertError, ReplyCode
 
@@ -27,6 +27,7 @@ __all__ = [
     "FrameError",
     "FrameReader",
     "UnexpectedFrame",
+    "WholeFrame",
     "frame",
 ]
 
@@ -48,6 +49,9 @@ CHANNEL_MAX = 2_047
 #: Type, channel, and the payload's size.
 FRAME_START = struct.Struct(">BHI")
 HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+#: Type, channel, and payload.
+WholeFrame = tuple[int, int, bytes]
 
 # Without a look-up at each frame.
 _pack_start, _unpack_start = FRAME_START.pack, FRAME_START.unpack_from
@@ -77,26 +81,32 @@ class FrameReader:
 
     @ivar max_payload: octets that the payload of a frame may have, ...
     @ivar max_header: ... and that of a content header, if that is more.
-    @ivar buffer: what came and is not read: less than a frame, unless reading was
-        stopped.
+    @ivar buffer: what came and is not read: less than a frame, unless L{read} has
+        stopped, or frames are unread.
+    @ivar stopped: whether L{read} has stopped before a frame that it would refuse.
     """
 
     def __init__(self, max_payload: int, max_header: int = 0) -> None:
         self.max_payload = max_payload
         self.max_header = max_header
         self.buffer = b""
+        self.stopped = False
 
-    def read(self, data: bytes, received: Callable[[int, int, bytes], bool]) -> None:
+    def read(self, data: bytes) -> list[WholeFrame]:
         """
         Take in what came.
 
-        @param received: called with type, channel and payload of each frame that is
-            whole; returns whether to read on.
-        @raise FrameError: what came is no frame, or is too large.  The first octets of
-            a frame tell.
+        A frame is refused only once those before it are done with, which may change
+        L{max_payload}.  So whoever reads goes on, with no data, while L{stopped}.
+
+        @return: the frames that are whole, up to one that would be refused.
+        @raise FrameError: the first one is no frame, or is too large.  The first octets
+            of a frame tell.
         """
         if self.buffer:
             data = self.buffer + data
+        self.stopped = False
+        frames: list[WholeFrame] = []
         at, there = 0, len(data)
         try:
             while there - at >= FRAME_OVERHEAD:
@@ -111,13 +121,21 @@ class FrameReader:
                     text = f"a frame ends with {data[end]}, not with {FRAME_END}"
                     raise FrameError(text)
                 at = end + 1
-                if not received(kind, channel, data[begin:end]):
-                    break
+                frames.append((kind, channel, data[begin:end]))
         except FrameError:
-            at = there  # where the next frame begins, nobody knows
-            raise
+            self.stopped = bool(frames)
+            if not frames:
+                at = there  # where the next frame begins, nobody knows
+                raise
         finally:
             self.buffer = data[at:]
+        return frames
+
+    def unread(self, frames: Iterable[WholeFrame]) -> None:
+        """
+        Have frames read again, before what is not read yet.
+        """
+        self.buffer = b"".join(frame(*each) for each in frames) + self.buffer
 
     def _check(self, kind: int, size: int) -> None:
         most = self.max_payload

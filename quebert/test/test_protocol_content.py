@@ -71,19 +71,13 @@ class WriteTests(SynchronousTestCase):
         A body is cut into as few frames as the largest payload allows; an empty one has
         none.
         """
-        kinds, pieces = [], []
-
-        def received(kind: int, channel: int, payload: bytes) -> bool:
-            kinds.append(kind)
-            pieces.append(payload)
-            return channel == 1
-
         head = content_head(1, b"method", EMPTY, len(body))
         frames = b"".join(content_pieces(head, 1, body, most))
-        FrameReader(100).read(frames, received)
+        kinds, channels, pieces = zip(*FrameReader(100).read(frames), strict=True)
+        self.assertEqual(set(channels), {1})
         count = -(-len(body) // most)
-        self.assertEqual(kinds, [FRAME_METHOD, FRAME_HEADER, *[FRAME_BODY] * count])
-        self.assertEqual(pieces[:2], [b"method", header(len(body))])
+        self.assertEqual(kinds, (FRAME_METHOD, FRAME_HEADER, *[FRAME_BODY] * count))
+        self.assertEqual(pieces[:2], (b"method", header(len(body))))
         self.assertEqual(b"".join(pieces[2:]), body)
         self.assertLessEqual(max(map(len, pieces[2:]), default=0), most)
         if len(body) <= most:

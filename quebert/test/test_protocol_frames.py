@@ -24,10 +24,9 @@ from quebert._protocol.frames import (
     MAX_PAYLOAD,
     FrameError,
     FrameReader,
+    WholeFrame,
     frame,
 )
-
-Seen = list[tuple[int, int, bytes]]
 
 MOST = 100
 KINDS = st.sampled_from((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
@@ -64,78 +63,59 @@ class FrameReaderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reader = FrameReader(MOST, 2 * MOST)
-        self.seen: Seen = []
-
-    def received(self, kind: int, channel: int, payload: bytes) -> bool:
-        """
-        Read on.
-        """
-        self.seen.append((kind, channel, payload))
-        return True
 
     def check_refused(self, data: bytes, text: str) -> None:
         """
         Check that C{data} is no frame, and that nothing of it is kept.
         """
         with self.assertRaisesRegex(FrameError, text):
-            self.reader.read(data, self.received)
-        self.assertEqual((self.seen, self.reader.buffer), ([], b""))
+            self.reader.read(data)
+        self.assertEqual(self.reader.buffer, b"")
 
     @given(FRAMES, st.integers(1, 50))
-    def test_segments(self, frames: Seen, size: int) -> None:
+    def test_segments(self, frames: list[WholeFrame], size: int) -> None:
         """
         Frames are the same, however what comes is cut into segments.
         """
         reader = FrameReader(MOST)
-        self.seen = []
+        seen: list[WholeFrame] = []
         data = b"".join(frame(*each) for each in frames) + b"\x01\0"
         for at in range(0, len(data), size):
-            reader.read(data[at : at + size], self.received)
-        self.assertEqual(self.seen, frames)
+            seen += reader.read(data[at : at + size])
+        self.assertEqual(seen, frames)
         self.assertEqual(reader.buffer, b"\x01\0")
+
+    def test_unread(self) -> None:
+        """
+        Frames that are given back are read again, before what came after them.
+        """
+        data = frame(FRAME_METHOD, 1, b"a") + frame(FRAME_HEADER, 1, b"b")
+        first, *others = self.reader.read(data + b"\x08")
+        self.assertEqual(first, (FRAME_METHOD, 1, b"a"))
+        self.reader.unread(others)
+        self.assertEqual(self.reader.read(HEARTBEAT_FRAME[1:])[:-1], others)
+        self.assertEqual(self.reader.buffer, b"")
 
     def test_stopped(self) -> None:
         """
-        Reading stops after the frame for which C{received} says so, and goes on with
-        the next one.
+        The frames before one that may not come are read; it is refused after that.
         """
-        kinds: list[int] = []
-
-        def once(kind: int, channel: int, payload: bytes) -> bool:
-            kinds.append(kind)
-            return False
-
-        frames = frame(FRAME_METHOD, 1, b"a") + frame(FRAME_HEADER, 1, b"b")
-        self.reader.read(frames + HEARTBEAT_FRAME, once)
-        self.assertEqual(kinds, [FRAME_METHOD])
-        self.reader.read(b"", once)
-        self.assertEqual(kinds, [FRAME_METHOD, FRAME_HEADER])
-        self.assertEqual(self.reader.buffer, HEARTBEAT_FRAME)
-
-    def test_failed(self) -> None:
-        """
-        A frame that cannot be taken is not read again.
-        """
-
-        def fail(kind: int, channel: int, payload: bytes) -> bool:
-            raise RuntimeError
-
-        with self.assertRaises(RuntimeError):
-            self.reader.read(HEARTBEAT_FRAME + b"\x08", fail)
-        self.assertEqual(self.reader.buffer, b"\x08")
+        for data in (b"\x04\0\0\0\0\0\0\0", HEARTBEAT_FRAME[:-1] + b"\0"):
+            frames = self.reader.read(HEARTBEAT_FRAME + data + HEARTBEAT_FRAME)
+            self.assertEqual(frames, [(FRAME_HEARTBEAT, 0, b"")])
+            self.assertTrue(self.reader.stopped)
+            self.check_refused(b"", "a frame")
+            self.assertFalse(self.reader.stopped)
 
     def test_limit_changes(self) -> None:
         """
         A limit that is agreed on holds for the next frame of the same segment.
         """
-
-        def tuned(kind: int, channel: int, payload: bytes) -> bool:
-            self.reader.max_payload = 200
-            return self.received(kind, channel, payload)
-
         large = frame(FRAME_BODY, 1, bytes(200))
-        self.reader.read(frame(FRAME_METHOD, 0, b"tune") + large, tuned)
-        self.assertEqual(len(self.seen), 2)
+        frames = self.reader.read(frame(FRAME_METHOD, 0, b"tune") + large)
+        self.assertEqual(frames, [(FRAME_METHOD, 0, b"tune")])
+        self.reader.max_payload = 200
+        self.assertEqual(self.reader.read(b""), [(FRAME_BODY, 1, bytes(200))])
 
     def test_end(self) -> None:
         """
@@ -156,9 +136,7 @@ class FrameReaderTests(SynchronousTestCase):
         """
         A frame that is too large is refused before its payload has come.
         """
-        self.reader.read(frame(FRAME_BODY, 1, bytes(MOST)), self.received)
-        self.assertEqual(len(self.seen), 1)
-        self.seen.clear()
+        self.assertEqual(len(self.reader.read(frame(FRAME_BODY, 1, bytes(MOST)))), 1)
         for kind in (FRAME_BODY, FRAME_METHOD, FRAME_HEARTBEAT):
             start = struct.pack(">BHIx", kind, 1, MOST + 1)
             self.check_refused(start, "101 octets; the maximum is 100")
@@ -167,9 +145,8 @@ class FrameReaderTests(SynchronousTestCase):
         """
         A content header may be larger, if the reader was told so.
         """
-        self.reader.read(frame(FRAME_HEADER, 1, bytes(2 * MOST)), self.received)
-        self.assertEqual(len(self.seen), 1)
-        self.seen.clear()
+        largest = frame(FRAME_HEADER, 1, bytes(2 * MOST))
+        self.assertEqual(len(self.reader.read(largest)), 1)
         start = struct.pack(">BHIx", FRAME_HEADER, 1, 2 * MOST + 1)
         self.check_refused(start, "201 octets; the maximum is 200")
         self.reader = FrameReader(MOST)

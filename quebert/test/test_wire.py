@@ -1457,6 +1457,15 @@ class DeliveryTests(WireTestCase):
         self.wire.dataReceived(raw_frame(1, 1, b"payload", end=b"\x00"))
         self.check_failed(501)
 
+    def test_before_a_bad_frame(self) -> None:
+        """
+        The frames that came in one segment with it, and before it, count.
+        """
+        bad = raw_frame(1, 1, b"payload", end=b"\x00")
+        self.wire.dataReceived(delivery(b"before") + bad + delivery(b"behind"))
+        self.check_failed(501)
+        self.assertEqual([each.body for each in self.messages], [b"before"])
+
     def test_bad_frame_type(self) -> None:
         """
         A frame of an unknown type is a 501, before its payload has come.

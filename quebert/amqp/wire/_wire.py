@@ -9,6 +9,7 @@ are txamqp's.  Knows no reconnecting and no queues.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -37,6 +38,7 @@ from quebert._protocol.frames import (
     FrameError,
     FrameReader,
     UnexpectedFrame,
+    WholeFrame,
     frame,
 )
 from quebert._protocol.heartbeat import Heartbeat
@@ -299,7 +301,9 @@ class Wire(AMQClient):  # type: ignore[misc]
         if self.closed:
             return
         try:
-            self._reader.read(data, self._frame_received)
+            self._frames_received(self._reader.read(data))
+            while self._reader.stopped and not self.closed:
+                self._frames_received(self._reader.read(b""))
         except ProtocolError as e:
             self._fail(e)
         except (ContentTooLarge, UnexpectedFrame) as e:
@@ -312,17 +316,19 @@ class Wire(AMQClient):  # type: ignore[misc]
             text = f"the broker sent a malformed frame: {e}"
             self._fail(ProtocolError(ReplyCode.SYNTAX_ERROR, text))
 
-    def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
-        channel = self.channels.get(number)
-        if channel is None or kind == FRAME_HEARTBEAT:
-            self._unusual_frame_received(kind, number, payload)
-        elif kind == FRAME_BODY:
-            channel.body_received(payload)
-        elif kind == FRAME_HEADER:
-            channel.header_received(payload)
-        elif not channel.method_received(payload):
-            channel.dispatch(self._method_frame(number, payload), self.work)
-        return not self.closed
+    def _frames_received(self, frames: Iterable[WholeFrame]) -> None:
+        for kind, number, payload in frames:
+            channel = self.channels.get(number)
+            if channel is None or kind == FRAME_HEARTBEAT:
+                self._unusual_frame_received(kind, number, payload)
+            elif kind == FRAME_BODY:
+                channel.body_received(payload)
+            elif kind == FRAME_HEADER:
+                channel.header_received(payload)
+            elif not channel.method_received(payload):
+                channel.dispatch(self._method_frame(number, payload), self.work)
+            if self.closed:
+                return
 
     def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
         if kind == FRAME_HEARTBEAT:

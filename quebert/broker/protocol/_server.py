@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import typing
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -294,7 +295,7 @@ class ServerConnection(Protocol):
         try:
             rest = self._protocol_header(data) if self.state == "header" else data
             if rest is not None:
-                self._reader.read(rest, self._frame_received)
+                self._read(rest)
         except FrameError as e:  # where the next frame begins, who knows
             self._fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
             self.state = "deaf" if self.state == "closing" else self.state
@@ -322,7 +323,24 @@ class ServerConnection(Protocol):
             self._lose()
         return None
 
+    def _read(self, data: bytes) -> None:
+        """
+        Read the frames in it, until the client must wait; the others are kept.
+        """
+        while frames := deque(self._reader.read(data)):
+            data = b""
+            try:
+                while frames:
+                    if not self._frame_received(*frames.popleft()):
+                        return
+            finally:
+                if frames:
+                    self._reader.unread(frames)
+
     def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
+        """
+        @return: whether to read on.
+        """
         try:
             self._take_frame(kind, number, payload)
         except AMQPConnectionError as e:
