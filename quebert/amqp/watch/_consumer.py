@@ -62,6 +62,8 @@ class Consumer:
     @param waiting: counts the deliveries that hold no place.
     @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
+    @ivar prefetch: how many messages of the one that may fetch may be unsettled; 0 for
+        no limit.
     @ivar is_wide: whether it fetches so many messages that another consumer may have to
         take over once fewer wait.
     """
@@ -113,7 +115,7 @@ class Consumer:
         @raise BrokerError: the broker does not let us.
         """
         self._set_prefetch(self._throttles.prefetch(self._most))
-        await channel.call("basic_qos", prefetch_count=self._prefetch)
+        await channel.call("basic_qos", prefetch_count=self.prefetch)
         self._channel = channel
 
     def lost(self) -> None:
@@ -198,14 +200,14 @@ class Consumer:
         # Not while a channel is being made ready: it has no prefetch yet.
         if self._machine.state is not ConsumerState.CONSUMING or self._single:
             return
-        used_up = 0 < self._prefetch <= self._unsettled.get(self._tag, 0)
+        used_up = 0 < self.prefetch <= self._unsettled.get(self._tag, 0)
         if (used_up and self._may_widen()) or self._is_too_wide:
             self._machine.move(ConsumerEvent.RENEW)
             renewing = Deferred.fromCoroutine(self._renew())
             renewing.addErrback(_is_told_elsewhere)
 
     def _set_prefetch(self, prefetch: int) -> None:
-        self._prefetch = prefetch
+        self.prefetch = prefetch
         # Up to twice as many are never too many: it can stay so for good.
         self.is_wide = prefetch > 2 * self._most
 
@@ -215,7 +217,7 @@ class Consumer:
         Whether fewer messages wait than it was made for, and no other consumer of ours
         has any left.
         """
-        too_wide = self._prefetch > 2 * self._wanted_prefetch
+        too_wide = self.prefetch > 2 * self._wanted_prefetch
         return too_wide and not self._unsettled.keys() - {self._tag}
 
     @property
@@ -247,7 +249,7 @@ class Consumer:
             self._throttles.call_when_near(self._wake)
             return False
         fit = self._wanted_prefetch
-        if fit != self._prefetch:
+        if fit != self.prefetch:
             self._set_prefetch(fit)
             fetching = channel.call("basic_qos", prefetch_count=fit)
             Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)

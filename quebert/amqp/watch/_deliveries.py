@@ -262,7 +262,7 @@ class Deliveries:
     # -- One message
 
     def _received(self, message: Message) -> None:
-        self.ledger.deliver(message)
+        number = self.ledger.deliver(message)
         message.came = self._seconds()
         message.gate = self._origins
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
@@ -273,7 +273,8 @@ class Deliveries:
         else:  # nearly always
             message.may_have_past = False
             self._places.enter(message)
-        self._adapt()
+        if number >= self.consumer.prefetch or self._throttles.limit_fetching:
+            self._adapt()  # no more may come, or the rate is against it
 
     def _received_again(self, message: Message) -> None:
         """
@@ -313,7 +314,7 @@ class Deliveries:
         Call the callback with a message.
         """
         if self._throttles.limit_fetching:
-            self._adapt()  # before it is acknowledged, and another comes
+            self.consumer.adapt()  # before it is acknowledged, and another comes
         if self._slow_after is not None:
             self._patience.begin(message, self._slow_after)
         if message.memory:
@@ -519,8 +520,7 @@ class Deliveries:
     # -- How much comes
 
     def _adapt(self) -> None:
-        # Nearly always there is nothing to do, and this is asked several times a
-        # message.
+        # Nearly always there is nothing to do, and this is asked for each message.
         consumer = self.consumer
         if (
             self.ledger.numbers[_HELD]

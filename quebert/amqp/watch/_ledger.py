@@ -137,15 +137,18 @@ class Ledger(Generic[M]):
         state = self._states.get(message)
         return None if state is None else State(state)
 
-    def deliver(self, message: M) -> None:
+    def deliver(self, message: M) -> int:
         """
         RabbitMQ has delivered a message.
+
+        @return: how many deliveries its consumer has now.
         """
         self._states[message] = _WAITING
         self.numbers[_WAITING] += 1
         self.bytes += len(message.body)
         tag, of_consumers = message.consumer_tag, self.of_consumers
-        of_consumers[tag] = of_consumers.get(tag, 0) + 1
+        of_consumers[tag] = number = of_consumers.get(tag, 0) + 1
+        return number
 
     def move(self, message: M, event: Event) -> bool:
         """
