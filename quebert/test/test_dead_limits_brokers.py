@@ -91,7 +91,7 @@ def keeping_of(client: TxAMQPClient) -> _keeping.Keeping:
     What looks at the queue of dead letters.
     """
     (watcher,) = client.watchers
-    return watcher._deliveries._settlement._dead_letters._keeping
+    return watcher._deliveries._settlement._replacements._dead_letters._keeping
 
 
 async def look(client: TxAMQPClient, times: int = 1) -> None:

@@ -198,7 +198,7 @@ class Deliveries:
         """
         Fires after C{seconds}, or as soon as there is no point in waiting.
         """
-        return self._settlement.wait(seconds)
+        return self._settlement.waits.wait(seconds)
 
     async def tell_in_order(self) -> None:
         """
@@ -221,13 +221,13 @@ class Deliveries:
         Have no message wait for its retry here any more.
         """
         self._hanging_hosts.end()
-        self._settlement.hurried = True
+        self._settlement.waits.hurried = True
 
     def end_waits(self) -> None:
         """
         Carry out at once what waits here.
         """
-        self._settlement.end_waits()
+        self._settlement.waits.end()
 
     def give_up_running(self) -> None:
         """

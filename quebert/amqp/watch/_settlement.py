@@ -8,22 +8,22 @@ used on the channel that it came on, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from quebert._holding import HOLD_LIMIT
 from quebert._log import Logger
 from quebert._protocol.properties import encode_properties
-from quebert._repeated import RepeatedWarning
 from quebert._text import printable
-from quebert.amqp.delays import Ladder, LadderRefused
-from quebert.amqp.link import Publisher, Send
-from quebert.amqp.queues import KIND, REASON, DeadLetters, dead_letters_of
-from quebert.amqp.watch._delivery import Event, Fate, State
+from quebert.amqp.delays import Ladder
+from quebert.amqp.link import Publisher
+from quebert.amqp.queues import KIND, REASON, dead_letters_of
+from quebert.amqp.watch._delivery import Event, Fate
 from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._replacements import AT_ONCE, Replacements
+from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import (
     DELAY,
     EXCHANGE,
@@ -31,22 +31,12 @@ from quebert.amqp.wire import (
     ROUTING_KEY,
     Channel,
     Message,
-    Unconfirmed,
     amended_properties,
     copied_properties,
 )
-from quebert.errors import (
-    BrokerError,
-    ChannelLost,
-    MessageRefused,
-    PublishRefused,
-    Unroutable,
-)
+from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutable
 from quebert.outcome import POISON, Bury, Discard, Retry
-from quebert.policy import BURIED_AT, exponential
-
-if TYPE_CHECKING:
-    from quebert.amqp.wire import Wire
+from quebert.policy import BURIED_AT
 
 __all__ = ["HOLD_UP_TO", "Settlement"]
 
@@ -54,17 +44,11 @@ __all__ = ["HOLD_UP_TO", "Settlement"]
 HOLD_UP_TO = 5.0
 # Python looks up members of an Enum slowly, and each message needs these.
 _FINISH, _DONE = Event.FINISH, Fate.DONE
-# Shorter waits, in seconds, count as 0.
-_AT_ONCE = 0.001
 # Characters: it is a header, and a sentence.
 _REASON_LIMIT = 1_000
 _NO_ROOM = "its properties cannot be read, or have no room for quebert's headers"
 # Seconds: replaces infinity, which a header cannot hold.
 _FOREVER = 1e9
-#: Seconds at most between attempts to put a task back, ...
-RETRY_LIMIT = 4.5
-#: ... unless so many tasks wait for this that there were more attempts a second.
-RETRY_RATE = 200.0
 
 
 class Settlement:
@@ -81,7 +65,7 @@ class Settlement:
     @param now: the time of day, in seconds since the epoch; only written to headers.
     @param leave: called with each message that begins to wait here, and needs no place.
     @ivar queue: the queue.
-    @ivar hurried: messages wait here for their retries no more.
+    @ivar waits: of the messages that wait here for their retries.
     """
 
     log = Logger()
@@ -100,7 +84,6 @@ class Settlement:
         queue_type: str | None = None,
     ) -> None:
         self.channel: Channel | None = None
-        self.hurried = False
         self.queue = queue
         self._ledger = ledger
         self._publisher = publisher
@@ -108,23 +91,18 @@ class Settlement:
         self._now = now
         self._free_place = leave
         self._ladder = ladder
-        self._dead_letters = DeadLetters(queue, clock, ladder.new_queues, queue_type)
         self._hold_up_to = hold_up_to
-        self._waits: dict[Deferred[None], IDelayedCall] = {}
-        self._publishing: set[Deferred[None]] = set()
-        self._refused = RepeatedWarning(
-            self.log,
+        self.waits = Waits(clock)
+        self._replacements = Replacements(
+            ledger,
+            queue,
+            publisher,
             clock,
-            "Queue {queue!r} does not take a task back for now",
-            "Queue {queue!r} takes tasks back again",
-            queue=queue,
-        )
-        self._dead_refused = RepeatedWarning(
-            self.log,
-            clock,
-            "Queue {dead!r} refuses dead letters for now",
-            "Queue {dead!r} takes dead letters again",
-            dead=dead_letters_of(queue),
+            self.waits,
+            ladder,
+            leave=self._leave,
+            give_back=self.give_back,
+            queue_type=queue_type,
         )
 
     def acknowledge(
@@ -170,24 +148,14 @@ class Settlement:
         """
         self.channel = None
         self._ledger.lose()
-        self.end_waits()
-        for publishing in list(self._publishing):
-            publishing.cancel()
+        self.waits.end()
+        self._replacements.abandon()
 
     def end(self) -> None:
         """
         No more messages will come: log nothing more.
         """
-        self._refused.end()
-        self._dead_refused.end()
-        self._dead_letters.end()
-
-    def end_waits(self) -> None:
-        """
-        End all waiting.
-        """
-        for wait in list(self._waits):
-            self._end_wait(wait)
+        self._replacements.end()
 
     async def put_back(self, message: Message, retry: Retry) -> None:
         """
@@ -198,8 +166,8 @@ class Settlement:
         now = self._clock().seconds()
         due = now + min(retry.after, _FOREVER)
         hold = self._hold(message, retry.after, now)
-        if hold > 0 and not self.hurried:
-            held = self.wait(hold)
+        if hold > 0 and not self.waits.hurried:
+            held = self.waits.wait(hold)
             self._leave(message)
             await held
         elif due > now or not self._publisher.ready:
@@ -216,8 +184,10 @@ class Settlement:
         self._free_place(message)
 
     async def _return(self, message: Message, retry: Retry, due: float) -> None:
+        if message not in self._ledger:
+            return
         early = due - self._clock().seconds()
-        delayed = early > _AT_ONCE
+        delayed = early > AT_ONCE
         properties = self._amended(
             message,
             errors=message.errors,
@@ -232,12 +202,9 @@ class Settlement:
             await self.bury(message, Bury(_NO_ROOM, POISON))
             return
         body = message.body if retry.body is None else retry.body
-
-        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
-            return self._publish(wire, send, body, properties, due)
-
+        replacement = message, self._live_channel.client, body, properties, due
         try:
-            if await self._published(message, publish, self._refused, MessageRefused):
+            if await self._replacements.publish(*replacement, MessageRefused):
                 self.acknowledge(message, Event.CONFIRM, Fate.RETRIED)
         except MessageRefused as e:
             if retry.otherwise is not None:
@@ -267,15 +234,12 @@ class Settlement:
         if properties is None:
             return False
         due = self._clock().seconds() + after
-
-        def publish(wire: Wire, send: Send) -> Coroutine[Any, Any, None]:
-            return self._publish(wire, send, message.body, properties, due)
-
+        copy = message, self._live_channel.client, message.body, properties, due
         refusals = (MessageRefused, PublishRefused, Unroutable)
         if after > 0:  # the queue for that may be new
             self._leave(message)
         try:
-            taken = await self._published(message, publish, self._refused, *refusals)
+            taken = await self._replacements.publish(*copy, *refusals)
         except BrokerError:
             return False
         return taken and self.acknowledge(message, Event.CONFIRM, Fate.RETURNED)
@@ -306,8 +270,7 @@ class Settlement:
         """
         With which messages may wait in the broker; C{None} for any.
         """
-        channel = self.channel
-        return channel and self._ladder.highest_priority(channel.client)
+        return self._ladder.highest_priority(self._live_channel.client)
 
     async def bury(self, message: Message, outcome: Bury) -> bool:
         """
@@ -315,6 +278,8 @@ class Settlement:
 
         @return: whether it is there.
         """
+        if message not in self._ledger:
+            return False
         headers = {
             **outcome.headers,
             REASON: _writable(outcome.reason[:_REASON_LIMIT]),
@@ -322,17 +287,8 @@ class Settlement:
             BURIED_AT: self._now(),
         }
         properties = self._burial_properties(message, headers)
-
-        async def publish(wire: Wire, send: Send) -> None:
-            await self._dead_letters.publish(
-                wire,
-                send,
-                message.body,
-                properties,
-                lambda: self._leave(message),
-            )
-
-        taken = await self._published(message, publish, self._dead_refused)
+        wire = self._live_channel.client
+        taken = await self._replacements.bury(message, wire, properties)
         if not (taken and self.acknowledge(message, Event.CONFIRM, Fate.BURIED)):
             return False
         now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
@@ -355,100 +311,8 @@ class Settlement:
         return encode_properties({"delivery-mode": 2, "headers": kept})
 
     def _amended(self, message: Message, **changes: Any) -> bytes | None:
-        channel = self.channel
-        if channel is None:
-            return None  # nor will it be published
-        payload = channel.client.max_payload
+        payload = self._live_channel.client.max_payload
         return amended_properties(message, max_payload=payload, **changes)
-
-    async def _published(
-        self,
-        message: Message,
-        publish: Callable[[Wire, Send], Coroutine[Any, Any, None]],
-        warning: RepeatedWarning,
-        *refusals: type[BrokerError],
-    ) -> bool:
-        """
-        Publish what replaces a message, again until the broker has it; tells
-        whether it has.  Where the broker does not take it at once, the message leaves
-        its place: what it waits for may be that others are done.
-
-        @param warning: tells of it where the broker does not take it.
-        @param refusals: after which it is not tried again.
-        @raise BrokerError: one of C{refusals}.
-        """
-        attempt = 0
-        send: Send = self._publisher.publish
-        while message in self._ledger:
-            wire = self._live_channel.client
-            publishing = Deferred.fromCoroutine(publish(wire, send))
-            self._publishing.add(publishing)
-            try:
-                await publishing
-                warning.succeeded()
-                return True
-            except CancelledError:
-                return False  # the broker gives it out again anyway
-            except Unconfirmed as e:  # which is told once, and not for each message
-                if e.refusal is not None and send != self._publisher.publish_alone:
-                    send = self._publisher.publish_alone  # is it this message?
-                    continue
-            except ChannelLost:
-                pass
-            except LadderRefused:
-                attempt = 0  # the ladder tells, and asks the broker once for all
-            except refusals:
-                raise
-            except BrokerError as e:
-                if not isinstance(e, PublishRefused):  # what is full is there
-                    self._ladder.forget()
-                    self._dead_letters.forget()
-                if not self._ladder.tells(e, self.queue, self._clock()):
-                    warning.met(e)
-            finally:
-                self._publishing.discard(publishing)
-            attempt += 1
-            if self.hurried:
-                self.give_back(message)
-            else:
-                held = self._ledger.numbers[State.HELD]
-                limit = max(RETRY_LIMIT, held / RETRY_RATE)
-                delay = exponential(attempt, constant=2, maximum=limit)
-                waited = self.wait(delay)
-                self._leave(message)
-                await waited
-        return False
-
-    async def _publish(
-        self, wire: Wire, send: Send, body: bytes, properties: bytes, due: float
-    ) -> None:
-        clock, rung = self._clock(), ""
-        if due - clock.seconds() > _AT_ONCE:
-            await self._publisher.unblocked()
-        if due - clock.seconds() > _AT_ONCE:
-            rung = await self._ladder.rung_for(
-                wire, self.queue, lambda: due - clock.seconds()
-            )
-        if rung and due - clock.seconds() > _AT_ONCE:
-            await send(rung, self.queue, body, properties)
-            await self._ladder.kept(wire, rung, self.queue)
-        else:  # the original is in the same queue: RabbitMQ loses both, or none
-            await send("", self.queue, body, properties)
-
-    def wait(self, seconds: float) -> Deferred[None]:
-        """
-        Fires after C{seconds}, or as soon as there is no point in waiting.
-        """
-        wait: Deferred[None] = Deferred(self._end_wait)
-        call = self._clock().callLater(seconds, self._end_wait, wait)
-        self._waits[wait] = call
-        return wait
-
-    def _end_wait(self, wait: Deferred[None]) -> None:
-        call = self._waits.pop(wait)
-        if call.active():
-            call.cancel()
-        wait.callback(None)
 
     def _log_removed(self, message: Message, what: str, why: str) -> None:
         """

@@ -1,0 +1,48 @@
+"""
+The waits of one watch, which can be cut short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["Waits"]
+
+
+class Waits:
+    """
+    All for which a watch waits some seconds: the retries of messages, the next attempt
+    to publish, or another channel.
+
+    @param clock: gives the clock that they go by.
+    @ivar hurried: the watch is being stopped: no message is to wait here any more.
+    """
+
+    def __init__(self, clock: Callable[[], IReactorTime]) -> None:
+        self.hurried = False
+        self._clock = clock
+        self._waits: dict[Deferred[None], IDelayedCall] = {}
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """
+        Fires after C{seconds}, or as soon as there is no point in waiting.
+        """
+        wait: Deferred[None] = Deferred(self._end)
+        self._waits[wait] = self._clock().callLater(seconds, self._end, wait)
+        return wait
+
+    def end(self) -> None:
+        """
+        End all waits.
+        """
+        for wait in list(self._waits):
+            self._end(wait)
+
+    def _end(self, wait: Deferred[None]) -> None:
+        call = self._waits.pop(wait)
+        if call.active():
+            call.cancel()
+        wait.callback(None)
