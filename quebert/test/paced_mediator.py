@@ -42,7 +42,7 @@ async def main(
     )
     sys.stdout.write("ready\n")
     while True:
-        await watcher._deliveries._settlement.waits.wait(0.1)
+        await watcher._deliveries.waits.wait(0.1)
         sys.stdout.write(f"{watcher.pace}\n")
 
 

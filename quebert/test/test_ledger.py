@@ -39,7 +39,7 @@ class Delivery:
     """
     What RabbitMQ and the callback know of a delivery.
 
-    @ivar at: C{"waiting"}, with the C{"callback"}, or C{"replacing"}.
+    @ivar at: C{"waiting"}, with the C{"callback"}, C{"examining"}, or C{"replacing"}.
     @ivar placed: whether it has a place, as far as it has been with the callback.
     @ivar fate: what became of it; empty while RabbitMQ waits.
     """
@@ -56,9 +56,16 @@ class Delivery:
         """
         if self.at == "callback":
             return "RUNNING" if self.placed else "OVERDUE"
-        if self.at == "replacing":
-            return "REPLACING" if self.placed else "HELD"
-        return "WAITING"
+        if self.at == "waiting":
+            return "WAITING"
+        return self.at.upper() if self.placed else "HELD"
+
+    @property
+    def may_be_replaced(self) -> bool:
+        """
+        Whether a replacement is published, or may be.
+        """
+        return self.at in ("examining", "replacing")
 
 
 class Machine(RuleBasedStateMachine):
@@ -112,7 +119,7 @@ class Machine(RuleBasedStateMachine):
         Its callback takes long.
         """
         delivery = self.one_of_the_last(number)
-        may = delivery.at != "waiting"
+        may = delivery.at in ("callback", "replacing") or delivery.state == "HELD"
         if self.moved(delivery, "OVERDUE", may) and delivery.at == "callback":
             delivery.placed = False
 
@@ -133,8 +140,18 @@ class Machine(RuleBasedStateMachine):
         Something is to take its place.
         """
         delivery = self.one_of_the_last(number)
-        if self.moved(delivery, "REPLACE", delivery.at != "replacing"):
+        if self.moved(delivery, "REPLACE", not delivery.may_be_replaced):
             delivery.at, delivery.placed = "replacing", True
+
+    @precondition(lambda self: self.all)
+    @rule(number=NUMBERS)
+    def examine(self, number: int) -> None:
+        """
+        It has come again.
+        """
+        delivery = self.one_of_the_last(number)
+        if self.moved(delivery, "EXAMINE", delivery.at == "waiting"):
+            delivery.at, delivery.placed = "examining", True
 
     @precondition(lambda self: self.all)
     @rule(number=NUMBERS)
@@ -143,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         That takes time.
         """
         delivery = self.one_of_the_last(number)
-        if self.moved(delivery, "HOLD", delivery.at == "replacing"):
+        if self.moved(delivery, "HOLD", delivery.may_be_replaced):
             delivery.placed = False
 
     @precondition(lambda self: self.all)
@@ -153,7 +170,8 @@ class Machine(RuleBasedStateMachine):
         Nothing is to take its place after all.
         """
         delivery = self.one_of_the_last(number)
-        if self.moved(delivery, "PASS", delivery.at == "replacing"):
+        may = delivery.at == "examining" or delivery.state == "HELD"
+        if self.moved(delivery, "PASS", may):
             delivery.at = "waiting"
 
     def moved(self, delivery: Delivery, event: str, may: bool) -> bool:
@@ -189,7 +207,7 @@ class Machine(RuleBasedStateMachine):
         RabbitMQ has confirmed what takes its place.
         """
         delivery = self.one_of_the_last(number)
-        self.settled(delivery, "CONFIRM", fate, delivery.at == "replacing")
+        self.settled(delivery, "CONFIRM", fate, delivery.may_be_replaced)
 
     @precondition(lambda self: self.all)
     @rule(number=NUMBERS)
@@ -304,13 +322,13 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "a confirm without a replacement": (
         _delivery,
-        "Event.CONFIRM: {State.REPLACING",
-        "Event.CONFIRM: {State.WAITING: State.SETTLED, State.REPLACING",
+        "Event.CONFIRM: dict.fromkeys(_REPLACED,",
+        "Event.CONFIRM: dict.fromkeys([State.WAITING, *_REPLACED],",
     ),
     "held for ever": (
         _delivery,
-        "State.HELD: State.SETTLED},\n    Event.GIVE_BACK",
-        "},\n    Event.GIVE_BACK",
+        "Event.CONFIRM: dict.fromkeys(_REPLACED,",
+        "Event.CONFIRM: dict.fromkeys(_REPLACED[:-1],",
     ),
     "a lost give-back": (
         _delivery,
@@ -324,8 +342,8 @@ MUTANTS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "a held message that begins": (
         _delivery,
-        "State.HELD: State.HELD},\n    Event.PASS",
-        "State.HELD: State.REPLACING},\n    Event.PASS",
+        "Event.HOLD: dict.fromkeys(_REPLACED, State.HELD)",
+        "Event.HOLD: dict.fromkeys(_REPLACED, State.REPLACING)",
     ),
     "a late outcome that counts": (
         _ledger,

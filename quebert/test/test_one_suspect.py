@@ -59,7 +59,7 @@ class FakeOwner(SuspectOwner):
     A watch.
 
     @ivar running: how many messages are with its callback.
-    @ivar is_held: whether no further message begins.
+    @ivar is_closed: whether no further message begins.
     @ivar begun: the suspects that have begun.
     @ivar returned: those that were given back.
     @ivar wire: on which its messages have come.
@@ -68,16 +68,16 @@ class FakeOwner(SuspectOwner):
     running = 0
 
     def __init__(self) -> None:
-        self.is_held = False
+        self.is_closed = False
         self.begun: list[Message] = []
         self.returned: list[Message] = []
         self.wire: Wire | None = WIRE
 
-    def hold(self) -> None:
-        self.is_held = True
+    def close(self, reason: str) -> None:
+        self.is_closed = True
 
-    def go_on(self) -> None:
-        self.is_held = False
+    def open(self, reason: str) -> None:
+        self.is_closed = False
 
     def wire_of(self, message: Message) -> Wire | None:
         return self.wire
@@ -116,15 +116,15 @@ class OneSuspectTests(SynchronousTestCase):
                 self.one.decided(message)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.suspects.signs, [])
-        self.check_held(False)
+        self.check_closed(False)
         self.assertFalse(self.one.wanted)
 
-    def check_held(self, held: bool) -> None:
+    def check_closed(self, held: bool) -> None:
         """
         Whether no watch may begin a message.
         """
         self.assertEqual(
-            [each.is_held for each in (self.first, self.second)], [held] * 2
+            [each.is_closed for each in (self.first, self.second)], [held] * 2
         )
 
     def add(self, watch: FakeOwner, flight: str = "a", *, alone: int = 0) -> Message:
@@ -151,15 +151,15 @@ class OneSuspectTests(SynchronousTestCase):
         """
         suspect = self.add(self.first)
         self.assertTrue(self.one.wanted)
-        self.check_held(True)
+        self.check_closed(True)
         self.clock.advance(GATHERING - 0.01)
         self.assertEqual(self.first.begun, [])
         self.clock.advance(0.01)
         self.assertEqual(self.first.begun, [suspect])
         self.assertEqual(self.suspects.signs, ["a" * 32])
-        self.check_held(True)
+        self.check_closed(True)
         self.end(self.first, suspect)
-        self.check_held(False)
+        self.check_closed(False)
         self.assertEqual(self.suspects.signs, [])
         self.assertFalse(self.one.wanted)
 
@@ -180,10 +180,10 @@ class OneSuspectTests(SynchronousTestCase):
         """
         A watch that begins meanwhile waits as well.
         """
-        for is_held in (False, True):
+        for is_closed in (False, True):
             third = FakeOwner()
             self.one.join(third)
-            self.assertIs(third.is_held, is_held)
+            self.assertIs(third.is_closed, is_closed)
             self.one.leave(third)
             self.add(self.first)
 
@@ -194,13 +194,13 @@ class OneSuspectTests(SynchronousTestCase):
         self.second.running = 1
         self.one.leave(self.second)
         suspect = self.add(self.first)
-        self.assertFalse(self.second.is_held)
+        self.assertFalse(self.second.is_closed)
         self.clock.advance(GATHERING)
         self.assertEqual(self.first.begun, [suspect])
-        self.second.is_held = True
+        self.second.is_closed = True
         self.end(self.first, suspect)
-        self.assertTrue(self.second.is_held)
-        self.second.is_held = False
+        self.assertTrue(self.second.is_closed)
+        self.second.is_closed = False
 
     def test_left_before_it_joined(self) -> None:
         """
@@ -220,9 +220,9 @@ class OneSuspectTests(SynchronousTestCase):
         self.clock.advance(GATHERING)
         for expected in (one, other, often):
             self.assertEqual(self.first.begun, [expected])
-            self.check_held(True)
+            self.check_closed(True)
             self.end(self.first, expected)
-        self.check_held(False)
+        self.check_closed(False)
 
     def test_gathering(self) -> None:
         """
@@ -248,18 +248,18 @@ class OneSuspectTests(SynchronousTestCase):
         """
         one, two = self.add(self.first, "a"), self.add(self.second, "b")
         self.clock.advance(GATHERING)
-        self.first.go_on = lambda: setattr(  # type: ignore[method-assign]
+        self.first.open = lambda reason: setattr(  # type: ignore
             self.first, "running", 1
         )
         self.end(self.first, one)
         self.assertEqual(self.second.begun, [])
-        self.check_held(True)
+        self.check_closed(True)
         self.first.running = 0
         self.one.decided(Message("consumer", 2, False, "", "queue"))
         self.assertEqual(self.second.begun, [two])
         self.end(self.second, two)
-        del self.first.go_on
-        self.first.go_on()
+        del self.first.open
+        self.first.open("suspect")
 
     def test_late(self) -> None:
         """
@@ -271,7 +271,7 @@ class OneSuspectTests(SynchronousTestCase):
         self.assertEqual(self.first.returned, [])
         self.clock.advance(1)
         self.assertEqual(self.first.returned, [suspect])
-        self.check_held(False)
+        self.check_closed(False)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_of_two_late(self) -> None:
@@ -284,7 +284,7 @@ class OneSuspectTests(SynchronousTestCase):
         other = self.add(self.first, "b")
         self.clock.advance(LONGEST_WAIT - 100)
         self.assertEqual(len(self.first.returned), 1)
-        self.check_held(True)
+        self.check_closed(True)
         self.second.running = 0
         self.one.decided(Message("consumer", 2, False, "", "queue"))
         self.assertEqual(self.first.begun, [other])
@@ -306,9 +306,9 @@ class OneSuspectTests(SynchronousTestCase):
         """
         suspect = self.add(self.first)
         self.assertEqual(self.one.take_back(self.second), [])
-        self.check_held(True)
+        self.check_closed(True)
         self.assertEqual(self.one.take_back(self.first), [suspect])
-        self.check_held(False)
+        self.check_closed(False)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_those_of_another_remain(self) -> None:
@@ -317,7 +317,7 @@ class OneSuspectTests(SynchronousTestCase):
         """
         mine, other = self.add(self.first, "a"), self.add(self.second, "b")
         self.assertEqual(self.one.take_back(self.first), [mine])
-        self.check_held(True)
+        self.check_closed(True)
         self.clock.advance(GATHERING)
         self.assertEqual(self.second.begun, [other])
         self.assertEqual(self.first.begun, [])
@@ -330,9 +330,9 @@ class OneSuspectTests(SynchronousTestCase):
         self.clock.advance(GATHERING)
         waits = self.add(self.first, "b")
         self.assertEqual(self.one.take_back(self.first), [waits])
-        self.check_held(True)
+        self.check_closed(True)
         self.end(self.first, suspect)
-        self.check_held(False)
+        self.check_closed(False)
 
     def test_taken_back_while_signing(self) -> None:
         """
@@ -343,7 +343,7 @@ class OneSuspectTests(SynchronousTestCase):
         self.clock.advance(GATHERING)
         self.assertEqual(self.one.take_back(self.second), [])
         self.assertEqual(self.one.take_back(self.first), [suspect])
-        self.check_held(False)
+        self.check_closed(False)
         signing.callback(None)
         self.assertEqual(self.first.begun, [])
         self.assertEqual(self.suspects.signs, [])
@@ -356,7 +356,7 @@ class OneSuspectTests(SynchronousTestCase):
         self.first.wire = None
         self.clock.advance(GATHERING)
         self.assertEqual((self.first.begun, self.suspects.signs), ([], []))
-        self.check_held(False)
+        self.check_closed(False)
 
     def test_lost_while_signing(self) -> None:
         """
@@ -371,7 +371,7 @@ class OneSuspectTests(SynchronousTestCase):
             self.first.wire = wire
             signing.callback(None)
             self.assertEqual((self.first.begun, self.suspects.signs), ([], []))
-            self.check_held(False)
+            self.check_closed(False)
 
     def test_lost_while_running(self) -> None:
         """
@@ -380,9 +380,9 @@ class OneSuspectTests(SynchronousTestCase):
         suspect = self.add(self.first)
         self.clock.advance(GATHERING)
         self.one.lost(self.second)
-        self.check_held(True)
+        self.check_closed(True)
         self.one.lost(self.first)
-        self.check_held(False)
+        self.check_closed(False)
         self.suspects.signs.clear()  # by the next connection
         self.first.begun.remove(suspect)
 
@@ -414,4 +414,4 @@ class OneSuspectTests(SynchronousTestCase):
         suspects = [self.add(self.first, flight) for flight in "abc"]
         self.clock.advance(GATHERING)
         self.assertEqual(begun, suspects)
-        self.check_held(False)
+        self.check_closed(False)

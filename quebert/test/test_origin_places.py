@@ -67,7 +67,7 @@ class OriginPlacesTests(SynchronousTestCase):
         self.places = OriginPlaces(self.watch, 8, Clock)
         self.slow = [FakeMessage("http://slow/") for _ in range(6)]
         self.watch.gone.append(self.slow[0])
-        self.places.count(cast(Any, self.slow))
+        self.places.count(cast(Any, self.slow), self.watch.has_place)
 
     def admits(self, host: str) -> Any:
         """

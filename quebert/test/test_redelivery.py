@@ -9,7 +9,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert._holding import LONGEST_WAIT
-from quebert.amqp.delays import PREFIX
 from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT
 from quebert.amqp.watch._suspects import PATIENCE, PERIOD, in_order_sign
@@ -558,126 +557,6 @@ class UnnamedClassicTests(UnnamedTestCase):
         self.give_back_in_order()
         self.anew()
         self.assertEqual(self.client.signs, set())
-
-
-class GiveBackTests(RedeliveryTestCase):
-    """
-    An end in good order.
-    """
-
-    def test_waiting(self) -> None:
-        """
-        What has never been delivered before is given back; of a copy there is another,
-        which counts no more ends.
-        """
-        self.watcher._deliveries.hold()
-        first, second = self.deliver(), self.copy(ends=2)
-        stopped = self.watcher.stop()
-        self.assertEqual(self.old.given_back, [first.delivery_tag])
-        self.assertEqual(self.client.signs, self.in_order_signs)
-        (headers,) = self.published
-        self.assertEqual(headers[ENDS], 2)
-        self.assertNotEqual(headers[FLIGHT], A)
-        self.confirm()
-        self.successResultOf(stopped)
-        self.assertEqual(self.old.acked, [second.delivery_tag])
-
-    def test_running(self) -> None:
-        """
-        The same holds for what runs for too long; its answer counts no more.
-        """
-        message = self.copy(ends=2)
-        stopped = self.watcher.stop(grace=1)
-        self.clock.advance(1)
-        self.assertEqual(self.cancelled, [message])
-        (headers,) = self.published
-        self.assertEqual(headers[ENDS], 2)
-        self.confirm()
-        self.successResultOf(stopped)
-        self.assertEqual(self.old.acked, [message.delivery_tag])
-        self.check_counts(received=1, returned=1)
-
-    def test_running_for_long(self) -> None:
-        """
-        That it is given back in good order is told again, where it ran on for long.
-        """
-        self.deliver()
-        stopped = self.watcher.stop(grace=300)
-        self.client.signs.clear()
-        self.clock.advance(300)
-        self.assertEqual(self.client.signs, self.in_order_signs)
-        self.successResultOf(stopped)
-
-    def looking(self) -> tuple[Message, FakeChannel]:
-        """
-        Deliver a message anew, while the broker does not say whether the last mediator
-        ended in good order.
-        """
-        self.give_back_in_order()
-        self.client.held.add("queue_declare")
-        message = self.old.deliver(redelivered=True)
-        self.client.held.clear()
-        return message, self.client.channels[-1]
-
-    def test_paused_while_looking(self) -> None:
-        """
-        A message that is still looked at when its queue is paused goes back.
-        """
-        message, brief = self.looking()
-        self.client.pauses.paused.add("queue")
-        self.client.pauses.looks["queue"]()
-        brief.answer()
-        self.assertEqual(self.old.given_back, [message.delivery_tag])
-        self.assertEqual(self.called, [])
-        self.check_counts(received=1, returned=1)
-
-    def test_stopped_while_looking(self) -> None:
-        """
-        So does a suspect when its watch is stopped; it does not begin.
-        """
-        self.client.held.add("queue_declare")
-        headers = {ENDS: SUSPECT, FLIGHT: A, IN_QUESTION: 1}
-        self.old.deliver(headers=headers)
-        brief = self.client.channels[-1]
-        self.client.held.clear()
-        stopped = self.watcher.stop()
-        brief.answer()
-        self.confirm()
-        self.successResultOf(stopped)
-        self.assertEqual(self.called, [])
-        (headers,) = self.published
-        self.assertNotIn(IN_QUESTION, headers)
-        self.check_counts(received=1, returned=1)
-
-    def test_not_confirmed(self) -> None:
-        """
-        It is given back where the broker does not take the copy.
-        """
-        self.watcher._deliveries.hold()
-        message = self.copy(ends=2)
-        stopped = self.watcher.stop()
-        for _ in range(2):  # neither the queue nor the delay ladder takes it
-            self.confirm(PublishRefused("full"))
-        self.successResultOf(stopped)
-        self.assertEqual(self.old.given_back, [message.delivery_tag])
-
-    def test_full(self) -> None:
-        """
-        Where the queue is full, the copy waits on the delay ladder, and counts no more
-        ends.
-        """
-        for ends in range(1, SUSPECT):
-            self.begin(exchange="", queue_type=self.queue_type)
-            self.watcher._deliveries.hold()
-            message = self.copy(ends=ends)
-            channel, stopped = self.channel, self.watcher.stop()
-            self.confirm(PublishRefused("full"))
-            *_, copy = self.client.publisher.publications
-            self.assertEqual(copy.exchange, f"{PREFIX}.wait.1s")
-            self.assertEqual(copy.headers[ENDS], ends)
-            self.confirm()
-            self.successResultOf(stopped)
-            self.assertEqual(channel.acked, [message.delivery_tag])
 
 
 class AloneTests(RedeliveryTestCase):

@@ -22,7 +22,6 @@ from quebert.amqp.wire import (
     Message,
 )
 from quebert.errors import (
-    BrokerError,
     BrokerUnreachable,
     MessageRefused,
     PublishRefused,
@@ -412,28 +411,6 @@ class EndTests(WatcherTestCase):
         self.successResultOf(stopped)
         self.check_counts(received=1, done=1)
 
-    def test_examined_while_stopping(self) -> None:
-        """
-        The end waits no longer than for the last message that is looked at.
-        """
-        for is_lost in (False, True):
-            self.begin(exchange="")
-            self.client.held.add("queue_declare")
-            self.channel.deliver(redelivered=True)
-            brief = self.client.channels[-1]
-            stopped = self.watcher.stop(grace=300)
-            self.client.held.clear()
-            self.assertNoResult(stopped)
-            if is_lost:
-                self.channel.lose()
-            for each in self.client.channels:
-                while each.pending:
-                    each.answer()
-            self.assertTrue(brief.closed)
-            while self.client.publisher.unconfirmed:
-                self.confirm()
-            self.successResultOf(stopped)
-
     def test_turned_away_while_stopping(self) -> None:
         """
         Nor longer than for the last callback that may not make its request.
@@ -445,17 +422,3 @@ class EndTests(WatcherTestCase):
         self.finish(message, Retry(attempted=False))
         self.successResultOf(stopped)
         self.assertEqual(self.channel.given_back, [message.delivery_tag])
-
-    def test_another_error_while_examining(self) -> None:
-        """
-        A fault in looking at a message is logged; the message is attempted.
-        """
-
-        async def in_order(*arguments: object, **options: object) -> bool:
-            raise BrokerError("fault")
-
-        self.begin(exchange="")
-        self.patch(self.client.suspects, "in_order", in_order)
-        message = self.deliver(redelivered=True)
-        self.check_logged(BrokerError)
-        self.assertEqual(self.called, [message])

@@ -7,30 +7,27 @@ stands; this module has the events happen.  It knows no frames and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.python.failure import Failure
 
-from quebert._bounds import memory_of
 from quebert._deadlines import Deadlines
-from quebert._log import Logger
 from quebert._protocol.extensions import QUEUE_TYPE, SINGLE_ACTIVE_CONSUMER
 from quebert.amqp.link import Publisher
 from quebert.amqp.watch._backlog import Backlog
 from quebert.amqp.watch._consumer import Consumer
 from quebert.amqp.watch._delivery import Event, State
+from quebert.amqp.watch._examinations import Examinations
 from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Places
-from quebert.amqp.watch._record import Record
-from quebert.amqp.watch._redelivery import Redelivery, restore
+from quebert.amqp.watch._redelivery import Redelivery
+from quebert.amqp.watch._returns import Returns
 from quebert.amqp.watch._settlement import Settlement
-from quebert.amqp.watch._task_memory import TaskMemory
+from quebert.amqp.watch._task_memory import TaskMemory, memory_known_to
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.wire import OURS, Message
 from quebert.clock import seconds_set
@@ -48,19 +45,6 @@ _BEGIN, _HELD, _OVERDUE = Event.BEGIN, int(State.HELD), int(State.OVERDUE)
 _HEAVY = 60.0
 
 
-@runtime_checkable
-class Weighing(Protocol):
-    """
-    An object that knows the memory of its tasks, such as a mediator.  If the callback
-    of a watch is a method of such an object, the watch asks it.
-    """
-
-    def memory_of(self, body: bytes) -> int:
-        """
-        How many bytes of memory the task in a body takes.
-        """
-
-
 class Deliveries:
     """
     The deliveries of one watch.
@@ -70,9 +54,9 @@ class Deliveries:
     @param publisher: publishes what takes their places.
     @ivar ledger: where each delivery stands.
     @ivar consumer: has RabbitMQ deliver them.
+    @ivar returns: gives them back.
+    @ivar waits: of those that wait here for their retries.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -106,6 +90,7 @@ class Deliveries:
             hold_up_to=options.hold_up_to,
             queue_type=arguments.get(QUEUE_TYPE),
         )
+        self.waits = self._settlement.waits
         self._redelivery = Redelivery(
             self._settlement, client.suspects, self._handler.early_by
         )
@@ -113,10 +98,13 @@ class Deliveries:
             client.budget,
             lambda: client.reactor,
             self._put_off_heavy,
-            _memory_of(callback),
+            memory_known_to(callback),
         )
+        self._places = Places(options.prefetch, self.begin, throttles.all, self._memory)
         self._hanging_hosts = HangingHosts(
             self,
+            self._places,
+            self._handler,
             queue,
             options.prefetch,
             options.hang_after,
@@ -124,12 +112,28 @@ class Deliveries:
             lambda: client.reactor,
         )
         self._origins = self._hanging_hosts.places
-        self._places = Places(
-            options.prefetch,
-            self.begin,
-            throttles.all,
-            self._memory,
-            self._hanging_hosts.look_again,
+        self._places.busy = self._hanging_hosts.look_again
+        self.returns = Returns(
+            self,
+            self.ledger,
+            self._settlement,
+            self._redelivery,
+            self._places,
+            self._hanging_hosts,
+            client.one_suspect,
+            client.suspects,
+            self._handler,
+        )
+        self._examinations = Examinations(
+            self,
+            self.ledger,
+            self._settlement,
+            self._redelivery,
+            self._places,
+            self.returns,
+            client.one_suspect,
+            is_wanted=lambda: self.consumer.wanted,
+            leave=self.leave,
         )
         backlog = Backlog(self.ledger, self._origins, self._places, throttles)
         self.consumer = Consumer(
@@ -139,22 +143,14 @@ class Deliveries:
             self.ledger.of_consumers,
             may_widen=backlog.may_widen,
             waiting=backlog.size,
-            rested=self._rest,
+            rested=self.returns.rest,
             single=bool(arguments.get(SINGLE_ACTIVE_CONSUMER)),
         )
         self._patience = Deadlines[Message](lambda: client.reactor, self.late)
-        self._moving = 0  # how many messages are examined, or replaced
         self._idle: Deferred[None] | None = None
         self._seconds: Callable[[], float]
 
     # -- The channel, and the end
-
-    @property
-    def channel(self) -> Channel | None:
-        """
-        The channel that brings them; C{None} while there is none.
-        """
-        return self._settlement.channel
 
     def begin_on(self, channel: Channel) -> None:
         """
@@ -194,50 +190,12 @@ class Deliveries:
         """
         self._places.open(reason)
 
-    def wait(self, seconds: float) -> Deferred[None]:
-        """
-        Fires after C{seconds}, or as soon as there is no point in waiting.
-        """
-        return self._settlement.waits.wait(seconds)
-
-    async def tell_in_order(self) -> None:
-        """
-        Tell other mediators that what comes back was given back in good order.
-        """
-        channel = self.channel
-        if channel is not None and self.ledger:
-            suspects, queue = self._client.suspects, self._settlement.queue
-            await suspects.end_in_order(channel.client, queue)
-
-    def give_back_waiting(self) -> None:
-        """
-        Give back the messages that have not begun.
-        """
-        for message in self._take_waiting():
-            self.give_back(message)
-
     def stop_holding(self) -> None:
         """
         Have no message wait for its retry here any more.
         """
         self._hanging_hosts.end()
-        self._settlement.waits.hurried = True
-
-    def end_waits(self) -> None:
-        """
-        Carry out at once what waits here.
-        """
-        self._settlement.waits.end()
-
-    def give_up_running(self) -> None:
-        """
-        Give back the messages that are with the callback, and cancel what it does.
-        """
-        running = self._handler.give_up()
-        for message in running:
-            self.give_back(message)
-        for message in running:
-            self._handler.cancel(message)
+        self.waits.hurried = True
 
     async def until_idle(self, seconds: float) -> None:
         """
@@ -269,45 +227,12 @@ class Deliveries:
             self._memory.weigh(message)
         # That is was_put_back, without a call.
         if message.redelivered or OURS in message.encoded_properties:
-            self._received_again(message)
+            self._examinations.received(message)
         else:  # nearly always
             message.may_have_past = False
             self._places.enter(message)
         if number >= self.consumer.prefetch or self._throttles.limit_fetching:
             self._adapt()  # no more may come, or the rate is against it
-
-    def _received_again(self, message: Message) -> None:
-        """
-        A message that RabbitMQ delivers anew, or what was put back.
-        """
-        examining = self._redelivery.examination(message)
-        if examining is not None:
-            self._begin_move(message, examining).addBoth(self._examined, message)
-        else:
-            self._enter(message)
-
-    def _examined(self, result: Failure | None, message: Message) -> None:
-        if isinstance(result, Failure):
-            self.log.failure("looking at {message} failed", result, message=message)
-        self._moving -= 1
-        self.ledger.move(message, Event.PASS)
-        if self.wire_of(message) is None:
-            self.leave(message)
-        elif self.consumer.wanted:  # also what failed, which would fail again
-            self._enter(message)
-        else:  # the queue was paused meanwhile, or the watch is being stopped
-            self.give_back(message)
-            self.leave(message)
-
-    def _enter(self, message: Message) -> None:
-        record = Record.of(message)
-        if record.is_copy:
-            restore(message)
-        if record.suspect:
-            message.gate = None  # it waits for nothing, once it is its turn
-            self._client.one_suspect.add(self, message)
-        else:
-            self._places.enter(message)
 
     def begin(self, message: Message) -> None:
         """
@@ -336,9 +261,9 @@ class Deliveries:
         elif message.turned_away:
             self._turned_away(message)
         elif isinstance(outcome, Retry):
-            self._move(message, self._settlement.put_back(message, outcome))
+            self._settlement.begin(message, self._settlement.put_back(message, outcome))
         elif isinstance(outcome, Bury):
-            self._move(message, self._settlement.bury(message, outcome))
+            self._settlement.begin(message, self._settlement.bury(message, outcome))
         else:
             if isinstance(outcome, Discard):
                 self._settlement.discard(message, outcome)
@@ -356,26 +281,6 @@ class Deliveries:
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
             self.give_back(message)
-        self.leave(message)
-
-    def _move(self, message: Message, moving: Coroutine[Any, Any, object]) -> None:
-        self._begin_move(message, moving).addBoth(self._moved, message)
-
-    def _begin_move(
-        self, message: Message, moving: Coroutine[Any, Any, object]
-    ) -> Deferred[Any]:
-        """
-        Another message may take the place of this one.
-        """
-        self.ledger.move(message, Event.REPLACE)
-        self._moving += 1
-        return Deferred.fromCoroutine(moving)
-
-    def _moved(self, result: object, message: Message) -> None:
-        if isinstance(result, Failure):
-            self.log.failure("settling {message} failed", result, message=message)
-        self._settlement.give_back(message)  # unless it is settled
-        self._moving -= 1
         self.leave(message)
 
     def late(self, message: Message) -> None:
@@ -406,29 +311,11 @@ class Deliveries:
 
     @property
     def _is_at_work(self) -> bool:
-        return bool(self._handler.busy or self._moving)
-
-    def _rest(self) -> None:
-        """
-        The rate allows no message soon: give the waiting ones back.  RabbitMQ counts
-        each return, and a large count looks like mediators that ended.  So a copy,
-        whose count is 0, takes the place of a message that came back before.
-        """
-        for message in self._take_waiting():
-            if message.redelivered:
-                self._move(message, self._redelivery.give_back(message))
-            else:
-                self._settlement.give_back(message)
-
-    def _take_waiting(self) -> list[Message]:
-        """
-        Take out the messages that have not begun.
-        """
-        waiting = [
-            *self._places.forget_waiting(),
-            *self._hanging_hosts.forget_waiting(),
-        ]
-        return [*waiting, *self._client.one_suspect.take_back(self)]
+        return bool(
+            self._handler.busy
+            or self._examinations.number
+            or self._settlement.replacing
+        )
 
     def _put_off_heavy(self, message: Message) -> None:
         """
@@ -445,10 +332,7 @@ class Deliveries:
         """
         Have a message come again, itself or as a copy.
         """
-        if Record.of(message).is_copy:  # this is no end that counts
-            self._move(message, self._redelivery.give_back(message))
-        else:
-            self._settlement.give_back(message)
+        self.returns.give_back(message)
 
     # -- Suspects
 
@@ -459,49 +343,13 @@ class Deliveries:
         """
         return sum(message in self.ledger for message in self._handler.busy)
 
-    def hold(self) -> None:
-        """
-        Begin no further message while a suspect is attempted.
-        """
-        self._places.close("suspect")
-
-    def go_on(self) -> None:
-        """
-        Begin further messages.
-        """
-        self._places.open("suspect")
-
     def wire_of(self, message: Message) -> Wire | None:
         """
         The connection that a message came on, while it is unsettled.
         """
-        channel = self._settlement.channel
-        if channel is None or channel.closed or message not in self.ledger:
-            return None
-        wire: Wire = channel.client
-        return wire
+        return self._settlement.wire_of(message)
 
     # -- Hosts that hang
-
-    @property
-    def is_busy(self) -> bool:
-        """
-        Whether more than half of the places are taken, or a message waits for one.
-        """
-        return self._places.is_busy
-
-    def requesting(self) -> list[Message]:
-        """
-        The messages whose callbacks make a request now, but for suspects, in the order
-        in which these were called.
-        """
-        return [m for m in self._handler.busy if m.url and m.gate is not None]
-
-    def has_place(self, message: Message) -> bool:
-        """
-        Whether a message that is with its callback has not left its place.
-        """
-        return self._places.has_place(message)
 
     def begin_again(self, message: Message) -> None:
         """
@@ -515,7 +363,7 @@ class Deliveries:
         Have a message that waits for a host, or for memory, wait in the broker.
         """
         retry = Retry(after=seconds, attempted=False)
-        self._move(message, self._settlement.put_back(message, retry))
+        self._settlement.begin(message, self._settlement.put_back(message, retry))
 
     # -- How much comes
 
@@ -530,12 +378,3 @@ class Deliveries:
             or consumer.is_wide
         ):
             consumer.adapt()
-
-
-def _memory_of(callback: Callback) -> Callable[[bytes], int]:
-    """
-    What tells how much memory the task in a body takes: a mediator whose method is the
-    callback, or else nobody knows better than L{memory_of}.
-    """
-    owner = callback.__self__ if isinstance(callback, MethodType) else None
-    return owner.memory_of if isinstance(owner, Weighing) else memory_of

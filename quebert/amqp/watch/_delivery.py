@@ -6,12 +6,16 @@ acknowledged, or given back.  Until then the delivery is in one of these states:
 
                begin            overdue
      WAITING --------> RUNNING --------> OVERDUE
-      ^  |  <--------     |                 |
-      |  |  turn away     | replace         | replace
-      |  | replace        v                 |
-      |  +---------> REPLACING <------------+
-      |    pass           | hold
-      +-------------------+------------> HELD
+      ^  | |  <-------    |                 |
+      |  | |  turn away   | replace         | replace
+      |  | |   replace    v                 |
+      |  | +--------> REPLACING <-----------+
+      |  |                | hold
+      |  |                +------------> HELD, which may pass, too
+      |  |   examine      | hold
+      |  +----------> EXAMINING
+      |     pass          |
+      +-------------------+
 
 At most C{prefetch} messages are at work at once.  Each has one of C{prefetch} places.
 A replacement is whatever is published before the message is acknowledged: its retry, a
@@ -20,8 +24,9 @@ copy, or a dead letter.
  - WAITING: the message has no place yet.
  - RUNNING: the callback runs.
  - OVERDUE: the callback still runs, but the message no longer counts for C{prefetch}.
+ - EXAMINING: the message has come again.  It passes, or a replacement is published.
  - REPLACING: its replacement is to be published.
- - HELD: like REPLACING, but it no longer counts for C{prefetch}.
+ - HELD: like EXAMINING or REPLACING, but it no longer counts for C{prefetch}.
 
 Three events settle a delivery, and a fourth ends it:
 
@@ -33,10 +38,10 @@ Three events settle a delivery, and a fourth ends it:
    acknowledgement of it.
 
 So nothing is acknowledged before RabbitMQ has confirmed its replacement, as only
-C{confirm} settles a delivery that is REPLACING or HELD.  A delivery is settled once,
-and one that is LOST is not settled at all: neither state has a way out.  An event that
-comes late, such as the outcome of a callback whose channel is gone, finds the delivery
-SETTLED or LOST and changes nothing.
+C{confirm} settles a delivery that is EXAMINING, REPLACING or HELD.  A delivery is
+settled once, and one that is LOST is not settled at all: neither state has a way out.
+An event that comes late, such as the outcome of a callback whose channel is gone, finds
+the delivery SETTLED or LOST and changes nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +60,7 @@ class State(IntEnum):
     WAITING = 0
     RUNNING = auto()
     OVERDUE = auto()
+    EXAMINING = auto()
     REPLACING = auto()
     HELD = auto()
     SETTLED = auto()
@@ -69,6 +75,7 @@ class Event(IntEnum):
     BEGIN = 0
     OVERDUE = auto()
     TURN_AWAY = auto()
+    EXAMINE = auto()
     REPLACE = auto()
     HOLD = auto()
     PASS = auto()
@@ -92,7 +99,17 @@ class Fate(IntEnum):
 
 
 #: The states in which RabbitMQ waits for the message.
-LIVE = (State.WAITING, State.RUNNING, State.OVERDUE, State.REPLACING, State.HELD)
+LIVE = (
+    State.WAITING,
+    State.RUNNING,
+    State.OVERDUE,
+    State.EXAMINING,
+    State.REPLACING,
+    State.HELD,
+)
+
+# Those in which a replacement is published, or may be.
+_REPLACED = (State.EXAMINING, State.REPLACING, State.HELD)
 
 #: For each event, the states in which it may happen, and the state that follows.
 TABLE: Mapping[Event, Mapping[State, State]] = {
@@ -106,15 +123,16 @@ TABLE: Mapping[Event, Mapping[State, State]] = {
         State.HELD: State.HELD,
     },
     Event.TURN_AWAY: {State.RUNNING: State.WAITING, State.OVERDUE: State.WAITING},
+    Event.EXAMINE: {State.WAITING: State.EXAMINING},
     Event.REPLACE: {
         State.WAITING: State.REPLACING,
         State.RUNNING: State.REPLACING,
         State.OVERDUE: State.REPLACING,
     },
-    Event.HOLD: {State.REPLACING: State.HELD, State.HELD: State.HELD},
-    Event.PASS: {State.REPLACING: State.WAITING, State.HELD: State.WAITING},
+    Event.HOLD: dict.fromkeys(_REPLACED, State.HELD),
+    Event.PASS: {State.EXAMINING: State.WAITING, State.HELD: State.WAITING},
     Event.FINISH: {State.RUNNING: State.SETTLED, State.OVERDUE: State.SETTLED},
-    Event.CONFIRM: {State.REPLACING: State.SETTLED, State.HELD: State.SETTLED},
+    Event.CONFIRM: dict.fromkeys(_REPLACED, State.SETTLED),
     Event.GIVE_BACK: dict.fromkeys(LIVE, State.SETTLED),
     Event.LOSE: dict.fromkeys(LIVE, State.LOST),
 }

@@ -88,6 +88,13 @@ class Handler:
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
 
+    def requesting(self) -> list[Message]:
+        """
+        The messages whose callbacks make a request now, but for suspects, in the order
+        in which these were called.
+        """
+        return [each for each in self.busy if each.url and each.gate is not None]
+
     def early_by(self, message: Message) -> float:
         """
         In how many seconds a message is due; not more than 0 if it is due.

@@ -48,11 +48,13 @@ from quebert._holding import LONGEST_WAIT
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
+from quebert.amqp.watch._handler import Handler
 from quebert.amqp.watch._origin_places import (
     LOOKS,
     LineOwner,
     OriginPlaces,
 )
+from quebert.amqp.watch._places import Places
 from quebert.amqp.wire import Message
 
 __all__ = ["HANG_AFTER", "HangingHosts", "PlaceOwner"]
@@ -72,20 +74,8 @@ _AT_HAND = 10
 
 class PlaceOwner(LineOwner, Protocol):
     """
-    What has the places, and the messages in them.
+    The watch.
     """
-
-    @property
-    def is_busy(self) -> bool:
-        """
-        Whether more than half of the places are taken, or a message waits for one.
-        """
-
-    def requesting(self) -> list[Message]:
-        """
-        The messages whose callbacks make a request now, in the order in which these
-        were called.
-        """
 
     def late(self, message: Message) -> None:
         """
@@ -103,6 +93,8 @@ class HangingHosts:
     """
     The origins that one watch requests, while some of these are slow.
 
+    @param places: the places of the watch.
+    @param handler: has the messages that are with the callback.
     @param limit: how many places the watch has; with 0, no limit, and with 1, where one
         task follows the other, nothing is done here.
     @param seconds: see above; 0 for never.
@@ -115,6 +107,8 @@ class HangingHosts:
     def __init__(
         self,
         watch: PlaceOwner,
+        places: Places,
+        handler: Handler,
         queue: str,
         limit: int,
         seconds: float,
@@ -122,6 +116,8 @@ class HangingHosts:
         clock: Callable[[], IReactorTime],
     ) -> None:
         self._watch = watch
+        self._places = places
+        self._handler = handler
         self._limit = limit
         self.places = OriginPlaces(watch, limit, clock)
         self._most_outside = affordable(2 * MOST_OUTSIDE) // 2
@@ -187,16 +183,16 @@ class HangingHosts:
 
     def _look(self) -> None:
         self._timer = None
-        is_busy = self._watch.is_busy
+        is_busy = self._places.is_busy
         if not self.places.known and not is_busy:
             self._seen.clear()
             return
         self.look_again()
-        now, requesting = self._clock().seconds(), self._watch.requesting()
+        now, requesting = self._clock().seconds(), self._handler.requesting()
         self._seen = {each: self._seen.get(each, now) for each in requesting}
         slow = [each for each in requesting if self._seen[each] < now]
         if slow and not self.places.known:
-            self.places.count(requesting)
+            self.places.count(requesting, self._places.has_place)
         if self.places.known:
             self.places.judge(slow)
             if is_busy:

@@ -51,7 +51,11 @@ class Intake:
     ) -> None:
         self.ending = False
         self.keeper = ChannelKeeper(
-            client, binding.queue, self._prepare, deliveries.lost, deliveries.wait
+            client,
+            binding.queue,
+            self._prepare,
+            deliveries.lost,
+            deliveries.waits.wait,
         )
         self._client = client
         self._binding = binding
@@ -165,8 +169,8 @@ class Intake:
         """
         self._deliveries.close("paused")
         await self._consumer.end()
-        await self._deliveries.tell_in_order()
-        self._deliveries.give_back_waiting()
+        await self._deliveries.returns.tell_in_order()
+        self._deliveries.returns.give_back_waiting()
 
     async def _go_on(self) -> None:
         self._deliveries.open("paused")

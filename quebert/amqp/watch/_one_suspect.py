@@ -42,6 +42,8 @@ __all__ = [
 GATHERING = 0.5
 #: ... and from the first one at most.
 LONGEST_GATHERING = 5.0
+# Why no further message begins.
+_REASON = "suspect"
 
 
 class SuspectOwner(Protocol):
@@ -55,14 +57,14 @@ class SuspectOwner(Protocol):
         How many unsettled messages are with the callback.
         """
 
-    def hold(self) -> None:
+    def close(self, reason: str) -> None:
         """
-        Begin no further message.
+        Begin no further message, until L{open} is called with the same reason.
         """
 
-    def go_on(self) -> None:
+    def open(self, reason: str) -> None:
         """
-        Begin further messages.
+        Begin further messages, unless something else is against it.
         """
 
     def wire_of(self, message: Message) -> Wire | None:
@@ -125,7 +127,7 @@ class OneSuspect:
         """
         self._watches[watch] = None
         if self.wanted:
-            watch.hold()
+            watch.close(_REASON)
 
     def leave(self, watch: SuspectOwner) -> None:
         """
@@ -148,7 +150,7 @@ class OneSuspect:
             left = max(0.0, self._gather_until - now)
             self._gathering.reset(min(GATHERING, left))
         self.wanted = True
-        self._hold()
+        self._close()
 
     def _gathered(self) -> None:
         self._gathering = None
@@ -258,16 +260,16 @@ class OneSuspect:
         was_changing, self._changing = self._changing, True
         try:
             for watch in list(self._watches):
-                watch.go_on()
+                watch.open(_REASON)
         finally:
             self._changing = was_changing
         if self._waiting:
-            self._hold()
+            self._close()
             self._begin_next()
 
-    def _hold(self) -> None:
+    def _close(self) -> None:
         for watch in self._watches:
-            watch.hold()
+            watch.close(_REASON)
 
 
 def _times_alone(pair: tuple[SuspectOwner, Message]) -> int:

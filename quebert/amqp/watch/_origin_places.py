@@ -28,13 +28,8 @@ _MOST_REMEMBERED = 1_000
 
 class LineOwner(Protocol):
     """
-    What has the places.
+    The watch.
     """
-
-    def has_place(self, message: Message) -> bool:
-        """
-        Whether a message that is with its callback has not left its place.
-        """
 
     def leave(self, message: Message) -> None:
         """
@@ -236,14 +231,18 @@ class OriginPlaces:
 
     # -- A look at all requests
 
-    def count(self, requesting: list[Message]) -> None:
+    def count(
+        self, requesting: list[Message], has_place: Callable[[Message], bool]
+    ) -> None:
         """
         Begin to count: these requests are there.
+
+        @param has_place: whether a message has not left its place.
         """
         self._alone = 0  # as far as is known
         for message in requesting:
             origin = message.origin = self._origin_of(message)
-            if self._watch.has_place(message):
+            if has_place(message):
                 origin.placed.add(message)
                 self.taken += 1
             else:

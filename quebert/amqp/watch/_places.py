@@ -28,6 +28,7 @@ class Places:
         begins only if C{memory} admits it.  Messages that take little overtake one that
         is refused.
     @param busy: called when a message has come, and L{is_busy}.
+    @ivar busy: the same.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Places:
         self._most = limit or float("inf")
         self._half = self._most / 2
         self._begin = begin
-        self._busy = busy
+        self.busy = busy
         self._placed: set[Message] = set()
         self._waiting: deque[Message] = deque()
         self._heavy: deque[Message] = deque()  # those that have waited for memory
@@ -59,7 +60,7 @@ class Places:
             each.entered()
         self._fill()
         if self._waiting or self._heavy or len(self._placed) > self._half:
-            self._busy()
+            self.busy()
 
     def leave(self, message: Message) -> None:
         """

@@ -8,10 +8,12 @@ used on the channel that it came on, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from quebert._holding import HOLD_LIMIT
 from quebert._log import Logger
@@ -38,6 +40,9 @@ from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutab
 from quebert.outcome import POISON, Bury, Discard, Retry
 from quebert.policy import BURIED_AT
 
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
 __all__ = ["HOLD_UP_TO", "Settlement"]
 
 #: Seconds up to which it waits here; what is to wait longer waits in the broker.
@@ -63,9 +68,11 @@ class Settlement:
     @param hold_up_to: seconds that they wait here instead, at most.
     @param queue_type: the type that the queue is declared with, if any.
     @param now: the time of day, in seconds since the epoch; only written to headers.
-    @param leave: called with each message that begins to wait here, and needs no place.
+    @param leave: called with each message that needs no place: it waits here, or has
+        been replaced.
     @ivar queue: the queue.
     @ivar waits: of the messages that wait here for their retries.
+    @ivar replacing: how many messages are being replaced.
     """
 
     log = Logger()
@@ -93,6 +100,7 @@ class Settlement:
         self._ladder = ladder
         self._hold_up_to = hold_up_to
         self.waits = Waits(clock)
+        self.replacing = 0
         self._replacements = Replacements(
             ledger,
             queue,
@@ -133,6 +141,15 @@ class Settlement:
         if self._ledger.settle(message, Event.GIVE_BACK, Fate.RETURNED):
             self._live_channel.give_back(message.delivery_tag)
 
+    def wire_of(self, message: Message) -> Wire | None:
+        """
+        The connection that a message came on, while it is unsettled.
+        """
+        if message not in self._ledger or self._live_channel.closed:
+            return None
+        wire: Wire = self._live_channel.client
+        return wire
+
     @property
     def _live_channel(self) -> Channel:
         """
@@ -156,6 +173,24 @@ class Settlement:
         No more messages will come: log nothing more.
         """
         self._replacements.end()
+
+    def begin(self, message: Message, replacing: Coroutine[Any, Any, object]) -> None:
+        """
+        Begin to replace a message.  In the end it is settled, whatever happens, and
+        needs no place.
+
+        @param replacing: does that, such as L{put_back} or L{bury}.
+        """
+        self._ledger.move(message, Event.REPLACE)
+        self.replacing += 1
+        Deferred.fromCoroutine(replacing).addBoth(self._replaced, message)
+
+    def _replaced(self, result: object, message: Message) -> None:
+        if isinstance(result, Failure):
+            self.log.failure("settling {message} failed", result, message=message)
+        self.give_back(message)  # unless it is settled
+        self.replacing -= 1
+        self._free_place(message)
 
     async def put_back(self, message: Message, retry: Retry) -> None:
         """

@@ -6,6 +6,8 @@ work take together, and for how long others wait for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Protocol, runtime_checkable
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -15,7 +17,20 @@ from quebert._holding import wait_left
 from quebert.amqp.watch._memory_budget import Again, Budget, Part
 from quebert.amqp.wire import Message
 
-__all__ = ["TaskMemory"]
+__all__ = ["TaskMemory", "memory_known_to"]
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """
+    An object that knows the memory of its tasks, such as a mediator.  If the callback
+    of a watch is a method of such an object, the watch asks it.
+    """
+
+    def memory_of(self, body: bytes) -> int:
+        """
+        How many bytes of memory the task in a body takes.
+        """
 
 
 class TaskMemory:
@@ -94,3 +109,12 @@ class TaskMemory:
         The watch is over.
         """
         self._part.end()
+
+
+def memory_known_to(callback: Callable[..., object]) -> Callable[[bytes], int]:
+    """
+    What tells how much memory the task in a body takes: a mediator whose method is the
+    callback, or else nobody knows better than L{memory_of}.
+    """
+    owner = callback.__self__ if isinstance(callback, MethodType) else None
+    return owner.memory_of if isinstance(owner, Weighing) else memory_of

@@ -183,14 +183,14 @@ class Watcher:
         deliveries.stop_holding()
         leaving = intake.leave()
         await self._within(deliveries.consumer.end())
-        await self._within(deliveries.tell_in_order())
-        deliveries.give_back_waiting()
-        deliveries.end_waits()
+        await self._within(deliveries.returns.tell_in_order())
+        deliveries.returns.give_back_waiting()
+        deliveries.waits.end()
         await deliveries.until_idle(grace)
         if grace and deliveries.are_with_callback:
             # The signs of that may be out of date.
-            await self._within(deliveries.tell_in_order())
-        deliveries.give_up_running()
+            await self._within(deliveries.returns.tell_in_order())
+        deliveries.returns.give_up_running()
         await deliveries.until_idle(_LAST_ANSWERS)
         await self._within(intake.shut())
         for each in leaving:

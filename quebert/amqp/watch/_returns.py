@@ -1,0 +1,113 @@
+"""
+Gives back the messages that are not finished here: the queue is paused, the rate allows
+none soon, or the watch ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quebert.amqp.watch._handler import Handler
+from quebert.amqp.watch._hanging_hosts import HangingHosts
+from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._record import Record
+from quebert.amqp.watch._redelivery import Redelivery
+from quebert.amqp.watch._settlement import Settlement
+
+if TYPE_CHECKING:
+    from quebert.amqp.watch._one_suspect import OneSuspect, SuspectOwner
+    from quebert.amqp.watch._suspects import Suspects
+    from quebert.amqp.wire import Message
+
+__all__ = ["Returns"]
+
+
+class Returns:
+    """
+    Gives back messages of one watch.
+
+    @param watch: the watch, as C{one_suspect} knows it.
+    """
+
+    def __init__(
+        self,
+        watch: SuspectOwner,
+        ledger: Ledger[Message],
+        settlement: Settlement,
+        redelivery: Redelivery,
+        places: Places,
+        hanging_hosts: HangingHosts,
+        one_suspect: OneSuspect,
+        suspects: Suspects,
+        handler: Handler,
+    ) -> None:
+        self._watch = watch
+        self._ledger = ledger
+        self._settlement = settlement
+        self._redelivery = redelivery
+        self._places = places
+        self._hanging_hosts = hanging_hosts
+        self._one_suspect = one_suspect
+        self._suspects = suspects
+        self._handler = handler
+
+    async def tell_in_order(self) -> None:
+        """
+        Tell other mediators that what comes back was given back in good order.
+        """
+        channel = self._settlement.channel
+        if channel is not None and self._ledger:
+            queue = self._settlement.queue
+            await self._suspects.end_in_order(channel.client, queue)
+
+    def give_back(self, message: Message) -> None:
+        """
+        Have a message come again, itself or as a copy.
+        """
+        if Record.of(message).is_copy:  # this is no end that counts
+            self._give_back_copy(message)
+        else:
+            self._settlement.give_back(message)
+
+    def give_back_waiting(self) -> None:
+        """
+        Give back the messages that have not begun.
+        """
+        for message in self._take_waiting():
+            self.give_back(message)
+
+    def rest(self) -> None:
+        """
+        The rate allows no message soon: give the waiting ones back.  RabbitMQ counts
+        each return, and a large count looks like mediators that ended.  So a copy,
+        whose count is 0, takes the place of a message that came back before.
+        """
+        for message in self._take_waiting():
+            if message.redelivered:
+                self._give_back_copy(message)
+            else:
+                self._settlement.give_back(message)
+
+    def give_up_running(self) -> None:
+        """
+        Give back the messages that are with the callback, and cancel what it does.
+        """
+        running = self._handler.give_up()
+        for message in running:
+            self.give_back(message)
+        for message in running:
+            self._handler.cancel(message)
+
+    def _give_back_copy(self, message: Message) -> None:
+        self._settlement.begin(message, self._redelivery.give_back(message))
+
+    def _take_waiting(self) -> list[Message]:
+        """
+        Take out the messages that have not begun.
+        """
+        return [
+            *self._places.forget_waiting(),
+            *self._hanging_hosts.forget_waiting(),
+            *self._one_suspect.take_back(self._watch),
+        ]
