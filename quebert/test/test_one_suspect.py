@@ -85,7 +85,7 @@ class FakeOwner(SuspectOwner):
     def begin(self, message: Message) -> None:
         self.begun.append(message)
 
-    def give_back(self, message: Message) -> None:
+    def return_message(self, message: Message) -> None:
         self.returned.append(message)
 
 

@@ -4,15 +4,20 @@ One watched queue, from its deliveries to the outcomes that settle them.
 These words are used of messages:
 
  - place: C{prefetch} messages may be at work at once; each of these has a place.
- - hold: keep a message that RabbitMQ has delivered and that is not settled.
+ - hold: keep a message that RabbitMQ has delivered and that is not settled.  It counts
+   as held while it waits so without a place: for its retry, or until RabbitMQ has
+   confirmed what replaces it.
  - settle: acknowledge a message, or give it back.
  - give back: settle a message by C{basic.nack} with C{requeue}.  RabbitMQ delivers it
    again.
- - put back: publish a message anew, to its queue or to the delay ladder, and then
-   acknowledge it.  A task is retried so; one that is due soon is held until then.
- - replace: have a copy take the place of a message: publish the copy, whose headers
-   count the ends of mediators, then acknowledge the message.
- - bury: move a message to the queue C{<queue>.dead}: publish it there, then acknowledge
+ - put back: publish a message anew, to its queue or to the delay ladder.  A task is
+   retried so; one that is due soon is held until then.
+ - replace: publish what takes the place of a message, then acknowledge the message.  A
+   message is replaced by its retry (put back), by a copy, or by a dead letter (bury).
+ - copy: replace a message that was not attempted by one whose headers count the ends of
+   mediators.
+ - bury: move a message to the queue C{<queue>.dead}.
+ - return: have a message that is not finished here come again: give it back, or copy
    it.
  - suspect: a message at which several mediators have ended suddenly, one after the
    other.  It is attempted while nothing else is.

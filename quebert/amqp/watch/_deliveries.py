@@ -54,7 +54,7 @@ class Deliveries:
     @param publisher: publishes what takes their places.
     @ivar ledger: where each delivery stands.
     @ivar consumer: has RabbitMQ deliver them.
-    @ivar returns: gives them back.
+    @ivar returns: returns them.
     @ivar waits: of those that wait here for their retries.
     """
 
@@ -280,7 +280,7 @@ class Deliveries:
             self._hanging_hosts.wait(message)
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
-            self.give_back(message)
+            self.return_message(message)
         self.leave(message)
 
     def late(self, message: Message) -> None:
@@ -328,11 +328,11 @@ class Deliveries:
             self._hanging_hosts.ended(message)
         self.put_off_for(message, _HEAVY)
 
-    def give_back(self, message: Message) -> None:
+    def return_message(self, message: Message) -> None:
         """
         Have a message come again, itself or as a copy.
         """
-        self.returns.give_back(message)
+        self.returns.return_message(message)
 
     # -- Suspects
 

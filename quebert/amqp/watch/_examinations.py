@@ -87,7 +87,7 @@ class Examinations:
         elif self._is_wanted():  # also what failed, which would fail again
             self._enter(message)
         else:  # the queue was paused meanwhile, or the watch is being stopped
-            self._returns.give_back(message)
+            self._returns.return_message(message)
             self._leave(message)
 
     def _enter(self, message: Message) -> None:

@@ -170,7 +170,7 @@ class Intake:
         self._deliveries.close("paused")
         await self._consumer.end()
         await self._deliveries.returns.tell_in_order()
-        self._deliveries.returns.give_back_waiting()
+        self._deliveries.returns.return_waiting()
 
     async def _go_on(self) -> None:
         self._deliveries.open("paused")

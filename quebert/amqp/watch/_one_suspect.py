@@ -77,9 +77,9 @@ class SuspectOwner(Protocol):
         Call the callback with a message.
         """
 
-    def give_back(self, message: Message) -> None:
+    def return_message(self, message: Message) -> None:
         """
-        Give back a message that was not begun, so that it comes again.
+        Have a message that was not begun come again.
         """
 
 
@@ -193,7 +193,7 @@ class OneSuspect:
     def _late(self, pair: tuple[SuspectOwner, Message]) -> None:
         watch, message = pair
         self._forget(pair)
-        watch.give_back(message)
+        watch.return_message(message)
 
     def _forget(self, *pairs: tuple[SuspectOwner, Message]) -> None:
         for each in pairs:

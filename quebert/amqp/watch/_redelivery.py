@@ -80,7 +80,7 @@ class Redelivery:
         nothing.  The message may be settled then, or go back.
         """
         if message.redelivered:
-            return self._replace(message)
+            return self._copy_unless_harmless(message)
         record = Record.of(message)
         if record.in_question and record.suspect:
             early = self._early_by(message)
@@ -92,7 +92,7 @@ class Redelivery:
             return self._suspects.copied(record.flight)
         return None
 
-    async def _replace(self, message: Message) -> None:
+    async def _copy_unless_harmless(self, message: Message) -> None:
         """
         Put a copy in the place of a message that may have been in flight when a
         mediator ended, unless it is to be attempted as it is.
@@ -162,11 +162,12 @@ class Redelivery:
         wire, once = settlement.channel.client, not self.counted
         return await self._suspects.in_order(wire, settlement.queue, once=once)
 
-    async def give_back(self, message: Message) -> None:
+    async def copy_or_give_back(self, message: Message) -> None:
         """
         Put a copy in the place of a message that has come as a copy: RabbitMQ would
         mark it C{redelivered} otherwise, which would be counted as another end.  Where
-        the queue is full, the copy waits in the broker until there is room.
+        the queue is full, the copy waits in the broker until there is room.  Where
+        RabbitMQ takes the copy in neither place, the message is given back.
         """
         headers = Record.of(message).copied()
         for after in (0.0, _UNTIL_ROOM):
@@ -178,7 +179,7 @@ class Redelivery:
         self, message: Message, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
         with self._suspects.copying(headers[FLIGHT]):
-            settled = await self._settlement.replace(message, headers, after)
+            settled = await self._settlement.copy(message, headers, after)
             if settled:
                 await self._acknowledged()
             return settled

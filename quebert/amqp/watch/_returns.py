@@ -1,5 +1,5 @@
 """
-Gives back the messages that are not finished here: the queue is paused, the rate allows
+Returns the messages that are not finished here: the queue is paused, the rate allows
 none soon, or the watch ends.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["Returns"]
 
 class Returns:
     """
-    Gives back messages of one watch.
+    Returns messages of one watch.
 
     @param watch: the watch, as C{one_suspect} knows it.
     """
@@ -61,46 +61,46 @@ class Returns:
             queue = self._settlement.queue
             await self._suspects.end_in_order(channel.client, queue)
 
-    def give_back(self, message: Message) -> None:
+    def return_message(self, message: Message) -> None:
         """
         Have a message come again, itself or as a copy.
         """
         if Record.of(message).is_copy:  # this is no end that counts
-            self._give_back_copy(message)
+            self._return_copy(message)
         else:
             self._settlement.give_back(message)
 
-    def give_back_waiting(self) -> None:
+    def return_waiting(self) -> None:
         """
-        Give back the messages that have not begun.
+        Return the messages that have not begun.
         """
         for message in self._take_waiting():
-            self.give_back(message)
+            self.return_message(message)
 
     def rest(self) -> None:
         """
-        The rate allows no message soon: give the waiting ones back.  RabbitMQ counts
+        The rate allows no message soon: return the waiting ones.  RabbitMQ counts
         each return, and a large count looks like mediators that ended.  So a copy,
         whose count is 0, takes the place of a message that came back before.
         """
         for message in self._take_waiting():
             if message.redelivered:
-                self._give_back_copy(message)
+                self._return_copy(message)
             else:
                 self._settlement.give_back(message)
 
-    def give_up_running(self) -> None:
+    def return_running(self) -> None:
         """
-        Give back the messages that are with the callback, and cancel what it does.
+        Return the messages that are with the callback, and cancel what it does.
         """
         running = self._handler.give_up()
         for message in running:
-            self.give_back(message)
+            self.return_message(message)
         for message in running:
             self._handler.cancel(message)
 
-    def _give_back_copy(self, message: Message) -> None:
-        self._settlement.begin(message, self._redelivery.give_back(message))
+    def _return_copy(self, message: Message) -> None:
+        self._settlement.begin(message, self._redelivery.copy_or_give_back(message))
 
     def _take_waiting(self) -> list[Message]:
         """

@@ -248,7 +248,7 @@ class Settlement:
                 why = f"the broker refuses the task as it would go back: {e}"
                 await self.bury(message, Bury(why))
 
-    async def replace(
+    async def copy(
         self,
         message: Message,
         headers: Mapping[str, Any],

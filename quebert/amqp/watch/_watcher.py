@@ -184,13 +184,13 @@ class Watcher:
         leaving = intake.leave()
         await self._within(deliveries.consumer.end())
         await self._within(deliveries.returns.tell_in_order())
-        deliveries.returns.give_back_waiting()
+        deliveries.returns.return_waiting()
         deliveries.waits.end()
         await deliveries.until_idle(grace)
         if grace and deliveries.are_with_callback:
             # The signs of that may be out of date.
             await self._within(deliveries.returns.tell_in_order())
-        deliveries.returns.give_up_running()
+        deliveries.returns.return_running()
         await deliveries.until_idle(_LAST_ANSWERS)
         await self._within(intake.shut())
         for each in leaving:
