@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from quebert.amqp.watch import Budget
-from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION, NOT_BEFORE, Message
+from quebert.amqp.watch import Budget, DeliveredMessage
+from quebert.amqp.wire import ALONE, ENDS, FLIGHT, IN_QUESTION, NOT_BEFORE
 from quebert.errors import BrokerError, ChannelLost, MessageRefused, PublishRefused
 from quebert.outcome import Bury, Discard, Done, Retry
 from quebert.test.checks import EXAMPLES, QUICK
@@ -218,7 +218,7 @@ class AnyOrderTests(WatcherTestCase):
         exchange = "" if headers and ENDS in headers else "flow"
         channel.deliver(body, headers, redelivered=anew, exchange=exchange)
 
-    def callback(self, message: Message) -> Any:
+    def callback(self, message: DeliveredMessage) -> Any:
         """
         Do with a message as it says.
         """
@@ -244,7 +244,7 @@ class AnyOrderTests(WatcherTestCase):
             self.shared = answer
         return answer
 
-    async def keep_on(self, message: Message, answer: Deferred[Any]) -> Any:
+    async def keep_on(self, message: DeliveredMessage, answer: Deferred[Any]) -> Any:
         """
         Wait for an answer, whoever cancels that.
         """

@@ -11,8 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._handler import ERROR_LIMIT, Handler
-from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message
+from quebert.amqp.wire import ERRORS, NOT_BEFORE
 from quebert.outcome import Bury, Discard, Done, Retry
 
 
@@ -26,7 +27,7 @@ class HandlerTests(SynchronousTestCase):
         Make one.
         """
         self.answer: Any = None
-        self.called: list[Message] = []
+        self.called: list[DeliveredMessage] = []
         self.decided: list[Any] = []
         self.handler = self.make(1.0)
 
@@ -36,7 +37,7 @@ class HandlerTests(SynchronousTestCase):
         """
         return Handler(self.callback, error_delay, lambda: 1000.0, lambda: 0.0)
 
-    def callback(self, message: Message) -> Any:
+    def callback(self, message: DeliveredMessage) -> Any:
         """
         What the user does with a message.
         """
@@ -45,11 +46,11 @@ class HandlerTests(SynchronousTestCase):
             raise self.answer
         return self.answer
 
-    def call(self, **headers: Any) -> Message:
+    def call(self, **headers: Any) -> DeliveredMessage:
         """
         Call the callback with another message.
         """
-        message = Message("consumer", 1, False, "flow", "queue")
+        message = DeliveredMessage("consumer", 1, False, "flow", "queue")
         names = {"errors": ERRORS, "not_before": NOT_BEFORE}
         told = {names[name]: value for name, value in headers.items()}
         message.encoded_properties = encode_properties({"headers": told})

@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from quebert._holding import LONGEST_WAIT
-from quebert.amqp.watch import _hanging_hosts, _origin_places
+from quebert.amqp.watch import DeliveredMessage, _hanging_hosts, _origin_places
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
 from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin, OriginPlaces
-from quebert.amqp.wire import ERRORS, Message
+from quebert.amqp.wire import ERRORS
 from quebert.errors import ChannelLost, ConfigError
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
@@ -37,7 +37,7 @@ class HangingTestCase(WatcherTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.turned_away: list[Message] = []
+        self.turned_away: list[DeliveredMessage] = []
 
     def begin(self, **options: Any) -> FakeChannel:
         """
@@ -45,7 +45,7 @@ class HangingTestCase(WatcherTestCase):
         """
         return super().begin(**{**self.options, **options} if options else {})
 
-    def callback(self, message: Message) -> Any:
+    def callback(self, message: DeliveredMessage) -> Any:
         """
         Ask whether the request may be made, and make it.
         """
@@ -68,7 +68,7 @@ class HangingTestCase(WatcherTestCase):
         for _ in range(round(seconds * 4)):
             self.advance(0.25)
 
-    def many(self, host: bytes, number: int) -> list[Message]:
+    def many(self, host: bytes, number: int) -> list[DeliveredMessage]:
         """
         Deliver messages for a host.
         """
@@ -81,7 +81,7 @@ class HangingTestCase(WatcherTestCase):
         """
         return not self.watcher._deliveries._places.has_room()
 
-    def hang(self, host: bytes = b"a") -> list[Message]:
+    def hang(self, host: bytes = b"a") -> list[DeliveredMessage]:
         """
         Have a host take all places, and hang.
         """
@@ -103,7 +103,7 @@ class HangingTestCase(WatcherTestCase):
         """
         return self.places.known
 
-    def unanswered(self, message: Message) -> None:
+    def unanswered(self, message: DeliveredMessage) -> None:
         """
         The time of a request is over.
         """
@@ -916,7 +916,7 @@ class LineTests(HangingTestCase):
         hook: Deferred[None] = Deferred()
         admitted = self.callback
 
-        def callback(message: Message) -> Any:
+        def callback(message: DeliveredMessage) -> Any:
             return hook.addCallback(lambda _: admitted(message))
 
         self.watcher._deliveries._handler._callback = callback
@@ -935,7 +935,7 @@ class LineTests(HangingTestCase):
         hook: Deferred[None] = Deferred()
         admitted = self.callback
 
-        def callback(message: Message) -> Any:
+        def callback(message: DeliveredMessage) -> Any:
             answer = admitted(message)
             return hook.addCallback(lambda _: answer)
 

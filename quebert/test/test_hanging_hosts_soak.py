@@ -13,9 +13,9 @@ from itertools import count
 from typing import Any
 
 from quebert.amqp.delays import PREFIX
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER
 from quebert.amqp.watch._origin_places import LOOKS
-from quebert.amqp.wire import Message
 from quebert.outcome import Retry
 from quebert.test.test_watcher import WatcherTestCase
 
@@ -85,7 +85,7 @@ class SoakTestCase(WatcherTestCase):
         super().setUp()
         self.random = random.Random(16)
         self.queue: deque[bytes] = deque()
-        self.ends: list[tuple[float, int, Message, bool]] = []
+        self.ends: list[tuple[float, int, DeliveredMessage, bool]] = []
         self.later: list[tuple[float, int, bytes]] = []
         self.late: list[tuple[float, float]] = []
         self.attempts: Counter[bytes] = Counter()
@@ -100,7 +100,7 @@ class SoakTestCase(WatcherTestCase):
         It takes long; L{end} checks.
         """
 
-    def callback(self, message: Message) -> Any:
+    def callback(self, message: DeliveredMessage) -> Any:
         """
         Request the URL that is the body.
         """
@@ -161,13 +161,13 @@ class SoakTestCase(WatcherTestCase):
         if consumer is None:
             return False
         tag = len(channel.delivered) + 1
-        message = Message(consumer, tag, False, "", "queue")
+        message = DeliveredMessage(consumer, tag, False, "", "queue")
         message.body = self.queue.popleft()
         channel.delivered[tag] = message
         channel.on_message(message)
         return True
 
-    def answer(self, message: Message, is_answered: bool, now: float) -> None:
+    def answer(self, message: DeliveredMessage, is_answered: bool, now: float) -> None:
         """
         A request has ended.
         """

@@ -17,10 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._bounds import BOUNDS, most_values
 from quebert._transport_writer import TransportWriter
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._memory_budget import Budget
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
-from quebert.amqp.wire import Channel, Message, Wire
+from quebert.amqp.wire import Channel, Wire
 from quebert.errors import BadTask
 from quebert.task import Bounds, _codec, _measure, decode, read_part
 from quebert.test.checks import QUICK, in_one_go, refusal
@@ -140,7 +141,7 @@ class Watched:
         self.begun: list[bytes] = []
         clock = Clock()
         self._memory = TaskMemory(budget, lambda: clock)
-        self.messages: list[Message] = []
+        self.messages: list[DeliveredMessage] = []
         self.places = Places(places, self._begin, memory=self._memory)
 
     def add(self, *bodies: bytes) -> None:
@@ -148,7 +149,7 @@ class Watched:
         Messages come.
         """
         for body in bodies:
-            message = Message("consumer", 1, False, "flow", "tasks")
+            message = DeliveredMessage("consumer", 1, False, "flow", "tasks")
             message.body, message.encoded_properties = body, b""
             self._memory.weigh(message)
             self.places.enter(message)
@@ -159,7 +160,7 @@ class Watched:
         """
         self._memory.end()
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: DeliveredMessage) -> None:
         self._memory.begin(message)
         self.messages.append(message)
         self.begun.append(message.body)

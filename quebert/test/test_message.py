@@ -128,9 +128,7 @@ class MessageTests(SynchronousTestCase):
         Nothing has happened to it yet.
         """
         m = message()
-        self.assertEqual((m.came, m.errors, m.memory, m.url), (0.0, 0, 0, ""))
-        self.assertEqual((m.may_have_past, m.was_begun, m.was_restored), (True, 0, 0))
-        self.assertEqual((m.turned_away, m.properties), (False, {"headers": {}}))
+        self.assertEqual((m.was_restored, m.properties), (False, {"headers": {}}))
 
     def test_id_for_log(self) -> None:
         """
@@ -153,43 +151,6 @@ class MessageTests(SynchronousTestCase):
         m.was_restored = True
         self.assertTrue(m.may_be_ours)
         self.assertTrue(Message("tag", 1, False, "", "queue").may_be_ours)
-
-
-class FakeGate:
-    """
-    Knows of some origins that are slow, and admits nothing.
-    """
-
-    def __init__(self, *known: str) -> None:
-        self.known = dict.fromkeys(known)
-
-    def admits(self, message: Message) -> bool:
-        """
-        Whether it may request.
-        """
-        return False
-
-
-class RequestTests(SynchronousTestCase):
-    """
-    Whether a callback may make its request.
-    """
-
-    def test_may_request(self) -> None:
-        """
-        It may, unless there is a gate that knows of slow origins, and admits none.
-        """
-        for gate, may in (
-            (None, True),
-            (FakeGate(), True),
-            (FakeGate("http://a"), False),
-        ):
-            m = message()
-            m.gate = gate
-            self.assertEqual(m.may_request("http://a/b"), may)
-            self.assertEqual(m.url, "http://a/b")
-            m.was_unanswered()
-            self.assertEqual(m.url, "")
 
 
 class DeathTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._holding import LONGEST_WAIT
 from quebert._protocol.properties import encode_properties
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._one_suspect import (
     GATHERING,
     LONGEST_GATHERING,
@@ -19,7 +20,7 @@ from quebert.amqp.watch._one_suspect import (
     SuspectOwner,
 )
 from quebert.amqp.watch._record import SUSPECT
-from quebert.amqp.wire import ALONE, ENDS, FLIGHT, Message, Wire
+from quebert.amqp.wire import ALONE, ENDS, FLIGHT, Wire
 
 WIRE = cast(Wire, object())
 OTHER_WIRE = cast(Wire, object())
@@ -69,8 +70,8 @@ class FakeOwner(SuspectOwner):
 
     def __init__(self) -> None:
         self.is_closed = False
-        self.begun: list[Message] = []
-        self.returned: list[Message] = []
+        self.begun: list[DeliveredMessage] = []
+        self.returned: list[DeliveredMessage] = []
         self.wire: Wire | None = WIRE
 
     def close(self, reason: str) -> None:
@@ -79,13 +80,13 @@ class FakeOwner(SuspectOwner):
     def open(self, reason: str) -> None:
         self.is_closed = False
 
-    def wire_of(self, message: Message) -> Wire | None:
+    def wire_of(self, message: DeliveredMessage) -> Wire | None:
         return self.wire
 
-    def begin(self, message: Message) -> None:
+    def begin(self, message: DeliveredMessage) -> None:
         self.begun.append(message)
 
-    def return_message(self, message: Message) -> None:
+    def return_message(self, message: DeliveredMessage) -> None:
         self.returned.append(message)
 
 
@@ -127,18 +128,20 @@ class OneSuspectTests(SynchronousTestCase):
             [each.is_closed for each in (self.first, self.second)], [held] * 2
         )
 
-    def add(self, watch: FakeOwner, flight: str = "a", *, alone: int = 0) -> Message:
+    def add(
+        self, watch: FakeOwner, flight: str = "a", *, alone: int = 0
+    ) -> DeliveredMessage:
         """
         A suspect comes.
         """
-        message = Message("consumer", 1, False, "", "queue")
+        message = DeliveredMessage("consumer", 1, False, "", "queue")
         headers = {ENDS: SUSPECT, ALONE: alone, FLIGHT: flight * 32}
         message.encoded_properties = encode_properties({"headers": headers})
         message.came = self.clock.seconds()
         self.one.add(watch, message)
         return message
 
-    def end(self, watch: FakeOwner, message: Message) -> None:
+    def end(self, watch: FakeOwner, message: DeliveredMessage) -> None:
         """
         The callback ends with a suspect.
         """
@@ -173,7 +176,7 @@ class OneSuspectTests(SynchronousTestCase):
         for running in (1, 0):
             self.assertEqual(self.first.begun, [])
             self.second.running = running
-            self.one.decided(Message("consumer", 2, False, "", "queue"))
+            self.one.decided(DeliveredMessage("consumer", 2, False, "", "queue"))
         self.assertEqual(self.first.begun, [suspect])
 
     def test_joined_meanwhile(self) -> None:
@@ -255,7 +258,7 @@ class OneSuspectTests(SynchronousTestCase):
         self.assertEqual(self.second.begun, [])
         self.check_closed(True)
         self.first.running = 0
-        self.one.decided(Message("consumer", 2, False, "", "queue"))
+        self.one.decided(DeliveredMessage("consumer", 2, False, "", "queue"))
         self.assertEqual(self.second.begun, [two])
         self.end(self.second, two)
         del self.first.open
@@ -286,7 +289,7 @@ class OneSuspectTests(SynchronousTestCase):
         self.assertEqual(len(self.first.returned), 1)
         self.check_closed(True)
         self.second.running = 0
-        self.one.decided(Message("consumer", 2, False, "", "queue"))
+        self.one.decided(DeliveredMessage("consumer", 2, False, "", "queue"))
         self.assertEqual(self.first.begun, [other])
 
     def test_begun_in_time(self) -> None:
@@ -404,9 +407,9 @@ class OneSuspectTests(SynchronousTestCase):
         """
         Suspects whose attempts end at once follow each other; the others go on at last.
         """
-        begun: list[Message] = []
+        begun: list[DeliveredMessage] = []
 
-        def begin(message: Message) -> None:
+        def begin(message: DeliveredMessage) -> None:
             begun.append(message)
             self.one.decided(message)
 

@@ -10,11 +10,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._holding import LONGEST_WAIT
-from quebert.amqp.watch import Budget
+from quebert.amqp.watch import Budget, DeliveredMessage
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.watch._throttle import Throttle
-from quebert.amqp.wire import Message
 
 
 class Noting(Throttle):
@@ -35,11 +34,11 @@ class Noting(Throttle):
     def entered(self) -> None:
         self.told.append("entered")
 
-    def begun(self, message: Message) -> None:
+    def begun(self, message: DeliveredMessage) -> None:
         self.lets -= 1
         self.told.append("begun")
 
-    def left(self, message: Message) -> None:
+    def left(self, message: DeliveredMessage) -> None:
         self.told.append("left")
 
     def withdrawn(self, number: int) -> None:
@@ -55,15 +54,15 @@ class PlacesTests(SynchronousTestCase):
         """
         So many places.
         """
-        self.begun: list[Message] = []
+        self.begun: list[DeliveredMessage] = []
         self.busy = 0
         self.clock = Clock()
         self.budget = Budget(2_048_000)
-        self.late: list[Message] = []
+        self.late: list[DeliveredMessage] = []
         self.memory = TaskMemory(self.budget, lambda: self.clock, self.late.append)
         return Places(limit, self.begin, throttles, self.memory, self.note_busy)
 
-    def begin(self, message: Message) -> None:
+    def begin(self, message: DeliveredMessage) -> None:
         """
         A message has its place.
         """
@@ -77,11 +76,11 @@ class PlacesTests(SynchronousTestCase):
         """
         self.busy += 1
 
-    def message(self, memory: int = 0) -> Message:
+    def message(self, memory: int = 0) -> DeliveredMessage:
         """
         A message that takes so much memory.
         """
-        message = Message("consumer", 1, False, "flow", "queue")
+        message = DeliveredMessage("consumer", 1, False, "flow", "queue")
         message.memory = memory
         return message
 
@@ -246,9 +245,9 @@ class PlacesTests(SynchronousTestCase):
         A message may leave as soon as it begins, and others come meanwhile.
         """
         places = self.make(1)
-        seen: list[Message] = []
+        seen: list[DeliveredMessage] = []
 
-        def begin(message: Message) -> None:
+        def begin(message: DeliveredMessage) -> None:
             seen.append(message)
             if len(seen) < 1_000:
                 places.enter(self.message())

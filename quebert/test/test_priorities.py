@@ -14,20 +14,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._priority_group import Member, PriorityGroup
-from quebert.amqp.watch import PaceStatus
+from quebert.amqp.watch import DeliveredMessage, PaceStatus
 from quebert.amqp.watch._memory_budget import Budget, Part
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory
-from quebert.amqp.wire import Message
 from quebert.errors import ConfigError
 from quebert.limits import Rate
 
 
-def message(number: int = 0) -> Message:
+def message(number: int = 0) -> DeliveredMessage:
     """
     One more.
     """
-    return Message("consumer", number, False, "flow", "tasks.low")
+    return DeliveredMessage("consumer", number, False, "flow", "tasks.low")
 
 
 class Queue:
@@ -42,10 +41,10 @@ class Queue:
         self, clock: Clock, group: PriorityGroup, weight: float, limit: int = 0
     ) -> None:
         self.clock = clock
-        self.begun: list[Message] = []
+        self.begun: list[DeliveredMessage] = []
         self.waits: list[float] = []
         self.seconds = 1.0
-        self._came: dict[Message, float] = {}
+        self._came: dict[DeliveredMessage, float] = {}
         self.throttle: Member = group.join(weight, lambda: clock)
         self.places = Places(limit, self._begin, [self.throttle])
 
@@ -58,7 +57,7 @@ class Queue:
             self._came[each] = self.clock.seconds()
             self.places.enter(each)
 
-    def _begin(self, each: Message) -> None:
+    def _begin(self, each: DeliveredMessage) -> None:
         self.begun.append(each)
         self.waits.append(self.clock.seconds() - self._came.pop(each))
         if self.seconds:
@@ -66,7 +65,7 @@ class Queue:
         else:
             self.end(each)
 
-    def end(self, each: Message) -> None:
+    def end(self, each: DeliveredMessage) -> None:
         """
         One is done, and another comes, as long as there are fifty.
         """
@@ -530,7 +529,7 @@ class PutOffTests(SynchronousTestCase):
         clock, budget = Clock(), Budget(4_096)
         group = PriorityGroup(1)
         first, second = (Queue(clock, group, weight) for weight in (1, 9))
-        begun: list[Message] = []
+        begun: list[DeliveredMessage] = []
         others = Part(budget)
         others.take(budget.most)
         memory = TaskMemory(budget, lambda: clock)
@@ -557,7 +556,7 @@ class MemoryTests(SynchronousTestCase):
         """
         Where one of two is put off, the other begins when there is memory.
         """
-        budget, begun = Budget(4_096), list[Message]()
+        budget, begun = Budget(4_096), list[DeliveredMessage]()
         others = Part(budget)
         others.take(budget.most)
         clock = Clock()
@@ -587,7 +586,7 @@ class PaceTests(SynchronousTestCase):
         self.pace = Pace(Rate(100), None, lambda: self.clock)
         self.places = Places(0, self.begin, [self.pace])
 
-    def begin(self, each: Message) -> None:
+    def begin(self, each: DeliveredMessage) -> None:
         """
         One begins, and is done.
         """

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from quebert._holding import LONGEST_WAIT
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT
 from quebert.amqp.watch._suspects import PATIENCE, PERIOD, in_order_sign
@@ -19,7 +20,6 @@ from quebert.amqp.wire import (
     FLIGHT,
     IN_QUESTION,
     NOT_BEFORE,
-    Message,
     copied_properties,
 )
 from quebert.errors import BrokerRefused, ChannelLost, PublishRefused
@@ -47,14 +47,16 @@ class RedeliveryTestCase(WatcherTestCase):
         super().setUp()
         self.old = self.begin(exchange="", queue_type=self.queue_type)
 
-    def anew(self, ends: int = 0, alone: int = 0, flight: str = A) -> Message:
+    def anew(self, ends: int = 0, alone: int = 0, flight: str = A) -> DeliveredMessage:
         """
         Deliver a message that was delivered before.
         """
         headers = {ENDS: ends, ALONE: alone, FLIGHT: flight} if ends else None
         return self.deliver(headers=headers, redelivered=True)
 
-    def copy(self, ends: int = 1, flight: str = A, body: bytes = b"copy") -> Message:
+    def copy(
+        self, ends: int = 1, flight: str = A, body: bytes = b"copy"
+    ) -> DeliveredMessage:
         """
         Deliver a copy, for the first time; no other suspect comes for a while.
         """
@@ -291,7 +293,7 @@ class ReplaceTests(RedeliveryTestCase):
         A copy remembers a routing key that is no UTF-8.
         """
         key = b"k\xff".decode("utf-8", "surrogateescape")
-        original = Message("", 1, True, "flow", key)
+        original = DeliveredMessage("", 1, True, "flow", key)
         copied = copied_properties(original, {ENDS: 1})
         assert copied is not None
         copy = self.channel.deliver(raw=copied, exchange="")
@@ -886,7 +888,7 @@ class JudgedTests(RedeliveryTestCase):
     A suspect that was delivered anew.
     """
 
-    def question(self, ends: int, alone: int = 0, flight: str = A) -> Message:
+    def question(self, ends: int, alone: int = 0, flight: str = A) -> DeliveredMessage:
         """
         Deliver the copy of one, whose mediator has ended somehow; no other suspect
         comes for a while.

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from quebert._holding import HOLD_LIMIT
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.watch import Budget
+from quebert.amqp.watch import Budget, DeliveredMessage
 from quebert.amqp.wire import (
     ALONE,
     DELAY,
@@ -19,7 +19,6 @@ from quebert.amqp.wire import (
     FLIGHT,
     IN_QUESTION,
     NOT_BEFORE,
-    Message,
 )
 from quebert.errors import (
     BrokerUnreachable,
@@ -53,7 +52,9 @@ class SettlementTestCase(WatcherTestCase):
         """
         return self.client.publisher.publications
 
-    def outcome(self, outcome: Any, body: bytes = b"task", **options: Any) -> Message:
+    def outcome(
+        self, outcome: Any, body: bytes = b"task", **options: Any
+    ) -> DeliveredMessage:
         """
         Deliver a message whose callback says at once what becomes of it.
         """
@@ -229,7 +230,7 @@ class CopyTests(SettlementTestCase):
         self.deliver(headers={**headers, ENDS: 1}, redelivered=True)
         self.assertEqual(self.watcher.held, 0)
 
-    def judged(self, body: bytes = b"task") -> Message:
+    def judged(self, body: bytes = b"task") -> DeliveredMessage:
         """
         Deliver a suspect whose last mediator has left its sign.
         """
@@ -356,7 +357,7 @@ class LightTests(WatcherTestCase):
                 self.asked.append(body)
                 return 1
 
-            def received(self, message: Message) -> Any:
+            def received(self, message: DeliveredMessage) -> Any:
                 return self.message_received(message)
 
         mediator = Mediator(self.callback)

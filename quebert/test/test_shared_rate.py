@@ -22,8 +22,8 @@ from quebert._protocol.properties import encode_properties
 from quebert.amqp.coordination._pace import Pace
 from quebert.amqp.coordination._shared_rate import SharedRate
 from quebert.amqp.coordination._spare_tokens import SpareTokens
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._places import Places
-from quebert.amqp.wire import Message
 from quebert.errors import BrokerError, BrokerRefused, BrokerUnreachable, ChannelLost
 from quebert.limits import Rate
 from quebert.test.support import logged
@@ -57,7 +57,7 @@ class FakeBroker:
         consumers = self.consumers(queue)
         if consumers:
             consumer = consumers[next(self._turn) % len(consumers)]
-            message = Message("", 1, False, "", queue)
+            message = DeliveredMessage("", 1, False, "", queue)
             message.body = body
             consumer.on_message(message)
 
@@ -233,15 +233,15 @@ class Mediator:
         """
         while self._waiting < 50 and self.running + self._waiting < self.most:
             self._waiting += 1
-            self.places.enter(Message("", 0, False, "", "queue"))
+            self.places.enter(DeliveredMessage("", 0, False, "", "queue"))
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: DeliveredMessage) -> None:
         self.begun.append(self.clock.seconds())
         self._waiting -= 1
         self.running += 1
         self.clock.callLater(self.seconds, self._end, message)
 
-    def _end(self, message: Message) -> None:
+    def _end(self, message: DeliveredMessage) -> None:
         self.running -= 1
         self.places.leave(message)
 
@@ -306,7 +306,7 @@ class SpareTokensTests(SynchronousTestCase):
         """
         Another member has so many tokens; returns how many were taken.
         """
-        message = Message("", 1, False, "", "spare")
+        message = DeliveredMessage("", 1, False, "", "spare")
         message.body = body.encode()
         before = self.pace.got
         self.tokens.received(message)
@@ -325,7 +325,7 @@ class SpareTokensTests(SynchronousTestCase):
         They come over the next second, beside those of the own share.
         """
         for _ in range(5):
-            self.pace.begun(Message("", 1, False, "", ""))
+            self.pace.begun(DeliveredMessage("", 1, False, "", ""))
         self.assertGreater(self.pace.wait, 0)
         self.give("50")
         self.clock.advance(0.0625)
@@ -835,11 +835,11 @@ class ShareTests(SynchronousTestCase):
             one.wire.channels[0].on_message(self.message(body))
         self.assertEqual(one.pace.got, 0)
 
-    def message(self, body: bytes) -> Message:
+    def message(self, body: bytes) -> DeliveredMessage:
         """
         What another might have said.
         """
-        message = Message("", 1, False, "", "")
+        message = DeliveredMessage("", 1, False, "", "")
         message.body = body
         return message
 

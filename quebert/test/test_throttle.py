@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._throttle import PaceStatus, Throttle, Throttles
-from quebert.amqp.wire import Message
 from quebert.errors import ChannelLost
 
 
@@ -45,14 +45,14 @@ class Rationed(Throttle):
         """
         self.told.append("entered")
 
-    def begun(self, message: Message) -> None:
+    def begun(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.begun}.
         """
         self.tokens -= 1
         self.told.append("begun")
 
-    def left(self, message: Message) -> None:
+    def left(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.left}.
         """
@@ -158,9 +158,11 @@ class ThrottlesTests(SynchronousTestCase):
         """
         Messages come, begin and leave as if there were no throttle.
         """
-        begun: list[Message] = []
+        begun: list[DeliveredMessage] = []
         places = Places(1, begun.append, [NoThrottle()])
-        first, second, third = (Message("", n, False, "", "") for n in range(3))
+        first, second, third = (
+            DeliveredMessage("", n, False, "", "") for n in range(3)
+        )
         for each in (first, second, third):
             places.enter(each)
         places.leave(first)
@@ -206,9 +208,9 @@ class ThrottlesTests(SynchronousTestCase):
         """
         A message begins when both let it; only then both are told.
         """
-        one, two, begun = Rationed(), Rationed(), list[Message]()
+        one, two, begun = Rationed(), Rationed(), list[DeliveredMessage]()
         places = Places(0, begun.append, [one, two])
-        message = Message("", 1, False, "", "")
+        message = DeliveredMessage("", 1, False, "", "")
         one.tokens = 1
         places.enter(message)
         self.assertEqual((one.tokens, one.told), (1, ["entered"]))
@@ -227,7 +229,7 @@ class ThrottlesTests(SynchronousTestCase):
         one = Rationed()
         places = Places(0, self.fail, [one])
         for number in range(3):
-            places.enter(Message("", number, False, "", ""))
+            places.enter(DeliveredMessage("", number, False, "", ""))
         places.forget_waiting()
         places.forget_waiting()
         self.assertEqual(one.told[3:], ["withdrawn 3", "withdrawn 0"])

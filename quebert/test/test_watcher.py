@@ -36,6 +36,7 @@ from quebert.amqp.delays import PREFIX, Ladder
 from quebert.amqp.queues import KIND, REASON, Bindings, QueueBinding, dead_letters_of
 from quebert.amqp.watch import (
     Budget,
+    DeliveredMessage,
     OneSuspect,
     Suspects,
     Watcher,
@@ -44,7 +45,7 @@ from quebert.amqp.watch import (
 )
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._delivery import Fate
-from quebert.amqp.wire import DELAY, ENDS, ERRORS, FLIGHT, NOT_BEFORE, Message
+from quebert.amqp.wire import DELAY, ENDS, ERRORS, FLIGHT, NOT_BEFORE
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -394,7 +395,7 @@ class FakeChannel:
         self.client = wire
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.pending: list[tuple[str, Deferred[None]]] = []
-        self.delivered: dict[int, Message] = {}
+        self.delivered: dict[int, DeliveredMessage] = {}
         self.acked: list[int] = []
         self.given_back: list[int] = []
         self.closed = False
@@ -515,7 +516,7 @@ class FakeChannel:
         self.pending.pop(0)[1].callback(None)
 
     @property
-    def unsettled(self) -> list[Message]:
+    def unsettled(self) -> list[DeliveredMessage]:
         """
         What was delivered and not settled.
         """
@@ -542,7 +543,7 @@ class FakeChannel:
         redelivered: bool = False,
         exchange: str | None = None,
         **properties: Any,
-    ) -> Message:
+    ) -> DeliveredMessage:
         """
         Deliver a message to a consumer that has room.
 
@@ -557,7 +558,7 @@ class FakeChannel:
         assert consumer is not None, "no consumer may be given a message now"
         tag = len(self.delivered) + 1
         key = "tasks.low" if exchange else "queue"
-        message = Message(consumer, tag, redelivered, exchange, key)
+        message = DeliveredMessage(consumer, tag, redelivered, exchange, key)
         message.body = body
         if headers is not None:
             properties["headers"] = headers
@@ -568,7 +569,7 @@ class FakeChannel:
         self.on_message(message)
         return message
 
-    def deliver_anyhow(self) -> Message:
+    def deliver_anyhow(self) -> DeliveredMessage:
         """
         Deliver a message to a consumer that nobody knows of.
         """
@@ -622,9 +623,9 @@ class WatcherTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(START)
         self.client = FakeClient(self.clock)
-        self.running: list[tuple[Message, Deferred[Any]]] = []
-        self.called: list[Message] = []
-        self.cancelled: list[Message] = []
+        self.running: list[tuple[DeliveredMessage, Deferred[Any]]] = []
+        self.called: list[DeliveredMessage] = []
+        self.cancelled: list[DeliveredMessage] = []
         self.at_once: dict[bytes, Any] = {}
         self.disconnects: list[Failure] = []
         self.watcher = self.make(**self.options)
@@ -706,7 +707,7 @@ class WatcherTestCase(SynchronousTestCase):
         """
         return [each for each in self.client.channels if not each.is_brief][-1]
 
-    def callback(self, message: Message) -> Any:
+    def callback(self, message: DeliveredMessage) -> Any:
         """
         What the watcher calls: answers at once where C{at_once} has it, else
         when L{finish} says so.
@@ -722,11 +723,11 @@ class WatcherTestCase(SynchronousTestCase):
         answered.addBoth(self._not_running, message)
         return answered
 
-    def _not_running(self, result: Any, message: Message) -> Any:
+    def _not_running(self, result: Any, message: DeliveredMessage) -> Any:
         self.running = [each for each in self.running if each[0] is not message]
         return result
 
-    def finish(self, message: Message, answer: Any = None) -> None:
+    def finish(self, message: DeliveredMessage, answer: Any = None) -> None:
         """
         The callback answers, or fails where the answer is an exception.
         """
@@ -737,7 +738,7 @@ class WatcherTestCase(SynchronousTestCase):
             answered.callback(answer)
         self.check()
 
-    def deliver(self, *arguments: Any, **options: Any) -> Message:
+    def deliver(self, *arguments: Any, **options: Any) -> DeliveredMessage:
         """
         Deliver a message.
         """
@@ -1542,7 +1543,7 @@ class ErrorTests(WatcherTestCase):
         A coroutine that raises is a callback that raises.
         """
 
-        async def fails(message: Message) -> None:
+        async def fails(message: DeliveredMessage) -> None:
             raise ZeroDivisionError
 
         self.begin(callback=fails)
@@ -3113,7 +3114,7 @@ class StopTests(WatcherTestCase):
         """
         late: Deferred[bytes] = Deferred()
 
-        async def stubborn(message: Message) -> bytes:
+        async def stubborn(message: DeliveredMessage) -> bytes:
             while True:
                 with contextlib.suppress(CancelledError):
                     return await shielded(late)
@@ -3134,7 +3135,7 @@ class StopTests(WatcherTestCase):
         A callback that answers when it is cancelled settles nothing twice.
         """
 
-        async def callback(message: Message) -> bytes:
+        async def callback(message: DeliveredMessage) -> bytes:
             with contextlib.suppress(CancelledError):
                 await Deferred[None]()
             return b"partly done"

@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from quebert.amqp import PriorityGroup
 from quebert.amqp.link import Session
-from quebert.amqp.watch import Throttle
+from quebert.amqp.watch import DeliveredMessage, Throttle
 from quebert.amqp.watch._record import SUSPECT
-from quebert.amqp.wire import ENDS, Message
+from quebert.amqp.wire import ENDS
 from quebert.errors import ConfigError
 from quebert.outcome import Retry
 from quebert.test import test_watcher
@@ -353,7 +353,7 @@ class GroupTests(WatcherTestCase):
         for _ in range(4):
             self.deliver()
         channel.lose_connection()
-        running: list[tuple[Message, Deferred[Any]]] = list(self.running)
+        running: list[tuple[DeliveredMessage, Deferred[Any]]] = list(self.running)
         self.assertEqual(group.running, 2)
         for message, _ in running:
             self.finish(message)

@@ -1000,6 +1000,19 @@ class DeliveryTests(WireTestCase):
         self.assertIs(message.redelivered, True)
         self.assertEqual(message.body, b"body")
 
+    def test_message_type(self) -> None:
+        """
+        A message is of the class that its channel was given.
+        """
+
+        class Mine(Message):
+            pass
+
+        self.wire.dataReceived(delivery(b"body"))
+        self.opened.message_type = Mine
+        self.wire.dataReceived(delivery(b"body", tag=2))
+        self.assertEqual([type(each) for each in self.messages], [Message, Mine])
+
     def test_empty_fields(self) -> None:
         """
         Consumer, exchange and key may all be empty.

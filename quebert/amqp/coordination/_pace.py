@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert.amqp.watch import PaceStatus, Throttle
-from quebert.amqp.wire import Message
+from quebert.amqp.watch import DeliveredMessage, PaceStatus, Throttle
 from quebert.limits import Rate, TokenBucket, burst_of
 
 __all__ = ["HELD", "Pace"]
@@ -72,7 +71,7 @@ class Pace(Throttle):
         self._timer = None
         self._again()
 
-    def begun(self, message: Message) -> None:
+    def begun(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.begun}.
         """

@@ -18,8 +18,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert.amqp.watch import Throttle
-from quebert.amqp.wire import Message
+from quebert.amqp.watch import DeliveredMessage, Throttle
 from quebert.errors import ConfigError
 
 __all__ = ["Member", "PriorityGroup"]
@@ -76,7 +75,7 @@ class PriorityGroup:
         self._mind(member)
         return False
 
-    def begun(self, member: Member, message: Message) -> None:
+    def begun(self, member: Member, message: DeliveredMessage) -> None:
         """
         A member's message begins.
         """
@@ -90,7 +89,7 @@ class PriorityGroup:
         if not message.was_begun:  # else it has counted
             member.progress += 1 / member.weight
 
-    def left(self, member: Member, message: Message) -> None:
+    def left(self, member: Member, message: DeliveredMessage) -> None:
         """
         A member's message leaves its place.
         """
@@ -183,7 +182,7 @@ class Member(Throttle):
         self.weight = weight
         self.clock = clock
         self.progress = 0.0
-        self.beyond: Message | None = None
+        self.beyond: DeliveredMessage | None = None
         self.again: Callable[[], None] = lambda: None
         self._came: deque[float] = deque()
 
@@ -216,14 +215,14 @@ class Member(Throttle):
             self.group.catch_up(self)
         self._came.append(self.now)
 
-    def begun(self, message: Message) -> None:
+    def begun(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.begun}.
         """
         self._came.popleft()
         self.group.begun(self, message)
 
-    def left(self, message: Message) -> None:
+    def left(self, message: DeliveredMessage) -> None:
         """
         See L{Throttle.left}.
         """

@@ -23,6 +23,7 @@ These words are used of messages:
    other.  It is attempted while nothing else is.
 """
 
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._handler import Callback
 from quebert.amqp.watch._ledger import Counts
 from quebert.amqp.watch._memory_budget import Budget
@@ -38,6 +39,7 @@ __all__ = [
     "Budget",
     "Callback",
     "Counts",
+    "DeliveredMessage",
     "OnDisconnect",
     "OneSuspect",
     "PaceStatus",

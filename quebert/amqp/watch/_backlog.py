@@ -5,12 +5,12 @@ them.
 
 from __future__ import annotations
 
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._origin_places import OriginPlaces
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._throttle import Throttles
-from quebert.amqp.wire import Message
 
 __all__ = ["MAX_HELD", "MAX_HELD_BYTES", "Backlog"]
 
@@ -30,7 +30,7 @@ class Backlog:
 
     def __init__(
         self,
-        ledger: Ledger[Message],
+        ledger: Ledger[DeliveredMessage],
         origins: OriginPlaces,
         places: Places,
         throttles: Throttles,

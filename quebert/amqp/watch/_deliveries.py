@@ -17,6 +17,7 @@ from quebert._protocol.extensions import QUEUE_TYPE, SINGLE_ACTIVE_CONSUMER
 from quebert.amqp.link import Publisher
 from quebert.amqp.watch._backlog import Backlog
 from quebert.amqp.watch._consumer import Consumer
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, State
 from quebert.amqp.watch._examinations import Examinations
 from quebert.amqp.watch._handler import Callback, Handler
@@ -29,7 +30,7 @@ from quebert.amqp.watch._returns import Returns
 from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._task_memory import TaskMemory, memory_known_to
 from quebert.amqp.watch._throttle import Throttles
-from quebert.amqp.wire import OURS, Message
+from quebert.amqp.wire import OURS
 from quebert.clock import seconds_set
 from quebert.outcome import Bury, Discard, Outcome, Retry
 
@@ -72,7 +73,7 @@ class Deliveries:
         self._throttles = throttles
         self._publisher = publisher
         self._slow_after = options.slow_after
-        self.ledger: Ledger[Message] = Ledger()
+        self.ledger: Ledger[DeliveredMessage] = Ledger()
         self._handler = Handler(
             callback,
             options.error_delay,
@@ -146,7 +147,7 @@ class Deliveries:
             rested=self.returns.rest,
             single=bool(arguments.get(SINGLE_ACTIVE_CONSUMER)),
         )
-        self._patience = Deadlines[Message](lambda: client.reactor, self.late)
+        self._patience = Deadlines[DeliveredMessage](lambda: client.reactor, self.late)
         self._idle: Deferred[None] | None = None
         self._seconds: Callable[[], float]
 
@@ -158,6 +159,7 @@ class Deliveries:
         """
         self._seconds = self._client.reactor.seconds
         self._settlement.channel = channel
+        channel.message_type = DeliveredMessage
         channel.on_message = self._received
 
     def lost(self) -> None:
@@ -219,7 +221,7 @@ class Deliveries:
 
     # -- One message
 
-    def _received(self, message: Message) -> None:
+    def _received(self, message: DeliveredMessage) -> None:
         number = self.ledger.deliver(message)
         message.came = self._seconds()
         message.gate = self._origins
@@ -234,7 +236,7 @@ class Deliveries:
         if number >= self.consumer.prefetch or self._throttles.limit_fetching:
             self._adapt()  # no more may come, or the rate is against it
 
-    def begin(self, message: Message) -> None:
+    def begin(self, message: DeliveredMessage) -> None:
         """
         Call the callback with a message.
         """
@@ -247,7 +249,7 @@ class Deliveries:
         self.ledger.move(message, _BEGIN)
         self._handler.call(message, self._decided)
 
-    def _decided(self, message: Message, outcome: Outcome | None) -> None:
+    def _decided(self, message: DeliveredMessage, outcome: Outcome | None) -> None:
         if message.memory:
             self._memory.ended(message)
         if self._slow_after is not None:
@@ -271,7 +273,7 @@ class Deliveries:
                 self._settlement.acknowledge(message)
             self.leave(message)
 
-    def _turned_away(self, message: Message) -> None:
+    def _turned_away(self, message: DeliveredMessage) -> None:
         """
         The gate of a message has refused its request: the message waits for its host.
         """
@@ -283,7 +285,7 @@ class Deliveries:
             self.return_message(message)
         self.leave(message)
 
-    def late(self, message: Message) -> None:
+    def late(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message whose request hangs, or whose callback takes longer
         than others should have to wait for it.
@@ -292,7 +294,7 @@ class Deliveries:
         self._origins.left(message)
         self.leave(message)
 
-    def leave(self, message: Message) -> None:
+    def leave(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message, if it has one.
         """
@@ -317,7 +319,7 @@ class Deliveries:
             or self._settlement.replacing
         )
 
-    def _put_off_heavy(self, message: Message) -> None:
+    def _put_off_heavy(self, message: DeliveredMessage) -> None:
         """
         A message has waited for memory for so long that with the longest request it
         might be held for more than L{CONSUMER_TIMEOUT
@@ -328,7 +330,7 @@ class Deliveries:
             self._hanging_hosts.ended(message)
         self.put_off_for(message, _HEAVY)
 
-    def return_message(self, message: Message) -> None:
+    def return_message(self, message: DeliveredMessage) -> None:
         """
         Have a message come again, itself or as a copy.
         """
@@ -343,7 +345,7 @@ class Deliveries:
         """
         return sum(message in self.ledger for message in self._handler.busy)
 
-    def wire_of(self, message: Message) -> Wire | None:
+    def wire_of(self, message: DeliveredMessage) -> Wire | None:
         """
         The connection that a message came on, while it is unsettled.
         """
@@ -351,14 +353,14 @@ class Deliveries:
 
     # -- Hosts that hang
 
-    def begin_again(self, message: Message) -> None:
+    def begin_again(self, message: DeliveredMessage) -> None:
         """
         Give a message that has waited for a host to its callback, when it has a place.
         """
         message.was_begun = True
         self._places.enter(message)
 
-    def put_off_for(self, message: Message, seconds: float) -> None:
+    def put_off_for(self, message: DeliveredMessage, seconds: float) -> None:
         """
         Have a message that waits for a host, or for memory, wait in the broker.
         """

@@ -23,8 +23,8 @@ from quebert.amqp.watch._returns import Returns
 from quebert.amqp.watch._settlement import Settlement
 
 if TYPE_CHECKING:
+    from quebert.amqp.watch._delivered_message import DeliveredMessage
     from quebert.amqp.watch._one_suspect import OneSuspect, SuspectOwner
-    from quebert.amqp.wire import Message
 
 __all__ = ["Examinations"]
 
@@ -44,7 +44,7 @@ class Examinations:
     def __init__(
         self,
         watch: SuspectOwner,
-        ledger: Ledger[Message],
+        ledger: Ledger[DeliveredMessage],
         settlement: Settlement,
         redelivery: Redelivery,
         places: Places,
@@ -52,7 +52,7 @@ class Examinations:
         one_suspect: OneSuspect,
         *,
         is_wanted: Callable[[], bool],
-        leave: Callable[[Message], None],
+        leave: Callable[[DeliveredMessage], None],
     ) -> None:
         self.number = 0
         self._watch = watch
@@ -65,7 +65,7 @@ class Examinations:
         self._is_wanted = is_wanted
         self._leave = leave
 
-    def received(self, message: Message) -> None:
+    def received(self, message: DeliveredMessage) -> None:
         """
         A message that RabbitMQ delivers anew, or what was put back.
         """
@@ -77,7 +77,7 @@ class Examinations:
         self.number += 1
         Deferred.fromCoroutine(examining).addBoth(self._examined, message)
 
-    def _examined(self, result: Failure | None, message: Message) -> None:
+    def _examined(self, result: Failure | None, message: DeliveredMessage) -> None:
         if isinstance(result, Failure):
             self.log.failure("looking at {message} failed", result, message=message)
         self.number -= 1
@@ -90,7 +90,7 @@ class Examinations:
             self._returns.return_message(message)
             self._leave(message)
 
-    def _enter(self, message: Message) -> None:
+    def _enter(self, message: DeliveredMessage) -> None:
         record = Record.of(message)
         if record.is_copy:
             restore(message)

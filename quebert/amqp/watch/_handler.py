@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert.amqp.delays import due_in
-from quebert.amqp.wire import ERRORS, Message
+from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.amqp.wire import ERRORS
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import exponential
 
@@ -23,8 +24,10 @@ __all__ = ["Callback", "Handler"]
 
 CallbackResult = Union[None, bytes, str, Outcome]
 #: What a watch calls with each message.
-Callback = Callable[[Message], Union[CallbackResult, Awaitable[CallbackResult]]]
-Decided = Callable[[Message, Union[Outcome, None]], None]
+Callback = Callable[
+    [DeliveredMessage], Union[CallbackResult, Awaitable[CallbackResult]]
+]
+Decided = Callable[[DeliveredMessage, Union[Outcome, None]], None]
 
 #: The longest wait, in seconds, of a message whose callback fails.
 ERROR_LIMIT = 120.0
@@ -54,14 +57,14 @@ class Handler:
         now: Callable[[], float],
         clock_set: Callable[[], float],
     ) -> None:
-        self.busy: dict[Message, Deferred[Any]] = {}
-        self._given_up: set[Message] = set()
+        self.busy: dict[DeliveredMessage, Deferred[Any]] = {}
+        self._given_up: set[DeliveredMessage] = set()
         self._callback = callback
         self._error_delay = error_delay
         self._now = now
         self._clock_set = clock_set
 
-    def call(self, message: Message, decided: Decided) -> None:
+    def call(self, message: DeliveredMessage, decided: Decided) -> None:
         """
         Call the callback with a message; C{decided(message, outcome)} is called
         once it is clear what to do with it, which may be at once.  The outcome is
@@ -88,21 +91,21 @@ class Handler:
         told = (message, decided)
         answer.addCallbacks(self._answered, self._failed, told, {}, told, {})
 
-    def requesting(self) -> list[Message]:
+    def requesting(self) -> list[DeliveredMessage]:
         """
         The messages whose callbacks make a request now, but for suspects, in the order
         in which these were called.
         """
         return [each for each in self.busy if each.url and each.gate is not None]
 
-    def early_by(self, message: Message) -> float:
+    def early_by(self, message: DeliveredMessage) -> float:
         """
         In how many seconds a message is due; not more than 0 if it is due.
         """
         return due_in(message, self._now(), self._clock_set())
 
     def _answered(
-        self, answer: CallbackResult, message: Message, decided: Decided
+        self, answer: CallbackResult, message: DeliveredMessage, decided: Decided
     ) -> CallbackResult:
         """
         @return: the answer itself, for where one Deferred answers for several
@@ -118,7 +121,9 @@ class Handler:
             decided(message, outcome if self._end(message) else None)
         return answer
 
-    def _failed(self, failure: Failure, message: Message, decided: Decided) -> Retry:
+    def _failed(
+        self, failure: Failure, message: DeliveredMessage, decided: Decided
+    ) -> Retry:
         """
         @return: what is to be done with any other message that the same
             Deferred answers for.
@@ -133,7 +138,7 @@ class Handler:
         decided(message, retry if is_wanted else None)
         return retry
 
-    def _end(self, message: Message) -> bool:
+    def _end(self, message: DeliveredMessage) -> bool:
         """
         @return: whether the outcome is wanted.
         """
@@ -142,7 +147,7 @@ class Handler:
         self._given_up.discard(message)
         return is_wanted
 
-    def give_up(self) -> list[Message]:
+    def give_up(self) -> list[DeliveredMessage]:
         """
         Nobody wants the outcomes of the messages that are with the callback now.
 
@@ -151,7 +156,7 @@ class Handler:
         self._given_up.update(self.busy)
         return list(self.busy)
 
-    def cancel(self, message: Message) -> None:
+    def cancel(self, message: DeliveredMessage) -> None:
         """
         Cancel what the callback does with a message, which may end others, too.
         """

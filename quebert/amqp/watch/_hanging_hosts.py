@@ -48,6 +48,7 @@ from quebert._holding import LONGEST_WAIT
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._handler import Handler
 from quebert.amqp.watch._origin_places import (
     LOOKS,
@@ -55,7 +56,6 @@ from quebert.amqp.watch._origin_places import (
     OriginPlaces,
 )
 from quebert.amqp.watch._places import Places
-from quebert.amqp.wire import Message
 
 __all__ = ["HANG_AFTER", "HangingHosts", "PlaceOwner"]
 
@@ -77,13 +77,13 @@ class PlaceOwner(LineOwner, Protocol):
     The watch.
     """
 
-    def late(self, message: Message) -> None:
+    def late(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message that is with its callback; calls
         L{OriginPlaces.left}.
         """
 
-    def put_off_for(self, message: Message, seconds: float) -> None:
+    def put_off_for(self, message: DeliveredMessage, seconds: float) -> None:
         """
         Have a message wait in the broker.
         """
@@ -127,7 +127,7 @@ class HangingHosts:
         self._is_on = seconds > 0 and limit > 1
         self._interval = seconds / LOOKS
         self._timer: IDelayedCall | None = None
-        self._seen: dict[Message, float] = {}  # and when first
+        self._seen: dict[DeliveredMessage, float] = {}  # and when first
         self._warning = RepeatedWarning(
             self.log,
             clock,
@@ -138,21 +138,21 @@ class HangingHosts:
 
     # -- What becomes of each request
 
-    def wait(self, message: Message) -> None:
+    def wait(self, message: DeliveredMessage) -> None:
         """
         Have a message that was turned away begin again when it is its turn.
         """
         self.look_again()  # also if the watch is not busy, and was paused meanwhile
         self.places.wait(message)
 
-    def ended(self, message: Message) -> None:
+    def ended(self, message: DeliveredMessage) -> None:
         """
         The callback of a message has ended that has an origin.
         """
         is_quick = bool(message.url) and message not in self._seen
         self.places.ended(message, is_quick=is_quick)
 
-    def forget_waiting(self) -> list[Message]:
+    def forget_waiting(self) -> list[DeliveredMessage]:
         """
         Take out those that wait; look at nothing, until the watch is busy again.
         """
@@ -202,7 +202,7 @@ class HangingHosts:
             self._tell_over()
             self.places.forget(is_busy)
 
-    def _free_places(self, slow: list[Message], now: float) -> None:
+    def _free_places(self, slow: list[DeliveredMessage], now: float) -> None:
         """
         Have the requests leave their places that hang, and of those that are slow as
         many as origins that are not quick have too many, the oldest ones.
@@ -238,7 +238,7 @@ class HangingHosts:
             seconds = min(max(known_for, self._seconds), LONGEST_PUT_OFF)
             self._watch.put_off_for(message, seconds)
 
-    def _long_in_line(self, now: float) -> Iterator[Message]:
+    def _long_in_line(self, now: float) -> Iterator[DeliveredMessage]:
         lined = self.places.lined
         if not lined:
             return

@@ -29,7 +29,8 @@ from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._suspects import Suspects
 
 if TYPE_CHECKING:
-    from quebert.amqp.wire import Message, Wire
+    from quebert.amqp.watch._delivered_message import DeliveredMessage
+    from quebert.amqp.wire import Wire
 
 __all__ = [
     "GATHERING",
@@ -67,17 +68,17 @@ class SuspectOwner(Protocol):
         Begin further messages, unless something else is against it.
         """
 
-    def wire_of(self, message: Message) -> Wire | None:
+    def wire_of(self, message: DeliveredMessage) -> Wire | None:
         """
         The connection that a message came on, while it is unsettled.
         """
 
-    def begin(self, message: Message) -> None:
+    def begin(self, message: DeliveredMessage) -> None:
         """
         Call the callback with a message.
         """
 
-    def return_message(self, message: Message) -> None:
+    def return_message(self, message: DeliveredMessage) -> None:
         """
         Have a message that was not begun come again.
         """
@@ -90,7 +91,7 @@ class _SuspectAttempt:
     """
 
     watch: SuspectOwner
-    message: Message
+    message: DeliveredMessage
     wire: Wire
     begun: bool = False
 
@@ -112,12 +113,12 @@ class OneSuspect:
         self._watches: dict[SuspectOwner, None] = {}
         self._clock = clock
         # Those first that were alone at fewer ends.
-        self._waiting: list[tuple[SuspectOwner, Message]] = []
+        self._waiting: list[tuple[SuspectOwner, DeliveredMessage]] = []
         self._gathering: IDelayedCall | None = None
         self._gather_until = 0.0
         self._current: _SuspectAttempt | None = None
         self._changing = False
-        self._deadlines: Deadlines[tuple[SuspectOwner, Message]] = Deadlines(
+        self._deadlines: Deadlines[tuple[SuspectOwner, DeliveredMessage]] = Deadlines(
             clock, self._late
         )
 
@@ -135,7 +136,7 @@ class OneSuspect:
         """
         self._watches.pop(watch, None)
 
-    def add(self, watch: SuspectOwner, message: Message) -> None:
+    def add(self, watch: SuspectOwner, message: DeliveredMessage) -> None:
         """
         Attempt a suspect when it is its turn.
         """
@@ -156,7 +157,7 @@ class OneSuspect:
         self._gathering = None
         self._begin_next()
 
-    def decided(self, message: Message) -> None:
+    def decided(self, message: DeliveredMessage) -> None:
         """
         The callback has ended with a message.
         """
@@ -178,7 +179,7 @@ class OneSuspect:
         else:
             self._begin_next()  # which may have waited for those of the watch
 
-    def take_back(self, watch: SuspectOwner) -> list[Message]:
+    def take_back(self, watch: SuspectOwner) -> list[DeliveredMessage]:
         """
         Attempt no more suspects of a watch; returns those that have not begun.
         """
@@ -190,12 +191,12 @@ class OneSuspect:
             self._end()
         return taken
 
-    def _late(self, pair: tuple[SuspectOwner, Message]) -> None:
+    def _late(self, pair: tuple[SuspectOwner, DeliveredMessage]) -> None:
         watch, message = pair
         self._forget(pair)
         watch.return_message(message)
 
-    def _forget(self, *pairs: tuple[SuspectOwner, Message]) -> None:
+    def _forget(self, *pairs: tuple[SuspectOwner, DeliveredMessage]) -> None:
         for each in pairs:
             self._waiting.remove(each)
             self._deadlines.end(each)
@@ -222,7 +223,7 @@ class OneSuspect:
             return False
         return not any(watch.running for watch in self._watches)
 
-    def _begin(self, watch: SuspectOwner, message: Message) -> None:
+    def _begin(self, watch: SuspectOwner, message: DeliveredMessage) -> None:
         self._deadlines.end((watch, message))
         wire = watch.wire_of(message)
         if wire is None:
@@ -272,5 +273,5 @@ class OneSuspect:
             watch.close(_REASON)
 
 
-def _times_alone(pair: tuple[SuspectOwner, Message]) -> int:
+def _times_alone(pair: tuple[SuspectOwner, DeliveredMessage]) -> int:
     return Record.of(pair[1]).alone

@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._url import origin_of
-from quebert.amqp.wire import Message
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 
 __all__ = ["LOOKS", "HangingOrigin", "LineOwner", "OriginPlaces"]
 
@@ -31,12 +31,12 @@ class LineOwner(Protocol):
     The watch.
     """
 
-    def leave(self, message: Message) -> None:
+    def leave(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message that waits in a line.
         """
 
-    def begin_again(self, message: Message) -> None:
+    def begin_again(self, message: DeliveredMessage) -> None:
         """
         Give a message to its callback again, as soon as there is a place.
         """
@@ -61,10 +61,10 @@ class HangingOrigin:
 
     name: str
     since: float
-    placed: set[Message] = attrs.field(factory=set)
-    outside: set[Message] = attrs.field(factory=set)
-    due: set[Message] = attrs.field(factory=set)
-    line: dict[Message, None] = attrs.field(factory=dict)
+    placed: set[DeliveredMessage] = attrs.field(factory=set)
+    outside: set[DeliveredMessage] = attrs.field(factory=set)
+    due: set[DeliveredMessage] = attrs.field(factory=set)
+    line: dict[DeliveredMessage, None] = attrs.field(factory=dict)
     slow: int = 0
     prompt: int = 0
     trusted: int = 0
@@ -125,7 +125,7 @@ class OriginPlaces:
 
     # -- What becomes of each request
 
-    def admits(self, message: Message) -> bool:
+    def admits(self, message: DeliveredMessage) -> bool:
         """
         Whether a message may make its request now.  Where it may not, and its callback
         has ended, it is to wait.
@@ -147,7 +147,7 @@ class OriginPlaces:
         self.taken += 1
         return True
 
-    def wait(self, message: Message) -> None:
+    def wait(self, message: DeliveredMessage) -> None:
         """
         Have a message that was turned away begin again when it is its turn.
         """
@@ -165,7 +165,7 @@ class OriginPlaces:
         self._watch.leave(message)
         self.begin_next()
 
-    def ended(self, message: Message, *, is_quick: bool) -> None:
+    def ended(self, message: DeliveredMessage, *, is_quick: bool) -> None:
         """
         The callback of a message has ended that has an origin.
 
@@ -179,7 +179,7 @@ class OriginPlaces:
                 self._alone = 0
         self.begin_next()
 
-    def left(self, message: Message) -> None:
+    def left(self, message: DeliveredMessage) -> None:
         """
         A message that has an origin has left its place, and its request goes on.
         """
@@ -189,7 +189,7 @@ class OriginPlaces:
             message.origin = origin
             origin.outside.add(message)
 
-    def forget_waiting(self) -> list[Message]:
+    def forget_waiting(self) -> list[DeliveredMessage]:
         """
         Take out those that wait.
         """
@@ -217,7 +217,7 @@ class OriginPlaces:
             self.taken += 1
             self._watch.begin_again(message)
 
-    def take(self, message: Message) -> HangingOrigin:
+    def take(self, message: DeliveredMessage) -> HangingOrigin:
         """
         Take a message out of its line.
         """
@@ -232,7 +232,9 @@ class OriginPlaces:
     # -- A look at all requests
 
     def count(
-        self, requesting: list[Message], has_place: Callable[[Message], bool]
+        self,
+        requesting: list[DeliveredMessage],
+        has_place: Callable[[DeliveredMessage], bool],
     ) -> None:
         """
         Begin to count: these requests are there.
@@ -248,7 +250,7 @@ class OriginPlaces:
             else:
                 origin.outside.add(message)
 
-    def judge(self, slow: list[Message]) -> None:
+    def judge(self, slow: list[DeliveredMessage]) -> None:
         """
         Find out which origins are quick, a look after the last one.
 
@@ -280,7 +282,7 @@ class OriginPlaces:
                 self._remove(message)
         self.known.clear()
 
-    def _origin_of(self, message: Message) -> HangingOrigin:
+    def _origin_of(self, message: DeliveredMessage) -> HangingOrigin:
         name = origin_of(message.url)
         origin = self.known.get(name)
         if origin is None:
@@ -298,7 +300,7 @@ class OriginPlaces:
             return True
         return self.taken < (share if requests else (share + self._limit) / 2)
 
-    def _remove(self, message: Message) -> HangingOrigin:
+    def _remove(self, message: DeliveredMessage) -> HangingOrigin:
         """
         Count a request no more, nor a message that is due.
         """

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._task_memory import TaskMemory
 from quebert.amqp.watch._throttle import Throttle
-from quebert.amqp.wire import Message
 
 __all__ = ["Places"]
 
@@ -34,7 +34,7 @@ class Places:
     def __init__(
         self,
         limit: int,
-        begin: Callable[[Message], None],
+        begin: Callable[[DeliveredMessage], None],
         throttles: Sequence[Throttle] = (),
         memory: TaskMemory | None = None,
         busy: Callable[[], None] = lambda: None,
@@ -43,15 +43,17 @@ class Places:
         self._half = self._most / 2
         self._begin = begin
         self.busy = busy
-        self._placed: set[Message] = set()
-        self._waiting: deque[Message] = deque()
-        self._heavy: deque[Message] = deque()  # those that have waited for memory
+        self._placed: set[DeliveredMessage] = set()
+        self._waiting: deque[DeliveredMessage] = deque()
+        self._heavy: deque[DeliveredMessage] = (
+            deque()
+        )  # those that have waited for memory
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
         self._memory = memory
         self._throttles = tuple(throttles)  # nearly always none
 
-    def enter(self, message: Message) -> None:
+    def enter(self, message: DeliveredMessage) -> None:
         """
         Give a message a place, now or later.
         """
@@ -62,7 +64,7 @@ class Places:
         if self._waiting or self._heavy or len(self._placed) > self._half:
             self.busy()
 
-    def leave(self, message: Message) -> None:
+    def leave(self, message: DeliveredMessage) -> None:
         """
         Free the place of a message, if it still has one, for the next.
         """
@@ -73,7 +75,7 @@ class Places:
             if self._waiting or self._heavy:
                 self._fill()
 
-    def has_place(self, message: Message) -> bool:
+    def has_place(self, message: DeliveredMessage) -> bool:
         """
         Whether a message has one.
         """
@@ -94,7 +96,7 @@ class Places:
         some_wait = self._waiting or self._heavy
         return bool(some_wait) or len(self._placed) > self._half
 
-    def forget_waiting(self) -> list[Message]:
+    def forget_waiting(self) -> list[DeliveredMessage]:
         """
         Take out those that have no place yet.
         """
@@ -107,7 +109,7 @@ class Places:
             each.withdrawn(len(waiting))
         return waiting
 
-    def take_out(self, message: Message) -> None:
+    def take_out(self, message: DeliveredMessage) -> None:
         """
         Have a message wait for memory no more.
         """
@@ -152,7 +154,7 @@ class Places:
         finally:
             self._filling = False
 
-    def _line(self, memory: TaskMemory) -> deque[Message]:
+    def _line(self, memory: TaskMemory) -> deque[DeliveredMessage]:
         """
         The line whose first message may begin, as far as memory is concerned.
         """
@@ -167,7 +169,7 @@ class Places:
             memory.wait(message)
         return waiting
 
-    def _pass(self, message: Message) -> bool:
+    def _pass(self, message: DeliveredMessage) -> bool:
         for each in self._throttles:
             if not each.may_begin(self._fill):
                 return False

@@ -33,6 +33,7 @@ from contextlib import suppress
 from typing import Any
 
 from quebert._protocol.extensions import DELIVERY_COUNT
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._record import SUSPECT, Record
 from quebert.amqp.watch._settlement import Settlement
 from quebert.amqp.watch._suspects import Suspects
@@ -41,7 +42,6 @@ from quebert.amqp.wire import (
     EXCHANGE,
     FLIGHT,
     ROUTING_KEY,
-    Message,
 )
 from quebert.errors import BrokerError
 from quebert.outcome import POISON, Bury, Retry
@@ -67,14 +67,16 @@ class Redelivery:
         self,
         settlement: Settlement,
         suspects: Suspects,
-        early_by: Callable[[Message], float],
+        early_by: Callable[[DeliveredMessage], float],
     ) -> None:
         self._settlement = settlement
         self._suspects = suspects
         self._early_by = early_by
         self.counted = 0.0
 
-    def examination(self, message: Message) -> Coroutine[Any, Any, None] | None:
+    def examination(
+        self, message: DeliveredMessage
+    ) -> Coroutine[Any, Any, None] | None:
         """
         What is to be done before a message that comes back is attempted; C{None} for
         nothing.  The message may be settled then, or go back.
@@ -92,7 +94,7 @@ class Redelivery:
             return self._suspects.copied(record.flight)
         return None
 
-    async def _copy_unless_harmless(self, message: Message) -> None:
+    async def _copy_unless_harmless(self, message: DeliveredMessage) -> None:
         """
         Put a copy in the place of a message that may have been in flight when a
         mediator ended, unless it is to be attempted as it is.
@@ -115,7 +117,7 @@ class Redelivery:
         else:
             await self._question(message, record)
 
-    async def _question(self, message: Message, record: Record) -> None:
+    async def _question(self, message: DeliveredMessage, record: Record) -> None:
         """
         Have a suspect wait in RabbitMQ.
 
@@ -129,7 +131,7 @@ class Redelivery:
         else:
             await self._copy(message, record.questioned(), self._suspects.patience)
 
-    async def _judge(self, message: Message) -> None:
+    async def _judge(self, message: DeliveredMessage) -> None:
         """
         Find out whether the mediator that had a suspect has ended suddenly.  If so,
         count that, or set the message aside.  First wait until the message is
@@ -162,7 +164,7 @@ class Redelivery:
         wire, once = settlement.channel.client, not self.counted
         return await self._suspects.in_order(wire, settlement.queue, once=once)
 
-    async def copy_or_give_back(self, message: Message) -> None:
+    async def copy_or_give_back(self, message: DeliveredMessage) -> None:
         """
         Put a copy in the place of a message that has come as a copy: RabbitMQ would
         mark it C{redelivered} otherwise, which would be counted as another end.  Where
@@ -176,7 +178,7 @@ class Redelivery:
         self._settlement.give_back(message)
 
     async def _copy(
-        self, message: Message, headers: Mapping[str, Any], after: float = 0.0
+        self, message: DeliveredMessage, headers: Mapping[str, Any], after: float = 0.0
     ) -> bool:
         with self._suspects.copying(headers[FLIGHT]):
             settled = await self._settlement.copy(message, headers, after)
@@ -194,7 +196,7 @@ class Redelivery:
                 await channel.call("channel_flow", active=True)  # nothing changes
 
 
-def restore(message: Message) -> None:
+def restore(message: DeliveredMessage) -> None:
     """
     Give a copy the exchange and the routing key of the message that it replaces, and
     have it count as C{redelivered}.

@@ -19,10 +19,11 @@ from quebert._repeated import RepeatedWarning
 from quebert.amqp.delays import Ladder, LadderRefused
 from quebert.amqp.link import Publisher, Send
 from quebert.amqp.queues import DeadLetters, dead_letters_of
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._waits import Waits
-from quebert.amqp.wire import Message, Unconfirmed
+from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
 from quebert.policy import exponential
 
@@ -62,15 +63,15 @@ class Replacements:
 
     def __init__(
         self,
-        ledger: Ledger[Message],
+        ledger: Ledger[DeliveredMessage],
         queue: str,
         publisher: Publisher,
         clock: Callable[[], IReactorTime],
         waits: Waits,
         ladder: Ladder,
         *,
-        leave: Callable[[Message], None],
-        give_back: Callable[[Message], None],
+        leave: Callable[[DeliveredMessage], None],
+        give_back: Callable[[DeliveredMessage], None],
         queue_type: str | None = None,
     ) -> None:
         self._ledger = ledger
@@ -100,7 +101,7 @@ class Replacements:
 
     async def publish(
         self,
-        message: Message,
+        message: DeliveredMessage,
         wire: Wire,
         body: bytes,
         properties: bytes,
@@ -139,7 +140,9 @@ class Replacements:
         else:  # the original is in the same queue: RabbitMQ loses both, or none
             await send("", self._queue, body, properties)
 
-    async def bury(self, message: Message, wire: Wire, properties: bytes) -> bool:
+    async def bury(
+        self, message: DeliveredMessage, wire: Wire, properties: bytes
+    ) -> bool:
         """
         Publish a message to C{<queue>.dead}.
 
@@ -156,7 +159,7 @@ class Replacements:
 
     async def _until_confirmed(
         self,
-        message: Message,
+        message: DeliveredMessage,
         publish: Publish,
         warning: RepeatedWarning,
         *refusals: type[BrokerError],
@@ -203,7 +206,7 @@ class Replacements:
         if not self._ladder.tells(error, self._queue, self._clock()):
             warning.met(error)
 
-    async def _wait(self, message: Message, attempt: int) -> None:
+    async def _wait(self, message: DeliveredMessage, attempt: int) -> None:
         """
         Wait for the next attempt, unless the watch is being stopped.
         """

@@ -16,9 +16,9 @@ from quebert.amqp.watch._redelivery import Redelivery
 from quebert.amqp.watch._settlement import Settlement
 
 if TYPE_CHECKING:
+    from quebert.amqp.watch._delivered_message import DeliveredMessage
     from quebert.amqp.watch._one_suspect import OneSuspect, SuspectOwner
     from quebert.amqp.watch._suspects import Suspects
-    from quebert.amqp.wire import Message
 
 __all__ = ["Returns"]
 
@@ -33,7 +33,7 @@ class Returns:
     def __init__(
         self,
         watch: SuspectOwner,
-        ledger: Ledger[Message],
+        ledger: Ledger[DeliveredMessage],
         settlement: Settlement,
         redelivery: Redelivery,
         places: Places,
@@ -61,7 +61,7 @@ class Returns:
             queue = self._settlement.queue
             await self._suspects.end_in_order(channel.client, queue)
 
-    def return_message(self, message: Message) -> None:
+    def return_message(self, message: DeliveredMessage) -> None:
         """
         Have a message come again, itself or as a copy.
         """
@@ -99,10 +99,10 @@ class Returns:
         for message in running:
             self._handler.cancel(message)
 
-    def _return_copy(self, message: Message) -> None:
+    def _return_copy(self, message: DeliveredMessage) -> None:
         self._settlement.begin(message, self._redelivery.copy_or_give_back(message))
 
-    def _take_waiting(self) -> list[Message]:
+    def _take_waiting(self) -> list[DeliveredMessage]:
         """
         Take out the messages that have not begun.
         """

@@ -22,6 +22,7 @@ from quebert._text import printable
 from quebert.amqp.delays import Ladder
 from quebert.amqp.link import Publisher
 from quebert.amqp.queues import KIND, REASON, dead_letters_of
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, Fate
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._replacements import AT_ONCE, Replacements
@@ -32,7 +33,6 @@ from quebert.amqp.wire import (
     NOT_BEFORE,
     ROUTING_KEY,
     Channel,
-    Message,
     amended_properties,
     copied_properties,
 )
@@ -79,12 +79,12 @@ class Settlement:
 
     def __init__(
         self,
-        ledger: Ledger[Message],
+        ledger: Ledger[DeliveredMessage],
         queue: str,
         publisher: Publisher,
         clock: Callable[[], IReactorTime],
         now: Callable[[], float],
-        leave: Callable[[Message], None],
+        leave: Callable[[DeliveredMessage], None],
         *,
         ladder: Ladder,
         hold_up_to: float = HOLD_UP_TO,
@@ -114,7 +114,7 @@ class Settlement:
         )
 
     def acknowledge(
-        self, message: Message, event: Event = _FINISH, fate: Fate = _DONE
+        self, message: DeliveredMessage, event: Event = _FINISH, fate: Fate = _DONE
     ) -> bool:
         """
         Acknowledge a message, if its delivery is ours.
@@ -127,21 +127,21 @@ class Settlement:
         self.channel.ack(message.delivery_tag)
         return True
 
-    def discard(self, message: Message, outcome: Discard) -> None:
+    def discard(self, message: DeliveredMessage, outcome: Discard) -> None:
         """
         Drop a message; nothing if its channel is lost.
         """
         if self.acknowledge(message, _FINISH, Fate.DISCARDED):
             self._log_removed(message, "is discarded, and is gone", outcome.reason)
 
-    def give_back(self, message: Message) -> None:
+    def give_back(self, message: DeliveredMessage) -> None:
         """
         Let the broker deliver it again.
         """
         if self._ledger.settle(message, Event.GIVE_BACK, Fate.RETURNED):
             self._live_channel.give_back(message.delivery_tag)
 
-    def wire_of(self, message: Message) -> Wire | None:
+    def wire_of(self, message: DeliveredMessage) -> Wire | None:
         """
         The connection that a message came on, while it is unsettled.
         """
@@ -174,7 +174,9 @@ class Settlement:
         """
         self._replacements.end()
 
-    def begin(self, message: Message, replacing: Coroutine[Any, Any, object]) -> None:
+    def begin(
+        self, message: DeliveredMessage, replacing: Coroutine[Any, Any, object]
+    ) -> None:
         """
         Begin to replace a message.  In the end it is settled, whatever happens, and
         needs no place.
@@ -185,14 +187,14 @@ class Settlement:
         self.replacing += 1
         Deferred.fromCoroutine(replacing).addBoth(self._replaced, message)
 
-    def _replaced(self, result: object, message: Message) -> None:
+    def _replaced(self, result: object, message: DeliveredMessage) -> None:
         if isinstance(result, Failure):
             self.log.failure("settling {message} failed", result, message=message)
         self.give_back(message)  # unless it is settled
         self.replacing -= 1
         self._free_place(message)
 
-    async def put_back(self, message: Message, retry: Retry) -> None:
+    async def put_back(self, message: DeliveredMessage, retry: Retry) -> None:
         """
         Have the broker keep a message for later; nothing if its channel is lost.
         """
@@ -209,16 +211,18 @@ class Settlement:
             self._leave(message)
         await self._return(message, retry, due)
 
-    def _hold(self, message: Message, after: float, now: float) -> float:
+    def _hold(self, message: DeliveredMessage, after: float, now: float) -> float:
         if after > self._hold_up_to:
             return 0.0
         return min(after, HOLD_LIMIT - (now - message.came))
 
-    def _leave(self, message: Message) -> None:
+    def _leave(self, message: DeliveredMessage) -> None:
         self._ledger.move(message, Event.HOLD)
         self._free_place(message)
 
-    async def _return(self, message: Message, retry: Retry, due: float) -> None:
+    async def _return(
+        self, message: DeliveredMessage, retry: Retry, due: float
+    ) -> None:
         if message not in self._ledger:
             return
         early = due - self._clock().seconds()
@@ -250,7 +254,7 @@ class Settlement:
 
     async def copy(
         self,
-        message: Message,
+        message: DeliveredMessage,
         headers: Mapping[str, Any],
         after: float,
     ) -> bool:
@@ -280,7 +284,7 @@ class Settlement:
         return taken and self.acknowledge(message, Event.CONFIRM, Fate.RETURNED)
 
     def _copied_properties(
-        self, message: Message, headers: Mapping[str, Any], after: float
+        self, message: DeliveredMessage, headers: Mapping[str, Any], after: float
     ) -> bytes | None:
         """
         The properties of a copy: with all C{headers}, or with none where there is no
@@ -307,7 +311,7 @@ class Settlement:
         """
         return self._ladder.highest_priority(self._live_channel.client)
 
-    async def bury(self, message: Message, outcome: Bury) -> bool:
+    async def bury(self, message: DeliveredMessage, outcome: Bury) -> bool:
         """
         Move a message to C{<queue>.dead}; nothing if its channel is lost.
 
@@ -330,7 +334,9 @@ class Settlement:
         self._log_removed(message, now_in, outcome.reason)
         return True
 
-    def _burial_properties(self, message: Message, headers: dict[str, Any]) -> bytes:
+    def _burial_properties(
+        self, message: DeliveredMessage, headers: dict[str, Any]
+    ) -> bytes:
         """
         The properties with which a message goes to the dead: with all C{headers}, or
         as many as there is room for.  In any case without those for which RabbitMQ
@@ -345,11 +351,11 @@ class Settlement:
         kept = {name: value for name, value in headers.items() if value is not None}
         return encode_properties({"delivery-mode": 2, "headers": kept})
 
-    def _amended(self, message: Message, **changes: Any) -> bytes | None:
+    def _amended(self, message: DeliveredMessage, **changes: Any) -> bytes | None:
         payload = self._live_channel.client.max_payload
         return amended_properties(message, max_payload=payload, **changes)
 
-    def _log_removed(self, message: Message, what: str, why: str) -> None:
+    def _log_removed(self, message: DeliveredMessage, what: str, why: str) -> None:
         """
         Log that a message has left the queue without being done.
 

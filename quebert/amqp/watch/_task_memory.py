@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
 from quebert._deadlines import Deadlines
 from quebert._holding import wait_left
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._memory_budget import Again, Budget, Part
-from quebert.amqp.wire import Message
 
 __all__ = ["TaskMemory", "memory_known_to"]
 
@@ -50,7 +50,7 @@ class TaskMemory:
         self,
         budget: Budget,
         clock: Callable[[], IReactorTime],
-        put_off: Callable[[Message], None] = lambda message: None,
+        put_off: Callable[[DeliveredMessage], None] = lambda message: None,
         memory_of: Callable[[bytes], int] = memory_of,
     ) -> None:
         self._free = budget.free
@@ -58,9 +58,9 @@ class TaskMemory:
         self._part = Part(budget)
         self._memory_of = memory_of
         self._clock = clock
-        self._waits = Deadlines[Message](clock, put_off)
+        self._waits = Deadlines[DeliveredMessage](clock, put_off)
 
-    def weigh(self, message: Message) -> None:
+    def weigh(self, message: DeliveredMessage) -> None:
         """
         Note how much memory the task in a message takes at most; 0 for little.
         """
@@ -68,7 +68,7 @@ class TaskMemory:
         memory = self._memory_of(message.body) + properties
         message.memory = memory if memory > self._free else 0
 
-    def admits(self, message: Message, again: Again) -> bool:
+    def admits(self, message: DeliveredMessage, again: Again) -> bool:
         """
         Whether a message that takes memory may begin.
 
@@ -76,14 +76,14 @@ class TaskMemory:
         """
         return self._part.admits(message.memory, again)
 
-    def wait(self, message: Message) -> None:
+    def wait(self, message: DeliveredMessage) -> None:
         """
         A message that came some time ago begins to wait for memory.
         """
         left = wait_left(message.came, self._clock().seconds())
         self._waits.begin(message, left)
 
-    def forget(self, again: Again, messages: Iterable[Message]) -> None:
+    def forget(self, again: Again, messages: Iterable[DeliveredMessage]) -> None:
         """
         These messages wait no more, and no others do.
         """
@@ -91,14 +91,14 @@ class TaskMemory:
         for message in messages:
             self._waits.end(message)
 
-    def begin(self, message: Message) -> None:
+    def begin(self, message: DeliveredMessage) -> None:
         """
         A task that takes memory begins.
         """
         self._waits.end(message)
         self._part.take(message.memory)
 
-    def ended(self, message: Message) -> None:
+    def ended(self, message: DeliveredMessage) -> None:
         """
         A task that takes memory has ended.
         """

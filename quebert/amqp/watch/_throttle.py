@@ -15,7 +15,8 @@ import attrs
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from quebert.amqp.wire import Message, Wire
+    from quebert.amqp.watch._delivered_message import DeliveredMessage
+    from quebert.amqp.wire import Wire
 
 __all__ = ["PaceStatus", "Throttle", "ThrottleGroup", "Throttles"]
 
@@ -84,13 +85,13 @@ class Throttle(Protocol):
         """
         return
 
-    def begun(self, message: Message) -> None:
+    def begun(self, message: DeliveredMessage) -> None:
         """
         A message that has waited begins: all throttles have let it.
         """
         return
 
-    def left(self, message: Message) -> None:
+    def left(self, message: DeliveredMessage) -> None:
         """
         A message that had begun is done, or counts no more.
         """

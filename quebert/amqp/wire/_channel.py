@@ -100,7 +100,9 @@ class Channel(AMQChannel):  # type: ignore[misc]
     One channel: methods by name with L{call}; and those that are written without
     txamqp: L{publish}, L{get}, L{ack} and L{give_back}.
 
-    @ivar on_message: called with each L{Message} delivered.
+    @ivar message_type: makes messages of what is delivered to consumers: L{Message}, or
+        a class that has more.
+    @ivar on_message: called with each message delivered.
     @ivar on_cancel: called with the consumer tag of a C{basic.cancel} of the broker:
         the queue was deleted, or, from RabbitMQ 4.3 on, its consumer timeout has
         passed.
@@ -114,7 +116,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     def __init__(self, id: int, outgoing: object, client: ChannelOwner) -> None:
         super().__init__(id, outgoing, client)
-        self.on_message: Callable[[Message], None] = _unexpected
+        self.message_type: type[Message] = Message
+        self.on_message: Callable[[Any], None] = _unexpected
         self.on_cancel: Callable[[str], None] = _unexpected_cancel
         self.why: BrokerError | None = None
         self._incoming: Message | ReturnedMessage | None = None
@@ -293,7 +296,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
                 limit = self._prefetch.limit
                 text = f"the broker sent more than {limit:.0f} deliveries at once"
                 raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
-            self._incoming = read_deliver(payload, Message)
+            self._incoming = read_deliver(payload, self.message_type)
             self._content.most = MESSAGE
         elif method in (_ACK, _NACK):
             tag, flags = SETTLEMENT.unpack_from(payload)

@@ -1,5 +1,5 @@
 """
-A delivered message: what a callback of C{watch} gets.  Pure.
+A delivered message.  Pure.
 
 The properties stay encoded until somebody asks for them.  What a mediator does not
 change of them goes back to the broker byte for byte; but where a header is there twice,
@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from quebert._bounds import SHORT_STRING
 from quebert._protocol.codec import decode_field
@@ -27,30 +27,9 @@ from quebert.amqp.wire._headers import OURS
 __all__ = ["Message"]
 
 
-class RequestGate(Protocol):
-    """
-    Decides whether the callback of a message may make a request now.
-    """
-
-    @property
-    def known(self) -> Mapping[str, object]:
-        """
-        The origins that the gate decides about; where there are none, all may.
-        """
-
-    def admits(self, message: Message) -> bool:
-        """
-        Whether the callback may request the URL of C{message} now.
-        """
-
-
 class Message:
     """
-    One delivery: what RabbitMQ has sent, and what its watch knows of it.
-
-    The attributes from C{came} on are not RabbitMQ's: L{quebert.amqp.watch} writes
-    them, but for C{url}.  They stand here, since a second object for each message would
-    cost more.
+    One delivery: what RabbitMQ has sent.
 
     @ivar body: the body, C{bytes} always.
     @ivar exchange: where it was published to.
@@ -59,34 +38,10 @@ class Message:
     @ivar delivery_tag: its number on the channel that delivered it.
     @ivar consumer_tag: the consumer it was delivered to.
     @ivar encoded_properties: its properties, as they came.
-    @ivar came: when it came, or a little earlier, in seconds of the reactor's clock.
-    @ivar errors: how often in a row the callback has failed with it.
-    @ivar may_have_past: whether it may have been put back, or delivered before.
-    @ivar memory: bytes that its task takes at most while it is at work; 0 where these
-        are so few that nobody counts them.
-    @ivar url: what its callback has requested last; empty where it has requested
-        nothing, or no answer came.
-    @ivar gate: decides whether it may request, while some origins are slow; C{None}
-        where it always may.
-    @ivar origin: that of its request, for C{gate}, while the message has one there,
-        or waits for one.
-    @ivar waits_since: when it began to wait for them; C{None} where it never did.
-    @ivar turned_away: whether it has to wait for other requests there.
-    @ivar was_begun: whether it was with its callback before it waited.
     @ivar was_restored: whether C{exchange} and C{routing_key} are those of the message
         that it has replaced.
     """
 
-    came = 0.0
-    errors = 0
-    memory = 0
-    may_have_past = True
-    url = ""
-    gate: RequestGate | None = None
-    origin: Any = None
-    turned_away = False
-    waits_since: float | None = None
-    was_begun = False
     was_restored = False
 
     def __init__(
@@ -110,22 +65,6 @@ class Message:
             f"<Message {self.delivery_tag} from {self.exchange!r} with"
             f" {self.routing_key!r}, {len(self.body)} bytes>"
         )
-
-    def may_request(self, url: str) -> bool:
-        """
-        A callback is about to request C{url}: whether it may.  Where it may not, it is
-        to answer with a C{Retry} that is no attempt, and is called again with the
-        message when it may.
-        """
-        self.url = url
-        gate = self.gate
-        return gate is None or not gate.known or gate.admits(self)
-
-    def was_unanswered(self) -> None:
-        """
-        No answer came, or no request was made.
-        """
-        self.url = ""
 
     @cached_property
     def properties(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from quebert.amqp.wire import Message
+from quebert.amqp.watch import DeliveredMessage
 from quebert.boundaries import WatchedMessage
 from quebert.http._response import Response
 from quebert.mediator._adapters import (
@@ -58,17 +58,17 @@ class AdapterTests(SynchronousTestCase):
         What has all that is asked for stays as it is, and its class is known then.
         """
         adapter: Adapter[WatchedMessage] = Adapter(WatchedMessage, BareMessage)
-        message = Message("tag", 1, False, "", "")
-        self.assertNotIn(Message, adapter.fitting)
+        message = DeliveredMessage("tag", 1, False, "", "")
+        self.assertNotIn(DeliveredMessage, adapter.fitting)
         for _ in range(2):
             self.assertIs(adapter.adapt(message), message)
-            self.assertIn(Message, adapter.fitting)
+            self.assertIn(DeliveredMessage, adapter.fitting)
 
     def test_ours(self) -> None:
         """
         Our own messages and responses have all.
         """
-        message = Message("tag", 1, False, "", "")
+        message = DeliveredMessage("tag", 1, False, "", "")
         self.assertIs(MESSAGES.adapt(message), message)
         idle: Any = None
         response = Response(200, [b"HTTP/1.1 200 OK\r\n\r\n"], idle, 10)

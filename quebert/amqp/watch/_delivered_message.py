@@ -1,0 +1,80 @@
+"""
+A message of a watched queue: what RabbitMQ has sent, and what its watch knows of it.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from quebert.amqp.wire import Message
+
+__all__ = ["DeliveredMessage"]
+
+
+class RequestGate(Protocol):
+    """
+    Decides whether the callback of a message may make a request now.
+    """
+
+    @property
+    def known(self) -> Mapping[str, object]:
+        """
+        The origins that the gate decides about; where there are none, all may.
+        """
+
+    def admits(self, message: DeliveredMessage) -> bool:
+        """
+        Whether the callback may request the URL of C{message} now.
+        """
+
+
+class DeliveredMessage(Message):
+    """
+    A message as a callback of C{watch} gets it: a L{WatchedMessage
+    <quebert.boundaries.WatchedMessage>}.  The channel of a watch makes it, since a
+    second object for each message would cost more.
+
+    @ivar came: when it came, or a little earlier, in seconds of the reactor's clock.
+    @ivar errors: how often in a row the callback has failed with it.
+    @ivar may_have_past: whether it may have been put back, or delivered before.
+    @ivar memory: bytes that its task takes at most while it is at work; 0 where these
+        are so few that nobody counts them.
+    @ivar url: what its callback has requested last; empty where it has requested
+        nothing, or no answer came.
+    @ivar gate: decides whether it may request, while some origins are slow; C{None}
+        where it always may.
+    @ivar origin: that of its request, for C{gate}, while the message has one there,
+        or waits for one.
+    @ivar waits_since: when it began to wait for them; C{None} where it never did.
+    @ivar turned_away: whether it has to wait for other requests there.
+    @ivar was_begun: whether it was with its callback before it waited.
+    """
+
+    came = 0.0
+    errors = 0
+    memory = 0
+    may_have_past = True
+    url = ""
+    gate: RequestGate | None = None
+    origin: Any = None
+    turned_away = False
+    waits_since: float | None = None
+    was_begun = False
+
+    def may_request(self, url: str) -> bool:
+        """
+        A callback is about to request C{url}: whether it may.  Where it may not, it is
+        to answer with a C{Retry} that is no attempt, and is called again with the
+        message when it may.
+        """
+        self.url = url
+        gate = self.gate
+        return gate is None or not gate.known or gate.admits(self)
+
+    def was_unanswered(self) -> None:
+        """
+        No answer came, or no request was made.
+        """
+        self.url = ""
