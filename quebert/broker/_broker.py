@@ -258,15 +258,24 @@ class BrokerFactory(Factory):
         if self._relied and not self._commit():
             return
         self._relied = False
+        if not self._speak():
+            return
+        if self._journal.pending and self._lazily is None:
+            self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
+        self._set_alarm()
+
+    def _speak(self) -> bool:
+        """
+        Have connections say what they have to say; whether the journal has not failed
+        meanwhile, after which nothing is said.
+        """
         while self._speaking:
             speaking, self._speaking = self._speaking, {}
             for connection in speaking:
                 connection.finish_turn()
                 if self._broken:
-                    return
-        if self._journal.pending and self._lazily is None:
-            self._lazily = self.clock.callLater(LAZILY, self._commit_lazily)
-        self._set_alarm()
+                    return False
+        return True
 
     def _commit_lazily(self) -> None:
         self._lazily = None
