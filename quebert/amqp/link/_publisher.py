@@ -14,7 +14,9 @@ A body that the broker may find too large is published on a channel of its own. 
 broker refuses it by closing the channel, and does not tell which of the publications
 before it on that channel it has taken: each would be published a second time.
 
-Whoever publishes gets each refusal, and tells of it.
+Whoever publishes gets each refusal, and tells of it.  All publications but one come
+here: that a queue was paused is published on a channel of the connection that pauses it
+(C{coordination/_pause_sign}).
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ class Publisher:
         Publish, mandatory; returns when the broker has confirmed it.
 
         @param timeout: seconds in which there must be a connection; C{None}
-            for no limit.
+            for no limit.  A confirm is waited for without limit.  A caller that wants
+            one cancels the wait, and does not know then whether the broker has the
+            message (C{publish_confirmed} in C{operations/_access}).
         @raise Unroutable: no queue gets it.
         @raise PublishRefused: the broker does not take it.
         @raise BrokerUnreachable: there was no connection in time.
@@ -180,6 +184,10 @@ class Publisher:
                 Deferred.fromCoroutine(channel.shut())
 
     def _replace(self, channel: Channel) -> None:
+        """
+        Publish on another channel from now on, unless this one is younger than
+        L{LASTING}.  It is shut when its last publication has its answer.
+        """
         now = self._connection.reactor.seconds()
         if channel is self._channel and now - self._opened_at >= LASTING:
             self._channel = None

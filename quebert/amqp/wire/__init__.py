@@ -1,5 +1,20 @@
 """
 AMQP over one connection: its frames, channels, deliveries and confirms.
+
+What changes together:
+
+ - Another method of AMQP: L{Channel.call} knows all but transactions
+   (C{_spec._CLASSES}).  One that is to be quick is written by a function of
+   L{Channel}, and read in C{Channel.method_received}; its bytes are made and read in
+   L{quebert._protocol.basic}.
+ - Another header of ours: L{quebert.amqp.wire._headers}.
+ - Another rule of confirms: C{_publications}; C{Channel.publish} and
+   L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
+   who decide by the error: C{watch/_settlement}, C{delays/_forwarding},
+   C{coordination/_pause_sign}, and C{producer/_pika}, which does not go this way.
+ - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
+   C{producer/_pika}, L{quebert.config.Broker}, which has who we are, and
+   L{quebert.broker.protocol._login} at the other end.
 """
 
 from quebert.amqp.wire._broker_version import version_in, version_of

@@ -28,8 +28,10 @@ class Acks:
 
     @param channel: the channel's number.
     @param write: sends frames.
-    @ivar outstanding: the deliveries that the broker waits for, by their tags, in the
-        broker's order; C{True} for one that is done.  The channel adds those that come.
+    @ivar outstanding: the deliveries that the broker waits for, of all consumers of the
+        channel, by their tags, in the broker's order; C{True} for one that is done, and
+        that stays here until its acknowledgement is written.  The channel adds those
+        that come.  C{queues/_browse} goes by them, too.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Acks:
 
     def done(self, tag: int) -> None:
         """
-        Have a delivery acknowledged, at the end of this turn of the reactor, or before
-        anything else is asked of the channel; nothing when the channel is closed.
+        Have a delivery acknowledged, at the end of this turn of the reactor or at the
+        next L{flush}; nothing when the channel is closed.  The channel flushes before
+        each method that goes through txamqp (C{Channel.invoke}) and before
+        C{Channel.give_all_back}, and the connection before it is shut (C{Wire.shut}).
+        C{Channel.publish}, C{get} and C{give_back} do not flush.
         """
         if self._has_ended:
             return

@@ -110,7 +110,8 @@ class Message:
     def was_put_back(self) -> bool:
         """
         Whether there may be headers of ours: nearly always there are none, and
-        that is quicker told than by decoding them.
+        that is quicker told than by decoding them.  C{Deliveries._received} in C{watch}
+        has the same test, written out.
         """
         return OURS in self.encoded_properties
 
@@ -185,7 +186,9 @@ class Message:
 
     def _header(self, name: str) -> Any:
         """
-        The value of a header; C{None} where it is missing, or cannot be read.
+        The value of a header; C{None} where it is missing, or cannot be read.  All that
+        L{quebert.amqp} reads of headers passes here: an older name of a header would be
+        tried here.
         """
         try:
             raw = self._fields.get(name)
