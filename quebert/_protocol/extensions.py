@@ -3,6 +3,22 @@ The names by which RabbitMQ extends AMQP 0-9-1: arguments of queues, of consumer
 bindings, and headers of messages.  Client and embedded broker take them from here.  A
 name that RabbitMQ changes is changed here; where its versions differ, those who read it
 must look for both names.
+
+To add an argument of queues: its name here; for the embedded broker,
+L{quebert.broker.state._arguments}.  A user's argument reaches C{queue.declare} without
+another line (C{arguments} of L{WatchOptions<quebert.amqp.WatchOptions>} and of a queue
+in a file).  If a mediator is to declare with it, the place depends on the queue: of
+tasks, L{quebert.amqp.queues._declaring}; of dead letters, C{_ways} in
+C{queues/_dead_letters}; of delayed tasks, L{quebert.amqp.delays._rungs}.  Queues that
+exist keep their arguments: see who tolerates that in L{quebert.amqp.delays}.  If it has
+RabbitMQ drop messages: L{losses<quebert.amqp.queues.losses>}, for warnings and the
+doctor.
+
+To add an argument of consumers, such as a priority: C{_consume} in
+L{quebert.amqp.watch._consumer}, for which the watch needs an option
+(L{quebert.amqp.watch._options}); the embedded broker refuses all of them
+(C{_basic_consume} in C{protocol/_commands}), and L{Queue.next_consumer
+<quebert.broker.state.Queue.next_consumer>} says whose turn it is.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """
 The arguments of a queue's declaration, checked.  Pure.
+
+C{_CHECKS} has those of all types of queues, C{_CHECKS_OF} those of each.  An argument
+that does anything is a field of L{QueueArguments}, too.
 """
 
 from __future__ import annotations
@@ -77,9 +80,10 @@ class QueueArguments:
         and counts their deliveries.
     @ivar delivery_limit: how often the delivery of a message may fail, or C{None} for
         any number of times.
-    @ivar at_least_once: whether a dead letter stays while there is no queue for it, and
-        until each of its queues has taken it.  A queue where it would go in circles
-        does not get it: if that is the only one, the dead letter is removed.
+    @ivar at_least_once: whether a dead letter stays until its exchange exists, leads
+        to a queue at least, and each of these queues has taken it.  A queue where it
+        would go in circles does not get it, and counts as one that has taken it.
+    @ivar single_active: whether one consumer at a time gets messages.
     """
 
     message_ttl: float | None = None

@@ -39,7 +39,8 @@ def dead_properties(
     @param exchange: what it had been published to.
     @param routing_keys: with which keys.
     @param now: in seconds of the epoch.
-    @param keeps_copies: its C{CC} header stays; it goes to those keys again.
+    @param keeps_copies: its C{CC} header stays: the queue sets no routing key of its
+        own for dead letters, so that those of C{CC} apply again.
     """
     found = decode_properties(properties)
     headers = found.get("headers", {})
