@@ -4,9 +4,9 @@ What holds a watch back for the sake of others: rates, pauses and priorities.
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
 L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So
 another kind of throttle takes a module here, a line in L{throttles_of}, and an option
-in L{WatchOptions<quebert.amqp.WatchOptions>} that asks for it.  A throttle tells by
+of the watch that asks for it (L{quebert.amqp.watch._options}).  A throttle tells by
 itself when the next message may begin, and a watch may have several; a switch turns a
-watch off by what others say, and there is one.
+watch off because an operator paused its queue, and a watch has one.
 
 Most modules agree with other mediators through RabbitMQ: on the share of a rate
 (C{_shared_rate} and those that it uses), and on pauses (C{_pause_switch} and those that
@@ -16,6 +16,16 @@ among its queues.  They stand here since a watch meets them as throttles, too.
 
 The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which
 users make themselves, gives watches what is here.
+
+A throttle is asked about the first message that waits, without seeing it.  What chooses
+among messages, by their tenant or by the size of a body, is no throttle: it takes lines
+in L{Places<quebert.amqp.watch._places.Places>}, as memory has one; or, if it goes by
+the URL, a C{RequestGate} (C{wire/_message}), as L{OriginPlaces
+<quebert.amqp.watch._origin_places.OriginPlaces>} is one.
+
+What mediators agree on is in the broker, as exchanges and queues.  Another one of these
+takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in
+C{doctor/_permissions}, and one in the table of permissions in C{docs/operating.rst}.
 """
 
 from quebert.amqp.coordination._pause_sign import (

@@ -1,5 +1,6 @@
 """
 Which throttles a watch has, by its options: the one place that knows all kinds.
+L{quebert.amqp.coordination} tells what another kind takes.
 """
 
 from __future__ import annotations

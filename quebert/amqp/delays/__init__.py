@@ -6,6 +6,19 @@ L{Ladder} is the interface for who puts tasks into it:
   - L{Ladder.prepare} declares the queue in which delayed tasks of a task queue arrive.
   - L{Ladder.rung_for} gives the exchange to which a delayed task is published.
   - L{Ladder.kept} returns once a task that the broker has confirmed there is safe.
+
+What changes together:
+
+  - Another wait: L{WAITS}, and C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}.
+    The doctor and C{RungsInUse} go through L{WAITS}: a rung whose wait is no longer
+    there passes on what is in it (C{wait_of} reads any name), but is kept in use only
+    by who has put a task there.
+  - Another argument of a part: L{Rungs}.  Parts that exist keep theirs:
+    C{_declarations} uses them as they are, but for C{_WAYS_OUT}, and C{_look} in
+    C{doctor/_delays} has the arguments that may be missing.
+  - Another part: L{Rungs} and L{Ladder}, which makes it and makes it anew;
+    C{doctor/_delays} and C{doctor/_permissions}; the permissions in C{_refusals} and in
+    C{docs/operating.rst}; C{docs/delays.rst}.
 """
 
 from quebert.amqp.delays._astray import OldLadder, browse_store, is_for

@@ -128,7 +128,7 @@ class Ladder:
         self, wire: Wire, queues: Iterable[str], seconds: float
     ) -> None:
         """
-        Returns when none of these queues is new, or after C{seconds}.
+        Returns when all of these queues are old enough, or after C{seconds}.
         """
         waiting = Deferred.fromCoroutine(self.new_queues.old(wire, *queues))
         with suppress(TimeoutError):

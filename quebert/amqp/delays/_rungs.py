@@ -2,8 +2,9 @@
 The queues and exchanges of the delay ladder.
 
 A task that is to come later waits in RabbitMQ, for a second or for years, and needs
-nobody's memory.  There is a queue for each wait, a rung: of 1 s to 64 s, and of 128 s,
-256 s and so on.  All messages of a rung wait equally long, so none waits behind
+nobody's memory.  There is a queue for each wait, a rung (L{WAITS}): of 1 s to 64 s,
+and of 128 s, doubled up to 18 hours.  After each wait the time is judged again: years
+are many waits.  All messages of a rung wait equally long, so none waits behind
 another.  A rung is declared when somebody needs it.  Its exchange, of the same name,
 routes all to it, so that the routing key is free to name the task queue.  After the
 wait, RabbitMQ dead-letters the message with that key to the exchange L{ARRIVALS}, and
@@ -91,7 +92,8 @@ def arrivals_of(queue: str) -> str:
 
 def wait_of(rung: str) -> int:
     """
-    The seconds that a rung lets messages wait; 0 for a queue that is none.  Pure.
+    The seconds that a rung lets messages wait; 0 for a queue that is none.  The name
+    tells, so that rungs of other versions count, too.  Pure.
     """
     found = None if rung.startswith(ARRIVALS) else _SECONDS.search(rung)
     return int(found[1]) if found else 0
@@ -103,7 +105,8 @@ class Rungs:
 
     @param quorum: of quorum queues, which pass messages on with confirms.
     @param arguments: of all its quorum queues, beside their type.
-    @param ends: more arguments, of those to which its rungs pass messages on.
+    @param ends: more arguments, of L{UNCLAIMED} and of the queues in which messages
+        arrive.
     """
 
     def __init__(

@@ -1,5 +1,18 @@
 """
 Queues and exchanges: declaring them, asking about them, and looking through them.
+
+What changes together:
+
+ - Another type of queue: C{_declaring}, beside L{CLASSIC} and L{QUORUM};
+   C{queue_type} of L{WatchOptions<quebert.amqp.WatchOptions>} and in
+   C{config/_queue.py}; who asks for a type: L{NewQueues} (does it lose what it has
+   confirmed?), C{_dead_letters} (is C{<queue>.dead} as safe?),
+   C{coordination/_throttles} (the queues of a rate), L{losses} and C{doctor/_queues}.
+   For the embedded broker: L{quebert.broker.state}.
+ - Another argument: L{quebert._protocol.extensions}.
+ - Another queue or exchange of quebert's own: its name by L{derived}, with C{quebert.}
+   at the beginning, so that nobody watches it (C{config/_watch}); a line in
+   C{doctor/_permissions} and one in the table in C{docs/operating.rst}.
 """
 
 from quebert.amqp.queues._bindings import Bindings, QueueBinding

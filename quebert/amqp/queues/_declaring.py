@@ -147,8 +147,8 @@ async def declare_task_queue(
     C{arguments} alone; where somebody gave it another limit, it is used as it is.
 
     @return: the highest delivery count that a message can reach, as far as the queue's
-        arguments tell: its delivery limit; infinity without one, though the broker's
-        default may hold; 0 for a queue that may be a classic one.
+        arguments tell: its delivery limit; infinity without one, even if RabbitMQ has a
+        default limit, which we cannot see; 0 for a queue that may be a classic one.
     @raise BrokerError: the broker refuses that, too.
     """
     try:

@@ -1,6 +1,13 @@
 """
 One watched queue, from its deliveries to the outcomes that settle them.
 
+What changes together is told where it begins: by L{quebert.outcome} of another outcome,
+by L{quebert.amqp.watch._delivery} of another state or fate, by
+L{quebert.amqp.watch._options} of another option, by L{quebert.amqp.coordination} of
+another throttle, and by L{quebert.amqp.watch._memory_budget} of what counts as memory.
+A stream is not watched: each of its consumers would get all messages, and none can be
+given back.
+
 These words are used of messages:
 
  - place: C{prefetch} messages may be at work at once; each of these has a place.

@@ -215,7 +215,7 @@ class Consumer:
     def _is_too_wide(self) -> bool:
         """
         Whether fewer messages wait than it was made for, and no other consumer of ours
-        has any left.
+        has unsettled messages.
         """
         too_wide = self.prefetch > 2 * self._wanted_prefetch
         return too_wide and not self._unsettled.keys() - {self._tag}

@@ -13,6 +13,13 @@ Two rules keep them from stopping all others:
  2. Where there are several watches, the tasks of one may take half of what the others
     leave, or be one task.  So a watch leaves something to each of the others.  Who has
     to wait for tasks of its own watch alone keeps no other waiting.
+
+How much memory a task takes is reckoned in L{quebert._bounds}, by the mediator
+(C{memory_of}, L{quebert.mediator._codec}), and by C{_task_memory} for the properties.
+The budget is C{maxMemory} of L{TxAMQPClient<quebert.amqp.TxAMQPClient>} and
+C{max_memory} of L{Service<quebert.config.Service>}, of which a client cannot change
+later (C{_kind_of_client} in C{service/_watches}).  Nobody looks at the memory of the
+process itself.  Executors have books of their own (C{executor/_memory}).
 """
 
 from __future__ import annotations
@@ -81,8 +88,7 @@ class Part:
     def admits(self, memory: int, again: Again) -> bool:
         """
         Whether a task of the watch may begin: it fits beside what is taken, and nobody
-        waits in the line.  One that is larger than the whole budget may when no other
-        is at work.
+        waits in the line.  One that is larger than the whole budget begins only alone.
 
         @param memory: bytes that it takes.
         @param again: called when others have ended, where it may not.

@@ -4,9 +4,15 @@ The options of a watch: L{WatchOptions}.
 An option that a configuration file has, too, is a field of the same name in
 L{QueueSettings<quebert.config.QueueSettings>}, read by C{queue} in C{config/_queue.py},
 and told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
-equal names.  On the command line, C{--watch} has C{prefetch} alone, as C{maxEvents}.
-C{Deliveries} gives each option to the part that heeds it: C{Handler}, C{Settlement},
-C{HangingHosts}, C{Places} or C{Consumer}.
+equal names.  On the command line, C{--watch} has C{prefetch} alone, as C{maxEvents}
+(C{config/_watch.py}, C{service/_options.py}).
+
+Each option is heeded in one place: C{rate}, C{burst}, C{share_rate}, C{group} and
+C{weight} by L{throttles_of<quebert.amqp.coordination.throttles_of>}; C{exchange_type}
+and C{key_arguments} by L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>};
+C{arguments} and C{queue_type} by C{Intake}, which declares the queue, and by those who
+ask for the type of the queue, or for an argument.  C{Deliveries} gives the others to
+C{Handler}, C{Settlement}, C{HangingHosts}, C{Places} or C{Consumer}.
 """
 
 from __future__ import annotations
@@ -51,7 +57,8 @@ class WatchOptions:
     @ivar prefetch: how many tasks may be at work at once; 0 for no limit.  RabbitMQ's
         C{basic.qos} follows from it.
     @ivar exchange_type: the type of the exchange.
-    @ivar queue_type: such as C{"quorum"}; the broker's default otherwise.
+    @ivar queue_type: C{"classic"} or C{"quorum"}; the broker's default otherwise.  A
+        C{"stream"} is refused: no task of it can be taken out.
     @ivar arguments: further arguments of C{queue.declare}.
     @ivar key_arguments: arguments of C{queue.bind}, which an exchange of the type
         C{headers} needs.

@@ -36,7 +36,8 @@ class Record:
     @ivar flight: names this copy; empty for a message that is no copy.
     @ivar in_question: whether a mediator looks first how the last mediator of this
         suspect has ended.
-    @ivar waits: whether the suspect is yet to wait before that.
+    @ivar waits: whether the suspect must first wait in RabbitMQ, and is looked at after
+        that.
     """
 
     ends: int = 0

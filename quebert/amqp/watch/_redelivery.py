@@ -6,11 +6,13 @@ how often the delivery failed.  It drops a message whose count exceeds the deliv
 limit of the queue.  It forgets the count of a message that a copy has replaced.
 
 The copy stands at the end of the queue, so a message is attempted as it is while its
-count is small.  Before 4.3, RabbitMQ counts what is given back, too.  So a message with
-a larger count begins anew, if a mediator has just given messages back in good order.  A
-classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless a
-mediator has just given messages back in good order.  A copy never comes back in good
-order: another copy takes its place.
+count is less than C{SUSPECT}.  Beyond that a copy replaces it, whose count begins at 0:
+RabbitMQ's count sets no message aside, and C{Record.ends} sums up.  Before 4.3,
+RabbitMQ counts what is given back, too.  So a message with a larger count begins anew,
+if a mediator has just given messages back in good order.  A classic queue counts
+nothing: there a copy replaces what comes C{redelivered}, unless a mediator has just
+given messages back in good order.  In good order, a mediator gives back no copy as it
+is: it makes another one.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -21,7 +23,7 @@ so it has handed the acknowledgement to the queue before it answers; the end of 
 channel, with which unsettled messages go back, reaches the queue later.
 
 There is one exception.  The channel of RabbitMQ keeps acknowledgements to itself while
-a quorum queue has not carried out 32 commands of that channel (C{rabbit_fifo_client},
+32 commands of that channel wait for the quorum queue (C{rabbit_fifo_client},
 C{quorum_commands_soft_limit}), answers C{channel.flow} all the same, and forgets them
 if it is closed then.  A mediator that ends in that moment leaves the task twice.
 """

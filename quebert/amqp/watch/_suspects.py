@@ -8,16 +8,17 @@ to its quorum queue more than 20 times (since 4.3, one that has failed more ofte
 that).  So a fresh copy replaces each such message before its task is attempted.
 The headers of the copy count the ends (L{Record<quebert.amqp.watch._record.Record>}).
 
-A message that was in flight at C{SUSPECT} ends is a suspect: its task is attempted
-alone, with no other task at work in the process
+A message that was in flight at L{SUSPECT<quebert.amqp.watch._record.SUSPECT>} ends is a
+suspect: its task is attempted alone, with no other task at work in the process
 (L{OneSuspect<quebert.amqp.watch.OneSuspect>}).  While that attempt lasts, the broker
 has a queue C{quebert.flight.<flight>}, where C{flight} names the copy.  A mediator that
 ends suddenly leaves the queue behind.  A mediator that ends the attempt in any other
 way deletes it, and so does a mediator that had lost its connection, as soon as it has
 another.  When RabbitMQ delivers the message anew, a copy waits in the broker for
 L{PATIENCE} seconds; then it is looked at.  If the queue is there, the last mediator
-ended suddenly with this message alone at work.  After C{POISONOUS} such ends the
-message is set aside.  Where the broker does not tell, no end is counted.
+ended suddenly with this message alone at work.  After L{POISONOUS
+<quebert.amqp.watch._record.POISONOUS>} such ends the message is set aside.  Where the
+broker does not tell, no end is counted.
 
 A mediator that is about to give messages back in good order tells so by queues
 C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks

@@ -50,6 +50,8 @@ class Throttle(Protocol):
     The watch tells a throttle of each message: L{entered} when it begins to wait, then
     L{begun} or L{withdrawn}, and L{left} after L{begun}.  If L{may_begin} is C{True},
     L{begun} follows at once, unless another throttle of the watch says C{False}.
+    Throttles are not asked about suspects, nor told of them: L{OneSuspect
+    <quebert.amqp.watch.OneSuspect>} begins these outside of the places.
 
     These methods hold nothing back.  A throttle overrides those that concern it:
 
@@ -75,7 +77,7 @@ class Throttle(Protocol):
         Whether the message that waits first may begin now.
 
         @param again: is called when it is worth asking again, if the answer is
-            C{False}.  Each watch gives the same one each time.
+            C{False}.  A watch always passes the same function.
         """
         return True
 
@@ -87,13 +89,16 @@ class Throttle(Protocol):
 
     def begun(self, message: DeliveredMessage) -> None:
         """
-        A message that has waited begins: all throttles have let it.
+        A message that has waited begins: all throttles have let it.  One that had to
+        wait for its host begins a second time (C{message.was_begun}).
         """
         return
 
     def left(self, message: DeliveredMessage) -> None:
         """
-        A message that had begun is done, or counts no more.
+        A message that had begun has left its place.  Its callback may still run
+        (C{slow_after}, or a host that hangs), or the message may be held until its
+        retry: this does not count what is at work.
         """
         return
 
@@ -193,8 +198,8 @@ class Throttles:
 
     def call_when_near(self, wake: Callable[[], None]) -> None:
         """
-        Call C{wake} when one of those that are far is so no more, or soon if none is
-        far any more.
+        Call C{wake} as soon as one that is far is far no longer; soon, if none is far
+        by now.
         """
         # One that is near would call at once, again and again, while another is far.
         for each in [each for each in self.all if each.is_far] or self.all:

@@ -1,5 +1,10 @@
 """
 One watch: starts it, stops it, and shows how it is.
+
+Nothing is pushed to a system of metrics: a program reads numbers.  Those of a watch are
+properties of L{Watcher}, told in C{docs/watching.rst}; those of hosts are
+L{Origins.snapshot<quebert.limits.Origins.snapshot>}, and those of a queue in the broker
+L{Status<quebert.operations.Status>}.
 """
 
 from __future__ import annotations
