@@ -6,8 +6,9 @@ Then RabbitMQ up to 4.2 closes the channel, and delivers all that the channel he
 RabbitMQ 4.3 takes the message of a quorum queue back and cancels the consumer; with
 classic queues it does nothing.
 
-A message is held while it waits for its turn, and while its request lasts.  Both times
-together stay below that limit.
+A message is held while it waits for its turn, while its hooks run, and while its
+request lasts.  The wait and the request together stay below that limit.  Hooks have no
+limit of their own: 60 seconds are left for them, and for what follows.
 """
 
 from __future__ import annotations

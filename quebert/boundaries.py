@@ -1,5 +1,5 @@
 """
-The Protocols between the centre and the edges.
+The Protocols between the centre and the edges, and the types of hooks.
 
 The mediator is written against these alone, so that it knows neither AMQP nor
 HTTP; users can provide their own, and tests provide doubles.
@@ -192,7 +192,8 @@ class SigningHTTPClient(Protocol):
 
 class FailedTask(Protocol):
     """
-    What a L{FailurePolicy} gets to know of an attempt that failed.
+    What a L{FailurePolicy} gets to know of an attempt that failed.  It does not tell
+    the whole URL that was requested, nor its host: that of the C{task} may be partial.
     """
 
     @property

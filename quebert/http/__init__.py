@@ -6,8 +6,24 @@ a connection is HTTP/1.1: C{_agent} makes the bytes of a request, C{_connection}
 them and has one request follow the other, C{_reader} reads the answer, and C{_pool}
 keeps connections.  Another version of HTTP would be another C{_connection} with a
 reader of its own, to which C{_agent} would have to leave the bytes of the request;
-C{_pool} would have to give one connection to several requests, and TLS
-(C{_host_tls}) to offer it by ALPN.
+C{_pool} would have to give one connection to several requests, and TLS to offer it by
+ALPN (C{_host_tls}, and C{Agent._endpoint}, where no C{policy} is given; L{quebert._tls}
+serves the broker, too).  What stands in the way: C{_pool} makes a connection before the
+TLS handshake, when nobody knows the version; C{HTTPExchange.data}, and the head that
+C{_response} keeps and parses again, are bytes of HTTP/1.1; and to cancel a request, or
+to cut an answer, closes its connection.
+
+What changes together:
+
+ - Another limit of connections or answers: L{Limits}; C{_pool}, or for answers
+   C{_reader}, C{_response} and C{_slow_answers}; a field of L{Host
+   <quebert.config.Host>}, read by C{config/_host.py} and passed on by C{_connections}
+   in C{service/_ways}; C{docs/limits.rst}.
+ - Another scheme of URLs: C{_URL} and C{_endpoint} in C{_agent}; L{quebert._url};
+   C{SCHEMES} in C{guard/_guard}, and C{config/_guard.py}.
+ - Trailers: those of an answer are dropped (C{_HeadReader} in C{_response}), and count
+   as framing.  A request has none: C{task/_fields} and C{config/_outside} refuse their
+   header C{Trailer}.
 """
 
 from quebert.http._agent import Agent

@@ -9,6 +9,20 @@ request.
 C{_pipeline} is the way of a task.  On it the task meets C{_codec} and C{_reading},
 which tell what it asks for, C{_judging}, C{_hooks}, and C{_requests} with C{_admission}
 and C{_attempt}.  If something fails, it meets C{_failures} and a failure policy.
+
+What changes together:
+
+ - Another option: a parameter of L{Mediator}, which it gives to the part that heeds it,
+   and an attribute by C{of_part}, if programs may change it.  For a file:
+   L{quebert.config}.
+ - Another field of tasks: L{quebert.task}; C{Request} and C{Wanted} are tuples, which
+   C{_requests} and C{_pipeline} unpack.
+ - Another header of requests: C{_requests}; as many more in C{_ADDED_FIELDS} of
+   C{executor/_limits}; C{docs/executors.rst}.
+ - Another error of a request: L{quebert.errors}.
+ - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
+   L{quebert._holding} says how much time there is.
+ - Another outcome: L{quebert.outcome}.  Another failure policy: C{_policy_mediators}.
 """
 
 from __future__ import annotations

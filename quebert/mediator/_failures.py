@@ -1,8 +1,8 @@
 """
 From a failure to an outcome.
 
-A mediator's C{failed}, which users may override, decides.  L{Failures.outcome} is what
-comes before it, and L{Failures.decided} is what it does unless it is overridden.
+L{Failures.outcome} calls the mediator's C{failed}, which users may override.  Unless
+they do, C{failed} calls L{Failures.decided}.
 """
 
 from __future__ import annotations

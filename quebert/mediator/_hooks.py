@@ -25,11 +25,12 @@ def run(
     hooks: Iterable[Hook], arguments: tuple[Any, ...], context: Context
 ) -> Deferred[None] | None:
     """
-    Call one hook after the other, each once the one before has ended.
+    Call one hook after the other, each once the one before has ended.  No hook has a
+    time limit: that of a task begins with its request.
 
     @param context: what the hooks are run in, and see of each other.
-    @return: C{None} if all have ended, else a Deferred that fires then.  Fails,
-        or raises, as the first hook to fail does, which is the last to be run.
+    @return: C{None} if all have ended, else a Deferred that fires then.  Fails, or
+        raises, as soon as one hook fails; no later one is run.
     """
     remaining = iter(hooks)
     for hook in remaining:
@@ -84,8 +85,7 @@ def _continued(
     context: Context,
 ) -> Generator[Deferred[Any], Any, None]:
     """
-    A coroutine that has begun, and waits for something: all of it again, for
-    those who are to wait for that and go on.
+    The rest of a coroutine that waits for C{awaited}.
 
     @param context: what it goes on in.  A Deferred of Twisted would give it a copy, in
         which nobody else sees the variables that it sets.

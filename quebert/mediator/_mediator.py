@@ -78,7 +78,7 @@ class Mediator:
         as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
         not failed.
     @param guard: permits or refuses each request; for the HTTP client that is made
-        where there is no C{http}, which has a guard of its own.
+        where no C{http} is given.  A given C{http} has a guard of its own.
     @param signer: signs each request, for executors that verify it.
     @param cloud_events: makes an event of each request.
     @param keep_answers: whether a dead letter holds the beginning of the last answer;
