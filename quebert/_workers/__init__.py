@@ -11,6 +11,12 @@ configuration, or that it is up.  It gets no SIGHUP before it has said that it r
 its configuration again at one: the signal would end it.
 Standard output and standard error are what Python itself has to say, and what
 the programs say that a worker starts.
+
+To have workers report something more: a field of L{Report} and its C{line} and
+C{parse}; a function like L{started} in C{_worker}; C{_heard} in C{_worker_process}; and
+a method of C{WorkerOwner}, which is L{Supervisor
+<quebert._workers.supervisor.Supervisor>}.  When a worker starts again, how soon, and
+when it is killed: C{_monitor}.
 """
 
 from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report

@@ -116,7 +116,8 @@ class Monitor(ProcessMonitor):
 
     def be_patient(self, name: str) -> None:
         """
-        A process may take another time: it is to end, and has just told so.
+        A process has just told how long it may take to end.  If it is being ended, its
+        time begins anew.
         """
         killing = self.murder.get(name)
         if killing is not None and killing.active():

@@ -3,6 +3,10 @@ The supervisor's side: starts workers, has them started again, and ends them.
 
 Importing it installs the global reactor, as C{twisted.runner.procmon} does: it
 must not happen before the program has chosen one.
+
+A supervisor looks at no worker by itself: neither whether it answers, nor how much
+memory it takes.  Whoever is to end one calls C{Monitor.stopProcess}; it is started
+again.
 """
 
 from __future__ import annotations

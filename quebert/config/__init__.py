@@ -1,5 +1,22 @@
 """
 Settings as frozen values: their parsing and its error messages, nothing else.
+
+What changes together, each with C{docs/configuration.rst}:
+
+ - Another table: L{read} in C{_file}; a field of L{Settings}, whose C{changes} tell it
+   at a reload without another line, unless it is secret (C{_SECRET}) or no table
+   (C{_is_table}); C{service/_ways}, which translates it, and C{Watches.change}, which
+   passes it on; C{cli/_check}, if it can be checked without a broker.
+ - Another key of a queue: a field of L{QueueSettings}, read by C{queue} in C{_queue}.
+   An option of the watch: L{quebert.amqp.watch._options}.  An option of the mediator:
+   C{mediator} and C{_PARTS} in C{service/_mediators}; what is missing there is not
+   heeded at a reload.
+ - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and
+   L{quebert.service}.
+ - Another key of a host: L{quebert.limits}; of TLS: L{quebert._tls}; of the broker:
+   L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities: L{Priorities},
+   C{_priorities} in C{_file}, and C{group_of} in C{service/_ways}.
+ - Another kind of value: C{_kinds}.
 """
 
 from quebert.config._broker import (

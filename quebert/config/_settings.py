@@ -65,7 +65,9 @@ class Service:
 
     @ivar processes: how many.
     @ivar grace: seconds that running requests get to finish.
-    @ivar max_memory: bytes that all tasks at work in one of them take together.
+    @ivar max_memory: bytes that all tasks at work in one of them take together, as
+        reckoned by their bodies.  It is no limit of the process, whose memory nobody
+        looks at.
     """
 
     processes: int = 1
@@ -288,6 +290,10 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _is_table(value: Any) -> bool:
+    """
+    Whether a value is a table in the file, whose keys are compared one by one.  A value
+    that is made with attrs and is no table, such as a L{Rate}, is named here.
+    """
     nested = attrs.has(type(value)) and not isinstance(value, (Rate, Broker))
     return nested or isinstance(value, Mapping)
 

@@ -1,5 +1,16 @@
 """
 The composition root of C{twistd quebert}: its options and its service.
+
+To add an option of the command line: C{_options}, and C{_KEPT} there, if workers are
+not to get it; L{settings_of<quebert.config.settings_of>}, if a file has it, too
+(L{quebert.config}).  The supervisor of several processes is made in C{_supervisor} of
+C{_service} with the few settings that it heeds.
+
+At a reload, C{Watches.change} compares.  What a mediator is made of is in C{_PARTS} of
+C{_mediators}; what a watch is told, in L{way_of<quebert.service._ways.way_of>}; what a
+client cannot change later, in C{_kind_of_client}.  A setting for all mediators, as
+C{[hosts]}, is passed on by C{Watches.change} itself.  A change that takes a restart is
+noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
 """
 
 from quebert.service._options import Options

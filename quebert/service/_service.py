@@ -172,7 +172,8 @@ class MediatorService(MultiService):
 
 def _note(change: str) -> str:
     """
-    What is to be said of a change that does not do all that one could think.
+    What is to be said of a change that does not do all that one could think.  A setting
+    that the supervisor alone heeds, or that takes a restart, has a line here.
     """
     if change.startswith("service.processes "):
         return ", which takes a restart"

@@ -44,7 +44,8 @@ def way_of(
     queue: QueueSettings, settings: Settings, group: PriorityGroup
 ) -> dict[str, Any]:
     """
-    What a watch is told, which it cannot change later.
+    What a watch is told, which it cannot change later: if this changes, a new watch
+    takes over.
     """
     given = {name: getattr(queue, name) for name in _SAME}
     given["prefetch"] = queue.max_events
