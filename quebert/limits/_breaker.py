@@ -99,6 +99,7 @@ class Breaker:
         A request has ended.
 
         @param began: when it had begun: one from before says nothing of now.
+        @param good: C{Origin.ended} decides: an answer below 500 is.
         """
         if self.state == CLOSED:
             self.failures = 0 if good else self.failures + 1

@@ -6,6 +6,18 @@ L{Rules} decides.  The wait that an answer asks for, with C{Retry-After} or
 C{Quebert-Outcome}, comes before the backoff of a L{RetryPolicy}, within bounds.
 C{DelayOnErrorMediator} and a plain C{Mediator} do not ask L{Rules}, and so heed neither
 header.
+
+What changes together:
+
+ - Another term of a policy: a field of L{RetryPolicy}, with its validator, which tasks
+   have in their C{retry} without another line; C{_POLICY} in C{config/_queue.py}; the
+   table in C{docs/retries.rst}.
+ - Another wish of an executor: L{Directive} and its pattern in C{_answers};
+   L{Rules.outcome}; C{docs/retries.rst}.
+ - Another thing that is known of the attempts: L{History}, its C{read}, C{failed} and
+   C{headers}; L{DeadLetter<quebert.operations.DeadLetter>}, if operators ask for it.
+   The header: L{quebert.amqp.wire._headers}.
+ - Another failure policy: L{quebert.mediator._policy_mediators}.
 """
 
 from __future__ import annotations

@@ -7,6 +7,11 @@ task; one that no queue takes is an error.  When the connection breaks before
 that, nobody knows: L{Producer} fails, and L{add_task} adds the task once more
 if its connection was an old one, and fails if that is in vain.  Adding it
 again, with the same uuid, is safe: at worst it is there twice, never lost.
+
+What is common to both: the message in C{_letter}, the task in L{quebert.task}.  Another
+property of messages is set in C{_letter}; another keyword of C{add_task} stands in
+C{_twisted}, the docstrings of C{_blocking} and C{task/_keywords}; what a broker may
+answer is read in C{_pika} and in L{quebert.amqp.link}.
 """
 
 from quebert.producer._blocking import BlockingProducer, add_task

@@ -4,6 +4,15 @@ Signed requests, as Standard Webhooks 1.0.0 has them.  Pure, but for the files o
 See U{https://www.standardwebhooks.com}.  L{Signer} makes the headers of a request,
 L{Verifier} judges them.  Both take several secrets, so that an old and a new one are
 valid while a secret is replaced.
+
+To add a kind of key: a class in C{_keys}, L{Key} and C{_KINDS} there, and C{check_use}
+(who signs with it, who verifies); an option of C{quebert secret} (C{cli/_secret});
+C{docs/signatures.rst}.  To add another scheme, with other headers: a class beside
+L{Signer} with its methods C{headers} and C{unsigned}; C{Signing} and C{_signing} in
+L{quebert.config}, and C{service/_mediators}, which makes a L{Signer} and takes foreign
+headers of a signature away; and for executors L{quebert.executor}.  A header that is a
+fixed secret, such as a token, needs neither: the table C{headers} of a queue
+(C{config/_outside}) has it.
 """
 
 from quebert.signatures._keys import (

@@ -5,6 +5,12 @@ A task is a mutable dict, since hooks may change it.  L{make} builds one,
 L{encode} and L{decode} are its wire form, L{schedule} and L{request} read what
 a mediator needs from it.  Whatever is wrong with a task is told by
 L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
+
+To add a field: C{FIELDS} in C{_keywords}, with what other task queues call it
+(C{_ELSEWHERE}); L{request} or L{schedule}, which read it, and L{Bounds}, if it has a
+length; L{make}, C{add_task} in C{producer/_twisted}, and an option of C{quebert add}
+(C{cli/_main}); C{docs/tasks.rst}.  What a mediator does with it:
+L{quebert.mediator}.  A large field that mediators do not read is left out in C{_part}.
 """
 
 from quebert._bounds import BOUNDS, Bounds
