@@ -57,7 +57,8 @@ class Need:
 
 def needs_for_all(rungs: Rungs) -> Iterator[Need]:
     """
-    What each mediator does, whatever its queue.
+    What each mediator does, whatever its queue: all that mediators declare, consume or
+    publish to has a line here, or in L{needs_of}.
     """
     rung = rungs.name(1)  # the queue is called like its exchange
     control = f"{CONTROL}.{uuid.uuid4()}"

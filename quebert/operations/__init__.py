@@ -14,6 +14,12 @@ operation makes a connection of its own::
     twisted.internet.task.react(mend)
 
 Printing is done by L{quebert.cli}.
+
+To add an operation: a module here, and its command (L{quebert.cli}); the permissions
+that it needs, in C{docs/operating.rst}.  To add a field by which dead letters are
+found: L{DeadLetter}, C{_FIELDS} in C{_matching}, and the text of C{--match} in
+C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}, and C{status} in
+C{cli/_queue_commands}.
 """
 
 from quebert.operations._access import BrokerAccess
