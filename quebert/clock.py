@@ -10,6 +10,14 @@ call it; a script calls it before it watches queues.
 C{reactor.seconds()} then begins at the time of day and goes on evenly, so that it still
 is the time of day, unless the clock of the machine is set.  What needs the time of day
 itself (C{run_at}, C{timestamp} with C{ttl}) asks C{time.time()}.
+
+Whoever compares the time of day with a time that somebody else has written must allow
+for a clock that is set, by L{seconds_set}: C{mediator/_judging} for a task that is
+early or has expired, C{delays/_rungs} for the headers of a delayed task, and
+C{broker/_broker} for what the embedded broker writes.  Signatures and C{Retry-After} go
+by the time of day as it is.  L{use_monotonic_clock} is called in C{service/_service},
+C{executor/_options}, C{cli/_running} and C{broker/_embedded}.  C{docs/reliability.rst}
+tells of clocks, and the doctor compares them (C{doctor/_broker}, C{doctor/_urls}).
 """
 
 from __future__ import annotations
