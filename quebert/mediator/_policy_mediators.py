@@ -2,7 +2,9 @@
 L{PolicyMediator} and L{DelayOnErrorMediator}: mediators with a failure policy.
 
 Another policy is a L{FailurePolicy<quebert.boundaries.FailurePolicy>}, beside
-C{_policy_failures} and C{_backoff_failures}, and goes to C{Mediator(policy=...)}.
+C{_policy_failures} and C{_backoff_failures}, and goes to C{Mediator(policy=...)}.  For
+a configuration file it takes a name in C{_MEDIATORS} and its terms in C{_retry} of
+C{config/_queue.py}, and a line in C{_of_kind} of C{service/_mediators}.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -65,6 +65,9 @@ KINDS = ("console", "erlang", "json", "python", "text", "toml")
 _OURS = re.compile(
     r"VIRTUAL_ENV|PYTHON|QUEBERT|PYTEST|MAKE|MFLAGS|COV_|(ARGS|JOBS|VENV|VERSIONS)$"
 )
+
+#: How the docstring of a module begins its list of what changes together.
+_LISTS = re.compile(r"(?m)^(?:What changes together|To add )")
 
 needs_checkout = pytest.mark.skipif(not IN_CHECKOUT, reason="not in a checkout")
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
@@ -300,6 +303,32 @@ def test_keys(tmp_path: Path) -> None:
             assert f"{key} is not known" not in str(told.value)
             count += 1
     assert count > len(attrs.fields(QueueSettings))
+
+
+@needs_checkout
+def test_places() -> None:
+    """
+    The table of where a change belongs has all modules that list what changes together,
+    and each module in it is there.
+    """
+    text = (ROOT / "CONTRIBUTING.rst").read_text("utf-8")
+    rows = re.findall(r'(?m)^   "[^"]+", "``(quebert[\w.]+)``"$', text)
+    told = dict(module_docstrings())
+    listing = {name for name, text in told.items() if _LISTS.search(text)}
+    assert len(listing) > 20
+    assert listing <= set(rows) <= told.keys()
+    assert len(rows) == len(set(rows))
+
+
+def module_docstrings() -> Iterator[tuple[str, str]]:
+    """
+    The names of all modules but the tests, and their docstrings.
+    """
+    for path in sorted((ROOT / "quebert").rglob("*.py")):
+        *parts, name = path.relative_to(ROOT).with_suffix("").parts
+        if "test" not in parts:
+            dotted = ".".join([*parts, *([] if name == "__init__" else [name])])
+            yield dotted, ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
 
 
 @needs_checkout

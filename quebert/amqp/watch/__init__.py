@@ -1,12 +1,11 @@
 """
 One watched queue, from its deliveries to the outcomes that settle them.
 
-What changes together is told where it begins: by L{quebert.outcome} of another outcome,
-by L{quebert.amqp.watch._delivery} of another state or fate, by
-L{quebert.amqp.watch._options} of another option, by L{quebert.amqp.coordination} of
-another throttle, and by L{quebert.amqp.watch._memory_budget} of what counts as memory.
-A stream is not watched: each of its consumers would get all messages, and none can be
-given back.
+For what changes together, see L{quebert.outcome} (another outcome),
+L{quebert.amqp.watch._delivery} (a state, a fate), L{quebert.amqp.watch._options} (an
+option), L{quebert.amqp.coordination} (a throttle), and
+L{quebert.amqp.watch._memory_budget} (what counts as memory).  A stream is not watched:
+each of its consumers would get all messages, and none can be given back.
 
 These words are used of messages:
 
