@@ -9,15 +9,15 @@ a mediator always does.  The watch carries them out
 To add an outcome: L{Outcome} here; C{_as_outcome} in C{watch/_handler}, which refuses
 what it does not know, and C{Deliveries._decided}, which acknowledges it; C{Settlement},
 and a fate with its counter (L{quebert.amqp.watch._delivery}); C{with_history} in
-C{mediator/_history}; C{cli/_telling}; the docstring of
-L{TxAMQPClient.watch<quebert.amqp.TxAMQPClient.watch>}, and C{docs/watching.rst}.  If
+C{mediator/_history}; C{cli/_telling}; the docstring of L{TxAMQPClient.watch
+<quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and C{docs/api.rst}.  If
 something is published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If
 an executor may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
 
-To add a kind of dead letter: a constant beside L{EXHAUSTED}, whose docstring, with
-those of C{KIND} in C{queues/_dead_letters} and of L{DeadLetter.kind
-<quebert.operations.DeadLetter.kind>}, lists all; C{DeadLetter._answer_is_why}, if the
-last answer is not the reason; C{docs/retries.rst} and C{docs/operating.rst}.
+To add a kind of dead letter: a constant beside L{EXHAUSTED}; the lists of kinds in the
+docstrings of L{Bury}, of C{KIND} in C{queues/_dead_letters}, and of L{DeadLetter.kind
+<quebert.operations.DeadLetter.kind>}; C{_answer_is_why} of that class, if the last
+answer is not the reason; C{docs/retries.rst} and C{docs/operating.rst}.
 """
 
 from __future__ import annotations

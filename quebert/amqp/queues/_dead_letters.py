@@ -1,7 +1,7 @@
 """
 The queue C{<queue>.dead}, to which messages are moved that are given up.  The mediator
 publishes to it; no dead-letter exchange is involved.  The headers of the messages tell
-why, and what was tried.
+why, and what was tried (C{Settlement.bury} in C{watch}).
 
 C{<queue>.dead} keeps messages as well as the queue that they come from does: it is a
 quorum queue beside a quorum queue, without RabbitMQ's limit of deliveries, so that none

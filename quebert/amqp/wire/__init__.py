@@ -8,7 +8,7 @@ What changes together:
    L{Channel}, and read in C{Channel.method_received}; its bytes are made and read in
    L{quebert._protocol.basic}.
  - Another header of ours: L{quebert.amqp.wire._headers}.
- - Another rule of confirms: C{_publications}; C{Channel.publish} and
+ - Another rule of confirms, or a time limit: C{_publications}; C{Channel.publish} and
    L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
    who decide by the error: C{watch/_settlement}, C{delays/_forwarding},
    C{coordination/_pause_sign}, and C{producer/_pika}, which does not go this way.
