@@ -20,10 +20,11 @@ What changes together:
  - Another header of requests: C{_requests}; as many more in C{_ADDED_FIELDS} of
    C{executor/_limits}; C{docs/executors.rst}.
  - Another error of a request: L{quebert.errors}.
- - Another kind of hook: its type in L{quebert.boundaries}; a list in C{_pipeline}, whose
-   C{reads_part} asks whether there are hooks, and a method of L{Mediator}; for a file,
-   L{quebert.config}.  A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls
-   twice; L{quebert._holding} says how much time there is.
+ - Another kind of hook: its type in L{quebert.boundaries}; a list in C{_pipeline},
+   where C{reads_part} asks whether there are hooks; a method of L{Mediator}; for a
+   file, L{quebert.config}.
+ - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
+   L{quebert._holding} says how much time there is.
  - Another outcome: L{quebert.outcome}.  Another failure policy: C{_policy_mediators}.
 """
 
