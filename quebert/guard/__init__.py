@@ -11,7 +11,7 @@ addresses holds behind a proxy only for those that stand in URLs (C{http/_proxie
 network that is forbidden or private to all: C{_tiers}.  A task that is refused is
 buried with the kind C{forbidden} (L{quebert.outcome}), and connections are kept apart
 by the guard that permitted them.  What a task itself may say in its URL and its
-headers: C{task/_fields}.
+headers: C{task/_request}.
 """
 
 from quebert.guard._guard import Guard

@@ -22,7 +22,7 @@ What changes together:
  - Another scheme of URLs: C{_URL} and C{_endpoint} in C{_agent}; L{quebert._url};
    C{SCHEMES} in C{guard/_guard}, and C{config/_guard.py}.
  - Trailers: those of an answer are dropped (C{_HeadReader} in C{_response}), and count
-   as framing.  A request has none: C{task/_fields} and C{config/_outside} refuse their
+   as framing.  A request has none: C{task/_request} and C{config/_outside} refuse their
    header C{Trailer}.
 """
 

@@ -4,8 +4,8 @@ The backoff that all publications to one place share.
 As long as none fails, all may publish.  After a failure, all wait.  After a pause,
 which grows with each failure, one may try.  Its success lets all go on; its failure
 begins the next pause.  One that does not try after all calls
-L{SharedBackoff.not_tried}, and the next one may.  So
-however many wait, a queue that takes nothing is asked once for each pause.
+L{SharedBackoff.not_tried}, and the next one may.  So however many wait, a queue that
+takes nothing is asked once for each pause.
 
 This is no circuit breaker, as L{Breaker<quebert.limits.Breaker>} is for a host.  That
 opens after several failures in a row, and says for how many seconds a task is to wait
