@@ -66,7 +66,9 @@ class Retry:
     @ivar otherwise: how it goes back where the broker refuses C{body}, as too large;
         with C{None} the message is buried as it came.
     @ivar attempted: C{False} where no request was made: then what is known of the
-        mediators that ended with it stays.
+        mediators that ended with it stays.  If the message is not to be changed
+        either, and C{after} is not more than C{hold_up_to}, it is not put back: its
+        callback is called with it again.
     """
 
     body: bytes | None = None

@@ -27,12 +27,15 @@ class BacklogTests(SynchronousTestCase):
         self.hosts = SimpleNamespace(waiting=0)
         self.throttles = SimpleNamespace(limit_fetching=False)
         self.room = True
+        self.may_fetch = True
         places = SimpleNamespace(has_room=lambda: self.room)
+        postponements = SimpleNamespace(let_fetch=lambda: self.may_fetch)
         self.backlog = Backlog(
             cast(Any, self.ledger),
             cast(Any, self.hosts),
             cast(Any, places),
             cast(Any, self.throttles),
+            cast(Any, postponements),
         )
         self.ledger.numbers[State.HELD] = 1
 
@@ -84,3 +87,11 @@ class BacklogTests(SynchronousTestCase):
         """
         self.room = False
         self.assertFalse(self.backlog.may_widen())
+
+    def test_postponed(self) -> None:
+        """
+        While messages were postponed, not too often.
+        """
+        for may in (True, False):
+            self.may_fetch = may
+            self.assertEqual(self.backlog.may_widen(), may)

@@ -135,6 +135,16 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.all)
     @rule(number=NUMBERS)
+    def postpone(self, number: int) -> None:
+        """
+        The callback wants it in some seconds, as it is.
+        """
+        delivery = self.one_of_the_last(number)
+        if self.moved(delivery, "POSTPONE", delivery.at == "callback"):
+            delivery.at, delivery.placed = "replacing", False
+
+    @precondition(lambda self: self.all)
+    @rule(number=NUMBERS)
     def replace(self, number: int) -> None:
         """
         Something is to take its place.

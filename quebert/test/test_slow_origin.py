@@ -16,7 +16,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.limits import Gate, OriginLimits, Origins
+from quebert.limits import AdaptiveSettings, Gate, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, options_of, publish, until
@@ -271,3 +271,25 @@ async def test_nothing_lost(
     silent.recover()
     await until(lambda: watcher.counts.done == 50)
     assert watcher.in_flight == 0
+
+
+@ensureDeferred
+async def test_adaptive_limit(
+    make_client: Callable[..., TxAMQPClient],
+    names: Names,
+    pika_channel: Any,
+    executor: Executor,
+) -> None:
+    """
+    Tasks that are more than an adaptive limit admits at first are done soon, by the
+    mediator that has them: none is published anew.
+    """
+    gate = Origins(OriginLimits(adaptive=AdaptiveSettings(start=10)))
+    key = names.key.replace("#", "x")
+    watcher = await watch(make_client(), names, gate, maxEvents=50)
+    publish(pika_channel, names.exchange, key, *bodies(executor.url, 200))
+    await until(lambda: watcher.counts.done == 200)
+    ((_, status),) = gate.snapshot().items()
+    assert status.refused > 0
+    assert watcher.counts.received == 200
+    assert sorted(each["n"] for each in executor.tasks) == list(range(200))

@@ -1825,8 +1825,10 @@ class PlacesTests(WatcherTestCase):
         self.finish(first)
         self.assertEqual(self.flushLoggedErrors(RecursionError), [])
         self.assertEqual(self.watcher.in_flight, 1000)
+        self.at_once[b"early"] = None
         self.advance(60)
-        self.assertEqual(len(self.client.publisher.publications), 1000)
+        self.assertEqual(len(self.called), 1001)
+        self.check_counts(received=1001, done=1001)
 
 
 class WaitTests(WatcherTestCase):
@@ -2039,18 +2041,20 @@ class WaitTests(WatcherTestCase):
         it, and waits without a place.
         """
         self.begin(maxEvents=1)
-        self.deliver(b"early", {NOT_BEFORE: START + 30, "mine": 1, ERRORS: 4})
+        early = self.deliver(b"early", {NOT_BEFORE: START + 30, "mine": 1, ERRORS: 4})
         running = self.deliver(b"other")
         self.advance(29)
         self.assertEqual(self.called, [running])
-        self.assertEqual(self.client.publisher.publications, [])
         self.advance(1)
+        self.finish(running)
+        self.assertEqual(self.called, [running, early])
+        self.assertEqual(self.client.publisher.publications, [])
+        self.finish(early, Retry())
         (publication,) = self.client.publisher.publications
         self.assertEqual(publication.body, b"early")
-        self.assertEqual(publication.headers, {"mine": 1, ERRORS: 4})
+        self.assertEqual(publication.headers, {"mine": 1})
         self.confirm()
-        self.assertEqual(self.called, [running])
-        self.check_counts(received=2, retried=1)
+        self.check_counts(received=2, done=1, retried=1)
 
     def test_not_before_in_the_past(self) -> None:
         """

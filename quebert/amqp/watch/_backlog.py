@@ -10,6 +10,7 @@ from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._origin_places import OriginPlaces
 from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._postponements import Postponements
 from quebert.amqp.watch._throttle import Throttles
 
 __all__ = ["MAX_HELD", "MAX_HELD_BYTES", "Backlog"]
@@ -34,11 +35,13 @@ class Backlog:
         origins: OriginPlaces,
         places: Places,
         throttles: Throttles,
+        postponements: Postponements,
     ) -> None:
         self._ledger = ledger
         self._origins = origins
         self._places = places
         self._throttles = throttles
+        self._postponements = postponements
 
     def size(self) -> int:
         """
@@ -55,4 +58,5 @@ class Backlog:
         size = self.size()
         some = size > 0 or self._throttles.limit_fetching
         light = self._ledger.bytes < MAX_HELD_BYTES
-        return some and size < MAX_HELD and light and self._places.has_room()
+        has_room = size < MAX_HELD and light and self._places.has_room()
+        return some and has_room and self._postponements.let_fetch()

@@ -25,6 +25,7 @@ from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._options import WatchOptions
 from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._postponements import Postponements
 from quebert.amqp.watch._redelivery import Redelivery
 from quebert.amqp.watch._returns import Returns
 from quebert.amqp.watch._settlement import Settlement
@@ -136,7 +137,17 @@ class Deliveries:
             is_wanted=lambda: self.consumer.wanted,
             leave=self.leave,
         )
-        backlog = Backlog(self.ledger, self._origins, self._places, throttles)
+        self._postponements = Postponements(
+            self,
+            self.ledger,
+            self.waits,
+            options.hold_up_to,
+            lambda: client.reactor,
+            is_wanted=lambda: self.consumer.wanted,
+        )
+        backlog = Backlog(
+            self.ledger, self._origins, self._places, throttles, self._postponements
+        )
         self.consumer = Consumer(
             queue,
             options.prefetch,
@@ -234,7 +245,7 @@ class Deliveries:
             message.may_have_past = False
             self._places.enter(message)
         if number >= self.consumer.prefetch or self._throttles.limit_fetching:
-            self._adapt()  # no more may come, or the rate is against it
+            self.adapt()  # no more may come, or the rate is against it
 
     def begin(self, message: DeliveredMessage) -> None:
         """
@@ -263,7 +274,7 @@ class Deliveries:
         elif message.turned_away:
             self._turned_away(message)
         elif isinstance(outcome, Retry):
-            self._settlement.begin(message, self._settlement.put_back(message, outcome))
+            self._retry(message, outcome)
         elif isinstance(outcome, Bury):
             self._settlement.begin(message, self._settlement.bury(message, outcome))
         else:
@@ -272,6 +283,12 @@ class Deliveries:
             else:
                 self._settlement.acknowledge(message)
             self.leave(message)
+
+    def _retry(self, message: DeliveredMessage, retry: Retry) -> None:
+        if self._postponements.may_wait(message, retry):
+            self._postponements.wait(message, retry.after)
+        else:
+            self._settlement.begin(message, self._settlement.put_back(message, retry))
 
     def _turned_away(self, message: DeliveredMessage) -> None:
         """
@@ -299,7 +316,7 @@ class Deliveries:
         Free the place of a message, if it has one.
         """
         self._places.leave(message)
-        self._adapt()
+        self.adapt()
         if self._idle is not None and not self._is_at_work:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -355,21 +372,26 @@ class Deliveries:
 
     def begin_again(self, message: DeliveredMessage) -> None:
         """
-        Give a message that has waited for a host to its callback, when it has a place.
+        Give a message that has waited for a host, or was postponed, to its callback,
+        when it has a place.
         """
         message.was_begun = True
         self._places.enter(message)
 
     def put_off_for(self, message: DeliveredMessage, seconds: float) -> None:
         """
-        Have a message that waits for a host, or for memory, wait in the broker.
+        Have a message that waits for a host, for memory, or for its time, wait in the
+        broker.
         """
         retry = Retry(after=seconds, attempted=False)
         self._settlement.begin(message, self._settlement.put_back(message, retry))
 
     # -- How much comes
 
-    def _adapt(self) -> None:
+    def adapt(self) -> None:
+        """
+        Have another consumer take over, if that is needed.
+        """
         # Nearly always there is nothing to do, and this is asked for each message.
         consumer = self.consumer
         if (

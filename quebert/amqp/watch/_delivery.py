@@ -11,9 +11,9 @@ acknowledged, or given back.  Until then the delivery is in one of these states:
       |  | |   replace    v                 |
       |  | +--------> REPLACING <-----------+
       |  |                | hold
-      |  |                +------------> HELD, which may pass, too
-      |  |   examine      | hold
-      |  +----------> EXAMINING
+      |  |                +------------> HELD, which may pass, too; and to
+      |  |   examine      | hold         which postpone leads from RUNNING
+      |  +----------> EXAMINING          and OVERDUE
       |     pass          |
       +-------------------+
 
@@ -26,7 +26,8 @@ copy, or a dead letter.
  - OVERDUE: the callback still runs, but the message no longer counts for C{prefetch}.
  - EXAMINING: the message has come again.  It passes, or a replacement is published.
  - REPLACING: its replacement is to be published.
- - HELD: like EXAMINING or REPLACING, but it no longer counts for C{prefetch}.
+ - HELD: like EXAMINING or REPLACING, but it no longer counts for C{prefetch}; or the
+   message was postponed, and passes soon.
 
 Three events settle a delivery, and a fourth ends it:
 
@@ -81,6 +82,7 @@ class Event(IntEnum):
     BEGIN = 0
     OVERDUE = auto()
     TURN_AWAY = auto()
+    POSTPONE = auto()
     EXAMINE = auto()
     REPLACE = auto()
     HOLD = auto()
@@ -129,6 +131,7 @@ TABLE: Mapping[Event, Mapping[State, State]] = {
         State.HELD: State.HELD,
     },
     Event.TURN_AWAY: {State.RUNNING: State.WAITING, State.OVERDUE: State.WAITING},
+    Event.POSTPONE: {State.RUNNING: State.HELD, State.OVERDUE: State.HELD},
     Event.EXAMINE: {State.WAITING: State.EXAMINING},
     Event.REPLACE: {
         State.WAITING: State.REPLACING,
