@@ -11,7 +11,8 @@ ALPN (C{_host_tls}, and C{Agent._endpoint}, where no C{policy} is given; L{quebe
 serves the broker, too).  What stands in the way: C{_pool} makes a connection before the
 TLS handshake, when nobody knows the version; C{HTTPExchange.data}, and the head that
 C{_response} keeps and parses again, are bytes of HTTP/1.1; and to cancel a request, or
-to cut an answer, closes its connection.
+to cut an answer, closes its connection.  Whether a host may have it would be a field of
+L{Host<quebert.config.Host>}, as a limit is.
 
 What changes together:
 

@@ -6,7 +6,10 @@ L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this r
 another kind of throttle takes a module here, a line in L{throttles_of}, and an option
 of the watch that asks for it (L{quebert.amqp.watch._options}).  A throttle tells by
 itself when the next message may begin, and a watch may have several; a switch turns a
-watch off because an operator paused its queue, and a watch has one.
+watch off because an operator paused its queue, and a watch has one.  One that agrees
+with others through RabbitMQ joins them before the watch consumes, and leaves them when
+the watch ends: C{Intake} sees to that.  What it shares with other watches of the client
+comes from L{WatchSession<quebert.amqp.watch.WatchSession>}.
 
 Most modules agree with other mediators through RabbitMQ: on the share of a rate
 (C{_shared_rate} and those that it uses), and on pauses (C{_pause_switch} and those that
@@ -19,8 +22,9 @@ users make themselves, gives watches what is here.
 
 A throttle is asked about the first message that waits, without seeing it.  What chooses
 among messages, by their tenant or by the size of a body, is no throttle: it takes lines
-in L{Places<quebert.amqp.watch._places.Places>}, as memory has one; or, if it goes by
-the URL, a C{RequestGate} (C{wire/_message}), as L{OriginPlaces
+in L{Places<quebert.amqp.watch._places.Places>}, as memory has one, and C{Deliveries}
+makes it; a message is not decoded there, so a tenant would be a header.  If it goes by
+the URL, it is a C{RequestGate} (C{watch/_delivered_message}), as L{OriginPlaces
 <quebert.amqp.watch._origin_places.OriginPlaces>} is one.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these

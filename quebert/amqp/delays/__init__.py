@@ -11,8 +11,9 @@ What changes together:
 
   - Another wait: L{WAITS}, and C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}.
     The doctor and C{RungsInUse} go through L{WAITS}: a rung whose wait is no longer
-    there passes on what is in it (C{wait_of} reads any name), but is kept in use only
-    by who has put a task there.
+    there passes on what is in it (C{wait_of} reads any name), but only the mediator
+    that put a task there keeps a policy with C{expires} from deleting it.  The longest
+    wait is told in C{docs/delays.rst} and C{docs/watching.rst}.
   - Another argument of a part: L{Rungs}.  Parts that exist keep theirs:
     C{_declarations} uses them as they are, but for C{_WAYS_OUT}, and C{_look} in
     C{doctor/_delays} has the arguments that may be missing.

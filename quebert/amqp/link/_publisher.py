@@ -14,9 +14,9 @@ A body that the broker may find too large is published on a channel of its own. 
 broker refuses it by closing the channel, and does not tell which of the publications
 before it on that channel it has taken: each would be published a second time.
 
-Whoever publishes gets each refusal, and tells of it.  All publications but one come
-here: that a queue was paused is published on a channel of the connection that pauses it
-(C{coordination/_pause_sign}).
+Whoever publishes gets each refusal, and tells of it.  All publications come here but
+one, the notice of a pause, which is published on a channel of the connection that
+pauses the queue (C{coordination/_pause_sign}).
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ class Publisher:
     def _replace(self, channel: Channel) -> None:
         """
         Publish on another channel from now on, unless this one is younger than
-        L{LASTING}.  It is shut when its last publication has its answer.
+        L{LASTING}.  It is shut when its last publication has its answer; one that gets
+        none keeps it open.
         """
         now = self._connection.reactor.seconds()
         if channel is self._channel and now - self._opened_at >= LASTING:

@@ -3,12 +3,15 @@ Queues and exchanges: declaring them, asking about them, and looking through the
 
 What changes together:
 
- - Another type of queue: C{_declaring}, beside L{CLASSIC} and L{QUORUM};
-   C{queue_type} of L{WatchOptions<quebert.amqp.WatchOptions>} and in
-   C{config/_queue.py}; who asks for a type: L{NewQueues} (does it lose what it has
-   confirmed?), C{_dead_letters} (is C{<queue>.dead} as safe?),
-   C{coordination/_throttles} (the queues of a rate), L{losses} and C{doctor/_queues}.
-   For the embedded broker: L{quebert.broker.state}.
+ - Another type of queue: C{_declaring}, beside L{CLASSIC} and L{QUORUM}; C{queue_type}
+   of L{WatchOptions<quebert.amqp.WatchOptions>} and in C{config/_queue.py}; who asks
+   for a type: L{NewQueues} (does it lose what it has confirmed?), C{_dead_letters} (is
+   C{<queue>.dead} as safe?), C{coordination/_throttles} (the queues of a rate),
+   L{losses}, C{doctor/_queues} and C{operations/_refusals} (what cannot be done with
+   it); C{docs/configuration.rst}, C{watching.rst} and C{operating.rst}.  One whose
+   messages cannot be given back would change C{Settlement}, C{Returns} and
+   C{Redelivery} in C{watch}, too.  For the embedded broker: L{quebert.broker.state},
+   and C{docs/dev.rst}.
  - Another argument: L{quebert._protocol.extensions}.
  - Another queue or exchange of quebert's own: its name by L{derived}, with C{quebert.}
    at the beginning, so that nobody watches it (C{config/_watch}); a line in

@@ -12,11 +12,13 @@ C{quebert dead} cannot take them from there; nor does RabbitMQ tell in time how 
 holds.
 
 By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
-that C{<queue>.dead} is declared with: a time to live would go there.  A queue that
-exists keeps its own arguments.  Three others must know of a time to live that we set:
-L{losses<quebert.amqp.queues._declared.losses>} warns of arguments that drop messages,
-C{Keeping} takes what has expired for lost, and the doctor (C{doctor/_queues.py}) calls
-it a fault.  What another kind of dead letter takes is told by L{quebert.outcome}.
+that C{<queue>.dead} is declared with: a time to live would go there; an option for it
+is handed down by C{Deliveries}, C{Settlement} and C{Replacements} in C{watch}.  A queue
+that exists keeps its own arguments, and C{docs/operating.rst} says so.  Three others
+must know of a time to live that we set: L{losses<quebert.amqp.queues._declared.losses>}
+warns of arguments that drop messages, C{Keeping} takes what has expired for lost, and
+the doctor (C{doctor/_queues.py}) calls it a fault.  What another kind of dead letter
+takes is told by L{quebert.outcome}.
 
 Who wants RabbitMQ to drop old dead letters sets C{message-ttl} by a policy.  AMQP does
 not tell policies: C{quebert doctor} (C{doctor/_dead.py}) finds one that drops within

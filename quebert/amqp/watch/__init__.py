@@ -2,10 +2,11 @@
 One watched queue, from its deliveries to the outcomes that settle them.
 
 For what changes together, see L{quebert.outcome} (another outcome),
-L{quebert.amqp.watch._delivery} (a state, a fate), L{quebert.amqp.watch._options} (an
-option), L{quebert.amqp.coordination} (a throttle), and
-L{quebert.amqp.watch._memory_budget} (what counts as memory).  A stream is not watched:
-each of its consumers would get all messages, and none can be given back.
+L{quebert.amqp.watch._delivery} (a state, a fate), L{quebert.amqp.watch._redelivery}
+(when a message is copied or set aside), L{quebert.amqp.watch._options} (an option),
+L{quebert.amqp.coordination} (a throttle), and L{quebert.amqp.watch._memory_budget}
+(what counts as memory).  A stream is not watched: each of its consumers would get all
+messages, and none can be given back.
 
 These words are used of messages:
 
@@ -18,6 +19,8 @@ These words are used of messages:
    again.
  - put back: publish a message anew, to its queue or to the delay ladder.  A task is
    retried so; one that is due soon is held until then.
+ - postpone: have a message that was not attempted begin again in some seconds, as it
+   is.  It is held until then.
  - replace: publish what takes the place of a message, then acknowledge the message.  A
    message is replaced by its retry (put back), by a copy, or by a dead letter (bury).
  - copy: replace a message that was not attempted by one whose headers count the ends of

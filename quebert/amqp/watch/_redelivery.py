@@ -2,17 +2,18 @@
 Messages that RabbitMQ delivers anew, and those that are given back to it.
 
 RabbitMQ counts how often a message came back to its quorum queue; since 4.3 it counts
-how often the delivery failed.  It drops a message whose count exceeds the delivery
-limit of the queue.  It forgets the count of a message that a copy has replaced.
+how often the delivery failed (C{x-delivery-count}, the only count that is read here;
+C{x-acquired-count} goes on to count all that came back).  It drops a message whose
+count exceeds the delivery limit of the queue.  A copy begins with no count.
 
 The copy stands at the end of the queue, so a message is attempted as it is while its
-count is less than C{SUSPECT}.  Beyond that a copy replaces it, whose count begins at 0:
-RabbitMQ's count sets no message aside, and C{Record.ends} sums up.  Before 4.3,
-RabbitMQ counts what is given back, too.  So a message with a larger count begins anew,
-if a mediator has just given messages back in good order.  A classic queue counts
-nothing: there a copy replaces what comes C{redelivered}, unless a mediator has just
-given messages back in good order.  In good order, a mediator gives back no copy as it
-is: it makes another one.
+count is less than C{SUSPECT}.  Beyond that a copy replaces it.  So RabbitMQ's count
+only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone} decides
+what is set aside.  Before 4.3, RabbitMQ counts what is given back, too.  So the copy of
+a message with a larger count counts no end, if a mediator has just given messages back
+in good order.  A classic queue counts nothing: there a copy replaces what comes
+C{redelivered}, unless a mediator has just given messages back in good order.  When it
+ends in good order, a mediator replaces a copy by another one.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator

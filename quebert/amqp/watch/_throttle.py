@@ -98,7 +98,7 @@ class Throttle(Protocol):
         """
         A message that had begun has left its place.  Its callback may still run
         (C{slow_after}, or a host that hangs), or the message may be held until its
-        retry: this does not count what is at work.
+        retry: who limits what is at work cannot go by this.
         """
         return
 

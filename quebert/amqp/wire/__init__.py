@@ -10,8 +10,11 @@ What changes together:
  - Another header of ours: L{quebert.amqp.wire._headers}.
  - Another rule of confirms, or a time limit: C{_publications}; C{Channel.publish} and
    L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
-   who decide by the error: C{watch/_settlement}, C{delays/_forwarding},
-   C{coordination/_pause_sign}, and C{producer/_pika}, which does not go this way.
+   who decide by the error: C{watch/_replacements} (again, or not), C{watch/_settlement}
+   (copies), C{delays/_forwarding} and C{delays/_astray} (of a lost channel they log
+   nothing), C{coordination/_pause_sign} (which has a limit), C{producer/_blocking}; and
+   C{producer/_pika}, which does not go this way and makes these errors itself.
+ - Another way to acknowledge: C{_acks}.
  - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
    C{producer/_pika}, L{quebert.config.Broker}, which has who we are, and
    L{quebert.broker.protocol._login} at the other end.

@@ -1,9 +1,9 @@
 """
-The acknowledgements of one channel: gathered for a turn of the reactor, then written
-together, as few as will do.
+The acknowledgements of one channel, whichever of its consumers got the messages:
+gathered for a turn of the reactor, then written together, as few as will do.
 
 One C{basic.ack} with C{multiple} acknowledges a delivery and all before it.  It costs
-the broker less than ten single ones do.  Single acknowledgements are a third of what a
+the broker less than ten single ones do.  To acknowledge one by one is a third of what a
 message costs the broker.
 
 It is told what was delivered, and what became of it.

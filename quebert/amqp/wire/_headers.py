@@ -7,14 +7,15 @@ L{OURS}.  Those that RabbitMQ writes are in L{quebert._protocol.extensions}.
 To add a header: its name here; C{_ENDED} in
 L{quebert.amqp.wire._replacement_properties}, if it is over with the next attempt; and
 C{_TIMES} in C{cli/_dead.py}, if it is a time.  C{quebert dead redrive} removes every
-header of ours.  To rename a header: messages with the old name wait in queues.  Who
-reads a header: L{Message.number_in<quebert.amqp.wire.Message.number_in>} and
-C{text_in}; L{History<quebert.policy.History>} and
-L{DeadLetter<quebert.operations.DeadLetter>} from the decoded headers; and whoever
-looks for L{OURS} in the encoded properties (C{Message.was_put_back}, and
-C{Deliveries._received} in C{watch}).  Headers are told in C{docs/retries.rst} (the
-table of dead letters), C{delays.rst}, C{reliability.rst}, C{operating.rst},
-C{security.rst} and C{watching.rst}.
+header of ours.  To rename a header: messages with the old name wait in queues, and who
+writes must remove it (C{_DROPPED} in C{_replacement_properties}, C{History.headers},
+and C{delays/_forwarding}).  Who reads a header:
+L{Message.number_in<quebert.amqp.wire.Message.number_in>} and C{text_in};
+L{History<quebert.policy.History>} and L{DeadLetter<quebert.operations.DeadLetter>} from
+the decoded headers; and whoever looks for L{OURS} in the encoded properties
+(C{Message.was_put_back}, and C{Deliveries._received} in C{watch}).  Headers are told in
+C{docs/retries.rst} (the table of dead letters), C{delays.rst}, C{reliability.rst},
+C{operating.rst}, C{security.rst} and C{watching.rst}.
 """
 
 from __future__ import annotations

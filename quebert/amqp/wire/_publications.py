@@ -2,7 +2,7 @@
 What is published on one channel: sent within limits, returned, confirmed.
 
 Pure bookkeeping: it is given what sends each, and told what the broker says of
-them.
+them.  It knows no time: C{Channel.publish} has the clock.
 """
 
 from __future__ import annotations

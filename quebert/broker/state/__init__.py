@@ -6,8 +6,10 @@ What changes together:
  - Another argument of queues: L{quebert.broker.state._arguments}, and what heeds it:
    L{Queue} (whose turn it is, and limits), C{_ready} (the order), L{Router} (what
    becomes of messages) or L{VirtualHost} (how long a queue lives).
- - Another type of queue: C{_CHECKS_OF} and C{_queue_type} in C{_arguments}, and each
-   place that asks for C{settings.quorum}.  For mediators: L{quebert.amqp.queues}.
+ - Another type of queue: C{_CHECKS_OF} and C{_queue_type} in C{_arguments}, each place
+   that asks for C{settings.quorum}, and C{VirtualHost.declare_queue}.  The arguments in
+   C{_CHECKS}, such as C{x-single-active-consumer}, are for all types.  For mediators:
+   L{quebert.amqp.queues}.
  - Another type of exchange: C{TYPES} in C{_exchange}, and L{Exchange.matching}, which
    remembers routes by their routing keys; the names in C{_exchanges}, if one is there
    from the beginning; C{exchange_type} in C{config/_queue.py}, for mediators, and in
