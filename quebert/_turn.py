@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 class EndOfTurn:
     """
-    Calls something at the end of a turn in which that was asked for, once.
+    Calls something once, at the end of each turn in which somebody has asked for that.
 
     @param call: what is called.
     """

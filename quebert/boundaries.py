@@ -193,7 +193,7 @@ class SigningHTTPClient(Protocol):
 class FailedTask(Protocol):
     """
     What a L{FailurePolicy} gets to know of an attempt that failed.  It does not tell
-    the whole URL that was requested, nor its host: that of the C{task} may be partial.
+    the whole URL that was requested, nor its host: the URL in C{task} may be partial.
     """
 
     @property

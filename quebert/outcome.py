@@ -7,12 +7,14 @@ a mediator always does.  The watch carries them out
 (C{quebert/amqp/watch/_settlement.py}).
 
 To add an outcome: L{Outcome} here; C{_as_outcome} in C{watch/_handler}, which refuses
-what it does not know, and C{Deliveries._decided}, which acknowledges it; C{Settlement},
-and a fate with its counter (L{quebert.amqp.watch._delivery}); C{with_history} in
-C{mediator/_history}; C{cli/_telling}; the docstring of L{TxAMQPClient.watch
-<quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and C{docs/api.rst}.  If
-something is published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If
-an executor may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
+what it does not know, and C{Deliveries._decided}, which acknowledges what it does not
+know; C{Settlement}, and a fate with its counter (L{quebert.amqp.watch._delivery});
+C{with_history} in C{mediator/_history}; C{cli/_telling}; the docstring of
+L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and
+C{docs/api.rst}; and C{docs/travel.rst}, if mediators decide so.  What is to wait for a
+time goes by L{quebert.amqp.delays}; nothing waits for an event yet.  If something is
+published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If an executor
+may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
 
 To add a kind of dead letter: a constant beside L{EXHAUSTED}; the lists of kinds in the
 docstrings of L{Bury}, of C{KIND} in C{queues/_dead_letters}, and of L{DeadLetter.kind
@@ -66,8 +68,8 @@ class Retry:
     @ivar otherwise: how it goes back where the broker refuses C{body}, as too large;
         with C{None} the message is buried as it came.
     @ivar attempted: C{False} where no request was made: then what is known of the
-        mediators that ended with it stays.  If the message is not to be changed
-        either, and C{after} is not more than C{hold_up_to}, it is not put back: its
+        mediators that ended with it stays.  Where nothing else of the message changes,
+        and C{after} is at most C{hold_up_to}, the message waits in the process, and its
         callback is called with it again.
     """
 

@@ -15,8 +15,8 @@ the programs say that a worker starts.
 To have workers report something more: a field of L{Report} and its C{line} and
 C{parse}; a function like L{started} in C{_worker}; C{_heard} in C{_worker_process}; and
 a method of C{WorkerOwner}, which is L{Supervisor
-<quebert._workers.supervisor.Supervisor>}.  When a worker starts again, how soon, and
-when it is killed: C{_monitor}.
+<quebert._workers.supervisor.Supervisor>}; C{docs/processes.rst}.  When a worker starts
+again, how soon, and when it is killed: C{_monitor}.
 """
 
 from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report

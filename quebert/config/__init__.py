@@ -1,7 +1,7 @@
 """
 Settings as frozen values: their parsing and its error messages, nothing else.
 
-What changes together, each with C{docs/configuration.rst}:
+What changes together, each with C{docs/configuration.rst} and C{examples/quebert.toml}:
 
  - Another table: L{read} in C{_file}; a field of L{Settings}, whose C{changes} tell it
    at a reload without another line, unless it is secret (C{_SECRET}) or no table
@@ -13,9 +13,11 @@ What changes together, each with C{docs/configuration.rst}:
    heeded at a reload.
  - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and
    L{quebert.service}.
- - Another key of a host: L{quebert.limits}; of TLS: L{quebert._tls}; of the broker:
-   L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities: L{Priorities},
-   C{_priorities} in C{_file}, and C{group_of} in C{service/_ways}.
+ - Another key of a host: L{quebert.limits}; one that mediators are to know is passed on
+   by C{Watches.change}, as the gate is, and a failure policy is not told the host
+   (L{FailedTask<quebert.boundaries.FailedTask>}).  Of TLS: L{quebert._tls}; of the
+   broker: L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities:
+   L{Priorities}, C{_priorities} in C{_file}, and C{group_of} in C{service/_ways}.
  - Another kind of value: C{_kinds}.
 """
 

@@ -6,12 +6,12 @@ a connection is HTTP/1.1: C{_agent} makes the bytes of a request, C{_connection}
 them and has one request follow the other, C{_reader} reads the answer, and C{_pool}
 keeps connections.  Another version of HTTP would be another C{_connection} with a
 reader of its own, to which C{_agent} would have to leave the bytes of the request;
-C{_pool} would have to give one connection to several requests, and TLS to offer it by
-ALPN (C{_host_tls}, and C{Agent._endpoint}, where no C{policy} is given; L{quebert._tls}
-serves the broker, too).  What stands in the way: C{_pool} makes a connection before the
-TLS handshake, when nobody knows the version; C{HTTPExchange.data}, and the head that
-C{_response} keeps and parses again, are bytes of HTTP/1.1; and to cancel a request, or
-to cut an answer, closes its connection.  Whether a host may have it would be a field of
+C{_pool} would have to give one connection to several requests, and its
+C{_ConnectionFactory} to offer it by ALPN (Twisted's C{IProtocolNegotiationFactory}).
+What stands in the way: C{_pool} makes a connection before the TLS handshake, when
+nobody knows the version; C{HTTPExchange.data}, and the head that C{_response} keeps and
+parses again, are bytes of HTTP/1.1; and to cancel a request, or to cut an answer,
+closes its connection.  Whether a host may have it would be a field of
 L{Host<quebert.config.Host>}, as a limit is.
 
 What changes together:

@@ -8,10 +8,12 @@ here.
 To add a limit of what is requested of hosts: a field of L{OriginLimits};
 C{Origin.admit} and C{Origin.ended} in C{_origin}, and L{OriginStatus}; a field of
 L{Host<quebert.config.Host>}, in its C{limits}, too, read by C{_host} in
-C{config/_host.py}; C{docs/limits.rst} and C{docs/configuration.rst}.  The service makes
-another gate when C{[hosts]} changes (C{service/_watches}).  A limit of connections or
-answers is in C{http/_limits}, and reaches it by C{_connections} in C{service/_ways}.  A
-limit of places within one watch, however origins answer, is in
+C{config/_host.py}; C{docs/limits.rst} and C{docs/configuration.rst}.  A term of the
+breaker or of the adaptive limit: its settings, C{_BREAKER} or C{_ADAPTIVE} in
+C{config/_host.py}, and what the log says, C{_tell} in C{service/_ways}.  The service
+makes another gate when C{[hosts]} changes (C{service/_watches}).  A limit of
+connections or answers is in C{http/_limits}, and reaches it by C{_connections} in
+C{service/_ways}.  A limit of places within one watch, however origins answer, is in
 L{quebert.amqp.watch._hanging_hosts}; one of a process, in
 L{quebert.amqp.watch._memory_budget}.
 """

@@ -22,9 +22,11 @@ What changes together:
  - Another error of a request: L{quebert.errors}.
  - Another kind of hook: its type in L{quebert.boundaries}; a list in C{_pipeline},
    where C{reads_part} asks whether there are hooks; a method of L{Mediator}; for a
-   file, L{quebert.config}.
+   file, L{quebert.config} (C{config/_queue} and C{Outside.hook}) and
+   C{service/_mediators}, which adds it; C{README.rst}.
  - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
-   L{quebert._holding} says how much time there is.
+   L{quebert._holding} says how much time there is; C{README.rst}.  That of one hook
+   stands beside it: C{Mediator.add_prehook} and the list in C{_pipeline}.
  - Another outcome: L{quebert.outcome}.  Another failure policy: C{_policy_mediators}.
 """
 

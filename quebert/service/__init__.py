@@ -1,10 +1,11 @@
 """
 The composition root of C{twistd quebert}: its options and its service.
 
-To add an option of the command line: C{_options}, and C{_KEPT} there, if workers are
-not to get it; L{settings_of<quebert.config.settings_of>}, if a file has it, too
-(L{quebert.config}).  The supervisor of several processes is made in C{_supervisor} of
-C{_service} with the few settings that it heeds.
+To add an option of the command line: C{_options}, and there C{_KEPT}, if workers are
+not to get it, C{_read_file}, if it does not go with a file, and C{_take_options};
+L{settings_of<quebert.config.settings_of>}, if a file has it, too (L{quebert.config}).
+The supervisor of several processes is made in C{_supervisor} of C{_service} with the
+few settings that it heeds; C{docs/processes.rst} tells of them.
 
 At a reload, C{Watches.change} compares.  What a mediator is made of is in C{_PARTS} of
 C{_mediators}; what a watch is told, in L{way_of<quebert.service._ways.way_of>}; what a

@@ -42,8 +42,8 @@ _PARTS = (
 
 def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     """
-    Whether the same mediator suits both: by their own settings alone.  What C{[hosts]}
-    says is passed on by C{Watches.change}, as the gate is.
+    Whether the same mediator suits both.  What C{[hosts]} says does not count:
+    C{Watches.change} passes it on, as the gate is.
     """
     return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
 

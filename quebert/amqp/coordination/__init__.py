@@ -15,7 +15,7 @@ Most modules agree with other mediators through RabbitMQ: on the share of a rate
 (C{_shared_rate} and those that it uses), and on pauses (C{_pause_switch} and those that
 it uses).  Two are local: C{_pace} keeps one watch to its rate, or to the share of the
 rate that C{_shared_rate} gives it; L{PriorityGroup} divides the places of one process
-among its queues.  They stand here since a watch meets them as throttles, too.
+among its queues.  They stand here, since to a watch they are throttles like the others.
 
 The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which
 users make themselves, gives watches what is here.
@@ -30,6 +30,8 @@ the URL, it is a C{RequestGate} (C{watch/_delivered_message}), as L{OriginPlaces
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these
 takes a name of its own by L{derived<quebert.amqp.queues.derived>}, a line in
 C{doctor/_permissions}, and one in the table of permissions in C{docs/operating.rst}.
+Throttles are told in C{docs/limits.rst}.  If one may stop consuming for long,
+C{_check_tasks} in C{doctor/_queues} finds a queue without consumers.
 """
 
 from quebert.amqp.coordination._pause_sign import (

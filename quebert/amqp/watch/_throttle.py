@@ -51,7 +51,8 @@ class Throttle(Protocol):
     L{begun} or L{withdrawn}, and L{left} after L{begun}.  If L{may_begin} is C{True},
     L{begun} follows at once, unless another throttle of the watch says C{False}.
     Throttles are not asked about suspects, nor told of them: L{OneSuspect
-    <quebert.amqp.watch.OneSuspect>} begins these outside of the places.
+    <quebert.amqp.watch.OneSuspect>} begins these outside of the places.  What must hold
+    for suspects, too, stands in its C{_may_begin}.
 
     These methods hold nothing back.  A throttle overrides those that concern it:
 
@@ -66,8 +67,8 @@ class Throttle(Protocol):
     option in L{WatchOptions<quebert.amqp.WatchOptions>} asks for it.  The L{Session
     <quebert.amqp.link.Session>} there has the reactor, for timers, and the time of day.
 
-    @ivar limits_fetching: whether L{prefetch} or L{is_far} may ever say other than they
-        do here.  It does not change.
+    @ivar limits_fetching: whether L{prefetch} or L{is_far} may ever limit anything.  It
+        does not change.
     """
 
     limits_fetching: bool = False
@@ -104,8 +105,8 @@ class Throttle(Protocol):
 
     def withdrawn(self, number: int) -> None:
         """
-        So many of the messages that wait do so no more, and do not begin: the oldest
-        are taken for them.  It may be 0.
+        So many of the messages that wait do so no more, and do not begin.  They count
+        as the oldest ones.  It may be 0.
         """
         return
 
@@ -121,7 +122,9 @@ class Throttle(Protocol):
     def is_far(self) -> bool:
         """
         Whether a message that is fetched now could begin only after so long that others
-        are to have it.  The watch consumes nothing then.
+        are to have it.  The watch consumes nothing then.  It asks when a message comes,
+        begins or leaves, and when it is to consume; if time alone changes the answer, a
+        watch without messages fetches one, and gives it back.
         """
         return False
 

@@ -14,7 +14,9 @@ What changes together:
    (copies), C{delays/_forwarding} and C{delays/_astray} (of a lost channel they log
    nothing), C{coordination/_pause_sign} (which has a limit), C{producer/_blocking}; and
    C{producer/_pika}, which does not go this way and makes these errors itself.
- - Another way to acknowledge: C{_acks}.
+ - Another way to acknowledge, or another moment: C{_acks}.  Who must not wait for that
+   moment flushes; and a consumer whose prefetch is small, as in C{delays/_arrivals},
+   gets nothing more until then.
  - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
    C{producer/_pika}, L{quebert.config.Broker}, which has who we are, and
    L{quebert.broker.protocol._login} at the other end.

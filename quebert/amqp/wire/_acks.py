@@ -29,9 +29,9 @@ class Acks:
     @param channel: the channel's number.
     @param write: sends frames.
     @ivar outstanding: the deliveries that the broker waits for, of all consumers of the
-        channel, by their tags, in the broker's order; C{True} for one that is done, and
-        that stays here until its acknowledgement is written.  The channel adds those
-        that come.  C{queues/_browse} goes by them, too.
+        channel, by their tags, in the broker's order; C{False} until one is done, then
+        C{True}, until its acknowledgement is written.  The channel adds those that
+        come.  C{queues/_browse} goes by them, too.
     """
 
     def __init__(
