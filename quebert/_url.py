@@ -49,22 +49,25 @@ _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _DEFAULT_PORTS = (("http:", ":80"), ("https:", ":443"))
 # URLs whose answers are remembered: most tasks of a queue have the same.
 _REMEMBERED = 256
+# Characters of those whose origins are remembered: anybody can write long ones.
+_SHORT = 500
 
 
-@lru_cache(_REMEMBERED)
 def origin_of(url: str) -> str:
     """
     The origin of an absolute URL, such as C{"https://example.com:8443"}, in the one
     spelling by which its limits are known: without the port where it is the usual one,
     and without a dot at the end of the host.
     """
+    return _remembered_origin(url) if len(url) <= _SHORT else _origin_in(url)
+
+
+def _origin_in(url: str) -> str:
     end = url.find("/", url.find("://") + 3)
-    return _origin_in(url if end < 0 else url[:end])
+    return without_dot(normal(url if end < 0 else url[:end]))
 
 
-@lru_cache(_REMEMBERED)
-def _origin_in(beginning: str) -> str:
-    return without_dot(normal(beginning))
+_remembered_origin = lru_cache(_REMEMBERED)(_origin_in)
 
 
 def without_dot(origin: str) -> str:
