@@ -65,6 +65,16 @@ class PostponementsTests(WatcherTestCase):
         self.confirm()
         self.check_counts(received=1, retried=1)
 
+    def test_no_hot_loop(self) -> None:
+        """
+        However short the wait is to be, a message does not begin all the time.
+        """
+        self.at_once[b"refused"] = Retry(after=1e-6, attempted=False)
+        self.deliver(b"refused")
+        for _ in range(100):
+            self.advance(0.001)
+        self.assertLessEqual(len(self.called), 11)
+
     def test_published(self) -> None:
         """
         What was attempted, is changed, or waits for long is published anew.

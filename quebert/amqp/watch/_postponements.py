@@ -32,6 +32,9 @@ __all__ = ["PAUSE", "PostponementOwner", "Postponements"]
 
 #: Seconds between two times that more messages are fetched since some wait here.
 PAUSE = 0.1
+# And before a message begins again, whatever a callback says: else it might do nothing
+# but begin.
+_SHORTEST = 0.01
 
 
 class PostponementOwner(Protocol):
@@ -104,6 +107,7 @@ class Postponements:
         """
         Have a message that is with its callback begin again after C{seconds}.
         """
+        seconds = max(seconds, _SHORTEST)
         if self._ledger.move(message, Event.POSTPONE):
             due = self._clock().seconds() + seconds
             self._number += 1
