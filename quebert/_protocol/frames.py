@@ -5,7 +5,6 @@ The frames of AMQP 0-9-1 (section 2.3.5).  Pure.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from quebert.errors import QuebertError, ReplyCode
 
@@ -82,7 +81,7 @@ class FrameReader:
     @ivar max_payload: octets that the payload of a frame may have, ...
     @ivar max_header: ... and that of a content header, if that is more.
     @ivar buffer: what came and is not read: less than a frame, unless L{read} has
-        stopped, or frames are unread.
+        stopped.
     @ivar stopped: whether L{read} has stopped before a frame that it would refuse.
     """
 
@@ -130,12 +129,6 @@ class FrameReader:
         finally:
             self.buffer = data[at:]
         return frames
-
-    def unread(self, frames: Iterable[WholeFrame]) -> None:
-        """
-        Have frames read again, before what is not read yet.
-        """
-        self.buffer = b"".join(frame(*each) for each in frames) + self.buffer
 
     def _check(self, kind: int, size: int) -> None:
         most = self.max_payload

@@ -85,17 +85,6 @@ class FrameReaderTests(SynchronousTestCase):
         self.assertEqual(seen, frames)
         self.assertEqual(reader.buffer, b"\x01\0")
 
-    def test_unread(self) -> None:
-        """
-        Frames that are given back are read again, before what came after them.
-        """
-        data = frame(FRAME_METHOD, 1, b"a") + frame(FRAME_HEADER, 1, b"b")
-        first, *others = self.reader.read(data + b"\x08")
-        self.assertEqual(first, (FRAME_METHOD, 1, b"a"))
-        self.reader.unread(others)
-        self.assertEqual(self.reader.read(HEARTBEAT_FRAME[1:])[:-1], others)
-        self.assertEqual(self.reader.buffer, b"")
-
     def test_stopped(self) -> None:
         """
         The frames before one that may not come are read; it is refused after that.

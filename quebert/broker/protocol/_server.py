@@ -29,6 +29,7 @@ from quebert._protocol.frames import (
     PROTOCOL_HEADER,
     FrameError,
     FrameReader,
+    WholeFrame,
 )
 from quebert._protocol.heartbeat import Heartbeat
 from quebert._protocol.methods import method_frame, reply_text
@@ -155,6 +156,7 @@ class ServerConnection(Protocol):
         self.wants_cancels = False
         self.max_payload = INITIAL_FRAME_MAX - FRAME_OVERHEAD
         self._reader = FrameReader(self.max_payload + _TOLERATED)
+        self._frames: deque[WholeFrame] = deque()  # read, but the client must wait
         self.channels = Channels(self, CHANNEL_MAX, broker.rely)
         self._going_on: IDelayedCall | None = None
         self._confirming: dict[Confirming, None] = {}
@@ -327,15 +329,16 @@ class ServerConnection(Protocol):
         """
         Read the frames in it, until the client must wait; the others are kept.
         """
-        while frames := deque(self._reader.read(data)):
-            data = b""
-            try:
-                while frames:
-                    if not self._frame_received(*frames.popleft()):
-                        return
-            finally:
-                if frames:
-                    self._reader.unread(frames)
+        frames = self._frames
+        if frames:
+            self._reader.buffer += data
+        else:
+            frames.extend(self._reader.read(data))
+        while frames:
+            if not self._frame_received(*frames.popleft()):
+                return
+            if not frames:  # or the next one is to be refused
+                frames.extend(self._reader.read(b""))
 
     def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
         """
@@ -419,7 +422,8 @@ class ServerConnection(Protocol):
                 channel.wake()
         except StoreError as e:
             self.broker.fail(e)
-        if self._reader.buffer and self._going_on is None:
+        there_is_more = self._frames or self._reader.buffer
+        if there_is_more and self._going_on is None:
             self._going_on = self.broker.clock.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
