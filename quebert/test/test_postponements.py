@@ -4,10 +4,10 @@ L{quebert.amqp.watch._postponements}, seen from a whole watch.
 
 from __future__ import annotations
 
-from quebert._holding import LONGEST_WAIT
 from quebert.amqp.watch._postponements import PAUSE
+from quebert.amqp.wire import NOT_BEFORE
 from quebert.outcome import Retry
-from quebert.test.test_watcher import WatcherTestCase
+from quebert.test.test_watcher import START, WatcherTestCase
 
 LATER = Retry(after=2, attempted=False)
 
@@ -40,40 +40,82 @@ class PostponementsTests(WatcherTestCase):
         third = self.deliver(beyond_prefetch=True)
         self.assertEqual(self.called, [first, second, third])
         self.assertEqual(self.watcher.held, 1)
+        self.finish(second)
         self.advance(2)
         self.assertEqual(self.watcher.held, 0)
-        self.finish(second)
         self.assertEqual(self.called, [first, second, third, first])
+        self.finish(third)
         self.finish(first)
         self.check_published(0)
-        self.check_counts(received=3, done=2)
+        self.check_counts(received=3, done=3)
 
     def test_again_and_again(self) -> None:
         """
-        It may have to wait several times, until it was here for so long that its
-        request might last for too long; then it is published anew.
+        It may have to wait several times, for C{hold_up_to} in all.
         """
         message = self.deliver()
-        times = int(LONGEST_WAIT / LATER.after) - 1
-        for _ in range(times):
+        for _ in range(2):
             self.finish(message, LATER)
+            self.advance(2)
             self.check_published(0)
-            self.advance(LATER.after)
         self.finish(message, LATER)
-        self.advance(LATER.after)
+        self.advance(2)
         self.check_published(1)
         self.confirm()
         self.check_counts(received=1, retried=1)
 
+    def test_no_place(self) -> None:
+        """
+        It is put back if others have all places when its time has come: these may take
+        long.  So it is if no place is given now.
+        """
+        for is_closed in (False, True):
+            first = self.deliver()
+            self.finish(first, LATER)
+            number = 1 if is_closed else 2
+            others = [self.deliver(beyond_prefetch=True) for _ in range(number)]
+            if is_closed:
+                self.watcher._deliveries.close("suspect")
+            self.advance(2)
+            self.assertEqual(self.called.count(first), 1)
+            self.confirm()
+            self.check_settled([*self.channel.acked], [])
+            self.watcher._deliveries.open("suspect")
+            for each in others:
+                self.finish(each)
+        self.check_counts(received=5, done=3, retried=2)
+
+    def test_counted(self) -> None:
+        """
+        One that would count again for a rate is put back.
+        """
+        self.begin(exchange="", maxEvents=2, rate="100/s", share_rate=False)
+        self.finish(self.deliver(), LATER)
+        self.advance(2)
+        self.check_published(1)
+        self.confirm()
+
+    def test_header(self) -> None:
+        """
+        What the header says of its time is asked once: it may be wrong.
+        """
+        now = [START]
+        self.begin(exchange="", hold_up_to=5, now=lambda: now[0])
+        self.at_once[b"early"] = None
+        self.deliver(b"early", {NOT_BEFORE: START + 3})
+        self.advance(3)
+        self.assertEqual(len(self.called), 1)
+        self.check_counts(received=1, done=1)
+
     def test_no_hot_loop(self) -> None:
         """
-        However short the wait is to be, a message does not begin all the time.
+        A message whose wait is very short is put back.
         """
-        self.at_once[b"refused"] = Retry(after=1e-6, attempted=False)
-        self.deliver(b"refused")
-        for _ in range(100):
-            self.advance(0.001)
-        self.assertLessEqual(len(self.called), 11)
+        message = self.deliver()
+        self.finish(message, Retry(after=1e-6, attempted=False))
+        self.advance(0.001)
+        self.check_published(1)
+        self.confirm()
 
     def test_published(self) -> None:
         """

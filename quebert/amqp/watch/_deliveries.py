@@ -141,6 +141,8 @@ class Deliveries:
             self,
             self.ledger,
             self.waits,
+            self._places,
+            throttles,
             options.hold_up_to,
             lambda: client.reactor,
             is_wanted=lambda: self.consumer.wanted,

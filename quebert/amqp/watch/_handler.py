@@ -71,7 +71,7 @@ class Handler:
         C{None} if L{give_up} was called meanwhile.
         """
         # No coroutine, here and in what follows: every message comes this way.
-        if message.may_have_past:
+        if message.may_have_past and not message.was_begun:
             early = self.early_by(message)
             errors = min(max(0.0, message.number_in(ERRORS)), _MOST_ERRORS)
             message.errors = int(errors)

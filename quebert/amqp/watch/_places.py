@@ -89,6 +89,13 @@ class Places:
         return not some_wait and len(self._placed) < self._most
 
     @property
+    def is_open(self) -> bool:
+        """
+        Whether messages get places now: it is not closed.
+        """
+        return not self._closed
+
+    @property
     def is_busy(self) -> bool:
         """
         Whether more than half of the places are taken, or a message waits for one.

@@ -3,7 +3,9 @@ Messages that are to begin again in some seconds, as they are: their hosts take 
 requests for now, or their times have not come.
 
 Nothing was attempted, so nothing is to be written down, and no copy has to take the
-place of such a message.  It waits here, holds no place, and then begins again.
+place of such a message.  It waits here, holds no place, and then begins again.  It is
+put back instead, if it has been here for C{hold_up_to}, if no place is free by then, or
+if it would have to wait for more than a place: each message is held for some seconds.
 
 Other messages are fetched meanwhile: they may be for hosts that take requests.  Each
 time that the prefetch is used up, it is doubled, but only once in C{PAUSE} seconds.  So
@@ -19,9 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from quebert._holding import wait_left
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.watch._waits import Waits
 from quebert.outcome import Retry
 
@@ -32,9 +35,8 @@ __all__ = ["PAUSE", "PostponementOwner", "Postponements"]
 
 #: Seconds between two times that more messages are fetched since some wait here.
 PAUSE = 0.1
-# And before a message begins again, whatever a callback says: else it might do nothing
-# but begin.
-_SHORTEST = 0.01
+# What is to wait for less is put back: else it might do nothing but begin.
+_SHORTEST = 0.05
 
 
 class PostponementOwner(Protocol):
@@ -66,7 +68,9 @@ class PostponementOwner(Protocol):
 class Postponements:
     """
     @param waits: cut short when the watch is stopped, or its channel is lost.
-    @param hold_up_to: seconds that a message waits here, at most.
+    @param places: of the watch.
+    @param throttles: if there are any, no message waits here: it would count again.
+    @param hold_up_to: seconds that a message waits here, at most, from when it came.
     @param is_wanted: tells whether the watch wants deliveries.
     """
 
@@ -75,6 +79,8 @@ class Postponements:
         watch: PostponementOwner,
         ledger: Ledger[DeliveredMessage],
         waits: Waits,
+        places: Places,
+        throttles: Throttles,
         hold_up_to: float,
         clock: Callable[[], IReactorTime],
         is_wanted: Callable[[], bool],
@@ -82,6 +88,8 @@ class Postponements:
         self._watch = watch
         self._ledger = ledger
         self._waits = waits
+        self._places = places
+        self._throttles = throttles
         self._hold_up_to = hold_up_to
         self._clock = clock
         self._number = 0  # of the messages that wait
@@ -92,22 +100,21 @@ class Postponements:
     def may_wait(self, message: DeliveredMessage, retry: Retry) -> bool:
         """
         Whether a message waits here for its retry.  A suspect does not: it begins when
-        no other message is at work.
+        no other message is at work.  Nor does one whose task takes much memory.
         """
-        return (
-            not (retry.attempted or retry.headers)
-            and retry.body is None
-            and message.gate is not None
-            and not self._waits.hurried
-            and 0 < retry.after <= self._hold_up_to
-            and retry.after < wait_left(message.came, self._clock().seconds())
-        )
+        if retry.attempted or retry.headers or retry.body is not None:
+            return False
+        if message.gate is None or message.memory or self._throttles.all:
+            return False
+        if self._waits.hurried:
+            return False
+        left = self._hold_up_to - (self._clock().seconds() - message.came)
+        return _SHORTEST <= retry.after <= left
 
     def wait(self, message: DeliveredMessage, seconds: float) -> None:
         """
         Have a message that is with its callback begin again after C{seconds}.
         """
-        seconds = max(seconds, _SHORTEST)
         if self._ledger.move(message, Event.POSTPONE):
             due = self._clock().seconds() + seconds
             self._number += 1
@@ -118,9 +125,9 @@ class Postponements:
         self._number -= 1
         if not self._ledger.move(message, Event.PASS):
             return  # its channel is lost
-        if self._is_wanted():
+        if self._is_wanted() and self._places.is_open and self._places.has_room():
             self._watch.begin_again(message)
-        else:  # the queue was paused meanwhile, or the watch is being stopped
+        else:  # or the queue was paused meanwhile, or the watch is being stopped
             left = max(0.0, due - self._clock().seconds())
             self._watch.put_off_for(message, left)
 
