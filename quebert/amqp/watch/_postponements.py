@@ -36,7 +36,7 @@ __all__ = ["PAUSE", "PostponementOwner", "Postponements"]
 #: Seconds between two times that more messages are fetched since some wait here.
 PAUSE = 0.1
 # What is to wait for less is put back: else it might do nothing but begin.
-_SHORTEST = 0.05
+_SHORTEST = 0.02
 
 
 class PostponementOwner(Protocol):
