@@ -76,6 +76,14 @@ class WatchedMessage(Message, Protocol):
         """
         return True
 
+    def was_refused(self, seconds: float) -> None:
+        """
+        Called when a request may not be made, although L{may_request} let it pass: its
+        origin takes none now.  It may take one in C{seconds}, or as soon as another
+        request to it has ended.  The outcome is a C{Retry} that is no attempt.
+        """
+        return
+
     def was_unanswered(self) -> None:
         """
         Called when a task has failed and no answer came, or no request was made.

@@ -113,10 +113,13 @@ class Failures:
         error = failure.value
         if isinstance(error, BadStatus):
             error.body = self._kept(error.body, task)
+        elif isinstance(error, Held):
+            if error.after:
+                message.was_refused(error.after)
+            message.was_unanswered()
+            return Retry(after=error.after, attempted=False)
         else:
             message.was_unanswered()
-        if isinstance(error, Held):
-            return Retry(after=error.after, attempted=False)
         if isinstance(error, Forbidden):
             why = f"task {name_of(task)} is given up at once: {error}"
             return Bury(why, FORBIDDEN)

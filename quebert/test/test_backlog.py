@@ -8,10 +8,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.watch._backlog import MAX_HELD, MAX_HELD_BYTES, Backlog
+from quebert.amqp.watch._backlog import MAX_HELD, MAX_HELD_BYTES, PAUSE, Backlog
 from quebert.amqp.watch._delivery import State
+from quebert.amqp.watch._waits import Waits
 
 
 class BacklogTests(SynchronousTestCase):
@@ -24,20 +26,30 @@ class BacklogTests(SynchronousTestCase):
         Make it.
         """
         self.ledger = SimpleNamespace(numbers=[0] * len(State), bytes=0)
-        self.hosts = SimpleNamespace(waiting=0)
+        self.hosts = SimpleNamespace(waiting=0, some_refuse=False)
         self.throttles = SimpleNamespace(limit_fetching=False)
         self.room = True
-        self.may_fetch = True
         places = SimpleNamespace(has_room=lambda: self.room)
-        postponements = SimpleNamespace(let_fetch=lambda: self.may_fetch)
+        self.postponements = SimpleNamespace(number=0)
+        self.clock = Clock()
+        self.adapted = 0
         self.backlog = Backlog(
             cast(Any, self.ledger),
             cast(Any, self.hosts),
             cast(Any, places),
             cast(Any, self.throttles),
-            cast(Any, postponements),
+            cast(Any, self.postponements),
+            Waits(lambda: self.clock),
+            lambda: self.clock,
+            self.adapt,
         )
         self.ledger.numbers[State.HELD] = 1
+
+    def adapt(self) -> None:
+        """
+        More may be fetched now.
+        """
+        self.adapted += 1
 
     def test_size(self) -> None:
         """
@@ -88,10 +100,37 @@ class BacklogTests(SynchronousTestCase):
         self.room = False
         self.assertFalse(self.backlog.may_widen())
 
-    def test_postponed(self) -> None:
+    def test_paced(self) -> None:
         """
-        While messages were postponed, not too often.
+        While messages are postponed, or wait for a host that takes no requests now, it
+        may once in C{PAUSE} seconds.  The watch is told when it may again.
         """
-        for may in (True, False):
-            self.may_fetch = may
-            self.assertEqual(self.backlog.may_widen(), may)
+        for number, some_refuse in ((1, False), (0, True)):
+            self.postponements.number, self.hosts.some_refuse = number, some_refuse
+            self.clock.advance(PAUSE)
+            self.adapted = 0
+            self.assertTrue(self.backlog.may_widen())
+            self.clock.advance(PAUSE / 4)
+            for _ in range(2):
+                self.assertFalse(self.backlog.may_widen())
+            self.clock.advance(PAUSE / 2)
+            self.assertEqual(self.adapted, 0)
+            self.clock.advance(PAUSE / 3)
+            self.assertEqual((self.adapted, self.clock.getDelayedCalls()), (1, []))
+
+    def test_not_paced(self) -> None:
+        """
+        Else it may at once.
+        """
+        for _ in range(3):
+            self.assertTrue(self.backlog.may_widen())
+
+    def test_none_wasted(self) -> None:
+        """
+        Where there is no room, no time has to pass afterwards.
+        """
+        self.hosts.some_refuse = True
+        self.room = False
+        self.assertFalse(self.backlog.may_widen())
+        self.room = True
+        self.assertTrue(self.backlog.may_widen())

@@ -23,6 +23,12 @@ class FakeGate:
         """
         return False
 
+    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+        """
+        The origin takes none now.
+        """
+        message.refused_for = seconds
+
 
 class DeliveredMessageTests(SynchronousTestCase):
     """
@@ -53,3 +59,13 @@ class DeliveredMessageTests(SynchronousTestCase):
             self.assertEqual(m.url, "http://a/b")
             m.was_unanswered()
             self.assertEqual(m.url, "")
+
+    def test_was_refused(self) -> None:
+        """
+        Its gate is told that its origin takes no request, if it has a gate.
+        """
+        for gate, seconds in ((None, 0.0), (FakeGate(), 2.0)):
+            m = DeliveredMessage("tag", 1, False, "flow", "key")
+            m.gate = gate
+            m.was_refused(2.0)
+            self.assertEqual(m.refused_for, seconds)

@@ -14,11 +14,13 @@ from twisted.logger import capturedLogs, formatEvent
 
 from quebert._holding import LONGEST_WAIT
 from quebert.amqp.watch import DeliveredMessage, _hanging_hosts, _origin_places
+from quebert.amqp.watch._backlog import PAUSE
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
 from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin, OriginPlaces
 from quebert.amqp.wire import ERRORS
 from quebert.errors import ChannelLost, ConfigError
+from quebert.limits import BreakerSettings, OriginLimits, Origins
 from quebert.outcome import Retry
 from quebert.test.test_watcher import FakeChannel, WatcherTestCase
 
@@ -991,3 +993,170 @@ class LineTests(HangingTestCase):
         self.finish(hanging[0])
         self.assertEqual(self.flushLoggedErrors(RecursionError), [])
         self.check_counts(received=2_004, done=2_001)
+
+
+class RefusedTests(HangingTestCase):
+    """
+    A watch of four places, whose mediator has a gate: each host is asked two requests
+    at once at most.
+    """
+
+    options = {"maxEvents": 4, "hold_up_to": 5}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.origins = Origins(OriginLimits(concurrency=2))
+        self.asked: list[DeliveredMessage] = []
+
+    def callback(self, message: DeliveredMessage) -> Any:
+        """
+        Ask the gate, too, as a mediator does.
+        """
+        url = f"http://{message.body.decode()}"
+        if message.may_request(url):
+            self.asked.append(message)
+            if wait := self.origins.admit(url, self.clock.seconds()):
+                message.was_refused(wait)
+                return Retry(after=wait, attempted=False)
+        answer = super().callback(message)
+        if isinstance(answer, Deferred):
+            answer.addBoth(self.ended, url)
+        return answer
+
+    def ended(self, result: Any, url: str) -> Any:
+        """
+        A request has ended.
+        """
+        self.origins.ended(url, self.clock.seconds(), 200, 0.1)
+        return result
+
+    def test_begins_when_one_ends(self) -> None:
+        """
+        A task whose request is refused waits, and so do all that follow for its host,
+        without asking; each begins when a request has ended, and nothing is published.
+        """
+        self.begin()
+        messages = self.many(b"a", 4)
+        self.assertEqual(self.called, messages[:2])
+        self.assertEqual(self.asked, messages[:3])
+        for each in messages:
+            self.finish(each)
+        self.assertEqual(self.called, messages)
+        self.assertEqual(self.client.publisher.publications, [])
+        self.check_counts(received=4, done=4)
+
+    def test_other_hosts(self) -> None:
+        """
+        Those that wait have no place: tasks for other hosts begin.
+        """
+        self.begin()
+        messages = self.many(b"a", 4)
+        others = self.many(b"b", 2)
+        self.assertEqual(self.called, [*messages[:2], *others])
+        self.assertTrue(self.is_full)
+
+    def test_fetched_step_by_step(self) -> None:
+        """
+        More are fetched, since others may be for other hosts, but not thousands at
+        once: the limit may be about to grow.
+        """
+        self.begin()
+        numbers = []
+        for _ in range(4):
+            before = self.received
+            with self.assertRaisesRegex(AssertionError, "no consumer may be given"):
+                self.many(b"a", 100)
+            numbers.append(self.received - before)
+            self.advance(PAUSE)
+        self.assertEqual(numbers, [8, 6, 12, 24])
+
+    @property
+    def received(self) -> int:
+        """
+        How many messages were delivered.
+        """
+        return self.watcher.counts.received
+
+    def test_time(self) -> None:
+        """
+        The first asks again when the time is over that the gate told, even if no
+        request of this watch ends: there may be other watches.
+        """
+        self.begin()
+        for _ in range(2):
+            self.origins.admit("http://a", 0)
+        message = self.deliver(b"a")
+        self.advance(0.04)
+        self.assertEqual(self.called, [])
+        self.origins.ended("http://a", self.clock.seconds(), 200, 1)
+        self.advance(0.02)
+        self.assertEqual(self.called, [message])
+
+    def test_long(self) -> None:
+        """
+        One that would have to wait for longer than C{hold_up_to} is put back.
+        """
+        self.begin()
+        open_at = self.clock.seconds()
+        limits = OriginLimits(breaker=BreakerSettings(failures=1, pause=6.0))
+        self.origins = Origins(limits)
+        self.origins.admit("http://a", open_at)
+        self.origins.ended("http://a", open_at, None, 0.1)
+        self.deliver(b"a")
+        (publication,) = self.client.publisher.publications
+        self.assertGreater(publication.delay, 5)
+        self.confirm()
+        self.check_counts(received=1, retried=1)
+        self.assertEqual(self.known(), {})
+
+    def test_off(self) -> None:
+        """
+        Where no host is looked at, it waits for the time that the gate told, and for no
+        more.
+        """
+        self.begin(hang_after=0)
+        messages = self.many(b"a", 3)
+        self.finish(messages[0])
+        self.assertEqual(self.called, messages[:2])
+        self.advance(0.1)
+        self.assertEqual(self.called, messages)
+
+    def test_stopped(self) -> None:
+        """
+        When the watch is stopped, those that wait are RabbitMQ's again.
+        """
+        self.begin()
+        messages = self.many(b"a", 4)
+        stopped = self.watcher.stop()
+        for each in messages[:2]:
+            self.finish(each)
+        self.successResultOf(stopped)
+        self.check_counts(received=4, done=2, returned=2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost(self) -> None:
+        """
+        When the connection is lost, none of them begins here.
+        """
+        self.begin()
+        messages = self.many(b"a", 4)
+        self.channel.lose(ChannelLost("gone"))
+        for each in messages[:2]:
+            self.finish(each)
+        self.advance(10)
+        self.assertEqual(self.called, messages[:2])
+        self.check_counts(received=4, returned=4)
+
+    def test_forgotten(self) -> None:
+        """
+        Once none waits, nothing is counted any more, although the watch is busy.
+        """
+        self.begin()
+        messages = self.many(b"a", 3)
+        others = self.many(b"b", 2)
+        self.finish(messages[0])
+        self.finish(others[0])
+        self.assertEqual(set(self.known()), {"http://a", "http://b"})
+        self.advance(HANG_AFTER / LOOKS)
+        self.assertEqual(self.known(), {})
+        self.assertTrue(self.watcher._deliveries._places.is_busy)

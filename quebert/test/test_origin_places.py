@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.amqp.watch._origin_places import HangingOrigin, OriginPlaces
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class FakeMessage:
     """
     A message whose callback makes a request.
@@ -24,6 +24,10 @@ class FakeMessage:
     origin: HangingOrigin | None = None
     turned_away: bool = False
     waits_since: float | None = None
+    refused_for: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self.first_url = self.url
 
 
 class FakeWatch:
@@ -34,6 +38,8 @@ class FakeWatch:
     def __init__(self) -> None:
         self.gone: list[Any] = []
         self.begun: list[Any] = []
+        self.refuse: dict[Any, float] = {}
+        self.places: OriginPlaces
 
     def has_place(self, message: Any) -> bool:
         """
@@ -49,9 +55,14 @@ class FakeWatch:
 
     def begin_again(self, message: Any) -> None:
         """
-        It begins.
+        It begins, and may be refused at once.
         """
         self.begun.append(message)
+        if message in self.refuse:
+            message.url = message.first_url
+            assert self.places.admits(message)
+            self.places.refused(message, self.refuse[message])
+            self.places.wait(message)
 
 
 class OriginPlacesTests(SynchronousTestCase):
@@ -64,10 +75,12 @@ class OriginPlacesTests(SynchronousTestCase):
         A slow origin has five requests with places, and one that has left its place.
         """
         self.watch = FakeWatch()
-        self.places = OriginPlaces(self.watch, 8, Clock)
+        self.clock = Clock()
+        self.places = OriginPlaces(self.watch, 8, lambda: self.clock)
         self.slow = [FakeMessage("http://slow/") for _ in range(6)]
         self.watch.gone.append(self.slow[0])
         self.places.count(cast(Any, self.slow), self.watch.has_place)
+        self.places.judge(cast(Any, self.slow[1:]))
 
     def admits(self, host: str) -> Any:
         """
@@ -136,3 +149,145 @@ class OriginPlacesTests(SynchronousTestCase):
         self.assertEqual(set(self.places.known), {"http://slow"})
         self.places.forget(is_busy=False)
         self.assertEqual((self.places.known, self.places.taken), ({}, 0))
+
+    def test_forgotten_quick(self) -> None:
+        """
+        Where none was slow, nothing is known any more once none waits.
+        """
+        places = OriginPlaces(self.watch, 8, lambda: self.clock)
+        message: Any = FakeMessage("http://limited/")
+        places.refused(message, 1)
+        places.wait(message)
+        places.forget(is_busy=True)
+        self.assertEqual(set(places.known), {"http://limited"})
+        self.clock.advance(1)
+        self.assertTrue(places.admits(message))
+        places.forget(is_busy=True)
+        self.assertEqual((places.known, places.taken), ({}, 0))
+
+
+class RefusedTests(SynchronousTestCase):
+    """
+    Eight places, and origins that take no more requests for some seconds.
+    """
+
+    def setUp(self) -> None:
+        """
+        Count nothing yet.
+        """
+        self.clock = Clock()
+        self.watch = FakeWatch()
+        self.places = OriginPlaces(self.watch, 8, lambda: self.clock)
+
+    def requested(self, host: str = "a") -> Any:
+        """
+        A message that makes a request.
+        """
+        message: Any = FakeMessage(f"http://{host}/")
+        self.assertTrue(self.places.admits(message))
+        return message
+
+    def refused(self, seconds: float, host: str = "a") -> Any:
+        """
+        A message that may make no request for so long.
+        """
+        message = self.requested(host)
+        self.places.refused(message, seconds)
+        self.places.wait(message)
+        return message
+
+    def test_time(self) -> None:
+        """
+        The first in the line begins when the time is over, and the next one then, too,
+        unless the first is refused again.
+        """
+        first, second, third = self.refused(2), self.refused_line(), self.refused_line()
+        self.assertTrue(self.places.some_refuse)
+        self.clock.advance(1.9)
+        self.assertEqual(self.watch.begun, [])
+        self.watch.refuse[first] = 3
+        self.watch.places = self.places
+        self.clock.advance(0.1)
+        self.assertEqual(self.watch.begun, [first])
+        self.clock.advance(2.9)
+        self.assertEqual(self.watch.begun, [first])
+        self.watch.refuse.clear()
+        self.clock.advance(0.1)
+        self.assertEqual(self.watch.begun, [first, first, second, third])
+        self.assertFalse(self.places.some_refuse)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def refused_line(self) -> Any:
+        """
+        A message that waits since another does.
+        """
+        message: Any = FakeMessage("http://a/")
+        self.assertFalse(self.places.admits(message))
+        self.places.wait(message)
+        return message
+
+    def test_ended(self) -> None:
+        """
+        The first in the line begins when a request to its origin has ended, and not
+        when one to another has.
+        """
+        other, running = self.requested("b"), self.requested()
+        first = self.refused(2)
+        self.places.ended(other, is_quick=True)
+        self.assertEqual(self.watch.begun, [])
+        self.places.ended(running, is_quick=True)
+        self.assertEqual(self.watch.begun, [first])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_earliest(self) -> None:
+        """
+        Each origin has its time.
+        """
+        late, soon = self.refused(3, "a"), self.refused(1, "b")
+        self.clock.advance(1)
+        self.assertEqual(self.watch.begun, [soon])
+        self.clock.advance(2)
+        self.assertEqual(self.watch.begun, [soon, late])
+
+    def test_other_object(self) -> None:
+        """
+        A message that was refused before anything was counted joins the line of those
+        that were counted since.
+        """
+        message: Any = FakeMessage("http://a/")
+        self.places.refused(message, 2)
+        self.assertEqual(self.places.known, {})
+        running: Any = FakeMessage("http://a/")
+        self.places.count([running], lambda _: True)
+        self.places.wait(message)
+        self.assertIs(message.origin, running.origin)
+        self.assertTrue(self.places.some_refuse)
+
+    def test_given_up(self) -> None:
+        """
+        One that does not wait here leaves no trace.
+        """
+        message = self.requested()
+        self.places.refused(message, 2)
+        self.places.give_up(message)
+        self.assertEqual((message.origin, self.places.taken), (None, 0))
+        self.assertEqual((message.turned_away, message.refused_for), (False, 0.0))
+
+    def test_forget_waiting(self) -> None:
+        """
+        When all are taken out, no time is kept any more.
+        """
+        message = self.refused(2)
+        self.assertEqual(self.places.forget_waiting(), [message])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many(self) -> None:
+        """
+        It does not matter how many origins refuse at the same time.
+        """
+        messages = [self.refused(2, f"h{number}") for number in range(300)]
+        self.watch.refuse = dict.fromkeys(messages, 3.0)
+        self.watch.places = self.places
+        self.clock.advance(2)
+        self.assertEqual(len(self.watch.begun), 300)
+        self.assertEqual(self.places.waiting, 300)

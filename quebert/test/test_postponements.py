@@ -4,7 +4,7 @@ L{quebert.amqp.watch._postponements}, seen from a whole watch.
 
 from __future__ import annotations
 
-from quebert.amqp.watch._postponements import PAUSE
+from quebert.amqp.watch._backlog import PAUSE
 from quebert.amqp.wire import NOT_BEFORE
 from quebert.outcome import Retry
 from quebert.test.test_watcher import START, WatcherTestCase

@@ -29,6 +29,12 @@ class RequestGate(Protocol):
         Whether the callback may request the URL of C{message} now.
         """
 
+    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+        """
+        The origin of C{message} takes no request for C{seconds}, or until one to it has
+        ended.
+        """
+
 
 class DeliveredMessage(Message):
     """
@@ -49,6 +55,8 @@ class DeliveredMessage(Message):
         or waits for one.
     @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar turned_away: whether it has to wait for other requests there.
+    @ivar refused_for: in how many seconds its origin may take a request, if it was
+        turned away since the origin took none.
     @ivar was_begun: whether it was with its callback before it waited.
     """
 
@@ -60,6 +68,7 @@ class DeliveredMessage(Message):
     gate: RequestGate | None = None
     origin: Any = None
     turned_away = False
+    refused_for = 0.0
     waits_since: float | None = None
     was_begun = False
 
@@ -72,6 +81,14 @@ class DeliveredMessage(Message):
         self.url = url
         gate = self.gate
         return gate is None or not gate.known or gate.admits(self)
+
+    def was_refused(self, seconds: float) -> None:
+        """
+        The origin of C{url} takes no request for C{seconds}, or until one to it has
+        ended.
+        """
+        if self.gate is not None:
+            self.gate.refused(self, seconds)
 
     def was_unanswered(self) -> None:
         """

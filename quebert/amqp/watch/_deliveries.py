@@ -148,7 +148,14 @@ class Deliveries:
             is_wanted=lambda: self.consumer.wanted,
         )
         backlog = Backlog(
-            self.ledger, self._origins, self._places, throttles, self._postponements
+            self.ledger,
+            self._origins,
+            self._places,
+            throttles,
+            self._postponements,
+            self.waits,
+            lambda: client.reactor,
+            self.adapt,
         )
         self.consumer = Consumer(
             queue,
@@ -294,8 +301,13 @@ class Deliveries:
 
     def _turned_away(self, message: DeliveredMessage) -> None:
         """
-        The gate of a message has refused its request: the message waits for its host.
+        The request of a message may not be made now: the message waits for its host.
         """
+        refused_for = message.refused_for
+        if refused_for and not self._hanging_hosts.may_wait(message):
+            self._origins.give_up(message)
+            self._retry(message, Retry(after=refused_for, attempted=False))
+            return
         is_ours = self.ledger.move(message, Event.TURN_AWAY)
         if is_ours and self.consumer.wanted:
             self._hanging_hosts.wait(message)

@@ -1,5 +1,6 @@
 """
-Hosts that hang: they take requests and answer late, or never.
+Hosts that hang: they take requests and answer late, or never.  And hosts that take no
+more requests now, as the gate of the mediator says.
 
 Theory of operation: while a watch is busy (more than half of its places are taken, or a
 message waits for one), its running requests are looked at several times a second.  A
@@ -25,12 +26,17 @@ task is not with the callback meanwhile: it is not decoded, no time limit runs, 
 attempt has been made.  When there is a place, the first in the line of the origin with
 the fewest places begins.
 
+A task whose request the gate refuses (L{Gate<quebert.limits.Gate>}) waits in the same
+line, and so do all that follow for its origin.  The first in the line asks the gate
+again when a request to the origin has ended, or when the time is over that the gate
+told.  A task that has to wait for longer than C{hold_up_to} is put back instead.
+
 As many tasks of each line as there are places (fewer with more than ten lines) stay at
 hand for C{LONGEST_WAIT} seconds at most, and so do all those for a quick origin.
 The others wait for C{hold_up_to} seconds, then in the broker.
 
-In a queue whose requests are all answered in time nothing is counted, and nothing costs
-anything.
+In a queue whose requests are all admitted, and answered in time, nothing is counted,
+and nothing costs anything.
 
 L{HangingHosts} looks at the requests, by a timer, and does what follows (rule 1);
 L{OriginPlaces} counts, and has the lines (rules 2 and 3).
@@ -138,11 +144,20 @@ class HangingHosts:
 
     # -- What becomes of each request
 
+    def may_wait(self, message: DeliveredMessage) -> bool:
+        """
+        Whether a message that a gate has refused waits here.
+        """
+        left = self._hold_up_to - (self._clock().seconds() - message.came)
+        return self._is_on and message.refused_for <= left
+
     def wait(self, message: DeliveredMessage) -> None:
         """
         Have a message that was turned away begin again when it is its turn.
         """
         self.look_again()  # also if the watch is not busy, and was paused meanwhile
+        if not self.places.known:  # it was refused, and is the first one
+            self.places.count(self._handler.requesting(), self._places.has_place)
         self.places.wait(message)
 
     def ended(self, message: DeliveredMessage) -> None:

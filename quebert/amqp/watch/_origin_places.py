@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._url import origin_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
@@ -57,6 +57,8 @@ class HangingOrigin:
     @ivar trusted: C{prompt} of the interval before.
     @ivar is_quick: whether it has more quick answers than slow requests.
     @ivar hangs: whether the log has told of it.
+    @ivar refuses_until: when it may take requests again, since the gate of the mediator
+        refused one; 0 where it may now.
     """
 
     name: str
@@ -70,6 +72,7 @@ class HangingOrigin:
     trusted: int = 0
     is_quick: bool = False
     hangs: bool = False
+    refuses_until: float = 0.0
 
     @property
     def places(self) -> int:
@@ -88,7 +91,8 @@ class HangingOrigin:
 
 class OriginPlaces:
     """
-    The origins that one watch requests, while some of these are slow.
+    The origins that one watch requests, while some of these are slow, or some tasks
+    wait in a line.
 
     @param limit: how many places the watch has.
     @ivar known: the origins, by their names; nearly always empty.
@@ -108,13 +112,17 @@ class OriginPlaces:
         self._clock = clock
         self._lined: dict[HangingOrigin, None] = {}  # those with lines
         self._alone = LOOKS  # looks since a quick one has answered
+        self._some_slow = False  # since the count began
+        self._is_beginning = False
+        self._timer: IDelayedCall | None = None
 
     @property
     def share(self) -> int:
         """
         How many places are not for quick origins alone.
         """
-        return self._part if self._alone < LOOKS else self._limit
+        is_reserved = self._some_slow and self._alone < LOOKS
+        return self._part if is_reserved else self._limit
 
     @property
     def lined(self) -> list[HangingOrigin]:
@@ -122,6 +130,13 @@ class OriginPlaces:
         The origins with lines.
         """
         return list(self._lined)
+
+    @property
+    def some_refuse(self) -> bool:
+        """
+        Whether tasks wait in a line for an origin that takes no requests now.
+        """
+        return any(origin.refuses_until for origin in self._lined)
 
     # -- What becomes of each request
 
@@ -147,13 +162,34 @@ class OriginPlaces:
         self.taken += 1
         return True
 
+    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+        """
+        The gate of the mediator has refused the request of a message: its origin takes
+        none for C{seconds}, or until a request to it has ended.
+        """
+        name, now = origin_of(message.url), self._clock().seconds()
+        if message.origin is not None:
+            self._remove(message)
+        origin = self.known.get(name) or HangingOrigin(name, now)
+        origin.refuses_until = now + seconds
+        message.origin, message.refused_for = origin, seconds
+        message.turned_away = True
+
+    def give_up(self, message: DeliveredMessage) -> None:
+        """
+        A message that was refused is not to wait here.
+        """
+        message.turned_away, message.refused_for = False, 0.0
+        message.origin = None
+
     def wait(self, message: DeliveredMessage) -> None:
         """
         Have a message that was turned away begin again when it is its turn.
         """
-        message.turned_away, message.url = False, ""
+        message.turned_away, message.refused_for, message.url = False, 0.0, ""
         assert message.origin is not None
         origin = self.known.setdefault(message.origin.name, message.origin)
+        origin.refuses_until = max(origin.refuses_until, message.origin.refuses_until)
         message.origin = origin
         if message.waits_since is None:
             message.waits_since = self._clock().seconds()
@@ -162,6 +198,8 @@ class OriginPlaces:
             origin.line = {message: None, **origin.line}
         self._lined[origin] = None
         self.waiting += 1
+        if origin.refuses_until:
+            self._go_on_at(origin.refuses_until)
         self._watch.leave(message)
         self.begin_next()
 
@@ -172,6 +210,7 @@ class OriginPlaces:
         @param is_quick: whether with an answer, between two looks.
         """
         origin = self._remove(message)
+        origin.refuses_until = 0.0
         if is_quick:
             origin.prompt += 1
             if origin.prompt > origin.slow:
@@ -205,17 +244,45 @@ class OriginPlaces:
         """
         Begin those whose turn it is.
         """
-        while self.waiting and self.taken < self._limit:
-            able = (origin for origin in self._lined if self._has_room(origin))
-            origin = min(able, key=lambda each: each.places, default=None)
-            if origin is None:
+        if self._is_beginning:
+            return  # one ended, or was refused, as soon as it had begun
+        self._is_beginning = True
+        try:
+            while self.waiting and self.taken < self._limit:
+                able = (origin for origin in self._lined if self._has_room(origin))
+                origin = min(able, key=lambda each: each.places, default=None)
+                if origin is None:
+                    break
+                message = next(iter(origin.line))
+                self.take(message)
+                message.origin = origin
+                origin.due.add(message)
+                self.taken += 1
+                self._watch.begin_again(message)
+        finally:
+            self._is_beginning = False
+
+    def _go_on_at(self, due: float) -> None:
+        """
+        Look again then, at the latest, which origins with lines take requests.
+        """
+        if self._timer is not None:
+            if self._timer.getTime() <= due:
                 return
-            message = next(iter(origin.line))
-            self.take(message)
-            message.origin = origin
-            origin.due.add(message)
-            self.taken += 1
-            self._watch.begin_again(message)
+            self._timer.cancel()
+        wait = max(0.0, due - self._clock().seconds())
+        self._timer = self._clock().callLater(wait, self._go_on)
+
+    def _go_on(self) -> None:
+        self._timer = None
+        now = self._clock().seconds()
+        for origin in self._lined:
+            if origin.refuses_until <= now:
+                origin.refuses_until = 0.0
+        times = [each.refuses_until for each in self._lined if each.refuses_until]
+        if times:
+            self._go_on_at(min(times))
+        self.begin_next()
 
     def take(self, message: DeliveredMessage) -> HangingOrigin:
         """
@@ -227,6 +294,9 @@ class OriginPlaces:
         self.waiting -= 1
         if not origin.line:
             del self._lined[origin]
+            if not self._lined and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         return origin
 
     # -- A look at all requests
@@ -257,6 +327,7 @@ class OriginPlaces:
         @param slow: the requests that were there then.
         """
         self._alone += 1
+        self._some_slow = self._some_slow or bool(slow)
         numbers = Counter(each.origin for each in slow)
         for origin in self.known.values():
             origin.slow = numbers[origin]
@@ -266,7 +337,8 @@ class OriginPlaces:
 
     def forget(self, is_busy: bool) -> None:
         """
-        Forget origins of which there is nothing to be known, or all.
+        Forget origins of which there is nothing to be known; or all, if no task waits
+        for one, and the watch is not busy, or none was slow.
 
         @param is_busy: whether the watch is.
         """
@@ -275,12 +347,15 @@ class OriginPlaces:
             if origin.is_idle and (crowd or not origin.is_quick):
                 del self.known[origin.name]
         known = self.known.values()
-        if is_busy or any(each.outside or each.due or each.line for each in known):
+        if is_busy and self._some_slow:
+            return
+        if any(each.outside or each.due or each.line for each in known):
             return
         for origin in known:
             for message in list(origin.placed):
                 self._remove(message)
         self.known.clear()
+        self._some_slow = False
 
     def _origin_of(self, message: DeliveredMessage) -> HangingOrigin:
         name = origin_of(message.url)
@@ -294,7 +369,7 @@ class OriginPlaces:
         Whether one more request to it may begin.
         """
         requests, share = origin.places + len(origin.outside), self.share
-        if requests >= self._limit:
+        if requests >= self._limit or origin.refuses_until:
             return False
         if origin.is_quick and origin.places <= max(origin.prompt, origin.trusted):
             return True

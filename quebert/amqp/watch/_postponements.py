@@ -1,17 +1,13 @@
 """
-Messages that are to begin again in some seconds, as they are: their hosts take no more
-requests for now, or their times have not come.
+Messages that are to begin again in some seconds, as they are: their times have not
+come.  (Those whose hosts take no more requests for now wait in lines, see
+L{_hanging_hosts<quebert.amqp.watch._hanging_hosts>}.)
 
 Nothing was attempted, so nothing is to be written down, and no copy has to take the
 place of such a message.  It waits here, holds no place, and then begins again.  It is
-put back instead, if it has been here for C{hold_up_to}, if no place is free by then, or
-if it would have to wait for more than a place: each message is held for some seconds.
-
-Other messages are fetched meanwhile: they may be for hosts that take requests.  Each
-time that the prefetch is used up, it is doubled, but only once in C{PAUSE} seconds.  So
-a watch gets past thousands of messages for one host within a second; and a limit that
-is just growing, as adaptive limits are when a mediator starts, has not refused the
-whole queue before it is large enough.
+put back instead, if it has been here for C{hold_up_to}, or if no place is free by then;
+and if its queue has a rate or a priority, or its task takes much memory, since it would
+have to wait for these once more.
 """
 
 from __future__ import annotations
@@ -31,10 +27,8 @@ from quebert.outcome import Retry
 if TYPE_CHECKING:
     from quebert.amqp.watch._delivered_message import DeliveredMessage
 
-__all__ = ["PAUSE", "PostponementOwner", "Postponements"]
+__all__ = ["PostponementOwner", "Postponements"]
 
-#: Seconds between two times that more messages are fetched since some wait here.
-PAUSE = 0.1
 # What is to wait for less is put back: else it might do nothing but begin.
 _SHORTEST = 0.02
 
@@ -59,11 +53,6 @@ class PostponementOwner(Protocol):
         Have a message wait in the broker.
         """
 
-    def adapt(self) -> None:
-        """
-        More messages may be fetched by now.
-        """
-
 
 class Postponements:
     """
@@ -72,6 +61,7 @@ class Postponements:
     @param throttles: if there are any, no message waits here: it would count again.
     @param hold_up_to: seconds that a message waits here, at most, from when it came.
     @param is_wanted: tells whether the watch wants deliveries.
+    @ivar number: how many messages wait.
     """
 
     def __init__(
@@ -92,9 +82,7 @@ class Postponements:
         self._throttles = throttles
         self._hold_up_to = hold_up_to
         self._clock = clock
-        self._number = 0  # of the messages that wait
-        self._next = 0.0  # when more may be fetched
-        self._will_tell = False
+        self.number = 0
         self._is_wanted = is_wanted
 
     def may_wait(self, message: DeliveredMessage, retry: Retry) -> bool:
@@ -117,12 +105,12 @@ class Postponements:
         """
         if self._ledger.move(message, Event.POSTPONE):
             due = self._clock().seconds() + seconds
-            self._number += 1
+            self.number += 1
             self._waits.wait(seconds).addCallback(self._over, message, due)
         self._watch.leave(message)
 
     def _over(self, _ended: None, message: DeliveredMessage, due: float) -> None:
-        self._number -= 1
+        self.number -= 1
         if not self._ledger.move(message, Event.PASS):
             return  # its channel is lost
         if self._is_wanted() and self._places.is_open and self._places.has_room():
@@ -130,24 +118,3 @@ class Postponements:
         else:  # or the queue was paused meanwhile, or the watch is being stopped
             left = max(0.0, due - self._clock().seconds())
             self._watch.put_off_for(message, left)
-
-    def let_fetch(self) -> bool:
-        """
-        Whether more messages may be fetched now, which is done then.  If not, the watch
-        is told when they may.
-        """
-        if not self._number:
-            return True
-        now = self._clock().seconds()
-        left = self._next - now
-        if left <= 0:
-            self._next = now + PAUSE
-            return True
-        if not self._will_tell:
-            self._will_tell = True
-            self._waits.wait(min(left, PAUSE)).addCallback(self._tell)
-        return False
-
-    def _tell(self, _ended: None) -> None:
-        self._will_tell = False
-        self._watch.adapt()

@@ -229,6 +229,12 @@ class AskingMessage:
         self.told.append(url)
         return self.may
 
+    def was_refused(self, seconds: float) -> None:
+        """
+        Note it.
+        """
+        self.told.append(f"refused for {seconds}")
+
     def was_unanswered(self) -> None:
         """
         Note it.
@@ -250,7 +256,16 @@ class AskingTests(Case):
         outcome = self.outcome(self.mediator(gate=gate), asking)
         self.assertEqual(outcome, Retry(after=0, attempted=False))
         self.assertEqual((self.http.requests, gate.admits), ([], []))
-        self.assertEqual(asking.told[0], URL)
+        self.assertEqual(asking.told, [URL, "unanswered"])
+
+    def test_refused(self) -> None:
+        """
+        It is told if the gate refuses the request, which is no attempt either.
+        """
+        asking = AskingMessage(message().body)
+        outcome = self.outcome(self.mediator(gate=FakeGate(7)), asking)
+        self.assertEqual(outcome, Retry(after=7, attempted=False))
+        self.assertEqual(asking.told, [URL, "refused for 7", "unanswered"])
 
     def test_expired_meanwhile(self) -> None:
         """
