@@ -68,6 +68,11 @@ class HistoryTests(SynchronousTestCase):
                 """
                 return True
 
+            def was_refused(self, seconds: float) -> None:
+                """
+                It need not wait.
+                """
+
             def was_unanswered(self) -> None:
                 """
                 Nobody wants to know.
