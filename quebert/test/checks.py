@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,6 +46,21 @@ def refusal(
     raise AssertionError(
         f"no {error.__name__} for {(args, options)!a:.300}: {result!a}"
     )
+
+
+def run_machine(machine: type[RuleBasedStateMachine], chosen: settings) -> None:
+    """
+    Try sequences of what a state machine does.
+
+    The sequence that fails is in the text of the failure: Hypothesis adds it to the
+    exception as a note, and trial prints no notes.
+
+    @raise AssertionError: a sequence fails.
+    """
+    try:
+        run_state_machine_as_test(machine, settings=chosen)
+    except Exception as e:
+        raise AssertionError("".join(traceback.format_exception(e))) from None
 
 
 def in_one_go(steps: Generator[None, None, T]) -> T:
