@@ -50,11 +50,13 @@ class DeliveryCounts:
     @ivar failed: how often it came back since its delivery failed: it was rejected, or
         the channel or the connection was lost.
     @ivar out: whether it is with a consumer.
+    @ivar died: why it is a dead letter, while it waits to be sent on; else empty.
     """
 
     acquired: int = 0
     failed: int = 0
     out: bool = False
+    died: str = ""
 
     def came_back(self, *, failed: bool) -> None:
         """

@@ -84,7 +84,8 @@ class EntryRecord:
     @ivar size: bytes of the body.
     @ivar acquired: how often it came back from a consumer, as a quorum queue counts.
     @ivar failed: how often its delivery failed.
-    @ivar out: whether it was with a consumer.
+    @ivar out: whether it was with a consumer; for a dead letter that waits to be sent
+        on, why it has died.
     """
 
     id: int
@@ -94,7 +95,7 @@ class EntryRecord:
     size: int
     acquired: int
     failed: int
-    out: int
+    out: int | str
 
 
 @attrs.frozen

@@ -288,6 +288,10 @@ class Router:
             entry.redelivered = record.id <= queue.delivered
         else:
             entry.counts = DeliveryCounts(record.acquired, record.failed)
+            if isinstance(record.out, str):
+                entry.counts.died = record.out
+                self._strand(queue, Stranded(entry, record.out, set()), 0.0)
+                return
             entry.redelivered = bool(record.acquired or record.out)
             if record.out and not self._came_back(queue, entry, failed=True):
                 return
@@ -352,18 +356,24 @@ class Router:
                 if death.entry is not None and sent:
                     self._remove(death.entry)
                 elif death.entry is not None:
-                    self._strand(death.queue, death.entry, death)
+                    waiting = Stranded(death.entry, death.reason, death.reached)
+                    self._strand(death.queue, waiting, RETRY)
         finally:
             self._burying = False
 
-    def _strand(self, queue: Queue, entry: Entry, death: _Death) -> None:
+    def _strand(self, queue: Queue, waiting: Stranded, wait: float) -> None:
         """
-        Keep a dead letter, and try again later.
+        Keep a dead letter, also over a restart, and try again to send it on after
+        C{wait} seconds.
         """
+        entry = waiting.entry
+        if entry.counts is not None and not entry.counts.died:
+            entry.counts.died = waiting.reason
+            self._journal.counted(entry)
         self._page_out(entry)
-        queue.stranded.append(Stranded(entry, death.reason, death.reached))
+        queue.stranded.append(waiting)
         if queue.retry is None:
-            time = self._timers.now + RETRY
+            time = self._timers.now + wait
             queue.retry = self._timers.at(time, lambda: self._retry(queue))
 
     def _retry(self, queue: Queue) -> None:

@@ -79,7 +79,8 @@ CREATE TABLE messages (
 );
 """
 # Apart from the messages, whose bodies need not be written again.  Databases that were
-# made before there were quorum queues do not have it.
+# made before there were quorum queues do not have it.  C{out} is text for a dead letter
+# that waits, which earlier brokers take for a message that is with a consumer.
 _COUNTS = """
 CREATE TABLE IF NOT EXISTS counts (
     id INTEGER PRIMARY KEY, acquired INTEGER, failed INTEGER, out INTEGER

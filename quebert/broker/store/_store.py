@@ -344,7 +344,7 @@ def _binding_record(row: _Row) -> BindingRecord:
 def _counts(entry: Entry) -> _Row:
     counts = entry.counts
     assert counts is not None
-    return entry.id, counts.acquired, counts.failed, counts.out
+    return entry.id, counts.acquired, counts.failed, counts.died or counts.out
 
 
 def _raw(text: str) -> bytes:

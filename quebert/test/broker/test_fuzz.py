@@ -14,7 +14,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +22,7 @@ from quebert._protocol.frames import FRAME_BODY, FRAME_HEADER, PROTOCOL_HEADER, 
 from quebert._protocol.properties import encode_properties
 from quebert.broker import BrokerFactory, Store
 from quebert.test.broker.peer import Memory, Peer, check, content
-from quebert.test.checks import EXAMPLES, folder
+from quebert.test.checks import EXAMPLES, folder, run_machine
 
 CODES = {320, 403, 404, 405, 406, 501, 502, 503, 504, 505, 530, 540}
 
@@ -441,7 +440,8 @@ class Clients(RuleBasedStateMachine):
         for name, queue in vhost.queues.items():
             if queue.durable:
                 ids = sorted(entry.id for entry in queue.ready if entry.stored)
-                found[f"queue {name}"] = (queue.settings, ids)
+                waiting = sorted((s.entry.id, s.reason) for s in queue.stranded)
+                found[f"queue {name}"] = (queue.settings, ids, waiting)
         return found
 
 
@@ -456,9 +456,9 @@ class AnyOrderTests(SynchronousTestCase):
         are right.
         """
         Clients.case = self
-        run_state_machine_as_test(
+        run_machine(
             Clients,
-            settings=settings(
+            settings(
                 max_examples=6 * EXAMPLES // 10,
                 stateful_step_count=40,
                 deadline=None,

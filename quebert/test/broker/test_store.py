@@ -403,6 +403,38 @@ class SurvivalTests(_Case):
         self.assertEqual(self.bodies("dead"), [b"expired"])
         self.assertEqual(self.broker.depths(), {"q": 0, "dead": 1})
 
+    def test_stranded_after_it_was_rejected(self) -> None:
+        """
+        A rejected message that cannot be sent on is a dead letter after a restart, too:
+        no consumer gets it, and it is sent on with its reason.
+        """
+        self.quorum(
+            "q",
+            **{
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": "dead",
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            },
+        )
+        self.peer.publish("q", b"rejected")
+        self.peer.call("basic.get", queue="q")
+        self.peer.call("basic.reject", delivery_tag=1, requeue=False)
+        for _ in range(2):
+            self.peer.turn(0.1)
+            self.restart()
+            self.assertEqual(self.bodies("q"), [])
+        self.peer.call("queue.declare", queue="dead")
+        self.peer.turn(0.1)
+        self.restart()
+        self.peer.turn(0)
+        letter = self.peer.call("basic.get", queue="dead")
+        assert letter is not None
+        assert letter.properties is not None
+        (death,) = letter.properties["headers"]["x-death"]
+        self.assertEqual((letter.body, death["reason"]), (b"rejected", "rejected"))
+        self.assertEqual(self.broker.depths(), {"dead": 1, "q": 0})
+
     def test_deleted_quorum_queue(self) -> None:
         """
         A queue that was deleted leaves no counts.
