@@ -22,7 +22,13 @@ from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
 from quebert._turn import EndOfTurn
-from quebert.broker.protocol import MOST_STRANGERS, Guesses, ServerConnection, Strangers
+from quebert.broker.protocol import (
+    MOST_STRANGERS,
+    FrameConnection,
+    Guesses,
+    ServerConnection,
+    Strangers,
+)
 from quebert.broker.state import (
     Journal,
     NoJournal,
@@ -101,7 +107,7 @@ class BrokerFactory(Factory):
             self._vhost(name)
         self.default_vhost = next(iter(self.vhosts.values()))
         self._turn = EndOfTurn(clock, self._end_turn)
-        self._speaking: dict[ServerConnection, None] = {}
+        self._speaking: dict[FrameConnection, None] = {}
         self._relied = False
         self._broken = False
         self._lazily: IDelayedCall | None = None
@@ -245,7 +251,7 @@ class BrokerFactory(Factory):
         """
         self._relied = True
 
-    def ends_turn(self, connection: ServerConnection) -> None:
+    def ends_turn(self, connection: FrameConnection) -> None:
         """
         A connection has something to say at the end of this turn.
         """

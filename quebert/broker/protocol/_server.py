@@ -1,44 +1,36 @@
 """
-One client's connection to the broker: frames, the states of the connection, and
-what may be called in each.
+One client's connection to the broker: its states, and what may be called in each.
 """
 
 from __future__ import annotations
 
 import struct
-import typing
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from quebert._host import network_of
-from quebert._log import Logger
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import (
     CHANNEL_MAX,
     FRAME_HEARTBEAT,
     FRAME_MAX,
     FRAME_METHOD,
-    FRAME_OVERHEAD,
-    HEARTBEAT_FRAME,
-    PROTOCOL_HEADER,
     FrameError,
-    FrameReader,
-    WholeFrame,
 )
-from quebert._protocol.heartbeat import Heartbeat
 from quebert._protocol.methods import method_frame, reply_text
 from quebert._repeated import RepeatedWarning
 from quebert.broker.protocol import _login
-from quebert.broker.protocol._channel_writer import Confirming
 from quebert.broker.protocol._channels import Channels
+from quebert.broker.protocol._frame_connection import (
+    FrameConnection,
+    Incoming,
+    TurnOwner,
+)
 from quebert.broker.protocol._methods import decode_method, name_of
-from quebert.broker.protocol._output import Output
 from quebert.broker.state import (
     AMQPConnectionError,
     AMQPError,
@@ -53,32 +45,17 @@ __all__ = ["ServerConnection"]
 HANDSHAKE_TIMEOUT = 10.0
 #: Seconds that it has for its C{close-ok}.
 CLOSE_TIMEOUT = 10.0
-#: Bytes that a frame has at most before a client has logged in, as in RabbitMQ 4.1:
-#: what is in it is decoded for anybody.
-INITIAL_FRAME_MAX = 8_192
-#: Bytes that may have come after a password that waits.
-MOST_WAITING_BYTES = 131_072
-
-#: That of AMQP 0-9, too: it is safely taken for 0-9-1, as RabbitMQ does, and all
-#: that txamqp says of itself.
-_HEADERS = (PROTOCOL_HEADER, b"AMQP\1\1\0\x09")
-#: Octets of a frame beyond what was agreed that are taken: some clients count so.
-_TOLERATED = 8
-#: The states in which no frame is looked at.
-_NO_FRAMES = ("waiting", "over")
 
 
-class ConnectionOwner(typing.Protocol):
+class ConnectionOwner(TurnOwner, Protocol):
     """
     The broker, as its connections know it.
 
-    @ivar clock: its clock.
     @ivar vhosts: its virtual hosts, by their names.
     @ivar default_vhost: that of a connection which has not said otherwise yet.
     @ivar refused: warns of those who are not let in.
     """
 
-    clock: IReactorTime
     vhosts: dict[str, VirtualHost]
     default_vhost: VirtualHost
     refused: RepeatedWarning
@@ -106,63 +83,38 @@ class ConnectionOwner(typing.Protocol):
         Whether that is a user's password.
         """
 
-    def begin_turn(self) -> None:
-        """
-        Something came, or its time did.
-        """
-
-    def rely(self) -> None:
-        """
-        What was done in this turn is to be safe before its end.
-        """
-
-    def ends_turn(self, connection: ServerConnection) -> None:
-        """
-        A connection has something to say at the end of this turn.
-        """
-
-    def fail(self, error: StoreError) -> None:
-        """
-        What is durable cannot be read or written.
-        """
-
     def connection_lost(self, connection: ServerConnection) -> None:
         """
         One client less.
         """
 
 
-class ServerConnection(Protocol):
+class ServerConnection(FrameConnection):
     """
     @ivar state: a key of L{STATES}.
     @ivar user: who the client is.
     @ivar vhost: what it works with; before it has said so, the default one.
     @ivar wants_cancels: whether it is told when a queue that it consumes is gone.
-    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar broker: whose client it is.
     @ivar network: the address of the client, or its IPv6 network of 64 bits.
     @ivar channels: its channels.
     """
 
-    log = Logger()
-    _output: Output
-
     def __init__(self, broker: ConnectionOwner, host: str = "") -> None:
+        super().__init__(broker)
         self.broker = broker
         self.network = network_of(host)
         self.state = "header"
         self.user = ""
         self.vhost: VirtualHost = broker.default_vhost
         self.wants_cancels = False
-        self.max_payload = INITIAL_FRAME_MAX - FRAME_OVERHEAD
-        self._reader = FrameReader(self.max_payload + _TOLERATED)
-        self._frames: deque[WholeFrame] = deque()  # read, but the client must wait
         self.channels = Channels(self, CHANNEL_MAX, broker.rely)
-        self._going_on: IDelayedCall | None = None
-        self._confirming: dict[Confirming, None] = {}
         self._deadline: IDelayedCall | None = None
         self._waiting: tuple[str, IDelayedCall] | None = None
-        self._heartbeat = Heartbeat(broker.clock, self._send_heartbeat, self._cut)
+
+    def _enter(self, state: str) -> None:
+        self.state = state
+        self.incoming = STATES[state].incoming
 
     # -- The beginning
 
@@ -170,9 +122,7 @@ class ServerConnection(Protocol):
         """
         Tell the broker of the client, which must log in in time.
         """
-        transport: Any = self.transport
-        transport.setTcpNoDelay(True)
-        self._output = Output(transport, self._relieved)
+        super().connectionMade()
         self.broker.connected(self)
         self._within(HANDSHAKE_TIMEOUT)
 
@@ -184,17 +134,16 @@ class ServerConnection(Protocol):
             self._deadline.cancel()
         self._deadline = None
         if seconds is not None:
-            self._deadline = self.broker.clock.callLater(seconds, self._cut)
+            self._deadline = self.broker.clock.callLater(seconds, self.cut)
 
-    def _cut(self) -> None:
-        transport: Any = self.transport
-        transport.abortConnection()
-
-    def _begin(self) -> None:
+    def header_received(self) -> None:
+        """
+        The client speaks AMQP: ask who it is.
+        """
         mechanisms = " ".join(_login.MECHANISMS)
         start = (0, 9, _login.SERVER_PROPERTIES, mechanisms, "en_US")
         self._call("connection.start", *start)
-        self.state = "starting"
+        self._enter("starting")
 
     def start_ok(self, arguments: Mapping[str, Any]) -> None:
         """
@@ -211,11 +160,11 @@ class ServerConnection(Protocol):
         user, password = _login.credentials(mechanism, arguments["response"])
         wait = self.broker.begin_login(self, user)
         if wait is None:
-            self._cut()
+            self.cut()
         elif wait:
             transport: Any = self.transport
             transport.pauseProducing()
-            self.state = "waiting"
+            self._enter("waiting")
             again = self._log_in_later, user, password, mechanism, is_told
             self._waiting = user, self.broker.clock.callLater(wait, *again)
         else:
@@ -229,18 +178,18 @@ class ServerConnection(Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.resumeProducing()
-            self.dataReceived(b"")  # what came meanwhile
+            self.read_on()  # what came meanwhile
 
     def _log_in(self, user: str, password: str, mechanism: str, is_told: bool) -> None:
         if self.broker.lets_in(self, user, password):
             self.user = user
             limits = CHANNEL_MAX, FRAME_MAX, _login.PROPOSED_HEARTBEAT
             self._call("connection.tune", *limits)
-            self.state = "tuning"
+            self._enter("tuning")
         elif is_told:
             self._refuse(_login.login_refused(mechanism))
         else:
-            self._lose()
+            self.lose()
 
     def tune_ok(self, arguments: Mapping[str, Any]) -> None:
         """
@@ -250,10 +199,8 @@ class ServerConnection(Protocol):
         """
         _login.check_limits(arguments)
         self.channels = Channels(self, arguments["channel_max"], self.broker.rely)
-        self.max_payload = arguments["frame_max"] - FRAME_OVERHEAD
-        self._reader.max_payload = self.max_payload + _TOLERATED
-        self._heartbeat.start(arguments["heartbeat"])
-        self.state = "opening"
+        self.agree(arguments["frame_max"], arguments["heartbeat"])
+        self._enter("opening")
 
     def open(self, arguments: Mapping[str, Any]) -> None:
         """
@@ -268,7 +215,7 @@ class ServerConnection(Protocol):
         self.vhost = vhost
         self._within(None)
         self._call("connection.open-ok", "")
-        self.state = "running"
+        self._enter("running")
 
     def secret_updated(self, arguments: Mapping[str, Any]) -> None:
         """
@@ -276,81 +223,18 @@ class ServerConnection(Protocol):
         """
         self._call("connection.update-secret-ok")
 
-    # -- Reading
+    # -- While it lasts
 
-    def dataReceived(self, data: bytes) -> None:
+    def frame_received(self, kind: int, number: int, payload: bytes) -> None:
         """
-        Read the frames in it, unless the client must wait.
-        """
-        self._heartbeat.heard = True
-        if self.state == "waiting":
-            self._reader.buffer += data
-            if len(self._reader.buffer) > MOST_WAITING_BYTES:
-                self._cut()
-            return
-        if not STATES[self.state].reads:
-            return
-        if self._output.swamped:  # a frame of a few bytes may ask for megabytes
-            self._reader.buffer += data
-            return
-        self.broker.begin_turn()
-        try:
-            rest = self._protocol_header(data) if self.state == "header" else data
-            if rest is not None:
-                self._read(rest)
-        except FrameError as e:  # where the next frame begins, who knows
-            self._fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
-            self.state = "deaf" if self.state == "closing" else self.state
-        except StoreError as e:
-            self.broker.fail(e)
-        except Exception:
-            self.log.failure("A connection is closed for a defect of the broker.")
-            self._fail(
-                AMQPConnectionError(ReplyCode.INTERNAL_ERROR, "a defect of the broker")
-            )
-
-    def _protocol_header(self, data: bytes) -> bytes | None:
-        """
-        What follows the protocol header; C{None} where that has not come, or is of
-        another protocol.
-        """
-        data = self._reader.buffer + data
-        if data[:8] in _HEADERS:
-            self._reader.buffer = b""
-            self._begin()
-            return data[8:]
-        self._reader.buffer = data
-        if not any(each.startswith(data[:8]) for each in _HEADERS):
-            self.write(PROTOCOL_HEADER)  # what we do speak (section 2.2.4)
-            self._lose()
-        return None
-
-    def _read(self, data: bytes) -> None:
-        """
-        Read the frames in it, until the client must wait; the others are kept.
-        """
-        frames = self._frames
-        if frames:
-            self._reader.buffer += data
-        else:
-            frames.extend(self._reader.read(data))
-        while frames:
-            if not self._frame_received(*frames.popleft()):
-                return
-            if not frames:  # or the next one is to be refused
-                frames.extend(self._reader.read(b""))
-
-    def _frame_received(self, kind: int, number: int, payload: bytes) -> bool:
-        """
-        @return: whether to read on.
+        Do what a frame asks for; what is wrong about it closes the connection.
         """
         try:
             self._take_frame(kind, number, payload)
         except AMQPConnectionError as e:
-            self._fail(e)
+            self.fail(e)
         except (CodecError, struct.error, IndexError) as e:
-            self._fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
-        return self.state not in _NO_FRAMES and not self._output.swamped
+            self.fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(e)))
 
     def _take_frame(self, kind: int, number: int, payload: bytes) -> None:
         if self.state == "running" and number and kind != FRAME_HEARTBEAT:
@@ -378,65 +262,17 @@ class ServerConnection(Protocol):
         except AMQPConnectionError as e:
             raise e.about(index) from None
 
-    # -- Writing
-
-    @property
-    def congested(self) -> bool:
-        """
-        Whether the client does not read as fast as we write.
-        """
-        return self._output.congested
-
-    def write(self, data: bytes) -> None:
-        """
-        Send C{data} at the end of this turn.
-        """
-        self._output.gather(data)
-        self.broker.ends_turn(self)
-
     def _call(self, name: str, *arguments: Any) -> None:
         self.write(method_frame(0, name, arguments))
 
-    def confirming(self, who: Confirming) -> None:
+    def relieved(self) -> None:
         """
-        Somebody has something to confirm at the end of this turn.
-        """
-        self._confirming[who] = None
-        self.broker.rely()
-        self.broker.ends_turn(self)
+        Give the consumers of the client what they had no room for.
 
-    def finish_turn(self) -> None:
+        @raise StoreError: a message cannot be read.
         """
-        Say what there is to say: what it promises is committed.
-        """
-        for each in self._confirming:
-            each.confirm_all()
-        self._confirming.clear()
-        if self.transport is not None:
-            self._output.flush()
-
-    def _relieved(self) -> None:
-        self.broker.begin_turn()
-        try:
-            for channel in self.channels:
-                channel.wake()
-        except StoreError as e:
-            self.broker.fail(e)
-        there_is_more = self._frames or self._reader.buffer
-        if there_is_more and self._going_on is None:
-            self._going_on = self.broker.clock.callLater(0, self._go_on)
-
-    def _go_on(self) -> None:
-        """
-        Read what has come already.
-        """
-        self._going_on = None
-        self.dataReceived(b"")
-
-    def _send_heartbeat(self) -> None:
-        if not self._output.wrote and self.transport is not None:
-            self.transport.write(HEARTBEAT_FRAME)
-        self._output.wrote = False
+        for channel in self.channels:
+            channel.wake()
 
     # -- The end
 
@@ -446,24 +282,35 @@ class ServerConnection(Protocol):
         """
         self._end()
         self._call("connection.close-ok")
-        self._lose()
+        self.lose()
 
     def close_ok(self, arguments: Mapping[str, Any]) -> None:
         """
         It agrees that the connection is closed.
         """
-        self._lose()
+        self.lose()
 
     def shut(self, code: ReplyCode, text: str) -> None:
         """
         Close it from here.
         """
         if self.state == "header":
-            self._lose()
+            self.lose()
         elif self.state not in ("closing", "deaf", "over"):
-            self._fail(AMQPConnectionError(code, text))
+            self.fail(AMQPConnectionError(code, text))
 
-    def _fail(self, error: AMQPError) -> None:
+    def not_understood(self, error: FrameError) -> None:
+        """
+        What came is no frame: close the connection, and read nothing more.
+        """
+        self.fail(AMQPConnectionError(ReplyCode.FRAME_ERROR, str(error)))
+        if self.state == "closing":
+            self._enter("deaf")
+
+    def fail(self, error: AMQPError) -> None:
+        """
+        Close the connection, and tell the client why.
+        """
         if self.state in ("closing", "over"):  # it has been told once
             return
         if self.user:
@@ -479,7 +326,7 @@ class ServerConnection(Protocol):
     def _refuse(self, error: AMQPError) -> None:
         self._end()
         self._call("connection.close", error.code, reply_text(str(error)), *error.index)
-        self.state = "closing"
+        self._enter("closing")
         self._within(CLOSE_TIMEOUT)
 
     def _end(self) -> None:
@@ -489,8 +336,11 @@ class ServerConnection(Protocol):
         except StoreError as e:
             self.broker.fail(e)
 
-    def _lose(self) -> None:
-        self.state = "over"
+    def lose(self) -> None:
+        """
+        Close the transport, once all is written.
+        """
+        self._enter("over")
         if self.transport is not None:
             self._within(CLOSE_TIMEOUT)
             self._output.end()
@@ -500,19 +350,14 @@ class ServerConnection(Protocol):
         End all channels: their deliveries go back to the queues.
         """
         self.broker.begin_turn()
-        self.state = "over"
+        self._enter("over")
         self._within(None)
-        if self._going_on is not None:
-            self._going_on.cancel()
-            self._going_on = None
         if self._waiting is not None:
             (user, call), self._waiting = self._waiting, None
             self.broker.end_wait(self, user)
             call.cancel()
-        self._heartbeat.stop()
         self._end()
-        self._output.discard()
-        self.transport = None
+        super().connectionLost(reason)
         self.broker.connection_lost(self)
 
 
@@ -523,21 +368,21 @@ Take = Callable[[ServerConnection, Mapping[str, Any]], None]
 class _ConnectionState:
     """
     @ivar methods: what a client may call on channel 0.
-    @ivar reads: whether what it sends is looked at.
+    @ivar incoming: what becomes of what it sends.
     """
 
     methods: Mapping[str, Take] = attrs.field(factory=dict)
-    reads: bool = True
+    incoming: Incoming = Incoming.FRAMES
 
 
 _CLOSE: dict[str, Take] = {"connection.close": ServerConnection.close}
 
 #: The states of a connection, in their order.
 STATES = {
-    "header": _ConnectionState(),
+    "header": _ConnectionState(incoming=Incoming.HEADER),
     "starting": _ConnectionState({"connection.start-ok": ServerConnection.start_ok}),
     # A password is not looked at yet, since others were wrong.
-    "waiting": _ConnectionState(reads=False),
+    "waiting": _ConnectionState(incoming=Incoming.KEEP),
     "tuning": _ConnectionState({"connection.tune-ok": ServerConnection.tune_ok}),
     "opening": _ConnectionState({"connection.open": ServerConnection.open, **_CLOSE}),
     "running": _ConnectionState(
@@ -548,7 +393,7 @@ STATES = {
         {"connection.close-ok": ServerConnection.close_ok, **_CLOSE}
     ),
     # ... we do not understand it any more; ...
-    "deaf": _ConnectionState(reads=False),
+    "deaf": _ConnectionState(incoming=Incoming.DROP),
     # ... nothing is left but to write what is to be written.
-    "over": _ConnectionState(reads=False),
+    "over": _ConnectionState(incoming=Incoming.DROP),
 }

@@ -137,11 +137,6 @@ class BeginningTests(LoginTestCase):
         self.assertEqual(self.send(CLOSE), ["close-ok"])
         self.assertTrue(self.peer.lost)
 
-    def test_octet_by_octet(self) -> None:
-        data = PROTOCOL_HEADER + start_ok() + tune_ok() + opened()
-        found = self.send(*(bytes([octet]) for octet in data))
-        self.assertEqual(found, ["start", "tune", "open-ok"])
-
     def test_proposals(self) -> None:
         """
         AMQP 0-9 and its limits are proposed, and what this broker is like.
@@ -157,19 +152,6 @@ class BeginningTests(LoginTestCase):
         tune = self.peer.received[-1]
         limits = tune["channel_max"], tune["frame_max"], tune["heartbeat"]
         self.assertEqual(limits, (2047, 131_072, 60))
-
-    def test_another_protocol(self) -> None:
-        """
-        Who speaks another protocol is told which one is spoken here, and cut off.
-        """
-        for data in (b"GET / HTTP/1.1\r\n", b"AMQP\0\1\0\0", b"AMQQ", b"X"):
-            self.new()
-            self.peer.send(data)
-            self.assertEqual(self.peer.raw, PROTOCOL_HEADER)
-            self.assertTrue(self.peer.lost)
-
-    def test_older_header(self) -> None:
-        self.assertEqual(self.send(b"AMQP\1\1\0\x09"), ["start"])
 
     def test_out_of_order(self) -> None:
         """

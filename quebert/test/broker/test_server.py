@@ -15,7 +15,6 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.broker import BrokerFactory
-from quebert.broker.protocol._output import CONGESTED, SWAMPED
 from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT
 from quebert.broker.state import PublishedMessage, _routing
 from quebert.errors import StoreError
@@ -395,116 +394,6 @@ class FailureTests(SynchronousTestCase):
         self.failureResultOf(stopped, StoreError)
 
 
-class SlowReaderTests(_Case):
-    """
-    A client that does not read what it is sent.
-    """
-
-    def setUp(self) -> None:
-        """
-        A full queue, and a consumer without limits.
-        """
-        super().setUp()
-        for _ in range(20):
-            self.peer.publish("q", bytes(100_000))
-        self.slow = Peer(self.broker).open()
-        self.queue = self.broker.vhosts["/"].queues["q"]
-        self.addCleanup(check, self.broker)
-
-    def test_gets_no_more(self) -> None:
-        """
-        It is sent no more than so much; the rest waits for others.
-        """
-        self.slow.connection._output.pauseProducing()
-        self.slow.call("basic.consume", queue="q", no_ack=True)
-        self.assertEqual(len(self.queue.ready), 20)
-        self.slow.connection._output.resumeProducing()
-        self.slow.turn()
-        self.assertEqual(len(self.queue.ready), 0)
-
-    def test_in_one_turn(self) -> None:
-        """
-        Before the turn has ended, too.
-        """
-        consume = self.slow.encoded("basic.consume", {"queue": "q", "no_ack": True})
-        self.slow.connection.dataReceived(consume)
-        written = 20 - len(self.queue.ready)
-        self.assertEqual(written, CONGESTED // 100_000 + 1)
-        self.slow.turn()
-        self.assertEqual(len(self.queue.ready), 0)
-
-    def test_is_not_read_from(self) -> None:
-        """
-        When very much waits for it, nothing is read from it until it has read that.
-        """
-        transport = self.slow.transport
-        big = bytes(SWAMPED)
-        self.peer.publish("q", big)
-        self.peer.call("queue.purge", queue="q")
-        self.peer.publish("q", big)
-        self.slow.connection._output.pauseProducing()
-        self.assertEqual(transport.producerState, "producing")
-        self.slow.call("basic.get", queue="q")
-        self.assertEqual(transport.producerState, "paused")
-        self.slow.connection._output.resumeProducing()
-        self.assertEqual(transport.producerState, "producing")
-
-    def ask_for_much(self) -> None:
-        """
-        Ask for 100 MiB by 5 KB.
-        """
-        self.peer.call("queue.purge", queue="q")
-        self.peer.publish("q", bytes(2**20))
-        again = self.slow.encoded("basic.nack", {"delivery_tag": 0, "multiple": True})
-        asked = self.slow.encoded("basic.get", {"queue": "q"}) + again
-        self.slow.connection.dataReceived(asked * 100)
-
-    def test_asks_for_much(self) -> None:
-        """
-        What has come already is not looked at, either: a client could ask for gigabytes
-        by some kilobytes, in one turn.
-        """
-        output, written = self.slow.connection._output, list[int]()
-
-        def write(data: bytes) -> None:
-            written.append(len(data))
-            output.pauseProducing()
-
-        self.patch(self.slow.transport, "write", write)
-        self.ask_for_much()
-        for writes in range(1, 8):
-            for _ in range(3):
-                self.slow.turn()
-                self.slow.connection.dataReceived(b"")
-            self.assertEqual(len(written), writes)
-            output.resumeProducing()
-        self.assertLess(max(written), SWAMPED + 2**21)
-        self.assertGreater(sum(written), 100 * 2**20)
-
-    def test_asks_for_much_and_reads(self) -> None:
-        """
-        A client that reads as fast gets all of it, in several turns.
-        """
-        written = list[int]()
-        self.patch(self.slow.transport, "write", lambda data: written.append(len(data)))
-        self.ask_for_much()
-        for _ in range(10):
-            self.slow.turn()
-        self.assertLess(max(written), SWAMPED + 2**21)
-        self.assertGreater(sum(written), 100 * 2**20)
-
-    def test_asks_for_much_and_is_lost(self) -> None:
-        """
-        Nothing goes on for a client that is gone.
-        """
-        self.ask_for_much()
-        self.slow.clock.advance(0)
-        self.slow.transport.loseConnection()
-        self.slow.clock.advance(0)
-        self.assertEqual(len(self.queue.ready), 1)
-        self.assertIsNone(self.slow.connection._going_on)
-
-
 class TimeTests(_Case):
     """
     How long things take.
@@ -527,21 +416,6 @@ class TimeTests(_Case):
         self.assertFalse(self.peer.lost)
         self.peer.turn(10)
         self.assertTrue(self.peer.lost)
-
-    def test_heartbeats(self) -> None:
-        """
-        A client that was to be heard of, and is not for two intervals, is cut off;
-        the broker is heard of meanwhile.
-        """
-        silent = Peer(self.broker)
-        silent.open(heartbeat=10)
-        for _ in range(3):
-            silent.turn(5)
-        self.assertEqual(silent.heartbeats, 2)  # it had written just before
-        self.assertFalse(silent.lost)
-        silent.turn(5)
-        silent.turn(5)
-        self.assertTrue(silent.lost)
 
     def test_a_chain_of_deaths(self) -> None:
         """

@@ -21,7 +21,8 @@ from quebert._protocol.frames import FRAME_METHOD, PROTOCOL_HEADER, frame
 from quebert._protocol.methods import method_frame
 from quebert.broker import BrokerFactory
 from quebert.broker.protocol import _strangers
-from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT, INITIAL_FRAME_MAX
+from quebert.broker.protocol._frame_connection import INITIAL_FRAME_MAX
+from quebert.broker.protocol._server import HANDSHAKE_TIMEOUT
 from quebert.broker.protocol._strangers import (
     FREE_GUESSES,
     LONGEST_WAIT,
