@@ -116,30 +116,6 @@ class PutBackTests(SettlementTestCase):
         self.outcome(Retry(after=60))
         self.assertEqual(self.watcher.held, 1)
 
-    def test_hardly_late(self) -> None:
-        """
-        What is due within a millisecond needs no delay.
-        """
-        self.watcher.stop(0)
-        self.begin(hold_up_to=0)
-        for after, is_delayed in ((0.0005, False), (0.002, True)):
-            self.outcome(Retry(after=after))
-            publication = self.publications[-1]
-            self.assertEqual(publication.exchange != "", is_delayed)
-            self.assertEqual(NOT_BEFORE in publication.headers, is_delayed)
-            self.confirm()
-
-    def test_priority(self) -> None:
-        """
-        What waits in the broker has no higher priority than may wait there; what goes
-        back at once has its own.
-        """
-        self.client.ladder.highest = 4
-        for after, priority in ((60, 4), (0, 9)):
-            self.outcome(Retry(after=after), priority=9)
-            self.assertEqual(self.publications[-1].properties["priority"], priority)
-            self.confirm()
-
     def test_otherwise(self) -> None:
         """
         Where the broker refuses a message as it would go back, it goes back otherwise;
@@ -237,28 +213,6 @@ class CopyTests(SettlementTestCase):
         self.client.signs.add(SIGN)
         headers = {ENDS: 3, FLIGHT: "a" * 32, IN_QUESTION: 1}
         return self.deliver(body, headers=headers)
-
-    def test_priority(self) -> None:
-        """
-        A copy has the priority of the message; one that waits in the broker has none
-        that may not wait there.
-        """
-        self.client.ladder.highest = 4
-        for ends, priority in ((3, 4), (1, 9)):
-            headers = {ENDS: ends, FLIGHT: "a" * 32}
-            self.deliver(headers=headers, redelivered=True, priority=9)
-            self.assertEqual(self.publications[-1].properties["priority"], priority)
-            self.confirm()
-
-    def test_due(self) -> None:
-        """
-        A copy that waits tells until when, and another does not.
-        """
-        for ends, is_told in ((3, True), (1, False)):
-            self.deliver(headers={ENDS: ends, FLIGHT: "a" * 32}, redelivered=True)
-            headers = self.publications[-1].headers
-            self.assertEqual({NOT_BEFORE, DELAY} <= headers.keys(), is_told)
-            self.confirm()
 
     def test_end_is_counted(self) -> None:
         """

@@ -2373,42 +2373,6 @@ class BuryTests(WatcherTestCase):
         self.check_settled([1, 2, 3], [])
         self.check_counts(received=3, buried=2, retried=1)
 
-    def test_no_room_and_copies(self) -> None:
-        """
-        Whatever a message leaves no room for, it is buried without the headers for
-        which RabbitMQ would copy it, or drop it.
-        """
-        self.begin()
-        nested: Any = []
-        for _ in range(90):
-            nested = [nested]
-        for headers in ({"mine": "x" * 131_000}, {"mine": nested}):
-            headers = {**headers, "CC": ["queue"], "BCC": ["queue"]}
-            self.at_once[b"task"] = Bury("no task", POISON)
-            self.deliver(b"task", headers, expiration="4000")
-            self.confirm()
-            buried = self.client.publisher.publications[-1]
-            self.assertEqual(buried.routing_key, "queue.dead")
-            self.assertNotIn("expiration", buried.properties)
-            self.assertEqual(set(buried.headers) & {"CC", "BCC"}, set())
-            self.assertEqual(buried.headers.get(KIND, POISON), POISON)
-
-    def test_unwritable_reason(self) -> None:
-        """
-        A reason that UTF-8 cannot hold is told all the same, on one line.
-        """
-        self.begin()
-        self.at_once[b"task"] = Bury("no \ud800\x1b[31m\n" + "x" * 10_000, POISON)
-        with capturedLogs() as events:
-            self.deliver()
-            self.confirm()
-        (publication,) = self.client.publisher.publications
-        self.assertTrue(publication.headers[REASON].startswith("no \\ud800"))
-        told = [formatEvent(each) for each in events]
-        self.assertEqual(len(told), 1)
-        self.assertTrue(told[0].isprintable())
-        self.assertLess(len(told[0]), 1_200)
-
     def test_strange_reason(self) -> None:
         """
         A reason that is none is the callback's failure.

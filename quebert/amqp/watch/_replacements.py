@@ -22,6 +22,7 @@ from quebert.amqp.queues import DeadLetters, dead_letters_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._ledger import Ledger
+from quebert.amqp.watch._properties import AT_ONCE
 from quebert.amqp.watch._waits import Waits
 from quebert.amqp.wire import Unconfirmed
 from quebert.errors import BrokerError, ChannelLost, PublishRefused
@@ -30,10 +31,8 @@ from quebert.policy import exponential
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
-__all__ = ["AT_ONCE", "Replacements"]
+__all__ = ["Replacements"]
 
-#: Shorter waits, in seconds, count as 0.
-AT_ONCE = 0.001
 #: Seconds at most between attempts to publish a replacement, ...
 RETRY_LIMIT = 4.5
 #: ... unless so many tasks wait for this that there were more attempts a second.

@@ -17,28 +17,19 @@ from twisted.python.failure import Failure
 
 from quebert._holding import HOLD_LIMIT
 from quebert._log import Logger
-from quebert._protocol.properties import encode_properties
 from quebert._text import printable
 from quebert.amqp.delays import Ladder
 from quebert.amqp.link import Publisher
-from quebert.amqp.queues import KIND, REASON, dead_letters_of
+from quebert.amqp.queues import dead_letters_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._delivery import Event, Fate
 from quebert.amqp.watch._ledger import Ledger
-from quebert.amqp.watch._replacements import AT_ONCE, Replacements
+from quebert.amqp.watch._properties import REASON_LIMIT, ReplacementProperties
+from quebert.amqp.watch._replacements import Replacements
 from quebert.amqp.watch._waits import Waits
-from quebert.amqp.wire import (
-    DELAY,
-    EXCHANGE,
-    NOT_BEFORE,
-    ROUTING_KEY,
-    Channel,
-    amended_properties,
-    copied_properties,
-)
+from quebert.amqp.wire import Channel
 from quebert.errors import BrokerError, MessageRefused, PublishRefused, Unroutable
 from quebert.outcome import POISON, Bury, Discard, Retry
-from quebert.policy import BURIED_AT
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -49,8 +40,6 @@ __all__ = ["HOLD_UP_TO", "Settlement"]
 HOLD_UP_TO = 5.0
 # Python looks up members of an Enum slowly, and each message needs these.
 _FINISH, _DONE = Event.FINISH, Fate.DONE
-# Characters: it is a header, and a sentence.
-_REASON_LIMIT = 1_000
 _NO_ROOM = "its properties cannot be read, or have no room for quebert's headers"
 # Seconds: replaces infinity, which a header cannot hold.
 _FOREVER = 1e9
@@ -95,12 +84,11 @@ class Settlement:
         self._ledger = ledger
         self._publisher = publisher
         self._clock = clock
-        self._now = now
         self._free_place = leave
-        self._ladder = ladder
         self._hold_up_to = hold_up_to
         self.waits = Waits(clock)
         self.replacing = 0
+        self._properties = ReplacementProperties(ladder, now)
         self._replacements = Replacements(
             ledger,
             queue,
@@ -226,22 +214,13 @@ class Settlement:
         if message not in self._ledger:
             return
         early = due - self._clock().seconds()
-        delayed = early > AT_ONCE
-        properties = self._amended(
-            message,
-            errors=message.errors,
-            not_before=self._now() + early if delayed else None,
-            delay=early if delayed else None,
-            delayed=delayed,
-            highest_priority=self._highest_priority if delayed else None,
-            headers=retry.headers,
-            attempted=retry.attempted,
-        )
+        wire = self._live_channel.client
+        properties = self._properties.of_retry(message, wire, retry, early)
         if properties is None:
             await self.bury(message, Bury(_NO_ROOM, POISON))
             return
         body = message.body if retry.body is None else retry.body
-        replacement = message, self._live_channel.client, body, properties, due
+        replacement = message, wire, body, properties, due
         try:
             if await self._replacements.publish(*replacement, MessageRefused):
                 self.acknowledge(message, Event.CONFIRM, Fate.RETRIED)
@@ -269,11 +248,12 @@ class Settlement:
         """
         if message not in self._ledger:
             return False
-        properties = self._copied_properties(message, headers, after)
+        wire = self._live_channel.client
+        properties = self._properties.of_copy(message, wire, headers, after)
         if properties is None:
             return False
         due = self._clock().seconds() + after
-        copy = message, self._live_channel.client, message.body, properties, due
+        copy = message, wire, message.body, properties, due
         refusals = (MessageRefused, PublishRefused, Unroutable)
         if after > 0:  # the queue for that may be new
             self._leave(message)
@@ -283,34 +263,6 @@ class Settlement:
             return False
         return taken and self.acknowledge(message, Event.CONFIRM, Fate.RETURNED)
 
-    def _copied_properties(
-        self, message: DeliveredMessage, headers: Mapping[str, Any], after: float
-    ) -> bytes | None:
-        """
-        The properties of a copy: with all C{headers}, or with none where there is no
-        room for them.
-        """
-        max_payload = self._live_channel.client.max_payload
-        due = {NOT_BEFORE: self._now() + after, DELAY: after} if after > 0 else {}
-        for told in ({**headers, **due}, {EXCHANGE: None, ROUTING_KEY: None}):
-            properties = copied_properties(
-                message,
-                told,
-                delayed=after > 0,
-                highest_priority=self._highest_priority if after > 0 else None,
-                max_payload=max_payload,
-            )
-            if properties is not None:
-                return properties
-        return None
-
-    @property
-    def _highest_priority(self) -> int | None:
-        """
-        With which messages may wait in the broker; C{None} for any.
-        """
-        return self._ladder.highest_priority(self._live_channel.client)
-
     async def bury(self, message: DeliveredMessage, outcome: Bury) -> bool:
         """
         Move a message to C{<queue>.dead}; nothing if its channel is lost.
@@ -319,41 +271,14 @@ class Settlement:
         """
         if message not in self._ledger:
             return False
-        headers = {
-            **outcome.headers,
-            REASON: _writable(outcome.reason[:_REASON_LIMIT]),
-            KIND: outcome.kind,
-            BURIED_AT: self._now(),
-        }
-        properties = self._burial_properties(message, headers)
         wire = self._live_channel.client
+        properties = self._properties.of_dead_letter(message, wire, outcome)
         taken = await self._replacements.bury(message, wire, properties)
         if not (taken and self.acknowledge(message, Event.CONFIRM, Fate.BURIED)):
             return False
         now_in = f"is now in queue {dead_letters_of(self.queue)!r}"
         self._log_removed(message, now_in, outcome.reason)
         return True
-
-    def _burial_properties(
-        self, message: DeliveredMessage, headers: dict[str, Any]
-    ) -> bytes:
-        """
-        The properties with which a message goes to the dead: with all C{headers}, or
-        as many as there is room for.  In any case without those for which RabbitMQ
-        would copy it (C{CC}), drop it (C{expiration}), or refuse it (C{user-id}).
-        """
-        for told in (headers, {KIND: headers[KIND]}, {}):
-            amended = self._amended(
-                message, errors=0, not_before=None, delayed=True, headers=told
-            )
-            if amended is not None:
-                return amended
-        kept = {name: value for name, value in headers.items() if value is not None}
-        return encode_properties({"delivery-mode": 2, "headers": kept})
-
-    def _amended(self, message: DeliveredMessage, **changes: Any) -> bytes | None:
-        payload = self._live_channel.client.max_payload
-        return amended_properties(message, max_payload=payload, **changes)
 
     def _log_removed(self, message: DeliveredMessage, what: str, why: str) -> None:
         """
@@ -366,12 +291,5 @@ class Settlement:
             uuid=message.id_for_log,
             queue=self.queue,
             what=what,
-            why=printable(why[:_REASON_LIMIT]),
+            why=printable(why[:REASON_LIMIT]),
         )
-
-
-def _writable(text: str) -> str:
-    """
-    The text without halves of surrogate pairs, which UTF-8 cannot hold.
-    """
-    return text.encode("utf-8", "backslashreplace").decode()
