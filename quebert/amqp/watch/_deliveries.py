@@ -24,6 +24,7 @@ from quebert.amqp.watch._handler import Callback, Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
 from quebert.amqp.watch._ledger import Ledger
 from quebert.amqp.watch._options import WatchOptions
+from quebert.amqp.watch._parts import WatchParts
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._postponements import Postponements
 from quebert.amqp.watch._redelivery import Redelivery
@@ -115,37 +116,19 @@ class Deliveries:
         )
         self._origins = self._hanging_hosts.places
         self._places.busy = self._hanging_hosts.look_again
+        parts = WatchParts(
+            self.ledger,
+            self._settlement,
+            self._redelivery,
+            self._places,
+            client.one_suspect,
+        )
         self.returns = Returns(
-            self,
-            self.ledger,
-            self._settlement,
-            self._redelivery,
-            self._places,
-            self._hanging_hosts,
-            client.one_suspect,
-            client.suspects,
-            self._handler,
+            self, parts, self._handler, self._hanging_hosts, client.suspects
         )
-        self._examinations = Examinations(
-            self,
-            self.ledger,
-            self._settlement,
-            self._redelivery,
-            self._places,
-            self.returns,
-            client.one_suspect,
-            is_wanted=lambda: self.consumer.wanted,
-            leave=self.leave,
-        )
+        self._examinations = Examinations(self, parts, self.returns)
         self._postponements = Postponements(
-            self,
-            self.ledger,
-            self.waits,
-            self._places,
-            throttles,
-            options.hold_up_to,
-            lambda: client.reactor,
-            is_wanted=lambda: self.consumer.wanted,
+            self, parts, throttles, options.hold_up_to, lambda: client.reactor
         )
         backlog = Backlog(
             self.ledger,
@@ -309,7 +292,7 @@ class Deliveries:
             self._retry(message, Retry(after=refused_for, attempted=False))
             return
         is_ours = self.ledger.move(message, Event.TURN_AWAY)
-        if is_ours and self.consumer.wanted:
+        if is_ours and self.is_wanted:
             self._hanging_hosts.wait(message)
             return
         if is_ours:  # the queue was paused meanwhile, or the watch is being stopped
@@ -334,6 +317,14 @@ class Deliveries:
         if self._idle is not None and not self._is_at_work:
             idle, self._idle = self._idle, None
             idle.callback(None)
+
+    @property
+    def is_wanted(self) -> bool:
+        """
+        Whether the watch wants deliveries: its queue is not paused, and the watch is
+        not being stopped.
+        """
+        return self.consumer.wanted
 
     @property
     def are_with_callback(self) -> bool:

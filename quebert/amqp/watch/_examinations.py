@@ -7,35 +7,46 @@ examination, which may ask RabbitMQ, or have a copy take the place of the messag
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from quebert._log import Logger
 from quebert.amqp.watch._delivery import Event
-from quebert.amqp.watch._ledger import Ledger
-from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._one_suspect import SuspectOwner
+from quebert.amqp.watch._parts import WatchParts
 from quebert.amqp.watch._record import Record
-from quebert.amqp.watch._redelivery import Redelivery, restore
+from quebert.amqp.watch._redelivery import restore
 from quebert.amqp.watch._returns import Returns
-from quebert.amqp.watch._settlement import Settlement
 
 if TYPE_CHECKING:
     from quebert.amqp.watch._delivered_message import DeliveredMessage
-    from quebert.amqp.watch._one_suspect import OneSuspect, SuspectOwner
 
-__all__ = ["Examinations"]
+__all__ = ["ExaminationOwner", "Examinations"]
+
+
+class ExaminationOwner(SuspectOwner, Protocol):
+    """
+    The watch.
+    """
+
+    @property
+    def is_wanted(self) -> bool:
+        """
+        Whether the watch wants deliveries.
+        """
+
+    def leave(self, message: DeliveredMessage) -> None:
+        """
+        Free the place of a message, if it has one.
+        """
 
 
 class Examinations:
     """
     Examines messages of one watch.
 
-    @param watch: the watch, as C{one_suspect} knows it.
-    @param is_wanted: tells whether the watch wants deliveries.
-    @param leave: called with each message that does not wait for a place in the end.
     @ivar number: how many messages are being examined.
     """
 
@@ -43,27 +54,18 @@ class Examinations:
 
     def __init__(
         self,
-        watch: SuspectOwner,
-        ledger: Ledger[DeliveredMessage],
-        settlement: Settlement,
-        redelivery: Redelivery,
-        places: Places,
+        watch: ExaminationOwner,
+        parts: WatchParts,
         returns: Returns,
-        one_suspect: OneSuspect,
-        *,
-        is_wanted: Callable[[], bool],
-        leave: Callable[[DeliveredMessage], None],
     ) -> None:
         self.number = 0
         self._watch = watch
-        self._ledger = ledger
-        self._settlement = settlement
-        self._redelivery = redelivery
-        self._places = places
+        self._ledger = parts.ledger
+        self._settlement = parts.settlement
+        self._redelivery = parts.redelivery
+        self._places = parts.places
+        self._one_suspect = parts.one_suspect
         self._returns = returns
-        self._one_suspect = one_suspect
-        self._is_wanted = is_wanted
-        self._leave = leave
 
     def received(self, message: DeliveredMessage) -> None:
         """
@@ -83,12 +85,12 @@ class Examinations:
         self.number -= 1
         self._ledger.move(message, Event.PASS)
         if self._settlement.wire_of(message) is None:
-            self._leave(message)
-        elif self._is_wanted():  # also what failed, which would fail again
+            self._watch.leave(message)
+        elif self._watch.is_wanted:  # also what failed, which would fail again
             self._enter(message)
         else:  # the queue was paused meanwhile, or the watch is being stopped
             self._returns.return_message(message)
-            self._leave(message)
+            self._watch.leave(message)
 
     def _enter(self, message: DeliveredMessage) -> None:
         record = Record.of(message)

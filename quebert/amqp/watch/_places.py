@@ -45,9 +45,8 @@ class Places:
         self.busy = busy
         self._placed: set[DeliveredMessage] = set()
         self._waiting: deque[DeliveredMessage] = deque()
-        self._heavy: deque[DeliveredMessage] = (
-            deque()
-        )  # those that have waited for memory
+        # Those that have waited for memory.
+        self._heavy: deque[DeliveredMessage] = deque()
         self._filling = False
         self._closed: set[str] = set()  # for which reasons
         self._memory = memory

@@ -5,9 +5,10 @@ L{_hanging_hosts<quebert.amqp.watch._hanging_hosts>}.)
 
 Nothing was attempted, so nothing is to be written down, and no copy has to take the
 place of such a message.  It waits here, holds no place, and then begins again.  It is
-put back instead, if it has been here for C{hold_up_to}, or if no place is free by then;
-and if its queue has a rate or a priority, or its task takes much memory, since it would
-have to wait for these once more.
+put back instead, if it has been here for C{hold_up_to}, or if no place is free by then.
+So is a message that would have to wait for more than a place: where the queue has a
+rate or a priority, or where its task takes much memory.  So each message is held for
+some seconds only.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from quebert.amqp.watch._delivery import Event
-from quebert.amqp.watch._ledger import Ledger
-from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._parts import WatchParts
 from quebert.amqp.watch._throttle import Throttles
-from quebert.amqp.watch._waits import Waits
 from quebert.outcome import Retry
 
 if TYPE_CHECKING:
@@ -37,6 +36,12 @@ class PostponementOwner(Protocol):
     """
     The watch.
     """
+
+    @property
+    def is_wanted(self) -> bool:
+        """
+        Whether the watch wants deliveries.
+        """
 
     def leave(self, message: DeliveredMessage) -> None:
         """
@@ -56,34 +61,28 @@ class PostponementOwner(Protocol):
 
 class Postponements:
     """
-    @param waits: cut short when the watch is stopped, or its channel is lost.
-    @param places: of the watch.
-    @param throttles: if there are any, no message waits here: it would count again.
+    @param throttles: of rates and priorities.  If there are any, no message waits here:
+        it would count again.
     @param hold_up_to: seconds that a message waits here, at most, from when it came.
-    @param is_wanted: tells whether the watch wants deliveries.
     @ivar number: how many messages wait.
     """
 
     def __init__(
         self,
         watch: PostponementOwner,
-        ledger: Ledger[DeliveredMessage],
-        waits: Waits,
-        places: Places,
+        parts: WatchParts,
         throttles: Throttles,
         hold_up_to: float,
         clock: Callable[[], IReactorTime],
-        is_wanted: Callable[[], bool],
     ) -> None:
         self._watch = watch
-        self._ledger = ledger
-        self._waits = waits
-        self._places = places
+        self._ledger = parts.ledger
+        self._waits = parts.settlement.waits  # ended with the watch, or its channel
+        self._places = parts.places
         self._throttles = throttles
         self._hold_up_to = hold_up_to
         self._clock = clock
         self.number = 0
-        self._is_wanted = is_wanted
 
     def may_wait(self, message: DeliveredMessage, retry: Retry) -> bool:
         """
@@ -113,7 +112,7 @@ class Postponements:
         self.number -= 1
         if not self._ledger.move(message, Event.PASS):
             return  # its channel is lost
-        if self._is_wanted() and self._places.is_open and self._places.has_room():
+        if self._watch.is_wanted and self._places.is_open and self._places.has_room():
             self._watch.begin_again(message)
         else:  # or the queue was paused meanwhile, or the watch is being stopped
             left = max(0.0, due - self._clock().seconds())

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from quebert.amqp.watch._handler import Handler
 from quebert.amqp.watch._hanging_hosts import HangingHosts
-from quebert.amqp.watch._ledger import Ledger
-from quebert.amqp.watch._places import Places
+from quebert.amqp.watch._parts import WatchParts
 from quebert.amqp.watch._record import Record
-from quebert.amqp.watch._redelivery import Redelivery
-from quebert.amqp.watch._settlement import Settlement
 
 if TYPE_CHECKING:
     from quebert.amqp.watch._delivered_message import DeliveredMessage
-    from quebert.amqp.watch._one_suspect import OneSuspect, SuspectOwner
+    from quebert.amqp.watch._one_suspect import SuspectOwner
     from quebert.amqp.watch._suspects import Suspects
 
 __all__ = ["Returns"]
@@ -33,24 +30,20 @@ class Returns:
     def __init__(
         self,
         watch: SuspectOwner,
-        ledger: Ledger[DeliveredMessage],
-        settlement: Settlement,
-        redelivery: Redelivery,
-        places: Places,
-        hanging_hosts: HangingHosts,
-        one_suspect: OneSuspect,
-        suspects: Suspects,
+        parts: WatchParts,
         handler: Handler,
+        hanging_hosts: HangingHosts,
+        suspects: Suspects,
     ) -> None:
         self._watch = watch
-        self._ledger = ledger
-        self._settlement = settlement
-        self._redelivery = redelivery
-        self._places = places
-        self._hanging_hosts = hanging_hosts
-        self._one_suspect = one_suspect
-        self._suspects = suspects
+        self._ledger = parts.ledger
+        self._settlement = parts.settlement
+        self._redelivery = parts.redelivery
+        self._places = parts.places
+        self._one_suspect = parts.one_suspect
         self._handler = handler
+        self._hanging_hosts = hanging_hosts
+        self._suspects = suspects
 
     async def tell_in_order(self) -> None:
         """
