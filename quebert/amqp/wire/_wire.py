@@ -1,54 +1,28 @@
 """
-AMQP frames over one connection: txamqp's client with its frame reader, frame
-writer and codec replaced.
+One connection to a broker: logging in, opening channels, a broker that takes no
+messages for now, and the end.
 
-Negotiation, the dispatch of the broker's methods and the waiting for replies
-are txamqp's.  Knows no reconnecting and no queues.
+Negotiation is txamqp's.  Knows no reconnecting and no queues.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from txamqp.client import Closed, TwistedDelegate
-from txamqp.connection import Frame, Method
-from txamqp.protocol import AMQClient
 
 from quebert._log import Logger
-from quebert._protocol.codec import CodecError
-from quebert._protocol.content import ContentTooLarge
-from quebert._protocol.frames import (
-    CHANNEL_MAX,
-    FRAME_BODY,
-    FRAME_HEADER,
-    FRAME_HEARTBEAT,
-    FRAME_MAX,
-    FRAME_METHOD,
-    FRAME_MIN,
-    FRAME_OVERHEAD,
-    HEARTBEAT_FRAME,
-    MAX_PAYLOAD,
-    PROTOCOL_HEADER,
-    FrameError,
-    FrameReader,
-    UnexpectedFrame,
-    WholeFrame,
-    frame,
-)
-from quebert._protocol.heartbeat import Heartbeat
-from quebert._protocol.methods import METHODS, reply_text
+from quebert._protocol.frames import CHANNEL_MAX, FRAME_MAX, FRAME_MIN
+from quebert._protocol.methods import reply_text
 from quebert._repeated import RepeatedState
 from quebert._text import printable
-from quebert._transport_writer import TransportWriter
 from quebert._waiters import Waiters
 from quebert.amqp.wire._channel import Channel
-from quebert.amqp.wire._spec import SPEC
+from quebert.amqp.wire._frame_client import FrameClient
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -59,15 +33,8 @@ from quebert.errors import (
 
 __all__ = ["Wire"]
 
-# The class of methods that channel 0 has, and no other.
-_CONNECTION = 10
-_CLOSE_OK = METHODS["channel.close-ok"].index
-
 #: Bytes of a body that a broker takes, unless somebody has set a strange limit.
 _SURELY_TAKEN = 2**18
-#: Bytes of a content header that are taken, whatever was agreed: brokers add to the
-#: headers of dead letters, and have only one frame for them.
-_MAX_HEADER = 2**20
 
 _CLIENT_PROPERTIES = {
     "product": "quebert",
@@ -144,7 +111,7 @@ def _refusal(message: Any) -> BrokerRefused:
     return BrokerRefused(message.reply_code, printable(message.reply_text))
 
 
-class Wire(AMQClient):  # type: ignore[misc]
+class Wire(FrameClient):
     """
     One connection to a broker.
 
@@ -154,24 +121,19 @@ class Wire(AMQClient):  # type: ignore[misc]
     @ivar blocked: why the broker reads nothing that we publish, or C{None}.
     @ivar greeted: whether the broker has said anything yet.
     @ivar server_properties: what the broker has told of itself.
-    @ivar output: what it writes.
-    @ivar max_payload: the largest payload of a frame, in bytes.
     @ivar max_message_size: the largest body, in bytes, that the broker is known to
         take.  RabbitMQ tells its limit when it refuses a larger one.
     @ivar mechanism: how we log in, as txamqp asks.
     @ivar response: with which answer, likewise.
     @ivar locale: in which language, likewise.
-    @ivar closed: whether it has ended, or is about to.
     """
 
     log = Logger()
-    channelClass = Channel
 
     def __init__(
         self, *, vhost: str, heartbeat: int, clock: IReactorTime, name: str = "quebert"
     ) -> None:
-        # txamqp's own heartbeat schedules calls for each frame: it stays off.
-        super().__init__(_Delegate(), vhost, SPEC, heartbeat=0, clock=clock)
+        super().__init__(_Delegate(), vhost, clock)
         self.name = name
         self.why: BrokerError | None = None
         self.lost: Deferred[BrokerError] = Deferred()
@@ -185,33 +147,13 @@ class Wire(AMQClient):  # type: ignore[misc]
         )
         self.greeted = False
         self.server_properties: dict[str, Any] = {}
-        self.max_payload = MAX_PAYLOAD
-        self._reader = FrameReader(MAX_PAYLOAD, _MAX_HEADER)
         self.max_message_size = _SURELY_TAKEN
-        self.output = TransportWriter()
         self._tuned = False
         self._wanted_heartbeat = heartbeat
         self._channel_max = CHANNEL_MAX
-        #: Both sides have sent C{channel.close}; the broker's C{close-ok} is still to
-        #: come.
-        self.closing_channels: set[int] = set()
-        #: Channels that the broker has closed.  RabbitMQ may send more on them, such as
-        #: deliveries, until it has our answer.
-        self.left_channels: set[int] = set()
         self._last_number = 0  # of a channel
-        self._heartbeat = Heartbeat(clock, self._send_heartbeat, self._give_up)
-        self.channels[0] = self.channelFactory(0, self.outgoing, self)
 
     # -- The beginning
-
-    def connectionMade(self) -> None:
-        """
-        Begin with the header of the protocol.
-        """
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-        self.output.begin(self.transport)
-        self.output.write(PROTOCOL_HEADER)
 
     async def negotiate(self, username: str, password: str) -> None:
         """
@@ -247,9 +189,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         wanted = self._wanted_heartbeat
         heartbeat = min(heartbeat or wanted, wanted)
         self.channels[0].connection_tune_ok(self._channel_max, frame_max, heartbeat)
-        self.max_payload = frame_max - FRAME_OVERHEAD
-        self._reader.max_payload = self.max_payload
-        self._heartbeat.start(heartbeat)
+        self.agree(frame_max, heartbeat)
         self.started.fire()
 
     async def open_channel(self, *, confirms: bool = True) -> Channel:
@@ -291,81 +231,12 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         return succeed(self.channels[id])
 
-    # -- Reading
+    # -- While it lasts
 
-    def dataReceived(self, data: bytes) -> None:
+    def fell_silent(self) -> None:
         """
-        Read the frames in it; what is no AMQP ends the connection.
+        Give the connection up.
         """
-        self._heartbeat.heard = True
-        if self.closed:
-            return
-        try:
-            self._frames_received(self._reader.read(data))
-            while self._reader.stopped and not self.closed:
-                self._frames_received(self._reader.read(b""))
-        except ProtocolError as e:
-            self._fail(e)
-        except (ContentTooLarge, UnexpectedFrame) as e:
-            text = f"a frame from the broker is refused: {e}"
-            self._fail(ProtocolError(e.code, text))
-        except FrameError as e:
-            text = f"the peer does not speak AMQP 0-9-1: {e}"
-            self._fail(ProtocolError(e.code, text))
-        except (CodecError, struct.error, IndexError) as e:
-            text = f"the broker sent a malformed frame: {e}"
-            self._fail(ProtocolError(ReplyCode.SYNTAX_ERROR, text))
-
-    def _frames_received(self, frames: Iterable[WholeFrame]) -> None:
-        for kind, number, payload in frames:
-            channel = self.channels.get(number)
-            if channel is None or kind == FRAME_HEARTBEAT:
-                self._unusual_frame_received(kind, number, payload)
-            elif kind == FRAME_BODY:
-                channel.body_received(payload)
-            elif kind == FRAME_HEADER:
-                channel.header_received(payload)
-            elif not channel.method_received(payload):
-                channel.dispatch(self._method_frame(number, payload), self.work)
-            if self.closed:
-                return
-
-    def _unusual_frame_received(self, kind: int, number: int, payload: bytes) -> None:
-        if kind == FRAME_HEARTBEAT:
-            return
-        if number not in self.closing_channels | self.left_channels:
-            text = f"a frame came for channel {number}: not open"
-            raise ProtocolError(ReplyCode.CHANNEL_ERROR, text)
-        if kind == FRAME_METHOD and payload[:4] == _CLOSE_OK:
-            self.closing_channels.discard(number)
-
-    def _method_frame(self, number: int, payload: bytes) -> Frame:
-        klass, method = struct.unpack_from(">HH", payload)
-        if (klass == _CONNECTION) != (number == 0):
-            text = f"the broker sent method {klass}.{method} on channel {number}"
-            raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
-        try:
-            command = SPEC.classes.byid[klass].methods.byid[method]
-        except KeyError:
-            text = f"the broker sent method {klass}.{method}, which is unknown"
-            raise ProtocolError(ReplyCode.COMMAND_INVALID, text) from None
-        return Frame(number, Method(command, *command.layout.decode(payload)))
-
-    # -- Writing
-
-    def send_method(self, channel: int, method: Any, arguments: Any) -> None:
-        """
-        Write a method frame.
-
-        @raise CodecError: an argument does not fit.
-        """
-        payload = method.layout.encode(arguments)
-        self.output.write(frame(FRAME_METHOD, channel, payload))
-
-    def _send_heartbeat(self) -> None:
-        self.output.write(HEARTBEAT_FRAME)
-
-    def _give_up(self) -> None:
         self.why = ChannelLost(
             "nothing was heard from the broker for two heartbeat intervals"
         )
@@ -401,7 +272,10 @@ class Wire(AMQClient):  # type: ignore[misc]
 
     # -- The end
 
-    def _fail(self, error: ProtocolError) -> None:
+    def fail(self, error: ProtocolError) -> None:
+        """
+        End the connection, and tell the broker why.
+        """
         self.why = error  # which is told by whoever is connected
         closing = self.channels[0].connection_close(error.code, reply_text(str(error)))
         closing.addErrback(lambda _: None)
@@ -425,7 +299,7 @@ class Wire(AMQClient):  # type: ignore[misc]
         if self.closed:
             return
         if isinstance(reason, Failure) and isinstance(reason.value, ProtocolError):
-            self._fail(reason.value)
+            self.fail(reason.value)
             return
         if self.why is None and isinstance(reason, Failure):
             self.log.failure("Closing the connection to the broker.", reason)
@@ -459,7 +333,6 @@ class Wire(AMQClient):  # type: ignore[misc]
         """
         Fail all that waits for an answer.
         """
-        self._heartbeat.stop()
         self._blockade.end()
         if self.why is None:
             text = f"the connection to the broker was lost: {reason.value}"
