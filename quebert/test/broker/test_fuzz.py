@@ -388,6 +388,17 @@ class Clients(RuleBasedStateMachine):
         self.peers[which].transport.loseConnection()
         self.peers[which] = Peer(self.broker).open()
 
+    @rule()
+    def restart(self) -> None:
+        """
+        The broker ends, and is started again with what is stored.
+        """
+        clock = Clock()
+        clock.rightNow = self.broker.clock.seconds() + self.broker._ahead
+        self._end()
+        self.broker = BrokerFactory(clock, self.store, self.store.records())
+        self.peers = [Peer(self.broker).open() for _ in range(2)]
+
     @invariant()
     def sane(self) -> None:
         """
@@ -406,6 +417,13 @@ class Clients(RuleBasedStateMachine):
         """
         if not hasattr(self, "broker"):
             return
+        self._end()
+        self.store.close()
+
+    def _end(self) -> None:
+        """
+        Have all clients go, and compare what is left with what is stored.
+        """
         for peer in self.peers:
             peer.transport.loseConnection()
         assert not self.broker.connections
@@ -421,7 +439,6 @@ class Clients(RuleBasedStateMachine):
         earlier.rightNow = -1e6
         restarted = BrokerFactory(earlier, self.store, records)
         assert self._stored(restarted) == before
-        self.store.close()
 
     @staticmethod
     def _stored(broker: BrokerFactory) -> dict[str, object]:
