@@ -289,7 +289,7 @@ class TxAMQPClient:
 
     def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """
-        What brings delayed messages to C{queue} when they are due.
+        The forwarder that brings delayed messages to C{queue} when they are due.
         """
         return Forwarder(self.ladder, self.old_ladder, self, queue, publisher)
 

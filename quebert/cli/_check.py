@@ -68,7 +68,7 @@ def check(*, file: str, connect: bool) -> None:
     if open_queues:
         echo(one_line(_advice(open_queues, count)))
     for queue in settings.queues.values():
-        if queue.hang_after == 0 or queue.max_events == 1:
+        if queue.hang_after == 0 or queue.effective_prefetch == 1:
             echo(one_line(_may_stop(queue)))
         if queue.sign is not None and _is_open(queue.sign.file):
             echo(one_line(_open_file(queue.name, queue.sign.file)))

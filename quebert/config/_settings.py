@@ -164,7 +164,7 @@ class QueueSettings:
     posthooks: tuple[str, ...] = ()
 
     @property
-    def max_events(self) -> int | None:
+    def effective_prefetch(self) -> int | None:
         """
         How many of its tasks may be at work at once: what both C{prefetch} and
         C{concurrency} allow; 0 for no limit, C{None} for the default.

@@ -42,36 +42,36 @@ class Watch:
     @ivar exchange: where its tasks are published to.
     @ivar queue: its name.
     @ivar routing_key: what brings tasks to it.
-    @ivar max_events: how many of its tasks may be in flight; 0 for no limit,
+    @ivar prefetch: how many of its tasks may be in flight; 0 for no limit,
         C{None} for the default.
     """
 
     exchange: str
     queue: str
     routing_key: str
-    max_events: int | None = None
+    prefetch: int | None = None
 
     def __str__(self) -> str:
-        limit = "" if self.max_events is None else f":{self.max_events}"
+        limit = "" if self.prefetch is None else f":{self.prefetch}"
         return f"{self.exchange}:{self.queue}:{self.routing_key}{limit}"
 
     @classmethod
     def parse(cls, text: str) -> Watch:
         """
-        Read C{exchange:queue:key} or C{exchange:queue:key:maxEvents}.
+        Read C{exchange:queue:key} or C{exchange:queue:key:prefetch}.
 
         @raise ConfigError: it is neither.
         """
         parts = text.split(":")
         if len(parts) not in (3, 4) or not parts[1]:
             raise ConfigError(
-                f"--watch {text} must be exchange:queue:key:maxEvents, such as"
+                f"--watch {text} must be exchange:queue:key:prefetch, such as"
                 " flow:medium-priority-queue:tasks.medium:5"
             )
         limit = parts[3] if len(parts) == 4 else ""
         if limit and not is_short(limit):
             raise ConfigError(
-                f"--watch {text}: maxEvents must be a number from 0 to 65535"
+                f"--watch {text}: prefetch must be a number from 0 to 65535"
             )
         exchange, queue, key = parts[:3]
         try:
@@ -95,7 +95,7 @@ def settings_of(
             name=watch.queue,
             exchange=watch.exchange,
             key=watch.routing_key,
-            prefetch=watch.max_events,
+            prefetch=watch.prefetch,
             default_url=default_url,
             retry=Backoff(),
             guard=Guard(own=broker.places),

@@ -39,11 +39,11 @@ class Options(UsageOptions):
     What C{twistd quebert} takes.
     """
 
-    synopsis = "[--config=FILE.toml] [--watch=exchange:queue:key:maxEvents ...]"
+    synopsis = "[--config=FILE.toml] [--watch=exchange:queue:key:prefetch ...]"
     longdesc = (
         "Takes tasks from the queues of a RabbitMQ and requests their URLs, again"
         " and again with growing delays, until they are done. Of each queue that"
-        " is watched, maxEvents tasks run at once: 100 where it is left out, 0 for"
+        " is watched, prefetch tasks run at once: 100 where it is left out, 0 for"
         " no limit."
     )
     optParameters = [
@@ -97,7 +97,7 @@ class Options(UsageOptions):
 
     def opt_watch(self, text: str) -> None:
         """
-        Watch a queue, as exchange:queue:key:maxEvents; repeatable.
+        Watch a queue, as exchange:queue:key:prefetch; repeatable.
         """
         try:
             self["watch"].append(Watch.parse(text))
@@ -173,7 +173,7 @@ class Options(UsageOptions):
         if not self["config"] and not self["watch"]:
             raise UsageError(
                 "nothing to do: give --config=FILE.toml, --config=module.function, or"
-                " at least one --watch=exchange:queue:key:maxEvents"
+                " at least one --watch=exchange:queue:key:prefetch"
             )
         service = Service(grace=self["grace"])
         self["settings"] = settings_of(

@@ -240,9 +240,9 @@ class Watches:
         watched.failures = 0
         watched.refused.succeeded()
         self.log.info(
-            "Watching {queue!r}, {maxEvents} tasks at once.",
+            "Watching {queue!r}, {prefetch} tasks at once.",
             queue=watcher.queue,
-            maxEvents=watcher.maxEvents,
+            prefetch=watcher.options.prefetch,
         )
         if old is not None:
             self._end(old)

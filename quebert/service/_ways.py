@@ -48,7 +48,7 @@ def way_of(
     takes over.
     """
     given = {name: getattr(queue, name) for name in _SAME}
-    given["prefetch"] = queue.max_events
+    given["prefetch"] = queue.effective_prefetch
     if queue.priority is not None:
         weight = settings.priorities.weights[queue.priority]
         given |= {"group": group, "weight": weight}

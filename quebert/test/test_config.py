@@ -381,12 +381,12 @@ class WatchTests(SynchronousTestCase):
 
     def test_wrong_numbers(self) -> None:
         """
-        The number of events is one from 0 to 65535.
+        The prefetch is a number from 0 to 65535.
         """
         wrong = ("65536", "-1", "+1", "1.5", "five", " 5", "٣", "²", "1_0", "9" * 5000)
         for number in wrong:
             told = refusal(ConfigError, Watch.parse, f"flow:q:key:{number}")
-            self.assertIn("maxEvents must be a number from 0 to 65535", told)
+            self.assertIn("prefetch must be a number from 0 to 65535", told)
 
     @QUICK
     @given(st.text() | st.text("ab:09"))

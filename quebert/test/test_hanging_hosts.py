@@ -35,7 +35,7 @@ class HangingTestCase(WatcherTestCase):
     @ivar turned_away: messages that were told to wait, each time.
     """
 
-    options = {"maxEvents": 4}
+    options = {"prefetch": 4}
 
     def setUp(self) -> None:
         super().setUp()
@@ -254,7 +254,7 @@ class PlaceTests(HangingTestCase):
         """
         Nor is anything done where there is no limit of places.
         """
-        self.begin(maxEvents=0)
+        self.begin(prefetch=0)
         self.many(b"a", 50)
         self.assertEqual(self.waits(), [])
 
@@ -262,7 +262,7 @@ class PlaceTests(HangingTestCase):
         """
         With two places it is done.
         """
-        self.begin(maxEvents=2)
+        self.begin(prefetch=2)
         self.many(b"a", 2)
         self.pass_time(FOUND)
         self.assertFalse(self.is_full)
@@ -325,7 +325,7 @@ class PlaceTests(HangingTestCase):
         """
         Nor with one place, where one task follows the other.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         self.deliver(b"a")
         self.pass_time(60)
         self.assertTrue(self.is_full)
@@ -406,7 +406,7 @@ class ShareTests(HangingTestCase):
     How many places there are for hosts that are not quick.
     """
 
-    options = {"maxEvents": 8}
+    options = {"prefetch": 8}
 
     def setUp(self) -> None:
         super().setUp()
@@ -546,7 +546,7 @@ class ShareTests(HangingTestCase):
         before the last, and one.
         """
         self.watcher.stop(0)
-        self.begin(maxEvents=16)
+        self.begin(prefetch=16)
         self.many(b"slow", 9)
         self.pass_time(1)
         self.quick()
@@ -671,7 +671,7 @@ class ShareTests(HangingTestCase):
         """
         self.watcher.stop(0)
         self.patch(_hanging_hosts, "MOST_OUTSIDE", 3)
-        self.begin(maxEvents=8)
+        self.begin(prefetch=8)
         self.many(b"slow", 8)
         self.pass_time(60)
         self.assertEqual(self.placed("slow"), 5)

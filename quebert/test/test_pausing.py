@@ -756,7 +756,7 @@ class PausedWatcherTests(WatcherTestCase):
         """
         What has not begun, and what comes before the broker knows, goes back.
         """
-        channel = self.begin(maxEvents=1)
+        channel = self.begin(prefetch=1)
         first = self.deliver()
         self.channel.deliver(beyond_prefetch=True)
         self.client.held.add("basic_cancel")
@@ -774,7 +774,7 @@ class PausedWatcherTests(WatcherTestCase):
         """
         Then it consumes again, on the same channel, with as many places.
         """
-        self.begin(maxEvents=2)
+        self.begin(prefetch=2)
         running = self.deliver()
         self.change(True)
         with capturedLogs() as logged:
@@ -897,7 +897,7 @@ class PausedWatcherTests(WatcherTestCase):
         """
         A consumer that is just being replaced is not left behind.
         """
-        channel = self.begin(maxEvents=1)
+        channel = self.begin(prefetch=1)
         self.client.held.add("basic_consume")
         self.finish(self.deliver(), Retry(after=60.0))
         self.change(True)

@@ -50,7 +50,7 @@ class PlacesTests(SynchronousTestCase):
     Places of which the test says how many there are.
     """
 
-    def make(self, limit: int, *throttles: Throttle) -> Places:
+    def make(self, prefetch: int, *throttles: Throttle) -> Places:
         """
         So many places.
         """
@@ -60,7 +60,7 @@ class PlacesTests(SynchronousTestCase):
         self.budget = Budget(2_048_000)
         self.late: list[DeliveredMessage] = []
         self.memory = TaskMemory(self.budget, lambda: self.clock, self.late.append)
-        return Places(limit, self.begin, throttles, self.memory, self.note_busy)
+        return Places(prefetch, self.begin, throttles, self.memory, self.note_busy)
 
     def begin(self, message: DeliveredMessage) -> None:
         """

@@ -89,7 +89,7 @@ class PostponementsTests(WatcherTestCase):
         """
         One that would count again for a rate is put back.
         """
-        self.begin(exchange="", maxEvents=2, rate="100/s", share_rate=False)
+        self.begin(exchange="", prefetch=2, rate="100/s", share_rate=False)
         self.finish(self.deliver(), LATER)
         self.advance(2)
         self.check_published(1)

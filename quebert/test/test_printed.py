@@ -462,7 +462,7 @@ class SettlementTests(test_watcher.WatcherTestCase, Case):
         """
         The id of a message, and the reason.
         """
-        self.begin(maxEvents=1000)
+        self.begin(prefetch=1000)
         for each in INJECTIONS:
             short = each.encode("utf-8", "replace")[:200].decode("utf-8", "replace")
 

@@ -38,7 +38,7 @@ class Queue:
     """
 
     def __init__(
-        self, clock: Clock, group: PriorityGroup, weight: float, limit: int = 0
+        self, clock: Clock, group: PriorityGroup, weight: float, prefetch: int = 0
     ) -> None:
         self.clock = clock
         self.begun: list[DeliveredMessage] = []
@@ -46,7 +46,7 @@ class Queue:
         self.seconds = 1.0
         self._came: dict[DeliveredMessage, float] = {}
         self.throttle: Member = group.join(weight, lambda: clock)
-        self.places = Places(limit, self._begin, [self.throttle])
+        self.places = Places(prefetch, self._begin, [self.throttle])
 
     def add(self, number: int = 1) -> None:
         """
@@ -91,11 +91,11 @@ class PriorityGroupTests(SynchronousTestCase):
         self.clock = Clock()
         self.group = PriorityGroup(10, ageing=30)
 
-    def queue(self, weight: float, messages: int = 0, limit: int = 0) -> Queue:
+    def queue(self, weight: float, messages: int = 0, prefetch: int = 0) -> Queue:
         """
         One more queue.
         """
-        queue = Queue(self.clock, self.group, weight, limit)
+        queue = Queue(self.clock, self.group, weight, prefetch)
         queue.add(messages)
         return queue
 
@@ -249,7 +249,7 @@ class PriorityGroupTests(SynchronousTestCase):
         """
         A queue that has its own limit leaves the rest to others.
         """
-        one, two = self.queue(9, limit=2), self.queue(1)
+        one, two = self.queue(9, prefetch=2), self.queue(1)
         self.pass_time(20, one, two)
         self.assertLess(abs(len(one.begun) - 40), 5)
         self.assertLess(abs(len(two.begun) - 160), 10)
@@ -274,7 +274,7 @@ class PriorityGroupTests(SynchronousTestCase):
         run, and none is left free while one waits.
         """
         chance = random.Random(3)
-        queues = [self.queue(weight, limit=8) for weight in (5, 2, 1)]
+        queues = [self.queue(weight, prefetch=8) for weight in (5, 2, 1)]
         running: Counter[int] = Counter()
         for n, each in enumerate(queues):
             each.seconds = 0.3 * (n + 1)
@@ -651,9 +651,9 @@ class PaceTests(SynchronousTestCase):
         """
         table = [("100/s", 100, 100), ("30/m", 100, 30), ("10/h", 100, 1)]
         table += [("100/s", 0, 6000), ("10/h", 0, 1), ("9999/s", 0, 65535)]
-        for rate, most, fit in table:
+        for rate, prefetch, fit in table:
             pace = Pace(Rate.parse(rate), None, lambda: self.clock)
-            self.assertEqual(pace.prefetch(most), fit)
+            self.assertEqual(pace.prefetch(prefetch), fit)
 
     def test_with_a_group(self) -> None:
         """

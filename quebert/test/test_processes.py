@@ -340,7 +340,7 @@ async def test_wrong_options(
     """
     for options, sentence in (
         ((), "nothing to do"),
-        (("--watch=nonsense",), "must be exchange:queue:key:maxEvents"),
+        (("--watch=nonsense",), "must be exchange:queue:key:prefetch"),
         (("--amqp-url=http://x", watch(names, 1)), "must begin with amqp://"),
         (("--config=no_such_module.config",), "no module no_such_module"),
         (("--grace=-1", watch(names, 1)), "grace"),

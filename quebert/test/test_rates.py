@@ -199,7 +199,7 @@ async def test_far_apart(
     Where the next task may begin only after long, the broker keeps it until then: none
     is fetched, to be given back or to wait here.
     """
-    monkeypatch.setattr("quebert.amqp.coordination._pace.HELD", 0.2)
+    monkeypatch.setattr("quebert.amqp.coordination._pace.FETCHED_AHEAD", 0.2)
     begun: list[float] = []
     client = make_client(either.url)
     watcher = await client.watch(

@@ -892,7 +892,7 @@ class GoodTests(ReadCase):
         settings = self.read(f"[service]\nmax_memory = 50\n{LEAST}")
         self.assertEqual(settings.service.max_memory, 50)
 
-    def test_max_events(self) -> None:
+    def test_effective_prefetch(self) -> None:
         """
         Both limits of what is in flight hold.
         """
@@ -904,7 +904,7 @@ class GoodTests(ReadCase):
             ("prefetch = 9\nconcurrency = 5", 5),
             ("prefetch = 3\nconcurrency = 5", 3),
         ):
-            self.assertEqual(self.queue(text).max_events, most, text)
+            self.assertEqual(self.queue(text).effective_prefetch, most, text)
 
     def test_default_url(self) -> None:
         """

@@ -290,7 +290,7 @@ class LightTests(WatcherTestCase):
         Large properties take memory, too.
         """
         self.client.budget = Budget(200_000)
-        self.begin(maxEvents=5)
+        self.begin(prefetch=5)
         large = encode_properties({"headers": {"mine": "x" * 50_000}})
         first = self.deliver(b"1", raw=large)
         self.deliver(b"2", raw=large)
@@ -316,7 +316,7 @@ class LightTests(WatcherTestCase):
 
         mediator = Mediator(self.callback)
         self.client.budget = Budget(200)
-        self.begin(maxEvents=5, callback=mediator.received)
+        self.begin(prefetch=5, callback=mediator.received)
         for _ in range(2):
             self.deliver(b"x" * 150)
         self.assertEqual(len(self.called), 2)

@@ -64,11 +64,11 @@ class Rationed(Throttle):
         """
         self.told.append(f"withdrawn {number}")
 
-    def prefetch(self, most: int) -> int:
+    def prefetch(self, prefetch: int) -> int:
         """
         See L{Throttle.prefetch}.
         """
-        return min(most, self.most) if most else self.most
+        return min(prefetch, self.most) if prefetch else self.most
 
     @property
     def is_far(self) -> bool:
@@ -140,7 +140,7 @@ class ThrottlesTests(SynchronousTestCase):
         Nothing is held back.
         """
         self.assertFalse(throttles.limit_fetching)
-        self.assertEqual([throttles.prefetch(most) for most in (0, 7)], [0, 7])
+        self.assertEqual([throttles.prefetch(each) for each in (0, 7)], [0, 7])
         self.assertFalse(throttles.are_far)
         self.assertIsNone(throttles.status)
         throttles.call_when_near(self.fail)

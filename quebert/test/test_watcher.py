@@ -645,8 +645,6 @@ class WatcherTestCase(SynchronousTestCase):
         }
         client: Any = self.client
         client.now = settings.pop("now")
-        if "maxEvents" in settings:
-            settings["prefetch"] = settings.pop("maxEvents")
         queue, callback = settings.pop("queue"), settings.pop("callback")
         onDisconnect, exchange = settings.pop("onDisconnect"), settings.pop("exchange")
         how = WatchOptions(**settings)
@@ -775,7 +773,7 @@ class WatcherTestCase(SynchronousTestCase):
         settled = sum((counts.done, counts.retried, counts.discarded, counts.buried))
         settled += counts.returned
         self.assertEqual(counts.received, settled + self.watcher.in_flight, counts)
-        self.check_running(self.watcher.maxEvents)
+        self.check_running(self.watcher.options.prefetch)
         if self.client.channels:
             channel = self.channel
             unsettled = 0 if channel.closed else len(channel.unsettled)
@@ -815,7 +813,7 @@ class StartTests(WatcherTestCase):
         """
         Queue and exchange are declared, durable, and bound; then it consumes.
         """
-        channel = self.begin(maxEvents=7)
+        channel = self.begin(prefetch=7)
         self.assertEqual(
             channel.methods()[1:],
             [
@@ -877,9 +875,9 @@ class StartTests(WatcherTestCase):
 
     def test_no_limit(self) -> None:
         """
-        C{maxEvents=0} is no limit, of the prefetch neither.
+        C{prefetch=0} is no limit, for RabbitMQ neither.
         """
-        channel = self.begin(maxEvents=0)
+        channel = self.begin(prefetch=0)
         self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [0])
 
     def check_refused(self, **options: Any) -> None:
@@ -1075,7 +1073,7 @@ class AnswerTests(WatcherTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.begin(maxEvents=5)
+        self.begin(prefetch=5)
 
     def check_done(self, answer: Any) -> None:
         """
@@ -1323,7 +1321,7 @@ class PutBackTests(WatcherTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.begin(maxEvents=5)
+        self.begin(prefetch=5)
         self.at_once[b"task"] = b"again"
 
     def test_to_the_queue(self) -> None:
@@ -1521,7 +1519,7 @@ class ErrorTests(WatcherTestCase):
         """
         A message that waits after a failure leaves its place to others.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         self.deliver(b"bad")
         self.check_logged(ZeroDivisionError)
         self.deliver(b"good")
@@ -1662,14 +1660,14 @@ def alarm(seconds: float) -> Iterator[None]:
 
 class PlacesTests(WatcherTestCase):
     """
-    Tests for C{maxEvents}.
+    Tests for C{prefetch}.
     """
 
     def test_at_most(self) -> None:
         """
         At most so many callbacks run; the others wait their turn, in order.
         """
-        self.begin(maxEvents=2)
+        self.begin(prefetch=2)
         messages = [self.deliver(b"%d" % n, beyond_prefetch=True) for n in range(5)]
         self.assertEqual(self.called, messages[:2])
         self.assertEqual(self.watcher.in_flight, 5)
@@ -1685,7 +1683,7 @@ class PlacesTests(WatcherTestCase):
         them has ended, however it ended, also after its connection was lost.
         """
         self.client.budget = Budget(200)
-        self.begin(maxEvents=3)
+        self.begin(prefetch=3)
         large = b"x" * 60
         for answer in (None, Retry(after=5), Bury("no task"), ValueError("no")):
             first, second = self.deliver(large), self.deliver(large)
@@ -1707,7 +1705,7 @@ class PlacesTests(WatcherTestCase):
         A small message begins while a large one waits for memory.
         """
         self.client.budget = Budget(2_048_000)
-        self.begin(maxEvents=10)
+        self.begin(prefetch=10)
         first, second = (self.deliver(b"x" * 1_200_000) for _ in range(2))
         small = self.deliver(b"small")
         self.assertEqual(self.called, [first, small])
@@ -1744,9 +1742,9 @@ class PlacesTests(WatcherTestCase):
 
     def test_unlimited(self) -> None:
         """
-        C{maxEvents=0} is no limit, and never a second consumer.
+        C{prefetch=0} is no limit, and never a second consumer.
         """
-        self.begin(maxEvents=0)
+        self.begin(prefetch=0)
         messages = [self.deliver() for _ in range(300)]
         self.assertEqual(len(self.running), 300)
         for each in messages:
@@ -1758,7 +1756,7 @@ class PlacesTests(WatcherTestCase):
         A message that is put back at once keeps its place until that is
         confirmed.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         first = self.deliver()
         second = self.deliver(beyond_prefetch=True)
         self.finish(first, b"again")
@@ -1771,7 +1769,7 @@ class PlacesTests(WatcherTestCase):
         However many wait their turn, callbacks that answer at once deal with
         them all.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         first = self.deliver()
         self.at_once[b"quick"] = None
         for _ in range(1000):
@@ -1786,7 +1784,7 @@ class PlacesTests(WatcherTestCase):
         A callback that takes longer than C{slow_after} lets the next begin, and
         its own message is settled all the same.
         """
-        self.begin(maxEvents=1, slow_after=5)
+        self.begin(prefetch=1, slow_after=5)
         slow = self.deliver()
         self.assertIsNone(self.channel.room())
         self.advance(4.9)
@@ -1801,9 +1799,9 @@ class PlacesTests(WatcherTestCase):
 
     def test_slow_ones_come_back(self) -> None:
         """
-        Once slow callbacks have ended, no more than C{maxEvents} run again.
+        Once slow callbacks have ended, no more than C{prefetch} run again.
         """
-        self.begin(maxEvents=2, slow_after=5)
+        self.begin(prefetch=2, slow_after=5)
         slow = [self.deliver(), self.deliver()]
         self.advance(5)
         quick = [self.deliver(), self.deliver()]
@@ -1816,7 +1814,7 @@ class PlacesTests(WatcherTestCase):
         """
         The same for messages that are not due yet.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         first = self.deliver()
         for _ in range(1000):
             self.channel.deliver(
@@ -1856,7 +1854,7 @@ class WaitTests(WatcherTestCase):
         """
         A waiting message leaves its place to those that wait their turn.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         first = self.deliver()
         second = self.deliver(beyond_prefetch=True)
         self.finish(first, Retry(after=10))
@@ -1867,7 +1865,7 @@ class WaitTests(WatcherTestCase):
         When waiting messages have used up the prefetch, another consumer is
         made, and then the old one is cancelled: once, not in a loop.
         """
-        channel = self.begin(maxEvents=3)
+        channel = self.begin(prefetch=3)
         self.at_once[b"wait"] = Retry(after=60)
         for _ in range(3):
             self.deliver(b"wait")
@@ -1887,7 +1885,7 @@ class WaitTests(WatcherTestCase):
         Another consumer is made only where there is nothing left to fetch, and
         a place is free.
         """
-        channel = self.begin(maxEvents=3)
+        channel = self.begin(prefetch=3)
         self.at_once[b"wait"] = Retry(after=60)
         self.deliver(b"wait")
         self.deliver(b"wait")
@@ -1918,7 +1916,7 @@ class WaitTests(WatcherTestCase):
         While all places are taken, no other consumer is made, however many
         messages wait.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         self.at_once[b"wait"] = Retry(after=60)
         self.deliver(b"wait")
         self.deliver(b"wait")
@@ -1932,7 +1930,7 @@ class WaitTests(WatcherTestCase):
         """
         What is settled takes nothing of the prefetch.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         self.at_once[b"quick"] = None
         self.at_once[b"wait"] = Retry(after=60)
         for _ in range(10):
@@ -1944,7 +1942,7 @@ class WaitTests(WatcherTestCase):
         """
         A watch whose places all have running callbacks needs no other consumer.
         """
-        channel = self.begin(maxEvents=3)
+        channel = self.begin(prefetch=3)
         for _ in range(3):
             self.deliver(b"run")
         self.assertEqual(channel.methods().count("basic_consume"), 1)
@@ -1954,7 +1952,7 @@ class WaitTests(WatcherTestCase):
         Each time that waiting messages have used up the prefetch, there is
         another consumer, and one only.  It fetches as many as wait.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         self.at_once[b"wait"] = Retry(after=60)
         consumers = []
         for _ in range(40):
@@ -1972,7 +1970,7 @@ class WaitTests(WatcherTestCase):
         Once few messages wait, a consumer fetches as many as usual, also where the
         queue has many more.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         self.at_once[b"wait"] = Retry(after=60)
         for _ in range(8):
             self.deliver(b"wait")
@@ -1988,7 +1986,7 @@ class WaitTests(WatcherTestCase):
         """
         Behind any number of waiting messages, one that is due is begun.
         """
-        self.begin(maxEvents=2)
+        self.begin(prefetch=2)
         self.at_once[b"wait"] = Retry(after=600)
         for _ in range(50):
             self.deliver(b"wait")
@@ -2001,7 +1999,7 @@ class WaitTests(WatcherTestCase):
         When the new consumer's prefetch is used up before the broker has
         answered the cancelling of the old one, there is another one still.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         self.client.held.add("basic_cancel")
         self.at_once[b"wait"] = Retry(after=600)
         self.deliver(b"wait")
@@ -2022,7 +2020,7 @@ class WaitTests(WatcherTestCase):
         A channel lost while a consumer is renewed is replaced, and renewing
         works on the new one.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         self.at_once[b"wait"] = Retry(after=600)
         for held in ("basic_consume", "basic_cancel"):
             self.client.held.add(held)
@@ -2040,7 +2038,7 @@ class WaitTests(WatcherTestCase):
         A message with a time in its header is not given to the callback before
         it, and waits without a place.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         self.deliver(b"early", {NOT_BEFORE: START + 30, "mine": 1, ERRORS: 4})
         running = self.deliver(b"other")
         self.advance(29)
@@ -2304,7 +2302,7 @@ class BuryTests(WatcherTestCase):
         What the broker does not take, to the dead or back, keeps no others waiting:
         it may be their end that makes room.
         """
-        channel = self.begin(maxEvents=2)
+        channel = self.begin(prefetch=2)
         for outcome in (Bury("no task", POISON), Retry()):
             self.finish(self.deliver(), outcome)
         self.assertIsNone(channel.room())
@@ -2405,7 +2403,7 @@ class LossTests(WatcherTestCase):
     Tests for channels and connections that are lost.
     """
 
-    options = {"maxEvents": 2}
+    options = {"prefetch": 2}
 
     def setUp(self) -> None:
         super().setUp()
@@ -2416,7 +2414,7 @@ class LossTests(WatcherTestCase):
         An outcome from a lost channel waits for nothing, and has no consumer
         begin on a new one that has no prefetch yet.
         """
-        self.begin(maxEvents=1)
+        self.begin(prefetch=1)
         message = self.deliver()
         self.client.held.add("basic_qos")
         self.channel.lose_connection()
@@ -2684,7 +2682,7 @@ class ConsumerTests(WatcherTestCase):
         """
         A consumer that is just taking over is cancelled once it is there.
         """
-        channel = self.begin(maxEvents=1)
+        channel = self.begin(prefetch=1)
         self.client.held.add("basic_consume")
         self.finish(self.deliver(), Retry(after=60.0))
         stopped = self.watcher.stop()
@@ -2766,7 +2764,7 @@ class CancelTests(WatcherTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.begin(maxEvents=2)
+        self.begin(prefetch=2)
 
     def test_declared_anew(self) -> None:
         """
@@ -2852,7 +2850,7 @@ class SharedAnswerTests(WatcherTestCase):
         """
         All of them are given back, once each, and the watch is stopped.
         """
-        self.begin(maxEvents=5)
+        self.begin(prefetch=5)
         shared: Deferred[Any] = Deferred()
         for body in (b"a", b"b", b"c"):
             self.at_once[body] = shared
@@ -2870,7 +2868,7 @@ class StopTests(WatcherTestCase):
     Tests for L{Watcher.stop}.
     """
 
-    options = {"maxEvents": 2}
+    options = {"prefetch": 2}
 
     def test_one_answer_for_several(self) -> None:
         """
@@ -3375,7 +3373,7 @@ class AnyOrderTests(WatcherTestCase):
         Do all that; what must hold is checked after each step.
         """
         self.setUp()
-        self.watcher = self.make(maxEvents=limit)
+        self.watcher = self.make(prefetch=limit)
         self.successResultOf(Deferred.fromCoroutine(self.watcher.start()))
         self.acked: list[bytes] = []
         self.finished: dict[bytes, Any] = {}

@@ -77,9 +77,9 @@ class RateTests(WatcherTestCase):
         """
         No more is fetched than begins in a minute.
         """
-        channel = self.begin_with("30/m", maxEvents=100)
+        channel = self.begin_with("30/m", prefetch=100)
         self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [30])
-        channel = self.begin_with("100/s", maxEvents=100)
+        channel = self.begin_with("100/s", prefetch=100)
         self.assertEqual(channel.argument("basic_qos", "prefetch_count"), [100])
 
     def test_long_callbacks(self) -> None:
@@ -87,7 +87,7 @@ class RateTests(WatcherTestCase):
         However little is fetched, as many messages are with the callback as may be:
         another consumer takes over when all of a prefetch have begun.
         """
-        channel = self.begin_with("3/m", maxEvents=10)
+        channel = self.begin_with("3/m", prefetch=10)
         for _ in range(20):
             while channel.room():
                 self.deliver()
@@ -151,7 +151,7 @@ class RateTests(WatcherTestCase):
         """
         What was fetched goes back when others come and its turn is far off then.
         """
-        channel = self.begin_with("6/m", maxEvents=10)
+        channel = self.begin_with("6/m", prefetch=10)
         for _ in range(4):
             self.deliver()
         self.assertEqual(self.bodies(), 1)
@@ -166,7 +166,7 @@ class RateTests(WatcherTestCase):
         Where it fetches nothing, since its turn is far off, it fetches sooner when
         others leave.
         """
-        channel = self.begin_with("6/m", maxEvents=10)
+        channel = self.begin_with("6/m", prefetch=10)
         self.finish(self.deliver())
         self.pace.shared_by(100)
         self.deliver()
@@ -181,7 +181,7 @@ class RateTests(WatcherTestCase):
         Of what went back before there is a copy, so that RabbitMQ does not count on:
         no mediator has ended with it.
         """
-        channel = self.begin_with("6/m", maxEvents=10, queue_type="quorum")
+        channel = self.begin_with("6/m", prefetch=10, queue_type="quorum")
         self.deliver()
         counted = {"x-delivery-count": SUSPECT - 1}
         again = self.deliver(headers=counted, redelivered=True)

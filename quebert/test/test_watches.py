@@ -80,13 +80,6 @@ class FakeWatcher:
         return str(self.way["queue"])
 
     @property
-    def maxEvents(self) -> int:
-        """
-        What it was told, or the default.
-        """
-        return self.options.prefetch
-
-    @property
     def options(self) -> WatchOptions:
         """
         What it was told beside its queue.
@@ -433,7 +426,7 @@ class WatchesTests(SynchronousTestCase):
         old, new = self.log
         self.assertIsNone(old.stopping)
         new.begin()
-        self.assertEqual((old.grace, new.maxEvents), (30.0, 5))
+        self.assertEqual((old.grace, new.options.prefetch), (30.0, 5))
 
     def test_replaced_twice(self) -> None:
         """

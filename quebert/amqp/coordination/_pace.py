@@ -14,11 +14,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from quebert.amqp.watch import DeliveredMessage, PaceStatus, Throttle
 from quebert.limits import Rate, TokenBucket, burst_of
 
-__all__ = ["HELD", "Pace"]
+__all__ = ["FETCHED_AHEAD", "Pace"]
 
-#: Seconds for which what the broker delivers waits for its turn here, at most: who
-#: fetches more than begins in that time keeps it from others.
-HELD = 60.0
+#: Seconds: no more messages are fetched than may begin in so many.  Others could not
+#: have a message meanwhile that waits here for its turn.
+FETCHED_AHEAD = 60.0
 # Seconds at least between two looks: at high rates, several begin at each.
 _TICK = 0.002
 
@@ -114,19 +114,19 @@ class Pace(Throttle):
         """
         return self.bucket.wait(self._clock().seconds())
 
-    def prefetch(self, most: int) -> int:
+    def prefetch(self, prefetch: int) -> int:
         """
-        See L{Throttle.prefetch}: no more than begin within L{HELD} seconds.
+        See L{Throttle.prefetch}: no more than begin within L{FETCHED_AHEAD} seconds.
         """
-        fit = min(65535, max(1, int(self.bucket.rate * HELD)))
-        return min(most, fit) if most else fit
+        fit = min(65535, max(1, int(self.bucket.rate * FETCHED_AHEAD)))
+        return min(prefetch, fit) if prefetch else fit
 
     @property
     def is_far(self) -> bool:
         """
-        See L{Throttle.is_far}: not within L{HELD} seconds.
+        See L{Throttle.is_far}: not within L{FETCHED_AHEAD} seconds.
         """
-        return self.wait > HELD
+        return self.wait > FETCHED_AHEAD
 
     @property
     def status(self) -> PaceStatus:

@@ -47,14 +47,15 @@ from quebert.errors import BrokerError
 __all__ = ["Consumer"]
 
 # The highest that basic.qos takes.
-_MOST_PREFETCH = 65_535
+_MAX_PREFETCH_COUNT = 65_535
 
 
 class Consumer:
     """
     The consumers of one queue.  The word is AMQP's, not Twisted's C{IConsumer}.
 
-    @param most: how many messages to fetch; 0 for no limit.
+    @param prefetch: the option of the watch: how many messages to fetch; 0 for no
+        limit.
     @param throttles: can lower the prefetch, or stop consuming.
     @param unsettled: how many messages of each consumer are not settled, by its tag.
     @param may_widen: tells whether another consumer may fetch more, where those that
@@ -62,8 +63,8 @@ class Consumer:
     @param waiting: counts the deliveries that hold no place.
     @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
-    @ivar prefetch: how many messages of the one that may fetch may be unsettled; 0 for
-        no limit.
+    @ivar prefetch_count: how many messages of the one that may fetch may be unsettled,
+        as RabbitMQ was told with C{basic.qos}; 0 for no limit.
     @ivar is_wide: whether it fetches so many messages that another consumer may have to
         take over once fewer wait.
     """
@@ -71,7 +72,7 @@ class Consumer:
     def __init__(
         self,
         queue: str,
-        most: int,
+        prefetch: int,
         throttles: Throttles,
         unsettled: Mapping[str, int],
         *,
@@ -82,7 +83,7 @@ class Consumer:
     ) -> None:
         self._machine = Machine(TABLE, ConsumerState.ABSENT)
         self._queue = queue
-        self._most = most
+        self._prefetch = prefetch
         self._throttles = throttles
         self._may_widen = may_widen
         self._waiting = waiting
@@ -91,7 +92,7 @@ class Consumer:
         self._channel: Channel | None = None
         self._tag = ""  # of the one that may fetch; empty for none
         self._unsettled = unsettled
-        self._set_prefetch(most)
+        self._set_prefetch_count(prefetch)
         self._calling = DeferredLock()  # one call after the other
 
     @property
@@ -114,8 +115,8 @@ class Consumer:
 
         @raise BrokerError: the broker does not let us.
         """
-        self._set_prefetch(self._throttles.prefetch(self._most))
-        await channel.call("basic_qos", prefetch_count=self.prefetch)
+        self._set_prefetch_count(self._throttles.prefetch(self._prefetch))
+        await channel.call("basic_qos", prefetch_count=self.prefetch_count)
         self._channel = channel
 
     def lost(self) -> None:
@@ -200,16 +201,16 @@ class Consumer:
         # Not while a channel is being made ready: it has no prefetch yet.
         if self._machine.state is not ConsumerState.CONSUMING or self._single:
             return
-        used_up = 0 < self.prefetch <= self._unsettled.get(self._tag, 0)
+        used_up = 0 < self.prefetch_count <= self._unsettled.get(self._tag, 0)
         if (used_up and self._may_widen()) or self._is_too_wide:
             self._machine.move(ConsumerEvent.RENEW)
             renewing = Deferred.fromCoroutine(self._renew())
             renewing.addErrback(_is_told_elsewhere)
 
-    def _set_prefetch(self, prefetch: int) -> None:
-        self.prefetch = prefetch
+    def _set_prefetch_count(self, number: int) -> None:
+        self.prefetch_count = number
         # Up to twice as many are never too many: it can stay so for good.
-        self.is_wide = prefetch > 2 * self._most
+        self.is_wide = number > 2 * self._prefetch
 
     @property
     def _is_too_wide(self) -> bool:
@@ -217,7 +218,7 @@ class Consumer:
         Whether fewer messages wait than it was made for, and no other consumer of ours
         has unsettled messages.
         """
-        too_wide = self.prefetch > 2 * self._wanted_prefetch
+        too_wide = self.prefetch_count > 2 * self._wanted_prefetch_count
         return too_wide and not self._unsettled.keys() - {self._tag}
 
     @property
@@ -248,9 +249,9 @@ class Consumer:
             self._tag = ""
             self._throttles.call_when_near(self._wake)
             return False
-        fit = self._wanted_prefetch
-        if fit != self.prefetch:
-            self._set_prefetch(fit)
+        fit = self._wanted_prefetch_count
+        if fit != self.prefetch_count:
+            self._set_prefetch_count(fit)
             fetching = channel.call("basic_qos", prefetch_count=fit)
             Deferred.fromCoroutine(fetching).addErrback(_is_told_elsewhere)
         return True

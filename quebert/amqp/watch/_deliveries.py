@@ -236,7 +236,7 @@ class Deliveries:
         else:  # nearly always
             message.may_have_past = False
             self._places.enter(message)
-        if number >= self.consumer.prefetch or self._throttles.limit_fetching:
+        if number >= self.consumer.prefetch_count or self._throttles.limit_fetching:
             self.adapt()  # no more may come, or the rate is against it
 
     def begin(self, message: DeliveredMessage) -> None:

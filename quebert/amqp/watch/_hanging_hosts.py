@@ -101,8 +101,8 @@ class HangingHosts:
 
     @param places: the places of the watch.
     @param handler: has the messages that are with the callback.
-    @param limit: how many places the watch has; with 0, no limit, and with 1, where one
-        task follows the other, nothing is done here.
+    @param prefetch: how many places the watch has.  Nothing is done here with 0, no
+        limit, nor with 1, where one task follows the other.
     @param seconds: see above; 0 for never.
     @param hold_up_to: seconds.
     @ivar places: who may begin.
@@ -116,7 +116,7 @@ class HangingHosts:
         places: Places,
         handler: Handler,
         queue: str,
-        limit: int,
+        prefetch: int,
         seconds: float,
         hold_up_to: float,
         clock: Callable[[], IReactorTime],
@@ -124,13 +124,13 @@ class HangingHosts:
         self._watch = watch
         self._places = places
         self._handler = handler
-        self._limit = limit
-        self.places = OriginPlaces(watch, limit, clock)
+        self._prefetch = prefetch
+        self.places = OriginPlaces(watch, prefetch, clock)
         self._most_outside = affordable(2 * MOST_OUTSIDE) // 2
         self._seconds = seconds
         self._hold_up_to = hold_up_to
         self._clock = clock
-        self._is_on = seconds > 0 and limit > 1
+        self._is_on = seconds > 0 and prefetch > 1
         self._interval = seconds / LOOKS
         self._timer: IDelayedCall | None = None
         self._seen: dict[DeliveredMessage, float] = {}  # and when first
@@ -247,8 +247,8 @@ class HangingHosts:
         """
         Have those wait in the broker that have waited in a line for long.
         """
-        most = max(1, round(PUT_OFF_RATE * self._interval))
-        for message in list(islice(self._long_in_line(now), most)):
+        number = max(1, round(PUT_OFF_RATE * self._interval))
+        for message in list(islice(self._long_in_line(now), number)):
             known_for = now - self.places.take(message).since
             seconds = min(max(known_for, self._seconds), LONGEST_PUT_OFF)
             self._watch.put_off_for(message, seconds)
@@ -257,7 +257,7 @@ class HangingHosts:
         lined = self.places.lined
         if not lined:
             return
-        at_hand = min(self._limit, _AT_HAND * self._limit // len(lined))
+        at_hand = min(self._prefetch, _AT_HAND * self._prefetch // len(lined))
         for origin in lined:
             for place, message in enumerate(origin.line):
                 is_soon = origin.is_quick or place < at_hand

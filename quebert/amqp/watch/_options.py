@@ -4,7 +4,7 @@ The options of a watch: L{WatchOptions}.
 An option that a configuration file has, too, is a field of the same name in
 L{QueueSettings<quebert.config.QueueSettings>}, read by C{queue} in C{config/_queue.py},
 and told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
-equal names.  On the command line, C{--watch} has C{prefetch} alone, as C{maxEvents}
+equal names.  On the command line, C{--watch} has C{prefetch} alone
 (C{config/_watch.py}, C{service/_options.py}).
 
 Each option is heeded in one place: C{rate}, C{burst}, C{share_rate}, C{group} and

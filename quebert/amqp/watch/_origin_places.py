@@ -94,21 +94,21 @@ class OriginPlaces:
     The origins that one watch requests, while some of these are slow, or some tasks
     wait in a line.
 
-    @param limit: how many places the watch has.
+    @param prefetch: how many places the watch has.
     @ivar known: the origins, by their names; nearly always empty.
     @ivar waiting: how many messages wait in all lines.
     @ivar taken: how many places all origins have, or are about to have.
     """
 
     def __init__(
-        self, watch: LineOwner, limit: int, clock: Callable[[], IReactorTime]
+        self, watch: LineOwner, prefetch: int, clock: Callable[[], IReactorTime]
     ) -> None:
         self.known: dict[str, HangingOrigin] = {}
         self.waiting = 0
         self.taken = 0
         self._watch = watch
-        self._limit = limit
-        self._part = max(1, int(limit * PART))
+        self._prefetch = prefetch
+        self._part = max(1, int(prefetch * PART))
         self._clock = clock
         self._lined: dict[HangingOrigin, None] = {}  # those with lines
         self._alone = LOOKS  # looks since a quick one has answered
@@ -122,7 +122,7 @@ class OriginPlaces:
         How many places are not for quick origins alone.
         """
         is_reserved = self._some_slow and self._alone < LOOKS
-        return self._part if is_reserved else self._limit
+        return self._part if is_reserved else self._prefetch
 
     @property
     def lined(self) -> list[HangingOrigin]:
@@ -248,7 +248,7 @@ class OriginPlaces:
             return  # one ended, or was refused, as soon as it had begun
         self._is_beginning = True
         try:
-            while self.waiting and self.taken < self._limit:
+            while self.waiting and self.taken < self._prefetch:
                 able = (origin for origin in self._lined if self._has_room(origin))
                 origin = min(able, key=lambda each: each.places, default=None)
                 if origin is None:
@@ -369,11 +369,11 @@ class OriginPlaces:
         Whether one more request to it may begin.
         """
         requests, share = origin.places + len(origin.outside), self.share
-        if requests >= self._limit or origin.refuses_until:
+        if requests >= self._prefetch or origin.refuses_until:
             return False
         if origin.is_quick and origin.places <= max(origin.prompt, origin.trusted):
             return True
-        return self.taken < (share if requests else (share + self._limit) / 2)
+        return self.taken < (share if requests else (share + self._prefetch) / 2)
 
     def _remove(self, message: DeliveredMessage) -> HangingOrigin:
         """

@@ -18,9 +18,9 @@ __all__ = ["Places"]
 
 class Places:
     """
-    At most C{limit} messages have a place; the others wait in their order.
+    At most C{prefetch} messages have a place; the others wait in their order.
 
-    @param limit: 0 for none.
+    @param prefetch: how many places there are; 0 for no limit.
     @param begin: called with each message as it gets its place; that message
         may leave at once.
     @param throttles: all of which must let a message begin.
@@ -33,14 +33,14 @@ class Places:
 
     def __init__(
         self,
-        limit: int,
+        prefetch: int,
         begin: Callable[[DeliveredMessage], None],
         throttles: Sequence[Throttle] = (),
         memory: TaskMemory | None = None,
         busy: Callable[[], None] = lambda: None,
     ) -> None:
-        self._most = limit or float("inf")
-        self._half = self._most / 2
+        self._prefetch = prefetch or float("inf")
+        self._half = self._prefetch / 2
         self._begin = begin
         self.busy = busy
         self._placed: set[DeliveredMessage] = set()
@@ -85,7 +85,7 @@ class Places:
         Whether one more message would get a place at once.
         """
         some_wait = self._waiting or self._heavy
-        return not some_wait and len(self._placed) < self._most
+        return not some_wait and len(self._placed) < self._prefetch
 
     @property
     def is_open(self) -> bool:
@@ -145,7 +145,7 @@ class Places:
         waiting, placed, heavy = self._waiting, self._placed, self._heavy
         try:
             while waiting or heavy:
-                if len(placed) >= self._most or self._closed:
+                if len(placed) >= self._prefetch or self._closed:
                     return
                 line = waiting
                 if self._memory and (heavy or waiting[0].memory):  # seldom

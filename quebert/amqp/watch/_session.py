@@ -44,7 +44,7 @@ class WatchSession(Session, Protocol):
 
     def make_forwarder(self, queue: str, publisher: Publisher) -> Forwarder:
         """
-        What brings delayed messages to C{queue} when they are due.
+        The forwarder that brings delayed messages to C{queue} when they are due.
         """
 
     def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:

@@ -1,8 +1,8 @@
 """
 What holds the messages of a watch back, beside the number of its places.
 
-L{Throttle} is a role.  The throttles that there are, such as a rate, stand in
-L{quebert.amqp.coordination}, which this room does not know.
+The throttles that there are, such as a rate, stand in L{quebert.amqp.coordination},
+which this room does not know.
 """
 
 from __future__ import annotations
@@ -110,13 +110,13 @@ class Throttle(Protocol):
         """
         return
 
-    def prefetch(self, most: int) -> int:
+    def prefetch(self, prefetch: int) -> int:
         """
         How many messages to fetch.
 
-        @param most: the answer without a throttle; 0 for no limit, here and there.
+        @param prefetch: how many without this throttle; 0 for no limit, here and there.
         """
-        return most
+        return prefetch
 
     @property
     def is_far(self) -> bool:
@@ -184,13 +184,13 @@ class Throttles:
         self.all = tuple(throttles)
         self.limit_fetching = any(each.limits_fetching for each in self.all)
 
-    def prefetch(self, most: int) -> int:
+    def prefetch(self, prefetch: int) -> int:
         """
         See L{Throttle.prefetch}.
         """
         for each in self.all:
-            most = each.prefetch(most)
-        return most
+            prefetch = each.prefetch(prefetch)
+        return prefetch
 
     @property
     def are_far(self) -> bool:

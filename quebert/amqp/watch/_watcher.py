@@ -91,13 +91,6 @@ class Watcher:
         return f"<Watcher of {self.queue!r}, consuming: {self.consuming}>"
 
     @property
-    def maxEvents(self) -> int:
-        """
-        How many messages may be with the callback at once; 0 for no limit.
-        """
-        return self.options.prefetch
-
-    @property
     def consuming(self) -> bool:
         """
         Whether the broker delivers to it now.
