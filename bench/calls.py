@@ -95,12 +95,12 @@ class Recorder:
 
 def deployed() -> Mediator:
     """
-    A mediator with a retry policy, and a gate that holds none of these tasks back.
+    A mediator with a retry policy, and admission control that admits all tasks.
     """
     policy = RetryPolicy(max_attempts=50, jitter="full")
     adaptive = AdaptiveSettings(start=WARMUP)
     limits = OriginLimits(breaker=BreakerSettings(), adaptive=adaptive)
-    return PolicyMediator(policy=policy, gate=Origins(limits))
+    return PolicyMediator(policy=policy, admission=Origins(limits))
 
 
 async def way(clock: IReactorTime, stage: Stage, mediator: Mediator) -> Way:

@@ -14,9 +14,9 @@ What changes together, each with C{docs/configuration.rst} and C{examples/queber
  - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and
    L{quebert.service}.
  - Another key of a host: L{quebert.limits}; one that mediators are to know is passed on
-   by C{Watches.change}, as the gate is, and a failure policy is not told the host
-   (L{FailedTask<quebert.boundaries.FailedTask>}).  Of TLS: L{quebert._tls}; of the
-   broker: L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities:
+   by C{Watches.change}, as the admission control is, and a failure policy is not told
+   the host (L{FailedTask<quebert.boundaries.FailedTask>}).  Of TLS: L{quebert._tls}; of
+   the broker: L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities:
    L{Priorities}, C{_priorities} in C{_file}, and C{group_of} in C{service/_ways}.
  - Another kind of value: C{_kinds}.
 """

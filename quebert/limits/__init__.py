@@ -11,7 +11,7 @@ L{Host<quebert.config.Host>}, in its C{limits}, too, read by C{_host} in
 C{config/_host.py}; C{docs/limits.rst} and C{docs/configuration.rst}.  A term of the
 breaker or of the adaptive limit: its settings, C{_BREAKER} or C{_ADAPTIVE} in
 C{config/_host.py}, and what the log says, C{_tell} in C{service/_ways}.  The service
-makes another gate when C{[hosts]} changes (C{service/_watches}).  A limit of
+makes another L{Admission} when C{[hosts]} changes (C{service/_watches}).  A limit of
 connections or answers is in C{http/_limits}, and reaches it by C{_connections} in
 C{service/_ways}.  A limit of places within one watch, however origins answer, is in
 L{quebert.amqp.watch._hanging_hosts}; one of a process, in
@@ -22,16 +22,16 @@ from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
 from quebert.limits._breaker import Breaker, BreakerSettings
 from quebert.limits._bucket import TokenBucket
 from quebert.limits._origin import GIVEN_UP, OriginLimits, OriginStatus
-from quebert.limits._origins import Gate, Origins
+from quebert.limits._origins import Admission, Origins
 from quebert.limits._rate import Rate, RateLike, burst_of
 
 __all__ = [
     "GIVEN_UP",
     "AdaptiveLimit",
     "AdaptiveSettings",
+    "Admission",
     "Breaker",
     "BreakerSettings",
-    "Gate",
     "OriginLimits",
     "OriginStatus",
     "Origins",

@@ -11,15 +11,15 @@ from typing import Protocol
 
 from quebert.limits._origin import Origin, OriginLimits, OriginStatus
 
-__all__ = ["Gate", "Origins"]
+__all__ = ["Admission", "Origins"]
 
 # How many are looked at for each new one.
 _LOOKED_AT = 4
 
 
-class Gate(Protocol):
+class Admission(Protocol):
     """
-    What tells whether a request may go.
+    The admission control of requests: tells whether the origin of one may have it now.
     """
 
     def admit(self, origin: str, now: float) -> float:
@@ -44,7 +44,7 @@ class Gate(Protocol):
 
 class Origins:
     """
-    A L{Gate} with limits for each origin.
+    An L{Admission} with limits for each origin.
 
     @param limits: for each.
     @param hosts: for some, by their origin, C{"https://example.com:8443"}, or their
@@ -73,7 +73,7 @@ class Origins:
 
     def admit(self, origin: str, now: float) -> float:
         """
-        See L{Gate.admit}.
+        See L{Admission.admit}.
         """
         known = self._known.get(origin)
         if known is None:
@@ -88,7 +88,7 @@ class Origins:
         self, origin: str, now: float, status: int | None, seconds: float
     ) -> None:
         """
-        See L{Gate.ended}.
+        See L{Admission.ended}.
         """
         known = self._known.get(origin)
         if known is not None and known.in_flight and known.ended(now, status, seconds):

@@ -1,5 +1,5 @@
 """
-Requests that a gate admits, or has wait.
+Asks the admission control of a mediator before each request.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 
 from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden, RequestTimedOut
-from quebert.limits import GIVEN_UP, Gate
+from quebert.limits import GIVEN_UP, Admission
 
-__all__ = ["Held", "admitted"]
+__all__ = ["NotAdmitted", "admitted"]
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 _TOO_SHORT = 1.0
 
 
-class Held(Exception):
+class NotAdmitted(Exception):
     """
     The request was not made: its origin may not be asked now.
 
@@ -36,24 +36,24 @@ class Held(Exception):
 
 
 def admitted(
-    gate: Gate, url: str, now: Callable[[], float]
+    admission: Admission, url: str, now: Callable[[], float]
 ) -> Callable[[Result], Result]:
     """
-    Ask a gate for a request.
+    Ask whether a request may be made now, and tell how it ended.
 
     @return: to be called with what the request ends with, which it returns.
-    @raise Held: the request may not be made now.
+    @raise NotAdmitted: the request may not be made now.
     """
     origin, began = origin_of(url), now()
-    wait = gate.admit(origin, began)
+    wait = admission.admit(origin, began)
     if wait:
-        raise Held(wait)
+        raise NotAdmitted(wait)
 
     def ended(result: Result) -> Result:
         at = now()
         seconds = at - began if at > began else 0.0  # the clock may be set back
         status = _status(result, seconds) if isinstance(result, Failure) else 200
-        gate.ended(origin, at, status, seconds)
+        admission.ended(origin, at, status, seconds)
         return result
 
     return ended
@@ -61,7 +61,7 @@ def admitted(
 
 def _status(failure: Failure, seconds: float) -> int | None:
     """
-    What a gate is told of a request that has failed.
+    The status that admission control is told of a request that has failed.
     """
     if isinstance(failure.value, BadStatus):
         return failure.value.status

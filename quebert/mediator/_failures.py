@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from quebert.boundaries import FailurePolicy, WatchedMessage
 from quebert.errors import BadStatus, BadTask, Forbidden
-from quebert.mediator._admission import Held
+from quebert.mediator._admission import NotAdmitted
 from quebert.mediator._answers import status_in
 from quebert.mediator._codec import Codec
 from quebert.mediator._describe import name_of
@@ -113,7 +113,7 @@ class Failures:
         error = failure.value
         if isinstance(error, BadStatus):
             error.body = self._kept(error.body, task)
-        elif isinstance(error, Held):
+        elif isinstance(error, NotAdmitted):
             if error.after:
                 message.was_refused(error.after)
             message.was_unanswered()

@@ -23,7 +23,7 @@ from quebert.boundaries import FailurePolicy, HTTPClient, Message, PostHook, Pre
 from quebert.cloud_events import CloudEvents
 from quebert.errors import ConfigError
 from quebert.guard import Guard
-from quebert.limits import Gate
+from quebert.limits import Admission
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._codec import Codec, Decode, Encode
 from quebert.mediator._failures import Failures
@@ -62,8 +62,8 @@ class Mediator:
         C{None} or C{""} a task with a partial URL is buried.
     @param reactor: makes the requests; the global one by default.
     @param http: makes them instead: a treq client, or anything like it.
-    @param clock: keeps the time limits, and the times that C{gate} is told; C{reactor}
-        by default.
+    @param clock: keeps the time limits, and the times that C{admission} is told;
+        C{reactor} by default.
     @param retryDelay: seconds until a failed task is put back; 0 for at once.
     @param defaultTimeout: seconds a task may take that does not say.
     @param maxTimeout: seconds a task may take at most.
@@ -74,9 +74,9 @@ class Mediator:
         its other fields are those of L{Bounds<quebert.task.Bounds>}.
     @param max_body: bytes that a message may have at most; a larger one is no task, and
         is not decoded.
-    @param gate: asked before each request whether its origin may have it now, such
-        as L{Origins<quebert.limits.Origins>}; who must wait is put back, and has
-        not failed.
+    @param admission: asked before each request whether its origin may have it now, such
+        as L{Origins<quebert.limits.Origins>}; a task that must wait is put back, and
+        has not failed.
     @param guard: permits or refuses each request; for the HTTP client that is made
         where no C{http} is given.  A given C{http} has a guard of its own.
     @param signer: signs each request, for executors that verify it.
@@ -97,7 +97,7 @@ class Mediator:
     bury: bool = of_part("_pipeline.bury")
     defaulturl: str = of_part("_reader.defaulturl")
     defaultTimeout: float = of_part("_requests.default_timeout")
-    gate: Gate | None = of_part("_requests.gate")
+    admission: Admission | None = of_part("_requests.admission")
     http: HTTPClient = of_part("_requests.http")
     keep_answers: bool = of_part("_failures.keep_answers")
     maxTimeout: float = of_part("_requests.max_timeout")
@@ -119,7 +119,7 @@ class Mediator:
         bury: bool = False,
         max_url_length: int = tasks.BOUNDS.url,
         max_body: int = tasks.BOUNDS.body,
-        gate: Gate | None = None,
+        admission: Admission | None = None,
         guard: Guard | None = None,
         signer: Signer | None = None,
         cloud_events: CloudEvents | None = None,
@@ -145,7 +145,7 @@ class Mediator:
             http,
             lambda: _make_http(self.reactor, guard),
             lambda: self.clock,
-            gate=gate,
+            admission=admission,
             default_timeout=defaultTimeout,
             max_timeout=maxTimeout,
             signer=signer,

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._deadlines import Deadlines
 from quebert.boundaries import HTTPClient, SigningHTTPClient, WatchedMessage
 from quebert.cloud_events import CloudEvents
-from quebert.limits import Gate
-from quebert.mediator._admission import Held, admitted
+from quebert.limits import Admission
+from quebert.mediator._admission import NotAdmitted, admitted
 from quebert.mediator._attempt import Attempt
 from quebert.signatures import Signer
 from quebert.task import Request
@@ -34,7 +34,7 @@ class Requests:
     @param signer: signs each request.
     @param cloud_events: makes an event of each request.
     @param overrules: asked of each 2xx whether it says itself that it is no success.
-    @ivar gate: asked before each request whether its origin may have it now.
+    @ivar admission: asked before each request whether its origin may have it now.
     @ivar default_timeout: seconds a request may take whose task does not say.
     @ivar max_timeout: seconds any request may take at most.
     """
@@ -45,14 +45,14 @@ class Requests:
         make_http: Callable[[], HTTPClient],
         clock: Callable[[], IReactorTime],
         *,
-        gate: Gate | None,
+        admission: Admission | None,
         default_timeout: float,
         max_timeout: float,
         signer: Signer | None,
         cloud_events: CloudEvents | None,
         overrules: Callable[[Any], bool] | None,
     ) -> None:
-        self.gate = gate
+        self.admission = admission
         self.default_timeout = default_timeout
         self.max_timeout = max_timeout
         self._http = http
@@ -85,7 +85,7 @@ class Requests:
 
         @param body: of the request, if it has one.
         @return: fires with the body of a success, once the last byte of it is there;
-            fails with L{Held} where the request has to wait.
+            fails with L{NotAdmitted} where the request has to wait.
         """
         method, url, headers, timeout, uuid, has_body = request
         seconds = min(timeout or self.default_timeout, self.max_timeout)
@@ -93,11 +93,11 @@ class Requests:
         ended: Callable[[Any], Any] | None = None
         try:
             if not message.may_request(url):
-                raise Held(0.0)
-            if self.gate is not None:
+                raise NotAdmitted(0.0)
+            if self.admission is not None:
                 if self._seconds is None:
                     self._seconds = self._clock().seconds
-                ended = admitted(self.gate, url, self._seconds)
+                ended = admitted(self.admission, url, self._seconds)
             if self._cloud_events is not None:
                 headers = self._cloud_events.added(headers, uuid)
             if self._signer is not None:

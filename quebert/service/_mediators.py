@@ -43,7 +43,7 @@ _PARTS = (
 def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     """
     Whether the same mediator suits both.  What C{[hosts]} says does not count:
-    C{Watches.change} passes it on, as the gate is.
+    C{Watches.change} passes it on, as the admission control is.
     """
     return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
 

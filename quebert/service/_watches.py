@@ -27,15 +27,15 @@ from quebert.boundaries import HTTPClient, Message
 from quebert.config import Host, Priorities, QueueSettings, Settings
 from quebert.errors import QuebertError
 from quebert.http import Agent, Dispatcher, HostTLS
-from quebert.limits import Gate
+from quebert.limits import Admission
 from quebert.mediator import Mediator
 from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._ways import (
+    admission_of,
     client_of,
     connections_of,
-    gate_of,
     group_of,
     tls_of,
     way_of,
@@ -128,7 +128,7 @@ class Watches:
         self._hosts: Mapping[str, Host] = {}
         self._priorities: Priorities | None = None
         self._group = PriorityGroup()
-        self._gate: Gate | None = None
+        self._admission: Admission | None = None
 
     async def start(self, settings: Settings) -> None:
         """
@@ -166,12 +166,12 @@ class Watches:
             name: self._mediator_for(name, queue)
             for name, queue in settings.queues.items()
         }
-        gate = self._gate_for(settings)
+        admission = self._admission_for(settings)
         self._client, self._grace = client, settings.service.grace
         if isinstance(self._http, Dispatcher) and settings.hosts != self._hosts:
             self._tls.hosts, self._tls.others = tls_of(settings.hosts)
             self._http.change_limits(*connections_of(settings.hosts))
-        self._hosts, self._gate = settings.hosts, gate
+        self._hosts, self._admission = settings.hosts, admission
         if settings.priorities != self._priorities:
             self._priorities = settings.priorities
             self._group = group_of(settings.priorities)
@@ -184,7 +184,7 @@ class Watches:
                 watched = _Watched(queue, mediators[name], self._warning(queue.name))
                 self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
-            watched.mediator.gate = gate
+            watched.mediator.admission = admission
             self._see_to(watched, client, way_of(queue, settings, self._group))
         self._drop_clients()
 
@@ -192,13 +192,13 @@ class Watches:
         known = self._clients.get(_kind_of_client(settings))
         return known or self._make_client(settings, self._reactor)
 
-    def _gate_for(self, settings: Settings) -> Gate | None:
+    def _admission_for(self, settings: Settings) -> Admission | None:
         """
-        What keeps to the limits of hosts; another one does not know how they are
-        doing.
+        The admission control of hosts: the present one as long as C{[hosts]} does not
+        change, since another one does not know how they are doing.
         """
         same = settings.hosts == self._hosts
-        return self._gate if same else gate_of(settings.hosts)
+        return self._admission if same else admission_of(settings.hosts)
 
     def _mediator_for(self, name: str, queue: QueueSettings) -> Mediator:
         watched = self._watched.get(name)

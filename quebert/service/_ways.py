@@ -13,9 +13,16 @@ from quebert._log import Logger
 from quebert.amqp import PriorityGroup, TxAMQPClient, WatchOptions
 from quebert.config import EVERY, TLS, Host, Priorities, QueueSettings, Settings
 from quebert.http import Limits
-from quebert.limits import Gate, Origins, OriginStatus
+from quebert.limits import Admission, Origins, OriginStatus
 
-__all__ = ["client_of", "connections_of", "gate_of", "group_of", "tls_of", "way_of"]
+__all__ = [
+    "admission_of",
+    "client_of",
+    "connections_of",
+    "group_of",
+    "tls_of",
+    "way_of",
+]
 
 _log = Logger(namespace="quebert.service")
 
@@ -69,9 +76,9 @@ def group_of(priorities: Priorities) -> PriorityGroup:
     return PriorityGroup(priorities.concurrency, priorities.ageing)
 
 
-def gate_of(hosts: Mapping[str, Host]) -> Gate | None:
+def admission_of(hosts: Mapping[str, Host]) -> Admission | None:
     """
-    What keeps to the limits of C{hosts}; C{None} where there are none.
+    The admission control of C{hosts}; C{None} where they have no limits.
     """
     limits = {name: host.limits for name, host in hosts.items()}
     if not limits:

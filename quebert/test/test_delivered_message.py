@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.amqp.watch import DeliveredMessage
 
 
-class FakeGate:
+class FakePlaces:
     """
     Knows of some origins that are slow, and admits nothing.
     """
@@ -42,19 +42,21 @@ class DeliveredMessageTests(SynchronousTestCase):
         m = DeliveredMessage("tag", 1, False, "flow", "key")
         self.assertEqual((m.came, m.errors, m.memory, m.url), (0.0, 0, 0, ""))
         self.assertEqual((m.may_have_past, m.was_begun), (True, False))
-        self.assertEqual((m.turned_away, m.gate, m.origin), (False, None, None))
+        self.assertEqual(
+            (m.turned_away, m.request_places, m.origin), (False, None, None)
+        )
 
     def test_may_request(self) -> None:
         """
-        It may, unless there is a gate that knows of slow origins, and admits none.
+        It may, unless some origins are slow, and there is no place for its request.
         """
-        for gate, may in (
+        for places, may in (
             (None, True),
-            (FakeGate(), True),
-            (FakeGate("http://a"), False),
+            (FakePlaces(), True),
+            (FakePlaces("http://a"), False),
         ):
             m = DeliveredMessage("tag", 1, False, "flow", "key")
-            m.gate = gate
+            m.request_places = places
             self.assertEqual(m.may_request("http://a/b"), may)
             self.assertEqual(m.url, "http://a/b")
             m.was_unanswered()
@@ -62,10 +64,10 @@ class DeliveredMessageTests(SynchronousTestCase):
 
     def test_was_refused(self) -> None:
         """
-        Its gate is told that its origin takes no request, if it has a gate.
+        The places are told that its origin takes no request, if it has any.
         """
-        for gate, seconds in ((None, 0.0), (FakeGate(), 2.0)):
+        for places, seconds in ((None, 0.0), (FakePlaces(), 2.0)):
             m = DeliveredMessage("tag", 1, False, "flow", "key")
-            m.gate = gate
+            m.request_places = places
             m.was_refused(2.0)
             self.assertEqual(m.refused_for, seconds)

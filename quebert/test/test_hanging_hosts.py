@@ -997,8 +997,8 @@ class LineTests(HangingTestCase):
 
 class RefusedTests(HangingTestCase):
     """
-    A watch of four places, whose mediator has a gate: each host is asked two requests
-    at once at most.
+    A watch of four places, with admission control: each host gets two requests at once
+    at most.
     """
 
     options = {"maxEvents": 4, "hold_up_to": 5}
@@ -1010,7 +1010,7 @@ class RefusedTests(HangingTestCase):
 
     def callback(self, message: DeliveredMessage) -> Any:
         """
-        Ask the gate, too, as a mediator does.
+        Ask for admission, too, as a mediator does.
         """
         url = f"http://{message.body.decode()}"
         if message.may_request(url):
@@ -1079,7 +1079,7 @@ class RefusedTests(HangingTestCase):
 
     def test_time(self) -> None:
         """
-        The first asks again when the time is over that the gate told, even if no
+        The first asks again when the time is over that it was told, even if no
         request of this watch ends: there may be other watches.
         """
         self.begin()
@@ -1111,7 +1111,7 @@ class RefusedTests(HangingTestCase):
 
     def test_off(self) -> None:
         """
-        Where no host is looked at, it waits for the time that the gate told, and for no
+        Where no host is looked at, it waits for the time that it was told, and for no
         more.
         """
         self.begin(hang_after=0)

@@ -16,7 +16,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from quebert.amqp import TxAMQPClient, Watcher, WatchOptions
-from quebert.limits import AdaptiveSettings, Gate, OriginLimits, Origins
+from quebert.limits import AdaptiveSettings, Admission, OriginLimits, Origins
 from quebert.mediator import DelayOnErrorMediator
 from quebert.test.conftest import Names
 from quebert.test.support import Executor, options_of, publish, until
@@ -112,12 +112,15 @@ def bodies(url: str, number: int) -> list[bytes]:
 
 
 async def watch(
-    client: TxAMQPClient, names: Names, gate: Gate | None = None, **options: Any
+    client: TxAMQPClient,
+    names: Names,
+    admission: Admission | None = None,
+    **options: Any,
 ) -> Watcher:
     """
     Have a mediator take the tasks of a queue.
     """
-    mediator = DelayOnErrorMediator(reactor=reactor, gate=gate)
+    mediator = DelayOnErrorMediator(reactor=reactor, admission=admission)
     return await client.watch(
         names.exchange,
         names.queue,
@@ -200,8 +203,8 @@ async def test_limited_hosts(
     Where each host may have but a part of the places, all others behind those that
     hang are done while they hang.
     """
-    gate = Origins(OriginLimits(concurrency=2))
-    watcher = await watch(make_client(), names, gate, maxEvents=5)
+    admission = Origins(OriginLimits(concurrency=2))
+    watcher = await watch(make_client(), names, admission, maxEvents=5)
     key = names.key.replace("#", "x")
     publish(pika_channel, names.exchange, key, *bodies(silent.url, 20))
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 100))
@@ -284,12 +287,12 @@ async def test_adaptive_limit(
     Tasks that are more than an adaptive limit admits at first begin again: none is
     published anew while there are places.
     """
-    gate = Origins(OriginLimits(adaptive=AdaptiveSettings(start=10)))
+    admission = Origins(OriginLimits(adaptive=AdaptiveSettings(start=10)))
     key = names.key.replace("#", "x")
-    watcher = await watch(make_client(), names, gate, maxEvents=50)
+    watcher = await watch(make_client(), names, admission, maxEvents=50)
     publish(pika_channel, names.exchange, key, *bodies(executor.url, 50))
     await until(lambda: watcher.counts.done == 50)
-    ((_, status),) = gate.snapshot().items()
+    ((_, status),) = admission.snapshot().items()
     assert status.refused > 0
     assert watcher.counts.received == 50
     assert sorted(each["n"] for each in executor.tasks) == list(range(50))

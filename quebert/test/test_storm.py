@@ -87,12 +87,12 @@ async def test_other_host(
         adaptive=AdaptiveSettings(start=PLACES, ceiling=PLACES),
     )
 
-    gates: list[Origins] = []
+    admissions: list[Origins] = []
 
     def mediator() -> PolicyMediator:
-        gates.append(Origins(limits))
+        admissions.append(Origins(limits))
         policy = RetryPolicy(min_backoff=30)
-        return PolicyMediator(reactor=reactor, gate=gates[-1], policy=policy)
+        return PolicyMediator(reactor=reactor, admission=admissions[-1], policy=policy)
 
     client = make_client(either.url)
     well, both = [executor.url], [executor.url, ill.url]
@@ -102,7 +102,7 @@ async def test_other_host(
     ]
     alone, beside = await gatherResults(map(Deferred.fromCoroutine, pacing))
     assert len(ill.tasks) < PLACES + 5  # those in flight when the fifth failed
-    assert gates[-1].snapshot()[ill.url].breaker == "open"
+    assert admissions[-1].snapshot()[ill.url].breaker == "open"
     assert beside > alone * 0.95, f"{beside:.1f}/s, and {alone:.1f}/s alone"
 
 
@@ -118,8 +118,8 @@ async def test_rate_of_a_host(
     A host gets what its rate allows, no more and hardly less, however many tasks for it
     there are; they wait here or in the broker, and come again but once or twice.
     """
-    gate = Origins(OriginLimits(rate="40/s", burst=5))
-    mediator = PolicyMediator(reactor=reactor, gate=gate)
+    admission = Origins(OriginLimits(rate="40/s", burst=5))
+    mediator = PolicyMediator(reactor=reactor, admission=admission)
     times: list[float] = []
     mediator.add_posthook(lambda task, result: times.append(reactor.seconds()))
     client = make_client(either.url)
@@ -130,4 +130,4 @@ async def test_rate_of_a_host(
     assert times[-1] - times[0] > 235 / 40 - 0.05
     assert times[-1] - times[0] < 235 / 40 + 1.5
     assert watcher.counts.retried < 3 * 240
-    assert gate.snapshot()[executor.url].admitted == 240
+    assert admission.snapshot()[executor.url].admitted == 240

@@ -24,7 +24,7 @@ A throttle is asked about the first message that waits, without seeing it.  What
 among messages, by their tenant or by the size of a body, is no throttle: it takes lines
 in L{Places<quebert.amqp.watch._places.Places>}, as memory has one, and C{Deliveries}
 makes it; a message is not decoded there, so a tenant would be a header.  If it goes by
-the URL, it is a C{RequestGate} (C{watch/_delivered_message}), as L{OriginPlaces
+the URL, it is a C{RequestPlaces} (C{watch/_delivered_message}), as L{OriginPlaces
 <quebert.amqp.watch._origin_places.OriginPlaces>} is one.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these

@@ -13,15 +13,15 @@ from quebert.amqp.wire import Message
 __all__ = ["DeliveredMessage"]
 
 
-class RequestGate(Protocol):
+class RequestPlaces(Protocol):
     """
-    Decides whether the callback of a message may make a request now.
+    The places of a watch for requests: says whether a message may make its request now.
     """
 
     @property
     def known(self) -> Mapping[str, object]:
         """
-        The origins that the gate decides about; where there are none, all may.
+        The origins whose requests are counted; where there are none, all may.
         """
 
     def admits(self, message: DeliveredMessage) -> bool:
@@ -49,10 +49,10 @@ class DeliveredMessage(Message):
         are so few that nobody counts them.
     @ivar url: what its callback has requested last; empty where it has requested
         nothing, or no answer came.
-    @ivar gate: decides whether it may request, while some origins are slow; C{None}
-        where it always may.
-    @ivar origin: that of its request, for C{gate}, while the message has one there,
-        or waits for one.
+    @ivar request_places: says whether it may request, while some origins are slow;
+        C{None} where it always may.
+    @ivar origin: that of its request, for C{request_places}, while the message has one
+        there, or waits for one.
     @ivar waits_since: when it began to wait for them; C{None} where it never did.
     @ivar turned_away: whether it has to wait for other requests there.
     @ivar refused_for: in how many seconds its origin may take a request, if it was
@@ -65,7 +65,7 @@ class DeliveredMessage(Message):
     memory = 0
     may_have_past = True
     url = ""
-    gate: RequestGate | None = None
+    request_places: RequestPlaces | None = None
     origin: Any = None
     turned_away = False
     refused_for = 0.0
@@ -79,16 +79,16 @@ class DeliveredMessage(Message):
         message when it may.
         """
         self.url = url
-        gate = self.gate
-        return gate is None or not gate.known or gate.admits(self)
+        places = self.request_places
+        return places is None or not places.known or places.admits(self)
 
     def was_refused(self, seconds: float) -> None:
         """
         The origin of C{url} takes no request for C{seconds}, or until one to it has
         ended.
         """
-        if self.gate is not None:
-            self.gate.refused(self, seconds)
+        if self.request_places is not None:
+            self.request_places.refused(self, seconds)
 
     def was_unanswered(self) -> None:
         """

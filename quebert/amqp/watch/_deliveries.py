@@ -227,7 +227,7 @@ class Deliveries:
     def _received(self, message: DeliveredMessage) -> None:
         number = self.ledger.deliver(message)
         message.came = self._seconds()
-        message.gate = self._origins
+        message.request_places = self._origins
         if len(message.body) + len(message.encoded_properties) > self._memory.light:
             self._memory.weigh(message)
         # That is was_put_back, without a call.

@@ -97,7 +97,7 @@ class Examinations:
         if record.is_copy:
             restore(message)
         if record.suspect:
-            message.gate = None  # it waits for nothing, once it is its turn
+            message.request_places = None  # it waits for nothing, once it is its turn
             self._one_suspect.add(self._watch, message)
         else:
             self._places.enter(message)

@@ -96,7 +96,9 @@ class Handler:
         The messages whose callbacks make a request now, but for suspects, in the order
         in which these were called.
         """
-        return [each for each in self.busy if each.url and each.gate is not None]
+        return [
+            each for each in self.busy if each.url and each.request_places is not None
+        ]
 
     def early_by(self, message: DeliveredMessage) -> float:
         """

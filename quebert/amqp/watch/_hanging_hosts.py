@@ -1,6 +1,6 @@
 """
 Hosts that hang: they take requests and answer late, or never.  And hosts that take no
-more requests now, as the gate of the mediator says.
+more requests now, as the admission control of the mediator says.
 
 Theory of operation: while a watch is busy (more than half of its places are taken, or a
 message waits for one), its running requests are looked at several times a second.  A
@@ -26,10 +26,10 @@ task is not with the callback meanwhile: it is not decoded, no time limit runs, 
 attempt has been made.  When there is a place, the first in the line of the origin with
 the fewest places begins.
 
-A task whose request the gate refuses (L{Gate<quebert.limits.Gate>}) waits in the same
-line, and so do all that follow for its origin.  The first in the line asks the gate
-again when a request to the origin has ended, or when the time is over that the gate
-told.  A task that has to wait for longer than C{hold_up_to} is put back instead.
+A task whose request is not admitted (L{Admission<quebert.limits.Admission>}) waits in
+the same line, and so do all that follow for its origin.  The first in the line begins
+again when a request to the origin has ended, or when the time is over that admission
+control told.  A task that has to wait for longer than C{hold_up_to} is put back instead.
 
 As many tasks of each line as there are places (fewer with more than ten lines) stay at
 hand for C{LONGEST_WAIT} seconds at most, and so do all those for a quick origin.
@@ -146,7 +146,7 @@ class HangingHosts:
 
     def may_wait(self, message: DeliveredMessage) -> bool:
         """
-        Whether a message that a gate has refused waits here.
+        Whether a message that was refused waits here.
         """
         left = self._hold_up_to - (self._clock().seconds() - message.came)
         return self._is_on and message.refused_for <= left

@@ -57,8 +57,8 @@ class HangingOrigin:
     @ivar trusted: C{prompt} of the interval before.
     @ivar is_quick: whether it has more quick answers than slow requests.
     @ivar hangs: whether the log has told of it.
-    @ivar refuses_until: when it may take requests again, since the gate of the mediator
-        refused one; 0 where it may now.
+    @ivar refuses_until: when it may take requests again, since one was not admitted; 0
+        where it may now.
     """
 
     name: str
@@ -164,8 +164,7 @@ class OriginPlaces:
 
     def refused(self, message: DeliveredMessage, seconds: float) -> None:
         """
-        The gate of the mediator has refused the request of a message: its origin takes
-        none for C{seconds}, or until a request to it has ended.
+        The request of a message was not admitted: its origin takes none for C{seconds}, or until a request to it has ended.
         """
         name, now = origin_of(message.url), self._clock().seconds()
         if message.origin is not None:

@@ -91,7 +91,7 @@ class Postponements:
         """
         if retry.attempted or retry.headers or retry.body is not None:
             return False
-        if message.gate is None or message.memory or self._throttles.all:
+        if message.request_places is None or message.memory or self._throttles.all:
             return False
         if self._waits.hurried:
             return False

@@ -1,5 +1,6 @@
 """
-A mediator with a gate: what its origin may not have now waits, and has not failed.
+A mediator with admission control: a task whose origin may not be asked now waits, and
+has not failed.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from quebert.test.mediating import (
 ORIGIN = "http://executor.example"
 
 
-class FakeGate:
+class FakeAdmission:
     """
-    A gate that does as it is told.
+    Admission control that does as it is told.
     """
 
     def __init__(self, wait: float = 0.0) -> None:
@@ -81,46 +82,46 @@ class OriginTests(SynchronousTestCase):
 
 class GateTests(Case):
     """
-    C{Mediator(gate=...)}.
+    C{Mediator(admission=...)}.
     """
 
     def test_open(self) -> None:
         """
-        The gate is asked once for each request, and told of its end.
+        Admission control is asked once for each request, and told of its end.
         """
-        gate, http, now = FakeGate(), FakeHTTP(), [NOW]
-        mediator = self.mediator(gate=gate, http=http, now=lambda: now[0])
+        admission, http, now = FakeAdmission(), FakeHTTP(), [NOW]
+        mediator = self.mediator(admission=admission, http=http, now=lambda: now[0])
         self.clock.advance(1)
         outcome = mediator.messageReceived(message())
         self.clock.advance(2.5)
-        now[0] -= 3_600  # the clock of the machine is set back: a gate does not care
+        now[0] -= 3_600  # the clock of the machine is set back: no matter
         http.requests[0].answer()
         self.assertEqual(self.successResultOf(outcome), Done())
-        self.assertEqual(gate.admits, [(ORIGIN, 1.0)])
-        self.assertEqual(gate.ends, [(ORIGIN, 3.5, 200, 2.5)])
+        self.assertEqual(admission.admits, [(ORIGIN, 1.0)])
+        self.assertEqual(admission.ends, [(ORIGIN, 3.5, 200, 2.5)])
 
     def test_closed(self) -> None:
         """
         Who must wait is put back as it was, for as long, and nothing is requested.
         """
-        gate = FakeGate(7.5)
+        admission = FakeAdmission(7.5)
         for mediator in (
-            self.mediator(gate=gate),
-            self.backing_off(gate=gate),
-            PolicyMediator(http=self.http, clock=self.clock, gate=gate),
+            self.mediator(admission=admission),
+            self.backing_off(admission=admission),
+            PolicyMediator(http=self.http, clock=self.clock, admission=admission),
         ):
             events = self.events()
             outcome = self.outcome(mediator, message(failures=3))
             self.assertEqual(outcome, Retry(after=7.5, attempted=False))
             self.assertEqual(list(events), [])
-        self.assertEqual((self.http.requests, gate.ends), ([], []))
+        self.assertEqual((self.http.requests, admission.ends), ([], []))
 
     def test_hooks(self) -> None:
         """
         After a pre-hook, too; post-hooks do not run.
         """
         calls: list[object] = []
-        mediator = self.mediator(gate=FakeGate(2))
+        mediator = self.mediator(admission=FakeAdmission(2))
         mediator.add_prehook(appending(calls, "pre"))
         mediator.add_posthook(appending(calls, "post"))
         put_off = Retry(after=2, attempted=False)
@@ -131,64 +132,64 @@ class GateTests(Case):
         """
         What needs no request does not ask.
         """
-        gate = FakeGate(2)
-        mediator = self.mediator(gate=gate)
+        admission = FakeAdmission(2)
+        mediator = self.mediator(admission=admission)
         self.assertEqual(self.outcome(mediator, message(filter=True)), Done())
-        self.assertEqual(gate.admits, [])
+        self.assertEqual(admission.admits, [])
 
     def test_short_time_limits(self) -> None:
         """
         Tasks with time limits that nobody could keep do not open the breaker of an
         origin, for which others would have to wait; those that hang do.
         """
-        gate = Origins(OriginLimits(breaker=BreakerSettings(failures=3)))
-        mediator = self.mediator(gate=gate, http=FakeHTTP())
+        admission = Origins(OriginLimits(breaker=BreakerSettings(failures=3)))
+        mediator = self.mediator(admission=admission, http=FakeHTTP())
         for limit, state in ((0.001, "closed"), (0.9, "closed"), (1.5, "open")):
             for _ in range(3):
                 mediator.messageReceived(message(timeout=limit))
                 self.clock.advance(limit)
                 self.clock.advance(0.01)
-            self.assertEqual(gate.snapshot()[ORIGIN].breaker, state, limit)
+            self.assertEqual(admission.snapshot()[ORIGIN].breaker, state, limit)
 
     def test_statuses(self) -> None:
         """
         It is told the status; none where there was no answer, and that it says
         nothing where we gave up, or the guard refused.
         """
-        gate = FakeGate()
+        admission = FakeAdmission()
         for status in (204, 404, 503):
-            mediator = self.mediator(gate=gate, http=FakeHTTP(status))
+            mediator = self.mediator(admission=admission, http=FakeHTTP(status))
             self.outcome(mediator, message())
-        self.assertEqual([each[2] for each in gate.ends], [200, 404, 503])
+        self.assertEqual([each[2] for each in admission.ends], [200, 404, 503])
         http = FakeHTTP()
-        mediator = self.mediator(gate=gate, http=http)
+        mediator = self.mediator(admission=admission, http=http)
         for error in (ConnectError(), CancelledError(), Forbidden("no")):
             received: Deferred[Outcome] = mediator.messageReceived(message())
             http.requests[-1].answered.errback(error)
             self.successResultOf(received)
         self.assertEqual(
-            [each[2] for each in gate.ends[3:]], [None, GIVEN_UP, GIVEN_UP]
+            [each[2] for each in admission.ends[3:]], [None, GIVEN_UP, GIVEN_UP]
         )
 
     def test_time_limit(self) -> None:
         """
         A request that takes too long had no answer.
         """
-        gate = FakeGate()
-        mediator = self.mediator(gate=gate, http=FakeHTTP())
+        admission = FakeAdmission()
+        mediator = self.mediator(admission=admission, http=FakeHTTP())
         received = mediator.messageReceived(message(timeout=5))
         self.clock.pump([1.0] * 7)
         self.assertIsInstance(self.successResultOf(received), Retry)
-        self.assertEqual([each[2] for each in gate.ends], [None])
+        self.assertEqual([each[2] for each in admission.ends], [None])
 
     def test_broken_client(self) -> None:
         """
         A client that raises ends its request, too.
         """
-        gate = FakeGate()
-        mediator = self.mediator(gate=gate, http=object())
+        admission = FakeAdmission()
+        mediator = self.mediator(admission=admission, http=object())
         self.put_back(mediator, message())
-        self.assertEqual([each[2] for each in gate.ends], [None])
+        self.assertEqual([each[2] for each in admission.ends], [None])
 
     def test_breaker(self) -> None:
         """
@@ -196,15 +197,15 @@ class GateTests(Case):
         are.
         """
         limits = OriginLimits(breaker=BreakerSettings(failures=3, pause=60))
-        gate = Origins(limits)
+        admission = Origins(limits)
         ill = FakeHTTP(503)
-        mediator = self.mediator(gate=gate, http=ill)
+        mediator = self.mediator(admission=admission, http=ill)
         for _ in range(10):
             self.put_back(mediator, message())
         self.assertEqual(len(ill.requests), 3)
         retry = self.put_back(mediator, message())
         self.assertGreaterEqual(retry.after, 60)
-        self.assertEqual(gate.snapshot()[ORIGIN].in_flight, 0)
+        self.assertEqual(admission.snapshot()[ORIGIN].in_flight, 0)
         other = message(url="http://other.example/")
         mediator.http = self.http
         self.assertEqual(self.outcome(mediator, other), Done())
@@ -249,21 +250,21 @@ class AskingTests(Case):
 
     def test_may_not(self) -> None:
         """
-        Then nothing is requested, the gate is not asked, and it was no attempt.
+        Then nothing is requested, no admission is asked for, and it was no attempt.
         """
-        gate = FakeGate()
+        admission = FakeAdmission()
         asking = AskingMessage(message().body, may=False)
-        outcome = self.outcome(self.mediator(gate=gate), asking)
+        outcome = self.outcome(self.mediator(admission=admission), asking)
         self.assertEqual(outcome, Retry(after=0, attempted=False))
-        self.assertEqual((self.http.requests, gate.admits), ([], []))
+        self.assertEqual((self.http.requests, admission.admits), ([], []))
         self.assertEqual(asking.told, [URL, "unanswered"])
 
     def test_refused(self) -> None:
         """
-        It is told if the gate refuses the request, which is no attempt either.
+        It is told if the request is not admitted, which is no attempt either.
         """
         asking = AskingMessage(message().body)
-        outcome = self.outcome(self.mediator(gate=FakeGate(7)), asking)
+        outcome = self.outcome(self.mediator(admission=FakeAdmission(7)), asking)
         self.assertEqual(outcome, Retry(after=7, attempted=False))
         self.assertEqual(asking.told, [URL, "refused for 7", "unanswered"])
 

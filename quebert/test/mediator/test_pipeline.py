@@ -15,7 +15,7 @@ from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import RetryPolicy
 from quebert.task import Task, format_time
 from quebert.test.mediating import NOW, URL, Case, FakeMessage, message, returning
-from quebert.test.mediator.test_admission import FakeGate
+from quebert.test.mediator.test_admission import FakeAdmission
 
 
 class StepTests(Case):
@@ -29,14 +29,14 @@ class StepTests(Case):
         """
         super().setUp()
         self.steps: list[str] = []
-        self.gate = FakeGate()
-        self.patch(self.gate, "admit", self.noting("admission", 0.0))
+        self.admission = FakeAdmission()
+        self.patch(self.admission, "admit", self.noting("admission", 0.0))
         self.patch(self.http, "request", self.noting_request(self.http.request))
         self.mediated = PolicyMediator(
             http=self.http,
             clock=self.clock,
             now=returning(NOW),
-            gate=self.gate,
+            admission=self.admission,
             policy=RetryPolicy(max_attempts=1),
         )
         self.mediated.add_prehook(self.noting("pre-hook", None))

@@ -70,7 +70,7 @@ class AttributeTests(Case):
             self.assertEqual((mediator.bounds.url, mediator.maxTimeout), (9, 5))
             mediator.bury = True
             self.assertIsInstance(self.outcome(mediator, message(url=5)), Bury)
-            self.assertIsNone(mediator.gate)
+            self.assertIsNone(mediator.admission)
             self.assertEqual(mediator.defaultTimeout, 600)
 
 

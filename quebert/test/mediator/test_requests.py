@@ -14,10 +14,10 @@ from quebert import task as tasks
 from quebert.boundaries import HTTPClient
 from quebert.errors import BadStatus, RequestTimedOut
 from quebert.mediator._adapters import MESSAGES
-from quebert.mediator._admission import Held
+from quebert.mediator._admission import NotAdmitted
 from quebert.mediator._requests import Requests, number
 from quebert.test.mediating import URL, FakeHTTP, FakeMessage
-from quebert.test.mediator.test_admission import AskingMessage, FakeGate
+from quebert.test.mediator.test_admission import AskingMessage, FakeAdmission
 
 
 class RequestTests(SynchronousTestCase):
@@ -42,7 +42,7 @@ class RequestTests(SynchronousTestCase):
             return self.made[-1]
 
         settings: dict[str, Any] = {
-            "gate": None,
+            "admission": None,
             "default_timeout": 60,
             "max_timeout": 90,
             "signer": None,
@@ -94,30 +94,30 @@ class RequestTests(SynchronousTestCase):
 
     def test_admission(self) -> None:
         """
-        The message is asked first, then the gate, then the request is made.
+        The message is asked first, then admission control, then the request is made.
         """
-        gate = FakeGate()
-        requests = self.requests(gate=gate)
+        admission = FakeAdmission()
+        requests = self.requests(admission=admission)
         held = self.make(requests, AskingMessage(b"", may=False))
-        self.failureResultOf(held, Held)
-        self.assertEqual((gate.admits, self.made), ([], []))
-        requests.gate = FakeGate(7)
-        error = self.failureResultOf(self.make(requests), Held).value
+        self.failureResultOf(held, NotAdmitted)
+        self.assertEqual((admission.admits, self.made), ([], []))
+        requests.admission = FakeAdmission(7)
+        error = self.failureResultOf(self.make(requests), NotAdmitted).value
         self.assertEqual((error.after, self.made), (7, []))
 
     def test_gate_is_told(self) -> None:
         """
-        The gate is told how each admitted request has ended, and of no other.
+        Admission control is told how each admitted request has ended, and of no other.
         """
-        gate = FakeGate()
-        requests = self.requests(gate=gate)
+        admission = FakeAdmission()
+        requests = self.requests(admission=admission)
         answered = self.make(requests)
         self.made[0].requests[0].answer(503)
         self.failureResultOf(answered, BadStatus)
-        self.assertEqual([each[2] for each in gate.ends], [503])
-        gate.wait = 1
-        self.failureResultOf(self.make(requests), Held)
-        self.assertEqual(len(gate.ends), 1)
+        self.assertEqual([each[2] for each in admission.ends], [503])
+        admission.wait = 1
+        self.failureResultOf(self.make(requests), NotAdmitted)
+        self.assertEqual(len(admission.ends), 1)
 
     def test_number(self) -> None:
         """
