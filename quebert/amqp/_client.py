@@ -295,7 +295,7 @@ class TxAMQPClient:
 
     def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:
         """
-        What holds the messages of a watch of C{queue} back.
+        The throttles of a watch of C{queue}.
         """
         return throttles_of(self, queue, options)
 

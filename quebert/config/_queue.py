@@ -10,7 +10,7 @@ from typing import Any, Union
 import attrs
 
 from quebert._bounds import MESSAGE
-from quebert._holding import HOLD_LIMIT, LONGEST_REQUEST
+from quebert._consumer_timeout import HOLD_LIMIT, LONGEST_REQUEST
 from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.cloud_events import CloudEvents
 from quebert.config import _kinds as kinds

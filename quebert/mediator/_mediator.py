@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from quebert import task as tasks
-from quebert._holding import LONGEST_REQUEST
+from quebert._consumer_timeout import LONGEST_REQUEST
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.boundaries import FailurePolicy, HTTPClient, Message, PostHook, PreHook

@@ -11,7 +11,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.amqp.watch._backlog import MAX_HELD, MAX_HELD_BYTES, PAUSE, Backlog
+from quebert.amqp.watch._backlog import MAX_BACKLOG, MAX_BACKLOG_BYTES, PAUSE, Backlog
 from quebert.amqp.watch._delivery import State
 from quebert.amqp.watch._waits import Waits
 
@@ -82,7 +82,7 @@ class BacklogTests(SynchronousTestCase):
         for number, may in ((9_999, True), (10_000, False)):
             self.ledger.numbers[State.HELD] = number
             self.assertIs(self.backlog.may_widen(), may)
-        self.assertEqual(MAX_HELD, 10_000)
+        self.assertEqual(MAX_BACKLOG, 10_000)
 
     def test_not_too_large(self) -> None:
         """
@@ -91,7 +91,7 @@ class BacklogTests(SynchronousTestCase):
         for size, may in ((2**26 - 1, True), (2**26, False)):
             self.ledger.bytes = size
             self.assertIs(self.backlog.may_widen(), may)
-        self.assertEqual(MAX_HELD_BYTES, 2**26)
+        self.assertEqual(MAX_BACKLOG_BYTES, 2**26)
 
     def test_room(self) -> None:
         """

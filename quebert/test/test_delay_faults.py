@@ -483,7 +483,7 @@ async def test_unclaimed_behind_many(
     A message comes to its queue also from behind more messages of others than are held
     to look at them; once all were looked at, they are left in peace.
     """
-    monkeypatch.setattr(_browse, "MAX_HELD", 10)
+    monkeypatch.setattr(_browse, "MAX_UNACKED", 10)
     client = make_client(either.url)
     wire, publisher = await client.connected(), client.make_publisher()
     await client.ladder.prepare(wire, names.key)

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from quebert._holding import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch import DeliveredMessage, _hanging_hosts, _origin_places
 from quebert.amqp.watch._backlog import PAUSE
 from quebert.amqp.watch._delivery import Event

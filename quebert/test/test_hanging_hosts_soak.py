@@ -79,7 +79,7 @@ class SoakTestCase(WatcherTestCase):
     @ivar requests: how many each host has had.
     """
 
-    options = {"maxEvents": PLACES, "hold_up_to": 5.0}
+    options = {"prefetch": PLACES, "hold_up_to": 5.0}
 
     def setUp(self) -> None:
         super().setUp()

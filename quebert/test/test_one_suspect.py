@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._holding import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._one_suspect import (

@@ -442,7 +442,7 @@ async def test_list_and_show(
     """
     The dead are counted and shown, and lie there afterwards as they did.
     """
-    monkeypatch.setattr(_browse, "_HELD_BY_ONE", 2)
+    monkeypatch.setattr(_browse, "_UNACKED_BY_ONE", 2)
     monkeypatch.setattr(_browse, "_AT_ONCE", 2)
     bodies = await bury(make_client(asked.url), names)
     listing = Listing(2)
@@ -555,7 +555,7 @@ async def test_too_many(
     """
     Browsing holds so many and no more; how many it has not seen can be told.
     """
-    monkeypatch.setattr(_browse, "MAX_HELD", 4)
+    monkeypatch.setattr(_browse, "MAX_UNACKED", 4)
     monkeypatch.setattr(_browse, "_AT_ONCE", 1)
     bodies = await bury(make_client(asked.url), names)
     progress = Progress()

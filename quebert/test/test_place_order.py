@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._holding import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch import Budget, DeliveredMessage
 from quebert.amqp.watch._places import Places
 from quebert.amqp.watch._task_memory import TaskMemory

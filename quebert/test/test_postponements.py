@@ -22,7 +22,7 @@ class PostponementsTests(WatcherTestCase):
         Watch, and hold what comes again within 5 seconds.
         """
         super().setUp()
-        self.begin(exchange="", maxEvents=2, hold_up_to=5)
+        self.begin(exchange="", prefetch=2, hold_up_to=5)
 
     def check_published(self, number: int) -> None:
         """

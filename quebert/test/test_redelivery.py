@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert._holding import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch import DeliveredMessage
 from quebert.amqp.watch._one_suspect import GATHERING, LONGEST_GATHERING
 from quebert.amqp.watch._record import POISONOUS, SUSPECT

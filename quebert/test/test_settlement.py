@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from quebert._holding import HOLD_LIMIT
+from quebert._consumer_timeout import HOLD_LIMIT
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.watch import Budget, DeliveredMessage
 from quebert.amqp.wire import (
@@ -39,7 +39,7 @@ class SettlementTestCase(WatcherTestCase):
     A watch that holds messages for a few seconds.
     """
 
-    options = {"maxEvents": 2, "hold_up_to": 5}
+    options = {"prefetch": 2, "hold_up_to": 5}
 
     def setUp(self) -> None:
         super().setUp()

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._holding import HOLD_LIMIT
+from quebert._consumer_timeout import HOLD_LIMIT
 from quebert.amqp.watch import WatchOptions
 from quebert.errors import ConfigError
 

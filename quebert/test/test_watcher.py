@@ -26,7 +26,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._holding import HOLD_LIMIT
+from quebert._consumer_timeout import HOLD_LIMIT
 from quebert._protocol.codec import encode_longstr, encode_shortstr
 from quebert._protocol.properties import decode_properties, encode_properties
 from quebert._repeated import RepeatedWarning
@@ -1719,7 +1719,7 @@ class PlacesTests(WatcherTestCase):
         queue takes it back and cancels the consumer.
         """
         self.client.budget = Budget(2_048_000)
-        self.begin(maxEvents=10, hold_up_to=5)
+        self.begin(prefetch=10, hold_up_to=5)
         messages = [self.deliver(b"x" * 1_200_000) for _ in range(3)]
         self.assertEqual(self.called, messages[:1])
         self.advance(239)
@@ -1897,8 +1897,8 @@ class WaitTests(WatcherTestCase):
         """
         Nor is one made while the messages that are held are large together.
         """
-        self.patch(_backlog, "MAX_HELD_BYTES", 100)
-        channel = self.begin(maxEvents=1)
+        self.patch(_backlog, "MAX_BACKLOG_BYTES", 100)
+        channel = self.begin(prefetch=1)
         self.at_once[b"wait" * 20] = Retry(after=60)
         self.deliver(b"wait" * 20)
         self.assertEqual(channel.methods().count("basic_consume"), 2)

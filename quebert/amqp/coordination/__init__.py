@@ -1,5 +1,5 @@
 """
-What holds a watch back for the sake of others: rates, pauses and priorities.
+Throttles and switches of a watch for the sake of others: rates, priorities and pauses.
 
 This room gives each watch its L{Throttle<quebert.amqp.watch.Throttle>}s and its
 L{Switch<quebert.amqp.watch.Switch>}.  A watch knows these roles, and not this room.  So

@@ -41,9 +41,9 @@ __all__ = ["Forwarding"]
 
 # Seconds at most between two attempts.
 _LONGEST_PAUSE = 3.0
-# Seconds for which a message is held that came too early: a policy that shortens waits
+# Seconds that a message waits here which came too early: a policy that shortens waits
 # shortens its next wait, too.
-_HOLD = 5.0
+_EARLY_WAIT = 5.0
 _WHY_EARLY = (
     "a policy of RabbitMQ shortens their wait (message-ttl), or a clock was set back"
 )
@@ -74,7 +74,7 @@ class Forwarding:
         self._session = session
         self._queue = queue
         self._publisher = publisher
-        self._holds: set[Deferred[None]] = set()
+        self._waits: set[Deferred[None]] = set()
         # One for the task queue and one for the rungs: a full task queue must not stop
         # publications to rungs.
         self._queue_backoff = SharedBackoff(lambda: session.reactor, _LONGEST_PAUSE)
@@ -115,8 +115,8 @@ class Forwarding:
         """
         self._queue_backoff.reset()
         self._rung_backoff.reset()
-        for hold in list(self._holds):
-            hold.cancel()
+        for wait in list(self._waits):
+            wait.cancel()
 
     def failed(self, why: BrokerError) -> None:
         """
@@ -152,7 +152,7 @@ class Forwarding:
         due = self._session.reactor.seconds() + early
         if early > 0 and _is_too_early(message, early):
             self._early.met(_WHY_EARLY)
-            await self._hold(min(early, _HOLD))
+            await self._wait(min(early, _EARLY_WAIT))
         send: Send = self._publisher.publish
         while (backoff := await self._may_try(arrivals, message, due)) is not None:
             if arrivals.stopped:
@@ -185,7 +185,7 @@ class Forwarding:
         while not arrivals.stopped:
             is_due = self._early_by(message, due) <= 0
             if is_due and self._new_queues.has(arrivals.wire, self._queue):
-                await self._hold(self._new_queues.left(arrivals.wire, self._queue))
+                await self._wait(self._new_queues.left(arrivals.wire, self._queue))
                 continue
             backoff = self._queue_backoff if is_due else self._rung_backoff
             await backoff.may_try()
@@ -203,15 +203,15 @@ class Forwarding:
         early = due_in(message, self._session.now(), seconds_set(clock))
         return early if early <= 0 else min(early, due - clock.seconds())
 
-    async def _hold(self, seconds: float) -> None:
-        hold: Deferred[None] = deferLater(self._session.reactor, seconds)
-        self._holds.add(hold)
+    async def _wait(self, seconds: float) -> None:
+        wait: Deferred[None] = deferLater(self._session.reactor, seconds)
+        self._waits.add(wait)
         try:
-            await hold
+            await wait
         except CancelledError:
             pass  # its channel is closed
         finally:
-            self._holds.discard(hold)
+            self._waits.discard(wait)
 
     async def _pass_on(
         self, wire: Wire, message: Message, due: float, send: Send

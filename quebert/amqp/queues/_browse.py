@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
 
 __all__ = [
-    "MAX_HELD",
+    "MAX_UNACKED",
     "Browsing",
     "Replace",
     "Visit",
@@ -79,12 +79,12 @@ __all__ = [
     "fingerprint",
 ]
 
-#: How many messages are held; then browsing goes no further, unless it replaces them by
-#: copies.  A RabbitMQ needs some five kilobytes for each.
-MAX_HELD = 50_000
-# And how many each channel of it holds: a RabbitMQ looks through all of them to find
+#: How many messages may be unacknowledged; then browsing goes no further, unless it
+#: replaces them by copies.  RabbitMQ needs some five kilobytes for each.
+MAX_UNACKED = 50_000
+# And how many on each of its channels: RabbitMQ looks through all of them to find
 # one that is acknowledged.
-_HELD_BY_ONE = 1_000
+_UNACKED_BY_ONE = 1_000
 # Seconds that the broker may take for its next step in putting them back.
 _PATIENCE = 2.0
 # How many are asked for, or looked at, at the same time: fewer than RabbitMQ's
@@ -142,13 +142,13 @@ class Browsing:
         self._queue = queue
         self._replace = replace
         # All that come from now on.
-        self._replacing = to_the_end and most > MAX_HELD
+        self._replacing = to_the_end and most > MAX_UNACKED
         self._visiting = True
         self._failed = False
         self._at_once = _AT_ONCE
         version = version_of(wire)
         self._may_bear_few = most > _FEW and (version or _MANY_SINCE) < _MANY_SINCE
-        self._is_short = most <= _HELD_BY_ONE
+        self._is_short = most <= _UNACKED_BY_ONE
         self._is_quorum: bool | None = None  # nobody knows yet
         self._copying = Lanes(_COPIES_AT_ONCE)
         self._channels: list[Channel] = []
@@ -161,7 +161,7 @@ class Browsing:
         @raise BrokerError: the connection was lost, or the broker does not take a copy;
             or what C{visit} raises, once all that it was called with are settled.
         """
-        while self.ahead > 0 and self.kept < MAX_HELD:
+        while self.ahead > 0 and self.kept < MAX_UNACKED:
             channel = await self._wire.open_channel(confirms=False)
             self._channels.append(channel)
             if self._is_quorum is None:
@@ -185,7 +185,7 @@ class Browsing:
         return now is not None and now.consumers > before.consumers
 
     async def _through(self, channel: Channel, visit: Visit) -> None:
-        full = min(MAX_HELD, self.kept + _HELD_BY_ONE)
+        full = min(MAX_UNACKED, self.kept + _UNACKED_BY_ONE)
         count = min(self._at_once, self.ahead)
         await all_of(self._lane(channel, visit, full) for _ in range(count))
 

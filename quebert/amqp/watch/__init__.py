@@ -11,10 +11,10 @@ messages, and none can be given back.
 These words are used of messages:
 
  - place: C{prefetch} messages may be at work at once; each of these has a place.
- - hold: keep a message that RabbitMQ has delivered and that is not settled.  It counts
-   as held while it waits so without a place: for its retry, or until RabbitMQ has
-   confirmed what replaces it.
- - settle: acknowledge a message, or give it back.
+ - settle: acknowledge a message, or give it back.  RabbitMQ delivers no other consumer
+   a message that is not settled.
+ - hold: have a message wait unsettled, and without a place: for its retry, or until
+   RabbitMQ has confirmed what replaces it.
  - give back: settle a message by C{basic.nack} with C{requeue}.  RabbitMQ delivers it
    again.
  - put back: publish a message anew, to its queue or to the delay ladder.  A task is

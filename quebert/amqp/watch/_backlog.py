@@ -1,5 +1,5 @@
 """
-The deliveries of a watch that hold no place, and how many more may be fetched beside
+The deliveries of a watch that have no place, and how many more may be fetched beside
 them.
 
 Where some wait since their hosts take no more requests, or their times have not come,
@@ -25,12 +25,12 @@ from quebert.amqp.watch._postponements import Postponements
 from quebert.amqp.watch._throttle import Throttles
 from quebert.amqp.watch._waits import Waits
 
-__all__ = ["MAX_HELD", "MAX_HELD_BYTES", "PAUSE", "Backlog"]
+__all__ = ["MAX_BACKLOG", "MAX_BACKLOG_BYTES", "PAUSE", "Backlog"]
 
-#: How many waiting messages may be held beside those with places.
-MAX_HELD = 10_000
-#: And with how many bytes together with those in it.
-MAX_HELD_BYTES = 64 * 2**20
+#: How many deliveries may wait beside those with places.
+MAX_BACKLOG = 10_000
+#: How many bytes all deliveries may have together, those with places included.
+MAX_BACKLOG_BYTES = 64 * 2**20
 #: Seconds between two times that more messages are fetched, while some wait for hosts
 #: that take no more requests.
 PAUSE = 0.1
@@ -83,8 +83,8 @@ class Backlog:
         """
         size = self.size()
         some = size > 0 or self._throttles.limit_fetching
-        light = self._ledger.bytes < MAX_HELD_BYTES
-        has_room = size < MAX_HELD and light and self._places.has_room()
+        light = self._ledger.bytes < MAX_BACKLOG_BYTES
+        has_room = size < MAX_BACKLOG and light and self._places.has_room()
         if not (some and has_room):
             return False
         is_paced = self._postponements.number or self._origins.some_refuse

@@ -3,12 +3,12 @@ Has RabbitMQ deliver the messages of a queue: one consumer after the other.
 
 L{quebert.amqp.watch._consumer_states} tells in which states it is.
 
-A consumer has a prefetch: so many of its messages may be unsettled.  A message
-that waits before it goes back holds its delivery, but not its place among those at
-work: when such messages have used up the prefetch, another consumer takes over, which
-the broker lets fetch afresh.  (RabbitMQ applies C{basic.qos} to new consumers only, and
-has deprecated the kind that changes running ones.)  Where a throttle lets no message
-begin for long, there is no consumer, and others get what waits.
+A consumer has a prefetch: so many of its messages may be unsettled.  A message that is
+held is unsettled, but has no place among those at work.  When such messages have used
+up the prefetch, another consumer takes over, which the broker lets fetch afresh.
+(RabbitMQ applies C{basic.qos} to new consumers only, and has deprecated the kind that
+changes running ones.)  Where a throttle lets no message begin for long, there is no
+consumer, and others get what waits.
 
 A queue with a single active consumer is the exception: the other consumer would stand
 behind those of other mediators, and one of these would get the messages.  There the
@@ -60,7 +60,7 @@ class Consumer:
     @param unsettled: how many messages of each consumer are not settled, by its tag.
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
-    @param waiting: counts the deliveries that hold no place.
+    @param waiting: counts the deliveries that have no place.
     @param rested: called when there is no consumer for now, because of the rate.
     @param single: whether the broker delivers to one consumer of the queue at a time.
     @ivar prefetch_count: how many messages of the one that may fetch may be unsettled,
@@ -222,9 +222,9 @@ class Consumer:
         return too_wide and not self._unsettled.keys() - {self._tag}
 
     @property
-    def _wanted_prefetch(self) -> int:
-        usual = self._throttles.prefetch(self._most)
-        return usual and max(usual, min(self._waiting(), _MOST_PREFETCH))
+    def _wanted_prefetch_count(self) -> int:
+        usual = self._throttles.prefetch(self._prefetch)
+        return usual and max(usual, min(self._waiting(), _MAX_PREFETCH_COUNT))
 
     async def _renew(self) -> None:
         async with self._calling:

@@ -345,7 +345,7 @@ class Deliveries:
         """
         A message has waited for memory for so long that with the longest request it
         might be held for more than L{CONSUMER_TIMEOUT
-        <quebert._holding.CONSUMER_TIMEOUT>} seconds.
+        <quebert._consumer_timeout.CONSUMER_TIMEOUT>} seconds.
         """
         self._places.take_out(message)
         if message.origin is not None:  # its turn has come, and it gives way

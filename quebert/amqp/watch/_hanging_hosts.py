@@ -50,7 +50,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert._holding import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning

@@ -9,8 +9,8 @@ Suspects that come within L{GATHERING} seconds of each other are sorted: the one
 was alone at the fewest ends begins first.  So if something else ends the mediators, no
 suspect collects all the blame.
 
-A suspect whose turn does not come for L{LONGEST_WAIT<quebert._holding.LONGEST_WAIT>}
-seconds goes back as a copy.
+A suspect whose turn does not come for
+L{LONGEST_WAIT<quebert._consumer_timeout.LONGEST_WAIT>} seconds goes back as a copy.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from quebert._consumer_timeout import wait_left
 from quebert._deadlines import Deadlines
-from quebert._holding import wait_left
 from quebert.amqp.watch._record import Record
 from quebert.amqp.watch._suspects import Suspects
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import attrs
 
-from quebert._holding import HOLD_LIMIT
+from quebert._consumer_timeout import HOLD_LIMIT
 from quebert._protocol.extensions import QUEUE_TYPE
 from quebert.amqp.queues import STREAM
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER

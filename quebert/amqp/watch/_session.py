@@ -49,7 +49,7 @@ class WatchSession(Session, Protocol):
 
     def make_throttles(self, queue: str, options: WatchOptions) -> Iterable[Throttle]:
         """
-        What holds the messages of a watch of C{queue} back.
+        The throttles of a watch of C{queue}.
         """
 
     def make_switch(self, queue: str, halt: Step, go_on: Step) -> Switch:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from quebert._holding import HOLD_LIMIT
+from quebert._consumer_timeout import HOLD_LIMIT
 from quebert._log import Logger
 from quebert._text import printable
 from quebert.amqp.delays import Ladder

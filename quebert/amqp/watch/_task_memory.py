@@ -12,8 +12,8 @@ from typing import Protocol, runtime_checkable
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._bounds import BODY_BYTE, PROPERTY_BYTE, memory_of
+from quebert._consumer_timeout import wait_left
 from quebert._deadlines import Deadlines
-from quebert._holding import wait_left
 from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._memory_budget import Again, Budget, Part
 
@@ -40,7 +40,7 @@ class TaskMemory:
     @param clock: gives the clock that waits go by.
     @param put_off: called with each message that has waited for memory for so long that
         with the longest request it might be held for more than
-        L{CONSUMER_TIMEOUT<quebert._holding.CONSUMER_TIMEOUT>} seconds.
+        L{CONSUMER_TIMEOUT<quebert._consumer_timeout.CONSUMER_TIMEOUT>} seconds.
     @param memory_of: tells how many bytes the task in a body takes at most while it is
         at work.
     @ivar light: a message of so many bytes need not be weighed.

@@ -1,5 +1,5 @@
 """
-What holds the messages of a watch back, beside the number of its places.
+Throttles: what decides, beside the number of places, when a message begins.
 
 The throttles that there are, such as a rate, stand in L{quebert.amqp.coordination},
 which this room does not know.

@@ -1,12 +1,12 @@
 """
-Tests for L{quebert._holding}.
+Tests for L{quebert._consumer_timeout}.
 """
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert._holding import (
+from quebert._consumer_timeout import (
     CONSUMER_TIMEOUT,
     HOLD_LIMIT,
     LONGEST_REQUEST,
@@ -15,9 +15,9 @@ from quebert._holding import (
 )
 
 
-class HoldingTests(SynchronousTestCase):
+class ConsumerTimeoutTests(SynchronousTestCase):
     """
-    How long messages are held.
+    How long messages may be unsettled.
     """
 
     def test_limits(self) -> None:
