@@ -103,7 +103,9 @@ class TxAMQPClient:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host
         if not hosts:
-            raise ConfigError("a client needs at least one host")
+            raise ConfigError(
+                f"TxAMQPClient: host={host!r} must name at least one host"
+            )
         self.broker = Broker(
             tuple(Address.parse(each, port) for each in hosts),
             username,

@@ -113,7 +113,7 @@ class TLS:
 
     def __attrs_post_init__(self) -> None:
         if self.keyfile is not None and self.certfile is None:
-            raise ConfigError("the keyfile for TLS is of no use without a certfile")
+            raise ConfigError("the keyfile for TLS needs a certfile beside it")
 
 
 @attrs.frozen

@@ -86,7 +86,7 @@ def _broker(
     given = [key for key in ways if key in table]
     urls = table.given(**ways)
     if len(given) > 1:
-        table.wrong(given[1], f"is one too many beside {given[0]}")
+        table.wrong(given[1], f"cannot be given beside {given[0]}")
     heartbeat = table.get("heartbeat", _heartbeat, None)
     quorum_delays = table.get("quorum_delays", _auto_or_flag, None)
     tls = tls_files(table, outside)

@@ -68,7 +68,7 @@ def _host(name: str, table: Table, outside: Outside) -> Host:
     fields["tls"] = tls_files(table, outside)
     table.end()
     if "burst" in table and "rate" not in table:
-        table.wrong("burst", "is of no use without a rate")
+        table.wrong("burst", "needs a rate beside it")
     return Host(name=_as_requested(name, table), **fields)
 
 
@@ -89,7 +89,7 @@ def _as_requested(name: str, table: Table) -> str:
     requested = absolute(f"http://{name}/", "")[0].split("/")[2].lower()
     requested = without_dot(requested)
     if requested.endswith((":80", ":443")):
-        text = "must be without the port: it is the usual one"
+        text = "must be without the port, which is the usual one of its scheme"
         table.document.wrong(table.path, text)
     return requested
 

@@ -131,7 +131,9 @@ def headers(table: Table, outside: Outside) -> dict[str, str]:
         if not _HEADER.fullmatch(name):
             table.wrong(name, "is not the name of an HTTP header")
         elif name.lower() in _OF_THE_BODY:
-            table.wrong(name, "cannot be set here: the mediator sees to it")
+            table.wrong(
+                name, "cannot be set here: the mediator sets it for each request"
+            )
         else:
             value = _header(table, name, outside)
             if value is not None:

@@ -149,7 +149,7 @@ def _arguments(table: Table, key: str) -> dict[str, Argument]:
     found: dict[str, Argument] = {}
     for name in inner:
         if key == "arguments" and name == QUEUE_TYPE:
-            inner.wrong(name, "is said by the key queue_type of the queue")
+            inner.wrong(name, "must be set by the key queue_type of the queue")
         value = inner.get(name, kinds.argument, None)
         if value is not None:
             found[name] = value
@@ -158,7 +158,7 @@ def _arguments(table: Table, key: str) -> dict[str, Argument]:
 
 def _status(value: object) -> int:
     if value in range(200, 300) and not isinstance(value, bool):
-        raise Wrong(f"must be the status of a failure, and {value} is a success")
+        raise Wrong(f"must be the status of a failure, not {value}, which is a success")
     return kinds.number(300, 599)(value)
 
 
@@ -178,7 +178,7 @@ def _check(found: QueueSettings, table: Table) -> None:
         text = 'is missing: the routing key of its tasks, like "tasks.#"'
         table.wrong("key", text)
     if "burst" in table and "rate" not in table:
-        table.wrong("burst", "is of no use without a rate")
+        table.wrong("burst", "needs a rate beside it")
     for key in _WITH_POLICY:
         if key in table and found.mediator != "policy":
             told = kinds.shown(found.mediator)
@@ -198,14 +198,17 @@ def _retry(table: Table) -> tuple[str, Retry]:
     mediator = table.get("mediator", kinds.choice(*_MEDIATORS), guess)
     if mediator == "plain":
         if list(retry):
-            table.wrong("retry", 'is for other mediators: "plain" waits for a second')
+            table.wrong(
+                "retry",
+                'cannot be set for the mediator "plain", which waits for a second',
+            )
         return mediator, None
     known = _POLICY if mediator == "policy" else _BACKOFF
     other = sorted({**_POLICY, **_BACKOFF}.keys() - known.keys())
     for key in other:
         if key in retry:
             right = f"{kinds.shown(mediator)}, which has {', '.join(known)}"
-            retry.wrong(key, f"is not for the mediator {right}")
+            retry.wrong(key, f"cannot be set for the mediator {right}")
     retry.know(*other)
     fields = retry.given(**known)
     retry.end()

@@ -130,14 +130,15 @@ class Agent:
         """
         parts = _URL.fullmatch(url)
         if parts is None:
-            return fail(ExecutorError("the URL is not one that can be requested"))
+            why = "it is no valid http:// or https:// URL"
+            return fail(ExecutorError(f"the URL cannot be requested: {why}"))
         name, scheme, authority, target = parts.groups()
         host = "localhost" if scheme == "http+unix" else authority
         size = len(body) if body else 0
         has_body = body is not None or method in _WITH_BODY
         head = _head(method, target, host, fields, size if has_body else None)
         if head is None:
-            return fail(ExecutorError("the method or a header holds a line break"))
+            return fail(ExecutorError("the method or a header has a line break"))
         data = head.encode("utf-8", "surrogateescape")
         large = body if body and size > SMALL else b""
         joined = b"" if large else body or b""

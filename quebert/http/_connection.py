@@ -227,7 +227,7 @@ class HTTPConnection(Protocol):
         This answers nothing that was asked.
         """
         if not self.closed:
-            why = "the server spoke before it was asked"
+            why = "the server sent bytes before the request"
             self.end(f"the connection failed before an answer: {why}")
 
     def _more(self, reader: Reader, response: Response) -> None:

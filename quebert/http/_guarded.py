@@ -78,7 +78,7 @@ class GuardedEndpoint:
         permits = self._guard.permits
         ours = [a for a in found if permits(a, self._host, self._port, own)]
         if not ours:
-            raise Forbidden("the guard refuses the address of its host")
+            raise Forbidden("the guard refuses the address of the host")
         return ours
 
     def _dialling(self, permitted: list[Address]) -> IStreamClientEndpoint:

@@ -101,7 +101,9 @@ class Names:
         if host in self._waiting:
             return self._waiting[host].wait()
         if len(self._lines[self._kind_of(host)]) >= MOST_WAITING:
-            text = f"{MOST_WAITING} names wait to be looked up already: not {host!r}"
+            text = (
+                f"{host!r} is not looked up: {MOST_WAITING} names wait for that already"
+            )
             return _result((), text)
         answer = self._waiting.setdefault(host, Waiters()).wait()
         self._look_up(host)
@@ -173,7 +175,9 @@ class Names:
             line.pop(host, None)
         if host in self._asking:
             self._remember(host, (), prompt=False)
-        self._found(host, (), f"no answer to {host!r} within {self._timeout:g} s")
+        self._found(
+            host, (), f"the look-up of {host!r} took more than {self._timeout:g} s"
+        )
 
     def _found(self, host: str, addresses: Addresses, why: str) -> None:
         del self._late[host]

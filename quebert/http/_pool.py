@@ -217,7 +217,8 @@ class _OriginConnections:
 
     def missed(self, exchange: HTTPExchange) -> None:
         self.log.info(
-            "{origin} closed a connection as a request came: it is made again",
+            "{origin} closed a connection as a request was sent; the request is sent"
+            " again",
             origin=self.name,
         )
         # The server may have closed the others, too, which we shall hear.

@@ -39,7 +39,7 @@ class ProxiedEndpoint(GuardedEndpoint):
     async def _connect(self, factory: IProtocolFactory) -> Any:
         address = parsed(self._host)
         if address is not None and not self._permits(address):
-            raise Forbidden("the guard refuses the address of its host")
+            raise Forbidden("the guard refuses the address of the host")
         host = f"[{self._host}]" if ":" in self._host else self._host
         tunnel = _Tunnel(f"{host}:{self._port}", factory)
         await self._proxy().connect(Factory.forProtocol(lambda: tunnel))
@@ -100,7 +100,7 @@ class _Tunnel(Protocol):
         elif status[1].startswith(b"2"):
             self._open(rest)
         elif status[1] == b"403" or _DENIED in head.lower():
-            self._fail(Forbidden("the proxy refuses its host"))
+            self._fail(Forbidden("the proxy refuses the host"))
         else:
             self._fail(ExecutorError(f"the proxy answered {status[1].decode()}"))
 

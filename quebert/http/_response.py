@@ -286,7 +286,7 @@ class Response:
         """
         if not self._ended:
             if self._reader is None:
-                self.cut_short("nobody waits for the rest")
+                self.cut_short("its reader has given it up")
             self._connection.abort()
 
     # -- For the connection
@@ -365,7 +365,7 @@ class Response:
         if self._reader is None:
             self._cut()
         elif not self._ended:
-            text = f"{received} bytes hold no more than {self.size} of its body"
+            text = f"only {self.size} of {received} bytes are of its body"
             self._connection.abort()
             self.cut_short(text)
 

@@ -51,7 +51,9 @@ class Rate:
             )
         number, unit = found.groups()
         if not float(number) > 0:
-            raise ConfigError(f"{text!r} must be more than 0; without a rate, no limit")
+            raise ConfigError(
+                f"{text!r} must be more than 0; for no limit, give no rate"
+            )
         return cls(float(number) / _PER[unit])
 
     @classmethod
@@ -68,7 +70,9 @@ class Rate:
         number: object = given
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             kind = type(number).__name__
-            raise ConfigError(f"a rate is a text or a number per second, not {kind}")
+            raise ConfigError(
+                f"a rate must be a text or a number per second, not {kind}"
+            )
         return cls(number)
 
     def __str__(self) -> str:

@@ -68,7 +68,8 @@ class BackoffFailures(FailurePolicy):
             return failed.encoded()
         except BadTask as e:
             self._log.warn(
-                "Task {name} is put back as it was, since hooks spoiled it: {why}",
+                "Task {name} is put back as it came, since its hooks made it invalid:"
+                " {why}",
                 name=failed.name,
                 why=str(e),
             )

@@ -150,11 +150,12 @@ class Failures:
         try:
             outcome: Outcome | None = self._mediator.failed(task, failure)
             if outcome is None:  # which would be taken for done
-                raise TypeError("an Outcome must be returned, not None")
+                raise TypeError("failed() must return an Outcome, not None")
             return outcome
         except Exception:
             self._mediator.log.failure(
-                "{mediator}.failed() failed", mediator=type(self._mediator).__name__
+                "{mediator}.failed() failed; the task is tried again later",
+                mediator=type(self._mediator).__name__,
             )
             return self._told(self._steady, task, failure)
         finally:
@@ -174,7 +175,7 @@ class Failures:
         outcome = policy.outcome(failed, self._now())
         if isinstance(outcome, Retry) and policy.is_told(failed.history.attempts):
             self._mediator.log.warn(
-                "Task {name} failed, again in {after} s: {why}",
+                "Task {name} failed, and is tried again in {after} s: {why}",
                 name=failed.name,
                 after=outcome.after,
                 why=failed.why,

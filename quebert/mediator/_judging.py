@@ -80,6 +80,6 @@ def no_task(decoded: Any, error: BadTask, bounds: Bounds, bury: bool) -> Outcome
         known = None
     name = f" (uuid {one_line(known)})" if known else ""
     if isinstance(error, NoDefaultURL):  # another mediator can
-        return Bury(f"a task{name} for another mediator: {error}", POISON)
+        return Bury(f"a task{name} that another mediator may do: {error}", POISON)
     why = f"not a task{name}: {error}"
     return Bury(why, POISON) if bury else Discard(why)

@@ -128,7 +128,9 @@ class Mediator:
         policy: FailurePolicy | None = None,
     ) -> None:
         if guard is not None and http is not None:
-            raise ConfigError("guard is of no use beside http: give http a guard")
+            raise ConfigError(
+                "guard and http exclude each other: give the guard to http"
+            )
         guard = guard or Guard()
         bounds = tasks.Bounds(
             url=_positive("max_url_length", max_url_length),

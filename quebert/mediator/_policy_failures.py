@@ -122,7 +122,7 @@ class PolicyFailures(FailurePolicy):
             return None
         try:
             if len(values) > 1:
-                raise ValueError(f"there are {len(values)} of them")
+                raise ValueError(f"the answer has {len(values)} of them, not one")
             found = directive(values[0])
         except ValueError as e:
             self._ignored.met(str(e))  # not the value: it may hold secrets

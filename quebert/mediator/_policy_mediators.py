@@ -61,7 +61,7 @@ class PolicyMediator(Mediator):
             self.log,
             lambda: self.clock,
             "A header Quebert-Outcome is ignored",
-            "Headers Quebert-Outcome are heeded again",
+            "Headers Quebert-Outcome are followed again",
         )
         failures = PolicyFailures(rules, ignored, random)
         super().__init__(*args, policy=failures, bury=bury, **options)

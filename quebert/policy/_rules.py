@@ -51,7 +51,8 @@ def _statuses(permanent: Iterable[int]) -> frozenset[int]:
     try:
         statuses = frozenset(permanent)
     except TypeError:
-        raise ConfigError("permanent must be a list of HTTP statuses") from None
+        text = f"permanent must be a list of HTTP statuses, not {permanent!r:.40}"
+        raise ConfigError(text) from None
     for status in statuses:
         right = isinstance(status, int) and 300 <= status <= 599
         if not right:

@@ -241,7 +241,9 @@ def _our_error(error: Exception, where: str) -> BrokerError:
             "the broker takes no tasks while its memory or disk is full,"
             f" this one perhaps later ({where})"
         )
-    return ChannelLost(f"not known to be taken ({where}): {_innermost(error)}")
+    return ChannelLost(
+        f"nobody knows whether the broker has the task ({where}): {_innermost(error)}"
+    )
 
 
 def _refused(code: int, text: str, where: str) -> BrokerError:

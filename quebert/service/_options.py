@@ -51,7 +51,7 @@ class Options(UsageOptions):
             "config",
             "c",
             None,
-            "A file that says all, as FILE.toml; or a function that sets up"
+            "The configuration, as FILE.toml; or a function that sets up"
             " mediators, as module.function: it is called with these options, and"
             " may return a function to call at the end, a service, or a Deferred of"
             " either.",
@@ -81,7 +81,7 @@ class Options(UsageOptions):
             None,
             None,
             "How many processes do all this, by default 1, each with as many tasks"
-            " at once; one more starts them, and starts them again.",
+            " at once; with several, one more process restarts those that end.",
         ],
         [
             "with_syslog_prefix",
@@ -134,7 +134,7 @@ class Options(UsageOptions):
         for name in ("amqp-url", "default-url", "grace", "watch"):
             if self[name] not in (None, []):
                 raise UsageError(
-                    f"--{name} and --config={self['config']} do not go together: say"
+                    f"--{name} and --config={self['config']} exclude each other: set"
                     " it in the file"
                 )
         self["config"] = os.path.abspath(self["config"])  # twistd may go elsewhere

@@ -132,8 +132,8 @@ class MediatorService(MultiService):
             self._stoppers.append(result)
         elif result is not None:
             raise ConfigError(
-                f"{self._options['config']} of --config must return None, a function"
-                f" or a service, or a Deferred of them, not {type(result).__name__}"
+                f"--config={self._options['config']} must return None, a function or a"
+                f" service, or a Deferred of them, not {type(result).__name__}"
             )
 
     def _cannot_start(self, failure: Failure) -> None:
@@ -165,7 +165,9 @@ class MediatorService(MultiService):
             ending = self._watches.stop(self._settings.service.grace)
             stopping.append(Deferred.fromCoroutine(ending))
         for each in stopping:
-            each.addErrback(lambda f: self.log.failure("Stopping failed.", f))
+            each.addErrback(
+                lambda f: self.log.failure("Stopping the service failed.", f)
+            )
         await gatherResults(stopping)
         await maybeDeferred(super().stopService)
 

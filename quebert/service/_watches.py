@@ -261,13 +261,13 @@ class Watches:
             self._try_again(watched, failure)
         elif failure.check(QuebertError):
             self.log.error(
-                "Queue {queue!r} is watched as it was: {why}",
+                "Queue {queue!r} is still watched with the old settings: {why}",
                 queue=watched.queue.name,
                 why=failure.value,
             )
         else:
             self.log.failure(
-                "Queue {queue!r} is watched as it was.",
+                "Queue {queue!r} is still watched with the old settings.",
                 failure,
                 queue=watched.queue.name,
             )
@@ -317,7 +317,7 @@ class Watches:
 
     def _note(self, ending: Deferred[Any]) -> None:
         self._ending.add(ending)
-        ending.addErrback(lambda f: self.log.failure("Stopping failed.", f))
+        ending.addErrback(lambda f: self.log.failure("Stopping a watch failed.", f))
         ending.addBoth(self._ended, ending)
 
     def _ended(self, _: object, ending: Deferred[Any]) -> None:

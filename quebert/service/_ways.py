@@ -114,9 +114,10 @@ def _connections(host: Host) -> Limits:
 
 def _tell(origin: str, status: OriginStatus) -> None:
     if status.breaker == "closed":
-        _log.info("The circuit of {origin} is closed again.", origin=origin)
+        _log.info("The circuit breaker of {origin} is closed again.", origin=origin)
     else:
         _log.warn(
-            "The circuit of {origin} is open, since its requests fail: its tasks wait.",
+            "The circuit breaker of {origin} is open, since requests fail: its tasks"
+            " wait.",
             origin=origin,
         )

@@ -206,7 +206,7 @@ async def test_strange_queue(
     """
     pika_channel.queue_declare(names.queue, durable=True, arguments=arguments)
     missing = next(iter(arguments))
-    with pytest.raises(BrokerRefused, match=f"give {missing} among the arguments"):
+    with pytest.raises(BrokerRefused, match=f"give the queue the argument {missing}"):
         await client.watch("", names.queue, "", lambda m: None)
     watcher = await client.watch(
         "", names.queue, "", lambda m: None, options=WatchOptions(arguments=arguments)

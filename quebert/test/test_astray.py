@@ -370,10 +370,12 @@ class OneAstrayTests(SynchronousTestCase):
             self.assertEqual(self.bring_back(), 1)
             self.clock.pump([1.0] * 12)
         kept, _, reach = lines
-        self.assertIn("Delayed tasks may not reach queue 'ours' for now", kept)
+        self.assertIn(
+            "Some delayed tasks cannot be moved to queue 'ours' for now", kept
+        )
         self.assertIn("they stay in queue 'quebert.delay.unclaimed'", kept)
         self.assertIn("the queue is full", kept)
-        self.assertIn("Delayed tasks reach queue 'ours' again", reach)
+        self.assertIn("Delayed tasks can be moved to queue 'ours' again", reach)
 
     def test_whose_loss_is_told(self) -> None:
         """
@@ -528,8 +530,8 @@ class DeclareTests(SynchronousTestCase):
             error = self.failureResultOf(self.declare(self.rung, exists=True)).value
             self.assertEqual(
                 str(error),
-                f"queue '{PREFIX}.wait.5s' was declared with {name} {told}, and needs"
-                f" {wanted}; delete it, and it is declared anew",
+                f"queue '{PREFIX}.wait.5s' has {name} {told}, and must have"
+                f" {wanted}: delete the queue, and quebert declares it anew",
             )
             self.assertEqual(error.code, 406)
 

@@ -171,11 +171,12 @@ async def test_another_type(
             continue
         await until(lambda: told())
     await watched.all_come("", names.queue, "meanwhile")
-    fault = f"Queue '{names.queue}' may get no tasks from exchange '{names.exchange}'"
+    fault = f"Queue '{names.queue}' cannot be bound to exchange '{names.exchange}'"
+    fault += ", and may get no tasks"
     assert told()[-1].startswith(f"{fault}: PRECONDITION_FAILED")
     assert sum(line.startswith(fault) for line in told()) == 1
     await channel.call("exchange_delete", **exchange)
     await watched.until_routed()
     await watched.all_come(names.exchange, watched.key, "after")
-    over = f"Queue '{names.queue}' gets the tasks of exchange '{names.exchange}' again"
+    over = f"Queue '{names.queue}' is bound to exchange '{names.exchange}' again"
     await until(lambda: told()[-1].startswith(over))

@@ -103,7 +103,7 @@ async def test_not_watchable(
     assert await program.ended() == 1, program.output
     text = f"queue {other} cannot be watched as configured: PRECONDITION_FAILED"
     assert text in program.output
-    assert "give x-max-length among the arguments" in program.output
+    assert "give the queue the argument x-max-length" in program.output
     assert f"queue {names.queue} is not there yet" in program.output
     await channel.call("queue_delete", queue=other)
     await channel.call(

@@ -120,7 +120,9 @@ class MakingTests(SynchronousTestCase):
 
     def test_no_hosts(self) -> None:
         error = self.assertRaises(ConfigError, self.make, [])
-        self.assertEqual(str(error), "a client needs at least one host")
+        self.assertEqual(
+            str(error), "TxAMQPClient: host=[] must name at least one host"
+        )
 
     def test_tls(self) -> None:
         """

@@ -205,7 +205,7 @@ class ListenerTests(PausesTestCase):
         self.call("queue_delete", queue=name)
         self.network.pass_time(1)
         self.assertEqual(len(ended), 1)
-        self.assertIn("somebody has deleted", str(ended[0]))
+        self.assertIn("somebody deleted the queue", str(ended[0]))
         self.assertEqual(len(self.wire.channels), before)
 
     def test_connection_lost(self) -> None:

@@ -160,8 +160,8 @@ async def test_limit_by_argument(
     assert warnings()[0] == first
     await look(client, times=2)
     second = warnings()[1]
-    text = f"Queue '{dead}' does not keep the tasks that are given up, {TASKS - LIMIT}"
-    assert second.startswith(f"{text} times: it holds fewer than were moved there")
+    text = f"Queue '{dead}' loses tasks that were given up, {TASKS - LIMIT}"
+    assert second.startswith(f"{text} times: it has fewer tasks than were moved there")
     await bury(client, names.queue)
     await look(client, times=2)
     assert len(warnings()) == 2
@@ -185,7 +185,7 @@ async def test_limit_by_policy(
         await bury(client, names.queue)
         await look(client, times=2)
         (told,) = warnings()
-        text = f"does not keep the tasks that are given up, {TASKS - LIMIT} times"
+        text = f"loses tasks that were given up, {TASKS - LIMIT} times"
         assert text in told
     finally:
         clear()

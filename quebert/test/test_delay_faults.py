@@ -527,7 +527,7 @@ async def test_unclaimed_and_full(
         mend()
         await until(lambda: len(got) >= 20)
     (line, *_) = lines
-    assert "may not reach queue" in line
+    assert "cannot be moved to queue" in line
     assert f"they stay in queue {UNCLAIMED!r}" in line
     await until_ready(client, UNCLAIMED, 0)
 

@@ -168,7 +168,7 @@ class AstrayTests(LeftTestCase):
             self.put(UNCLAIMED, "tasks", b"astray", **self.died("tasks"))
             self.network.pass_time(50)
         self.assertEqual(self.depths()[UNCLAIMED], 1)
-        kept = [line for line in lines if "may not reach queue 'tasks'" in line]
+        kept = [line for line in lines if "cannot be moved to queue 'tasks'" in line]
         self.assertEqual(len(kept), 1, lines)
         self.assertIn("they stay in queue 'quebert.delay.unclaimed'", kept[0])
         blocking.callback(None)
@@ -234,7 +234,7 @@ class OtherRungTests(ClientTestCase):
             lines = self.delay()
             self.assertEqual(len(lines), 1, lines)
             self.assertIn("Tasks cannot wait in the broker for now", lines[0])
-            self.assertIn("delete it, and it is declared anew", lines[0])
+            self.assertIn("delete the queue, and quebert declares it anew", lines[0])
             self.assertEqual(self.depths()[self.rung], 0)
             self.call("queue_delete", queue=self.rung)
             self.network.pass_time(30)

@@ -1530,7 +1530,7 @@ class KeepAliveTests(Case):
         self.dispatcher.request("POST", URL, data=b"{}")
         with logged(LogLevel.info) as lines:
             server.close()
-        said = "closed a connection as a request came: it is made again"
+        said = "closed a connection as a request was sent; the request is sent again"
         self.assertEqual(lines, [f"http://127.0.0.1:8000 {said}"])
 
     def test_waited_for_too_long(self) -> None:
@@ -2119,7 +2119,9 @@ class SocketTests(Case):
         server, tcp = self.accept_tcp()
         server.send(b"220 mail.example ESMTP\r\n")
         self.reactor.advance(0)
-        self.assertIn("before it was asked", self.text_of(requested, ExecutorError))
+        self.assertIn(
+            "sent bytes before the request", self.text_of(requested, ExecutorError)
+        )
         self.assertEqual(tcp.sent + tcp.value(), b"")
         self.assertEqual(self.connections(), 1)
 

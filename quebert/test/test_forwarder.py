@@ -733,7 +733,9 @@ class ForwarderTests(SynchronousTestCase):
         with logged(LogLevel.critical) as lines:
             self.clock.advance(CHECK)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        expected = "Bringing delayed tasks to queue 'queue' failed, and goes on in 60 s"
+        expected = (
+            "Moving delayed tasks to queue 'queue' failed, and is tried again in 60 s"
+        )
         self.assertEqual(lines, [expected])
         self.clock.advance(59)
         self.assertEqual(len(self.channels), 1)
@@ -827,8 +829,8 @@ class ForwarderTests(SynchronousTestCase):
             self.publisher.confirm(cast(Any, ZeroDivisionError()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         (line,) = lines
-        self.assertIn("Bringing <Message 1 from", line)
-        self.assertIn("to queue 'queue' failed", line)
+        self.assertIn("Moving <Message 1 from", line)
+        self.assertIn("which is due, to queue 'queue' failed", line)
         self.assertEqual(self.channels[0].acked, [])
         self.successResultOf(self.ends())
 
@@ -883,7 +885,7 @@ class ForwarderTests(SynchronousTestCase):
         early, over = lines
         self.assertIn("come before their time", early)
         self.assertIn("message-ttl", early)
-        self.assertIn("wait for their time again", over)
+        self.assertIn("come in time again", over)
 
     def test_little_too_early_is_held_as_long(self) -> None:
         """

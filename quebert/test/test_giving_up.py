@@ -282,7 +282,8 @@ class RetryTests(PolicyCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                "Task 1 for http://executor.example/run failed, again in 0.1 s:"
+                "Task 1 for http://executor.example/run failed, and is"
+                " tried again in 0.1 s:"
                 " POST http://executor.example/run was answered 500"
             ],
         )

@@ -368,7 +368,7 @@ async def test_answers() -> None:
                 on.resolver.answers["evil.example"] = [[address]]
                 buried = await on.is_refused(strict, f"http://evil.example:{on.port}/")
                 assert buried.kind == FORBIDDEN
-                assert "the guard refuses the address of its host" in buried.reason
+                assert "the guard refuses the address of the host" in buried.reason
                 assert address not in buried.reason
                 assert not any(address in line for line in lines if len(address) > 3)
 

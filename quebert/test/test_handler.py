@@ -93,8 +93,8 @@ class HandlerTests(SynchronousTestCase):
         wrong: Any = (
             (5, "must return None, bytes, str or an Outcome, not int"),
             (Retry(body=text), "the body of a Retry must be bytes, not str"),
-            (Retry(after=text), "Retry(after=...) is seconds, not str"),
-            (Bury(nothing), "Bury(reason=...) is a sentence, not NoneType"),
+            (Retry(after=text), "Retry(after=...) must be seconds, not str"),
+            (Bury(nothing), "Bury(reason=...) must be a text, not NoneType"),
         )
         for answer, told in wrong:
             self.answer = answer

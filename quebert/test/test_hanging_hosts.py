@@ -360,8 +360,9 @@ class PlaceTests(HangingTestCase):
             self.pass_time(30)
         lines = [formatEvent(each) or "" for each in events]
         self.assertEqual(len(lines), 2, lines)
-        self.assertIn("'queue': http://a does not answer within 5 s", lines[0])
-        self.assertIn("No host hangs any more that queue 'queue' asks", lines[1])
+        self.assertIn("Requests of queue 'queue' hang", lines[0])
+        self.assertIn(": http://a does not answer within 5 s", lines[0])
+        self.assertIn("No requests of queue 'queue' hang any more", lines[1])
 
     def test_told_once(self) -> None:
         """

@@ -432,7 +432,7 @@ class EndTests(ConnectionTestCase):
         self.lose()
         why = reader.closedReason
         assert why is not None
-        self.assertIn("hold no more than", str(why.value))
+        self.assertIn("bytes are of its body", str(why.value))
 
     def test_cut_short(self) -> None:
         """

@@ -59,7 +59,7 @@ class RateTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, Rate.parse, text)
             self.assertIn("such as 500/s, 30/m or 10/h", str(error))
         error = self.assertRaises(ConfigError, Rate.parse, "0/s")
-        self.assertIn("without a rate, no limit", str(error))
+        self.assertIn("for no limit, give no rate", str(error))
 
     def test_of(self) -> None:
         """

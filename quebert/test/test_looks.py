@@ -60,7 +60,7 @@ class LookTests(SynchronousTestCase):
             for _ in range(5):
                 clock.advance(_binding.LOOK)
         (line,) = (str(formatEvent(event)) for event in logged)
-        self.assertIn("may get no tasks", line)
+        self.assertIn("and may get no tasks", line)
         bindings.forget(binding)
         self.assertEqual(clock.getDelayedCalls(), [])
 
@@ -321,8 +321,12 @@ class KeptBindingsTests(LooksTestCase):
         self.wire.refuses = lambda method, how: None
         self.clock.pump([5, 5, 5])
         refused, well = self.lines
-        self.assertIn("'one' may get no tasks from exchange 'flow': other", refused)
-        self.assertIn("'one' gets the tasks of exchange 'flow' again", well)
+        self.assertIn(
+            "Queue 'one' cannot be bound to exchange 'flow', and may get"
+            " no tasks: other",
+            refused,
+        )
+        self.assertIn("'one' is bound to exchange 'flow' again", well)
 
     def test_fault_of_ours(self) -> None:
         """
@@ -333,7 +337,9 @@ class KeptBindingsTests(LooksTestCase):
         self.clock.advance(5)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.timers(), [5.0])
-        self.assertEqual(self.lines, ["Looking at bindings failed."])
+        self.assertEqual(
+            self.lines, ["Checking the bindings of watched queues failed."]
+        )
 
 
 class KeepingTests(LooksTestCase):
@@ -402,7 +408,7 @@ class KeepingTests(LooksTestCase):
         self.assertEqual(self.lines, [])
         self.clock.advance(5)
         (line,) = self.lines
-        self.assertIn("'dead' does not keep the tasks that are given up, 3 times", line)
+        self.assertIn("'dead' loses tasks that were given up, 3 times", line)
         self.assertIn("see quebert doctor", line)
         self.move(1)
         self.hold(3)
@@ -480,7 +486,7 @@ class KeepingTests(LooksTestCase):
         self.move(1)
         self.clock.advance(5)
         self.clock.advance(5)
-        self.assertIn("does not keep", self.lines[0])
+        self.assertIn("loses tasks that were given up", self.lines[0])
 
     def test_end(self) -> None:
         """
@@ -732,7 +738,11 @@ class DeclaringTests(LooksTestCase):
             ("x-queue-type", "the value 'quorum' of type", 'queue_type to "quorum"'),
             ("x-queue-type", "none", 'set queue_type to "classic"'),
             ("x-queue-type", "the value 'stream' of type", "tasks is a stream"),
-            ("x-max-length", "the value '5' of type", "give x-max-length among"),
+            (
+                "x-max-length",
+                "the value '5' of type",
+                "give the queue the argument x-max-length",
+            ),
             ("durable", "'true'", ""),
         ):
             type_ = " 'longstr'" if "of type" in current else ""

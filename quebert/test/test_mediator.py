@@ -884,7 +884,7 @@ class RequestTests(Case):
                     assert isinstance(outcome, Bury), outcome
                     self.assertEqual(
                         outcome.reason,
-                        "a task (uuid u) for another mediator: url cannot be"
+                        "a task (uuid u) that another mediator may do: url cannot be"
                         " requested: it is partial, and this mediator has no default"
                         " URL",
                     )
@@ -1864,7 +1864,7 @@ class ForbiddenTests(Case):
         """
         A client has its own guard, so that another one would be of no use.
         """
-        with self.assertRaisesRegex(ConfigError, "guard is of no use beside http"):
+        with self.assertRaisesRegex(ConfigError, "guard and http exclude each other"):
             self.mediator(http=FakeHTTP(), guard=Guard())
 
     def kind_of(self, mediator: Mediator, received: FakeMessage) -> str:

@@ -160,7 +160,7 @@ class PausesTests(SynchronousTestCase):
             self.assertTrue(self.ask("a"))
             self.assertTrue(self.ask("b"))
         self.assertEqual(len(texts(logged)), 1, logged)
-        self.assertIn("does not tell of pauses", texts(logged)[0])
+        self.assertIn("does not announce pauses", texts(logged)[0])
         self.assertIn(r"read quebert\.control.*: ", logged[0]["need"])
         self.clock.advance(AGAIN)
         self.assertEqual(self.looks, ["a", "b"])
@@ -177,7 +177,7 @@ class PausesTests(SynchronousTestCase):
             with capturedLogs() as logged:
                 self.ask("a")
             (line,) = [str(formatEvent(each)) for each in logged]
-            self.assertIn("It is asked every 10 s whether queues are paused", line)
+            self.assertIn("is asked every 10 s whether queues are paused", line)
             self.assertEqual("the user needs to configure" in line, names)
             self.assertTrue(line.endswith("no"), line)
 
@@ -244,7 +244,9 @@ class PausesTests(SynchronousTestCase):
         with capturedLogs() as logged:
             self.ask("a")
             self.ask("b")
-        self.assertEqual(texts(logged), ["The broker tells of pauses again."])
+        self.assertEqual(
+            texts(logged), ["RabbitMQ announces pauses to this mediator again."]
+        )
         self.hear("tasks.low")
         declared = [c.argument("queue_declare", "queue") for c in self.client.channels]
         self.assertEqual(len({name for names in declared for name in names}), 1)
@@ -325,8 +327,8 @@ class PausesTests(SynchronousTestCase):
             self.ask("a")
             self.clock.advance(CHECK)
         refused, told = texts(logged)
-        self.assertIn("does not tell of pauses", refused)
-        self.assertIn("tells of pauses again", told)
+        self.assertIn("does not announce pauses", refused)
+        self.assertIn("announces pauses to this mediator again", told)
 
     def test_mark_cannot_be_set(self) -> None:
         """
@@ -561,9 +563,15 @@ class PauseSwitchTests(SynchronousTestCase):
                 self.assertEqual((self.halted, self.gone_on), (halted, gone_on))
                 self.assertEqual(self.switch.paused, paused)
         lines = [str(formatEvent(each)) for each in logged]
-        hidden = "Queue 'tasks' is not consumed, since it may be paused"
+        hidden = "Queue 'tasks' is not consumed, since RabbitMQ does not tell"
         rests = "Queue 'tasks' is paused."
-        expected = [rests, hidden, "Queue 'tasks' goes on.", hidden, rests]
+        expected = [
+            rests,
+            hidden,
+            "Queue 'tasks' is not paused any more.",
+            hidden,
+            rests,
+        ]
         self.assertEqual(len(lines), 5)
         for line, start in zip(lines, expected, strict=True):
             self.assertTrue(line.startswith(start), line)
@@ -629,9 +637,11 @@ class PauseSwitchTests(SynchronousTestCase):
             self.clock.pump([1.0] * 20)
         asked, answered = map(formatEvent, logged)
         self.assertEqual(
-            asked, "Whether queue 'tasks' is paused is asked again: ask later"
+            asked,
+            "RabbitMQ does not tell whether queue 'tasks' is paused, and"
+            " is asked again: ask later",
         )
-        self.assertIn("has told whether queue 'tasks' is paused", answered)
+        self.assertIn("tells again whether queue 'tasks' is paused", answered)
 
     def test_end_while_it_waits(self) -> None:
         """
@@ -801,7 +811,10 @@ class PausedWatcherTests(WatcherTestCase):
             self.advance(1)
         self.assertEqual(
             [formatEvent(each) for each in logged],
-            ["Queue 'queue' goes on.", f"Queue 'queue' is not consumed for now: {why}"],
+            [
+                "Queue 'queue' is not paused any more.",
+                f"Queue 'queue' is not consumed for now: {why}",
+            ],
         )
         self.assertTrue(channel.closed)
         del self.client.refused["basic_consume"]

@@ -492,7 +492,7 @@ ANSWERS: list[tuple[Exception, type[BrokerError], str]] = [
 LOSSES: list[tuple[Exception, type[BrokerError], str]] = [
     (exceptions.StreamLostError("Stream connection lost: X"), ChannelLost, "lost: X"),
     (exceptions.AMQPHeartbeatTimeout("No activity"), ChannelLost, "No activity"),
-    (exceptions.ConnectionWrongStateError(), ChannelLost, "not known to be taken"),
+    (exceptions.ConnectionWrongStateError(), ChannelLost, "nobody knows"),
     (exceptions.ChannelWrongStateError("closed"), ChannelLost, "closed"),
     (
         exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - bye"),

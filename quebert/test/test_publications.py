@@ -185,9 +185,11 @@ class PublicationsTests(SynchronousTestCase):
         self.publications.end(ChannelLost("gone"))
         error = self.failureResultOf(sent, ChannelLost).value
         self.assertNotIsInstance(error, NotSent)
-        self.assertEqual(str(error), "not known to be taken: gone")
+        self.assertEqual(
+            str(error), "nobody knows whether the broker has the message: gone"
+        )
         error = self.failureResultOf(waiting, NotSent).value
-        self.assertEqual(str(error), "not sent: gone")
+        self.assertEqual(str(error), "the message was not sent: gone")
         self.assertEqual(len(self.sent), 1)
 
     def test_ended_by_a_confirm(self) -> None:
@@ -434,7 +436,7 @@ class PublisherTests(SynchronousTestCase):
         self.patch(_publisher, "MAX_OUTSTANDING", 3)
         published = [self.publish() for _ in range(4)]
         error = self.failureResultOf(published.pop(), BrokerError).value
-        self.assertIn("3 publications wait", str(error))
+        self.assertIn("3 messages wait", str(error))
         given_up = published.pop()
         given_up.cancel()
         self.failureResultOf(given_up, CancelledError)

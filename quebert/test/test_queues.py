@@ -307,7 +307,7 @@ class DeclaringTests(QueuesTestCase):
         self.declare("tasks", x_max_length=5)
         error = self.failure(self.declare_tasks(x_queue_type="classic"), BrokerRefused)
         self.assertEqual(error.code, 406)
-        self.assertIn("give x-max-length among the arguments", str(error))
+        self.assertIn("give the queue the argument x-max-length", str(error))
         self.call("queue_delete", queue="tasks")
         self.declare("tasks", x_queue_type="quorum")
         error = self.failure(self.declare_tasks(x_queue_type="classic"), BrokerRefused)

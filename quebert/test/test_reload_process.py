@@ -376,7 +376,9 @@ async def test_refused_change(
     await program.said("Watching")
     file.write("exchange_type = 'fanout'")
     program.signal(signal.SIGHUP)
-    await program.said(f"Queue '{names.queue}' is watched as it was: PRECONDITION_F")
+    await program.said(
+        f"Queue '{names.queue}' is still watched with the old settings: PRECONDITION_F"
+    )
     await add(client, names, 1)
     await until(lambda: executor.tasks)
     file.write()
@@ -410,7 +412,7 @@ async def test_another_broker(
         await program.said("Watching")
         file.write(before=before)
         program.signal(signal.SIGHUP)
-        await program.said("is watched as it was: ACCESS_REFUSED")
+        await program.said("is still watched with the old settings: ACCESS_REFUSED")
         secret.write_text(other.url)
         program.signal(signal.SIGHUP)
         await until(lambda: program.output.count("Watching") == 2)

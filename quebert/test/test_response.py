@@ -220,7 +220,7 @@ class ResponseTests(SynchronousTestCase):
         self.failureResultOf(second, CancelledError)
         self.check("abort")
         error = self.failureResultOf(self.response.content(), IncompleteAnswer).value
-        self.assertIn("nobody waits for the rest", str(error))
+        self.assertIn("its reader has given it up", str(error))
 
     # -- Pausing
 
@@ -323,7 +323,7 @@ class ResponseTests(SynchronousTestCase):
         for _ in range(2):
             self.response.check_size(101 + FRAMING)
         error = protocol.closedReason.value
-        self.assertIn("32869 bytes hold no more than 0 of its body", str(error))
+        self.assertIn("only 0 of 32869 bytes are of its body", str(error))
         self.check("abort")
 
     # -- Protocols that read

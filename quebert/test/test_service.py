@@ -112,7 +112,7 @@ class FileTests(SynchronousTestCase):
         ):
             said = refusal(UsageError, parsed, f"--config={self.path}", option)
             name = option.partition("=")[0]
-            self.assertIn(f"{name} and --config={self.path} do not go together", said)
+            self.assertIn(f"{name} and --config={self.path} exclude each other", said)
             self.assertNotIn(PASSWORD, said)
 
     def test_wrong(self) -> None:

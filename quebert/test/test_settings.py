@@ -98,7 +98,8 @@ FILES = [
     Bad(
         LEAST + '[hosts."example.com:80"]',
         3,
-        'hosts."example.com:80" must be without the port: it is the usual one',
+        'hosts."example.com:80" must be without the port, which is the'
+        " usual one of its scheme",
         False,
     ),
     Bad(
@@ -142,7 +143,7 @@ FILES = [
     Bad(
         LEAST + '[broker]\nurl = "amqp://h"\nurl_env = "URL"',
         5,
-        "broker.url_env is one too many beside url",
+        "broker.url_env cannot be given beside url",
         False,
     ),
     Bad(
@@ -200,7 +201,7 @@ FILES = [
     Bad(
         LEAST + '[broker]\nurl = "amqps://h"\ntls = { keyfile = "k" }',
         5,
-        "broker.tls is wrong: the keyfile for TLS is of no use without a certfile",
+        "broker.tls is wrong: the keyfile for TLS needs a certfile beside it",
         False,
     ),
     Bad(
@@ -254,7 +255,7 @@ FILES = [
     Bad(
         LEAST + '[hosts."h"]\nburst = 3',
         4,
-        "hosts.h.burst is of no use without a rate",
+        "hosts.h.burst needs a rate beside it",
         False,
     ),
     Bad(
@@ -322,7 +323,7 @@ QUEUES = [
     Bad('queue_type = "stream"', 3, 'queue_type must be "classic" or "quorum", not'),
     Bad("arguments = 3", 3, "arguments must be a table, not 3"),
     Bad("arguments.x-max-length = []", 3, "x-max-length must be a text, a number, or"),
-    Bad('arguments.x-queue-type = "quorum"', 3, "is said by the key queue_type"),
+    Bad('arguments.x-queue-type = "quorum"', 3, "must be set by the key queue_type"),
     Bad("key_arguments.a = 1", 3, 'needs exchange_type = "headers", and it is "topic"'),
     Bad("hold_up_to = 1000", 3, "hold_up_to must be seconds up to 900, or"),
     Bad("timeout = 0", 3, "timeout must be seconds from 0.001 to 1500, or"),
@@ -340,7 +341,7 @@ QUEUES = [
     Bad("rate = 0", 3, "rate must be more than 0 a second"),
     Bad("rate = true", 3, "rate must be more than 0 a second"),
     Bad('rate = "0/s"', 3, "rate must be more than 0 a second"),
-    Bad("burst = 3", 3, "burst is of no use without a rate"),
+    Bad("burst = 3", 3, "burst needs a rate beside it"),
     Bad('priority = "hi"', 3, 'must be "high" or "medium" or "low", not "hi"'),
     Bad('mediator = "best"', 3, 'must be "policy" or "delay-on-error" or "plain"'),
     Bad("permanent = [\n404,\n200,\n]", 5, "permanent[1] must be the status of a fail"),
@@ -376,18 +377,21 @@ QUEUES = [
     Bad(
         "[queues.a.retry]\nconstant = 2\nmin_backoff = 3",
         5,
-        'min_backoff is not for the mediator "delay-on-error", which has max_attempts,'
+        'min_backoff cannot be set for the mediator "delay-on-error",'
+        " which has max_attempts,"
         " max_retry_duration, constant, max_delay",
     ),
     Bad(
         'mediator = "policy"\nretry.constant = 2',
         4,
-        'retry.constant is not for the mediator "policy", which has max_attempts, max',
+        'retry.constant cannot be set for the mediator "policy", which'
+        " has max_attempts, max",
     ),
     Bad(
         'mediator = "plain"\nretry.constant = 2',
         4,
-        'queues.a.retry is for other mediators: "plain" waits for a second',
+        'queues.a.retry cannot be set for the mediator "plain", which'
+        " waits for a second",
     ),
     Bad(
         f'default_url = "http://me:{PASSWORD}@host/"',
@@ -451,7 +455,7 @@ QUEUES = [
     Bad('headers.X = { env = "URL", scheme = "bearer" }', 3, "must be a token for b"),
     Bad('headers.X = "a\\nb"', 3, "headers.X must hold no control character"),
     Bad('headers."a b" = "c"', 3, '"a b" is not the name of an HTTP header'),
-    Bad('headers.Content-Length = "1"', 3, "cannot be set here: the mediator sees"),
+    Bad('headers.Content-Length = "1"', 3, "cannot be set here: the mediator sets"),
     Bad('prehooks = "a.b"', 3, 'queues.a.prehooks must be an array, not "a.b"'),
     Bad('posthooks = ["a.b",\n"a"]', 4, "posthooks[1] must be the name of a function"),
     Bad('prehooks = ["no.such"]', 3, "prehooks[0] is wrong: there is no no.such"),

@@ -690,7 +690,7 @@ class ShareTests(SynchronousTestCase):
         with self.lines() as lines:
             self.mediators(1)
             self.pass_time(3)
-        self.assertEqual(lines, ["2 share the rate of queue 'queue'"] * 2)
+        self.assertEqual(lines, ["2 watches share the rate of queue 'queue'"] * 2)
 
     def test_told_that_nobody_tells(self) -> None:
         """
@@ -707,9 +707,11 @@ class ShareTests(SynchronousTestCase):
                     self.broker.refuses["queue_declare"] = error
                 self.pass_time(20)
         unknown, known = lines
-        self.assertIn("'queue' keeps its share of the rate: nobody tells", unknown)
+        self.assertIn(
+            "rate of queue 'queue' cannot be counted; this one keeps its share", unknown
+        )
         self.assertIn("something", unknown)
-        self.assertIn("'queue' knows again who shares its rate", known)
+        self.assertIn("the rate of queue 'queue' can be counted again", known)
         self.broker.refuses["queue_declare"] = ChannelLost("something")
         self.pass_time(3)
         self.leave(one)

@@ -350,7 +350,7 @@ def bad_files(node: Node) -> Iterator[tuple[dict[str, str], str]]:
     yield {"certfile": certfile}, f"the certfile '{certfile}' {no_key}"
     yield {**pair, "keyfile": nowhere}, f"the keyfile '{nowhere}' cannot be read: No"
     yield {**pair, "keyfile": others_key}, f"with the key in '{others_key}'"
-    yield {"keyfile": pair["keyfile"]}, "the keyfile for TLS is of no use without"
+    yield {"keyfile": pair["keyfile"]}, "the keyfile for TLS needs a certfile"
     for name in ("cacertfile", "certfile"):
         yield {name: nowhere}, f"the {name} '{nowhere}' cannot be read: No such file"
         yield {name: no_pem}, f"the {name} '{no_pem}' has no certificates in PEM"
@@ -368,7 +368,9 @@ def test_bad_files(broker: Node) -> None:
         assert "\n" not in str(caught.value)
         said = blocking_refusal(url)
         assert said.startswith("ConfigError: ")
-        assert "of no use" in said or all(each in said for each in options.values())
+        assert "needs a certfile" in said or all(
+            each in said for each in options.values()
+        )
 
 
 #: Runs on a terminal, where OpenSSL asks for a passphrase if it is let.

@@ -1060,7 +1060,7 @@ class StartTests(WatcherTestCase):
             [
                 "Queue 'queue' is not consumed for now: the broker has not answered"
                 " for 30 s; its log may tell why",
-                "The watch of queue 'queue' goes on, after 1 failure in 0 s.",
+                "Queue 'queue' is consumed again, after 1 failure in 0 s.",
             ],
         )
         self.end()
@@ -2380,7 +2380,7 @@ class BuryTests(WatcherTestCase):
         self.at_once[b"task"] = Bury(reason)
         self.deliver()
         (error,) = self.flushLoggedErrors(TypeError)
-        self.assertIn("Bury(reason=...) is a sentence, not int", str(error.value))
+        self.assertIn("Bury(reason=...) must be a text, not int", str(error.value))
         self.assertEqual(self.watcher.in_flight, 1)  # for later
 
     def test_long_name(self) -> None:

@@ -484,7 +484,8 @@ class WatchesTests(SynchronousTestCase):
         self.watches.change(changed)
         self.log[1].refuse()
         self.assertEqual(
-            self.said()[1:], ["Queue 'a' is watched as it was: PRECONDITION_FAILED"]
+            self.said()[1:],
+            ["Queue 'a' is still watched with the old settings: PRECONDITION_FAILED"],
         )
         self.assertIsNone(self.log[0].stopping)
         self.watches.change(changed)

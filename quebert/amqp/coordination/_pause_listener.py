@@ -92,7 +92,9 @@ class PauseListener:
         self._heard(message.routing_key)
 
     def _cancelled(self, consumer_tag: str) -> None:
-        self.end(ChannelLost("somebody has deleted the queue that it is told by"))
+        self.end(
+            ChannelLost("somebody deleted the queue in which pauses are announced")
+        )
 
     def end(self, reason: BrokerError) -> None:
         """

@@ -107,7 +107,8 @@ async def _announce(wire: Wire, queue: str) -> BrokerError | None:
     except Unroutable:
         pass  # nobody watches the queue now
     except TimeoutError:
-        return BrokerError(f"RabbitMQ takes no messages: {wire.blocked or 'no answer'}")
+        why = wire.blocked or f"no answer within {TELLING:g} s"
+        return BrokerError(f"RabbitMQ takes no messages now: {why}")
     except Unconfirmed as e:
         if e.refusal is None or e.refusal.code != ReplyCode.NOT_FOUND:
             return e.refusal or e

@@ -93,8 +93,9 @@ class PauseSwitch(Switch):
         self._unknown = RepeatedWarning(
             self.log,
             pauses.clock,
-            "Whether queue {queue!r} is paused is asked again",
-            "RabbitMQ has told whether queue {queue!r} is paused",
+            "RabbitMQ does not tell whether queue {queue!r} is paused, and is asked"
+            " again",
+            "RabbitMQ tells again whether queue {queue!r} is paused",
             queue=queue,
         )
         self._lock = DeferredLock()  # what is asked later must be answered later
@@ -196,14 +197,15 @@ class PauseSwitch(Switch):
             return _Seen.HIDDEN
         seen = _Seen.PAUSED if paused else _Seen.GOES_ON
         if seen is not self._seen:
-            what = "is paused" if paused else "goes on"
+            what = "is paused" if paused else "is not paused any more"
             self.log.info("Queue {queue!r} {what}.", queue=self._queue, what=what)
         return seen
 
     def _tell_hidden(self, why: MayNotLook) -> None:
         self.log.warn(
-            "Queue {queue!r} is not consumed, since it may be paused, and RabbitMQ does"
-            " not say. RabbitMQ is asked again every {seconds:.0f} seconds: {why}",
+            "Queue {queue!r} is not consumed, since RabbitMQ does not tell whether the"
+            " queue is paused. RabbitMQ is asked again every {seconds:.0f} seconds:"
+            " {why}",
             queue=self._queue,
             seconds=AGAIN,
             why=why,

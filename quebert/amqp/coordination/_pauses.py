@@ -120,7 +120,7 @@ class Pauses:
     def _hears(self) -> None:
         if self._is_deaf:
             self._is_deaf = False
-            self.log.info("The broker tells of pauses again.")
+            self.log.info("RabbitMQ announces pauses to this mediator again.")
 
     def _hears_nothing(self, why: BrokerError) -> None:
         self._look_later()
@@ -132,8 +132,8 @@ class Pauses:
             pattern = CONTROL.replace(".", r"\.")
             need = f"the user needs to configure, write and read {pattern}.*: "
         self.log.warn(
-            "The broker does not tell of pauses. It is asked every {seconds:.0f} s"
-            " whether queues are paused: {need}{why}",
+            "RabbitMQ does not announce pauses to this mediator, and is asked every"
+            " {seconds:.0f} s whether queues are paused: {need}{why}",
             seconds=AGAIN,
             need=need,
             why=why,

@@ -80,8 +80,9 @@ class SharedRate(Throttle):
         self._unknown = RepeatedWarning(
             self.log,
             clock,
-            "Queue {queue!r} keeps its share of the rate: nobody tells who shares it",
-            "Queue {queue!r} knows again who shares its rate",
+            "The watches that share the rate of queue {queue!r} cannot be counted; this"
+            " one keeps its share",
+            "The watches that share the rate of queue {queue!r} can be counted again",
             queue=queue,
         )
         self._lock = DeferredLock()
@@ -130,7 +131,7 @@ class SharedRate(Throttle):
 
     def _check(self) -> None:
         if self._shut:
-            raise ChannelLost("the rate is not shared any more")
+            raise ChannelLost("the watch that shared this rate has ended")
 
     async def leave(self) -> None:
         """
@@ -194,12 +195,14 @@ class SharedRate(Throttle):
         self._members.counted(counted, self._clock().seconds())
         # None though we are one: RabbitMQ has no leader for the queue now.
         if not self._members.known:
-            raise BrokerError(f"queue {self._queues.members!r} has no leader")
+            raise BrokerError(
+                f"queue {self._queues.members!r} has no leader in the cluster now"
+            )
         self._unknown.succeeded()
         members, before = self._members.number, self._pace.members
         if members != before:
             self.log.info(
-                "{members} share the rate of queue {queue!r}",
+                "{members} watches share the rate of queue {queue!r}",
                 members=members,
                 queue=self._queue,
             )

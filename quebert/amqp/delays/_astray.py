@@ -188,8 +188,8 @@ class Astray:
         self._kept = RepeatedWarning(
             self.log,
             lambda: self._clock,
-            "Delayed tasks may not reach queue {queue!r} for now",
-            "Delayed tasks reach queue {queue!r} again",
+            "Some delayed tasks cannot be moved to queue {queue!r} for now",
+            "Delayed tasks can be moved to queue {queue!r} again",
             queue=queue,
         )
 

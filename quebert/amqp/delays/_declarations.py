@@ -65,6 +65,6 @@ async def _check_ways_out(wire: Wire, queue: str, wanted: Mapping[str, Any]) -> 
         if has != should:
             raise BrokerRefused(
                 ReplyCode.PRECONDITION_FAILED,
-                f"queue {queue!r} was declared with {name} {has or 'none'}, and needs"
-                f" {should or 'none'}; delete it, and it is declared anew",
+                f"queue {queue!r} has {name} {has or 'none'}, and must have"
+                f" {should or 'none'}: delete the queue, and quebert declares it anew",
             )

@@ -112,7 +112,7 @@ class Forwarder:
 
     def _tell_fault(self) -> None:
         self.log.failure(
-            "Bringing delayed tasks to queue {queue!r} failed, and goes on in"
+            "Moving delayed tasks to queue {queue!r} failed, and is tried again in"
             " {seconds:.0f} s",
             queue=self._queue,
             seconds=_AFTER_FAULT,
@@ -236,4 +236,6 @@ class Forwarder:
             self._not_looked_after(result.value)
 
     def _not_looked_after(self, why: object) -> None:
-        self.log.debug("The queues for delayed tasks cannot be checked: {why}", why=why)
+        self.log.debug(
+            "The queues in which delayed tasks wait cannot be checked: {why}", why=why
+        )

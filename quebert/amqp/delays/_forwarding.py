@@ -92,7 +92,7 @@ class Forwarding:
             self.log,
             lambda: session.reactor,
             "Delayed tasks of queue {queue!r} come before their time, and wait again",
-            "Delayed tasks of queue {queue!r} wait for their time again",
+            "Delayed tasks of queue {queue!r} come in time again",
             queue=queue,
         )
 
@@ -138,7 +138,7 @@ class Forwarding:
 
     def _not_forwarded(self, failure: Failure, message: Message) -> None:
         self.log.failure(
-            "Bringing {message} to queue {queue!r} failed",
+            "Moving {message}, which is due, to queue {queue!r} failed",
             failure,
             message=message,
             queue=self._queue,

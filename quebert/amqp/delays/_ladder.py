@@ -308,8 +308,8 @@ class Ladder:
         if await find_exchange(wire, ARRIVALS) is None:  # with all that was bound to it
             self._checked_all = -math.inf
             self.log.warn(
-                "Exchange {exchange!r} was deleted, and is declared anew: no delayed"
-                " task could arrive.",
+                "Exchange {exchange!r} was deleted, so no delayed task could reach its"
+                " queue. The exchange is declared anew.",
                 exchange=ARRIVALS,
             )
         await self._make_ends(wire, "")

@@ -46,7 +46,7 @@ class Refusals:
         self._warning = RepeatedWarning(
             self.log,
             lambda: self._clock,
-            "Tasks cannot wait in the broker for now, trying again",
+            "Tasks cannot wait in the broker for now; this is tried again",
             "Tasks can wait in the broker again",
         )
 

@@ -164,7 +164,9 @@ class RungsInUse:
             except BrokerError as e:
                 if wire.closed:
                     raise
-                self.log.debug("A queue for delayed tasks cannot be used: {why}", why=e)
+                self.log.debug(
+                    "A queue in which delayed tasks wait cannot be used: {why}", why=e
+                )
                 if over.closed or not isinstance(e, BrokerRefused):
                     break  # the others are used at the next look
         # After that: a connection that is new comes late already.

@@ -206,7 +206,7 @@ class BrokerConnection:
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
             if self._stops != stops:
-                raise ChannelLost(f"{self} is not wanted any more")
+                raise ChannelLost(f"the client has ended its connection to {self}")
 
     def _until(self, end: float | None, event: Deferred[T]) -> Deferred[T]:
         if end is not None:

@@ -155,7 +155,7 @@ class NegotiatedEndpoint:
             await negotiating.addTimeout(NEGOTIATION, self._clock)
         except TimeoutError:
             wire.transport.abortConnection()
-            text = f"nothing was negotiated in {NEGOTIATION:g} s"
+            text = f"the broker did not finish the login within {NEGOTIATION:g} s"
             raise BrokerUnreachable(text) from None
         except BaseException:
             wire.transport.abortConnection()
@@ -169,7 +169,7 @@ class NegotiatedEndpoint:
 
 def _end_if_silent(wire: Wire) -> None:
     if not wire.greeted:
-        wire.why = BrokerUnreachable(f"the host said nothing in {GREETING:g} s")
+        wire.why = BrokerUnreachable(f"the host sent nothing within {GREETING:g} s")
         wire.transport.abortConnection()
 
 

@@ -118,7 +118,8 @@ class Publisher:
         """
         if self._outstanding >= MAX_OUTSTANDING:
             raise BrokerError(
-                f"{MAX_OUTSTANDING} publications wait for the broker already"
+                f"{MAX_OUTSTANDING} messages wait for the broker's confirms already:"
+                " publish more once some are confirmed"
             )
         self._outstanding += 1
         try:
@@ -220,7 +221,7 @@ class Publisher:
 
     def _check(self) -> None:
         if self._shut:
-            raise ChannelLost("nothing is published here any more")
+            raise ChannelLost("this publisher has ended, and publishes nothing more")
 
     def _wait(self, timeout: float | None) -> Deferred[None]:
         """

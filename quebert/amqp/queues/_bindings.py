@@ -124,8 +124,9 @@ class Bindings:
         return RepeatedWarning(
             self.log,
             self._clock,
-            "Queue {queue!r} may get no tasks from exchange {exchange!r}",
-            "Queue {queue!r} gets the tasks of exchange {exchange!r} again",
+            "Queue {queue!r} cannot be bound to exchange {exchange!r}, and may get no"
+            " tasks",
+            "Queue {queue!r} is bound to exchange {exchange!r} again",
             queue=binding.queue,
             exchange=binding.exchange,
         )
@@ -137,7 +138,9 @@ class Bindings:
     def _look(self) -> None:
         self._timer, self._looking = None, True
         Deferred.fromCoroutine(self._look_at_all()).addErrback(
-            lambda failure: self.log.failure("Looking at bindings failed.", failure)
+            lambda failure: self.log.failure(
+                "Checking the bindings of watched queues failed.", failure
+            )
         )
 
     async def _look_at_all(self) -> None:

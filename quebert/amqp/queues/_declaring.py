@@ -221,7 +221,7 @@ def _remedy(name: str, value: str) -> str:
     """
     if name == QUEUE_TYPE:
         return f'set queue_type to "{value}"'
-    return f"give {name} among the arguments of the queue as it has it"
+    return f"give the queue the argument {name} with its value in RabbitMQ"
 
 
 def no_single_tasks(queue: str, why: object) -> str:
@@ -229,7 +229,7 @@ def no_single_tasks(queue: str, why: object) -> str:
     What to do where RabbitMQ refuses something of C{queue} since it is a stream.
     """
     return (
-        f"{queue} is a stream, from which nobody can take single tasks:"
-        f" read it with a client of streams and delete it; mediators make"
-        f" it anew as a queue ({why})"
+        f"{queue} is a stream, from which nobody can take single tasks: read it with a"
+        f" client for streams, and delete it; mediators declare it anew as a queue"
+        f" ({why})"
     )

@@ -35,7 +35,7 @@ __all__ = ["LOOK", "Keeping"]
 #: Seconds between two looks.
 LOOK = 5.0
 _WHY = (
-    "it holds fewer than were moved there. Either a limit has RabbitMQ drop them"
+    "it has fewer tasks than were moved there. Either a limit has RabbitMQ drop them"
     " (max-length without reject-publish, message-ttl or expires, as an argument or by"
     " a policy), or somebody takes them out; see quebert doctor"
 )
@@ -63,7 +63,7 @@ class Keeping:
         self._lost = RepeatedWarning(
             self.log,
             clock,
-            "Queue {queue!r} does not keep the tasks that are given up",
+            "Queue {queue!r} loses tasks that were given up",
             "Queue {queue!r} keeps the tasks that are given up again",
             queue=queue,
         )

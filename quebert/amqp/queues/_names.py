@@ -61,7 +61,7 @@ def risk_of(queue: str) -> str:
         return ""
     return (
         f"its name has letters that are not ASCII, and {size} bytes, more than"
-        f" {SURE_LIMIT}: where RabbitMQ 4 would refuse something of it, it closes the"
+        f" {SURE_LIMIT}: if RabbitMQ 4 refuses an operation on it, RabbitMQ closes the"
         " connection with INTERNAL_ERROR and does not say why"
     )
 

@@ -122,7 +122,7 @@ class ChannelKeeper:
             self.log,
             lambda: session.reactor,
             "Queue {queue!r} is not consumed for now",
-            "The watch of queue {queue!r} goes on",
+            "Queue {queue!r} is consumed again",
             queue=queue,
         )
         self._wire: Wire | None = None  # of the last attempt
@@ -244,7 +244,7 @@ class ChannelKeeper:
             except CancelledError:
                 raise
             except Exception as e:  # a fault of ours, or of a throttle
-                self.log.failure("Queue {queue!r} is not consumed", queue=self._queue)
+                self.log.failure("Consuming queue {queue!r} failed", queue=self._queue)
                 self.warn(e)
                 await self._pause(_AFTER_FAULT)
         self.channel = None

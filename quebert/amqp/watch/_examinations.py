@@ -81,7 +81,11 @@ class Examinations:
 
     def _examined(self, result: Failure | None, message: DeliveredMessage) -> None:
         if isinstance(result, Failure):
-            self.log.failure("looking at {message} failed", result, message=message)
+            self.log.failure(
+                "Looking up how often mediators ended at {message} failed",
+                result,
+                message=message,
+            )
         self.number -= 1
         self._ledger.move(message, Event.PASS)
         if self._settlement.wire_of(message) is None:

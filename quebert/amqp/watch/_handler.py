@@ -133,7 +133,7 @@ class Handler:
         is_wanted = self._end(message)
         if is_wanted or not failure.check(CancelledError):
             self.log.failure(
-                "The callback failed with {message}", failure, message=message
+                "The callback of watch() failed for {message}", failure, message=message
             )
         retry = Retry(after=self._delay(message.errors))
         message.errors += 1
@@ -201,7 +201,7 @@ def _as_outcome(answer: object) -> Outcome:
 def _check_bury(bury: Bury) -> None:
     reason: object = bury.reason
     if not isinstance(reason, str):
-        text = f"Bury(reason=...) is a sentence, not {type(reason).__name__}"
+        text = f"Bury(reason=...) must be a text, not {type(reason).__name__}"
         raise TypeError(text)
 
 
@@ -211,4 +211,4 @@ def _check(retry: Retry) -> None:
     if body is not None and not isinstance(body, bytes):
         raise TypeError(f"the body of a Retry must be bytes, not {type(body).__name__}")
     if not isinstance(after, (int, float)):
-        raise TypeError(f"Retry(after=...) is seconds, not {type(after).__name__}")
+        raise TypeError(f"Retry(after=...) must be seconds, not {type(after).__name__}")

@@ -137,8 +137,8 @@ class HangingHosts:
         self._warning = RepeatedWarning(
             self.log,
             clock,
-            "A host hangs, and its requests leave their places in queue {queue!r}",
-            "No host hangs any more that queue {queue!r} asks",
+            "Requests of queue {queue!r} hang, and no longer count for its prefetch",
+            "No requests of queue {queue!r} hang any more",
             queue=queue,
         )
 

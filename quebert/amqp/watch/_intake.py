@@ -186,7 +186,9 @@ class Intake:
         channel = self.keeper.channel
         ended = not self.ending and self._consumer.was_ended(consumer_tag)
         if ended and channel is not None:
-            self.keeper.warn("the broker cancelled its consumer; it is declared anew")
+            self.keeper.warn(
+                "RabbitMQ cancelled the consumer; the queue is declared anew"
+            )
             again = Deferred.fromCoroutine(self._consume_anew(channel))
             again.addErrback(self._not_consumed, channel)
 

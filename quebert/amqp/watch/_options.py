@@ -100,7 +100,9 @@ class WatchOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.declared.get(QUEUE_TYPE) == STREAM:
-            text = "has no tasks that can be taken out: it must be classic or quorum"
+            text = (
+                "must be classic or quorum: nobody can take single tasks from a stream"
+            )
             raise ConfigError(f"queue_type={STREAM!r} {text}")
         if self.prefetch not in range(65536):
             raise ConfigError(f"prefetch={self.prefetch} must be from 0 to 65535")
@@ -117,7 +119,7 @@ class WatchOptions:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name}={getattr(self, name)} must be {wanted}")
         if self.burst is not None and self.rate is None:
-            raise ConfigError(f"burst={self.burst} needs a rate")
+            raise ConfigError(f"burst={self.burst} needs a rate beside it")
         if not 0 < self.weight < float("inf"):
             raise ConfigError(f"weight={self.weight} must be more than 0")
 

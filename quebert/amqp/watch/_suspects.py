@@ -297,8 +297,8 @@ class Suspects:
         return RepeatedWarning(
             self.log,
             clock,
-            "RabbitMQ does not let this mediator {what}, so the ends of mediators may"
-            " be counted wrongly (see docs/reliability.rst)",
+            "RabbitMQ does not let this mediator {what}, so mediators may count wrongly"
+            " how often they ended at a task (see docs/reliability.rst)",
             "RabbitMQ lets this mediator {what} again",
             what=what,
         )

@@ -69,9 +69,9 @@ class Watcher:
         onDisconnect: OnDisconnect | None = None,
     ) -> None:
         if not binding.queue:
-            raise ConfigError("watch needs the name of a queue")
+            raise ConfigError("watch: the name of the queue must not be empty")
         if not callable(callback):
-            raise ConfigError("watch needs a callback that can be called")
+            raise ConfigError(f"watch: callback={callback!r:.60} must be callable")
         self.queue = queue = binding.queue
         self.options = options
         self._client = client
@@ -152,7 +152,10 @@ class Watcher:
             try:
                 self._onDisconnect(Failure(why))
             except Exception:
-                self.log.failure("onDisconnect failed")
+                self.log.failure(
+                    "onDisconnect of the watch of queue {queue!r} failed",
+                    queue=self.queue,
+                )
 
     def stop(self, grace: float = DRAIN) -> Deferred[None]:
         """
@@ -214,4 +217,8 @@ class Watcher:
     def _unanswered(self, failure: Failure) -> None:
         failure.trap(BrokerError, CancelledError)
         why = failure.value
-        self.log.debug("The broker did not answer the end: {why}", why=why)
+        self.log.debug(
+            "RabbitMQ did not answer as the watch of queue {queue!r} ended: {why}",
+            queue=self.queue,
+            why=why,
+        )

@@ -61,7 +61,7 @@ def _unexpected(_delivery: object) -> None:
 
 
 def _unexpected_cancel(consumer_tag: str) -> None:
-    text = "the broker ended a consumer that there is not"
+    text = "the broker ended an unknown consumer"
     raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
 
 
@@ -276,7 +276,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         asked = (each for each in self._asked if method in each[0].responses)
         first = next(asked, None)
         if first is None:
-            text = f"the broker sent {name}, and was not asked"
+            text = f"the broker sent {name}, which nothing asked for"
             raise ProtocolError(ReplyCode.COMMAND_INVALID, text)
         self._asked.remove(first)
         first[1].callback(Reply(method, frame.payload.args))
@@ -286,7 +286,7 @@ class Channel(AMQChannel):  # type: ignore[misc]
         A method frame; returns whether it was read here, without txamqp.
         """
         if self._incoming is not None:
-            text = "a method came where a content was expected"
+            text = "the broker sent a method in place of a content"
             raise ProtocolError(ReplyCode.UNEXPECTED_FRAME, text)
         method = payload[:4]
         if method == _DELIVER:

@@ -54,7 +54,7 @@ class Unconfirmed(ChannelLost):
     """
 
     def __init__(self, error: BrokerError) -> None:
-        super().__init__(f"not known to be taken: {error}")
+        super().__init__(f"nobody knows whether the broker has the message: {error}")
         self.refusal = error if isinstance(error, BrokerRefused) else None
 
 
@@ -175,7 +175,8 @@ class Publications:
         """
         C{basic.ack}, or C{basic.nack} where it was not C{taken}.
         """
-        problem = None if taken else PublishRefused("the broker did not take it")
+        why = "the broker refused the message (basic.nack)"
+        problem = None if taken else PublishRefused(why)
         waiting = self._unconfirmed
         up_to = takewhile(lambda each: each <= tag, waiting)
         tags = list(up_to) if multiple else [tag]
@@ -215,7 +216,7 @@ class Publications:
         for publication in unconfirmed.values():
             publication.settle(_unknown(publication, error))
         for publication in unsent:
-            publication.settle(NotSent(f"not sent: {error}"))
+            publication.settle(NotSent(f"the message was not sent: {error}"))
 
 
 def _unknown(publication: _Publication, error: BrokerError) -> BrokerError:

@@ -78,7 +78,8 @@ class BackoffFailureTests(SynchronousTestCase):
         self.assertEqual(self.policy.outcome(failed, NOW), Retry(after=2))
         (line,) = map(formatEvent, self.events)
         told = (
-            "Task task 1 is put back as it was, since hooks spoiled it: url is missing"
+            "Task task 1 is put back as it came, since its hooks made it"
+            " invalid: url is missing"
         )
         self.assertEqual(line, told)
 

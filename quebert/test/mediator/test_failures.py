@@ -155,8 +155,10 @@ class PolicyTests(Case):
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(retry.after, 6)
         failed, told = map(formatEvent, events)
-        self.assertEqual(failed, "Mediator.failed() failed")
-        self.assertIn("failed, again in 6 s", told)
+        self.assertEqual(
+            failed, "Mediator.failed() failed; the task is tried again later"
+        )
+        self.assertIn("failed, and is tried again in 6 s", told)
 
     def test_decides_nothing(self) -> None:
         """

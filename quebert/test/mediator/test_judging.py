@@ -89,7 +89,9 @@ class NoTaskTests(SynchronousTestCase):
         found = no_task({"uuid": "1"}, error, BOUNDS, bury=False)
         self.assertEqual(found, Discard(text))
         found = no_task(None, NoDefaultURL("no URL"), BOUNDS, bury=False)
-        self.assertEqual(found, Bury("a task for another mediator: no URL", POISON))
+        self.assertEqual(
+            found, Bury("a task that another mediator may do: no URL", POISON)
+        )
 
     def test_long_uuid(self) -> None:
         """

@@ -96,7 +96,7 @@ class PolicyFailureTests(SynchronousTestCase):
             [formatEvent(event) for event in self.events],
             [
                 "Ignored: it must be retry-after=SECONDS, discard or bury",
-                "Ignored: there are 2 of them",
+                "Ignored: the answer has 2 of them, not one",
             ],
         )
 
