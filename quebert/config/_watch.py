@@ -52,8 +52,8 @@ class Watch:
     prefetch: int | None = None
 
     def __str__(self) -> str:
-        limit = "" if self.prefetch is None else f":{self.prefetch}"
-        return f"{self.exchange}:{self.queue}:{self.routing_key}{limit}"
+        more = "" if self.prefetch is None else f":{self.prefetch}"
+        return f"{self.exchange}:{self.queue}:{self.routing_key}{more}"
 
     @classmethod
     def parse(cls, text: str) -> Watch:
@@ -68,8 +68,8 @@ class Watch:
                 f"--watch {text} must be exchange:queue:key:prefetch, such as"
                 " flow:medium-priority-queue:tasks.medium:5"
             )
-        limit = parts[3] if len(parts) == 4 else ""
-        if limit and not is_short(limit):
+        prefetch = parts[3] if len(parts) == 4 else ""
+        if prefetch and not is_short(prefetch):
             raise ConfigError(
                 f"--watch {text}: prefetch must be a number from 0 to 65535"
             )
@@ -78,7 +78,7 @@ class Watch:
             check_queue_name(queue)
         except ConfigError as e:
             raise ConfigError(f"--watch {text}: the queue {e}") from None
-        return cls(exchange, queue, key, int(limit) if limit else None)
+        return cls(exchange, queue, key, int(prefetch) if prefetch else None)
 
 
 def settings_of(

@@ -54,11 +54,11 @@ class Throttle(Protocol):
     <quebert.amqp.watch.OneSuspect>} begins these outside of the places.  What must hold
     for suspects, too, stands in its C{_may_begin}.
 
-    These methods hold nothing back.  A throttle overrides those that concern it:
+    By default a throttle restricts nothing.  It overrides the methods that concern it:
 
       - L{may_begin}, and L{leave}, which cancels its timers.
-      - C{limits_fetching}, L{is_far} and L{call_when_near}, if it may hold messages
-        back for long: the watch consumes nothing meanwhile, and the messages stay in
+      - C{limits_fetching}, L{is_far} and L{call_when_near}, if it may delay messages
+        for long: the watch consumes nothing meanwhile, and the messages stay in
         RabbitMQ.  L{prefetch}, too, if fewer messages begin in a time than fit.
       - L{entered}, L{begun}, L{left} and L{withdrawn}, if it counts messages.
       - L{join}, if it agrees with others through RabbitMQ.
@@ -99,7 +99,7 @@ class Throttle(Protocol):
         """
         A message that had begun has left its place.  Its callback may still run
         (C{slow_after}, or a host that hangs), or the message may be held until its
-        retry: who limits what is at work cannot go by this.
+        retry: so a throttle that counts callbacks cannot rely on this.
         """
         return
 
@@ -152,7 +152,7 @@ class Throttle(Protocol):
     @property
     def status(self) -> PaceStatus | None:
         """
-        How a rate is kept to; C{None} from what keeps to none.
+        How a rate is kept to; C{None} from a throttle without a rate.
         """
         return None
 
