@@ -215,7 +215,7 @@ class TxAMQPClient:
             C{options.prefetch} unless it is given, 0 for no limit.
         @param options: what else the watch is told.
         @return: fires with the L{Watcher} once the broker delivers.  Fails
-            with L{BrokerRefused} when the broker does not let us in or has
+            with L{BrokerRefused} when the broker refuses the login or has
             the exchange or queue otherwise, with L{CertificateRefused}, with
             L{BrokerUnreachable} when there is no connection in time, and with
             L{ConfigError}.

@@ -31,7 +31,7 @@ async def holds_back(subject: Subject) -> bool:
     """
     Whether RabbitMQ holds back a message that was given back to a quorum queue.
 
-    @raise BrokerError: RabbitMQ does not let us try.
+    @raise BrokerError: RabbitMQ refuses it.
     """
     if (version_of(subject.wire) or ()) < _SINCE:
         return False

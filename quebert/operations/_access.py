@@ -45,7 +45,7 @@ class BrokerAccess:
 
         @raise ConfigError: C{url} is no AMQP URL.
         @raise BrokerUnreachable: there is no broker in L{CONNECT_TIMEOUT} seconds.
-        @raise BrokerRefused: it does not let us in.
+        @raise BrokerRefused: it refuses the login.
         """
         client = TxAMQPClient.from_url(
             self.url, reactor=self.reactor, connectTimeout=CONNECT_TIMEOUT

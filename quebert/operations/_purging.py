@@ -33,7 +33,7 @@ async def purge(
         dropped.
     @return: whether C{sure} agreed; C{True} without it.
     @raise ConfigError: there is no such queue, or the URL is no AMQP URL.
-    @raise BrokerError: there is no broker in five seconds, or it does not let us, or
+    @raise BrokerError: there is no broker in five seconds, or it refuses this, or
         the connection is lost, or the queue is a stream.
     """
     progress = Progress() if progress is None else progress

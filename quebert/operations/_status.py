@@ -60,7 +60,7 @@ async def status(broker: BrokerAccess, queue: str) -> Status:
     How C{queue} is.  What the user may not see is C{None}, and one of the C{problems}.
 
     @raise ConfigError: the URL is no AMQP URL.
-    @raise BrokerError: there is no broker in five seconds, or it does not let us in, or
+    @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
         the connection is lost.
     """
     dead = arrived = unclaimed = None

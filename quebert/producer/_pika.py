@@ -119,9 +119,9 @@ def _not_connected(error: Exception, broker: Broker) -> BrokerError:
     kinds = import_pika().exceptions
     closed = _CLOSED_BY_BROKER.match(str(error.args[0])) if error.args else None
     if closed:
-        return _not_let_in(int(closed[1]), closed[3])
+        return _login_refused(int(closed[1]), closed[3])
     if isinstance(error, kinds.ConnectionClosed):
-        return _not_let_in(error.reply_code, error.reply_text)
+        return _login_refused(error.reply_code, error.reply_text)
     distrust = _DISTRUST.search(_innermost(error))
     if distrust:
         return _certificate_refused(distrust[1], where)
@@ -144,8 +144,8 @@ def _certificate_refused(why: str, where: str) -> CertificateRefused:
     return CertificateRefused(f"no TLS with the broker at {where}: {why}")
 
 
-def _not_let_in(code: int, text: str) -> BrokerRefused:
-    return BrokerRefused(code, f"the broker does not let us in: {text}")
+def _login_refused(code: int, text: str) -> BrokerRefused:
+    return BrokerRefused(code, f"the broker refuses the login: {text}")
 
 
 def _innermost(error: BaseException) -> str:

@@ -764,9 +764,9 @@ class BlockingProducerTests(BlockingTestCase):
             self.assertIn("the broker at broker.example:1234 cannot be reached", told)
             self.assertIn(cause, told)
 
-    def test_not_let_in(self) -> None:
+    def test_login_refused(self) -> None:
         """
-        A broker that does not let us in is quoted.
+        A broker that refuses the login is quoted.
         """
         for kind, code, text in (
             (exceptions.ProbableAuthenticationError, 403, "ACCESS_REFUSED - 'user'"),
@@ -776,7 +776,7 @@ class BlockingProducerTests(BlockingTestCase):
             self.broker.refusals = [kind(repr(closed))]
             with self.assertRaises(BrokerRefused) as caught:
                 self.producer().add_task("/")
-            wanted = f"the broker does not let us in: {text}"
+            wanted = f"the broker refuses the login: {text}"
             self.assertEqual(str(caught.exception), wanted)
             self.assertEqual(caught.exception.code, code)
 

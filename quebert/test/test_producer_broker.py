@@ -129,7 +129,7 @@ async def test_unroutable(
 
 
 @ensureDeferred
-async def test_not_let_in(
+async def test_login_refused(
     broker: AnyBroker, make_client: Callable[..., TxAMQPClient]
 ) -> None:
     """

@@ -92,7 +92,7 @@ class SharedRate(Throttle):
         """
         Be one of those that share; returns when our share is known.
 
-        @raise BrokerError: the broker does not let us, or was lost; or we have left.
+        @raise BrokerError: the broker refuses it, or was lost; or the watch has ended.
         """
         async with self._lock:
             self._check()

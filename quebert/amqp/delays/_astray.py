@@ -98,7 +98,7 @@ async def browse_store(
     unless C{visit} returned True for it.
 
     @return: how many messages stay.
-    @raise BrokerError: the broker does not let us, or the connection was lost.
+    @raise BrokerError: the broker refuses it, or the connection was lost.
     """
 
     async def replace(message: Message, properties: bytes) -> None:
@@ -133,7 +133,7 @@ class OldLadder:
         Bind C{queue} to it, so that what waits there comes to the queue; nothing if
         there is no such queue.
 
-        @raise BrokerError: the broker does not let us, or the connection was lost.
+        @raise BrokerError: the broker refuses it, or the connection was lost.
         """
         for prefix in await self._prefixes(wire):
             key = f"{_word(queue)}.#"
@@ -218,7 +218,7 @@ class Astray:
         Bring back what is for the queue, if a look is due, or something has come.
 
         @return: how many messages that were.
-        @raise BrokerError: the broker does not let us, or the connection was lost.
+        @raise BrokerError: the broker refuses it, or the connection was lost.
         """
         count, now = 0, wire.clock.seconds()
         if now - self._looked >= CHECK_ALL:

@@ -38,7 +38,7 @@ async def declare(wire: Wire, calls: list[Call], *, exists: bool) -> None:
     @param exists: whether the queue is there.  Then only a rung is declared again:
         RabbitMQ logs an error where the arguments differ, as they do if another version
         of quebert has made the queue.
-    @raise BrokerRefused: RabbitMQ does not let us, or there is another rung.
+    @raise BrokerRefused: RabbitMQ refuses it, or there is another rung.
     """
     queue = next(how for each, how in calls if each == "queue_declare")
     others = [each for each in calls if each[0] != "queue_declare"]

@@ -103,7 +103,7 @@ class Ladder:
         is due.
 
         @param left: tells in how many seconds from now it is due.
-        @raise LadderRefused: the broker does not let us make a part of the ladder.
+        @raise LadderRefused: the broker refuses a part of the ladder.
         @raise BrokerError: the connection was lost.
         """
         await self.prepare(wire, queue)
@@ -162,7 +162,7 @@ class Ladder:
         """
         See to it that messages can arrive for C{queue}.
 
-        @raise LadderRefused: the broker does not let us.
+        @raise LadderRefused: the broker refuses it.
         @raise BrokerError: the connection was lost.
         """
         await self._made(self._arrivals, wire, queue, queue)
@@ -285,7 +285,7 @@ class Ladder:
         Keep in use the rungs in which messages may wait, and make anew what somebody
         has deleted.  However often it is called, the broker is asked at intervals.
 
-        @raise BrokerError: the broker does not let us, or the connection was lost.
+        @raise BrokerError: the broker refuses it, or the connection was lost.
         """
         now = wire.clock.seconds()
         if self._checking or now - self._checked < CHECK:

@@ -113,7 +113,7 @@ class Consumer:
         """
         Consume on another channel from now on, when told to begin.
 
-        @raise BrokerError: the broker does not let us.
+        @raise BrokerError: the broker refuses it.
         """
         self._set_prefetch_count(self._throttles.prefetch(self._prefetch))
         await channel.call("basic_qos", prefetch_count=self.prefetch_count)
@@ -131,7 +131,7 @@ class Consumer:
         """
         Have the broker deliver, unless it does, or the rate is against it.
 
-        @raise BrokerError: the broker does not let us.
+        @raise BrokerError: the broker refuses it.
         """
         self._machine.move(ConsumerEvent.BEGIN)
         await self._start()
@@ -160,7 +160,7 @@ class Consumer:
         Consume again in place of one that the broker has ended, unless L{end} was
         called meanwhile.
 
-        @raise BrokerError: the broker does not let us.
+        @raise BrokerError: the broker refuses it.
         """
         self._machine.move(ConsumerEvent.REPLACE)
         await self._start()

@@ -92,7 +92,7 @@ class Intake:
         """
         Returns when the channel is ready; a paused queue is not consumed yet.
 
-        @raise BrokerError: the broker does not let us, or not in time.
+        @raise BrokerError: the broker refuses it, or does not answer in time.
         """
         try:
             await self.keeper.begin(self._client.connectTimeout)
