@@ -352,8 +352,8 @@ async def test_nonsense_is_refused(client: TxAMQPClient) -> None:
     Arguments that make no sense are named.
     """
     for arguments, sentence in (
-        (("e", "", "k", print), "name of a queue"),
-        (("e", "q", "k", None), "callback"),
+        (("e", "", "k", print), "the name of the queue must not be empty"),
+        (("e", "q", "k", None), "callback=None must be callable"),
         (("e", "q", "k", print, None, -1), "maxEvents=-1"),
     ):
         with pytest.raises(ConfigError, match=sentence):
