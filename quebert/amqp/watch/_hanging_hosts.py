@@ -29,7 +29,8 @@ the fewest places begins.
 A task whose request is not admitted (L{Admission<quebert.limits.Admission>}) waits in
 the same line, and so do all that follow for its origin.  The first in the line begins
 again when a request to the origin has ended, or when the time is over that admission
-control told.  A task that has to wait for longer than C{hold_up_to} is put back instead.
+control told.  A task that has to wait for longer than C{hold_up_to} is put back
+instead.
 
 As many tasks of each line as there are places (fewer with more than ten lines) stay at
 hand for C{LONGEST_WAIT} seconds at most, and so do all those for a quick origin.

@@ -164,7 +164,8 @@ class OriginPlaces:
 
     def refused(self, message: DeliveredMessage, seconds: float) -> None:
         """
-        The request of a message was not admitted: its origin takes none for C{seconds}, or until a request to it has ended.
+        The request of a message was not admitted: its origin takes none for
+        C{seconds}, or until a request to it has ended.
         """
         name, now = origin_of(message.url), self._clock().seconds()
         if message.origin is not None:
