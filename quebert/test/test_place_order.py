@@ -240,6 +240,29 @@ class PlacesTests(SynchronousTestCase):
         self.assertEqual(places.forget_waiting(), [third])
         self.assertEqual(throttle.told, [1])
 
+    def test_throttled(self) -> None:
+        """
+        It is told each time that a throttle has let no message begin, and all that wait
+        may be taken out then.
+        """
+        throttle, taken = Noting(), list[DeliveredMessage]()
+        throttle.lets = 0
+        places = Places(
+            9,
+            self.fail,
+            [throttle],
+            throttled=lambda: taken.extend(places.forget_waiting()),
+        )
+        places.close("for now")
+        first, second = self.message(), self.message()
+        places.enter(first)
+        self.assertEqual(taken, [])
+        places.open("for now")
+        self.assertEqual(taken, [first])
+        places.enter(second)
+        self.assertEqual(taken, [first, second])
+        self.assertTrue(places.has_room())
+
     def test_leaves_at_once(self) -> None:
         """
         A message may leave as soon as it begins, and others come meanwhile.

@@ -10,11 +10,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
+from quebert._holding import LONGEST_WAIT
 from quebert.amqp import PriorityGroup
+from quebert.amqp.coordination import throttles_of
 from quebert.amqp.link import Session
-from quebert.amqp.watch import DeliveredMessage, Throttle
+from quebert.amqp.watch import DeliveredMessage, Throttle, in_order_sign
 from quebert.amqp.watch._record import SUSPECT
-from quebert.amqp.wire import ENDS
+from quebert.amqp.wire import ENDS, FLIGHT, IN_QUESTION
 from quebert.errors import ConfigError
 from quebert.outcome import Retry
 from quebert.test import test_watcher
@@ -265,17 +267,22 @@ class NightTests(WatcherTestCase):
     A throttle that goes by the time of day, which its session tells.
     """
 
-    def begin_at(self, hour: float) -> None:
+    def begin_at(self, hour: float, **options: Any) -> None:
         """
-        Start a watch with the throttle.
+        Start a watch with the throttle, and with those that its options ask for.
         """
 
         def night(session: Session, queue: str, options: Any) -> Iterator[Throttle]:
             yield Night(session)
+            yield from throttles_of(session, queue, options)
 
         self.patch(test_watcher, "throttles_of", night)
         began = self.clock.seconds()
-        self.begin(now=lambda: hour * 3600 + self.clock.seconds() - began)
+        self.begin(
+            now=lambda: hour * 3600 + self.clock.seconds() - began,
+            share_rate=False,
+            **options,
+        )
 
     def test_day(self) -> None:
         """
@@ -314,6 +321,116 @@ class NightTests(WatcherTestCase):
         self.assertEqual(self.called, [])
         self.clock.advance(31)
         self.assertEqual(self.called, [message])
+
+    def deliver_examined(self, **options: Any) -> DeliveredMessage:
+        """
+        Deliver a message whose examination waits for RabbitMQ.
+        """
+        self.client.held.add("queue_declare")
+        message = self.deliver(**options)
+        self.client.held.clear()
+        return message
+
+    def end_examination(self) -> None:
+        """
+        RabbitMQ answers.
+        """
+        for each in self.client.channels:
+            while each.pending:
+                each.answer()
+        self.check()
+
+    def check_copied(self, message: DeliveredMessage) -> None:
+        """
+        A copy, with which no mediator has ended, takes the place of the message, which
+        is held no more; nothing is consumed until the morning.
+        """
+        self.assertEqual(self.called, [])
+        (copy,) = self.client.publisher.publications
+        self.assertEqual(copy.headers[ENDS], 0)
+        self.confirm()
+        self.assertEqual(self.channel.acked[-1:], [message.delivery_tag])
+        self.assertEqual(self.watcher.in_flight, 0)
+        self.assertEqual(self.channel.consumers, {})
+        self.clock.advance(8 * 3600)
+        self.assertTrue(self.watcher.consuming)
+
+    def test_examined_while_resting(self) -> None:
+        """
+        A message whose examination ends while the watch rests is not held.
+        """
+        self.begin_at(22 - 1 / 3600)
+        self.client.signs.add(in_order_sign("queue", self.clock.seconds()))
+        message = self.deliver_examined(redelivered=True)
+        self.clock.advance(2)
+        crossing = self.deliver()
+        self.assertEqual(self.channel.given_back, [crossing.delivery_tag])
+        self.assertEqual(self.watcher.in_flight, 1)
+        self.end_examination()
+        self.check_copied(message)
+
+    def test_examined_at_nightfall(self) -> None:
+        """
+        Nor is one at whose examination it is found that the night has begun.
+        """
+        self.begin_at(22 - 1 / 3600)
+        self.client.signs.add(in_order_sign("queue", self.clock.seconds()))
+        message = self.deliver_examined(redelivered=True)
+        self.clock.advance(2)
+        self.assertTrue(self.watcher.consuming)
+        self.end_examination()
+        self.check_copied(message)
+
+    def test_suspect_while_resting(self) -> None:
+        """
+        A suspect, which throttles do not hold back, waits no longer than by day for
+        its turn.
+        """
+        self.begin_at(22 - 1 / 3600)
+        running = self.deliver()
+        headers = {ENDS: SUSPECT, FLIGHT: "a" * 32, IN_QUESTION: True}
+        suspect = self.deliver_examined(headers=headers)
+        self.clock.advance(2)
+        self.deliver()
+        self.assertFalse(self.watcher.consuming)
+        self.end_examination()
+        self.clock.advance(LONGEST_WAIT)
+        self.assertEqual(self.called, [running])
+        self.confirm()
+        self.assertEqual(self.channel.acked, [suspect.delivery_tag])
+
+    def test_waiting_at_nightfall(self) -> None:
+        """
+        What waits for its turn when the night begins is given back then, although
+        nothing else happens.
+        """
+        self.begin_at(22 - 1 / 3600, rate="1/m", burst=1, maxEvents=3)
+        self.finish(self.deliver())
+        waiting = self.deliver()
+        self.clock.advance(59)
+        self.assertEqual(self.channel.given_back, [])
+        self.clock.advance(2)
+        self.assertEqual(self.channel.given_back, [waiting.delivery_tag])
+        self.assertFalse(self.watcher.consuming)
+        self.assertEqual(self.watcher.in_flight, 0)
+
+    def test_group_at_nightfall(self) -> None:
+        """
+        The same where a message waits for a place of its group.
+        """
+        group = PriorityGroup(1, ageing=600)
+        other = group.join(1, lambda: self.clock)
+        self.begin_at(22 - 1 / 3600, group=group)
+        message = DeliveredMessage("", 1, False, "", "")
+        other.entered()
+        other.begun(message)
+        waiting = self.deliver()
+        self.clock.advance(2)
+        self.assertEqual(self.channel.given_back, [])
+        other.left(message)
+        self.assertEqual(self.called, [])
+        self.assertEqual(self.channel.given_back, [waiting.delivery_tag])
+        self.assertFalse(self.watcher.consuming)
 
 
 class GroupTests(WatcherTestCase):

@@ -103,7 +103,13 @@ class Deliveries:
             self._put_off_heavy,
             memory_known_to(callback),
         )
-        self._places = Places(options.prefetch, self.begin, throttles.all, self._memory)
+        self._places = Places(
+            options.prefetch,
+            self.begin,
+            throttles.all,
+            self._memory,
+            throttled=self.adapt,
+        )
         self._hanging_hosts = HangingHosts(
             self,
             self._places,

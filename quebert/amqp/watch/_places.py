@@ -27,6 +27,8 @@ class Places:
     @param memory: of the watch; C{None} for no limit.  A message that takes memory
         begins only if C{memory} admits it.  Messages that take little overtake one that
         is refused.
+    @param throttled: called when a throttle has not let the first message begin: it
+        may be far, and the messages that wait are to be taken out then.
     @param busy: called when a message has come, and L{is_busy}.
     @ivar busy: the same.
     """
@@ -38,11 +40,13 @@ class Places:
         throttles: Sequence[Throttle] = (),
         memory: TaskMemory | None = None,
         busy: Callable[[], None] = lambda: None,
+        throttled: Callable[[], None] = lambda: None,
     ) -> None:
         self._prefetch = prefetch or float("inf")
         self._half = self._prefetch / 2
         self._begin = begin
         self.busy = busy
+        self._throttled = throttled
         self._placed: set[DeliveredMessage] = set()
         self._waiting: deque[DeliveredMessage] = deque()
         # Those that have waited for memory.
@@ -141,7 +145,7 @@ class Places:
     def _fill(self) -> None:
         if self._filling:
             return  # a message left as soon as it had begun
-        self._filling = True
+        self._filling, was_refused = True, False
         waiting, placed, heavy = self._waiting, self._placed, self._heavy
         try:
             while waiting or heavy:
@@ -153,12 +157,15 @@ class Places:
                     if not line:
                         return
                 if self._throttles and not self._pass(line[0]):
-                    return
+                    was_refused = True
+                    break
                 message = line.popleft()
                 placed.add(message)
                 self._begin(message)
         finally:
             self._filling = False
+        if was_refused:
+            self._throttled()
 
     def _line(self, memory: TaskMemory) -> deque[DeliveredMessage]:
         """

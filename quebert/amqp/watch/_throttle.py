@@ -51,8 +51,10 @@ class Throttle(Protocol):
     L{begun} or L{withdrawn}, and L{left} after L{begun}.  If L{may_begin} is C{True},
     L{begun} follows at once, unless another throttle of the watch says C{False}.
     Throttles are not asked about suspects, nor told of them: L{OneSuspect
-    <quebert.amqp.watch.OneSuspect>} begins these outside of the places.  What must hold
-    for suspects, too, stands in its C{_may_begin}.
+    <quebert.amqp.watch.OneSuspect>} begins these outside of the places.  A suspect that
+    has come closes all watches of the client until it has ended.  So what is to hold
+    suspects back for long returns them in C{_enter} of C{_examinations}, before
+    C{OneSuspect.add}.
 
     By default a throttle restricts nothing.  It overrides the methods that concern it:
 
@@ -78,7 +80,8 @@ class Throttle(Protocol):
         Whether the message that waits first may begin now.
 
         @param again: is called when it is worth asking again, if the answer is
-            C{False}.  A watch always passes the same function.
+            C{False}: a message may begin then, or the throttle has become far.  A watch
+            always passes the same function.
         """
         return True
 
@@ -122,9 +125,11 @@ class Throttle(Protocol):
     def is_far(self) -> bool:
         """
         Whether a message that is fetched now could begin only after so long that others
-        are to have it.  The watch consumes nothing then.  It asks when a message comes,
-        begins or leaves, and when it is to consume; if time alone changes the answer, a
-        watch without messages fetches one, and gives it back.
+        are to have it.  The watch consumes nothing then, and returns the messages that
+        wait.  It asks when a message comes, begins or leaves, when L{may_begin} has
+        said C{False}, and when it is to consume.  If time alone changes the answer, a
+        watch without messages fetches one, and gives it back; where messages wait, the
+        throttle that holds them back calls C{again}.
         """
         return False
 
