@@ -53,7 +53,7 @@ async def measure(url: str, default_url: str, rounds: int, kind: str) -> float:
     await client.watch("flow", kind, kind, print, options=WatchOptions(queue_type=kind))
     wire = await client.connected()
     rungs = client.ladder.rungs_of(wire)
-    await call_in_one_write(wire, rungs.ends())
+    await call_in_one_write(wire, rungs.exits())
     for wait in WAITS:
         await call_in_one_write(wire, rungs.rung(wait))
     with tempfile.TemporaryDirectory() as folder:

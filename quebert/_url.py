@@ -41,7 +41,7 @@ _PARTS = re.compile(
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.ASCII | re.IGNORECASE)
-_OURS = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
+_HTTP = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]")
 _BEFORE_USERINFO = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.ASCII | re.IGNORECASE)
 # All that RFC 3986 lets stand in a path and a query, and what is encoded.
@@ -104,7 +104,7 @@ def absolute(url: str, default: str) -> tuple[str, dict[str, str]]:
     whole = url if _SCHEME.match(url) else _joined(default, url)
     if _is_plain(whole):
         return whole, {}
-    if not _OURS.match(whole):
+    if not _HTTP.match(whole):
         raise ValueError("it must begin with http:// or https://")
     parts = _PARTS.fullmatch(whole)
     if not parts or not 0 < int(parts["port"] or 80) < 65536:

@@ -49,7 +49,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
     @raise BrokerRefused: we may not look, or not declare C{quebert.doctor.…}.
     """
     rungs = subject.rungs
-    ends = [each for each in rungs.ends() if each[0] == "exchange_declare"]
+    exits = [each for each in rungs.exits() if each[0] == "exchange_declare"]
     rung_queues = [_declaration(rungs.rung(each), "queue_declare") for each in WAITS]
     there = await together(
         subject.within(subject.patience, _is_there(subject, _name(each)))
@@ -57,7 +57,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
     )
     waits = [n for n, found in zip(WAITS, there, strict=True) if found is not False]
     parts = [
-        *ends,
+        *exits,
         *(_declaration(rungs.rung(n), "exchange_declare") for n in waits),
         *(_declaration(rungs.rung(n), "queue_declare") for n in waits),
     ]
@@ -79,7 +79,7 @@ async def check_delays(subject: Subject) -> list[Finding]:
             whole.append(Rung(name, seconds // 1000, answer.ready))
             limited += [name] if DELIVERY_LIMIT in answer.lacks else []
             held_back += [name] if DELAYED_RETRY_MAX in answer.lacks else []
-    if not waits and len(missing) == len(ends):
+    if not waits and len(missing) == len(exits):
         text = "nothing was delayed yet: the queues that delayed tasks wait in are not"
         return [
             ok(ABOUT, f"{text} there, and the first delayed task makes them"),

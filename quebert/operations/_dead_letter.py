@@ -24,7 +24,7 @@ from quebert.policy import ATTEMPTS, BURIED_AT, LAST_ANSWER, LAST_STATUS
 
 __all__ = ["DeadLetter"]
 
-_OURS = OURS.decode()
+_PREFIX = OURS.decode()
 # Of the announcement's, which count attempts in the body.
 _FAILURES = ("failures", "traceback")
 _STATUS = re.compile("[0-9]{3}")
@@ -161,7 +161,7 @@ class DeadLetter:
         The headers that tell of its life so far: ours, and RabbitMQ's counts of
         deliveries.
         """
-        return [k for k in self.headers if k.startswith(_OURS) or k in COUNTS]
+        return [k for k in self.headers if k.startswith(_PREFIX) or k in COUNTS]
 
 
 def _text_of(value: Any) -> str:

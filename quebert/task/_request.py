@@ -23,7 +23,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 # The framing of the request, and its connection, are the client's business (RFC 9112,
 # sections 6 and 9); a server may ask a proxy of "Proxy" (CVE-2016-5385).
-_OURS = frozenset(
+_CLIENT_HEADERS = frozenset(
     {
         "connection",
         "content-length",
@@ -147,7 +147,7 @@ def _check_header(name: str, value: object, url: str, bounds: Bounds) -> None:
     if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
         raise BadTask(f"headers: {name!r:.40} is not a name of an HTTP header")
     folded = name.lower().replace("_", "-")  # as CGI and WSGI servers do
-    if folded in _OURS or folded.startswith("proxy-"):
+    if folded in _CLIENT_HEADERS or folded.startswith("proxy-"):
         raise BadTask(f"headers: {name} is set by the mediator, not by a task")
     if not isinstance(value, str):
         raise BadTask(f"headers: {name} must be a string, not {kind_of(value)}")

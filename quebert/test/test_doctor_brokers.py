@@ -112,7 +112,7 @@ async def make_ladder(subject: Subject) -> None:
     Have all of the ladder be there, as mediators make it.
     """
     rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
-    await call_in_one_write(subject.wire, rungs.ends())
+    await call_in_one_write(subject.wire, rungs.exits())
     for wait in WAITS:
         await call_in_one_write(subject.wire, rungs.rung(wait))
 
@@ -565,7 +565,7 @@ async def test_made_by_rabbitmq_3(
     """
     subject = await make_subject(next(vhosts), quorum_delays=True)
     rungs = Rungs(quorum=True)
-    parts = rungs.ends(), rungs.arrivals("tasks"), *map(rungs.rung, WAITS)
+    parts = rungs.exits(), rungs.arrivals("tasks"), *map(rungs.rung, WAITS)
     await call_in_one_write(subject.wire, (call for part in parts for call in part))
     with pika_channel(rabbitmq, subject.vhost) as channel:
         for name in ("tasks", "tasks.dead"):
@@ -639,7 +639,7 @@ async def test_lying(
         next(vhosts), queues={"tasks": QueueSettings(name="tasks")}
     )
     rungs = Ladder(quorum=subject.quorum_delays).rungs_of(subject.wire)
-    await call_in_one_write(subject.wire, [*rungs.ends(), *rungs.arrivals("tasks")])
+    await call_in_one_write(subject.wire, [*rungs.exits(), *rungs.arrivals("tasks")])
     for queue in (UNCLAIMED, arrivals_of("tasks")):
         await subject.client.publish("", queue, b"task")
     found = await check_delays(subject)

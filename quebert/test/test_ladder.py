@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._repeated import QUIET
-from quebert.amqp.delays._ladder import CHECK_ENDS, Ladder
+from quebert.amqp.delays._ladder import CHECK_EXITS, Ladder
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import ARRIVALS, UNCLAIMED, Rungs, arrivals_of
 from quebert.amqp.delays._rungs_in_use import CHECK, CHECK_ALL
@@ -225,7 +225,7 @@ class PrepareTests(SynchronousTestCase):
         self.wire.clock.advance(CHECK)
         looked_at = "quebert.delay.wait.5s", UNCLAIMED
         self.assertEqual(self.check(), [("queue_declare", each) for each in looked_at])
-        self.wire.clock.advance(CHECK_ENDS)
+        self.wire.clock.advance(CHECK_EXITS)
         self.assertEqual(len(self.check()), 6)
         self.wire.clock.advance(CHECK_ALL)
         checked = {name for _, name in self.check()}
@@ -298,7 +298,7 @@ class PrepareTests(SynchronousTestCase):
         self.wire.clock.advance(1000)
         self.successResultOf(self.rung())
         self.check()
-        self.wire.clock.advance(CHECK_ENDS)
+        self.wire.clock.advance(CHECK_EXITS)
         self.wire.there.remove("quebert.delay.arrivals")
         self.ladder.forget()
         with capturedLogs() as logged:
@@ -379,7 +379,7 @@ class PrepareTests(SynchronousTestCase):
         for seconds in range(1, 40):
             self.successResultOf(self.rung(seconds))
         self.check()
-        self.wire.clock.advance(CHECK_ENDS)
+        self.wire.clock.advance(CHECK_EXITS)
         limit = BrokerRefused(406, "cannot declare queue: queue limit is reached")
         call, gone = self.wire.call, "quebert.delay.wait.1s"
 
@@ -719,7 +719,7 @@ class PrepareTests(SynchronousTestCase):
         self.check()
         self.wire.counts[UNCLAIMED] = 5
         self.wire.refused[UNCLAIMED] = BrokerRefused(403, "ACCESS_REFUSED")
-        self.ladder._checked_ends = self.wire.clock.seconds()
+        self.ladder._checked_exits = self.wire.clock.seconds()
         self.wire.clock.advance(CHECK)
         self.check()
         self.assertEqual(self.ladder.unclaimed, 3)
@@ -777,7 +777,7 @@ class PrepareTests(SynchronousTestCase):
         for version, wanted in (("3.10.8", True), ("4.0.5", False), ("4.3.6", False)):
             wire.server_properties = {**RABBITMQ, "version": version}
             rungs = Ladder(quorum=True).rungs_of(wire)
-            for calls in (rungs.ends(), rungs.arrivals("queue")):
+            for calls in (rungs.exits(), rungs.arrivals("queue")):
                 (how,) = (each for name, each in calls if name == "queue_declare")
                 self.assertEqual("x-max-length" in how["arguments"], wanted, how)
             _, (_, how), _ = rungs.rung(1)
@@ -789,7 +789,7 @@ class PrepareTests(SynchronousTestCase):
         """
         for quorum, wanted in ((True, "quorum"), (False, "classic")):
             rungs = Rungs(quorum=quorum)
-            calls = (*rungs.ends(), *rungs.arrivals("queue"), *rungs.rung(1))
+            calls = (*rungs.exits(), *rungs.arrivals("queue"), *rungs.rung(1))
             for method, how in calls:
                 if method == "queue_declare":
                     self.assertEqual(how["arguments"]["x-queue-type"], wanted)

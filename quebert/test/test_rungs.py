@@ -136,7 +136,7 @@ class RungsTests(SynchronousTestCase):
         yield Rungs(), classic, "quebert.delay.wait", {}
         quorum = {"x-queue-type": "quorum", "x-one": 1, **keeping}
         confirmed = {"x-dead-letter-strategy": "at-least-once"}
-        rungs = Rungs(quorum=True, arguments={"x-one": 1}, ends={"x-two": 2})
+        rungs = Rungs(quorum=True, arguments={"x-one": 1}, exits={"x-two": 2})
         yield rungs, quorum, "quebert.delay.quorum.wait", confirmed
 
     def queue(self, name: str, arguments: dict[str, Any]) -> Call:
@@ -176,7 +176,7 @@ class RungsTests(SynchronousTestCase):
             ]
             self.assertEqual(list(rungs.rung(5)), wanted)
 
-    def test_ends(self) -> None:
+    def test_exits(self) -> None:
         """
         What no queue is bound for is kept.
         """
@@ -188,7 +188,7 @@ class RungsTests(SynchronousTestCase):
                 self.queue(UNCLAIMED, {**keeping, **own}),
                 self.bind(UNCLAIMED, UNCLAIMED, ""),
             ]
-            self.assertEqual(list(rungs.ends()), wanted)
+            self.assertEqual(list(rungs.exits()), wanted)
 
     def test_arrivals(self) -> None:
         """
@@ -218,7 +218,7 @@ class LadderTests(SynchronousTestCase):
         self.peer = Peer(self.broker).open()
         self.rungs = Rungs()
         for _ in range(2):  # it does no harm to make it again
-            make(self.peer, *self.rungs.ends())
+            make(self.peer, *self.rungs.exits())
             for queue in ("a.b", "x.a.b"):
                 make(self.peer, *self.rungs.arrivals(queue))
 

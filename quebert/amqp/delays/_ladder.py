@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from quebert.amqp.link import SpareConnection
     from quebert.amqp.wire import Wire
 
-__all__ = ["CHECK_ENDS", "Ladder", "has_quorum"]
+__all__ = ["CHECK_EXITS", "Ladder", "has_quorum"]
 
 #: Seconds between two looks at the exchange to which all rungs lead.
-CHECK_ENDS = 3.0
+CHECK_EXITS = 3.0
 
 _CONFIRMS = (3, 10)
 # Seconds after which RabbitMQ is asked again for what it has refused.
@@ -90,7 +90,7 @@ class Ladder:
             tuple[DeclareOnce, str], bool
         ] = {}  # and whether it is there
         self._checking = False
-        self._checked = self._checked_ends = self._checked_all = -math.inf
+        self._checked = self._checked_exits = self._checked_all = -math.inf
         self.unclaimed = 0
         self.brought_back_at = -math.inf
         self.bringing_back = Lanes(1)
@@ -200,7 +200,9 @@ class Ladder:
         if rungs is None:
             quorum = has_quorum(wire) if self._quorum is None else self._quorum
             own, limit = own_quorum(wire), unreached_length_limit(wire)
-            rungs = Rungs(quorum=True, arguments=own, ends=limit) if quorum else Rungs()
+            rungs = (
+                Rungs(quorum=True, arguments=own, exits=limit) if quorum else Rungs()
+            )
             self._rungs[wire] = rungs
         return rungs
 
@@ -238,13 +240,13 @@ class Ladder:
     # -- Its parts
 
     async def _make_first(self, wire: Wire, name: str) -> None:
-        await self._make_ends(wire, name)
+        await self._make_exits(wire, name)
         for wait in FIRST_WAITS:
             await self._waits.made(wire, str(wait))
             self._needed[self._waits, str(wait)] = True
 
-    async def _make_ends(self, wire: Wire, name: str) -> None:
-        self.unclaimed = await self._make(wire, UNCLAIMED, self.rungs_of(wire).ends())
+    async def _make_exits(self, wire: Wire, name: str) -> None:
+        self.unclaimed = await self._make(wire, UNCLAIMED, self.rungs_of(wire).exits())
 
     async def _make_arrivals(self, wire: Wire, queue: str) -> None:
         await self._first.made(wire, "")
@@ -293,9 +295,9 @@ class Ladder:
         self._checked, self._checking = now, True
         try:
             await self._in_use.use_all(wire, now)
-            if now - self._checked_ends >= CHECK_ENDS:
-                self._checked_ends = now
-                await self._check_ends(wire)
+            if now - self._checked_exits >= CHECK_EXITS:
+                self._checked_exits = now
+                await self._check_exits(wire)
             else:
                 await self._count_unclaimed(wire)
             if now - self._checked_all >= CHECK_ALL:
@@ -304,7 +306,7 @@ class Ladder:
         finally:
             self._checking = False
 
-    async def _check_ends(self, wire: Wire) -> None:
+    async def _check_exits(self, wire: Wire) -> None:
         if await find_exchange(wire, ARRIVALS) is None:  # with all that was bound to it
             self._checked_all = -math.inf
             self.log.warn(
@@ -312,7 +314,7 @@ class Ladder:
                 " queue. The exchange is declared anew.",
                 exchange=ARRIVALS,
             )
-        await self._make_ends(wire, "")
+        await self._make_exits(wire, "")
         if self._refusals.denied:  # perhaps nobody needs another part for a while
             self._refusals.over()
 

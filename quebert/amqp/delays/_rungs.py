@@ -105,8 +105,8 @@ class Rungs:
 
     @param quorum: of quorum queues, which pass messages on with confirms.
     @param arguments: of all its quorum queues, beside their type.
-    @param ends: more arguments, of L{UNCLAIMED} and of the queues in which messages
-        arrive.
+    @param exits: further arguments of the last queues: L{UNCLAIMED}, and those in which
+        messages arrive.
     """
 
     def __init__(
@@ -114,14 +114,14 @@ class Rungs:
         *,
         quorum: bool = False,
         arguments: Mapping[str, Any] | None = None,
-        ends: Mapping[str, Any] | None = None,
+        exits: Mapping[str, Any] | None = None,
     ) -> None:
         self.quorum = quorum
         self._prefix = f"{PREFIX}.quorum.wait" if quorum else f"{PREFIX}.wait"
         kind = QUORUM if quorum else CLASSIC
         self._keeping = {**kind, **(arguments or {}), **_NEVER_DROPPING}
         self._confirmed = _CONFIRMED if quorum else {}
-        self._ends = {**self._keeping, **(ends or {})}
+        self._exits = {**self._keeping, **(exits or {})}
 
     def name(self, wait: int) -> str:
         """
@@ -139,13 +139,13 @@ class Rungs:
         yield _queue(name, {**self._keeping, **self._confirmed, **after})
         yield _bind(name, name, "")
 
-    def ends(self) -> Iterator[Call]:
+    def exits(self) -> Iterator[Call]:
         """
         The calls that make what all rungs lead to.
         """
         yield _exchange(UNCLAIMED, "fanout")
         yield _exchange(ARRIVALS, "direct", {"alternate-exchange": UNCLAIMED})
-        yield _queue(UNCLAIMED, self._ends)
+        yield _queue(UNCLAIMED, self._exits)
         yield _bind(UNCLAIMED, UNCLAIMED, "")
 
     def arrivals(self, queue: str) -> Iterator[Call]:
@@ -161,7 +161,7 @@ class Rungs:
         onwards = {DEAD_LETTER_EXCHANGE: UNCLAIMED}
         if self.quorum:
             onwards = {DEAD_LETTER_EXCHANGE: "", DEAD_LETTER_ROUTING_KEY: queue}
-        yield _queue(arrivals_of(queue), {**self._ends, **self._confirmed, **onwards})
+        yield _queue(arrivals_of(queue), {**self._exits, **self._confirmed, **onwards})
         yield _bind(arrivals_of(queue), ARRIVALS, queue)
 
 

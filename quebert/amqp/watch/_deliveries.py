@@ -187,7 +187,7 @@ class Deliveries:
         Set the highest delivery count that a message of the queue can reach; infinity
         where no limit is known; 0 where RabbitMQ counts nothing.
         """
-        self._redelivery.counted = limit
+        self._redelivery.highest_count = limit
 
     def close(self, reason: str) -> None:
         """

@@ -7,13 +7,17 @@ C{x-acquired-count} goes on to count all that came back).  It drops a message wh
 count exceeds the delivery limit of the queue.  A copy begins with no count.
 
 The copy stands at the end of the queue, so a message is attempted as it is while its
-count is less than C{SUSPECT}.  Beyond that a copy replaces it.  So RabbitMQ's count
-only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone} decides
-what is set aside.  Before 4.3, RabbitMQ counts what is given back, too.  So the copy of
-a message with a larger count counts no end, if a mediator has just given messages back
-in good order.  A classic queue counts nothing: there a copy replaces what comes
-C{redelivered}, unless a mediator has just given messages back in good order.  When it
-ends in good order, a mediator replaces a copy by another one.
+count is less than C{SUSPECT}.  From C{SUSPECT} on, a copy replaces it.  So RabbitMQ's
+count only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone}
+decides what is buried as poison, for the reason that C{str(record)} tells.  No count of
+deliveries survives a copy: a limit of these would go into C{_copy_unless_harmless},
+which takes no count for more than a message of the queue can have.
+
+Before 4.3, RabbitMQ counts what is given back, too.  So the copy of a message with a
+larger count counts no end, if a mediator has just given messages back in good order.  A
+classic queue counts nothing: there a copy replaces what comes C{redelivered}, unless a
+mediator has just given messages back in good order.  When it ends in good order, a
+mediator replaces a copy by another one.
 
 RabbitMQ may deliver a copy before the original is acknowledged.  A task that ended its
 mediator then would be there twice, and twice as often with each end.  So a mediator
@@ -61,9 +65,9 @@ class Redelivery:
     Decides what becomes of the messages of one watch that RabbitMQ delivers anew.
 
     @param early_by: in how many seconds a message is due.
-    @ivar counted: the highest delivery count that a message of the queue can reach:
-        RabbitMQ drops one that has come back (up to 4.2) or failed (since 4.3) more
-        often; infinity where no limit is known; 0 where RabbitMQ counts nothing.
+    @ivar highest_count: the highest delivery count that a message of the queue can
+        reach: RabbitMQ drops one that has come back (up to 4.2) or failed (since 4.3)
+        more often; infinity where no limit is known; 0 where RabbitMQ counts nothing.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Redelivery:
         self._settlement = settlement
         self._suspects = suspects
         self._early_by = early_by
-        self.counted = 0.0
+        self.highest_count = 0.0
 
     def examination(
         self, message: DeliveredMessage
@@ -105,8 +109,8 @@ class Redelivery:
         record, suspects = Record.of(message), self._suspects
         if not record.is_copy:
             # Anybody can write headers, and a classic queue keeps this one as it is.
-            count = int(min(message.number_in(DELIVERY_COUNT), self.counted))
-            if 0 < count < min(SUSPECT, self.counted):
+            count = int(min(message.number_in(DELIVERY_COUNT), self.highest_count))
+            if 0 < count < min(SUSPECT, self.highest_count):
                 return
             if await self._was_in_order():
                 if count:
@@ -129,7 +133,7 @@ class Redelivery:
         So a message with a large count is replaced at once, and its copy waits when it
         comes.
         """
-        if 0 < min(SUSPECT, self.counted) <= message.number_in(DELIVERY_COUNT):
+        if 0 < min(SUSPECT, self.highest_count) <= message.number_in(DELIVERY_COUNT):
             await self._copy(message, record.questioned(waits=True))
         else:
             await self._copy(message, record.questioned(), self._suspects.patience)
@@ -137,7 +141,7 @@ class Redelivery:
     async def _judge(self, message: DeliveredMessage) -> None:
         """
         Find out whether the mediator that had a suspect has ended suddenly.  If so,
-        count that, or set the message aside.  First wait until the message is
+        count that, or bury the message as poison.  First wait until the message is
         acknowledged that this copy replaces, if it was this mediator that made it.
         """
         record, channel = Record.of(message), self._settlement.channel
@@ -164,7 +168,7 @@ class Redelivery:
         settlement = self._settlement
         if settlement.channel is None:
             return False
-        wire, once = settlement.channel.client, not self.counted
+        wire, once = settlement.channel.client, not self.highest_count
         return await self._suspects.in_order(wire, settlement.queue, once=once)
 
     async def copy_or_give_back(self, message: DeliveredMessage) -> None:
