@@ -6,10 +6,10 @@ L{BadTask} the producer's, L{ExecutorError} the executor's, L{BrokerError} the
 broker's or the network's, L{BadSignature} that of whoever made a request to an
 executor.  The text of each is one sentence for a log line.
 
-To add an error: a class in the branch of whose fault it is; a broker's says by
-C{final} whether to try again makes sense, for C{link/_connection},
-C{watch/_channel_keeper}, C{producer/_blocking} and C{cli/_check}.  Who decides by the
-class: for a publication, L{quebert.amqp.wire} lists them; for a request,
+To add an error: a class in the branch of whose fault it is.  A subclass of
+L{BrokerError} sets C{final} if to try again makes no sense; C{link/_connection},
+C{watch/_channel_keeper}, C{producer/_blocking} and C{cli/_check} ask for it.  Who
+decides by the class: for a publication, L{quebert.amqp.wire} lists them; for a request,
 C{mediator/_failures} (what becomes of the task) and C{mediator/_admission} (what it
 says of the host); for a connection, C{doctor/_examine} (what to do).  C{producer/_pika}
 turns errors of pika into ours.

@@ -11,8 +11,11 @@ what it does not know, and C{Deliveries._decided}, which acknowledges what it do
 know; C{Settlement}, and a fate with its counter (L{quebert.amqp.watch._delivery});
 C{with_history} in C{mediator/_history}; C{cli/_telling}; the docstring of
 L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and
-C{docs/api.rst}; and C{docs/travel.rst}, if mediators decide so.  What is to wait for a
-time goes by L{quebert.amqp.delays}; nothing waits for an event yet.  If something is
+C{docs/api.rst}; and C{docs/travel.rst}, if mediators decide so.  The log tells of a
+L{Retry} in C{Failures._told} of C{mediator}, and of a L{Discard} or a L{Bury} in
+C{Settlement}.  A message that is to wait for a time goes by L{quebert.amqp.delays}.  No
+message waits for an event yet: it would need a queue (L{quebert.amqp.queues}), and an
+operation that tells the event (L{quebert.operations}, L{quebert.cli}).  If something is
 published: C{wire/_replacement_properties}, and C{doctor/_permissions}.  If an executor
 may ask for it: C{policy/_answers}, C{policy/_rules}, C{docs/retries.rst}.
 
@@ -67,8 +70,8 @@ class Retry:
         C{None} one is removed.
     @ivar otherwise: how it goes back where the broker refuses C{body}, as too large;
         with C{None} the message is buried as it came.
-    @ivar attempted: C{False} where no request was made: then what is known of the
-        mediators that ended with it stays.  Where nothing else of the message changes,
+    @ivar attempted: C{False} where no request was made: then the headers stay that tell
+        of the mediators that ended with it.  Where nothing else of the message changes,
         and C{after} is at most C{hold_up_to}, the message waits in the process, and its
         callback is called with it again.
     """

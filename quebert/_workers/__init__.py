@@ -16,7 +16,8 @@ To have workers report something more: a field of L{Report} and its C{line} and
 C{parse}; a function like L{started} in C{_worker}; C{_heard} in C{_worker_process}; and
 a method of C{WorkerOwner}, which is L{Supervisor
 <quebert._workers.supervisor.Supervisor>}; C{docs/processes.rst}.  When a worker starts
-again, how soon, and when it is killed: C{_monitor}.
+again, how soon, and when it is killed: C{_monitor}.  A new reason to end one:
+L{quebert._workers.supervisor}.  An option for that: L{quebert.service}.
 """
 
 from quebert._workers._pipes import ENVIRONMENT, LIFELINE, REPORTS, Report

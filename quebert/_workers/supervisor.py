@@ -5,8 +5,9 @@ Importing it installs the global reactor, as C{twisted.runner.procmon} does: it
 must not happen before the program has chosen one.
 
 A supervisor looks at no worker by itself: neither whether it answers, nor how much
-memory it takes.  Whoever is to end one calls C{Monitor.stopProcess}; it is started
-again.
+memory it takes.  Code that is to end a worker calls C{Monitor.stopProcess}; the worker
+is started again.  Its place would be the loop that runs every L{LOOK} seconds.  With a
+single process there is no supervisor.
 """
 
 from __future__ import annotations

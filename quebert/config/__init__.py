@@ -19,6 +19,8 @@ What changes together, each with C{docs/configuration.rst} and C{examples/queber
    the broker: L{quebert.amqp.link}; of the guard: L{quebert.guard}; of priorities:
    L{Priorities}, C{_priorities} in C{_file}, and C{group_of} in C{service/_ways}.
  - Another kind of value: C{_kinds}.
+ - A key that people call by another name: C{_ELSEWHERE} in C{_table}, so that the error
+   names ours.
 """
 
 from quebert.config._broker import (

@@ -13,9 +13,9 @@ breaker or of the adaptive limit: its settings, C{_BREAKER} or C{_ADAPTIVE} in
 C{config/_host.py}, and what the log says, C{_tell} in C{service/_ways}.  The service
 makes another L{Admission} when C{[hosts]} changes (C{service/_watches}).  A limit of
 connections or answers is in C{http/_limits}, and reaches it by C{_connections} in
-C{service/_ways}.  A limit of places within one watch, however origins answer, is in
-L{quebert.amqp.watch._hanging_hosts}; one of a process, in
-L{quebert.amqp.watch._memory_budget}.
+C{service/_ways}; a term of retries, in L{quebert.policy}.  A limit of places within one
+watch, however origins answer, is in L{quebert.amqp.watch._hanging_hosts}; one of a
+process, in L{quebert.amqp.watch._memory_budget}.
 """
 
 from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings

@@ -14,9 +14,9 @@ _WHOLE = 1.0 - 1e-9
 
 class TokenBucket:
     """
-    Gives at most C{burst + rate * t} tokens in any C{t} seconds, beside those that
-    L{add} brings.  It is full when it
-    is first asked.  While the clock is set back no time passes.
+    Gives at most C{burst + rate * t} tokens in any C{t} seconds, plus those that
+    L{add} brings.  It is full when it is first asked.  While the clock is set back, no
+    time passes.
 
     @param rate: tokens per second.
     @param burst: how many it holds; at least one.

@@ -206,7 +206,8 @@ class Origin:
     @property
     def _by_concurrency(self) -> float:
         """
-        The same where only the requests in flight are limited.
+        Seconds from one request that may go to the next, about, as far as the limit of
+        requests in flight is concerned.
         """
         concurrency = self.concurrency
         return self._seconds / concurrency if concurrency else _APART

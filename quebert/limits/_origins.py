@@ -38,7 +38,7 @@ class Admission(Protocol):
 
         @param status: C{None} where there was no answer, 0 where we did not wait for
             one.
-        @param seconds: how long it took.
+        @param seconds: from L{admit} on, the wait for a connection included.
         """
 
 

@@ -11,7 +11,8 @@ What changes together:
 
  - Another term of a policy: a field of L{RetryPolicy}, with its validator, which tasks
    have in their C{retry} without another line; C{_POLICY} in C{config/_queue.py}; the
-   table in C{docs/retries.rst}.
+   table in C{docs/retries.rst}.  A term for each host: L{FailedTask
+   <quebert.boundaries.FailedTask>} would have to tell the host; see L{quebert.config}.
  - Another wish of an executor: L{Directive} and its pattern in C{_answers};
    L{Rules.outcome}; C{docs/retries.rst}.
  - Another thing that is known of the attempts: L{History}, its C{read}, C{failed} and

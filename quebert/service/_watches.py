@@ -346,7 +346,7 @@ class Watches:
 
 def _kind_of_client(settings: Settings) -> tuple[Any, ...]:
     """
-    What a client cannot change later.
+    The settings whose change takes a new client.
     """
     return settings.broker, settings.quorum_delays, settings.service.max_memory
 

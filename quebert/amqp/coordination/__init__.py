@@ -20,11 +20,17 @@ among its queues.  They stand here, since to a watch they are throttles like the
 The room is a part of C{amqp}, since L{TxAMQPClient<quebert.amqp.TxAMQPClient>}, which
 users make themselves, gives watches what is here.
 
-A throttle is asked about the first message that waits, without seeing it.  What chooses
-among messages, by their tenant or by the size of a body, is no throttle: it takes lines
-in L{Places<quebert.amqp.watch._places.Places>}, as memory has one, and C{Deliveries}
-makes it; a message is not decoded there, so a tenant would be a header.  If it goes by
-the URL, it is a C{RequestPlaces} (C{watch/_delivered_message}), as L{OriginPlaces
+A throttle is asked about the first message that waits, without seeing it, and not about
+suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  A rule that chooses among
+messages, by their tenant or by the size of a body, is no throttle.  It needs queues of
+messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has one (C{_heavy}),
+and C{Deliveries} makes it.  The messages in these queues must not use up the prefetch
+(C{watch/_backlog}, C{Places.has_room}), and need a time limit, as those that wait for
+memory have one (C{Deliveries._put_off_heavy}).  The rule counts ends in
+C{Deliveries._decided}.  If it joins and leaves with its watch, it is a throttle, too,
+that overrides nothing else, as C{SharedRate} is.  A message is not decoded there, so a
+tenant would be a header.  A rule that goes by the URL is a C{RequestPlaces}
+(C{watch/_delivered_message}), as L{OriginPlaces
 <quebert.amqp.watch._origin_places.OriginPlaces>} is one.
 
 What mediators agree on is in the broker, as exchanges and queues.  Another one of these

@@ -5,9 +5,9 @@ of AMQP, which order the messages of one queue.
 Queues of a group share the same places, each according to its weight.
 
 Stride scheduling: each message that begins moves its queue on by C{1 / weight}, and
-the queue that is least far begins the next.  Who was empty for a while does not make
-up for it.  A message that has waited here for long goes before all others, and, one
-of each queue at a time, where there is no place, too: so nothing starves.
+the queue that is least far begins the next.  A queue that was empty for a while does
+not make up for it.  A message that has waited here for long goes before all others,
+even without a free place, one per queue at a time: so nothing starves.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ L{Ladder} is the interface for who puts tasks into it:
 
 What changes together:
 
-  - Another wait: L{WAITS}, and C{wait_for} and C{FIRST_WAITS} beside it in C{_rungs}.
-    The doctor and C{RungsInUse} go through L{WAITS}: a rung whose wait is no longer
-    there passes on what is in it (C{wait_of} reads any name), but only the mediator
-    that put a task there keeps a policy with C{expires} from deleting it.  The longest
-    wait is told in C{docs/delays.rst} and C{docs/watching.rst}.
+  - Another wait: L{WAITS}; if the waits of up to 64 s change, C{wait_for} and
+    C{FIRST_WAITS} beside it in C{_rungs}, too.  A rung whose wait is no longer in
+    L{WAITS} passes its messages on (C{wait_of} reads any name).  But the doctor and
+    C{RungsInUse} go through L{WAITS}: only processes of the version before go on using
+    such a rung.  When these have ended, a policy with C{expires} may delete the rung
+    with its messages.  The longest wait is told in C{docs/delays.rst} and
+    C{docs/watching.rst}.
   - Another argument of a part: L{Rungs}.  Parts that exist keep theirs:
     C{_declarations} uses them as they are, but for C{_WAYS_OUT}, and C{_look} in
     C{doctor/_delays} has the arguments that may be missing.

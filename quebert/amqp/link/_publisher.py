@@ -108,9 +108,11 @@ class Publisher:
         Publish, mandatory; returns when the broker has confirmed it.
 
         @param timeout: seconds in which there must be a connection; C{None}
-            for no limit.  A confirm is waited for without limit.  A caller that wants
-            one cancels the wait, and does not know then whether the broker has the
-            message (C{publish_confirmed} in C{operations/_access}).
+            for no limit.  A confirm is waited for without limit.  A caller that wants a
+            limit cancels the wait, and does not know then whether the broker has the
+            message (C{publish_confirmed} in C{operations/_access}).  A limit for all
+            callers would begin when C{Publications} has sent the message, and not run
+            while the broker blocks.
         @raise Unroutable: no queue gets it.
         @raise PublishRefused: the broker does not take it.
         @raise BrokerUnreachable: there was no connection in time.
@@ -187,8 +189,8 @@ class Publisher:
     def _replace(self, channel: Channel) -> None:
         """
         Publish on another channel from now on, unless this one is younger than
-        L{LASTING}.  It is shut when its last publication has its answer; one that gets
-        none keeps it open.
+        L{LASTING}.  It is shut when its last publication has its answer; a publication
+        without an answer keeps the channel open.
         """
         now = self._connection.reactor.seconds()
         if channel is self._channel and now - self._opened_at >= LASTING:

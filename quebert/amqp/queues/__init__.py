@@ -8,10 +8,13 @@ What changes together:
    for a type: L{NewQueues} (does it lose what it has confirmed?), C{_dead_letters} (is
    C{<queue>.dead} as safe?), C{coordination/_throttles} (the queues of a rate),
    L{losses}, C{doctor/_queues} and C{operations/_refusals} (what cannot be done with
-   it); C{docs/configuration.rst}, C{watching.rst} and C{operating.rst}.  One whose
-   messages cannot be given back would change C{Settlement}, C{Returns} and
-   C{Redelivery} in C{watch}, too.  For the embedded broker: L{quebert.broker.state},
-   and C{docs/dev.rst}.
+   it); C{docs/configuration.rst}, C{watching.rst} and C{operating.rst}.  For the
+   embedded broker: L{quebert.broker.state}, and C{docs/dev.rst}.
+ - A source whose messages cannot be given back, such as a stream, changes more in
+   C{watch}: C{Settlement}, C{Returns} and C{Redelivery}; C{Replacements}, and
+   C{delays/_forwarding}, which publish a retry to the queue that its message came from;
+   C{Consumer._take_over} (where does the next consumer begin?); and C{Deliveries} with
+   its C{Ledger}, which would know up to which offset all messages are settled.
  - Another argument: L{quebert._protocol.extensions}.
  - Another queue or exchange of quebert's own: its name by L{derived}, with C{quebert.}
    at the beginning, so that nobody watches it (C{config/_watch}); a line in

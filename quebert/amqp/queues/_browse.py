@@ -3,8 +3,8 @@ Going through a queue, message by message: which messages are in it, and which o
 leave it.
 
 Browsing holds the messages that stay, unacknowledged, until it is over, since the
-broker would deliver them again at once; it does not keep their bodies.  Then they are
-back in their order, if the queue has few, or puts them back where they were.
+broker would deliver them again at once; it does not keep their bodies.  Afterwards the
+broker has them again, in their order if it can (see below).
 
 Theory of operation.  A quorum queue counts how often each message came back, and drops
 a message that came back more often than the queue's delivery limit (20 in RabbitMQ 4,

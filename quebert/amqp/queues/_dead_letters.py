@@ -12,8 +12,10 @@ C{quebert dead} cannot take them from there; nor does RabbitMQ tell in time how 
 holds.
 
 By default nothing limits how long dead letters are kept.  L{_ways} has the arguments
-that C{<queue>.dead} is declared with: a time to live would go there; an option for it
-is handed down by C{Deliveries}, C{Settlement} and C{Replacements} in C{watch}.  A queue
+that C{<queue>.dead} is declared with: a time to live would go there.  An option for it
+would be passed on as the type of the queue is: C{Deliveries} -> C{Settlement} ->
+C{Replacements} (all in C{watch}) -> L{DeadLetters}.  A copy that browsing makes of a
+dead letter (L{quebert.amqp.queues._browse}) begins its time to live anew.  A queue
 that exists keeps its own arguments, and C{docs/operating.rst} says so.  Three others
 must know of a time to live that we set: L{losses<quebert.amqp.queues._declared.losses>}
 warns of arguments that drop messages, C{Keeping} takes what has expired for lost, and

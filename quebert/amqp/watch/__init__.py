@@ -3,10 +3,11 @@ One watched queue, from its deliveries to the outcomes that settle them.
 
 For what changes together, see L{quebert.outcome} (another outcome),
 L{quebert.amqp.watch._delivery} (a state, a fate), L{quebert.amqp.watch._redelivery}
-(when a message is copied or set aside), L{quebert.amqp.watch._options} (an option),
+(when a message is copied, or buried as poison), L{quebert.amqp.watch._options} (an
+option),
 L{quebert.amqp.coordination} (a throttle), and L{quebert.amqp.watch._memory_budget}
 (what counts as memory).  A stream is not watched: each of its consumers would get all
-messages, and none can be given back.
+messages, and none can be given back (L{quebert.amqp.queues} tells what that takes).
 
 These words are used of messages:
 

@@ -5,7 +5,7 @@ L{quebert.amqp.watch._consumer_states} tells in which states it is.
 
 A consumer has a prefetch: so many of its messages may be unsettled.  A message that is
 held is unsettled, but has no place among those at work.  When such messages have used
-up the prefetch, another consumer takes over, which the broker lets fetch afresh.
+up the prefetch, another consumer takes over, none of whose prefetch is used up.
 (RabbitMQ applies C{basic.qos} to new consumers only, and has deprecated the kind that
 changes running ones.)  Where a throttle lets no message begin for long, there is no
 consumer, and others get what waits.
@@ -61,12 +61,12 @@ class Consumer:
     @param may_widen: tells whether another consumer may fetch more, where those that
         this one has fetched leave room.
     @param waiting: counts the deliveries that have no place.
-    @param rested: called when there is no consumer for now, because of the rate.
+    @param rested: called when there is no consumer for now, because of a throttle.
     @param single: whether the broker delivers to one consumer of the queue at a time.
     @ivar prefetch_count: how many messages of the one that may fetch may be unsettled,
         as RabbitMQ was told with C{basic.qos}; 0 for no limit.
-    @ivar is_wide: whether it fetches so many messages that another consumer may have to
-        take over once fewer wait.
+    @ivar is_wide: whether C{prefetch_count} is more than twice the prefetch of the
+        watch, so that another consumer may have to take over once fewer messages wait.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Consumer:
     @property
     def wanted(self) -> bool:
         """
-        Whether the watch wants deliveries, even while the rate allows none.
+        Whether the watch wants deliveries, even while a throttle allows none.
         """
         return self._machine.state in WANTED
 
@@ -129,7 +129,7 @@ class Consumer:
 
     async def begin(self) -> None:
         """
-        Have the broker deliver, unless it does, or the rate is against it.
+        Have the broker deliver, unless it does, or a throttle is far.
 
         @raise BrokerError: the broker refuses it.
         """
@@ -242,7 +242,7 @@ class Consumer:
 
     def _fits(self, channel: Channel) -> bool:
         """
-        Whether to consume at all, at our rate; and if so, fetch as much as fits.
+        Whether to consume at all, with our throttles; and if so, fetch as much as fits.
         """
         if self._throttles.are_far:
             self._machine.move(ConsumerEvent.REST)

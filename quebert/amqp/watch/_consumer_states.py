@@ -17,8 +17,8 @@ is in one of these states::
  - STARTING: it wants them, and a consumer is asked for.
  - CONSUMING: RabbitMQ delivers.
  - RENEWING: it does, and another consumer is to take over.
- - RESTING: the watch wants deliveries, but the rate lets no message begin soon.  There
-   is no consumer, or the one there is will be cancelled.
+ - RESTING: the watch wants deliveries, but a throttle lets no message begin soon.
+   There is no consumer, or the one there is will be cancelled.
  - CANCELLED: RabbitMQ has ended the consumer: its queue was deleted, the queue's node
    is lost, or (since 4.3) a message of a quorum queue was held for too long.  The queue
    is declared in any case before there is another consumer.
@@ -68,7 +68,7 @@ class ConsumerEvent(IntEnum):
     CONSUME = auto()  # RabbitMQ has told that there is a consumer
     RENEW = auto()  # another one is to take over
     RENEWED = auto()  # it has, or could not
-    REST = auto()  # the rate lets no message begin soon
+    REST = auto()  # a throttle lets no message begin soon
     WAKE = auto()  # it does again
     CANCEL = auto()  # RabbitMQ has ended the consumer
     REPLACE = auto()  # its queue was declared anew
@@ -79,7 +79,7 @@ class ConsumerEvent(IntEnum):
 
 #: The states in which RabbitMQ delivers, as far as it has told.
 DELIVERING = frozenset({ConsumerState.CONSUMING, ConsumerState.RENEWING})
-#: The states in which the watch wants deliveries, even while the rate allows none.
+#: The states in which the watch wants deliveries, even while a throttle allows none.
 WANTED = frozenset(ConsumerState) - {ConsumerState.ABSENT, ConsumerState.ENDING}
 
 _AS_BEFORE = {state: state for state in ConsumerState}

@@ -26,10 +26,10 @@ copy, or a dead letter.
  - OVERDUE: the callback still runs, but the message no longer counts for C{prefetch}.
  - EXAMINING: the message has come again.  It passes, or a replacement is published.
  - REPLACING: its replacement is to be published.
- - HELD: like EXAMINING or REPLACING, but it no longer counts for C{prefetch}; or the
-   message was postponed, and passes soon.
+ - HELD: the message no longer counts for C{prefetch}.  It is examined or replaced, as
+   in EXAMINING or REPLACING; or it was postponed, and passes soon.
 
-Three events settle a delivery, and a fourth ends it:
+Four events end a delivery; the first three settle it:
 
  - finish: the callback has ended, and nothing takes the place of the message.  The
    message is acknowledged.

@@ -5,7 +5,8 @@ An option that a configuration file has, too, is a field of the same name in
 L{QueueSettings<quebert.config.QueueSettings>}, read by C{queue} in C{config/_queue.py},
 and told in C{docs/configuration.rst}.  C{service/_ways.py} passes on all fields of
 equal names.  On the command line, C{--watch} has C{prefetch} alone
-(C{config/_watch.py}, C{service/_options.py}).
+(C{config/_watch.py}; the synopsis and the texts in C{service/_options.py}).  If others
+call the option by another name: C{_ELSEWHERE} in C{config/_table.py}.
 
 Each option is heeded in one place: C{rate}, C{burst}, C{share_rate}, C{group} and
 C{weight} by L{throttles_of<quebert.amqp.coordination.throttles_of>}; C{exchange_type}

@@ -16,7 +16,7 @@ __all__ = ["POISONOUS", "SUSPECT", "Record"]
 
 #: After so many ends a message is attempted alone.
 SUSPECT = 3
-#: After so many sudden ends that found it alone at work, it is set aside.
+#: After so many sudden ends that found it alone at work, it is buried as poison.
 POISONOUS = 3
 
 # In the header: the suspect is yet to wait.
@@ -110,7 +110,7 @@ class Record:
     @property
     def poisonous(self) -> bool:
         """
-        Whether the message is to be set aside.
+        Whether the message is to be buried as poison.
         """
         return self.alone >= POISONOUS
 

@@ -1,5 +1,5 @@
 """
-Returns the messages that are not finished here: the queue is paused, the rate allows
+Returns the messages that are not finished here: the queue is paused, a throttle allows
 none soon, or the watch ends.
 """
 
@@ -72,7 +72,7 @@ class Returns:
 
     def rest(self) -> None:
         """
-        The rate allows no message soon: return the waiting ones.  RabbitMQ counts
+        A throttle allows no message soon: return the waiting ones.  RabbitMQ counts
         each return, and a large count looks like mediators that ended.  So a copy,
         whose count is 0, takes the place of a message that came back before.
         """

@@ -102,14 +102,14 @@ class Throttle(Protocol):
         """
         A message that had begun has left its place.  Its callback may still run
         (C{slow_after}, or a host that hangs), or the message may be held until its
-        retry: so a throttle that counts callbacks cannot rely on this.
+        retry.  A limit of what is at work must count in C{Deliveries._decided} instead.
         """
         return
 
     def withdrawn(self, number: int) -> None:
         """
-        So many of the messages that wait do so no more, and do not begin.  They count
-        as the oldest ones.  It may be 0.
+        So many of the messages that wait do so no more, and do not begin: forget that
+        many, the oldest first.  It may be 0.
         """
         return
 

@@ -11,12 +11,15 @@ What changes together:
  - Another rule of confirms, or a time limit: C{_publications}; C{Channel.publish} and
    L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
    who decide by the error: C{watch/_replacements} (again, or not), C{watch/_settlement}
-   (copies), C{delays/_forwarding} and C{delays/_astray} (of a lost channel they log
-   nothing), C{coordination/_pause_sign} (which has a limit), C{producer/_blocking}; and
-   C{producer/_pika}, which does not go this way and makes these errors itself.
- - Another way to acknowledge, or another moment: C{_acks}.  Who must not wait for that
-   moment flushes; and a consumer whose prefetch is small, as in C{delays/_arrivals},
-   gets nothing more until then.
+   (copies), C{delays/_forwarding} and C{delays/_astray}, C{coordination/_pause_sign}
+   (which has a limit), C{producer/_blocking}; and C{producer/_pika}, which does not go
+   this way and makes these errors itself.  Of a lost channel C{_replacements},
+   C{_forwarding} and C{_astray} log nothing, also where only the connection that
+   publishes was lost, of which a watch does not tell.
+ - Another way to acknowledge, or another moment: C{_acks}.  Call C{Channel.flush} where
+   an acknowledgement must be written at once, as C{Browsing._copy} does in C{queues}.
+   A watch does not: while its prefetch is used up, it gets no message before the
+   acknowledgements are written.
  - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
    C{producer/_pika}, L{quebert.config.Broker}, which has who we are, and
    L{quebert.broker.protocol._login} at the other end.

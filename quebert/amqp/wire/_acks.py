@@ -29,8 +29,8 @@ class Acks:
     @param channel: the channel's number.
     @param write: sends frames.
     @ivar outstanding: the deliveries that the broker waits for, of all consumers of the
-        channel, by their tags, in the broker's order; C{False} until one is done, then
-        C{True}, until its acknowledgement is written.  The channel adds those that
+        channel, by their tags, in the broker's order.  The value: whether the delivery
+        is done, and its acknowledgement not yet written.  The channel adds those that
         come.  C{queues/_browse} goes by them, too.
     """
 

@@ -1,15 +1,19 @@
 """
-The headers that L{quebert.amqp} writes and reads.  Others of quebert's: the attempts
-and the moment of a burial (L{quebert.policy._history}), the reason and the kind of a
-dead letter (L{quebert.amqp.queues._dead_letters}).  The names of all begin with
-L{OURS}.  Those that RabbitMQ writes are in L{quebert._protocol.extensions}.
+The headers of AMQP messages that L{quebert.amqp} writes and reads.  Others of
+quebert's: the attempts and the moment of a burial (L{quebert.policy._history}), the
+reason and the kind of a dead letter (L{quebert.amqp.queues._dead_letters}).  The names
+of all begin with L{OURS}.  Those that RabbitMQ writes are in
+L{quebert._protocol.extensions}.  C{Quebert-Attempt} and C{Quebert-Outcome} are headers
+of HTTP (C{mediator/_policy_failures}).
 
 To add a header: its name here; C{_ENDED} in
 L{quebert.amqp.wire._replacement_properties}, if it is over with the next attempt; and
 C{_TIMES} in C{cli/_dead.py}, if it is a time.  C{quebert dead redrive} removes every
-header of ours.  To rename a header: messages with the old name wait in queues, and who
-writes must remove it (C{_DROPPED} in C{_replacement_properties}, C{History.headers},
-and C{delays/_forwarding}).  Who reads a header:
+header of ours.  To rename a header: messages with the old name wait in queues, so read
+both names, and have whoever writes the new header remove the old one (C{_DROPPED} or
+C{_ENDED} in C{_replacement_properties}, wherever the new one is; C{History.headers};
+and C{delays/_forwarding}).  While older mediators watch the same queue, write both
+names instead.  Who reads a header:
 L{Message.number_in<quebert.amqp.wire.Message.number_in>} and C{text_in};
 L{History<quebert.policy.History>} and L{DeadLetter<quebert.operations.DeadLetter>} from
 the decoded headers; and whoever looks for L{OURS} in the encoded properties

@@ -66,7 +66,8 @@ def amended_properties(
     @param highest_priority: what a higher priority becomes; C{None} for no limit.
     @param delayed: it goes up the delay ladder, from which its expiration would
         bring it down too early.
-    @param attempted: whether what is known of the delivery before is over.
+    @param attempted: whether to remove the headers of the delivery before
+        (C{_ENDED}); those that no mediator can have written are always removed.
     @param max_payload: what the frame that they travel in has room for.
     """
     ended = attempted or not message.may_be_ours
