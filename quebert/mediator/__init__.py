@@ -25,9 +25,9 @@ What changes together:
    file, L{quebert.config} (C{config/_queue} and C{Outside.hook}) and
    C{service/_mediators}, which adds it; C{README.rst}.
  - A time limit of hooks: C{_hooks.run}, which C{_pipeline} calls twice;
-   L{quebert._consumer_timeout} says how much time there is; C{README.rst}.  A limit of one hook
-   would be stored with that hook: C{Mediator.add_prehook} takes it, and the lists in
-   C{_pipeline} keep it.
+   L{quebert._consumer_timeout} says how much time there is; C{README.rst}.  A limit of
+   one hook would be stored with that hook: C{Mediator.add_prehook} takes it, and the
+   lists in C{_pipeline} keep it.
  - Another outcome: L{quebert.outcome}.  Another failure policy: C{_policy_mediators}.
 """
 

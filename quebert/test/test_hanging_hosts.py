@@ -1002,7 +1002,7 @@ class RefusedTests(HangingTestCase):
     at most.
     """
 
-    options = {"maxEvents": 4, "hold_up_to": 5}
+    options = {"prefetch": 4, "hold_up_to": 5}
 
     def setUp(self) -> None:
         super().setUp()
