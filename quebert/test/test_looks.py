@@ -21,6 +21,7 @@ from quebert.amqp.queues import (
     NewQueues,
     QueueBinding,
     _keeping,
+    browse,
     declare_queue,
     declare_task_queue,
     own_quorum,
@@ -1037,6 +1038,30 @@ class BrowsingTests(LooksTestCase):
         ended.cancel()
         self.failureResultOf(ended, CancelledError)
         self.assertEqual(channel.given_back, [32, 68])
+
+    def test_over_when_back(self) -> None:
+        """
+        Browsing is over when the messages that stay are there for others.
+        """
+        wire: Any = Store(self.clock, "4.0.0", 10)
+        wire.counts_held = False
+
+        async def visit(message: Message) -> bool:
+            return False
+
+        async def browsed() -> None:
+            how = browse(wire, "queue", 10, cast(Any, None))
+            async with how as browsing:
+                await browsing.through(visit)
+                wire.most_ready = 9  # RabbitMQ takes its time for the last one
+
+        over = Deferred.fromCoroutine(browsed())
+        self.clock.pump([0.0] * 20)
+        self.clock.advance(1.0)
+        self.assertNoResult(over)
+        wire.most_ready = 10
+        self.clock.advance(0.05)
+        self.successResultOf(over)
 
     def test_stop(self) -> None:
         """
