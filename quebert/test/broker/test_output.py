@@ -59,6 +59,8 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual(self.relieved, 1)
         self.output.gather(bytes(CONGESTED))
         self.assertFalse(self.output.congested)
+        self.output.gather(b"x")
+        self.assertTrue(self.output.congested)
 
     def test_congested_until_the_client_has_read(self) -> None:
         self.output.pauseProducing()
