@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 from trustme import CA
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHostnameResolver
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IOpenSSLClientConnectionCreator,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,6 +28,7 @@ from quebert.config import TLS
 from quebert.errors import ConfigError, ExecutorError, Forbidden
 from quebert.guard import Guard
 from quebert.http._agent import Agent
+from quebert.http._guarded import _Pinned
 from quebert.http._host_tls import HostTLS
 from quebert.test.doubles import MemoryReactor, Resolution
 from quebert.test.test_dispatch import FakeServer, fields_of
@@ -292,6 +297,35 @@ class ProxiedTests(AgentTestCase):
         self.failureResultOf(asked, ExecutorError)
 
 
+class PinnedTests(SynchronousTestCase):
+    """
+    The resolver of an agent with a guard, which tells the addresses that it permits.
+    """
+
+    def test_receiver(self) -> None:
+        """
+        A receiver is told in the order that C{IResolutionReceiver} has.
+        """
+
+        class Receiver:
+            def __getattr__(self, name: str) -> Any:
+                return lambda *arguments: told.append((name, *arguments))
+
+        told: list[Any] = []
+        answer = [ip_address("192.0.2.1"), ip_address("2001:db8::1")]
+        pinned = _Pinned(MemoryReactor(), answer)
+        pinned.resolveHostName(Receiver(), "executor", 443)
+        self.assertEqual(
+            told,
+            [
+                ("resolutionBegan", None),
+                ("addressResolved", IPv4Address("TCP", "192.0.2.1", 443)),
+                ("addressResolved", IPv6Address("TCP", "2001:db8::1", 443)),
+                ("resolutionComplete",),
+            ],
+        )
+
+
 class HostTLSTests(SynchronousTestCase):
     """
     L{HostTLS}: which files are used for which host.
@@ -330,6 +364,8 @@ class HostTLSTests(SynchronousTestCase):
         ):
             found = self.creator(policy, host, port)
             self.assertEqual(getattr(found, "_tls", None), tls, (host, port))
+            is_creator = IOpenSSLClientConnectionCreator.providedBy(found)
+            self.assertTrue(is_creator, (host, port))
         others = HostTLS(hosts, self.two)
         self.assertEqual(self.creator(others, "three", 443)._tls, self.two)
 

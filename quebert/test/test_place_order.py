@@ -183,6 +183,21 @@ class PlacesTests(SynchronousTestCase):
             self.assertEqual(self.begun, [heavy[0], light, *heavy[1 : number + 2]])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_heavy_before_light(self) -> None:
+        """
+        Those that waited for a place together are looked at one by one: a heavy one
+        begins when there is memory for it, and the light one behind it at once.
+        """
+        places = self.make(9)
+        places.enter(first := self.message(1_500_000))
+        places.close("test")
+        places.enter(heavy := self.message(1_500_000))
+        places.enter(light := self.message())
+        places.open("test")
+        self.assertEqual(self.begun, [first, light])
+        self.memory.ended(first)
+        self.assertEqual(self.begun, [first, light, heavy])
+
     def test_waits_too_long(self) -> None:
         """
         What has waited for memory for too long is told once, and may be taken out: then

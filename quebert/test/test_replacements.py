@@ -6,8 +6,11 @@ whole watch.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
-from quebert.amqp.delays import LadderRefused
+from twisted.internet.defer import Deferred
+
+from quebert.amqp.delays import PREFIX, LadderRefused
 from quebert.amqp.watch import _replacements
 from quebert.amqp.watch._replacements import RETRY_LIMIT, RETRY_RATE
 from quebert.amqp.wire import Unconfirmed
@@ -98,6 +101,26 @@ class NotTakenTests(SettlementTestCase):
             self.assertEqual(self.client.ladder.forgotten, forgotten)
             self.advance(RETRY_LIMIT)
             self.confirm()
+
+    def test_acked_when_it_survives(self) -> None:
+        """
+        A message that waits in a rung is settled when a new part of the ladder has it
+        on the disks of enough nodes, and not when it is confirmed.
+        """
+
+        async def kept(wire: Any, rung: str, queue: str) -> None:
+            asked.append((rung, queue))
+            await survives
+
+        asked: list[tuple[str, str]] = []
+        survives: Deferred[None] = Deferred()
+        self.patch(self.client.ladder, "kept", kept)
+        self.outcome(Retry(after=60))
+        self.confirm()
+        self.assertEqual(asked, [(f"{PREFIX}.wait.60s", "queue")])
+        self.check_settled([], [])
+        survives.callback(None)
+        self.check_settled([1], [])
 
     def test_is_it_this_one(self) -> None:
         """
@@ -204,6 +227,18 @@ class NotTakenTests(SettlementTestCase):
         self.confirm(PublishRefused("full"))
         self.successResultOf(stopped)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_settled_already(self) -> None:
+        """
+        Nothing is published in the place of a message that is not in the ledger, and
+        nothing is said to be taken.
+        """
+        message = self.outcome(None)
+        replacements = self.watcher._deliveries._settlement._replacements
+        wire: Any = self.client.wire
+        taken = replacements.publish(message, wire, b"task", b"", 0.0)
+        self.assertFalse(self.successResultOf(Deferred.fromCoroutine(taken)))
+        self.assertEqual(self.publications, [])
 
     def test_held_when_lost(self) -> None:
         """

@@ -5,6 +5,7 @@ Tests for L{quebert.amqp.delays._rungs_in_use}.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -418,3 +419,12 @@ class QuorumRungsInUseTests(RungsInUseTests):
                 self.successResultOf(Deferred.fromCoroutine(act))
                 self.assertEqual(self.name(5) in spare.made("basic_get"), quorum)
                 self.assertEqual(spare.calls != [], quorum)
+
+    def test_no_spare_connection_for_nothing(self) -> None:
+        """
+        Where no rung is in use, no spare connection is made.
+        """
+        given: Any = SimpleNamespace(instead_of=self.fail)
+        in_use = RungsInUse(lambda wire: self.rungs, cast(Any, None), given)
+        using = in_use.use_all(self.wire, self.clock.seconds())
+        self.successResultOf(Deferred.fromCoroutine(using))

@@ -2829,6 +2829,20 @@ class CancelTests(WatcherTestCase):
         self.assertTrue(old.closed)
         self.assertTrue(self.watcher.consuming)
 
+    def test_fault(self) -> None:
+        """
+        A fault of ours is logged, and it is tried again on another channel.
+        """
+        refused: dict[str, Any] = self.client.refused
+        refused["exchange_declare"] = ValueError("fault")
+        with logged() as lines:
+            self.channel.cancel_consumer()
+        refused.clear()
+        self.assertIn("Declaring queue 'queue' anew failed", lines)
+        self.check_logged(ValueError, times=2)  # and once by the next channel
+        self.advance(60)
+        self.assertTrue(self.watcher.consuming)
+
     def test_while_stopping(self) -> None:
         """
         A watcher that is being stopped does not consume anew.

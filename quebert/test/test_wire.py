@@ -621,6 +621,15 @@ class CallTests(WireTestCase):
         self.channel(confirms=False)
         self.broker.expect()
 
+    def test_without_an_answer(self) -> None:
+        """
+        A call that has no answer is over when it is written.
+        """
+        channel = self.channel(confirms=False)
+        self.successResultOf(self.ask(channel.call("basic_ack", delivery_tag=7)))
+        (ack,) = self.broker.expect(Basic.Ack)
+        self.assertEqual(ack.delivery_tag, 7)
+
     def test_numbers(self) -> None:
         """
         Channels are numbered from 1 to the limit; then there are no more, and
