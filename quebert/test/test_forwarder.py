@@ -19,12 +19,13 @@ from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
-from quebert.amqp.delays import PREFIX, Forwarder, due_in
+from quebert.amqp.delays import PREFIX, Forwarder, arrivals_of, due_in
 from quebert.amqp.delays._arrivals import MOST_BYTES
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, PublishRefused
+from quebert.test.doubles import RABBITMQ
 from quebert.test.support import logged
 from quebert.test.test_watcher import FakeLadder, FakePublisher
 
@@ -932,18 +933,40 @@ class ForwarderTests(SynchronousTestCase):
         self.successResultOf(ending)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def declare_anew(self, *queues: str) -> None:
+        """
+        Quorum queues are declared that RabbitMQ may lose for the next 3.5 s.
+        """
+        self.wire.server_properties = {**RABBITMQ, "version": "4.0.5"}
+        for each in queues:
+            self.ladder.new_queues.declared(self.wire, each, "quorum")
+
+    @pytest.mark.new_queues
+    def test_declared_meanwhile(self) -> None:
+        """
+        Where the queue, the rung or the queue of arrivals is declared anew while a
+        message is on its way there, the message is kept until RabbitMQ loses it no
+        more.
+        """
+        rung = f"{PREFIX}.wait.64s"
+        places = ((0.0, "queue"), (64.0, rung), (64.0, arrivals_of("queue")))
+        for tag, (due, place) in enumerate(places, 1):
+            self.arrive(due=due, waited=64)
+            self.declare_anew(place)
+            self.publisher.confirm()
+            self.clock.advance(3.4)
+            self.assertNotIn(tag, self.channels[0].acked)
+            self.clock.advance(0.1)
+            self.assertIn(tag, self.channels[0].acked)
+        self.assertEqual(self.publisher.publications[-1].exchange, rung)
+
     @pytest.mark.new_queues
     def test_new_task_queue(self) -> None:
         """
         A message that is due waits here while its queue is so new that RabbitMQ may
         lose what is in it.
         """
-        self.wire.server_properties = {
-            "product": "RabbitMQ",
-            "platform": "Erlang/OTP 25",
-            "version": "4.0.5",
-        }
-        self.ladder.new_queues.declared(self.wire, "queue", "quorum")
+        self.declare_anew("queue")
         self.arrive()
         self.clock.advance(3.4)
         self.assertEqual(self.unconfirmed, [])

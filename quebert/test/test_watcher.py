@@ -2949,7 +2949,9 @@ class StopTests(WatcherTestCase):
         self.clock.advance(5)
         self.successResultOf(stopped)
         self.assertTrue(waits[0].called)  # it was cancelled
-        waits[1].callback(None)  # with the connection
+        with logged() as lines:
+            waits[1].callback(None)  # with the connection
+        self.assertIn("The broker did not answer the end: ", lines)
 
     def test_delivered_while_stopping(self) -> None:
         """

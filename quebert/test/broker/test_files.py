@@ -76,9 +76,26 @@ class FileTests(SynchronousTestCase):
         self.folder.chmod(0o700)
         Store(self.path).close()
 
+    def test_folders_of_a_link(self) -> None:
+        """
+        Where the database is a link, neither its folder nor that of the file may be one
+        that others may write to.
+        """
+        for name in "links", "files":
+            (self.folder / name).mkdir(mode=0o755)
+        path = self.folder / "links" / "broker.sqlite"
+        path.symlink_to(self.folder / "files" / "broker.sqlite")
+        for name in "links", "files":
+            folder = self.folder / name
+            folder.chmod(0o777)
+            said = refusal(StoreError, Store, path)
+            self.assertIn(f"{folder}: other users may write to the folder", said)
+            folder.chmod(0o755)
+        Store(path).close()
+
     def test_group(self) -> None:
         """
-        So is one that a group may write to, unless the group is its user alone.
+        So is a folder that a group may write to, unless the group is its user alone.
         """
         self.folder.chmod(0o770)
         self.assertTrue(_files._has_others(2**31 - 2))
