@@ -88,7 +88,7 @@ class Executed:
         for line in range(mutant.line, mutant.last + 1):
             found |= self._lines.get((mutant.path, line), set())
         if _IMPORTED in found:  # then whatever uses the module may notice
-            users = self._users(mutant.path)
+            users = self._users(mutant)
             for (path, _), tests in self._lines.items():
                 found |= tests if path in users else set()
         found &= self.seconds.keys()  # not those that fail without a fault, too
@@ -101,14 +101,16 @@ class Executed:
         return sorted(found, key=late)
 
     @staticmethod
-    def _users(path: str) -> set[str]:
+    def _users(mutant: Mutant) -> set[str]:
         """
         Where a test has lines that a fault outside of functions can make a difference
-        to: the module itself; and if it has no functions, those that import it.
+        to: the module itself; and those that import the name that is assigned to, or
+        any name if the module has no functions.
         """
-        if has_functions((ROOT / path).read_bytes()):
-            return {path}
-        return {path, *importers(ROOT, path)}
+        path, name = mutant.path, mutant.statement.partition(" ")[0].rstrip(":")
+        if not has_functions((ROOT / path).read_bytes()):
+            return {path, *importers(ROOT, path)}
+        return {path, *(() if mutant.function else importers(ROOT, path, name))}
 
 
 class Trees:
@@ -275,15 +277,13 @@ def equivalent() -> Callable[[Mutant], str | None]:
     Why a fault changes nothing, as C{faults.toml} says.
     """
     told = tomllib.loads((ROOT / "bench" / "faults.toml").read_text())
-    names = "path", "function", "before", "after"
-    reasons = {
-        tuple(each[name] for name in names): each["why"]
-        for each in told.get("equivalent", ())
-    }
 
     def why(mutant: Mutant) -> str | None:
-        before = " ".join(mutant.before.split())
-        return reasons.get((mutant.path, mutant.function, before, mutant.after))
+        fault = attrs.asdict(mutant) | {"before": " ".join(mutant.before.split())}
+        for each in told.get("equivalent", ()):
+            if all(fault[name] == each[name] for name in each.keys() - {"why"}):
+                return str(each["why"])
+        return None
 
     return why
 

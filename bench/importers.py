@@ -19,17 +19,18 @@ def has_functions(source: bytes) -> bool:
 
 
 @cache
-def importers(root: Path, path: str) -> frozenset[str]:
+def importers(root: Path, path: str, name: str | None = None) -> frozenset[str]:
     """
-    The modules that import names of the module C{path}, from it or from the face of a
-    package that has them from it; all are paths from C{root}.
+    The modules that import names of the module C{path}, or this name, from it or from
+    the face of a package that has them from it; all are paths from C{root}.
     """
     imported = {
         str(each.relative_to(root)): _imported(each.read_bytes())
         for each in sorted((root / "quebert").rglob("*.py"))
     }
     found: set[str] = set()
-    waiting = [(_dotted(path), name) for name in _defined((root / path).read_bytes())]
+    names = {name} if name else _defined((root / path).read_bytes())
+    waiting = [(_dotted(path), each) for each in names]
     seen = set(waiting)
     while waiting:
         wanted = waiting.pop()

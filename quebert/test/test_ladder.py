@@ -515,7 +515,7 @@ class PrepareTests(SynchronousTestCase):
         clock.pump([1.0] * 8)
         self.assertNoResult(rung)
         clock.pump([1.0] * 4)
-        self.successResultOf(rung)
+        self.assertIn(".wait.", self.successResultOf(rung))
 
     def test_idle_and_denied(self) -> None:
         """

@@ -594,6 +594,7 @@ class PublisherTests(SynchronousTestCase):
         self.publisher.shut()
         self.failureResultOf(published, ChannelLost)
         self.failureResultOf(self.publish(), ChannelLost)
+        self.failureResultOf(self.publish_alone(), ChannelLost)
         self.assertEqual(len(self.connection.timeouts), 1)
         self.publisher.shut()
 
@@ -609,6 +610,23 @@ class PublisherTests(SynchronousTestCase):
         waiting.errback(NotSent("not sent"))
         self.failureResultOf(published, ChannelLost)
         self.assertEqual(len(self.connection.channels), 1)
+
+    def test_shut_while_connecting(self) -> None:
+        """
+        One that is shut while there is no connection opens no channel.
+        """
+        connecting: Deferred[None] = Deferred()
+
+        async def connected() -> FakeConnection:
+            await connecting
+            return self.connection
+
+        self.patch(self.connection, "connected", connected)
+        published = self.publish()
+        self.publisher.shut()
+        connecting.callback(None)
+        self.failureResultOf(published, ChannelLost)
+        self.assertEqual(self.connection.channels, [])
 
     def test_shut_while_opening(self) -> None:
         """

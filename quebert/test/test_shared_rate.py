@@ -1058,10 +1058,37 @@ class ShareTests(SynchronousTestCase):
         [channel] = two.wire.channels
         self.successResultOf(Deferred.fromCoroutine(channel.shut()))
         joining = two.join()
+        self.broker.queues.clear()
         self.successResultOf(Deferred.fromCoroutine(two.share.leave()))
         opening.callback(None)
         self.failureResultOf(joining, ChannelLost)
+        self.assertEqual(self.broker.queues, {})  # nothing was declared
         self.failureResultOf(two.join(), ChannelLost)
+        self.assertEqual(self.broker.consumers("quebert.rate.queue"), one.wire.channels)
+
+    def test_leave_while_consuming(self) -> None:
+        """
+        One that leaves when it is about to consume, to be counted, is not counted.
+        """
+        one, two = self.mediators(2)
+        consuming: Deferred[None] = Deferred()
+        call = FakeChannel.call
+
+        async def call_slowly(
+            channel: FakeChannel, method: str, **arguments: Any
+        ) -> Any:
+            answer = await call(channel, method, **arguments)
+            if method == "basic_consume":
+                await consuming
+            return answer
+
+        [channel] = two.wire.channels
+        self.successResultOf(Deferred.fromCoroutine(channel.shut()))
+        self.patch(FakeChannel, "call", call_slowly)
+        joining = two.join()
+        self.successResultOf(Deferred.fromCoroutine(two.share.leave()))
+        consuming.callback(None)
+        self.failureResultOf(joining, ChannelLost)
         self.assertEqual(self.broker.consumers("quebert.rate.queue"), one.wire.channels)
 
     def test_names(self) -> None:

@@ -644,6 +644,17 @@ class CallTests(WireTestCase):
         self.successResultOf(shut)
         self.assertEqual(self.channel().id, 2)
 
+    def test_closed_again(self) -> None:
+        """
+        Who closes a channel again that is closed leaves the next one of its number.
+        """
+        first, *_ = [self.channel() for _ in range(3)]
+        self.broker.send(ChannelClass.Close(406, "no", 0, 0), channel=1)
+        self.broker.expect(ChannelClass.CloseOk)
+        again = self.channel()
+        first.close(ChannelLost("once more"))
+        self.assertIs(self.wire.channels[1], again)
+
     def test_number_of_a_crossing(self) -> None:
         """
         Where both ends close a channel, its number is free again when the broker has
@@ -2034,6 +2045,8 @@ class EndTests(WireTestCase):
         """
         self.broker.send(Connection.Blocked("memory"))
         shut = self.ask(self.wire.shut())
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), self.clock.seconds())
         self.clock.advance(0)
         self.successResultOf(shut)
         self.assertTrue(self.transport.disconnected)

@@ -431,6 +431,14 @@ class ArgumentTests(CommandsTestCase):
             self.refused(406, argument, "queue.declare", **given)
         self.assertEqual(self.depths(), {})
 
+    def test_no_name_of_an_exchange(self) -> None:
+        """
+        As from RabbitMQ, a client learns what it gave in the place of a name.
+        """
+        text = "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q'"
+        given = {"queue": "q", "arguments": {"x-dead-letter-exchange": 1}}
+        self.refused(406, text, "queue.declare", **given)
+
     def test_types(self) -> None:
         """
         A queue has a type that the broker knows, and arguments that suit it.
