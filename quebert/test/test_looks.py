@@ -246,6 +246,22 @@ class KeptBindingsTests(LooksTestCase):
         self.assertEqual(self.timers(), [])
         self.assertEqual(self.lines, [])
 
+    def test_may_not_look(self) -> None:
+        """
+        Where RabbitMQ does not say whether the exchange is there, and lets it be
+        declared, it does not count as deleted.
+        """
+
+        def refuses(method: str, arguments: dict[str, Any]) -> Exception | None:
+            is_look = arguments.get("passive")
+            return BrokerRefused(403, "ACCESS_REFUSED") if is_look else None
+
+        self.wire.refuses = refuses
+        self.bindings.keep(self.wire, self.one)
+        self.clock.advance(5)
+        self.assertEqual(self.wire.methods(), self.look)
+        self.assertEqual(self.lines, [])
+
     def test_another_connection(self) -> None:
         """
         It is looked at over the newest connection, and not over one that is lost.

@@ -147,6 +147,18 @@ class PostponementsTests(WatcherTestCase):
         self.successResultOf(stopped)
         self.check_settled([message.delivery_tag], [])
 
+    def test_decided_while_stopping(self) -> None:
+        """
+        When the watch is being stopped, no message begins to wait here.
+        """
+        message = self.deliver()
+        stopped = self.watcher.stop()
+        self.finish(message, LATER)
+        self.check_published(1)
+        self.confirm()
+        self.successResultOf(stopped)
+        self.check_settled([message.delivery_tag], [])
+
     def test_paused(self) -> None:
         """
         If its queue is paused when its time has come, it goes back.

@@ -376,6 +376,8 @@ class ReplaceTests(RedeliveryTestCase):
         """
         message = self.channel.deliver(raw=b"\xff\xff", redelivered=True)
         self.assertEqual(self.called, [message])
+        copying = self.watcher._deliveries._settlement.copy(message, {ENDS: 1}, 0.0)
+        self.assertFalse(self.successResultOf(Deferred.fromCoroutine(copying)))
 
     def test_lost_meanwhile(self) -> None:
         """

@@ -259,3 +259,15 @@ class NotTakenTests(SettlementTestCase):
         self.assertTrue(publication.confirmed.called)
         self.advance(10)
         self.assertEqual(len(self.publications), 1)
+
+    def test_not_taken_where_the_channel_is_lost(self) -> None:
+        """
+        What waits for a confirmation then is not said to be taken.
+        """
+        replacements = self.watcher._deliveries._settlement._replacements
+        wire: Any = self.client.wire
+        taken = Deferred.fromCoroutine(
+            replacements.publish(self.deliver(), wire, b"task", b"\0\0", 0.0)
+        )
+        self.channel.lose()
+        self.assertFalse(self.successResultOf(taken))

@@ -169,6 +169,20 @@ class RemovedTests(SettlementTestCase):
             self.finish(message, Discard("too old"))
         self.assertEqual(lines, [])
 
+    def test_not_buried(self) -> None:
+        """
+        A message is not said to be buried where it is not ours any more, or is lost
+        before RabbitMQ has confirmed it.
+        """
+        settlement, message = self.watcher._deliveries._settlement, self.deliver()
+        burying = Deferred.fromCoroutine(settlement.bury(message, Bury("no task")))
+        self.assertEqual(len(self.publications), 1)
+        self.channel.lose()
+        self.assertFalse(self.successResultOf(burying))
+        burying = Deferred.fromCoroutine(settlement.bury(message, Bury("no task")))
+        self.assertFalse(self.successResultOf(burying))
+        self.assertEqual(len(self.publications), 1)
+
     def test_buried(self) -> None:
         """
         A dead letter is kept on disk, and its reason cut.

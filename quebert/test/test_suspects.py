@@ -96,6 +96,19 @@ class AttemptTests(SuspectsTestCase):
         self.result(self.ours.reconnected(self.wire))
         self.assertEqual(self.depths(), {})
 
+    def test_ended_once(self) -> None:
+        """
+        A sign that was deleted, or may not be, is not deleted again with the next
+        connection: it may be another mediator's then.
+        """
+        refusing: Any = RefusingWire(self.wire, flight_sign(FLIGHT))
+        for wire in (self.wire, refusing):
+            self.result(self.ours.begin(self.wire, FLIGHT))
+            self.result(self.ours.end(wire, FLIGHT))
+            self.result(self.others.begin(self.wire, FLIGHT))
+            self.result(self.ours.reconnected(self.wire))
+            self.assertEqual(list(self.depths()), [flight_sign(FLIGHT)])
+
     def test_without_a_name(self) -> None:
         """
         A message that has no name has no sign, and is nobody's.

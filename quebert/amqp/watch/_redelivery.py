@@ -165,11 +165,10 @@ class Redelivery:
         """
         Whether a mediator has just given back messages in good order.
         """
-        settlement = self._settlement
-        if settlement.channel is None:
-            return False
-        wire, once = settlement.channel.client, not self.highest_count
-        return await self._suspects.in_order(wire, settlement.queue, once=once)
+        channel, queue = self._settlement.channel, self._settlement.queue
+        assert channel is not None  # a message has just come over it
+        once = not self.highest_count
+        return await self._suspects.in_order(channel.client, queue, once=once)
 
     async def copy_or_give_back(self, message: DeliveredMessage) -> None:
         """

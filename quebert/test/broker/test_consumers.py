@@ -315,6 +315,18 @@ class SettlingTests(ConsumersTestCase):
             self.call("basic.recover", requeue=True)
             self.call("queue.purge", queue="q")
 
+    def test_all_with_bits_without_a_meaning(self) -> None:
+        """
+        That holds for the tag that stands for all deliveries, too.
+        """
+        self.fill(2)
+        for _ in range(2):
+            self.call("basic.get", queue="q")
+        ack = self.peer.encoded("basic.ack", {"delivery_tag": 0})
+        self.peer.send(ack[:-2] + bytes([5, 0xCE]))
+        self.assertEqual(self.peer.take("channel.close"), [])
+        self.assertEqual(self.depths(), {"q": 0})
+
     def test_unknown_tags(self) -> None:
         """
         A tag that is not there closes the channel; 0 is one if it stands alone.

@@ -114,6 +114,18 @@ class CommitTests(TurnsTestCase):
         self.assertEqual((self.journal.commits, self.journal.closed), (1, 1))
         self.assertEqual(self.times(), [])
 
+    def test_says_nothing_after_a_failure(self) -> None:
+        """
+        Nothing is written that relies on a commit which has failed, although TCP tells
+        of the loss in a later turn.
+        """
+        self.peer.call("confirm.select")
+        self.patch(self.peer.transport, "abortConnection", lambda: None)
+        self.patch(self.peer.connection, "finish_turn", self.fail)
+        self.journal.error = StoreError("broker.sqlite: disk is full")
+        self.peer.publish("q")
+        self.assertIs(self.successResultOf(self.broker.failed), self.journal.error)
+
     def test_fails_while_it_speaks(self) -> None:
         """
         Where the journal fails while one client is told something, as a message for it
@@ -127,10 +139,11 @@ class CommitTests(TurnsTestCase):
             self.patch(each.transport, "abortConnection", lambda: None)
             asked = each.encoded("queue.declare", {"queue": "q", "passive": True})
             each.connection.dataReceived(asked)
+        self.journal.pending = True
         self.clock.advance(0)
         self.assertIs(self.successResultOf(self.broker.failed), error)
         self.assertEqual(other.transport.value(), b"")
-        self.assertEqual(self.times(), [])
+        self.assertEqual(self.times(), [])  # nothing is committed later
 
 
 TOLD = {
