@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, UNCLAIMED, Ladder
-from quebert.amqp.delays._astray import Astray, OldLadder, is_for
+from quebert.amqp.delays._astray import Astray, OldLadder, browse_store, is_for
 from quebert.amqp.delays._declarations import declare
 from quebert.amqp.delays._rungs import ARRIVALS, Rungs
 from quebert.amqp.wire import Message, Unconfirmed
@@ -36,6 +36,7 @@ class FakeStore:
     @ivar ready: the routing keys of the messages there that nobody holds.
     @ivar came: those that were published to a task queue.
     @ivar gets: how often somebody has asked for a message.
+    @ivar properties: of all messages.
     """
 
     closed = False
@@ -46,6 +47,7 @@ class FakeStore:
         self.ready: list[str] = []
         self.came: list[str] = []
         self.gets = 0
+        self.properties = encode_properties({})
 
     async def open_channel(self, *, confirms: bool) -> FakeChannel:
         """
@@ -96,13 +98,20 @@ class FakeChannel:
             return None
         self._tag += 1
         self._held[self._tag] = key
-        return Message("", self._tag, False, UNCLAIMED, key)
+        message = Message("", self._tag, False, UNCLAIMED, key)
+        message.encoded_properties = self._wire.properties
+        return message
 
     def ack(self, delivery_tag: int) -> None:
         """
         It has left the queue.
         """
         del self._held[delivery_tag]
+
+    def flush(self) -> None:
+        """
+        Write what was not written.
+        """
 
     def give_all_back(self) -> None:
         """
@@ -263,6 +272,31 @@ class OneAstrayTests(SynchronousTestCase):
         bringing = self.begin()
         self.clock.pump([_TAKES] * 60)
         return self.successResultOf(bringing)
+
+    def test_copies(self) -> None:
+        """
+        A message that has come back too often, and stays, is replaced by a copy, which
+        the exchange of the store gets for the same task queue.
+        """
+        deaths = [{"queue": "arrivals", "routing-keys": ["ours"]}]
+        headers = {"x-delivery-count": 3, "x-death": deaths}
+        self.wire.properties = encode_properties({"headers": headers})
+
+        async def visit(message: Message) -> bool:
+            return False
+
+        async def send(exchange: str, key: str, *_: bytes) -> None:
+            sent.append((exchange, key))
+            self.wire.ready.append(key)
+
+        for store, key in ((UNCLAIMED, "ours"), ("quebert.delay.lost", "changed")):
+            sent: list[tuple[str, str]] = []
+            self.wire.ready = ["changed"]
+            browsing = browse_store(self.wire, store, 1, send, visit)
+            staying = Deferred.fromCoroutine(browsing)
+            self.clock.pump([_TAKES] * 60)
+            self.assertEqual(self.successResultOf(staying), 1)
+            self.assertEqual(sent, [(store, key)])
 
     def test_looks_at_the_old_ladder(self) -> None:
         """

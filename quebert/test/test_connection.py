@@ -321,6 +321,26 @@ class URLTests(ClientTestCase):
         self.assertTrue(client.broker.tls)
         self.assertEqual(client.broker.addresses, (Address("h.example", 5671),))
 
+    @pytest.mark.filterwarnings(
+        "ignore:Attempting to mutate a Context:DeprecationWarning"
+    )
+    def test_begins_with_tls(self) -> None:
+        """
+        With TLS, the first bytes are a handshake (RFC 8446, section 5.1).
+        """
+        self.client = self.make(tls=True)
+        publishing = self.client.publish("", "queue", b"first")
+        protocol = self.take().buildProtocol(IPv4Address("TCP", "127.0.0.1", 5671))
+        transport = ClosingTransport(self.reactor, lambda: None)
+        transport.setTcpNoDelay = lambda enabled: None  # type: ignore[attr-defined]
+        protocol.makeConnection(transport)
+        self.assertEqual(transport.value()[:2], b"\x16\x03")
+        protocol.connectionLost(Failure(ConnectionRefusedError()))
+        stopped = self.client.stop(0)
+        self.advance(1)
+        self.successResultOf(stopped)
+        self.failureResultOf(publishing, BrokerError)
+
     def test_hosts(self) -> None:
         """
         Several hosts may be named in a URL, in a list, or with commas between.

@@ -302,6 +302,13 @@ class ConsumingTests(ConsumerTestCase):
     What RabbitMQ is asked for.
     """
 
+    def test_before_there_is_a_channel(self) -> None:
+        """
+        As many messages are to be fetched as the watch wants.
+        """
+        consumer = self.made()
+        self.assertEqual((consumer.prefetch, consumer.is_wide), (2, False))
+
     def test_ended_before_it_rests(self) -> None:
         """
         RabbitMQ may end a consumer that is to be cancelled, since the rate lets no

@@ -164,6 +164,18 @@ class MarkTests(PausesTestCase):
         self.assertEqual(self.failure(mark.make(wire), BrokerRefused).code, 403)
         self.assertEqual(wire.binds, 0)
 
+    def test_was_deleted(self) -> None:
+        """
+        A change is told once, since the exchange is made anew then.
+        """
+        mark = PauseMark()
+        self.result(mark.make(self.wire))
+        self.call("exchange_delete", exchange=mark.name)
+        told = [self.result(mark.was_deleted(self.wire)) for _ in range(2)]
+        self.assertEqual(told, [True, False])
+        self.assertEqual(self.marks(), [mark.name])
+        self.result(mark.remove(self.wire))
+
     def test_connection_lost(self) -> None:
         """
         Without a connection nobody tells of a change, and that is no error.

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.delays import PREFIX, Forwarder, arrivals_of, due_in
 from quebert.amqp.delays._arrivals import MOST_BYTES
+from quebert.amqp.delays._forwarding import _to_begin, _to_wait
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs_in_use import CHECK
 from quebert.amqp.wire import DELAY, NOT_BEFORE, Message, Unconfirmed
@@ -993,6 +994,16 @@ class ForwarderTests(SynchronousTestCase):
         """
         for name in ("x-delivery-count", "x-acquired-count"):
             self.assertEqual(self.properties({name: 3, "mine": 1}), {"mine": 1})
+
+    def test_unreadable(self) -> None:
+        """
+        Properties that cannot be read stay as they are.
+        """
+        message = Message("", 1, False, "", "queue")
+        message.encoded_properties = b"\xff\xffx-delivery-count"
+        for properties in (_to_begin(message, True), _to_wait(message, 5.0)):
+            self.assertEqual(properties, message.encoded_properties)
+        self.assertEqual(_to_begin(message, False), message.encoded_properties)
 
     def test_begins_another_wait(self) -> None:
         """

@@ -402,3 +402,7 @@ class HostTLSTests(SynchronousTestCase):
         """
         tls = HostTLS({}, TLS(cacertfile="/nowhere/ca.pem"))
         self.assertRaises(ConfigError, self.creator, tls, "one", 443)
+        sent = Agent(MemoryReactor(), policy=tls).send("POST", "https://one/", ())
+        text = str(self.failureResultOf(sent, ExecutorError).value)
+        self.assertIn("TLS to one cannot be used: ", text)
+        self.assertIn("/nowhere/ca.pem", text)

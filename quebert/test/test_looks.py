@@ -24,12 +24,13 @@ from quebert.amqp.queues import (
     browse,
     declare_queue,
     declare_task_queue,
+    looking,
     own_quorum,
     unreached_length_limit,
 )
 from quebert.amqp.queues import _bindings as _binding
 from quebert.amqp.queues import _browse as _browse
-from quebert.amqp.queues._dead_letters import DeadLetters
+from quebert.amqp.queues._dead_letters import DeadLetters, _ways
 from quebert.amqp.queues._declaring import no_delivery_limit
 from quebert.amqp.queues._existing import explained
 from quebert.amqp.queues._keeping import Keeping
@@ -175,6 +176,33 @@ class LooksTestCase(SynchronousTestCase):
         """
         now = self.clock.seconds()
         return [each.getTime() - now for each in self.clock.getDelayedCalls()]
+
+
+class LookersTests(LooksTestCase):
+    """
+    L{looking}, by what it leaves.
+    """
+
+    def test_may_not_consume(self) -> None:
+        """
+        Who may declare the helper queue, and not consume from it, keeps no channel.
+        """
+
+        def refuses(method: str, arguments: dict[str, Any]) -> Exception | None:
+            is_refused = method == "basic_consume"
+            return BrokerRefused(403, "ACCESS_REFUSED") if is_refused else None
+
+        async def shut() -> None:
+            shuts.append(1)
+
+        async def look() -> None:
+            async with looking(self.wire, "tasks"):
+                self.assertEqual(len(shuts), len(self.wire.opening))
+
+        shuts: list[int] = []
+        self.wire.refuses = refuses
+        self.patch(self.wire, "shut", shut)
+        self.successResultOf(Deferred.fromCoroutine(look()))
 
 
 class KeptBindingsTests(LooksTestCase):
@@ -565,6 +593,15 @@ class DeadLettersTests(LooksTestCase):
 
         burying = letters.publish(self.wire, send, b"body", b"how", self.fail)
         self.successResultOf(Deferred.fromCoroutine(burying))
+
+    def test_ways(self) -> None:
+        """
+        Beside a queue without a type, a classic queue is the second way where RabbitMQ
+        knows the arguments of the first; else there is one way.
+        """
+        for version, number in (("3.10.8", 1), ("4.3.6", 2)):
+            self.wire.server_properties = {**RABBITMQ, "version": version}
+            self.assertEqual(len(_ways(self.wire, None)), number)
 
     def test_stream(self) -> None:
         """
@@ -1078,6 +1115,32 @@ class BrowsingTests(LooksTestCase):
         wire.most_ready = 10
         self.clock.advance(0.05)
         self.successResultOf(over)
+
+    def test_visitor_fails_later(self) -> None:
+        """
+        After a failure no further message is fetched, and none is replaced.
+        """
+        wire: Any = Store(self.clock, "4.0.0", 100)
+        seen: list[str] = []
+
+        async def visit(message: Message) -> bool:
+            seen.append(message.routing_key)
+            if message.routing_key == "1":
+                raise ChannelLost("no")
+            return False
+
+        copied: list[Message] = []
+
+        async def replace(message: Message, properties: bytes) -> None:
+            copied.append(message)
+
+        browsing = Browsing(wire, "queue", 50_001, replace, to_the_end=True)
+        browsed = Deferred.fromCoroutine(browsing.through(visit))
+        self.clock.pump([0.0] * 10)
+        self.failureResultOf(browsed, ChannelLost)
+        # The first is looked at alone.
+        self.assertEqual([each.routing_key for each in copied], ["0"])
+        self.assertEqual((len(seen), browsing.ahead), (1 + 24, 0))
 
     def test_stop(self) -> None:
         """

@@ -267,7 +267,8 @@ class FakeConnection:
 
     def __init__(self) -> None:
         self.reactor = Clock()
-        self.blocked = None
+        self.blocked: str | None = None
+        self.reads: Deferred[None] = Deferred()
         self.closed = False
         self.channels: list[FakeChannel] = []
         self.timeouts: list[float | None] = []
@@ -287,6 +288,12 @@ class FakeConnection:
         """
         self.timeouts.append(timeout)
         return self
+
+    async def when_unblocked(self) -> None:
+        """
+        Wait until the broker reads.
+        """
+        await self.reads
 
     async def open_channel(self) -> FakeChannel:
         """
@@ -585,6 +592,17 @@ class PublisherTests(SynchronousTestCase):
         self.publish()
         self.assertEqual(len(self.connection.channels[1].waiting), 2)
         self.assertEqual(len(self.connection.channels), 2)
+
+    def test_unblocked(self) -> None:
+        """
+        Who is to publish later waits while the broker reads nothing.
+        """
+        self.connection.blocked = "memory"
+        unblocked = Deferred.fromCoroutine(self.publisher.unblocked())
+        self.assertNoResult(unblocked)
+        self.connection.blocked = None
+        self.connection.reads.callback(None)
+        self.successResultOf(unblocked)
 
     def test_shut(self) -> None:
         """

@@ -45,6 +45,7 @@ from quebert.amqp.watch import (
 )
 from quebert.amqp.watch._channel_keeper import ChannelKeeper
 from quebert.amqp.watch._delivery import Fate
+from quebert.amqp.watch._suspects import PERIOD, in_order_sign
 from quebert.amqp.wire import DELAY, ENDS, ERRORS, FLIGHT, NOT_BEFORE
 from quebert.errors import (
     BrokerError,
@@ -2952,6 +2953,24 @@ class StopTests(WatcherTestCase):
         with logged() as lines:
             waits[1].callback(None)  # with the connection
         self.assertIn("The broker did not answer the end: ", lines)
+
+    def test_told_again_after_the_grace(self) -> None:
+        """
+        That messages are given back in good order is told again when they are: what was
+        told at the beginning of the end may be out of date.
+        """
+        self.begin()
+        self.deliver()
+        stopped = self.watcher.stop(60)
+        self.client.signs.clear()
+        self.clock.advance(59)
+        self.assertEqual(self.client.signs, set())
+        self.clock.advance(1)
+        now = self.clock.seconds()
+        signs = {in_order_sign("queue", when) for when in (now, now + PERIOD)}
+        self.assertEqual(self.client.signs, signs)
+        self.successResultOf(stopped)
+        self.check_settled([], [1])
 
     def test_delivered_while_stopping(self) -> None:
         """

@@ -1077,6 +1077,18 @@ class DamageTests(_Damage):
         self.assertEqual((len(told), told[-2:]), (300, "x…"))
         self.assertEqual(described("x" * 300), "x" * 300)
 
+    def test_other_errors(self) -> None:
+        """
+        What SQLite says is told where it is neither damage nor another broker.
+        """
+
+        def fail(path: Path) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        self.patch(_database, "_checked", fail)
+        said = refusal(StoreError, Store, self.path)
+        self.assertIn("the database cannot be used: disk I/O error", said)
+
     def test_in_use_elsewhere(self) -> None:
         """
         A database that this process has open, and was asked to open again, still cannot
