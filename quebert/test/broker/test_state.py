@@ -262,9 +262,12 @@ class ExchangeTests(SynchronousTestCase):
         one.add(one.binding(two, "", {}, encode_table({})))
         two.add(two.binding(one, "key", {}, encode_table({})))
         two.alternate = "one"
-        exchanges = {"one": one, "two": two}
-        for key in ("key", "other"):
-            self.assertEqual(destinations(one, [key], {}, exchanges), [])
+        way_in = Exchange("way-in", "fanout")
+        way_in.add(way_in.binding(one, "", {}, encode_table({})))
+        exchanges = {"one": one, "two": two, "way-in": way_in}
+        for exchange in (one, way_in):
+            for key in ("key", "other"):
+                self.assertEqual(destinations(exchange, [key], {}, exchanges), [])
 
 
 class DeathTests(SynchronousTestCase):
