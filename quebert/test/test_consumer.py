@@ -459,6 +459,19 @@ class ConsumingTests(ConsumerTestCase):
         self.assertIs(self.state, ConsumerState.RESTING)
         self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
 
+    def test_ended_before_another_takes_over(self) -> None:
+        """
+        Nor where the watch wants no deliveries any more when it is the turn of the call.
+        """
+        self.reach(ConsumerState.CONSUMING)
+        self.successResultOf(self.consumer._calling.acquire())  # another call is made
+        self.use_up()
+        ended = self.end()
+        self.consumer._calling.release()
+        self.channel.answer_all()
+        self.successResultOf(ended)
+        self.assertEqual(self.methods, ["basic_consume", "basic_cancel"])
+
     def test_renewed(self) -> None:
         """
         Another consumer takes over, and then the one before is cancelled.
