@@ -461,7 +461,7 @@ class ConsumingTests(ConsumerTestCase):
 
     def test_ended_before_another_takes_over(self) -> None:
         """
-        Nor where the watch wants no deliveries any more when it is the turn of the call.
+        Nor where the watch wants no deliveries any more by then.
         """
         self.reach(ConsumerState.CONSUMING)
         self.successResultOf(self.consumer._calling.acquire())  # another call is made
