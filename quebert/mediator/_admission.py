@@ -31,7 +31,6 @@ class NotAdmitted(Exception):
     """
 
     def __init__(self, after: float) -> None:
-        super().__init__(after)
         self.after = after
 
 

@@ -1712,6 +1712,20 @@ class KeepAliveTests(Case):
         gc.collect()
         self.assertIsNone(left())
 
+    def test_nothing_is_left_of_a_connection_that_was_not_made(self) -> None:
+        """
+        What is kept of an origin while it is used does not grow with each failure.
+        """
+        self.begin()
+        requested = self.dispatcher.request("POST", URL, data=b"{}")
+        refused = Failure(ConnectionRefusedError())
+        *_, (_, _, factory, _, _) = self.reactor.tcpClients
+        factory.clientConnectionFailed(self.reactor.connectors[-1], refused)
+        self.reactor.advance(1)
+        self.text_of(requested)
+        (origin,) = self.dispatcher._lean._origins.values()
+        self.assertEqual((origin.open, len(origin._connecting)), (1, 0))
+
     def test_nothing_is_left_of_a_lost_connection(self) -> None:
         """
         Nobody has a connection that is lost, nor the answer that was cut short with it,

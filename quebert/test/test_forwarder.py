@@ -379,6 +379,23 @@ class ForwarderTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.unconfirmed, [b"2"])
 
+    def test_round_fails_while_full(self) -> None:
+        """
+        Where a round fails, what waits for its queue is given back, and not published.
+        """
+
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.arrive()
+        self.publisher.confirm(FULL)
+        self.ladder.check = fail
+        self.forwarder._wake()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("nack", self.channels[0].calls)
+        self.clock.pump([1] * 30)
+        self.assertEqual(len(self.publisher.publications), 1)
+
     def test_while_blocked(self) -> None:
         """
         While RabbitMQ reads nothing, a message waits here, and is put where it waits

@@ -101,6 +101,18 @@ class PlacesTests(SynchronousTestCase):
             self.assertEqual(places.has_room(), number < 3)
             self.assertEqual(places.is_busy, number > 1)
 
+    def test_busy_while_closed(self) -> None:
+        """
+        It is busy while a message waits, although no place is taken, and whether or not
+        it is a heavy one.
+        """
+        for memory in (0, 1_500_000):
+            places = self.make(4)
+            places.close("test")
+            places.enter(self.message(memory))
+            self.assertEqual((self.begun, places.is_busy), ([], True))
+            self.assertFalse(places.has_room())
+
     def test_no_limit(self) -> None:
         """
         0 is no limit.

@@ -2912,6 +2912,7 @@ class StopTests(WatcherTestCase):
         self.assertTrue(channel.closed)
         self.assertFalse(self.watcher.consuming)
         self.assertEqual(self.client.watchers, [])
+        self.assertEqual(self.client.one_suspect._watches, {})
         self.assertEqual(self.disconnects, [])
         self.clock.advance(1000)
         self.assertEqual(len(self.client.channels), 1)

@@ -68,6 +68,21 @@ class TurnsTests(ConsumersTestCase):
         self.fill(2)
         self.assertEqual(self.got(), "b0 a1")
 
+    def test_room_of_what_was_given_back(self) -> None:
+        """
+        A consumer that had no room for more gets what it has given back, or the next.
+        """
+        self.call("basic.qos", prefetch_count=1)
+        self.consume("a")
+        self.fill(3)
+        self.assertEqual(self.got(), "a0")
+        self.call("basic.nack", delivery_tag=1, requeue=True)
+        self.assertEqual(self.got(), "a0")
+        self.call("basic.reject", delivery_tag=2, requeue=True)
+        self.assertEqual(self.got(), "a0")
+        self.call("basic.reject", delivery_tag=3, requeue=False)
+        self.assertEqual(self.got(), "a1")
+
     def test_cancelled(self) -> None:
         """
         A consumer that was cancelled gets nothing more, and keeps what it has.
