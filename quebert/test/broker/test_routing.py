@@ -138,6 +138,20 @@ class DeadLetterTests(CommandsTestCase):
         self.peer.turn(1.1)
         self.assertEqual(self.letters(), [(b"0", "expired")])
 
+    def test_expired_with_a_consumer(self) -> None:
+        """
+        What has expired while a consumer had it is not delivered again.
+        """
+        self.queue()
+        self.fill(1, expiration="1000")
+        self.call("basic.consume", queue="q", consumer_tag="c")
+        (delivered,) = self.peer.take("basic.deliver")
+        self.peer.turn(2)
+        again = {"delivery_tag": delivered["delivery_tag"], "requeue": True}
+        self.call("basic.nack", **again)
+        self.assertEqual(self.peer.take("basic.deliver"), [])
+        self.assertEqual(self.letters(), [(b"0", "expired")])
+
     def test_expired_behind_what_is_dropped(self) -> None:
         """
         Where the head of a full queue is dropped, what has expired behind it goes, too.
