@@ -77,6 +77,17 @@ class PolicyTests(Case):
         self.assertIn("was answered 503", failed.why)
         self.assertEqual(failed.encoded(), encode(decode(received.body)))
 
+    def test_answers_are_not_kept(self) -> None:
+        """
+        It does not get to know the body of an answer that is not to be kept.
+        """
+        policy = Noting(Retry())
+        mediator = self.with_policy(policy, keep_answers=False)
+        self.put_back(mediator, message())
+        ((failed, _),) = policy.asked
+        assert failed.answer is not None
+        self.assertEqual((failed.answer.status, failed.answer.body), (503, ""))
+
     def test_told(self) -> None:
         """
         The log tells of what is tried again, unless the policy wants it not told.
