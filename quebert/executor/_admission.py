@@ -28,7 +28,7 @@ from quebert.executor._answer import ExecutorAnswer
 from quebert.guard import parsed
 from quebert.signatures import Verifier
 
-__all__ = ["Admission", "SignedOnly", "Unsigned", "host_name"]
+__all__ = ["RequestFilter", "SignedOnly", "Unsigned", "host_name"]
 
 _JSON = re.compile(rb"[ \t]*application/(?:[!-.0-:<-~]+\+)?json[ \t]*(?:;.*)?", re.I)
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?", re.I)
@@ -39,7 +39,7 @@ _MISDIRECTED = 421
 _SHOWN = 100
 
 
-class Admission(Protocol):
+class RequestFilter(Protocol):
     """
     Judges requests.
     """

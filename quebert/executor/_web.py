@@ -29,7 +29,7 @@ from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert._text import one_line
 from quebert.errors import BadTask
-from quebert.executor._admission import Admission, SignedOnly, Unsigned
+from quebert.executor._admission import RequestFilter, SignedOnly, Unsigned
 from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._memory import Transit, Turns
@@ -87,7 +87,7 @@ class ExecutorResource(Resource):
         reactor: Any = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._admission: Admission = Unsigned(hosts)
+        self._admission: RequestFilter = Unsigned(hosts)
         if verifier is not None:
             self._admission = SignedOnly(verifier)
         self._refused = RepeatedWarning(

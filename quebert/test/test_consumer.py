@@ -307,7 +307,7 @@ class ConsumingTests(ConsumerTestCase):
         As many messages are to be fetched as the watch wants.
         """
         consumer = self.made()
-        self.assertEqual((consumer.prefetch, consumer.is_wide), (2, False))
+        self.assertEqual((consumer.prefetch_count, consumer.is_wide), (2, False))
 
     def test_ended_before_it_rests(self) -> None:
         """

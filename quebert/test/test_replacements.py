@@ -78,7 +78,7 @@ class NotTakenTests(SettlementTestCase):
         """
         self.patch(_replacements, "RETRY_RATE", 1.0)
         self.watcher.stop(0)
-        self.begin(maxEvents=0)
+        self.begin(prefetch=0)
         for _ in range(8):
             self.outcome(Retry())
         for seconds in (2, 4, 8):

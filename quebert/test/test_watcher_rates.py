@@ -404,7 +404,7 @@ class NightTests(WatcherTestCase):
         What waits for its turn when the night begins is given back then, although
         nothing else happens.
         """
-        self.begin_at(22 - 1 / 3600, rate="1/m", burst=1, maxEvents=3)
+        self.begin_at(22 - 1 / 3600, rate="1/m", burst=1, prefetch=3)
         self.finish(self.deliver())
         waiting = self.deliver()
         self.clock.advance(59)
