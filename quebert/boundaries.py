@@ -76,11 +76,19 @@ class WatchedMessage(Message, Protocol):
         """
         return True
 
-    def was_refused(self, seconds: float) -> None:
+    def was_refused(
+        self,
+        seconds: float,
+        when_free: Callable[[Callable[[], bool]], None] | None = None,
+    ) -> None:
         """
         Called when a request may not be made, although L{may_request} let it pass: its
-        origin takes none now.  It may take one in C{seconds}, or as soon as another
-        request to it has ended.  The outcome is a C{Retry} that is no attempt.
+        origin takes none now.  The outcome is a C{Retry} that is no attempt.
+
+        @param seconds: in which it may take one.
+        @param when_free: has a function called once, as soon as it takes one; see
+            L{FreeingAdmission.when_free
+            <quebert.limits.FreeingAdmission.when_free>}.
         """
         return
 

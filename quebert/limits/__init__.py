@@ -22,7 +22,7 @@ from quebert.limits._adaptive import AdaptiveLimit, AdaptiveSettings
 from quebert.limits._breaker import Breaker, BreakerSettings
 from quebert.limits._bucket import TokenBucket
 from quebert.limits._origin import GIVEN_UP, OriginLimits, OriginStatus
-from quebert.limits._origins import Admission, Origins
+from quebert.limits._origins import Admission, FreeingAdmission, Origins, WhenFree
 from quebert.limits._rate import Rate, RateLike, burst_of
 
 __all__ = [
@@ -32,11 +32,13 @@ __all__ = [
     "Admission",
     "Breaker",
     "BreakerSettings",
+    "FreeingAdmission",
     "OriginLimits",
     "OriginStatus",
     "Origins",
     "Rate",
     "RateLike",
     "TokenBucket",
+    "WhenFree",
     "burst_of",
 ]

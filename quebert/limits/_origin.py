@@ -5,6 +5,8 @@ One origin: whether a request may go there now, or when.
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Callable
 
 import attrs
 
@@ -25,7 +27,7 @@ NEAR = 5.0
 #: Seconds that anything is told to wait, at most.
 LONGEST = 3600.0
 # And at least: each that comes again costs something.
-_SHORTEST = 0.05
+_SHORTEST = 0.025
 # Between two of them, where nothing tells how many its origin can take.
 _APART = 0.002
 # Of how many answers the mean time is that they take.
@@ -91,6 +93,7 @@ class OriginStatus:
 class Origin:
     """
     @ivar used: when it was last asked for.
+    @ivar waiting: what is to be called when a request has ended.
     """
 
     __slots__ = (
@@ -106,6 +109,7 @@ class Origin:
         "in_flight",
         "limits",
         "used",
+        "waiting",
     )
 
     def __init__(self, limits: OriginLimits) -> None:
@@ -120,6 +124,7 @@ class Origin:
         self._admitted = self._refused = 0
         self._seconds = 0.1
         self._near = self._far = float("-inf")
+        self.waiting: deque[Callable[[], bool]] = deque()
 
     @property
     def concurrency(self) -> float | None:
@@ -130,6 +135,14 @@ class Origin:
         if adaptive is None:
             return fixed
         return adaptive.limit if fixed is None else min(adaptive.limit, fixed)
+
+    @property
+    def is_full(self) -> bool:
+        """
+        Whether as many requests run as may run at the same time.
+        """
+        one_more, adaptive = self.in_flight + 1, self._adaptive
+        return one_more > self._most or bool(adaptive and one_more > adaptive.limit)
 
     @property
     def is_well(self) -> bool:
@@ -179,6 +192,23 @@ class Origin:
         was_closed = breaker.state == CLOSED
         breaker.ended(now, now - seconds, good)
         return (breaker.state == CLOSED) is not was_closed
+
+    def call_when_free(self, again: Callable[[], bool]) -> None:
+        """
+        Call C{again} once when a request has ended, so that one more may run.  For each
+        request that ends, one of those that wait is called, in their order.
+
+        @param again: returns whether it makes a request; if not, the next is called.
+        """
+        self.waiting.append(again)
+
+    def tell_free(self) -> None:
+        """
+        A request has ended: call one that waits for that.
+        """
+        for _ in range(len(self.waiting)):
+            if self.is_full or self.waiting.popleft()():
+                return
 
     def _later(self, now: float, wait: float) -> float:
         """

@@ -7,11 +7,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quebert.limits._origin import Origin, OriginLimits, OriginStatus
 
-__all__ = ["Admission", "Origins"]
+__all__ = ["Admission", "FreeingAdmission", "Origins", "WhenFree"]
+
+#: Has a function called once when a request to an origin has ended, see
+#: L{FreeingAdmission.when_free}.
+WhenFree = Callable[[Callable[[], bool]], None]
 
 # How many are looked at for each new one.
 _LOOKED_AT = 4
@@ -39,6 +43,23 @@ class Admission(Protocol):
         @param status: C{None} where there was no answer, 0 where we did not wait for
             one.
         @param seconds: from L{admit} on, the wait for a connection included.
+        """
+
+
+@runtime_checkable
+class FreeingAdmission(Admission, Protocol):
+    """
+    An L{Admission} that also tells when a request may be made, so that nobody has to
+    ask again and again.
+    """
+
+    def when_free(self, origin: str) -> WhenFree | None:
+        """
+        Called after a request to C{origin} was not admitted.
+
+        @return: what takes a function, and calls it once when another request to
+            C{origin} has ended, and one more may run.  The function returns whether it
+            makes a request.  C{None} if that is not what the request has to wait for.
         """
 
 
@@ -91,8 +112,19 @@ class Origins:
         See L{Admission.ended}.
         """
         known = self._known.get(origin)
-        if known is not None and known.in_flight and known.ended(now, status, seconds):
+        if known is None or not known.in_flight:
+            return
+        if known.ended(now, status, seconds):
             self._told(origin, known.status)
+        if known.waiting:  # seldom
+            known.tell_free()
+
+    def when_free(self, origin: str) -> WhenFree | None:
+        """
+        See L{FreeingAdmission.when_free}.
+        """
+        known = self._known.get(origin)
+        return known.call_when_free if known is not None and known.is_full else None
 
     def snapshot(self) -> dict[str, OriginStatus]:
         """

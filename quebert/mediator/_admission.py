@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from quebert._url import origin_of
 from quebert.errors import BadStatus, Forbidden, RequestTimedOut
-from quebert.limits import GIVEN_UP, Admission
+from quebert.limits import GIVEN_UP, Admission, FreeingAdmission, WhenFree
 
 __all__ = ["NotAdmitted", "admitted"]
 
@@ -28,10 +28,13 @@ class NotAdmitted(Exception):
     The request was not made: its origin may not be asked now.
 
     @ivar after: in so many seconds it may be.
+    @ivar when_free: has a function called when it may, if that is known; see
+        L{FreeingAdmission.when_free<quebert.limits.FreeingAdmission.when_free>}.
     """
 
-    def __init__(self, after: float) -> None:
+    def __init__(self, after: float, when_free: WhenFree | None = None) -> None:
         self.after = after
+        self.when_free = when_free
 
 
 def admitted(
@@ -46,6 +49,8 @@ def admitted(
     origin, began = origin_of(url), now()
     wait = admission.admit(origin, began)
     if wait:
+        if isinstance(admission, FreeingAdmission):
+            raise NotAdmitted(wait, admission.when_free(origin))
         raise NotAdmitted(wait)
 
     def ended(result: Result) -> Result:

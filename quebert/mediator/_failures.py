@@ -115,7 +115,7 @@ class Failures:
             error.body = self._kept(error.body, task)
         elif isinstance(error, NotAdmitted):
             if error.after:
-                message.was_refused(error.after)
+                message.was_refused(error.after, error.when_free)
             message.was_unanswered()
             return Retry(after=error.after, attempted=False)
         else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.watch import DeliveredMessage
+from quebert.amqp.watch._delivered_message import WhenFree
 
 
 class FakePlaces:
@@ -23,7 +24,9 @@ class FakePlaces:
         """
         return False
 
-    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+    def refused(
+        self, message: DeliveredMessage, seconds: float, when_free: WhenFree | None
+    ) -> None:
         """
         The origin takes none now.
         """

@@ -1017,7 +1017,7 @@ class RefusedTests(HangingTestCase):
         if message.may_request(url):
             self.asked.append(message)
             if wait := self.origins.admit(url, self.clock.seconds()):
-                message.was_refused(wait)
+                message.was_refused(wait, self.origins.when_free(url))
                 return Retry(after=wait, attempted=False)
         answer = super().callback(message)
         if isinstance(answer, Deferred):
@@ -1147,6 +1147,46 @@ class RefusedTests(HangingTestCase):
         self.advance(10)
         self.assertEqual(self.called, messages[:2])
         self.check_counts(received=4, returned=4)
+
+    def test_rate(self) -> None:
+        """
+        A rate is reached, however long tasks wait; and nothing is published.
+        """
+        self.begin()
+        self.origins = Origins(OriginLimits(rate="2/s", burst=1))
+        self.at_once[b"a"] = None
+        for _ in range(30):
+            self.channel.deliver(b"a", beyond_prefetch=True)
+        for _ in range(59):
+            self.advance(0.25)
+        self.assertEqual(self.client.publisher.publications, [])
+        self.check_counts(received=30, done=30)
+
+    def test_not_refused_for_long(self) -> None:
+        """
+        One that has waited longer than C{hold_up_to} waits on, if it will not be long.
+        """
+        self.begin()
+        messages = self.many(b"a", 4)
+        self.advance(6)
+        self.finish(messages[0])
+        self.assertEqual(self.called, messages[:3])
+        self.assertEqual(self.client.publisher.publications, [])
+
+    def test_done_all_the_same(self) -> None:
+        """
+        A callback that finds another way is done.
+        """
+
+        def callback(message: DeliveredMessage) -> Any:
+            message.may_request("http://a/")
+            message.was_refused(1.0)
+            return None
+
+        self.begin(callback=callback)
+        self.deliver(b"a")
+        self.check_counts(received=1, done=1)
+        self.assertEqual(self.known(), {})
 
     def test_forgotten(self) -> None:
         """

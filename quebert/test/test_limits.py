@@ -1015,3 +1015,98 @@ class OriginsTests(SynchronousTestCase):
             {"concurrency": 0},
         ):
             self.assertRaises(ConfigError, OriginLimits, **wrong)
+
+
+class WhenFreeTests(SynchronousTestCase):
+    """
+    L{Origins.when_free}: who waits for the end of another request.
+    """
+
+    def setUp(self) -> None:
+        """
+        An origin that gets one request at a time has one.
+        """
+        self.origins = Origins(OriginLimits(concurrency=1))
+        self.origins.admit(ORIGIN, START)
+        self.called: list[str] = []
+
+    def wait(self, name: str, makes_request: bool = True) -> None:
+        """
+        Wait.
+        """
+
+        def again() -> bool:
+            self.called.append(name)
+            return makes_request and not self.origins.admit(ORIGIN, START)
+
+        when_free = self.origins.when_free(ORIGIN)
+        assert when_free is not None
+        when_free(again)
+
+    def end(self) -> None:
+        """
+        The request ends.
+        """
+        self.origins.ended(ORIGIN, START, 200, 0.0)
+
+    def test_in_turn(self) -> None:
+        """
+        Each request that ends calls one of those that wait, in their order.
+        """
+        for name in "abc":
+            self.wait(name)
+        for called in ("a", "ab", "abc"):
+            self.end()
+            self.assertEqual("".join(self.called), called)
+        self.end()
+        self.assertEqual("".join(self.called), "abc")
+
+    def test_makes_none(self) -> None:
+        """
+        One that makes no request gives way to the next.
+        """
+        self.wait("a", makes_request=False)
+        self.wait("b")
+        self.wait("c")
+        self.end()
+        self.assertEqual("".join(self.called), "ab")
+
+    def test_waits_again(self) -> None:
+        """
+        One that waits again at once is not called again for the same end.
+        """
+        when_free = self.origins.when_free(ORIGIN)
+        assert when_free is not None
+        waiting = when_free
+
+        def again() -> bool:
+            self.called.append("a")
+            waiting(again)
+            return False
+
+        waiting(again)
+        self.end()
+        self.assertEqual("".join(self.called), "a")
+
+    def test_full(self) -> None:
+        """
+        Nobody is called while others take all there is.
+        """
+        self.origins = Origins(OriginLimits(adaptive=AdaptiveSettings(start=2)))
+        for _ in range(2):
+            self.origins.admit(ORIGIN, START)
+        self.wait("a")
+        self.origins.ended(ORIGIN, START, 503, 0.0)  # one at a time from now on
+        self.assertEqual(self.called, [])
+        self.end()
+        self.assertEqual(self.called, ["a"])
+
+    def test_not_for_time(self) -> None:
+        """
+        Where a request waits for time to pass, the end of another changes nothing.
+        """
+        origins = Origins(OriginLimits(rate="1/s", burst=1))
+        self.assertIsNone(origins.when_free(ORIGIN))
+        origins.admit(ORIGIN, START)
+        self.assertGreater(origins.admit(ORIGIN, START), 0)
+        self.assertIsNone(origins.when_free(ORIGIN))

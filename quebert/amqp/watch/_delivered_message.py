@@ -5,12 +5,16 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from quebert.amqp.wire import Message
 
-__all__ = ["DeliveredMessage"]
+__all__ = ["DeliveredMessage", "WhenFree"]
+
+#: Has a function called once when an origin takes requests again; the function returns
+#: whether it makes one.
+WhenFree = Callable[[Callable[[], bool]], None]
 
 
 class RequestPlaces(Protocol):
@@ -29,10 +33,12 @@ class RequestPlaces(Protocol):
         Whether the callback may request the URL of C{message} now.
         """
 
-    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+    def refused(
+        self, message: DeliveredMessage, seconds: float, when_free: WhenFree | None
+    ) -> None:
         """
-        The origin of C{message} takes no request for C{seconds}, or until one to it has
-        ended.
+        The origin of C{message} takes no request for C{seconds}, or until C{when_free}
+        tells.
         """
 
 
@@ -82,13 +88,13 @@ class DeliveredMessage(Message):
         places = self.request_places
         return places is None or not places.known or places.admits(self)
 
-    def was_refused(self, seconds: float) -> None:
+    def was_refused(self, seconds: float, when_free: WhenFree | None = None) -> None:
         """
-        The origin of C{url} takes no request for C{seconds}, or until one to it has
-        ended.
+        The origin of C{url} takes no request for C{seconds}, or until C{when_free}
+        tells.
         """
         if self.request_places is not None:
-            self.request_places.refused(self, seconds)
+            self.request_places.refused(self, seconds, when_free)
 
     def was_unanswered(self) -> None:
         """

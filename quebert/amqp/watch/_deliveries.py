@@ -269,10 +269,11 @@ class Deliveries:
             self._client.one_suspect.decided(message)
         if outcome is None:  # it was given back while it ran
             self.leave(message)
-        elif message.turned_away:
-            self._turned_away(message)
         elif isinstance(outcome, Retry):
-            self._retry(message, outcome)
+            if message.turned_away:
+                self._turned_away(message, outcome)
+            else:
+                self._retry(message, outcome)
         elif isinstance(outcome, Bury):
             self._settlement.begin(message, self._settlement.bury(message, outcome))
         else:
@@ -288,14 +289,13 @@ class Deliveries:
         else:
             self._settlement.begin(message, self._settlement.put_back(message, retry))
 
-    def _turned_away(self, message: DeliveredMessage) -> None:
+    def _turned_away(self, message: DeliveredMessage, retry: Retry) -> None:
         """
         The request of a message may not be made now: the message waits for its host.
         """
-        refused_for = message.refused_for
-        if refused_for and not self._hanging_hosts.may_wait(message):
+        if retry.attempted or not self._hanging_hosts.may_wait(message):
             self._origins.give_up(message)
-            self._retry(message, Retry(after=refused_for, attempted=False))
+            self._retry(message, retry)
             return
         is_ours = self.ledger.move(message, Event.TURN_AWAY)
         if is_ours and self.is_wanted:

@@ -51,7 +51,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from quebert._consumer_timeout import LONGEST_WAIT
+from quebert._consumer_timeout import LONGEST_WAIT, wait_left
 from quebert._log import Logger
 from quebert._open_files import affordable
 from quebert._repeated import RepeatedWarning
@@ -147,10 +147,12 @@ class HangingHosts:
 
     def may_wait(self, message: DeliveredMessage) -> bool:
         """
-        Whether a message that was refused waits here.
+        Whether a message that was turned away waits here.
         """
-        left = self._hold_up_to - (self._clock().seconds() - message.came)
-        return self._is_on and message.refused_for <= left
+        seconds = message.refused_for
+        left = wait_left(message.came, self._clock().seconds())
+        is_soon = self._is_on and seconds <= min(self._hold_up_to, left)
+        return not seconds or is_soon
 
     def wait(self, message: DeliveredMessage) -> None:
         """

@@ -6,15 +6,18 @@ rules (2 and 3) and says when to count.  Pure bookkeeping.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
 from typing import Protocol
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from quebert._consumer_timeout import LONGEST_WAIT
 from quebert._url import origin_of
-from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
 
 __all__ = ["LOOKS", "HangingOrigin", "LineOwner", "OriginPlaces"]
 
@@ -22,6 +25,8 @@ __all__ = ["LOOKS", "HangingOrigin", "LineOwner", "OriginPlaces"]
 LOOKS = 10
 #: The part of the places that is not for quick origins alone.
 PART = 0.75
+#: Seconds after which an origin is asked again that has refused a request, at least.
+SHORTEST = 0.02
 # How many origins are remembered that have no request.
 _MOST_REMEMBERED = 1_000
 
@@ -59,6 +64,14 @@ class HangingOrigin:
     @ivar hangs: whether the log has told of it.
     @ivar refuses_until: when it may take requests again, since one was not admitted; 0
         where it may now.
+    @ivar when_free: has a function called once when it takes one; C{None} where nothing
+        tells that.
+    @ivar told_by: what will call ours.
+    @ivar tries: how many tasks of the line may begin although it refuses: for each, a
+        request has ended.
+    @ivar refusals: how many requests were not admitted.
+    @ivar successes: how many tasks of the line made their requests since then.
+    @ivar timed: the C{refuses_until} for which there is a timer.
     """
 
     name: str
@@ -66,13 +79,19 @@ class HangingOrigin:
     placed: set[DeliveredMessage] = attrs.field(factory=set)
     outside: set[DeliveredMessage] = attrs.field(factory=set)
     due: set[DeliveredMessage] = attrs.field(factory=set)
-    line: dict[DeliveredMessage, None] = attrs.field(factory=dict)
+    line: OrderedDict[DeliveredMessage, None] = attrs.field(factory=OrderedDict)
     slow: int = 0
     prompt: int = 0
     trusted: int = 0
     is_quick: bool = False
     hangs: bool = False
     refuses_until: float = 0.0
+    when_free: WhenFree | None = None
+    told_by: WhenFree | None = None
+    tries: int = 0
+    refusals: int = 0
+    successes: int = 0
+    timed: float = 0.0
 
     @property
     def places(self) -> int:
@@ -110,7 +129,11 @@ class OriginPlaces:
         self._prefetch = prefetch
         self._part = max(1, int(prefetch * PART))
         self._clock = clock
-        self._lined: dict[HangingOrigin, None] = {}  # those with lines
+        # Those with lines: whether the first task may begin, as far as is known.
+        self._ready: dict[HangingOrigin, None] = {}
+        self._refusing: dict[HangingOrigin, None] = {}
+        self._times: list[tuple[float, int, HangingOrigin]] = []  # a heap
+        self._entries = 0
         self._alone = LOOKS  # looks since a quick one has answered
         self._some_slow = False  # since the count began
         self._is_beginning = False
@@ -129,14 +152,14 @@ class OriginPlaces:
         """
         The origins with lines.
         """
-        return list(self._lined)
+        return [*self._ready, *self._refusing]
 
     @property
     def some_refuse(self) -> bool:
         """
         Whether tasks wait in a line for an origin that takes no requests now.
         """
-        return any(origin.refuses_until for origin in self._lined)
+        return bool(self._refusing)
 
     # -- What becomes of each request
 
@@ -158,26 +181,39 @@ class OriginPlaces:
         if not self._has_room(origin) or (origin.line and not was_due):
             message.turned_away = True
             return False
+        if was_due and origin.refusals:
+            origin.successes += 1  # unless it is refused now
+            if origin.line and not self._is_beginning:
+                self._go_on_at(self._clock().seconds(), origin)
         origin.placed.add(message)
         self.taken += 1
         return True
 
-    def refused(self, message: DeliveredMessage, seconds: float) -> None:
+    def refused(
+        self, message: DeliveredMessage, seconds: float, when_free: WhenFree | None
+    ) -> None:
         """
         The request of a message was not admitted: its origin takes none for
-        C{seconds}, or until a request to it has ended.
+        C{seconds}, or until C{when_free} tells.
         """
-        name, now = origin_of(message.url), self._clock().seconds()
+        now = self._clock().seconds()
         if message.origin is not None:
             self._remove(message)
+        name = origin_of(message.url)
         origin = self.known.get(name) or HangingOrigin(name, now)
-        origin.refuses_until = now + seconds
-        message.origin, message.refused_for = origin, seconds
+        told = seconds if seconds > SHORTEST else SHORTEST
+        origin.refuses_until = now + min(told, LONGEST_WAIT)
+        origin.when_free = when_free
+        origin.tries = origin.successes = 0
+        origin.refusals += 1
+        message.origin, message.refused_for = origin, told
         message.turned_away = True
+        if origin.line:
+            self._line_up(origin)
 
     def give_up(self, message: DeliveredMessage) -> None:
         """
-        A message that was refused is not to wait here.
+        A message that was turned away is not to wait here.
         """
         message.turned_away, message.refused_for = False, 0.0
         message.origin = None
@@ -187,19 +223,20 @@ class OriginPlaces:
         Have a message that was turned away begin again when it is its turn.
         """
         message.turned_away, message.refused_for, message.url = False, 0.0, ""
-        assert message.origin is not None
-        origin = self.known.setdefault(message.origin.name, message.origin)
-        origin.refuses_until = max(origin.refuses_until, message.origin.refuses_until)
-        message.origin = origin
+        refused = message.origin
+        assert refused is not None
+        origin = message.origin = self.known.setdefault(refused.name, refused)
+        if origin is not refused:  # it was not counted when it refused
+            origin.refuses_until = max(origin.refuses_until, refused.refuses_until)
+            origin.when_free = refused.when_free
+            origin.refusals += refused.refusals
+        origin.line[message] = None
         if message.waits_since is None:
             message.waits_since = self._clock().seconds()
-            origin.line[message] = None
         else:  # it was its turn already
-            origin.line = {message: None, **origin.line}
-        self._lined[origin] = None
+            origin.line.move_to_end(message, last=False)
         self.waiting += 1
-        if origin.refuses_until:
-            self._go_on_at(origin.refuses_until)
+        self._line_up(origin)
         self._watch.leave(message)
         self.begin_next()
 
@@ -210,7 +247,6 @@ class OriginPlaces:
         @param is_quick: whether with an answer, between two looks.
         """
         origin = self._remove(message)
-        origin.refuses_until = 0.0
         if is_quick:
             origin.prompt += 1
             if origin.prompt > origin.slow:
@@ -232,7 +268,7 @@ class OriginPlaces:
         """
         Take out those that wait.
         """
-        waiting = [each for origin in self._lined for each in origin.line]
+        waiting = [each for origin in self.lined for each in origin.line]
         for message in waiting:
             self.take(message)
         for origin in self.known.values():
@@ -248,41 +284,105 @@ class OriginPlaces:
             return  # one ended, or was refused, as soon as it had begun
         self._is_beginning = True
         try:
-            while self.waiting and self.taken < self._prefetch:
-                able = (origin for origin in self._lined if self._has_room(origin))
+            while self._ready and self.taken < self._prefetch:
+                able = (origin for origin in self._ready if self._may_begin(origin))
                 origin = min(able, key=lambda each: each.places, default=None)
                 if origin is None:
-                    break
-                message = next(iter(origin.line))
-                self.take(message)
-                message.origin = origin
-                origin.due.add(message)
-                self.taken += 1
-                self._watch.begin_again(message)
+                    return
+                self._begin(origin)
         finally:
             self._is_beginning = False
 
-    def _go_on_at(self, due: float) -> None:
+    def _may_begin(self, origin: HangingOrigin) -> bool:
         """
-        Look again then, at the latest, which origins with lines take requests.
+        Whether the first in the line of an origin may begin.  Of an origin that has
+        refused some, no more are due at once (their hooks run) than were successful.
         """
+        is_known = not origin.refusals or len(origin.due) <= origin.successes
+        return (is_known or origin.tries > 0) and self._has_room(origin)
+
+    def _begin(self, origin: HangingOrigin) -> None:
+        """
+        Begin the first in the line of an origin.
+        """
+        message, is_try = next(iter(origin.line)), origin.tries > 0
+        origin.tries -= is_try
+        self.take(message)
+        refusals = origin.refusals
+        message.origin = origin
+        origin.due.add(message)
+        self.taken += 1
+        self._watch.begin_again(message)
+        if is_try and origin.refusals == refusals and origin.line:
+            if message.origin is not origin:  # it has ended, and there is a place again
+                origin.tries += 1
+            self._line_up(origin)
+
+    # -- Origins that refuse
+
+    def _line_up(self, origin: HangingOrigin) -> None:
+        """
+        Note whether an origin with a line takes requests; if not, see to it that the
+        first in the line begins when it does.
+        """
+        refuses = origin.refuses_until and not origin.tries
+        here, there = self._ready, self._refusing
+        if refuses:
+            here, there = there, here
+            if origin.timed != origin.refuses_until:
+                origin.timed = origin.refuses_until
+                self._go_on_at(origin.timed, origin)
+            if origin.when_free is not None and origin.told_by != origin.when_free:
+                origin.told_by = origin.when_free
+                origin.when_free(partial(self._free, origin))
+        there.pop(origin, None)
+        here[origin] = None
+
+    def _free(self, origin: HangingOrigin) -> bool:
+        """
+        A request to an origin has ended, and one more may run.
+
+        @return: whether one is made.
+        """
+        origin.told_by = None
+        if origin not in self._refusing and origin not in self._ready:
+            return False
+        origin.tries += 1
+        self._line_up(origin)
+        self.begin_next()
+        if origin.tries and not self._is_beginning:
+            origin.tries = 0
+            if origin.line:
+                self._line_up(origin)
+            return False
+        return True
+
+    def _go_on_at(self, due: float, origin: HangingOrigin) -> None:
+        """
+        Look again then whether an origin takes requests.
+        """
+        self._entries += 1
+        heappush(self._times, (due, self._entries, origin))
+        if self._timer is None or self._timer.getTime() > due:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
-            if self._timer.getTime() <= due:
-                return
             self._timer.cancel()
-        wait = max(0.0, due - self._clock().seconds())
+        wait = max(0.0, self._times[0][0] - self._clock().seconds())
         self._timer = self._clock().callLater(wait, self._go_on)
 
     def _go_on(self) -> None:
         self._timer = None
         now = self._clock().seconds()
-        for origin in self._lined:
-            if origin.refuses_until <= now:
+        while self._times and self._times[0][0] <= now:
+            due, _, origin = heappop(self._times)
+            if origin.refuses_until <= due and origin.line:
                 origin.refuses_until = 0.0
-        times = [each.refuses_until for each in self._lined if each.refuses_until]
-        if times:
-            self._go_on_at(min(times))
+                self._line_up(origin)
         self.begin_next()
+        if self._times and self._timer is None:
+            self._set_timer()
 
     def take(self, message: DeliveredMessage) -> HangingOrigin:
         """
@@ -293,8 +393,12 @@ class OriginPlaces:
         del origin.line[message]
         self.waiting -= 1
         if not origin.line:
-            del self._lined[origin]
-            if not self._lined and self._timer is not None:
+            self._ready.pop(origin, None)
+            self._refusing.pop(origin, None)
+            origin.refuses_until = origin.timed = 0.0
+            origin.tries = origin.refusals = origin.successes = 0
+            if not self.waiting and self._timer is not None:
+                self._times.clear()
                 self._timer.cancel()
                 self._timer = None
         return origin
@@ -369,7 +473,7 @@ class OriginPlaces:
         Whether one more request to it may begin.
         """
         requests, share = origin.places + len(origin.outside), self.share
-        if requests >= self._prefetch or origin.refuses_until:
+        if requests >= self._prefetch:
             return False
         if origin.is_quick and origin.places <= max(origin.prompt, origin.trusted):
             return True

@@ -15,7 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._url import origin_of
 from quebert.errors import Forbidden
-from quebert.limits import GIVEN_UP, BreakerSettings, OriginLimits, Origins
+from quebert.limits import (
+    GIVEN_UP,
+    BreakerSettings,
+    OriginLimits,
+    Origins,
+    WhenFree,
+)
 from quebert.mediator import PolicyMediator
 from quebert.outcome import Discard, Done, Outcome, Retry
 from quebert.test.mediating import (
@@ -221,6 +227,7 @@ class AskingMessage:
     may: bool = True
     may_have_past: bool = True
     told: list[str] = attrs.field(factory=list)
+    when_free: WhenFree | None = None
     properties: Mapping[str, Any] = attrs.field(factory=dict)
 
     def may_request(self, url: str) -> bool:
@@ -230,11 +237,12 @@ class AskingMessage:
         self.told.append(url)
         return self.may
 
-    def was_refused(self, seconds: float) -> None:
+    def was_refused(self, seconds: float, when_free: WhenFree | None = None) -> None:
         """
         Note it.
         """
         self.told.append(f"refused for {seconds}")
+        self.when_free = when_free
 
     def was_unanswered(self) -> None:
         """
@@ -267,6 +275,27 @@ class AskingTests(Case):
         outcome = self.outcome(self.mediator(admission=FakeAdmission(7)), asking)
         self.assertEqual(outcome, Retry(after=7, attempted=False))
         self.assertEqual(asking.told, [URL, "refused for 7", "unanswered"])
+        self.assertIsNone(asking.when_free)
+
+    def test_when_free(self) -> None:
+        """
+        It gets what tells when the request may be made, if the admission has that.
+        """
+        origins = Origins(OriginLimits(concurrency=1))
+        origins.admit(ORIGIN, 0)
+        asking = AskingMessage(message().body)
+        self.outcome(self.mediator(admission=origins), asking)
+        called: list[bool] = []
+        when_free = asking.when_free
+        assert when_free is not None
+
+        def again() -> bool:
+            called.append(True)
+            return True
+
+        when_free(again)
+        origins.ended(ORIGIN, 1, 200, 1)
+        self.assertEqual(called, [True])
 
     def test_expired_meanwhile(self) -> None:
         """

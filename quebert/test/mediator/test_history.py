@@ -68,7 +68,7 @@ class HistoryTests(SynchronousTestCase):
                 """
                 return True
 
-            def was_refused(self, seconds: float) -> None:
+            def was_refused(self, seconds: float, when_free: object = None) -> None:
                 """
                 It need not wait.
                 """
