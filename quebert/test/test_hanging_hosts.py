@@ -17,7 +17,8 @@ from quebert.amqp.watch import DeliveredMessage, _hanging_hosts, _origin_places
 from quebert.amqp.watch._backlog import PAUSE
 from quebert.amqp.watch._delivery import Event
 from quebert.amqp.watch._hanging_hosts import HANG_AFTER, PUT_OFF_RATE
-from quebert.amqp.watch._origin_places import LOOKS, HangingOrigin, OriginPlaces
+from quebert.amqp.watch._hanging_origin import HangingOrigin
+from quebert.amqp.watch._origin_places import LOOKS, OriginPlaces
 from quebert.amqp.wire import ERRORS
 from quebert.errors import ChannelLost, ConfigError
 from quebert.limits import BreakerSettings, OriginLimits, Origins

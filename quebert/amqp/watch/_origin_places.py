@@ -6,27 +6,23 @@ rules (2 and 3) and says when to count.  Pure bookkeeping.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
-from heapq import heappop, heappush
 from typing import Protocol
 
-import attrs
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
-from quebert._consumer_timeout import LONGEST_WAIT
 from quebert._url import origin_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
+from quebert.amqp.watch._hanging_origin import HangingOrigin
+from quebert.amqp.watch._lines import Lines
 
-__all__ = ["LOOKS", "HangingOrigin", "LineOwner", "OriginPlaces"]
+__all__ = ["LOOKS", "LineOwner", "OriginPlaces"]
 
 #: How often requests are looked at in the seconds after which one leaves its place.
 LOOKS = 10
 #: The part of the places that is not for quick origins alone.
 PART = 0.75
-#: Seconds after which an origin is asked again that has refused a request, at least.
-SHORTEST = 0.02
 # How many origins are remembered that have no request.
 _MOST_REMEMBERED = 1_000
 
@@ -45,67 +41,6 @@ class LineOwner(Protocol):
         """
         Give a message to its callback again, as soon as there is a place.
         """
-
-
-@attrs.define(eq=False)
-class HangingOrigin:
-    """
-    The requests to one origin, and the tasks that wait to make one.
-
-    @ivar since: when it became known.
-    @ivar placed: its requests that have places.
-    @ivar outside: its requests that have left theirs.
-    @ivar due: tasks whose turn it is, and that have not begun.
-    @ivar line: tasks that wait for their turn.
-    @ivar slow: how many of its requests were slow at the last look.
-    @ivar prompt: its quick answers: requests that began and were answered since then.
-    @ivar trusted: C{prompt} of the interval before.
-    @ivar is_quick: whether it has more quick answers than slow requests.
-    @ivar hangs: whether the log has told of it.
-    @ivar refuses_until: when it may take requests again, since one was not admitted; 0
-        where it may now.
-    @ivar when_free: has a function called once when it takes one; C{None} where nothing
-        tells that.
-    @ivar told_by: what will call ours.
-    @ivar tries: how many tasks of the line may begin although it refuses: for each, a
-        request has ended.
-    @ivar refusals: how many requests were not admitted.
-    @ivar successes: how many tasks of the line made their requests since then.
-    @ivar timed: the C{refuses_until} for which there is a timer.
-    """
-
-    name: str
-    since: float
-    placed: set[DeliveredMessage] = attrs.field(factory=set)
-    outside: set[DeliveredMessage] = attrs.field(factory=set)
-    due: set[DeliveredMessage] = attrs.field(factory=set)
-    line: OrderedDict[DeliveredMessage, None] = attrs.field(factory=OrderedDict)
-    slow: int = 0
-    prompt: int = 0
-    trusted: int = 0
-    is_quick: bool = False
-    hangs: bool = False
-    refuses_until: float = 0.0
-    when_free: WhenFree | None = None
-    told_by: WhenFree | None = None
-    tries: int = 0
-    refusals: int = 0
-    successes: int = 0
-    timed: float = 0.0
-
-    @property
-    def places(self) -> int:
-        """
-        How many it has, or is about to have.
-        """
-        return len(self.placed) + len(self.due)
-
-    @property
-    def is_idle(self) -> bool:
-        """
-        Whether it has no request, and no task waits.
-        """
-        return not (self.placed or self.outside or self.due or self.line)
 
 
 class OriginPlaces:
@@ -129,15 +64,10 @@ class OriginPlaces:
         self._prefetch = prefetch
         self._part = max(1, int(prefetch * PART))
         self._clock = clock
-        # Those with lines: whether the first task may begin, as far as is known.
-        self._ready: dict[HangingOrigin, None] = {}
-        self._refusing: dict[HangingOrigin, None] = {}
-        self._times: list[tuple[float, int, HangingOrigin]] = []  # a heap
-        self._entries = 0
+        self._lines = Lines(clock, self.begin_next)
         self._alone = LOOKS  # looks since a quick one has answered
         self._some_slow = False  # since the count began
         self._is_beginning = False
-        self._timer: IDelayedCall | None = None
 
     @property
     def share(self) -> int:
@@ -152,14 +82,14 @@ class OriginPlaces:
         """
         The origins with lines.
         """
-        return [*self._ready, *self._refusing]
+        return self._lines.origins
 
     @property
     def some_refuse(self) -> bool:
         """
         Whether tasks wait in a line for an origin that takes no requests now.
         """
-        return bool(self._refusing)
+        return bool(self._lines.refusing)
 
     # -- What becomes of each request
 
@@ -184,7 +114,7 @@ class OriginPlaces:
         if was_due and origin.refusals:
             origin.successes += 1  # unless it is refused now
             if origin.line and not self._is_beginning:
-                self._go_on_at(self._clock().seconds(), origin)
+                self._lines.look_soon(origin)
         origin.placed.add(message)
         self.taken += 1
         return True
@@ -196,20 +126,12 @@ class OriginPlaces:
         The request of a message was not admitted: its origin takes none for
         C{seconds}, or until C{when_free} tells.
         """
-        now = self._clock().seconds()
         if message.origin is not None:
             self._remove(message)
         name = origin_of(message.url)
-        origin = self.known.get(name) or HangingOrigin(name, now)
-        told = seconds if seconds > SHORTEST else SHORTEST
-        origin.refuses_until = now + min(told, LONGEST_WAIT)
-        origin.when_free = when_free
-        origin.tries = origin.successes = 0
-        origin.refusals += 1
-        message.origin, message.refused_for = origin, told
-        message.turned_away = True
-        if origin.line:
-            self._line_up(origin)
+        origin = self.known.get(name) or HangingOrigin(name, self._clock().seconds())
+        message.origin, message.turned_away = origin, True
+        message.refused_for = self._lines.refused(origin, seconds, when_free)
 
     def give_up(self, message: DeliveredMessage) -> None:
         """
@@ -236,7 +158,7 @@ class OriginPlaces:
         else:  # it was its turn already
             origin.line.move_to_end(message, last=False)
         self.waiting += 1
-        self._line_up(origin)
+        self._lines.update(origin)
         self._watch.leave(message)
         self.begin_next()
 
@@ -284,8 +206,9 @@ class OriginPlaces:
             return  # one ended, or was refused, as soon as it had begun
         self._is_beginning = True
         try:
-            while self._ready and self.taken < self._prefetch:
-                able = (origin for origin in self._ready if self._may_begin(origin))
+            ready = self._lines.ready
+            while ready and self.taken < self._prefetch:
+                able = (origin for origin in ready if self._may_begin(origin))
                 origin = min(able, key=lambda each: each.places, default=None)
                 if origin is None:
                     return
@@ -316,73 +239,7 @@ class OriginPlaces:
         if is_try and origin.refusals == refusals and origin.line:
             if message.origin is not origin:  # it has ended, and there is a place again
                 origin.tries += 1
-            self._line_up(origin)
-
-    # -- Origins that refuse
-
-    def _line_up(self, origin: HangingOrigin) -> None:
-        """
-        Note whether an origin with a line takes requests; if not, see to it that the
-        first in the line begins when it does.
-        """
-        refuses = origin.refuses_until and not origin.tries
-        here, there = self._ready, self._refusing
-        if refuses:
-            here, there = there, here
-            if origin.timed != origin.refuses_until:
-                origin.timed = origin.refuses_until
-                self._go_on_at(origin.timed, origin)
-            if origin.when_free is not None and origin.told_by != origin.when_free:
-                origin.told_by = origin.when_free
-                origin.when_free(partial(self._free, origin))
-        there.pop(origin, None)
-        here[origin] = None
-
-    def _free(self, origin: HangingOrigin) -> bool:
-        """
-        A request to an origin has ended, and one more may run.
-
-        @return: whether one is made.
-        """
-        origin.told_by = None
-        if origin not in self._refusing and origin not in self._ready:
-            return False
-        origin.tries += 1
-        self._line_up(origin)
-        self.begin_next()
-        if origin.tries and not self._is_beginning:
-            origin.tries = 0
-            if origin.line:
-                self._line_up(origin)
-            return False
-        return True
-
-    def _go_on_at(self, due: float, origin: HangingOrigin) -> None:
-        """
-        Look again then whether an origin takes requests.
-        """
-        self._entries += 1
-        heappush(self._times, (due, self._entries, origin))
-        if self._timer is None or self._timer.getTime() > due:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        wait = max(0.0, self._times[0][0] - self._clock().seconds())
-        self._timer = self._clock().callLater(wait, self._go_on)
-
-    def _go_on(self) -> None:
-        self._timer = None
-        now = self._clock().seconds()
-        while self._times and self._times[0][0] <= now:
-            due, _, origin = heappop(self._times)
-            if origin.refuses_until <= due and origin.line:
-                origin.refuses_until = 0.0
-                self._line_up(origin)
-        self.begin_next()
-        if self._times and self._timer is None:
-            self._set_timer()
+            self._lines.update(origin)
 
     def take(self, message: DeliveredMessage) -> HangingOrigin:
         """
@@ -393,14 +250,7 @@ class OriginPlaces:
         del origin.line[message]
         self.waiting -= 1
         if not origin.line:
-            self._ready.pop(origin, None)
-            self._refusing.pop(origin, None)
-            origin.refuses_until = origin.timed = 0.0
-            origin.tries = origin.refusals = origin.successes = 0
-            if not self.waiting and self._timer is not None:
-                self._times.clear()
-                self._timer.cancel()
-                self._timer = None
+            self._lines.remove(origin)
         return origin
 
     # -- A look at all requests

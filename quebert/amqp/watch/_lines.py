@@ -1,0 +1,154 @@
+"""
+The lines of tasks that wait for an origin: whether the first in each may begin now, and
+if not, when.
+
+An origin refuses once a request to it was not admitted
+(L{Admission<quebert.limits.Admission>}).  Then the first in its line begins as soon as
+admission control tells that another request has ended, one for each; or else when the
+time is over that it told.  Then one after the other begins, until one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from heapq import heappop, heappush
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from quebert._consumer_timeout import LONGEST_WAIT
+from quebert.amqp.watch._delivered_message import WhenFree
+from quebert.amqp.watch._hanging_origin import HangingOrigin
+
+__all__ = ["SHORTEST", "Lines"]
+
+#: Seconds after which an origin is asked again that has refused a request, at least.
+SHORTEST = 0.02
+
+
+class Lines:
+    """
+    The origins with lines.
+
+    @param begin_next: called when the first in the line of one may begin.
+    @ivar ready: those whose first task may begin, as far as is known.
+    @ivar refusing: the others.
+    """
+
+    def __init__(
+        self, clock: Callable[[], IReactorTime], begin_next: Callable[[], None]
+    ) -> None:
+        self.ready: dict[HangingOrigin, None] = {}
+        self.refusing: dict[HangingOrigin, None] = {}
+        self._clock = clock
+        self._begin_next = begin_next
+        # A heap: when an origin is to be looked at, and a number, since origins have no
+        # order.
+        self._times: list[tuple[float, int, HangingOrigin]] = []
+        self._entries = 0
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def origins(self) -> list[HangingOrigin]:
+        """
+        All of them.
+        """
+        return [*self.ready, *self.refusing]
+
+    def refused(
+        self, origin: HangingOrigin, seconds: float, when_free: WhenFree | None
+    ) -> float:
+        """
+        An origin takes no request for C{seconds}, or until C{when_free} tells.
+
+        @return: the seconds, if they are at least L{SHORTEST}, or else that.
+        """
+        told = seconds if seconds > SHORTEST else SHORTEST
+        origin.refuses_until = self._clock().seconds() + min(told, LONGEST_WAIT)
+        origin.when_free = when_free
+        origin.tries = origin.successes = 0
+        origin.refusals += 1
+        if origin.line:
+            self.update(origin)
+        return told
+
+    def update(self, origin: HangingOrigin) -> None:
+        """
+        Something of an origin with a line has changed: note whether it refuses.  If so,
+        see to it that the first in its line begins in time.
+        """
+        if origin.refuses_until and not origin.tries:
+            self.ready.pop(origin, None)
+            self.refusing[origin] = None
+            if origin.timed != origin.refuses_until:
+                origin.timed = origin.refuses_until
+                self._look_at(origin, origin.timed)
+            if origin.when_free is not None and origin.told_by != origin.when_free:
+                origin.told_by = origin.when_free
+                origin.when_free(partial(self._free, origin))
+        else:
+            self.refusing.pop(origin, None)
+            self.ready[origin] = None
+
+    def remove(self, origin: HangingOrigin) -> None:
+        """
+        An origin has no line any more.
+        """
+        self.ready.pop(origin, None)
+        self.refusing.pop(origin, None)
+        origin.refuses_until = origin.timed = 0.0
+        origin.tries = origin.refusals = origin.successes = 0
+        if not (self.ready or self.refusing) and self._timer is not None:
+            self._times.clear()
+            self._timer.cancel()
+            self._timer = None
+
+    def look_soon(self, origin: HangingOrigin) -> None:
+        """
+        In the next turn, have the first in the line of an origin begin, unless it
+        refuses by then.
+        """
+        self._look_at(origin, self._clock().seconds())
+
+    def _free(self, origin: HangingOrigin) -> bool:
+        """
+        A request to an origin has ended, and one more may run.
+
+        @return: whether one is made.
+        """
+        origin.told_by = None
+        if not origin.line:
+            return False
+        origin.tries += 1
+        self.update(origin)
+        self._begin_next()
+        if not origin.tries:
+            return True
+        origin.tries = 0  # there is no place for it in the watch
+        if origin.line:
+            self.update(origin)
+        return False
+
+    def _look_at(self, origin: HangingOrigin, due: float) -> None:
+        self._entries += 1
+        heappush(self._times, (due, self._entries, origin))
+        if self._timer is None or self._timer.getTime() > due:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = max(0.0, self._times[0][0] - self._clock().seconds())
+        self._timer = self._clock().callLater(wait, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._clock().seconds()
+        while self._times and self._times[0][0] <= now:
+            due, _, origin = heappop(self._times)
+            if origin.refuses_until <= due and origin.line:
+                origin.refuses_until = 0.0
+                self.update(origin)
+        self._begin_next()
+        if self._times and self._timer is None:
+            self._set_timer()
