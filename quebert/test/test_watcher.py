@@ -2953,7 +2953,9 @@ class StopTests(WatcherTestCase):
         self.assertTrue(waits[0].called)  # it was cancelled
         with logged() as lines:
             waits[1].callback(None)  # with the connection
-        self.assertIn("The broker did not answer the end: ", lines)
+        self.assertIn(
+            "RabbitMQ did not answer as the watch of queue 'queue' ended: ", lines
+        )
 
     def test_told_again_after_the_grace(self) -> None:
         """

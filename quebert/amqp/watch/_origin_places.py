@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._url import origin_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
 from quebert.amqp.watch._hanging_origin import HangingOrigin
-from quebert.amqp.watch._lines import Lines
+from quebert.amqp.watch._origin_lines import OriginLines
 
 __all__ = ["LOOKS", "LineOwner", "OriginPlaces"]
 
@@ -64,7 +64,7 @@ class OriginPlaces:
         self._prefetch = prefetch
         self._part = max(1, int(prefetch * PART))
         self._clock = clock
-        self._lines = Lines(clock, self.begin_next)
+        self._lines = OriginLines(clock, self.begin_next)
         self._alone = LOOKS  # looks since a quick one has answered
         self._some_slow = False  # since the count began
         self._is_beginning = False

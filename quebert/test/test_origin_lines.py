@@ -1,6 +1,6 @@
 """
-L{quebert.amqp.watch._lines}, seen from the places of a watch: tasks that wait since
-their origins take no more requests now.
+L{quebert.amqp.watch._origin_lines}, seen from the places of a watch: tasks that wait
+since their origins take no more requests now.
 """
 
 from __future__ import annotations

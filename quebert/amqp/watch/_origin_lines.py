@@ -20,13 +20,13 @@ from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch._delivered_message import WhenFree
 from quebert.amqp.watch._hanging_origin import HangingOrigin
 
-__all__ = ["SHORTEST", "Lines"]
+__all__ = ["SHORTEST", "OriginLines"]
 
 #: Seconds after which an origin is asked again that has refused a request, at least.
 SHORTEST = 0.02
 
 
-class Lines:
+class OriginLines:
     """
     The origins with lines.
 
