@@ -13,8 +13,9 @@ L{HostTLS} need not change).
 What stands in the way: C{_pool} makes a connection before the TLS handshake, when
 nobody knows the version; C{HTTPExchange.data}, and the head that C{_response} keeps and
 parses again, are bytes of HTTP/1.1; and to cancel a request, or to cut an answer,
-closes its connection.  Whether a host may have it would be a field of
-L{Host<quebert.config.Host>}, as a limit is.
+closes its connection (C{HTTPConnection.abandon}, C{Response}, C{_slow_answers}).
+Whether a host may have it would be a field of L{Host<quebert.config.Host>}, as a limit
+is.
 
 What changes together:
 

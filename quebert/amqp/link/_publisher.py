@@ -190,7 +190,8 @@ class Publisher:
         """
         Publish on another channel from now on, unless this one is younger than
         L{LASTING}.  It is shut when its last publication has its answer; a publication
-        without an answer keeps the channel open.
+        without an answer keeps the channel open.  A time limit would shut it at once:
+        what waits there for room would never become L{NotSent}.
         """
         now = self._connection.reactor.seconds()
         if channel is self._channel and now - self._opened_at >= LASTING:

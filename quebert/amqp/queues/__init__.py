@@ -14,7 +14,10 @@ What changes together:
    C{watch}: C{Settlement}, C{Returns} and C{Redelivery}; C{Replacements}, and
    C{delays/_forwarding}, which publish a retry to the queue that its message came from;
    C{Consumer._take_over} (where does the next consumer begin?); and C{Deliveries} with
-   its C{Ledger}, which would know up to which offset all messages are settled.
+   its C{Ledger}, which would know up to which offset all messages are settled.  AMQP
+   0-9-1 keeps no offset: a place for it, and an agreement that one mediator consumes,
+   would be in L{quebert.amqp.coordination}.  A stream wants a prefetch
+   (C{WatchOptions}).
  - Another argument: L{quebert._protocol.extensions}.
  - Another queue or exchange of quebert's own: its name by L{derived}, with C{quebert.}
    at the beginning, so that nobody watches it (C{config/_watch}); a line in

@@ -11,7 +11,7 @@ count is less than C{SUSPECT}.  From C{SUSPECT} on, a copy replaces it.  So Rabb
 count only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone}
 decides what is buried as poison, for the reason that C{str(record)} tells.  No count of
 deliveries survives a copy: a limit of these would go into C{_copy_unless_harmless},
-which takes no count for more than a message of the queue can have.
+which cuts each count to C{highest_count}, and its sum into L{Record}.
 
 Before 4.3, RabbitMQ counts what is given back, too.  So the copy of a message with a
 larger count counts no end, if a mediator has just given messages back in good order.  A

@@ -12,10 +12,11 @@ What changes together:
    L{Publisher<quebert.amqp.link.Publisher>}, which tell their callers of it; and those
    who decide by the error: C{watch/_replacements} (again, or not), C{watch/_settlement}
    (copies), C{delays/_forwarding} and C{delays/_astray}, C{coordination/_pause_sign}
-   (which has a limit), C{producer/_blocking}; and C{producer/_pika}, which does not go
-   this way and makes these errors itself.  Of a lost channel C{_replacements},
-   C{_forwarding} and C{_astray} log nothing, also where only the connection that
-   publishes was lost, of which a watch does not tell.
+   (which has a limit), C{coordination/_spare_tokens} (which publishes once),
+   C{producer/_blocking}; and C{producer/_pika}, which does not go
+   this way and makes these errors itself.  C{_replacements}, C{_forwarding} and
+   C{_astray} log no C{ChannelLost}, also where only the connection that publishes was
+   lost: an error for a late confirm must be another one, or nobody is told.
  - Another way to acknowledge, or another moment: C{_acks}.  Call C{Channel.flush} where
    an acknowledgement must be written at once, as C{Browsing._copy} does in C{queues}.
    A watch does not: while its prefetch is used up, it gets no message before the

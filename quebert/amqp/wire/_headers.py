@@ -10,10 +10,12 @@ To add a header: its name here; C{_ENDED} in
 L{quebert.amqp.wire._replacement_properties}, if it is over with the next attempt; and
 C{_TIMES} in C{cli/_dead.py}, if it is a time.  C{quebert dead redrive} removes every
 header of ours.  To rename a header: messages with the old name wait in queues, so read
-both names, and have whoever writes the new header remove the old one (C{_DROPPED} or
-C{_ENDED} in C{_replacement_properties}, wherever the new one is; C{History.headers};
-and C{delays/_forwarding}).  While older mediators watch the same queue, write both
-names instead.  Who reads a header:
+both names.  Remove the old one wherever the new one is set, removed or dropped:
+C{Record._headers} in C{watch/_record} (the ends, the flight); C{watch/_properties} (the
+due time, the errors, what a dead letter tells); C{_ENDED}, and C{_DROPPED} if copies do
+not keep it, in C{_replacement_properties}; C{History.headers} and C{policy/_rules};
+C{delays/_forwarding}.  While older mediators watch the same queue, write both names
+instead.  Who reads a header:
 L{Message.number_in<quebert.amqp.wire.Message.number_in>} and C{text_in};
 L{History<quebert.policy.History>} and L{DeadLetter<quebert.operations.DeadLetter>} from
 the decoded headers; and whoever looks for L{OURS} in the encoded properties

@@ -7,8 +7,9 @@ What changes together:
    L{Queue} (whose turn it is, and limits), C{_ready} (the order), L{Router} (what
    becomes of messages) or L{VirtualHost} (how long a queue lives).
  - Another type of queue: C{_CHECKS_OF} and C{_queue_type} in C{_arguments}, each place
-   that asks for C{settings.quorum}, C{VirtualHost.declare_queue}, and
-   C{VirtualHost.consume} (who may consume beside whom).  The arguments in C{_CHECKS},
+   that asks for C{settings.quorum} (C{_routing} and C{_vhost}),
+   C{VirtualHost.declare_queue}, and C{VirtualHost.consume} (who may consume beside
+   whom).  The arguments in C{_CHECKS},
    such as C{x-single-active-consumer}, are for all types.  C{information} in
    C{protocol/_login} says whose quorum queues they are like.  For mediators:
    L{quebert.amqp.queues}.
