@@ -1065,6 +1065,19 @@ class BrowsingTests(LooksTestCase):
         self.successResultOf(browsed)
         return browsing
 
+    def test_done_before_given_back(self) -> None:
+        """
+        What is done is acknowledged before the others are given back: RabbitMQ closes
+        the channel when it is asked for a message that it has no more.
+        """
+        browsing = self.hold(100)
+        (channel,) = (each for each in self.store.channels if each.held)
+        flushed = channel.flushed
+        ended = Deferred.fromCoroutine(browsing.end())
+        self.assertEqual((channel.flushed, channel.given_back), (flushed + 1, [32]))
+        self.clock.pump([0.05] * 100)
+        self.successResultOf(ended)
+
     def test_given_back_while_others_take(self) -> None:
         """
         Where somebody takes what is given back, the rest is given back at once.

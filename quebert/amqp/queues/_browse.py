@@ -221,6 +221,7 @@ class Browsing:
         """
         Give back what a channel holds, some at a time, as long as nobody takes them.
         """
+        channel.flush()  # else RabbitMQ might be asked for one that it has no more
         tags = list(channel.acks.outstanding)
         for begin in range(0, len(tags), _AT_ONCE_BACK):
             some = tags[begin : begin + _AT_ONCE_BACK]
