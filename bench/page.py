@@ -186,7 +186,7 @@ def page(results: Results) -> str:
     """
     settings, there = results.settings, rows(results)
     return _PAGE.format(
-        others=len(there) - 1,
+        others=sum("quebert" not in row.title for row in there),
         alt=_alternative(there),
         table=_main_table(there),
         rounds=_rounds(settings.rounds),

@@ -132,7 +132,8 @@ def headers(table: Table, outside: Outside) -> dict[str, str]:
             table.wrong(name, "is not the name of an HTTP header")
         elif name.lower() in _OF_THE_BODY:
             table.wrong(
-                name, "cannot be set here: the mediator sets it for each request"
+                name,
+                "cannot be set here: the mediator sees to the connection and the body",
             )
         else:
             value = _header(table, name, outside)

@@ -175,9 +175,7 @@ class Names:
             line.pop(host, None)
         if host in self._asking:
             self._remember(host, (), prompt=False)
-        self._found(
-            host, (), f"the look-up of {host!r} took more than {self._timeout:g} s"
-        )
+        self._found(host, (), f"{host!r} was not looked up within {self._timeout:g} s")
 
     def _found(self, host: str, addresses: Addresses, why: str) -> None:
         del self._late[host]

@@ -60,7 +60,7 @@ class OriginLimits:
         if self.rate is not None:
             burst_of(self.rate, self.burst)
         elif self.burst is not None:
-            raise ConfigError(f"burst={self.burst:g} needs a rate beside it")
+            raise ConfigError(f"burst={self.burst!r:.40} needs a rate beside it")
         if self.concurrency is not None and not self.concurrency >= 1:
             raise ConfigError(f"concurrency={self.concurrency} must be at least 1")
 

@@ -145,7 +145,7 @@ def _certificate_refused(why: str, where: str) -> CertificateRefused:
 
 
 def _login_refused(code: int, text: str) -> BrokerRefused:
-    return BrokerRefused(code, f"the broker refuses the login: {text}")
+    return BrokerRefused(code, f"the broker refuses the connection: {text}")
 
 
 def _innermost(error: BaseException) -> str:

@@ -313,11 +313,11 @@ class Watches:
     # -- The end of some
 
     def _end(self, watcher: Watcher) -> None:
-        self._note(watcher.stop(self._grace))
+        self._note(watcher.stop(self._grace), "Stopping a watch failed.")
 
-    def _note(self, ending: Deferred[Any]) -> None:
+    def _note(self, ending: Deferred[Any], failed: str) -> None:
         self._ending.add(ending)
-        ending.addErrback(lambda f: self.log.failure("Stopping a watch failed.", f))
+        ending.addErrback(lambda f: self.log.failure(failed, f))
         ending.addBoth(self._ended, ending)
 
     def _ended(self, _: object, ending: Deferred[Any]) -> None:
@@ -331,7 +331,8 @@ class Watches:
         for key, client in list(self._clients.items()):
             if client is not self._client and not client.watchers:
                 del self._clients[key]
-                self._note(client.stop(self._grace))
+                failed = "Stopping a client without watches failed."
+                self._note(client.stop(self._grace), failed)
 
     async def stop(self, grace: float) -> None:
         """

@@ -1010,7 +1010,9 @@ class BrowsingTests(LooksTestCase):
             self.assertEqual((browsing.kept, browsing.replaced), (0, 30))
             self.assertLessEqual(self.store.most_held, 8)
             self.assertEqual(self.seen, [f"{each}" for each in range(30)])
-            self.assertEqual(sum(each.flushed for each in self.store.channels), 30)
+            self.assertGreaterEqual(
+                sum(each.flushed for each in self.store.channels), 30
+            )
 
     def test_classic_queue_of_old_versions(self) -> None:
         browsing = self.browse("3.13.7", counts_held=False)
@@ -1074,9 +1076,10 @@ class BrowsingTests(LooksTestCase):
         (channel,) = (each for each in self.store.channels if each.held)
         flushed = channel.flushed
         ended = Deferred.fromCoroutine(browsing.end())
-        self.assertEqual((channel.flushed, channel.given_back), (flushed + 1, [32]))
         self.clock.pump([0.05] * 100)
         self.successResultOf(ended)
+        self.assertEqual(channel.given_back, [32, 32, 32, 4])
+        self.assertEqual(channel.flushed, flushed + 1)
 
     def test_given_back_while_others_take(self) -> None:
         """

@@ -766,7 +766,7 @@ class BlockingProducerTests(BlockingTestCase):
 
     def test_login_refused(self) -> None:
         """
-        A broker that refuses the login is quoted.
+        A broker that refuses the connection is quoted.
         """
         for kind, code, text in (
             (exceptions.ProbableAuthenticationError, 403, "ACCESS_REFUSED - 'user'"),
@@ -776,7 +776,7 @@ class BlockingProducerTests(BlockingTestCase):
             self.broker.refusals = [kind(repr(closed))]
             with self.assertRaises(BrokerRefused) as caught:
                 self.producer().add_task("/")
-            wanted = f"the broker refuses the login: {text}"
+            wanted = f"the broker refuses the connection: {text}"
             self.assertEqual(str(caught.exception), wanted)
             self.assertEqual(caught.exception.code, code)
 

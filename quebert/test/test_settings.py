@@ -455,7 +455,7 @@ QUEUES = [
     Bad('headers.X = { env = "URL", scheme = "bearer" }', 3, "must be a token for b"),
     Bad('headers.X = "a\\nb"', 3, "headers.X must hold no control character"),
     Bad('headers."a b" = "c"', 3, '"a b" is not the name of an HTTP header'),
-    Bad('headers.Content-Length = "1"', 3, "cannot be set here: the mediator sets"),
+    Bad('headers.Content-Length = "1"', 3, "cannot be set here: the mediator sees"),
     Bad('prehooks = "a.b"', 3, 'queues.a.prehooks must be an array, not "a.b"'),
     Bad('posthooks = ["a.b",\n"a"]', 4, "posthooks[1] must be the name of a function"),
     Bad('prehooks = ["no.such"]', 3, "prehooks[0] is wrong: there is no no.such"),

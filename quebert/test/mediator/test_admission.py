@@ -86,7 +86,7 @@ class OriginTests(SynchronousTestCase):
             self.assertEqual(origin_of(url), origin)
 
 
-class GateTests(Case):
+class AdmissionTests(Case):
     """
     C{Mediator(admission=...)}.
     """
