@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch._delivered_message import WhenFree
+from quebert.amqp.watch._origin_lines import LONGEST_PAUSE, PATIENCE
 from quebert.amqp.watch._origin_places import OriginPlaces
 from quebert.limits import OriginLimits, Origins
 from quebert.test.test_origin_places import FakeMessage, FakeWatch
@@ -107,10 +108,12 @@ class RefusedTests(SynchronousTestCase):
         self.places.forget_waiting()
         self.assertFalse(waiting.pop()())
         self.refused(2, when_free=waiting.append)
-        for _ in range(8):
-            self.requested("b")
-        self.assertFalse(waiting.pop()())
+        requested = [self.requested("b") for _ in range(8)]
+        again = waiting.pop()
+        self.assertFalse(again())
         self.assertEqual(self.watch.begun, [])
+        self.places.ended(requested[0], is_quick=True)
+        self.assertEqual(len(self.watch.begun), 1)
 
     def test_ended_at_once(self) -> None:
         """
@@ -137,6 +140,66 @@ class RefusedTests(SynchronousTestCase):
             self.watch.request(line[number])
             self.clock.advance(0)
         self.assertEqual(numbers, [1, 3, 5])
+
+    def test_long_hooks(self) -> None:
+        """
+        One whose hooks take long keeps the others waiting for C{PATIENCE} seconds only,
+        though these are refused now and then.
+        """
+        first, second, third = self.refused(2), self.refused_line(), self.refused_line()
+        self.watch.hooks_run = True
+        self.clock.advance(2)
+        self.watch.hooks_run = False
+        self.watch.refuse[second] = 0.5
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.watch.begun, [first, second])
+        self.watch.refuse.clear()
+        self.clock.advance(0.5)
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.watch.begun, [first, second, second, third])
+        self.watch.request(first)
+        self.assertEqual(first.origin.slow_due, 0)
+
+    def test_hangs(self) -> None:
+        """
+        Where it is told when one may begin, and nothing ends, it seldom asks.
+        """
+        waiting: list[Callable[[], bool]] = []
+        first = self.refused(0.02, when_free=waiting.append)
+        self.watch.refuse[first] = 0.02
+        self.watch.when_free = waiting.append
+        for _ in range(600):
+            self.clock.advance(0.1)
+        self.assertLessEqual(len(self.watch.begun), 7 + 60 / LONGEST_PAUSE)
+        self.assertEqual(len(waiting), 1)
+
+    def test_another_admission_control(self) -> None:
+        """
+        One that has been replaced tells nothing any more.
+        """
+        before: list[Callable[[], bool]] = []
+        now: list[Callable[[], bool]] = []
+        first = self.refused(2, when_free=before.append)
+        self.watch.refuse[first] = 2
+        self.watch.when_free = now.append
+        self.clock.advance(2)
+        self.assertEqual((len(before), len(now)), (1, 1))
+        self.assertFalse(before.pop()())
+        self.assertEqual(self.watch.begun, [first])
+        self.watch.refuse.clear()
+        self.assertTrue(now.pop()())
+        self.assertEqual(self.watch.begun, [first, first])
+
+    def test_no_timer_is_left(self) -> None:
+        """
+        When the last line ends, no time is kept, not even one that is over.
+        """
+        first = self.refused(2)
+        self.places.forget_waiting()
+        second = self.refused(100)
+        self.watch.end = {first, second}
+        self.clock.advance(100)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_times(self) -> None:
         """

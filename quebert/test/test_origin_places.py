@@ -42,6 +42,7 @@ class FakeWatch:
         self.refuse: dict[Any, float] = {}
         self.end: set[Any] = set()
         self.hooks_run = False
+        self.when_free: Any = None
         self.places: OriginPlaces
 
     def has_place(self, message: Any) -> bool:
@@ -71,7 +72,7 @@ class FakeWatch:
         message.url = message.first_url
         if self.places.admits(message):
             if message in self.refuse:
-                self.places.refused(message, self.refuse[message], None)
+                self.places.refused(message, self.refuse[message], self.when_free)
             elif message in self.end:
                 self.places.ended(message, is_quick=True)
         if message.turned_away:

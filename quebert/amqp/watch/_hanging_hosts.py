@@ -252,6 +252,8 @@ class HangingHosts:
         """
         number = max(1, round(PUT_OFF_RATE * self._interval))
         for message in list(islice(self._long_in_line(now), number)):
+            if message.origin is None:
+                continue  # a throttle became far, and all that wait were returned
             known_for = now - self.places.take(message).since
             seconds = min(max(known_for, self._seconds), LONGEST_PUT_OFF)
             self._watch.put_off_for(message, seconds)

@@ -37,6 +37,9 @@ class HangingOrigin:
         request has ended.
     @ivar refusals: how many requests were not admitted.
     @ivar successes: how many tasks of the line made their requests since then.
+    @ivar failures: how often it has refused since a request ended.
+    @ivar begun: when the last task of the line began.
+    @ivar slow_due: how many of C{due} nobody waits for: their hooks take long.
     @ivar timed: the C{refuses_until} for which there is a timer.
     """
 
@@ -57,7 +60,10 @@ class HangingOrigin:
     tries: int = 0
     refusals: int = 0
     successes: int = 0
+    failures: int = 0
     timed: float = 0.0
+    begun: float = 0.0
+    slow_due: int = 0
 
     @property
     def places(self) -> int:

@@ -19,11 +19,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from quebert._consumer_timeout import LONGEST_WAIT
 from quebert.amqp.watch._delivered_message import WhenFree
 from quebert.amqp.watch._hanging_origin import HangingOrigin
+from quebert.policy import exponential
 
-__all__ = ["SHORTEST", "OriginLines"]
+__all__ = ["LONGEST_PAUSE", "PATIENCE", "SHORTEST", "OriginLines"]
 
 #: Seconds after which an origin is asked again that has refused a request, at least.
 SHORTEST = 0.02
+#: And at most, where admission control will tell when one more may run.
+LONGEST_PAUSE = 5.0
+#: Seconds after which another task of a line begins, where nothing has become of the
+#: one that began last: its hooks run, or it waits for memory.
+PATIENCE = 1.0
 
 
 class OriginLines:
@@ -64,7 +70,13 @@ class OriginLines:
         @return: the seconds, if they are at least L{SHORTEST}, or else that.
         """
         told = seconds if seconds > SHORTEST else SHORTEST
-        origin.refuses_until = self._clock().seconds() + min(told, LONGEST_WAIT)
+        wait = min(told, LONGEST_WAIT)
+        origin.failures += 1
+        if when_free is not None:  # it tells in time, nearly always
+            most = LONGEST_PAUSE / SHORTEST
+            pause = SHORTEST * exponential(origin.failures, constant=2, maximum=most)
+            wait = max(wait, pause)
+        origin.refuses_until = self._clock().seconds() + wait
         origin.when_free = when_free
         origin.tries = origin.successes = 0
         origin.refusals += 1
@@ -85,7 +97,7 @@ class OriginLines:
                 self._look_at(origin, origin.timed)
             if origin.when_free is not None and origin.told_by != origin.when_free:
                 origin.told_by = origin.when_free
-                origin.when_free(partial(self._free, origin))
+                origin.when_free(partial(self._free, origin, origin.when_free))
         else:
             self.refusing.pop(origin, None)
             self.ready[origin] = None
@@ -97,37 +109,36 @@ class OriginLines:
         self.ready.pop(origin, None)
         self.refusing.pop(origin, None)
         origin.refuses_until = origin.timed = 0.0
-        origin.tries = origin.refusals = origin.successes = 0
-        if not (self.ready or self.refusing) and self._timer is not None:
+        origin.tries = origin.refusals = origin.successes = origin.slow_due = 0
+        if not (self.ready or self.refusing):
             self._times.clear()
-            self._timer.cancel()
-            self._timer = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
-    def look_soon(self, origin: HangingOrigin) -> None:
+    def look_soon(self, origin: HangingOrigin, seconds: float = 0.0) -> None:
         """
-        In the next turn, have the first in the line of an origin begin, unless it
-        refuses by then.
+        In C{seconds}, have the first in the line of an origin begin, unless it refuses
+        by then.
         """
-        self._look_at(origin, self._clock().seconds())
+        self._look_at(origin, self._clock().seconds() + seconds)
 
-    def _free(self, origin: HangingOrigin) -> bool:
+    def _free(self, origin: HangingOrigin, when_free: WhenFree) -> bool:
         """
         A request to an origin has ended, and one more may run.
 
-        @return: whether one is made.
+        @return: whether one is made now.  Else there is no place for it in the watch
+            yet.
         """
+        if origin.told_by != when_free:
+            return False  # another admission control is asked by now
         origin.told_by = None
         if not origin.line:
             return False
         origin.tries += 1
         self.update(origin)
         self._begin_next()
-        if not origin.tries:
-            return True
-        origin.tries = 0  # there is no place for it in the watch
-        if origin.line:
-            self.update(origin)
-        return False
+        return not origin.tries
 
     def _look_at(self, origin: HangingOrigin, due: float) -> None:
         self._entries += 1
@@ -148,6 +159,11 @@ class OriginLines:
             due, _, origin = heappop(self._times)
             if origin.refuses_until <= due and origin.line:
                 origin.refuses_until = 0.0
+                patience_until = origin.begun + PATIENCE
+                if due >= patience_until:
+                    origin.slow_due = len(origin.due)
+                elif origin.due:
+                    self._look_at(origin, patience_until)
                 self.update(origin)
         self._begin_next()
         if self._times and self._timer is None:

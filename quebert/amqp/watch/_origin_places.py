@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from quebert._url import origin_of
 from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
 from quebert.amqp.watch._hanging_origin import HangingOrigin
-from quebert.amqp.watch._origin_lines import OriginLines
+from quebert.amqp.watch._origin_lines import PATIENCE, OriginLines
 
 __all__ = ["LOOKS", "LineOwner", "OriginPlaces"]
 
@@ -107,6 +107,7 @@ class OriginPlaces:
         was_due = message in origin.due
         if was_due:
             origin.due.discard(message)
+            origin.slow_due = min(origin.slow_due, len(origin.due))
             self.taken -= 1
         if not self._has_room(origin) or (origin.line and not was_due):
             message.turned_away = True
@@ -169,6 +170,7 @@ class OriginPlaces:
         @param is_quick: whether with an answer, between two looks.
         """
         origin = self._remove(message)
+        origin.failures = 0
         if is_quick:
             origin.prompt += 1
             if origin.prompt > origin.slow:
@@ -221,7 +223,8 @@ class OriginPlaces:
         Whether the first in the line of an origin may begin.  Of an origin that has
         refused some, no more are due at once (their hooks run) than were successful.
         """
-        is_known = not origin.refusals or len(origin.due) <= origin.successes
+        undecided = len(origin.due) - origin.slow_due
+        is_known = not origin.refusals or undecided <= origin.successes
         return (is_known or origin.tries > 0) and self._has_room(origin)
 
     def _begin(self, origin: HangingOrigin) -> None:
@@ -235,7 +238,10 @@ class OriginPlaces:
         message.origin = origin
         origin.due.add(message)
         self.taken += 1
+        origin.begun = self._clock().seconds()
         self._watch.begin_again(message)
+        if refusals and message in origin.due and origin.line:
+            self._lines.look_soon(origin, PATIENCE)
         if is_try and origin.refusals == refusals and origin.line:
             if message.origin is not origin:  # it has ended, and there is a place again
                 origin.tries += 1
