@@ -13,6 +13,7 @@ from typing import Any, Protocol, Union, runtime_checkable
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
+from quebert.limits import WhenFree
 from quebert.outcome import Outcome
 from quebert.policy import FailedAnswer, History, RetryPolicy
 from quebert.task import Task
@@ -79,7 +80,7 @@ class WatchedMessage(Message, Protocol):
     def was_refused(
         self,
         seconds: float,
-        when_free: Callable[[Callable[[], bool]], None] | None = None,
+        when_free: WhenFree | None = None,
     ) -> None:
         """
         Called when a request may not be made, although L{may_request} let it pass: its

@@ -141,8 +141,8 @@ class Origin:
         """
         Whether as many requests run as may run at the same time.
         """
-        one_more, adaptive = self.in_flight + 1, self._adaptive
-        return one_more > self._most or bool(adaptive and one_more > adaptive.limit)
+        concurrency = self.concurrency
+        return concurrency is not None and self.in_flight + 1 > concurrency
 
     @property
     def is_well(self) -> bool:

@@ -75,8 +75,8 @@ class Mediator:
     @param max_body: bytes that a message may have at most; a larger one is no task, and
         is not decoded.
     @param admission: asked before each request whether its origin may have it now, such
-        as L{Origins<quebert.limits.Origins>}; a task that must wait is put back, and
-        has not failed.
+        as L{Origins<quebert.limits.Origins>}; a task that must wait has
+        not failed.
     @param guard: permits or refuses each request; for the HTTP client that is made
         where no C{http} is given.  A given C{http} has a guard of its own.
     @param signer: signs each request, for executors that verify it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.amqp.watch import DeliveredMessage
-from quebert.amqp.watch._delivered_message import WhenFree
+from quebert.limits import WhenFree
 
 
 class FakePlaces:

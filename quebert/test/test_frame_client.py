@@ -14,6 +14,7 @@ from quebert._protocol.frames import FRAME_MAX
 from quebert.amqp.wire import Message
 from quebert.errors import ChannelLost
 from quebert.test.test_wire import (
+    OpenChannelTestCase,
     WireTestCase,
     contents,
     delivery,
@@ -22,17 +23,10 @@ from quebert.test.test_wire import (
 )
 
 
-class FrameTests(WireTestCase):
+class FrameTests(OpenChannelTestCase):
     """
     Frames from the broker.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.let_in()
-        self.opened = self.channel()
-        self.messages: list[Message] = []
-        self.opened.on_message = self.messages.append
 
     def test_unknown_channel(self) -> None:
         """

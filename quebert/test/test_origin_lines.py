@@ -14,10 +14,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._consumer_timeout import LONGEST_WAIT
-from quebert.amqp.watch._delivered_message import WhenFree
 from quebert.amqp.watch._origin_lines import LONGEST_PAUSE, PATIENCE
 from quebert.amqp.watch._origin_places import OriginPlaces
-from quebert.limits import OriginLimits, Origins
+from quebert.limits import OriginLimits, Origins, WhenFree
 from quebert.test.test_origin_places import FakeMessage, FakeWatch
 
 

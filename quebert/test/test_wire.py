@@ -308,6 +308,19 @@ class WireTestCase(SynchronousTestCase):
         return close
 
 
+class OpenChannelTestCase(WireTestCase):
+    """
+    A connection with an open channel, whose messages are noted.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.let_in()
+        self.opened = self.channel()
+        self.messages: list[Message] = []
+        self.opened.on_message = self.messages.append
+
+
 class NegotiationTests(WireTestCase):
     """
     Tests for L{Wire.negotiate}.
@@ -979,17 +992,10 @@ class CallTests(WireTestCase):
         self.assertEqual(len(logged), 3)
 
 
-class DeliveryTests(WireTestCase):
+class DeliveryTests(OpenChannelTestCase):
     """
     Tests for messages from the broker.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.let_in()
-        self.opened = self.channel()
-        self.messages: list[Message] = []
-        self.opened.on_message = self.messages.append
 
     def check_bodies(self, *bodies: bytes) -> None:
         """

@@ -5,16 +5,13 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from quebert.amqp.wire import Message
+from quebert.limits import WhenFree
 
-__all__ = ["DeliveredMessage", "WhenFree"]
-
-#: Has a function called once when an origin takes requests again; the function returns
-#: whether it makes one.
-WhenFree = Callable[[Callable[[], bool]], None]
+__all__ = ["DeliveredMessage"]
 
 
 class RequestPlaces(Protocol):

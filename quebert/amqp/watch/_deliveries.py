@@ -243,7 +243,7 @@ class Deliveries:
             message.may_have_past = False
             self._places.enter(message)
         if number >= self.consumer.prefetch_count or self._throttles.limit_fetching:
-            self.adapt()  # no more may come, or the rate is against it
+            self.adapt()  # no more may come, or a throttle is against it
 
     def begin(self, message: DeliveredMessage) -> None:
         """

@@ -8,7 +8,8 @@ from collections import OrderedDict
 
 import attrs
 
-from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
+from quebert.amqp.watch._delivered_message import DeliveredMessage
+from quebert.limits import WhenFree
 
 __all__ = ["HangingOrigin"]
 

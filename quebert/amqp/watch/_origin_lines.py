@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
+from itertools import count
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from quebert._consumer_timeout import LONGEST_WAIT
-from quebert.amqp.watch._delivered_message import WhenFree
 from quebert.amqp.watch._hanging_origin import HangingOrigin
+from quebert.limits import WhenFree
 from quebert.policy import exponential
 
 __all__ = ["LONGEST_PAUSE", "PATIENCE", "SHORTEST", "OriginLines"]
@@ -51,7 +52,7 @@ class OriginLines:
         # A heap: when an origin is to be looked at, and a number, since origins have no
         # order.
         self._times: list[tuple[float, int, HangingOrigin]] = []
-        self._entries = 0
+        self._numbers = count()
         self._timer: IDelayedCall | None = None
 
     @property
@@ -116,7 +117,7 @@ class OriginLines:
                 self._timer.cancel()
                 self._timer = None
 
-    def look_soon(self, origin: HangingOrigin, seconds: float = 0.0) -> None:
+    def look_in(self, seconds: float, origin: HangingOrigin) -> None:
         """
         In C{seconds}, have the first in the line of an origin begin, unless it refuses
         by then.
@@ -141,8 +142,7 @@ class OriginLines:
         return not origin.tries
 
     def _look_at(self, origin: HangingOrigin, due: float) -> None:
-        self._entries += 1
-        heappush(self._times, (due, self._entries, origin))
+        heappush(self._times, (due, next(self._numbers), origin))
         if self._timer is None or self._timer.getTime() > due:
             self._set_timer()
 

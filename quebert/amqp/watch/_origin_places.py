@@ -13,9 +13,10 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from quebert._url import origin_of
-from quebert.amqp.watch._delivered_message import DeliveredMessage, WhenFree
+from quebert.amqp.watch._delivered_message import DeliveredMessage
 from quebert.amqp.watch._hanging_origin import HangingOrigin
 from quebert.amqp.watch._origin_lines import PATIENCE, OriginLines
+from quebert.limits import WhenFree
 
 __all__ = ["LOOKS", "LineOwner", "OriginPlaces"]
 
@@ -115,7 +116,7 @@ class OriginPlaces:
         if was_due and origin.refusals:
             origin.successes += 1  # unless it is refused now
             if origin.line and not self._is_beginning:
-                self._lines.look_soon(origin)
+                self._lines.look_in(0.0, origin)
         origin.placed.add(message)
         self.taken += 1
         return True
@@ -241,7 +242,7 @@ class OriginPlaces:
         origin.begun = self._clock().seconds()
         self._watch.begin_again(message)
         if refusals and message in origin.due and origin.line:
-            self._lines.look_soon(origin, PATIENCE)
+            self._lines.look_in(PATIENCE, origin)
         if is_try and origin.refusals == refusals and origin.line:
             if message.origin is not origin:  # it has ended, and there is a place again
                 origin.tries += 1

@@ -373,10 +373,9 @@ class SurvivalTests(_Case):
         self.restart()
         self.assertEqual(self.bodies("dead"), [b"before", b"deadly"])
 
-    def test_stranded_dead_letters(self) -> None:
+    def at_least_once(self) -> None:
         """
-        A dead letter that cannot be sent on, and must not be lost, is there again after
-        a restart; then it is sent on as soon as that can be.
+        Declare a queue whose dead letters for the queue C{dead} must not be lost.
         """
         self.quorum(
             "q",
@@ -387,6 +386,13 @@ class SurvivalTests(_Case):
                 "x-overflow": "reject-publish",
             },
         )
+
+    def test_stranded_dead_letters(self) -> None:
+        """
+        A dead letter that cannot be sent on, and must not be lost, is there again after
+        a restart; then it is sent on as soon as that can be.
+        """
+        self.at_least_once()
         self.peer.publish("q", b"expired", expiration="1000")
         self.peer.turn(1)
         self.assertEqual(self.bodies("q"), [])
@@ -408,15 +414,7 @@ class SurvivalTests(_Case):
         A rejected message that cannot be sent on is a dead letter after a restart, too:
         no consumer gets it, and it is sent on with its reason.
         """
-        self.quorum(
-            "q",
-            **{
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": "dead",
-                "x-dead-letter-strategy": "at-least-once",
-                "x-overflow": "reject-publish",
-            },
-        )
+        self.at_least_once()
         self.peer.publish("q", b"rejected")
         self.peer.call("basic.get", queue="q")
         self.peer.call("basic.reject", delivery_tag=1, requeue=False)
