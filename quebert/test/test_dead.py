@@ -19,7 +19,7 @@ from quebert.cli._dead import Listing, whole
 from quebert.errors import ConfigError
 from quebert.operations import DeadLetter, Match
 from quebert.operations._matching import matched
-from quebert.test.checks import refusal
+from quebert.test.checks import QUICK, refusal
 
 REASON = "quebert-reason"
 HEADERS: dict[str, Any] = {
@@ -184,6 +184,7 @@ class MatchTests(SynchronousTestCase):
         self.check("url=http://*@example.com/*", "url=*.example.com/*")
         self.check("attempts=12")
 
+    @QUICK
     @given(st.text("ab*", max_size=8), st.text("ab\n", max_size=12))
     def test_anything(self, text: str, value: str) -> None:
         """

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert.errors import ConfigError, Forbidden
 from quebert.guard import Guard, Place, faces, parsed
 from quebert.guard._tiers import Tier, tier
+from quebert.test.checks import QUICK
 
 
 def words(text: str) -> list[str]:
@@ -105,6 +106,7 @@ class TierTests(SynchronousTestCase):
             self.assertIsNone(parsed(text), text)
         self.assertEqual(parsed("::FFFF:7f00:1"), ip_address("::ffff:127.0.0.1"))
 
+    @QUICK
     @given(st.ip_addresses(v=6))
     def test_worst_face(self, address: Any) -> None:
         """

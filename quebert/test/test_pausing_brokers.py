@@ -237,9 +237,10 @@ async def test_killed(
         program = start(
             *("-m", "quebert", command, names.queue, f"--amqp-url={either.url}")
         )
-        wanted = command == "pause"
+        wanted, running = command == "pause", True
         while await _pause_sign.is_paused(wire, names.queue) is not wanted:
-            assert program.running
+            assert running  # when it had ended, it had done it
+            running = program.running
         program.signal(signal.SIGKILL)
         await program.ended()
 

@@ -23,6 +23,7 @@ from quebert._protocol.basic import (
 )
 from quebert._protocol.codec import CodecError
 from quebert._protocol.frames import FRAME_METHOD, frame
+from quebert.test.checks import QUICK
 
 CHANNELS = st.integers(0, 2**16 - 1)
 # pamqp takes the number for a signed one.
@@ -37,6 +38,7 @@ class SettleTests(SynchronousTestCase):
     Tests for L{ack} and L{nack_with_requeue}.
     """
 
+    @QUICK
     @given(CHANNELS, TAGS, st.booleans())
     def test_as_others_write_it(self, channel: int, tag: int, multiple: bool) -> None:
         """
@@ -53,6 +55,7 @@ class PublishTests(SynchronousTestCase):
     Tests for L{publish_mandatory} and L{read_publish}.
     """
 
+    @QUICK
     @given(PLAIN, NAMES)
     def test_as_others_write_it(self, exchange: str, key: str) -> None:
         """
@@ -62,6 +65,7 @@ class PublishTests(SynchronousTestCase):
         payload = publish_mandatory(exchange, key)
         self.assertEqual(frame(FRAME_METHOD, 7, payload), wanted)
 
+    @QUICK
     @given(NAMES, NAMES)
     def test_read(self, exchange: str, key: str) -> None:
         """
@@ -70,6 +74,7 @@ class PublishTests(SynchronousTestCase):
         read = read_publish(publish_mandatory(exchange, key))
         self.assertEqual(read, (exchange, key, 1))
 
+    @QUICK
     @given(NAMES, NAMES, st.data())
     def test_wrong_size(self, exchange: str, key: str, data: st.DataObject) -> None:
         """
@@ -87,6 +92,7 @@ class DeliverTests(SynchronousTestCase):
     Tests for L{deliver}, L{get_ok}, and their reading.
     """
 
+    @QUICK
     @given(NAMES, TAGS, st.booleans(), PLAIN, NAMES)
     def test_deliver(
         self, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
@@ -101,6 +107,7 @@ class DeliverTests(SynchronousTestCase):
         read = read_deliver(payload, lambda *fields: fields)
         self.assertEqual(read, (consumer, *delivery))
 
+    @QUICK
     @given(TAGS, st.booleans(), PLAIN, NAMES, st.integers(0, 2**31 - 1))
     def test_get_ok(
         self, tag: int, redelivered: bool, exchange: str, key: str, more: int

@@ -30,6 +30,7 @@ from quebert._protocol.frames import (
     UnexpectedFrame,
 )
 from quebert._protocol.properties import encode_properties
+from quebert.test.checks import QUICK
 
 EMPTY = b"\0\0"
 
@@ -65,6 +66,7 @@ class WriteTests(SynchronousTestCase):
         self.assertEqual(whole_content(head, 5, b"body"), wanted)
         self.assertEqual(b"".join(content_pieces(head, 5, b"body", 100)), wanted)
 
+    @QUICK
     @given(st.binary(max_size=40), st.integers(1, 50))
     def test_pieces(self, body: bytes, most: int) -> None:
         """
@@ -170,6 +172,7 @@ class ContentReaderTests(SynchronousTestCase):
         with self.assertRaises(struct.error):
             self.reader.header_received(header(1)[:11])
 
+    @QUICK
     @given(st.lists(st.lists(st.binary(max_size=9)).filter(any)))
     def test_bodies(self, bodies: list[list[bytes]]) -> None:
         """

@@ -27,6 +27,7 @@ from quebert._protocol.frames import (
     WholeFrame,
     frame,
 )
+from quebert.test.checks import QUICK
 
 MOST = 100
 KINDS = st.sampled_from((FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_HEARTBEAT))
@@ -72,6 +73,7 @@ class FrameReaderTests(SynchronousTestCase):
             self.reader.read(data)
         self.assertEqual(self.reader.buffer, b"")
 
+    @QUICK
     @given(FRAMES, st.integers(1, 50))
     def test_segments(self, frames: list[WholeFrame], size: int) -> None:
         """
