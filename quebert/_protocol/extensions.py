@@ -10,7 +10,7 @@ another line (C{arguments} of L{WatchOptions<quebert.amqp.WatchOptions>} and of 
 in a file).  If a mediator is to declare with it, the place depends on the queue: of
 tasks, L{quebert.amqp.queues._declaring}; of dead letters, C{_ways} in
 C{queues/_dead_letters}; of delayed tasks, L{quebert.amqp.delays._rungs}.  Queues that
-exist keep their arguments: see who tolerates that in L{quebert.amqp.delays}.  If it has
+exist keep their arguments: for the ladder, see L{quebert.amqp.delays}.  If it has
 RabbitMQ drop messages: L{losses<quebert.amqp.queues.losses>}, for warnings and the
 doctor.
 
@@ -19,6 +19,9 @@ L{quebert.amqp.watch._consumer}, for which the watch needs an option
 (L{quebert.amqp.watch._options}); the embedded broker refuses all of them
 (C{_basic_consume} in C{protocol/_commands}), and L{Queue.next_consumer
 <quebert.broker.state.Queue.next_consumer>} says whose turn it is.
+
+To read another header of RabbitMQ's: its name here, and a property of
+L{Message<quebert.amqp.wire.Message>}.
 """
 
 from __future__ import annotations

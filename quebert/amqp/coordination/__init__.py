@@ -22,14 +22,15 @@ users make themselves, gives watches what is here.
 
 A throttle is asked about the first message that waits, without seeing it, and not about
 suspects (see L{Throttle<quebert.amqp.watch.Throttle>}).  A rule that chooses among
-messages, by their tenant or by the size of a body, needs more.  It needs queues of
+messages, by their tenant or by the size of a body, needs more.  It needs lines of
 messages in L{Places<quebert.amqp.watch._places.Places>}, as memory has one (C{_heavy}).
 C{Deliveries} makes a rule of its own; one that is shared it gets by a role in
-C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these queues must not
-use up the prefetch (C{watch/_backlog}, C{Places.has_room}), and need a time limit, as
-those that wait for memory have one (C{Deliveries._put_off_heavy}).  The rule counts
-ends in C{Deliveries._decided}.  If it joins and leaves with its watch, it also is a
-throttle, which overrides C{join} and C{leave} alone, as C{SharedRate} is.  A message is
+C{watch/_session}, which C{TxAMQPClient} fills.  The messages in these lines must not
+use up the prefetch: they count in C{Backlog.size}, C{Places.has_room} and the condition
+of C{Deliveries.adapt}.  They need a time limit, as those that wait for memory have one
+(C{Deliveries._put_off_heavy}).  The rule counts a message from C{Deliveries.begin} to
+C{Deliveries._decided}.  To join and leave with its watch, it is also a throttle that
+overrides C{join} and C{leave} alone, as C{SharedRate} is.  A message is
 not decoded there, so a tenant would be a header.  A rule that goes by the URL is a
 C{RequestPlaces} (C{watch/_delivered_message}), as L{OriginPlaces
 <quebert.amqp.watch._origin_places.OriginPlaces>} is one.

@@ -12,9 +12,10 @@ What changes together:
   - Another wait: L{WAITS}; if the waits of up to 64 s change, C{wait_for} and
     C{FIRST_WAITS} beside it in C{_rungs}, too.  A rung whose wait is no longer in
     L{WAITS} passes its messages on (C{wait_of} reads any name).  But the doctor and
-    C{RungsInUse} go through L{WAITS}: only processes of the version before go on using
-    such a rung.  When these have ended, a policy with C{expires} may delete the rung
-    with its messages.  The longest wait is told in C{docs/delays.rst} and
+    C{RungsInUse} go through the L{WAITS} of their version: processes of the version
+    before alone keep an old rung in use, and those of this version alone a new one.
+    When the former have ended, a policy with C{expires} may delete the old rung with
+    its messages.  The longest wait is told in C{docs/delays.rst} and
     C{docs/watching.rst}.
   - Another argument of a part: L{Rungs}.  Parts that exist keep theirs:
     C{_declarations} uses them as they are, but for C{_WAYS_OUT}, and C{_look} in

@@ -111,7 +111,7 @@ class Publisher:
             for no limit.  A confirm is waited for without limit.  A caller that wants a
             limit cancels the wait, and does not know then whether the broker has the
             message (C{publish_confirmed} in C{operations/_access}).  A limit for all
-            callers would begin when C{Publications} has sent the message, and not run
+            callers would begin when C{Publications._send} has sent it, and not run
             while the broker blocks.
         @raise Unroutable: no queue gets it.
         @raise PublishRefused: the broker does not take it.
@@ -190,8 +190,9 @@ class Publisher:
         """
         Publish on another channel from now on, unless this one is younger than
         L{LASTING}.  It is shut when its last publication has its answer; a publication
-        without an answer keeps the channel open.  A time limit would shut it at once:
-        what waits there for room would never become L{NotSent}.
+        without an answer keeps the channel open.  If publications get a time limit,
+        shut the channel at once instead: else what waits there for room is neither sent
+        nor fails with L{NotSent}.
         """
         now = self._connection.reactor.seconds()
         if channel is self._channel and now - self._opened_at >= LASTING:

@@ -12,7 +12,8 @@ What changes together:
    embedded broker: L{quebert.broker.state}, and C{docs/dev.rst}.
  - A source whose messages cannot be given back, such as a stream, changes more in
    C{watch}: C{Settlement}, C{Returns} and C{Redelivery}; C{Replacements}, and
-   C{delays/_forwarding}, which publish a retry to the queue that its message came from;
+   C{delays/_forwarding}, which publish a retry to the queue that its message came from
+   (C{Watcher} and C{Deliveries} tell them that queue);
    C{Consumer._take_over} (where does the next consumer begin?); and C{Deliveries} with
    its C{Ledger}, which would know up to which offset all messages are settled.  AMQP
    0-9-1 keeps no offset: a place for it, and an agreement that one mediator consumes,

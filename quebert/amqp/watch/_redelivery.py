@@ -9,9 +9,9 @@ count exceeds the delivery limit of the queue.  A copy begins with no count.
 The copy stands at the end of the queue, so a message is attempted as it is while its
 count is less than C{SUSPECT}.  From C{SUSPECT} on, a copy replaces it.  So RabbitMQ's
 count only decides when a copy is made; C{Record.ends} sums up, and C{Record.alone}
-decides what is buried as poison, for the reason that C{str(record)} tells.  No count of
-deliveries survives a copy: a limit of these would go into C{_copy_unless_harmless},
-which cuts each count to C{highest_count}, and its sum into L{Record}.
+decides what is buried as poison, for the reason that C{str(record)} tells.  A copy
+begins at 0, so a limit of deliveries would compare in C{_copy_unless_harmless}, which
+cuts each count to C{highest_count}, and keep their sum in L{Record}, as a header.
 
 Before 4.3, RabbitMQ counts what is given back, too.  So the copy of a message with a
 larger count counts no end, if a mediator has just given messages back in good order.  A

@@ -17,8 +17,8 @@ way deletes it, and so does a mediator that had lost its connection, as soon as 
 another.  When RabbitMQ delivers the message anew, a copy waits in the broker for
 L{PATIENCE} seconds; then it is looked at.  If the queue is there, the last mediator
 ended suddenly with this message alone at work.  After L{POISONOUS
-<quebert.amqp.watch._record.POISONOUS>} such ends the message is set aside.  Where the
-broker does not tell, no end is counted.
+<quebert.amqp.watch._record.POISONOUS>} such ends the message is buried as poison.
+Where the broker does not tell, no end is counted.
 
 A mediator that is about to give messages back in good order tells so by queues
 C{quebert.in-order.<queue>.<period>}, for this L{PERIOD} and the next.  A mediator looks
@@ -28,7 +28,8 @@ expire: RabbitMQ begins the time of a queue anew whenever somebody looks for it.
 Classic queues count nothing.  While a queue C{quebert.in-order} of a classic queue is
 there, the ends of a message that ends its mediators would not be counted.  So a
 mediator that finds that queue deletes it before it attempts anything, and remembers
-that it was there.  Then such a message ends each mediator at most once uncounted.
+that it was there.  Then such a message may end each mediator once without being
+counted.
 
 This module knows the queues.  L{Record<quebert.amqp.watch._record.Record>} counts, and
 says who is a suspect and who is poisonous;

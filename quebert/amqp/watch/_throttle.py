@@ -127,9 +127,9 @@ class Throttle(Protocol):
         Whether a message that is fetched now could begin only after so long that others
         are to have it.  The watch consumes nothing then, and returns the messages that
         wait.  It asks when a message comes, begins or leaves, when L{may_begin} has
-        said C{False}, and when it is to consume.  If time alone changes the answer, a
-        watch without messages fetches one, and gives it back; where messages wait, the
-        throttle that holds them back calls C{again}.
+        said C{False}, and when it is to consume.  Time alone may change the answer:
+        then a watch without messages fetches one, and gives it back.  Where messages
+        wait, the throttle calls C{again}.
         """
         return False
 

@@ -349,7 +349,8 @@ class Channel(AMQChannel):  # type: ignore[misc]
 
     async def shut(self) -> None:
         """
-        Close the channel; what it delivered and nobody settled goes back.
+        Close the channel; what it delivered and nobody settled goes back.  The broker's
+        answer is waited for without limit.
         """
         if not self.closed and not self._shutting:
             self.on_message = _unwanted

@@ -12,14 +12,16 @@ C{_TIMES} in C{cli/_dead.py}, if it is a time.  C{quebert dead redrive} removes 
 header of ours.  To rename a header: messages with the old name wait in queues, so read
 both names.  Remove the old one wherever the new one is set, removed or dropped:
 C{Record._headers} in C{watch/_record} (the ends, the flight); C{watch/_properties} (the
-due time, the errors, what a dead letter tells); C{_ENDED}, and C{_DROPPED} if copies do
-not keep it, in C{_replacement_properties}; C{History.headers} and C{policy/_rules};
-C{delays/_forwarding}.  While older mediators watch the same queue, write both names
-instead.  Who reads a header:
+due time of a copy, what a dead letter tells); C{amended_properties} (the errors, the
+due time), C{copied_properties} (the exchange, the routing key), C{_ENDED}, and
+C{_DROPPED} if copies do not keep it, in C{_replacement_properties}; C{History.headers}
+and C{policy/_rules}; C{delays/_forwarding}.  While older mediators watch the same
+queue, write both names instead.  Who reads a header:
 L{Message.number_in<quebert.amqp.wire.Message.number_in>} and C{text_in};
 L{History<quebert.policy.History>} and L{DeadLetter<quebert.operations.DeadLetter>} from
 the decoded headers; and whoever looks for L{OURS} in the encoded properties
-(C{Message.was_put_back}, and C{Deliveries._received} in C{watch}).  Headers are told in
+(C{Message.was_put_back}, and C{Deliveries._received} in C{watch}): so the name of a
+header that producers write must not begin with L{OURS}.  Headers are told in
 C{docs/retries.rst} (the table of dead letters), C{delays.rst}, C{reliability.rst},
 C{operating.rst}, C{security.rst} and C{watching.rst}.
 """
