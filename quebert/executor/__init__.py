@@ -7,11 +7,12 @@ What changes together, each with C{docs/executors.rst}:
    of one connection), C{_site} with C{_crowd} (connections), or C{_web} with
    C{_request} and C{_memory} (bodies and tasks); and, if it is an option of C{twistd
    quexecutor}, C{optParameters}, C{limits} and C{_LIMITS} in C{_options}.
- - Another authentication of requests: a class beside C{SignedOnly} in C{_admission},
-   which L{ExecutorResource} makes; an option in C{_options}, with its file read again
-   at a SIGHUP.  The mediator's side: L{quebert.signatures}.
+ - Another authentication of requests: a class beside C{SignedOnly} in
+   L{quebert.functions.admission}, which L{ExecutorResource} makes, and C{_receiver}
+   there; an option in C{_options}, with its file read again at a SIGHUP.  The
+   mediator's side: L{quebert.signatures}.
  - Another stage of a connection: C{_channel}.
- - Another answer to mediators: C{_answer}; what they make of it: L{quebert.policy}.
+ - Another answer to mediators: L{quebert.functions}.
 """
 
 from quebert.executor._limits import ExecutorLimits

@@ -32,8 +32,9 @@ from twisted.web.http import HTTPChannel
 from quebert._deadlines import Deadlines
 from quebert._host import network_of
 from quebert._listening import host_of
-from quebert.executor._answer import ExecutorAnswer
+from quebert.executor._answer import response
 from quebert.executor._limits import ExecutorLimits
+from quebert.functions import ExecutorAnswer
 
 __all__ = ["ExecutorChannel", "ExecutorChannelOwner", "Stage"]
 
@@ -345,7 +346,7 @@ class ExecutorChannel(HTTPChannel):
             self.requests[-1].refuse(answer)
         else:
             self._deaf = True
-            self.tcp.write(answer.alone())
+            self.tcp.write(response(answer))
 
     def late(self) -> None:
         """

@@ -29,9 +29,9 @@ from quebert._twistd import (
 )
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
-from quebert.executor._admission import host_name
 from quebert.executor._limits import MOST_CONNECTIONS, ExecutorLimits
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
+from quebert.functions.admission import host_name
 from quebert.signatures import Key, Verifier, read_keys
 
 __all__ = ["ExecutorOptions", "ProcessService", "makeService"]

@@ -9,8 +9,9 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from quebert.executor._answer import ExecutorAnswer
+from quebert.executor._answer import write
 from quebert.executor._channel import ExecutorChannel
+from quebert.functions import ExecutorAnswer
 
 __all__ = ["ExecutorRequest"]
 
@@ -94,4 +95,4 @@ class ExecutorRequest(Request):
         self.requestHeaders.removeHeader(b"Expect")
         content: Any = self.content
         content.truncate(0)
-        answer.write(self, last=True)
+        write(answer, self, last=True)

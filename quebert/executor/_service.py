@@ -16,7 +16,8 @@ from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._site import ExecutorSite
-from quebert.executor._web import ExecutorResource, Function
+from quebert.executor._web import ExecutorResource
+from quebert.functions import Function
 from quebert.signatures import Verifier
 
 __all__ = ["GRACE", "INTERFACE", "PORT", "ExecutorService"]

@@ -15,13 +15,13 @@ from twisted.web.server import Site
 
 from quebert._deadlines import Deadlines
 from quebert._reactor import given_or_global
-from quebert.executor._answer import ExecutorAnswer
 from quebert.executor._channel import ExecutorChannel, Stage
 from quebert.executor._crowd import Crowd
 from quebert.executor._memory import Transit
 from quebert.executor._request import ExecutorRequest
 from quebert.executor._tally import Tally
 from quebert.executor._web import ExecutorResource
+from quebert.functions import ExecutorAnswer
 
 __all__ = ["ExecutorSite"]
 

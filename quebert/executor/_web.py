@@ -7,7 +7,10 @@ Knows requests, and nothing of the connections they come by, nor of processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import aclosing, closing
+from inspect import isasyncgen, isgenerator
 from math import inf
+from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import (
@@ -16,38 +19,47 @@ from twisted.internet.defer import (
     TimeoutError,
     maybeDeferred,
 )
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from quebert import task as tasks
 from quebert._bounds import memory_of
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
-from quebert._text import one_line
 from quebert.errors import BadTask
-from quebert.executor._admission import RequestFilter, SignedOnly, Unsigned
-from quebert.executor._answer import ExecutorAnswer
+from quebert.executor._answer import write
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._memory import Transit, Turns
 from quebert.executor._tally import Tally
+from quebert.functions import (
+    AnsweredError,
+    ExecutorAnswer,
+    Function,
+    ReceivedTask,
+)
+from quebert.functions.admission import (
+    Fields,
+    RequestFilter,
+    SignedOnly,
+    Unsigned,
+    method_refusal,
+)
+from quebert.functions.answers import (
+    Pieces,
+    answer_to_error,
+    answer_to_result,
+    name_of,
+)
 from quebert.signatures import Verifier
 from quebert.task import Task
 
-__all__ = ["ExecutorResource", "Function"]
+__all__ = ["ExecutorResource"]
 
-#: Takes a task; returns its result, or a Deferred of it, or is a coroutine.
-Function = Callable[[Task], Any]
-
-_METHODS = ("POST", "PUT", "PATCH")
 _BUSY = "the tasks at work take all the memory that they may"
-# Of an error's text: it becomes a line in somebody's log.
-_ERROR_LIMIT = 1_000
-# Of a uuid in ours, which a producer may have chosen.
-_NAME_LIMIT = 100
 
 
 class ExecutorResource(Resource):
@@ -133,7 +145,8 @@ class ExecutorResource(Resource):
             self._finish(request, refusal)
         else:
             left = request.notifyFinish()
-            work = self._work(body, left)  # alone has the body
+            fields = _fields(request)
+            work = self._work(body, fields, left)  # alone has the body
             Deferred.fromCoroutine(self._execute(request, left, work))
         return NOT_DONE_YET
 
@@ -141,14 +154,12 @@ class ExecutorResource(Resource):
         if self.draining:
             sentence = "the executor is closing down and takes no new tasks"
             return ExecutorAnswer.unavailable(sentence)
-        method = request.method.decode("ascii", "replace")
-        if method not in _METHODS:
-            request.setHeader("Allow", ", ".join(_METHODS))
-            sentence = f"a task comes by POST, PUT or PATCH, not by {method}"
-            return ExecutorAnswer.text(http.NOT_ALLOWED, sentence)
+        wrong = method_refusal(request.method.decode("ascii", "replace"))
+        if wrong is not None:
+            return wrong
         if len(body) > self.limits.body:
             return ExecutorAnswer.too_large(self.limits.body)
-        refusal = self._admission.refusal(request, body)
+        refusal = self._admission.refusal(_fields(request), body)
         if refusal is None:
             self._refused.succeeded()
         else:
@@ -186,17 +197,17 @@ class ExecutorResource(Resource):
             self._calls.remove()
 
     async def _work(
-        self, body: bytes, left: Deferred[None]
+        self, body: bytes, fields: Fields, left: Deferred[None]
     ) -> tuple[str, ExecutorAnswer]:
         """
         The name of the task, if it was begun, and the answer.
         """
-        size = memory_of(body)
+        size, began = memory_of(body), monotonic()
         if not await self._begin(size, len(body), left):
             self.log_refused(_BUSY)
             return "", ExecutorAnswer.unavailable(_BUSY)
         try:
-            task = _decoded(body)
+            task = ReceivedTask.decode(body, fields, began=began)
             body = b""
             return await self._answer(task)
         except BadTask as e:
@@ -225,50 +236,59 @@ class ExecutorResource(Resource):
         return True
 
     async def _answer(self, task: Task) -> tuple[str, ExecutorAnswer]:
-        # The function may change its task.
-        name = _name(task)
+        name = name_of(task)  # the function may change it
         try:
-            result = await maybeDeferred(self._function, task)
+            result = await self._joined(await maybeDeferred(self._function, task))
         except GeneratorExit:  # what is awaited can no more come
             raise
+        except AnsweredError as e:
+            self.log.info("Task {name}: {status}: {why}", **_told(name, e))
+            return name, e.answer
         except BaseException as e:  # the function's exit() is not the server's
             self.log.failure(
                 "Task {name} failed.", Failure(), LogLevel.error, name=name
             )
-            return name, ExecutorAnswer.text(http.INTERNAL_SERVER_ERROR, _line(e))
-        try:
-            return name, ExecutorAnswer.result(result)
-        except Exception as e:  # it may be of a class of the function's own
-            sentence = f"the function's result cannot be sent: {_line(e)}"
-            self.log.error("Task {name}: {why}", name=name, why=sentence)
-            return name, ExecutorAnswer.text(http.INTERNAL_SERVER_ERROR, sentence)
+            return name, answer_to_error(e)
+        answer = answer_to_result(result)
+        if isinstance(result, AnsweredError):
+            self.log.info("Task {name}: {status}: {why}", **_told(name, result))
+        elif answer.status >= http.INTERNAL_SERVER_ERROR:
+            self.log.error("Task {name}: {why}", name=name, why=answer.sentence)
+        return name, answer
+
+    async def _joined(self, result: Any) -> Any:
+        """
+        What a generator yields, joined; other events have their turn after each piece.
+        """
+        if isasyncgen(result):
+            pieces = Pieces()
+            async with aclosing(result):
+                async for piece in result:
+                    pieces.add(piece)
+            return pieces.result()
+        if not isgenerator(result):
+            return result
+        pieces = Pieces()
+        with closing(result):
+            while True:
+                try:
+                    pieces.add(next(result))
+                except StopIteration as e:
+                    return pieces.result(e.value)
+                await deferLater(given_or_global(self._reactor), 0)
 
     def _finish(self, request: Request, answer: ExecutorAnswer) -> None:
-        answer.write(request, last=self.draining)
+        write(answer, request, last=self.draining)
         request.finish()
 
 
-def _decoded(body: bytes) -> Task:
-    task = tasks.decode(body)
-    if not isinstance(task, dict):
-        raise BadTask("the body is JSON, but a task is an object: {...}")
-    return task
+def _fields(request: Request) -> Fields:
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    ]
 
 
-def _name(task: Task) -> str:
-    uuid = task.get("uuid", "(no uuid)")
-    if isinstance(uuid, (dict, list)):  # it may be as large as a body
-        return "(no uuid)"
-    return one_line(str(uuid), _NAME_LIMIT)
-
-
-def _line(error: BaseException) -> str:
-    """
-    The error in one line, as a traceback ends.
-    """
-    try:
-        text = one_line(str(error), _ERROR_LIMIT)
-    except Exception:
-        text = "(its text cannot be had)"
-    kind = type(error).__name__
-    return f"{kind}: {text}" if text else kind
+def _told(name: str, error: AnsweredError) -> dict[str, Any]:
+    return {"name": name, "status": error.answer.status, "why": str(error)}

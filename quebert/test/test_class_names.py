@@ -24,6 +24,9 @@ SHARED: Mapping[str, str] = {
     "response": "what a mediator asks of a response, and the response of HTTP",
 }
 
+#: Names that a function's wish shares with the outcome that a mediator makes of it.
+WISHES = frozenset({"discard", "retry"})
+
 
 @attrs.frozen
 class Found:
@@ -131,8 +134,17 @@ class ClassNameTests(SynchronousTestCase):
         No name stands for two things.
         """
         found = shared(self.classes)
-        wrong = {key: found[key] for key in found.keys() - SHARED.keys()}
+        wrong = {key: found[key] for key in found.keys() - SHARED.keys() - WISHES}
         self.assertEqual(wrong, {})
+
+    def test_wishes(self) -> None:
+        """
+        What a function may raise is called like the outcome that it asks for.
+        """
+        found = shared(self.classes)
+        places = ["functions/_wishes.py", "outcome.py"]
+        for key in WISHES:
+            self.assertEqual(sorted(each.where for each in found[key]), places)
 
     def test_protocols(self) -> None:
         """

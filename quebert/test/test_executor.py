@@ -36,7 +36,7 @@ from quebert.executor import (
     makeService,
 )
 from quebert.executor._options import ProcessService
-from quebert.executor._web import Function
+from quebert.functions import Function
 from quebert.signatures import SharedSecret, Signer, Verifier
 from quebert.task import Task
 from quebert.test.doubles import MemoryReactor

@@ -1,5 +1,5 @@
 """
-Which requests an executor takes tasks from: tests for L{quebert.executor._admission},
+Which requests an executor takes tasks from: tests for L{quebert.functions.admission},
 through the executor's own site.
 """
 

@@ -25,7 +25,6 @@ from typing import Any, AnyStr, NamedTuple
 import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.test.requesthelper import DummyRequest
 
 from quebert import task as tasks
 from quebert._bounds import Bounds, memory_of
@@ -43,8 +42,8 @@ from quebert.broker.state._exchange import TYPES, Binding, Exchange
 from quebert.cli import _running, _telling
 from quebert.cli._dead import Listing, whole
 from quebert.errors import BadTask, ExecutorError, QuebertError
-from quebert.executor import _web
-from quebert.executor._admission import Unsigned
+from quebert.functions import answers
+from quebert.functions.admission import Unsigned
 from quebert.http import Agent
 from quebert.http._reader import Reader
 from quebert.http._response import Response
@@ -294,7 +293,7 @@ class GrowthTests(SynchronousTestCase):
                     step()
             History.read({}, 3).failed(1.0, 500)
             name_of(task)
-            _web._name(task)
+            answers.name_of(task)
 
         self.check(
             Case(f"task {name}", read, then(make, _task))
@@ -326,7 +325,7 @@ class GrowthTests(SynchronousTestCase):
         """
 
         def executor(text: str) -> object:
-            return _web._line(ValueError(text))
+            return answers.error_line(ValueError(text))
 
         def telling(text: str) -> object:
             return _telling._read(json.dumps({"url": text}).encode())
@@ -348,21 +347,18 @@ class GrowthTests(SynchronousTestCase):
         def field(name: str) -> Callable[[str], object]:
             return lambda text: verifier.verify({**headers, name: text}, b"")
 
-        def request(name: bytes) -> Callable[[str], object]:
+        def request(name: str) -> Callable[[str], object]:
             def judged(text: str) -> object:
-                raw = {b"Host": b"a", b"Content-Type": b"application/json"}
-                made: Any = DummyRequest([])
-                for key, value in {**raw, name: text.encode()}.items():
-                    made.requestHeaders.addRawHeader(key, value)
-                return Unsigned().refusal(made, b"")
+                fields = {"Host": "a", "Content-Type": "application/json", name: text}
+                return Unsigned().refusal(list(fields.items()), b"")
 
             return judged
 
         functions: dict[str, Callable[[str], object]] = {
             "sign": lambda text: signer.headers(text, text.encode()),
             **{name: field(name) for name in headers},
-            "host": request(b"Host"),
-            "type": request(b"Content-Type"),
+            "host": request("Host"),
+            "type": request("Content-Type"),
         }
         self.check(
             Case(f"{name} {start}{piece!r}", function, repeated(start, piece, "!"))

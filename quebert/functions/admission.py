@@ -1,5 +1,5 @@
 """
-Which requests an executor takes tasks from.
+Which requests an executor takes tasks from.  Pure.
 
 With a secret: those that are signed, and were not here before; whoever made the
 signature is trusted, whatever else the request says.
@@ -15,28 +15,38 @@ that name as its C{Host}.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Protocol
 
 import attrs
-from twisted.web import http
-from twisted.web.server import Request
 
 from quebert._text import printable
 from quebert.errors import BadSignature, ConfigError
-from quebert.executor._answer import ExecutorAnswer
+from quebert.functions._answer import ExecutorAnswer
 from quebert.guard import parsed
 from quebert.signatures import Verifier
 
-__all__ = ["RequestFilter", "SignedOnly", "Unsigned", "host_name"]
+__all__ = [
+    "METHODS",
+    "Fields",
+    "RequestFilter",
+    "SignedOnly",
+    "Unsigned",
+    "host_name",
+    "method_refusal",
+]
 
-_JSON = re.compile(rb"[ \t]*application/(?:[!-.0-:<-~]+\+)?json[ \t]*(?:;.*)?", re.I)
+#: The methods by which tasks come.
+METHODS = ("POST", "PUT", "PATCH")
+
+_JSON = re.compile(r"[ \t]*application/(?:[!-.0-:<-~]+\+)?json[ \t]*(?:;.*)?", re.I)
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::[0-9]*)?", re.I)
 _NAME = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+", re.I)
-#: RFC 9110, section 15.5.20.
-_MISDIRECTED = 421
 # Characters of a host that are told: somebody else has chosen them.
 _SHOWN = 100
+#: Names and values as they came, in which each character stands for a byte (latin-1).
+Fields = Sequence[tuple[str, str]]
 
 
 class RequestFilter(Protocol):
@@ -44,7 +54,7 @@ class RequestFilter(Protocol):
     Judges requests.
     """
 
-    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
+    def refusal(self, headers: Fields, body: bytes) -> ExecutorAnswer | None:
         """
         What a request is answered with that is refused.
         """
@@ -58,24 +68,16 @@ class SignedOnly:
 
     verifier: Verifier
 
-    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
+    def refusal(self, headers: Fields, body: bytes) -> ExecutorAnswer | None:
         """
         401 unless the request is signed.
         """
         try:
-            self.verifier.verify(_headers(request), body)
+            self.verifier.verify(headers, body)
         except BadSignature as e:
-            request.setHeader("WWW-Authenticate", "Standard-Webhooks")
-            return ExecutorAnswer.text(http.UNAUTHORIZED, str(e))
+            scheme = ("WWW-Authenticate", "Standard-Webhooks")
+            return ExecutorAnswer.text(HTTPStatus.UNAUTHORIZED, str(e), scheme)
         return None
-
-
-def _headers(request: Request) -> list[tuple[str, str]]:
-    return [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, values in request.requestHeaders.getAllRawHeaders()
-        for value in values
-    ]
 
 
 def host_name(name: str) -> str:
@@ -98,33 +100,36 @@ class Unsigned:
     @param hosts: names that requests may have as their host, or C{"*"} for any.
         Addresses, names without a dot and those of this machine, C{*.localhost}, they
         may have anyway: no site has such a name.
+    @param hint: how a name is allowed, for who reads a refusal.
     @raise ConfigError: one of them is none.
     """
 
-    def __init__(self, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, hosts: Iterable[str] = (), hint: str = "--allow-host=NAME"
+    ) -> None:
         if isinstance(hosts, str):
             raise ConfigError("hosts must be a list of names")
         self._hosts = frozenset(map(host_name, hosts))
+        self._hint = hint
 
-    def refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
+    def refusal(self, headers: Fields, body: bytes) -> ExecutorAnswer | None:
         """
         403, 421 or 415 for what a web page could have sent.
         """
-        values: Any = request.requestHeaders.getRawHeaders
-        site = values(b"Sec-Fetch-Site", [b"none"])
-        if values(b"Origin") or any(each != b"none" for each in site):
+        sites = _values(headers, "sec-fetch-site")
+        if _values(headers, "origin") or any(site != "none" for site in sites):
             sentence = (
                 "the request comes from a web page (it has Origin or Sec-Fetch-Site)"
             )
-            return ExecutorAnswer.text(http.FORBIDDEN, sentence)
-        for each in values(b"Host", []):
-            host = each.decode("latin-1")
+            return ExecutorAnswer.text(HTTPStatus.FORBIDDEN, sentence)
+        for host in _values(headers, "host"):
             if not self._knows(host):
-                return ExecutorAnswer.text(_MISDIRECTED, _unknown(host))
-        types = values(b"Content-Type", [])
+                text = self._unknown(host)
+                return ExecutorAnswer.text(HTTPStatus.MISDIRECTED_REQUEST, text)
+        types = _values(headers, "content-type")
         if not types or not all(map(_JSON.fullmatch, types)):
             sentence = "a task must have the header Content-Type: application/json"
-            return ExecutorAnswer.text(http.UNSUPPORTED_MEDIA_TYPE, sentence)
+            return ExecutorAnswer.text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, sentence)
         return None
 
     def _knows(self, host: str) -> bool:
@@ -144,7 +149,21 @@ class Unsigned:
             or parsed(name) is not None
         )
 
+    def _unknown(self, host: str) -> str:
+        name = printable(host[:_SHOWN])
+        return f"no task is taken for the host {name}: {self._hint} allows a name"
 
-def _unknown(host: str) -> str:
-    name = printable(host[:_SHOWN])
-    return f"no task is taken for the host {name}: --allow-host=NAME allows a name"
+
+def _values(headers: Fields, name: str) -> list[str]:
+    return [value for each, value in headers if each.lower() == name]
+
+
+def method_refusal(method: str) -> ExecutorAnswer | None:
+    """
+    405 for a method that brings no tasks.
+    """
+    if method in METHODS:
+        return None
+    sentence = f"a task comes by POST, PUT or PATCH, not by {method:.20}"
+    allow = ("Allow", ", ".join(METHODS))
+    return ExecutorAnswer.text(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)

@@ -1,0 +1,141 @@
+"""
+Calls a function for a task, without Twisted: L{call} in a thread or a process of its
+own, L{call_async} in a loop of asyncio.
+
+Both log by C{logging}, whose users have it told to their error trackers: a function
+that fails with its traceback, what it wishes and what it should not return in a line.
+An exit is the function's, not the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
+from typing import Any
+
+from quebert.functions._answer import AnsweredError, ExecutorAnswer
+from quebert.functions._registry import Function, function_for
+from quebert.functions.answers import (
+    Pieces,
+    answer_to_error,
+    answer_to_result,
+    name_of,
+)
+from quebert.task import Task
+
+__all__ = ["call", "call_async", "is_async", "log"]
+
+#: Where functions are told of.
+log = logging.getLogger("quebert.functions")
+
+
+def call(function: Function, task: Task) -> ExecutorAnswer:
+    """
+    Call a function, and wait for its result.  A coroutine gets a loop of asyncio of its
+    own.
+    """
+    name = name_of(task)  # the function may change its task
+    try:
+        result = _waited_for(function_for(function, task)(task))
+    except (Exception, SystemExit) as e:
+        return _failed(name, e)
+    return _ended(name, result)
+
+
+async def call_async(function: Function, task: Task) -> ExecutorAnswer:
+    """
+    Call a function in this loop if it is asynchronous, and else in a thread.
+    """
+    name = name_of(task)
+    try:
+        chosen = function_for(function, task)
+        if is_async(chosen):
+            result = chosen(task)
+        else:
+            result = await asyncio.to_thread(_run_generator, chosen, task)
+        result = await _awaited(result)
+    except (Exception, SystemExit) as e:
+        return _failed(name, e)
+    return _ended(name, result)
+
+
+def is_async(function: Function) -> bool:
+    """
+    Whether a function runs in a loop: it is a coroutine function, or one that is an
+    asynchronous generator, or an object that is called like one.
+    """
+    tests = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    kinds = (function, getattr(function, "__call__", None))  # noqa: B004
+    return any(test(each) for test in tests for each in kinds)
+
+
+def _failed(name: str, error: BaseException) -> ExecutorAnswer:
+    answer = answer_to_error(error)
+    if isinstance(error, AnsweredError):
+        log.info("Task %s: %d: %s", name, answer.status, error)
+    else:
+        log.error("Task %s failed.", name, exc_info=error)
+    return answer
+
+
+def _ended(name: str, result: Any) -> ExecutorAnswer:
+    answer = answer_to_result(result)
+    if isinstance(result, AnsweredError):
+        log.info("Task %s: %d: %s", name, answer.status, result)
+    elif answer.status >= 500:
+        log.error("Task %s: %s", name, answer.sentence)
+    return answer
+
+
+def _run_generator(function: Function, task: Task) -> Any:
+    """
+    Its result, if it needs no loop.
+    """
+    result = function(task)
+    return _joined(result) if inspect.isgenerator(result) else result
+
+
+def _waited_for(result: Any) -> Any:
+    if inspect.isgenerator(result):
+        return _joined(result)
+    if inspect.isasyncgen(result) or inspect.isawaitable(result):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(_awaited(result))
+        if inspect.iscoroutine(result):
+            result.close()
+        text = "a coroutine cannot be run beside another of the same thread: it needs"
+        raise RuntimeError(f"{text} an ASGI server, or a server with threads")
+    return result
+
+
+async def _awaited(result: Any) -> Any:
+    if inspect.isasyncgen(result):
+        return await _joined_async(result)
+    if not inspect.isawaitable(result):
+        return result
+    if hasattr(result, "addCallbacks"):
+        raise TypeError("a Deferred needs Twisted: twistd quexecutor")
+    return await result
+
+
+def _joined(generator: Generator[Any, Any, Any]) -> Any:
+    pieces = Pieces()
+    with closing(generator):
+        while True:
+            try:
+                pieces.add(next(generator))
+            except StopIteration as e:
+                return pieces.result(e.value)
+
+
+async def _joined_async(generator: AsyncGenerator[Any, Any]) -> Any:
+    pieces = Pieces()
+    async with aclosing(generator):
+        async for piece in generator:
+            pieces.add(piece)
+    return pieces.result()
