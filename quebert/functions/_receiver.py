@@ -4,8 +4,10 @@ L{Receiver}: from a request to its task, or to a refusal.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Union
 
@@ -13,6 +15,7 @@ from quebert._bounds import BOUNDS
 from quebert.errors import BadTask, ConfigError
 from quebert.functions._answer import AnsweredError, ExecutorAnswer
 from quebert.functions._received import ReceivedTask
+from quebert.functions._registry import Function
 from quebert.functions.admission import (
     Fields,
     RequestFilter,
@@ -20,9 +23,13 @@ from quebert.functions.admission import (
     Unsigned,
     method_refusal,
 )
+from quebert.functions.calling import call, call_async, log
 from quebert.signatures import Key, Verifier
 
 __all__ = ["Receiver", "RequestRefused"]
+
+# Bytes of a body that is not looked at in the loop.
+_LARGE = 2**18
 
 Headers = Union[Mapping[str, str], Iterable[tuple[str, str]]]
 
@@ -65,6 +72,10 @@ class Receiver:
             verifier = Verifier.from_file(secrets_file)
         elif secrets is not None:
             verifier = Verifier(secrets)
+        if type(max_body) is not int or max_body < 1:
+            raise ConfigError(
+                f"max_body must be a number of bytes, not {max_body!r:.40}"
+            )
         self.max_body = max_body
         self._filter: RequestFilter = Unsigned(hosts, "hosts=[NAME]")
         if verifier is not None:
@@ -99,6 +110,51 @@ class Receiver:
             answer = ExecutorAnswer.text(HTTPStatus.BAD_REQUEST, str(e))
             raise RequestRefused(answer) from None
 
+    def answer(
+        self,
+        function: Function,
+        method: str,
+        headers: Headers,
+        body: bytes,
+        path: str = "",
+        *,
+        began: float | None = None,
+    ) -> ExecutorAnswer:
+        """
+        Have C{function} do the task that a request brings, and wait for that.
+
+        @param function: L{Functions} choose among functions by C{path}.
+        @return: the answer to the request, whatever has happened.
+        """
+        try:
+            task = self.receive(method, headers, body, path, began=began)
+        except RequestRefused as e:
+            return _told(e)
+        return call(function, task)
+
+    async def answer_async(
+        self,
+        function: Function,
+        method: str,
+        headers: Headers,
+        body: bytes,
+        path: str = "",
+        *,
+        began: float | None = None,
+    ) -> ExecutorAnswer:
+        """
+        The same in a loop of asyncio: a function that is not asynchronous is called in
+        a thread.
+        """
+        receive = partial(self.receive, method, headers, body, path, began=began)
+        try:
+            # A large body takes up to some tenths of a second.
+            large = len(body) > _LARGE
+            task = await asyncio.to_thread(receive) if large else receive()
+        except RequestRefused as e:
+            return _told(e)
+        return await call_async(function, task)
+
     def _refusal(
         self, method: str, headers: Fields, body: bytes
     ) -> ExecutorAnswer | None:
@@ -108,3 +164,8 @@ class Receiver:
         if len(body) > self.max_body:
             return ExecutorAnswer.too_large(self.max_body)
         return self._filter.refusal(headers, body)
+
+
+def _told(error: RequestRefused) -> ExecutorAnswer:
+    log.warning("A request was refused: %d: %s", error.answer.status, error)
+    return error.answer
