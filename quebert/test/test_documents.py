@@ -50,6 +50,16 @@ GUIDES = {
         for name in ("executor.py", "med.py", "add_tasks.py", "quebert.toml", "demo.py")
     ],
     "signed": ["examples/signed_executor.py"],
+    "frameworks": [
+        f"examples/{name}.py"
+        for name in (
+            "shop_tasks",
+            "flask_app",
+            "fastapi_app",
+            "starlette_app",
+            "django_app",
+        )
+    ],
 }
 DOCUMENTS = {
     name: Document.read(ROOT / name, name)
