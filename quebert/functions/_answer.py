@@ -22,6 +22,8 @@ class ExecutorAnswer:
     """
     What a request is answered with.
 
+    @ivar status: that of HTTP.
+    @ivar body: its bytes.
     @ivar headers: names and values, in which each character stands for a byte, as in
         WSGI (latin-1).  The length of the body is left to the web server.
     """

@@ -147,9 +147,15 @@ def _path(task: Task) -> str:
         return "/"
 
 
-#: What L{task} adds to.
+#: The functions that have the decorator L{task}.
 all_functions = Functions()
 
-#: A decorator for a function that does the tasks of a path: C{@task("/thumbnail")}.
-#: See L{Functions.task}.
-task = all_functions.task
+
+def task(path: str | None = None) -> Callable[[F], F]:
+    """
+    A decorator for a function that does the tasks of a path: C{@task("/thumbnail")}.
+
+    @param path: see L{Functions.task}.
+    @raise ConfigError: there is no such path, or it has another function.
+    """
+    return all_functions.task(path)

@@ -63,7 +63,9 @@ class RequestFilter(Protocol):
 @attrs.frozen
 class SignedOnly:
     """
-    Lets in what C{verifier} does.
+    Lets in what a verifier does.
+
+    @ivar verifier: that.
     """
 
     verifier: Verifier

@@ -16,9 +16,9 @@ from quebert.functions._registry import Function, all_functions
 
 __all__ = ["ASGIExecutor"]
 
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+_Event = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Event]]
+_Send = Callable[[_Event], Awaitable[None]]
 
 
 class ASGIExecutor:
@@ -38,7 +38,7 @@ class ASGIExecutor:
         self._receiver = receiver
         self._function = function
 
-    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: _Event, receive: _Receive, send: _Send) -> None:
         """
         Answer a request.
         """
@@ -52,7 +52,7 @@ class ASGIExecutor:
             case other:
                 raise ValueError(f"there are no tasks in a scope of type {other!r}")
 
-    async def _http(self, scope: Event, receive: Receive, send: Send) -> None:
+    async def _http(self, scope: _Event, receive: _Receive, send: _Send) -> None:
         began = monotonic()
         body = await _body(receive, self._receiver.max_body)
         if body is None:  # nobody waits for an answer
@@ -67,7 +67,7 @@ class ASGIExecutor:
         await _send(answer, send)
 
 
-def _path(scope: Event) -> str:
+def _path(scope: _Event) -> str:
     """
     The path below the one where the application is mounted.
     """
@@ -78,7 +78,7 @@ def _path(scope: Event) -> str:
     return path or "/"
 
 
-async def _body(receive: Receive, most: int) -> bytes | None:
+async def _body(receive: _Receive, most: int) -> bytes | None:
     """
     The body, or its beginning if it has more than C{most} bytes; C{None} if the client
     has hung up.
@@ -100,7 +100,7 @@ async def _body(receive: Receive, most: int) -> bytes | None:
     return b"".join(pieces)
 
 
-async def _send(answer: ExecutorAnswer, send: Send) -> None:
+async def _send(answer: ExecutorAnswer, send: _Send) -> None:
     headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in answer.headers
@@ -112,7 +112,7 @@ async def _send(answer: ExecutorAnswer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def _lifespan(receive: _Receive, send: _Send) -> None:
     """
     There is nothing to begin or to end.
     """
