@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Union
 
 from quebert._bounds import BOUNDS
+from quebert._text import one_line
 from quebert.errors import BadTask, ConfigError
 from quebert.functions._answer import AnsweredError, ExecutorAnswer
 from quebert.functions._received import ReceivedTask
@@ -28,6 +29,8 @@ from quebert.signatures import Key, Verifier
 
 __all__ = ["Receiver", "RequestRefused"]
 
+# Characters of a refusal that the log has.
+_SHOWN = 400
 # Bytes of a body that is not looked at in the loop.
 _LARGE = 2**18
 
@@ -72,6 +75,8 @@ class Receiver:
             verifier = Verifier.from_file(secrets_file)
         elif secrets is not None:
             verifier = Verifier(secrets)
+        if verifier is not None and hosts:
+            raise ConfigError("signed requests may have any host: leave out hosts")
         if type(max_body) is not int or max_body < 1:
             raise ConfigError(
                 f"max_body must be a number of bytes, not {max_body!r:.40}"
@@ -167,5 +172,6 @@ class Receiver:
 
 
 def _told(error: RequestRefused) -> ExecutorAnswer:
-    log.warning("A request was refused: %d: %s", error.answer.status, error)
+    told = one_line(str(error), _SHOWN)
+    log.warning("A request was refused: %d: %s", error.answer.status, told)
     return error.answer

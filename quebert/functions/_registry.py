@@ -114,11 +114,12 @@ def _key(path: str) -> str:
 
 def _origin(function: Function) -> tuple[str, str]:
     """
-    Where a function is from: the same after its module was loaded again.
+    Where a function is from: the same after its module was loaded again, or what makes
+    an application was called again.
     """
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
-    if name is None or "<" in name:  # of such there may be several
+    if name is None or name.endswith("<lambda>"):  # there may be several
         return str(id(function)), repr(function)[:_SHOWN]
     return str(module), str(name)
 

@@ -13,9 +13,12 @@ from typing import Any
 from quebert import task as tasks
 from quebert._text import one_line
 from quebert.functions._answer import JSON, TEXT, AnsweredError, ExecutorAnswer
+from quebert.outcome import Bury, Discard, Done, Retry
 
 __all__ = ["Pieces", "answer_to_error", "answer_to_result", "error_line", "name_of"]
 
+# What mediators decide: some have the name of a wish.
+_OUTCOMES = (Bury, Discard, Done, Retry)
 # Of an error's text: it becomes a line in somebody's log.
 _ERROR_LIMIT = 1_000
 # Of a uuid in ours, which a producer may have chosen.
@@ -68,6 +71,10 @@ def answer_to_result(result: Any) -> ExecutorAnswer:
     """
     if isinstance(result, AnsweredError):
         return result.answer
+    if isinstance(result, _OUTCOMES):
+        name = type(result).__name__
+        text = f"{name} of quebert.outcome is for mediators: see quebert.functions"
+        return ExecutorAnswer.text(HTTPStatus.INTERNAL_SERVER_ERROR, text)
     if result is None:
         return ExecutorAnswer(HTTPStatus.NO_CONTENT)
     try:

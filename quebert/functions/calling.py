@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from typing import Any
 
+from quebert._text import one_line
 from quebert.functions._answer import AnsweredError, ExecutorAnswer
 from quebert.functions._registry import Function, function_for
 from quebert.functions.answers import (
@@ -27,6 +28,9 @@ from quebert.functions.answers import (
 from quebert.task import Task
 
 __all__ = ["call", "call_async", "is_async", "log"]
+
+# Characters of a reason, which a task may have chosen.
+_REASON_LIMIT = 400
 
 #: Where functions are told of.
 log = logging.getLogger("quebert.functions")
@@ -73,20 +77,19 @@ def is_async(function: Function) -> bool:
 
 
 def _failed(name: str, error: BaseException) -> ExecutorAnswer:
-    answer = answer_to_error(error)
     if isinstance(error, AnsweredError):
-        log.info("Task %s: %d: %s", name, answer.status, error)
-    else:
-        log.error("Task %s failed.", name, exc_info=error)
-    return answer
+        return _ended(name, error)
+    log.error("Task %s failed.", name, exc_info=error)
+    return answer_to_error(error)
 
 
 def _ended(name: str, result: Any) -> ExecutorAnswer:
     answer = answer_to_result(result)
-    if isinstance(result, AnsweredError):
-        log.info("Task %s: %d: %s", name, answer.status, result)
-    elif answer.status >= 500:
-        log.error("Task %s: %s", name, answer.sentence)
+    wished = isinstance(result, AnsweredError)
+    if wished or answer.status >= 500:
+        level = logging.INFO if wished else logging.ERROR
+        told = one_line(answer.sentence, _REASON_LIMIT)
+        log.log(level, "Task %s: %d: %s", name, answer.status, told)
     return answer
 
 

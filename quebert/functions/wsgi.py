@@ -67,7 +67,7 @@ class WSGIExecutor:
             text = f"the body cannot be read: {type(e).__name__}"
             return ExecutorAnswer.text(HTTPStatus.BAD_REQUEST, text)
         if body is None:
-            text = "the body is shorter than its Content-Length"
+            text = "the body is shorter than its Content-Length, or was read before"
             return ExecutorAnswer.text(HTTPStatus.BAD_REQUEST, text)
         return self._receiver.answer(
             self._function,

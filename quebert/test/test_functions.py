@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import outcome
 from quebert import task as tasks
 from quebert.errors import BadTask, ConfigError
 from quebert.functions import (
@@ -188,6 +189,14 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(answer.status, 500)
             start = "the function's result cannot be sent: "
             self.assertTrue(answer.sentence.startswith(start), answer)
+
+    def test_outcomes(self) -> None:
+        """
+        Who takes Retry from the wrong module is told so.
+        """
+        answer = answer_to_result(outcome.Retry(after=30))
+        said = "Retry of quebert.outcome is for mediators: see quebert.functions"
+        self.assertEqual((answer.status, answer.sentence), (500, said))
 
     def test_wishes(self) -> None:
         """
@@ -405,11 +414,14 @@ class CallTests(SynchronousTestCase):
             call(lambda task: 1 / 0, given)
             call(lambda task: Retry("later", after=3), given)
             call(lambda task: object(), given)
-        failed, wished, wrong = logged.records
+            call(lambda task: GiveUp("a\nb\x1b" + "c" * 10_000), given)
+        failed, wished, wrong, long = logged.records
+        self.assertEqual(long.getMessage()[:21], "Task u-1: 422: a b?cc")
+        self.assertLess(len(long.getMessage()), 500)
         self.assertEqual(failed.getMessage(), "Task u-1 failed.")
         self.assertIsNotNone(failed.exc_info)
         self.assertEqual(wished.getMessage(), "Task u-1: 409: later")
-        self.assertIn("Task u-1: the function's result", wrong.getMessage())
+        self.assertIn("Task u-1: 500: the function's result", wrong.getMessage())
         self.assertEqual([r.exc_info for r in (wished, wrong)], [None, None])
 
 
@@ -472,13 +484,23 @@ class RegistryTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """
-        A path has one function, but for the same one of a module that is loaded again.
+        A path has one function, but for the same one of a module that is loaded again,
+        or of an application that is made again.
         """
+
+        def make_application() -> Any:
+            def inner(task: Task) -> None:
+                pass
+
+            return inner
+
         functions = Functions()
         functions.add(plain, "/x")
         functions.add(plain, "/x/")
         wrong = self.assertRaises(ConfigError, functions.add, pieces, "/x")
         self.assertEqual(str(wrong), "/x has a function already: plain")
+        functions.add(make_application(), "/inner")
+        functions.add(make_application(), "/inner")
         functions.add(lambda task: 1)
         self.assertRaises(ConfigError, functions.add, lambda task: 1)
 

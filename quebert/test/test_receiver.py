@@ -150,6 +150,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertRaises(ConfigError, Receiver, secrets=[])
         self.assertRaises(ConfigError, Receiver, secrets=[SECRET], secrets_file="x")
         self.assertRaises(ConfigError, Receiver, hosts="tasks.example")
+        self.assertRaises(ConfigError, Receiver, hosts=["x"], secrets=[SECRET])
         for wrong in (-1, True, "1"):
             error = self.assertRaises(ConfigError, Receiver, max_body=wrong)
             self.assertIn("max_body must be", str(error))
@@ -350,7 +351,7 @@ class WSGITests(Cases, SynchronousTestCase):
         self.assertEqual(self.ask(CONTENT_LENGTH="").status, 400)
         for length in ("-1", "\u0663", "x"):
             self.assertEqual(self.ask(CONTENT_LENGTH=length).status, 400)
-        said = "the body is shorter than its Content-Length"
+        said = "the body is shorter than its Content-Length, or was read before"
         self.check(self.ask(CONTENT_LENGTH="50"), 400, said)
         self.check(self.ask(CONTENT_LENGTH="9" * 4_000), 400, said)
 
