@@ -63,7 +63,7 @@ class WSGIExecutor:
         began = monotonic()
         try:
             body = _body(environ, self._receiver.max_body)
-        except OSError as e:  # such as ConnectionResetError, and those of servers
+        except Exception as e:  # servers have their own, beside OSError
             text = f"the body cannot be read: {type(e).__name__}"
             return ExecutorAnswer.text(HTTPStatus.BAD_REQUEST, text)
         if body is None:

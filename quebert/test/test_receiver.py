@@ -368,16 +368,19 @@ class WSGITests(Cases, SynchronousTestCase):
 
     def test_broken(self) -> None:
         """
-        A connection that breaks is no error.
+        A connection that breaks is no error, nor are chunks that are none.
         """
 
         class Broken(io.BytesIO):
-            def read(self, size: Any = None) -> bytes:
-                raise ConnectionResetError("gone")
+            error: Exception
 
-        broken: dict[str, Any] = {"wsgi.input": Broken()}
-        answer = self.ask(**broken)
-        self.check(answer, 400, "the body cannot be read: ConnectionResetError")
+            def read(self, size: Any = None) -> bytes:
+                raise self.error
+
+        for Broken.error in (ConnectionResetError("gone"), ValueError("of a server")):
+            broken: dict[str, Any] = {"wsgi.input": Broken()}
+            said = f"the body cannot be read: {type(Broken.error).__name__}"
+            self.check(self.ask(**broken), 400, said)
 
     def test_head(self) -> None:
         """
