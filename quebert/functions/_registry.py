@@ -4,7 +4,8 @@ L{Functions}: which function does which tasks.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -65,6 +66,26 @@ class Functions:
             raise ConfigError(f"{shown} has a function already: {_origin(known)[1]}")
         self._functions[key] = function
 
+    @contextmanager
+    def reloading(self, modules: Container[str]) -> Iterator[None]:
+        """
+        Forget the functions of some modules while these are loaded again; if that
+        fails, all is as it was before.
+
+        @param modules: their names.
+        """
+        before = self._functions
+        self._functions = {
+            path: function
+            for path, function in before.items()
+            if _origin(function)[0] not in modules
+        }
+        try:
+            yield
+        except BaseException:
+            self._functions = before
+            raise
+
     @property
     def paths(self) -> list[str]:
         """
@@ -78,8 +99,9 @@ class Functions:
 
         @raise NoFunction: it has none.
         """
-        key = path.rstrip("/") or "/"
-        found = self._functions.get(key) or self._functions.get(None)
+        found = self._functions.get(path.rstrip("/") or "/")
+        if found is None:
+            found = self._functions.get(None)
         if found is None:
             raise NoFunction(path, self.paths)
         return found

@@ -474,6 +474,8 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.sentence), (404, said))
         functions.add(lambda task: "rest")
         self.assertEqual(functions(ReceivedTask({}, path="/y")), "rest")
+        functions.add(Functions(), "/z")  # it has none yet
+        self.assertRaises(NoFunction, functions, ReceivedTask({}, path="/z"))
 
     def test_many(self) -> None:
         """
@@ -503,6 +505,29 @@ class RegistryTests(SynchronousTestCase):
         functions.add(make_application(), "/inner")
         functions.add(lambda task: 1)
         self.assertRaises(ConfigError, functions.add, lambda task: 1)
+
+    def test_reloading(self) -> None:
+        """
+        While modules are loaded again their functions may change; if that fails,
+        nothing has.
+        """
+        functions = Functions()
+        functions.add(plain, "/x")
+        functions.add(pieces, "/y")
+        functions.add(error_line, "/other")
+        with functions.reloading({__name__}):
+            self.assertEqual(functions.paths, ["/other"])
+            functions.add(pieces, "/x")
+        self.assertEqual(functions.paths, ["/other", "/x"])
+        self.assertIs(functions.find("/x"), pieces)
+
+        def failing() -> None:
+            with functions.reloading({__name__}):
+                functions.add(plain, "/x")
+                raise KeyboardInterrupt
+
+        self.assertRaises(KeyboardInterrupt, failing)
+        self.assertIs(functions.find("/x"), pieces)
 
     def test_wrong(self) -> None:
         """
