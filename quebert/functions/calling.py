@@ -112,7 +112,8 @@ def _waited_for(result: Any) -> Any:
         if inspect.iscoroutine(result):
             result.close()
         text = "a coroutine cannot be run beside another of the same thread: it needs"
-        raise RuntimeError(f"{text} an ASGI server, or a server with threads")
+        text = f"{text} an ASGI server, or a server with threads"
+        raise AnsweredError(ExecutorAnswer.unavailable(text))
     return result
 
 

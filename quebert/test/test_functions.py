@@ -392,7 +392,7 @@ class CallTests(SynchronousTestCase):
 
         with self.assertLogs("quebert.functions"):
             answer = asyncio.run(within())
-        self.assertEqual(answer.status, 500)
+        self.assertEqual(answer.status, 503)
         self.assertIn("it needs an ASGI server", answer.sentence)
 
     def test_where(self) -> None:
