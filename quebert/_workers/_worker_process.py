@@ -7,7 +7,6 @@ Importing it installs the global reactor, as C{twisted.runner.procmon} does.
 
 from __future__ import annotations
 
-import signal
 from typing import Any, Protocol
 
 from twisted.internet.error import ProcessTerminated
@@ -18,7 +17,9 @@ from twisted.python.failure import Failure
 from twisted.runner.procmon import LoggingProtocol
 
 from quebert._log import Logger
-from quebert._workers._pipes import LIFELINE, REPORTS, Lines, Report
+from quebert._pipe_lines import PipeLines
+from quebert._signals import signal_name
+from quebert._workers._pipes import LIFELINE, REPORTS, Report
 
 __all__ = ["ENDED_WELL", "WorkerOwner", "WorkerProcess"]
 
@@ -81,7 +82,7 @@ class WorkerProcess(ProcessProtocol):
         self._owner = owner
         self._clock = clock
         self._closing: IDelayedCall | None = None
-        self._lines = {1: Lines(LINE), 2: Lines(LINE), REPORTS: Lines()}
+        self._lines = {1: PipeLines(LINE), 2: PipeLines(LINE), REPORTS: PipeLines()}
 
     @property
     def _process(self) -> Any:
@@ -155,7 +156,4 @@ def _how(ended: Any) -> str:
     """
     if ended.signal is None:
         return f"ended with exit status {ended.exitCode}"
-    try:
-        return f"was killed by {signal.Signals(ended.signal).name}"
-    except ValueError:  # real-time signals have no names
-        return f"was killed by signal {ended.signal}"
+    return f"was killed by {signal_name(ended.signal)}"

@@ -29,12 +29,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert import task as tasks
 from quebert._bounds import Bounds, memory_of
 from quebert._host import to_ascii, wrong_with
+from quebert._pipe_lines import PipeLines
 from quebert._protocol.codec import CodecError, decode_table, encode_table
 from quebert._protocol.properties import amend_properties, decode_properties
 from quebert._secrets import hide, hide_in_beginning, in_headers, in_url
 from quebert._text import printable
 from quebert._url import absolute, check_default, origin_of, without_userinfo
-from quebert._workers._pipes import Lines
 from quebert.amqp.wire import Message, amended_properties, copied_properties
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
@@ -592,7 +592,7 @@ class GrowthTests(SynchronousTestCase):
         """
 
         def heard(pieces: list[bytes]) -> None:
-            lines = Lines()
+            lines = PipeLines()
             for each in pieces:
                 lines.feed(each)
             lines.feed(b"\n")

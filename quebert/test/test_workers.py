@@ -35,42 +35,12 @@ from quebert._workers import (
     supervisor,
 )
 from quebert._workers._monitor import EARLY, FIRST_DELAY, LAST_DELAY
-from quebert._workers._pipes import Lines
 from quebert._workers._worker_process import LINGER
 from quebert._workers.supervisor import LOOK, MERCY, Supervisor
 from quebert.test.checks import QUICK
 from quebert.test.test_twistd import FakeReactor
 
 GRACE = 7.0
-
-
-class LinesTests(SynchronousTestCase):
-    """
-    L{Lines} makes lines of what comes in pieces.
-    """
-
-    @given(st.lists(st.binary()), st.integers(1, 20))
-    @QUICK
-    def test_pieces(self, texts: list[bytes], size: int) -> None:
-        """
-        However it is cut.
-        """
-        whole = b"\n".join(texts)
-        lines, found = Lines(), []
-        for start in range(0, len(whole), size):
-            found += lines.feed(whole[start : start + size])
-        self.assertEqual(b"\n".join([*found, lines.end()]), whole)
-        self.assertEqual(lines.end(), b"")
-
-    def test_limit(self) -> None:
-        """
-        A line without an end is ended.
-        """
-        lines = Lines(10)
-        self.assertEqual(lines.feed(b"x" * 10), [])
-        self.assertEqual(lines.feed(b"y\nz"), [b"x" * 10 + b"y"])
-        self.assertEqual(lines.feed(b"z" * 10), [b"z" * 11])
-        self.assertEqual(lines.end(), b"")
 
 
 class ReportTests(SynchronousTestCase):
