@@ -11,12 +11,20 @@ What changes together, each with C{docs/executors.rst}:
    L{quebert.functions.admission}, which L{ExecutorResource} makes, and C{_receiver}
    there; an option in C{_options}, with its file read again at a SIGHUP.  The
    mediator's side: L{quebert.signatures}.
+ - Another place where functions run: a L{Runner} beside C{_in_threads}, and its
+   options in C{_runner_options}.
+ - Another limit of processes: L{quebert._process_pool}.
  - Another stage of a connection: C{_channel}.
  - Another answer to mediators: L{quebert.functions}.
 """
 
+from quebert._process_pool import PoolLimits
+from quebert.executor._in_processes import InProcesses
+from quebert.executor._in_reactor import InReactor
+from quebert.executor._in_threads import InThreads
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._options import ExecutorOptions, makeService
+from quebert.executor._runner import Runner, TaskRequest
 from quebert.executor._service import ExecutorService
 from quebert.executor._site import ExecutorSite
 from quebert.executor._web import ExecutorResource
@@ -30,6 +38,12 @@ __all__ = [
     "ExecutorResource",
     "ExecutorService",
     "ExecutorSite",
+    "InProcesses",
+    "InReactor",
+    "InThreads",
     "Options",
+    "PoolLimits",
+    "Runner",
+    "TaskRequest",
     "makeService",
 ]

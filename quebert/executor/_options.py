@@ -19,7 +19,6 @@ from quebert._log import Logger, print_safely
 from quebert._twistd import (
     allow_many_connections,
     exit_cleanly_on_sigterm,
-    load,
     log_to_syslog,
     no_default_pid_file,
     number,
@@ -30,8 +29,14 @@ from quebert._twistd import (
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
 from quebert.executor._limits import MOST_CONNECTIONS, ExecutorLimits
+from quebert.executor._runner_options import (
+    RUNNER_FLAGS,
+    RUNNER_PARAMETERS,
+    runner,
+)
 from quebert.executor._service import GRACE, INTERFACE, PORT, ExecutorService
 from quebert.functions.admission import host_name
+from quebert.functions.loading import parse_name
 from quebert.signatures import Key, Verifier, read_keys
 
 __all__ = ["ExecutorOptions", "ProcessService", "makeService"]
@@ -39,8 +44,8 @@ __all__ = ["ExecutorOptions", "ProcessService", "makeService"]
 
 class ExecutorOptions(UsageOptions):
     """
-    What C{twistd quexecutor} takes.  Once parsed, C{function} is the function
-    itself, and numbers are numbers.
+    What C{twistd quexecutor} takes.  Once parsed, numbers are numbers, and C{runner} is
+    the L{Runner<quebert.executor._runner.Runner>} of the functions.
     """
 
     synopsis = "--function=module.function [--port=8000]"
@@ -49,14 +54,6 @@ class ExecutorOptions(UsageOptions):
         " with the task as a dict, and answers with the function's result."
     )
     optParameters = [
-        [
-            "function",
-            "f",
-            None,
-            "What to call for each task, as module.function; the module may be in"
-            " the current directory. It returns the result, or a Deferred of it,"
-            " or is a coroutine.",
-        ],
         ["port", "p", PORT, "The TCP port to listen on; 0 for any that is free."],
         [
             "interface",
@@ -109,12 +106,29 @@ class ExecutorOptions(UsageOptions):
             " half of --max-connections. If a proxy connects for all clients, give as"
             " many as --max-connections.",
         ],
+        *RUNNER_PARAMETERS,
         ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
     ]
+    optFlags = RUNNER_FLAGS
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["hosts"] = []
+        self["functions"] = []
+
+    def opt_function(self, given: str) -> None:
+        """
+        What to call for each task, as module.function; the module may be in the current
+        directory. It returns the result, or a Deferred of it, or is a coroutine. May be
+        given several times, as /path=module.function; without a path it is called for
+        all other paths. A module alone stands for its functions with @task.
+        """
+        try:
+            self["functions"].append(parse_name(given))
+        except ConfigError as e:
+            raise UsageError(str(e)) from None
+
+    opt_f = opt_function
 
     def opt_allow_host(self, name: str) -> None:
         """
@@ -152,7 +166,7 @@ class ExecutorOptions(UsageOptions):
         Check what can be checked before anything is started.
         """
         no_default_pid_file(self)
-        if not self["function"]:
+        if not self["functions"]:
             raise UsageError(
                 "--function is missing: it must be module.function, such as"
                 " --function=executor.execute"
@@ -162,7 +176,7 @@ class ExecutorOptions(UsageOptions):
         for name, most in _LIMITS.items():
             if self[name] is not None:
                 self[name] = number(str(self[name]), f"--{name}", most)
-        self["function"] = load(self["function"], "--function")
+        self["runner"] = runner(self)
         if path := self["verify-secret-file"]:
             # SIGHUP may come when twistd is in another folder.
             self["verify-secret-file"] = os.path.abspath(path)
@@ -209,7 +223,7 @@ class ProcessService(MultiService):
         self._verifier: Verifier | None = options["verifier"]
         self._syslog_prefix = options["with_syslog_prefix"]
         self.executor = ExecutorService(
-            options["function"],
+            options["runner"],
             options["port"],
             options["interface"],
             grace=options["grace"],

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.web.server import Request
 
+from quebert._bounds import BOUNDS
 from quebert.executor._answer import write
 from quebert.executor._channel import ExecutorChannel
 from quebert.functions import ExecutorAnswer
@@ -27,6 +28,7 @@ class ExecutorRequest(Request):
     stored = 0
     _refused = False
     _types: Sequence[bytes] = ()
+    _target = b"/"
 
     def parseCookies(self) -> None:
         """
@@ -59,9 +61,10 @@ class ExecutorRequest(Request):
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """
-        The body has ended.  The path is left out: nobody asks for it, and thousands of
-        parts and of fields of a query take memory.
+        The body has ended.  Twisted does not see the path: thousands of parts and of
+        fields of a query take memory.
         """
+        self._target = path[: BOUNDS.url]
         if self._refused:
             self.finish()  # type: ignore[no-untyped-call]
         else:
@@ -69,8 +72,9 @@ class ExecutorRequest(Request):
 
     def process(self) -> None:
         """
-        Give the request to the resource.
+        Give the request to the resource, with its C{uri}.
         """
+        self.uri = self._target
         if self._types:
             self.requestHeaders.setRawHeaders(b"Content-Type", self._types)
         super().process()  # type: ignore[no-untyped-call]

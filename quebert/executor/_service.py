@@ -15,6 +15,7 @@ from quebert._listening import listen
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.executor._limits import ExecutorLimits
+from quebert.executor._runner import Runner
 from quebert.executor._site import ExecutorSite
 from quebert.executor._web import ExecutorResource
 from quebert.functions import Function
@@ -28,6 +29,8 @@ PORT = 8000
 INTERFACE = "127.0.0.1"
 #: Seconds that running calls get when the service is stopped.
 GRACE = 30.0
+# Seconds in which the answers must be taken of calls that were given up.
+_SENDING = 1.0
 
 
 class ExecutorService(Service):
@@ -35,7 +38,7 @@ class ExecutorService(Service):
     A web server that runs a function for each task.
 
     @param function: called with each task; returns its result, or a Deferred
-        of it, or is a coroutine.
+        of it, or is a coroutine.  Or a L{Runner}, which calls functions elsewhere.
     @param port: a TCP port; 0 for any that is free.
     @param interface: the IP address to listen on; C{""} for all of IPv4, C{"::"}
         for all.
@@ -52,7 +55,7 @@ class ExecutorService(Service):
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Runner,
         port: int = PORT,
         interface: str = INTERFACE,
         *,
@@ -98,6 +101,7 @@ class ExecutorService(Service):
             the interface is none of this machine.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        self.resource.runner.start()
         self._listen()
         self.resource.draining = False
         interface = self._interface or "0.0.0.0"  # nosec B104  # for the log alone
@@ -129,7 +133,8 @@ class ExecutorService(Service):
         self.resource.forget_refused()
         finishing = Deferred.fromCoroutine(self._finish())
         finishing.addTimeout(self._grace, self.reactor)
-        return finishing.addErrback(self._abandon)
+        finishing.addErrback(self._abandon)
+        return finishing.addCallback(lambda _: Deferred.fromCoroutine(self._end()))
 
     async def _finish(self) -> None:
         # It may be started again meanwhile, with a site of its own.
@@ -150,3 +155,13 @@ class ExecutorService(Service):
             grace=self._grace,
             active=self.resource.active,
         )
+
+    async def _end(self) -> None:
+        if self.running:  # it was started again meanwhile
+            return
+        left = self.resource.active
+        await self.resource.runner.stop()
+        if left > self.resource.active and self._site is not None:
+            # What was given up has an answer.
+            sent = self._site.close().addTimeout(_SENDING, self.reactor)
+            await sent.addErrback(lambda failure: failure.trap(TimeoutError))

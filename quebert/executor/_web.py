@@ -6,41 +6,29 @@ Knows requests, and nothing of the connections they come by, nor of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import aclosing, closing
-from inspect import isasyncgen, isgenerator
+from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    TimeoutError,
-    maybeDeferred,
-)
-from twisted.internet.task import deferLater
-from twisted.logger import LogLevel
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from quebert._bounds import memory_of
+from quebert._bounds import BOUNDS
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert._repeated import RepeatedWarning
 from quebert.errors import BadTask
 from quebert.executor._answer import write
+from quebert.executor._in_reactor import InReactor
 from quebert.executor._limits import ExecutorLimits
 from quebert.executor._memory import Transit, Turns
+from quebert.executor._runner import Runner, TaskRequest
 from quebert.executor._tally import Tally
-from quebert.functions import (
-    AnsweredError,
-    ExecutorAnswer,
-    Function,
-    ReceivedTask,
-)
+from quebert.functions import ExecutorAnswer, Function
 from quebert.functions.admission import (
     Fields,
     RequestFilter,
@@ -48,14 +36,7 @@ from quebert.functions.admission import (
     Unsigned,
     method_refusal,
 )
-from quebert.functions.answers import (
-    Pieces,
-    answer_to_error,
-    answer_to_result,
-    name_of,
-)
 from quebert.signatures import Verifier
-from quebert.task import Task
 
 __all__ = ["ExecutorResource"]
 
@@ -71,7 +52,8 @@ class ExecutorResource(Resource):
     ends, and its result goes nowhere.  Whoever gave the task out has to expect
     that anyhow, since a connection can break after the last step as well.
 
-    @param function: called with each task, which is a dict.
+    @param function: called in the reactor with each task, which is a dict; or a
+        L{Runner}, which calls functions elsewhere, and has to be started.
     @param limits: how much it takes.  An L{ExecutorSite<quebert.executor.ExecutorSite>}
         keeps to all of them; any other site keeps to C{body}, C{patience}, and
         C{memory} for tasks at work.
@@ -82,6 +64,7 @@ class ExecutorResource(Resource):
         C{"*"} any.
     @param reactor: keeps the time; the global one by default.
     @raise ConfigError: one of C{hosts} is no name.
+    @ivar runner: calls the function.
     @ivar transit: what is on its way, of all requests.
     @ivar draining: set to answer new requests with 503; running calls go on.
     """
@@ -91,7 +74,7 @@ class ExecutorResource(Resource):
 
     def __init__(
         self,
-        function: Function,
+        function: Function | Runner,
         *,
         limits: ExecutorLimits | None = None,
         verifier: Verifier | None = None,
@@ -111,7 +94,9 @@ class ExecutorResource(Resource):
         self.draining = False
         self.limits = ExecutorLimits() if limits is None else limits
         self.transit: Transit[Any] = Transit(self.limits.memory)
-        self._function = function
+        if not isinstance(function, Runner):
+            function = InReactor(function, reactor=reactor)
+        self.runner: Runner = function
         self._reactor = reactor
         self._calls = Tally()
         self._turns = Turns(self.limits.memory, self._call_later)
@@ -144,10 +129,9 @@ class ExecutorResource(Resource):
         if refusal is not None:
             self._finish(request, refusal)
         else:
-            left = request.notifyFinish()
-            fields = _fields(request)
-            work = self._work(body, fields, left)  # alone has the body
-            Deferred.fromCoroutine(self._execute(request, left, work))
+            executing = self._execute(request, body)
+            del body  # which is kept no longer than it is needed
+            Deferred.fromCoroutine(executing)
         return NOT_DONE_YET
 
     def _refusal(self, request: Request, body: bytes) -> ExecutorAnswer | None:
@@ -178,44 +162,40 @@ class ExecutorResource(Resource):
         """
         self._refused.end()
 
-    async def _execute(
-        self,
-        request: Request,
-        left: Deferred[None],
-        work: Coroutine[Any, Any, tuple[str, ExecutorAnswer]],
-    ) -> None:
-        gone: list[Failure] = []
-        left.addErrback(gone.append)
+    async def _execute(self, request: Request, body: bytes) -> None:
+        hung_up: Deferred[None] = Deferred()
+        request.notifyFinish().addErrback(lambda _: hung_up.callback(None))
+        work = self._work(_task_request(request, body, hung_up))
+        del body  # the other has it alone
         self._calls.add()
         try:
             name, answer = await work
-            if not gone:
+            if not hung_up.called:
                 self._finish(request, answer)
             elif name:
                 self.log.info("Nobody waits for task {name} now.", name=name)
         finally:
             self._calls.remove()
 
-    async def _work(
-        self, body: bytes, fields: Fields, left: Deferred[None]
-    ) -> tuple[str, ExecutorAnswer]:
+    async def _work(self, request: TaskRequest) -> tuple[str, ExecutorAnswer]:
         """
         The name of the task, if it was begun, and the answer.
         """
-        size, began = memory_of(body), monotonic()
-        if not await self._begin(size, len(body), left):
+        size = self.runner.memory_of(request)
+        if not await self._begin(size, len(request.body), request.hung_up):
             self.log_refused(_BUSY)
             return "", ExecutorAnswer.unavailable(_BUSY)
         try:
-            task = ReceivedTask.decode(body, fields, began=began)
-            body = b""
-            return await self._answer(task)
+            name, answer = await self.runner.run(request)
         except BadTask as e:
             return "", ExecutorAnswer.text(http.BAD_REQUEST, str(e))
         finally:
             self._turns.end(size)
+        if not name and answer.status == http.SERVICE_UNAVAILABLE:
+            self.log_refused(answer.sentence)
+        return name, answer
 
-    async def _begin(self, size: int, length: int, left: Deferred[None]) -> bool:
+    async def _begin(self, size: int, length: int, hung_up: Deferred[None]) -> bool:
         """
         Wait until the task may be decoded; gives whether that is so.
         """
@@ -223,7 +203,7 @@ class ExecutorResource(Resource):
         if begun.called:
             return True
         self.transit.hold(begun, length, inf)
-        left.addBoth(lambda _: begun.cancel())
+        hung_up.addCallback(lambda _: begun.cancel())
         if self.transit.is_too_much:
             begun.cancel()
         clock = given_or_global(self._reactor)
@@ -234,48 +214,6 @@ class ExecutorResource(Resource):
         finally:
             self.transit.release(begun)
         return True
-
-    async def _answer(self, task: Task) -> tuple[str, ExecutorAnswer]:
-        name = name_of(task)  # the function may change it
-        try:
-            result = await self._joined(await maybeDeferred(self._function, task))
-        except GeneratorExit:  # what is awaited can no more come
-            raise
-        except AnsweredError as e:
-            self.log.info("Task {name}: {status}: {why}", **_told(name, e))
-            return name, e.answer
-        except BaseException as e:  # the function's exit() is not the server's
-            self.log.failure(
-                "Task {name} failed.", Failure(), LogLevel.error, name=name
-            )
-            return name, answer_to_error(e)
-        answer = answer_to_result(result)
-        if isinstance(result, AnsweredError):
-            self.log.info("Task {name}: {status}: {why}", **_told(name, result))
-        elif answer.status >= http.INTERNAL_SERVER_ERROR:
-            self.log.error("Task {name}: {why}", name=name, why=answer.sentence)
-        return name, answer
-
-    async def _joined(self, result: Any) -> Any:
-        """
-        What a generator yields, joined; other events have their turn after each piece.
-        """
-        if isasyncgen(result):
-            pieces = Pieces()
-            async with aclosing(result):
-                async for piece in result:
-                    pieces.add(piece)
-            return pieces.result()
-        if not isgenerator(result):
-            return result
-        pieces = Pieces()
-        with closing(result):
-            while True:
-                try:
-                    pieces.add(next(result))
-                except StopIteration as e:
-                    return pieces.result(e.value)
-                await deferLater(given_or_global(self._reactor), 0)
 
     def _finish(self, request: Request, answer: ExecutorAnswer) -> None:
         write(answer, request, last=self.draining)
@@ -290,5 +228,12 @@ def _fields(request: Request) -> Fields:
     ]
 
 
-def _told(name: str, error: AnsweredError) -> dict[str, Any]:
-    return {"name": name, "status": error.answer.status, "why": str(error)}
+def _task_request(
+    request: Request, body: bytes, hung_up: Deferred[None]
+) -> TaskRequest:
+    uri = request.uri[: BOUNDS.url].decode("latin-1")
+    # Where the resource is mounted is no part of the path.
+    parts = uri.partition("?")[0].split("/")[1 + len(request.prepath) :]
+    path = unquote(f"/{'/'.join(parts)}")
+    host = request.getHeader("Host") or ""
+    return TaskRequest(body, uri, path, host, _fields(request), monotonic(), hung_up)

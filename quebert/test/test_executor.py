@@ -31,6 +31,7 @@ from quebert.executor import (
     ExecutorLimits,
     ExecutorResource,
     ExecutorService,
+    InReactor,
     Options,
     _options,
     makeService,
@@ -928,7 +929,7 @@ class OptionsTests(SynchronousTestCase):
         The function is enough.
         """
         options = self.parse()
-        self.assertIs(options["function"], __import__("json").dumps)
+        self.assertIsInstance(options["runner"], InReactor)
         self.assertEqual((options["port"], options["grace"]), (8000, 30.0))
         self.assertEqual(options["interface"], "127.0.0.1")
         self.assertIsNone(options["with_syslog_prefix"])

@@ -1,0 +1,234 @@
+"""
+The process's side: calls functions, one task after the other, until the pipe of tasks
+closes.  It is as light as the functions allow: no Twisted, no reactor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import fcntl
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, BinaryIO
+
+from quebert._process_pool._frames import FrameKind, PoolFrame, read_frame
+from quebert._process_pool._limits import in_mib
+from quebert._process_pool._settings import ANSWERS, OUTPUT, TASKS, ProcessSettings
+from quebert.errors import BadTask, ConfigError
+from quebert.functions import ExecutorAnswer, Functions, ReceivedTask
+from quebert.functions.answers import answer_to_error, name_of
+from quebert.functions.calling import call, log
+from quebert.functions.loading import for_request, load_functions
+
+__all__ = ["main"]
+
+# Descriptors of ours are moved there and above: a function that closes or writes to
+# small ones by mistake does not meet them.
+_OURS = 100
+_PR_SET_PDEATHSIG = 1
+# Characters of a traceback that are told: its beginning, and its end.
+_HEAD, _TAIL = 1_000, 2_000
+# Characters of what is logged of a task, together with the traceback.
+_MOST_TOLD = 6_000
+# The part of the memory which a process may have between two tasks.
+_REST = 0.5
+_PAGE = resource.getpagesize()
+
+
+def main(given: str) -> None:
+    """
+    Be a process of a pool.
+
+    @param given: the L{ProcessSettings}, as text.
+    """
+    settings = ProcessSettings.parse(given)
+    _leave_group(settings.parent)
+    tasks, answers = _take_pipes()
+    _limit(settings.memory)
+    faulthandler.enable(OUTPUT, all_threads=False)
+    try:
+        functions = load_functions(settings.functions, settings.subconfig)
+    except ConfigError as e:
+        _send(answers, PoolFrame(FrameKind.BROKEN, str(e)))
+        sys.exit(1)
+    gc.collect()
+    gc.freeze()  # the functions' modules are no garbage
+    _send(answers, PoolFrame(FrameKind.READY))
+    Server(settings, functions, answers).serve(tasks)
+
+
+def _leave_group(parent: int) -> None:
+    """
+    Lead a session, which Ctrl-C does not reach, and which can be killed as one; and end
+    when the parent does.
+    """
+    with suppress(PermissionError):  # it leads a group already
+        os.setsid()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:  # it has ended before
+        os._exit(1)
+
+
+def _take_pipes() -> tuple[BinaryIO, int]:
+    """
+    Move the pipes of frames to where no function meets them, and no program that it
+    starts gets them; and lead standard output to where standard error goes.
+    """
+    tasks = fcntl.fcntl(TASKS, fcntl.F_DUPFD_CLOEXEC, _OURS)
+    answers = fcntl.fcntl(ANSWERS, fcntl.F_DUPFD_CLOEXEC, _OURS)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, TASKS)
+    os.close(null)
+    os.close(ANSWERS)
+    os.dup2(OUTPUT, 1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(  # type: ignore[union-attr]
+            errors="backslashreplace", line_buffering=True
+        )
+    return open(tasks, "rb"), answers
+
+
+def _limit(memory: int | None) -> None:
+    if memory is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard != resource.RLIM_INFINITY:
+            memory = min(memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def _send(answers: int, frame: PoolFrame) -> None:
+    for part in frame.parts():
+        view = memoryview(part)
+        while view:
+            view = view[os.write(answers, view) :]
+
+
+class _Told(logging.Handler):
+    """
+    Keeps what is logged of a task.  The parent logs it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
+        self.out_of_memory = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Something is logged.
+        """
+        text = record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self.out_of_memory = isinstance(error, MemoryError)
+            text = f"{text}\n{_traceback(error)}"
+        self.lines.append((record.levelno, text[:_MOST_TOLD]))
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:  # whatever its __str__ does
+        return "(its traceback cannot be had)"
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    return f"{text[:_HEAD]}\n...\n{text[-_TAIL:]}"
+
+
+class Server:
+    """
+    Does tasks.
+
+    @param answers: the descriptor to which frames are written.
+    """
+
+    def __init__(
+        self, settings: ProcessSettings, functions: Functions, answers: int
+    ) -> None:
+        self._settings = settings
+        self._functions = functions
+        self._answers = answers
+        self._pid = os.getpid()
+
+    def serve(self, tasks: BinaryIO) -> None:
+        """
+        Do the tasks that come, until there are no more, or this process has had enough.
+        """
+        log.propagate = False
+        log.setLevel(logging.INFO)
+        while (frame := read_frame(tasks)) is not None:
+            told = _Told()
+            log.handlers[:] = [told]
+            answer = self._answer(frame, told)
+            del frame
+            last = told.out_of_memory or self._holds_much()
+            head = [answer.status, answer.headers, told.lines, last]
+            self._flush()
+            _send(self._answers, PoolFrame(FrameKind.ANSWER, head, answer.body))
+            if last:
+                break
+
+    def _answer(self, frame: PoolFrame, told: _Told) -> ExecutorAnswer:
+        uri, path, host, fields, began = frame.head
+        try:
+            task = ReceivedTask.decode(frame.body, fields, path=path, began=began)
+        except BadTask as e:
+            return ExecutorAnswer.text(HTTPStatus.BAD_REQUEST, str(e))
+        except MemoryError:
+            told.out_of_memory = True
+            return self._too_much_memory()
+        _send(self._answers, PoolFrame(FrameKind.BEGUN, name_of(task)))
+        subconfig, body = self._settings.subconfig, frame.body
+        function = for_request(self._functions, subconfig, body, uri, host)
+        answer = self._called(function, task)
+        if told.out_of_memory:
+            return self._too_much_memory()
+        if len(answer.body) > self._settings.result:
+            most = self._settings.result
+            text = f"the function's result is larger than {in_mib(most)}"
+            return ExecutorAnswer.text(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+        return answer
+
+    def _called(self, function: Any, task: ReceivedTask) -> ExecutorAnswer:
+        try:
+            return call(function, task)
+        except BaseException as e:  # an interrupt is the function's
+            log.error("Task %s failed.", name_of(task), exc_info=e)
+            return answer_to_error(e)
+        finally:
+            if os.getpid() != self._pid:  # the function has forked, and returned twice
+                os._exit(0)
+
+    def _too_much_memory(self) -> ExecutorAnswer:
+        limit = self._settings.memory
+        much = "memory than there is" if limit is None else f"than {in_mib(limit)}"
+        text = f"the function took more {much}"
+        return ExecutorAnswer.text(HTTPStatus.INTERNAL_SERVER_ERROR, text)
+
+    def _holds_much(self) -> bool:
+        """
+        Whether so much memory is still taken that it would be missed by the next task.
+        """
+        limit = self._settings.memory
+        if limit is None:
+            return False
+        try:
+            with open("/proc/self/statm", "rb") as file:
+                pages = int(file.read().split()[5])
+        except OSError:  # another system, or no descriptor is left
+            return False
+        return pages * _PAGE > limit * _REST
+
+    def _flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the function may have put anything there
+                stream.flush()

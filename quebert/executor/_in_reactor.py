@@ -1,0 +1,115 @@
+"""
+Functions that run in the reactor: asynchronous ones, or such as end at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from inspect import isasyncgen, isgenerator
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import deferLater
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+from twisted.web import http
+
+from quebert._bounds import memory_of
+from quebert._log import Logger
+from quebert._reactor import given_or_global
+from quebert.executor._runner import TaskRequest
+from quebert.functions import AnsweredError, ExecutorAnswer, Function
+from quebert.functions.answers import (
+    Pieces,
+    answer_to_error,
+    answer_to_result,
+    name_of,
+)
+
+__all__ = ["InReactor"]
+
+
+class InReactor:
+    """
+    Runs functions in the reactor.  Nothing stops one that has been begun.
+
+    @param function: called with each task.
+    @param subconfig: calls C{function(body, uri, host, subconfig)} instead.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, function: Function, *, subconfig: str | None = None, reactor: Any = None
+    ) -> None:
+        self._function = function
+        self._subconfig = subconfig
+        self._reactor = reactor
+
+    def memory_of(self, request: TaskRequest) -> int:
+        """
+        That of the body and of the task decoded.
+        """
+        return memory_of(request.body)
+
+    def start(self) -> None:
+        """
+        There is nothing to start.
+        """
+
+    def stop(self) -> Deferred[None]:
+        """
+        What runs is left behind.
+        """
+        return succeed(None)
+
+    async def run(self, request: TaskRequest) -> tuple[str, ExecutorAnswer]:
+        """
+        Call the function, and wait for its result.
+        """
+        task, function = request.received(self._function, self._subconfig)
+        del request
+        name = name_of(task)  # the function may change it
+        try:
+            result = await self._joined(await maybeDeferred(function, task))
+        except GeneratorExit:  # what is awaited can no more come
+            raise
+        except AnsweredError as e:
+            self.log.info("Task {name}: {status}: {why}", **_told(name, e))
+            return name, e.answer
+        except BaseException as e:  # the function's exit() is not the server's
+            self.log.failure(
+                "Task {name} failed.", Failure(), LogLevel.error, name=name
+            )
+            return name, answer_to_error(e)
+        answer = answer_to_result(result)
+        if isinstance(result, AnsweredError):
+            self.log.info("Task {name}: {status}: {why}", **_told(name, result))
+        elif answer.status >= http.INTERNAL_SERVER_ERROR:
+            self.log.error("Task {name}: {why}", name=name, why=answer.sentence)
+        return name, answer
+
+    async def _joined(self, result: Any) -> Any:
+        """
+        What a generator yields, joined; other events have their turn after each piece.
+        """
+        if isasyncgen(result):
+            pieces = Pieces()
+            async with aclosing(result):
+                async for piece in result:
+                    pieces.add(piece)
+            return pieces.result()
+        if not isgenerator(result):
+            return result
+        pieces = Pieces()
+        with closing(result):
+            while True:
+                try:
+                    pieces.add(next(result))
+                except StopIteration as e:
+                    return pieces.result(e.value)
+                await deferLater(given_or_global(self._reactor), 0)
+
+
+def _told(name: str, error: AnsweredError) -> dict[str, Any]:
+    return {"name": name, "status": error.answer.status, "why": str(error)}
