@@ -4,6 +4,7 @@ One process of a pool, as its parent sees it.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -38,6 +39,8 @@ __all__ = ["DESCRIPTORS", "MERCY", "ChildOwner", "ChildProcess", "ChildState"]
 DESCRIPTORS = {TASKS: "w", 1: "r", OUTPUT: "r", ANSWERS: "r"}
 #: Seconds in which a process must end that was told to; it is killed then.
 MERCY = 5.0
+# Bytes that the pipe of tasks holds, so that most tasks go over it at once.
+_PIPE = 2**18
 # How often a pipe is read for what is in it: more than fits into one.
 _READS = 32
 _LEVELS = {logging.INFO: LogLevel.info, logging.WARNING: LogLevel.warn}
@@ -105,6 +108,7 @@ class ChildProcess(ProcessProtocol):
         self.state = ChildState.STARTING
         self.calls = 0
         self.failure: str | None = None
+        self._started = False  # it has imported the functions
         self.pid: int | None = None
         self._owner = owner
         self._limits = limits
@@ -131,6 +135,9 @@ class ChildProcess(ProcessProtocol):
         self.pid = self._process.pid
         self._output.process = str(self)
         self._deadlines.begin(self, self._limits.start_time)
+        pipe = self._process.pipes.get(TASKS)
+        with suppress(AttributeError, OSError):  # it is Linux's, and may be refused
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
 
     # -- Tasks
 
@@ -145,7 +152,8 @@ class ChildProcess(ProcessProtocol):
         self.calls += 1
         self._name = None
         self._output.begin()
-        self._done = done = Deferred()
+        done: Deferred[CallResult] = Deferred()
+        self._done = done
         for part in PoolFrame(FrameKind.TASK, head, body).parts():
             self._process.writeToChild(TASKS, part)
         self._deadlines.begin(self, self._limits.seconds)
@@ -169,6 +177,7 @@ class ChildProcess(ProcessProtocol):
         match self.state, frame.kind:
             case ChildState.STARTING, FrameKind.READY:
                 self._deadlines.end(self)
+                self._started = True
                 self._free()
             case ChildState.STARTING, FrameKind.BROKEN:
                 self.failure = str(frame.head)
@@ -269,16 +278,8 @@ class ChildProcess(ProcessProtocol):
             self._owner.leaves(self)
 
     def _kill_group(self) -> None:
-        """
-        Kill the process and those that it has started.
-        """
-        if self.pid is None:
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        if self._process.pid is not None:  # it is not reaped, and may lead no group yet
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        if self.pid is not None:
+            kill_group(self.pid, reaped=self._process.pid is None)
 
     def childConnectionLost(self, childFD: int) -> None:
         """
@@ -297,7 +298,7 @@ class ChildProcess(ProcessProtocol):
         for descriptor in (OUTPUT, ANSWERS):
             self._drain(descriptor)
         self._leave()
-        self._kill_group()
+        self._kill_group()  # what it has started
         for descriptor in DESCRIPTORS:
             self._process.closeChildFD(descriptor)
 
@@ -310,8 +311,8 @@ class ChildProcess(ProcessProtocol):
         why = self._why or how_ended(reason.value)
         if self._done is not None:
             self._died(why)
-        elif not self.calls and self.failure is None and self._why is None:
-            self.failure = f"{why} before it did anything"
+        elif not self._started and self.failure is None:
+            self.failure = f"{why} before it had imported the functions"
         self._owner.gone(self)
 
     def _died(self, why: str) -> None:
@@ -326,6 +327,20 @@ class ChildProcess(ProcessProtocol):
         name = self._name or "(no uuid)"
         self.log.error("Task {name}: {why}.", name=name, why=why)
         done.callback(CallResult(name, answer))
+
+
+def kill_group(pid: int, *, reaped: bool) -> None:
+    """
+    Kill a process and those of its group.
+
+    @param reaped: it has ended, so that C{pid} may be another process by now, but no
+        other group as long as somebody is left of it.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    if not reaped:  # it leads no group as long as it is starting
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def how_ended(ended: Any) -> str:

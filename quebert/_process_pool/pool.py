@@ -172,11 +172,13 @@ class ProcessPool:
 
     def leaves(self, child: ChildProcess) -> None:
         """
-        A process takes no task any more; another is started.
+        A process takes no task any more.  Another is started for one that has done any:
+        others may have ended since none can work.
         """
         with suppress(ValueError):
             self._idle.remove(child)
-        self._fill()
+        if child.calls:
+            self._fill()
 
     def gone(self, child: ChildProcess) -> None:
         """
@@ -189,6 +191,7 @@ class ProcessPool:
             self._failed("the processes end before they have done a task")
         else:
             self._bad_starts = 0
+        self._fill()
         if not self._children:
             self._ended.fire(None)
 

@@ -117,6 +117,7 @@ class InThreads:
             text = f"for {self._patience:g} s, all {self._threads} threads had tasks"
             return "", ExecutorAnswer.unavailable(text)
         try:
+            assert self._pool is not None, "it is not started"
             return await deferToThreadPool(reactor, self._pool, self._call, request)
         finally:
             self._places.release()

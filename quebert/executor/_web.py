@@ -233,7 +233,8 @@ def _task_request(
 ) -> TaskRequest:
     uri = request.uri[: BOUNDS.url].decode("latin-1")
     # Where the resource is mounted is no part of the path.
-    parts = uri.partition("?")[0].split("/")[1 + len(request.prepath) :]
+    mounted = 1 + len(request.prepath or ())
+    parts = uri.partition("?")[0].split("/")[mounted:]
     path = unquote(f"/{'/'.join(parts)}")
     host = request.getHeader("Host") or ""
     return TaskRequest(body, uri, path, host, _fields(request), monotonic(), hung_up)

@@ -107,6 +107,7 @@ def for_request(
         return functions
 
     def original(task: Task) -> Any:
-        return function_for(functions, task)(body, uri, host, subconfig)
+        function: Callable[..., Any] = function_for(functions, task)
+        return function(body, uri, host, subconfig)
 
     return original
