@@ -31,7 +31,7 @@ class ProcessOutput:
         self._name: str | None = ""  # None: it is not known yet
         self._lines = PipeLines(LINE)
         self._waiting: list[bytes] = []
-        self._bytes = self._count = self._left_out = 0
+        self._count = self._came = self._logged = 0  # lines, and bytes
 
     def begin(self) -> None:
         """
@@ -39,7 +39,7 @@ class ProcessOutput:
         """
         self.end()
         self._name = None
-        self._bytes = self._count = 0
+        self._count = 0
 
     def named(self, name: str) -> None:
         """
@@ -54,18 +54,17 @@ class ProcessOutput:
         """
         Something was printed.
         """
-        room = MOST_BYTES - self._bytes if self._count < MOST_LINES else 0
-        self._bytes += min(room, len(data))
-        self._left_out += max(0, len(data) - room)
+        room = MOST_BYTES - self._came if self._count < MOST_LINES else 0
+        self._came += len(data)
         if room > 0:
             for line in self._lines.feed(data[:room]):
-                self._line(line)
+                self._line(line, len(line) + 1)
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, size: int) -> None:
         if self._count >= MOST_LINES:
-            self._left_out += len(line) + 1
             return
         self._count += 1
+        self._logged += size
         if self._name is None:
             self._waiting.append(line)
         else:
@@ -89,9 +88,11 @@ class ProcessOutput:
         The task has ended: all that it has printed has come.
         """
         if rest := self._lines.end():
-            self._line(rest)
+            self._line(rest, len(rest))
         if self._name is None:
             self.named("(no uuid)")
-        if self._left_out:
-            self._tell("{count} more bytes are left out", count=self._left_out)
-        self._left_out = 0
+        full = self._came > MOST_BYTES or self._count == MOST_LINES
+        left_out = self._came - self._logged
+        if full and left_out > 0:
+            self._tell("{count} more bytes are left out", count=left_out)
+        self._came = self._logged = 0

@@ -128,6 +128,8 @@ class ExecutorOptions(UsageOptions):
         except ConfigError as e:
             raise UsageError(str(e)) from None
 
+    # The help shows the docstring, indented lines and all.
+    opt_function.__doc__ = " ".join(str(opt_function.__doc__).split())
     opt_f = opt_function
 
     def opt_allow_host(self, name: str) -> None:

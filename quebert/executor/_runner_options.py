@@ -50,14 +50,14 @@ RUNNER_PARAMETERS = [
         None,
         None,
         "With --processes: seconds that a function may take; then its process is"
-        f" killed: {_DEFAULT.seconds:g}.",
+        f" killed. [default: {_DEFAULT.seconds:g}]",
     ],
     [
         "max-process-memory",
         None,
         None,
-        "With --processes: bytes of memory that a process may take for its data:"
-        f" {_DEFAULT.memory}; 0 for any number.",
+        "With --processes: bytes of memory that a process may take for its data; 0"
+        f" for any number. [default: {_DEFAULT.memory}]",
     ],
     [
         "max-tasks",
