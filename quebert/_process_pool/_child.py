@@ -38,6 +38,8 @@ _PR_SET_PDEATHSIG = 1
 _HEAD, _TAIL = 1_000, 2_000
 # Characters of what is logged of a task, together with the traceback.
 _MOST_TOLD = 6_000
+# How often something is logged of it: the functions can do so, too.
+_MOST_LINES = 5
 # The part of the memory which a process may have between two tasks.
 _REST = 0.5
 _PAGE = resource.getpagesize()
@@ -53,7 +55,8 @@ def main(given: str) -> None:
     _leave_group(settings.parent)
     tasks, answers = _take_pipes()
     _limit(settings.memory)
-    faulthandler.enable(OUTPUT, all_threads=False)
+    errors = fcntl.fcntl(OUTPUT, fcntl.F_DUPFD_CLOEXEC, _OURS)
+    faulthandler.enable(errors, all_threads=False)
     try:
         functions = load_functions(settings.functions, settings.subconfig)
     except ConfigError as e:
@@ -131,7 +134,15 @@ class _Told(logging.Handler):
         if error is not None:
             self.out_of_memory = isinstance(error, MemoryError)
             text = f"{text}\n{_traceback(error)}"
-        self.lines.append((record.levelno, text[:_MOST_TOLD]))
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append((record.levelno, text[:_MOST_TOLD]))
+
+    def begin(self) -> None:
+        """
+        What is logged now is of another task.
+        """
+        self.lines.clear()
+        self.out_of_memory = False
 
 
 def _traceback(error: BaseException) -> str:
@@ -163,11 +174,11 @@ class Server:
         """
         Do the tasks that come, until there are no more, or this process has had enough.
         """
-        log.propagate = False
+        told = _Told()
+        log.addHandler(told)
         log.setLevel(logging.INFO)
         while (frame := read_frame(tasks)) is not None:
-            told = _Told()
-            log.handlers[:] = [told]
+            told.begin()
             answer = self._answer(frame, told)
             del frame
             last = told.out_of_memory or self._holds_much()

@@ -17,7 +17,7 @@ import attrs
 __all__ = ["FrameKind", "FrameParser", "MalformedFrame", "PoolFrame", "read_frame"]
 
 _PREFIX = Struct(">cII")
-#: Bytes of a head.
+#: Bytes of the head of an answer.
 MOST_OF_HEAD = 2**18
 
 
@@ -66,16 +66,12 @@ class PoolFrame:
         return prefix + head, self.body
 
 
-def _read_prefix(prefix: bytes, most: int) -> tuple[FrameKind, int, int]:
+def _read_prefix(prefix: bytes) -> tuple[FrameKind, int, int]:
     code, head, body = _PREFIX.unpack(prefix)
     try:
         kind = FrameKind(code)
     except ValueError:
         raise MalformedFrame(f"there is no frame of the kind {code!r}") from None
-    if head > MOST_OF_HEAD:
-        raise MalformedFrame(f"the head of a frame has {head} bytes")
-    if body > most:
-        raise MalformedFrame(f"the body of a frame has {body} bytes")
     return kind, head, body
 
 
@@ -111,7 +107,8 @@ class FrameParser:
         frames = []
         while self._size >= self._needed:
             if self._prefix is None:
-                prefix = _read_prefix(self._take(_PREFIX.size), self._most)
+                prefix = _read_prefix(self._take(_PREFIX.size))
+                self._check(*prefix)
                 self._prefix, self._needed = prefix, prefix[1] + prefix[2]
             else:
                 kind, head, body = self._prefix
@@ -119,6 +116,12 @@ class FrameParser:
                 self._prefix, self._needed = None, _PREFIX.size
                 frames.append(frame)
         return frames
+
+    def _check(self, kind: FrameKind, head: int, body: int) -> None:
+        if head > MOST_OF_HEAD:
+            raise MalformedFrame(f"the head of a frame has {head} bytes")
+        if body > self._most:
+            raise MalformedFrame(f"the body of a frame has {body} bytes")
 
     def _take(self, size: int) -> bytes:
         whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -129,14 +132,15 @@ class FrameParser:
 
 def read_frame(file: BinaryIO) -> PoolFrame | None:
     """
-    Wait for the next frame of a file; C{None} at its end, even within a frame.
+    Wait for the next frame of a file, however large; C{None} at its end, even within a
+    frame.
 
     @raise MalformedFrame: something else has come.
     """
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
         return None
-    kind, head, body = _read_prefix(prefix, 2**32)
+    kind, head, body = _read_prefix(prefix)
     read_head, read_body = file.read(head), file.read(body)
     if len(read_head) < head or len(read_body) < body:
         return None

@@ -143,7 +143,7 @@ class ProcessPool:
             return await turn.addTimeout(seconds, self.reactor)
         except (CancelledError, TimeoutError):
             raise NoProcess(
-                f"for {seconds:g} s, all {self.limits.processes} processes had tasks"
+                f"no process of {self.limits.processes} was free for {seconds:g} s"
             ) from None
 
     def _leave_line(self, turn: Deferred[ChildProcess]) -> None:

@@ -5,6 +5,7 @@ Functions that run in processes: such as compute, or may harm the process they a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,8 +17,8 @@ from quebert.functions import ExecutorAnswer
 
 __all__ = ["InProcesses"]
 
-#: The headers that a process is told.
-_TOLD = ("quebert-attempt",)
+# The header that a process is told, and how much of it: more is no number.
+_TOLD, _CHARACTERS, _TIMES = "quebert-attempt", 20, 2
 
 
 class InProcesses:
@@ -57,7 +58,8 @@ class InProcesses:
         """
         Have a process do a task.
         """
-        fields = [each for each in request.fields if each[0].lower() in _TOLD]
+        told = (v[:_CHARACTERS] for k, v in request.fields if k.lower() == _TOLD)
+        fields = [(_TOLD, value) for value in islice(told, _TIMES)]
         head = [request.uri, request.path, request.host, fields, request.began]
         try:
             done = await self._pool.call(head, request.take_body, request.hung_up)

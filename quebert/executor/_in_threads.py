@@ -103,7 +103,6 @@ class InThreads:
         self._log = _FunctionLog(given_or_global(self._reactor))
         log.addHandler(self._log)
         log.setLevel(logging.INFO)
-        log.propagate = False
 
     async def run(self, request: TaskRequest) -> tuple[str, ExecutorAnswer]:
         """
@@ -114,7 +113,7 @@ class InThreads:
         try:
             await turn.addTimeout(self._patience, reactor)
         except (CancelledError, TimeoutError):
-            text = f"for {self._patience:g} s, all {self._threads} threads had tasks"
+            text = f"no thread of {self._threads} was free for {self._patience:g} s"
             return "", ExecutorAnswer.unavailable(text)
         try:
             assert self._pool is not None, "it is not started"
@@ -133,6 +132,7 @@ class InThreads:
         pool, self._pool = self._pool, None
         if pool is not None and self._places.tokens == self._places.limit:
             pool.stop()
-        if self._log is not None:
-            log.removeHandler(self._log)
+        handler, self._log = self._log, None
+        if handler is not None:
+            log.removeHandler(handler)
         return succeed(None)

@@ -101,8 +101,8 @@ class ExecutorService(Service):
             the interface is none of this machine.
         """
         super().startService()  # type: ignore[no-untyped-call]
-        self.resource.runner.start()
         self._listen()
+        self.resource.runner.start()
         self.resource.draining = False
         interface = self._interface or "0.0.0.0"  # nosec B104  # for the log alone
         self.log.info(

@@ -26,7 +26,7 @@ from quebert.test.test_quexecutor_process import PATIENCE, Process
 from quebert.test.test_workers_process import runs
 
 FUNCTIONS = """
-import asyncio, ctypes, os, resource, signal, subprocess, sys, threading, time
+import asyncio, ctypes, logging, os, resource, signal, subprocess, sys, threading, time
 from pathlib import Path
 from quebert.functions import GiveUp, Retry
 
@@ -86,6 +86,11 @@ def floods(task):
 def grows(task, kept=[]):
     kept.append(bytearray(b"x" * (task["mib"] << 20)))
     return os.getpid()
+
+def logs(task):
+    for number in range(1000):
+        logging.getLogger("quebert.functions").error("again %d" % number + "x" * 10_000)
+    return "logged"
 
 async def coroutine(task):
     await asyncio.sleep(0)
@@ -335,6 +340,30 @@ def test_no_task(shared: Process) -> None:
         assert ask(shared, "/echo", body).status == 400
     assert ask(shared, "/nowhere").status == 404
     assert "no function does tasks at /nowhere" in ask(shared, "/nowhere").text
+
+
+def test_odd_head(shared: Process) -> None:
+    """
+    However much of a head a process is told, it goes on.
+    """
+    pids = {ask(shared, "/pid").json for _ in range(3)}
+    lines = [b"POST /echo?" + b"%ff" * 2_600 + b" HTTP/1.1"]
+    lines += [b"Host: " + b"1" * 8_000, b"Content-Type: application/json"]
+    lines += [b"Quebert-Attempt: " + b"\xff" * 8_000] * 8
+    lines += [b"Content-Length: 2", b"Connection: close", b"", b"{}"]
+    with socket.create_connection(("127.0.0.1", shared.port), PATIENCE) as client:
+        client.sendall(b"\r\n".join(lines))
+        assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    assert {ask(shared, "/pid").json for _ in range(3)} <= pids
+
+
+def test_logs(shared: Process) -> None:
+    """
+    What a function logs in our name is bounded, too.
+    """
+    assert ask(shared, "/logs", uuid="log-1").text == "logged"
+    until(lambda: "again 4" in shared.output)
+    assert "again 5" not in shared.output
 
 
 def test_kinds(shared: Process) -> None:

@@ -251,7 +251,7 @@ class ThreadTests(SynchronousTestCase):
         clock.advance(7)
         name, answer = self.successResultOf(doing)
         self.assertEqual((name, answer.status), ("", 503))
-        self.assertEqual(answer.sentence, "for 7 s, all 1 threads had tasks")
+        self.assertEqual(answer.sentence, "no thread of 1 was free for 7 s")
 
     def test_hung_up(self) -> None:
         """

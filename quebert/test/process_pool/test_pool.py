@@ -283,7 +283,7 @@ class CallTests(PoolCase):
         self.begin(patience=7)
         running, waiting = self.give(), self.give()
         self.reactor.advance(7)
-        self.assertEqual(self.refused(waiting), "for 7 s, all 1 processes had tasks")
+        self.assertEqual(self.refused(waiting), "no process of 1 was free for 7 s")
         self.assertNoResult(running.doing)
 
     def test_leaves_the_line(self) -> None:
