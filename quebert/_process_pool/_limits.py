@@ -63,4 +63,6 @@ def in_mib(size: int) -> str:
     """
     A number of bytes in words.
     """
-    return f"{size / 2**20:,.4g} MiB" if size >= 2**20 else f"{size:,} bytes"
+    if size < 2**20:
+        return f"{size:,} bytes"
+    return f"{size / 2**20:,.1f}".removesuffix(".0") + " MiB"

@@ -84,7 +84,7 @@ def floods(task):
     return "flooded"
 
 def grows(task, kept=[]):
-    kept.append(bytearray(b"x" * (task["mib"] << 20)))
+    kept.append(bytearray(task["mib"] << 20))
     return os.getpid()
 
 def logs(task):
@@ -199,11 +199,15 @@ def children(pid: int) -> list[int]:
     return [each for each in map(int, found) if runs(each)]
 
 
-def descriptors(pid: int) -> int:
+def descriptors(pid: int) -> Counter[str]:
     """
-    How many files a process has open.
+    How many pipes, sockets and files a process has open.
     """
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    found: Counter[str] = Counter()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found[os.readlink(each).partition(":")[0]] += 1
+    return found
 
 
 def paths(module: str, *names: str) -> list[str]:
@@ -326,7 +330,7 @@ def test_largest(shared: Process) -> None:
     """
     A task of 16 MiB arrives, and comes back.
     """
-    padding = "x" * (16 * 2**20 - 14)
+    padding = "x" * (16 * 2**20 - 15)
     answer = ask(shared, "/echo", json.dumps({"padding": padding}).encode())
     assert answer.status == 200
     assert answer.json == {"padding": padding}
@@ -430,23 +434,6 @@ def test_idle_one_dies(shared: Process) -> None:
     assert ask(shared, "/pid").json != pid
 
 
-def test_nothing_left(shared: Process) -> None:
-    """
-    Whatever was done, there are two processes, with three descriptors for each.
-    """
-
-    def measured() -> tuple[int, int]:
-        until(lambda: len(children(shared.process.pid)) == 2)
-        return len(children(shared.process.pid)), descriptors(shared.process.pid)
-
-    ask(shared, "/echo")
-    before = measured()
-    with ThreadPoolExecutor(6) as threads:
-        hows = ["exit", "segfault", "memory", "retry"] * 3
-        list(threads.map(lambda how: ask(shared, "/bad", how=how), hows))
-    until(lambda: measured() == before)
-
-
 @pytest.mark.parametrize("count", [100, pytest.param(5_000, marks=pytest.mark.long)])
 def test_mixture(start: Start, count: int) -> None:
     """
@@ -458,8 +445,9 @@ def test_mixture(start: Start, count: int) -> None:
         *paths("fns", "bad", "echo", "floods", "naps"),
     )
     pid = executor.process.pid
-    until(lambda: len(children(pid)) == 4)
-    ask(executor, "/echo")
+    with ThreadPoolExecutor(8) as threads:  # all four are ready then
+        list(threads.map(lambda n: ask(executor, "/naps", n=n), range(40)))
+    until(lambda: descriptors(pid)["socket"] == 1)
     before = descriptors(pid)
 
     def one(number: int) -> None:
@@ -479,7 +467,10 @@ def test_mixture(start: Start, count: int) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(one, range(count)))
     until(lambda: len(children(pid)) == 4)
-    until(lambda: descriptors(pid) == before)
+    until(
+        lambda: descriptors(pid) == before,
+        lambda: f"{descriptors(pid)}, and before {before}",
+    )
     pids = children(pid)
     executor.process.send_signal(signal.SIGTERM)
     assert executor.process.wait(PATIENCE) == 0
