@@ -229,6 +229,28 @@ class PathTests(SynchronousTestCase):
             self.assertEqual(wire.reply().text, text)
 
 
+class OriginalTests(SynchronousTestCase):
+    """
+    Functions as they were in 2009, in this process.
+    """
+
+    def test_arguments(self) -> None:
+        """
+        They get the body, the URI, the host, and what C{--subconfig} said.
+        """
+
+        def function(*arguments: Any) -> str:
+            return str(arguments)
+
+        request = TaskRequest(b'{"n":1}', "/a?b", "/a", "here", (), 0.0, Deferred())
+        runner = InReactor(function, subconfig="x")
+        _, answer = self.successResultOf(Deferred.fromCoroutine(runner.run(request)))
+        self.assertEqual(answer.sentence, str((b'{"n":1}', "/a?b", "here", "x")))
+        request.body = b'{"n":1}'
+        _, answer = InThreads(function, 1, subconfig="x")._call(request)
+        self.assertEqual(answer.sentence, str((b'{"n":1}', "/a?b", "here", "x")))
+
+
 class ThreadTests(SynchronousTestCase):
     """
     L{InThreads}.
