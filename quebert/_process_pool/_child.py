@@ -122,6 +122,7 @@ class _Told(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.task = "(no uuid)"
         self.lines: list[tuple[int, str]] = []
         self.out_of_memory = False
 
@@ -141,6 +142,7 @@ class _Told(logging.Handler):
         """
         What is logged now is of another task.
         """
+        self.task = "(no uuid)"
         self.lines.clear()
         self.out_of_memory = False
 
@@ -181,7 +183,11 @@ class Server:
             told.begin()
             answer = self._answer(frame, told)
             del frame
-            last = told.out_of_memory or self._holds_much()
+            much = self._holds_much()
+            if much:
+                text = f"After task {told.task}, its process keeps {in_mib(much)}"
+                told.lines.append((logging.INFO, f"{text}, and is replaced."))
+            last = told.out_of_memory or bool(much)
             head = [answer.status, answer.headers, told.lines, last]
             self._flush()
             _send(self._answers, PoolFrame(FrameKind.ANSWER, head, answer.body))
@@ -197,7 +203,8 @@ class Server:
         except MemoryError:
             told.out_of_memory = True
             return self._too_much_memory()
-        _send(self._answers, PoolFrame(FrameKind.BEGUN, name_of(task)))
+        told.task = name_of(task)
+        _send(self._answers, PoolFrame(FrameKind.BEGUN, told.task))
         subconfig, body = self._settings.subconfig, frame.body
         function = for_request(self._functions, subconfig, body, uri, host)
         answer = self._called(function, task)
@@ -225,19 +232,19 @@ class Server:
         text = f"the function took more {much}"
         return ExecutorAnswer.text(HTTPStatus.INTERNAL_SERVER_ERROR, text)
 
-    def _holds_much(self) -> bool:
+    def _holds_much(self) -> int:
         """
-        Whether so much memory is still taken that it would be missed by the next task.
+        Bytes of memory that are still taken, if they may be missed by the next task.
         """
         limit = self._settings.memory
         if limit is None:
-            return False
+            return 0
         try:
             with open("/proc/self/statm", "rb") as file:
                 pages = int(file.read().split()[5])
         except OSError:  # another system, or no descriptor is left
-            return False
-        return pages * _PAGE > limit * _REST
+            return 0
+        return pages * _PAGE if pages * _PAGE > limit * _REST else 0
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):

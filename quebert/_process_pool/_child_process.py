@@ -97,7 +97,8 @@ class ChildProcess(ProcessProtocol):
 
     @param deadlines: ends what takes too long: C{late} is to be called.
     @ivar calls: how many tasks it has been given.
-    @ivar failure: why it could not import the functions, or start at all.
+    @ivar dismissed: it was killed, or told to end.
+    @ivar failure: why it could not import the functions.
     """
 
     log = Logger()
@@ -107,6 +108,7 @@ class ChildProcess(ProcessProtocol):
     ) -> None:
         self.state = ChildState.STARTING
         self.calls = 0
+        self.dismissed = False
         self.failure: str | None = None
         self._started = False  # it has imported the functions
         self.pid: int | None = None
@@ -179,7 +181,7 @@ class ChildProcess(ProcessProtocol):
                 self._deadlines.end(self)
                 self._started = True
                 self._free()
-            case ChildState.STARTING, FrameKind.BROKEN:
+            case _, FrameKind.BROKEN:  # it may have closed its pipes since
                 self.failure = str(frame.head)
                 self.end()
             case ChildState.BUSY, FrameKind.BEGUN:
@@ -241,6 +243,7 @@ class ChildProcess(ProcessProtocol):
             case ChildState.ENDING | ChildState.GONE:
                 pass
             case _:
+                self.dismissed = True
                 self._leave()
                 self._process.closeChildFD(TASKS)
                 self._deadlines.begin(self, MERCY)
@@ -268,6 +271,7 @@ class ChildProcess(ProcessProtocol):
         if self.state is ChildState.GONE:
             return
         self._why = self._why or why
+        self.dismissed = True
         self._leave()
         self._kill_group()
 
@@ -311,8 +315,10 @@ class ChildProcess(ProcessProtocol):
         why = self._why or how_ended(reason.value)
         if self._done is not None:
             self._died(why)
-        elif not self._started and self.failure is None:
-            self.failure = f"{why} before it had imported the functions"
+        elif not self.dismissed and self.failure is None:
+            self.log.warn("{process}: {why}.", process=str(self), why=why)
+            if not self._started:
+                self.failure = f"{why} before it had imported the functions"
         self._owner.gone(self)
 
     def _died(self, why: str) -> None:

@@ -70,7 +70,7 @@ class ProcessPool:
         self._reactor = reactor
         self._running = False
         self._children: dict[ChildProcess, float] = {}  # and when they were started
-        self._idle: list[ChildProcess] = []  # the one that was busy last comes first
+        self._idle: list[ChildProcess] = []  # the last one is taken first
         self._line: dict[Deferred[ChildProcess], None] = {}
         self._bad_starts = 0
         self._failure: str | None = None  # why no process starts
@@ -92,13 +92,6 @@ class ProcessPool:
         The reactor, the global one unless another was given.
         """
         return given_or_global(self._reactor)
-
-    @property
-    def pids(self) -> list[int]:
-        """
-        The ids of the processes that there are.
-        """
-        return [each.pid for each in self._children if each.pid is not None]
 
     # -- Tasks
 
@@ -187,7 +180,7 @@ class ProcessPool:
         lived = self.reactor.seconds() - self._children.pop(child)
         if child.failure is not None:
             self._failed(child.failure)
-        elif not child.calls and lived < EARLY:
+        elif not (child.calls or child.dismissed) and lived < EARLY:
             self._failed("the processes end before they have done a task")
         else:
             self._bad_starts = 0

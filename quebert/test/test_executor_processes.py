@@ -410,6 +410,7 @@ def test_leak(shared: Process) -> None:
     """
     pids = [ask(shared, "/grows", mib=150).json for _ in range(4)]
     assert len(set(pids)) == 4
+    until(lambda: "its process keeps 1" in shared.output)
     small = [ask(shared, "/pid").json for _ in range(4)]
     assert len(set(small)) == 1
 

@@ -547,8 +547,11 @@ class StartTests(PoolCase):
         (process,) = self.begin()
         self.give()
         process.answers()
-        process.ends(1)
+        told = self.told()
+        process.ends(3)
         self.assertEqual(len(self.reactor.alive), 1)
+        wanted = "process 1000000000: the process exited with status 3."
+        self.assertEqual(list(told), [wanted])
 
     def test_pipe_closed(self) -> None:
         """
@@ -617,6 +620,17 @@ class StartTests(PoolCase):
         lines = list(told)
         self.assertEqual(lines[0], "No process can do tasks: no module a")
         self.assertEqual(len([each for each in lines if "no module a" in each]), 1)
+
+    def test_broken_tells_late(self) -> None:
+        """
+        What is wrong counts as well if a pipe closes before it has come.
+        """
+        self.make()
+        (process,) = self.reactor.alive
+        process.protocol.childConnectionLost(TASKS)
+        process.says(FrameKind.BROKEN, "no module a")
+        process.ends(1)
+        self.assertEqual(self.refused(self.give()), "no module a")
 
     def test_broken_beside_others(self) -> None:
         """
@@ -741,12 +755,12 @@ class StopTests(PoolCase):
 
     def test_again(self) -> None:
         """
-        It can be started again.
+        It can be started again, even before all processes have ended.
         """
         (process,) = self.begin()
         self.pool.stop()
-        process.ends()
         self.pool.start()
+        process.ends()
         self.reactor.alive[0].ready()
         task = self.give()
         self.reactor.alive[0].answers()
