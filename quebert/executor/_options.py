@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.internet.error import CannotListenError
@@ -40,6 +41,16 @@ from quebert.functions.loading import parse_name
 from quebert.signatures import Key, Verifier, read_keys
 
 __all__ = ["ExecutorOptions", "ProcessService", "makeService"]
+
+Option = TypeVar("Option", bound=Callable[..., None])
+
+
+def _in_one_line(option: Option) -> Option:
+    """
+    Have the help show the docstring of an option without its indentation.
+    """
+    option.__doc__ = " ".join(str(option.__doc__).split())
+    return option
 
 
 class ExecutorOptions(UsageOptions):
@@ -116,6 +127,7 @@ class ExecutorOptions(UsageOptions):
         self["hosts"] = []
         self["functions"] = []
 
+    @_in_one_line
     def opt_function(self, given: str) -> None:
         """
         What to call for each task, as module.function; the module may be in the current
@@ -128,8 +140,6 @@ class ExecutorOptions(UsageOptions):
         except ConfigError as e:
             raise UsageError(str(e)) from None
 
-    # The help shows the docstring, indented lines and all.
-    opt_function.__doc__ = " ".join(str(opt_function.__doc__).split())
     opt_f = opt_function
 
     def opt_allow_host(self, name: str) -> None:
