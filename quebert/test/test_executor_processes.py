@@ -547,7 +547,7 @@ def test_hang_up(start: Start, tmp_path: Path) -> None:
     until(lambda: executor.has_said("Nobody waits for task gone now."))
 
 
-def test_waiting(start: Start, tmp_path: Path) -> None:
+def test_max_tasks(start: Start) -> None:
     """
     C{--max-tasks} replaces processes, and a task that waits meanwhile is done.
     """
