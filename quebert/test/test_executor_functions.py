@@ -136,17 +136,17 @@ class FunctionsTests(Case):
 
     def test_chosen(self) -> None:
         """
-        By the URL of the task, and 404 where there is none, in one line of the log.
+        By the path of the request, and 404 where there is none, in one line of the log.
         """
         functions = Functions()
         functions.add(lambda task: "x", "/x")
-        self.assertEqual(self.ask(functions, BODY).text, "x")
+        self.assertEqual(self.ask(functions, BODY, path="/x?y").text, "x")
         observer = self.logged()
-        reply = self.ask(functions, b'{"url": "/y"}')
+        reply = self.ask(functions, BODY, path="/y")
         said = "no function does tasks at /y: there is /x"
         self.assertEqual((reply.code, reply.text), (404, said))
         lines = [formatEvent(event) for event in observer]
-        self.assertEqual(lines, [f"Task (no uuid): 404: {said}"])
+        self.assertEqual(lines, [f"Task u-1: 404: {said}"])
 
     def test_received(self) -> None:
         """
