@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from quebert import task as tasks
+from quebert.producer._add_many import Items, WindowOfTasks
+from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
 
 if TYPE_CHECKING:
@@ -118,6 +120,34 @@ class Producer:
         await self._publish(task_letter(task, kind, priority, now, max_body))
         uuid: str = task["uuid"]
         return uuid
+
+    def add_tasks(
+        self, items: Items, on_result: OnResult, *, window: int = WINDOW
+    ) -> Deferred[int]:
+        """
+        Add many tasks.  Those that are wrong or refused do not keep the others from
+        being added.
+
+        An item is read only when fewer than C{window} tasks are unconfirmed, so that
+        memory is bounded, and a slow broker slows down the source of the items.  They
+        are confirmed in any order.  To cancel the Deferred ends it: no more items are
+        read.
+
+        @param items: an iterable, or an asynchronous one, of mappings, each with the
+            keywords of L{add_task}, and with C{url}.
+        @param on_result: called with a L{TaskResult} for each item that was read: once
+            the broker has confirmed its task, or with what is wrong.  Where the
+            connection is lost, each task that may be there has one with
+            L{ChannelLost<quebert.errors.ChannelLost>}: add it again with the uuid in
+            the result.
+        @param window: how many tasks may be unconfirmed.
+        @return: fires with how many tasks were added, when all results are told.  Fails
+            then with what ended it: a L{BrokerError<quebert.errors.BrokerError>}, where
+            the broker is out of reach or refuses the login, or what C{items} or
+            C{on_result} raised.
+        """
+        tasks = WindowOfTasks(self._publish, on_result, self._now, window)
+        return Deferred.fromCoroutine(tasks.add_all(items))
 
     def add_raw_task(
         self,

@@ -1,0 +1,72 @@
+"""
+One of many tasks to add: a mapping with the keywords of C{add_task}, and what became of
+it.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from quebert import task as tasks
+from quebert._bounds import BOUNDS
+from quebert.errors import BadTask
+from quebert.producer._letter import MEDIUM, Letter, task_letter
+
+__all__ = ["WINDOW", "OnResult", "TaskResult", "item_letter"]
+
+#: How many tasks of C{add_tasks} may be unconfirmed.
+WINDOW = 1_000
+
+
+@attrs.frozen
+class TaskResult:
+    """
+    What became of one item of C{add_tasks}.
+
+    @ivar index: its place among the items, from 0.
+    @ivar item: the item, as it was given.
+    @ivar uuid: the task's; C{None} where the item has none and is no task.
+    @ivar error: C{None} if the broker has confirmed the task.  After a L{BadTask} it is
+        not there.  After a L{ChannelLost<quebert.errors.ChannelLost>} or a
+        C{CancelledError} it may be there: add it again with the same C{uuid}.
+    """
+
+    index: int
+    item: Mapping[str, Any]
+    uuid: str | None
+    error: Exception | None = None
+
+    @property
+    def added(self) -> bool:
+        """
+        Whether the broker has confirmed it.
+        """
+        return self.error is None
+
+
+#: Called once with the result of each item, in the order in which they come.
+OnResult = Callable[[TaskResult], object]
+
+
+def item_letter(item: Mapping[str, Any], now: float) -> tuple[str, Letter]:
+    """
+    The uuid of the task that an item says, and what carries the task.
+
+    @param item: C{url}, and any other keywords of C{add_task}.
+    @param now: seconds since the epoch.
+    @raise BadTask: it is no mapping, has another key, or a value is wrong.
+    """
+    if not isinstance(item, Mapping):
+        raise BadTask(f"an item must be a mapping, not of type {type(item).__name__}")
+    fields: dict[str, Any] = {"url": None, "params": None, **item}
+    url, params = fields.pop("url"), fields.pop("params")
+    kind, priority = fields.pop("kind", "tasks"), fields.pop("priority", MEDIUM)
+    max_body = fields.pop("max_body", BOUNDS.body)
+    try:
+        task = tasks.make(now, url, params, **fields)
+    except TypeError as e:  # of a key that is no keyword
+        raise BadTask(str(e)) from None
+    return task["uuid"], task_letter(task, kind, priority, now, max_body)
