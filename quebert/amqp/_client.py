@@ -72,6 +72,9 @@ class TxAMQPClient:
     @param maxMemory: bytes of memory that all messages take together which are with
         their callbacks, as they came and decoded from JSON.  Others wait until some
         have ended.
+    @param patient: whether to try again, for C{connectTimeout} seconds, where no host
+        accepts a connection.  Where a connection was lost, it is made again anyway, if
+        any was ever made.
     @ivar broker: where the broker is, and who we are there.
     @ivar watchers: the watches that have not ended.
     @ivar ladder: where delayed messages wait.
@@ -99,6 +102,7 @@ class TxAMQPClient:
         connectTimeout: float | None = 30.0,
         quorumDelays: bool | None = None,
         maxMemory: int = AT_WORK,
+        patient: bool = True,
     ) -> None:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host
@@ -118,6 +122,7 @@ class TxAMQPClient:
             _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
         self.connectTimeout = connectTimeout
         self.watchers: list[Watcher] = []
+        self._patient = patient
         self._consuming = self._connection(tls, "consuming", on_lost=self._lost)
         self._publishing = self._connection(tls, "publishing", sibling=self._consuming)
         self._spare = SpareConnection(
@@ -325,7 +330,9 @@ class TxAMQPClient:
         if heartbeat is not None:
             broker = attrs.evolve(broker, heartbeat=min(broker.heartbeat, heartbeat))
         name = f"quebert, {purpose}"
-        return BrokerConnection(broker, tls, lambda: self.reactor, name, **options)
+        return BrokerConnection(
+            broker, tls, lambda: self.reactor, name, patient=self._patient, **options
+        )
 
     def _lost(self, why: BrokerError) -> None:
         for watcher in list(self.watchers):

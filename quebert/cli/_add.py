@@ -1,68 +1,261 @@
 """
-C{quebert add}: a task is published, and confirmed.
+C{quebert add}: from words to a task, or to a file of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import uuid as uuids
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import attrs
-from twisted.internet.defer import Deferred
+import click
+from twisted.logger import LogLevel
 
-from quebert.amqp import TxAMQPClient
-from quebert.boundaries import Publisher
-from quebert.producer import Producer
+from quebert.bulk import FORMATS, Load
+from quebert.cli import _add_many, _add_one
+from quebert.cli._meant_url import check_url
+from quebert.cli._operating import amqp_url_option
+from quebert.cli._running import log_problems, one_line, run
+from quebert.cli._terminal import echo
+from quebert.config import EMPTY_AMQP_URL, default_amqp_url, seconds
+from quebert.errors import ConfigError, QuebertError
+from quebert.task import meant_by
 
 __all__ = ["add"]
 
-#: Seconds in which a task must find its broker.
-CONNECT_TIMEOUT = 5.0
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@attrs.frozen
-class _KeyedPublisher:
+class _AddCommand(click.Command):
     """
-    Publishes with a routing key that need not be one of a kind and a priority, as those
-    of producers are.
+    Suggests what may be meant by an option that other task queues have.
     """
 
-    publisher: Publisher
-    key: str
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        properties: Mapping[str, Any],
-    ) -> Deferred[None]:
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """
-        Publish it.
+        @raise click.UsageError: an option is not known; the text has the one that may
+            be meant.
         """
-        return self.publisher.publish(exchange, self.key, body, properties)
+        try:
+            return super().parse_args(context, args)
+        except click.NoSuchOption as e:
+            meant = f"--{(meant_by(e.option_name.lstrip('-')) or '').replace('_', '-')}"
+            if all(meant not in each.opts for each in self.params):
+                raise
+            text = f"{e.message} Did you mean {meant}?"
+            raise click.UsageError(text, e.ctx) from None
 
 
-async def add(
-    reactor: Any,
-    amqp_url: str,
+class _Seconds(click.ParamType):
+    """
+    A time, such as C{90}, C{90s}, C{5m}, C{2h} or C{1d}.
+    """
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, context: Any) -> float:
+        """
+        From the text to seconds.
+        """
+        try:
+            return seconds(value) if isinstance(value, str) else float(value)
+        except ConfigError as e:
+            self.fail(f"it {e}", param, context)
+
+
+_TIME = _Seconds()
+
+
+@click.command(cls=_AddCommand)
+@click.argument("url", required=False)
+@click.argument("params", metavar="[PARAMS]", required=False)
+@click.option("--delay", type=_TIME, help="How long it waits: 90, 90s, 5m, 2h or 1d.")
+@click.option(
+    "--run-at", metavar="WHEN", help="When: a time such as 2027-01-31T20:15Z."
+)
+@click.option("--ttl", type=_TIME, help="After how long it is not worth doing.")
+@click.option("--timeout", type=_TIME, help="How long the request may take.")
+@click.option("--method", default="POST", show_default=True, help="Of the request.")
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME:VALUE",
+    multiple=True,
+    help="Of the request; repeatable.",
+)
+@click.option(
+    "--retry",
+    metavar="JSON",
+    help="How this task is retried, such as '{\"max_attempts\": 3}'.",
+)
+@click.option("--uuid", help="Of the task; a random one by default.")
+@click.option(
+    "--extra",
+    metavar="JSON",
+    help="Fields of your own, as a JSON object: the executor gets to see them.",
+)
+@click.option(
+    "--priority",
+    metavar="high|medium|low",
+    help="The end of the routing key.  [default: medium]",
+)
+@click.option("--key", help="The whole routing key.  [default: tasks.medium]")
+@click.option(
+    "--exchange", default="flow", show_default=True, help="Where it is published to."
+)
+@amqp_url_option
+@click.option(
+    "--wait",
+    type=_TIME,
+    default=0,
+    help="How long to wait for a broker that is about to start.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE|-",
+    help="Add the tasks of a file, or of standard input: a JSON object in each line, or"
+    " CSV with a header, with url, params, delay... The options are for those that do"
+    " not say it.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(FORMATS)),
+    help="Of that file, if its name does not end in .jsonl or .csv.",
+)
+@click.option(
+    "--state",
+    type=FILE,
+    help="Keep in this file how far it has come. The same command goes on there, also"
+    " after kill -9.",
+)
+@click.option(
+    "--rejects",
+    type=FILE,
+    help="Where bad lines go to, with their numbers and reasons.  [default:"
+    " FILE.rejects]",
+)
+def add(
+    *,
+    url: str | None,
+    params: str | None,
+    amqp_url: str | None,
     exchange: str,
-    key: str,
-    url: str,
-    params: Any,
-    **fields: Any,
-) -> str:
+    key: str | None,
+    wait: float,
+    as_json: bool,
+    source: str | None,
+    format: str | None,
+    state: Path | None,
+    rejects: Path | None,
+    **options: Any,
+) -> None:
     """
-    Add a task, and give its uuid once the broker has confirmed it.
+    Add a task: a request of URL, whole or partial, with PARAMS, which are JSON.
 
-    @param fields: as for L{Producer.add_task}.
-    @raise QuebertError: it is none, or was not confirmed.
+    Prints its uuid once the broker has confirmed it. With --from it adds many, and
+    exits with 0 if all are there.
     """
-    client = TxAMQPClient.from_url(
-        amqp_url, reactor=reactor, connectTimeout=CONNECT_TIMEOUT
+    if amqp_url == "":
+        raise click.UsageError(EMPTY_AMQP_URL)
+    if key is not None and options["priority"] is not None:
+        raise click.UsageError("give --key or --priority, not both")
+    fields = _fields(url, params, options)
+    where = amqp_url or default_amqp_url()
+    log_problems(level=LogLevel.critical)
+    if source is None:
+        if url is None:
+            raise click.UsageError("Missing argument 'URL'.")
+        given = {"--format": format, "--state": state, "--rejects": rejects}
+        for option, value in given.items():
+            if value is not None:
+                raise click.UsageError(f"{option} is for --from")
+        _one(fields, as_json, amqp_url=where, exchange=exchange, key=key, wait=wait)
+        return
+    for name in ("uuid", "params"):
+        if name in fields:
+            raise click.UsageError(f"with --from, each line has {name} of its own")
+    asked = Load(
+        None if source == "-" else Path(source),
+        _add_many.format_of(source, format),
+        rejects or Path(f"{'quebert-add' if source == '-' else source}.rejects"),
+        state,
+        exchange,
+        key,
+        fields,
     )
-    producer = Producer(_KeyedPublisher(client, key), exchange)
+    _check_files(asked)
+    status = _add_many.add_many(_add_many.Many(where, wait, as_json, asked))
+    if status:
+        raise SystemExit(status)
+
+
+def _one(fields: dict[str, Any], as_json: bool, **where: Any) -> None:
+    fields.setdefault("uuid", str(uuids.uuid4()))
     try:
-        return await producer.add_task(url, params, **fields)
-    finally:
-        await client.stop(0)
+        check_url(fields["url"])
+        uuid = run(lambda reactor: _add_one.add(reactor, **where, **fields))
+    except QuebertError as e:
+        raise click.ClickException(one_line(str(e))) from None
+    echo(json.dumps({"uuid": uuid}) if as_json else uuid)
+
+
+def _check_files(asked: Load) -> None:
+    """
+    Whether no file is given twice: one would overwrite the other.
+    """
+    given = [each for each in (asked.path, asked.state, asked.rejects) if each]
+    if len({each.resolve() for each in given}) < len(given):
+        raise click.UsageError("--from, --state and --rejects must be different files")
+
+
+# -- From texts to what they mean
+
+
+def _fields(
+    url: str | None, params: str | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    The keywords of C{add_task} that were given.
+    """
+    headers = options.pop("headers")
+    for name in ("extra", "retry"):
+        if options[name] is not None:
+            options[name] = _object(f"--{name}", options[name])
+    if params is not None:
+        options["params"] = _json("PARAMS", params)
+    found = {"url": url, "headers": _headers(headers) or None, **options}
+    if found["method"] == "POST":
+        del found["method"]
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _json(what: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise click.ClickException(
+            f'{what} must be JSON, such as \'{{"name": "you"}}\': {e}'
+        ) from None
+
+
+def _object(what: str, text: str) -> dict[str, Any]:
+    found = _json(what, text)
+    if isinstance(found, dict):
+        return found
+    raise click.ClickException(f"{what} must be a JSON object, such as {{}}")
+
+
+def _headers(texts: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, colon, value = (part.strip() for part in text.partition(":"))
+        if not colon:
+            raise click.UsageError(f"--header {text} must be name:value")
+        if name.lower() in map(str.lower, found):
+            raise click.UsageError(f"--header {name} is given twice")
+        found[name] = value
+    return found

@@ -7,8 +7,7 @@ the broker nor the executor, and starts sooner without them.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from quebert import __version__
 from quebert._twistd import load
 from quebert._url import default_option
 from quebert.cli import (
+    _add,
     _check,
     _dead_commands,
     _doctor,
@@ -30,10 +30,8 @@ from quebert.cli import (
 )
 from quebert.cli._passwords import users_of
 from quebert.cli._running import log_problems, one_line, run
-from quebert.cli._terminal import Commands, echo, echo_word
-from quebert.config import EMPTY_AMQP_URL, default_amqp_url
+from quebert.cli._terminal import Commands, echo_word
 from quebert.errors import ConfigError, QuebertError, StoreError
-from quebert.task import meant_by
 
 __all__ = ["main"]
 
@@ -224,86 +222,8 @@ def broker(
     _run(lambda reactor: _broker.serve(reactor, served, _say))
 
 
-class _AddCommand(click.Command):
-    """
-    Suggests what may be meant by an option that other task queues have.
-    """
-
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """
-        @raise click.UsageError: an option is not known; the text has the one that may
-            be meant.
-        """
-        try:
-            return super().parse_args(context, args)
-        except click.NoSuchOption as e:
-            meant = f"--{meant_by(e.option_name.lstrip('-'))}"
-            if all(meant not in each.opts for each in self.params):
-                raise
-            text = f"{e.message} Did you mean {meant}?"
-            raise click.UsageError(text, e.ctx) from None
-
-
-@main.command(cls=_AddCommand)
-@click.argument("url")
-@click.argument("params", metavar="[PARAMS]", required=False)
-@click.option(
-    "--amqp-url",
-    metavar="URL",
-    help="Where the broker is; by default $QUEBERT_AMQP_URL, or guest at localhost.",
-)
-@click.option(
-    "--exchange", default="flow", show_default=True, help="Where it is published to."
-)
-@click.option(
-    "--key", default="tasks.medium", show_default=True, help="With which routing key."
-)
-@click.option("--ttl", type=float, help="Seconds after which it is not worth doing.")
-@click.option("--delay", type=float, help="Seconds before which it is not done.")
-@click.option("--timeout", type=float, help="Seconds that the request may take.")
-@click.option("--method", default="POST", show_default=True, help="Of the request.")
-@click.option(
-    "--header",
-    "headers",
-    metavar="NAME:VALUE",
-    multiple=True,
-    help="Of the request; repeatable.",
-)
-@click.option(
-    "--extra",
-    metavar="JSON",
-    help="Fields of your own, as a JSON object: the executor gets to see them.",
-)
-def add(
-    *,
-    params: str | None,
-    amqp_url: str | None,
-    ttl: float | None,
-    headers: tuple[str, ...],
-    extra: str | None,
-    **fields: Any,
-) -> None:
-    """
-    Add a task: a request of URL, whole or partial, with PARAMS, which are JSON.
-
-    Prints its uuid once the broker has confirmed it.
-    """
-    from quebert.cli import _add
-
-    if amqp_url == "":
-        raise click.UsageError(EMPTY_AMQP_URL)
-    fields |= {
-        "amqp_url": amqp_url or default_amqp_url(),
-        "params": None if params is None else _json("PARAMS", params),
-        "extra": None if extra is None else _object("--extra", extra),
-        "ttl": ttl or 0,
-        "headers": _headers(headers),
-    }
-    log_problems(level=LogLevel.critical)
-    echo(_run(lambda reactor: _add.add(reactor, **fields)))
-
-
 for command in (
+    _add.add,
     _check.check,
     _doctor.doctor,
     _secret.secret,
@@ -346,34 +266,6 @@ def _user(text: str) -> tuple[str, str]:
     if not (name and colon and password):
         raise click.UsageError("--user must be name:password")
     return name, password
-
-
-def _json(what: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise click.ClickException(
-            f'{what} must be JSON, such as \'{{"name": "you"}}\': {e}'
-        ) from None
-
-
-def _object(what: str, text: str) -> dict[str, Any]:
-    found = _json(what, text)
-    if isinstance(found, dict):
-        return found
-    raise click.ClickException(f"{what} must be a JSON object, such as {{}}")
-
-
-def _headers(texts: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        name, colon, value = (part.strip() for part in text.partition(":"))
-        if not colon:
-            raise click.UsageError(f"--header {text} must be name:value")
-        if name.lower() in map(str.lower, found):
-            raise click.UsageError(f"--header {name} is given twice")
-        found[name] = value
-    return found
 
 
 # -- Running

@@ -32,6 +32,7 @@ from quebert.config._broker import (
     default_amqp_url,
 )
 from quebert.config._file import MOST_PROCESSES, read
+from quebert.config._kinds import seconds
 from quebert.config._problems import BadConfig, Problem
 from quebert.config._settings import (
     DEFAULT_URL,
@@ -67,5 +68,6 @@ __all__ = [
     "Watch",
     "default_amqp_url",
     "read",
+    "seconds",
     "settings_of",
 ]

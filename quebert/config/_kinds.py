@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ __all__ = [
     "number",
     "rate",
     "real",
+    "seconds",
     "shown",
     "text",
 ]
@@ -148,6 +150,22 @@ def duration(
         return found
 
     return read
+
+
+def seconds(text: str) -> float:
+    """
+    A time as a command line or a table of a spreadsheet has it: a number of seconds, or
+    a number with a unit, such as C{90}, C{"90s"}, C{"5m"}, C{"2h"} or C{"1d"}.
+
+    @raise ConfigError: it is none; the text goes on from what it is of.
+    """
+    value: object = text.strip()
+    with suppress(ValueError):
+        value = float(text)
+    try:
+        return duration()(value)
+    except Wrong as e:
+        raise ConfigError(str(e)) from None
 
 
 def rate(value: object) -> Rate:

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert.cli import _add, _broker, _dev
+from quebert.cli import _broker, _dev
 from quebert.cli import _main as cli
 from quebert.cli._broker import Served
 from quebert.cli._dev import Dev, echo
@@ -47,7 +47,6 @@ class CommandTests(SynchronousTestCase):
         self.patch(cli, "run", self.run_it)
         self.patch(_dev, "dev", self.note)
         self.patch(_broker, "serve", self.note)
-        self.patch(_add, "add", self.note)
 
     def note(self, reactor: object, *args: Any, **options: Any) -> str:
         """
@@ -107,7 +106,7 @@ class CommandTests(SynchronousTestCase):
         Errors of ours are one sentence, and exit status 1.
         """
         self.error = StoreError("the database\nis damaged\x1b[2J")
-        for command in (["dev"], ["broker"], ["add", "/"]):
+        for command in (["dev"], ["broker"]):
             result = self.call(*command)
             self.assertEqual(result.exit_code, 1)
             self.assertEqual(result.output, "Error: the database is damaged?[2J\n")
@@ -234,85 +233,6 @@ class CommandTests(SynchronousTestCase):
         for wrong in ("secret", ":secret", "secret:"):
             told = self.refused("broker", f"--user={wrong}")
             self.assertEqual(told, "--user must be name:password")
-
-    # -- add
-
-    def test_add(self) -> None:
-        """
-        It prints the uuid.
-        """
-        result = self.call("add", "/hello", '{"name": "you"}')
-        self.assertEqual((result.exit_code, result.output), (0, "the result\n"))
-        self.assertEqual(
-            self.asked,
-            [
-                {
-                    "amqp_url": "amqp://guest:guest@localhost:5672/",
-                    "exchange": "flow",
-                    "key": "tasks.medium",
-                    "url": "/hello",
-                    "params": {"name": "you"},
-                    "extra": None,
-                    "ttl": 0,
-                    "delay": None,
-                    "timeout": None,
-                    "method": "POST",
-                    "headers": {},
-                }
-            ],
-        )
-
-    def test_add_options(self) -> None:
-        """
-        A task has all the fields that it could have from a program.
-        """
-        asked = self.done(
-            *("add", "/", "--amqp-url=amqp://a", "--exchange=", "--key=queue"),
-            *("--ttl=9.5", "--delay=2", "--timeout=3", "--method=get"),
-            *("--header", "A: b: c", "--header", "D:", '--extra={"colour": "red"}'),
-        )
-        self.assertEqual((asked["amqp_url"], asked["exchange"]), ("amqp://a", ""))
-        self.assertEqual((asked["key"], asked["params"]), ("queue", None))
-        times = asked["ttl"], asked["delay"], asked["timeout"]
-        self.assertEqual(times, (9.5, 2.0, 3.0))
-        self.assertEqual(asked["method"], "get")
-        self.assertEqual(asked["headers"], {"A": "b: c", "D": ""})
-        self.assertEqual(asked["extra"], {"colour": "red"})
-
-    def test_add_elsewhere(self) -> None:
-        """
-        The environment may say where the broker is.
-        """
-        asked = self.done("add", "/", QUEBERT_AMQP_URL="amqp://there")
-        self.assertEqual(asked["amqp_url"], "amqp://there")
-
-    def test_add_refusals(self) -> None:
-        """
-        What is no task is told.
-        """
-        self.assertIn("PARAMS must be JSON", self.refused("add", "/", "{x", code=1))
-        deep = "[" * 100_000
-        self.assertIn("PARAMS must be JSON", self.refused("add", "/", deep, code=1))
-        told = self.refused("add", "/", "--header=nonsense")
-        self.assertEqual(told, "--header nonsense must be name:value")
-        self.assertIn(
-            "--extra must be JSON", self.refused("add", "/", "--extra=x", code=1)
-        )
-        for wrong in ("null", "[]", "5"):
-            told = self.refused("add", "/", f"--extra={wrong}", code=1)
-            self.assertEqual(told, "--extra must be a JSON object, such as {}")
-        told = self.refused("add", "/", "--header=A:1", "--header=a:2")
-        self.assertEqual(told, "--header a is given twice")
-        self.assertIn("URL", self.refused("add"))
-
-    def test_options_of_others(self) -> None:
-        """
-        An option that other task queues have is told with the one that means it.
-        """
-        for other, ours in (("countdown", "delay"), ("expires", "ttl")):
-            told = self.refused("add", "/", f"--{other}=1")
-            self.assertIn("No such option", told)
-            self.assertIn(f"Did you mean --{ours}?", told)
 
     def test_misspelt_options(self) -> None:
         """

@@ -105,6 +105,7 @@ class BrokerConnection:
         If that was ever accepted, this one tries again after a refusal.
     @param optional: give up after a refusal even if the sibling was accepted: the
         broker may let a user have no more connections.
+    @param patient: whether to try again where there is no broker yet.
     """
 
     log = Logger()
@@ -119,6 +120,7 @@ class BrokerConnection:
         sibling: BrokerConnection | None = None,
         *,
         optional: bool = False,
+        patient: bool = True,
     ) -> None:
         self.broker = broker
         self.name = name
@@ -126,6 +128,7 @@ class BrokerConnection:
         self._tls = tls
         self._get_reactor = reactor
         self._on_lost = on_lost
+        self._patient = patient
         self._service: ClientService | None = None  # unless it is unwanted
         self._wire: Wire | None = None
         self._problem: Exception | None = None  # of the last attempt
@@ -197,12 +200,14 @@ class BrokerConnection:
             except CancelledError:
                 if self._stops == stops and self._service is service:
                     raise  # it is the caller who has given up
-            except Exception:
+            except Exception as e:
                 if self._hosts.refuse:
                     if self._service is service:
                         # Not from within a callback of the service's own.
                         self.reactor.callLater(0, self._end().stopService)
-                    raise
+                    if isinstance(e, BrokerError):
+                        raise
+                    raise BrokerUnreachable(f"{self} was not reached: {e}") from None
             # The service cannot be asked again from within its own callback.
             await deferLater(self.reactor, 0)
             if self._stops != stops:
@@ -253,7 +258,8 @@ class BrokerConnection:
             return  # given up here, which is no problem of the broker's
         self._problem = problem
         place = str(self)
-        self._hosts.failed(refused=isinstance(problem, BrokerError) and problem.final)
+        final = isinstance(problem, BrokerError) and problem.final
+        self._hosts.failed(refused=final or not self._patient)
         # Where all refuse, watch() tells.
         if not self._hosts.refuse and self.state is not LinkState.UNWANTED:
             self._not_connected.met(f"{place}: {problem}")

@@ -43,7 +43,7 @@ from quebert.amqp.wire._acks import Acks
 from quebert.amqp.wire._basic_get import Gets
 from quebert.amqp.wire._message import Message
 from quebert.amqp.wire._prefetch import Prefetch
-from quebert.amqp.wire._publications import Publications, ReturnedMessage
+from quebert.amqp.wire._publications import LAST_TAG, Publications, ReturnedMessage
 from quebert.errors import BrokerError, ChannelLost, ProtocolError, ReplyCode
 
 __all__ = ["Channel"]
@@ -190,6 +190,24 @@ class Channel(AMQChannel):  # type: ignore[misc]
         return self.publications.add(
             send, size, exchange, routing_key, properties, body
         )
+
+    async def commit(self) -> None:
+        """
+        End the transaction of a channel in transactional mode (C{tx_select}), and begin
+        the next one.  What was published in it gets its confirm here: a transaction has
+        no confirms of its own.  Each publication must be sent by then: wait until the
+        broker does not block, and publish fewer messages than C{MAX_SENT}, all in the
+        same turn of the reactor as this call.
+
+        RabbitMQ carries out a transaction as a whole, or not at all where the
+        connection is lost before C{tx.commit} has come.  That is not so if RabbitMQ
+        itself is killed meanwhile, or if a full queue refuses messages
+        (U{https://www.rabbitmq.com/docs/semantics}).
+
+        @raise BrokerError: nobody knows whether it was carried out.
+        """
+        await self.call("tx_commit")
+        self.publications.confirm(LAST_TAG, multiple=True, taken=True)
 
     def _publish_head(
         self, exchange: str, routing_key: str, size: int, properties: bytes

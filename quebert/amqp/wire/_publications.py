@@ -24,6 +24,7 @@ from quebert.errors import (
 )
 
 __all__ = [
+    "LAST_TAG",
     "MAX_SENT",
     "MAX_SENT_BYTES",
     "NotSent",
@@ -36,6 +37,9 @@ __all__ = [
 MAX_SENT = 5_000
 #: And with how many bytes, unless it is a single one.
 MAX_SENT_BYTES = 64 * 2**20
+
+#: No publication of a channel has a higher tag.
+LAST_TAG = 2**64 - 1
 
 
 class NotSent(ChannelLost):

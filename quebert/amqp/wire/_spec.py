@@ -30,8 +30,7 @@ _CONSTANTS = {
     "frame-heartbeat": FRAME_HEARTBEAT,
     "frame-end": FRAME_END,
 }
-# All but transactions.
-_CLASSES = ("connection", "channel", "exchange", "queue", "basic", "confirm")
+_CLASSES = ("connection", "channel", "exchange", "queue", "basic", "confirm", "tx")
 
 
 def _layouts(name: str) -> Iterator[MethodLayout]:

@@ -1,0 +1,151 @@
+"""
+What a run is asked for with, and its beginning and end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+
+from quebert._text import what_is_wrong
+from quebert.amqp import TxAMQPClient
+from quebert.amqp.wire import Wire
+from quebert.bulk._batches import Reader
+from quebert.bulk._formats import FORMATS
+from quebert.bulk._loading import Count, Loading
+from quebert.bulk._records import Records
+from quebert.bulk._rejects import Rejects
+from quebert.bulk._sending import Sending
+from quebert.bulk._source import Source
+from quebert.bulk._state import State
+from quebert.errors import ConfigError
+
+__all__ = ["Load", "load"]
+
+
+def _anything(url: object) -> None:
+    """
+    For C{check_url}.
+    """
+
+
+def _nothing(*ignored: object) -> None:
+    """
+    For who does not want to know.
+    """
+
+
+@attrs.frozen
+class Load:
+    """
+    A file of tasks to add.
+
+    @ivar path: of the file; C{None} for standard input.
+    @ivar format: one of L{FORMATS}.
+    @ivar rejects: the file for records that are refused.
+    @ivar state: the state file, or C{None}.
+    @ivar exchange: where tasks are published to.
+    @ivar key: with which routing key; C{None} for what their kind and priority say.
+    @ivar defaults: keywords of C{add_task} for records that do not say them.
+    @ivar check_url: raises L{BadTask<quebert.errors.BadTask>} for a URL that is not
+        meant so.
+    @ivar tell: called with a sentence for whoever looks on.
+    @ivar step: called with a L{Count} and the size of the file in bytes, or 0, from
+        time to time.
+    """
+
+    path: Path | None
+    format: str
+    rejects: Path
+    state: Path | None = None
+    exchange: str = "flow"
+    key: str | None = None
+    defaults: Mapping[str, Any] = attrs.field(factory=dict)
+    check_url: Callable[[object], None] = _anything
+    tell: Callable[[str], object] = _nothing
+    step: Callable[[Count, int], object] = _nothing
+
+
+async def load(
+    client: TxAMQPClient, asked: Load, count: Count, told: Deferred[None]
+) -> None:
+    """
+    Add the tasks of a file.
+
+    @param count: says how far it has come, also when this fails.
+    @param told: when it fires, the run ends early, and well.
+    @raise BrokerError: the broker does not take tasks.
+    @raise ConfigError: a file is wrong, or cannot be read or written.
+    """
+    descriptor = _opened(asked.path)
+    try:
+        name = "standard input" if asked.path is None else str(asked.path)
+        size = os.fstat(descriptor).st_size
+        format = FORMATS[asked.format]()
+        source = Source(client.reactor, name, descriptor, Records(format.is_whole))
+        state = State.nowhere()
+        if asked.state is not None:
+            state = State.open(asked.state, _target(client, asked))
+        try:
+            reader = Reader(
+                format, state.id, asked.defaults, asked.check_url, time.time
+            )
+            begun = state.done if state.sending is None else state.sending
+            rejects = Rejects(asked.rejects, begun.rejects)
+            loading = Loading(
+                source, reader, state, rejects, count,
+                tell=asked.tell, step=lambda: asked.step(count, size),
+            )  # fmt: skip
+            told.addCallback(lambda _: loading.end())
+            try:
+                begin = Deferred.fromCoroutine(_begin(client, asked, state))
+                told.addCallback(lambda _: begin.cancel())
+                try:
+                    wire, sending = await begin
+                except CancelledError:
+                    if told.called:
+                        return
+                    raise
+                await loading.run(wire, sending)
+            finally:
+                rejects.close()
+        finally:
+            state.close()
+    finally:
+        if asked.path is not None:
+            os.close(descriptor)
+
+
+async def _begin(
+    client: TxAMQPClient, asked: Load, state: State
+) -> tuple[Wire, Sending]:
+    wire = await client.connected(client.connectTimeout)
+    sending = Sending(wire, asked.exchange, asked.key)
+    await sending.open(None if asked.state is None else state.id.hex)
+    if asked.state is not None and not sending.has_token:
+        asked.tell(
+            "the broker has no transactions for this user: if this run is killed, the"
+            " last lines that were sent are sent again, with the same uuids"
+        )
+    return wire, sending
+
+
+def _opened(path: Path | None) -> int:
+    if path is None:
+        return 0
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as e:
+        raise ConfigError(f"{path}: {what_is_wrong(e)}") from None
+
+
+def _target(client: TxAMQPClient, asked: Load) -> str:
+    broker = client.broker
+    hosts = ",".join(map(str, broker.addresses))
+    return f"exchange {asked.exchange!r} at {hosts}, vhost {broker.vhost!r}"

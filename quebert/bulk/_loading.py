@@ -1,0 +1,322 @@
+"""
+A run: records are read, made into batches and sent, and the state file is kept.
+
+While the broker carries out a batch, the next one is made.  A batch is made in slices,
+so that the reactor has its turns in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.task import deferLater
+
+from quebert._waiters import another_waiter
+from quebert.amqp.wire import Wire
+from quebert.bulk._batches import Batch, Digest, Reader
+from quebert.bulk._rejects import Refusal, Rejects
+from quebert.bulk._sending import Problem, Sending
+from quebert.bulk._source import Source
+from quebert.bulk._state import Position, State
+from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
+
+__all__ = ["Count", "Loading"]
+
+T = TypeVar("T")
+
+# Records between two turns of the reactor.
+_SLICE = 100
+#: Seconds in which the broker must have carried out a batch, unless it blocks.
+PATIENCE = 60.0
+#: Seconds that the last batch gets when the run is to end.
+GRACE = 5.0
+
+
+@attrs.define
+class Count:
+    """
+    How far a run has come.
+
+    @ivar added: tasks that this run has added.
+    @ivar there: tasks that earlier runs have added.
+    @ivar refused: records that were refused, by this or an earlier run.
+    @ivar again: records of a batch that was sent again, and may be there twice.
+    @ivar consumed: bytes that were read.
+    @ivar ended: whether it has come to the end.
+    """
+
+    added: int = 0
+    there: int = 0
+    refused: int = 0
+    again: int = 0
+    consumed: int = 0
+    ended: bool = False
+
+    @property
+    def read(self) -> int:
+        """
+        All records.
+        """
+        return self.added + self.there + self.refused
+
+
+class Loading:
+    """
+    One run.
+
+    @param count: kept up to date.
+    @param tell: called with a sentence for whoever looks on.
+    @param step: called when C{count} has changed.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reader: Reader,
+        state: State,
+        rejects: Rejects,
+        count: Count,
+        *,
+        tell: Callable[[str], object],
+        step: Callable[[], object],
+    ) -> None:
+        self._source = source
+        self._reader = reader
+        self._state = state
+        self._rejects = rejects
+        self._count = count
+        self._tell = tell
+        self._step = step
+        self._digest = Digest()
+        self._lines = 0
+        self._told = False  # to end
+        self._waiting: Deferred[Any] | None = None  # for more to read
+
+    def end(self) -> None:
+        """
+        Read no more, and end as soon as the last batch is carried out.
+        """
+        self._told = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def run(self, wire: Wire, sending: Sending) -> None:
+        """
+        Go on where the state is, and to the end.
+
+        @raise BrokerError: the broker does not take tasks.
+        @raise ConfigError: a file is wrong, or cannot be read or written.
+        """
+        self._resolve(sending)
+        await self._skip()
+        batch = await self._make(wire)
+        while batch is not None:
+            number = self._state.done.batch + 1
+            position = self._begin(batch, number)
+            if not batch.entries:
+                self._state.end(position)
+                self._counted(batch, [])
+                batch = await self._make(wire)
+                continue
+            await self._until_unblocked(wire)
+            if self._told:
+                self._back(number)
+                return
+            answering = sending.send(batch, number)
+            following = await self._make(wire)
+            self._end(batch, position, await self._answered(wire, answering))
+            batch = None if self._told else following
+        if not self._told:
+            self._count.ended = True
+            await sending.forget()
+
+    # -- Where it begins
+
+    def _resolve(self, sending: Sending) -> None:
+        """
+        Find out what became of a batch that was on its way when an earlier run ended.
+        """
+        state, begun = self._state, self._state.sending
+        if begun is not None:
+            last = sending.last
+            if last is not None and not state.is_unsure and last >= begun.batch:
+                state.end(begun)
+            elif last is None or state.is_unsure:
+                self._count.again = begun.read - state.done.read
+                state.end(attrs.evolve(state.done, batch=begun.batch))
+        if sending.last is not None and sending.last > state.done.batch:
+            raise ConfigError("the state file is older than what the broker has of it")
+        self._count.there = state.done.read - state.done.refused
+        self._count.refused = state.done.refused
+
+    async def _skip(self) -> None:
+        """
+        Skip what is done, and see whether it is the same.
+        """
+        done = self._state.done
+        while self._lines < done.lines and await self._fill():
+            ready = self._source.ready
+            while ready and self._lines < done.lines:
+                record = ready.popleft()
+                self._reader.format.takes(record)
+                self._pass(record.raw, record.lines)
+        if done.lines and not self._told:
+            same = self._lines == done.lines and str(self._digest) == done.digest
+            if not same:
+                raise ConfigError(
+                    f"the first {done.lines} lines of {self._source.name} are not those"
+                    " that the state file is about"
+                )
+
+    def _pass(self, raw: bytes, lines: int) -> None:
+        self._digest.add(raw)
+        self._lines += lines
+
+    # -- Batches
+
+    async def _fill(self) -> bool:
+        """
+        Whether there are records that are ready.
+        """
+        if self._source.ready:
+            return True
+        if self._told:
+            return False
+        self._waiting = Deferred.fromCoroutine(self._source.fill())
+        try:
+            return await self._waiting
+        except CancelledError:
+            if self._told:
+                return False
+            raise
+        finally:
+            self._waiting = None
+
+    async def _make(self, wire: Wire) -> Batch | None:
+        """
+        The next batch, or C{None} at the end.  It is not filled up where one would have
+        to wait for more.
+        """
+        if self._told or not await self._fill():
+            return None
+        batch, ready = Batch(), self._source.ready
+        while ready and not batch.is_full:
+            for _ in range(min(_SLICE, len(ready))):
+                record = ready.popleft()
+                self._reader.add(record, batch)
+                self._pass(record.raw, record.lines)
+                if batch.is_full:
+                    break
+            await deferLater(wire.clock, 0)
+        batch.lines, batch.digest = self._lines, str(self._digest)
+        return batch
+
+    def _begin(self, batch: Batch, number: int) -> Position:
+        """
+        Note that a batch is about to be sent.
+        """
+        done = self._state.done
+        position = Position(
+            batch=number,
+            lines=batch.lines,
+            digest=batch.digest,
+            read=done.read + batch.read,
+            refused=done.refused + len(batch.refusals),
+            rejects=self._rejects.write(batch.refusals),
+        )
+        self._state.begin(position)
+        return position
+
+    def _end(self, batch: Batch, position: Position, problems: list[Problem]) -> None:
+        """
+        Note what became of it.
+
+        @raise BrokerError: the broker has taken none.
+        """
+        if len(problems) == len(batch.entries):
+            self._back(position.batch)
+            raise problems[0][1]
+        if problems:
+            refusals = [Refusal(entry.record, str(e)) for entry, e in problems]
+            position = attrs.evolve(
+                position,
+                refused=position.refused + len(refusals),
+                rejects=self._rejects.write(refusals),
+            )
+        self._state.end(position)
+        self._counted(batch, problems)
+
+    def _back(self, number: int) -> None:
+        """
+        Note that nothing of a batch was taken.
+        """
+        done = attrs.evolve(self._state.done, batch=number)
+        self._rejects.back_to(done.rejects)
+        self._state.end(done)
+
+    def _counted(self, batch: Batch, problems: list[Problem]) -> None:
+        count = self._count
+        count.added += len(batch.entries) - len(problems)
+        count.refused += len(batch.refusals) + len(problems)
+        count.consumed = self._source.consumed
+        self._step()
+
+    # -- Waiting for the broker
+
+    async def _until_unblocked(self, wire: Wire) -> None:
+        while wire.blocked is not None and not self._told:
+            self._tell_blocked(wire)
+            waiter = another_waiter(wire.when_unblocked())
+            try:
+                await waiter.addTimeout(1, wire.clock)
+            except TimeoutError:
+                pass
+
+    async def _answered(self, wire: Wire, answering: Deferred[T]) -> T:
+        """
+        What comes of a batch.
+
+        @raise BrokerError: nothing in time.
+        """
+        end = wire.clock.seconds() + PATIENCE
+        done: Deferred[None] = Deferred()
+        answering.addBoth(_then(done))
+        blocked = False
+        while not done.called:
+            waiter = another_waiter(done)
+            try:
+                await waiter.addTimeout(0.5, wire.clock)
+            except TimeoutError:
+                now = wire.clock.seconds()
+                end = min(end, now + GRACE) if self._told else end
+                if wire.blocked is not None and not self._told:
+                    end = now + PATIENCE
+                    if not blocked:
+                        self._tell_blocked(wire)
+                    blocked = True
+                if now >= end:
+                    answering.addErrback(lambda _: None)
+                    why = wire.blocked or "no answer"
+                    raise BrokerError(
+                        f"nobody knows whether the broker has the last batch: {why}"
+                    ) from None
+        try:
+            return await answering
+        except BrokerRefused as e:
+            if e.code == ReplyCode.PRECONDITION_FAILED:
+                self._state.unsure()
+            raise
+
+    def _tell_blocked(self, wire: Wire) -> None:
+        self._tell(f"the broker takes no messages for now ({wire.blocked}): waiting")
+
+
+def _then(done: Deferred[None]) -> Callable[[T], T]:
+    def tell(result: T) -> T:
+        done.callback(None)
+        return result
+
+    return tell

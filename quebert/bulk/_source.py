@@ -1,0 +1,102 @@
+"""
+Where the records of a file come from: an open file, a pipe or a terminal, which may
+have nothing to read for now.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred
+
+from quebert._text import what_is_wrong
+from quebert.bulk._records import Record, Records
+from quebert.errors import ConfigError
+
+__all__ = ["Source"]
+
+_CHUNK = 2**20
+
+
+class _Readable(FileDescriptor):  # type: ignore[misc]
+    """
+    Fires when a descriptor can be read.
+    """
+
+    def __init__(self, reactor: Any, descriptor: int) -> None:
+        super().__init__(reactor)
+        self._descriptor = descriptor
+        self.readable: Deferred[None] = Deferred(lambda _: self.stopReading())
+        self.startReading()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> None:
+        self.stopReading()
+        self.readable.callback(None)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.doRead()  # the end can be read, too
+
+
+class Source:
+    """
+    The records of a descriptor, in their order.
+
+    @ivar name: what a sentence calls it.
+    @ivar consumed: bytes that were read.
+    @ivar ready: records that were read, and not taken.
+    """
+
+    def __init__(
+        self, reactor: Any, name: str, descriptor: int, records: Records
+    ) -> None:
+        self.name = name
+        self.consumed = 0
+        self.ready: deque[Record] = deque()
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._records = records
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._has_ended = False
+
+    async def fill(self) -> bool:
+        """
+        Wait until there are records that are ready.
+
+        @return: whether there are; at the end there are none.
+        @raise ConfigError: it cannot be read.
+        """
+        while not self.ready and not self._has_ended:
+            if not self._is_file:
+                await self._readable()
+            self.ready.extend(self._read())
+        return bool(self.ready)
+
+    def _read(self) -> Iterator[Record]:
+        left = _CHUNK
+        while left > 0:
+            try:
+                data = os.read(self._descriptor, left)
+            except OSError as e:
+                text = f"{self.name} cannot be read: {what_is_wrong(e)}"
+                raise ConfigError(text) from None
+            if not data:
+                self._has_ended = True
+                yield from self._records.end()
+                return
+            self.consumed += len(data)
+            left -= len(data)
+            yield from self._records.feed(data)
+            if not (self._is_file or select.select([self._descriptor], [], [], 0)[0]):
+                return
+
+    async def _readable(self) -> None:
+        await _Readable(self._reactor, self._descriptor).readable
