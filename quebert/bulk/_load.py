@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
-from quebert._text import what_is_wrong
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.wire import Wire
 from quebert.bulk._batches import Reader
@@ -24,7 +23,6 @@ from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import State
-from quebert.errors import ConfigError
 
 __all__ = ["Load", "load"]
 
@@ -46,7 +44,8 @@ class Load:
     """
     A file of tasks to add.
 
-    @ivar path: of the file; C{None} for standard input.
+    @ivar name: what sentences call the file.
+    @ivar descriptor: of the file, which is open.
     @ivar format: one of L{FORMATS}.
     @ivar rejects: the file for records that are refused.
     @ivar state: the state file, or C{None}.
@@ -60,7 +59,8 @@ class Load:
         time to time.
     """
 
-    path: Path | None
+    name: str
+    descriptor: int
     format: str
     rejects: Path
     state: Path | None = None
@@ -83,43 +83,38 @@ async def load(
     @raise BrokerError: the broker does not take tasks.
     @raise ConfigError: a file is wrong, or cannot be read or written.
     """
-    descriptor = _opened(asked.path)
+    format = FORMATS[asked.format]()
+    records = Records(format.is_whole)
+    source = Source(client.reactor, asked.name, asked.descriptor, records)
+    size = os.fstat(asked.descriptor).st_size
+    state = State.nowhere()
+    if asked.state is not None:
+        state = State.open(asked.state, _target(client, asked))
+    begun = state.done if state.sending is None else state.sending
+    rejects = Rejects(asked.rejects, begun.rejects)
     try:
-        name = "standard input" if asked.path is None else str(asked.path)
-        size = os.fstat(descriptor).st_size
-        format = FORMATS[asked.format]()
-        source = Source(client.reactor, name, descriptor, Records(format.is_whole))
-        state = State.nowhere()
-        if asked.state is not None:
-            state = State.open(asked.state, _target(client, asked))
+        loading = Loading(
+            source,
+            Reader(format, state.id, asked.defaults, asked.check_url, time.time),
+            state,
+            rejects,
+            count,
+            tell=asked.tell,
+            step=lambda: asked.step(count, size),
+        )
+        told.addCallback(lambda _: loading.end())
+        beginning = Deferred.fromCoroutine(_begin(client, asked, state))
+        told.addCallback(lambda _: beginning.cancel())
         try:
-            reader = Reader(
-                format, state.id, asked.defaults, asked.check_url, time.time
-            )
-            begun = state.done if state.sending is None else state.sending
-            rejects = Rejects(asked.rejects, begun.rejects)
-            loading = Loading(
-                source, reader, state, rejects, count,
-                tell=asked.tell, step=lambda: asked.step(count, size),
-            )  # fmt: skip
-            told.addCallback(lambda _: loading.end())
-            try:
-                begin = Deferred.fromCoroutine(_begin(client, asked, state))
-                told.addCallback(lambda _: begin.cancel())
-                try:
-                    wire, sending = await begin
-                except CancelledError:
-                    if told.called:
-                        return
-                    raise
-                await loading.run(wire, sending)
-            finally:
-                rejects.close()
-        finally:
-            state.close()
+            wire, sending = await beginning
+        except CancelledError:
+            if told.called:
+                return
+            raise
+        await loading.run(wire, sending)
     finally:
-        if asked.path is not None:
-            os.close(descriptor)
+        rejects.close()
+        state.close()
 
 
 async def _begin(
@@ -134,15 +129,6 @@ async def _begin(
             " last lines that were sent are sent again, with the same uuids"
         )
     return wire, sending
-
-
-def _opened(path: Path | None) -> int:
-    if path is None:
-        return 0
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as e:
-        raise ConfigError(f"{path}: {what_is_wrong(e)}") from None
 
 
 def _target(client: TxAMQPClient, asked: Load) -> str:

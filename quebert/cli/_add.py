@@ -13,7 +13,7 @@ from typing import Any
 import click
 from twisted.logger import LogLevel
 
-from quebert.bulk import FORMATS, Load
+from quebert.bulk import FORMATS
 from quebert.cli import _add_many, _add_one
 from quebert.cli._meant_url import check_url
 from quebert.cli._operating import amqp_url_option
@@ -178,17 +178,20 @@ def add(
     for name in ("uuid", "params"):
         if name in fields:
             raise click.UsageError(f"with --from, each line has {name} of its own")
-    asked = Load(
-        None if source == "-" else Path(source),
+    stem = "quebert-add" if source == "-" else source
+    many = _add_many.Many(
+        where,
+        wait,
+        as_json,
+        source,
         _add_many.format_of(source, format),
-        rejects or Path(f"{'quebert-add' if source == '-' else source}.rejects"),
+        rejects or Path(f"{stem}.rejects"),
         state,
         exchange,
         key,
         fields,
     )
-    _check_files(asked)
-    status = _add_many.add_many(_add_many.Many(where, wait, as_json, asked))
+    status = _add_many.add_many(many)
     if status:
         raise SystemExit(status)
 
@@ -201,15 +204,6 @@ def _one(fields: dict[str, Any], as_json: bool, **where: Any) -> None:
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
     echo(json.dumps({"uuid": uuid}) if as_json else uuid)
-
-
-def _check_files(asked: Load) -> None:
-    """
-    Whether no file is given twice: one would overwrite the other.
-    """
-    given = [each for each in (asked.path, asked.state, asked.rejects) if each]
-    if len({each.resolve() for each in given}) < len(given):
-        raise click.UsageError("--from, --state and --rejects must be different files")
 
 
 # -- From texts to what they mean

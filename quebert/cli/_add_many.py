@@ -5,13 +5,17 @@ C{quebert add --from}: the tasks of a file, with a bar, a summary and an exit st
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import click
 
+from quebert._text import what_is_wrong
 from quebert.bulk import FORMATS, Count, Load, load
 from quebert.cli._add_one import client_of
 from quebert.cli._meant_url import check_url
@@ -32,12 +36,52 @@ class Many:
 
     @ivar wait: as for L{client_of}.
     @ivar as_json: whether the summary is to be JSON.
+    @ivar source: the name of the file, or C{-}.
     """
 
     amqp_url: str
     wait: float
     as_json: bool
-    asked: Load
+    source: str
+    format: str
+    rejects: Path
+    state: Path | None
+    exchange: str
+    key: str | None
+    defaults: Mapping[str, Any]
+
+    def check(self) -> None:
+        """
+        @raise click.UsageError: a file is given twice; one would overwrite the other.
+        """
+        given = [self.rejects, Path(self.source)]
+        if self.state is not None:
+            given.append(self.state)
+        if len({each.resolve() for each in given}) < len(given):
+            text = "--from, --state and --rejects must be different files"
+            raise click.UsageError(text)
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[int]:
+    """
+    The descriptor of a file.
+
+    @raise click.ClickException: it cannot be opened.
+    """
+    if source == "-":
+        if sys.stdin is None:
+            raise click.ClickException("--from -: standard input is closed")
+        yield sys.stdin.fileno()
+        return
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as e:
+        raise click.ClickException(f"--from {source}: {what_is_wrong(e)}") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def format_of(path: str, format: str | None) -> str:
@@ -92,12 +136,25 @@ def add_many(many: Many) -> int:
 
     @return: the exit status: 0 if all are added, by this run or an earlier one.
     """
+    many.check()
+    with _opened(many.source) as descriptor:
+        return _add_all(many, descriptor)
+
+
+def _add_all(many: Many, descriptor: int) -> int:
     bar, count, error = _Bar(), Count(), ""
-    asked = attrs.evolve(
-        many.asked,
-        check_url=check_url,
-        step=bar,
-        tell=lambda text: echo(text, err=True),
+    asked = Load(
+        "standard input" if many.source == "-" else many.source,
+        descriptor,
+        many.format,
+        many.rejects,
+        many.state,
+        many.exchange,
+        many.key,
+        many.defaults,
+        check_url,
+        lambda text: echo(text, err=True),
+        bar,
     )
 
     async def start(reactor: Any) -> None:

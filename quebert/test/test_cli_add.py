@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid as uuids
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.bulk import Count, Load
+from quebert.bulk import Count
 from quebert.cli import _add, _add_many, _add_one
 from quebert.cli import _main as cli
 from quebert.cli._meant_url import check_url
@@ -218,6 +219,7 @@ class AddManyTests(SynchronousTestCase):
         self.error: Exception | None = None
         self.patch(_add, "log_problems", lambda *ignored, level: None)
         self.patch(_add_many, "run", self.run_it)
+        self.patch(_add_many, "_opened", lambda source: nullcontext(0))
         self.patch(_add_many, "Count", lambda: self.count)
 
     def run_it(self, start: object) -> None:
@@ -243,7 +245,7 @@ class AddManyTests(SynchronousTestCase):
         finally:
             _add_many.add_many = real
 
-    def asked(self, *arguments: str) -> Load:
+    def asked(self, *arguments: str) -> _add_many.Many:
         """
         What a right one asks for.
         """
@@ -251,7 +253,7 @@ class AddManyTests(SynchronousTestCase):
         result = self.call(*arguments)
         self.assertEqual(result.exit_code, 0, result.output)
         assert self.many is not None
-        return self.many.asked
+        return self.many
 
     def test_files(self) -> None:
         """
@@ -264,11 +266,11 @@ class AddManyTests(SynchronousTestCase):
             ("a.csv", "csv"),
         ):
             asked = self.asked("--from", name)
-            self.assertEqual((asked.path, asked.format), (Path(name), format))
+            self.assertEqual((asked.source, asked.format), (name, format))
             self.assertEqual(asked.rejects, Path(f"{name}.rejects"))
             self.assertIsNone(asked.state)
         asked = self.asked("--from=-", "--format=csv", "--state=s", "--rejects=r")
-        self.assertEqual((asked.path, asked.format), (None, "csv"))
+        self.assertEqual((asked.source, asked.format), ("-", "csv"))
         self.assertEqual((asked.state, asked.rejects), (Path("s"), Path("r")))
         asked = self.asked("--from=-", "--format=jsonl")
         self.assertEqual(asked.rejects, Path("quebert-add.rejects"))
@@ -301,7 +303,7 @@ class AddManyTests(SynchronousTestCase):
             (("--from=a.csv", "--state=a.csv.rejects"), "must be different files"),
         ):
             result = self.call(*arguments)
-            self.assertEqual((result.exit_code, self.many), (2, None), result.output)
+            self.assertEqual(result.exit_code, 2, result.output)
             self.assertIn(text, result.stderr)
 
     def test_summary(self) -> None:
