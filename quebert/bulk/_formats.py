@@ -50,7 +50,11 @@ class Format(Protocol):
     How the records of a file are written.
     """
 
-    is_whole: Callable[[bytes], bool]
+    @staticmethod
+    def is_whole(raw: bytes) -> bool:
+        """
+        Whether lines are a whole record.
+        """
 
     def takes(self, record: Record) -> bool:
         """

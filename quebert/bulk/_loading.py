@@ -8,7 +8,7 @@ so that the reactor has its turns in between.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -92,8 +92,8 @@ class Loading:
         self._step = step
         self._digest = Digest()
         self._lines = 0
-        self._told = False  # to end
-        self._waiting: Deferred[Any] | None = None  # for more to read
+        self._told = False
+        self._waiting: Deferred[bool] | None = None  # for more to read
 
     def end(self) -> None:
         """
@@ -102,6 +102,12 @@ class Loading:
         self._told = True
         if self._waiting is not None:
             self._waiting.cancel()
+
+    def _is_told(self) -> bool:
+        """
+        Whether it is to end.
+        """
+        return self._told
 
     async def run(self, wire: Wire, sending: Sending) -> None:
         """
@@ -122,14 +128,14 @@ class Loading:
                 batch = await self._make(wire)
                 continue
             await self._until_unblocked(wire)
-            if self._told:
+            if self._is_told():
                 self._back(number)
                 return
             answering = sending.send(batch, number)
             following = await self._make(wire)
             self._end(batch, position, await self._answered(wire, answering))
-            batch = None if self._told else following
-        if not self._told:
+            batch = None if self._is_told() else following
+        if not self._is_told():
             self._count.ended = True
             await sending.forget()
 
@@ -163,7 +169,7 @@ class Loading:
                 record = ready.popleft()
                 self._reader.format.takes(record)
                 self._pass(record.raw, record.lines)
-        if done.lines and not self._told:
+        if done.lines and not self._is_told():
             same = self._lines == done.lines and str(self._digest) == done.digest
             if not same:
                 raise ConfigError(
@@ -183,13 +189,13 @@ class Loading:
         """
         if self._source.ready:
             return True
-        if self._told:
+        if self._is_told():
             return False
         self._waiting = Deferred.fromCoroutine(self._source.fill())
         try:
             return await self._waiting
         except CancelledError:
-            if self._told:
+            if self._is_told():
                 return False
             raise
         finally:
@@ -200,7 +206,7 @@ class Loading:
         The next batch, or C{None} at the end.  It is not filled up where one would have
         to wait for more.
         """
-        if self._told or not await self._fill():
+        if self._is_told() or not await self._fill():
             return None
         batch, ready = Batch(), self._source.ready
         while ready and not batch.is_full:
@@ -267,7 +273,7 @@ class Loading:
     # -- Waiting for the broker
 
     async def _until_unblocked(self, wire: Wire) -> None:
-        while wire.blocked is not None and not self._told:
+        while wire.blocked is not None and not self._is_told():
             self._tell_blocked(wire)
             waiter = another_waiter(wire.when_unblocked())
             try:
@@ -291,8 +297,8 @@ class Loading:
                 await waiter.addTimeout(0.5, wire.clock)
             except TimeoutError:
                 now = wire.clock.seconds()
-                end = min(end, now + GRACE) if self._told else end
-                if wire.blocked is not None and not self._told:
+                end = min(end, now + GRACE) if self._is_told() else end
+                if wire.blocked is not None and not self._is_told():
                     end = now + PATIENCE
                     if not blocked:
                         self._tell_blocked(wire)

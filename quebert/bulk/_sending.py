@@ -42,7 +42,7 @@ from quebert.bulk._batches import Batch, Entry
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
 
 if TYPE_CHECKING:
-    from quebert.amqp.wire import Message, Wire
+    from quebert.amqp.wire import Channel, Message, Wire
 
 __all__ = ["Problem", "Sending", "token_queue"]
 
@@ -125,6 +125,9 @@ class Sending:
             )
             # The queue delivers what it has before it answers this.
             await channel.call("queue_declare", queue=self._queue, passive=True)
+            # The user may not be allowed to publish it.
+            self._publish_token(channel, self.last)
+            await channel.commit()
         except BrokerRefused as e:
             return _has_none(e)
         self._channel, self.has_token = channel, True
@@ -133,7 +136,8 @@ class Sending:
     def _token_delivered(self, message: Message) -> None:
         self._tags.append(message.delivery_tag)
         number = json.loads(message.body)["batch"]
-        self.last = number if self.last is None else max(self.last, number)
+        if number is not None:
+            self.last = number if self.last is None else max(self.last, number)
 
     def _token_deleted(self, consumer_tag: str) -> None:
         self._is_deleted = True
@@ -175,16 +179,23 @@ class Sending:
                 answered, entry
             )
         if self.has_token:
-            token = channel.publish("", self._queue, _body(number), _TOKEN)
-            token.addErrback(lambda _: None)  # the commit tells
-            for tag in self._tags:
-                channel.ack(tag)
-            self._tags = []
+            self._publish_token(channel, number)
             await channel.commit()
         await all_answered
         if lost:
             raise lost[0]
         return problems
+
+    def _publish_token(self, channel: Channel, number: int | None) -> None:
+        """
+        Replace the token in the transaction that has begun.
+        """
+        body = json.dumps({"batch": number}).encode()
+        published = channel.publish("", self._queue, body, _TOKEN)
+        published.addErrback(lambda _: None)  # the commit tells
+        for tag in self._tags:
+            channel.ack(tag)
+        self._tags = []
 
     async def forget(self) -> None:
         """
@@ -206,12 +217,7 @@ def _has_none(why: BrokerRefused) -> bool:
     raise why
 
 
-def _body(number: int) -> bytes:
-    return json.dumps({"batch": number}).encode()
-
-
 def _error(failure: Failure) -> BrokerError:
     error = failure.value
-    if isinstance(error, BrokerError):
-        return error
-    raise error
+    assert isinstance(error, BrokerError)
+    return error

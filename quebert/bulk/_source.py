@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
 
 from quebert._text import what_is_wrong
 from quebert.bulk._records import Record, Records
@@ -24,26 +25,45 @@ __all__ = ["Source"]
 _CHUNK = 2**20
 
 
-class _Readable(FileDescriptor):  # type: ignore[misc]
+@implementer(IReadDescriptor)
+class _Readable:
     """
     Fires when a descriptor can be read.
     """
 
     def __init__(self, reactor: Any, descriptor: int) -> None:
-        super().__init__(reactor)
+        self._reactor = reactor
         self._descriptor = descriptor
-        self.readable: Deferred[None] = Deferred(lambda _: self.stopReading())
-        self.startReading()
+        self.readable: Deferred[None] = Deferred(lambda _: self._stop())
+        reactor.addReader(self)
 
     def fileno(self) -> int:
+        """
+        What is waited for.
+        """
         return self._descriptor
 
+    def logPrefix(self) -> str:
+        """
+        What the reactor calls it.
+        """
+        return "quebert"
+
     def doRead(self) -> None:
-        self.stopReading()
+        """
+        It can be read.
+        """
+        self._stop()
         self.readable.callback(None)
 
-    def connectionLost(self, reason: Any) -> None:
-        self.doRead()  # the end can be read, too
+    def connectionLost(self, reason: object) -> None:
+        """
+        The end can be read, too.
+        """
+        self.doRead()
+
+    def _stop(self) -> None:
+        self._reactor.removeReader(self)
 
 
 class Source:

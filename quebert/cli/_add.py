@@ -48,35 +48,36 @@ class _AddCommand(click.Command):
             raise click.UsageError(text, e.ctx) from None
 
 
-class _Seconds(click.ParamType):
+def _time(value: object) -> float:
     """
-    A time, such as C{90}, C{90s}, C{5m}, C{2h} or C{1d}.
+    Seconds, from a text such as C{90}, C{90s}, C{5m}, C{2h} or C{1d}.
+
+    @raise click.BadParameter: it is none.
     """
-
-    name = "time"
-
-    def convert(self, value: Any, param: Any, context: Any) -> float:
-        """
-        From the text to seconds.
-        """
-        try:
-            return seconds(value) if isinstance(value, str) else float(value)
-        except ConfigError as e:
-            self.fail(f"it {e}", param, context)
-
-
-_TIME = _Seconds()
+    try:
+        return seconds(str(value))
+    except ConfigError as e:
+        raise click.BadParameter(f"it {e}") from None
 
 
 @click.command(cls=_AddCommand)
 @click.argument("url", required=False)
 @click.argument("params", metavar="[PARAMS]", required=False)
-@click.option("--delay", type=_TIME, help="How long it waits: 90, 90s, 5m, 2h or 1d.")
+@click.option(
+    "--delay",
+    type=_time,
+    metavar="TIME",
+    help="How long it waits: 90, 90s, 5m, 2h or 1d.",
+)
 @click.option(
     "--run-at", metavar="WHEN", help="When: a time such as 2027-01-31T20:15Z."
 )
-@click.option("--ttl", type=_TIME, help="After how long it is not worth doing.")
-@click.option("--timeout", type=_TIME, help="How long the request may take.")
+@click.option(
+    "--ttl", type=_time, metavar="TIME", help="After how long it is not worth doing."
+)
+@click.option(
+    "--timeout", type=_time, metavar="TIME", help="How long the request may take."
+)
 @click.option("--method", default="POST", show_default=True, help="Of the request.")
 @click.option(
     "--header",
@@ -108,7 +109,8 @@ _TIME = _Seconds()
 @amqp_url_option
 @click.option(
     "--wait",
-    type=_TIME,
+    type=_time,
+    metavar="TIME",
     default=0,
     help="How long to wait for a broker that is about to start.",
 )
