@@ -90,8 +90,7 @@ async def load(
     state = State.nowhere()
     if asked.state is not None:
         state = State.open(asked.state, _target(client, asked))
-    begun = state.done if state.sending is None else state.sending
-    rejects = Rejects(asked.rejects, begun.rejects)
+    rejects = Rejects(asked.rejects)
     try:
         loading = Loading(
             source,

@@ -155,6 +155,7 @@ class Loading:
                 state.end(attrs.evolve(state.done, batch=begun.batch))
         if sending.last is not None and sending.last > state.done.batch:
             raise ConfigError("the state file is older than what the broker has of it")
+        self._rejects.back_to(state.done.rejects)
         self._count.there = state.done.read - state.done.refused
         self._count.refused = state.done.refused
 
@@ -273,8 +274,9 @@ class Loading:
     # -- Waiting for the broker
 
     async def _until_unblocked(self, wire: Wire) -> None:
-        while wire.blocked is not None and not self._is_told():
+        if wire.blocked is not None:
             self._tell_blocked(wire)
+        while wire.blocked is not None and not self._is_told():
             waiter = another_waiter(wire.when_unblocked())
             try:
                 await waiter.addTimeout(1, wire.clock)

@@ -38,12 +38,11 @@ class Rejects:
     The file, which is made when a record is refused.
 
     @param path: where it is.
-    @param size: how much of it stays, from earlier runs.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._kept = size
+        self._kept = 0  # bytes of it that stay, from earlier runs
         self._file: BinaryIO | None = None
 
     def write(self, refusals: Iterable[Refusal]) -> int:
@@ -66,8 +65,9 @@ class Rejects:
 
     def back_to(self, size: int) -> None:
         """
-        Take back what was written behind so many bytes.
+        Take back what was written behind so many bytes, also by an earlier run.
         """
+        self._kept = size
         if self._file is not None:
             self._file.truncate(size)
             self._file.seek(size)
@@ -75,8 +75,9 @@ class Rejects:
     def _opened(self) -> BinaryIO:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         file = os.fdopen(descriptor, "rb+")
-        file.truncate(self._kept)
-        file.seek(self._kept)
+        kept = min(self._kept, os.fstat(descriptor).st_size)
+        file.truncate(kept)
+        file.seek(kept)
         return file
 
     def close(self) -> None:

@@ -1,0 +1,394 @@
+"""
+A run, over a broker that only pretends: where it goes on, what it counts, and how it
+ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert._waiters import Waiters
+from quebert.bulk import _batches
+from quebert.bulk._batches import Batch, Reader
+from quebert.bulk._formats import JSONLines
+from quebert.bulk._loading import GRACE, PATIENCE, Count, Loading
+from quebert.bulk._records import Records, is_line
+from quebert.bulk._rejects import Rejects
+from quebert.bulk._sending import Problem
+from quebert.bulk._source import Source
+from quebert.bulk._state import State
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ChannelLost,
+    ConfigError,
+    PublishRefused,
+    ReplyCode,
+    Unroutable,
+)
+
+Answer = Callable[[Batch], Any]
+
+
+class FakeWire:
+    """
+    A connection with a clock that may be blocked.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.blocked: str | None = None
+        self._waiters: Waiters[None] = Waiters()
+
+    def when_unblocked(self) -> Deferred[None]:
+        """
+        Fires when it is not blocked.
+        """
+        return succeed(None) if self.blocked is None else self._waiters.wait()
+
+    def unblock(self) -> None:
+        """
+        It takes messages again.
+        """
+        self.blocked = None
+        self._waiters.fire(None)
+
+
+class FakeSending:
+    """
+    Takes batches as the test says.
+
+    @ivar sent: the numbers of the batches, and the URLs in each.
+    """
+
+    has_token = True
+
+    def __init__(self, last: int | None, answer: Answer) -> None:
+        self.last = last
+        self.sent: list[tuple[int, list[int]]] = []
+        self.forgotten = False
+        self._answer = answer
+
+    def send(self, batch: Batch, number: int) -> Deferred[list[Problem]]:
+        """
+        Note it, and answer.
+        """
+        self.sent.append((number, [each.record.line for each in batch.entries]))
+        answer = self._answer(batch)
+        return answer if isinstance(answer, Deferred) else succeed(answer)
+
+    async def forget(self) -> None:
+        """
+        All is done.
+        """
+        self.forgotten = True
+
+
+def taken(batch: Batch) -> list[Problem]:
+    """
+    The broker takes all.
+    """
+    return []
+
+
+class LoadingTests(SynchronousTestCase):
+    """
+    L{Loading}, with batches of two records.
+    """
+
+    def setUp(self) -> None:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.file = self.folder / "file"
+        self.patch(_batches, "BATCH", 2)
+        self.wire = FakeWire()
+        self.told: list[str] = []
+
+    def write(self, *lines: str) -> None:
+        """
+        The file.  An empty text stands for a good line, and any other for itself.
+        """
+        self.file.write_text("".join((each or '{"url": "/"}') + "\n" for each in lines))
+
+    def begin(
+        self, last: int | None = None, answer: Answer = taken
+    ) -> tuple[Deferred[None], FakeSending, Count, Loading]:
+        """
+        Begin a run.
+        """
+        descriptor = os.open(self.file, os.O_RDONLY)
+        self.addCleanup(os.close, descriptor)
+        state = State.open(self.folder / "state", "here")
+        self.addCleanup(state.close)
+        rejects = Rejects(self.folder / "rejects")
+        self.addCleanup(rejects.close)
+        source = Source(self.wire.clock, "the file", descriptor, Records(is_line))
+        reader = Reader(JSONLines(), state.id, {}, lambda url: None, lambda: 5.0)
+        count, sending = Count(), FakeSending(last, answer)
+        loading = Loading(
+            source, reader, state, rejects, count,
+            tell=self.told.append, step=lambda: None,
+        )  # fmt: skip
+        wire: Any = self.wire
+        fake: Any = sending
+        running = Deferred.fromCoroutine(loading.run(wire, fake))
+
+        def ended(result: Any) -> Any:
+            state.close()
+            return result
+
+        running.addBoth(ended)
+        self.pump()
+        return running, sending, count, loading
+
+    def pump(self, seconds: float = 0.0) -> None:
+        """
+        Let the reactor have some turns.
+        """
+        for _ in range(20):
+            self.wire.clock.advance(0)
+        self.wire.clock.advance(seconds)
+        for _ in range(20):
+            self.wire.clock.advance(0)
+
+    def rejected(self) -> int:
+        """
+        How many lines the file of refused ones has.
+        """
+        path = self.folder / "rejects"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def test_all(self) -> None:
+        """
+        All lines are sent in batches; empty lines do not count.
+        """
+        self.write("", "", " ", "", "bad", "", "bad", "bad", "bad")
+        running, sending, count, _ = self.begin()
+        self.successResultOf(running)
+        self.assertEqual(sending.sent, [(1, [1, 2]), (2, [4]), (3, [6])])
+        self.assertEqual((count.added, count.refused, count.read), (4, 4, 8))
+        self.assertTrue(count.ended and sending.forgotten)
+        self.assertEqual(self.rejected(), 4)
+        running, sending, count, _ = self.begin()
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.there, count.refused), ([], 4, 4))
+        self.assertEqual((count.read, self.rejected()), (8, 4))
+
+    def lose_second_batch(self) -> None:
+        """
+        A run that ends while the second batch is on its way.
+        """
+        self.write("", "bad", "bad", "", "", "")
+        answers = iter([succeed([]), fail(ChannelLost("lost"))])
+        running, *_ = self.begin(answer=lambda batch: next(answers))
+        self.failureResultOf(running, ChannelLost)
+
+    def test_carried_out(self) -> None:
+        """
+        A batch that the token knows is not sent again, and its refused lines stay.
+        """
+        self.lose_second_batch()
+        running, sending, count, _ = self.begin(last=2)
+        self.successResultOf(running)
+        self.assertEqual(sending.sent, [(3, [5, 6])])
+        self.assertEqual((count.added, count.there, count.refused), (2, 2, 2))
+        self.assertEqual((count.again, self.rejected()), (0, 2))
+
+    def test_not_carried_out(self) -> None:
+        """
+        A batch that the token does not know is sent, and its refused lines are written
+        once.
+        """
+        self.lose_second_batch()
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual(sending.sent, [(2, [4]), (3, [5, 6])])
+        self.assertEqual((count.added, count.there, count.refused), (3, 1, 2))
+        self.assertEqual((count.again, self.rejected()), (0, 2))
+
+    def test_unknown(self) -> None:
+        """
+        Without a token the batch is sent again, and that is told.
+        """
+        self.lose_second_batch()
+        running, sending, count, _ = self.begin(last=None)
+        self.successResultOf(running)
+        self.assertEqual(sending.sent, [(3, [4]), (4, [5, 6])])
+        self.assertEqual((count.again, count.read), (2, 6))
+
+    def test_in_part(self) -> None:
+        """
+        A batch that a full queue has refused in part is sent again, whatever the token
+        says.
+        """
+        self.write("", "")
+        full = BrokerRefused(ReplyCode.PRECONDITION_FAILED, "partial tx completion")
+        running, *_ = self.begin(answer=lambda batch: fail(full))
+        self.assertIs(self.failureResultOf(running).value, full)
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.again), ([(2, [1, 2])], 2))
+
+    def test_old_state(self) -> None:
+        """
+        A state that was copied back from an earlier time is refused: its lines would be
+        added twice.
+        """
+        self.write("", "")
+        running, sending, *_ = self.begin(last=7)
+        told = str(self.failureResultOf(running, ConfigError).value)
+        self.assertIn("older than what the broker has", told)
+        self.assertEqual(sending.sent, [])
+
+    def test_other_file(self) -> None:
+        """
+        A file whose first lines have changed, or are gone, is refused.
+        """
+        self.write("", "", "")
+        self.successResultOf(self.begin()[0])
+        for lines in (("", '{"url": "/x"}', ""), ("", ""), ()):
+            self.write(*lines)
+            running, sending, *_ = self.begin()
+            told = str(self.failureResultOf(running, ConfigError).value)
+            self.assertIn("the first 3 lines of the file are not those", told)
+            self.assertEqual(sending.sent, [])
+
+    def test_appended(self) -> None:
+        """
+        Lines that were appended are added, also where the last one had no line break.
+        """
+        self.file.write_text('{"url": "/"}')
+        self.successResultOf(self.begin()[0])
+        self.file.write_text('{"url": "/"}\n{"url": "/"}')
+        running, sending, count, _ = self.begin()
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.there), ([(2, [2])], 1))
+
+    def test_refused_by_the_broker(self) -> None:
+        """
+        What the broker does not take is refused, and the rest goes on.
+        """
+        self.write("", "", "")
+        why = Unroutable("no queue")
+        running, _, count, _ = self.begin(
+            answer=lambda batch: [(batch.entries[-1], why)] if batch.read > 1 else []
+        )
+        self.successResultOf(running)
+        self.assertEqual((count.added, count.refused, self.rejected()), (2, 1, 1))
+
+    def test_nothing_taken(self) -> None:
+        """
+        Where the broker takes none of a batch, the run ends, and goes on with it.
+        """
+        self.write("", "bad", "")
+        why = PublishRefused("full")
+        running, _, count, _ = self.begin(
+            answer=lambda batch: [(each, why) for each in batch.entries]
+        )
+        self.assertIs(self.failureResultOf(running).value, why)
+        self.assertEqual((count.read, self.rejected()), (0, 0))
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual(sending.sent, [(2, [1]), (3, [3])])
+        self.assertEqual((count.added, count.refused, self.rejected()), (2, 1, 1))
+
+    def test_blocked(self) -> None:
+        """
+        While the broker blocks, nothing is sent, and that is said once for a while.
+        """
+        self.write("")
+        self.wire.blocked = "low on memory"
+        running, sending, *_ = self.begin()
+        for _ in range(5):
+            self.pump(PATIENCE)
+        self.assertNoResult(running)
+        self.assertEqual(sending.sent, [])
+        text = "the broker takes no messages for now (low on memory): waiting"
+        self.assertEqual(self.told, [text])
+        self.wire.unblock()
+        self.pump()
+        self.successResultOf(running)
+
+    def test_blocked_meanwhile(self) -> None:
+        """
+        A batch that was sent has all the time while the broker blocks.
+        """
+        self.write("")
+        answer: Deferred[list[Problem]] = Deferred()
+        running, *_ = self.begin(answer=lambda batch: answer)
+        self.wire.blocked = "low on disk"
+        for _ in range(int(3 * PATIENCE)):
+            self.pump(1)
+        self.assertNoResult(running)
+        self.assertEqual(len(self.told), 1)
+        answer.callback([])
+        self.pump()
+        self.successResultOf(running)
+
+    def test_no_answer(self) -> None:
+        """
+        Without an answer the run ends after a while.
+        """
+        self.write("")
+        answer: Deferred[list[Problem]] = Deferred()
+        running, *_ = self.begin(answer=lambda batch: answer)
+        for _ in range(int(PATIENCE) + 1):
+            self.pump(1)
+        told = str(self.failureResultOf(running, BrokerError).value)
+        self.assertIn("nobody knows whether the broker has the last batch", told)
+        answer.errback(ChannelLost("it is late"))  # which is nobody's problem any more
+
+    def test_told_to_end(self) -> None:
+        """
+        When it is told to end, the last batch gets a while, and no more is sent.
+        """
+        self.write("", "", "", "")
+        answer: Deferred[list[Problem]] = Deferred()
+        running, sending, count, loading = self.begin(answer=lambda batch: answer)
+        loading.end()
+        self.pump(GRACE / 2)
+        answer.callback([])
+        self.pump()
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.added), ([(1, [1, 2])], 2))
+        self.assertFalse(count.ended or sending.forgotten)
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.there), ([(2, [3, 4])], 2))
+
+    def test_told_to_end_in_vain(self) -> None:
+        """
+        It does not wait longer than that.
+        """
+        self.write("")
+        answer: Deferred[list[Problem]] = Deferred()
+        running, _, _, loading = self.begin(answer=lambda batch: answer)
+        loading.end()
+        for _ in range(int(GRACE) * 2 + 2):
+            self.pump(1)
+        self.failureResultOf(running, BrokerError)
+
+    def test_told_while_blocked(self) -> None:
+        """
+        It ends while the broker blocks, and what was read is sent by the next run.
+        """
+        self.write("bad", "")
+        self.wire.blocked = "low on memory"
+        running, sending, _, loading = self.begin()
+        loading.end()
+        self.pump(2)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, self.rejected()), ([], 0))
+        self.wire.unblock()
+        running, sending, count, _ = self.begin()
+        self.successResultOf(running)
+        self.assertEqual((count.added, count.refused, self.rejected()), (1, 1, 1))
