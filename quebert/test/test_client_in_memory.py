@@ -13,8 +13,10 @@ from weakref import ref
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
@@ -853,6 +855,35 @@ class ConnectionTests(SynchronousTestCase):
     """
     Two connections to one broker, of which one knows that the user was let in.
     """
+
+    def test_impatient(self) -> None:
+        """
+        A connection that is not patient gives up as soon as no host has let it in; the
+        next who asks has it tried again.
+        """
+        network = MemoryNetwork()
+        network.is_down = True
+        broker = Broker.from_url("amqp://guest:guest@192.0.2.1,192.0.2.2/")
+        connection = BrokerConnection(
+            broker, None, lambda: network, "test", patient=False
+        )
+        asked = Deferred.fromCoroutine(connection.connected(60))
+        for number in (1, 2):
+            network.pass_time(1)
+            self.assertEqual(len(network.tcpClients), number)
+            self.assertNoResult(asked)
+            factory = network.tcpClients[-1][2]
+            factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        network.pass_time(1)
+        told = self.failureResultOf(asked, BrokerUnreachable).value
+        self.assertIn("was not reached: Connection was refused", str(told))
+        network.is_down = False
+        asked = Deferred.fromCoroutine(connection.connected(60))
+        network.pass_time(1)
+        self.successResultOf(asked)
+        stopped = Deferred.fromCoroutine(connection.stop())
+        network.pass_time(1)
+        self.successResultOf(stopped)
 
     def test_refused_beside_a_sibling(self) -> None:
         """

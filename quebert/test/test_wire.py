@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp import body, frame, header, heartbeat
-from pamqp.commands import Basic, Connection, Queue
+from pamqp.commands import Basic, Connection, Queue, Tx
 from pamqp.commands import Channel as ChannelClass
 from pamqp.commands import Confirm as ConfirmClass
 from twisted.internet.defer import Deferred
@@ -1683,6 +1683,35 @@ class PublishTests(WireTestCase):
         self.assertIn("NO_ROUTE", text)
         self.assertIn("flow", text)
         self.assertIn("key", text)
+
+    def test_committed(self) -> None:
+        """
+        What was published in a transaction is confirmed with its end, but for what the
+        broker has returned; the next transaction begins.
+        """
+        for number in range(2):
+            first, second = self.publish(b"first"), self.publish(b"second")
+            committed = self.ask(self.opened.commit())
+            self.broker.take()
+            self.give_back(b"second")
+            for each in (first, second, committed):
+                self.assertNoResult(each)
+            self.broker.send(Tx.CommitOk(), channel=1)
+            self.successResultOf(committed)
+            self.successResultOf(first)
+            self.failureResultOf(second, Unroutable)
+            self.assertEqual(self.opened.publications.unconfirmed_bytes, 0, number)
+
+    def test_not_committed(self) -> None:
+        """
+        Where the channel is closed instead, nobody knows.
+        """
+        published = self.publish()
+        committed = self.ask(self.opened.commit())
+        why = "PRECONDITION_FAILED - partial tx completion"
+        self.broker.send(ChannelClass.Close(406, why, 0, 0), channel=1)
+        self.failureResultOf(committed, BrokerRefused)
+        self.failureResultOf(published, ChannelLost)
 
     def test_returned_empty(self) -> None:
         """
