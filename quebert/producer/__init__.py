@@ -10,10 +10,10 @@ again, with the same uuid, is safe: at worst it is there twice, never lost.
 C{add_tasks} of a producer adds many, with a window of them unconfirmed.
 
 What is common to both: the message in C{_letter}, one of many tasks in C{_items}, the
-task in L{quebert.task}.  Another
-property of messages is set in C{_letter}; another keyword of C{add_task} stands in
-C{_twisted}, the docstrings of C{_blocking} and C{task/_keywords}; what a broker may
-answer is read in C{_pika} and in L{quebert.amqp.link}.
+task in L{quebert.task}.  Another property of messages is set in C{_letter}; another
+keyword of C{add_task} stands in C{_twisted}, C{bulk/_formats}, C{cli/_add}, the
+docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in
+C{_pika} and in L{quebert.amqp.link}.
 """
 
 from quebert.producer._blocking import BlockingProducer, add_task
