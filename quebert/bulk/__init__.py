@@ -7,8 +7,8 @@ Adding the tasks of a file: hundreds of thousands of lines, in batches, resumabl
   - C{_state}, C{_rejects}: the two files that are written.
   - C{_loading}: the run; L{load}, what programs call.
 
-To add a format: a class in C{_formats} with a line in C{FORMATS}; its suffix, if that is
-not its name, in C{cli/_add_many}; C{docs/bulk.rst}.
+To add a format: a class in C{_formats} with a line in C{FORMATS}; its suffix, if that
+is not its name, in C{cli/_add_many}; C{docs/bulk.rst}.
 """
 
 from quebert.bulk._formats import FORMATS

@@ -11,13 +11,21 @@ from typing import Any
 
 import attrs
 
-from quebert.bulk._formats import Format, checked_item
-from quebert.bulk._records import Record
+from quebert.bulk._formats import FileFormat, checked_item
+from quebert.bulk._records import TaskRecord
 from quebert.bulk._rejects import Refusal
 from quebert.errors import BadTask
 from quebert.producer.letters import Letter, item_letter
 
-__all__ = ["BATCH", "BATCH_BYTES", "Batch", "Digest", "Entry", "Reader", "uuid_of"]
+__all__ = [
+    "BATCH",
+    "BATCH_BYTES",
+    "Batch",
+    "Digest",
+    "RecordReader",
+    "TaskEntry",
+    "uuid_of",
+]
 
 #: Records of a batch at most, and about so many bytes.
 BATCH = 2_000
@@ -25,12 +33,12 @@ BATCH_BYTES = 4 * 2**20
 
 
 @attrs.frozen
-class Entry:
+class TaskEntry:
     """
     A record, and the task that it says.
     """
 
-    record: Record
+    record: TaskRecord
     letter: Letter
 
 
@@ -44,7 +52,7 @@ class Batch:
     @ivar digest: of these.
     """
 
-    entries: list[Entry] = attrs.field(factory=list)
+    entries: list[TaskEntry] = attrs.field(factory=list)
     refusals: list[Refusal] = attrs.field(factory=list)
     read: int = 0
     size: int = 0
@@ -92,7 +100,7 @@ def uuid_of(id: uuid.UUID, line: int) -> str:
     )
 
 
-class Reader:
+class RecordReader:
     """
     Makes tasks of records.
 
@@ -103,7 +111,7 @@ class Reader:
 
     def __init__(
         self,
-        format: Format,
+        format: FileFormat,
         id: uuid.UUID,
         defaults: Mapping[str, Any],
         check_url: Callable[[object], None],
@@ -115,7 +123,7 @@ class Reader:
         self._check_url = check_url
         self._now = now
 
-    def add(self, record: Record, batch: Batch) -> None:
+    def add(self, record: TaskRecord, batch: Batch) -> None:
         """
         Add a record to a batch.
 
@@ -126,11 +134,11 @@ class Reader:
         batch.read += 1
         batch.size += len(record.raw)
         try:
-            batch.entries.append(Entry(record, self._letter(record)))
+            batch.entries.append(TaskEntry(record, self._letter(record)))
         except BadTask as e:
             batch.refusals.append(Refusal(record, str(e)))
 
-    def _letter(self, record: Record) -> Letter:
+    def _letter(self, record: TaskRecord) -> Letter:
         if record.too_long:
             raise BadTask(record.too_long)
         item = checked_item(self.format.item(record), self._defaults)

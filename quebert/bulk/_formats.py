@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from quebert import task as tasks
-from quebert.bulk._records import MAX_ROW, Record, is_line, is_row
+from quebert.bulk._records import MAX_ROW, TaskRecord, is_line, is_row
 from quebert.config import seconds
 from quebert.errors import BadTask, ConfigError
 
-__all__ = ["FORMATS", "CSVRows", "Format", "JSONLines", "checked_item"]
+__all__ = ["FORMATS", "CSVRows", "FileFormat", "JSONLines", "checked_item"]
 
 #: What a line may say.
 KEYWORDS = frozenset(
@@ -45,7 +45,7 @@ _DURATIONS = ("delay", "ttl", "timeout")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Format(Protocol):
+class FileFormat(Protocol):
     """
     How the records of a file are written.
     """
@@ -56,14 +56,14 @@ class Format(Protocol):
         Whether lines are a whole record.
         """
 
-    def takes(self, record: Record) -> bool:
+    def takes(self, record: TaskRecord) -> bool:
         """
         Whether a record is one of a task; the header is none, nor is an empty line.
 
         @raise ConfigError: it is the header, and wrong.
         """
 
-    def item(self, record: Record) -> Mapping[str, Any]:
+    def item(self, record: TaskRecord) -> Mapping[str, Any]:
         """
         The item that a record says.
 
@@ -78,13 +78,13 @@ class JSONLines:
 
     is_whole = staticmethod(is_line)
 
-    def takes(self, record: Record) -> bool:
+    def takes(self, record: TaskRecord) -> bool:
         """
         Whether there is anything in the line.
         """
         return bool(record.raw.strip())
 
-    def item(self, record: Record) -> Mapping[str, Any]:
+    def item(self, record: TaskRecord) -> Mapping[str, Any]:
         """
         The object.
         """
@@ -106,7 +106,7 @@ class CSVRows:
         self._columns: list[str] | None = None
         csv.field_size_limit(MAX_ROW)
 
-    def takes(self, record: Record) -> bool:
+    def takes(self, record: TaskRecord) -> bool:
         """
         Whether it is not the header, which is read here, and not empty.
         """
@@ -126,7 +126,7 @@ class CSVRows:
         self._columns = columns
         return False
 
-    def item(self, record: Record) -> Mapping[str, Any]:
+    def item(self, record: TaskRecord) -> Mapping[str, Any]:
         """
         The cells of a row by their columns.
         """
@@ -148,7 +148,7 @@ class CSVRows:
 
 
 #: The formats by their names.
-FORMATS: Mapping[str, Callable[[], Format]] = {"jsonl": JSONLines, "csv": CSVRows}
+FORMATS: Mapping[str, Callable[[], FileFormat]] = {"jsonl": JSONLines, "csv": CSVRows}
 
 
 def _cells(raw: bytes) -> list[str]:
@@ -192,9 +192,9 @@ def checked_item(
     item: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """
-    An item with what it does not say itself.
+    An item with what it does not say itself, and without what is C{null}.
 
-    @param defaults: that.
+    @param defaults: what it does not say.
     @raise BadTask: it has a key that is none, or a time that is none.
     """
     whole = {**defaults, **item}
@@ -210,4 +210,4 @@ def checked_item(
                 whole[name] = seconds(value)
             except ConfigError as e:
                 raise BadTask(f"{name} {e}") from None
-    return whole
+    return {name: value for name, value in whole.items() if value is not None}

@@ -15,14 +15,14 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.wire import Wire
-from quebert.bulk._batches import Reader
+from quebert.bulk._batches import RecordReader
 from quebert.bulk._formats import FORMATS
 from quebert.bulk._loading import Count, Loading
-from quebert.bulk._records import Records
+from quebert.bulk._records import RecordSplitter
 from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending
 from quebert.bulk._source import Source
-from quebert.bulk._state import State
+from quebert.bulk._state import LoadState
 
 __all__ = ["Load", "load"]
 
@@ -84,17 +84,17 @@ async def load(
     @raise ConfigError: a file is wrong, or cannot be read or written.
     """
     format = FORMATS[asked.format]()
-    records = Records(format.is_whole)
+    records = RecordSplitter(format.is_whole)
     source = Source(client.reactor, asked.name, asked.descriptor, records)
     size = os.fstat(asked.descriptor).st_size
-    state = State.nowhere()
+    state = LoadState.nowhere()
     if asked.state is not None:
-        state = State.open(asked.state, _target(client, asked))
+        state = LoadState.open(asked.state, _target(client, asked))
     rejects = Rejects(asked.rejects)
     try:
         loading = Loading(
             source,
-            Reader(format, state.id, asked.defaults, asked.check_url, time.time),
+            RecordReader(format, state.id, asked.defaults, asked.check_url, time.time),
             state,
             rejects,
             count,
@@ -117,7 +117,7 @@ async def load(
 
 
 async def _begin(
-    client: TxAMQPClient, asked: Load, state: State
+    client: TxAMQPClient, asked: Load, state: LoadState
 ) -> tuple[Wire, Sending]:
     wire = await client.connected(client.connectTimeout)
     sending = Sending(wire, asked.exchange, asked.key)

@@ -16,11 +16,11 @@ from twisted.internet.task import deferLater
 
 from quebert._waiters import another_waiter
 from quebert.amqp.wire import Wire
-from quebert.bulk._batches import Batch, Digest, Reader
+from quebert.bulk._batches import Batch, Digest, RecordReader
 from quebert.bulk._rejects import Refusal, Rejects
 from quebert.bulk._sending import Problem, Sending
 from quebert.bulk._source import Source
-from quebert.bulk._state import Position, State
+from quebert.bulk._state import LoadState, Position
 from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
 
 __all__ = ["Count", "Loading"]
@@ -75,8 +75,8 @@ class Loading:
     def __init__(
         self,
         source: Source,
-        reader: Reader,
-        state: State,
+        reader: RecordReader,
+        state: LoadState,
         rejects: Rejects,
         count: Count,
         *,
@@ -132,8 +132,10 @@ class Loading:
                 self._back(number)
                 return
             answering = sending.send(batch, number)
-            following = await self._make(wire)
-            self._end(batch, position, await self._answered(wire, answering))
+            try:
+                following = await self._make(wire)
+            finally:
+                self._end(batch, position, await self._answered(wire, answering))
             batch = None if self._is_told() else following
         if not self._is_told():
             self._count.ended = True
@@ -314,7 +316,8 @@ class Loading:
         try:
             return await answering
         except BrokerRefused as e:
-            if e.code == ReplyCode.PRECONDITION_FAILED:
+            # Else a message is too large, and RabbitMQ has refused all.
+            if e.code == ReplyCode.PRECONDITION_FAILED and "larger than" not in str(e):
                 self._state.unsure()
             raise
 

@@ -11,7 +11,7 @@ import attrs
 
 from quebert._bounds import BOUNDS
 
-__all__ = ["MAX_RECORD", "Record", "Records", "is_line", "is_row"]
+__all__ = ["MAX_RECORD", "RecordSplitter", "TaskRecord", "is_line", "is_row"]
 
 #: Bytes that a record may have.  A longer one is refused, and not kept.
 MAX_RECORD = BOUNDS.body + 2**16
@@ -23,7 +23,7 @@ _KEPT = 1_000
 
 
 @attrs.frozen
-class Record:
+class TaskRecord:
     """
     What one task is made of.
 
@@ -53,7 +53,7 @@ def is_row(raw: bytes) -> bool:
     return raw.count(b'"') % 2 == 0
 
 
-class Records:
+class RecordSplitter:
     """
     Splits what is read into records, however it is cut into pieces.
 
@@ -68,7 +68,7 @@ class Records:
         self._rest = b""  # of a line that is not complete
         self._is_cut = False  # too long, and not all of it is kept
 
-    def feed(self, data: bytes) -> Iterator[Record]:
+    def feed(self, data: bytes) -> Iterator[TaskRecord]:
         """
         The records that are complete with some more bytes.
         """
@@ -90,7 +90,7 @@ class Records:
         else:
             self._rest += piece
 
-    def end(self) -> Iterator[Record]:
+    def end(self) -> Iterator[TaskRecord]:
         """
         The last record, where no line break follows it, or where a quote is not closed.
         """
@@ -99,7 +99,7 @@ class Records:
         if self._lines:
             yield self._record("a quoted field is not closed")
 
-    def _line_ended(self) -> Iterator[Record]:
+    def _line_ended(self) -> Iterator[TaskRecord]:
         line, self._rest = self._rest.removesuffix(b"\r"), b""
         is_cut, self._is_cut = self._is_cut, False
         self._begun = self._begun + b"\n" + line if self._lines else line
@@ -111,8 +111,8 @@ class Records:
         elif len(self._begun) > MAX_ROW:
             yield self._record("a quoted field is not closed, or very long")
 
-    def _record(self, too_long: str = "") -> Record:
-        record = Record(self._line, self._lines, self._begun, too_long)
+    def _record(self, too_long: str = "") -> TaskRecord:
+        record = TaskRecord(self._line, self._lines, self._begun, too_long)
         self._line += self._lines
         self._lines, self._begun = 0, b""
         return record

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import attrs
 
 from quebert._text import what_is_wrong
-from quebert.bulk._records import Record
+from quebert.bulk._records import TaskRecord
 from quebert.errors import ConfigError
 
 __all__ = ["Refusal", "Rejects"]
@@ -29,7 +29,7 @@ class Refusal:
     A record that is not added, and why.
     """
 
-    record: Record
+    record: TaskRecord
     reason: str
 
 
@@ -58,6 +58,7 @@ class Rejects:
             file = self._file = self._file or self._opened()
             file.write(b"".join(lines))
             file.flush()
+            os.fsync(file.fileno())
             return file.tell()
         except OSError as e:
             text = f"the file of refused lines {self._path}: {what_is_wrong(e)}"

@@ -38,7 +38,7 @@ from twisted.python.failure import Failure
 from quebert._protocol.extensions import EXPIRES
 from quebert._protocol.properties import encode_properties
 from quebert.amqp.queues import CLASSIC
-from quebert.bulk._batches import Batch, Entry
+from quebert.bulk._batches import Batch, TaskEntry
 from quebert.errors import BrokerError, BrokerRefused, ChannelLost, ReplyCode
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ PATIENCE = 20.0
 _TOKEN = encode_properties({"delivery-mode": 2})
 
 #: What the broker did not take, and why.
-Problem = tuple[Entry, BrokerError]
+Problem = tuple[TaskEntry, BrokerError]
 
 
 def token_queue(id: str) -> str:
@@ -159,7 +159,7 @@ class Sending:
         lost: list[BrokerError] = []
         all_answered: Deferred[None] = Deferred()
 
-        def answered(result: Any, entry: Entry) -> None:
+        def answered(result: Any, entry: TaskEntry) -> None:
             nonlocal missing
             missing -= 1
             if isinstance(result, Failure):

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
 from quebert._text import what_is_wrong
-from quebert.bulk._records import Record, Records
+from quebert.bulk._records import RecordSplitter, TaskRecord
 from quebert.errors import ConfigError
 
 __all__ = ["Source"]
@@ -76,11 +76,11 @@ class Source:
     """
 
     def __init__(
-        self, reactor: Any, name: str, descriptor: int, records: Records
+        self, reactor: Any, name: str, descriptor: int, records: RecordSplitter
     ) -> None:
         self.name = name
         self.consumed = 0
-        self.ready: deque[Record] = deque()
+        self.ready: deque[TaskRecord] = deque()
         self._reactor = reactor
         self._descriptor = descriptor
         self._records = records
@@ -100,7 +100,7 @@ class Source:
             self.ready.extend(self._read())
         return bool(self.ready)
 
-    def _read(self) -> Iterator[Record]:
+    def _read(self) -> Iterator[TaskRecord]:
         left = _CHUNK
         while left > 0:
             try:

@@ -22,7 +22,7 @@ import attrs
 from quebert._text import what_is_wrong
 from quebert.errors import ConfigError
 
-__all__ = ["Position", "State"]
+__all__ = ["LoadState", "Position"]
 
 _VERSION = 1
 # Bytes of the largest state file that is read.
@@ -51,7 +51,7 @@ class Position:
 
 
 @attrs.define(eq=False)
-class State:
+class LoadState:
     """
     @ivar id: of all runs that go on with each other.
     @ivar done: what is known to be done.
@@ -67,14 +67,14 @@ class State:
     _file: BinaryIO | None = None
 
     @classmethod
-    def nowhere(cls) -> State:
+    def nowhere(cls) -> LoadState:
         """
         A state that is kept nowhere.
         """
         return cls(uuid.uuid4())
 
     @classmethod
-    def open(cls, path: Path, target: str) -> State:
+    def open(cls, path: Path, target: str) -> LoadState:
         """
         The state in a file, which is made if it is not there.
 
@@ -94,7 +94,7 @@ class State:
             raise
 
     @classmethod
-    def _read(cls, file: BinaryIO, path: Path, target: str) -> State:
+    def _read(cls, file: BinaryIO, path: Path, target: str) -> LoadState:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -173,7 +173,7 @@ def _add_all(many: Many, descriptor: int) -> int:
         bar.end()
     if many.as_json:
         echo(json.dumps(_object(asked, count, error)))
-    else:
+    elif count.read or not error:
         echo(_summary(asked, count))
     for line in _remarks(asked, count, error):
         echo(line, err=True)

@@ -329,8 +329,7 @@ async def test_no_queue(
     arguments = f"--from={file}", f"--state={tmp_path}/state"
     program = add(*arguments)
     assert await program.ended() == 1
-    assert "read 0: 0 added, 0 already there, 0 refused" in program.output
-    assert "Error: no queue takes this message" in program.output
+    assert program.output.startswith("Error: no queue takes this message")
     declare(pika_channel, names)
     program = add(*arguments)
     assert await program.ended() == 1

@@ -8,23 +8,36 @@ import json
 import uuid
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.bulk import _batches
-from quebert.bulk._batches import Batch, Digest, Reader, uuid_of
-from quebert.bulk._formats import CSVRows, Format, JSONLines, checked_item
-from quebert.bulk._records import Record
+from quebert.bulk._batches import Batch, Digest, RecordReader, uuid_of
+from quebert.bulk._formats import (
+    KEYWORDS,
+    CSVRows,
+    FileFormat,
+    JSONLines,
+    checked_item,
+)
+from quebert.bulk._records import TaskRecord
 from quebert.errors import BadTask, ConfigError
-from quebert.test.checks import refusal
+from quebert.test.checks import QUICK, refusal
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
 ID = uuid.UUID(int=7)
 
 
-def record(raw: bytes, line: int = 2) -> Record:
+def record(raw: bytes, line: int = 2) -> TaskRecord:
     """
     A record of one line.
     """
-    return Record(line, 1, raw)
+    return TaskRecord(line, 1, raw)
 
 
 class JSONLinesTests(SynchronousTestCase):
@@ -119,7 +132,7 @@ class CSVRowsTests(SynchronousTestCase):
         ):
             told = refusal(ConfigError, CSVRows().takes, record(raw.encode(), 1))
             self.assertIn(text, told)
-        cut = Record(1, 9, b'url,"', "a quoted field is not closed")
+        cut = TaskRecord(1, 9, b'url,"', "a quoted field is not closed")
         told = refusal(ConfigError, CSVRows().takes, cut)
         self.assertIn("a quoted field is not closed", told)
 
@@ -131,10 +144,10 @@ class ItemTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         """
-        What an item says wins, also if that is nothing.
+        What an item says wins, also if that is C{null}, which says nothing.
         """
         found = checked_item({"delay": None, "ttl": "2h"}, {"delay": 5.0, "url": "/"})
-        self.assertEqual(found, {"delay": None, "ttl": 7200.0, "url": "/"})
+        self.assertEqual(found, {"ttl": 7200.0, "url": "/"})
 
     def test_wrong(self) -> None:
         """
@@ -151,16 +164,20 @@ class ItemTests(SynchronousTestCase):
             self.assertIn(text, refusal(BadTask, checked_item, item, {}))
 
 
-class ReaderTests(SynchronousTestCase):
+class RecordReaderTests(SynchronousTestCase):
     """
-    L{Reader} makes tasks of records.
+    L{RecordReader} makes tasks of records.
     """
 
-    def read(self, *raw: bytes, format: Format | None = None, **defaults: Any) -> Batch:
+    def read(
+        self, *raw: bytes, format: FileFormat | None = None, **defaults: Any
+    ) -> Batch:
         """
         The batch of some records.
         """
-        reader = Reader(format or JSONLines(), ID, defaults, self.check, lambda: 5.0)
+        reader = RecordReader(
+            format or JSONLines(), ID, defaults, self.check, lambda: 5.0
+        )
         batch = Batch()
         for number, each in enumerate(raw, 1):
             reader.add(record(each, number), batch)
@@ -199,13 +216,33 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(told[0][1], "it is bad")
         self.assertEqual((batch.read, len(batch.entries)), (4, 1))
 
+    @QUICK
+    @given(st.dictionaries(st.sampled_from(sorted(KEYWORDS)), JSON))
+    def test_anything(self, item: dict[str, Any]) -> None:
+        """
+        Whatever an object says, it is a task or refused.
+        """
+        batch = self.read(json.dumps({"url": "/", **item}).encode())
+        self.assertEqual(len(batch.entries) + len(batch.refusals), 1)
+
+    @QUICK
+    @given(st.binary(), st.sampled_from(["url", "params.a,headers.b,delay", "retry"]))
+    def test_any_bytes(self, raw: bytes, header: str) -> None:
+        """
+        Whatever bytes a record has, it is a task or refused, or empty.
+        """
+        self.read(raw)
+        format = CSVRows()
+        format.takes(record(header.encode(), 1))
+        self.read(raw, format=format, url="/")
+
     def test_too_long(self) -> None:
         """
         A record that is cut is refused for that.
         """
-        reader = Reader(JSONLines(), ID, {}, self.check, lambda: 5.0)
+        reader = RecordReader(JSONLines(), ID, {}, self.check, lambda: 5.0)
         batch = Batch()
-        reader.add(Record(1, 1, b"{", "it is too long"), batch)
+        reader.add(TaskRecord(1, 1, b"{", "it is too long"), batch)
         self.assertEqual([each.reason for each in batch.refusals], ["it is too long"])
 
     def test_full(self) -> None:

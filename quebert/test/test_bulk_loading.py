@@ -17,14 +17,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._waiters import Waiters
 from quebert.bulk import _batches
-from quebert.bulk._batches import Batch, Reader
+from quebert.bulk._batches import Batch, RecordReader
 from quebert.bulk._formats import JSONLines
 from quebert.bulk._loading import GRACE, PATIENCE, Count, Loading
-from quebert.bulk._records import Records, is_line
+from quebert.bulk._records import RecordSplitter, is_line
 from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Problem
 from quebert.bulk._source import Source
-from quebert.bulk._state import State
+from quebert.bulk._state import LoadState
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -127,12 +127,14 @@ class LoadingTests(SynchronousTestCase):
         """
         descriptor = os.open(self.file, os.O_RDONLY)
         self.addCleanup(os.close, descriptor)
-        state = State.open(self.folder / "state", "here")
+        state = LoadState.open(self.folder / "state", "here")
         self.addCleanup(state.close)
         rejects = Rejects(self.folder / "rejects")
         self.addCleanup(rejects.close)
-        source = Source(self.wire.clock, "the file", descriptor, Records(is_line))
-        reader = Reader(JSONLines(), state.id, {}, lambda url: None, lambda: 5.0)
+        source = Source(
+            self.wire.clock, "the file", descriptor, RecordSplitter(is_line)
+        )
+        reader = RecordReader(JSONLines(), state.id, {}, lambda url: None, lambda: 5.0)
         count, sending = Count(), FakeSending(last, answer)
         loading = Loading(
             source, reader, state, rejects, count,
@@ -333,6 +335,29 @@ class LoadingTests(SynchronousTestCase):
         answer.callback([])
         self.pump()
         self.successResultOf(running)
+
+    def test_unreadable(self) -> None:
+        """
+        Where the file cannot be read on, it is known what became of the last batch.
+        """
+        self.write("", "")
+        answer: Deferred[list[Problem]] = Deferred()
+        failing = [False]
+        fill = Source.fill
+
+        async def broken(source: Source) -> bool:
+            if failing:
+                failing.pop()
+                return await fill(source)
+            raise ConfigError("the disk is gone")
+
+        self.patch(Source, "fill", broken)
+        running, _, count, _ = self.begin(answer=lambda batch: answer)
+        self.assertNoResult(running)
+        answer.callback([])
+        self.pump()
+        told = str(self.failureResultOf(running, ConfigError).value)
+        self.assertEqual((told, count.added), ("the disk is gone", 2))
 
     def test_no_answer(self) -> None:
         """

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.bulk import _records
-from quebert.bulk._records import Record, Records, is_line, is_row
+from quebert.bulk._records import RecordSplitter, TaskRecord, is_line, is_row
 from quebert.test.checks import QUICK
 
 
 def split(
     data: bytes, *cuts: int, is_whole: Callable[[bytes], bool] = is_line
-) -> list[Record]:
+) -> list[TaskRecord]:
     """
     The records of a file that comes in pieces.
     """
-    records, found = Records(is_whole), list[Record]()
+    records, found = RecordSplitter(is_whole), list[TaskRecord]()
     places = [0, *sorted(cuts), len(data)]
     for begin, end in pairwise(places):
         if data[begin:end]:
@@ -30,9 +30,9 @@ def split(
     return [*found, *records.end()]
 
 
-class RecordsTests(SynchronousTestCase):
+class RecordSplitterTests(SynchronousTestCase):
     """
-    L{Records} splits what is read.
+    L{RecordSplitter} splits what is read.
     """
 
     def test_lines(self) -> None:
@@ -40,10 +40,10 @@ class RecordsTests(SynchronousTestCase):
         Lines have numbers; the last one needs no line break.
         """
         expected = [
-            Record(1, 1, b"a"),
-            Record(2, 1, b""),
-            Record(3, 1, b"b"),
-            Record(4, 1, b"c"),
+            TaskRecord(1, 1, b"a"),
+            TaskRecord(2, 1, b""),
+            TaskRecord(3, 1, b"b"),
+            TaskRecord(4, 1, b"c"),
         ]
         self.assertEqual(split(b"a\n\nb\r\nc"), expected)
         self.assertEqual(split(b"a\n\nb\r\nc\n"), expected)
@@ -76,7 +76,7 @@ class RecordsTests(SynchronousTestCase):
         A quoted field may have line breaks.
         """
         found = split(b'a,"b\nc ""d\n",e\nf,g\n', is_whole=is_row)
-        expected = [Record(1, 3, b'a,"b\nc ""d\n",e'), Record(4, 1, b"f,g")]
+        expected = [TaskRecord(1, 3, b'a,"b\nc ""d\n",e'), TaskRecord(4, 1, b"f,g")]
         self.assertEqual(found, expected)
 
     def test_open_quote(self) -> None:
@@ -103,4 +103,4 @@ class RecordsTests(SynchronousTestCase):
             self.assertLessEqual(len(long.raw), 2_000)
             self.assertEqual((largest.line, len(largest.raw)), (2, 2_000))
             self.assertEqual(largest.too_long, "")
-            self.assertEqual(last, Record(3, 1, b"z"))
+            self.assertEqual(last, TaskRecord(3, 1, b"z"))

@@ -15,9 +15,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.bulk._records import Record
+from quebert.bulk._records import TaskRecord
 from quebert.bulk._rejects import Refusal, Rejects
-from quebert.bulk._state import Position, State
+from quebert.bulk._state import LoadState, Position
 from quebert.errors import ConfigError
 from quebert.test.checks import refusal
 
@@ -25,9 +25,9 @@ FIRST = Position(batch=1, lines=10, digest="aa", read=9, refused=1, rejects=50)
 SECOND = Position(batch=2, lines=20, digest="bb", read=19, refused=1, rejects=50)
 
 
-class StateTests(SynchronousTestCase):
+class LoadStateTests(SynchronousTestCase):
     """
-    L{State} outlives the program.
+    L{LoadState} outlives the program.
     """
 
     def setUp(self) -> None:
@@ -35,11 +35,11 @@ class StateTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.path = Path(folder.name) / "state"
 
-    def open(self, target: str = "here") -> State:
+    def open(self, target: str = "here") -> LoadState:
         """
         The state, in a run of its own.
         """
-        state = State.open(self.path, target)
+        state = LoadState.open(self.path, target)
         self.addCleanup(state.close)
         return state
 
@@ -47,13 +47,15 @@ class StateTests(SynchronousTestCase):
         """
         Why it cannot be opened.
         """
-        return refusal(ConfigError, State.open, self.path, target)
+        return refusal(ConfigError, LoadState.open, self.path, target)
 
     def test_goes_on(self) -> None:
         """
         Another run finds the id, what is done, and what was being sent.
         """
-        steps: list[tuple[Callable[[State], Any], Position, Position | None, bool]] = [
+        steps: list[
+            tuple[Callable[[LoadState], Any], Position, Position | None, bool]
+        ] = [
             (lambda state: None, Position(), None, False),
             (lambda state: state.begin(FIRST), Position(), FIRST, False),
             (lambda state: state.unsure(), Position(), FIRST, True),
@@ -147,7 +149,7 @@ class StateTests(SynchronousTestCase):
         """
         A state need not be kept.
         """
-        state = State.nowhere()
+        state = LoadState.nowhere()
         state.begin(FIRST)
         state.end(FIRST)
         state.close()
@@ -194,8 +196,8 @@ class RejectsTests(SynchronousTestCase):
         self.addCleanup(rejects.close)
         size = rejects.write(
             [
-                Refusal(Record(3, 1, b"caf\xc3\xa9\xff\x00"), "it is \ud800 bad"),
-                Refusal(Record(4, 2, b"x" * 100_000), "long"),
+                Refusal(TaskRecord(3, 1, b"caf\xc3\xa9\xff\x00"), "it is \ud800 bad"),
+                Refusal(TaskRecord(4, 2, b"x" * 100_000), "long"),
             ]
         )
         self.assertEqual(size, self.path.stat().st_size)
@@ -224,18 +226,18 @@ class RejectsTests(SynchronousTestCase):
         be taken back.
         """
         rejects = Rejects(self.path)
-        kept = rejects.write([Refusal(Record(1, 1, b"a"), "bad")])
-        rejects.write([Refusal(Record(2, 1, b"b"), "bad")])
+        kept = rejects.write([Refusal(TaskRecord(1, 1, b"a"), "bad")])
+        rejects.write([Refusal(TaskRecord(2, 1, b"b"), "bad")])
         rejects.close()
         rejects = Rejects(self.path)
         rejects.back_to(kept)
         self.addCleanup(rejects.close)
         self.assertEqual(rejects.write([]), kept)
-        size = rejects.write([Refusal(Record(3, 1, b"c"), "bad")])
+        size = rejects.write([Refusal(TaskRecord(3, 1, b"c"), "bad")])
         self.assertEqual([each["line"] for each in self.lines()], [1, 3])
-        rejects.write([Refusal(Record(4, 1, b"d"), "bad")])
+        rejects.write([Refusal(TaskRecord(4, 1, b"d"), "bad")])
         rejects.back_to(size)
-        rejects.write([Refusal(Record(5, 1, b"e"), "bad")])
+        rejects.write([Refusal(TaskRecord(5, 1, b"e"), "bad")])
         self.assertEqual([each["line"] for each in self.lines()], [1, 3, 5])
 
     def test_gone(self) -> None:
@@ -245,7 +247,7 @@ class RejectsTests(SynchronousTestCase):
         rejects = Rejects(self.path)
         self.addCleanup(rejects.close)
         rejects.back_to(1_000)
-        rejects.write([Refusal(Record(3, 1, b"c"), "bad")])
+        rejects.write([Refusal(TaskRecord(3, 1, b"c"), "bad")])
         self.assertEqual([each["line"] for each in self.lines()], [3])
 
     def test_cannot_be_written(self) -> None:
@@ -253,5 +255,5 @@ class RejectsTests(SynchronousTestCase):
         That is told.
         """
         rejects = Rejects(self.path / "not" / "there")
-        told = refusal(ConfigError, rejects.write, [Refusal(Record(1, 1, b""), "")])
+        told = refusal(ConfigError, rejects.write, [Refusal(TaskRecord(1, 1, b""), "")])
         self.assertIn("No such file or directory", told)
