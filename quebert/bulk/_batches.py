@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from quebert._protocol.properties import encode_properties
 from quebert.bulk._formats import FileFormat, checked_item
 from quebert.bulk._records import TaskRecord
 from quebert.bulk._rejects import Refusal
@@ -36,10 +37,14 @@ BATCH_BYTES = 4 * 2**20
 class TaskEntry:
     """
     A record, and the task that it says.
+
+    @ivar properties: those of the letter, encoded: while the broker carries out the
+        batch before, there is time for that.
     """
 
     record: TaskRecord
     letter: Letter
+    properties: bytes
 
 
 @attrs.define
@@ -134,7 +139,9 @@ class RecordReader:
         batch.read += 1
         batch.size += len(record.raw)
         try:
-            batch.entries.append(TaskEntry(record, self._letter(record)))
+            letter = self._letter(record)
+            properties = encode_properties(letter.properties)
+            batch.entries.append(TaskEntry(record, letter, properties))
         except BadTask as e:
             batch.refusals.append(Refusal(record, str(e)))
 

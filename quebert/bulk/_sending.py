@@ -173,11 +173,9 @@ class Sending:
         channel, exchange = self._channel, self._exchange
         for entry in batch.entries:
             letter = entry.letter
-            properties = encode_properties(letter.properties)
             key = letter.routing_key if self._key is None else self._key
-            channel.publish(exchange, key, letter.body, properties).addBoth(
-                answered, entry
-            )
+            published = channel.publish(exchange, key, letter.body, entry.properties)
+            published.addBoth(answered, entry)
         if self.has_token:
             self._publish_token(channel, number)
             await channel.commit()

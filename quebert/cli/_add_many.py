@@ -212,8 +212,10 @@ def _remarks(asked: Load, count: Count, error: str) -> list[str]:
         )
     if error:
         remarks.append(f"Error: {error}")
-    if not count.ended and asked.state is not None:
+    if count.ended or (error and not count.read):
+        return remarks
+    if asked.state is not None:
         remarks.append("the rest is not added: run the same command again to go on")
-    elif not count.ended:
+    else:
         remarks.append("the rest is not added; with --state FILE one can go on")
     return remarks

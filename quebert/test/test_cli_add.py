@@ -338,6 +338,11 @@ class AddManyTests(SynchronousTestCase):
         result = self.call("--from=a.csv", "--state=s")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("Error: it is away\n", result.stderr)
+        early, self.count = self.count, Count()
+        result = self.call("--from=a.csv", "--state=s")
+        self.assertEqual(result.output, "Error: it is away\n")
+        self.count = early
+        result = self.call("--from=a.csv", "--state=s")
         self.assertIn("run the same command again to go on", result.stderr)
 
     def test_summary_as_json(self) -> None:
