@@ -19,6 +19,7 @@ from quebert.config import (
     Broker,
     Watch,
     default_amqp_url,
+    seconds,
 )
 from quebert.errors import ConfigError
 from quebert.test.checks import QUICK, refusal
@@ -328,6 +329,37 @@ class BrokerTests(SynchronousTestCase):
                     self.assertIn(each.port, range(1, 65536))
                     self.assertTrue(each.host)
                 self.assertTrue(broker.vhost)
+
+
+class SecondsTests(SynchronousTestCase):
+    """
+    L{seconds}: a time on a command line, or in a cell of a table.
+    """
+
+    def test_times(self) -> None:
+        """
+        It is a number of seconds, or a number with a unit.
+        """
+        for text, expected in (
+            ("90", 90.0),
+            (" 1.5 ", 1.5),
+            ("0", 0.0),
+            ("1e3", 1000.0),
+            ("90s", 90.0),
+            ("5m", 300.0),
+            ("2h", 7200.0),
+            ("1d", 86400.0),
+            ("0.5 h", 1800.0),
+        ):
+            self.assertEqual(seconds(text), expected)
+
+    def test_no_times(self) -> None:
+        """
+        Anything else is refused; the text goes on from its name.
+        """
+        for text in ("", "soon", "5x", "m", "-5", "-5m", "nan", "inf", "1e99", "1_0 s"):
+            told = refusal(ConfigError, seconds, text)
+            self.assertTrue(told.startswith("must be seconds up to 268435455"), told)
 
 
 class DefaultURLTests(SynchronousTestCase):
