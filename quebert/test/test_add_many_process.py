@@ -20,6 +20,7 @@ from pytest_twisted import ensureDeferred
 
 from quebert.bulk._batches import BATCH
 from quebert.test.conftest import AnyBroker, Names
+from quebert.test.operating import add_user, close_connections
 from quebert.test.support import Program, depth, short_of, until
 from quebert.test.test_producer_broker import declare
 from quebert.testing import EmbeddedBroker, RabbitMQNode, free_port
@@ -90,9 +91,9 @@ def add(start: Start, broker: AnyBroker, names: Names) -> Callable[..., Program]
     Runs the command, for the test's exchange and queue.
     """
 
-    def run(*arguments: str) -> Program:
+    def run(*arguments: str, url: str = broker.url) -> Program:
         target = f"--exchange={names.exchange}", f"--key={kind_of(names)}.medium"
-        where = f"--amqp-url={broker.url}"
+        where = f"--amqp-url={url}"
         return start("-m", "quebert", "add", *arguments, *target, where)
 
     return run
@@ -159,6 +160,74 @@ async def test_killed_and_resumed(
     expected = f"read {count}: 0 added, {count} already there, 0 refused\n"
     assert again.output == expected
     assert depth(pika_channel, names.queue) == 0
+
+
+@ensureDeferred
+async def test_connection_lost(
+    add: Callable[..., Program],
+    pika_channel: Any,
+    rabbitmq: RabbitMQNode,
+    names: Names,
+    tmp_path: Path,
+) -> None:
+    """
+    When RabbitMQ closes the connection, the run ends and says how to go on; then no
+    task is missing, and none is there twice.
+    """
+    declare(pika_channel, names)
+    count, file = 10_000, tmp_path / "tasks.jsonl"
+    write_lines(file, count)
+    arguments, state = (
+        (f"--from={file}", f"--state={tmp_path}/state"),
+        tmp_path / "state",
+    )
+    url = add_user(rabbitmq, "adds")
+    program = add(*arguments, url=url)
+    await until(state.exists)
+    await until(lambda: b"done" in state.read_bytes())
+    close_connections(rabbitmq, "adds")
+    assert await program.ended() == 1
+    assert program.output.count("Error: ") == 1
+    assert "run the same command again to go on" in program.output
+    program = add(*arguments)
+    assert await program.ended() == 0, program.output
+    assert f"read {count}: " in program.output
+    found = uuids(pika_channel, names.queue)
+    assert len(found) == count
+    assert set(found.values()) == {1}
+
+
+@ensureDeferred
+async def test_permissions(
+    add: Callable[..., Program],
+    pika_channel: Any,
+    rabbitmq: RabbitMQNode,
+    names: Names,
+    tmp_path: Path,
+) -> None:
+    """
+    A user who may not have the queue of the token adds tasks all the same, and is told
+    what that means.
+    """
+    declare(pika_channel, names)
+    file, token = tmp_path / "tasks.jsonl", r"^quebert\.add\..*"
+    write_lines(file, 10)
+    exchange = f"^{names.exchange}$"
+    permitted = f"{exchange}|^amq\\.default$"
+    table = [
+        (("^$", exchange, "^$"), True),
+        ((token, exchange, token), True),
+        ((token, permitted, "^$"), True),
+        ((token, permitted, token), False),
+    ]
+    for number, (permissions, is_told) in enumerate(table):
+        url = add_user(rabbitmq, f"adds-{number}", permissions)
+        program = add(f"--from={file}", f"--state={tmp_path}/state-{number}", url=url)
+        assert await program.ended() == 0, program.output
+        assert ("the broker has no transactions" in program.output) is is_told
+        assert "read 10: 10 added" in program.output
+    found = uuids(pika_channel, names.queue)
+    assert (len(found), found.total()) == (10 * len(table), 10 * len(table))
 
 
 @pytest.mark.long

@@ -19,8 +19,8 @@ from quebert.config import (
     Broker,
     Watch,
     default_amqp_url,
-    seconds,
 )
+from quebert.config import seconds as seconds_of
 from quebert.errors import ConfigError
 from quebert.test.checks import QUICK, refusal
 
@@ -333,7 +333,7 @@ class BrokerTests(SynchronousTestCase):
 
 class SecondsTests(SynchronousTestCase):
     """
-    L{seconds}: a time on a command line, or in a cell of a table.
+    C{quebert.config.seconds}: a time on a command line, or in a cell of a table.
     """
 
     def test_times(self) -> None:
@@ -351,14 +351,14 @@ class SecondsTests(SynchronousTestCase):
             ("1d", 86400.0),
             ("0.5 h", 1800.0),
         ):
-            self.assertEqual(seconds(text), expected)
+            self.assertEqual(seconds_of(text), expected)
 
     def test_no_times(self) -> None:
         """
         Anything else is refused; the text goes on from its name.
         """
         for text in ("", "soon", "5x", "m", "-5", "-5m", "nan", "inf", "1e99", "1_0 s"):
-            told = refusal(ConfigError, seconds, text)
+            told = refusal(ConfigError, seconds_of, text)
             self.assertTrue(told.startswith("must be seconds up to 268435455"), told)
 
 
