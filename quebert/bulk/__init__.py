@@ -11,8 +11,8 @@ To add a format: a class in C{_formats} with a line in C{FORMATS}; its suffix, i
 is not its name, in C{cli/_add_many}; C{docs/bulk.rst}.
 """
 
+from quebert.bulk._count import Count
 from quebert.bulk._formats import FORMATS
 from quebert.bulk._load import Load, load
-from quebert.bulk._loading import Count
 
 __all__ = ["FORMATS", "Count", "Load", "load"]

@@ -16,8 +16,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.wire import Wire
 from quebert.bulk._batches import RecordReader
+from quebert.bulk._count import Count
 from quebert.bulk._formats import FORMATS
-from quebert.bulk._loading import Count, Loading
+from quebert.bulk._loading import Loading
 from quebert.bulk._records import RecordSplitter
 from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending

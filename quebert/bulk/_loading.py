@@ -7,60 +7,26 @@ so that the reactor has its turns in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from quebert._waiters import another_waiter
 from quebert.amqp.wire import Wire
 from quebert.bulk._batches import Batch, Digest, RecordReader
+from quebert.bulk._count import Count
+from quebert.bulk._patience import Patience
 from quebert.bulk._rejects import Refusal, Rejects
 from quebert.bulk._sending import Problem, Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import LoadState, Position
-from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
+from quebert.errors import BrokerRefused, ConfigError, ReplyCode
 
-__all__ = ["Count", "Loading"]
-
-T = TypeVar("T")
+__all__ = ["Loading"]
 
 # Records between two turns of the reactor.
 _SLICE = 100
-#: Seconds in which the broker must have carried out a batch, unless it blocks.
-PATIENCE = 60.0
-#: Seconds that the last batch gets when the run is to end.
-GRACE = 5.0
-
-
-@attrs.define
-class Count:
-    """
-    How far a run has come.
-
-    @ivar added: tasks that this run has added.
-    @ivar there: tasks that earlier runs have added.
-    @ivar refused: records that were refused, by this or an earlier run.
-    @ivar again: records of a batch that was sent again, and may be there twice.
-    @ivar consumed: bytes that were read.
-    @ivar ended: whether it has come to the end.
-    """
-
-    added: int = 0
-    there: int = 0
-    refused: int = 0
-    again: int = 0
-    consumed: int = 0
-    ended: bool = False
-
-    @property
-    def read(self) -> int:
-        """
-        All records.
-        """
-        return self.added + self.there + self.refused
 
 
 class Loading:
@@ -116,6 +82,7 @@ class Loading:
         @raise BrokerError: the broker does not take tasks.
         @raise ConfigError: a file is wrong, or cannot be read or written.
         """
+        patience = Patience(wire, self._tell, self._is_told)
         self._resolve(sending)
         await self._skip()
         batch = await self._make(wire)
@@ -127,7 +94,7 @@ class Loading:
                 self._counted(batch, [])
                 batch = await self._make(wire)
                 continue
-            await self._until_unblocked(wire)
+            await patience.until_unblocked()
             if self._is_told():
                 self._back(number)
                 return
@@ -135,7 +102,8 @@ class Loading:
             try:
                 following = await self._make(wire)
             finally:
-                self._end(batch, position, await self._answered(wire, answering))
+                problems = await self._problems(patience.answer(answering))
+                self._end(batch, position, problems)
             batch = None if self._is_told() else following
         if not self._is_told():
             self._count.ended = True
@@ -239,6 +207,18 @@ class Loading:
         self._state.begin(position)
         return position
 
+    async def _problems(self, answer: Awaitable[list[Problem]]) -> list[Problem]:
+        """
+        What the broker has not taken of a batch.
+        """
+        try:
+            return await answer
+        except BrokerRefused as e:
+            # Else a message is too large, and RabbitMQ has refused all.
+            if e.code == ReplyCode.PRECONDITION_FAILED and "larger than" not in str(e):
+                self._state.unsure()
+            raise
+
     def _end(self, batch: Batch, position: Position, problems: list[Problem]) -> None:
         """
         Note what became of it.
@@ -272,62 +252,3 @@ class Loading:
         count.refused += len(batch.refusals) + len(problems)
         count.consumed = self._source.consumed
         self._step()
-
-    # -- Waiting for the broker
-
-    async def _until_unblocked(self, wire: Wire) -> None:
-        if wire.blocked is not None:
-            self._tell_blocked(wire)
-        while wire.blocked is not None and not self._is_told():
-            waiter = another_waiter(wire.when_unblocked())
-            try:
-                await waiter.addTimeout(1, wire.clock)
-            except TimeoutError:
-                pass
-
-    async def _answered(self, wire: Wire, answering: Deferred[T]) -> T:
-        """
-        What comes of a batch.
-
-        @raise BrokerError: nothing in time.
-        """
-        end = wire.clock.seconds() + PATIENCE
-        done: Deferred[None] = Deferred()
-        answering.addBoth(_then(done))
-        blocked = False
-        while not done.called:
-            waiter = another_waiter(done)
-            try:
-                await waiter.addTimeout(0.5, wire.clock)
-            except TimeoutError:
-                now = wire.clock.seconds()
-                end = min(end, now + GRACE) if self._is_told() else end
-                if wire.blocked is not None and not self._is_told():
-                    end = now + PATIENCE
-                    if not blocked:
-                        self._tell_blocked(wire)
-                    blocked = True
-                if now >= end:
-                    answering.addErrback(lambda _: None)
-                    why = wire.blocked or "no answer"
-                    raise BrokerError(
-                        f"nobody knows whether the broker has the last batch: {why}"
-                    ) from None
-        try:
-            return await answering
-        except BrokerRefused as e:
-            # Else a message is too large, and RabbitMQ has refused all.
-            if e.code == ReplyCode.PRECONDITION_FAILED and "larger than" not in str(e):
-                self._state.unsure()
-            raise
-
-    def _tell_blocked(self, wire: Wire) -> None:
-        self._tell(f"the broker takes no messages for now ({wire.blocked}): waiting")
-
-
-def _then(done: Deferred[None]) -> Callable[[T], T]:
-    def tell(result: T) -> T:
-        done.callback(None)
-        return result
-
-    return tell

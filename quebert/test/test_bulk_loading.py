@@ -18,8 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from quebert._waiters import Waiters
 from quebert.bulk import _batches
 from quebert.bulk._batches import Batch, RecordReader
+from quebert.bulk._count import Count
 from quebert.bulk._formats import JSONLines
-from quebert.bulk._loading import GRACE, PATIENCE, Count, Loading
+from quebert.bulk._loading import Loading
+from quebert.bulk._patience import GRACE, PATIENCE
 from quebert.bulk._records import RecordSplitter, is_line
 from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Problem
@@ -46,13 +48,23 @@ class FakeWire:
     def __init__(self) -> None:
         self.clock = Clock()
         self.blocked: str | None = None
+        self.closed = False
         self._waiters: Waiters[None] = Waiters()
 
     def when_unblocked(self) -> Deferred[None]:
         """
         Fires when it is not blocked.
         """
-        return succeed(None) if self.blocked is None else self._waiters.wait()
+        if self.blocked is None or self.closed:
+            return succeed(None)
+        return self._waiters.wait()
+
+    def close(self) -> None:
+        """
+        The connection is lost.
+        """
+        self.closed = True
+        self._waiters.fire(None)
 
     def unblock(self) -> None:
         """
@@ -319,6 +331,19 @@ class LoadingTests(SynchronousTestCase):
         self.wire.unblock()
         self.pump()
         self.successResultOf(running)
+
+    def test_lost_while_blocked(self) -> None:
+        """
+        Where the connection is lost while the broker blocks, the run ends.
+        """
+        self.write("")
+        self.wire.blocked = "low on memory"
+        lost = ChannelLost("lost")
+        running, *_ = self.begin(answer=lambda batch: fail(lost))
+        self.assertNoResult(running)
+        self.wire.close()
+        self.pump()
+        self.assertIs(self.failureResultOf(running).value, lost)
 
     def test_blocked_meanwhile(self) -> None:
         """
