@@ -52,11 +52,13 @@ class Batch:
     """
     What is sent together.
 
+    @ivar behind: lines of the file before the batch.
     @ivar read: how many records there are in it.
     @ivar lines: lines of the file, up to the end of the batch.
     @ivar digest: of these.
     """
 
+    behind: int = 0
     entries: list[TaskEntry] = attrs.field(factory=list)
     refusals: list[Refusal] = attrs.field(factory=list)
     read: int = 0

@@ -24,8 +24,12 @@ from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import LoadState
+from quebert.errors import BrokerError, BrokerRefused, ChannelLost
 
 __all__ = ["Load", "load"]
+
+#: How often it goes on in a row, without a batch that was carried out.
+_ATTEMPTS = 3
 
 
 def _anything(url: object) -> None:
@@ -103,18 +107,48 @@ async def load(
             step=lambda: asked.step(count, size),
         )
         told.addCallback(lambda _: loading.end())
-        beginning = Deferred.fromCoroutine(_begin(client, asked, state))
-        told.addCallback(lambda _: beginning.cancel())
-        try:
-            wire, sending = await beginning
-        except CancelledError:
-            if told.called:
-                return
-            raise
-        await loading.run(wire, sending)
+        await _run(client, asked, state, loading, count, told)
     finally:
         rejects.close()
         state.close()
+
+
+async def _run(
+    client: TxAMQPClient,
+    asked: Load,
+    state: LoadState,
+    loading: Loading,
+    count: Count,
+    told: Deferred[None],
+) -> None:
+    """
+    Run it, and go on when the connection was lost.
+    """
+    in_vain, before = 0, -1
+    while not told.called:
+        beginning = Deferred.fromCoroutine(_begin(client, asked, state))
+        told.addCallback(lambda _, each: each.cancel(), beginning)
+        try:
+            wire, sending = await beginning
+            await loading.run(wire, sending)
+            break
+        except CancelledError:
+            if not told.called:
+                raise
+        except BrokerError as e:
+            in_vain = in_vain + 1 if count.read == before else 0
+            before = count.read
+            if told.called or in_vain >= _ATTEMPTS or not may_go_on(e):
+                raise
+            asked.tell(f"going on with another connection: {e}")
+
+
+def may_go_on(error: BrokerError) -> bool:
+    """
+    Whether another connection may help.
+    """
+    refused = isinstance(error, BrokerRefused) and not error.final
+    return refused or isinstance(error, ChannelLost)
 
 
 async def _begin(

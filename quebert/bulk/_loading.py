@@ -58,6 +58,9 @@ class Loading:
         self._step = step
         self._digest = Digest()
         self._lines = 0
+        self._has_begun = False
+        self._batch: Batch | None = None  # the next one, or the one on its way
+        self._following: Batch | None = None  # if it is made already
         self._told = False
         self._waiting: Deferred[bool] | None = None  # for more to read
 
@@ -77,63 +80,85 @@ class Loading:
 
     async def run(self, wire: Wire, sending: Sending) -> None:
         """
-        Go on where the state is, and to the end.
+        Go on where the state is, and to the end.  Where the connection is
+        lost, it can be called again with another one.
 
         @raise BrokerError: the broker does not take tasks.
         @raise ConfigError: a file is wrong, or cannot be read or written.
         """
         patience = Patience(wire, self._tell, self._is_told)
-        self._resolve(sending)
-        await self._skip()
-        batch = await self._make(wire)
-        while batch is not None:
-            number = self._state.done.batch + 1
-            position = self._begin(batch, number)
-            if not batch.entries:
-                self._state.end(position)
-                self._counted(batch, [])
-                batch = await self._make(wire)
-                continue
-            await patience.until_unblocked()
-            if self._is_told():
-                self._back(number)
-                return
-            answering = sending.send(batch, number)
-            try:
-                following = await self._make(wire)
-            finally:
-                problems = await self._problems(patience.answer(answering))
-                self._end(batch, position, problems)
-            batch = None if self._is_told() else following
+        is_done = self._resolve(sending)
+        if not self._has_begun:
+            await self._begin_to_read(wire)
+        elif is_done and self._batch is not None:
+            self._counted(self._batch, [])
+            self._batch = await self._next(wire)
+        while self._batch is not None:
+            await self._send(self._batch, wire, sending, patience)
+            self._batch = await self._next(wire)
         if not self._is_told():
             self._count.ended = True
             await sending.forget()
 
+    async def _send(
+        self, batch: Batch, wire: Wire, sending: Sending, patience: Patience
+    ) -> None:
+        number = self._state.done.batch + 1
+        position = self._begin(batch, number)
+        if not batch.entries:
+            self._state.end(position)
+            self._counted(batch, [])
+            return
+        await patience.until_unblocked()
+        if self._is_told():
+            self._back(number)
+            return
+        answering = sending.send(batch, number)
+        try:
+            if self._following is None:
+                self._following = await self._make(wire)
+        finally:
+            problems = await self._problems(patience.answer(answering))
+            self._end(batch, position, problems)
+
+    async def _next(self, wire: Wire) -> Batch | None:
+        following, self._following = self._following, None
+        if self._is_told():
+            return None
+        return following or await self._make(wire)
+
     # -- Where it begins
 
-    def _resolve(self, sending: Sending) -> None:
+    def _resolve(self, sending: Sending) -> bool:
         """
-        Find out what became of a batch that was on its way when an earlier run ended.
+        Find out what became of a batch that was on its way when an earlier run, or the
+        connection, ended.
+
+        @return: whether it is done.
         """
+        is_done = False
         state, begun = self._state, self._state.sending
         if begun is not None:
             last = sending.last
             if last is not None and not state.is_unsure and last >= begun.batch:
                 state.end(begun)
+                is_done = True
             elif last is None or state.is_unsure:
-                self._count.again = begun.read - state.done.read
+                self._count.again += begun.read - state.done.read
                 state.end(attrs.evolve(state.done, batch=begun.batch))
         if sending.last is not None and sending.last > state.done.batch:
             raise ConfigError("the state file is older than what the broker has of it")
         self._rejects.back_to(state.done.rejects)
-        self._count.there = state.done.read - state.done.refused
-        self._count.refused = state.done.refused
+        return is_done
 
-    async def _skip(self) -> None:
+    async def _begin_to_read(self, wire: Wire) -> None:
         """
-        Skip what is done, and see whether it is the same.
+        Skip what is done, see whether it is the same, and make the first batch.
         """
+        self._has_begun = True
         done = self._state.done
+        self._count.there = done.read - done.refused
+        self._count.refused = done.refused
         while self._lines < done.lines and await self._fill():
             ready = self._source.ready
             while ready and self._lines < done.lines:
@@ -147,6 +172,7 @@ class Loading:
                     f"the first {done.lines} lines of {self._source.name} are not those"
                     " that the state file is about"
                 )
+        self._batch = await self._make(wire)
 
     def _pass(self, raw: bytes, lines: int) -> None:
         self._digest.add(raw)
@@ -179,7 +205,7 @@ class Loading:
         """
         if self._is_told() or not await self._fill():
             return None
-        batch, ready = Batch(), self._source.ready
+        batch, ready = Batch(behind=self._lines), self._source.ready
         while ready and not batch.is_full:
             for _ in range(min(_SLICE, len(ready))):
                 record = ready.popleft()
@@ -196,6 +222,7 @@ class Loading:
         Note that a batch is about to be sent.
         """
         done = self._state.done
+        assert batch.behind == done.lines
         position = Position(
             batch=number,
             lines=batch.lines,

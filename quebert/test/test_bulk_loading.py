@@ -37,6 +37,8 @@ from quebert.errors import (
     Unroutable,
 )
 
+# The number of a token that is not there; the run goes on with another connection.
+_GOES_ON = -1
 Answer = Callable[[Batch], Any]
 
 
@@ -84,7 +86,7 @@ class FakeSending:
     has_token = True
 
     def __init__(self, last: int | None, answer: Answer) -> None:
-        self.last = last
+        self.last = None if last == _GOES_ON else last
         self.sent: list[tuple[int, list[int]]] = []
         self.forgotten = False
         self._answer = answer
@@ -160,9 +162,25 @@ class LoadingTests(SynchronousTestCase):
             state.close()
             return result
 
-        running.addBoth(ended)
+        self.end_state = state.close
+        if last != _GOES_ON:
+            running.addBoth(ended)
         self.pump()
         return running, sending, count, loading
+
+    def go_on(
+        self, loading: Loading, last: int | None, answer: Answer = taken
+    ) -> tuple[Deferred[None], FakeSending]:
+        """
+        Have a run go on with another connection.
+        """
+        self.wire = FakeWire()
+        wire: Any = self.wire
+        sending = FakeSending(last, answer)
+        fake: Any = sending
+        running = Deferred.fromCoroutine(loading.run(wire, fake))
+        self.pump()
+        return running, sending
 
     def pump(self, seconds: float = 0.0) -> None:
         """
@@ -228,6 +246,53 @@ class LoadingTests(SynchronousTestCase):
         self.assertEqual(sending.sent, [(2, [4]), (3, [5, 6])])
         self.assertEqual((count.added, count.there, count.refused), (3, 1, 2))
         self.assertEqual((count.again, self.rejected()), (0, 2))
+
+    def test_goes_on(self) -> None:
+        """
+        After the connection was lost, the same run goes on with another one: with the
+        batch that was on its way, or behind it.
+        """
+        lost = ChannelLost("lost")
+        table: list[tuple[int | None, list[tuple[int, list[int]]], int]] = [
+            (2, [(3, [5, 6]), (4, [7])], 0),
+            (1, [(2, [4]), (3, [5, 6]), (4, [7])], 0),
+            (None, [(3, [4]), (4, [5, 6]), (5, [7])], 2),
+        ]
+        for last, sent, again in table:
+            for name in ("state", "rejects"):
+                (self.folder / name).unlink(missing_ok=True)
+            self.write("", "bad", "bad", "", "", "", "")
+            answers = iter([succeed([]), fail(lost)])
+            running, _, count, loading = self.begin(
+                _GOES_ON, answer=lambda batch, each=answers: next(each)
+            )
+            self.assertIs(self.failureResultOf(running).value, lost)
+            running, sending = self.go_on(loading, last)
+            self.successResultOf(running)
+            self.assertEqual(sending.sent, sent)
+            self.assertEqual((count.added, count.refused, count.there), (5, 2, 0))
+            self.assertEqual((count.again, self.rejected()), (again, 2))
+            self.assertTrue(count.ended)
+            self.end_state()
+
+    def test_goes_on_again(self) -> None:
+        """
+        It goes on as often as connections are lost, also at the end.
+        """
+        self.write("", "", "")
+        lost = ChannelLost("lost")
+        running, _, count, loading = self.begin(_GOES_ON, lambda batch: fail(lost))
+        self.failureResultOf(running, ChannelLost)
+        running, _ = self.go_on(loading, 0, lambda batch: fail(lost))
+        self.failureResultOf(running, ChannelLost)
+        running, sending = self.go_on(loading, 1, lambda batch: fail(lost))
+        self.failureResultOf(running, ChannelLost)
+        self.assertEqual(sending.sent, [(2, [3])])
+        running, sending = self.go_on(loading, 2)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.added, count.read), ([], 3, 3))
+        self.assertTrue(sending.forgotten)
+        self.end_state()
 
     def test_unknown(self) -> None:
         """
