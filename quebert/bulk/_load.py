@@ -19,6 +19,7 @@ from quebert.bulk._batches import RecordReader
 from quebert.bulk._count import Count
 from quebert.bulk._formats import FORMATS
 from quebert.bulk._loading import Loading
+from quebert.bulk._patience import Patience
 from quebert.bulk._records import RecordSplitter
 from quebert.bulk._rejects import Rejects
 from quebert.bulk._sending import Sending
@@ -126,7 +127,7 @@ async def _run(
     """
     in_vain, before = 0, -1
     while not told.called:
-        beginning = Deferred.fromCoroutine(_begin(client, asked, state))
+        beginning = Deferred.fromCoroutine(_begin(client, asked, state, told))
         told.addCallback(lambda _, each: each.cancel(), beginning)
         try:
             wire, sending = await beginning
@@ -152,11 +153,13 @@ def may_go_on(error: BrokerError) -> bool:
 
 
 async def _begin(
-    client: TxAMQPClient, asked: Load, state: LoadState
+    client: TxAMQPClient, asked: Load, state: LoadState, told: Deferred[None]
 ) -> tuple[Wire, Sending]:
     wire = await client.connected(client.connectTimeout)
     sending = Sending(wire, asked.exchange, asked.key)
-    await sending.open(None if asked.state is None else state.id.hex)
+    id = None if asked.state is None else state.id.hex
+    patience = Patience(wire, asked.tell, lambda: told.called)
+    await patience.answer(Deferred.fromCoroutine(sending.open(id)))
     if asked.state is not None and not sending.has_token:
         asked.tell(
             "the broker has no transactions for this user: if this run is killed, the"

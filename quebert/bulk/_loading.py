@@ -21,7 +21,7 @@ from quebert.bulk._rejects import Refusal, Rejects
 from quebert.bulk._sending import Problem, Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import LoadState, Position
-from quebert.errors import BrokerRefused, ConfigError, ReplyCode
+from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
 
 __all__ = ["Loading"]
 
@@ -115,7 +115,7 @@ class Loading:
             return
         answering = sending.send(batch, number)
         try:
-            if self._following is None:
+            if self._following is None and self._source.is_quick:
                 self._following = await self._make(wire)
         finally:
             problems = await self._problems(patience.answer(answering))
@@ -254,7 +254,9 @@ class Loading:
         """
         if len(problems) == len(batch.entries):
             self._back(position.batch)
-            raise problems[0][1]
+            entry, error = problems[0]
+            place = f"{self._source.name}, line {entry.record.line}"
+            raise BrokerError(f"{place}, and all that was sent with it: {error}")
         if problems:
             refusals = [Refusal(entry.record, str(e)) for entry, e in problems]
             position = attrs.evolve(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 from quebert._waiters import another_waiter
 from quebert.amqp.wire import Wire
@@ -69,7 +69,8 @@ class Patience:
 
     async def answer(self, answering: Deferred[T]) -> T:
         """
-        What comes of a batch.
+        What comes of a batch, or of another thing that the broker was asked for.  It is
+        cancelled if the wait is.
 
         @raise BrokerError: nothing in time.
         """
@@ -78,9 +79,15 @@ class Patience:
         answering.addBoth(_then(done))
         while not done.called:
             waiter = another_waiter(done)
-            with suppress(TimeoutError):
+            try:
                 await waiter.addTimeout(_LOOK, wire.clock)
                 break
+            except TimeoutError:
+                pass
+            except CancelledError:
+                answering.addErrback(lambda _: None)
+                answering.cancel()
+                raise
             now = wire.clock.seconds()
             if self._is_blocked:
                 end = now + PATIENCE
@@ -89,7 +96,7 @@ class Patience:
             if now >= end:
                 answering.addErrback(lambda _: None)
                 why = wire.blocked or "no answer"
-                text = f"nobody knows whether the broker has the last batch: {why}"
+                text = f"nobody knows whether the broker has what was sent last: {why}"
                 raise BrokerError(text)
         return await answering
 

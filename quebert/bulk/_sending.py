@@ -14,7 +14,7 @@ acknowledges the old token in the transaction that brings the new one.  RabbitMQ
 another consumer in when that channel has ended, which is after all that came on it was
 carried out.  So nothing of an old run can come after a new one has read the token.
 
-Three things are not covered.  Each of them may have a batch, which is L{BATCH}
+Three things are not covered.  Each of them may have a batch, which is C{BATCH}
 records, sent twice, with the same uuids, or not as a whole:
 
   - RabbitMQ itself is killed while it carries out a commit

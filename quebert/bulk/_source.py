@@ -87,6 +87,13 @@ class Source:
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._has_ended = False
 
+    @property
+    def is_quick(self) -> bool:
+        """
+        Whether L{fill} does not wait for anybody.
+        """
+        return self._is_file or bool(self.ready)
+
     async def fill(self) -> bool:
         """
         Wait until there are records that are ready.

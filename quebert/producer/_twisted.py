@@ -135,11 +135,11 @@ class Producer:
 
         @param items: an iterable, or an asynchronous one, of mappings, each with the
             keywords of L{add_task}, and with C{url}.
-        @param on_result: called with a L{TaskResult} for each item that was read: once
-            the broker has confirmed its task, or with what is wrong.  Where the
-            connection is lost, each task that may be there has one with
-            L{ChannelLost<quebert.errors.ChannelLost>}: add it again with the uuid in
-            the result.
+        @param on_result: called with a L{TaskResult<quebert.producer.TaskResult>} for
+            each item that was read: once the broker has confirmed its task, or with
+            what is wrong.  Where the connection is lost, each task that may be there
+            has one with L{ChannelLost<quebert.errors.ChannelLost>}: add it again with
+            the uuid in the result.
         @param window: how many tasks may be unconfirmed.
         @return: fires with how many tasks were added, when all results are told.  Fails
             then with what ended it: a L{BrokerError<quebert.errors.BrokerError>}, where

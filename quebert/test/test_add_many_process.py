@@ -366,6 +366,7 @@ async def test_pipe_and_interrupt(
     try:
         os.write(writing, b'{"url": "/1"}\n{"url": "/2"}\n{"url"')
         await until(lambda: depth(pika_channel, names.queue) == 2)
+        await until(lambda: b"done" in (tmp_path / "state").read_bytes())
         program.signal(signal.SIGINT)
         assert await program.ended() == 130
         assert "read 2: 2 added, 0 already there, 0 refused" in program.output
@@ -396,7 +397,8 @@ async def test_no_queue(
     arguments = f"--from={file}", f"--state={tmp_path}/state"
     program = add(*arguments)
     assert await program.ended() == 1
-    assert program.output.startswith("Error: no queue takes this message")
+    place = f"Error: {file}, line 1, and all that was sent with it"
+    assert program.output.startswith(f"{place}: no queue takes this message")
     declare(pika_channel, names)
     program = add(*arguments)
     assert await program.ended() == 1
@@ -448,6 +450,33 @@ async def test_no_broker(start: Start) -> None:
     waiting = start(*arguments, "--wait=0.1s")
     assert await waiting.ended() == 1
     assert "was not reached in 0.1 s" in waiting.output
+
+
+@ensureDeferred
+async def test_alarm_at_the_beginning(
+    add: Callable[..., Program],
+    pika_channel: Any,
+    rabbitmq: RabbitMQNode,
+    names: Names,
+    tmp_path: Path,
+) -> None:
+    """
+    While RabbitMQ is short of memory, a file waits, and says so; Ctrl-C ends it.
+    """
+    declare(pika_channel, names)
+    file, blocked = tmp_path / "tasks.jsonl", "the broker takes no messages for now"
+    write_lines(file, 10)
+    arguments = f"--from={file}", f"--state={tmp_path}/state"
+    with short_of("memory", rabbitmq):
+        program = add(*arguments)
+        await program.said(f"{blocked} (low on memory): waiting")
+        program.signal(signal.SIGINT)
+        assert await program.ended() == 130, program.output
+        waiting = add(*arguments, "--json")
+        await waiting.said(blocked)
+    assert await waiting.ended() == 0, waiting.output
+    found = uuids(pika_channel, names.queue)
+    assert (len(found), found.total()) == (10, 10)
 
 
 @ensureDeferred

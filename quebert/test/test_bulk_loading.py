@@ -373,7 +373,9 @@ class LoadingTests(SynchronousTestCase):
         running, _, count, _ = self.begin(
             answer=lambda batch: [(each, why) for each in batch.entries]
         )
-        self.assertIs(self.failureResultOf(running).value, why)
+        told = str(self.failureResultOf(running, BrokerError).value)
+        expected = "the file, line 1, and all that was sent with it: full"
+        self.assertEqual(told, expected)
         self.assertEqual((count.read, self.rejected()), (0, 0))
         running, sending, count, _ = self.begin(last=1)
         self.successResultOf(running)
@@ -459,7 +461,7 @@ class LoadingTests(SynchronousTestCase):
         for _ in range(int(PATIENCE) + 1):
             self.pump(1)
         told = str(self.failureResultOf(running, BrokerError).value)
-        self.assertIn("nobody knows whether the broker has the last batch", told)
+        self.assertIn("nobody knows whether the broker has what was sent last", told)
         answer.errback(ChannelLost("it is late"))  # which is nobody's problem any more
 
     def test_told_to_end(self) -> None:
