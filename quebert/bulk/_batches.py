@@ -67,11 +67,11 @@ class Batch:
     digest: str = ""
 
     @property
-    def is_full(self) -> bool:
+    def room(self) -> int:
         """
-        Whether no more goes into it.
+        How many more records go into it.
         """
-        return self.read >= BATCH or self.size >= BATCH_BYTES
+        return BATCH - self.read if self.size < BATCH_BYTES else 0
 
 
 class Digest:

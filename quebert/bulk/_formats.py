@@ -76,7 +76,12 @@ class JSONLines:
     A JSON object in each line (U{https://jsonlines.org}).
     """
 
-    is_whole = staticmethod(is_line)
+    @staticmethod
+    def is_whole(raw: bytes) -> bool:
+        """
+        Whether a line is a whole record.
+        """
+        return is_line(raw)
 
     def takes(self, record: TaskRecord) -> bool:
         """
@@ -100,7 +105,12 @@ class CSVRows:
     C{add_task}; an empty cell says nothing.
     """
 
-    is_whole = staticmethod(is_row)
+    @staticmethod
+    def is_whole(raw: bytes) -> bool:
+        """
+        Whether lines are a whole row.
+        """
+        return is_row(raw)
 
     def __init__(self) -> None:
         self._columns: list[str] | None = None

@@ -206,13 +206,13 @@ class Loading:
         if self._is_told() or not await self._fill():
             return None
         batch, ready = Batch(behind=self._lines), self._source.ready
-        while ready and not batch.is_full:
-            for _ in range(min(_SLICE, len(ready))):
+        while ready and batch.room > 0:
+            for _ in range(_SLICE):
+                if not ready or batch.room <= 0:
+                    break
                 record = ready.popleft()
                 self._reader.add(record, batch)
                 self._pass(record.raw, record.lines)
-                if batch.is_full:
-                    break
             await deferLater(wire.clock, 0)
         batch.lines, batch.digest = self._lines, str(self._digest)
         return batch

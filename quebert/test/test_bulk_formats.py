@@ -250,10 +250,10 @@ class RecordReaderTests(SynchronousTestCase):
         A batch is full with so many records or bytes.
         """
         self.patch(_batches, "BATCH", 2)
-        self.assertFalse(self.read(b"1").is_full)
-        self.assertTrue(self.read(b"1", b"2").is_full)
+        self.assertEqual(self.read(b"1").room, 1)
+        self.assertEqual(self.read(b"1", b"2").room, 0)
         self.patch(_batches, "BATCH_BYTES", 10)
-        self.assertTrue(self.read(b"1" * 10).is_full)
+        self.assertEqual(self.read(b"1" * 10).room, 0)
 
     def test_uuids(self) -> None:
         """

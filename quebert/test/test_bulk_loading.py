@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,6 +112,10 @@ def taken(batch: Batch) -> list[Problem]:
     The broker takes all.
     """
     return []
+
+
+def _next_answer(answers: list[Any], batch: Batch) -> Any:
+    return answers.pop()
 
 
 class LoadingTests(SynchronousTestCase):
@@ -262,9 +267,9 @@ class LoadingTests(SynchronousTestCase):
             for name in ("state", "rejects"):
                 (self.folder / name).unlink(missing_ok=True)
             self.write("", "bad", "bad", "", "", "", "")
-            answers = iter([succeed([]), fail(lost)])
+            answers: list[Deferred[list[Problem]]] = [fail(lost), succeed([])]
             running, _, count, loading = self.begin(
-                _GOES_ON, answer=lambda batch, each=answers: next(each)
+                _GOES_ON, partial(_next_answer, answers)
             )
             self.assertIs(self.failureResultOf(running).value, lost)
             running, sending = self.go_on(loading, last)

@@ -66,14 +66,12 @@ class LoadStateTests(SynchronousTestCase):
         for step, done, sending, unsure in steps:
             state = self.open()
             step(state)
-            for each in (state, None):
-                if each is None:
-                    state.close()
-                    each = self.open()
+            state.close()
+            for each in (state, self.open()):
                 self.assertEqual((each.done, each.sending), (done, sending))
                 self.assertEqual(each.is_unsure, unsure)
                 ids.add(each.id)
-            each.close()
+                each.close()
         self.assertEqual(len(ids), 1)
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
 

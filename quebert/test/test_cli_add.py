@@ -174,8 +174,9 @@ class AddTests(SynchronousTestCase):
             told = self.refused(url, code=1)
             self.assertIn(f"url has no scheme: write http://{url}, or /{url}", told)
         partial = "/example.com/x", "hello", "hello/x.html", "?a=b.c", "#x", ""
-        for url in (*partial, "http://localhost", "https://a.b/", "../x", None, 5):
-            check_url(url)
+        others: tuple[object, ...] = "http://localhost", "https://a.b/", "../x", None, 5
+        for other in (*partial, *others):
+            check_url(other)
 
     def test_long_url_is_cut(self) -> None:
         """

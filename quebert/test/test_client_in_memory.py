@@ -872,7 +872,7 @@ class ConnectionTests(SynchronousTestCase):
             network.pass_time(1)
             self.assertEqual(len(network.tcpClients), number)
             self.assertNoResult(asked)
-            factory = network.tcpClients[-1][2]
+            factory: Any = network.tcpClients[-1][2]
             factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
         network.pass_time(1)
         told = self.failureResultOf(asked, BrokerUnreachable).value
