@@ -48,8 +48,9 @@ __all__ = ["Problem", "Sending", "token_queue"]
 
 #: Seconds after which RabbitMQ deletes the queue of a token that nobody uses.
 TOKEN_LIFE = 30 * 86_400
-#: Seconds in which an earlier run must have ended.
-PATIENCE = 20.0
+#: Seconds in which an earlier run must have ended.  A RabbitMQ that is short of memory
+#: notices that only when it sends the next heartbeat.
+PATIENCE = 45.0
 _TOKEN = encode_properties({"delivery-mode": 2})
 
 #: What the broker did not take, and why.

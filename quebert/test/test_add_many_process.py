@@ -144,9 +144,9 @@ async def test_killed_and_resumed(
     twice.  Nothing is left in RabbitMQ.
     """
     declare(pika_channel, names, {"x-queue-type": queue_type})
-    count = 15_000
+    count = 9_000
     said, found, _ = await killed_and_resumed(
-        add, pika_channel, names, tmp_path, count, 3
+        add, pika_channel, names, tmp_path, count, 2
     )
     assert said["ended"]
     assert said["read"] == count == said["added"] + said["already_there"]
@@ -175,7 +175,7 @@ async def test_connection_lost(
     missing, and none is there twice.
     """
     declare(pika_channel, names)
-    count, file = 10_000, tmp_path / "tasks.jsonl"
+    count, file = 8_000, tmp_path / "tasks.jsonl"
     write_lines(file, count)
     arguments, state = (
         (f"--from={file}", f"--state={tmp_path}/state"),
@@ -283,7 +283,7 @@ async def test_embedded(start: Start, tmp_path: Path) -> None:
     The embedded broker has no transactions: after C{kill -9} no task is missing, a
     batch at most is there twice, with the same uuids, and that is said.
     """
-    count, names = 12_000, Names("flow", "tasks", "tasks.#")
+    count, names = 8_000, Names("flow", "tasks", "tasks.#")
     file, state = tmp_path / "tasks.jsonl", tmp_path / "state"
     write_lines(file, count)
     with EmbeddedBroker() as broker, channel_of(broker) as channel:
@@ -461,7 +461,8 @@ async def test_alarm_at_the_beginning(
     tmp_path: Path,
 ) -> None:
     """
-    While RabbitMQ is short of memory, a file waits, and says so; Ctrl-C ends it.
+    While RabbitMQ is short of memory, a file waits, and says so; Ctrl-C ends it, and
+    afterwards the same command goes on.
     """
     declare(pika_channel, names)
     file, blocked = tmp_path / "tasks.jsonl", "the broker takes no messages for now"
@@ -472,9 +473,8 @@ async def test_alarm_at_the_beginning(
         await program.said(f"{blocked} (low on memory): waiting")
         program.signal(signal.SIGINT)
         assert await program.ended() == 130, program.output
-        waiting = add(*arguments, "--json")
-        await waiting.said(blocked)
-    assert await waiting.ended() == 0, waiting.output
+    program = add(*arguments)
+    assert await program.ended() == 0, program.output
     found = uuids(pika_channel, names.queue)
     assert (len(found), found.total()) == (10, 10)
 
