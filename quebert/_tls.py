@@ -2,8 +2,8 @@
 TLS towards the broker and executors: whom we trust, who we are, and what went wrong.
 
 To add an option: a field of L{TLS<quebert.config.TLS>}, L{creator} here, C{_context} in
-C{producer/_pika}, and C{docs/configuration.rst}.  The AMQP URL and the tables C{tls}
-have each field by itself.  These two, C{_pika} and L{HostTLS<quebert.http.HostTLS>},
+C{producer/_stream}, and C{docs/configuration.rst}.  The AMQP URL and the tables C{tls}
+have each field by itself.  These two, C{_stream} and L{HostTLS<quebert.http.HostTLS>},
 which looks whether a file was renewed, take each field for a path: all four must skip
 an option that is no path.
 """

@@ -8,11 +8,11 @@ executor.  The text of each is one sentence for a log line.
 
 To add an error: a class in the branch of whose fault it is.  A subclass of
 L{BrokerError} sets C{final} if to try again makes no sense; C{link/_connection},
-C{watch/_channel_keeper}, C{producer/_blocking} and C{cli/_check} ask for it.  Who
+C{watch/_channel_keeper}, C{producer/_publishing} and C{cli/_check} ask for it.  Who
 decides by the class: for a publication, L{quebert.amqp.wire} lists them; for a request,
 C{mediator/_failures} (what becomes of the task) and C{mediator/_admission} (what it
-says of the host); for a connection, C{doctor/_examine} (what to do).  C{producer/_pika}
-turns errors of pika into ours.
+says of the host); for a connection, C{doctor/_examine} (what to do).  What
+C{BrokerError.added} says of each is a table in C{docs/producers.rst}.
 
 L{ReplyCode} has the numbers with which the peers of an AMQP connection say it.
 """
@@ -138,7 +138,12 @@ class IncompleteAnswer(ExecutorError):
 class BrokerError(QuebertError):
     """
     The broker, or the way to it, did not do what was asked.
+
+    @ivar added: of a task that was to be added: C{False} if it is certain that the
+        broker does not have it, C{None} if the broker may have it.
     """
+
+    added: bool | None = None
 
     @property
     def final(self) -> bool:
@@ -152,6 +157,8 @@ class BrokerUnreachable(BrokerError):
     """
     No connection could be made in the time that was given.
     """
+
+    added = False
 
 
 class BrokerRefused(BrokerError):
@@ -196,6 +203,8 @@ class MessageRefused(BrokerRefused):
     C{max_message_size} (precondition-failed).
     """
 
+    added = False
+
 
 class MayNotLook(BrokerRefused):
     """
@@ -211,6 +220,8 @@ class CertificateRefused(BrokerError):
     """
     We or the broker did not accept the certificate of the other.
     """
+
+    added = False
 
     @property
     def final(self) -> bool:
@@ -241,7 +252,8 @@ class ProtocolError(BrokerError):
 
 class PublishRefused(BrokerError):
     """
-    The broker answered a publish with C{basic.nack}: it did not take it.
+    The broker answered a publish with C{basic.nack}: it did not take it.  Another queue
+    of the same exchange may have it.
     """
 
 
@@ -249,6 +261,8 @@ class Unroutable(BrokerError):
     """
     No queue is bound where the message was published to (C{basic.return}).
     """
+
+    added = False
 
 
 class StoreError(QuebertError):

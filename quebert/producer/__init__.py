@@ -1,25 +1,32 @@
 """
-Adding tasks: from Twisted with L{Producer}, and from anything else (Django,
-Flask, a script) with L{add_task}, which blocks and needs pika.
+Adding tasks: with L{add_task}, which blocks, from Django, Flask or a script; with
+L{quebert.producer.aio} from asyncio; and with L{Producer} from Twisted.
 
-Both write the same bytes, and both return once the broker has confirmed the
+All write the same bytes, and all return once the broker has confirmed the
 task; one that no queue takes is an error.  When the connection breaks before
 that, nobody knows: L{Producer} fails, and L{add_task} adds the task once more
 if its connection was an old one, and fails if that is in vain.  Adding it
 again, with the same uuid, is safe: at worst it is there twice, never lost.
-C{add_tasks} of a producer adds many, with a window of them unconfirmed.
+C{add_tasks} adds many, with a window of them unconfirmed.
 
-What is common to both: the message in C{_letter}, one of many tasks in C{_items}, the
+What is common to all: the message in C{_letter}, one of many tasks in C{_items}, the
 task in L{quebert.task}.  Another property of messages is set in C{_letter}; another
 keyword of C{add_task} stands in C{_twisted}, C{bulk/_formats}, C{cli/_add}, the
-docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in
-C{_pika} and in L{quebert.amqp.link}.
+docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in C{_connection} and in
+L{quebert.amqp.link}, and told in C{_problems}.
+
+Only L{Producer} needs Twisted, which is imported when a program asks for it: by then
+gevent or another reactor may be in its place.
 """
 
-from quebert.producer._blocking import BlockingProducer, add_task
+from typing import TYPE_CHECKING, Any
+
+from quebert.producer._blocking import BlockingProducer, add_task, add_tasks
 from quebert.producer._items import TaskResult
 from quebert.producer._letter import HIGH, LOW, MEDIUM
-from quebert.producer._twisted import Producer
+
+if TYPE_CHECKING:
+    from quebert.producer._twisted import Producer
 
 __all__ = [
     "HIGH",
@@ -29,4 +36,14 @@ __all__ = [
     "Producer",
     "TaskResult",
     "add_task",
+    "add_tasks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Producer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from quebert.producer._twisted import Producer
+
+    globals()[name] = Producer
+    return Producer

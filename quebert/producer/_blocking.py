@@ -1,56 +1,57 @@
 """
-Adding tasks without Twisted, over connections that are kept and made again.
+Adding tasks without Twisted: from threads, greenlets, forked processes and signal
+handlers.
 
-A call takes the idle connection away from its producer, or makes a new one.  It
-gives the connection back only when the broker has answered.  A call that is
-interrupted, wherever that is, leaves nothing behind that a later call could
-use.  A call from within another one, by a signal handler, finds no idle
-connection and makes its own.
+How a call uses connections is in C{_publishing} and C{_pool}.
 """
 
 from __future__ import annotations
 
-import threading
+import atexit
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from quebert import task as tasks
 from quebert.config import Broker, default_amqp_url
-from quebert.errors import (
-    BrokerError,
-    BrokerRefused,
-    ChannelLost,
-    PublishRefused,
-    Unroutable,
-)
+from quebert.producer._blocking_many import BlockingWindow
+from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
-from quebert.producer._pika import PikaConnection, connect, import_pika
+from quebert.producer._publishing import (
+    CONNECTIONS,
+    PATIENCE,
+    BlockingPublisher,
+    Limit,
+)
 
-__all__ = ["BlockingProducer", "add_task"]
+__all__ = ["BlockingProducer", "add_task", "add_tasks", "kept_producer"]
+
+
+# Seconds for which the broker's answer to the end of connections is waited for.
+_FAREWELL = 1.0
+# The producers that there are.
+_alive: weakref.WeakSet[BlockingProducer] = weakref.WeakSet()
 
 
 class BlockingProducer:
     """
-    Adds tasks over a connection of its own, blocking; for one thread.
-
-    A connection that hangs is noticed by its heartbeats, after twice the
-    C{heartbeat} of the URL and 10 seconds; with C{heartbeat=0}, never.
+    Adds tasks, blocking, over connections of its own that are kept and made again.
+    Threads and greenlets may share one.
 
     A method may be interrupted by any exception: C{KeyboardInterrupt}, one of a
     signal handler, C{gevent.Timeout}.  It raises that exception, and then nobody
-    knows whether the task was added; add it again with the same C{uuid}.  A time
-    limit should not be a subclass of C{Exception}: pika catches those in places,
-    and goes on.  Signal handlers may call the methods, too.
+    knows whether the task was added; add it again with the same C{uuid}.  Signal
+    handlers may call the methods, too.
 
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.
-    @param patience: seconds in which a connection must be made, and for which
-        the broker may block it (RabbitMQ does so when its memory is full).
-    @raise ConfigError: C{amqp_url} is wrong, or pika not installed.
+    @param patience: seconds that a call may take in all: to wait for a free connection,
+        to look the host up, to connect, to log in, and to get the confirm.
+    @param max_connections: how many calls are at work at the same time; others wait.
+    @raise ConfigError: C{amqp_url} is wrong, or a number is none.
     """
 
     def __init__(
@@ -58,18 +59,18 @@ class BlockingProducer:
         amqp_url: str | None = None,
         exchange: str = EXCHANGE,
         *,
-        patience: float = 30.0,
+        patience: float = PATIENCE,
+        max_connections: int = CONNECTIONS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        import_pika()
-        self._broker = Broker.from_url(amqp_url or default_amqp_url())
-        self._exchange = exchange
+        broker = Broker.from_url(amqp_url or default_amqp_url())
+        Limit.of(patience)  # whether it is a number
         self._patience = patience
         self._now = now
-        self._idle: list[PikaConnection] = []  # one at most
-        # Closes the connection at the end of the thread that has this producer;
-        # in the main thread, at the end of the program.
-        self._closing = weakref.finalize(self, _close_all, self._idle)
+        self._publisher = BlockingPublisher(broker, exchange, max_connections)
+        # When nobody has this producer any more, and nothing may wait.
+        weakref.finalize(self, self._publisher.close).atexit = False
+        _alive.add(self)
 
     def add_task(
         self,
@@ -82,20 +83,29 @@ class BlockingProducer:
         **fields: Any,
     ) -> str:
         """
-        Add a task, and return its uuid once the broker has confirmed it.  When
-        anything but L{BadTask} or C{TypeError} is raised, the task may have been added
-        or not.
+        Add a task, and return its uuid once the broker has confirmed it.  When a
+        L{BrokerError} is raised, its C{added} tells whether the broker may have the
+        task.
 
         @param fields: the other arguments of L{Producer.add_task}.
         @raise BadTask: an argument is wrong.
         @raise BrokerError: the broker has not confirmed it.
         @raise TypeError: there is no such argument.
         """
+        limit = Limit.of(self._patience)
         now = self._now()
         task = tasks.make(now, url, params, **fields)
-        self._publish(task_letter(task, kind, priority, now, max_body))
+        self.publish(task_letter(task, kind, priority, now, max_body), limit)
         uuid: str = task["uuid"]
         return uuid
+
+    def publish(self, letter: Letter, limit: Limit) -> None:
+        """
+        Publish a message that is made already, within another limit of time.
+
+        @raise BrokerError: the broker has not confirmed it.
+        """
+        self._publisher.publish(letter, limit)
 
     def add_raw_task(
         self,
@@ -110,13 +120,55 @@ class BlockingProducer:
 
         @param max_body: bytes that the body may have at most.
         """
-        self._publish(letter(body, kind, priority, self._now(), None, max_body))
+        limit = Limit.of(self._patience)
+        self.publish(letter(body, kind, priority, self._now(), None, max_body), limit)
+
+    def add_tasks(
+        self,
+        items: Iterable[Mapping[str, Any]],
+        on_result: OnResult,
+        *,
+        window: int = WINDOW,
+    ) -> int:
+        """
+        Add many tasks, and return how many were added.  Those that are wrong or refused
+        do not keep the others from being added.
+
+        An item is read only when fewer than C{window} tasks are unconfirmed, so that
+        memory is bounded.  They are confirmed in any order.
+
+        The limit of time, C{patience}, is that for each wait: for a connection, and for
+        the next confirms.
+
+        @param items: mappings, each with the keywords of L{add_task}, and with C{url}.
+        @param on_result: called with a L{TaskResult} for each item that was read: once
+            the broker has confirmed its task, or with what is wrong.  Where the
+            connection is lost, each task that may be there has one with a
+            L{BrokerError} whose C{added} is C{None}: add it again with the uuid in the
+            result.
+        @param window: how many tasks may be unconfirmed.
+        @raise BrokerError: no more can be added, since the broker is out of reach, does
+            not confirm in time, or refuses the login.
+        @raise Exception: what C{items} or C{on_result} raised first, once the tasks
+            before have their results.
+        """
+        return self._add_many(self._patience, items, on_result, window)
+
+    def _add_many(
+        self,
+        patience: float,
+        items: Iterable[Mapping[str, Any]],
+        on_result: OnResult,
+        window: int,
+    ) -> int:
+        adding = BlockingWindow(self._publisher, on_result, self._now, patience, window)
+        return adding.add_all(items)
 
     def close(self) -> None:
         """
-        Close the connection, if there is one.
+        Close the connections that are not in use.  It may wait for a second.
         """
-        _close_all(self._idle)
+        self._publisher.close(_FAREWELL)
 
     def __enter__(self) -> BlockingProducer:
         return self
@@ -129,88 +181,28 @@ class BlockingProducer:
     ) -> None:
         self.close()
 
-    def _publish(self, letter: Letter) -> None:
-        """
-        Publish over the idle connection.  The broker may have closed it long
-        ago; then publish a second time, over a new one.
 
-        @raise BrokerError: the broker has not confirmed it.
-        """
-        error: BrokerError | None = None
-        connection = self._take()
-        if connection is not None:
-            error = self._publish_over(connection, letter)
-        if connection is None or _is_stale(error):
-            error = self._publish_over(self._connect(), letter)
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback would keep the producer from being freed
-
-    def _publish_over(
-        self, connection: PikaConnection, letter: Letter
-    ) -> BrokerError | None:
-        """
-        Publish, and keep the connection if it is known to be in order.  RabbitMQ 3
-        may refuse all that is published on a channel to a quorum queue that was full
-        once, although it takes messages on other channels.
-
-        @return: as for L{PikaConnection.publish}.
-        """
-        error = connection.publish(self._exchange, letter)
-        in_order = error is None or isinstance(error, Unroutable)
-        answered = in_order or isinstance(error, PublishRefused)
-        if in_order and connection.is_open and not self._idle:
-            self._idle.append(connection)
-        elif answered or not connection.is_open:
-            connection.close()  # in any other state that may wait for ever
-        return error
-
-    def _take(self) -> PikaConnection | None:
-        connection = _pop(self._idle)
-        ours = connection is not None and connection.is_ours
-        return connection if ours else None
-
-    def _connect(self) -> PikaConnection:
-        main = threading.current_thread() is threading.main_thread()
-        self._closing.atexit = main  # the end of a thread comes earlier
-        return connect(self._broker, self._patience)
+@atexit.register
+def _close_all() -> None:
+    for producer in list(_alive):
+        # A program that ends within a callback of gevent must not wait.
+        with suppress(Exception):
+            producer.close()
 
 
-def _is_stale(error: BrokerError | None) -> bool:
+# The producers of add_task, for all threads.
+_kept: dict[tuple[str, str], BlockingProducer] = {}
+
+
+def kept_producer(amqp_url: str | None, exchange: str) -> BlockingProducer:
     """
-    Whether C{error} is about the connection and not about the task.  Then another
-    attempt may succeed.
+    The producer of the functions for a broker and an exchange.
     """
-    closed = isinstance(error, BrokerRefused) and not error.final
-    return closed or isinstance(error, ChannelLost)
-
-
-def _pop(idle: list[PikaConnection]) -> PikaConnection | None:
-    """
-    Take a connection, in one step: a signal handler must not take it, too.
-    """
-    with suppress(IndexError):
-        return idle.pop()
-    return None
-
-
-def _close_all(idle: list[PikaConnection]) -> None:
-    while (connection := _pop(idle)) is not None:
-        connection.close()
-
-
-class _Kept(threading.local):
-    """
-    The producers of a thread.
-    """
-
-    def __init__(self) -> None:
-        self.producers: dict[tuple[str, str], BlockingProducer] = {}
-
-
-_kept = _Kept()
+    key = (amqp_url or default_amqp_url(), exchange)
+    producer = _kept.get(key)
+    if producer is None:
+        producer = _kept.setdefault(key, BlockingProducer(*key))
+    return producer
 
 
 def add_task(
@@ -219,27 +211,55 @@ def add_task(
     *,
     amqp_url: str | None = None,
     exchange: str = EXCHANGE,
+    patience: float = PATIENCE,
+    kind: str = "tasks",
+    priority: str = MEDIUM,
+    max_body: int = tasks.BOUNDS.body,
     **fields: Any,
 ) -> str:
     """
-    Add a task, blocking until the broker has confirmed it, and return its
-    uuid.  Needs pika.
+    Add a task, blocking until the broker has confirmed it, and return its uuid.
 
-    The connection is kept for the next call of the same thread.  If a call is
-    interrupted, as by C{KeyboardInterrupt} or C{gevent.Timeout}, it raises that
-    exception.  Then nobody knows whether the task was added; add it again with
-    the same C{uuid}.
+    Connections are kept for further calls, of all threads.  If a call is interrupted,
+    as by C{KeyboardInterrupt} or C{gevent.Timeout}, it raises that exception.  Then
+    nobody knows whether the task was added; add it again with the same C{uuid}.
 
     @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
         environment, or guest at localhost, by default.
+    @param patience: seconds that the call may take in all.
     @param fields: as for L{Producer.add_task}.
     @raise BadTask: an argument is wrong.
-    @raise BrokerError: the broker has not confirmed it.
-    @raise ConfigError: C{amqp_url} is wrong, or pika not installed.
+    @raise BrokerError: the broker has not confirmed it; C{added} tells whether it may
+        have the task.
+    @raise ConfigError: C{amqp_url} is wrong.
     @raise TypeError: there is no such argument.
     """
-    key = (amqp_url or default_amqp_url(), exchange)
-    producer = _kept.producers.get(key)
-    if producer is None:
-        producer = _kept.producers[key] = BlockingProducer(*key)
-    return producer.add_task(url, params, **fields)
+    limit = Limit.of(patience)
+    producer = kept_producer(amqp_url, exchange)
+    now = time.time()
+    task = tasks.make(now, url, params, **fields)
+    producer.publish(task_letter(task, kind, priority, now, max_body), limit)
+    uuid: str = task["uuid"]
+    return uuid
+
+
+def add_tasks(
+    items: Iterable[Mapping[str, Any]],
+    on_result: OnResult,
+    *,
+    amqp_url: str | None = None,
+    exchange: str = EXCHANGE,
+    patience: float = PATIENCE,
+    window: int = WINDOW,
+) -> int:
+    """
+    Add many tasks, blocking, and return how many were added: as
+    L{BlockingProducer.add_tasks}, over a connection that is kept for further calls.
+
+    @param amqp_url: where the broker is; C{QUEBERT_AMQP_URL} of the
+        environment, or guest at localhost, by default.
+    @param patience: seconds for each wait: for a connection, and for the next confirms.
+    @raise ConfigError: C{amqp_url} is wrong.
+    """
+    producer = kept_producer(amqp_url, exchange)
+    return producer._add_many(patience, items, on_result, window)

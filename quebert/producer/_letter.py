@@ -39,6 +39,14 @@ class Letter:
     body: bytes
     properties: Mapping[str, Any]
 
+    @property
+    def uuid(self) -> str | None:
+        """
+        That of the task; a raw task has none.
+        """
+        uuid: str | None = self.properties.get("message-id")
+        return uuid
+
 
 def letter(
     body: bytes,

@@ -30,8 +30,8 @@ FIELDS = frozenset(
 )
 # The fields that make() has no parameter for: they go into the task as they are.
 _PASSED_ON = frozenset({"failures", "filter", "timestamp", "traceback"})
-# Only the function quebert.producer.add_task has these: a producer is made with them.
-_OF_PRODUCERS = frozenset({"amqp_url", "exchange"})
+# Only the functions of quebert.producer have these: a producer is made with them.
+_OF_PRODUCERS = frozenset({"amqp_url", "exchange", "patience"})
 # All keywords of C{add_task}, blocking or not.
 _KEYWORDS = sorted(
     (FIELDS - {"url"})

@@ -4,9 +4,6 @@ Adding tasks to a broker, from Twisted and from blocking code.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import traceback
 from collections import Counter
@@ -215,8 +212,8 @@ async def test_threads(broker: AnyBroker, names: Names, pika_channel: Any) -> No
     def add_some() -> None:
         together.wait(PATIENCE)
         for _ in range(40):
-            options = {"amqp_url": broker.url, "exchange": names.exchange}
-            added.append(add_task("/", **options))
+            uuid = add_task("/", amqp_url=broker.url, exchange=names.exchange)
+            added.append(uuid)
 
     def add_all() -> None:
         threads = [threading.Thread(target=add_some) for _ in range(5)]
@@ -270,34 +267,6 @@ async def test_forked(
     groups = {"alone": 1, "parent": 100, "child": 100, "orphaned": 10}
     wanted = Counter(f"{who} {n}" for who in groups for n in range(groups[who]))
     assert uuids(pika_channel, names.queue) == wanted
-
-
-@ensureDeferred
-async def test_closed_at_exit(
-    broker: AnyBroker,
-    names: Names,
-    pika_channel: Any,
-) -> None:
-    """
-    A script that ends takes leave of the broker.
-    """
-    declare(pika_channel, names)
-    script = (
-        "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
-        "from quebert.producer import add_task\n"
-        "add_task('/', exchange=sys.argv[1])\n"
-        "print('the script is done', file=sys.stderr)"
-    )
-    ended = await deferToThread(
-        subprocess.run,
-        [sys.executable, "-W", "error", "-c", script, names.exchange],
-        env={**os.environ, "QUEBERT_AMQP_URL": broker.url},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert "Normal shutdown" in ended.stderr.split("the script is done")[1]
-    assert "Warning" not in ended.stderr
 
 
 # -- From end to end

@@ -2,9 +2,10 @@
 Adding tasks from blocking code that is interrupted: by Ctrl-C, by a signal handler
 that raises, by a C{gevent.Timeout}.
 
-The calls are interrupted before and after each system call that may wait, of a
-socket, a poller or a lock.  Python reports these to C{sys.setprofile}; what the
-profile function raises is raised there, as if a signal handler had raised it.
+The calls are interrupted before and after each call of a built-in function, such as
+those that wait for a socket, and the steps of the pool of connections.  Python reports
+these to C{sys.setprofile}; what the profile function raises is raised there, as if a
+signal handler had raised it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import gc
 import itertools
 import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
 
+from quebert import producer
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.wire import Wire
 from quebert.errors import ChannelLost, Unroutable
@@ -34,8 +36,7 @@ from quebert.test.test_producer_broker import uuids
 # Python closes the sockets of an interrupted connection when it collects them.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-#: Calls that may wait, of C{socket.socket}, C{select.epoll} and locks.
-WAITING = {"acquire", "close", "connect", "poll", "recv", "send", "shutdown"}
+FOLDER = os.path.dirname(producer.__file__) + os.sep
 
 
 class Interruption(BaseException):
@@ -44,28 +45,21 @@ class Interruption(BaseException):
     """
 
 
-def may_wait(function: Any) -> bool:
-    """
-    Whether a built-in function is one of L{WAITING}.  The reentrant locks are left
-    out: they are those of C{logging}, which then never releases them.
-    """
-    reentrant = isinstance(function.__self__, type(threading.RLock()))
-    return function.__name__ in WAITING and not reentrant
-
-
 def interrupted(
     n: int, interrupt: Callable[[], object], call: Callable[[], object]
 ) -> bool:
     """
-    Call C{call}, and C{interrupt} at the C{n}-th point where C{call} may wait.
+    Call C{call}, and C{interrupt} at the C{n}-th of those points.
 
     @return: whether C{call} came to that point.
     """
     left = n
 
-    def profile(frame: object, event: str, function: Any) -> None:
+    def profile(frame: FrameType, event: str, argument: object) -> None:
         nonlocal left
-        if event in ("c_call", "c_return") and may_wait(function):
+        if event in ("c_call", "c_return") and frame.f_code.co_filename.startswith(
+            FOLDER
+        ):
             left -= 1
             if not left:
                 sys.setprofile(None)
@@ -91,6 +85,14 @@ class Caller:
     def __init__(self, url: str, exchange: str) -> None:
         self.producer = BlockingProducer(url, exchange)
         self.added: Counter[str] = Counter()
+
+    @property
+    def free_slots(self) -> int:
+        """
+        For how many connections there is room.
+        """
+        slots = self.producer._publisher._pool._slots
+        return len(slots._connected) + len(slots._empty)
 
     def add(self, uuid: str) -> None:
         """
@@ -192,6 +194,7 @@ class Broker:
             caller.add_to_no_queue()
             caller.add("after")
             caller.producer.close()
+            assert caller.free_slots == 16
             outcomes.append((caller.added, uuids(self.channel, self.names.queue)))
         return outcomes
 
@@ -235,7 +238,7 @@ async def test_interrupted(
 )
 def test_interrupted_by_a_common_error(calls: Broker, kind: type[Exception]) -> None:
     """
-    The same goes for errors that pika, or a broker's answer, may raise as well: a
+    The same goes for errors that a socket, or a broker's answer, may raise as well: a
     signal handler that adds tasks has the same errors.
     """
     for call in (add_second, add_unroutable):

@@ -8,8 +8,8 @@ how long each step may take, by C{_negotiation}.
 To add an option of the connection: a field of L{Broker<quebert.config.Broker>}, which
 reads it from the URL, and C{_broker} in C{config/_file.py}; a parameter of
 L{TxAMQPClient<quebert.amqp.TxAMQPClient>} and its C{of_broker}; C{_negotiation} or
-C{_connection}, and C{producer/_pika}, which heed it; C{docs/configuration.rst}.  To add
-an option of TLS: L{quebert._tls}.
+C{_connection}, and C{producer/_frame_stream}, which heed it;
+C{docs/configuration.rst}.  To add an option of TLS: L{quebert._tls}.
 """
 
 from quebert.amqp.link._connection import BrokerConnection

@@ -13,9 +13,9 @@ What changes together:
    who decide by the error: C{watch/_replacements} (again, or not), C{watch/_settlement}
    (copies), C{delays/_forwarding} and C{delays/_astray}, C{coordination/_pause_sign}
    (which has a limit), C{coordination/_spare_tokens} (which publishes once),
-   C{producer/_blocking}; C{operations/_access} (which has a limit) and C{doctor/_dead}
-   (which expects two errors); and C{producer/_pika}, which does not go this way and
-   makes these errors itself.  C{_replacements}, C{_forwarding} and C{_astray} log no
+   C{operations/_access} (which has a limit) and C{doctor/_dead} (which expects two
+   errors); and C{producer/_problems}, which does not go this way and makes these errors
+   itself.  C{_replacements}, C{_forwarding} and C{_astray} log no
    C{ChannelLost}, also where only the connection that publishes was lost: the error for
    a late confirm must be another one, or nobody is told.  A time limit rests while the
    broker blocks (C{Wire.block}, C{Wire.unblock}).
@@ -24,7 +24,7 @@ What changes together:
    A watch need not: while its prefetch is used up, it gets no message before the
    acknowledgements are written.
  - Another way to log in: C{Wire.negotiate}, C{connection_start} in C{_wire},
-   C{producer/_pika}, L{quebert.config.Broker}, which has who we are, and
+   C{producer/_frame_stream}, L{quebert.config.Broker}, which has who we are, and
    L{quebert.broker.protocol._login} at the other end.
 """
 

@@ -48,6 +48,8 @@ class NotSent(ChannelLost):
     got it for certain.
     """
 
+    added = False
+
 
 class Unconfirmed(ChannelLost):
     """
