@@ -107,7 +107,7 @@ def task_letter(
         is too large, nested too deeply, or of too many values.
     """
     try:
-        body = tasks.encode(task)
+        body = tasks.encode_new(task)
     except (TypeError, ValueError) as e:
         raise BadTask(
             f"params or an extra key cannot be written as JSON: {e}"

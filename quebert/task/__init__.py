@@ -1,10 +1,10 @@
 """
 The task message: its fields, its JSON, and the arithmetic of its times.  Pure.
 
-A task is a mutable dict, since hooks may change it.  L{make} builds one,
-L{encode} and L{decode} are its wire form, L{schedule} and L{request} read what
-a mediator needs from it.  Whatever is wrong with a task is told by
-L{BadTask <quebert.errors.BadTask>} in one sentence that names the field.
+A task is a mutable dict, since hooks may change it.  L{make} builds one, L{encode_new},
+L{encode} and L{decode} are its wire form, L{schedule} and L{request} read what a
+mediator needs from it.  Whatever is wrong with a task is told by L{BadTask
+<quebert.errors.BadTask>} in one sentence that names the field.
 
 To add a field: C{FIELDS} in C{_keywords}, with what other task queues call it
 (C{_ELSEWHERE}); L{request} or L{schedule}, which read it, and L{Bounds}, if it has a
@@ -14,7 +14,7 @@ L{quebert.mediator}.  A large field that mediators do not read is left out in C{
 """
 
 from quebert._bounds import BOUNDS, Bounds
-from quebert.task._codec import Task, decode, encode
+from quebert.task._codec import Task, decode, encode, encode_new
 from quebert.task._keywords import check_keywords, meant_by
 from quebert.task._new import make
 from quebert.task._part import CAN_READ_PART, LARGE, read_part
@@ -41,6 +41,7 @@ __all__ = [
     "check_keywords",
     "decode",
     "encode",
+    "encode_new",
     "format_time",
     "make",
     "meant_by",

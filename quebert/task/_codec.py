@@ -16,8 +16,9 @@ except ImportError:  # it is quicker, and not needed
 from quebert._bounds import BOUNDS, Bounds
 from quebert.errors import BadTask
 from quebert.task._measure import measure
+from quebert.task._plain import plain
 
-__all__ = ["Task", "decode", "encode", "kind_of"]
+__all__ = ["Task", "decode", "encode", "encode_new", "kind_of"]
 
 #: A task: its fields by their names.
 Task = dict[str, Any]
@@ -79,30 +80,73 @@ def decode(body: bytes, bounds: Bounds = BOUNDS) -> Any:
 
 def encode(task: Task) -> bytes:
     """
-    The task as JSON in UTF-8; the same with orjson, and without, but that orjson
-    knows some more types, UUIDs and enumerations.
+    The task as JSON in UTF-8; it says the same with orjson, and without.  Values of
+    L{plain}'s types may be in it.
 
     @raise ValueError: a value has no form in JSON; likewise C{TypeError}.
     """
-    if orjson is not None:
-        try:
-            body = orjson.dumps(task, option=_AS_JSON)
-        except TypeError:
-            pass  # json takes more, and has the last word
-        else:
-            if b"null" not in body:  # which it makes of what is not finite, too
-                return body
     try:
-        return _to_text(task).encode("utf-8")
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        return _quickly(task) or _text(task).encode("utf-8")
     except UnicodeEncodeError:
         # Half a surrogate pair, which JSON can say only as an escape.
         return _to_ascii(task).encode("ascii")
 
 
+def encode_new(task: Task) -> bytes:
+    """
+    The same for a task that a producer makes: it must be text in UTF-8, and no object
+    may have a key twice, as a dict with the keys 1 and "1" would.
+
+    @raise ValueError: a value has no form in JSON; likewise C{TypeError}.
+    """
+    body = _quickly(task)
+    if body is not None:
+        return body
+    text = _text(task)
+    try:
+        body = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("a text has half a surrogate pair in it") from None
+    _twice.decode(text)
+    return body
+
+
+def _quickly(task: Task) -> bytes | None:
+    """
+    The task as JSON, if orjson has a form for it.
+    """
+    if orjson is not None:
+        try:
+            body = orjson.dumps(task, default=plain, option=_AS_JSON)
+        except TypeError:
+            return None  # json takes more, and has the last word
+        if b"null" not in body:  # which it makes of what is not finite, too
+            return body
+    return None
+
+
+def _text(task: Task) -> str:
+    try:
+        return _to_text(task)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise ValueError(f"the key {twice!r:.40} would be there twice")
+
+
+_twice = json.JSONDecoder(object_pairs_hook=_refuse_twice)
+
 # Made once: that takes longer than to encode a small task.
-_STRICT: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
+_STRICT: dict[str, Any] = {
+    "allow_nan": False,
+    "separators": (",", ":"),
+    "default": plain,
+}
 _to_text = json.JSONEncoder(ensure_ascii=False, **_STRICT).encode
 _to_ascii = json.JSONEncoder(ensure_ascii=True, **_STRICT).encode
 

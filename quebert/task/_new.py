@@ -126,6 +126,9 @@ def _check_new(task: Task, now: float, max_url_length: int) -> None:
         raise BadTask(f"uuid must be a string of 1 to {BOUNDS.uuid} bytes in UTF-8")
     if not isinstance(task.get("filter", False), bool):
         raise BadTask(f"filter must be true or false, not {kind_of(task['filter'])}")
+    timeout = task.get("timeout")
+    if timeout is not None and read_seconds("timeout", timeout) < 0:
+        raise BadTask(f"timeout must be 0 or more seconds, not {timeout}")
     request(task, "http://localhost/", Bounds(url=max_url_length))
     overridden(_ANY_POLICY, task.get("retry"))
     times = schedule(task)
@@ -134,4 +137,10 @@ def _check_new(task: Task, now: float, max_url_length: int) -> None:
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    """
+    Bytes of a text in UTF-8; too many where it has half a surrogate pair.
+    """
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return 2**32

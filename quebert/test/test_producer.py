@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -53,6 +54,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"params": object()}, "params"),
     ({"params": float("nan")}, "params"),
     ({"params": {1, 2}}, "params"),
+    (
+        {"params": ["\ud800"]},
+        "params or an extra key cannot be written as JSON: a text",
+    ),
+    ({"params": {"\udc00": 1}}, "half a surrogate pair"),
+    ({"extra": {"\udc00": 1}}, "half a surrogate pair"),
+    ({"params": {1: "a", "1": "b"}}, "the key '1' would be there twice"),
+    ({"params": [{None: "a", "null": "b"}]}, "the key 'null' would be there twice"),
+    ({"params": {"n": Decimal("NaN")}}, "NaN is no number"),
+    ({"params": b"bytes"}, "params"),
     ({"kind": ""}, "kind"),
     ({"kind": None}, "kind"),
     ({"kind": b"tasks"}, "kind"),
@@ -69,6 +80,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"delay": "1"}, "delay"),
     ({"delay": 61, "ttl": 60}, "ttl"),
     ({"timeout": "long"}, "timeout"),
+    ({"timeout": -1}, "timeout must be 0 or more seconds, not -1"),
+    ({"timeout": float("nan")}, "timeout"),
+    ({"delay": float("nan")}, "delay"),
+    ({"ttl": float("nan")}, "ttl"),
+    ({"run_at": float("nan")}, "run_at"),
+    ({"retry": {"min_backoff": float("nan")}}, "min_backoff"),
+    ({"url": "/\ud800"}, "url"),
+    ({"headers": {"X-A": "\ud800"}}, "headers"),
     ({"uuid": ""}, "uuid"),
     ({"uuid": 5}, "uuid"),
     ({"uuid": "u" * 256}, "uuid"),

@@ -8,7 +8,9 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pytest_twisted import ensureDeferred
@@ -72,7 +74,7 @@ async def test_same_bytes(
     every: list[dict[str, Any]] = [
         {},
         {"params": {"\u00e9": ["\N{GRINNING FACE}", None, 1.5]}},
-        {"params": "\ud800"},
+        {"params": [UUID(int=7), Decimal("1.10"), {1: True}]},
         {"ttl": 60, "delay": 1.5, "timeout": 2, "kind": "mails", "priority": HIGH},
         {"run_at": "2026-11-23T20:15", "method": "PUT", "headers": {"X-A": "\u00e9"}},
         {"extra": {"colour": "red"}, "uuid": "\N{SNOWMAN}" * 85},
