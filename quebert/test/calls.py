@@ -20,7 +20,7 @@ from quebert.limits import AdaptiveSettings, BreakerSettings, OriginLimits, Orig
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Retry
 from quebert.policy import RetryPolicy
-from quebert.producer import BlockingProducer, Producer, add_task
+from quebert.producer import BlockingProducer, Producer, add_task, add_tasks, aio
 
 __all__ = ["ADDING", "CALLS", "CLIENT", "Call", "keywords", "wrong_calls"]
 
@@ -61,7 +61,9 @@ CALLS: list[tuple[Call, tuple[Any, ...], list[str]]] = [
     (BlockingProducer, (), []),
     (BlockingProducer().add_task, ("/",), ADDING),
     (BlockingProducer().add_raw_task, (b"",), []),
+    (BlockingProducer().add_tasks, ([], nobody), []),
     (add_task, ("/",), ADDING),
+    (add_tasks, ([], nobody), []),
     (RetryPolicy, (), []),
     (OriginLimits, (), []),
     (Origins, (), []),
@@ -87,6 +89,8 @@ _PACKAGES = (
     "testing",
 )
 _FURTHER = {getattr(call, "__func__", call): {*more} for call, _, more in CALLS}
+# A coroutine, which tells of a wrong keyword when it is awaited.
+_FURTHER[aio.add_task] = {*ADDING}
 
 
 def wrong_calls(tree: ast.AST) -> Iterator[str]:

@@ -1848,7 +1848,7 @@ class MakeTests(SynchronousTestCase):
                 "params": VALUES,
                 "ttl": st.integers(-5, 10**6) | st.floats(0, 1e6),
                 "delay": st.integers(-5, 10**6) | st.floats(0, 1e6),
-                "timeout": st.integers(-5, 10**6) | st.floats(0, 1e6),
+                "timeout": st.integers(0, 10**6) | st.floats(0, 1e6),
                 "method": st.sampled_from(["POST", "get", "Put"]),
                 "extra": st.dictionaries(TEXTS.map("my {}".format), VALUES),
             },
