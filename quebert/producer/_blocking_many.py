@@ -33,10 +33,9 @@ __all__ = ["BlockingWindow"]
 
 #: Bytes that all bodies of a window may have, unless it is a single one.
 WINDOW_BYTES = 2**20
-#: Tasks that are sent before answers are looked for.
+#: Tasks that are sent, and seconds that pass, before answers are looked for.
 _TOGETHER = 64
-
-
+_LOOKING = 0.5
 #: A larger one has the window for itself: a broker that finds it too large closes the
 #: channel, and does not tell which of the tasks before it has been taken.
 _SURELY_TAKEN = 2**18
@@ -95,6 +94,7 @@ class BlockingWindow:
         self._added = 0
         self._connection: PublishingConnection | None = None
         self._connected_at = 0.0
+        self._looked_at = 0.0
         self._replacing = False
         self._error: Exception | None = None  # which ends all
 
@@ -179,8 +179,7 @@ class BlockingWindow:
             if connection is None:
                 return
             try:
-                if sent.index % _TOGETHER == 0 or connection.blocked:
-                    connection.when_unblocked(limit.deadline)
+                self._look(sent, connection, limit)
                 exchange = self._publisher.exchange
                 tag = connection.publish(exchange, sent.letter, limit.deadline)
             except StreamEnded as e:
@@ -197,6 +196,19 @@ class BlockingWindow:
                 self._unconfirmed[tag] = sent
                 self._bytes += sent.size
                 return
+
+    def _look(
+        self, sent: _SentItem, connection: PublishingConnection, limit: Limit
+    ) -> None:
+        """
+        Now and then, take in what the broker has said.  Where the source of the items
+        is slow, it may have given the connection up.
+        """
+        late = time.monotonic() - self._looked_at >= _LOOKING
+        if late or connection.blocked or sent.index % _TOGETHER == 0:
+            connection.when_unblocked(limit.deadline)
+            self._take(connection.answered())
+            self._looked_at = time.monotonic()
 
     def _connected(self, sent: _SentItem, limit: Limit) -> PublishingConnection | None:
         if self._replacing and self._connection is not None and not self._unconfirmed:

@@ -9,7 +9,6 @@ next may be about its task.
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 import time
@@ -33,6 +32,7 @@ from quebert._protocol.properties import decode_properties, encode_properties
 from quebert.config import Broker
 from quebert.errors import (
     BrokerError,
+    ConfigError,
     PublishRefused,
     Unroutable,
 )
@@ -69,10 +69,9 @@ class PublishingConnection:
         memory or disk is full.
     """
 
-    def __init__(self, frames: FrameStream, heartbeat: float) -> None:
+    def __init__(self, frames: FrameStream) -> None:
         self._frames = frames
         self._pid = os.getpid()
-        self._lasts = heartbeat or math.inf
         self._used_at = time.monotonic()
         self._tag = 0
         self._sent: dict[int, _Sent] = {}
@@ -87,7 +86,7 @@ class PublishingConnection:
         Connect to the first node of the broker that lets us in.
 
         @raise StreamEnded: none does.
-        @raise ConfigError: a file for TLS is wrong.
+        @raise ConfigError: a file for TLS, or the URL, is wrong.
         """
         ended = StreamEnded()
         for place, address in enumerate(broker.addresses):
@@ -97,16 +96,17 @@ class PublishingConnection:
             except StreamEnded as e:
                 ended = e
                 continue
+            frames = FrameStream(stream)
             try:
-                frames = FrameStream(stream)
                 since = log_in(frames, broker, share)
-                connection = cls(frames, broker.heartbeat)
+                connection = cls(frames)
                 connection._take_in(since)
             except StreamEnded as e:
                 stream.close()
-                ended = e
-                if type(e) is StreamEnded and e.distrust is None:
-                    ended = StreamEnded(f"{e}, during the login")
+                ended = _during_login(e, broker, frames)
+            except CodecError as e:  # such as a virtual host that is too long
+                stream.close()
+                raise ConfigError(f"the AMQP URL: {e}") from None
             except BaseException:
                 stream.close()
                 raise
@@ -130,7 +130,7 @@ class PublishingConnection:
         """
         Whether it was not used for so long that the broker may have given it up.
         """
-        return time.monotonic() - self._used_at >= self._lasts
+        return time.monotonic() - self._used_at >= self._frames.heartbeat
 
     def when_unblocked(self, deadline: Deadline) -> None:
         """
@@ -272,3 +272,19 @@ class PublishingConnection:
         Close the connection, without waiting.
         """
         self._frames.close()
+
+
+def _during_login(
+    ended: StreamEnded, broker: Broker, frames: FrameStream
+) -> StreamEnded:
+    """
+    What it means that the connection ended before it was open.
+    """
+    if type(ended) is not StreamEnded or ended.distrust is not None:
+        return ended
+    why = f"{ended}, during the login"
+    if broker.tls is not None and not frames.greeted:
+        # A server tells so after the handshake of TLS 1.3, when we may write already,
+        # and not come to read it.
+        why += "; perhaps it does not accept our certificate, or wants one"
+    return StreamEnded(why)

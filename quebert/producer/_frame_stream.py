@@ -70,13 +70,15 @@ class FrameStream:
     Frames over a stream.
 
     @ivar max_payload: octets that a frame to the broker may carry.
+    @ivar heartbeat: seconds; infinity for none.
+    @ivar greeted: whether the broker has sent a frame.
     """
 
     def __init__(self, stream: BlockingStream) -> None:
         self._stream = stream
         self._reader = FrameReader(MAX_PAYLOAD)
-        self._beat_after = math.inf
-        self._greeted = False
+        self.heartbeat = self._beat_after = math.inf
+        self.greeted = False
         self._silent = 0
         self.max_payload = FRAME_MIN - FRAME_OVERHEAD
 
@@ -88,6 +90,7 @@ class FrameStream:
         """
         self.max_payload = max_payload
         if heartbeat:
+            self.heartbeat = heartbeat
             self._beat_after = heartbeat / _BEATS
 
     def send(self, data: bytes, deadline: Deadline) -> None:
@@ -110,12 +113,13 @@ class FrameStream:
             try:
                 data = self._stream.receive(min(left, self._beat_after))
             except TimeIsUp:
+                if left <= self._beat_after:
+                    raise
                 self._silent += 1
                 if self._silent >= 2 * _BEATS:
                     text = "nothing came from the broker for two heartbeats"
                     raise StreamEnded(text) from None
-                if self._greeted and left > self._beat_after:
-                    self.send(HEARTBEAT_FRAME, deadline)
+                self.send(HEARTBEAT_FRAME, deadline)
                 continue
             except StreamEnded as e:
                 raise self._ended(e) from None
@@ -142,14 +146,14 @@ class FrameStream:
                 self._reader.read(b"")
         except FrameError as e:
             raise StreamEnded(f"what is there does not speak AMQP: {e}") from None
-        self._greeted = self._greeted or bool(frames)
+        self.greeted = self.greeted or bool(frames)
         return frames
 
     def _ended(self, why: StreamEnded) -> StreamEnded:
         """
         What the end of the connection means during the login.
         """
-        if self._greeted or type(why) is not StreamEnded or why.distrust:
+        if self.greeted or type(why) is not StreamEnded or why.distrust:
             return why
         begun = self._reader.buffer[:1]
         if begun and begun[0] not in FRAME_TYPES:  # such as an alert of TLS

@@ -21,8 +21,13 @@ from quebert.producer._stream import StreamEnded, TimeIsUp
 
 __all__ = ["after_loss", "no_slot", "not_confirmed", "not_connected"]
 
-# The broker closes a channel for a basic.publish before it takes the message.
+# For these reasons the broker closes a channel before it takes the message.
 _PUBLISH = (60, 40)
+_NOT_TAKEN = {
+    ReplyCode.ACCESS_REFUSED,
+    ReplyCode.NOT_FOUND,
+    ReplyCode.PRECONDITION_FAILED,
+}
 _BLOCKED = "the broker takes no tasks while its memory or disk is full"
 
 
@@ -88,7 +93,7 @@ def _refused(closed: ClosedByBroker, where: str, sent: bool) -> BrokerError:
     if closed.method == _PUBLISH and code == ReplyCode.PRECONDITION_FAILED:
         return MessageRefused(code, text)
     refused = BrokerRefused(code, text)
-    if closed.method == _PUBLISH or not sent:
+    if not sent or (closed.method == _PUBLISH and code in _NOT_TAKEN):
         refused.added = False
     return refused
 

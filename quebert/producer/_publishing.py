@@ -16,7 +16,6 @@ import attrs
 from quebert.config import Broker
 from quebert.errors import (
     BrokerError,
-    BrokerRefused,
     ConfigError,
     PublishRefused,
     Unroutable,
@@ -151,9 +150,9 @@ class BlockingPublisher:
         if connection is None:
             return self._over_new(letter, limit, None)
         attempt = self._over(connection, letter, limit)
-        return (
-            self._over_new(letter, limit, attempt.problem) if attempt.lost else attempt
-        )
+        if attempt.lost:
+            attempt = self._over_new(letter, limit, attempt.problem)
+        return attempt
 
     def _over_new(
         self, letter: Letter, limit: Limit, before: BrokerError | None
@@ -188,7 +187,8 @@ class BlockingPublisher:
         except StreamEnded as e:
             problem = self.not_confirmed(e, connection, letter, limit, sent=sent)
             connection.close()
-            return _PublishAttempt(problem, lost=_is_lost(e, problem))
+            lost = not sent or not _is_about_task(problem)
+            return _PublishAttempt(problem, lost=lost and not isinstance(e, TimeIsUp))
         except BaseException:
             connection.close()
             raise
@@ -224,11 +224,8 @@ class BlockingPublisher:
         )
 
 
-def _is_lost(ended: StreamEnded, problem: BrokerError) -> bool:
+def _is_about_task(problem: BrokerError) -> bool:
     """
-    Whether the error is about the connection, and not about the task.
+    Whether the task would be refused again.
     """
-    about_task = isinstance(problem, Unroutable) or (
-        isinstance(problem, BrokerRefused) and problem.final
-    )
-    return not about_task and not isinstance(ended, TimeIsUp)
+    return isinstance(problem, Unroutable) or problem.final

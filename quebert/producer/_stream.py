@@ -116,7 +116,11 @@ class BlockingStream:
         found = _look_up(address, deadline)
         ended = StreamEnded("its name has no address")
         for place, (family, kind, protocol, _, where) in enumerate(found):
-            stream = cls(socket.socket(family, kind, protocol))
+            try:
+                stream = cls(socket.socket(family, kind, protocol))
+            except OSError as e:  # there are too many, or none of this kind
+                ended = _ended(e)
+                continue
             try:
                 share = deadline.share(len(found) - place)
                 stream._open(where, context, address.host, share)
@@ -190,21 +194,18 @@ class BlockingStream:
         """
         Send C{data} if that can be done without waiting.
         """
-        with suppress(OSError):
-            self._socket.settimeout(0.0)
-            self._socket.send(data)
+        _quietly(self._socket.settimeout, 0.0)
+        _quietly(self._socket.send, data)
 
     def close(self) -> None:
         """
         Close the connection, without waiting.
         """
-        with suppress(OSError):
-            self._socket.close()
+        _quietly(self._socket.close)
 
     def __del__(self) -> None:
         # Of a call that was interrupted: else Python warns of it.
-        with suppress(OSError):
-            self._socket.close()
+        _quietly(self._socket.close)
 
     def _within(
         self, seconds: float, call: Callable[..., _T], *arguments: object
@@ -218,15 +219,33 @@ class BlockingStream:
         try:
             self._socket.settimeout(seconds)
             return call(*arguments)
+        except TimeoutError as e:
+            if e.errno is None and time.monotonic() >= early:
+                raise TimeIsUp from None
+            raise _ended(e) from None
         except OSError as e:
-            if not isinstance(e, TimeoutError) or e.errno is not None:
-                raise _ended(e) from None
-            if time.monotonic() < early:
-                raise  # of a signal handler, which has its own limit
-        raise TimeIsUp
+            raise _ended(e) from None
+
+
+def _quietly(call: Callable[..., object], *arguments: object) -> None:
+    """
+    Call a method of a socket, whether it fails or not.
+    """
+    try:
+        call(*arguments)
+    except OSError as e:
+        _ended(e)
 
 
 def _ended(error: OSError) -> StreamEnded:
+    """
+    Why a connection has ended.
+
+    @raise TimeoutError: a signal handler has raised C{error}, which is no socket's: the
+        caller has a limit of its own.
+    """
+    if isinstance(error, TimeoutError) and error.errno is None:
+        raise error
     ended = StreamEnded(error.strerror or str(error) or type(error).__name__)
     found = _DISTRUST.search(str(error))
     if found is not None:
@@ -257,7 +276,9 @@ def _look_up(address: Address, deadline: Deadline) -> list[Any]:
 
     @raise StreamEnded: the name has no address.
     """
-    with suppress(OSError, UnicodeError):
+    if "\0" in address.host:
+        raise StreamEnded("its name has a null character in it")
+    with suppress(socket.gaierror, UnicodeError):
         return _addresses(address, socket.AI_NUMERICHOST)  # does not wait
     answers: list[Any] = []
     answered = threading.Lock()

@@ -104,8 +104,9 @@ class ScriptedBroker:
     @ivar published: what came.
     @ivar connections: how many there were.
     @ivar farewells: how many ended with C{connection.close}.
+    @ivar heartbeats: how many came.
     @ivar silent: set, it answers nothing any more.
-    @ivar reading: whether it reads what comes.
+    @ivar reading: cleared, it reads one piece of what comes, and no more.
     @ivar sent: bytes that the last connection has sent.
     """
 
@@ -124,8 +125,10 @@ class ScriptedBroker:
         self.published: list[Publication] = []
         self.connections = 0
         self.farewells = 0
+        self.heartbeats = 0
         self.silent = threading.Event()
-        self.reading = True
+        self.reading = threading.Event()
+        self.reading.set()
         self.sent = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -143,6 +146,7 @@ class ScriptedBroker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.reading.set()
         for each in (self._listening, *self._sockets):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -230,6 +234,7 @@ class _Session:
         reader = FrameReader(MAX_PAYLOAD)
         method, properties, body, size = b"", b"", b"", 0
         while data := self._socket.recv(65_536):
+            self._broker.reading.wait()
             for kind, _, payload in reader.read(data):
                 if kind == FRAME_METHOD:
                     method = payload
@@ -243,6 +248,7 @@ class _Session:
                 elif kind == FRAME_BODY:
                     body += payload
                 else:
+                    self._broker.heartbeats += 1
                     continue
                 if len(body) == size:
                     yield "basic.publish", self._publish(method, properties, body)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -140,6 +141,56 @@ def test_unknown_host() -> None:
     assert "nowhere.invalid:5672 cannot be reached: " in str(error)
 
 
+def test_odd_urls() -> None:
+    """
+    What no broker can be asked for is told.
+    """
+    error = failure("amqp://a%00b/")
+    assert type(error) is BrokerUnreachable
+    with ScriptedBroker() as broker:
+        producer = BlockingProducer(f"{broker.url}{'v' * 256}")
+        with pytest.raises(ConfigError, match="255"):
+            producer.add_task("/")
+
+
+def test_no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A process that has no room for another socket is told.
+    """
+
+    def no_room(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with ScriptedBroker() as broker:
+        monkeypatch.setattr("socket.socket", no_room)
+        error = failure(broker.url)
+        monkeypatch.undo()
+    assert type(error) is BrokerUnreachable
+    assert "Too many open files" in str(error)
+
+
+def test_heartbeats() -> None:
+    """
+    While a confirm is waited for, heartbeats are sent; a broker that is silent for two
+    intervals is given up, and the task sent over another connection.
+    """
+
+    def script(publication: Publication) -> bytes:
+        return (
+            b""
+            if broker.connections == 1 and publication.tag > 1
+            else confirm(publication)
+        )
+
+    with ScriptedBroker(script, heartbeat=1) as broker:
+        with BlockingProducer(broker.url, patience=PATIENCE) as producer:
+            producer.add_task("/")
+            producer.add_task("/", uuid="again")
+        assert broker.connections == 2
+        assert [each.uuid for each in broker.published[1:]] == ["again"] * 2
+        assert broker.heartbeats >= 2
+
+
 def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A resolver that does not answer is given up.
@@ -149,7 +200,7 @@ def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def look_up(*arguments: Any) -> Any:
         if not arguments[5]:  # else it is asked whether it is an address
             assert ending.wait(PATIENCE)
-        raise OSError("nothing")
+        raise socket.gaierror("nothing")
 
     monkeypatch.setattr("socket.getaddrinfo", look_up)
     error = failure("amqp://slow.example/", patience=0.1)
@@ -209,21 +260,13 @@ def test_large_task_that_nobody_reads() -> None:
     Of a task that could not be sent whole, it is certain that the broker does not have
     it.
     """
-    ending = threading.Event()
-
-    def wait(publication: Publication) -> bytes | None:
-        assert ending.wait(PATIENCE)
-        return None
-
-    with ScriptedBroker(wait) as broker:
-        with BlockingProducer(broker.url, patience=0.5) as producer:
-            with pytest.raises(ChannelLost):
-                producer.add_task("/")
-            reading, broker.reading = broker.reading, False
-            assert reading
-            with pytest.raises(BrokerError, match="was not sent") as caught:
-                producer.add_raw_task(bytes(2**24))
-        ending.set()
+    with ScriptedBroker() as broker:
+        producer = BlockingProducer(broker.url, patience=0.5)
+        producer.add_task("/")
+        broker.reading.clear()
+        with pytest.raises(ChannelLost, match="was not sent") as caught:
+            producer.add_raw_task(bytes(2**24))
+        producer.close()
     assert caught.value.added is False
 
 
@@ -435,7 +478,7 @@ def test_answers() -> None:
         (closing(404, "NOT_FOUND - no exchange 'flow'"), Unroutable, False),
         (closing(403, "ACCESS_REFUSED - write access"), BrokerRefused, False),
         (closing(406, "PRECONDITION_FAILED - size"), MessageRefused, False),
-        (closing(541, "INTERNAL_ERROR"), BrokerRefused, False),
+        (closing(541, "INTERNAL_ERROR"), BrokerRefused, None),
     ):
         with ScriptedBroker(script) as broker:
             error = failure(broker.url)
@@ -541,6 +584,30 @@ def test_many_returned_bodies() -> None:
     with ScriptedBroker(returned) as broker, BlockingProducer(broker.url) as producer:
         assert producer.add_tasks(large, results) == 0
     assert results.kinds == {"Unroutable": 200}
+
+
+def test_many_from_a_slow_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Results are told while the source goes on, and a connection that the broker has
+    closed in the meantime is made again.
+    """
+    monkeypatch.setattr(_blocking_many, "_LOOKING", 0.0)
+    told: list[int] = []
+
+    def source() -> Iterator[dict[str, Any]]:
+        for each in items(20):
+            yield each
+            until(lambda: len(broker.published) > each["params"])  # noqa: B023
+            told.append(len(results.all))
+            if each["params"] == 10:
+                broker.cut()
+
+    results = Results()
+    with ScriptedBroker() as broker, BlockingProducer(broker.url) as producer:
+        producer.add_tasks(source(), results)
+        assert broker.connections == 2
+    assert told[9] > 0
+    assert len(results.all) == 20
 
 
 def test_many_with_a_loss() -> None:

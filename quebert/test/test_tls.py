@@ -296,7 +296,7 @@ async def test_certificate_not_accepted(
         url = strict.tls_url(**options)
         sentence = "does not accept our certificate, or wants one"
         await is_refused(make_client(url), sentence, log)
-        for _ in range(10):  # TLS 1.3 tells pika in either of two ways
+        for _ in range(10):  # TLS 1.3 tells us in either of two ways
             assert sentence in blocking_refusal(url)
 
 
