@@ -9,7 +9,7 @@ a mediator always does.  The watch carries them out
 To add an outcome: L{Outcome} here; C{_as_outcome} in C{watch/_handler}, which refuses
 what it does not know, and C{Deliveries._decided}, which acknowledges what it does not
 know; C{Settlement}, and a fate with its counter (L{quebert.amqp.watch._delivery});
-C{with_history} in C{mediator/_history}; C{cli/_telling}; the docstring of
+C{with_history} in C{mediator/_history}; C{cli/_dev_log}; the docstring of
 L{TxAMQPClient.watch <quebert.amqp.TxAMQPClient.watch>}, C{docs/watching.rst} and
 C{docs/api.rst}; and C{docs/travel.rst}, if mediators decide so.  The log tells of a
 L{Retry} in C{Failures._told} of C{mediator}, and of a L{Discard} or a L{Bury} in

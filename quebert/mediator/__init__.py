@@ -28,6 +28,7 @@ What changes together:
    L{quebert._consumer_timeout} says how much time there is; C{README.rst}.  A limit of
    one hook would be stored with that hook: C{Mediator.add_prehook} takes it, and the
    lists in C{_pipeline} keep it.
+ - Another thing that observers are told: L{quebert.task_events}.
  - Another outcome: L{quebert.outcome}.  Another failure policy: C{_policy_mediators}.
 """
 

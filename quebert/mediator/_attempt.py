@@ -104,6 +104,13 @@ class Attempt:
             raise
         return self._body_came(whole)
 
+    @property
+    def status(self) -> int | None:
+        """
+        The status of the answer, once it is there.
+        """
+        return self._code or None
+
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)
         if self._is_success:

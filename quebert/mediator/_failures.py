@@ -27,6 +27,7 @@ from quebert.mediator._history import (
     with_history,
 )
 from quebert.mediator._judging import no_task
+from quebert.mediator._observation import Observation
 from quebert.mediator._reading import TaskReader
 from quebert.mediator._redaction import Redaction
 from quebert.outcome import FORBIDDEN, Bury, Outcome, Retry
@@ -103,12 +104,14 @@ class Failures:
         message: WatchedMessage,
         began: float,
         whole: bool,
+        observation: Observation | None = None,
     ) -> Outcome:
         """
         What becomes of a task.
 
         @param began: when this attempt did, in seconds since the epoch.
         @param whole: whether the task has all its fields.
+        @param observation: is told why it failed, unless it is C{None}.
         """
         error = failure.value
         if isinstance(error, BadStatus):
@@ -129,7 +132,10 @@ class Failures:
                 task = self._codec.decode(message.body)
             except BadTask as e:
                 return no_task(task, e, self._codec.bounds, self._mediator.bury)
-        outcome = self._asking(task, FailedAttempt.like(failure, history))
+        attempt = FailedAttempt.like(failure, history)
+        if observation is not None:
+            observation.failed(self.described(task, attempt))
+        outcome = self._asking(task, attempt)
         return with_history(outcome, history, task)
 
     def _kept(self, answer: bytes, task: Task) -> bytes:

@@ -27,6 +27,7 @@ from quebert.limits import Admission
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._codec import Codec, Decode, Encode
 from quebert.mediator._failures import Failures
+from quebert.mediator._observation import Observations
 from quebert.mediator._parts import of_part
 from quebert.mediator._pipeline import Pipeline
 from quebert.mediator._reading import TaskReader
@@ -36,6 +37,7 @@ from quebert.mediator._steady_failures import SteadyFailures
 from quebert.outcome import Outcome
 from quebert.signatures import Signer
 from quebert.task import Bounds, Task
+from quebert.task_events import TaskObserver
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
@@ -87,6 +89,7 @@ class Mediator:
         beside the secrets of a task: those of headers that C{http} adds.
     @param policy: decides what becomes of failed tasks; by default each is put back as
         it was, after C{retryDelay}.
+    @param observer: told of each attempt (L{quebert.task_events}); by default nobody.
     @ivar bounds: how long the fields of a task may be.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, there is both a C{guard}
         and C{http}, or C{policy} is no L{FailurePolicy}.
@@ -101,6 +104,7 @@ class Mediator:
     http: HTTPClient = of_part("_requests.http")
     keep_answers: bool = of_part("_failures.keep_answers")
     maxTimeout: float = of_part("_requests.max_timeout")
+    observer: TaskObserver | None = of_part("_observations.observer")
     retryDelay: float = of_part("_steady.delay")
 
     def __init__(
@@ -126,6 +130,7 @@ class Mediator:
         keep_answers: bool | None = None,
         secrets: Iterable[str] = (),
         policy: FailurePolicy | None = None,
+        observer: TaskObserver | None = None,
     ) -> None:
         if guard is not None and http is not None:
             raise ConfigError(
@@ -164,11 +169,14 @@ class Mediator:
             keep_answers=guard.keeps_answers if keep_answers is None else keep_answers,
             now=now,
         )
+        self._observations = Observations(self.log, lambda: self.clock)
+        self._observations.observer = observer
         self._pipeline = Pipeline(
             self._codec,
             self._reader,
             self._requests,
             self._failures,
+            self._observations,
             clock=lambda: self.clock,
             now=now,
             bury=bury,

@@ -26,6 +26,7 @@ from quebert.mediator import _hooks as hooks
 from quebert.mediator._codec import Codec
 from quebert.mediator._failures import Failures
 from quebert.mediator._judging import early, expired, given_up, no_task
+from quebert.mediator._observation import Observation, Observations
 from quebert.mediator._reading import TaskReader, Wanted
 from quebert.mediator._requests import Requests
 from quebert.outcome import Done, Outcome
@@ -53,6 +54,7 @@ class Pipeline:
         reader: TaskReader,
         requests: Requests,
         failures: Failures,
+        observations: Observations,
         *,
         clock: Callable[[], IReactorTime],
         now: Callable[[], float],
@@ -65,6 +67,7 @@ class Pipeline:
         self._reader = reader
         self._requests = requests
         self._failures = failures
+        self._observations = observations
         self._clock = clock
         self._now = now
         self._in_steps = InSteps(clock)
@@ -78,7 +81,10 @@ class Pipeline:
         body = message.body
         if len(body) > tasks.LARGE and self.reads_part(body):
             reading = self._in_steps.do(self._codec.read_part(body))
-            return reading.addCallbacks(self._received, self._not_read, (message,))
+            arguments = (message,)
+            return reading.addCallbacks(
+                self._received, self._not_read, arguments, errbackArgs=arguments
+            )
         return self._received(None, message)
 
     def reads_part(self, body: bytes) -> bool:
@@ -89,14 +95,19 @@ class Pipeline:
         hooked = self.prehooks or self.posthooks
         return not hooked and self._codec.can_read_part(body)
 
-    def _not_read(self, failure: Failure) -> Outcome:
+    def _not_read(self, failure: Failure, message: WatchedMessage) -> Outcome:
         error = failure.value
         if not isinstance(error, BadTask):
             failure.raiseException()
-        return self._no_task(None, error)
+        return self._no_task(None, error, message)
 
-    def _no_task(self, decoded: Any, error: BadTask) -> Outcome:
-        return no_task(decoded, error, self._codec.bounds, self.bury)
+    def _no_task(
+        self, decoded: Any, error: BadTask, message: WatchedMessage
+    ) -> Outcome:
+        outcome = no_task(decoded, error, self._codec.bounds, self.bury)
+        if self._observations.observer is not None:
+            self._observations.begin(decoded, message).not_attempted(outcome)
+        return outcome
 
     # -- From a task to its request
 
@@ -114,22 +125,31 @@ class Pipeline:
                 task = self._codec.decode(message.body)
             wanted = self._reader.read(task, message)
         except BadTask as e:
-            return succeed(self._no_task(task, e))
+            return succeed(self._no_task(task, e, message))
         times, request, _, history = wanted
         began = self._now()
+        observation: Observation | None = None
+        if self._observations.observer is not None:
+            observation = self._observations.begin(task, message)
         # Nearly always it has no times and no history.
         if times is not tasks.ANY_TIME or history.attempts:
             outcome = self._judged(task, wanted, began)
             if outcome is not None:
+                if observation is not None:
+                    observation.not_attempted(outcome)
                 return succeed(outcome)
-        failed, arguments = self._failures.outcome, (task, message, began, whole)
+        failed = self._failures.outcome
+        arguments = (task, message, began, whole, observation)
+        deciding: Deferred[Any]
         if hooked or task.get("filter"):
-            attempting: Deferred[Any] = maybeDeferred(
-                self._hooked, task, message, wanted
-            )
-            return attempting.addErrback(failed, *arguments)
-        requesting = self._requests.make(message, request, message.body)
-        return requesting.addCallbacks(_done, failed, errbackArgs=arguments)
+            deciding = maybeDeferred(self._hooked, task, message, wanted, observation)
+            deciding.addErrback(failed, *arguments)
+        else:
+            deciding = self._requests.make(message, request, message.body, observation)
+            deciding.addCallbacks(_done, failed, errbackArgs=arguments)
+        return (
+            deciding if observation is None else deciding.addCallback(observation.ended)
+        )
 
     def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
         """
@@ -150,13 +170,17 @@ class Pipeline:
         return now - seconds_set(self._clock())
 
     def _hooked(
-        self, task: Task, message: WatchedMessage, wanted: Wanted
+        self,
+        task: Task,
+        message: WatchedMessage,
+        wanted: Wanted,
+        observation: Observation | None,
     ) -> Deferred[Outcome] | Outcome:
         """
         The request, and the hooks around it.
         """
         context = copy_context()  # the hooks of one task share it
-        arguments = (task, message, wanted, context)
+        arguments = (task, message, wanted, context, observation)
         waiting = hooks.run(self.prehooks, (task,), context)
         if waiting is None:
             return self._prepared(None, *arguments)
@@ -169,6 +193,7 @@ class Pipeline:
         message: WatchedMessage,
         wanted: Wanted,
         context: Context,
+        observation: Observation | None,
     ) -> Deferred[Outcome] | Outcome:
         if task.get("filter"):
             return self._answered(b"", task, context)
@@ -180,7 +205,7 @@ class Pipeline:
             outcome = expired(task, times, self._now(), self._unset)
             if outcome is not None:  # hooks may take time
                 return outcome
-        requesting = self._requests.make(message, request, body)
+        requesting = self._requests.make(message, request, body, observation)
         return requesting.addCallback(self._answered, task, context)
 
     # -- From an answer to an outcome

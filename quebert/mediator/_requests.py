@@ -18,6 +18,7 @@ from quebert.cloud_events import CloudEvents
 from quebert.limits import Admission
 from quebert.mediator._admission import NotAdmitted, admitted
 from quebert.mediator._attempt import Attempt
+from quebert.mediator._observation import Observation
 from quebert.signatures import Signer
 from quebert.task import Request
 
@@ -78,12 +79,17 @@ class Requests:
         self._http = http
 
     def make(
-        self, message: WatchedMessage, request: Request, body: bytes
+        self,
+        message: WatchedMessage,
+        request: Request,
+        body: bytes,
+        observation: Observation | None = None,
     ) -> Deferred[bytes]:
         """
         Make a request, if its message and its origin admit it.
 
         @param body: of the request, if it has one.
+        @param observation: is told, unless it is C{None}.
         @return: fires with the body of a success, once the last byte of it is there;
             fails with L{NotAdmitted} where the request has to wait.
         """
@@ -98,6 +104,8 @@ class Requests:
                 if self._seconds is None:
                     self._seconds = self._clock().seconds
                 ended = admitted(self.admission, url, self._seconds)
+            if observation is not None:
+                observation.begun()
             if self._cloud_events is not None:
                 headers = self._cloud_events.added(headers, uuid)
             if self._signer is not None:
@@ -116,6 +124,8 @@ class Requests:
                 answering, method, url, seconds, self._deadlines, self._overrules
             )
             made = attempt.success
+            if observation is not None:
+                made.addBoth(observation.answered, attempt)
         return made if ended is None else made.addBoth(ended)
 
     def _signed(
