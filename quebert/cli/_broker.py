@@ -20,8 +20,8 @@ from quebert._listening import listen
 from quebert._text import what_is_wrong
 from quebert._twistd import allow_many_connections, calm_garbage_collector
 from quebert.broker import BrokerFactory, Store
+from quebert.cli._dev_log import Tell
 from quebert.cli._running import told_to_end
-from quebert.cli._telling import Tell
 from quebert.errors import ConfigError
 
 __all__ = [

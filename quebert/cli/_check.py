@@ -14,9 +14,10 @@ from twisted.logger import LogLevel
 
 from quebert._tls import creator
 from quebert._twistd import find_hook
+from quebert.cli._config_file import read_or_exit
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
-from quebert.config import BadConfig, QueueSettings, Settings, read
+from quebert.config import QueueSettings, Settings, read
 from quebert.errors import BrokerRefused, ConfigError, QuebertError
 
 if TYPE_CHECKING:
@@ -50,12 +51,7 @@ def check(*, file: str, connect: bool) -> None:
     secrets and certificates looked for, but no broker is asked without --connect,
     which changes nothing there, either.
     """
-    try:
-        settings = read(file, find=find_hook)
-    except BadConfig as e:
-        for each in e.problems:
-            echo(one_line(str(each)), err=True)
-        raise SystemExit(1) from None
+    settings = read_or_exit(lambda: read(file, find=find_hook))
     if unusable := list(_unusable_tls(settings)):
         for why in unusable:
             echo(one_line(f"{file}: {why}"), err=True)

@@ -1,23 +1,33 @@
 """
-C{quebert dev}: a broker, an executor and a mediator composed into one process.  It may
-import anything; only the command line imports it.
+C{quebert dev}: a broker, an executor and mediators in one process.
+
+The mediators are those of L{quebert.service}: what is configured, in a file or here,
+becomes L{Settings}, as in C{twistd quebert}.  The embedded broker takes the place of
+C{[broker]}.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
+from twisted.python.usage import UsageError
 
-from quebert._twistd import allow_many_connections, calm_garbage_collector
-from quebert.amqp import TxAMQPClient
+from quebert._twistd import (
+    allow_many_connections,
+    calm_garbage_collector,
+    find_hook,
+)
 from quebert.amqp.delays import PREFIX
-from quebert.amqp.queues import dead_letters_of
 from quebert.cli._broker import (
     LOOPBACK,
     Served,
@@ -25,24 +35,40 @@ from quebert.cli._broker import (
     running_broker,
     until_told,
 )
+from quebert.cli._dev_log import DevLog, Tell, clock_time
+from quebert.cli._reloading import LOOK, FileWatch, ReloadingFunction
 from quebert.cli._running import told_to_end
-from quebert.cli._telling import Tell, TellingMediator
-from quebert.config import DEFAULT_AMQP_URL, default_amqp_url
-from quebert.errors import ConfigError
+from quebert.config import (
+    DEFAULT_AMQP_URL,
+    BadConfig,
+    Broker,
+    QueueSettings,
+    Service,
+    Settings,
+    Signing,
+    Watch,
+    default_amqp_url,
+    read,
+    settings_of,
+)
+from quebert.errors import ConfigError, QuebertError
 from quebert.executor import ExecutorService
-from quebert.guard import Guard
-from quebert.http import Dispatcher
-from quebert.signatures import SharedSecret, Signer, Verifier
+from quebert.guard import Guard, Place
+from quebert.policy import RetryPolicy
+from quebert.service import Watches
+from quebert.signatures import SharedSecret, Verifier
 from quebert.task import Task
 
-__all__ = ["AskedToFail", "Dev", "dev", "echo"]
+__all__ = ["AskedToFail", "Dev", "Echo", "dev"]
 
 #: Tasks at once.
 AT_ONCE = 20
-#: Of the delays between attempts, which a person waits for: 1.25 s, 1.6 s, ...
-CONSTANT, MAX_DELAY = 1.25, 5.0
+#: Between attempts, which a person waits for: 1 s, 2 s, 4 s, 5 s, 5 s, ...
+RETRY = RetryPolicy(min_backoff=1.0, max_backoff=5.0)
 #: Seconds that requests get when it is stopped; a person waits for it.
 GRACE = 3.0
+#: Tasks whose failures are remembered.
+_REMEMBERED = 10_000
 
 
 class AskedToFail(Exception):
@@ -51,19 +77,28 @@ class AskedToFail(Exception):
     """
 
 
-def echo(task: Task) -> object:
+class Echo:
     """
-    The C{params} of the task; with C{{"fail": n}} in them, not at the first n
+    Gives the C{params} of a task; with C{{"fail": n}} in them, not at the first n
     attempts.
-
-    @raise AskedToFail: at those.
     """
-    params = task.get("params")
-    wanted = params.get("fail") if isinstance(params, dict) else None
-    failures = task.get("failures", 0)
-    if isinstance(wanted, int) and failures < wanted:
-        raise AskedToFail(f"{failures + 1} of {wanted}")
-    return {} if params is None else params
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[object, int] = OrderedDict()
+
+    def __call__(self, task: Task) -> object:
+        """
+        @raise AskedToFail: at those.
+        """
+        params, uuid = task.get("params"), str(task.get("uuid"))
+        wanted = params.get("fail") if isinstance(params, dict) else None
+        failures = self._failures.pop(uuid, 0) or task.get("failures", 0)
+        if isinstance(wanted, int) and failures < wanted:
+            self._failures[uuid] = failures + 1
+            if len(self._failures) > _REMEMBERED:
+                self._failures.popitem(last=False)
+            raise AskedToFail(f"{failures + 1} of {wanted}")
+        return {} if params is None else params
 
 
 @attrs.frozen
@@ -72,22 +107,71 @@ class Dev:
     What C{quebert dev} is asked for.
 
     @ivar command: how it was called, for the line that is to be copied.
-    @ivar function: the executor's.
-    @ivar function_name: what it is called, C{None} for the echo.
-    @ivar default_url: an executor that is there already; C{None} for our own.
+    @ivar config: a configuration file; C{None} for the one queue that the next three
+        describe.
+    @ivar function: the executor's; C{None} for the echo, or, with a file, for none.
+    @ivar function_name: what it is called.
+    @ivar default_url: an executor that is there already; C{None} for our own, or for
+        those of the file.
     """
 
     broker: Served
     command: str = "quebert"
     http_port: int = 8000
+    config: str | None = None
     exchange: str = "flow"
     queue: str = "tasks"
     key: str = "tasks.#"
-    function: Callable[[Task], Any] = echo
+    function: Callable[[Task], Any] | None = None
     function_name: str | None = None
     default_url: str | None = None
 
-    def add_line(self, port: int) -> str:
+    @property
+    def needs_executor(self) -> bool:
+        """
+        Whether it runs an executor of its own.
+        """
+        if self.function is not None:
+            return True
+        return self.config is None and self.default_url is None
+
+    def settings(
+        self, broker: Broker, url: str | None = None, secret: SharedSecret | None = None
+    ) -> Settings:
+        """
+        What the mediators go by.
+
+        @param url: completes partial URLs; C{None} leaves it to the file.
+        @param secret: signs each request, beside the keys of the file.
+        @raise ConfigError: the file cannot be used.
+        """
+        if self.config is None:
+            watch = Watch(self.exchange, self.queue, self.key, AT_ONCE)
+            settings = settings_of([watch], broker, url or "", Service())
+        else:
+            settings = read(self.config, find=find_hook, broker=broker)
+        queues = {
+            name: self._queue(queue, url, secret)
+            for name, queue in settings.queues.items()
+        }
+        service = attrs.evolve(settings.service, grace=GRACE, log_tasks=False)
+        return attrs.evolve(settings, queues=queues, service=service)
+
+    def _queue(
+        self, queue: QueueSettings, url: str | None, secret: SharedSecret | None
+    ) -> QueueSettings:
+        if self.config is None:
+            queue = attrs.evolve(queue, mediator="policy", retry=RETRY)
+        if url is not None:
+            queue = attrs.evolve(queue, default_url=url)
+        if url is not None and secret is not None:
+            before = queue.sign or Signing("", ())
+            sign = attrs.evolve(before, keys=(*before.keys, secret))
+            guard = _allowing(queue.guard, urlsplit(url).port or 80)
+            queue = attrs.evolve(queue, sign=sign, guard=guard)
+        return queue
+
+    def add_line(self, port: int, queue: QueueSettings) -> str:
         """
         The command that adds a task to it.
         """
@@ -95,20 +179,21 @@ class Dev:
         url = self.broker.url(port)
         if port != 5672 or default_amqp_url() != DEFAULT_AMQP_URL:
             words += ["--amqp-url", url]
-        if self.exchange != "flow":
-            words += ["--exchange", self.exchange]
-        if self.key not in ("#", "tasks.#", "tasks.*", "tasks.medium"):
-            words += ["--key", self.key.replace("#", "any").replace("*", "any")]
+        if queue.exchange != "flow":
+            words += ["--exchange", queue.exchange]
+        key = queue.key if queue.exchange else queue.name
+        if key not in ("#", "tasks.#", "tasks.*", "tasks.medium"):
+            words += ["--key", key.replace("#", "any").replace("*", "any")]
         return shlex.join(words)
 
 
 async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
     """
-    Run a broker, an executor and a mediator until SIGINT or SIGTERM.
+    Run a broker, an executor and mediators until SIGINT or SIGTERM.
 
     @param tell: called with a word and a line for each of them, and for
         whatever happens to a task.
-    @raise ConfigError: a port is in use, or a folder cannot be.
+    @raise ConfigError: a port is in use, a folder cannot be, or the file is wrong.
     @raise StoreError: the database cannot be used, at once or later.
     """
     allow_many_connections()
@@ -117,47 +202,40 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         broker, port = await stack.enter_async_context(
             running_broker(reactor, asked.broker)
         )
-        left = _left(broker.depths(), asked.queue)
-        # The executor runs tasks of this mediator alone: not of any web page that is
-        # open in a browser of this machine, nor of its other users.
-        secret = SharedSecret.generate()
-        url = asked.default_url
-        signer = None
-        if url is None:
+        depths = broker.depths()
+        url, secret = asked.default_url, None
+        if asked.needs_executor:
+            # The executor runs tasks of these mediators alone: not of any web page that
+            # is open in a browser of this machine, nor of its other users.
+            secret = SharedSecret.generate()
             url = await _executor(reactor, asked, Verifier([secret]), stack)
-            signer = Signer([secret])
-        client = TxAMQPClient.from_url(asked.broker.url(port), reactor=reactor)
-        stack.push_async_callback(client.stop, GRACE)
-        _introduce(asked, port, url, left, tell)
-        mediator = TellingMediator(
-            tell,
-            Dispatcher.with_reactor(reactor, Guard(own=[f"127.0.0.1:{port}"])),
-            dead_letters_of(asked.queue),
-            defaulturl=url,
-            signer=signer,
-            reactor=reactor,
-            constant=CONSTANT,
-            maxDelay=MAX_DELAY,
-        )
-        await client.watch(
-            asked.exchange,
-            asked.queue,
-            asked.key,
-            mediator.messageReceived,
-            maxEvents=AT_ONCE,
-        )
+
+        def settings() -> Settings:
+            return asked.settings(Broker.from_url(asked.broker.url(port)), url, secret)
+
+        watches = Watches(reactor, observe=lambda queue: DevLog(tell, queue.name))
+        changes = _Changes(asked, watches, settings, tell)
+        begun = settings()
+        stack.push_async_callback(watches.stop, GRACE)
+        _introduce(asked, port, url, begun, depths, tell)
+        await watches.start(begun)
+        looking = LoopingCall(changes.look)
+        looking.clock = reactor
+        looking.start(LOOK, now=False)
+        stack.callback(looking.stop)
         calm_garbage_collector()
         tell("ready", "Ctrl-C ends it")
         await until_told(told, broker)
 
 
-def _left(depths: Mapping[str, int], queue: str) -> int:
+def _allowing(guard: Guard, port: int) -> Guard:
     """
-    How many tasks there are of another time: in the queue, or to come back to it.
+    A guard that lets tasks reach our own executor.
     """
-    ladder = f"{PREFIX}."
-    return sum(
-        n for name, n in depths.items() if name == queue or name.startswith(ladder)
+    return attrs.evolve(
+        guard,
+        allow=(*guard.allow, Place.of(LOOPBACK, port)),
+        ports=(*guard.ports, port) if guard.ports else (),
     )
 
 
@@ -168,7 +246,7 @@ async def _executor(
     Run an executor until C{stack} ends, and give its URL.
     """
     service = ExecutorService(
-        asked.function,
+        asked.function or Echo(),
         asked.http_port,
         LOOPBACK,
         grace=GRACE,
@@ -183,14 +261,80 @@ async def _executor(
     return f"http://{LOOPBACK}:{service.port_number}/"
 
 
-def _introduce(asked: Dev, port: int, url: str, left: int, tell: Tell) -> None:
+class _Changes:
+    """
+    Looks whether the function or the file has changed, and has the new one used.
+    """
+
+    def __init__(
+        self,
+        asked: Dev,
+        watches: Watches,
+        settings: Callable[[], Settings],
+        tell: Tell,
+    ) -> None:
+        self._asked = asked
+        self._watches = watches
+        self._settings = settings
+        self._tell = tell
+        self._files = FileWatch()
+        self._config_changed()  # from now on
+
+    def _say(self, word: str, text: str) -> None:
+        self._tell(word, f"{clock_time(time.time())} {text}")
+
+    def look(self) -> None:
+        """
+        Look once.
+        """
+        function = self._asked.function
+        if isinstance(function, ReloadingFunction):
+            try:
+                if function.look():
+                    self._say("reloaded", self._asked.function_name or "")
+            except UsageError as e:
+                self._say("broken", f"{e}; the code before goes on")
+        if self._asked.config is not None and self._config_changed():
+            self._reload(self._asked.config)
+
+    def _config_changed(self) -> bool:
+        config = self._asked.config
+        return config is not None and bool(self._files.changed(iter([config])))
+
+    def _reload(self, config: str) -> None:
+        try:
+            self._watches.change(self._settings())
+        except BadConfig as e:
+            for each in e.problems:
+                self._say("broken", f"{each}; the settings before go on")
+        except QuebertError as e:
+            self._say("broken", f"{e}; the settings before go on")
+        else:
+            self._say("reloaded", config)
+
+
+def _introduce(
+    asked: Dev,
+    port: int,
+    url: str | None,
+    settings: Settings,
+    depths: Mapping[str, int],
+    tell: Tell,
+) -> None:
     data = asked.broker.data
     kept = "in memory only" if data is None else f"kept in {os.path.relpath(data)}"
     tell("broker", f"{asked.broker.url(port)}  {kept}")
-    if asked.default_url is not None:
-        tell("executor", url)
+    if not asked.needs_executor:
+        for each in sorted({queue.default_url for queue in settings.queues.values()}):
+            tell("executor", each)
     else:
         tell("executor", f"{url}  {asked.function_name or 'echoes params'}")
-    waiting = f", {left} waiting" if left else ""
-    tell("queue", f"{asked.queue}{waiting}")
-    tell("add a task", asked.add_line(port))
+    # Delayed tasks wait elsewhere, and nobody sees of which queue they are.
+    delayed = sum(n for name, n in depths.items() if name.startswith(f"{PREFIX}."))
+    queues = list(settings.queues.values())
+    for queue in queues:
+        waiting = depths.get(queue.name, 0) + (delayed if len(queues) == 1 else 0)
+        tell("queue", f"{queue.name}, {waiting} waiting" if waiting else queue.name)
+    if delayed and len(queues) > 1:
+        tell("delayed", f"{delayed} of these queues")
+    tell("add a task", asked.add_line(port, queues[0]))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.python.usage import UsageError
 
 from quebert import __version__
-from quebert._twistd import load
 from quebert._url import default_option
 from quebert.cli import (
     _add,
@@ -28,9 +28,11 @@ from quebert.cli import (
     _queue_commands,
     _secret,
 )
+from quebert.cli._config_file import read_or_exit
 from quebert.cli._passwords import users_of
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import Commands, echo_word
+from quebert.config import Broker
 from quebert.errors import ConfigError, QuebertError, StoreError
 
 __all__ = ["main"]
@@ -47,6 +49,8 @@ _COLOURS = {
     "retry": "yellow",
     "waiting": "cyan",
     "discarded": "red",
+    "broken": "red",
+    "reloaded": "green",
     "buried": "red",
 }
 
@@ -102,9 +106,17 @@ def main() -> None:
     help="The routing key that brings them there.",
 )
 @click.option(
+    "--config",
+    metavar="FILE.toml",
+    type=click.Path(),
+    help="A configuration file, in place of the last three; the embedded broker is used"
+    " in place of its [broker].",
+)
+@click.option(
     "--function",
     metavar="MODULE.FUNCTION",
-    help="What the executor calls for each task; it echoes by default.",
+    help="What the executor calls for each task; it echoes by default. When its code"
+    " changes, it is loaded again.",
 )
 @click.option(
     "--default-url",
@@ -120,6 +132,7 @@ def dev(
     amqp_port: int,
     data: Path | None,
     memory: bool,
+    config: str | None,
     function: str | None,
     default_url: str | None,
     **options: Any,
@@ -134,18 +147,27 @@ def dev(
 
     if function is not None and default_url is not None:
         raise click.UsageError("give --function or --default-url, not both")
+    if config is not None:
+        for name in ("exchange", "queue", "key"):
+            if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"--{name} and --config exclude each other")
     if function is not None:
-        options["function"] = _function(function)
+        options["function"] = _reloading(function)
     broker = _broker.Served(
         port=amqp_port, data=_data(data, memory), port_option="--amqp-port"
     )
     asked = _dev.Dev(
         broker,
         command=context.find_root().info_name or "quebert",
+        config=config,
         function_name=function,
         default_url=default_url,
         **options,
     )
+    with _one_sentence():
+        read_or_exit(
+            lambda: asked.settings(Broker.from_url(broker.url(amqp_port or 5672)))
+        )
     log_problems(_dev.AskedToFail, StoreError, level=LogLevel.error)
     _run(lambda reactor: _dev.dev(reactor, asked, _say))
 
@@ -254,9 +276,11 @@ def _http_url(url: str | None) -> str | None:
         raise click.UsageError(str(e)) from None
 
 
-def _function(dotted: str) -> Any:
+def _reloading(dotted: str) -> Any:
+    from quebert.cli._reloading import ReloadingFunction
+
     try:
-        return load(dotted, "--function")
+        return ReloadingFunction(dotted, "--function")
     except UsageError as e:
         raise click.ClickException(str(e)) from None
 

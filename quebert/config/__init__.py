@@ -37,6 +37,8 @@ from quebert.config._problems import BadConfig, Problem
 from quebert.config._settings import (
     DEFAULT_URL,
     EVERY,
+    LOG_FORMATS,
+    LOG_LEVELS,
     Backoff,
     Host,
     Priorities,
@@ -52,6 +54,8 @@ __all__ = [
     "DEFAULT_URL",
     "EMPTY_AMQP_URL",
     "EVERY",
+    "LOG_FORMATS",
+    "LOG_LEVELS",
     "MOST_PROCESSES",
     "TLS",
     "Address",

@@ -18,7 +18,13 @@ from quebert.config._host import hosts
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import FOR_ALL, MOST, queue
-from quebert.config._settings import Priorities, Service, Settings
+from quebert.config._settings import (
+    LOG_FORMATS,
+    LOG_LEVELS,
+    Priorities,
+    Service,
+    Settings,
+)
 from quebert.config._table import Document, Table
 from quebert.config._tls import tls_files
 from quebert.errors import ConfigError
@@ -38,10 +44,13 @@ def read(
     path: str,
     environment: Mapping[str, str] = os.environ,
     find: Callable[[str], object] | None = None,
+    *,
+    broker: Broker | None = None,
 ) -> Settings:
     """
     Read a file, and the secrets that it names.
 
+    @param broker: is used in place of the one in the file, whose URL is not looked for.
     @param find: called with the name of each hook; raises L{ConfigError} where
         there is no such function.
     @raise BadConfig: something is wrong; all of it is told.
@@ -49,7 +58,10 @@ def read(
     document = Document(path)
     root = document.root()
     outside = Outside(environment, document.folder, find)
-    broker, quorum_delays = _broker(root.table("broker"), outside, environment)
+    given, quorum_delays = _broker(
+        root.table("broker"), outside, environment, known=broker is not None
+    )
+    broker = broker or given
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=broker.places))
     priorities = _priorities(root.table("priorities"))
@@ -76,21 +88,26 @@ def read(
 
 
 def _broker(
-    table: Table, outside: Outside, environment: Mapping[str, str]
+    table: Table, outside: Outside, environment: Mapping[str, str], *, known: bool
 ) -> tuple[Broker, bool | None]:
-    ways = {
+    """
+    @param known: whether nobody asks where the broker is.
+    """
+    ways: dict[str, Callable[[Any], Any]] = {
         "url": _open_url,
         "url_env": outside.of_environment,
         "url_file": outside.of_file,
     }
+    if known:
+        table.know(*ways, "heartbeat", "tls")
+        return _NOWHERE, _quorum_delays(table)
     given = [key for key in ways if key in table]
     urls = table.given(**ways)
     if len(given) > 1:
         table.wrong(given[1], f"cannot be given beside {given[0]}")
     heartbeat = table.get("heartbeat", _heartbeat, None)
-    quorum_delays = table.get("quorum_delays", _auto_or_flag, None)
     tls = tls_files(table, outside)
-    table.end()
+    quorum_delays = _quorum_delays(table)
     if not given:
         urls["url"] = default_amqp_url(environment)
     broker = _NOWHERE
@@ -106,6 +123,12 @@ def _broker(
     if heartbeat is not None:
         broker = attrs.evolve(broker, heartbeat=heartbeat)
     return broker, quorum_delays
+
+
+def _quorum_delays(table: Table) -> bool | None:
+    found = table.get("quorum_delays", _auto_or_flag, None)
+    table.end()
+    return found
 
 
 def _auto_or_flag(value: object) -> bool | None:
@@ -146,6 +169,9 @@ def _service(table: Table) -> tuple[Service, dict[str, Any]]:
     fields = table.given(
         processes=kinds.number(1, MOST_PROCESSES),
         grace=kinds.duration(),
+        log_level=kinds.choice(*LOG_LEVELS),
+        log_format=kinds.choice(*LOG_FORMATS),
+        log_tasks=kinds.flag,
         max_memory=kinds.number(1, MOST_MEMORY),
     )
     defaults = table.given(**FOR_ALL)

@@ -21,6 +21,8 @@ from quebert.signatures import Key
 __all__ = [
     "DEFAULT_URL",
     "EVERY",
+    "LOG_FORMATS",
+    "LOG_LEVELS",
     "Argument",
     "Backoff",
     "Host",
@@ -37,6 +39,11 @@ Argument = Union[str, int, float, bool]
 EVERY = "*"
 #: What completes the partial URLs of tasks unless told otherwise.
 DEFAULT_URL = "http://localhost:8000/"
+
+#: How much is logged: a level, and all that is worse.
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+#: How it is written.
+LOG_FORMATS = ("text", "json")
 
 
 @attrs.frozen
@@ -68,10 +75,16 @@ class Service:
     @ivar max_memory: bytes that all tasks at work in one of them take together, as
         reckoned by their bodies.  It is no limit of the process, whose memory nobody
         looks at.
+    @ivar log_level: one of L{LOG_LEVELS}.
+    @ivar log_format: one of L{LOG_FORMATS}.
+    @ivar log_tasks: whether the log has a line for each task that is done.
     """
 
     processes: int = 1
     grace: float = 30.0
+    log_level: str = "info"
+    log_format: str = "text"
+    log_tasks: bool = True
     max_memory: int = AT_WORK
 
 

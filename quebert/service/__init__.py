@@ -16,5 +16,6 @@ noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
 
 from quebert.service._options import Options
 from quebert.service._service import MediatorService, makeService
+from quebert.service._watches import Watches
 
-__all__ = ["MediatorService", "Options", "makeService"]
+__all__ = ["MediatorService", "Options", "Watches", "makeService"]

@@ -32,6 +32,7 @@ from quebert.mediator import Mediator
 from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
+from quebert.service._task_log import log_done
 from quebert.service._ways import (
     admission_of,
     client_of,
@@ -40,6 +41,7 @@ from quebert.service._ways import (
     tls_of,
     way_of,
 )
+from quebert.task_events import TaskObserver, told_to
 
 __all__ = ["RETRY_LIMIT", "Watches"]
 
@@ -105,6 +107,7 @@ class Watches:
     @param reactor: the global one by default.
     @param make_client: called with settings and the reactor.
     @param http: makes the requests of all mediators.
+    @param observe: gives a further observer of the tasks of a queue.
     """
 
     log = Logger()
@@ -115,9 +118,11 @@ class Watches:
         *,
         make_client: Callable[[Settings, Any], TxAMQPClient] = client_of,
         http: HTTPClient | None = None,
+        observe: Callable[[QueueSettings], TaskObserver] | None = None,
     ) -> None:
         self._reactor = given_or_global(reactor)
         self._make_client = make_client
+        self._observe = observe
         self._tls = HostTLS()
         self._http = http or Dispatcher(Agent(self._reactor, policy=self._tls))
         self._clients: dict[Any, TxAMQPClient] = {}
@@ -185,8 +190,17 @@ class Watches:
                 self._watched[name] = watched
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
+            watched.mediator.observer = self._observer(queue, settings)
             self._see_to(watched, client, way_of(queue, settings, self._group))
         self._drop_clients()
+
+    def _observer(
+        self, queue: QueueSettings, settings: Settings
+    ) -> TaskObserver | None:
+        observers = [log_done] if settings.service.log_tasks else []
+        if self._observe is not None:
+            observers.append(self._observe(queue))
+        return told_to(observers)
 
     def _client_for(self, settings: Settings) -> TxAMQPClient:
         known = self._clients.get(_kind_of_client(settings))

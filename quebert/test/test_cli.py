@@ -17,9 +17,11 @@ import quebert
 from quebert.cli import _broker, _dev
 from quebert.cli import _main as cli
 from quebert.cli._broker import Served
-from quebert.cli._dev import Dev, echo
+from quebert.cli._dev import Dev, Echo
+from quebert.config import Broker
 from quebert.errors import StoreError
-from quebert.test.checks import refusal
+from quebert.signatures import SharedSecret
+from quebert.test.checks import folder, refusal
 
 
 def function(task: object) -> None:
@@ -128,6 +130,48 @@ class CommandTests(SynchronousTestCase):
 
     # -- dev
 
+    def test_dev_config(self) -> None:
+        """
+        With a file, the file says it all; the place of the broker is not looked for.
+        """
+        path = folder(self) / "quebert.toml"
+        path.write_text(
+            'broker.url_env = "NO_SUCH_VARIABLE"\n'
+            '[queues]\na.key = "a"\na.guard.ports = [1]\nb = { key = "b" }\n'
+        )
+        asked = self.done("dev", f"--config={path}")
+        self.assertFalse(asked.needs_executor)
+        broker = Broker.from_url("amqp://localhost:1234/")
+        settings = asked.settings(broker)
+        self.assertIs(settings.broker, broker)
+        self.assertEqual(list(settings.queues), ["a", "b"])
+        self.assertFalse(settings.service.log_tasks)
+        a, b = settings.queues.values()
+        self.assertEqual((a.mediator, a.sign), ("delay-on-error", None))
+        self.assertEqual(a.default_url, "http://localhost:8000/")
+        secret = SharedSecret.generate()
+        settings = asked.settings(broker, "http://127.0.0.1:8001/", secret)
+        a, b = settings.queues.values()
+        self.assertEqual(a.default_url, "http://127.0.0.1:8001/")
+        assert a.sign is not None
+        self.assertEqual(a.sign.keys, (secret,))
+        self.assertEqual((a.guard.ports, b.guard.ports), ((1, 8001), ()))
+
+    def test_dev_wrong_config(self) -> None:
+        """
+        All that is wrong with the file is told.
+        """
+        path = folder(self) / "quebert.toml"
+        path.write_text('[queues.a]\nkey = "a"\nx = 1\ny = 2\n')
+        result = self.call("dev", f"--config={path}")
+        self.assertEqual(result.exit_code, 1)
+        lines = result.output.splitlines()
+        self.assertEqual(len(lines), 2, result.output)
+        self.assertIn(f"{path}:3: queues.a.x is not known", lines[0])
+        for option in ("--queue=tasks", "--key=k", "--exchange=e"):
+            result = self.call("dev", f"--config={path}", option)
+            self.assertIn("exclude each other", result.output)
+
     def test_dev(self) -> None:
         """
         By default it suits what C{add_task} does by default.
@@ -135,7 +179,8 @@ class CommandTests(SynchronousTestCase):
         asked = self.done("dev")
         broker = Served(data=Path(".quebert"), port_option="--amqp-port")
         self.assertEqual(asked, Dev(broker))
-        self.assertIs(asked.function, echo)
+        self.assertIsNone(asked.function)
+        self.assertTrue(asked.needs_executor)
 
     def test_dev_options(self) -> None:
         """
@@ -147,7 +192,7 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertEqual((asked.broker.port, asked.http_port), (0, 8001))
         self.assertEqual((asked.exchange, asked.queue, asked.key), ("e", "q", "k.*"))
-        self.assertIs(asked.function, function)
+        self.assertEqual(asked.function({"a": 1}), function({"a": 1}))
         self.assertEqual(asked.function_name, f"{__name__}.function")
         asked = self.done("dev", "--default-url=http://localhost:3000/")
         self.assertEqual(asked.default_url, "http://localhost:3000/")
@@ -256,11 +301,18 @@ class AddLineTests(SynchronousTestCase):
     The command that C{quebert dev} shows for adding a task.
     """
 
+    def add_line(self, asked: Dev, port: int) -> str:
+        """
+        The command, for the queue that is watched.
+        """
+        settings = asked.settings(Broker.from_url(asked.broker.url(port)))
+        return asked.add_line(port, settings.queues[asked.queue])
+
     def test_default(self) -> None:
         """
         With the defaults it is short.
         """
-        self.assertEqual(Dev(Served()).add_line(5672), _ADD)
+        self.assertEqual(self.add_line(Dev(Served()), 5672), _ADD)
 
     def test_otherwise(self) -> None:
         """
@@ -268,7 +320,7 @@ class AddLineTests(SynchronousTestCase):
         """
         asked = Dev(Served(), "python -m quebert", exchange="my flow", key="a.*.#")
         self.assertEqual(
-            asked.add_line(5673),
+            self.add_line(asked, 5673),
             f"python -m {_ADD} --amqp-url amqp://guest:guest@127.0.0.1:5673/"
             " --exchange 'my flow' --key a.any.any",
         )
@@ -278,7 +330,7 @@ class AddLineTests(SynchronousTestCase):
         As it is where the environment says that the broker is elsewhere.
         """
         self.patch(_dev, "default_amqp_url", lambda: "amqp://elsewhere")
-        line = Dev(Served()).add_line(5672)
+        line = self.add_line(Dev(Served()), 5672)
         self.assertEqual(line, f"{_ADD} --amqp-url amqp://guest:guest@127.0.0.1:5672/")
 
 
@@ -287,13 +339,14 @@ _ADD = """quebert add /hello '{"name": "you"}'"""
 
 class EchoTests(SynchronousTestCase):
     """
-    L{echo} executes tasks for want of anything else.
+    L{Echo} executes tasks for want of anything else.
     """
 
     def test_params(self) -> None:
         """
         Its result is the params.
         """
+        echo = Echo()
         for params in ({"name": "you"}, [1], "text", 0):
             self.assertEqual(echo({"url": "/", "params": params}), params)
         self.assertEqual(echo({"url": "/"}), {})
@@ -302,9 +355,13 @@ class EchoTests(SynchronousTestCase):
         """
         It fails as often as it is to.
         """
-        params = {"fail": 2}
+        echo, params = Echo(), {"fail": 2}
         error = _dev.AskedToFail
-        self.assertEqual(refusal(error, echo, {"params": params}), "1 of 2")
+        one, other = ({"uuid": uuid, "params": params} for uuid in "ab")
+        self.assertEqual(refusal(error, echo, one), "1 of 2")
+        self.assertEqual(refusal(error, echo, other), "1 of 2")
+        self.assertEqual(refusal(error, echo, one), "2 of 2")
+        self.assertEqual(echo(one), params)
         task = {"params": params, "failures": 1}
         self.assertEqual(refusal(error, echo, task), "2 of 2")
         self.assertEqual(echo({"params": params, "failures": 2}), params)

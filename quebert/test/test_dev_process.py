@@ -33,6 +33,12 @@ def greet(task):
     return "hello, " + task["params"]["name"]
 """
 
+_ADD_ONCE = """
+import sys
+from quebert.producer import add_task
+add_task("/once", amqp_url=sys.argv[1], retry={"max_attempts": 1})
+"""
+
 # Files may not grow beyond this.
 _SMALL_FILES = """
 import resource, signal
@@ -142,7 +148,8 @@ async def test_first_minute(start: Start) -> None:
     adding = start(*words_to_add(program))
     assert await adding.ended() == 0
     UUID(adding.output.strip())
-    await program.said("\ndone       /hello            attempt 1: 200, ")
+    await program.said(" /hello            attempt 1: 200, ")
+    assert re.search(r"^done       \d\d:\d\d:\d\d \w{8} /hello ", program.output, re.M)
     said = await ended(program)
     assert said.splitlines()[0].endswith("  in memory only")
     assert len(said.splitlines()) == 6
@@ -159,11 +166,12 @@ async def test_fails_as_it_is_to(start: Start) -> None:
     await program.said("\ndone ")
     failed, done = (await ended(program, signal.SIGTERM)).splitlines()[5:]
     assert re.fullmatch(
-        r"retry      /work {12} attempt 1: 500, \d+ ms, again in 1.25 s:"
-        r" AskedToFail: 1 of 1",
+        r"retry      [\d:]{8} [\da-f]{8} /work {12} attempt 1: 500, \d+ ms,"
+        r" again in 1 s: AskedToFail: 1 of 1",
         failed,
     )
-    assert re.fullmatch(r"done       /work {12} attempt 2: 200, \d+ ms", done)
+    names = r"[\d:]{8} [\da-f]{8} /work {12}"
+    assert re.fullmatch(rf"done       {names} attempt 2: 200, \d+ ms", done)
 
 
 @ensureDeferred
@@ -191,7 +199,7 @@ async def test_takes_no_other_tasks(start: Start, tmp_path: Path) -> None:
         )
         assert (answer.code, await answer.text() != "") == (401, True)
     await add(start, program, "/good")
-    await program.said("\ndone       /good ")
+    await program.said(" /good ")
     assert (program.folder / "ran").read_text() == "/good\n"
     await ended(program)
 
@@ -208,14 +216,14 @@ async def test_finds_tasks_again(
     executor.answer = lambda task: 503
     program = await dev(start, data, f"--default-url={executor.url}")
     uuid = await add(start, program, "/work", '{"n": 7}')
-    await program.said("\nretry      /work")
+    await program.said("\nretry ")
     program.signal(number)
     assert await program.ended() in (0, -number)
     executor.answer = lambda task: 200
     executor.tasks.clear()
     again = await dev(start, data, f"--default-url={executor.url}")
     assert "\nqueue      tasks, 1 waiting\n" in again.output
-    await again.said("\ndone       /work")
+    await again.said("\ndone ")
     (task,) = executor.tasks
     assert (task["uuid"], task["params"]) == (uuid, {"n": 7})
     await ended(again)
@@ -229,7 +237,7 @@ async def test_waits(start: Start) -> None:
     """
     program = await dev(start)
     await add(start, program, "/later", "--delay=3600")
-    await program.said("\nwaiting    /later            until ")
+    await program.said(" /later            until ")
     said = await ended(program)
     assert said.splitlines()[0].endswith("  kept in .quebert")
     folder = program.folder / ".quebert"
@@ -248,11 +256,113 @@ async def test_own_function(start: Start, tmp_path: Path) -> None:
     assert "/  work.greet\n" in program.output
     await add(start, program, "/bad", "{}")
     await add(start, program, "/good", '{"name": "you"}')
-    await program.said("\nretry      /bad")
-    await program.said("\ndone       /good")
+    await program.said(" /bad  ")
+    await program.said(" /good ")
     said = await ended(program)
     assert f"KeyError: 'name' ({tmp_path / 'work.py'}, line 3)\n" in said
-    assert "again in 1.25 s: KeyError: 'name'\n" in said
+    assert "again in 1 s: KeyError: 'name'\n" in said
+
+
+@ensureDeferred
+async def test_reloads(start: Start, tmp_path: Path) -> None:
+    """
+    A function whose code changes is loaded again; broken code is told, once.
+    """
+    work = tmp_path / "work.py"
+    work.write_text("def run(task): return 1 / 0\n")
+    path = {"PYTHONPATH": str(tmp_path)}
+    program = await dev(start, "--memory", "--function=work.run", **path)
+    await add(start, program, "/work")
+    await program.said("ZeroDivisionError: division by zero\n")
+    work.write_text("def run(task) return 1\n")
+    await program.said("work cannot be imported: SyntaxError: ")
+    assert "work.py, line 1); the code before goes on\n" in program.output
+    work.write_text("def run(task): return 'fine'\n")
+    await program.said("\ndone ")
+    said = await ended(program)
+    assert re.search(r"(?m)^reloaded   [\d:]{8} work.run$", said)
+    assert said.count("\nbroken ") == 1
+
+
+_SHOP = """
+broker.url_env = "NOT_SET"
+
+[queues.a]
+exchange = "shop"
+key = "a"
+permanent = [404]
+prehooks = ["work.note"]
+
+[queues.b]
+exchange = "shop"
+key = "b"
+"""
+
+
+@ensureDeferred
+async def test_config(start: Start, executor: Executor, tmp_path: Path) -> None:
+    """
+    A configuration file says what the mediators do, as it does for twistd; and it is
+    read again when it changes.
+    """
+    (tmp_path / "work.py").write_text("def note(task): task['noted'] = True\n")
+    config = tmp_path / "shop.toml"
+    config.write_text(f'service.default_url = "{executor.url}/"\n{_SHOP}')
+    path = {"PYTHONPATH": str(tmp_path)}
+    program = await dev(start, "--memory", f"--config={config}", **path)
+    assert (
+        f"\nexecutor   {executor.url}/\nqueue      a\nqueue      b\n" in program.output
+    )
+    shop = ("--exchange=shop", "--key=a")
+    executor.answer = lambda task: 404
+    await add(start, program, "/gone", *shop)
+    await program.said("\nburied ")
+    assert executor.tasks[0]["noted"] is True
+    config.write_text(config.read_text().replace("[404]", "[410]") + "x = 1\n")
+    await program.said("shop.toml:")
+    assert "queues.b.x is not known; " in program.output
+    config.write_text(config.read_text().replace("x = 1\n", ""))
+    await program.said("\nreloaded ")
+    await add(start, program, "/gone", *shop)
+    await program.said("\nretry ")
+    await ended(program)
+
+
+@ensureDeferred
+async def test_obeys_answers(start: Start, tmp_path: Path) -> None:
+    """
+    A task's C{retry} and the executor's C{Retry-After} and C{Quebert-Outcome} are
+    heeded, and HTML is shown as text.
+    """
+    server = (
+        "import http.server\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_POST(self):\n"
+        "        self.rfile.read(int(self.headers['Content-Length']))\n"
+        "        self.send_response(503)\n"
+        "        if self.path == '/later': self.send_header('Retry-After', '7')\n"
+        "        outcome = 'bury' if self.path == '/never' else ''\n"
+        "        self.send_header('Quebert-Outcome', outcome)\n"
+        "        self.send_header('Content-Type', 'text/html')\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(b'<h1>Busy</h1><p>Come &amp; see')\n"
+        "server = http.server.HTTPServer(('127.0.0.1', 0), Handler)\n"
+        "print(server.server_port, flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    serving = start("-c", server)
+    await until(lambda: "\n" in serving.output)
+    url = f"http://127.0.0.1:{serving.output.split()[0]}"
+    program = await dev(start, "--memory", f"--default-url={url}/")
+    await add(start, program, "/later")
+    await program.said("again in 7 s: Busy Come & see\n")
+    await add(start, program, "/never")
+    await program.said("\nburied ")
+    adding = start("-c", _ADD_ONCE, url_of(program))
+    assert await adding.ended() == 0, adding.output
+    await program.said("is given up after 1 attempt")
+    serving.kill()
+    await ended(program)
 
 
 @ensureDeferred

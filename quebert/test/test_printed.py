@@ -39,7 +39,7 @@ from quebert._workers import Report
 from quebert.broker import BrokerFactory
 from quebert.cli import _doctor, _operating, _running
 from quebert.cli import _main as cli
-from quebert.cli._telling import TellingMediator
+from quebert.cli._dev_log import DevLog
 from quebert.doctor import Finding, Level
 from quebert.errors import BrokerRefused, ExecutorError, QuebertError
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
@@ -681,8 +681,9 @@ class CommandTests(Case):
             self.patch(sys, "stdout", out)
             for http in (FakeHTTP(500, each.encode("utf-8", "replace")), FakeHTTP(200)):
                 clock = Clock()
-                mediator = TellingMediator(
-                    cli._say, http, each, clock=clock, defaulturl="http://a/"
+                observer = DevLog(cli._say, "q")
+                mediator = PolicyMediator(
+                    http=http, clock=clock, observer=observer, defaulturl="http://a/"
                 )
                 for fields in ({"url": each}, {"uuid": each}, {"timeout": each}):
                     message: Any = FakeMessage(body_of(**fields))
