@@ -20,7 +20,8 @@ supervisor as text.  A line that operators look for is told in C{docs}.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from io import StringIO
 from string import Formatter
@@ -37,7 +38,14 @@ from twisted.python.reflect import safe_str
 
 from quebert._text import cut, one_line, printable_lines
 
-__all__ = ["Logger", "make_printable", "of_lines", "print_safely", "traceback_of"]
+__all__ = [
+    "Logger",
+    "log_line",
+    "make_printable",
+    "of_lines",
+    "print_safely",
+    "traceback_of",
+]
 
 # Characters of the values of one event, all together, and of its format.
 _MOST = 2_000
@@ -115,6 +123,26 @@ def of_lines(text: str) -> LogEvent:
     """
     shown = _shortened(printable_lines(text))
     return {"log_format": "{text}", "text": text, _DONE: {"text!s:": shown}}
+
+
+def log_line(namespace: str, line: str, fields: Mapping[str, object]) -> None:
+    """
+    Log, at the level C{info}, a line that can be printed as it is.  That costs a third
+    of what L{Logger} does.
+
+    @param fields: for those who read more than the line; they can be printed, too.
+    """
+    globalLogPublisher(
+        {
+            "log_format": "{log_line}",
+            "log_level": LogLevel.info,
+            "log_line": line,
+            "log_namespace": namespace,
+            "log_time": time.time(),
+            _DONE: {"log_line!s:": line},
+            **fields,
+        }
+    )
 
 
 def traceback_of(error: BaseException) -> str:

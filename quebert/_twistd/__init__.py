@@ -8,6 +8,12 @@ from quebert._twistd._ending import (
     stop,
     stop_on_signal,
 )
+from quebert._twistd._log_options import (
+    LOG_FORMATS,
+    LOG_PARAMETERS,
+    check_log_options,
+    write_log,
+)
 from quebert._twistd._named import find_hook, load
 from quebert._twistd._numbers import number, seconds
 from quebert._twistd._pid_file import no_default_pid_file
@@ -19,8 +25,11 @@ from quebert._twistd._process import (
 from quebert._twistd._syslog import log_to_syslog
 
 __all__ = [
+    "LOG_FORMATS",
+    "LOG_PARAMETERS",
     "allow_many_connections",
     "calm_garbage_collector",
+    "check_log_options",
     "exit_cleanly_on_sigterm",
     "exit_with_failure",
     "find_hook",
@@ -32,4 +41,5 @@ __all__ = [
     "seconds",
     "stop",
     "stop_on_signal",
+    "write_log",
 ]

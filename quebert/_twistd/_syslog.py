@@ -13,14 +13,17 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
+from quebert._log_output import LevelFilter
+
 __all__ = ["log_to_syslog"]
 
 
-def log_to_syslog(prefix: str) -> Callable[[], None]:
+def log_to_syslog(prefix: str, level: LevelFilter | None = None) -> Callable[[], None]:
     """
     Send what is logged to syslog, too, from now on.
 
     @param prefix: what each line there begins with.
+    @param level: lets pass what is to be sent; by default all.
     @return: ends it.
     """
     import syslog
@@ -42,6 +45,8 @@ def log_to_syslog(prefix: str) -> Callable[[], None]:
         priority = priorities.get(event.get("log_level"), syslog.LOG_INFO)
         observer.emit({"syslogPriority": priority, **event})
 
-    observe = LegacyLogObserverWrapper(emit)  # type: ignore[arg-type]
+    observe: Any = LegacyLogObserverWrapper(emit)  # type: ignore[arg-type]
+    if level is not None:
+        observe = level.before(observe)
     globalLogPublisher.addObserver(observe)
     return lambda: globalLogPublisher.removeObserver(observe)

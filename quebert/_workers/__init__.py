@@ -25,6 +25,7 @@ from quebert._workers._worker import (
     Lifeline,
     configured,
     report_log,
+    report_objects,
     started,
     supervised,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Report",
     "configured",
     "report_log",
+    "report_objects",
     "started",
     "supervised",
 ]

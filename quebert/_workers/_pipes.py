@@ -11,6 +11,7 @@ import attrs
 from twisted.logger import LogLevel, eventAsText
 
 from quebert._log import of_lines
+from quebert._log_output import OBJECT, object_of
 
 __all__ = ["ENVIRONMENT", "LIFELINE", "REPORTS", "Report"]
 
@@ -35,21 +36,24 @@ class Report:
     @ivar level: the name of a C{LogLevel}.
     @ivar text: of as many lines as it has.
     @ivar grace: seconds that what runs may take after a SIGTERM.
+    @ivar fields: the JSON object that stands for a log event, if the log is JSON.
     """
 
     time: float = 0.0
     level: str = "info"
     text: str | None = None
     grace: float | None = None
+    fields: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, event: dict[str, Any]) -> Report:
+    def of(cls, event: dict[str, Any], *, with_object: bool = False) -> Report:
         """
         The report of a log event, with its traceback, if it has one.
         """
         level = event.get("log_level") or LogLevel.info
         text = eventAsText(event, includeTimestamp=False)
-        return cls(event.get("log_time") or 0.0, level.name, text)
+        made = object_of(event) if with_object else None
+        return cls(event.get("log_time") or 0.0, level.name, text, fields=made)
 
     def event(self, name: str) -> dict[str, Any]:
         """
@@ -62,6 +66,8 @@ class Report:
             "log_namespace": __name__,
             "log_system": name,
             "log_time": self.time,
+            "log_worker": name,
+            **({} if self.fields is None else {OBJECT: self.fields}),
             **of_lines(self.text or ""),
         }
 
@@ -69,7 +75,7 @@ class Report:
         """
         Itself in one line.
         """
-        values = [self.time, self.level, self.text, self.grace]
+        values = [self.time, self.level, self.text, self.grace, self.fields]
         return json.dumps(values).encode() + b"\n"
 
     @classmethod
@@ -78,8 +84,8 @@ class Report:
         What L{line} has written; C{None} for anything else.
         """
         try:
-            time, level, text, grace = json.loads(line)
+            time, level, text, grace, fields = json.loads(line)
             LogLevel.lookupByName(level)
-        except (TypeError, ValueError):  # no JSON, no list, no four, no level
+        except (TypeError, ValueError):  # no JSON, no list, no five, no level
             return None
-        return cls(time, level, text, grace)
+        return cls(time, level, text, grace, fields)

@@ -29,6 +29,7 @@ __all__ = [
     "configured",
     "main",
     "report_log",
+    "report_objects",
     "started",
     "supervised",
 ]
@@ -37,6 +38,8 @@ __all__ = [
 _lifeline: int | None = None
 # Hooks may log from threads, and from what the garbage collector calls.
 _writing = threading.RLock()
+# Whether log events are reported with the objects that stand for them in JSON.
+_with_objects = False
 _TWISTD = "twisted.scripts._twistd_unix.UnixAppLogger"
 
 
@@ -118,11 +121,19 @@ def report_log() -> Callable[[dict[str, Any]], None]:
     return report
 
 
+def report_objects(wanted: bool) -> None:
+    """
+    Report log events with the objects that stand for them in JSON, or without.
+    """
+    global _with_objects
+    _with_objects = wanted
+
+
 @provider(ILogObserver)
 def _report(event: dict[str, Any]) -> None:
     # That twistd starts and ends is told by the supervisor, with more of it.
     if event.get("log_namespace") != _TWISTD:
-        _tell(Report.of(event))
+        _tell(Report.of(event, with_object=_with_objects))
 
 
 def _tell(report: Report) -> None:

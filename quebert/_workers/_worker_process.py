@@ -105,7 +105,8 @@ class WorkerProcess(ProcessProtocol):
         """
         self.pid = self._process.pid
         self._monitored.makeConnection(self._process)
-        self.log.info("{worker} starts.", worker=str(self), pid=self.pid)
+        told = {"worker": str(self), "log_worker": self.name, "pid": self.pid}
+        self.log.info("{worker} starts.", **told)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """
@@ -118,7 +119,9 @@ class WorkerProcess(ProcessProtocol):
         report = Report.parse(line) if descriptor == REPORTS else None
         if report is None:
             text = line.decode(errors="replace")
-            self.log.info("{text}", text=text, log_system=self.name)
+            self.log.info(
+                "{text}", text=text, log_system=self.name, log_worker=self.name
+            )
         elif report.text is not None:
             globalLogPublisher(report.event(self.name))
         elif report.grace is not None:

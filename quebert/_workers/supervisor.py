@@ -28,6 +28,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import LogLevel
 
 from quebert._log import Logger
+from quebert._log_output import LevelFilter
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     exit_cleanly_on_sigterm,
@@ -61,6 +62,7 @@ class Supervisor(Service):
     @param grace: seconds that a worker takes at most to end after a SIGTERM, unless
         it tells another time.
     @param syslog_prefix: to log to syslog, too, with it.
+    @param log_level: lets pass what goes there; by default all.
     @param reloads: SIGHUP is for the workers, and each of them gets it.
     """
 
@@ -74,10 +76,12 @@ class Supervisor(Service):
         *,
         grace: float,
         syslog_prefix: str | None = None,
+        log_level: LevelFilter | None = None,
         reloads: bool = False,
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
+        self._log_level = log_level
         self._reloads = reloads
         self._grace = grace
         # Of the workers that read their configuration again at a SIGHUP, the longest
@@ -104,7 +108,7 @@ class Supervisor(Service):
         if self._reloads:
             on_sighup(self._reactor, self.reload)
         if self._syslog_prefix:
-            log_to_syslog(self._syslog_prefix)
+            log_to_syslog(self._syslog_prefix, self._log_level)
         super().startService()  # type: ignore[no-untyped-call]
         self._monitor.startService()
         self._looks.start(LOOK)
@@ -157,7 +161,8 @@ class Supervisor(Service):
         A worker is up.
         """
         self._any_up = True
-        self.log.info("{worker} is up.", worker=str(worker), pid=worker.pid)
+        told = {"worker": str(worker), "log_worker": worker.name, "pid": worker.pid}
+        self.log.info("{worker} is up.", **told)
 
     def ended(self, worker: WorkerProcess, how: str, *, failed: bool) -> None:
         """
@@ -173,6 +178,7 @@ class Supervisor(Service):
             LogLevel.info if expected else LogLevel.warn,
             "{worker} {how}{next}.",
             worker=str(worker),
+            log_worker=worker.name,
             pid=worker.pid,
             how=how,
             next="" if hopeless else self._next(worker.name),

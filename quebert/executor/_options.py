@@ -17,8 +17,11 @@ from twisted.python.usage import UsageError
 
 from quebert._bounds import AT_WORK, BOUNDS, MESSAGE
 from quebert._log import Logger, print_safely
+from quebert._log_output import LevelFilter
 from quebert._twistd import (
+    LOG_PARAMETERS,
     allow_many_connections,
+    check_log_options,
     exit_cleanly_on_sigterm,
     log_to_syslog,
     no_default_pid_file,
@@ -26,6 +29,7 @@ from quebert._twistd import (
     on_sighup,
     seconds,
     stop_on_signal,
+    write_log,
 )
 from quebert.clock import use_monotonic_clock
 from quebert.errors import ConfigError
@@ -119,6 +123,7 @@ class ExecutorOptions(UsageOptions):
         ],
         *RUNNER_PARAMETERS,
         ["with_syslog_prefix", None, None, "Log to syslog, too, with this prefix."],
+        *LOG_PARAMETERS,
     ]
     optFlags = RUNNER_FLAGS
 
@@ -126,6 +131,7 @@ class ExecutorOptions(UsageOptions):
         super().__init__()  # type: ignore[no-untyped-call]
         self["hosts"] = []
         self["functions"] = []
+        self.log_level = LevelFilter()
 
     @_in_one_line
     def opt_function(self, given: str) -> None:
@@ -178,6 +184,9 @@ class ExecutorOptions(UsageOptions):
         Check what can be checked before anything is started.
         """
         no_default_pid_file(self)
+        check_log_options(self)
+        self.log_level.level = self["log-level"] or "info"
+        write_log(self, self.log_level, self["log-format"] or "text")
         if not self["functions"]:
             raise UsageError(
                 "--function is missing: it must be module.function, such as"
@@ -263,7 +272,7 @@ class ProcessService(MultiService):
         """
         exit_cleanly_on_sigterm(self.executor.reactor)
         if self._syslog_prefix:
-            log_to_syslog(self._syslog_prefix)
+            log_to_syslog(self._syslog_prefix, self._options.log_level)
         if self._verifier is not None:
             on_sighup(self.executor.reactor, self.reload)
         super().startService()  # type: ignore[no-untyped-call]

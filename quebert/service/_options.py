@@ -7,12 +7,24 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import attrs
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
+from quebert._log_output import LevelFilter
 from quebert._secrets import Secret
-from quebert._twistd import find_hook, load, no_default_pid_file, number, seconds
+from quebert._twistd import (
+    LOG_PARAMETERS,
+    check_log_options,
+    find_hook,
+    load,
+    no_default_pid_file,
+    number,
+    seconds,
+    write_log,
+)
 from quebert._url import default_option
+from quebert._workers import report_objects, supervised
 from quebert.config import (
     DEFAULT_URL,
     EMPTY_AMQP_URL,
@@ -32,6 +44,7 @@ __all__ = ["Options"]
 #: Options that the supervisor of several processes does not pass on: what is
 #: its own, and what does not belong into a list of processes.
 _KEPT = ("amqp-url", "processes", "with_syslog_prefix")
+_YES_OR_NO = {"yes": True, "no": False}
 
 
 class Options(UsageOptions):
@@ -89,11 +102,20 @@ class Options(UsageOptions):
             None,
             "Log to syslog, too, with this prefix.",
         ],
+        *LOG_PARAMETERS,
+        [
+            "log-tasks",
+            None,
+            None,
+            "Whether the log has a line for each task that is done: yes (the default)"
+            " or no.",
+        ],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["watch"] = []
+        self.log_level = LevelFilter()
 
     def opt_watch(self, text: str) -> None:
         """
@@ -111,6 +133,9 @@ class Options(UsageOptions):
         Check what can be checked before anything is started.
         """
         no_default_pid_file(self)
+        check_log_options(self)
+        if self["log-tasks"] not in (None, *_YES_OR_NO):
+            raise UsageError(f"--log-tasks={self['log-tasks']} must be yes or no")
         if self["processes"] is not None:
             self["processes"] = number(
                 str(self["processes"]), "--processes", MOST_PROCESSES
@@ -119,6 +144,13 @@ class Options(UsageOptions):
             self._read_file()
         else:
             self._take_options()
+        service = self["settings"].service
+        self.log_level.level = service.log_level
+        if supervised():  # the supervisor writes what is reported
+            report_objects(service.log_format == "json")
+            write_log(self, self.log_level, "text")
+        else:
+            write_log(self, self.log_level, service.log_format)
 
     @property
     def has_file(self) -> bool:
@@ -151,7 +183,19 @@ class Options(UsageOptions):
 
         @raise ConfigError: it cannot be used.
         """
-        return read(self["config"], find=find_hook)
+        settings = read(self["config"], find=find_hook)
+        service = attrs.evolve(settings.service, **self._log_settings())
+        return attrs.evolve(settings, service=service)
+
+    def _log_settings(self) -> dict[str, Any]:
+        """
+        What options say of the log: more than the file does.
+        """
+        said = {"log_level": self["log-level"], "log_format": self["log-format"]}
+        found = {name: value for name, value in said.items() if value is not None}
+        if self["log-tasks"] is not None:
+            found["log_tasks"] = _YES_OR_NO[self["log-tasks"]]
+        return found
 
     def _take_options(self) -> None:
         grace = 30.0 if self["grace"] is None else self["grace"]
@@ -175,7 +219,7 @@ class Options(UsageOptions):
                 "nothing to do: give --config=FILE.toml, --config=module.function, or"
                 " at least one --watch=exchange:queue:key:prefetch"
             )
-        service = Service(grace=self["grace"])
+        service = Service(grace=self["grace"], **self._log_settings())
         self["settings"] = settings_of(
             self["watch"], broker, self["default-url"], service
         )

@@ -83,7 +83,8 @@ class MediatorService(MultiService):
         """
         exit_cleanly_on_sigterm(self.reactor)
         if self._options["with_syslog_prefix"]:
-            log_to_syslog(self._options["with_syslog_prefix"])
+            prefix = self._options["with_syslog_prefix"]
+            log_to_syslog(prefix, self._options.log_level)
         super().startService()  # type: ignore[no-untyped-call]
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
@@ -116,6 +117,7 @@ class MediatorService(MultiService):
             return
         changes = self._settings.changes(settings)
         self._settings = settings
+        self._options.log_level.level = settings.service.log_level
         self._configured(settings.service.grace)
         self.log.info("Reloaded; changes: {count}.", count=len(changes))
         for change in changes:
@@ -177,7 +179,7 @@ def _note(change: str) -> str:
     What is to be said of a change that does not do all that one could think.  A setting
     that the supervisor alone heeds, or that takes a restart, has a line here.
     """
-    if change.startswith("service.processes "):
+    if change.startswith(("service.log_format ", "service.processes ")):
         return ", which takes a restart"
     if re.match(r"queues\..*\.(exchange|key) ", change):
         return "; the broker keeps the old binding, too"
@@ -215,6 +217,7 @@ def _supervisor(options: Options) -> Service:
         {} if options.has_file else {"QUEBERT_AMQP_URL": options["amqp-url"]},
         grace=options["settings"].service.grace,
         syslog_prefix=options["with_syslog_prefix"],
+        log_level=options.log_level,
         reloads=options.has_file,
     )
 

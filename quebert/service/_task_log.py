@@ -7,13 +7,11 @@ C{docs/logs.rst}.
 
 from __future__ import annotations
 
-from quebert._log import Logger
+from quebert._log import log_line
 from quebert.outcome import Done
 from quebert.task_events import AttemptEnded, TaskEvent
 
 __all__ = ["log_done"]
-
-_log = Logger(namespace="quebert.tasks")
 
 
 def log_done(event: TaskEvent) -> None:
@@ -22,12 +20,17 @@ def log_done(event: TaskEvent) -> None:
     tell.
     """
     if isinstance(event, AttemptEnded) and isinstance(event.outcome, Done):
-        attempt = event.attempt
-        _log.info(
-            "Task {uuid} for {url} is done: {status}, attempt {attempt}, {ms:.1f} ms.",
-            uuid=attempt.uuid or "(no uuid)",
-            url=attempt.url,
-            status=event.status or "no request",
-            attempt=attempt.number,
-            ms=round(event.seconds * 1000, 1),
+        attempt, ms = event.attempt, round(event.seconds * 1000, 1)
+        uuid, url, number = attempt.uuid or "(no uuid)", attempt.url, attempt.number
+        status = event.status or "no request"
+        log_line(
+            "quebert.tasks",
+            f"Task {uuid} for {url} is done: {status}, attempt {number}, {ms} ms.",
+            {
+                "uuid": attempt.uuid,
+                "url": url,
+                "status": event.status,
+                "attempt": number,
+                "ms": ms,
+            },
         )

@@ -463,7 +463,8 @@ class SupervisorTests(SynchronousTestCase):
         It logs to syslog, too, where that is wanted, for all.
         """
         prefixes: list[str] = []
-        self.patch(supervisor, "log_to_syslog", prefixes.append)
+        log = staticmethod(lambda prefix, level: prefixes.append(prefix))
+        self.patch(supervisor, "log_to_syslog", log)
         self.start()
         self.assertEqual(prefixes, [])
         self.start(syslog_prefix="quebert")
