@@ -8,6 +8,7 @@ from quebert._twistd._ending import (
     stop,
     stop_on_signal,
 )
+from quebert._twistd._lifecycle import Lifecycle, Systemd
 from quebert._twistd._log_options import (
     LOG_FORMATS,
     LOG_PARAMETERS,
@@ -16,7 +17,7 @@ from quebert._twistd._log_options import (
 )
 from quebert._twistd._named import find_hook, load
 from quebert._twistd._numbers import number, seconds
-from quebert._twistd._pid_file import no_default_pid_file
+from quebert._twistd._pid_file import is_daemon, no_default_pid_file
 from quebert._twistd._process import (
     allow_many_connections,
     calm_garbage_collector,
@@ -27,12 +28,15 @@ from quebert._twistd._syslog import log_to_syslog
 __all__ = [
     "LOG_FORMATS",
     "LOG_PARAMETERS",
+    "Lifecycle",
+    "Systemd",
     "allow_many_connections",
     "calm_garbage_collector",
     "check_log_options",
     "exit_cleanly_on_sigterm",
     "exit_with_failure",
     "find_hook",
+    "is_daemon",
     "load",
     "log_to_syslog",
     "no_default_pid_file",

@@ -1,5 +1,5 @@
 """
-twistd's pid file.
+twistd's pid file, and whether it has gone to the background.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python.usage import Options
 
-__all__ = ["no_default_pid_file"]
+__all__ = ["is_daemon", "no_default_pid_file"]
 
 
 #: The pid file that twistd writes and checks where C{--pidfile} names no other.
@@ -32,3 +32,14 @@ def no_default_pid_file(options: Options) -> None:
         return
     if of_twistd["nodaemon"] or of_twistd["debug"]:  # --debug implies --nodaemon
         of_twistd["pidfile"] = ""
+
+
+def is_daemon(options: Options) -> bool:
+    """
+    Whether twistd goes to the background.  An error that a service raises as it starts
+    is then told by the process that waits in the foreground, which exits with 1.
+
+    @param options: those of a plugin.
+    """
+    of_twistd: Any = options.parent
+    return of_twistd is not None and not of_twistd.get("nodaemon", True)

@@ -31,6 +31,7 @@ from quebert._log import Logger
 from quebert._log_output import LevelFilter
 from quebert._reactor import given_or_global
 from quebert._twistd import (
+    Lifecycle,
     exit_cleanly_on_sigterm,
     exit_with_failure,
     log_to_syslog,
@@ -64,6 +65,7 @@ class Supervisor(Service):
     @param syslog_prefix: to log to syslog, too, with it.
     @param log_level: lets pass what goes there; by default all.
     @param reloads: SIGHUP is for the workers, and each of them gets it.
+    @param lifecycle: is told how they are doing: they have started once one is up.
     """
 
     log = Logger()
@@ -78,11 +80,13 @@ class Supervisor(Service):
         syslog_prefix: str | None = None,
         log_level: LevelFilter | None = None,
         reloads: bool = False,
+        lifecycle: Lifecycle | None = None,
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
         self._log_level = log_level
         self._reloads = reloads
+        self._lifecycle = lifecycle or Lifecycle()
         self._grace = grace
         # Of the workers that read their configuration again at a SIGHUP, the longest
         # grace so far: what was told to end before keeps to the one of that time.
@@ -120,6 +124,7 @@ class Supervisor(Service):
         @return: fires once all are gone.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._lifecycle.stopping()
         if self._looks.running:
             self._looks.stop()
         self._monitor.stopService()
@@ -131,6 +136,7 @@ class Supervisor(Service):
         """
         Pass SIGHUP on: to a worker that starts, as soon as it can take it.
         """
+        self._lifecycle.reloading()
         workers = dict(self._monitor.protocols)
         self.log.info("SIGHUP: passed on to {count} workers.", count=len(workers))
         for name, protocol in workers.items():
@@ -138,6 +144,7 @@ class Supervisor(Service):
                 _hang_up(protocol.transport)
             else:
                 self._missed.add(name)
+        self._lifecycle.reloaded()
 
     def patience(self, name: str) -> float:
         """
@@ -160,7 +167,9 @@ class Supervisor(Service):
         """
         A worker is up.
         """
-        self._any_up = True
+        if not self._any_up:
+            self._any_up = True
+            self._lifecycle.started()
         told = {"worker": str(worker), "log_worker": worker.name, "pid": worker.pid}
         self.log.info("{worker} is up.", **told)
 

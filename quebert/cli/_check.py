@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from twisted.logger import LogLevel
 
-from quebert._tls import creator
 from quebert._twistd import find_hook
 from quebert.cli._config_file import read_or_exit
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
 from quebert.config import QueueSettings, Settings, read
-from quebert.errors import BrokerRefused, ConfigError, QuebertError
+from quebert.errors import BrokerRefused, QuebertError
 
 if TYPE_CHECKING:
     from quebert.amqp.wire import Wire
@@ -51,8 +50,10 @@ def check(*, file: str, connect: bool) -> None:
     secrets and certificates looked for, but no broker is asked without --connect,
     which changes nothing there, either.
     """
+    from quebert.service import unusable_tls
+
     settings = read_or_exit(lambda: read(file, find=find_hook))
-    if unusable := list(_unusable_tls(settings)):
+    if unusable := list(unusable_tls(settings)):
         for why in unusable:
             echo(one_line(f"{file}: {why}"), err=True)
         raise SystemExit(1)
@@ -72,21 +73,6 @@ def check(*, file: str, connect: bool) -> None:
             echo(one_line(risk))
     if connect and not _all_watchable(settings):
         raise SystemExit(1)
-
-
-def _unusable_tls(settings: Settings) -> Iterator[str]:
-    """
-    What is wrong with the files of each table C{tls}.
-    """
-    tables = {"broker.tls": (settings.broker.tls, settings.broker.addresses[0].host)}
-    for name, host in settings.hosts.items():
-        tables[f'hosts."{name}".tls'] = (host.tls, "localhost")
-    for key, (tls, server) in tables.items():
-        try:
-            if tls is not None:
-                creator(tls, server)
-        except ConfigError as e:
-            yield f"{key} is wrong: {e}"
 
 
 def _advice(open_queues: list[QueueSettings], count: int) -> str:

@@ -26,6 +26,7 @@ from quebert.cli import (
     _dead_commands,
     _doctor,
     _queue_commands,
+    _run_command,
     _secret,
 )
 from quebert.cli._config_file import read_or_exit
@@ -65,7 +66,7 @@ def main() -> None:
     """
     A task queue where a task is an HTTP request.
 
-    The services for deployment are twistd's: twistd quebert, twistd quexecutor.
+    The services for deployment are quebert run, twistd quebert and twistd quexecutor.
     """
 
 
@@ -246,6 +247,7 @@ def broker(
 
 for command in (
     _add.add,
+    _run_command.run,
     _check.check,
     _doctor.doctor,
     _secret.secret,

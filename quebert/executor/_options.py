@@ -23,6 +23,7 @@ from quebert._twistd import (
     allow_many_connections,
     check_log_options,
     exit_cleanly_on_sigterm,
+    is_daemon,
     log_to_syslog,
     no_default_pid_file,
     number,
@@ -264,6 +265,8 @@ class ProcessService(MultiService):
         try:
             super().privilegedStartService()  # type: ignore[no-untyped-call]
         except CannotListenError as e:
+            if is_daemon(self._options):
+                raise ConfigError(str(e)) from None  # which twistd tells
             raise SystemExit(f"quexecutor: {e}") from None
 
     def startService(self) -> None:

@@ -1,5 +1,6 @@
 """
-The composition root of C{twistd quebert}: its options and its service.
+The composition root of C{twistd quebert}, C{quebert run} and C{quebert dev}: its
+options and its service.
 
 To add an option of the command line: C{_options}, and there C{_KEPT}, if workers are
 not to get it, C{_read_file}, if it does not go with a file, and C{_take_options};
@@ -15,7 +16,16 @@ noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
 """
 
 from quebert.service._options import Options
+from quebert.service._run import run
 from quebert.service._service import MediatorService, makeService
+from quebert.service._soundness import unusable_tls
 from quebert.service._watches import Watches
 
-__all__ = ["MediatorService", "Options", "Watches", "makeService"]
+__all__ = [
+    "MediatorService",
+    "Options",
+    "Watches",
+    "makeService",
+    "run",
+    "unusable_tls",
+]

@@ -48,11 +48,12 @@ def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
 
 
-def mediator(queue: QueueSettings, http: HTTPClient, reactor: Any) -> Mediator:
+def mediator(queue: QueueSettings, http: HTTPClient | None, reactor: Any) -> Mediator:
     """
     The mediator for the tasks of C{queue}.
 
     @param http: makes the requests; a L{Dispatcher} gets the guard of C{queue}.
+        C{None} for a mediator that makes none.
     @raise ConfigError: it cannot be made.
     """
     if isinstance(http, Dispatcher):
@@ -66,7 +67,7 @@ def mediator(queue: QueueSettings, http: HTTPClient, reactor: Any) -> Mediator:
         "max_url_length": queue.max_url_length,
         "reactor": reactor,
         "secrets": tuple(in_headers(queue.headers)),
-        "http": _with_headers(http, queue.headers) if queue.headers else http,
+        "http": _with_headers(http, queue.headers) if queue.headers and http else http,
     }
     if queue.sign is not None:
         options["signer"] = Signer(queue.sign.keys)

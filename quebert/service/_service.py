@@ -23,10 +23,12 @@ from twisted.python.usage import Options as UsageOptions
 from quebert._log import Logger, print_safely
 from quebert._reactor import given_or_global
 from quebert._twistd import (
+    Lifecycle,
     allow_many_connections,
     calm_garbage_collector,
     exit_cleanly_on_sigterm,
     exit_with_failure,
+    is_daemon,
     log_to_syslog,
     on_sighup,
 )
@@ -35,6 +37,7 @@ from quebert.clock import use_monotonic_clock
 from quebert.config import BadConfig, Settings
 from quebert.errors import ConfigError, QuebertError
 from quebert.service._options import Options
+from quebert.service._soundness import check_settings
 from quebert.service._watches import Watches
 
 __all__ = ["MediatorService", "Options", "makeService"]
@@ -44,10 +47,10 @@ class MediatorService(MultiService):
     """
     Runs what L{Options} say, for as long as the process lives.
 
-    @param started: called once all has been set up, when nothing can happen any
-        more that L{makes it end<exit_with_failure>}.
-    @param configured: called with C{service.grace} when a configuration file has been
-        read, and each time that it has been read again.
+    @param lifecycle: is told how it is doing: that it has started, once nothing can
+        happen any more that L{makes it end<exit_with_failure>}; and that it is
+        configured, with C{service.grace}, when a configuration file has been read, and
+        each time that it has been read again.
     """
 
     log = Logger()
@@ -56,19 +59,18 @@ class MediatorService(MultiService):
         self,
         options: Options,
         reactor: Any = None,
-        started: Callable[[], object] = lambda: None,
-        configured: Callable[[float], object] = lambda grace: None,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._options = options
         self._reactor = reactor
-        self._started = started
-        self._configured = configured
+        self._lifecycle = lifecycle or Lifecycle()
         self._watches: Watches | None = None
         self._settings: Settings = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
         self._stopping = False
+        self._failed: QuebertError | None = None
 
     @property
     def reactor(self) -> Any:
@@ -88,17 +90,20 @@ class MediatorService(MultiService):
         super().startService()  # type: ignore[no-untyped-call]
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._cannot_start)
+        if self._failed is not None and is_daemon(self._options):
+            raise self._failed  # which twistd tells, and exits with 1
 
     async def _start(self) -> None:
         if self._options.has_file:
             on_sighup(self.reactor, self.reload)
-            self._configured(self._settings.service.grace)
+            self._lifecycle.configured(self._settings.service.grace)
         elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
         if self._settings.queues or self._options.has_file:
             self._watches = Watches(self._reactor)
             await self._watches.start(self._settings)
-        self._started()
+        calm_garbage_collector()
+        self._lifecycle.started()
 
     def reload(self) -> None:
         """
@@ -107,9 +112,16 @@ class MediatorService(MultiService):
         """
         if self._stopping or self._watches is None or not self._options.has_file:
             return
+        self._lifecycle.reloading()
+        try:
+            self._reload(self._watches)
+        finally:
+            self._lifecycle.reloaded()
+
+    def _reload(self, watches: Watches) -> None:
         try:
             settings = self._options.read_settings()
-            self._watches.change(settings)
+            watches.change(settings)
         except ConfigError as e:
             problems = e.problems if isinstance(e, BadConfig) else [e]
             for each in problems:
@@ -118,7 +130,7 @@ class MediatorService(MultiService):
         changes = self._settings.changes(settings)
         self._settings = settings
         self._options.log_level.level = settings.service.log_level
-        self._configured(settings.service.grace)
+        self._lifecycle.configured(settings.service.grace)
         self.log.info("Reloaded; changes: {count}.", count=len(changes))
         for change in changes:
             self.log.info("{change}{note}", change=change, note=_note(change))
@@ -148,8 +160,10 @@ class MediatorService(MultiService):
         if self._stopping:
             return
         if isinstance(error, QuebertError):
+            self._failed = error
             self.log.critical("Cannot start: {error}", error=error)
         else:
+            self._failed = QuebertError(f"{type(error).__name__}: {error}")
             self.log.failure("Cannot start.", failure)
         exit_with_failure(self.reactor)
 
@@ -161,6 +175,7 @@ class MediatorService(MultiService):
 
     async def _stop(self) -> None:
         self._stopping = True
+        self._lifecycle.stopping()
         self._starting.cancel()
         stopping: list[Deferred[Any]] = [maybeDeferred(stop) for stop in self._stoppers]
         if self._watches is not None:
@@ -186,28 +201,48 @@ def _note(change: str) -> str:
     return ""
 
 
-def makeService(options: Options) -> Service:
+def makeService(options: Options, lifecycle: Lifecycle | None = None) -> Service:
     """
     What twistd calls.
+
+    @param lifecycle: is told how the service is doing.
+    @raise SystemExit: it cannot be made; twistd has not gone to the background yet.
     """
+    try:
+        check_settings(options["settings"])
+    except ConfigError as e:
+        raise SystemExit(f"quebert: {e}") from None
     print_safely()
     use_monotonic_clock(log_jumps=not supervised())  # the supervisor logs them
     if options["processes"] > 1:
-        return _supervisor(options)
+        return _supervisor(options, lifecycle)
     allow_many_connections()
     if not supervised():
-        return MediatorService(options, started=calm_garbage_collector)
-    service = MediatorService(options, started=_worker_started, configured=configured)
+        return MediatorService(options, lifecycle=lifecycle)
+    service = MediatorService(options, lifecycle=WorkerLifecycle())
     Lifeline().setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
 
 
-def _worker_started() -> None:
-    calm_garbage_collector()
-    started()
+class WorkerLifecycle(Lifecycle):
+    """
+    Tells our own supervisor.
+    """
+
+    def configured(self, grace: float) -> None:
+        """
+        This worker reads its configuration again at a SIGHUP from now on.
+        """
+        configured(grace)
+
+    def started(self) -> None:
+        """
+        This worker is up.
+        """
+        started()
 
 
-def _supervisor(options: Options) -> Service:
+def _supervisor(options: Options, lifecycle: Lifecycle | None) -> Service:
     # It imports the global reactor.
     from quebert._workers.supervisor import Supervisor
 
@@ -219,6 +254,7 @@ def _supervisor(options: Options) -> Service:
         syslog_prefix=options["with_syslog_prefix"],
         log_level=options.log_level,
         reloads=options.has_file,
+        lifecycle=lifecycle,
     )
 
 

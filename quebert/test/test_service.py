@@ -18,6 +18,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert.service._service
+from quebert._twistd import Lifecycle
 from quebert._workers.supervisor import MERCY
 from quebert.config import Settings
 from quebert.errors import ConfigError
@@ -182,7 +183,9 @@ class ReloadTests(SynchronousTestCase):
         before = signal.getsignal(signal.SIGHUP)
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         self.watches = FakeWatches()
-        self.patch(quebert.service._service, "Watches", lambda reactor: self.watches)
+        module = quebert.service._service
+        self.patch(module, "Watches", lambda reactor: self.watches)
+        self.patch(module, "calm_garbage_collector", lambda: None)
         self.reactor = FakeReactor()
         options = parsed(f"--config={self.path}")
         self.service = MediatorService(options, self.reactor)
@@ -466,6 +469,7 @@ class StartedTests(SynchronousTestCase):
         Run it with a function for C{--config}; what it tells.
         """
         told: list[str] = []
+        self.patch(quebert.service._service, "calm_garbage_collector", lambda: None)
         self.patch(
             quebert.service._service,
             "exit_with_failure",
@@ -474,7 +478,9 @@ class StartedTests(SynchronousTestCase):
         options = parsed(f"--config={__name__}.config")
         options["function"] = function
         reactor = FakeReactor()
-        service = MediatorService(options, reactor, lambda: told.append("started"))
+        lifecycle = Lifecycle()
+        self.patch(lifecycle, "started", lambda: told.append("started"))
+        service = MediatorService(options, reactor, lifecycle)
         service.startService()
         return told
 
