@@ -53,6 +53,7 @@ _BACKOFF: Kinds = {
     **_LIMITS,
     "constant": kinds.real(1.0, 1_000.0),
     "max_delay": kinds.duration(),
+    "traceback": kinds.flag,
 }
 #: The keys of a queue that C{[service]} can set for all queues.
 FOR_ALL: Kinds = {

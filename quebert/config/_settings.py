@@ -57,12 +57,14 @@ class Backoff:
     @ivar max_delay: seconds that a task waits at most.
     @ivar max_attempts: how often a task is tried; -1 for no limit.
     @ivar max_retry_duration: for how many seconds it is tried again; 0 for no limit.
+    @ivar traceback: whether a failed task has a whole traceback in it.
     """
 
     constant: float = 1.5
     max_delay: float = 120.0
     max_attempts: int = -1
     max_retry_duration: float = 0.0
+    traceback: bool = False
 
 
 @attrs.frozen

@@ -24,6 +24,9 @@ class BackoffFailures(FailurePolicy):
     Backs off exponentially, and puts C{failures} and C{traceback} into the task.
 
     @param log: told of tasks that cannot be changed.
+    @ivar traceback: whether C{traceback} is a whole traceback, with the paths of our
+        files, which the executor gets to see; else it is the type and the text of the
+        exception.
     @ivar constant: after its n-th failure a task is put back after C{constant ** n}
         seconds, ...
     @ivar maxDelay: ... at most so many.
@@ -31,11 +34,18 @@ class BackoffFailures(FailurePolicy):
     """
 
     def __init__(
-        self, constant: float, maxDelay: float, limits: RetryPolicy, log: Logger
+        self,
+        constant: float,
+        maxDelay: float,
+        limits: RetryPolicy,
+        log: Logger,
+        *,
+        traceback: bool = False,
     ) -> None:
         self.constant = constant
         self.maxDelay = maxDelay
         self.limits = limits
+        self.traceback = traceback
         self._log = log
 
     def limits_for(self, task: Task) -> RetryPolicy:
@@ -53,11 +63,16 @@ class BackoffFailures(FailurePolicy):
         if self.limits.used_up(history.attempts, now - history.first):
             return exhausted(history, failed.answer, now, failed.name, failed.why)
         failures = failed.task["failures"] = history.attempts
-        failed.task["traceback"] = failed.traceback[-_TRACEBACK_LIMIT:]
+        failed.task["traceback"] = self._told(failed)[-_TRACEBACK_LIMIT:]
         after = exponential(failures, constant=self.constant, maximum=self.maxDelay)
         as_it_was = Retry(after=after)
         body = self._body(failed)
         return as_it_was if body is None else Retry(body, after, otherwise=as_it_was)
+
+    def _told(self, failed: FailedTask) -> str:
+        if self.traceback:
+            return failed.traceback
+        return f"{type(failed.error).__name__}: {failed.why}"
 
     def _body(self, failed: FailedTask) -> bytes | None:
         """

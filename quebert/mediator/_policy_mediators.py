@@ -80,12 +80,15 @@ class DelayOnErrorMediator(Mediator):
     @param max_attempts: after so many a task is buried; -1 for no such limit.
     @param max_retry_duration: likewise after so many seconds; 0 for no such
         limit.  With both limits, once both are reached.
+    @param traceback: whether C{traceback} is a whole traceback, which tells executors
+        the paths of our files; by default it is the exception's type and text.
     @ivar limits: C{max_attempts} and C{max_retry_duration}.
     """
 
     constant: float = of_part("_policy.constant")
     maxDelay: float = of_part("_policy.maxDelay")
     limits: RetryPolicy = of_part("_policy.limits")
+    traceback: bool = of_part("_policy.traceback")
 
     def __init__(
         self,
@@ -94,10 +97,13 @@ class DelayOnErrorMediator(Mediator):
         maxDelay: float = 120.0,
         max_attempts: int = -1,
         max_retry_duration: float = 0.0,
+        traceback: bool = False,
         **options: Any,
     ) -> None:
         limits = RetryPolicy(
             max_attempts=max_attempts, max_retry_duration=max_retry_duration
         )
-        failures = BackoffFailures(constant, maxDelay, limits, self.log)
+        failures = BackoffFailures(
+            constant, maxDelay, limits, self.log, traceback=traceback
+        )
         super().__init__(*args, policy=failures, **options)

@@ -95,6 +95,7 @@ def _of_kind(queue: QueueSettings, options: dict[str, Any]) -> Mediator:
         maxDelay=wait.max_delay,
         max_attempts=wait.max_attempts,
         max_retry_duration=wait.max_retry_duration,
+        traceback=wait.traceback,
         **options,
     )
 

@@ -31,14 +31,16 @@ class BackoffFailureTests(SynchronousTestCase):
 
     def test_counted(self) -> None:
         """
-        Count and traceback are put into the task, which goes back later each time.
+        Count and reason are put into the task, which goes back later each time.
         """
         for attempts, after in ((1, 2), (2, 4)):
-            failed = FakeFailedTask(history=History(attempts, NOW, NOW, 500))
+            history = History(attempts, NOW, NOW, 500)
+            failed = FakeFailedTask(history=history, error=ValueError())
             outcome = self.policy.outcome(failed, NOW)
             plain = Retry(after=after)
             self.assertEqual(outcome, Retry(b"{}", after, otherwise=plain))
-            expected = {"failures": attempts, "traceback": "Traceback"}
+            reason = "ValueError: it failed"
+            expected = {"failures": attempts, "traceback": reason}
             self.assertEqual(failed.task, expected)
 
     def test_maximum(self) -> None:
@@ -88,6 +90,7 @@ class BackoffFailureTests(SynchronousTestCase):
         Of a long traceback the end is kept.
         """
         failed = FakeFailedTask(traceback="a" * 9_000 + "b")
+        self.policy.traceback = True
         self.policy.outcome(failed, NOW)
         self.assertEqual(failed.task["traceback"], "a" * 3_999 + "b")
 
