@@ -124,7 +124,10 @@ def as_text(event: LogEvent) -> str | None:
     """
     A log event as twistd writes it.
     """
-    return formatEventAsClassicLogText(event, _local_time)
+    if "log_line" not in event:
+        return formatEventAsClassicLogText(event, _local_time)
+    origin = f"{event['log_namespace']}#{event['log_level'].name}"
+    return f"{_local_time(event['log_time'])} [{origin}] {event['log_line']}\n"
 
 
 def _local_time(when: float | None) -> str:
@@ -157,15 +160,10 @@ def object_of(event: LogEvent) -> dict[str, Any]:
     """
     The JSON object that stands for a log event.
     """
+    if "log_line" in event:  # each task has one
+        return {**_beginning(event, event["log_line"]), **event["log_fields"]}
     make_printable(event)
-    when = event.get("log_time") or 0.0
-    level = event.get("log_level") or LogLevel.info
-    made: dict[str, Any] = {
-        "time": f"{_utc_of_second(int(when))}.{int(when % 1 * 1e6):06}Z",
-        "level": level.name,
-        "namespace": printable(str(event.get("log_namespace") or "")),
-        "message": one_line(formatEvent(event), _MESSAGE_LIMIT),
-    }
+    made = _beginning(event, one_line(formatEvent(event), _MESSAGE_LIMIT))
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         kind = getattr(failure.type, "__name__", "")
@@ -173,6 +171,20 @@ def object_of(event: LogEvent) -> dict[str, Any]:
         made["traceback"] = failure.getTraceback()
     _add_fields(made, event)
     return made
+
+
+def _beginning(event: LogEvent, message: str) -> dict[str, Any]:
+    """
+    What each event has.
+    """
+    when = event.get("log_time") or 0.0
+    level = event.get("log_level") or LogLevel.info
+    return {
+        "time": f"{_utc_of_second(int(when))}.{int(when % 1 * 1e6):06}Z",
+        "level": level.name,
+        "namespace": printable(str(event.get("log_namespace") or "")),
+        "message": message,
+    }
 
 
 def _add_fields(made: dict[str, Any], event: LogEvent) -> None:

@@ -69,6 +69,7 @@ class TxAMQPClient:
         with C{None}, where it has them (RabbitMQ 3.10 or later).
     @param connectTimeout: seconds in which L{watch} and L{publish} want a
         connection; C{None} for no limit.
+    @param source: what names the broker, for errors, such as C{"--amqp-url"}.
     @param maxMemory: bytes of memory that all messages take together which are with
         their callbacks, as they came and decoded from JSON.  Others wait until some
         have ended.
@@ -103,6 +104,7 @@ class TxAMQPClient:
         quorumDelays: bool | None = None,
         maxMemory: int = AT_WORK,
         patient: bool = True,
+        source: str = "",
     ) -> None:
         tls = TLS() if tls is True else tls
         hosts = host.split(",") if isinstance(host, str) else host
@@ -117,6 +119,7 @@ class TxAMQPClient:
             vhost,
             heartbeat,
             tls if isinstance(tls, TLS) else None,
+            source,
         )
         if tls:
             _tls.creator(tls, self.broker.addresses[0].host)  # or tell at once
@@ -175,6 +178,7 @@ class TxAMQPClient:
             "vhost": broker.vhost,
             "heartbeat": broker.heartbeat,
             "tls": broker.tls,
+            "source": broker.source,
             **options,
         }
         hosts = [str(each) for each in broker.addresses]

@@ -19,7 +19,7 @@ from quebert.cli._meant_url import check_url
 from quebert.cli._operating import amqp_url_option
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import echo
-from quebert.config import EMPTY_AMQP_URL, default_amqp_url, seconds
+from quebert.config import EMPTY_AMQP_URL, chosen_amqp_url, seconds
 from quebert.errors import ConfigError, QuebertError
 from quebert.task import meant_by
 
@@ -166,7 +166,7 @@ def add(
     if key is not None and options["priority"] is not None:
         raise click.UsageError("give --key or --priority, not both")
     fields = _fields(url, params, options)
-    where = amqp_url or default_amqp_url()
+    where = chosen_amqp_url(amqp_url)
     log_problems(level=LogLevel.critical)
     if source is None:
         if url is None:

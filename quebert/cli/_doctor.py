@@ -18,7 +18,7 @@ from quebert.config import (
     BadConfig,
     Broker,
     Settings,
-    default_amqp_url,
+    chosen_amqp_url,
     read,
 )
 from quebert.errors import ConfigError
@@ -90,7 +90,7 @@ def _examined(config: str | None, amqp_url: str | None, wait: float) -> list[Fin
 def _broker(settings: Settings | None, amqp_url: str | None) -> Broker:
     if amqp_url is None and settings is not None:
         return settings.broker
-    return Broker.from_url(amqp_url or default_amqp_url())
+    return Broker.from_url(chosen_amqp_url(amqp_url))
 
 
 def _plain(finding: Finding) -> dict[str, str]:

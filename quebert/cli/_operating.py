@@ -15,7 +15,7 @@ from twisted.logger import LogLevel
 
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import confirm
-from quebert.config import EMPTY_AMQP_URL, default_amqp_url
+from quebert.config import EMPTY_AMQP_URL, chosen_amqp_url
 from quebert.errors import QuebertError
 from quebert.operations import BrokerAccess
 
@@ -60,7 +60,7 @@ def run_operation(amqp_url: str | None, work: Work[T]) -> T:
     """
     if amqp_url == "":
         raise click.UsageError(EMPTY_AMQP_URL)
-    url = amqp_url or default_amqp_url()
+    url = chosen_amqp_url(amqp_url)
     log_problems(level=LogLevel.critical)
     try:
         return run(lambda reactor: work(BrokerAccess(reactor, url)))

@@ -54,7 +54,7 @@ def run(*, file: str, log_tasks: bool | None, **said: Any) -> None:
         raise click.UsageError("FILE must be a configuration file, FILE.toml")
     if log_tasks is not None:
         said["log_tasks"] = "yes" if log_tasks else "no"
-    options = Options()
+    options: Any = Options()
     given = {name.replace("_", "-"): value for name, value in said.items()}
     arguments = [f"--{name}={value}" for name, value in given.items() if value]
     try:

@@ -12,7 +12,8 @@ What changes together, each with C{docs/configuration.rst} and C{examples/queber
    C{mediator} and C{_PARTS} in C{service/_mediators}; what is missing there is not
    heeded at a reload.
  - Another key of C{[service]}: L{Service}, C{_service} in C{_file}, and
-   L{quebert.service}.
+   L{quebert.service}.  Of the log: C{service/_options}, too, where an option counts
+   more; C{cli/_run_command}; C{docs/logs.rst}.
  - Another key of a host: L{quebert.limits}; one that mediators are to know is passed on
    by C{Watches.change}, as the admission control is, and a failure policy is not told
    the host (L{FailedTask<quebert.boundaries.FailedTask>}).  Of TLS: L{quebert._tls}; of
@@ -28,7 +29,9 @@ from quebert.config._broker import (
     EMPTY_AMQP_URL,
     TLS,
     Address,
+    AmqpURL,
     Broker,
+    chosen_amqp_url,
     default_amqp_url,
 )
 from quebert.config._file import MOST_PROCESSES, read
@@ -59,6 +62,7 @@ __all__ = [
     "MOST_PROCESSES",
     "TLS",
     "Address",
+    "AmqpURL",
     "Backoff",
     "BadConfig",
     "Broker",
@@ -70,6 +74,7 @@ __all__ = [
     "Settings",
     "Signing",
     "Watch",
+    "chosen_amqp_url",
     "default_amqp_url",
     "read",
     "seconds",

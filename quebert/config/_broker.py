@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 import attrs
 
+from quebert._secrets import Secret
 from quebert.errors import ConfigError
 from quebert.guard import Place
 
@@ -19,7 +20,9 @@ __all__ = [
     "DEFAULT_AMQP_URL",
     "TLS",
     "Address",
+    "AmqpURL",
     "Broker",
+    "chosen_amqp_url",
     "default_amqp_url",
     "has_password",
     "is_short",
@@ -38,12 +41,36 @@ EMPTY_AMQP_URL = (
 )
 
 
-def default_amqp_url(environment: Mapping[str, str] = os.environ) -> str:
+class AmqpURL(Secret):
+    """
+    An AMQP URL, and what says so: for errors.
+
+    @ivar source: such as C{"--amqp-url"}.
+    """
+
+    source: str
+
+    def __new__(cls, url: str, source: str) -> AmqpURL:
+        made = super().__new__(cls, url)
+        made.source = source
+        return made
+
+
+def default_amqp_url(environment: Mapping[str, str] = os.environ) -> AmqpURL:
     """
     C{QUEBERT_AMQP_URL} where it is set: the place for a password that should
     not be seen in a list of processes.
     """
-    return environment.get("QUEBERT_AMQP_URL") or DEFAULT_AMQP_URL
+    if url := environment.get("QUEBERT_AMQP_URL"):
+        return AmqpURL(url, "QUEBERT_AMQP_URL")
+    return AmqpURL(DEFAULT_AMQP_URL, "the default, as QUEBERT_AMQP_URL is not set")
+
+
+def chosen_amqp_url(option: str | None) -> AmqpURL:
+    """
+    The AMQP URL of the option C{--amqp-url}, or the default.
+    """
+    return AmqpURL(option, "--amqp-url") if option else default_amqp_url()
 
 
 @attrs.frozen
@@ -127,6 +154,8 @@ class Broker:
     @ivar vhost: the virtual host.
     @ivar heartbeat: seconds; 0 for none.
     @ivar tls: the files for TLS; C{None} for none.
+    @ivar source: what says all this, for errors, such as C{"--amqp-url"}; empty if
+        nobody knows.
     """
 
     addresses: tuple[Address, ...]
@@ -135,6 +164,7 @@ class Broker:
     vhost: str = "/"
     heartbeat: int = 30
     tls: TLS | None = None
+    source: str = attrs.field(default="", eq=False)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -180,6 +210,7 @@ class Broker:
             vhost=_vhost(parts["path"]),
             heartbeat=_heartbeat(options.get("heartbeat", "30")),
             tls=TLS(**files) if secure else None,
+            source=url.source if isinstance(url, AmqpURL) else "",
         )
 
 

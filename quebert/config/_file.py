@@ -12,7 +12,12 @@ from typing import Any
 import attrs
 
 from quebert.config import _kinds as kinds
-from quebert.config._broker import Broker, default_amqp_url, has_password
+from quebert.config._broker import (
+    AmqpURL,
+    Broker,
+    default_amqp_url,
+    has_password,
+)
 from quebert.config._guard import guard
 from quebert.config._host import hosts
 from quebert.config._outside import Outside
@@ -112,6 +117,11 @@ def _broker(
         urls["url"] = default_amqp_url(environment)
     broker = _NOWHERE
     for key, url in urls.items():
+        source = f"{key} in [broker]"
+        if key == "url_env" and (name := table.get(key, kinds.text, "")):
+            source += f", {name}"
+        if not isinstance(url, AmqpURL):
+            url = AmqpURL(url, source)
         try:
             broker = Broker.from_url(url)
         except ConfigError as e:

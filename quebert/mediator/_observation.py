@@ -7,6 +7,7 @@ Nothing here is called while there is no observer: every task comes by.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -32,6 +33,8 @@ __all__ = ["Observation", "Observations"]
 
 Result = TypeVar("Result")
 
+# Characters of URLs that are remembered.
+_SHORT = 200
 _EARLY = "its time has not come"
 
 
@@ -64,7 +67,7 @@ class Observations:
         uuid, url = fields.get("uuid"), fields.get("url")
         attempt = TaskAttempt(
             "" if uuid is None else one_line(uuid),
-            shown_url(one_line(url)) if isinstance(url, str) else "?",
+            _shown(url) if isinstance(url, str) else "?",
             history_of(message, fields).attempts + 1,
         )
         return Observation(self, attempt, self._clock().seconds)
@@ -79,6 +82,18 @@ class Observations:
             self.observer(event)
         except Exception as e:
             self._failing.met(f"{type(e).__name__}: {e}")
+
+
+def _shown(url: str) -> str:
+    return _remembered(url) if len(url) <= _SHORT else shown_url(one_line(url))
+
+
+@lru_cache(256)
+def _remembered(url: str) -> str:
+    """
+    Most tasks of a queue have the same URL.
+    """
+    return shown_url(one_line(url))
 
 
 class Observation:

@@ -140,16 +140,17 @@ class Pipeline:
                 return succeed(outcome)
         failed = self._failures.outcome
         arguments = (task, message, began, whole, observation)
-        deciding: Deferred[Any]
+        deciding: Any
         if hooked or task.get("filter"):
             deciding = maybeDeferred(self._hooked, task, message, wanted, observation)
             deciding.addErrback(failed, *arguments)
         else:
             deciding = self._requests.make(message, request, message.body, observation)
             deciding.addCallbacks(_done, failed, errbackArgs=arguments)
-        return (
-            deciding if observation is None else deciding.addCallback(observation.ended)
-        )
+        if observation is not None:
+            deciding.addCallback(observation.ended)
+        decided: Deferred[Outcome] = deciding
+        return decided
 
     def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
         """

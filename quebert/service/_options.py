@@ -12,7 +12,6 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from quebert._log_output import LevelFilter
-from quebert._secrets import Secret
 from quebert._twistd import (
     LOG_PARAMETERS,
     check_log_options,
@@ -33,7 +32,7 @@ from quebert.config import (
     Service,
     Settings,
     Watch,
-    default_amqp_url,
+    chosen_amqp_url,
     read,
     settings_of,
 )
@@ -209,7 +208,7 @@ class Options(UsageOptions):
             raise UsageError(str(e)) from None
         if self["amqp-url"] == "":
             raise UsageError(EMPTY_AMQP_URL)
-        self["amqp-url"] = Secret(self["amqp-url"] or default_amqp_url())
+        self["amqp-url"] = chosen_amqp_url(self["amqp-url"])
         try:
             broker = Broker.from_url(self["amqp-url"])
         except ConfigError as e:

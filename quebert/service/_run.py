@@ -28,7 +28,7 @@ def run(options: Options) -> None:
     # After twistd's, so that a plugin that chooses a reactor may do so.
     from twisted.internet import reactor
 
-    lifecycle = Systemd.from_environment(os.environ, reactor)  # type: ignore[arg-type]
+    lifecycle = Systemd.from_environment(os.environ, reactor)
     service = IService(makeService(options, lifecycle))
     stream = stream_observer(sys.stderr, options["settings"].service.log_format)
     globalLogBeginner.beginLoggingTo([options.log_level.before(stream)])

@@ -197,7 +197,9 @@ class Watches:
     def _observer(
         self, queue: QueueSettings, settings: Settings
     ) -> TaskObserver | None:
-        observers = [log_done] if settings.service.log_tasks else []
+        observers: list[TaskObserver] = []
+        if settings.service.log_tasks:
+            observers.append(log_done)
         if self._observe is not None:
             observers.append(self._observe(queue))
         return told_to(observers)

@@ -28,6 +28,7 @@ The commands
 This is what each command prints with ``--help``. Other pages tell how to use them:
 
 * ``dev``, ``add`` and ``broker``: `the embedded broker <dev.rst>`_
+* ``run``: `logs, systemd and containers <logs.rst>`_
 * ``check``: `the configuration file <configuration.rst>`_
 * ``dead``, ``pause``, ``resume``, ``purge``, ``status`` and ``doctor``:
   `operating queues <operating.rst>`_

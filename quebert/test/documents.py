@@ -75,6 +75,8 @@ _NOT_RUN = re.compile(r"not run:\s*(.+)", re.DOTALL)
 _KINDS = (
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.]\d+)?(?:[+-]\d{4}|Z)?",
+    r"\b[0-9a-f]{8}\b",
+    r"\b\d\d:\d\d:\d\d\b",
     r"\d+ ms",
     r"process \d+",
 )

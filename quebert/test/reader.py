@@ -27,7 +27,7 @@ __all__ = ["Places", "Reader"]
 PATIENCE = 60.0
 #: Commands that run until they are told to end: they are left in the background.
 _SERVICES = re.compile(
-    r"twistd (-n|--nodaemon) |quebert (dev|broker)\b|python \S*(executor|med|shop)\.py"
+    r"twistd (-n|--nodaemon) |quebert (dev|broker|run)\b|python \S*(executor|med|shop)\.py"
     r"|gunicorn |uvicorn "
 )
 

@@ -24,10 +24,11 @@ from quebert.signatures import SharedSecret
 from quebert.test.checks import folder, refusal
 
 
-def function(task: object) -> None:
+def function(task: object) -> object:
     """
     For C{--function}.
     """
+    return task
 
 
 def _options(command: click.Command) -> list[str]:
@@ -192,7 +193,7 @@ class CommandTests(SynchronousTestCase):
         )
         self.assertEqual((asked.broker.port, asked.http_port), (0, 8001))
         self.assertEqual((asked.exchange, asked.queue, asked.key), ("e", "q", "k.*"))
-        self.assertEqual(asked.function({"a": 1}), function({"a": 1}))
+        self.assertEqual(asked.function({"a": 1}), {"a": 1})
         self.assertEqual(asked.function_name, f"{__name__}.function")
         asked = self.done("dev", "--default-url=http://localhost:3000/")
         self.assertEqual(asked.default_url, "http://localhost:3000/")

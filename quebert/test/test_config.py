@@ -16,13 +16,16 @@ from quebert.config import (
     DEFAULT_AMQP_URL,
     TLS,
     Address,
+    AmqpURL,
     Broker,
     Watch,
+    chosen_amqp_url,
     default_amqp_url,
+    read,
 )
 from quebert.config import seconds as seconds_of
 from quebert.errors import ConfigError
-from quebert.test.checks import QUICK, refusal
+from quebert.test.checks import QUICK, folder, refusal
 
 LOCAL = (Address("localhost", 5672),)
 TEXTS = st.text(min_size=1)  # never half a surrogate pair
@@ -434,3 +437,46 @@ class WatchTests(SynchronousTestCase):
         else:
             self.assertTrue(watch.queue)
             self.assertEqual(Watch.parse(str(watch)), watch)
+
+
+class SourceTests(SynchronousTestCase):
+    """
+    A broker remembers what names it, for errors.
+    """
+
+    def test_command_line(self) -> None:
+        """
+        The option, the environment variable, or neither of them.
+        """
+        url = chosen_amqp_url("amqp://h/")
+        self.assertEqual((url, url.source), ("amqp://h/", "--amqp-url"))
+        url = default_amqp_url({"QUEBERT_AMQP_URL": "amqp://me:hunter2@h/"})
+        self.assertEqual(url.source, "QUEBERT_AMQP_URL")
+        self.assertEqual(Broker.from_url(url).source, "QUEBERT_AMQP_URL")
+        self.assertNotIn("hunter2", repr(url))
+        self.assertIn("the default", default_amqp_url({}).source)
+        self.assertEqual(Broker.from_url("amqp://h/").source, "")
+
+    def test_file(self) -> None:
+        """
+        The key of a file, with the variable that it names.
+        """
+        path = folder(self) / "a.toml"
+        (path.parent / "secret").write_text("amqp://h/")
+        environment = {"WHERE": "amqp://h/", "QUEBERT_AMQP_URL": "amqp://h/"}
+        for key, source in [
+            ('url = "amqp://h/"', "url in [broker]"),
+            ('url_env = "WHERE"', "url_env in [broker], WHERE"),
+            ('url_file = "secret"', "url_file in [broker]"),
+            ("", "QUEBERT_AMQP_URL"),
+        ]:
+            path.write_text(f'[broker]\n{key}\n[queues.a]\nkey = "k"\n')
+            self.assertEqual(read(str(path), environment).broker.source, source)
+
+    def test_no_difference(self) -> None:
+        """
+        Two that differ in that alone are the same broker.
+        """
+        one, other = (AmqpURL("amqp://h/", source) for source in "ab")
+        self.assertEqual(Broker.from_url(one), Broker.from_url(other))
+        self.assertEqual(len({Broker.from_url(one), Broker.from_url(other)}), 1)

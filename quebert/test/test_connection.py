@@ -27,7 +27,7 @@ from quebert._repeated import QUIET
 from quebert.amqp import TxAMQPClient, Watcher
 from quebert.amqp.link._connection import TABLE, LinkState
 from quebert.amqp.wire import Message, Wire
-from quebert.config import Address
+from quebert.config import Address, AmqpURL
 from quebert.errors import (
     BrokerError,
     BrokerRefused,
@@ -595,6 +595,36 @@ class ConnectTests(ClientTestCase):
         self.check_given_up()
         self.assertEqual(self.disconnects, [])
         self.assertEqual(self.client.watchers, [])
+
+    def test_refused_whom(self) -> None:
+        """
+        A refusal tells who was refused where, and what said so.
+        """
+        for url, source in [
+            ("amqp://me:hunter2@h:1/v", ""),
+            (AmqpURL("amqp://me:hunter2@h:1/v", "--amqp-url"), " (from --amqp-url)"),
+        ]:
+            self.client = TxAMQPClient.from_url(url, reactor=self.reactor)
+            watching = self.watch()
+            self.refuse(403, "ACCESS_REFUSED - Login was refused")
+            error = self.failureResultOf(watching, BrokerRefused).value
+            who = f"the broker at h:1, vhost 'v' refuses user 'me'{source}"
+            self.assertEqual(str(error), f"{who}: ACCESS_REFUSED - Login was refused")
+            self.settle()
+
+    def test_unreachable_whence(self) -> None:
+        """
+        So does an error that there is no broker.
+        """
+        url = AmqpURL("amqp://h:1/v", "QUEBERT_AMQP_URL")
+        options: dict[str, Any] = {"reactor": self.reactor, "connectTimeout": 1.0}
+        self.client = TxAMQPClient.from_url(url, **options)
+        publishing = self.client.publish("", "q", b"")
+        self.advance(1)
+        error = self.failureResultOf(publishing, BrokerUnreachable).value
+        where = "the broker at h:1, vhost 'v' (from QUEBERT_AMQP_URL) was not reached"
+        self.assertIn(where, str(error))
+        self.settle()
 
     def test_certificate_refused(self) -> None:
         """

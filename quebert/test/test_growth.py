@@ -39,8 +39,9 @@ from quebert.amqp.wire import Message, amended_properties, copied_properties
 from quebert.broker.protocol._channel import ServerChannel
 from quebert.broker.state._death_header import dead_properties, goes_in_circles
 from quebert.broker.state._exchange import TYPES, Binding, Exchange
-from quebert.cli import _running, _telling
+from quebert.cli import _running
 from quebert.cli._dead import Listing, whole
+from quebert.cli._dev_log import DevLog
 from quebert.errors import BadTask, ExecutorError, QuebertError
 from quebert.functions import answers
 from quebert.functions.admission import Unsigned
@@ -51,6 +52,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.mediator._describe import name_of, one_line
 from quebert.mediator._redaction import ANSWER
 from quebert.operations import DeadLetter, Match
+from quebert.outcome import Retry
 from quebert.policy import (
     History,
     RetryPolicy,
@@ -60,6 +62,7 @@ from quebert.policy import (
     retry_after,
 )
 from quebert.signatures import SharedSecret, Signer, Verifier
+from quebert.task_events import AttemptEnded, TaskAttempt
 from quebert.test.checks import in_one_go
 from quebert.test.doubles import MemoryReactor
 from quebert.test.mediating import FakeMessage
@@ -328,7 +331,8 @@ class GrowthTests(SynchronousTestCase):
             return answers.error_line(ValueError(text))
 
         def telling(text: str) -> object:
-            return _telling._read(json.dumps({"url": text}).encode())
+            event = AttemptEnded(TaskAttempt("", "", 1), 500, 0.0, Retry(), text, text)
+            return DevLog(lambda word, line: None, "q")(event)
 
         self.check(
             Case(f"{function.__name__} {piece!r}", function, repeated("", piece, ""))

@@ -310,7 +310,8 @@ async def test_refused_by_the_broker(
     url = broker.url.replace(":guest@", ":wrong@")
     program = mediator(start, broker, watch(names, 2), f"--amqp-url={url}")
     assert await program.ended() == 1
-    assert "Cannot start: ACCESS_REFUSED" in program.output
+    assert "Cannot start: the broker at " in program.output
+    assert "ACCESS_REFUSED" in program.output
     assert "Traceback" not in program.output
 
 

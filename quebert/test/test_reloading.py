@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,7 +37,7 @@ class ReloadingTests(SynchronousTestCase):
         self.write("mywork.py", _WORK)
         self.function = ReloadingFunction("mywork.run", "--function")
 
-    def put_back(self, modules: dict[str, object]) -> None:
+    def put_back(self, modules: Mapping[str, object]) -> None:
         """
         Forget the modules of the test.
         """

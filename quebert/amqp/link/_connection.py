@@ -45,7 +45,13 @@ from quebert.amqp.link._negotiation import (
 )
 from quebert.amqp.wire import Wire
 from quebert.config import Broker
-from quebert.errors import BrokerError, BrokerUnreachable, ChannelLost, ProtocolError
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    ChannelLost,
+    ProtocolError,
+)
 
 __all__ = ["BrokerConnection"]
 
@@ -223,7 +229,10 @@ class BrokerConnection:
         What to tell who has waited so long in vain.
         """
         problem = self._problem or "no answer"
-        return BrokerUnreachable(f"{self} was not reached in {seconds} s: {problem}")
+        whence = f" (from {self.broker.source})" if self.broker.source else ""
+        return BrokerUnreachable(
+            f"{self}{whence} was not reached in {seconds} s: {problem}"
+        )
 
     def _running(self) -> ClientService:
         if self._service is None:
@@ -262,7 +271,8 @@ class BrokerConnection:
         self._hosts.failed(refused=final or not self._patient)
         # Where all refuse, watch() tells.
         if not self._hosts.refuse and self.state is not LinkState.UNWANTED:
-            self._not_connected.met(f"{place}: {problem}")
+            told = isinstance(problem, BrokerRefused)  # with the place
+            self._not_connected.met(problem if told else f"{place}: {problem}")
 
     def made(self, wire: Wire) -> None:
         """

@@ -23,7 +23,12 @@ from zope.interface import implementer
 from quebert import _tls
 from quebert.amqp.wire import Wire
 from quebert.config import Broker
-from quebert.errors import BrokerError, BrokerUnreachable, CertificateRefused
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnreachable,
+    CertificateRefused,
+)
 
 __all__ = ["CONNECTING", "Link", "NegotiatedEndpoint", "QuietFactory"]
 
@@ -121,7 +126,7 @@ class NegotiatedEndpoint:
         try:
             wire = await self._negotiated()
         except Exception as e:
-            problem = _certificate_refused(e.__cause__) or e
+            problem = _certificate_refused(e.__cause__) or self._explained(e)
             self._connection.failed(problem)
             raise problem from None
         self._connection.made(wire)
@@ -130,6 +135,17 @@ class NegotiatedEndpoint:
         wire.lost.addCallback(self._lost, link)
         negotiated: IProtocol = link
         return negotiated
+
+    def _explained(self, problem: Exception) -> Exception:
+        """
+        A refusal of the login, with who is refused and where that stands.
+        """
+        if not isinstance(problem, BrokerRefused):
+            return problem
+        broker = self._connection.broker
+        whence = f" (from {broker.source})" if broker.source else ""
+        who = f"{self._connection} refuses user {broker.username!r}{whence}"
+        return BrokerRefused(problem.code, f"{who}: {problem}")
 
     def _lost(self, why: BrokerError, link: Link) -> None:
         link.connectionLost(Failure(why))
