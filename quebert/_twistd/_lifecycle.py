@@ -70,6 +70,7 @@ class Systemd(Lifecycle):
         watchdog: float | None = None,
     ) -> None:
         self._notify = notify
+        self._is_ready = False
         if watchdog is not None:
             alive = LoopingCall(notify, "WATCHDOG=1")
             alive.clock = clock
@@ -97,15 +98,23 @@ class Systemd(Lifecycle):
         """
         The service is ready.
         """
+        self._is_ready = True
         self._notify("READY=1")
 
     def reloading(self) -> None:
         """
         It is reloading; the time tells systemd that it is not an earlier time.
         """
-        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        if self._is_ready:
+            now = time.monotonic_ns() // 1000
+            self._notify(f"RELOADING=1\nMONOTONIC_USEC={now}")
 
-    reloaded = started
+    def reloaded(self) -> None:
+        """
+        It is ready again.
+        """
+        if self._is_ready:
+            self._notify("READY=1")
 
     def stopping(self) -> None:
         """

@@ -38,14 +38,14 @@ def _text_of(page: str) -> str:
     The texts in HTML, which may be cut off anywhere.  What is said several times, as
     title and as headline, is there once.
     """
-    reader = _Reader()
+    reader = _PageText()
     reader.feed(_CUT_OFF.sub("", page))
     reader.close()
     texts = (" ".join(each.split()) for each in "".join(reader.pieces).split("\n"))
     return " ".join(dict.fromkeys(each for each in texts if each))
 
 
-class _Reader(HTMLParser):
+class _PageText(HTMLParser):
     """
     Gathers the texts; a line ends where an element begins or ends.
     """

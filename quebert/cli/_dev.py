@@ -51,7 +51,7 @@ from quebert.config import (
     read,
     settings_of,
 )
-from quebert.errors import ConfigError, QuebertError
+from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
 from quebert.guard import Guard, Place
 from quebert.policy import RetryPolicy
@@ -292,8 +292,9 @@ class _Changes:
             try:
                 if function.look():
                     self._say("reloaded", self._asked.function_name or "")
-            except UsageError as e:
-                self._say("broken", f"{e}; the code before goes on")
+            except (Exception, SystemExit) as e:  # whatever the new code does
+                why = e if isinstance(e, UsageError) else f"{type(e).__name__}: {e}"
+                self._say("broken", f"{why}; the code before goes on")
         if self._asked.config is not None and self._config_changed():
             self._reload(self._asked.config)
 
@@ -307,7 +308,7 @@ class _Changes:
         except BadConfig as e:
             for each in e.problems:
                 self._say("broken", f"{each}; the settings before go on")
-        except QuebertError as e:
+        except Exception as e:
             self._say("broken", f"{e}; the settings before go on")
         else:
             self._say("reloaded", config)

@@ -158,6 +158,7 @@ class ReloadingFunction:
             return False
         file = Path(path)
         installed = any(file.is_relative_to(each) for each in _INSTALLED)
+        installed = installed or not _PACKAGES.isdisjoint(file.parts)
         return root == self._root or (
             file.is_relative_to(self._folder) and not installed
         )
@@ -165,6 +166,7 @@ class ReloadingFunction:
 
 # Where quebert itself is.
 _OWN = os.path.dirname(os.path.abspath(quebert.__file__))
+_PACKAGES = {"site-packages", "dist-packages"}
 _INSTALLED = {
     sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")
 }

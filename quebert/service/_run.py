@@ -30,8 +30,9 @@ def run(options: Options) -> None:
 
     lifecycle = Systemd.from_environment(os.environ, reactor)
     service = IService(makeService(options, lifecycle))
-    stream = stream_observer(sys.stderr, options["settings"].service.log_format)
-    globalLogBeginner.beginLoggingTo([options.log_level.before(stream)])
+    stream = sys.stderr or open(os.devnull, "w")  # it may have been closed
+    observer = stream_observer(stream, options["settings"].service.log_format)
+    globalLogBeginner.beginLoggingTo([options.log_level.before(observer)])
     exit_cleanly_on_sigterm(reactor, signal.SIGINT)
     service.privilegedStartService()
     service.startService()

@@ -56,6 +56,9 @@ class SystemdTests(SynchronousTestCase):
             lifecycle = Systemd.from_environment(environment, self.clock)
             self.assertEqual(environment, {"HOME": "/"})
             lifecycle.configured(30.0)
+            lifecycle.reloading()  # which says nothing before it is ready
+            lifecycle.reloaded()
+            self.assertEqual(self.heard(listening), [])
             lifecycle.started()
             lifecycle.reloading()
             lifecycle.reloaded()
