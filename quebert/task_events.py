@@ -11,8 +11,8 @@ must not block.  If it raises, the log tells so, and the mediator goes on.  With
 observer no event is made.
 
 To add an observer: a function that takes a L{TaskEvent}; it goes to
-C{Mediator(observer=...)}, or, for the mediators of a configuration, into C{_observer} of
-C{service/_watches}.  L{told_to} has several be told.  To add an event: L{TaskEvent}
+C{Mediator(observer=...)}, or, for the mediators of a configuration, into C{_observer}
+of C{service/_watches}.  L{told_to} has several be told.  To add an event: L{TaskEvent}
 here, C{mediator/_observation}, which makes them, and each observer that matches it.
 """
 

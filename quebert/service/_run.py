@@ -30,7 +30,7 @@ def run(options: Options) -> None:
 
     lifecycle = Systemd.from_environment(os.environ, reactor)
     service = IService(makeService(options, lifecycle))
-    stream = sys.stderr or open(os.devnull, "w")  # it may have been closed
+    stream = sys.stderr or open(os.devnull, "w")  # noqa: SIM115  # it may be closed
     observer = stream_observer(stream, options["settings"].service.log_format)
     globalLogBeginner.beginLoggingTo([options.log_level.before(observer)])
     exit_cleanly_on_sigterm(reactor, signal.SIGINT)

@@ -220,7 +220,8 @@ def test_options(name: str) -> None:
     """
     options = {"--help"}
     for _, each in commands(main):
-        options.update(name for option in each.params for name in option.opts)
+        for option in each.params:
+            options.update(option.opts, option.secondary_opts)
     for parsed in (ServerOptions(), MediatorOptions(), ExecutorOptions()):
         options.update(f"--{each}" for each in parsed.synonyms)
     for literal in DOCUMENTS[name].literals:
