@@ -59,7 +59,7 @@ from quebert.service import Watches
 from quebert.signatures import SharedSecret, Verifier
 from quebert.task import Task
 
-__all__ = ["AskedToFail", "Dev", "Echo", "dev"]
+__all__ = ["TOLD_OTHERWISE", "AskedToFail", "Dev", "Echo", "dev"]
 
 #: Tasks at once.
 AT_ONCE = 20
@@ -67,6 +67,8 @@ AT_ONCE = 20
 RETRY = RetryPolicy(min_backoff=1.0, max_backoff=5.0)
 #: Seconds that requests get when it is stopped; a person waits for it.
 GRACE = 3.0
+#: Whose warnings are about single tasks, of which there are lines.
+TOLD_OTHERWISE = ("quebert.amqp.watch._settlement.", "quebert.mediator.")
 #: Tasks whose failures are remembered.
 _REMEMBERED = 10_000
 

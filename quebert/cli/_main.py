@@ -169,7 +169,9 @@ def dev(
         read_or_exit(
             lambda: asked.settings(Broker.from_url(broker.url(amqp_port or 5672)))
         )
-    log_problems(_dev.AskedToFail, StoreError, level=LogLevel.error)
+    log_problems(
+        _dev.AskedToFail, StoreError, level=LogLevel.warn, told=_dev.TOLD_OTHERWISE
+    )
     _run(lambda reactor: _dev.dev(reactor, asked, _say))
 
 

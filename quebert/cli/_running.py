@@ -106,16 +106,22 @@ def one_line(text: str) -> str:
     return _text.one_line(text, _LINE_LIMIT)
 
 
-def log_problems(*unimportant: type[BaseException], level: LogLevel) -> None:
+def log_problems(
+    *unimportant: type[BaseException], level: LogLevel, told: tuple[str, ...] = ()
+) -> None:
     """
     Write what is logged from C{level} on to standard error, a line each.
 
     @param unimportant: errors that are no problem, or are told otherwise.
+    @param told: how the namespaces of those begin whose warnings are told otherwise.
     """
 
     def observe(event: LogEvent) -> None:
         failure = event.get("log_failure")
         error = event.get("error") if failure is None else failure.value
+        is_warning = event.get("log_level") is LogLevel.warn
+        if is_warning and str(event.get("log_namespace")).startswith(told):
+            return
         if not isinstance(error, unimportant):
             make_printable(event)
             sys.stderr.write(f"quebert: {_line(event)}\n")

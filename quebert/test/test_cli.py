@@ -4,6 +4,8 @@ Tests for L{quebert.cli}: from command lines to what is asked for.
 
 from __future__ import annotations
 
+import sys
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +13,11 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 from twisted.internet.task import Clock
+from twisted.logger import Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
-from quebert.cli import _broker, _dev
+from quebert.cli import _broker, _dev, _running
 from quebert.cli import _main as cli
 from quebert.cli._broker import Served
 from quebert.cli._dev import Dev, Echo
@@ -46,7 +49,7 @@ class CommandTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.asked: list[Any] = []
         self.error: Exception | None = None
-        self.patch(cli, "log_problems", lambda *ignored, level: None)
+        self.patch(cli, "log_problems", lambda *ignored, level, told=(): None)
         self.patch(cli, "run", self.run_it)
         self.patch(_dev, "dev", self.note)
         self.patch(_broker, "serve", self.note)
@@ -336,6 +339,40 @@ class AddLineTests(SynchronousTestCase):
 
 
 _ADD = """quebert add /hello '{"name": "you"}'"""
+
+
+class LogProblemsTests(SynchronousTestCase):
+    """
+    L{log_problems} writes what is logged.
+    """
+
+    def test_told_otherwise(self) -> None:
+        """
+        From a level on, and no warnings that are told otherwise.
+        """
+        begun: list[Any] = []
+        self.patch(
+            _running.globalLogBeginner,
+            "beginLoggingTo",
+            lambda observers, **options: begun.extend(observers),
+        )
+        out = StringIO()
+        self.patch(sys, "stderr", out)
+        told = ("quebert.mediator.",)
+        _running.log_problems(StoreError, level=LogLevel.warn, told=told)
+        [observe] = begun
+        for namespace in ("quebert.mediator._mediator", "quebert.service"):
+            log = Logger(namespace, observer=observe)
+            log.info("info")
+            log.warn("warning of {log_namespace}")
+            log.error("error of {log_namespace}")
+            log.error("{error}", error=StoreError("unimportant"))
+        wanted = [
+            "quebert: error of quebert.mediator._mediator",
+            "quebert: warning of quebert.service",
+            "quebert: error of quebert.service",
+        ]
+        self.assertEqual(out.getvalue().splitlines(), wanted)
 
 
 class EchoTests(SynchronousTestCase):
