@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,7 @@ class RabbitMQNode:
     Its calls block.  What it holds survives L{kill} and L{stop}, until L{close}.
 
     @param configuration: lines for C{rabbitmq.conf}.
+    @param plugins: names of plugins that it has, such as C{rabbitmq_management}.
     @ivar port: where it speaks AMQP.
     @ivar url: the same, as an AMQP URL.
     """
@@ -107,7 +109,7 @@ class RabbitMQNode:
     #: Seconds that starting and stopping may take.
     PATIENCE = 120.0
 
-    def __init__(self, configuration: str = "") -> None:
+    def __init__(self, configuration: str = "", plugins: Iterable[str] = ()) -> None:
         self._server = find_rabbitmq()
         # Reserved also while RabbitMQ is stopped: nobody else listens there then.
         ports, self._reserved = zip(*(reserve_port() for _ in range(3)), strict=True)
@@ -116,7 +118,7 @@ class RabbitMQNode:
         self._folder = Path(tempfile.mkdtemp(prefix="quebert-rabbitmq-"))
         (self._folder / "rabbitmq.conf").write_text(configuration)
         (self._folder / "advanced.config").write_text(_ADVANCED)
-        (self._folder / "enabled_plugins").write_text("[].\n")
+        (self._folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = self._make_environment()
 

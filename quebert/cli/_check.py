@@ -13,10 +13,9 @@ import click
 from twisted.logger import LogLevel
 
 from quebert._twistd import find_hook
-from quebert.cli._config_file import read_or_exit
 from quebert.cli._running import log_problems, one_line, run
-from quebert.cli._terminal import echo
-from quebert.config import QueueSettings, Settings, read
+from quebert.cli._terminal import echo, echo_object, json_option
+from quebert.config import BadConfig, QueueSettings, Settings, read
 from quebert.errors import BrokerRefused, QuebertError
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ _PATIENCE = 10.0
     is_flag=True,
     help="Ask the broker, too, whether each queue can be watched as configured.",
 )
-def check(*, file: str, connect: bool) -> None:
+@json_option
+def check(*, file: str, connect: bool, as_json: bool) -> None:
     """
     Check a configuration FILE, and do nothing else.
 
@@ -50,29 +50,78 @@ def check(*, file: str, connect: bool) -> None:
     secrets and certificates looked for, but no broker is asked without --connect,
     which changes nothing there, either.
     """
+    report = _Remarks(as_json)
+    _check(file, connect, report)
+    if as_json:
+        echo_object(
+            {
+                "file": file,
+                "fine": not report.problems,
+                "problems": report.problems,
+                "notes": report.notes,
+            }
+        )
+    if report.problems:
+        raise SystemExit(1)
+
+
+class _Remarks:
+    """
+    What is wrong, and what else there is to say: lines that are written at once, or
+    kept for JSON.
+    """
+
+    def __init__(self, silent: bool) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._silent = silent
+
+    def wrong(self, text: str) -> None:
+        """
+        Something is wrong.
+        """
+        self.problems.append(text)
+        if not self._silent:
+            echo(one_line(text), err=True)
+
+    def note(self, text: str) -> None:
+        """
+        Something is good to know.
+        """
+        self.notes.append(text)
+        if not self._silent:
+            echo(one_line(text))
+
+
+def _check(file: str, connect: bool, report: _Remarks) -> None:
     from quebert.service import unusable_tls
 
-    settings = read_or_exit(lambda: read(file, find=find_hook))
-    if unusable := list(unusable_tls(settings)):
-        for why in unusable:
-            echo(one_line(f"{file}: {why}"), err=True)
-        raise SystemExit(1)
+    try:
+        settings = read(file, find=find_hook)
+    except BadConfig as e:
+        for each in e.problems:
+            report.wrong(str(each))
+        return
+    for why in unusable_tls(settings):
+        report.wrong(f"{file}: {why}")
+    if report.problems:
+        return
     count = len(settings.queues)
     names = ", ".join(settings.queues)
-    echo(one_line(f"fine: {count} queue{'s' * (count != 1)}: {names}"))
-    echo(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
+    report.note(f"fine: {count} queue{'s' * (count != 1)}: {names}")
+    report.note(f"delayed tasks wait in {_DELAYS[settings.quorum_delays]}")
     open_queues = [q for q in settings.queues.values() if q.guard.private == "allow"]
     if open_queues:
-        echo(one_line(_advice(open_queues, count)))
+        report.note(_advice(open_queues, count))
     for queue in settings.queues.values():
         if queue.hang_after == 0 or queue.effective_prefetch == 1:
-            echo(one_line(_may_stop(queue)))
+            report.note(_may_stop(queue))
         if queue.sign is not None and _is_open(queue.sign.file):
-            echo(one_line(_open_file(queue.name, queue.sign.file)))
+            report.note(_open_file(queue.name, queue.sign.file))
         for risk in _risks(queue):
-            echo(one_line(risk))
-    if connect and not _all_watchable(settings):
-        raise SystemExit(1)
+            report.note(risk)
+    if connect:
+        _look_whether_watchable(settings, report)
 
 
 def _advice(open_queues: list[QueueSettings], count: int) -> str:
@@ -120,35 +169,30 @@ def _risks(queue: QueueSettings) -> Iterator[str]:
             yield f"give {kind} {name} a shorter name: {risk}"
 
 
-def _all_watchable(settings: Settings) -> bool:
+def _look_whether_watchable(settings: Settings, report: _Remarks) -> None:
     """
-    Tell of each queue whether it can be watched; returns whether all can.
+    Tell of each queue whether it can be watched.
     """
     log_problems(level=LogLevel.critical)
     try:
-        return run(lambda reactor: _connect(reactor, settings))
+        run(lambda reactor: _connect(reactor, settings, report))
     except QuebertError as e:
-        echo(one_line(f"no queue can be watched: {e}"), err=True)
-        return False
+        report.wrong(f"no queue can be watched: {e}")
 
 
-async def _connect(reactor: Any, settings: Settings) -> bool:
+async def _connect(reactor: Any, settings: Settings, report: _Remarks) -> None:
     from quebert.amqp import TxAMQPClient
 
     client = TxAMQPClient.of_broker(settings.broker, reactor=reactor)
     try:
         # A connection for each queue, if need be: RabbitMQ closes it where it fails.
-        return all(
-            [
-                await _watchable(await client.connected(_PATIENCE), queue)
-                for queue in settings.queues.values()
-            ]
-        )
+        for queue in settings.queues.values():
+            await _look(await client.connected(_PATIENCE), queue, report)
     finally:
         await client.stop(0)
 
 
-async def _watchable(wire: Wire, queue: QueueSettings) -> bool:
+async def _look(wire: Wire, queue: QueueSettings, report: _Remarks) -> None:
     """
     Tell whether a queue can be watched.
 
@@ -165,8 +209,7 @@ async def _watchable(wire: Wire, queue: QueueSettings) -> bool:
         what = f"queue {queue.name} cannot be watched as configured"
         if not e.final:
             what = f"RabbitMQ does not tell whether queue {queue.name} can be watched"
-        echo(one_line(f"{what}: {e}"), err=True)
-        return False
+        report.wrong(f"{what}: {e}")
+        return
     text = "can be watched" if exists else "is not there yet: a mediator declares it"
-    echo(one_line(f"queue {queue.name} {text}"))
-    return True
+    report.note(f"queue {queue.name} {text}")

@@ -5,17 +5,19 @@ What is printed of dead letters: one of them whole, or a list.  Pure.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from quebert._secrets import HIDDEN, NAME, masked
-from quebert._text import cut, printable, shown_url, width
+from quebert._text import cut, printable, shown_url
+from quebert.cli._columns import columns
 from quebert.operations import DeadLetter
 from quebert.policy import BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT
 
-__all__ = ["Listing", "whole"]
+__all__ = ["Listing", "plain", "whole"]
 
 # Headers with a time.
 _TIMES = {BURIED_AT, FIRST_ATTEMPT, LAST_ATTEMPT}
@@ -43,6 +45,32 @@ def whole(letter: DeadLetter, secrets: bool = False) -> Iterator[str]:
         yield f"{name}: {_shown(name, told, secrets)}"
     yield ""
     yield from _body(letter, secrets).splitlines()
+
+
+def plain(letter: DeadLetter, secrets: bool = False) -> dict[str, Any]:
+    """
+    All of it, as JSON has it: a task as it is, and any other body as a text.
+
+    @param secrets: as in L{whole}.
+    """
+
+    def values(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: _plain_value(n, v, secrets) for n, v in given.items()}
+
+    properties = {k: v for k, v in letter.properties.items() if k != "headers"}
+    found = {"properties": values(properties), "headers": values(letter.headers)}
+    if letter.task:
+        task = letter.task if secrets else _without_secrets("", letter.task)
+        return {**found, "task": task}
+    return {**found, "body": _body(letter, secrets)}
+
+
+def _plain_value(name: str, value: Any, secrets: bool) -> Any:
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _shown(name, _plain(value), secrets)
 
 
 def _body(letter: DeadLetter, secrets: bool) -> str:
@@ -131,6 +159,22 @@ class Listing:
             kinds[kind] += count
         return kinds
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """
+        All that, for programs.
+        """
+        names = "uuid", "url", "attempts", "buried", "kind", "reason"
+        common = self.reasons.most_common(max(_REASONS, self._most))
+        return {
+            "kinds": dict(self.kinds),
+            "reasons": [
+                {"count": count, "kind": kind, "reason": reason}
+                for (kind, reason), count in common
+            ],
+            "first": [dict(zip(names, row, strict=True)) for row in self.first],
+        }
+
     def lines(self) -> Iterator[str]:
         """
         All that, for people.
@@ -141,14 +185,14 @@ class Listing:
         common = self.reasons.most_common(max(_REASONS, self._most))
         rows += [(str(count), *which) for which, count in common]
         yield ""
-        yield from _columns(rows)
+        yield from columns(rows)
         others = len(self.reasons) - len(common)
         if others:
             yield f"and {others} other reasons"
         if self.first:
             yield ""
             head = "uuid", "url", "attempts", "buried", "kind", "reason"
-            yield from _columns([head, *self.first])
+            yield from columns([head, *self.first])
 
 
 def _cell(text: str) -> str:
@@ -156,13 +200,3 @@ def _cell(text: str) -> str:
     A text as it is in a table: never empty, and cut at the end if it is long.
     """
     return printable(cut(masked(text), _CELL_WIDTH)) or "-"
-
-
-def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (
-            cell + " " * (most - width(cell))
-            for cell, most in zip(row, widths, strict=True)
-        )
-        yield "  ".join(cells).rstrip()

@@ -11,16 +11,17 @@ import click
 
 from quebert import operations
 from quebert.amqp.queues import dead_letters_of
-from quebert.cli._dead import Listing, whole
+from quebert.cli._dead import Listing, plain, whole
 from quebert.cli._operating import (
     amqp_url_option,
     confirmed,
+    needs_yes,
     queue_argument,
     run_operation,
     yes_option,
 )
 from quebert.cli._progress_bar import counting, tell_unseen
-from quebert.cli._terminal import echo
+from quebert.cli._terminal import Groups, echo, echo_object, json_option
 from quebert.errors import ConfigError
 from quebert.operations import Match, Progress
 
@@ -48,7 +49,7 @@ _matches = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Groups)
 def dead() -> None:
     """
     What was given up: list, show, redrive or discard it.
@@ -68,8 +69,14 @@ def dead() -> None:
     help="How many of them are shown.",
 )
 @amqp_url_option
+@json_option
 def list_(
-    *, queue: str, matches: list[Match], first: int, amqp_url: str | None
+    *,
+    queue: str,
+    matches: list[Match],
+    first: int,
+    amqp_url: str | None,
+    as_json: bool,
 ) -> None:
     """
     Count what is dead of QUEUE by kind and reason, and show the first ones.
@@ -79,11 +86,15 @@ def list_(
         amqp_url,
         lambda broker: operations.browse(broker, queue, matches, listing.add),
     )
-    if not listing.kinds and not progress.others:
-        echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
-    for line in listing.lines() if listing.kinds else ():
-        echo(line)
-    tell_unseen(progress)
+    if as_json:
+        unseen = max(0, progress.total - progress.seen)
+        echo_object({"queue": queue, **listing.plain, "unseen": unseen})
+    else:
+        if not listing.kinds and not progress.others:
+            echo(f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}")
+        for line in listing.lines() if listing.kinds else ():
+            echo(line)
+        tell_unseen(progress)
     if progress.others:
         raise click.ClickException(operations.held_by_others(dead_letters_of(queue)))
 
@@ -97,8 +108,14 @@ def list_(
     help="Show Authorization and the like, and passwords in URLs, too.",
 )
 @amqp_url_option
+@json_option
 def show(
-    *, queue: str, matches: list[Match], secrets: bool, amqp_url: str | None
+    *,
+    queue: str,
+    matches: list[Match],
+    secrets: bool,
+    amqp_url: str | None,
+    as_json: bool,
 ) -> None:
     """
     Show the first that is dead of QUEUE, and matches, whole.
@@ -113,6 +130,9 @@ def show(
         raise click.ClickException(
             f"nothing {_that(matches)}is dead in {dead_letters_of(queue)}"
         )
+    if as_json:
+        echo_object({"queue": queue, **plain(letter, secrets)})
+        return
     for line in whole(letter, secrets):
         echo(line)
 
@@ -121,14 +141,17 @@ def show(
 @queue_argument
 @_matches
 @amqp_url_option
-def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
+@json_option
+def redrive(
+    *, queue: str, matches: list[Match], amqp_url: str | None, as_json: bool
+) -> None:
     """
     Put what is dead of QUEUE, and matches, back into it, to begin anew.
 
     It takes what is there when it begins. It may be ended at any time, and run
     again for the rest.
     """
-    with counting("redriven", queue) as progress:
+    with counting("redriven", queue, as_json) as progress:
         run_operation(
             amqp_url,
             lambda broker: operations.redrive(broker, queue, matches, progress),
@@ -140,12 +163,21 @@ def redrive(*, queue: str, matches: list[Match], amqp_url: str | None) -> None:
 @_matches
 @yes_option
 @amqp_url_option
+@json_option
 def discard(
-    *, queue: str, matches: list[Match], yes: bool, amqp_url: str | None
+    *,
+    queue: str,
+    matches: list[Match],
+    yes: bool,
+    amqp_url: str | None,
+    as_json: bool,
 ) -> None:
     """
     Drop what is dead of QUEUE, and matches, for ever.
+
+    It asks first, unless --yes is given. With --json it needs --yes.
     """
+    needs_yes(yes, as_json)
     dead, declined = dead_letters_of(queue), False
 
     def sure(count: int) -> bool:
@@ -153,7 +185,7 @@ def discard(
         declined = not confirmed(f"Discard {count} of {dead} for ever?")
         return not declined
 
-    with counting("discarded", queue) as progress:
+    with counting("discarded", queue, as_json) as progress:
         ask = None if yes else sure
         run_operation(
             amqp_url,
@@ -161,7 +193,7 @@ def discard(
         )
         if declined:
             raise click.Abort
-    if progress.missing:
+    if progress.missing and not as_json:
         echo(f"{progress.missing} more are not there any more")
 
 

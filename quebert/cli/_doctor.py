@@ -4,7 +4,6 @@ C{quebert doctor}: from its options to an examination, and from its findings to 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,7 @@ from twisted.logger import LogLevel
 
 from quebert._twistd import find_hook
 from quebert.cli._running import log_problems, one_line, run
-from quebert.cli._terminal import echo, echo_word
+from quebert.cli._terminal import echo_object, echo_word, json_option
 from quebert.config import (
     EMPTY_AMQP_URL,
     BadConfig,
@@ -47,7 +46,7 @@ _STATUS = {"warn": 1, "fail": 2}
     show_default=True,
     help="Seconds that a delayed probe may wait.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write the findings as JSON.")
+@json_option
 def doctor(
     *, config: str | None, amqp_url: str | None, wait: float, as_json: bool
 ) -> None:
@@ -63,7 +62,7 @@ def doctor(
     found = _examined(config, amqp_url, wait)
     worst = max((_STATUS.get(each.level.value, 0) for each in found), default=0)
     if as_json:
-        echo(json.dumps({"status": worst, "findings": [*map(_plain, found)]}))
+        echo_object({"status": worst, "findings": [*map(_plain, found)]})
     else:
         for each in found:
             _tell(each)
@@ -104,8 +103,7 @@ def _plain(finding: Finding) -> dict[str, str]:
 
 def _tell(finding: Finding) -> None:
     level = finding.level.value
-    echo_word(
-        level, _COLOURS.get(level), 8, one_line(f"{finding.about}: {finding.text}")
-    )
+    text = one_line(f"{finding.about}: {finding.text}")
+    echo_word(level, _COLOURS.get(level), 8, text, needed=True)
     if finding.remedy:
-        echo_word("", None, 8, one_line(f"→ {finding.remedy}"))
+        echo_word("", None, 8, one_line(f"→ {finding.remedy}"), needed=True)

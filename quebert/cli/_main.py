@@ -8,7 +8,7 @@ the broker nor the executor, and starts sooner without them.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
 from twisted.python.usage import UsageError
 
-from quebert import __version__
 from quebert._url import default_option
 from quebert.cli import (
     _add,
@@ -28,11 +27,13 @@ from quebert.cli import (
     _queue_commands,
     _run_command,
     _secret,
+    _status,
 )
 from quebert.cli._config_file import read_or_exit
 from quebert.cli._passwords import users_of
-from quebert.cli._running import log_problems, one_line, run
-from quebert.cli._terminal import Commands, echo_word
+from quebert.cli._running import OutputLost, log_problems, one_line, run
+from quebert.cli._terminal import Commands, echo_object, echo_word, json_option
+from quebert.cli._version import version_option
 from quebert.config import Broker
 from quebert.errors import ConfigError, QuebertError, StoreError
 
@@ -61,7 +62,7 @@ _COLOURS = {
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-@click.version_option(__version__, prog_name="quebert")
+@version_option
 def main() -> None:
     """
     A task queue where a task is an HTTP request.
@@ -219,6 +220,7 @@ def dev(
     help="Who is let in, too: a file that other users cannot read, with a line"
     " NAME:PASSWORD for each.",
 )
+@json_option
 def broker(
     *,
     data: Path | None,
@@ -226,6 +228,7 @@ def broker(
     vhosts: tuple[str, ...],
     users: tuple[str, ...],
     password_file: Path | None,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """
@@ -244,7 +247,8 @@ def broker(
         served = _broker.Served(data=_data(data, memory), vhosts=vhosts, **options)
         served.check()
     log_problems(level=LogLevel.critical)
-    _run(lambda reactor: _broker.serve(reactor, served, _say))
+    say = _say_json if as_json else _say
+    _run(lambda reactor: _broker.serve(reactor, served, say))
 
 
 for command in (
@@ -257,7 +261,7 @@ for command in (
     _queue_commands.pause,
     _queue_commands.resume,
     _queue_commands.purge,
-    _queue_commands.status,
+    _status.status,
 ):
     main.add_command(command)
 
@@ -301,6 +305,11 @@ def _user(text: str) -> tuple[str, str]:
 
 def _say(word: str, text: str) -> None:
     echo_word(word, _COLOURS.get(word), 10, text)
+
+
+def _say_json(word: str, text: str) -> None:
+    with suppress(OutputLost):  # as the other does
+        echo_object({word: text})
 
 
 def _run(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:

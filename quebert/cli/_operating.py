@@ -15,13 +15,14 @@ from twisted.logger import LogLevel
 
 from quebert.cli._running import log_problems, one_line, run
 from quebert.cli._terminal import confirm
-from quebert.config import EMPTY_AMQP_URL, chosen_amqp_url
+from quebert.config import EMPTY_AMQP_URL, Broker, chosen_amqp_url
 from quebert.errors import QuebertError
 from quebert.operations import BrokerAccess
 
 __all__ = [
     "amqp_url_option",
     "confirmed",
+    "needs_yes",
     "queue_argument",
     "run_operation",
     "tell_problems",
@@ -53,17 +54,33 @@ def confirmed(question: str) -> bool:
         signal.signal(signal.SIGINT, before)
 
 
-def run_operation(amqp_url: str | None, work: Work[T]) -> T:
+def needs_yes(yes: bool, as_json: bool) -> None:
     """
-    Run an operation on the broker at a URL, or where it is by default; tell of its
-    failure in one line.
+    Ask no program: it must have said that it is sure.
+    """
+    if as_json and not yes:
+        raise click.UsageError("--json asks nothing: give --yes, too")
+
+
+def run_operation(
+    amqp_url: str | None,
+    work: Work[T],
+    configured: Broker | None = None,
+    management_url: str | None = None,
+) -> T:
+    """
+    Run an operation on the broker at a URL, or else on a configured one, or else where
+    it is by default; tell of its failure in one line.
     """
     if amqp_url == "":
         raise click.UsageError(EMPTY_AMQP_URL)
     url = chosen_amqp_url(amqp_url)
+    other = None if amqp_url else configured
     log_problems(level=LogLevel.critical)
     try:
-        return run(lambda reactor: work(BrokerAccess(reactor, url)))
+        return run(
+            lambda reactor: work(BrokerAccess(reactor, url, management_url, other))
+        )
     except QuebertError as e:
         raise click.ClickException(one_line(str(e))) from None
 

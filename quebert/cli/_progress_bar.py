@@ -13,7 +13,7 @@ import click
 
 from quebert import operations
 from quebert.amqp.queues import dead_letters_of
-from quebert.cli._terminal import echo
+from quebert.cli._terminal import echo, echo_object
 from quebert.operations import Progress
 
 __all__ = ["ProgressBar", "counting", "tell_unseen"]
@@ -52,9 +52,11 @@ class ProgressBar:
 
 
 @contextmanager
-def counting(what: str, queue: str) -> Iterator[Progress]:
+def counting(what: str, queue: str, as_json: bool) -> Iterator[Progress]:
     """
     Tell how far it came, however it ends.
+
+    @param what: what became of those that have left; a word.
     """
     bar = ProgressBar(what)
     progress = Progress(watch=bar)
@@ -62,13 +64,26 @@ def counting(what: str, queue: str) -> Iterator[Progress]:
         yield progress
     finally:
         bar.end()
-        if progress.ended or progress.seen:
-            echo(f"{what} {progress.done} of {progress.total}")
-        if progress.seen and not progress.ended:
-            echo(f"the others are in {dead_letters_of(queue)}: run it again", err=True)
-        if progress.others:
-            echo(operations.held_by_others(dead_letters_of(queue)), err=True)
-        tell_unseen(progress)
+        if as_json:
+            echo_object({"queue": queue, what: progress.done, **_plain(progress)})
+        else:
+            _tell(what, queue, progress)
+
+
+def _plain(progress: Progress) -> dict[str, Any]:
+    names = ("total", "seen", "missing", "ended")
+    told = {each: getattr(progress, each) for each in names}
+    return {**told, "held_by_others": progress.others > 0}
+
+
+def _tell(what: str, queue: str, progress: Progress) -> None:
+    if progress.ended or progress.seen:
+        echo(f"{what} {progress.done} of {progress.total}")
+    if progress.seen and not progress.ended:
+        echo(f"the others are in {dead_letters_of(queue)}: run it again", err=True)
+    if progress.others:
+        echo(operations.held_by_others(dead_letters_of(queue)), err=True)
+    tell_unseen(progress)
 
 
 def tell_unseen(progress: Progress) -> None:

@@ -1,43 +1,53 @@
 """
-C{quebert pause}, C{resume}, C{purge} and C{status}: from options to what is asked for,
+C{quebert pause}, C{resume} and C{purge}: from options to what is asked for,
 and from what came of it to words.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from quebert import operations
 from quebert.amqp.coordination import AGAIN
-from quebert.amqp.delays import arrivals_of
 from quebert.cli._operating import (
     amqp_url_option,
     confirmed,
+    needs_yes,
     queue_argument,
     run_operation,
     tell_problems,
     yes_option,
 )
 from quebert.cli._progress_bar import ProgressBar
-from quebert.cli._terminal import echo
+from quebert.cli._terminal import echo, echo_object, json_option
 from quebert.operations import Progress, Status
 
-__all__ = ["pause", "purge", "resume", "status"]
+__all__ = ["pause", "purge", "resume"]
 
 
 @click.command()
 @queue_argument
+@click.option(
+    "--missing-ok",
+    is_flag=True,
+    help="Pause it also if it does not exist: its mediators then begin with a pause.",
+)
 @amqp_url_option
-def pause(*, queue: str, amqp_url: str | None) -> None:
+@json_option
+def pause(*, queue: str, missing_ok: bool, amqp_url: str | None, as_json: bool) -> None:
     """
-    Have nothing more of QUEUE begun, by any mediator, until it is resumed.
+    Have mediators begin nothing more of QUEUE, until it is resumed.
 
     What runs may finish. Tasks can be added all the while, and wait.
     """
-    now = run_operation(amqp_url, lambda broker: operations.pause(broker, queue))
+    now = run_operation(
+        amqp_url,
+        lambda broker: operations.pause(broker, queue, missing_ok=missing_ok),
+    )
     if now.paused is False:
         raise click.ClickException(f"somebody has resumed {queue} meanwhile")
-    echo(f"paused, {_waiting(queue, now)}")
     problems = [*now.problems]
     if now.consumers:
         problems.append(
@@ -45,19 +55,30 @@ def pause(*, queue: str, amqp_url: str | None) -> None:
             f" may not be told stop within {AGAIN:.0f} seconds, and those that are no"
             " mediators of quebert will not stop"
         )
+    if as_json:
+        echo_object({**_plain(queue, now), "paused": True, "problems": problems})
+    else:
+        echo(f"paused, {_waiting(queue, now)}")
     tell_problems(problems)
 
 
 @click.command()
 @queue_argument
 @amqp_url_option
-def resume(*, queue: str, amqp_url: str | None) -> None:
+@json_option
+def resume(*, queue: str, amqp_url: str | None, as_json: bool) -> None:
     """
     Have QUEUE go on after a pause.
     """
     before = run_operation(amqp_url, lambda broker: operations.resume(broker, queue))
-    word = "was not paused" if before.paused is False else "resumed"
-    echo(f"{word}, {_waiting(queue, before)}")
+    if before.exists is False and before.paused is False:
+        raise click.ClickException(f"there is no queue {queue}, nor a pause of it")
+    if as_json:
+        told = {"paused": False, "was_paused": before.paused}
+        echo_object({**_plain(queue, before), **told, "problems": [*before.problems]})
+    else:
+        word = "was not paused" if before.paused is False else "resumed"
+        echo(f"{word}, {_waiting(queue, before)}")
     tell_problems(before.problems)
 
 
@@ -65,14 +86,16 @@ def resume(*, queue: str, amqp_url: str | None) -> None:
 @queue_argument
 @yes_option
 @amqp_url_option
-def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
+@json_option
+def purge(*, queue: str, yes: bool, amqp_url: str | None, as_json: bool) -> None:
     """
     Drop what waits in QUEUE, for ever.
 
     Not what runs, nor what waits elsewhere for its time. It asks first, and then drops
     as many tasks as it has said, the oldest ones, one by one; with --yes it drops all
-    that wait, at once.
+    that wait, at once. With --json it needs --yes.
     """
+    needs_yes(yes, as_json)
 
     def sure(now: Status) -> bool:
         return confirmed(f"{_waiting(queue, now)}: drop it for ever?")
@@ -88,45 +111,14 @@ def purge(*, queue: str, yes: bool, amqp_url: str | None) -> None:
             raise click.Abort
     finally:
         bar.end()
-        if progress.ended or progress.done:
+        if as_json:
+            echo_object({"queue": queue, "purged": progress.done})
+        elif progress.ended or progress.done:
             echo(f"purged {progress.done} of {queue}")
 
 
-@click.command()
-@queue_argument
-@amqp_url_option
-def status(*, queue: str, amqp_url: str | None) -> None:
-    """
-    Show the state of QUEUE: messages, consumers, pause and dead letters.
-    """
-    now = run_operation(amqp_url, lambda broker: operations.status(broker, queue))
-    missing = now.ready is None and now.consumers is not None
-    nothing = not (now.dead or now.paused or now.arrived or now.problems)
-    if missing and nothing:
-        _tell_unclaimed(now)
-        raise click.ClickException(f"there is no queue {queue}")
-    echo(f"waiting    {_known(0 if missing else now.ready)}")
-    echo(f"consumers  {_known(now.consumers)}")
-    echo(f"paused     {_known(now.paused)}")
-    echo(f"dead       {_known(now.dead)}")
-    if now.arrived:
-        why = "the queue takes none for now" if now.consumers else "nobody consumes"
-        where = f"due, in {arrivals_of(queue)}: {why}"
-        echo(f"arrived    {now.arrived} ({where})")
-    _tell_unclaimed(now)
-    tell_problems(now.problems)
-
-
-def _tell_unclaimed(now: Status) -> None:
-    if now.unclaimed:
-        where = "due, of all queues that were not there then; see quebert doctor"
-        echo(f"unclaimed  {now.unclaimed} ({where})")
-
-
-def _known(value: int | None) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "unknown" if value is None else str(value)
+def _plain(queue: str, now: Status) -> dict[str, Any]:
+    return {"queue": queue, "waiting": now.ready, "consumers": now.consumers}
 
 
 def _waiting(queue: str, now: Status) -> str:

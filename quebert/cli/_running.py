@@ -28,12 +28,26 @@ from quebert._log import make_printable
 from quebert.clock import use_monotonic_clock
 from quebert.errors import QuebertError
 
-__all__ = ["log_problems", "one_line", "run", "told_to_end"]
+__all__ = ["OutputLost", "log_problems", "one_line", "run", "told_to_end"]
 
 T = TypeVar("T")
 
+# The signals that end a command.
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 #: Characters of a line.
 _LINE_LIMIT = 1_000
+
+
+class OutputLost(Exception):
+    """
+    Standard output takes nothing more: the disk is full, or its reader has gone.
+
+    @ivar error: what happened.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror}")
+        self.error = error
 
 
 def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
@@ -41,11 +55,12 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
     Run C{main(reactor)} on the global reactor to its end, and give its result.
 
     @raise QuebertError: C{main} did.
+    @raise OutputLost: C{main} did.
     @raise KeyboardInterrupt: SIGINT or SIGTERM came, which C{main} does not heed;
         it was cancelled.
     """
     results: list[T] = []
-    errors: list[QuebertError] = []
+    errors: list[QuebertError | OutputLost] = []
 
     async def noting(reactor: Any) -> None:
         started: Deferred[None] = Deferred()
@@ -61,18 +76,23 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
         reactor.addSystemEventTrigger("before", "shutdown", interrupt)
         try:
             results.append(await running)
-        except QuebertError as e:
+        except (QuebertError, OutputLost) as e:
             errors.append(e)
         except CancelledError:
             pass
         finally:
             ended.callback(None)
 
+    # A reactor that has ended leaves handlers behind, for which Ctrl-C is nothing.
+    before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         react(noting)
     except SystemExit as e:
         if e.code:
             raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
     if errors:
         raise errors[0]
     if not results:
@@ -91,7 +111,7 @@ def told_to_end(reactor: Any) -> Deferred[None]:
         if not told.called:
             told.callback(None)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         signal.signal(number, lambda *_: reactor.callFromThread(tell))
     return told
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from quebert.cli._terminal import echo
+from quebert.cli._terminal import echo, echo_object, json_option
 from quebert.errors import ConfigError
 from quebert.signatures import SharedSecret, SigningKey, write_key
 
@@ -23,7 +23,8 @@ __all__ = ["secret"]
     help="Make a key pair of ed25519: FILE gets the key that signs, and the public key,"
     " which executors verify with, is printed.",
 )
-def secret(*, file: Path, pair: bool) -> None:
+@json_option
+def secret(*, file: Path, pair: bool, as_json: bool) -> None:
     """
     Make a secret that signs requests, in a new FILE that nobody else may read.
 
@@ -34,5 +35,8 @@ def secret(*, file: Path, pair: bool) -> None:
         write_key(file, key)
     except ConfigError as e:
         raise click.ClickException(str(e)) from None
-    if isinstance(key, SigningKey):
-        echo(key.public.text)
+    public = key.public.text if isinstance(key, SigningKey) else None
+    if as_json:
+        echo_object({"file": str(file), "public": public})
+    elif public is not None:
+        echo(public)

@@ -36,6 +36,7 @@ from quebert.config._broker import (
 )
 from quebert.config._file import MOST_PROCESSES, read
 from quebert.config._kinds import seconds
+from quebert.config._management import guessed_management, management_url
 from quebert.config._problems import BadConfig, Problem
 from quebert.config._settings import (
     DEFAULT_URL,
@@ -76,6 +77,8 @@ __all__ = [
     "Watch",
     "chosen_amqp_url",
     "default_amqp_url",
+    "guessed_management",
+    "management_url",
     "read",
     "seconds",
     "settings_of",

@@ -20,6 +20,7 @@ from quebert.config._broker import (
 )
 from quebert.config._guard import guard
 from quebert.config._host import hosts
+from quebert.config._management import management_place, management_url
 from quebert.config._outside import Outside
 from quebert.config._problems import Wrong
 from quebert.config._queue import FOR_ALL, MOST, queue
@@ -63,12 +64,14 @@ def read(
     document = Document(path)
     root = document.root()
     outside = Outside(environment, document.folder, find)
-    given, quorum_delays = _broker(
-        root.table("broker"), outside, environment, known=broker is not None
+    table = root.table("broker")
+    given, quorum_delays, management = _broker(
+        table, outside, environment, known=broker is not None
     )
     broker = broker or given
+    own = [management_place(management)] if management else []
     service, defaults = _service(root.table("service"))
-    defaults["guard"] = guard(root.table("guard"), Guard(own=broker.places))
+    defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))
     queues = {
         name: queue(name, table, defaults, priorities, outside)
@@ -82,6 +85,7 @@ def read(
     return Settings(
         broker=broker,
         quorum_delays=quorum_delays,
+        management_url=management,
         service=service,
         queues=queues,
         hosts=limits,
@@ -94,7 +98,7 @@ def read(
 
 def _broker(
     table: Table, outside: Outside, environment: Mapping[str, str], *, known: bool
-) -> tuple[Broker, bool | None]:
+) -> tuple[Broker, bool | None, str | None]:
     """
     @param known: whether nobody asks where the broker is.
     """
@@ -104,13 +108,14 @@ def _broker(
         "url_file": outside.of_file,
     }
     if known:
-        table.know(*ways, "heartbeat", "tls")
-        return _NOWHERE, _quorum_delays(table)
+        table.know(*ways, "heartbeat", "management_url", "tls")
+        return _NOWHERE, _quorum_delays(table), None
     given = [key for key in ways if key in table]
     urls = table.given(**ways)
     if len(given) > 1:
         table.wrong(given[1], f"cannot be given beside {given[0]}")
     heartbeat = table.get("heartbeat", _heartbeat, None)
+    management = table.get("management_url", _management, None)
     tls = tls_files(table, outside)
     quorum_delays = _quorum_delays(table)
     if not given:
@@ -132,7 +137,14 @@ def _broker(
         broker = attrs.evolve(broker, tls=tls)
     if heartbeat is not None:
         broker = attrs.evolve(broker, heartbeat=heartbeat)
-    return broker, quorum_delays
+    return broker, quorum_delays, management
+
+
+def _management(value: object) -> str:
+    try:
+        return management_url(value if isinstance(value, str) else "")
+    except ConfigError as e:
+        raise Wrong(str(e)) from None
 
 
 def _quorum_delays(table: Table) -> bool | None:

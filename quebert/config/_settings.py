@@ -268,6 +268,8 @@ class Settings:
     @ivar broker: where the broker is.
     @ivar quorum_delays: whether tasks that wait in the broker do so in quorum queues;
         C{None} where RabbitMQ has them.
+    @ivar management_url: where RabbitMQ's management API is; C{None} for the usual
+        place.  Mediators do not use it.
     @ivar service: what concerns the whole process.
     @ivar queues: by their names; one that a command line names several times is there
         as often, under other names after the first.
@@ -277,6 +279,7 @@ class Settings:
 
     broker: Broker
     quorum_delays: bool | None = None
+    management_url: str | None = None
     service: Service = attrs.field(factory=Service)
     queues: Mapping[str, QueueSettings] = attrs.field(factory=dict)
     hosts: Mapping[str, Host] = attrs.field(factory=dict)

@@ -18,29 +18,36 @@ Printing is done by L{quebert.cli}.
 To add an operation: a module here, and its command (L{quebert.cli}); the permissions
 that it needs, in C{docs/operating.rst}.  To add a field by which dead letters are
 found: L{DeadLetter}, C{_FIELDS} in C{_matching}, and the text of C{--match} in
-C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}, and C{status} in
-C{cli/_queue_commands}.
+C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}; C{_status} for
+what AMQP tells of a queue, C{_elsewhere} for the delay ladder, C{_management} for
+RabbitMQ's management API; and C{cli/_status}.
 """
 
 from quebert.operations._access import BrokerAccess
 from quebert.operations._dead_letter import DeadLetter
 from quebert.operations._dead_letters import browse, discard, find, redrive
+from quebert.operations._elsewhere import Due
 from quebert.operations._matching import Match
+from quebert.operations._overview import Overview, observing, overview, status
 from quebert.operations._pausing import pause, resume
 from quebert.operations._progress import Progress
 from quebert.operations._purging import purge
-from quebert.operations._status import Status, held_by_others, status
+from quebert.operations._status import Status, held_by_others
 
 __all__ = [
     "BrokerAccess",
     "DeadLetter",
+    "Due",
     "Match",
+    "Overview",
     "Progress",
     "Status",
     "browse",
     "discard",
     "find",
     "held_by_others",
+    "observing",
+    "overview",
     "pause",
     "purge",
     "redrive",

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.link import Publisher
 from quebert.amqp.wire import Wire
+from quebert.config import DEFAULT_AMQP_URL, Broker
 from quebert.errors import BrokerError
 
 __all__ = ["BrokerAccess", "publish_confirmed"]
@@ -33,10 +34,24 @@ class BrokerAccess:
 
     @ivar reactor: the one that runs.
     @ivar url: an AMQP URL, with a user and a password.
+    @ivar management_url: where RabbitMQ's management API is, as
+        C{http://host:15672}; C{None} for the same hosts as AMQP and the usual port.
+    @ivar configured: what a configuration has in place of C{url}.
     """
 
     reactor: Any
-    url: str
+    url: str = DEFAULT_AMQP_URL
+    management_url: str | None = None
+    configured: Broker | None = None
+
+    @property
+    def broker(self) -> Broker:
+        """
+        Where it is, and who we are there.
+
+        @raise ConfigError: C{url} is no AMQP URL.
+        """
+        return self.configured or Broker.from_url(self.url)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[tuple[TxAMQPClient, Wire]]:
@@ -47,8 +62,8 @@ class BrokerAccess:
         @raise BrokerUnreachable: there is no broker in L{CONNECT_TIMEOUT} seconds.
         @raise BrokerRefused: it refuses the login.
         """
-        client = TxAMQPClient.from_url(
-            self.url, reactor=self.reactor, connectTimeout=CONNECT_TIMEOUT
+        client = TxAMQPClient.of_broker(
+            self.broker, reactor=self.reactor, connectTimeout=CONNECT_TIMEOUT
         )
         try:
             yield client, await client.connected(CONNECT_TIMEOUT)

@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 
 from quebert.amqp.coordination import set_paused
 from quebert.amqp.wire import Wire
+from quebert.errors import ConfigError
 from quebert.operations._access import BrokerAccess
 from quebert.operations._status import Status, living
 
@@ -20,18 +21,24 @@ REST = 5.0
 _STEP = 0.2
 
 
-async def pause(broker: BrokerAccess, queue: str) -> Status:
+async def pause(broker: BrokerAccess, queue: str, *, missing_ok: bool = True) -> Status:
     """
     Pause C{queue}: no mediator begins anything of it until it is resumed.  Returns when
     nobody consumes it any more, or after five seconds, or when somebody has resumed it.
 
-    @return: how it is then, but for what is dead, arrived and unclaimed: C{consumers}
-        have not stopped yet, and C{paused} is C{False} if somebody has resumed it.
-    @raise ConfigError: the URL is no AMQP URL.
+    @param missing_ok: whether a queue that does not exist is paused, too: those who
+        watch it then begin with a pause.
+    @return: how it is then, without what L{status<quebert.operations.status>} alone
+        tells: C{consumers} have not stopped yet, and C{paused} is C{False} if somebody
+        has resumed it.
+    @raise ConfigError: the URL is no AMQP URL; or there is no such queue, without
+        C{missing_ok}.
     @raise BrokerError: it is not paused, or nobody knows: there is no broker in five
         seconds, or it does not let us, or the connection is lost.
     """
     async with broker.client() as (_, wire):
+        if not missing_ok and (await living(wire, queue)).exists is False:
+            raise ConfigError(f"there is no queue {queue!r}")
         problems = await _set_paused(wire, queue, True)
         if wire.blocked is None:
             now = await _at_rest(broker, wire, queue)
@@ -57,8 +64,8 @@ async def resume(broker: BrokerAccess, queue: str) -> Status:
     """
     Have C{queue} go on.
 
-    @return: how it was before, but for what is dead, arrived and unclaimed: C{paused}
-        is C{False} if it was not paused.
+    @return: how it was before, without what L{status<quebert.operations.status>} alone
+        tells: C{paused} is C{False} if it was not paused.
     @raise ConfigError: the URL is no AMQP URL.
     @raise BrokerError: its pause is not over, or nobody knows: there is no broker in
         five seconds, or it does not let us, or the connection is lost.

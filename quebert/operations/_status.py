@@ -4,16 +4,18 @@ How a queue is: what waits, who consumes, whether it is paused, what is dead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from quebert.amqp.coordination import is_paused
-from quebert.amqp.delays import UNCLAIMED, arrivals_of
+from quebert.amqp.delays import arrivals_of
 from quebert.amqp.queues import count_lookers, dead_letters_of, depth
 from quebert.amqp.wire import Wire
-from quebert.operations._access import BrokerAccess
+from quebert.operations._elsewhere import Due
 from quebert.operations._refusals import noted
 
-__all__ = ["Status", "held_by_others", "living", "status"]
+__all__ = ["Status", "held_by_others", "living", "ready", "rest_of"]
 
 
 @attrs.frozen
@@ -29,6 +31,14 @@ class Status:
         C{None} also where nobody asked.
     @ivar unclaimed: delayed messages of any queue that was not there when they were
         due; C{None} also where nobody asked.
+    @ivar running: messages that mediators have: their tasks run, or wait for their turn
+        or for some seconds.
+    @ivar retrying: tasks that wait in RabbitMQ to be tried again.
+    @ivar delayed: tasks that wait there to be tried for the first time.
+    @ivar rate_in: messages a second that come into the queue, tasks that come back
+        included; a mean over some seconds.
+    @ivar rate_out: messages a second that leave it for good, or to wait elsewhere.
+    @ivar unknown: why some of these are C{None}, by their names; sentences.
     @ivar problems: what could not be seen or done, and why; sentences.
     """
 
@@ -39,6 +49,21 @@ class Status:
     problems: tuple[str, ...] = ()
     arrived: int | None = None
     unclaimed: int | None = None
+    running: int | None = None
+    retrying: int | None = None
+    delayed: Due | None = None
+    rate_in: float | None = None
+    rate_out: float | None = None
+    unknown: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def exists(self) -> bool | None:
+        """
+        Whether there is such a queue.
+        """
+        if self.ready is None:
+            return None if self.consumers is None else False
+        return True
 
 
 async def living(wire: Wire, queue: str) -> Status:
@@ -55,34 +80,23 @@ async def living(wire: Wire, queue: str) -> Status:
     return Status(ready, consumers, paused, None, tuple(problems))
 
 
-async def status(broker: BrokerAccess, queue: str) -> Status:
+async def rest_of(wire: Wire, queue: str, now: Status) -> Status:
     """
-    How C{queue} is.  What the user may not see is C{None}, and one of the C{problems}.
-
-    @raise ConfigError: the URL is no AMQP URL.
-    @raise BrokerError: there is no broker in five seconds, or it refuses the login, or
-        the connection is lost.
+    The same with what is dead of C{queue}, and what has arrived.
     """
-    dead = arrived = unclaimed = None
-    async with broker.client() as (client, wire):
-        now = await living(wire, queue)
-        problems = [*now.problems]
-        with noted(problems):
-            dead = await _dead(wire, dead_letters_of(queue), problems)
-        with noted(problems):
-            arrived = await _ready(wire, arrivals_of(queue))
-            stores = UNCLAIMED, *await client.old_ladder.stores(wire)
-            unclaimed = sum([await _ready(wire, store) for store in stores])
-    return attrs.evolve(
-        now,
-        dead=dead,
-        problems=tuple(problems),
-        arrived=arrived,
-        unclaimed=unclaimed,
-    )
+    dead = arrived = None
+    problems = [*now.problems]
+    with noted(problems):
+        dead = await _dead(wire, dead_letters_of(queue), problems)
+    with noted(problems):
+        arrived = await ready(wire, arrivals_of(queue))
+    return attrs.evolve(now, dead=dead, arrived=arrived, problems=tuple(problems))
 
 
-async def _ready(wire: Wire, queue: str) -> int:
+async def ready(wire: Wire, queue: str) -> int:
+    """
+    How many messages wait in a queue, if it is there.
+    """
     found = await depth(wire, queue)
     return found.ready if found else 0
 

@@ -6,6 +6,7 @@ asked for, and to what is said of it.
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,9 +38,10 @@ class OperatingTests(SynchronousTestCase):
         self.unseen = self.missing = self.others = 0
         self.fails_after: Exception | None = None
         self.error: Exception | None = None
+        self.how: dict[str, Any] = {}
         self.patch(_operating, "log_problems", lambda *ignored, level: None)
         self.patch(_operating, "run", lambda start: start("reactor"))
-        for name in ("status", "pause", "resume"):
+        for name in ("pause", "resume"):
             self.patch(operations, name, self.tell_status)
         for name in ("browse", "find", "redrive", "discard", "purge"):
             self.patch(operations, name, getattr(self, name))
@@ -54,11 +56,12 @@ class OperatingTests(SynchronousTestCase):
         if self.error is not None:
             raise self.error
 
-    def tell_status(self, *asked: Any) -> Status:
+    def tell_status(self, *asked: Any, **how: Any) -> Status:
         """
-        What stands in for three of them.
+        What stands in for two of them.
         """
         self.note(*asked)
+        self.how = how
         return self.status
 
     def browse(self, *asked: Any) -> Progress:
@@ -316,38 +319,100 @@ class OperatingTests(SynchronousTestCase):
         self.error = ConfigError("there is no queue 'tasks'")
         self.says("purge tasks", "Error: there is no queue", code=1)
 
-    def test_status(self) -> None:
+    def test_missing(self) -> None:
         """
-        It says what there is.
+        A queue that does not exist is paused only if that is asked for; to resume it
+        fails, unless it was paused.
         """
-        text = self.says("status tasks")
-        self.assertEqual(
-            text.split(),
-            ["waiting", "7", "consumers", "0", "paused", "yes", "dead", "3"],
-        )
-        self.status = Status(None, 0, False, 0)
-        self.says("status tasks", "there is no queue tasks", code=1)
-        self.status = Status(None, 0, True, 0)
-        self.says("status tasks", "waiting    0\n", "paused     yes\n")
+        self.call("pause tasks")
+        self.assertEqual(self.how, {"missing_ok": False})
+        self.call("pause tasks --missing-ok")
+        self.assertEqual(self.how, {"missing_ok": True})
+        self.status = Status(None, 0, False)
+        said = "Error: there is no queue tasks, nor a pause of it\n"
+        self.assertEqual(self.says("resume tasks", code=1), said)
+        self.status = Status(None, 0, True)
+        self.says("resume tasks", "resumed, there is no queue tasks yet\n")
 
-    def test_status_without_queue(self) -> None:
-        """
-        Where there is no queue, it tells of the tasks that wait to enter it.
-        """
-        self.status = Status(None, 0, False, 0, arrived=5)
-        text = self.says("status tasks", "waiting    0\n", "arrived    5 (due, in")
-        self.assertNotIn("there is no queue", text)
-        self.status = Status(None, 0, False, 0, unclaimed=5)
-        said = "unclaimed  5 (due, of all queues", "Error: there is no queue tasks\n"
-        self.says("status tasks", *said, code=1)
+    # -- JSON
 
-    def test_status_unseen(self) -> None:
+    def plain(self, line: str, code: int = 0) -> Any:
         """
-        What the user may not see is unknown, and why.
+        The one object of JSON that a command writes, with nothing beside it.
         """
-        self.status = Status(None, None, None, None, ("it may not be seen",))
-        text = self.says("status tasks", "Error: it may not be seen\n", code=1)
-        self.assertEqual(text.count("unknown\n"), 4)
+        result = self.call(f"{line} --json")
+        self.assertEqual(result.exit_code, code, result.output)
+        self.assertEqual(result.stderr, "")
+        self.assertEqual(result.stdout.count("\n"), 1)
+        return json.loads(result.stdout)
+
+    def test_json_of_pauses(self) -> None:
+        """
+        C{pause} and C{resume} write what they tell.
+        """
+        told = {"queue": "tasks", "waiting": 7, "consumers": 0, "problems": []}
+        self.assertEqual(self.plain("pause tasks"), {**told, "paused": True})
+        expected = {**told, "paused": False, "was_paused": True}
+        self.assertEqual(self.plain("resume tasks"), expected)
+
+    def test_json_of_dropping(self) -> None:
+        """
+        C{purge}, C{dead redrive} and C{dead discard} write how far they came.
+        """
+        told: dict[str, Any] = {"total": 9, "seen": 9, "missing": 0, "ended": True}
+        told |= {"queue": "tasks", "held_by_others": False}
+        self.assertEqual(self.plain("dead redrive tasks"), {**told, "redriven": 8})
+        told |= {"total": 3, "seen": 3}
+        said = self.plain("dead discard tasks --yes")
+        self.assertEqual(said, {**told, "discarded": 3})
+        said = self.plain("purge tasks --yes")
+        self.assertEqual(said, {"queue": "tasks", "purged": 7})
+
+    def test_json_asks_nothing(self) -> None:
+        """
+        A program is asked nothing: it needs C{--yes}.
+        """
+        for line in ("purge tasks", "dead discard tasks"):
+            result = self.call(f"{line} --json", "y\n")
+            self.assertEqual((result.exit_code, result.stdout), (2, ""))
+            self.assertIn("give --yes", json.loads(result.stderr)["error"])
+        self.assertEqual(self.asked, [])
+
+    def test_json_of_dead_letters(self) -> None:
+        """
+        C{dead list} writes counts and the first ones, C{dead show} a whole one.
+        """
+        self.unseen = 4
+        told = self.plain("dead list tasks --first=1")
+        self.assertEqual(told["kinds"], {"poison": 3})
+        reason = {"count": 3, "kind": "poison", "reason": "?[31mred"}
+        self.assertEqual(told["reasons"], [reason])
+        self.assertEqual((len(told["first"]), told["unseen"]), (1, 4))
+        self.assertEqual(told["first"][0]["reason"], "?[31mred")
+        told = self.plain("dead show tasks")
+        self.assertEqual((told["queue"], told["body"]), ("tasks", "body"))
+        self.assertEqual(told["headers"]["quebert-reason"], "\x1b[31mred")
+        task = b'{"url": "/x", "params": {"password": "p"}}'
+        self.found = [DeadLetter({"headers": {"n": 1, "t": True, "b": b"x"}}, task)]
+        told = self.plain("dead show tasks")
+        self.assertEqual(told["headers"], {"n": 1, "t": True, "b": "x"})
+        self.assertNotIn("body", told)
+        self.assertEqual(told["task"]["params"], {"password": "..."})
+        told = self.plain("dead show tasks --secrets")
+        self.assertEqual(told["task"]["params"], {"password": "p"})
+
+    def test_json_errors(self) -> None:
+        """
+        An error is an object on standard error.
+        """
+        self.error = BrokerUnreachable("no\nanswer\x1b")
+        for line in ("pause tasks", "dead list tasks", "dead show tasks"):
+            result = self.call(f"{line} --json")
+            self.assertEqual((result.exit_code, result.stdout), (1, ""))
+            self.assertEqual(json.loads(result.stderr), {"error": "no answer?"})
+        result = self.call("pause --json")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("QUEUE", json.loads(result.stderr)["error"])
 
 
 class PipeTests(SynchronousTestCase):

@@ -43,7 +43,7 @@ from quebert.cli._dev_log import DevLog
 from quebert.doctor import Finding, Level
 from quebert.errors import BrokerRefused, ExecutorError, QuebertError
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.operations import DeadLetter, Progress, Status
+from quebert.operations import DeadLetter, Overview, Progress, Status
 from quebert.outcome import Bury, Discard
 from quebert.test import mediating, test_executor, test_watcher, test_wire
 from quebert.test.broker.peer import Peer
@@ -624,11 +624,14 @@ class CommandTests(Case):
         C{status}, and what a command fails with.
         """
         for each in INJECTIONS:
-            now = Status(1, 2, False, 3, problems=(each,))
-            self.patch(operations, "status", lambda *a, x=now: x)
-            self.call("status", each, code=1)
+            now = Status(1, 2, False, 3, problems=(each,), unknown={"running": each})
+            found = Overview({each: now, "other": now}, problems=(each,))
+            for queues in ([each], [each, "other"]):
+                self.patch(operations, "overview", lambda *a, x=found: x)
+                self.call("status", *queues, code=1)
+                self.call("status", *queues, "--json", code=1)
             for error in (QuebertError(each), ValueError(each)):
-                self.patch(operations, "status", raising(type(error), each))
+                self.patch(operations, "overview", raising(type(error), each))
                 self.call("status", "tasks", code=1)
                 self.call("dead", each, code=2)
                 self.call("dead", "list", "tasks", "--match", each, code=2)

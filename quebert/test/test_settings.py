@@ -193,6 +193,13 @@ FILES = [
         False,
     ),
     Bad(
+        LEAST + '[broker]\nmanagement_url = "http://me:secret@h"',
+        4,
+        "broker.management_url must be like http://rabbit.example:15672",
+        False,
+    ),
+    Bad(LEAST + "[broker]\nmanagement_url = 5", 4, "must be like http://", False),
+    Bad(
         LEAST + '[broker.tls]\ncacertfile = "ca.pem"',
         3,
         "broker.tls needs a URL that begins with amqps://",
@@ -834,6 +841,17 @@ class GoodTests(ReadCase):
         for text, quorum in (("", None), ('"auto"', None), ("false", False)):
             said = f"[broker]\nquorum_delays = {text}\n" if text else ""
             self.assertIs(self.read(said + LEAST).quorum_delays, quorum, text)
+
+    def test_management(self) -> None:
+        """
+        The management API may be anywhere, and no task may request it.
+        """
+        self.assertIsNone(self.read(LEAST).management_url)
+        text = '[broker]\nmanagement_url = "https://api.example:1234/rabbit/"\n'
+        settings = self.read(text + LEAST)
+        self.assertEqual(settings.management_url, "https://api.example:1234/rabbit")
+        (queue,) = settings.queues.values()
+        self.assertIn("api.example", queue.guard.own_hosts(1234))
 
     def test_mediators(self) -> None:
         """

@@ -1,0 +1,217 @@
+"""
+What waits on the delay ladder: tasks that were delayed, and tasks that are tried again.
+
+Theory of operation.  A rung of the ladder holds tasks of all queues, and AMQP tells no
+more than their number.  The wait that is in the rung's name tells when the last of them
+is due at the latest: a rung of up to 64 s is the last one of its tasks; behind any
+other, as long a wait may follow.  Of which queue a task is, when exactly it is due and
+whether it was tried are in its message alone.  So where no rung holds more than
+L{_FEW_IN_RUNG} tasks, all of them are looked at, as mediators do with the first one of
+each rung (C{amqp/delays/_rungs_in_use}): fetched, and given back when the channel is
+closed.  More would not come back in their order, and before RabbitMQ 4.0 some might be
+lost (C{amqp/queues/_browse}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from typing import TYPE_CHECKING
+
+import attrs
+
+from quebert._lanes import all_of
+from quebert.amqp.delays import WAITS, Rungs, has_quorum
+from quebert.amqp.queues import depth
+from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message, temporary_channel, version_of
+from quebert.policy import ATTEMPTS
+
+if TYPE_CHECKING:
+    from quebert.amqp.wire import Wire
+
+__all__ = ["Due", "LadderLook", "LadderLooks", "WaitingTask", "latest"]
+
+# Rungs that are asked at a time.
+_CHANNELS = 16
+# How many tasks of a rung are looked at, and how many of all; more are only counted.
+_FEW_IN_RUNG = 8
+_FEW = 200
+# Bytes of the bodies that come with them.
+_MOST_BYTES = 4 * 2**20
+# Seconds for which a rung that was not there is not asked for again, unless the
+# management API tells of it: RabbitMQ's log has an error each time.
+_ALL_AGAIN = 30.0
+# The longest wait that no other follows.
+_LAST_WAIT = 64
+
+
+@attrs.frozen
+class Due:
+    """
+    How many tasks are due when; each is counted once.
+
+    @ivar minute: within a minute.
+    @ivar hour: later, within an hour.
+    @ivar day: later, within a day.
+    @ivar later: after that.
+    """
+
+    minute: int = 0
+    hour: int = 0
+    day: int = 0
+    later: int = 0
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Due:
+        """
+        Of tasks that are due in so many seconds.
+        """
+        counts = [0, 0, 0, 0]
+        for each in seconds:
+            counts[(each > 60) + (each > 3600) + (each > 86400)] += 1
+        return cls(*counts)
+
+    @property
+    def total(self) -> int:
+        """
+        All of them.
+        """
+        return self.minute + self.hour + self.day + self.later
+
+
+@attrs.frozen
+class WaitingTask:
+    """
+    A task on the ladder.
+
+    @ivar queue: that it is of.
+    @ivar due: in how many seconds.
+    @ivar tried: whether there was an attempt, which failed.
+    """
+
+    queue: str
+    due: float
+    tried: bool
+
+
+@attrs.frozen
+class LadderLook:
+    """
+    What waits on the ladder at a moment, of all queues.
+
+    @ivar counts: how many tasks are in the rungs for a wait of so many seconds.
+    @ivar tasks: all of them; C{None} where there are too many to look at.
+    """
+
+    counts: tuple[tuple[int, int], ...]
+    tasks: tuple[WaitingTask, ...] | None
+
+    @property
+    def total(self) -> int:
+        """
+        How many there are.
+        """
+        return sum(count for _, count in self.counts)
+
+    @property
+    def due(self) -> Due:
+        """
+        When all are due: exactly, or, where they were not looked at, at the latest.
+        """
+        if self.tasks is not None:
+            return Due.of(each.due for each in self.tasks)
+        return Due.of(latest(wait) for wait, count in self.counts for _ in range(count))
+
+
+def latest(wait: int) -> float:
+    """
+    In how many seconds a task is due at the latest that is in the rung for a wait of so
+    many seconds.  Pure.
+    """
+    if wait <= _LAST_WAIT:
+        return wait
+    return 2 * wait if wait < WAITS[-1] else float("inf")
+
+
+class LadderLooks:
+    """
+    Looks at the ladder over one connection, again and again.
+
+    @param now: gives the time of day, in seconds of the epoch.
+    """
+
+    def __init__(self, wire: Wire, now: Callable[[], float]) -> None:
+        kinds = [False, True] if has_quorum(wire) else [False]
+        self._wire = wire
+        self._now = now
+        self._rungs = {Rungs(quorum=q).name(w): w for q in kinds for w in WAITS}
+        self._logs_missing = version_of(wire) is not None
+        self._there: list[str] = []
+        self._asked_all = -_ALL_AGAIN
+
+    async def look(self, there: Set[str] | None = None) -> LadderLook:
+        """
+        @param there: the names of all rungs that are there, if somebody knows them.
+        @raise MayNotLook: the user may not see the ladder.
+        @raise BrokerError: the connection is lost.
+        """
+        counts = await self._counts(there)
+        tasks = await self._tasks(counts) if _are_few(counts.values()) else None
+        by_wait = ((self._rungs[name], count) for name, count in counts.items())
+        return LadderLook(tuple(by_wait), tasks)
+
+    async def _counts(self, there: Set[str] | None) -> dict[str, int]:
+        """
+        How many tasks are in each rung in which there are some.
+        """
+        names = self._names() if there is None else [*self._rungs.keys() & there]
+        found = await all_of((depth(self._wire, each) for each in names), _CHANNELS)
+        pairs = [(n, d.ready) for n, d in zip(names, found, strict=True) if d]
+        self._there = [name for name, _ in pairs]
+        return {name: count for name, count in pairs if count}
+
+    def _names(self) -> list[str]:
+        """
+        The rungs to ask for.
+        """
+        now = self._wire.clock.seconds()
+        if self._logs_missing and now - self._asked_all < _ALL_AGAIN:
+            return self._there
+        self._asked_all = now
+        return [*self._rungs]
+
+    async def _tasks(self, counts: dict[str, int]) -> tuple[WaitingTask, ...] | None:
+        tasks: list[WaitingTask] = []
+        room = _MOST_BYTES
+        for name, count in counts.items():
+            messages = await self._messages(name, count, room)
+            room -= sum(len(each.body) for each in messages)
+            if room <= 0:
+                return None
+            tasks += [self._task(each, name) for each in messages]
+        return tuple(tasks)
+
+    async def _messages(self, rung: str, count: int, room: int) -> list[Message]:
+        """
+        The first messages of a rung, which are back when this returns.
+        """
+        found: list[Message] = []
+        async with temporary_channel(self._wire) as channel:
+            while len(found) < count and room > 0:
+                message = await channel.get(rung)
+                if message is None:  # the wait of the others is over
+                    break
+                found.append(message)
+                room -= len(message.body)
+        return found
+
+    def _task(self, message: Message, rung: str) -> WaitingTask:
+        tried = message.number_in(ATTEMPTS) > 0 or message.number_in(ERRORS) > 0
+        not_before = message.number_in(NOT_BEFORE)
+        left = not_before - self._now()
+        due = max(0.0, left) if not_before else latest(self._rungs[rung])
+        return WaitingTask(message.routing_key, due, tried)
+
+
+def _are_few(counts: Iterable[int]) -> bool:
+    few = list(counts)
+    return sum(few) <= _FEW and all(each <= _FEW_IN_RUNG for each in few)

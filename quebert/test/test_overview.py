@@ -1,0 +1,206 @@
+"""
+Tests for L{overview<quebert.operations.overview>}, with an embedded broker in memory:
+what it tells of queues, and of tasks that wait elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from quebert import operations
+from quebert.amqp.delays import WAITS, Rungs
+from quebert.operations import BrokerAccess, Due, Overview, _access, _elsewhere
+from quebert.operations._elsewhere import latest
+from quebert.outcome import Bury, Retry
+from quebert.test.memory_network import _Client
+from quebert.test.test_client_in_memory import URL, ClientTestCase
+
+
+class DueTests(SynchronousTestCase):
+    """
+    When tasks are due.
+    """
+
+    def test_of(self) -> None:
+        """
+        Each task is counted once.
+        """
+        seconds = [0, 60, 61, 3600, 3601, 86400, 86401, float("inf")]
+        self.assertEqual(Due.of(seconds), Due(2, 2, 2, 2))
+        self.assertEqual(Due.of(seconds).total, 8)
+        self.assertEqual(Due.of([]), Due())
+
+    def test_latest(self) -> None:
+        """
+        A task in a rung of up to 64 s is due behind it.  Any other may have as long a
+        wait before it, or any behind the longest rung.
+        """
+        found = {wait: latest(wait) for wait in WAITS}
+        self.assertEqual((found[1], found[60], found[64]), (1, 60, 64))
+        self.assertEqual((found[128], found[32768]), (256, 65536))
+        self.assertEqual(found[65536], float("inf"))
+
+
+class OverviewTests(ClientTestCase):
+    """
+    A queue C{tasks} that is watched.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(_access, "TxAMQPClient", _Client)
+        self.watch()
+
+    def look(self, *queues: str) -> Overview:
+        """
+        How queues are now.
+        """
+        access = BrokerAccess(self.network, URL)
+        return self.result(operations.overview(access, queues or ("tasks",)))
+
+    def retried(self, *outcomes: Any) -> None:
+        """
+        Have tasks end so.
+        """
+        self.answers = list(outcomes)
+        self.publish(*(b"{}" for _ in outcomes))
+        self.network.pass_time(5)
+
+    def test_nothing(self) -> None:
+        """
+        Nothing waits, and what only RabbitMQ's API tells is unknown.
+        """
+        found = self.look()
+        now = found.queues["tasks"]
+        self.assertEqual((now.ready, now.consumers, now.paused), (0, 1, False))
+        self.assertEqual((now.dead, now.arrived, now.unclaimed), (0, 0, 0))
+        self.assertEqual((now.retrying, now.delayed), (0, Due()))
+        why = "the broker is no RabbitMQ with a management API"
+        names = ("running", "rate_in", "rate_out")
+        self.assertEqual(now.unknown, dict.fromkeys(names, why))
+        self.assertEqual([getattr(now, each) for each in names], [None] * 3)
+        self.assertEqual((found.elsewhere, found.exact), (Due(), True))
+        self.assertIsNone(found.management)
+        self.assertEqual((now.problems, found.problems), ((), ()))
+
+    def test_waiting_elsewhere(self) -> None:
+        """
+        Tasks that were tried are told from those that were only delayed, and all come
+        in time.
+        """
+        tried = {"quebert-attempts": 1}
+        self.retried(
+            *(Retry(after=each) for each in (20, 100, 5000, 200_000)),
+            Retry(after=30, headers=tried),
+            Retry(after=50_000, headers=tried),
+        )
+        found = self.look("tasks", "others")
+        now = found.queues["tasks"]
+        self.assertEqual((now.retrying, now.delayed), (2, Due(1, 1, 1, 1)))
+        self.assertEqual((found.elsewhere, found.exact), (Due(2, 1, 2, 1), True))
+        other = found.queues["others"]
+        self.assertEqual((other.retrying, other.delayed), (0, Due()))
+        self.assertEqual((other.exists, other.running, other.rate_in), (False, 0, 0))
+        for _ in range(30):  # looks do no harm
+            self.look()
+        self.network.pass_time(40)
+        self.assertEqual(self.look().queues["tasks"].retrying, 1)
+        self.network.pass_time(80)
+        self.assertEqual(len(self.bodies), 6 + 3)
+
+    def test_many(self) -> None:
+        """
+        Many tasks are not looked at: it is told how many there are, and when they are
+        due at the latest, and that nobody knows of which queue they are.
+        """
+        waits = [Retry(after=30.0)] * 9 + [Retry(after=200_000.0)]
+        self.retried(*waits)
+        found = self.look()
+        now = found.queues["tasks"]
+        self.assertEqual((now.retrying, now.delayed), (None, None))
+        self.assertIn("10 such tasks wait in RabbitMQ", now.unknown["delayed"])
+        self.assertEqual((found.elsewhere, found.exact), (Due(9, 0, 0, 1), False))
+        self.network.pass_time(40)
+        self.assertEqual(self.look().queues["tasks"].delayed, Due(later=1))
+
+    def test_large(self) -> None:
+        """
+        Large tasks are not looked at, either.
+        """
+        self.patch(_elsewhere, "_MOST_BYTES", 10)
+        self.retried(Retry(b"x" * 11, after=30.0))
+        now = self.look().queues["tasks"]
+        self.assertEqual((now.retrying, now.delayed), (None, None))
+
+    def test_dead(self) -> None:
+        """
+        Dead letters are counted.
+        """
+        self.retried(Bury("it is bad"), Bury("it is bad"))
+        self.assertEqual(self.look().queues["tasks"].dead, 2)
+
+    def rounds(self) -> list[list[str]]:
+        """
+        Which rungs each of four looks asks for: one after the other, a second later,
+        half a minute later, and over another connection.
+        """
+        asked: list[str] = []
+        depth = _elsewhere.depth
+
+        def counted(wire: Any, queue: str) -> Any:
+            asked.append(queue)
+            return depth(wire, queue)
+
+        self.patch(_elsewhere, "depth", counted)
+        looking = Deferred.fromCoroutine(self.look_again(asked))
+        self.network.pass_time(60)
+        return self.successResultOf(looking)
+
+    def test_again(self) -> None:
+        """
+        One may look again and again, and a lost connection is made again.
+        """
+        for each in self.rounds():
+            self.assertEqual(len(each), len(WAITS))
+
+    def test_again_on_rabbitmq(self) -> None:
+        """
+        Only rungs that were there are asked for again within half a minute, since
+        RabbitMQ has an error in its log for any other.
+        """
+        self.patch(_elsewhere, "version_of", lambda wire: (4, 0))
+        first, second, third, fourth = self.rounds()
+        self.assertEqual(len(first), len(WAITS))
+        self.assertIn(Rungs(quorum=False).name(30), first)
+        self.assertLess(len(second), 10)
+        self.assertEqual((third, fourth), (first, first))
+
+    def test_known(self) -> None:
+        """
+        If the names of the rungs are known, only these are asked for.
+        """
+        self.retried(Retry(after=30.0), Retry(after=20.0))
+        name = Rungs(quorum=False).name(20)
+        looks = _elsewhere.LadderLooks(self.wire, lambda: 0.0)
+        found = self.result(looks.look({name, "others"}))
+        self.assertEqual(found.counts, ((20, 1),))
+
+    async def look_again(self, asked: list[str]) -> list[list[str]]:
+        """
+        Which rungs each of four looks asks for.
+        """
+        access, rounds = BrokerAccess(self.network, URL), []
+        async with operations.observing(access, ["tasks"]) as look:
+            for wait in (1, 31, 1, 0):
+                await look()
+                rounds.append(sorted(asked))
+                asked.clear()
+                passed: Deferred[None] = Deferred()
+                self.network.callLater(wait, passed.callback, None)
+                await passed
+                if wait == 1 and len(rounds) == 3:
+                    self.network.cut()
+        return rounds
