@@ -43,15 +43,18 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 def confirmed(question: str) -> bool:
     """
-    Ask, while the reactor stands still: Ctrl-C is for the question.
+    Ask, while the reactor stands still: Ctrl-C is for the question, and SIGTERM ends
+    all at once.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminated = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         return confirm(question)
     except click.Abort:
         return False
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, interrupted)
+        signal.signal(signal.SIGTERM, terminated)
 
 
 def needs_yes(yes: bool, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from quebert._lanes import all_of
-from quebert.amqp.delays import WAITS, Rungs, has_quorum
+from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs, has_quorum
 from quebert.amqp.queues import depth
 from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message, temporary_channel, version_of
 from quebert.policy import ATTEMPTS
@@ -35,6 +35,8 @@ _CHANNELS = 16
 # How many tasks of a rung are looked at, and how many of all; more are only counted.
 _FEW_IN_RUNG = 8
 _FEW = 200
+# How often a rung is looked at that has fewer than were counted.
+_TRIES = 3
 # Bytes of the bodies that come with them.
 _MOST_BYTES = 4 * 2**20
 # Seconds for which a rung that was not there is not asked for again, unless the
@@ -141,9 +143,10 @@ class LadderLooks:
 
     def __init__(self, wire: Wire, now: Callable[[], float]) -> None:
         kinds = [False, True] if has_quorum(wire) else [False]
+        self._kinds = [Rungs(quorum=each) for each in kinds]
         self._wire = wire
         self._now = now
-        self._rungs = {Rungs(quorum=q).name(w): w for q in kinds for w in WAITS}
+        self._rungs = {each.name(w): w for each in self._kinds for w in WAITS}
         self._logs_missing = version_of(wire) is not None
         self._there: list[str] = []
         self._asked_all = -_ALL_AGAIN
@@ -163,13 +166,16 @@ class LadderLooks:
         """
         How many tasks are in each rung in which there are some.
         """
-        names = self._names() if there is None else [*self._rungs.keys() & there]
+        if there is None:
+            names = await self._names()
+        else:
+            names = [*self._rungs.keys() & there]
         found = await all_of((depth(self._wire, each) for each in names), _CHANNELS)
         pairs = [(n, d.ready) for n, d in zip(names, found, strict=True) if d]
         self._there = [name for name, _ in pairs]
         return {name: count for name, count in pairs if count}
 
-    def _names(self) -> list[str]:
+    async def _names(self) -> list[str]:
         """
         The rungs to ask for.
         """
@@ -177,7 +183,15 @@ class LadderLooks:
         if self._logs_missing and now - self._asked_all < _ALL_AGAIN:
             return self._there
         self._asked_all = now
-        return [*self._rungs]
+        return [name for kind in self._kinds for name in await self._of_kind(kind)]
+
+    async def _of_kind(self, kind: Rungs) -> list[str]:
+        """
+        All rungs of a kind, unless it has none: some are made before any other.
+        """
+        first = [kind.name(wait) for wait in FIRST_WAITS]
+        found = await all_of((depth(self._wire, each) for each in first), _CHANNELS)
+        return [kind.name(wait) for wait in WAITS] if any(found) else []
 
     async def _tasks(self, counts: dict[str, int]) -> tuple[WaitingTask, ...] | None:
         tasks: list[WaitingTask] = []
@@ -194,11 +208,22 @@ class LadderLooks:
         """
         The first messages of a rung, which are back when this returns.
         """
+        for _ in range(_TRIES):
+            found = await self._first(rung, count, room)
+            if len(found) == count or sum(len(e.body) for e in found) >= room:
+                break
+            # The wait of the others is over; or a mediator looked at one just then.
+            now = await depth(self._wire, rung)
+            if now is None or now.ready <= len(found):
+                break
+        return found
+
+    async def _first(self, rung: str, count: int, room: int) -> list[Message]:
         found: list[Message] = []
         async with temporary_channel(self._wire) as channel:
             while len(found) < count and room > 0:
                 message = await channel.get(rung)
-                if message is None:  # the wait of the others is over
+                if message is None:
                     break
                 found.append(message)
                 room -= len(message.body)

@@ -6,6 +6,7 @@ tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -25,6 +26,8 @@ __all__ = ["Overview", "observing", "overview", "status"]
 
 # Queues that are asked for at a time.
 _AT_ONCE = 8
+# Seconds after which a management API is asked again that did not answer as it should.
+_AGAIN = 10.0
 
 
 @attrs.frozen
@@ -110,6 +113,8 @@ class _Observer:
         self._api = api
         self._queues = queues
         self._looks: tuple[Wire, LadderLooks] | None = None
+        self._failed = Management(None)
+        self._failed_until = -math.inf
 
     async def look(self) -> Overview:
         """
@@ -144,8 +149,14 @@ class _Observer:
     async def _management(self, wire: Wire) -> Management:
         if version_of(wire) is None:
             return Management(None, "the broker is no RabbitMQ with a management API")
+        now = wire.clock.seconds()
+        if now < self._failed_until:
+            return self._failed
         cluster = wire.server_properties.get("cluster_name")
-        return await self._api.told(self._queues, cluster)
+        found = await self._api.told(self._queues, cluster)
+        if found.url is None:
+            self._failed, self._failed_until = found, now + _AGAIN
+        return found
 
 
 async def _seen(wire: Wire, queue: str) -> Status:

@@ -11,12 +11,22 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
-from quebert.amqp.delays import WAITS, Rungs
-from quebert.operations import BrokerAccess, Due, Overview, _access, _elsewhere
+from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs
+from quebert.operations import (
+    BrokerAccess,
+    Due,
+    Overview,
+    _access,
+    _elsewhere,
+    _overview,
+)
 from quebert.operations._elsewhere import latest
+from quebert.operations._management import Management
 from quebert.outcome import Bury, Retry
 from quebert.test.memory_network import _Client
 from quebert.test.test_client_in_memory import URL, ClientTestCase
+
+ALL_RUNGS = {Rungs(quorum=False).name(wait) for wait in WAITS}
 
 
 class DueTests(SynchronousTestCase):
@@ -163,8 +173,9 @@ class OverviewTests(ClientTestCase):
         """
         One may look again and again, and a lost connection is made again.
         """
+        self.retried(Retry(after=30.0))
         for each in self.rounds():
-            self.assertEqual(len(each), len(WAITS))
+            self.assertEqual(set(each), ALL_RUNGS)
 
     def test_again_on_rabbitmq(self) -> None:
         """
@@ -172,11 +183,64 @@ class OverviewTests(ClientTestCase):
         RabbitMQ has an error in its log for any other.
         """
         self.patch(_elsewhere, "version_of", lambda wire: (4, 0))
+        self.retried(Retry(after=600.0))
         first, second, third, fourth = self.rounds()
-        self.assertEqual(len(first), len(WAITS))
+        self.assertEqual(set(first), ALL_RUNGS)
         self.assertIn(Rungs(quorum=False).name(30), first)
         self.assertLess(len(second), 10)
         self.assertEqual((third, fourth), (first, first))
+
+    def test_kinds(self) -> None:
+        """
+        A kind of queues of which there are no first rungs has no others, which are not
+        asked for.
+        """
+        self.patch(_elsewhere, "has_quorum", lambda wire: True)
+        self.retried(Retry(after=30.0))
+        quorum = {Rungs(quorum=True).name(wait) for wait in FIRST_WAITS}
+        first, *_ = self.rounds()
+        self.assertEqual(set(first), ALL_RUNGS | quorum)
+
+    def test_held(self) -> None:
+        """
+        A task that a mediator looks at just then is not forgotten.
+        """
+        self.retried(Retry(after=30.0), Retry(after=30.0))
+        rung = Rungs(quorum=False).name(30)
+        holder = self.result(self.wire.open_channel(confirms=False))
+        self.result(holder.get(rung))
+        first = _elsewhere.LadderLooks._first
+
+        async def released(looks: Any, *asked: Any) -> Any:
+            found = await first(looks, *asked)
+            if not holder.closed:
+                await holder.shut()
+            return found
+
+        counted = _elsewhere.LadderLooks._counts
+
+        async def both(looks: Any, there: Any) -> dict[str, int]:
+            await counted(looks, there)
+            return {rung: 2}
+
+        self.patch(_elsewhere.LadderLooks, "_first", released)
+        self.patch(_elsewhere.LadderLooks, "_counts", both)
+        self.assertEqual(self.look().queues["tasks"].delayed, Due(minute=2))
+
+    def test_api_fails(self) -> None:
+        """
+        A management API that does not answer is not asked at each look.
+        """
+        asked: list[object] = []
+
+        async def told(api: Any, *rest: object) -> Management:
+            asked.append(api)
+            return Management(None, "it does not answer")
+
+        self.patch(_overview, "version_of", lambda wire: (4, 0))
+        self.patch(_overview.ManagementAPI, "told", told)
+        self.rounds()
+        self.assertEqual(len(asked), 2)
 
     def test_known(self) -> None:
         """

@@ -32,6 +32,7 @@ from quebert.amqp.delays._ladder import Ladder, has_quorum
 from quebert.amqp.delays._refusals import LadderRefused
 from quebert.amqp.delays._rungs import (
     ARRIVALS,
+    FIRST_WAITS,
     PREFIX,
     UNCLAIMED,
     WAITS,
@@ -41,6 +42,7 @@ from quebert.amqp.delays._rungs import (
 
 __all__ = [
     "ARRIVALS",
+    "FIRST_WAITS",
     "PREFIX",
     "UNCLAIMED",
     "WAITS",
