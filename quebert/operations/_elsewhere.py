@@ -4,17 +4,19 @@ What waits on the delay ladder: tasks that were delayed, and tasks that are trie
 Theory of operation.  A rung of the ladder holds tasks of all queues, and AMQP tells no
 more than their number.  The wait that is in the rung's name tells when the last of them
 is due at the latest: a rung of up to 64 s is the last one of its tasks; behind any
-other, as long a wait may follow.  Of which queue a task is, when exactly it is due and
-whether it was tried are in its message alone.  So where no rung holds more than
-L{_FEW_IN_RUNG} tasks, all of them are looked at, as mediators do with the first one of
-each rung (C{amqp/delays/_rungs_in_use}): fetched, and given back when the channel is
-closed.  More would not come back in their order, and before RabbitMQ 4.0 some might be
-lost (C{amqp/queues/_browse}).
+other, as long a wait may follow.  (Only while a rung is new, for some seconds in the
+life of a broker, do its tasks begin in a shorter one.)  Of which queue a task is, when
+exactly it is due and whether it was tried are in its message alone.  So where no rung
+holds more than L{_FEW_IN_RUNG} tasks, all of them are looked at, as mediators do with
+the first one of each rung (C{amqp/delays/_rungs_in_use}): fetched, and given back when
+the channel is closed.  More than 32 might come back in another order
+(C{amqp/queues/_browse}).  Before RabbitMQ 4.0, which may lose some where several look
+at many, it is L{_FEWER_IN_RUNG}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,6 +25,7 @@ from quebert._lanes import all_of
 from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs, has_quorum
 from quebert.amqp.queues import depth
 from quebert.amqp.wire import ERRORS, NOT_BEFORE, Message, temporary_channel, version_of
+from quebert.errors import BrokerRefused
 from quebert.policy import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -33,8 +36,10 @@ __all__ = ["Due", "LadderLook", "LadderLooks", "WaitingTask", "latest"]
 # Rungs that are asked at a time.
 _CHANNELS = 16
 # How many tasks of a rung are looked at, and how many of all; more are only counted.
-_FEW_IN_RUNG = 8
+_FEW_IN_RUNG = 24
+_FEWER_IN_RUNG = 8
 _FEW = 200
+_MANY_SINCE = (4,)
 # How often a rung is looked at that has fewer than were counted.
 _TRIES = 3
 # Bytes of the bodies that come with them.
@@ -67,9 +72,16 @@ class Due:
         """
         Of tasks that are due in so many seconds.
         """
+        return cls.of_many((each, 1) for each in seconds)
+
+    @classmethod
+    def of_many(cls, pairs: Iterable[tuple[float, int]]) -> Due:
+        """
+        The same, with the number of tasks that are due in so many seconds.
+        """
         counts = [0, 0, 0, 0]
-        for each in seconds:
-            counts[(each > 60) + (each > 3600) + (each > 86400)] += 1
+        for seconds, count in pairs:
+            counts[(seconds > 60) + (seconds > 3600) + (seconds > 86400)] += count
         return cls(*counts)
 
     @property
@@ -101,18 +113,13 @@ class LadderLook:
     What waits on the ladder at a moment, of all queues.
 
     @ivar counts: how many tasks are in the rungs for a wait of so many seconds.
-    @ivar tasks: all of them; C{None} where there are too many to look at.
+    @ivar tasks: all of them; C{None} where they were not looked at.
+    @ivar why: why they were not; a sentence.
     """
 
     counts: tuple[tuple[int, int], ...]
     tasks: tuple[WaitingTask, ...] | None
-
-    @property
-    def total(self) -> int:
-        """
-        How many there are.
-        """
-        return sum(count for _, count in self.counts)
+    why: str = ""
 
     @property
     def due(self) -> Due:
@@ -121,7 +128,7 @@ class LadderLook:
         """
         if self.tasks is not None:
             return Due.of(each.due for each in self.tasks)
-        return Due.of(latest(wait) for wait, count in self.counts for _ in range(count))
+        return Due.of_many((latest(wait), count) for wait, count in self.counts)
 
 
 def latest(wait: int) -> float:
@@ -158,9 +165,15 @@ class LadderLooks:
         @raise BrokerError: the connection is lost.
         """
         counts = await self._counts(there)
-        tasks = await self._tasks(counts) if _are_few(counts.values()) else None
-        by_wait = ((self._rungs[name], count) for name, count in counts.items())
-        return LadderLook(tuple(by_wait), tasks)
+        by_wait = tuple((self._rungs[name], count) for name, count in counts.items())
+        why = f"{sum(counts.values())} such tasks wait in RabbitMQ, too many to look at"
+        tasks = None
+        try:
+            if self._are_few(counts):
+                tasks = await self._tasks(counts)
+        except BrokerRefused as e:
+            why = f"the user may not look at such tasks: {e}"
+        return LadderLook(by_wait, tasks, why)
 
     async def _counts(self, there: Set[str] | None) -> dict[str, int]:
         """
@@ -192,6 +205,12 @@ class LadderLooks:
         first = [kind.name(wait) for wait in FIRST_WAITS]
         found = await all_of((depth(self._wire, each) for each in first), _CHANNELS)
         return [kind.name(wait) for wait in WAITS] if any(found) else []
+
+    def _are_few(self, counts: Mapping[str, int]) -> bool:
+        is_old = (version_of(self._wire) or _MANY_SINCE) < _MANY_SINCE
+        most = _FEWER_IN_RUNG if is_old else _FEW_IN_RUNG
+        few = sum(counts.values()) <= _FEW
+        return few and all(each <= most for each in counts.values())
 
     async def _tasks(self, counts: dict[str, int]) -> tuple[WaitingTask, ...] | None:
         tasks: list[WaitingTask] = []
@@ -235,8 +254,3 @@ class LadderLooks:
         left = not_before - self._now()
         due = max(0.0, left) if not_before else latest(self._rungs[rung])
         return WaitingTask(message.routing_key, due, tried)
-
-
-def _are_few(counts: Iterable[int]) -> bool:
-    few = list(counts)
-    return sum(few) <= _FEW and all(each <= _FEW_IN_RUNG for each in few)

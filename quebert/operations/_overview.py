@@ -187,10 +187,7 @@ def _completed(
         why = "the user may not see the queues in which such tasks wait"
         unknown |= dict.fromkeys(("retrying", "delayed"), why)
     elif ladder.tasks is None:
-        why = (
-            f"{ladder.total} such tasks wait in RabbitMQ, too many to look at, and"
-            " RabbitMQ does not tell of which queues they are"
-        )
+        why = f"{ladder.why}, and RabbitMQ does not tell of which queues they are"
         unknown |= dict.fromkeys(("retrying", "delayed"), why)
     else:
         ours = [each for each in ladder.tasks if each.queue == queue]

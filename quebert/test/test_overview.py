@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
 from quebert.amqp.delays import FIRST_WAITS, WAITS, Rungs
+from quebert.errors import BrokerRefused
 from quebert.operations import (
     BrokerAccess,
     Due,
@@ -42,6 +43,8 @@ class DueTests(SynchronousTestCase):
         self.assertEqual(Due.of(seconds), Due(2, 2, 2, 2))
         self.assertEqual(Due.of(seconds).total, 8)
         self.assertEqual(Due.of([]), Due())
+        many = Due.of_many([(1, 10**9), (2, 5), (70, 10**9)])
+        self.assertEqual(many, Due(10**9 + 5, 10**9))
 
     def test_latest(self) -> None:
         """
@@ -126,15 +129,27 @@ class OverviewTests(ClientTestCase):
         Many tasks are not looked at: it is told how many there are, and when they are
         due at the latest, and that nobody knows of which queue they are.
         """
-        waits = [Retry(after=30.0)] * 9 + [Retry(after=200_000.0)]
+        waits = [Retry(after=30.0)] * 25 + [Retry(after=200_000.0)]
         self.retried(*waits)
         found = self.look()
         now = found.queues["tasks"]
         self.assertEqual((now.retrying, now.delayed), (None, None))
-        self.assertIn("10 such tasks wait in RabbitMQ", now.unknown["delayed"])
-        self.assertEqual((found.elsewhere, found.exact), (Due(9, 0, 0, 1), False))
+        self.assertIn("26 such tasks wait in RabbitMQ", now.unknown["delayed"])
+        self.assertEqual((found.elsewhere, found.exact), (Due(25, 0, 0, 1), False))
         self.network.pass_time(40)
         self.assertEqual(self.look().queues["tasks"].delayed, Due(later=1))
+
+    def test_many_on_an_old_rabbitmq(self) -> None:
+        """
+        Before RabbitMQ 4, fewer are looked at.
+        """
+        self.retried(*[Retry(after=30.0)] * 9)
+        self.assertEqual(self.look().queues["tasks"].delayed, Due(minute=9))
+        self.patch(_elsewhere, "version_of", lambda wire: (3, 10, 8))
+        self.assertIsNone(self.look().queues["tasks"].delayed)
+        self.patch(_elsewhere, "_FEW", 8)
+        self.patch(_elsewhere, "version_of", lambda wire: (4, 0, 5))
+        self.assertIsNone(self.look().queues["tasks"].delayed)
 
     def test_large(self) -> None:
         """
@@ -144,6 +159,23 @@ class OverviewTests(ClientTestCase):
         self.retried(Retry(b"x" * 11, after=30.0))
         now = self.look().queues["tasks"]
         self.assertEqual((now.retrying, now.delayed), (None, None))
+
+    def test_refused(self) -> None:
+        """
+        Where the user may not look at tasks, they are counted, and the reason is told.
+        """
+        self.retried(Retry(after=30.0))
+
+        def refuse(looks: Any, *asked: Any) -> Any:
+            raise BrokerRefused(403, "ACCESS_REFUSED - read")
+
+        self.patch(_elsewhere.LadderLooks, "_first", refuse)
+        found = self.look()
+        now = found.queues["tasks"]
+        self.assertIn("may not look at such tasks: ", now.unknown["retrying"])
+        self.assertIn("ACCESS_REFUSED", now.unknown["retrying"])
+        self.assertEqual((found.elsewhere, found.exact), (Due(minute=1), False))
+        self.assertEqual((now.problems, found.problems), ((), ()))
 
     def test_dead(self) -> None:
         """
