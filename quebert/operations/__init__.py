@@ -20,7 +20,7 @@ that it needs, in C{docs/operating.rst}.  To add a field by which dead letters a
 found: L{DeadLetter}, C{_FIELDS} in C{_matching}, and the text of C{--match} in
 C{cli/_dead_commands}.  To add a line of C{quebert status}: L{Status}; C{_status} for
 what AMQP tells of a queue, C{_elsewhere} for the delay ladder, C{_management} for
-RabbitMQ's management API; and C{cli/_status}.
+RabbitMQ's management API; and C{cli/_overview_text}.
 """
 
 from quebert.operations._access import BrokerAccess

@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert import operations
 from quebert.cli import _main as cli
-from quebert.cli import _operating, _status
+from quebert.cli import _operating, _overview_text, _status
 from quebert.errors import BrokerUnreachable
 from quebert.operations import Due, Overview, Status
 
@@ -142,7 +142,9 @@ class StatusCommandTests(SynchronousTestCase):
         self.found = Overview({"tasks": NOW, "mail": UNKNOWN}, ALL, unclaimed=6)
         lines = self.call("tasks", "mail").stdout.splitlines()
         head = "queue waiting running retrying dead paused consumers in/s out/s"
-        self.assertEqual(lines[0].split(), [*head.split(), *_status._DUE.values()])
+        self.assertEqual(
+            lines[0].split(), [*head.split(), *_overview_text._DUE.values()]
+        )
         row = ["tasks", "7", "4", "5", "3", "no", "2", "1.2", "0.0", *"1234"]
         self.assertEqual(lines[1].split(), row)
         row = ["mail", "7", "?", "?", "3", "no", "2", "?", "?", *"????"]
