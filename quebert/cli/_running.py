@@ -32,6 +32,8 @@ __all__ = ["OutputLost", "log_problems", "one_line", "run", "told_to_end"]
 
 T = TypeVar("T")
 
+# Seconds in which a command that is interrupted may end politely.
+_PATIENCE = 3.0
 # The signals that end a command.
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 #: Characters of a line.
@@ -57,7 +59,7 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
     @raise QuebertError: C{main} did.
     @raise OutputLost: C{main} did.
     @raise KeyboardInterrupt: SIGINT or SIGTERM came, which C{main} does not heed;
-        it was cancelled.
+        it was cancelled, and has ended, or not within three seconds.
     """
     results: list[T] = []
     errors: list[QuebertError | OutputLost] = []
@@ -71,7 +73,10 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
 
         def interrupt() -> Deferred[None]:
             running.cancel()
-            return ended
+            # A broker that answers no more would have it wait for minutes.
+            over: Deferred[None] = Deferred()
+            ended.addCallback(lambda _: None if over.called else over.callback(None))
+            return over.addTimeout(_PATIENCE, reactor, onTimeoutCancel=_give_up)
 
         reactor.addSystemEventTrigger("before", "shutdown", interrupt)
         try:
@@ -98,6 +103,12 @@ def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
     if not results:
         raise KeyboardInterrupt
     return results[0]
+
+
+def _give_up(result: object, seconds: float) -> None:
+    """
+    Leave it to the end of the process to close what is open.
+    """
 
 
 def told_to_end(reactor: Any) -> Deferred[None]:

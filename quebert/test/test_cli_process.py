@@ -20,7 +20,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Program, until
+from quebert.test.support import Program, Proxy, until
 
 Start = Callable[..., Program]
 
@@ -74,6 +74,27 @@ except KeyboardInterrupt:
     print("ended")
 """
 
+#: Ctrl-C comes while a broker does not answer, not even when the connection is closed.
+STUCK = """
+import os, signal
+from quebert.cli import _running
+from twisted.internet.defer import Deferred
+
+_running._PATIENCE = 0.1
+
+async def main(reactor):
+    reactor.callLater(0, os.kill, os.getpid(), signal.SIGINT)
+    try:
+        await Deferred()
+    finally:
+        await Deferred()
+
+try:
+    _running.run(main)
+except KeyboardInterrupt:
+    print("ended")
+"""
+
 
 @ensureDeferred
 async def test_silent_broker(start: Start, tmp_path: Path) -> None:
@@ -102,6 +123,34 @@ def _accepted(server: socket.socket, connections: list[socket.socket]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@ensureDeferred
+async def test_broker_falls_silent(
+    start: Start, chosen_broker: AnyBroker, names: Names
+) -> None:
+    """
+    It looks again and again, and the broker answers no more.
+    """
+    proxy = Proxy(chosen_broker.port)
+    line = ("status", names.queue, "--watch", "--json")
+    program = start("-m", "quebert", *line, QUEBERT_AMQP_URL=proxy.url)
+    await program.said('"queues"')
+    proxy.hang()
+    program.signal(signal.SIGINT)
+    assert await program.ended() == 0
+    assert "Traceback" not in program.output, program.output
+    await proxy.cut()
+
+
+@ensureDeferred
+async def test_stuck(start: Start) -> None:
+    """
+    It cannot end politely.
+    """
+    program = start("-c", STUCK)
+    assert await program.ended() == 0, program.output
+    assert program.output == "ended\n"
 
 
 @ensureDeferred

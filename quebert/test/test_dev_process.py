@@ -5,12 +5,14 @@ with no RabbitMQ.
 
 from __future__ import annotations
 
+import platform
 import re
 import shlex
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -564,8 +566,11 @@ async def test_add_is_interrupted(start: Start) -> None:
 @ensureDeferred
 async def test_version(start: Start) -> None:
     """
-    It tells what it is.
+    It tells what it is, and what it stands on.
     """
     program = quebert_(start, "--version")
     assert await program.ended() == 0
-    assert program.output == f"quebert, version {quebert.__version__}\n"
+    first, python, *others = program.output.splitlines()
+    assert first == f"quebert, version {quebert.__version__}"
+    assert python.endswith(platform.python_version())
+    assert {f"{name} {version(name)}" for name in ("Twisted", "txAMQP")} < set(others)
