@@ -41,12 +41,12 @@ $(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-# The library of Standard Webhooks for Node, where there is a Node.
+# Libraries for Node that tests use, where there is a Node.
 $(VENV)/node_modules: | $(VENV)/bin/python
 	@mkdir -p $@
 	@if command -v npm >/dev/null; then \
-	    npm install --silent --no-audit --no-fund --prefix $(VENV) standardwebhooks@1 \
-	    || echo "standardwebhooks for Node is not there: nothing is tested with it"; fi
+	    npm install --silent --no-audit --no-fund --prefix $(VENV) standardwebhooks@1 express@5 \
+	    || echo "no library for Node is there: nothing is tested with them"; fi
 
 demo: $(VENV)/installed-demo
 	$(BIN)/python examples/demo.py $(ARGS)
