@@ -110,7 +110,7 @@ def checkout(tmp_path: Path, places: Places) -> Path:
     for name in tracked():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for path in folder.glob("examples/*"):
+    for path in folder.glob("examples/*.*"):
         path.write_text(places.translate(path.read_text("utf-8")), "utf-8")
     return folder
 

@@ -1,0 +1,220 @@
+"""
+C{docs/languages.rst}: the request is as it says, and the examples in other languages do
+tasks of a real mediator.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+
+import quebert
+from quebert.amqp import TxAMQPClient
+from quebert.mediator import PolicyMediator
+from quebert.producer import Producer
+from quebert.signatures import SharedSecret, Signer
+from quebert.test.conftest import Names
+from quebert.test.contract.patience import PATIENCE
+from quebert.test.contract.patience import until as blocking_until
+from quebert.test.documents import Document
+from quebert.test.support import until
+from quebert.test.test_quexecutor_process import listening
+from quebert.testing import free_port
+
+ROOT = Path(quebert.__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="not in a checkout")
+NODE_MODULES = Path(sys.prefix, "node_modules")
+SECRET = SharedSecret.generate()
+#: The files that are run by one program, with what these need.
+PROGRAMS = {
+    "node_executor.js": ["node"],
+    "express_executor.js": ["node"],
+    "php_executor.php": ["php", "-S", "127.0.0.1:{port}"],
+}
+
+
+class RawServer(Protocol):
+    """
+    Keeps all that comes, and answers once.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Keep it; answer at the end of the JSON.
+        """
+        self.received += data
+        if self.received.endswith(b"}"):
+            assert self.transport is not None
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_request(client: TxAMQPClient, names: Names) -> None:
+    """
+    The request of a task is that in the document, but for its time and its uuid.
+    """
+    server = RawServer()
+    factory: Any = Factory()
+    factory.buildProtocol = lambda address: server
+    port = global_reactor.listenTCP(  # type: ignore[attr-defined]
+        0, factory, interface="127.0.0.1"
+    )
+    url = f"http://localhost:{port.getHost().port}/"
+    mediator = PolicyMediator(defaulturl=url)
+    watcher = await client.watch(
+        names.exchange, names.queue, "tasks.#", mediator.messageReceived
+    )
+    producer = Producer(client, exchange=names.exchange)
+    await producer.add_task("/hello", {"name": "Ada"})
+    await until(lambda: watcher.counts.done)
+    await port.stopListening()
+
+    document = Document.read(ROOT / "docs/languages.rst", "docs/languages.rst")
+    [shown] = [each for each in document.blocks if "POST /hello HTTP/1.1" in each.text]
+    head, body = shown.text.split("\n\n")
+    expected = "\r\n".join([*head.splitlines(), "", body]).encode()
+    assert anonymous(server.received) == anonymous(expected)
+    assert len(body.encode()) == int(re.findall("Content-Length: (.*)", head)[0])
+
+
+def anonymous(request: bytes) -> bytes:
+    """
+    A request without what is another each time.
+    """
+    varies = (
+        rb"(?<=localhost:)\d+",
+        rb"(?<=quebert/)\S+",
+        rb"[0-9a-f]{8}-[0-9a-f-]{27}",
+        rb"\d{4}-\d\d-\d\dT[\d:.]+Z",
+    )
+    return re.sub(b"|".join(varies), b"...", request)
+
+
+class ExampleServer:
+    """
+    An example that runs.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        program, *options = PROGRAMS[name]
+        found = shutil.which(program)
+        if found is None:
+            pytest.skip(f"{program} is not installed")
+        if "express" in name and not (NODE_MODULES / "express").exists():
+            pytest.skip("Express is not installed")
+        self.name = name
+        self.signer = Signer([SECRET])
+        self._port = free_port()
+        options = [each.format(port=self._port) for each in options]
+        self._output = folder / "output"
+        own = {"PORT": str(self._port), "NODE_PATH": str(NODE_MODULES)}
+        with open(self._output, "wb") as output:
+            self.process = subprocess.Popen(
+                [found, *options, str(EXAMPLES / name)],
+                env={**os.environ, **own, "TASK_SECRET": SECRET.text},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def url(self) -> str:
+        """
+        Where it is.
+        """
+        return f"http://127.0.0.1:{self._port}/"
+
+    def listens(self) -> bool:
+        """
+        Whether it takes requests.
+        """
+        assert self.process.poll() is None, self._output.read_text()
+        return listening(self._port)
+
+    def ask(self, path: str, body: bytes, signed: bool = True) -> tuple[int, str]:
+        """
+        The answer to a request.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, PATIENCE)
+        headers = {"Content-Type": "application/json"}
+        if signed:
+            headers |= self.signer.headers(None, body)
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        said = answer.read().decode()
+        connection.close()
+        return answer.status, said
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def example(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ExampleServer]:
+    """
+    Each of them, one after the other.
+    """
+    server = ExampleServer(request.param, tmp_path_factory.mktemp("example"))
+    try:
+        blocking_until(server.listens)
+        yield server
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(PATIENCE)
+    finally:
+        server.process.kill()
+        server.process.wait()
+
+
+@pytest_twisted.ensureDeferred
+async def test_example(
+    example: ExampleServer, make_client: Callable[..., TxAMQPClient], names: Names
+) -> None:
+    """
+    It does tasks of any size and in any language, each over the connection of the one
+    before.
+    """
+    results: list[Any] = []
+    mediator = PolicyMediator(defaulturl=example.url, signer=example.signer)
+    mediator.add_posthook(lambda task, result: results.append(result["said"]))
+    client = make_client()
+    watcher = await client.watch(
+        names.exchange, names.queue, names.key, mediator.messageReceived
+    )
+    sizes = (0, 1000, 3_000_000)
+    for size in sizes:
+        task = {"url": "/hello", "params": {"name": "Zoë"}, "more": "x" * size}
+        body = json.dumps(task, ensure_ascii=False).encode()
+        await client.publish("", names.queue, body)
+    await until(lambda: watcher.counts.done == len(sizes), shown=lambda: results)
+    assert results == ["hello, Zoë"] * len(sizes)
+
+
+def test_answers(example: ExampleServer) -> None:
+    """
+    What is no task is refused with a sentence, and a failure is none of the server.
+    """
+    assert example.ask("/hello", b"{")[0] == 400
+    assert example.ask("/none", b"{}")[0] == 404
+    status, said = example.ask("/hello", b"{}")
+    assert (status >= 400, "<" in said) == (True, False), said
+    signed = "express" in example.name
+    task = b'{"params": {"name": "you"}}'
+    assert example.ask("/hello", task, signed=not signed)[0] == (401 if signed else 200)
+    assert example.ask("/hello", task)[0] == 200
