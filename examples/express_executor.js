@@ -13,10 +13,12 @@ const { Webhook } = require("standardwebhooks");
 const secret = process.env.TASK_SECRET;
 const webhook = secret ? new Webhook(secret) : null;
 const app = express();
+let ending = false;
 
 // Express takes 100 kB otherwise.  Signatures are of the text, before it is decoded.
 app.use(express.text({ type: "application/json", limit: "16mb" }));
 app.use((request, response, next) => {
+  if (ending) response.set("Connection", "close");
   if (typeof request.body !== "string") {
     return response.status(415).type("text").send("a task is JSON");
   }
@@ -47,6 +49,7 @@ const server = app.listen(port, "127.0.0.1", () => {
 // More than the four seconds for which a mediator keeps an idle connection.
 server.keepAliveTimeout = 60_000;
 process.on("SIGTERM", () => {
+  ending = true;
   server.close();
   server.closeIdleConnections();
 });

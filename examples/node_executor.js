@@ -41,7 +41,7 @@ async function answer(request) {
   const body = await read(request);
   if (body === null) return [413, "the task is too large"];
   if (request.method !== "POST") return [405, "tasks are POSTed"];
-  const path = new URL(request.url, "http://localhost").pathname;
+  const [path] = request.url.split("?", 1);
   if (!Object.hasOwn(functions, path)) return [404, `no function does ${path}`];
   let task;
   try {
@@ -53,20 +53,23 @@ async function answer(request) {
   try {
     return [200, await functions[path](task.params)];
   } catch (error) {
-    // A header has characters of Latin-1 alone.
-    const reason = error.message.replace(/[^ -~]/g, "?");
+    const sentence = String(error?.message ?? error);
     if (error instanceof GiveUp) {
-      return [422, error.message, { "Quebert-Outcome": `bury; ${reason}` }];
+      // A header has characters of Latin-1 alone.
+      const reason = sentence.replace(/[^ -~]/g, "?");
+      return [422, sentence, { "Quebert-Outcome": `bury; ${reason}` }];
     }
     console.error(error);
-    return [500, error.message, { "Retry-After": "5" }];
+    return [500, sentence, { "Retry-After": "5" }];
   }
 }
 
+let ending = false;
 const server = http.createServer(async (request, response) => {
   try {
     const [status, said, headers] = await answer(request);
     const text = typeof said === "string";
+    if (ending) response.setHeader("Connection", "close");
     response.writeHead(status, {
       "Content-Type": text ? "text/plain; charset=utf-8" : "application/json",
       ...headers,
@@ -80,6 +83,7 @@ const server = http.createServer(async (request, response) => {
 server.keepAliveTimeout = 60_000;
 // SIGTERM: running tasks end, no others begin.
 process.on("SIGTERM", () => {
+  ending = true;
   server.close();
   server.closeIdleConnections();
 });

@@ -241,11 +241,13 @@ def test_dockerfile() -> None:
     """
     found = instructions()
     assert {name for name, _ in found} == INSTRUCTIONS
+    sent = set(re.findall("(?m)^!(.*)", text_of("Dockerfile.dockerignore")))
     for name, rest in found:
         match name:
             case "COPY" if "--from" not in rest:
                 for each in rest.split()[:-1]:
                     assert (ROOT / each).exists(), each
+                    assert each in sent
             case "RUN":
                 subprocess.run(["sh", "-n", "-c", rest], check=True)
             case "USER":

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -122,10 +123,10 @@ class ExampleServer:
             pytest.skip("Express is not installed")
         self.name = name
         self.signer = Signer([SECRET])
-        self._port = free_port()
-        options = [each.format(port=self._port) for each in options]
+        self.port = free_port()
+        options = [each.format(port=self.port) for each in options]
         self._output = folder / "output"
-        own = {"PORT": str(self._port), "NODE_PATH": str(NODE_MODULES)}
+        own = {"PORT": str(self.port), "NODE_PATH": str(NODE_MODULES)}
         with open(self._output, "wb") as output:
             self.process = subprocess.Popen(
                 [found, *options, str(EXAMPLES / name)],
@@ -140,20 +141,20 @@ class ExampleServer:
         """
         Where it is.
         """
-        return f"http://127.0.0.1:{self._port}/"
+        return f"http://127.0.0.1:{self.port}/"
 
     def listens(self) -> bool:
         """
         Whether it takes requests.
         """
         assert self.process.poll() is None, self._output.read_text()
-        return listening(self._port)
+        return listening(self.port)
 
     def ask(self, path: str, body: bytes, signed: bool = True) -> tuple[int, str]:
         """
         The answer to a request.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
         headers = {"Content-Type": "application/json"}
         if signed:
             headers |= self.signer.headers(None, body)
@@ -180,6 +181,33 @@ def example(
     finally:
         server.process.kill()
         server.process.wait()
+
+
+@pytest.mark.parametrize("name", ["node_executor.js", "express_executor.js"])
+def test_end(name: str, tmp_path: Path) -> None:
+    """
+    At its end an example answers the task that it has begun, and takes no more of them
+    over that connection.
+    """
+    server = ExampleServer(name, tmp_path)
+    blocking_until(server.listens)
+    body = b'{"params": {"name": "you"}}'
+    request = [b"POST /hello HTTP/1.1", b"Host: localhost"]
+    fields = server.signer.headers(None, body).items()
+    request += [f"{key}: {value}".encode() for key, value in fields]
+    request += [b"Content-Type: application/json"]
+    request += [b"Content-Length: %d" % len(body), b"", body[:5]]
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        client.sendall(b"\r\n".join(request))
+        # Answered, so that the first request has come, too.
+        assert server.ask("/none", b"{}")[0] == 404
+        server.process.send_signal(signal.SIGTERM)
+        blocking_until(lambda: not listening(server.port))
+        client.sendall(body[5:])
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK"), answer
+    assert b"onnection: close" in answer
+    assert server.process.wait(PATIENCE) == 0
 
 
 @pytest_twisted.ensureDeferred
