@@ -326,14 +326,15 @@ async def test_hang_up(
     for each in executors:
         each.answer = lambda task: Deferred()
     queue = await MediatedQueue.at(proxy.url, client, names, at_once=2)
+    # nginx has a status of its own for that, HAProxy a state of the connection.
+    hung_up = {"nginx": '" 499 ', "haproxy": " CD-- "}[name]
     with logged() as lines:
-        await queue.add(1, timeout=0.2)
+        await queue.add(1, timeout=0.5)
+        await until(lambda: hung_up in proxy.log.read_text(), shown=proxy.log.read_text)
         await until(lambda: queue.watcher.counts.retried)
-    assert any("no complete answer within 0.2 s" in line for line in lines)
+    assert any("no complete answer within 0.5 s" in line for line in lines)
+    assert executors[0].asked or executors[1].asked
     for each in executors:
         each.answer = lambda task: 200
     await queue.all_done()
     await until(lambda: executors[0].now + executors[1].now == 0)
-    # nginx has a status of its own for that, HAProxy a state of the connection.
-    hung_up = {"nginx": '" 499 ', "haproxy": " CD-- "}[name]
-    await until(lambda: hung_up in proxy.log.read_text(), shown=proxy.log.read_text)
