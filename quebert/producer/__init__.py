@@ -15,6 +15,9 @@ keyword of C{add_task} stands in C{_twisted}, C{bulk/_formats}, C{cli/_add}, the
 docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in C{_connection} and in
 L{quebert.amqp.link}, and told in C{_problems}.
 
+A test takes tasks before they are published with C{intercept}, as L{quebert.testing}
+does; another way to publish asks C{taken} in C{_intercept} first.
+
 Only L{Producer} needs Twisted, which is imported when a program asks for it: by then
 gevent or another reactor may be in its place.
 """
@@ -22,21 +25,26 @@ gevent or another reactor may be in its place.
 from typing import TYPE_CHECKING, Any
 
 from quebert.producer._blocking import BlockingProducer, add_task, add_tasks
-from quebert.producer._items import TaskResult
-from quebert.producer._letter import HIGH, LOW, MEDIUM
+from quebert.producer._intercept import intercept
+from quebert.producer._items import TaskResult, item_letter
+from quebert.producer._letter import EXCHANGE, HIGH, LOW, MEDIUM, Letter
 
 if TYPE_CHECKING:
     from quebert.producer._twisted import Producer
 
 __all__ = [
+    "EXCHANGE",
     "HIGH",
     "LOW",
     "MEDIUM",
     "BlockingProducer",
+    "Letter",
     "Producer",
     "TaskResult",
     "add_task",
     "add_tasks",
+    "intercept",
+    "item_letter",
 ]
 
 

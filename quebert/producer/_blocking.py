@@ -12,12 +12,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from quebert import task as tasks
 from quebert.config import Broker, default_amqp_url
 from quebert.producer._blocking_many import BlockingWindow
+from quebert.producer._intercept import add_each, is_intercepted, taken
 from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
 from quebert.producer._publishing import (
@@ -105,7 +107,8 @@ class BlockingProducer:
 
         @raise BrokerError: the broker has not confirmed it.
         """
-        self._publisher.publish(letter, limit)
+        if not taken(self._publisher.exchange, letter):
+            self._publisher.publish(letter, limit)
 
     def add_raw_task(
         self,
@@ -161,6 +164,10 @@ class BlockingProducer:
         on_result: OnResult,
         window: int,
     ) -> int:
+        if is_intercepted():
+            limit = Limit.of(patience)
+            publish = partial(self.publish, limit=limit)
+            return add_each(items, on_result, self._now, publish)
         adding = BlockingWindow(self._publisher, on_result, self._now, patience, window)
         return adding.add_all(items)
 

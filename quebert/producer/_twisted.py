@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from quebert import task as tasks
 from quebert.producer._add_many import Items, WindowOfTasks
+from quebert.producer._intercept import taken
 from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
 
@@ -171,6 +172,8 @@ class Producer:
         await self._publish(letter(body, kind, priority, self._now(), None, max_body))
 
     def _publish(self, letter: Letter) -> Deferred[None]:
+        if taken(self._exchange, letter):
+            return succeed(None)
         return self._publisher.publish(
             self._exchange, letter.routing_key, letter.body, letter.properties
         )

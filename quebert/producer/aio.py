@@ -22,6 +22,7 @@ import attrs
 
 from quebert import task as tasks
 from quebert.producer import _blocking as blocking
+from quebert.producer._intercept import taken
 from quebert.producer._items import WINDOW, OnResult, TaskResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, task_letter
 from quebert.producer._publishing import CONNECTIONS, PATIENCE, Limit
@@ -75,8 +76,9 @@ async def add_task(
     now = time.time()
     task = tasks.make(now, url, params, **fields)
     letter = task_letter(task, kind, priority, now, max_body)
-    loop = asyncio.get_running_loop()
-    await loop.run_in_executor(_executor(), producer.publish, letter, limit)
+    if not taken(exchange, letter):
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(_executor(), producer.publish, letter, limit)
     uuid: str = task["uuid"]
     return uuid
 

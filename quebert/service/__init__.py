@@ -15,17 +15,21 @@ C{[hosts]}, is passed on by C{Watches.change} itself.  A change that takes a res
 noted by C{_note} in C{_service}, and in C{docs/configuration.rst}.
 """
 
+from quebert.service._mediators import mediator
 from quebert.service._options import Options
 from quebert.service._run import run
 from quebert.service._service import MediatorService, makeService
 from quebert.service._soundness import unusable_tls
 from quebert.service._watches import Watches
+from quebert.service._ways import admission_of
 
 __all__ = [
     "MediatorService",
     "Options",
     "Watches",
+    "admission_of",
     "makeService",
+    "mediator",
     "run",
     "unusable_tls",
 ]

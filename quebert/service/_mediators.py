@@ -48,12 +48,15 @@ def mediates_alike(one: QueueSettings, other: QueueSettings) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in _PARTS)
 
 
-def mediator(queue: QueueSettings, http: HTTPClient | None, reactor: Any) -> Mediator:
+def mediator(
+    queue: QueueSettings, http: HTTPClient | None, reactor: Any, **more: Any
+) -> Mediator:
     """
     The mediator for the tasks of C{queue}.
 
     @param http: makes the requests; a L{Dispatcher} gets the guard of C{queue}.
         C{None} for a mediator that makes none.
+    @param more: options of the mediator that no file has, such as C{now}.
     @raise ConfigError: it cannot be made.
     """
     if isinstance(http, Dispatcher):
@@ -73,7 +76,7 @@ def mediator(queue: QueueSettings, http: HTTPClient | None, reactor: Any) -> Med
         options["signer"] = Signer(queue.sign.keys)
     if queue.timeout is not None:
         options["defaultTimeout"] = queue.timeout
-    made = _of_kind(queue, options)
+    made = _of_kind(queue, options | more)
     for name in queue.prehooks:
         made.add_prehook(find_hook(name))
     for name in queue.posthooks:

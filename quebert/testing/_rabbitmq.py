@@ -1,9 +1,8 @@
 """
-For tests, ours and those of users: private brokers.
+L{RabbitMQNode}: an installed RabbitMQ as a private broker of a test.
 
-L{EmbeddedBroker} needs nothing, starts in no time, and can have a week pass at
-once.  L{RabbitMQNode} is an installed RabbitMQ.  If several are installed, it is the
-one whose commands are in the folder C{$QUEBERT_RABBITMQ}.
+If several are installed, it is the one whose commands are in the folder
+C{$QUEBERT_RABBITMQ}.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from quebert.broker import EmbeddedBroker
 from quebert.errors import QuebertError
 
-__all__ = ["EmbeddedBroker", "RabbitMQNode", "find_rabbitmq"]
+__all__ = ["INSTALL", "RabbitMQNode", "find_rabbitmq", "free_port"]
 
 #: How to get what L{RabbitMQNode} needs.
 INSTALL = "apt-get install -y rabbitmq-server"

@@ -1,0 +1,3 @@
+"""
+Tests for L{quebert.testing}, as users have it in their own tests.
+"""

@@ -1,0 +1,299 @@
+"""
+L{MemoryQueue}: a queue in memory, which carries out what a mediator decides.
+
+It stands for the broker and the watch of L{quebert.amqp}: what waits is delivered when
+it is due, to at most as many callbacks at once as there are places, at most as quickly
+as the rate says.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, assert_never
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from quebert.amqp.queues import KIND, REASON
+from quebert.boundaries import WatchedMessage
+from quebert.errors import QuebertError
+from quebert.limits import TokenBucket
+from quebert.operations import DeadLetter
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.policy import BURIED_AT
+from quebert.testing._added import AddedTask
+from quebert.testing._executors import Answer, Answered, SimulatedRequest
+
+__all__ = [
+    "DroppedTask",
+    "EndlessRetries",
+    "MemoryQueue",
+    "QueuedMessage",
+    "SimulatedAttempt",
+]
+
+#: How much may happen at one moment: more is a loop.
+MOST_AT_ONCE = 10_000
+# Seconds: the times in a task are rounded to a microsecond.
+_ROUNDED = 1e-6
+
+
+class EndlessRetries(QuebertError):
+    """
+    Tasks are tried again and again, and no time passes, or no end comes.
+    """
+
+
+@attrs.define(eq=False)
+class SimulatedAttempt:
+    """
+    One request for a task.
+
+    @ivar at: when it began, in UTC.
+    @ivar task: the task as it was added.
+    @ivar number: the number of the attempt at this task, from 1.
+    @ivar request: what the executor got.
+    @ivar answer: what it answered; C{None} if no answer came.  One that takes longer
+        than the task's C{timeout} does not come either, but stands here.
+    @ivar error: what the executor has raised, if it has.
+    @ivar result: what became of the task: C{"done"}, C{"retry"}, C{"dead"} or
+        C{"dropped"}; C{""} while the answer is awaited.
+    @ivar retry_in: seconds until the next attempt, where there is to be one.
+    """
+
+    at: datetime
+    task: AddedTask
+    number: int
+    request: SimulatedRequest
+    answer: Answer | None = None
+    error: BaseException | None = None
+    result: str = ""
+    retry_in: float | None = None
+
+    @property
+    def status(self) -> int | None:
+        """
+        The status of the answer, if one came.
+        """
+        return None if self.answer is None else self.answer.status
+
+
+@attrs.frozen
+class DroppedTask:
+    """
+    A task that was discarded: it expired, or its executor wished so.
+
+    @ivar reason: why, in a sentence.
+    """
+
+    task: AddedTask
+    reason: str
+
+
+class QueuedMessage(WatchedMessage):
+    """
+    A message in the queue.
+
+    @ivar added: the task as it was added.
+    @ivar attempts: how many requests were made for it.
+    @ivar attempt: the one that is under way.
+    """
+
+    may_have_past = True
+
+    def __init__(self, added: AddedTask, requesting: Callable[[Any], None]) -> None:
+        self.added = added
+        self.attempts = 0
+        self.attempt: SimulatedAttempt | None = None
+        self._requesting = requesting
+        self._body = added.body
+        self._properties: Mapping[str, Any] = {"headers": {}, **added.properties}
+
+    @property
+    def body(self) -> bytes:
+        """
+        Its body.
+        """
+        return self._body
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """
+        Its properties.
+        """
+        return self._properties
+
+    def may_request(self, url: str) -> bool:
+        """
+        It may.
+        """
+        self._requesting(self)
+        return True
+
+    def amend(self, headers: Mapping[str, Any], body: bytes | None = None) -> None:
+        """
+        Have further headers; C{None} removes one.
+        """
+        amended = {**self._properties["headers"], **headers}
+        told = {name: value for name, value in amended.items() if value is not None}
+        self._properties = {**self._properties, "headers": told}
+        if body is not None:
+            self._body = body
+
+
+class MemoryQueue:
+    """
+    @param receive: called with each message; fires with what is to become of it.
+    @param clock: the time, in seconds since the epoch.
+    @param places: how many messages may be at work at once; 0 for no limit.
+    @param bucket: of whose tokens each message takes one before it is at work.
+    @ivar attempts: the requests that were made.
+    @ivar done: the tasks that are done.
+    @ivar dropped: those that were discarded.
+    @ivar dead: those that were given up.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[Any], Deferred[Outcome]],
+        clock: Clock,
+        places: int = 0,
+        bucket: TokenBucket | None = None,
+    ) -> None:
+        self.attempts: list[SimulatedAttempt] = []
+        self.done: list[AddedTask] = []
+        self.dropped: list[DroppedTask] = []
+        self.dead: list[DeadLetter] = []
+        self._receive = receive
+        self._clock = clock
+        self._places = places
+        self._bucket = bucket
+        self._numbers = count()
+        self._arrived: deque[AddedTask] = deque()  # other threads may append
+        self._later: list[tuple[float, int, QueuedMessage]] = []
+        self._ready: deque[QueuedMessage] = deque()
+        self._at_work: dict[QueuedMessage, None] = {}
+        self._requesting: QueuedMessage | None = None
+
+    def add(self, added: AddedTask) -> None:
+        """
+        Add a task; it is delivered at the next L{pass_to}.
+        """
+        self._arrived.append(added)
+
+    @property
+    def waiting(self) -> list[AddedTask]:
+        """
+        Tasks that are not settled, those first that come first.
+        """
+        later = [message for _, _, message in sorted(self._later)]
+        known = [*self._at_work, *self._ready, *later]
+        return [*(message.added for message in known), *self._arrived]
+
+    def next_event(self) -> float | None:
+        """
+        When something may happen next, in seconds since the epoch; C{None} for never.
+        """
+        times = [call.getTime() for call in self._clock.getDelayedCalls()]
+        if self._later:
+            times.append(self._later[0][0])
+        if self._ready and self._bucket is not None and self._has_place:
+            now = self._clock.seconds()
+            times.append(now + self._bucket.wait(now))
+        if self._arrived:
+            times.append(self._clock.seconds())
+        return min(times, default=None)
+
+    def pass_to(self, end: float) -> None:
+        """
+        Have all happen that happens until then.
+
+        @raise EndlessRetries: no time passes.
+        """
+        at, events = self._clock.seconds(), 0
+        self._deliver()
+        while (when := self.next_event()) is not None and when <= end + _ROUNDED:
+            if when > at:
+                at, events = when, 0
+            events += 1
+            if events > MOST_AT_ONCE:
+                text = "tasks are tried again and again without a pause"
+                raise EndlessRetries(f"{text}, at {datetime.fromtimestamp(at, UTC)}")
+            self._clock.advance(max(0.0, when - self._clock.seconds()))
+            self._deliver()
+        self._clock.advance(max(0.0, end - self._clock.seconds()))
+
+    @property
+    def _has_place(self) -> bool:
+        return not self._places or len(self._at_work) < self._places
+
+    def _deliver(self) -> None:
+        now = self._clock.seconds()
+        while self._arrived:
+            message = QueuedMessage(self._arrived.popleft(), self._begins_request)
+            self._ready.append(message)
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heapq.heappop(self._later)[2])
+        while self._ready and self._has_place:
+            if self._bucket is not None and self._bucket.take(now):
+                return
+            self._begin(self._ready.popleft())
+
+    def _begin(self, message: QueuedMessage) -> None:
+        message.attempt = None
+        self._at_work[message] = None
+        self._receive(message).addCallback(self._settled, message)
+
+    def _begins_request(self, message: QueuedMessage) -> None:
+        self._requesting = message
+
+    def exchanged(self, request: SimulatedRequest, answer: Answered) -> None:
+        """
+        A request was made for the message that began with one last.
+        """
+        message = self._requesting
+        assert message is not None
+        message.attempts += 1
+        at = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        attempt = SimulatedAttempt(at, message.added, message.attempts, request)
+        if isinstance(answer, Answer):
+            attempt.answer, attempt.error = answer, answer.error
+        else:
+            attempt.error = answer
+        message.attempt = attempt
+        self.attempts.append(attempt)
+
+    def _settled(self, outcome: Outcome, message: QueuedMessage) -> None:
+        del self._at_work[message]
+        result, retry_in = self._carried_out(outcome, message)
+        if message.attempt is not None:
+            message.attempt.result, message.attempt.retry_in = result, retry_in
+
+    def _carried_out(
+        self, outcome: Outcome, message: QueuedMessage
+    ) -> tuple[str, float | None]:
+        match outcome:
+            case Done():
+                self.done.append(message.added)
+                return "done", None
+            case Discard(reason):
+                self.dropped.append(DroppedTask(message.added, reason))
+                return "dropped", None
+            case Bury(reason, kind, headers):
+                now = self._clock.seconds()
+                told = {REASON: reason, KIND: kind, BURIED_AT: now}
+                message.amend({**headers, **told})
+                self.dead.append(DeadLetter(message.properties, message.body))
+                return "dead", None
+            case Retry(body, after, headers):
+                message.amend(headers, body)
+                due = self._clock.seconds() + max(0.0, after)
+                heapq.heappush(self._later, (due, next(self._numbers), message))
+                return "retry", after
+            case _:
+                assert_never(outcome)
