@@ -9,7 +9,7 @@ import ast
 import builtins
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -21,6 +21,7 @@ from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Retry
 from quebert.policy import RetryPolicy
 from quebert.producer import BlockingProducer, Producer, add_task, add_tasks, aio
+from quebert.testing import Simulation
 
 __all__ = ["ADDING", "CALLS", "CLIENT", "Call", "keywords", "wrong_calls"]
 
@@ -64,6 +65,7 @@ CALLS: list[tuple[Call, tuple[Any, ...], list[str]]] = [
     (BlockingProducer().add_tasks, ([], nobody), []),
     (add_task, ("/",), ADDING),
     (add_tasks, ([], nobody), []),
+    (Simulation, (nobody,), [*MEDIATING, *keywords(PolicyMediator), "constant"]),
     (RetryPolicy, (), []),
     (OriginLimits, (), []),
     (Origins, (), []),
@@ -93,13 +95,15 @@ _FURTHER = {getattr(call, "__func__", call): {*more} for call, _, more in CALLS}
 _FURTHER[aio.add_task] = {*ADDING}
 
 
-def wrong_calls(tree: ast.AST) -> Iterator[str]:
+def wrong_calls(tree: ast.AST, written: Collection[str] = ()) -> Iterator[str]:
     """
     The calls of quebert's functions, classes and methods that would be a TypeError, and
     why.  The class of an object is not known, so a method is looked up by its name in
     all classes, and one of them must take the arguments.
+
+    @param written: modules that are not there, and whose names nobody knows.
     """
-    names = _names(tree)
+    names = _names(tree, written)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             errors = [_error(node, *each) for each in _called(node.func, names)]
@@ -107,13 +111,16 @@ def wrong_calls(tree: ast.AST) -> Iterator[str]:
                 yield f"{ast.unparse(node)}: {errors[0]}"
 
 
-def _names(tree: ast.AST) -> Mapping[str, Any]:
+def _names(tree: ast.AST, written: Collection[str]) -> Mapping[str, Any]:
     """
     What names mean, without those that the code binds itself.
     """
     names = {**vars(builtins), **_PUBLIC}
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
+        if isinstance(node, ast.ImportFrom) and node.module in written:
+            for each in node.names:
+                names.pop(each.name, None)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
             alone = ast.Module([node], type_ignores=[])
             exec(compile(alone, "document", "exec"), names)
     for node in ast.walk(tree):
@@ -145,7 +152,10 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
         owner = _value(node.value, names)
-        return None if owner is None else getattr(owner, node.attr)
+        try:
+            return None if owner is None else getattr(owner, node.attr)
+        except RuntimeError:  # such as the request of Flask, where there is none
+            return None
     return None
 
 

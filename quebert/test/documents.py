@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -159,6 +159,14 @@ class Document:
         return cls(name, blocks, literals, complaints.getvalue())
 
     @property
+    def modules(self) -> list[str]:
+        """
+        The names of the Python modules that the reader writes.
+        """
+        names = (each.name for each in self.blocks if each.kind == "python")
+        return [Path(name).stem for name in names if name is not None]
+
+    @property
     def commands(self) -> list[str]:
         """
         All commands in its sessions, whether they are run or not.
@@ -245,17 +253,18 @@ def _with_kinds(text: str) -> str:
     return "".join([*parts, re.escape(text[end:])])
 
 
-def check_python(text: str) -> None:
+def check_python(text: str, written: Collection[str] = ()) -> None:
     """
     Check that code compiles, that it finds what it imports, and that quebert takes the
     arguments of its calls.
 
+    @param written: modules that the reader has written.
     @raise AssertionError: a call is wrong.
     @raise Exception: the code does not compile, or an import fails.
     """
     tree = ast.parse(text)
     compile(tree, "document", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    wrong = list(wrong_calls(tree))
+    wrong = list(wrong_calls(tree, written))
     assert not wrong, wrong
 
 

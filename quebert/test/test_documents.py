@@ -234,7 +234,8 @@ def test_python(block: Block) -> None:
     """
     Each piece of Python is right.
     """
-    check_python(block.text)
+    (document,) = (d for d in DOCUMENTS.values() if block in d.blocks)
+    check_python(block.text, document.modules)
 
 
 @pytest.mark.parametrize("block", blocks("json"))
@@ -277,24 +278,28 @@ def check(document: Document) -> None:
     """
     Check a document's Python and JSON.
     """
-    checks = {"python": check_python, "json": check_task}
     for block in document.blocks:
-        if block.kind in checks:
-            checks[block.kind](block.text)
+        if block.kind == "python":
+            check_python(block.text, document.modules)
+        elif block.kind == "json":
+            check_task(block.text)
 
 
 @each_document
 def test_files(name: str) -> None:
     """
-    Each file that the reader is to write is used by a command, and each configuration
-    is such a file.
+    Each file that the reader is to write is used by a command, or by another such file,
+    and each configuration is such a file.
     """
     document = DOCUMENTS[name]
     for block in document.blocks:
         assert block.name is not None or block.kind != "toml", block
         if block.name is not None:
             module = Path(block.name).stem
-            assert any(module in command for command in document.commands), block
+            others = [each.text for each in document.blocks if each.name is not None]
+            imported = any(f"from {module} import" in text for text in others)
+            used = any(module in command for command in document.commands)
+            assert used or imported, block
 
 
 @needs_checkout

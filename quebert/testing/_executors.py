@@ -186,14 +186,14 @@ def _ask_function(function: Function, request: SimulatedRequest) -> Answer:
     Have a function do the task of a request, as an executor of L{quebert.functions}
     does.
     """
-    noting = _Noting(function)
+    noting = _WithError(function)
     answer = Receiver(hosts=["*"]).answer(
         noting, request.method, request.headers, request.body, request.path
     )
     return Answer(answer.status, answer.body, dict(answer.headers), error=noting.error)
 
 
-class _Noting:
+class _WithError:
     """
     A function that notes what it raises, since its executor answers that as text.
     """
