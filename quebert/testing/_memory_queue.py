@@ -195,6 +195,13 @@ class MemoryQueue:
         known = [*self._at_work, *self._ready, *later]
         return [*(message.added for message in known), *self._arrived]
 
+    @property
+    def is_idle(self) -> bool:
+        """
+        Whether there is none of these.
+        """
+        return not (self._at_work or self._ready or self._later or self._arrived)
+
     def next_event(self) -> float | None:
         """
         When something may happen next, in seconds since the epoch; C{None} for never.

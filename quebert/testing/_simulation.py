@@ -7,6 +7,7 @@ is L{MemoryQueue}, and the executor is called.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -133,7 +134,7 @@ class Simulation:
     @classmethod
     def from_file(
         cls,
-        path: str,
+        path: str | os.PathLike[str],
         queue: str | None = None,
         function: Function | None = None,
         *,
@@ -151,8 +152,8 @@ class Simulation:
         @raise BadConfig: something in the file is wrong.
         @raise ConfigError: the file has no such queue, or there is not one executor.
         """
-        settings = read(path)
-        named = _chosen(settings.queues, queue, path)
+        settings = read(os.fspath(path))
+        named = _chosen(settings.queues, queue, os.fspath(path))
         ask = executor_of(function, wsgi=wsgi, asgi=asgi, answers=answers)
         if ask is None:
             raise ConfigError("give one of function, wsgi, asgi and answers")
@@ -258,7 +259,7 @@ class Simulation:
         end = self._clock.seconds() + timedelta(days=days).total_seconds()
         before = len(self._queue.attempts)
         with intercept(self._take):
-            while self._queue.waiting:
+            while not self._queue.is_idle:
                 when = self._queue.next_event()
                 if when is None or when > end:
                     text = f"after {days:g} days {len(self.waiting)} tasks still wait"
@@ -332,18 +333,17 @@ def _added(exchange: str, letter: Letter) -> AddedTask:
 
 def _moved(letter: Letter, now: float) -> Letter:
     """
-    A message as if it had been made at C{now}.
+    A message as if it had been made at C{now}; one that is no task, as it is.
     """
     try:
         task = tasks.decode(letter.body)
-        made = tasks.parse_time(task["timestamp"])
-    except (BadTask, ValueError, TypeError, KeyError):
-        return letter
-    today = time.time()
-    ahead = now - (made if abs(made - today) < _JUST_NOW else today)
-    for name in ("timestamp", "run_at"):
-        if name in task:
+        made, today = tasks.parse_time(task["timestamp"]), time.time()
+        # A task may say itself when it was made: then it stays as old as it is.
+        ahead = now - (made if abs(made - today) < _JUST_NOW else today)
+        for name in task.keys() & {"timestamp", "run_at"}:
             moved = tasks.parse_time(task[name]) + ahead
             task[name] = tasks.format_time(round(moved, 6))
+    except (BadTask, ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        return letter
     properties = {**letter.properties, "timestamp": int(now)}
     return attrs.evolve(letter, body=tasks.encode(task), properties=properties)

@@ -11,6 +11,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+from fastapi import FastAPI
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import BadTask, ConfigError
@@ -318,3 +319,36 @@ class DoingTests(SynchronousTestCase):
         with self.assertRaises(ConfigError), captured_tasks(functions, wsgi=functions):
             pass
         self.failureResultOf(Producer(NoPublisher()).add_task("/"), AssertionError)
+
+
+class FastAPITests(SynchronousTestCase):
+    """
+    An application whose views run in threads and in the loop.
+    """
+
+    def test_done(self) -> None:
+        """
+        Both are done, also where the task is added in a view, and in a loop.
+        """
+        app = FastAPI()
+
+        @app.post("/first")
+        def first(task: dict[str, Any]) -> str:
+            return add_task("/second", task["params"])
+
+        @app.post("/second")
+        async def second(task: dict[str, Any]) -> Any:
+            await aio.add_task("/third")
+            return task["params"]
+
+        @app.post("/third")
+        async def third() -> None:
+            pass
+
+        with captured_tasks(asgi=app) as tasks:
+            add_task("/first", 7)
+            asyncio.run(aio.add_task("/first", 8))
+        urls = ["/first", "/second", "/third"]
+        self.assertEqual([task.url for task in tasks], urls * 2)
+        self.assertEqual({task.result for task in tasks}, {"done"})
+        self.assertEqual([tasks[1].answer.text, tasks[4].answer.text], ["7", "8"])

@@ -305,6 +305,33 @@ class AddingTests(SynchronousTestCase):
         age = (START - told).total_seconds()
         self.assertLess(abs(age - 3600), 60)
 
+    def test_raw(self) -> None:
+        """
+        A raw task whose times are wrong is taken as it is, and is a bad one.
+        """
+        bodies = [
+            b"[]",
+            b"7",
+            b'{"url": "/x", "timestamp": 7}',
+            b'{"url": "/x", "timestamp": "2026-03-01T00:00:00Z", "run_at": []}',
+            b'{"url": 3, "timestamp": "2026-03-01T00:00:00Z"}',
+        ]
+        with Simulation(answers=[200]) as sim, BlockingProducer() as producer:
+            for body in bodies:
+                producer.add_raw_task(body)
+            sim.advance()
+        self.assertEqual([dead.kind for dead in sim.dead], ["poison"] * 5)
+        self.assertEqual([dead.body for dead in sim.dead[:4]], bodies[:4])
+
+    def test_far(self) -> None:
+        """
+        A task for the last day of all calendars is left where it is.
+        """
+        with Simulation(answers=[200], start=START.replace(year=9000)) as sim:
+            add_task("/x", run_at="9999-12-31T00:00:00Z")
+            sim.advance(days=1)
+        self.assertEqual([task.url for task in sim.waiting], ["/x"])
+
     def test_chain(self) -> None:
         """
         Tasks that an executor adds are taken, also outside of the block.
@@ -431,8 +458,8 @@ class FileTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         secret = Path(folder.name, "secret")
         write_key(secret, KEY)
-        self.path = str(Path(folder.name, "quebert.toml"))
-        Path(self.path).write_text(FILE)
+        self.path = Path(folder.name, "quebert.toml")
+        self.path.write_text(FILE)
 
     def simulation(self, queue: str | None = "mail", **executor: Any) -> Simulation:
         """
