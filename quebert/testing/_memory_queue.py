@@ -211,7 +211,9 @@ class MemoryQueue:
             times.append(self._later[0][0])
         if self._ready and self._bucket is not None and self._has_place:
             now = self._clock.seconds()
-            times.append(now + self._bucket.wait(now))
+            wait = self._bucket.wait(now)
+            # Less would not change the time: it is a large number.
+            times.append(now + max(wait, _ROUNDED) if wait else now)
         if self._arrived:
             times.append(self._clock.seconds())
         return min(times, default=None)

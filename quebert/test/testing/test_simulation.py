@@ -395,6 +395,16 @@ class LimitTests(SynchronousTestCase):
         sim.finish()
         self.assertEqual(seconds(sim), [0, 0, 10, 20, 30])
 
+    def test_long(self) -> None:
+        """
+        They keep to it as long as there are tasks.
+        """
+        sim = Simulation(answers=[200], rate="10/s", burst=1, start=START)
+        for _ in range(1_000):
+            sim.add_task("/x")
+        sim.finish()
+        self.assertLess(abs(seconds(sim)[-1] - 99.9), 0.01)
+
     def test_breaker(self) -> None:
         """
         A circuit breaker opens, and no request is made until it is tried again.
