@@ -28,7 +28,7 @@ def decoded(body: bytes) -> dict[str, Any]:
     return task if isinstance(task, dict) else {}
 
 
-@attrs.define(eq=False, slots=False)
+@attrs.define(eq=False, repr=False, slots=False)
 class AddedTask:
     """
     A task that was added, as its executor gets it: what was a tuple or a date has its
@@ -46,10 +46,18 @@ class AddedTask:
 
     exchange: str
     routing_key: str
-    body: bytes = attrs.field(repr=False)
-    properties: Mapping[str, Any] = attrs.field(repr=False)
+    body: bytes
+    properties: Mapping[str, Any]
     answer: Any = None
     result: str = ""
+
+    def __repr__(self) -> str:
+        """
+        What a failed assertion shows.
+        """
+        later = f" in {self.delay:g} s" if self.delay else ""
+        result = f": {self.result}" if self.result else ""
+        return f"<AddedTask {self.url} {self.params!r:.200}{later}{result}>"
 
     @cached_property
     def task(self) -> dict[str, Any]:

@@ -68,6 +68,24 @@ class CollectingTests(SynchronousTestCase):
         self.assertEqual(task.task["customer"], 7)
         self.assertEqual((task.exchange, task.answer, task.result), ("flow", None, ""))
 
+    def test_shown(self) -> None:
+        """
+        A failed assertion shows what was asked for.
+        """
+        with captured_tasks() as tasks:
+            add_task("/x", {"a": 1}, delay=60)
+            add_task("/y")
+        shown = "[<AddedTask /x {'a': 1} in 60 s>, <AddedTask /y None>]"
+        self.assertEqual(repr(tasks), shown)
+
+    def test_large(self) -> None:
+        """
+        A task that is decoded in parts is done, too.
+        """
+        with captured_tasks(lambda task: len(task["params"])) as tasks:
+            add_task("/x", "a" * 1_000_000)
+        self.assertEqual(tasks[0].answer.text, "1000000")
+
     def test_run_at(self) -> None:
         """
         A time is told in UTC; a task without one has no delay.
