@@ -39,8 +39,9 @@ def done_at_once(
 
     def ask_at_once(request: SimulatedRequest) -> Answered:
         answer = ask(request)
-        at_once = isinstance(answer, Answer)
-        return attrs.evolve(answer, seconds=0) if at_once else answer
+        if isinstance(answer, Answer):
+            return attrs.evolve(answer, seconds=0)
+        return answer
 
     def exchanged(*exchange: Any) -> None:
         queue.exchanged(*exchange)

@@ -24,7 +24,7 @@ from quebert.testing._added import decoded
 __all__ = ["Answer", "Answered", "Answers", "Ask", "SimulatedRequest", "executor_of"]
 
 
-def _bytes(body: object) -> bytes:
+def _bytes(body: Any) -> bytes:
     """
     A text in UTF-8, bytes as they are, and all else as JSON.
     """
@@ -93,11 +93,12 @@ Answered = Union[Answer, Exception]
 #: Asks an executor.  What it raises is an error of the test.
 Ask = Callable[[SimulatedRequest], Answered]
 
-#: An answer, or its status, or an exception, after which no answer comes.
-Given = Union[Answer, int, Exception]
 #: What answers: a function that gives an answer for each request; or answers, one after
-#: the other, of which the last is given for ever.
-Answers = Union[Callable[[SimulatedRequest], Given], Iterable[Given]]
+#: the other, of which the last is given for ever.  Each is an L{Answer}, or its status,
+#: or an exception, after which no answer comes.
+#: The types of both are wide, since mypy takes a list of several kinds for one of
+#: C{object}.
+Answers = Union[Callable[[SimulatedRequest], Any], Iterable[object]]
 
 
 def executor_of(
@@ -156,12 +157,12 @@ def _asking(answers: Answers) -> Ask:
     return lambda request: _answer(answers(request))
 
 
-def _next_of(answers: Iterator[Given], _: SimulatedRequest) -> Answered:
+def _next_of(answers: Iterator[object], _: SimulatedRequest) -> Answered:
     return _answer(next(answers))
 
 
-def _going_on(answers: Iterator[Given]) -> Iterator[Given]:
-    last: Given | None = None
+def _going_on(answers: Iterator[object]) -> Iterator[object]:
+    last: object = None
     for last in answers:
         yield last
     if last is None:

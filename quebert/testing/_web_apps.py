@@ -39,7 +39,9 @@ def ask_wsgi(application: Callable[..., Any], request: SimulatedRequest) -> Answ
     """
     The answer of a WSGI application.
     """
-    status, headers, pieces = "", [], []
+    status = ""
+    headers: list[tuple[str, str]] = []
+    pieces: list[bytes] = []
 
     def start_response(
         told: str, fields: list[tuple[str, str]], exc_info: Any = None

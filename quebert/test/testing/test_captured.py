@@ -24,7 +24,7 @@ from quebert.producer import (
     aio,
 )
 from quebert.test.testing.doubles import chain, functions
-from quebert.testing import Answer, TaskFailed, captured_tasks
+from quebert.testing import AddedTask, Answer, TaskFailed, captured_tasks
 
 #: Nobody listens there.
 NOWHERE = "amqp://guest:guest@127.0.0.1:9/"
@@ -165,10 +165,16 @@ class CollectingTests(SynchronousTestCase):
         Nothing is captured after the block, also after an error in it; the inner one of
         two captures.
         """
-        with captured_tasks() as outer:
-            with self.assertRaises(ZeroDivisionError), captured_tasks() as inner:
+        inner: list[AddedTask] = []
+
+        def fail() -> None:
+            with captured_tasks() as tasks:
                 add_task("/inner")
+                inner.extend(tasks)
                 raise ZeroDivisionError
+
+        with captured_tasks() as outer:
+            self.assertRaises(ZeroDivisionError, fail)
             add_task("/outer")
         add = Producer(NoPublisher()).add_task("/after")
         self.failureResultOf(add, AssertionError)
