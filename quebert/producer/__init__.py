@@ -12,8 +12,8 @@ C{add_tasks} adds many, with a window of them unconfirmed.
 What is common to all: the message in C{_letter}, one of many tasks in C{_items}, the
 task in L{quebert.task}.  Another property of messages is set in C{_letter}; another
 keyword of C{add_task} stands in C{_twisted}, C{bulk/_formats}, C{cli/_add}, the
-docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in C{_connection} and in
-L{quebert.amqp.link}, and told in C{_problems}.
+docstrings of C{_blocking} and C{task/_keywords}; what a broker may answer is read in
+C{_connection} and in L{quebert.amqp.link}, and told in C{_problems}.
 
 A test takes tasks before they are published with C{intercept}, as L{quebert.testing}
 does; another way to publish asks C{taken} in C{_intercept} first.

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.testing import CliRunner, Result
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
 import quebert
@@ -352,7 +352,7 @@ class LogProblemsTests(SynchronousTestCase):
         """
         begun: list[Any] = []
         self.patch(
-            _running.globalLogBeginner,
+            globalLogBeginner,
             "beginLoggingTo",
             lambda observers, **options: begun.extend(observers),
         )
