@@ -27,7 +27,7 @@ __all__ = ["Places", "Reader"]
 PATIENCE = 60.0
 #: Commands that run until they are told to end: they are left in the background.
 _SERVICES = re.compile(
-    r"twistd (-n|--nodaemon) |quebert (dev|broker|run)\b|gunicorn |uvicorn "
+    r"twistd (-n|--nodaemon) |quebert (dev|broker|run)\b|flask |gunicorn |uvicorn "
     r"|python \S*(executor|med|shop)\.py"
 )
 

@@ -19,7 +19,7 @@ import click
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from quebert import operations
-from quebert.cli import _add, _check, _doctor, _operating, _running, _terminal
+from quebert.cli import _add, _add_one, _check, _doctor, _operating, _running, _terminal
 from quebert.cli import _main as cli
 from quebert.doctor import Finding, Level
 from quebert.operations import DeadLetter, Overview, Progress, Status
@@ -50,7 +50,7 @@ LINES = (
     "add /x",
 )
 #: These run until they are told to end.
-ENDLESS = {"dev", "broker"}
+ENDLESS = {"dev", "broker", "run"}
 
 SAID = "Error: standard output cannot be written: No space left on device\n"
 FULL = Path("/dev/full")
@@ -67,7 +67,9 @@ class StreamTestCase(SynchronousTestCase):
         self.patch(cli, "log_problems", lambda *ignored, level: None)
         self.patch(_operating, "run", lambda start: start("reactor"))
         self.patch(cli, "run", lambda start: start("reactor"))
-        self.patch(_add, "add", lambda reactor, **fields: "a uuid")
+        self.patch(_add, "log_problems", lambda *ignored, level: None)
+        self.patch(_add, "run", lambda start: start("reactor"))
+        self.patch(_add_one, "add", lambda reactor, **fields: "a uuid")
         now = Status(7, 0, True, 3)
         letter = DeadLetter({"headers": {"quebert-kind": "poison"}}, b"body")
         self.stand_in("overview", lambda broker, queues: Overview({"tasks": now}))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.task import _codec, decode, encode, encode_new
-from quebert.test.checks import refusal
+from quebert.test.checks import QUICK, refusal
 
 
 class Colour(Enum):
@@ -213,6 +213,7 @@ class FormTests(SynchronousTestCase):
         task = decode(rb'{"a":"\ud800"}')
         self.assertEqual(decode(encode(task)), task)
 
+    @QUICK
     @given(_values)
     def test_same(self, value: Any) -> None:
         """
