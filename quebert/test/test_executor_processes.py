@@ -199,6 +199,14 @@ def children(pid: int) -> list[int]:
     return [each for each in map(int, found) if runs(each)]
 
 
+def started(executor: Process, count: int) -> list[int]:
+    """
+    Its processes, once there are so many.
+    """
+    until(lambda: len(children(executor.process.pid)) == count)
+    return children(executor.process.pid)
+
+
 def descriptors(pid: int) -> Counter[str]:
     """
     How many pipes, sockets and files a process has open.
@@ -483,7 +491,7 @@ def test_drains(start: Start, tmp_path: Path) -> None:
     At SIGTERM what runs is answered, what waits is done, too, and nothing is left.
     """
     executor = start("--processes=1", *paths("fns", "sleeps", "echo"))
-    (pid,) = children(executor.process.pid)
+    (pid,) = started(executor, 1)
     with ThreadPoolExecutor(2) as threads:
         answer = threads.submit(ask, executor, "/sleeps")
         until((tmp_path / "running").exists)
@@ -501,7 +509,7 @@ def test_grace(start: Start, tmp_path: Path) -> None:
     What does not end within the grace is killed, and answered.
     """
     executor = start("--processes=2", "--grace=0.1", *paths("fns", "sleeps"))
-    pids = children(executor.process.pid)
+    pids = started(executor, 2)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(ask, executor, "/sleeps")
         until((tmp_path / "running").exists)
@@ -520,8 +528,7 @@ def test_parent_is_killed(start: Start, tmp_path: Path) -> None:
     If the executor is killed, so are its processes, idle or not.
     """
     executor = start("--processes=2", *paths("fns", "sleeps"))
-    until(lambda: len(children(executor.process.pid)) == 2)
-    pids = children(executor.process.pid)
+    pids = started(executor, 2)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(ask, executor, "/sleeps")
         until((tmp_path / "running").exists)
@@ -536,8 +543,7 @@ def test_hang_up(start: Start, tmp_path: Path) -> None:
     A process whose client has gone is killed, if that is asked for.
     """
     executor = start("--processes=1", "--kill-on-hang-up", *paths("fns", "sleeps"))
-    until(lambda: len(children(executor.process.pid)) == 1)
-    (pid,) = children(executor.process.pid)
+    (pid,) = started(executor, 1)
     with socket.create_connection(("127.0.0.1", executor.port), PATIENCE) as client:
         head = "POST /sleeps HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n"
         head += "Content-Type: application/json\r\n\r\n"
