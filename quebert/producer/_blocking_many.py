@@ -24,10 +24,10 @@ from quebert.errors import (
     PublishRefused,
 )
 from quebert.producer._connection import Answer, PublishingConnection
+from quebert.producer._deadline import StreamEnded, TimeIsUp
 from quebert.producer._items import OnResult, TaskResult, item_letter
 from quebert.producer._letter import Letter
 from quebert.producer._publishing import BlockingPublisher, Limit
-from quebert.producer._stream import StreamEnded, TimeIsUp
 
 __all__ = ["BlockingWindow"]
 

@@ -36,9 +36,10 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
+from quebert.producer._deadline import Deadline, StreamEnded
 from quebert.producer._frame_stream import CHANNEL, FrameStream, log_in, read_method
 from quebert.producer._letter import Letter
-from quebert.producer._stream import BlockingStream, Deadline, StreamEnded
+from quebert.producer._stream import BlockingStream
 
 __all__ = ["Answer", "PublishingConnection"]
 

@@ -29,7 +29,8 @@ from quebert._protocol.frames import (
 from quebert._protocol.methods import METHODS_BY_INDEX, method_frame
 from quebert._text import printable
 from quebert.config import Broker
-from quebert.producer._stream import BlockingStream, Deadline, StreamEnded, TimeIsUp
+from quebert.producer._deadline import Deadline, StreamEnded, TimeIsUp
+from quebert.producer._stream import BlockingStream
 
 __all__ = ["CHANNEL", "ClosedByBroker", "FrameStream", "log_in", "read_method"]
 

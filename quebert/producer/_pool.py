@@ -20,7 +20,7 @@ from collections import deque
 from contextlib import suppress
 
 from quebert.producer._connection import PublishingConnection
-from quebert.producer._stream import Deadline, TimeIsUp
+from quebert.producer._deadline import Deadline, TimeIsUp
 
 __all__ = ["ConnectionPool", "Slot"]
 

@@ -16,8 +16,8 @@ from quebert.errors import (
     ReplyCode,
     Unroutable,
 )
+from quebert.producer._deadline import StreamEnded, TimeIsUp
 from quebert.producer._frame_stream import ClosedByBroker
-from quebert.producer._stream import StreamEnded, TimeIsUp
 
 __all__ = ["after_loss", "no_slot", "not_confirmed", "not_connected"]
 

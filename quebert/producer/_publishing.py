@@ -21,6 +21,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.producer._connection import PublishingConnection
+from quebert.producer._deadline import Deadline, StreamEnded, TimeIsUp
 from quebert.producer._letter import Letter
 from quebert.producer._pool import ConnectionPool, Slot
 from quebert.producer._problems import (
@@ -29,7 +30,6 @@ from quebert.producer._problems import (
     not_confirmed,
     not_connected,
 )
-from quebert.producer._stream import Deadline, StreamEnded, TimeIsUp
 
 __all__ = ["CONNECTIONS", "PATIENCE", "BlockingPublisher", "Limit"]
 

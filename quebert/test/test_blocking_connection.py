@@ -30,7 +30,7 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.producer import BlockingProducer, TaskResult, _blocking_many
-from quebert.producer._stream import Deadline
+from quebert.producer._deadline import Deadline
 from quebert.test.contract.patience import PATIENCE, until
 from quebert.test.scripted_broker import (
     Publication,

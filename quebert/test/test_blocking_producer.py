@@ -31,9 +31,9 @@ from quebert.errors import (
 from quebert.producer import HIGH, LOW, BlockingProducer, Producer, add_task
 from quebert.producer import _blocking as blocking
 from quebert.producer._connection import Answer, PublishingConnection
+from quebert.producer._deadline import Deadline, StreamEnded, TimeIsUp
 from quebert.producer._frame_stream import ClosedByBroker
 from quebert.producer._letter import Letter
-from quebert.producer._stream import Deadline, StreamEnded, TimeIsUp
 from quebert.test.checks import refusal
 from quebert.test.test_producer import ARGUMENTS, NOW, REFUSED, FakePublisher
 

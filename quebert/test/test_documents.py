@@ -20,6 +20,7 @@ import pytest
 from twisted.scripts._twistd_unix import ServerOptions
 
 import quebert
+from quebert import errors
 from quebert.cli import main
 from quebert.config import BadConfig, QueueSettings, read
 from quebert.errors import BadTask
@@ -354,6 +355,27 @@ def test_fields() -> None:
     """
     text = (ROOT / "docs/tasks.rst").read_text("utf-8")
     assert set(re.findall(r"(?m)^``(\w+)``  ", text)) == FIELDS
+
+
+@needs_checkout
+def test_exceptions() -> None:
+    """
+    What the table says of each exception of C{add_task} is what its class says.
+    """
+    text = (ROOT / "docs/producers.rst").read_text("utf-8")
+    rows = re.findall(r"(?m)^``(\w+)`` .*  (no|perhaps\b.*)$", text)
+    told = {name for name, _ in rows}
+    for name, there in rows:
+        added = getattr(getattr(errors, name, None), "added", False)
+        # An instance may tell more than its class.
+        assert added is None or there == "no", name
+        assert added is False or there != "no" or name == "BrokerRefused", name
+    raised = {
+        *("BadTask", "BrokerError", "BrokerRefused", "BrokerUnreachable"),
+        *("CertificateRefused", "ChannelLost", "ConfigError", "MessageRefused"),
+        *("PublishRefused", "TypeError", "Unroutable"),
+    }
+    assert told == raised
 
 
 @needs_checkout

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from quebert.errors import BadTask, BrokerUnreachable, ChannelLost
 from quebert.producer import TaskResult, aio
@@ -248,10 +249,9 @@ def test_fastapi() -> None:
     """
     Endpoints of FastAPI add tasks while they serve several requests at once.
     """
-    fastapi = pytest.importorskip("fastapi")
-    app = fastapi.FastAPI()
+    app = FastAPI()
 
-    @app.post("/sign-up/{name}")  # type: ignore[untyped-decorator, unused-ignore]
+    @app.post("/sign-up/{name}")
     async def sign_up(name: str) -> dict[str, str]:
         uuid = await aio.add_task("/welcome", {"name": name}, amqp_url=broker.url)
         return {"task": uuid}

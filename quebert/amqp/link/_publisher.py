@@ -119,10 +119,12 @@ class Publisher:
         @raise ChannelLost: nobody knows.
         """
         if self._outstanding >= MAX_OUTSTANDING:
-            raise BrokerError(
+            problem = BrokerError(
                 f"{MAX_OUTSTANDING} messages wait for the broker's confirms already:"
                 " publish more once some are confirmed"
             )
+            problem.added = False
+            raise problem
         self._outstanding += 1
         try:
             while True:
