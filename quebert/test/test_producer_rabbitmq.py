@@ -6,6 +6,7 @@ its users, its outages and alarms.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from quebert.errors import BrokerError
-from quebert.producer import BlockingProducer
+from quebert.producer import BlockingProducer, TaskResult
 from quebert.test.conftest import Names
 from quebert.test.operating import add_user, close_connections, set_policy
 from quebert.test.support import PATIENCE, depth, short_of, until
@@ -74,6 +75,34 @@ async def test_taken_again(
         clear()
         added.append(producer.add_task("/"))
     assert set(uuids(pika_channel, names.queue)) == set(added)
+
+
+@ensureDeferred
+async def test_many(rabbitmq: RabbitMQNode, names: Names, pika_channel: Any) -> None:
+    """
+    Of many tasks each is told what became of it: added, without a queue, refused.
+    """
+    declare(pika_channel, names)
+    pika_channel.queue_unbind(names.queue, names.exchange, "#")
+    pika_channel.queue_bind(names.queue, names.exchange, "tasks.*")
+    full = {"max-length": 1_000, "overflow": "reject-publish"}
+    clear = set_policy(rabbitmq, f"^{names.queue}$", full)
+    results: list[TaskResult] = []
+    items = [
+        {"url": "/", "uuid": str(n), "kind": "tasks" if n % 10 else "unknown"}
+        for n in range(3_000)
+    ]
+    with BlockingProducer(rabbitmq.url, names.exchange) as producer:
+        added = producer.add_tasks(items, results.append)
+        clear()
+        producer.add_tasks([{"url": "/", "uuid": "after"}], results.append)
+    kinds = Counter(type(each.error).__name__ for each in results)
+    assert kinds["Unroutable"] == 300
+    assert kinds["NoneType"] == added + 1
+    assert 1_000 <= added < 2_700
+    assert sum(kinds.values()) == 3_001
+    told = Counter(each.uuid for each in results if each.added)
+    assert uuids(pika_channel, names.queue) == told
 
 
 @ensureDeferred
@@ -152,6 +181,13 @@ async def test_memory_alarm(
                 with pytest.raises(BrokerError, match="memory or disk is full"):
                     await deferToThread(producer.add_task, "/", uuid=uuid)
         await deferToThread(producer.add_task, "/", uuid="after")
+        results: list[TaskResult] = []
+        with short_of("memory", rabbitmq):
+            items = [{"url": "/", "uuid": f"many {n}"} for n in range(2_000)]
+            with pytest.raises(BrokerError, match="memory or disk is full"):
+                await deferToThread(producer.add_tasks, items, results.append)
+        assert len(results) <= 1_000
+        assert not any(each.added for each in results)
     found = uuids(pika_channel, names.queue)
     assert found["before"] == found["after"] == 1
     assert max(found.values()) == 1
