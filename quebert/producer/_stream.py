@@ -126,12 +126,16 @@ class BlockingStream:
         @raise StreamEnded: nothing will come any more.
         """
         try:
-            self._socket.settimeout(0.0)
+            # Not settimeout(0): eventlet's sockets with TLS wait then, and again for
+            # as long as they are not told that they may.
+            self._socket.setblocking(False)
             data = self._socket.recv(_SIZE)
         except _WOULD_WAIT:
             return b""
         except OSError as e:
             raise _ended(e) from None
+        finally:
+            self._socket.setblocking(True)
         if not data:
             raise StreamEnded("it has closed the connection")
         return data
@@ -140,8 +144,9 @@ class BlockingStream:
         """
         Send C{data} if that can be done without waiting.
         """
-        _quietly(self._socket.settimeout, 0.0)
+        _quietly(self._socket.setblocking, False)
         _quietly(self._socket.send, data)
+        _quietly(self._socket.setblocking, True)
 
     def close(self) -> None:
         """

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any
 
@@ -101,6 +102,7 @@ class ScriptedBroker:
     @param most: bytes that each connection sends before it is closed.
     @param greeting: sent in the place of AMQP, and then the connection is closed.
     @param heartbeat: what it proposes.
+    @param tls: has its certificate.
     @ivar published: what came.
     @ivar connections: how many there were.
     @ivar farewells: how many ended with C{connection.close}.
@@ -117,11 +119,13 @@ class ScriptedBroker:
         most: int | None = None,
         greeting: bytes | None = None,
         heartbeat: int = 0,
+        tls: SSLContext | None = None,
     ) -> None:
         self.script = script
         self.most = most
         self.greeting = greeting
         self.heartbeat = heartbeat
+        self._tls = tls
         self.published: list[Publication] = []
         self.connections = 0
         self.farewells = 0
@@ -134,7 +138,8 @@ class ScriptedBroker:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         port = self._listening.getsockname()[1]
-        self.url = f"amqp://guest:hunter2@127.0.0.1:{port}/"
+        scheme = "amqp" if tls is None else "amqps"
+        self.url = f"{scheme}://guest:hunter2@127.0.0.1:{port}/"
 
     def __enter__(self) -> ScriptedBroker:
         self._start(self._accept)
@@ -184,8 +189,12 @@ class ScriptedBroker:
                 self._start(self._serve, connected)
 
     def _serve(self, connected: socket.socket) -> None:
-        with suppress(OSError), connected:
-            _Session(self, connected).run()
+        with suppress(OSError):
+            if self._tls is not None:
+                connected = self._tls.wrap_socket(connected, server_side=True)
+                self._sockets.append(connected)
+            with connected:
+                _Session(self, connected).run()
 
 
 class _Session:
@@ -204,7 +213,7 @@ class _Session:
         Do as told, to the end.
         """
         broker = self._broker
-        header = self._socket.recv(len(PROTOCOL_HEADER), socket.MSG_WAITALL)
+        header = self._socket.recv(len(PROTOCOL_HEADER))
         if broker.greeting is not None:
             self._socket.sendall(broker.greeting)
             return

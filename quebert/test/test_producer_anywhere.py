@@ -11,10 +11,13 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
+from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from trustme import CA
 
 from quebert.errors import BadTask, BrokerUnreachable, ChannelLost
 from quebert.producer import TaskResult, aio
@@ -96,15 +99,22 @@ print(sum(pool.imap(limited, range(40))))
 """
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["TCP", "TLS"])
 @pytest.mark.parametrize("script", [GEVENT, EVENTLET], ids=["gevent", "eventlet"])
-def test_greenlets(script: str) -> None:
+def test_greenlets(script: str, secure: bool, tmp_path: Path) -> None:
     """
     Greenlets share connections, other greenlets run while one waits, a limit of the
     caller's is raised as it is, and nothing is written to stderr.
     """
-    with ScriptedBroker() as broker:
+    tls, query = None, ""
+    if secure:
+        authority, tls = CA(), SSLContext(PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(tls)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        query = f"?cacertfile={tmp_path / 'ca.pem'}"
+    with ScriptedBroker(tls=tls) as broker:
         program = subprocess.Popen(
-            [sys.executable, "-c", script, broker.url],
+            [sys.executable, "-c", script, broker.url + query],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
