@@ -141,7 +141,9 @@ class PublishingConnection:
             lost.
         """
         self._check()
-        self._take_in(self._frames.peek())
+        while came := self._frames.peek():
+            self._take_in(came)
+            deadline.left()  # or they come faster than we read
         while self.blocked:
             self._take_in(self._frames.read(deadline))
 

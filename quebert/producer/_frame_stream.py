@@ -130,21 +130,19 @@ class FrameStream:
 
     def peek(self) -> list[WholeFrame]:
         """
-        The frames that have come, without waiting.
+        The first frames that have come, without waiting.
 
-        @raise StreamEnded: none will come any more.
+        @raise StreamEnded: there are none, and none will come any more.
         """
-        frames = []
         while data := self._stream.peek():
-            frames += self._frames(data)
-        return frames
+            if frames := self._frames(data):
+                return frames
+        return []
 
     def _frames(self, data: bytes) -> list[WholeFrame]:
         self._silent = 0
         try:
             frames = self._reader.read(data)
-            if self._reader.stopped:
-                self._reader.read(b"")
         except FrameError as e:
             raise StreamEnded(f"what is there does not speak AMQP: {e}") from None
         self.greeted = self.greeted or bool(frames)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from quebert._protocol.frames import FRAME_HEARTBEAT, FRAME_METHOD, HEARTBEAT_FRAME
 from quebert.errors import (
     BadTask,
     BrokerError,
@@ -30,7 +31,8 @@ from quebert.errors import (
     Unroutable,
 )
 from quebert.producer import BlockingProducer, TaskResult, _blocking_many
-from quebert.producer._deadline import Deadline
+from quebert.producer._deadline import Deadline, StreamEnded
+from quebert.producer._frame_stream import FrameStream
 from quebert.test.contract.patience import PATIENCE, until
 from quebert.test.scripted_broker import (
     Publication,
@@ -253,6 +255,27 @@ def test_trickle() -> None:
         error = failure(broker.url, patience=0.3)
         ending.set()
     assert "no confirm came within 0.3 s" in str(error)
+
+
+def test_flood() -> None:
+    """
+    Nor does one that sends more than can be read.
+    """
+    ending = threading.Event()
+
+    def flood(publication: Publication) -> bytes:
+        if publication.tag > 1:
+            while not ending.is_set():
+                broker.send(HEARTBEAT_FRAME * 8_192)
+        return confirm(publication)
+
+    with ScriptedBroker(flood) as broker:
+        producer = BlockingProducer(broker.url, patience=0.5)
+        producer.add_task("/")
+        with pytest.raises(ChannelLost):
+            producer.add_task("/")
+        ending.set()
+        producer.close()
 
 
 def test_large_task_that_nobody_reads() -> None:
@@ -496,6 +519,34 @@ def test_closed_meanwhile() -> None:
         broker.cut()
         producer.add_task("/")
         assert len(broker.published) == 2
+
+
+def test_last_words() -> None:
+    """
+    What a broker has said before it closed the connection is heard.
+    """
+
+    class Ending:
+        """
+        Has something to say, and then ends.
+        """
+
+        said = [confirm(Publication(1, "", "", b"", b"")), HEARTBEAT_FRAME]
+
+        def peek(self) -> bytes:
+            """
+            What has come.
+            """
+            if not self.said:
+                raise StreamEnded
+            return self.said.pop(0)
+
+    stream: Any = Ending()
+    frames = FrameStream(stream)
+    said = [*frames.peek(), *frames.peek()]
+    assert [kind for kind, _, _ in said] == [FRAME_METHOD, FRAME_HEARTBEAT]
+    with pytest.raises(StreamEnded):
+        frames.peek()
 
 
 def test_malformed() -> None:
