@@ -1,7 +1,7 @@
 """
 Adding tasks from asyncio: L{add_task} and L{add_tasks} as coroutines.
 
-Threads call the functions that block, L{THREADS} of them at most, over the connections
+Threads call the functions that block, C{THREADS} of them at most, over the connections
 that those functions keep.  A thread spends its time in waiting for the broker's
 confirm, during which other threads and the event loop run.
 
@@ -29,7 +29,7 @@ from quebert.producer._publishing import CONNECTIONS, PATIENCE, Limit
 
 __all__ = ["THREADS", "add_task", "add_tasks"]
 
-#: How many threads add tasks: one for each connection that is kept.
+#: How many threads add tasks at most: as many as there are connections.
 THREADS = CONNECTIONS
 
 _executors: dict[int, ThreadPoolExecutor] = {}
