@@ -115,8 +115,8 @@ class WindowOfTasks:
         try:
             uuid, letter = item_letter(item, self._now())
         except BadTask as e:
-            given = item.get("uuid") if isinstance(item, Mapping) else None
-            self._tell(TaskResult(index, item, given, e))
+            known = item.get("uuid") if isinstance(item, Mapping) else None
+            self._tell(TaskResult(index, item, known, e))
             return
         size = len(letter.body)
         confirmed = self._publish(letter)

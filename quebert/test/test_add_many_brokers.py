@@ -6,16 +6,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
 from quebert.amqp import TxAMQPClient
 from quebert.errors import ChannelLost, Unroutable
 from quebert.producer import Producer, TaskResult
 from quebert.test.conftest import Names
-from quebert.test.operating import close_connections
+from quebert.test.operating import add_user, close_connections
 from quebert.test.test_add_many_process import uuids
 from quebert.test.test_producer_broker import declare
 from quebert.testing import RabbitMQNode
+
+
+@pytest.fixture(scope="module")
+def broker(rabbitmq: RabbitMQNode) -> RabbitMQNode:
+    """
+    What clients and channels are connected to.
+    """
+    return rabbitmq
 
 
 @ensureDeferred
@@ -45,9 +54,8 @@ async def test_many(client: TxAMQPClient, names: Names, pika_channel: Any) -> No
 
 @ensureDeferred
 async def test_lost_connection(
-    rabbitmq: RabbitMQNode, broker: Any, client: TxAMQPClient, names: Names,
-    pika_channel: Any,
-) -> None:  # fmt: skip
+    rabbitmq: RabbitMQNode, make_client: Any, names: Names, pika_channel: Any
+) -> None:
     """
     After the connection was lost, it is known which tasks may be there: with these
     added again, none is missing.
@@ -58,12 +66,14 @@ async def test_lost_connection(
     def items() -> Any:
         for n in range(4_000):
             if n in (1_000, 2_500):
-                close_connections(rabbitmq)
+                close_connections(rabbitmq, "many")
             yield {"url": f"/{n}"}
 
+    client = make_client(add_user(rabbitmq, "many"))
     producer = Producer(client, names.exchange)
     added = await producer.add_tasks(items(), results.append, window=100)
     lost = [each for each in results if not each.added]
+    assert lost
     assert added == len(results) - len(lost)
     assert len(results) == 4_000
     assert all(isinstance(each.error, ChannelLost) for each in lost)
