@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.python.failure import Failure
 
 from quebert._waiters import another_waiter
 from quebert.amqp.wire import Wire
@@ -75,8 +76,14 @@ class Patience:
         @raise BrokerError: nothing in time.
         """
         wire, end = self._wire, self._wire.clock.seconds() + PATIENCE
+        results: list[T | Failure] = []
         done: Deferred[None] = Deferred()
-        answering.addBoth(_then(done))
+
+        def ended(result: T | Failure) -> None:
+            results.append(result)
+            done.callback(None)
+
+        answering.addBoth(ended)
         while not done.called:
             waiter = another_waiter(done)
             try:
@@ -85,7 +92,6 @@ class Patience:
             except TimeoutError:
                 pass
             except CancelledError:
-                answering.addErrback(lambda _: None)
                 answering.cancel()
                 raise
             now = wire.clock.seconds()
@@ -94,16 +100,10 @@ class Patience:
             elif self._is_told():
                 end = min(end, now + GRACE)
             if now >= end:
-                answering.addErrback(lambda _: None)
                 why = wire.blocked or "no answer"
                 text = f"nobody knows whether the broker has what was sent last: {why}"
                 raise BrokerError(text)
-        return await answering
-
-
-def _then(done: Deferred[None]) -> Callable[[T], T]:
-    def tell(result: T) -> T:
-        done.callback(None)
+        [result] = results
+        if isinstance(result, Failure):
+            result.raiseException()
         return result
-
-    return tell

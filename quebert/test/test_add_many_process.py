@@ -409,6 +409,33 @@ async def test_no_queue(
 
 
 @ensureDeferred
+async def test_full_queue(
+    add: Callable[..., Program], pika_channel: Any, names: Names, tmp_path: Path
+) -> None:
+    """
+    Where the queue is full, the run ends; the same command goes on when there is room.
+    No task is missing then, and it says how many may be there twice.
+    """
+    limits = {"x-max-length": 5, "x-overflow": "reject-publish"}
+    declare(pika_channel, names, limits)
+    file = tmp_path / "tasks.jsonl"
+    write_lines(file, 8)
+    arguments = f"--from={file}", f"--state={tmp_path}/state"
+    program = add(*arguments)
+    assert await program.ended() == 1
+    assert "partial tx completion" in program.output
+    assert depth(pika_channel, names.queue) == 5
+    found = uuids(pika_channel, names.queue)
+    pika_channel.queue_delete(names.queue)
+    declare(pika_channel, names)
+    program = add(*arguments, "--json")
+    assert await program.ended() == 0, program.output
+    assert '"maybe_twice": 8' in program.output
+    found += uuids(pika_channel, names.queue)
+    assert len(found) == 8
+
+
+@ensureDeferred
 async def test_in_use(
     add: Callable[..., Program], pika_channel: Any, names: Names, tmp_path: Path
 ) -> None:

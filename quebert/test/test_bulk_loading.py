@@ -322,6 +322,20 @@ class LoadingTests(SynchronousTestCase):
         self.successResultOf(running)
         self.assertEqual((sending.sent, count.again), ([(2, [1, 2])], 2))
 
+    def test_fails_later(self) -> None:
+        """
+        A batch may fail while it is waited for.
+        """
+        self.write("", "")
+        answer: Deferred[list[Problem]] = Deferred()
+        running, *_ = self.begin(answer=lambda batch: answer)
+        full = BrokerRefused(ReplyCode.PRECONDITION_FAILED, "partial tx completion")
+        answer.errback(full)
+        self.assertIs(self.failureResultOf(running).value, full)
+        running, sending, count, _ = self.begin(last=1)
+        self.successResultOf(running)
+        self.assertEqual((sending.sent, count.again), ([(2, [1, 2])], 2))
+
     def test_old_state(self) -> None:
         """
         A state that was copied back from an earlier time is refused: its lines would be
