@@ -16,6 +16,7 @@ import attrs
 import click
 
 from quebert._text import what_is_wrong
+from quebert._twistd import calm_garbage_collector
 from quebert.bulk import FORMATS, Count, Load, load
 from quebert.cli._add_one import client_of
 from quebert.cli._meant_url import check_url
@@ -159,6 +160,7 @@ def _add_all(many: Many, descriptor: int) -> int:
 
     async def start(reactor: Any) -> None:
         told = told_to_end(reactor)
+        calm_garbage_collector()
         client = client_of(reactor, many.amqp_url, many.wait)
         try:
             await load(client, asked, count, told)
