@@ -53,7 +53,7 @@ class FileFormat(Protocol):
     @staticmethod
     def is_whole(raw: bytes) -> bool:
         """
-        Whether lines are a whole record.
+        Whether a line is a whole record.
         """
 
     def takes(self, record: TaskRecord) -> bool:
@@ -108,7 +108,7 @@ class CSVRows:
     @staticmethod
     def is_whole(raw: bytes) -> bool:
         """
-        Whether lines are a whole row.
+        Whether a line is a whole row.
         """
         return is_row(raw)
 

@@ -48,7 +48,8 @@ def is_line(raw: bytes) -> bool:
 
 def is_row(raw: bytes) -> bool:
     """
-    Whether lines of a CSV file (RFC 4180) are a whole record: all quotes are closed.
+    Whether a line of a CSV file (RFC 4180) closes all quotes that it opens.  One that
+    does not opens or closes one for the lines behind it.
     """
     return raw.count(b'"') % 2 == 0
 
@@ -57,14 +58,15 @@ class RecordSplitter:
     """
     Splits what is read into records, however it is cut into pieces.
 
-    @param is_whole: tells whether lines are a whole record.
+    @param is_whole: tells whether a line is a whole record, if no quote is open.
     """
 
     def __init__(self, is_whole: Callable[[bytes], bool]) -> None:
         self._is_whole = is_whole
         self._line = 1  # of the record that has begun
-        self._lines = 0  # of it, that are complete
-        self._begun = b""  # these
+        self._begun: list[bytes] = []  # the lines of it that are complete
+        self._begun_size = 0  # bytes of these
+        self._is_open = False  # whether a quote is
         self._rest = b""  # of a line that is not complete
         self._is_cut = False  # too long, and not all of it is kept
 
@@ -96,23 +98,26 @@ class RecordSplitter:
         """
         if self._rest:
             yield from self._line_ended()
-        if self._lines:
+        if self._begun:
             yield self._record("a quoted field is not closed")
 
     def _line_ended(self) -> Iterator[TaskRecord]:
         line, self._rest = self._rest.removesuffix(b"\r"), b""
         is_cut, self._is_cut = self._is_cut, False
-        self._begun = self._begun + b"\n" + line if self._lines else line
-        self._lines += 1
+        self._begun.append(line)
+        self._begun_size += len(line) + 1
+        self._is_open ^= not self._is_whole(line)
         if is_cut:
             yield self._record(f"it is longer than {MAX_RECORD} bytes")
-        elif self._is_whole(self._begun):
+        elif not self._is_open:
             yield self._record()
-        elif len(self._begun) > MAX_ROW:
+        elif self._begun_size > MAX_ROW:
             yield self._record("a quoted field is not closed, or very long")
 
     def _record(self, too_long: str = "") -> TaskRecord:
-        record = TaskRecord(self._line, self._lines, self._begun, too_long)
-        self._line += self._lines
-        self._lines, self._begun = 0, b""
+        lines, self._begun, self._begun_size = self._begun, [], 0
+        self._is_open = False
+        raw = lines[0] if len(lines) == 1 else b"\n".join(lines)
+        record = TaskRecord(self._line, len(lines), raw, too_long)
+        self._line += len(lines)
         return record

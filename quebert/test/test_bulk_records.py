@@ -91,6 +91,15 @@ class RecordSplitterTests(SynchronousTestCase):
         self.assertIn("not closed, or very long", first.too_long)
         self.assertEqual({each.too_long for each in others}, {""})
 
+    def test_open_quote_of_many_lines(self) -> None:
+        """
+        It takes no longer where the lines behind the quote are short.
+        """
+        lines = 2**19 + 1
+        first, *others = split(b'"' + b"\n" * (2 * lines), is_whole=is_row)
+        self.assertGreater(first.lines, lines)
+        self.assertEqual(first.lines + len(others), 2 * lines)
+
     def test_long_line(self) -> None:
         """
         Of a line that is too long, not all is kept; the next one is read.
