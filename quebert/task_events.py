@@ -57,6 +57,8 @@ class TaskAttempt:
 class AttemptBegun:
     """
     The request of an attempt begins.
+
+    @ivar attempt: which.
     """
 
     attempt: TaskAttempt
@@ -67,6 +69,7 @@ class AttemptEnded:
     """
     An attempt has ended.
 
+    @ivar attempt: which.
     @ivar status: of the answer; C{None} where there was none.
     @ivar seconds: from when the mediator got the message; hooks are included.
     @ivar outcome: what becomes of the message.
@@ -92,6 +95,7 @@ class NotAttempted:
     No attempt was made at a task: it has expired, is early, had its attempts, must wait
     for its host, or is no task.
 
+    @ivar attempt: the one that was not made.
     @ivar outcome: what becomes of the message.
     @ivar why: the reason, on one line.
     """

@@ -62,6 +62,8 @@ class ExecutorOptions(UsageOptions):
     """
     What C{twistd quexecutor} takes.  Once parsed, numbers are numbers, and C{runner} is
     the L{Runner<quebert.executor._runner.Runner>} of the functions.
+
+    @ivar log_level: lets pass what is logged.
     """
 
     synopsis = "--function=module.function [--port=8000]"

@@ -49,6 +49,8 @@ _YES_OR_NO = {"yes": True, "no": False}
 class Options(UsageOptions):
     """
     What C{twistd quebert} takes.
+
+    @ivar log_level: lets pass what is logged; a reload may change it.
     """
 
     synopsis = "[--config=FILE.toml] [--watch=exchange:queue:key:prefetch ...]"

@@ -406,7 +406,9 @@ async def test_another_broker(
         secret.write_text(other.url.replace(":guest@", ":wrong@"))
         program.signal(signal.SIGHUP)
         assert await program.ended() == 1
-        assert "Cannot start: ACCESS_REFUSED" in program.output
+        assert "Cannot start: the broker at " in program.output
+        assert "ACCESS_REFUSED" in program.output
+        assert "(from url_file in [broker])" in program.output
         file.write()
         program = run()
         await program.said("Watching")
