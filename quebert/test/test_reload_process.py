@@ -414,7 +414,7 @@ async def test_another_broker(
         await program.said("Watching")
         file.write(before=before)
         program.signal(signal.SIGHUP)
-        await program.said("is still watched with the old settings: ACCESS_REFUSED")
+        await program.said("is still watched with the old settings: the broker at ")
         secret.write_text(other.url)
         program.signal(signal.SIGHUP)
         await until(lambda: program.output.count("Watching") == 2)
