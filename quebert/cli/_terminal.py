@@ -13,13 +13,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
+from textwrap import wrap
 from traceback import walk_tb
 from typing import Any, NoReturn
 
 import click
 
 from quebert._log import traceback_of
-from quebert._text import cut, printable
+from quebert._text import printable
 from quebert.cli._running import OutputLost, one_line
 
 __all__ = [
@@ -88,7 +90,8 @@ def redraw(lines: Sequence[str]) -> None:
     @raise OutputLost: it takes nothing.
     """
     columns, rows = shutil.get_terminal_size()
-    shown = [cut(printable(each), columns) for each in lines[: rows - 1]]
+    wrapped = [wrap(printable(each), columns) or [""] for each in lines]
+    shown = [*chain.from_iterable(wrapped)][: rows - 1]
     with _written_to(err=False):
         click.echo(_CLEAR + "\n".join(shown))
 

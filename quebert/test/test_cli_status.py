@@ -386,6 +386,7 @@ class WatchTests(SynchronousTestCase):
             self.assertLessEqual(len(lines), 4)
             self.assertTrue(all(len(line) <= 20 for line in lines), lines)
         self.assertIn("waiting    7", shown[0])
+        self.assertTrue(shown[0].startswith("NOW, until Ctrl-C\n\nwaiting"))
         self.assertIn("Error: it is gone", shown[1])
 
     def test_first(self) -> None:
