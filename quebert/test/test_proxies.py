@@ -16,6 +16,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.web.server import Request
 
 import quebert
@@ -267,8 +268,11 @@ async def test_killed(
     await queue.add(6, method=method)
     await until(lambda: (len(killed.asked), len(other.asked)) == (3, 3))
     other.answer = lambda task: 200
-    await killed.kill()
-    await until(lambda: len(queue.done) == 3)
+    with logged() as lines:
+        await killed.kill()
+        await until(lambda: len(queue.done) == 3)
+    told = [line for line in lines if line.endswith("task was answered 502")]
+    assert len(told) >= 3, lines
     asked = killed.asked + other.asked
     assert len(asked) == len(set(asked)), asked
     # Those of the other are still there, and no one else has them.
@@ -338,3 +342,46 @@ async def test_hang_up(
         each.answer = lambda task: 200
     await queue.all_done()
     await until(lambda: executors[0].now + executors[1].now == 0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_read_timeout(
+    start_proxy: StartProxy,
+    executors: tuple[ProxiedExecutor, ProxiedExecutor],
+    client: TxAMQPClient,
+    names: Names,
+) -> None:
+    """
+    nginx answers 504 where its time is shorter than that of the task.
+    """
+    proxy = await start_proxy(
+        "nginx", **{"proxy_read_timeout 1510s": "proxy_read_timeout 1s"}
+    )
+    for each in executors:
+        each.answer = lambda task: Deferred()
+    queue = await MediatedQueue.at(proxy.url, client, names, at_once=2)
+    with logged() as lines:
+        await queue.add(1)
+        await until(lambda: queue.watcher.counts.retried)
+    assert any(line.endswith("task was answered 504") for line in lines), lines
+
+
+@pytest_twisted.ensureDeferred
+async def test_line(
+    start_proxy: StartProxy,
+    executors: tuple[ProxiedExecutor, ProxiedExecutor],
+    client: TxAMQPClient,
+    names: Names,
+) -> None:
+    """
+    HAProxy gives no executor more tasks at once than it can do.  Others wait, and none
+    fails.
+    """
+    proxy = await start_proxy("haproxy", **{"maxconn 20": "maxconn 1"})
+    for each in executors:
+        each.answer = lambda task: deferLater(global_reactor, 0.005, lambda: 200)
+    queue = await MediatedQueue.at(proxy.url, client, names, at_once=20)
+    await queue.add(40)
+    await queue.all_done()
+    assert [each.most for each in executors] == [1, 1]
+    assert queue.watcher.counts.retried == 0
