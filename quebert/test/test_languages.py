@@ -34,7 +34,7 @@ from quebert.test.contract.patience import until as blocking_until
 from quebert.test.documents import Document
 from quebert.test.support import until
 from quebert.test.test_quexecutor_process import listening
-from quebert.testing import free_port
+from quebert.testing import EmbeddedBroker, free_port
 
 ROOT = Path(quebert.__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -47,6 +47,15 @@ PROGRAMS = {
     "express_executor.js": ["node"],
     "php_executor.php": ["php", "-S", "127.0.0.1:{port}"],
 }
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """
+    A broker of this module's: these tests are about none.
+    """
+    with EmbeddedBroker() as embedded:
+        yield embedded
 
 
 class RawServer(Protocol):

@@ -25,12 +25,21 @@ from quebert.test.conftest import Names
 from quebert.test.mediated_queue import MediatedQueue
 from quebert.test.support import Executor, logged, until
 from quebert.test.test_quexecutor_process import listening
-from quebert.testing import free_port
+from quebert.testing import EmbeddedBroker, free_port
 
 DEPLOY = Path(quebert.__file__).parents[1] / "examples" / "deploy"
 pytestmark = pytest.mark.skipif(not DEPLOY.exists(), reason="not in a checkout")
 #: Where a system keeps what only root starts.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """
+    A broker of this module's: these tests are about none.
+    """
+    with EmbeddedBroker() as embedded:
+        yield embedded
 
 
 class ProxiedExecutor(Executor):

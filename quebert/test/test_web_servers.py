@@ -23,7 +23,7 @@ from quebert.test.contract.patience import until as blocking_until
 from quebert.test.mediated_queue import MediatedQueue
 from quebert.test.support import logged, until
 from quebert.test.test_quexecutor_process import listening
-from quebert.testing import free_port
+from quebert.testing import EmbeddedBroker, free_port
 
 DJANGO = """
 import json
@@ -86,6 +86,15 @@ app.listen(process.argv[2], "127.0.0.1");
 """
 # Debian's and others' Node find no packages beside the file otherwise.
 NODE_MODULES = Path(sys.prefix, "node_modules")
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    """
+    A broker of this module's: these tests are about none.
+    """
+    with EmbeddedBroker() as embedded:
+        yield embedded
 
 
 class WebServer:
