@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 
 import quebert
@@ -84,9 +85,8 @@ async def test_request(client: TxAMQPClient, names: Names) -> None:
     server = RawServer()
     factory: Any = Factory()
     factory.buildProtocol = lambda address: server
-    port = global_reactor.listenTCP(  # type: ignore[attr-defined]
-        0, factory, interface="127.0.0.1"
-    )
+    tcp: Any = global_reactor
+    port = tcp.listenTCP(0, factory, interface="127.0.0.1")
     url = f"http://localhost:{port.getHost().port}/"
     mediator = PolicyMediator(defaulturl=url)
     watcher = await client.watch(
@@ -95,7 +95,7 @@ async def test_request(client: TxAMQPClient, names: Names) -> None:
     producer = Producer(client, exchange=names.exchange)
     await producer.add_task("/hello", {"name": "Ada"})
     await until(lambda: watcher.counts.done)
-    await port.stopListening()
+    await maybeDeferred(port.stopListening)
 
     document = Document.read(ROOT / "docs/languages.rst", "docs/languages.rst")
     [shown] = [each for each in document.blocks if "POST /hello HTTP/1.1" in each.text]

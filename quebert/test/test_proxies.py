@@ -67,7 +67,8 @@ class ProxiedExecutor(Executor):
         """
         Note who asks, and answer.
         """
-        self.ports.add(request.transport.getPeer().port)
+        transport: Any = request.transport
+        self.ports.add(transport.getPeer().port)
         self._channels.add(request.channel)
         answered = super().render(request)
         attempt = int(self.headers[-1]["quebert-attempt"])
