@@ -20,16 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from quebert.testing._added import AddedTask
 from quebert.testing._captured import TaskFailed, captured_tasks
-from quebert.testing._executors import Answer, SimulatedRequest
+from quebert.testing._exchange import Answer, SimulatedRequest
 from quebert.testing._rabbitmq import RabbitMQNode, find_rabbitmq, free_port
 
 if TYPE_CHECKING:
     from quebert.broker import EmbeddedBroker
-    from quebert.testing._memory_queue import (
-        DroppedTask,
-        EndlessRetries,
-        SimulatedAttempt,
-    )
+    from quebert.testing._memory_queue import EndlessRetries
+    from quebert.testing._queued import DroppedTask, SimulatedAttempt
     from quebert.testing._simulation import Simulation
 
 __all__ = [
@@ -50,10 +47,10 @@ __all__ = [
 
 #: What needs Twisted, and where it is.
 _WITH_TWISTED = {
-    "DroppedTask": "quebert.testing._memory_queue",
+    "DroppedTask": "quebert.testing._queued",
     "EmbeddedBroker": "quebert.broker",
     "EndlessRetries": "quebert.testing._memory_queue",
-    "SimulatedAttempt": "quebert.testing._memory_queue",
+    "SimulatedAttempt": "quebert.testing._queued",
     "Simulation": "quebert.testing._simulation",
 }
 

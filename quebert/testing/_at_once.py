@@ -15,8 +15,10 @@ from quebert.guard import Guard
 from quebert.mediator import PolicyMediator
 from quebert.testing._added import AddedTask
 from quebert.testing._called_client import CalledClient
-from quebert.testing._executors import Answer, Answered, Ask, SimulatedRequest
-from quebert.testing._memory_queue import MemoryQueue, SimulatedAttempt
+from quebert.testing._exchange import Answer, SimulatedRequest
+from quebert.testing._executors import Answered, Ask
+from quebert.testing._memory_queue import MemoryQueue
+from quebert.testing._queued import SimulatedAttempt
 
 __all__ = ["done_at_once"]
 

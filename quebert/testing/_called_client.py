@@ -16,7 +16,8 @@ from quebert import __version__
 from quebert._url import without_userinfo
 from quebert.boundaries import WholeResponse
 from quebert.guard import Guard
-from quebert.testing._executors import Answer, Answered, Ask, SimulatedRequest
+from quebert.testing._exchange import Answer, SimulatedRequest
+from quebert.testing._executors import Answered, Ask
 
 __all__ = ["CalledClient", "Exchanged"]
 

@@ -7,86 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Union
-from urllib.parse import urlsplit
-
-import attrs
 
 from quebert import task as tasks
 from quebert.errors import ConfigError
 from quebert.functions import AnsweredError, Function, Receiver
-from quebert.testing._added import decoded
+from quebert.testing._exchange import Answer, SimulatedRequest
+from quebert.testing._web_apps import ask_asgi, ask_wsgi
 
-__all__ = ["Answer", "Answered", "Answers", "Ask", "SimulatedRequest", "executor_of"]
-
-
-def _bytes(body: Any) -> bytes:
-    """
-    A text in UTF-8, bytes as they are, and all else as JSON.
-    """
-    if isinstance(body, bytes):
-        return body
-    return body.encode("utf-8") if isinstance(body, str) else tasks.encode(body)
-
-
-@attrs.frozen
-class Answer:
-    """
-    What an executor answers.
-
-    @ivar status: of HTTP.
-    @ivar body: bytes, or a text, or what JSON can hold.
-    @ivar headers: such as C{{"Retry-After": "60"}}.
-    @ivar seconds: that pass until it is there.  If these are more than a task's
-        C{timeout}, the attempt fails without an answer.
-    @ivar error: what the function or the application has raised, if it has.
-    """
-
-    status: int = 200
-    body: bytes = attrs.field(default=b"", converter=_bytes)
-    headers: Mapping[str, str] = attrs.field(factory=dict)
-    seconds: float = 0.0
-    error: BaseException | None = attrs.field(default=None, eq=False, repr=False)
-
-    @property
-    def text(self) -> str:
-        """
-        The body as text.
-        """
-        return self.body.decode("utf-8", "replace")
-
-
-@attrs.frozen
-class SimulatedRequest:
-    """
-    The request that a mediator makes for a task.
-
-    @ivar headers: as the mediator and the task have them.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    body: bytes = attrs.field(repr=False)
-
-    @property
-    def path(self) -> str:
-        """
-        That of the URL.
-        """
-        return urlsplit(self.url).path or "/"
-
-    @property
-    def task(self) -> dict[str, Any]:
-        """
-        The task in the body; empty if there is none, as with C{GET}.
-        """
-        return decoded(self.body)
-
+__all__ = ["Answered", "Answers", "Ask", "executor_of"]
 
 #: An answer, or why none comes: the connection is refused, or breaks.
 Answered = Union[Answer, Exception]
@@ -119,12 +52,8 @@ def executor_of(
     if function is not None:
         return partial(_outside_loops, partial(_ask_function, function))
     if wsgi is not None:
-        from quebert.testing._web_apps import ask_wsgi
-
         return partial(_outside_loops, partial(ask_wsgi, wsgi))
     if asgi is not None:
-        from quebert.testing._web_apps import ask_asgi
-
         return partial(_outside_loops, partial(ask_asgi, asgi))
     return None if answers is None else _asking(answers)
 

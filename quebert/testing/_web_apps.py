@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
 
-from quebert.testing._executors import Answer, SimulatedRequest
+from quebert.testing._exchange import Answer, SimulatedRequest
 
 __all__ = ["ask_asgi", "ask_wsgi"]
 
