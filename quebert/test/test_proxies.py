@@ -114,7 +114,7 @@ class RealProxy:
             assert old in text, old
             text = text.replace(old, new)
         (folder / "configuration").write_text(text)
-        with open(self.log, "wb") as log:
+        with open(self.log, "ab") as log:  # nginx opens it again
             self._process = subprocess.Popen(
                 [program, *arguments, str(folder / "configuration")],
                 cwd=folder,
@@ -125,14 +125,12 @@ class RealProxy:
 
     def _nginx(self, folder: Path) -> tuple[str, list[str]]:
         text = (DEPLOY / "nginx.conf").read_text()
-        own = [f"{each}_temp_path {folder};" for each in ("client_body", "proxy")]
-        others = [
-            f"{each}_temp_path {folder};" for each in ("fastcgi", "uwsgi", "scgi")
-        ]
+        kinds = "client_body", "proxy", "fastcgi", "uwsgi", "scgi"
+        own = [f"{each}_temp_path {folder};" for each in kinds]
         for old, new in {
             "listen 8000": f"listen 127.0.0.1:{self.port}",
             "access_log /var/log/nginx/tasks.log;": "\n".join(
-                ["access_log /dev/stdout;", *own, *others]
+                ["access_log /dev/stdout;", *own]
             ),
             "pid /run/nginx.pid": f"pid {folder}/pid",
             "worker_processes auto": "worker_processes 1",
