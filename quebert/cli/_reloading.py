@@ -26,6 +26,7 @@ from typing import Any
 
 import quebert
 from quebert._twistd import load
+from quebert.functions import all_functions
 from quebert.task import Task
 
 __all__ = ["LOOK", "FileWatch", "ReloadingFunction"]
@@ -122,7 +123,8 @@ class ReloadingFunction:
         importlib.invalidate_caches()
         linecache.checkcache()
         try:
-            self._function = load(self._dotted, self._option)
+            with all_functions.reloading(old):
+                self._function = load(self._dotted, self._option)
         except BaseException as e:
             self._failed = {path for _, path in self._modules()} | _files_of(e)
             for name, _ in self._modules():

@@ -63,6 +63,8 @@ class StreamTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.folder = Path(self.enterContext(TemporaryDirectory()))
+        # That of a process that runs tests may be a pipe on which nobody writes.
+        self.patch(sys, "stdin", StringIO())
         self.patch(_operating, "log_problems", lambda *ignored, level: None)
         self.patch(cli, "log_problems", lambda *ignored, level: None)
         self.patch(_operating, "run", lambda start: start("reactor"))
