@@ -15,6 +15,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.cli._reloading import FileWatch, ReloadingFunction
+from quebert.functions import all_functions
 
 _WORK = "from mylib.words import word\ndef run(task):\n    return word()\n"
 _WORD = "def word():\n    return {!r}\n"
@@ -93,6 +94,25 @@ class ReloadingTests(SynchronousTestCase):
             self.write("mylib/words.py", _WORD.format(word))
             self.assertTrue(self.look())
             self.assertEqual(self.function({}), word)
+
+    def test_tasks_of_paths(self) -> None:
+        """
+        Of functions with C{@task}, those of the new version alone do tasks; if it is
+        broken, those of the old one.
+        """
+        paths = set(all_functions.paths)
+        text = "from quebert.functions import task\n@task('/{0}')\ndef {0}(t): {1}\n"
+        self.write("mylib/words.py", text.format("fax", "pass") + _WORD.format("one"))
+        self.assertTrue(self.look())
+        self.write("mylib/words.py", text.format("mail", "pass") + _WORD.format("two"))
+        self.assertTrue(self.look())
+        self.assertEqual(set(all_functions.paths) - paths, {"/mail"})
+        self.write("mylib/words.py", text.format("sms", "pass") + "1 / 0\n")
+        self.broken()
+        self.assertEqual(set(all_functions.paths) - paths, {"/mail"})
+        self.write("mylib/words.py", _WORD.format("ten"))
+        self.assertTrue(self.look())
+        self.assertEqual(set(all_functions.paths), paths)
 
     def test_being_written(self) -> None:
         """
