@@ -243,7 +243,7 @@ class ProgramTests(SynchronousTestCase):
         patched = "use_monotonic_clock", lambda: used.append(True)
         self.patch(sys.modules["quebert.executor._options"], *patched)
         options = ExecutorOptions()
-        options.parseOptions(["--function=quebert.cli._dev.echo"])
+        options.parseOptions(["--function=os.path.join"])
         makeService(options)
         self.assertEqual(used, [True])
 

@@ -1050,7 +1050,8 @@ class MakeServiceTests(SynchronousTestCase):
         It logs to syslog, too, if asked, from its start on.
         """
         begun: list[str] = []
-        self.patch(_options, "log_to_syslog", begun.append)
+        log = staticmethod(lambda prefix, level: begun.append(prefix))
+        self.patch(_options, "log_to_syslog", log)
         self.start()
         self.assertEqual(begun, [])
         self.start("--with_syslog_prefix=exe")
