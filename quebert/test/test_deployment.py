@@ -25,7 +25,8 @@ from quebert.config import Settings, read
 from quebert.executor import ExecutorOptions
 from quebert.signatures import SharedSecret, write_key
 from quebert.test.documents import Document
-from quebert.testing import _ADVANCED, RabbitMQNode
+from quebert.testing import RabbitMQNode
+from quebert.testing._rabbitmq import _ADVANCED
 
 ROOT = Path(quebert.__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"

@@ -17,7 +17,6 @@ class PipeLinesTests(SynchronousTestCase):
     L{PipeLines} makes lines of what comes in pieces.
     """
 
-    @QUICK
     @given(st.lists(st.binary()), st.integers(1, 20))
     @QUICK
     def test_pieces(self, texts: list[bytes], size: int) -> None:

@@ -39,7 +39,6 @@ class FrameTests(SynchronousTestCase):
     Frames are read as they were written.
     """
 
-    @QUICK
     @given(FRAMES, st.integers(1, 30))
     @QUICK
     def test_pieces(self, frames: list[PoolFrame], size: int) -> None:
@@ -52,7 +51,6 @@ class FrameTests(SynchronousTestCase):
             found += parser.feed(whole[start : start + size])
         self.assertEqual(found, frames)
 
-    @QUICK
     @given(FRAMES)
     @QUICK
     def test_file(self, frames: list[PoolFrame]) -> None:
