@@ -33,6 +33,10 @@ _SHORT = 255
 class Letter:
     """
     A task on its way to the broker.
+
+    @ivar routing_key: the key that it is published with.
+    @ivar body: the task as JSON.
+    @ivar properties: those of the message, by their AMQP names.
     """
 
     routing_key: str
