@@ -20,7 +20,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
 from quebert.test.conftest import AnyBroker, Names
-from quebert.test.support import Program, Proxy, until
+from quebert.test.support import Program, Proxy, heed_sigint, until
 
 Start = Callable[..., Program]
 
@@ -192,6 +192,7 @@ async def test_asking(chosen_broker: AnyBroker, names: Names) -> None:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=heed_sigint,
     )
     os.close(theirs)
     try:
@@ -209,16 +210,20 @@ async def test_asking(chosen_broker: AnyBroker, names: Names) -> None:
 
 def _answered(terminal: int, program: subprocess.Popen[bytes]) -> str:
     """
-    What the program has said in the end, when the answer is Ctrl-C.
+    What the program has said in the end, when the answer is Ctrl-C.  The signal may
+    come just before the program waits for the answer, and is not noticed then.  So it
+    comes again after two seconds; a person is not that quick.
     """
-    said, answered = "", False
-    while select.select([terminal], [], [], 60)[0]:
-        try:
-            said += os.read(terminal, 1000).decode()
-        except OSError:  # the other end is closed
-            break
-        if "[y/N]" in said and not answered:
-            answered = True
+    said = ""
+    for _ in range(20):
+        while select.select([terminal], [], [], 2)[0]:
+            try:
+                said += os.read(terminal, 1000).decode()
+            except OSError:  # the other end is closed
+                program.wait(60)
+                return said
+            if said.endswith("[y/N]: "):
+                break
+        if "[y/N]" in said:
             program.send_signal(signal.SIGINT)
-    program.wait(60)
     return said
