@@ -57,7 +57,10 @@ class SimulatedRequest:
     """
     The request that a mediator makes for a task.
 
+    @ivar method: such as C{"POST"}.
+    @ivar url: the whole URL.
     @ivar headers: as the mediator and the task have them.
+    @ivar body: the task; empty if the method has no body.
     """
 
     method: str

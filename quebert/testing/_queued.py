@@ -57,6 +57,7 @@ class DroppedTask:
     """
     A task that was discarded: it expired, or its executor wished so.
 
+    @ivar task: as it was added.
     @ivar reason: why, in a sentence.
     """
 

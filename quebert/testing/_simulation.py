@@ -69,8 +69,10 @@ class Simulation:
     @param prefetch: how many tasks are requested at once; 0 for no limit.
     @param rate: how many begin in a time, such as C{"10/s"}.
     @param burst: how many may begin at once.
+    @param guard: judges the URL of each request; it looks up no name.
     @param options: of the mediator, such as C{policy}, C{permanent}, C{defaulturl} and
         C{admission}.
+    @ivar mediator: the mediator; hooks may be added to it.
     @raise ConfigError: there is not one executor, or an option is wrong.
     """
 
