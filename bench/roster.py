@@ -82,7 +82,8 @@ PEERS = (
         "quebert",
         "quebert",
         "quebert_mediator.py",
-        "``twistd quebert --watch=…:50``; all else by default. Its tasks are"
+        "``twistd quebert --watch=…:50``; all else by default, but for the log's"
+        " line for each task, which no other has: it costs 12 µs. Its tasks are"
         " made by ``add_task``, with a uuid and a timestamp.",
         ("quebert", "Twisted"),
     ),
@@ -91,7 +92,8 @@ PEERS = (
         "quebert as deployed",
         "quebert_deployed.py",
         "``twistd quebert --config=…`` with a retry policy of 50 attempts and full"
-        " jitter, and for every host a circuit breaker and an adaptive limit.",
+        " jitter, and for every host a circuit breaker and an adaptive limit; no"
+        " line for each task, either.",
         ("quebert", "Twisted"),
     ),
     Peer(

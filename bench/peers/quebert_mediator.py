@@ -42,13 +42,14 @@ def watching(options: dict[str, Any], mediator: Any) -> Any:
 def become_twistd(settings: Settings, *options: str) -> None:
     """
     Become C{twistd quebert} with these options, and further ones that the
-    environment may have.
+    environment may have.  The log has no line for each task: no other peer has such a
+    log, and C{bench/log_lines.py} measures what it costs.
     """
     twistd = str(Path(sys.executable).with_name("twistd"))
     further = os.environ.get("QUEBERT_BENCH_OPTIONS", "").split()
     os.environ["QUEBERT_AMQP_URL"] = settings.amqp
-    command = [twistd, "--nodaemon", "--pidfile=", "quebert", *options, *further]
-    os.execv(twistd, command)
+    command = [twistd, "--nodaemon", "--pidfile=", "quebert", "--log-tasks=no"]
+    os.execv(twistd, [*command, *options, *further])
 
 
 def publish(settings: Settings, task: dict[str, Any]) -> None:
