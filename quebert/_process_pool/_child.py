@@ -24,8 +24,8 @@ from quebert._process_pool._limits import in_mib
 from quebert._process_pool._settings import ANSWERS, OUTPUT, TASKS, ProcessSettings
 from quebert.errors import BadTask, ConfigError
 from quebert.functions import ExecutorAnswer, Functions, ReceivedTask
-from quebert.functions.answers import answer_to_error, name_of
-from quebert.functions.calling import call, log
+from quebert.functions.answers import name_of
+from quebert.functions.calling import call_alone, log
 from quebert.functions.loading import for_request, load_functions
 
 __all__ = ["main"]
@@ -218,10 +218,7 @@ class Server:
 
     def _called(self, function: Any, task: ReceivedTask) -> ExecutorAnswer:
         try:
-            return call(function, task)
-        except BaseException as e:  # an interrupt is the function's
-            log.error("Task %s failed.", name_of(task), exc_info=e)
-            return answer_to_error(e)
+            return call_alone(function, task)
         finally:
             if os.getpid() != self._pid:  # the function has forked, and returned twice
                 os._exit(0)

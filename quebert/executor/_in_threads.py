@@ -27,7 +27,7 @@ from quebert._reactor import given_or_global
 from quebert.executor._runner import TaskRequest
 from quebert.functions import ExecutorAnswer, Function
 from quebert.functions.answers import name_of
-from quebert.functions.calling import call, log
+from quebert.functions.calling import call_alone, log
 
 __all__ = ["InThreads"]
 
@@ -123,7 +123,7 @@ class InThreads:
 
     def _call(self, request: TaskRequest) -> tuple[str, ExecutorAnswer]:
         task, function = request.received(self._function, self._subconfig)
-        return name_of(task), call(function, task)
+        return name_of(task), call_alone(function, task)
 
     def stop(self) -> Deferred[None]:
         """

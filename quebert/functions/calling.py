@@ -1,8 +1,8 @@
 """
-Calls a function for a task, without Twisted: L{call} in a thread or a process of its
-own, L{call_async} in a loop of asyncio.
+Calls a function for a task, without Twisted: L{call} where a server does, L{call_alone}
+in a thread or a process of our own, L{call_async} in a loop of asyncio.
 
-Both log by C{logging}, whose users have it told to their error trackers: a function
+They log by C{logging}, whose users have it told to their error trackers: a function
 that fails with its traceback, what it wishes and what it should not return in a line.
 An exit is the function's, not the server's.
 """
@@ -27,7 +27,7 @@ from quebert.functions.answers import (
 )
 from quebert.task import Task
 
-__all__ = ["call", "call_async", "is_async", "log"]
+__all__ = ["call", "call_alone", "call_async", "is_async", "log"]
 
 # Characters of a reason, which a task may have chosen.
 _REASON_LIMIT = 400
@@ -41,10 +41,24 @@ def call(function: Function, task: Task) -> ExecutorAnswer:
     Call a function, and wait for its result.  A coroutine gets a loop of asyncio of its
     own.
     """
+    return _call(function, task, (Exception, SystemExit))
+
+
+def call_alone(function: Function, task: Task) -> ExecutorAnswer:
+    """
+    The same where no interrupt can be somebody else's: whatever the function raises is
+    answered.
+    """
+    return _call(function, task, (BaseException,))
+
+
+def _call(
+    function: Function, task: Task, caught: tuple[type[BaseException], ...]
+) -> ExecutorAnswer:
     name = name_of(task)  # the function may change its task
     try:
         result = _waited_for(function_for(function, task)(task))
-    except (Exception, SystemExit) as e:
+    except caught as e:
         return _failed(name, e)
     return _ended(name, result)
 
@@ -59,7 +73,9 @@ async def call_async(function: Function, task: Task) -> ExecutorAnswer:
         if is_async(chosen):
             result = chosen(task)
         else:
-            result = await asyncio.to_thread(_run_generator, chosen, task)
+            result, error = await asyncio.to_thread(_in_thread, chosen, task)
+            if error is not None:
+                return _failed(name, error)
         result = await _awaited(result)
     except (Exception, SystemExit) as e:
         return _failed(name, e)
@@ -93,12 +109,16 @@ def _ended(name: str, result: Any) -> ExecutorAnswer:
     return answer
 
 
-def _run_generator(function: Function, task: Task) -> Any:
+def _in_thread(function: Function, task: Task) -> tuple[Any, BaseException | None]:
     """
-    Its result, if it needs no loop.
+    Its result, of a generator joined, or what it has raised: a future holds no
+    C{StopIteration}, and loops take an interrupt for their own.
     """
-    result = function(task)
-    return _joined(result) if inspect.isgenerator(result) else result
+    try:
+        result = function(task)
+        return _joined(result) if inspect.isgenerator(result) else result, None
+    except BaseException as e:
+        return None, e
 
 
 def _waited_for(result: Any) -> Any:

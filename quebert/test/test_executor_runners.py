@@ -5,7 +5,9 @@ in C{test_executor_processes}.
 
 from __future__ import annotations
 
+import logging
 import sys
+from asyncio import CancelledError
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,6 +29,7 @@ from quebert.executor import (
     TaskRequest,
 )
 from quebert.functions import ExecutorAnswer, Functions
+from quebert.functions.calling import log
 from quebert.test.test_executor import FakeReactor, Wire
 
 
@@ -286,6 +289,20 @@ class ThreadTests(SynchronousTestCase):
         request.hung_up.callback(None)
         self.assertEqual(self.successResultOf(doing)[0], "")
         self.assertEqual(runner._places.waiting, [])
+
+    def test_raises_anything(self) -> None:
+        """
+        What is no C{Exception} is the function's, too, and answered.
+        """
+
+        def function(task: Any) -> None:
+            raise CancelledError("no more")
+
+        self.patch(log, "propagate", False)
+        self.patch(log, "handlers", [logging.NullHandler()])
+        name, answer = InThreads(function, 1)._call(self.request())
+        self.assertEqual(name, "(no uuid)")
+        self.assertEqual(answer.sentence, "CancelledError: no more")
 
 
 class RunnerOptionTests(SynchronousTestCase):

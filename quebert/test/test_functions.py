@@ -9,7 +9,7 @@ import asyncio
 import pickle
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,7 @@ from quebert.functions import (
     task,
 )
 from quebert.functions.answers import answer_to_error, answer_to_result, error_line
-from quebert.functions.calling import call, call_async, is_async, log
+from quebert.functions.calling import call, call_alone, call_async, is_async, log
 from quebert.policy import Directive, directive
 from quebert.task import Task
 
@@ -330,7 +330,7 @@ async def giving_up(task: Task) -> object:
 
 class CallTests(SynchronousTestCase):
     """
-    L{call} and L{call_async}.
+    L{call}, L{call_alone} and L{call_async}.
     """
 
     def check(self, function: Any, status: int, body: bytes) -> None:
@@ -381,6 +381,24 @@ class CallTests(SynchronousTestCase):
             raise KeyboardInterrupt
 
         self.assertRaises(KeyboardInterrupt, call, interrupted, {})
+
+    def test_alone(self) -> None:
+        """
+        Where no server can be interrupted, whatever is raised is answered.
+        """
+
+        def raises(error: BaseException) -> Callable[[Task], None]:
+            def function(task: Task) -> None:
+                raise error
+
+            return function
+
+        self.patch(log, "disabled", True)
+        for error in (asyncio.CancelledError(), KeyboardInterrupt(), StopIteration()):
+            kind = type(error).__name__.encode()
+            waiting = asyncio.wait_for(call_async(raises(error), {}), 60)
+            for answer in (call_alone(raises(error), {}), asyncio.run(waiting)):
+                self.assertEqual((answer.status, answer.body), (500, kind))
 
     def test_loop_within_a_loop(self) -> None:
         """
