@@ -7,9 +7,10 @@ import json
 import os
 import sys
 
-given = os.environ.pop("QUEBERT_POOL_PROCESS")
-sys.path[:] = json.loads(given)[2]
+if __name__ == "__main__":  # multiprocessing imports it again, under another name
+    given = os.environ.pop("QUEBERT_POOL_PROCESS")
+    sys.path[:] = json.loads(given)[2]
 
-from quebert._process_pool._child import main  # noqa: E402
+    from quebert._process_pool._child import main
 
-main(given)
+    main(given)

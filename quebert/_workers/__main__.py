@@ -7,8 +7,9 @@ import json
 import os
 import sys
 
-sys.path[:] = json.loads(os.environ.pop("QUEBERT_WORKER"))
+if __name__ == "__main__":  # multiprocessing imports it again, under another name
+    sys.path[:] = json.loads(os.environ.pop("QUEBERT_WORKER"))
 
-from quebert._workers._worker import main  # noqa: E402
+    from quebert._workers._worker import main
 
-main()
+    main()

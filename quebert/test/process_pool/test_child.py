@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert import _process_pool, _workers
 from quebert._process_pool import (
     FrameKind,
     FrameParser,
@@ -98,6 +101,16 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((frames[1].head[0], frames[1].body), (200, b"1"))
         self.assertEqual(frames[1].head[1], [["Content-Type", "application/json"]])
         self.assertEqual(frames[3].body, b"KeyError: 'n'")
+
+    def test_imported_again(self) -> None:
+        """
+        C{multiprocessing} may start others: these load the main module, which is no
+        process of a pool there, and no worker.
+        """
+        for package in (_process_pool, _workers):
+            path = Path(package.__file__).with_name("__main__.py")
+            found = runpy.run_path(str(path), run_name="__mp_main__")
+            self.assertNotIn("main", found)
 
     def test_no_task(self) -> None:
         """
