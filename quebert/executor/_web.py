@@ -182,16 +182,16 @@ class ExecutorResource(Resource):
         The name of the task, if it was begun, and the answer.
         """
         size = self.runner.memory_of(request)
-        if not await self._begin(size, len(request.body), request.hung_up):
-            self.log_refused(_BUSY)
-            return "", ExecutorAnswer.unavailable(_BUSY)
-        try:
-            name, answer = await self.runner.run(request)
-        except BadTask as e:
-            return "", ExecutorAnswer.text(http.BAD_REQUEST, str(e))
-        finally:
-            self._turns.end(size)
-        if not name and answer.status == http.SERVICE_UNAVAILABLE:
+        name, answer = "", ExecutorAnswer.unavailable(_BUSY)
+        if await self._begin(size, len(request.body), request.hung_up):
+            try:
+                name, answer = await self.runner.run(request)
+            except BadTask as e:
+                return "", ExecutorAnswer.text(http.BAD_REQUEST, str(e))
+            finally:
+                self._turns.end(size)
+        refused = not name and answer.status == http.SERVICE_UNAVAILABLE
+        if refused and not request.hung_up.called:
             self.log_refused(answer.sentence)
         return name, answer
 
