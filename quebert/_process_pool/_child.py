@@ -142,6 +142,7 @@ class _Told(logging.Handler):
         """
         What is logged now is of another task.
         """
+        log.disabled = False
         self.task = "(no uuid)"
         self.lines.clear()
         self.out_of_memory = False

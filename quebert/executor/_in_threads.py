@@ -116,13 +116,15 @@ class InThreads:
             text = f"no thread of {self._threads} was free for {self._patience:g} s"
             return "", ExecutorAnswer.unavailable(text)
         try:
-            assert self._pool is not None, "it is not started"
+            if self._pool is None:
+                return "", ExecutorAnswer.unavailable("the executor is closing down")
             return await deferToThreadPool(reactor, self._pool, self._call, request)
         finally:
             self._places.release()
 
     def _call(self, request: TaskRequest) -> tuple[str, ExecutorAnswer]:
         task, function = request.received(self._function, self._subconfig)
+        log.disabled = False
         return name_of(task), call_alone(function, task)
 
     def stop(self) -> Deferred[None]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -142,6 +143,22 @@ class RunnerTests(SynchronousTestCase):
         self.wire.hang_up()
         self.assertTrue(request.hung_up.called)
         self.runner.answers[1].callback(("e2c6", ExecutorAnswer(204)))
+
+    def test_hung_up_in_line(self) -> None:
+        """
+        A client that went was not refused: only others are logged as such.
+        """
+        answer = ExecutorAnswer.unavailable("no process of 4 was free for 30 s")
+        with capturedLogs() as events:
+            self.send(b"/")
+            self.wire.hang_up()
+            self.runner.answers[0].callback(("", answer))
+            self.assertEqual(events, [])
+            self.wire = Wire(self.reactor)
+            self.send(b"/")
+            self.runner.answers[1].callback(("", answer))
+        (text,) = map(formatEvent, events)
+        self.assertEqual(text, f"A request was refused: {answer.sentence}")
 
     def test_full(self) -> None:
         """
@@ -289,6 +306,30 @@ class ThreadTests(SynchronousTestCase):
         request.hung_up.callback(None)
         self.assertEqual(self.successResultOf(doing)[0], "")
         self.assertEqual(runner._places.waiting, [])
+
+    def test_stopped(self) -> None:
+        """
+        One that still waits when the threads are gone is answered.
+        """
+        runner = InThreads(len, 1, reactor=Clock())
+        runner.start()
+        runner._places.acquire()
+        doing = Deferred.fromCoroutine(runner.run(self.request()))
+        runner.stop()
+        runner._places.release()
+        name, answer = self.successResultOf(doing)
+        self.assertEqual((name, answer.status), ("", 503))
+        self.assertEqual(answer.sentence, "the executor is closing down")
+        self.assertEqual(runner._places.tokens, 1)
+
+    def test_logging_configured(self) -> None:
+        """
+        A module with C{logging.config} disables loggers that it does not know, as ours.
+        """
+        self.patch(log, "disabled", True)
+        with self.assertLogs(log) as logged:
+            InThreads(lambda task: task["no"], 1)._call(self.request())
+        self.assertEqual(logged.records[0].getMessage(), "Task (no uuid) failed.")
 
     def test_raises_anything(self) -> None:
         """

@@ -137,6 +137,14 @@ class ServerTests(SynchronousTestCase):
         told = self.told(lambda task: Retry("later"))
         self.assertEqual(told.lines, [(logging.INFO, "Task e2c6: 409: later")])
 
+    def test_logging_configured(self) -> None:
+        """
+        A module with C{logging.config} disables loggers that it does not know, as ours.
+        """
+        self.patch(log, "disabled", True)
+        told = self.told(lambda task: task["no"])
+        self.assertIn("Task e2c6 failed.", told.lines[0][1])
+
     def test_interrupted(self) -> None:
         """
         An interrupt is an error, too.
