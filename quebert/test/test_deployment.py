@@ -206,6 +206,13 @@ def check_twistd(arguments: list[str], secrets: Path) -> None:
     assert function in own
 
 
+def test_functions_may_finish() -> None:
+    """
+    systemd stops the executor alone, which ends its processes.
+    """
+    assert unit("quexecutor.service")["KillMode"] == ["mixed"]
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_unit(name: str, tmp_path: Path) -> None:
     """
