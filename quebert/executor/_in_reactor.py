@@ -75,18 +75,18 @@ class InReactor:
         except GeneratorExit:  # what is awaited can no more come
             raise
         except AnsweredError as e:
-            self.log.info("Task {name}: {status}: {why}", **_told(name, e))
-            return name, e.answer
+            result = e
         except BaseException as e:  # the function's exit() is not the server's
             self.log.failure(
                 "Task {name} failed.", Failure(), LogLevel.error, name=name
             )
             return name, answer_to_error(e)
         answer = answer_to_result(result)
-        if isinstance(result, AnsweredError):
-            self.log.info("Task {name}: {status}: {why}", **_told(name, result))
-        elif answer.status >= http.INTERNAL_SERVER_ERROR:
-            self.log.error("Task {name}: {why}", name=name, why=answer.sentence)
+        wished = isinstance(result, AnsweredError)
+        if wished or answer.status >= http.INTERNAL_SERVER_ERROR:
+            level = LogLevel.info if wished else LogLevel.error
+            values = {"name": name, "status": answer.status, "why": answer.sentence}
+            self.log.emit(level, "Task {name}: {status}: {why}", **values)
         return name, answer
 
     async def _joined(self, result: Any) -> Any:
@@ -109,7 +109,3 @@ class InReactor:
                 except StopIteration as e:
                     return pieces.result(e.value)
                 await deferLater(given_or_global(self._reactor), 0)
-
-
-def _told(name: str, error: AnsweredError) -> dict[str, Any]:
-    return {"name": name, "status": error.answer.status, "why": str(error)}
