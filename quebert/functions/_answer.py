@@ -4,6 +4,7 @@ L{ExecutorAnswer}: what a request is answered with.  Pure.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,9 @@ TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 # Seconds after which a client may try again.
 _LATER = "2"
+# RFC 9110, section 5.
+_NAME = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile("[\t -~\x80-\xff]*")
 
 
 @attrs.frozen
@@ -22,15 +26,24 @@ class ExecutorAnswer:
     """
     What a request is answered with.
 
-    @ivar status: that of HTTP.
+    @ivar status: that of HTTP, from 200 to 599.
     @ivar body: its bytes.
     @ivar headers: names and values, in which each character stands for a byte, as in
         WSGI (latin-1).  The length of the body is left to the web server.
+    @raise ValueError: no web server could send it.
     """
 
     status: int = attrs.field(converter=int)
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"an answer cannot have the status {self.status}")
+        for name, value in self.headers:
+            if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+                text = f"an answer cannot have the header {name!r:.60}"
+                raise ValueError(f"{text} with the value {value!r:.60}")
 
     @classmethod
     def text(
@@ -63,7 +76,7 @@ class ExecutorAnswer:
         """
         The body as text.
         """
-        return self.body.decode("utf-8")
+        return self.body.decode("utf-8", "replace")
 
 
 class AnsweredError(Exception):

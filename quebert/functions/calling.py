@@ -32,8 +32,8 @@ __all__ = ["call", "call_alone", "call_async", "is_async", "log"]
 # Characters of a reason, which a task may have chosen.
 _REASON_LIMIT = 400
 
-#: Where functions are told of.  Our runners, which listen to it, enable it for each task:
-#: logging.config disables loggers that it does not know, unless it is told otherwise.
+#: Where functions are told of.  Our runners, which listen to it, enable it for each
+#: task: logging.config disables loggers that it does not know, by default.
 log = logging.getLogger("quebert.functions")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from http.client import responses
 from time import monotonic
 from typing import Any
 
@@ -55,7 +56,7 @@ class WSGIExecutor:
         headers = list(answer.headers)
         if answer.status != HTTPStatus.NO_CONTENT:
             headers.append(("Content-Length", str(len(answer.body))))
-        phrase = HTTPStatus(answer.status).phrase
+        phrase = responses.get(answer.status, "")
         start_response(f"{answer.status} {phrase}", headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 

@@ -20,6 +20,7 @@ from quebert import outcome
 from quebert import task as tasks
 from quebert.errors import BadTask, ConfigError
 from quebert.functions import (
+    AnsweredError,
     Discard,
     ExecutorAnswer,
     Functions,
@@ -189,6 +190,20 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(answer.status, 500)
             start = "the function's result cannot be sent: "
             self.assertTrue(answer.sentence.startswith(start), answer)
+
+    def test_own_answers(self) -> None:
+        """
+        An answer that no web server could send is an error of who makes it; its body
+        may be any bytes.
+        """
+        for headers in (("X", "\u20ac"), ("\xfc", "a"), ("X", "a\r\nY: b"), ("", "a")):
+            self.assertRaises(ValueError, ExecutorAnswer, 200, b"", (headers,))
+        for status in (100, 199, 600, -1):
+            self.assertRaises(ValueError, ExecutorAnswer, status)
+        header = ("X-Y", "a\tb \xff")
+        error = AnsweredError(ExecutorAnswer(418, b"a\xff", (header,)))
+        self.assertEqual(str(error), "a\ufffd")
+        self.assertEqual(answer_to_error(error).headers, (header,))
 
     def test_outcomes(self) -> None:
         """

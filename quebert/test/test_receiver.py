@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import ConfigError
 from quebert.functions import (
+    AnsweredError,
     ExecutorAnswer,
     Functions,
     GiveUp,
@@ -381,6 +382,15 @@ class WSGITests(Cases, SynchronousTestCase):
             broken: dict[str, Any] = {"wsgi.input": Broken()}
             said = f"the body cannot be read: {type(Broken.error).__name__}"
             self.check(self.ask(**broken), 400, said)
+
+    def test_odd_status(self) -> None:
+        """
+        A function may answer with a status that has no name.
+        """
+        given = ExecutorAnswer(299, b"x", (("Content-Type", "text/plain"),))
+        executor = WSGIExecutor(self.receiver, lambda task: AnsweredError(given))
+        answer = self.answered(executor, "/x", BODY, tuple(JSON.items()), "POST")
+        self.assertEqual((answer.status, answer.body), (299, b"x"))
 
     def test_head(self) -> None:
         """
