@@ -111,6 +111,7 @@ class ChildProcess(ProcessProtocol):
         self.dismissed = False
         self.failure: str | None = None
         self._started = False  # it has imported the functions
+        self._closed = False  # a pipe of frames, so that it can do no other task
         self.pid: int | None = None
         self._owner = owner
         self._limits = limits
@@ -207,7 +208,7 @@ class ChildProcess(ProcessProtocol):
             self.log.emit(_LEVELS.get(level, LogLevel.error), shown, **event)
         done, name = self._done, self._name
         self._done = None
-        if last or self.calls == self._limits.tasks:
+        if last or self._closed or self.calls == self._limits.tasks:
             self.end()
         else:
             self._free()
@@ -289,8 +290,10 @@ class ChildProcess(ProcessProtocol):
         """
         It has closed a pipe, as it does when it ends: give it no task.
         """
-        unused = (ChildState.STARTING, ChildState.IDLE)
-        if childFD in (TASKS, ANSWERS) and self.state in unused:
+        if childFD not in (TASKS, ANSWERS):
+            return
+        self._closed = True
+        if self.state in (ChildState.STARTING, ChildState.IDLE):
             self._leave()
             self._deadlines.begin(self, MERCY)
 
@@ -299,6 +302,7 @@ class ChildProcess(ProcessProtocol):
         It is dead.  What it has written is read, and its pipes are closed, which what
         it has started may hold open.
         """
+        self._closed = True
         for descriptor in (OUTPUT, ANSWERS):
             self._drain(descriptor)
         self._leave()

@@ -108,7 +108,7 @@ class ServerTests(SynchronousTestCase):
         process of a pool there, and no worker.
         """
         for package in (_process_pool, _workers):
-            path = Path(package.__file__).with_name("__main__.py")
+            path = Path(package.__path__[0], "__main__.py")
             found = runpy.run_path(str(path), run_name="__mp_main__")
             self.assertNotIn("main", found)
 

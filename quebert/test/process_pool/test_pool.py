@@ -435,7 +435,8 @@ class EndTests(PoolCase):
 
     def test_answer_before_the_end(self) -> None:
         """
-        An answer that was sent counts, even if its process has ended.
+        An answer that was sent counts, even if its process has ended; no other task is
+        given to it.
         """
         (process,) = self.begin()
         task = self.give()
@@ -446,11 +447,17 @@ class EndTests(PoolCase):
             def doRead(self) -> None:
                 if self.data:
                     self.data = False
-                    process.answers(b"sent", last=True)
+                    process.answers(b"sent")
 
+        waiting = self.give()
+        before = process.written
         process.pipes[ANSWERS] = Pipe()
         process.ends(1)
         self.assertEqual(self.answer(task), (200, "sent"))
+        self.assertEqual(process.written, before)
+        self.reactor.started[1].ready()
+        self.reactor.started[1].answers()
+        self.assertEqual(self.answer(waiting), (200, "done"))
 
     def test_protocol_broken(self) -> None:
         """
@@ -567,6 +574,22 @@ class StartTests(PoolCase):
         self.reactor.started[1].ready()
         self.reactor.started[1].answers()
         self.answer(task)
+
+    def test_pipe_closed_during_a_task(self) -> None:
+        """
+        So does one that is about to end, and has answered its last task.
+        """
+        (process,) = self.begin()
+        last = self.give()
+        waiting = self.give()
+        before = process.written
+        process.protocol.childConnectionLost(TASKS)
+        process.answers()
+        self.assertEqual(self.answer(last), (200, "done"))
+        self.assertEqual(process.written, before)
+        self.reactor.started[1].ready()
+        self.reactor.started[1].answers()
+        self.assertEqual(self.answer(waiting), (200, "done"))
 
     def test_backoff(self) -> None:
         """
