@@ -16,7 +16,7 @@ from typing import Any
 from quebert._text import one_line
 from quebert.errors import ConfigError
 
-__all__ = ["find_function", "find_module", "is_name", "look_here"]
+__all__ = ["find_function", "find_module", "is_module", "is_name", "look_here"]
 
 # Characters of the text of an error.
 _ERROR_LENGTH = 1_000
@@ -50,14 +50,28 @@ def find_function(dotted: str, option: str) -> Callable[..., Any]:
     return function
 
 
-def find_module(dotted: str, option: str) -> ModuleType | None:
+def find_module(dotted: str, option: str) -> ModuleType:
     """
-    The module that C{dotted} names, if there is one.
+    The module that C{dotted} names.
+
+    @raise ConfigError: there is none, or it cannot be imported.
+    """
+    look_here()
+    given = f"{option}={dotted}"
+    module = _module(dotted, given)
+    if module is None:
+        raise _no_module(dotted, given)
+    return module
+
+
+def is_module(dotted: str, option: str) -> bool:
+    """
+    Whether C{dotted} names a module, which is imported then.
 
     @raise ConfigError: it cannot be imported.
     """
     look_here()
-    return _module(dotted, f"{option}={dotted}") if _names(dotted) else None
+    return _module(dotted, f"{option}={dotted}") is not None
 
 
 def is_name(dotted: str) -> bool:
@@ -91,9 +105,12 @@ def _imported(names: list[str], given: str) -> tuple[Any, list[str]]:
         module = _module(".".join(names[:end]), given)
         if module is not None:
             return module, names[end:]
-    raise ConfigError(
-        f"{given}: there is no module {names[0]}, neither installed nor in"
-        f" {os.getcwd()}"
+    raise _no_module(names[0], given)
+
+
+def _no_module(name: str, given: str) -> ConfigError:
+    return ConfigError(
+        f"{given}: there is no module {name}, neither installed nor in {os.getcwd()}"
     )
 
 

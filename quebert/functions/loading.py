@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from quebert._named import find_function, find_module, is_name
+from quebert._named import find_function, find_module, is_module, is_name
 from quebert.errors import ConfigError
 from quebert.functions._registry import (
     Function,
@@ -69,12 +69,15 @@ def load_functions(
 
 
 def _named(name: str) -> Function:
-    try:
-        return find_function(name, _OPTION)
-    except ConfigError as e:
-        # A module of a package may have the form of a function.
-        if e.__cause__ is not None or find_module(name, _OPTION) is None:
-            raise
+    if "." not in name:
+        find_module(name, _OPTION)
+    else:
+        try:
+            return find_function(name, _OPTION)
+        except ConfigError as e:
+            # A module of a package may have the form of a function.
+            if e.__cause__ is not None or not is_module(name, _OPTION):
+                raise
     if not len(all_functions):
         raise ConfigError(
             f"{_OPTION}={name}: the module {name} has no function with @task; name one:"

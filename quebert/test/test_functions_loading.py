@@ -137,7 +137,7 @@ class LoadTests(SynchronousTestCase):
             self.wrong("jobs.nothing"), "--function=jobs.nothing: jobs has no nothing"
         )
         self.assertIn("there is no module nowhere", self.wrong("nowhere.at_all"))
-        self.assertIn("must be module.function", self.wrong("nowhere"))
+        self.assertIn("there is no module nowhere", self.wrong("nowhere"))
 
     def test_broken(self) -> None:
         """
