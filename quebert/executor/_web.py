@@ -36,6 +36,7 @@ from quebert.functions.admission import (
     Unsigned,
     method_refusal,
 )
+from quebert.functions.answers import answer_to_error
 from quebert.signatures import Verifier
 
 __all__ = ["ExecutorResource"]
@@ -188,6 +189,9 @@ class ExecutorResource(Resource):
                 name, answer = await self.runner.run(request)
             except BadTask as e:
                 return "", ExecutorAnswer.text(http.BAD_REQUEST, str(e))
+            except Exception as e:  # no function's: its runner has answered those
+                self.log.failure("The runner of functions failed.")
+                return "", answer_to_error(e)
             finally:
                 self._turns.end(size)
         refused = not name and answer.status == http.SERVICE_UNAVAILABLE

@@ -170,6 +170,16 @@ class RunnerTests(SynchronousTestCase):
         reply = self.wire.reply()
         self.assertEqual((reply.code, reply.headers["Retry-After"]), (503, "2"))
 
+    def test_fails(self) -> None:
+        """
+        Whatever is wrong with it, a request is answered.
+        """
+        self.send(b"/")
+        self.runner.answers[0].errback(KeyError("no"))
+        reply = self.wire.reply()
+        self.assertEqual((reply.code, reply.body), (500, b"KeyError: 'no'"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
     def test_stop(self) -> None:
         """
         It is stopped once nothing runs, and waited for.
