@@ -17,8 +17,9 @@ import attrs
 __all__ = ["FrameKind", "FrameParser", "MalformedFrame", "PoolFrame", "read_frame"]
 
 _PREFIX = Struct(">cII")
-#: Bytes of the head of an answer.
-MOST_OF_HEAD = 2**18
+#: Bytes of the head of an answer.  What is logged of a task has up to 30,000
+#: characters, of which JSON in ASCII makes 360,000 bytes.
+MOST_OF_HEAD = 2**19
 
 
 class FrameKind(Enum):

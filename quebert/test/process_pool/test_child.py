@@ -6,12 +6,12 @@ descriptors do is in C{test_executor_processes}.
 from __future__ import annotations
 
 import logging
-import os
 import runpy
 import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import attrs
@@ -75,10 +75,9 @@ class ServerTests(SynchronousTestCase):
             for body in bodies or (b'{"uuid": "e2c6"}',)
         ]
         whole = b"".join(part for frame in frames for part in frame.parts())
-        answers, written = os.pipe()
-        with open(answers, "rb") as file:
-            Server(settings, functions, written).serve(BytesIO(whole))
-            os.close(written)
+        with TemporaryFile() as file:
+            Server(settings, functions, file.fileno()).serve(BytesIO(whole))
+            file.seek(0)
             return FrameParser(1_000_000).feed(file.read())
 
     def told(self, function: Callable[[Any], Any], **options: Any) -> Told:
@@ -144,6 +143,18 @@ class ServerTests(SynchronousTestCase):
         self.patch(log, "disabled", True)
         told = self.told(lambda task: task["no"])
         self.assertIn("Task e2c6 failed.", told.lines[0][1])
+
+    def test_long_lines(self) -> None:
+        """
+        Whatever the characters of what is logged, the parent takes it.
+        """
+
+        def logs(task: Any) -> None:
+            for _ in range(10):
+                log.error("\U0001f600" * 10_000)
+
+        told = self.told(logs)
+        self.assertEqual([len(text) for _, text in told.lines], [6_000] * 5)
 
     def test_interrupted(self) -> None:
         """
