@@ -17,6 +17,7 @@ import sys
 import traceback
 from contextlib import suppress
 from http import HTTPStatus
+from math import inf
 from typing import Any, BinaryIO
 
 from quebert._process_pool._frames import FrameKind, PoolFrame, read_frame
@@ -40,7 +41,8 @@ _HEAD, _TAIL = 1_000, 2_000
 _MOST_TOLD = 6_000
 # How often something is logged of it: the functions can do so, too.
 _MOST_LINES = 5
-# The part of the memory which a process may have between two tasks.
+# The part which a process may keep after a task, of the memory that importing the
+# functions has left.
 _REST = 0.5
 _PAGE = resource.getpagesize()
 
@@ -115,6 +117,17 @@ def _send(answers: int, frame: PoolFrame) -> None:
             view = view[os.write(answers, view) :]
 
 
+def data_size() -> int:
+    """
+    Bytes of memory that this process has for its data; 0 if that is not known.
+    """
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[5]) * _PAGE
+    except OSError:  # another system, or no descriptor is left
+        return 0
+
+
 class _Told(logging.Handler):
     """
     Keeps what is logged of a task.  The parent logs it.
@@ -172,6 +185,8 @@ class Server:
         self._functions = functions
         self._answers = answers
         self._pid = os.getpid()
+        begun, limit = data_size(), settings.memory
+        self._rest = inf if limit is None else begun + (limit - begun) * _REST
 
     def serve(self, tasks: BinaryIO) -> None:
         """
@@ -234,15 +249,8 @@ class Server:
         """
         Bytes of memory that are still taken, if they may be missed by the next task.
         """
-        limit = self._settings.memory
-        if limit is None:
-            return 0
-        try:
-            with open("/proc/self/statm", "rb") as file:
-                pages = int(file.read().split()[5])
-        except OSError:  # another system, or no descriptor is left
-            return 0
-        return pages * _PAGE if pages * _PAGE > limit * _REST else 0
+        size = 0 if self._rest == inf else data_size()
+        return size if size > self._rest else 0
 
     def _flush(self) -> None:
         for stream in (sys.stdout, sys.stderr):

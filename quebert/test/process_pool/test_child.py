@@ -25,7 +25,7 @@ from quebert._process_pool import (
     PoolLimits,
     ProcessSettings,
 )
-from quebert._process_pool._child import Server
+from quebert._process_pool._child import Server, data_size
 from quebert.functions import Functions, Retry
 from quebert.functions.calling import log
 
@@ -196,12 +196,19 @@ class ServerTests(SynchronousTestCase):
 
     def test_holds_much(self) -> None:
         """
-        So is one that keeps much of it, where the system tells.
+        So is one that keeps much of what importing the functions has left, where the
+        system tells.
         """
-        self.assertFalse(self.told(len).last)
-        little = attrs.evolve(LIMITS, memory=2**20)
+        kept = []
+
+        def keeps(task: Any) -> None:
+            kept.append(bytearray(48 * 2**20))
+
+        little = attrs.evolve(LIMITS, memory=data_size() + 64 * 2**20)
+        self.assertFalse(self.told(len, limits=little).last)
         wanted = sys.platform == "linux"
-        self.assertEqual(self.told(len, limits=little).last, wanted)
+        self.assertEqual(self.told(keeps, limits=little).last, wanted)
+        kept.clear()
 
     def test_original(self) -> None:
         """
