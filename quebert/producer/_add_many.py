@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from quebert.errors import BadTask, BrokerError, BrokerUnreachable, MessageRefused
-from quebert.producer._items import OnResult, TaskResult, item_letter
+from quebert.producer._items import OnResult, TaskResult, check_window, item_letter
 from quebert.producer._letter import Letter
 
 __all__ = ["Items", "WindowOfTasks"]
@@ -33,6 +33,7 @@ class WindowOfTasks:
     @param publish: publishes one.
     @param now: the time of day, in seconds since the epoch.
     @param size: how many there may be.
+    @raise ConfigError: that is no number from 1 on.
     @ivar added: how many the broker has confirmed.
     """
 
@@ -43,6 +44,7 @@ class WindowOfTasks:
         now: Callable[[], float],
         size: int,
     ) -> None:
+        check_window(size)
         self.added = 0
         self._publish = publish
         self._on_result = on_result
@@ -115,8 +117,7 @@ class WindowOfTasks:
         try:
             uuid, letter = item_letter(item, self._now())
         except BadTask as e:
-            known = item.get("uuid") if isinstance(item, Mapping) else None
-            self._tell(TaskResult(index, item, known, e))
+            self._tell(TaskResult.without_task(index, item, e))
             return
         size = len(letter.body)
         confirmed = self._publish(letter)

@@ -19,13 +19,12 @@ import attrs
 from quebert.errors import (
     BadTask,
     BrokerError,
-    ConfigError,
     MessageRefused,
     PublishRefused,
 )
 from quebert.producer._connection import Answer, PublishingConnection
 from quebert.producer._deadline import StreamEnded, TimeIsUp
-from quebert.producer._items import OnResult, TaskResult, item_letter
+from quebert.producer._items import OnResult, TaskResult, check_window, item_letter
 from quebert.producer._letter import Letter
 from quebert.producer._publishing import BlockingPublisher, Limit
 
@@ -82,8 +81,7 @@ class BlockingWindow:
         patience: float,
         size: int,
     ) -> None:
-        if size < 1:
-            raise ConfigError(f"window must be 1 or more, not {size!r}")
+        check_window(size)
         self._publisher = publisher
         self._on_result = on_result
         self._now = now
@@ -146,8 +144,7 @@ class BlockingWindow:
         try:
             uuid, letter = item_letter(item, self._now())
         except BadTask as e:
-            known = item.get("uuid") if isinstance(item, Mapping) else None
-            self._tell(TaskResult(index, item, known, e))
+            self._tell(TaskResult.without_task(index, item, e))
             return
         sent = _SentItem(index, item, uuid, letter)
         if sent.size > _SURELY_TAKEN:

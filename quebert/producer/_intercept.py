@@ -75,8 +75,7 @@ def add_each(
         try:
             uuid, letter = item_letter(item, now())
         except BadTask as e:
-            known = item.get("uuid") if isinstance(item, Mapping) else None
-            on_result(TaskResult(index, item, known, e))
+            on_result(TaskResult.without_task(index, item, e))
             continue
         publish(letter)
         added += 1

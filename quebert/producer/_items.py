@@ -12,13 +12,21 @@ import attrs
 
 from quebert import task as tasks
 from quebert._bounds import BOUNDS
-from quebert.errors import BadTask
+from quebert.errors import BadTask, ConfigError
 from quebert.producer._letter import MEDIUM, Letter, task_letter
 
-__all__ = ["WINDOW", "OnResult", "TaskResult", "item_letter"]
+__all__ = ["WINDOW", "OnResult", "TaskResult", "check_window", "item_letter"]
 
 #: How many tasks of C{add_tasks} may be unconfirmed.
 WINDOW = 1_000
+
+
+def check_window(size: int) -> None:
+    """
+    @raise ConfigError: no task could be unconfirmed.
+    """
+    if size < 1:
+        raise ConfigError(f"window must be 1 or more, not {size!r}")
 
 
 @attrs.frozen
@@ -30,14 +38,25 @@ class TaskResult:
     @ivar item: the item, as it was given.
     @ivar uuid: the task's; C{None} where the item has none and is no task.
     @ivar error: C{None} if the broker has confirmed the task.  After a L{BadTask} it is
-        not there.  After a L{ChannelLost<quebert.errors.ChannelLost>} or a
-        C{CancelledError} it may be there: add it again with the same C{uuid}.
+        not there.  After a L{BrokerError<quebert.errors.BrokerError>} whose C{added} is
+        C{None}, or a C{CancelledError}, it may be there: add it again with the same
+        C{uuid}.
     """
 
     index: int
     item: Mapping[str, Any]
     uuid: str | None
     error: Exception | None = None
+
+    @classmethod
+    def without_task(
+        cls, index: int, item: Mapping[str, Any], error: Exception
+    ) -> TaskResult:
+        """
+        The result of an item of which no task was made.
+        """
+        uuid = item.get("uuid") if isinstance(item, Mapping) else None
+        return cls(index, item, uuid, error)
 
     @property
     def added(self) -> bool:

@@ -142,6 +142,7 @@ class Producer:
             has one with L{ChannelLost<quebert.errors.ChannelLost>}: add it again with
             the uuid in the result.
         @param window: how many tasks may be unconfirmed.
+        @raise ConfigError: C{window} is no number from 1 on.
         @return: fires with how many tasks were added, when all results are told.  Fails
             then with what ended it: a L{BrokerError<quebert.errors.BrokerError>}, where
             the broker is out of reach or refuses the login, or what C{items} or

@@ -16,12 +16,14 @@ from quebert.errors import (
     BrokerRefused,
     BrokerUnreachable,
     ChannelLost,
+    ConfigError,
     MessageRefused,
     PublishRefused,
     ReplyCode,
     Unroutable,
 )
 from quebert.producer import Producer, TaskResult, _add_many
+from quebert.test.checks import refusal
 from quebert.test.test_producer import NOW, FakePublisher
 
 
@@ -84,6 +86,15 @@ class AddTasksTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(adding), 5)
         self.assertEqual([each.index for each in self.results], [1, 0, 2, 3, 4])
         self.assertTrue(all(each.added for each in self.results))
+
+    def test_no_window(self) -> None:
+        """
+        A window in which there is room for no task is refused, not waited for.
+        """
+        for size in (0, -1):
+            told = refusal(ConfigError, self.add, self.items(1), window=size)
+            self.assertIn("window must be 1 or more", told)
+        self.assertEqual(self.read, 0)
 
     def test_keywords(self) -> None:
         """
