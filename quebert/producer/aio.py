@@ -14,16 +14,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections import deque
+from collections.abc import AsyncIterable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Union
 
 import attrs
 
 from quebert import task as tasks
+from quebert.errors import BrokerError, ChannelLost
 from quebert.producer import _blocking as blocking
 from quebert.producer._intercept import taken
-from quebert.producer._items import WINDOW, OnResult, TaskResult
+from quebert.producer._items import WINDOW, OnResult, TaskResult, check_window
 from quebert.producer._letter import EXCHANGE, MEDIUM, task_letter
 from quebert.producer._publishing import CONNECTIONS, PATIENCE, Limit
 
@@ -31,6 +33,9 @@ __all__ = ["THREADS", "add_task", "add_tasks"]
 
 #: How many threads add tasks at most: as many as there are connections.
 THREADS = CONNECTIONS
+
+#: Items of L{add_tasks}.
+Items = Union[Iterable[Mapping[str, Any]], AsyncIterable[Mapping[str, Any]]]
 
 _executors: dict[int, ThreadPoolExecutor] = {}
 
@@ -84,7 +89,7 @@ async def add_task(
 
 
 async def add_tasks(
-    items: Union[Iterable[Mapping[str, Any]], AsyncIterable[Mapping[str, Any]]],
+    items: Items,
     on_result: OnResult,
     *,
     amqp_url: str | None = None,
@@ -93,17 +98,20 @@ async def add_tasks(
     window: int = WINDOW,
 ) -> int:
     """
-    Add many tasks, and return how many were added: as
-    L{quebert.producer.add_tasks}, which a thread calls with C{window} items at a time.
+    Add many tasks, and return how many were added: as L{quebert.producer.add_tasks},
+    which a thread calls with the items that are there, C{window} of them at most.
 
     Items are read, and results told, by the event loop's thread, which does other work
-    in between.
+    in between.  While a thread adds some items, up to C{window} others are read.
 
-    @param items: an iterable, or an asynchronous one.
+    @param items: an iterable, or an asynchronous one, which a task of its own reads.
     """
+    check_window(window)
     loop = asyncio.get_running_loop()
 
-    def add_some(some: list[Mapping[str, Any]]) -> tuple[list[TaskResult], Any]:
+    def add_some(
+        some: list[Mapping[str, Any]],
+    ) -> tuple[list[TaskResult], Exception | None]:
         results: list[TaskResult] = []
         options: dict[str, Any] = {"amqp_url": amqp_url, "exchange": exchange}
         try:
@@ -114,32 +122,121 @@ async def add_tasks(
             return results, e
         return results, None
 
-    added = first = 0
-    async for some in _in_lists(items, window):
-        results, error = await loop.run_in_executor(_executor(), add_some, some)
-        for each in results:
-            added += each.added
-            on_result(attrs.evolve(each, index=first + each.index))
+    teller, ahead = _ResultTeller(on_result), _ItemsAhead(items, window)
+    reading = asyncio.create_task(ahead.read())
+    try:
+        while teller.error is None and (some := await ahead.take()):
+            teller.tell(some, *await loop.run_in_executor(_executor(), add_some, some))
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    if teller.error is not None:
+        teller.tell(list(ahead.ready), [], teller.error)
+        raise teller.error
+    await reading  # raises what the items have raised
+    return teller.added
+
+
+class _ItemsAhead:
+    """
+    Reads items while a thread adds others.
+
+    @param most: how many are read at most, and not taken.
+    @ivar ready: these.
+    """
+
+    def __init__(self, items: Items, most: int) -> None:
+        self.ready: deque[Mapping[str, Any]] = deque()
+        self._items = items
+        self._most = most
+        self._changed = asyncio.Event()
+        self._has_ended = False
+
+    async def read(self) -> None:
+        """
+        Read to the end.
+        """
+        try:
+            if isinstance(self._items, AsyncIterable):
+                async for item in self._items:
+                    await self._add(item)
+            else:
+                for item in self._items:
+                    await self._add(item)
+        finally:
+            self._has_ended = True
+            self._changed.set()
+
+    async def _add(self, item: Mapping[str, Any]) -> None:
+        self.ready.append(item)
+        self._changed.set()
+        while len(self.ready) >= self._most:
+            await self._change()
+
+    async def take(self) -> list[Mapping[str, Any]]:
+        """
+        Wait for items; there are none at the end.
+        """
+        while not (self.ready or self._has_ended):
+            await self._change()
+        some = list(self.ready)
+        self.ready.clear()
+        self._changed.set()
+        return some
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+class _ResultTeller:
+    """
+    Tells the results of items, with their places among all items.
+
+    @ivar added: how many the broker has confirmed.
+    @ivar error: what ends all.
+    """
+
+    def __init__(self, on_result: OnResult) -> None:
+        self.added = 0
+        self.error: Exception | None = None
+        self._on_result = on_result
+        self._first = 0
+
+    def tell(
+        self,
+        some: list[Mapping[str, Any]],
+        results: list[TaskResult],
+        error: Exception | None,
+    ) -> None:
+        """
+        Tell the results of the next items, and why there are not more of them.
+        """
+        known = {each.index for each in results}
         if error is not None:
-            raise error
-        first += len(some)
-    return added
+            self._end_with(error)
+            why = _not_sent(error)
+            for index, item in enumerate(some):
+                if index not in known:
+                    results.append(TaskResult.without_task(index, item, why))
+        for each in results:
+            self.added += each.added
+            try:
+                self._on_result(attrs.evolve(each, index=self._first + each.index))
+            except Exception as e:
+                self._end_with(e)
+        self._first += len(some)
+
+    def _end_with(self, error: Exception) -> None:
+        self.error = self.error or error
 
 
-async def _in_lists(
-    items: Union[Iterable[Mapping[str, Any]], AsyncIterable[Mapping[str, Any]]],
-    size: int,
-) -> AsyncIterator[list[Mapping[str, Any]]]:
-    some: list[Mapping[str, Any]] = []
-    async for item in items if isinstance(items, AsyncIterable) else _each(items):
-        some.append(item)
-        if len(some) >= size:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-async def _each(items: Iterable[Mapping[str, Any]]) -> AsyncIterator[Mapping[str, Any]]:
-    for item in items:
-        yield item
+def _not_sent(error: Exception) -> Exception:
+    """
+    What is told of a task that was read, and not sent, since no more can be added.
+    """
+    if not isinstance(error, BrokerError):
+        return error
+    told = ChannelLost(f"the task was not sent: {error}")
+    told.added = False
+    return told

@@ -30,7 +30,13 @@ from quebert.errors import (
     PublishRefused,
     Unroutable,
 )
-from quebert.producer import BlockingProducer, TaskResult, _blocking_many
+from quebert.producer import (
+    BlockingProducer,
+    TaskResult,
+    _blocking_many,
+    add_task,
+    add_tasks,
+)
 from quebert.producer._deadline import Deadline, StreamEnded
 from quebert.producer._frame_stream import FrameStream
 from quebert.test.contract.patience import PATIENCE, until
@@ -698,12 +704,11 @@ def test_many_to_a_silent_broker() -> None:
     """
     results = Results()
     with ScriptedBroker() as broker:
-        producer = BlockingProducer(broker.url, patience=0.3)
-        producer.add_task("/")
+        add_task("/", amqp_url=broker.url)
         broker.silent.set()
+        options: dict[str, Any] = {"amqp_url": broker.url, "patience": 0.5}
         with pytest.raises(ChannelLost, match="no confirm"):
-            producer.add_tasks(items(500), results, window=10)
-        producer.close()
+            add_tasks(items(500), results, window=10, **options)
     assert results.kinds == {"ChannelLost": 10}
 
 

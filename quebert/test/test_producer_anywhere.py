@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from typing import Any
@@ -19,7 +19,13 @@ import pytest
 from fastapi import FastAPI
 from trustme import CA
 
-from quebert.errors import BadTask, BrokerUnreachable, ChannelLost
+from quebert.errors import (
+    BadTask,
+    BrokerError,
+    BrokerUnreachable,
+    ChannelLost,
+    ConfigError,
+)
 from quebert.producer import TaskResult, aio
 from quebert.test.contract.patience import PATIENCE, until
 from quebert.test.scripted_broker import Publication, ScriptedBroker, confirm
@@ -183,6 +189,8 @@ def test_asyncio_errors() -> None:
     async def main() -> None:
         with pytest.raises(BadTask):
             await aio.add_task("")
+        with pytest.raises(ConfigError, match="window must be 1 or more"):
+            await aio.add_tasks([], lambda result: None, window=0)
         with pytest.raises(TypeError, match="did you mean delay"):
             await aio.add_task("/", countdown=1)
         with pytest.raises(BrokerUnreachable):
@@ -253,6 +261,86 @@ def test_asyncio_many() -> None:
     with ScriptedBroker() as broker:
         asyncio.run(main())
     assert sum(each.added for each in results) == 495
+
+
+def test_asyncio_slow_source() -> None:
+    """
+    Items are added as they come, not when there are many of them.
+    """
+
+    async def main() -> int:
+        told = asyncio.Event()
+
+        async def slow() -> AsyncIterator[dict[str, Any]]:
+            for _ in range(3):
+                told.clear()
+                yield {"url": "/"}
+                await told.wait()
+
+        options: dict[str, Any] = {"amqp_url": broker.url}
+        adding = aio.add_tasks(slow(), lambda result: told.set(), **options)
+        return await asyncio.wait_for(adding, PATIENCE)
+
+    with ScriptedBroker() as broker:
+        assert asyncio.run(main()) == 3
+
+
+def test_asyncio_broken_source() -> None:
+    """
+    What was read before the source of the items fails is added, and told.
+    """
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from [{"url": "/"}] * 3
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        results: list[TaskResult] = []
+        with pytest.raises(ZeroDivisionError):
+            await aio.add_tasks(broken(), results.append, amqp_url=broker.url)
+        assert [(each.index, each.added) for each in results] == [
+            (0, True), (1, True), (2, True),
+        ]  # fmt: skip
+
+    with ScriptedBroker() as broker:
+        asyncio.run(main())
+        assert len(broker.published) == 3
+
+
+def test_asyncio_each_has_result() -> None:
+    """
+    Each item that was read has its result when no more can be added, or when
+    C{on_result} fails.  A task that was not sent is known not to be there.
+    """
+    read: list[int] = []
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for n in range(1_000):
+            read.append(n)
+            yield {"url": "/"}
+
+    async def main() -> None:
+        results: list[TaskResult] = []
+        closed: dict[str, Any] = {"amqp_url": "amqp://127.0.0.1:1/", "window": 10}
+        with pytest.raises(BrokerUnreachable):
+            await aio.add_tasks(counted(), results.append, **closed)
+        assert [each.index for each in results] == read
+        errors = [each.error for each in results]
+        assert all(isinstance(e, BrokerError) and e.added is False for e in errors)
+        for owner in (results, read):
+            owner.clear()
+
+        def fail(result: TaskResult) -> None:
+            results.append(result)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await aio.add_tasks(counted(), fail, amqp_url=broker.url, window=10)
+        assert [each.index for each in results] == read
+        assert sum(each.added for each in results) == len(broker.published)
+
+    with ScriptedBroker() as broker:
+        asyncio.run(main())
 
 
 def test_fastapi() -> None:
