@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -90,8 +91,10 @@ class BlockingStream:
         # A task is written at once, and its confirm is waited for.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
-            wrapped = context.wrap_socket(
-                self._socket, server_hostname=host, do_handshake_on_connect=False
+            wrap = partial(context.wrap_socket, do_handshake_on_connect=False)
+            # It fails where the peer has reset the connection by now.
+            wrapped = self._within(
+                until.left(), partial(wrap, self._socket, server_hostname=host)
             )
             self._socket = wrapped
             self._within(until.left(), wrapped.do_handshake)

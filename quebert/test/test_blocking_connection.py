@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -34,6 +36,7 @@ from quebert.producer import (
     BlockingProducer,
     TaskResult,
     _blocking_many,
+    _stream,
     add_task,
     add_tasks,
 )
@@ -124,6 +127,34 @@ def test_not_amqp(greeting: bytes) -> None:
     assert type(error) is BrokerUnreachable
     assert "does not speak AMQP" in str(error)
     assert error.added is False
+
+
+# The socket that Python's ssl has made by then is its own, and it does not close it.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl:ResourceWarning")
+def test_reset_before_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A server that resets the connection at once, as a proxy without a backend does, is
+    out of reach.
+    """
+
+    class SlowContext(ssl.SSLContext):
+        """
+        Begins when the reset has come.
+        """
+
+        def wrap_socket(self, *arguments: Any, **keywords: Any) -> ssl.SSLSocket:
+            accepted, _ = server.accept()
+            at_once = struct.pack("ii", 1, 0)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            accepted.close()
+            return super().wrap_socket(*arguments, **keywords)
+
+    context = SlowContext(ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(_stream, "_context", lambda tls: context)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        error = failure(f"amqps://127.0.0.1:{server.getsockname()[1]}")
+    assert type(error) is BrokerUnreachable
+    assert "reset by peer" in str(error)
 
 
 def test_second_node() -> None:
@@ -774,6 +805,18 @@ def test_other_channel_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
         producer.add_tasks(items(100), results, window=10)
         assert broker.connections == 2
     assert results.kinds == {"PublishRefused": 1, "NoneType": 99}
+
+
+def test_not_kept_after_a_refusal() -> None:
+    """
+    A connection on which a task was refused is not kept for further calls.
+    """
+    results = Results()
+    with ScriptedBroker(refuse) as broker, BlockingProducer(broker.url) as producer:
+        producer.add_tasks(items(1), results)
+        producer.add_tasks(items(1), results)
+        assert broker.connections == 2
+    assert results.kinds == {"PublishRefused": 2}
 
 
 def test_deadline() -> None:
