@@ -93,7 +93,7 @@ class BlockingWindow:
         self._connection: PublishingConnection | None = None
         self._connected_at = 0.0
         self._looked_at = 0.0
-        self._replacing = False
+        self._has_refused = False  # the connection
         self._error: Exception | None = None  # which ends all
 
     def add_all(self, items: Iterable[Mapping[str, Any]]) -> int:
@@ -114,6 +114,8 @@ class BlockingWindow:
                 self._connection.close()
             slot.give_back()
             raise
+        if self._has_refused:
+            self._leave()
         slot.give_back(self._connection)
         self._connection = None
         error, self._error = self._error, None
@@ -155,11 +157,16 @@ class BlockingWindow:
 
     def _is_full(self, last: int) -> bool:
         return (
-            self._replacing
+            self._is_to_be_replaced
             or last > _SURELY_TAKEN
             or len(self._unconfirmed) >= self._size
             or self._bytes > WINDOW_BYTES
         )
+
+    @property
+    def _is_to_be_replaced(self) -> bool:
+        lasted = time.monotonic() - self._connected_at
+        return self._has_refused and lasted >= _LASTING
 
     def _drain(self) -> None:
         while self._unconfirmed:
@@ -208,9 +215,8 @@ class BlockingWindow:
             self._looked_at = time.monotonic()
 
     def _connected(self, sent: _SentItem, limit: Limit) -> PublishingConnection | None:
-        if self._replacing and self._connection is not None and not self._unconfirmed:
-            self._publisher.leave(self._connection)
-            self._connection, self._replacing = None, False
+        if self._is_to_be_replaced and not self._unconfirmed:
+            self._leave()
         if self._connection is None:
             try:
                 self._connection = self._publisher.connect(limit)
@@ -220,6 +226,12 @@ class BlockingWindow:
                 self._end_with(problem)
             self._connected_at = time.monotonic()
         return self._connection
+
+    def _leave(self) -> None:
+        connection, self._connection = self._connection, None
+        self._has_refused = False
+        if connection is not None:
+            self._publisher.leave(connection)
 
     def _take_answers(self) -> None:
         """
@@ -242,8 +254,7 @@ class BlockingWindow:
             if problem is None:
                 self._added += 1
             elif isinstance(problem, PublishRefused):
-                lasted = time.monotonic() - self._connected_at
-                self._replacing = self._replacing or lasted >= _LASTING
+                self._has_refused = True
             self._tell(sent.result(problem))
 
     def _lost(
@@ -253,8 +264,8 @@ class BlockingWindow:
         The connection has ended, or the broker does not answer in time: nobody knows
         what it has of the tasks that are not confirmed.
         """
-        self._connection, self._replacing = None, False
         self._take(connection.answered())
+        self._connection, self._has_refused = None, False
         connection.close()
         lost, self._unconfirmed = self._unconfirmed, {}
         self._bytes = 0
