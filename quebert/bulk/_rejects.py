@@ -15,6 +15,7 @@ import attrs
 
 from quebert._text import what_is_wrong
 from quebert.bulk._records import TaskRecord
+from quebert.bulk._state import close_quietly
 from quebert.errors import ConfigError
 
 __all__ = ["Refusal", "Rejects"]
@@ -86,7 +87,7 @@ class Rejects:
         Write nothing more.
         """
         if self._file is not None:
-            self._file.close()
+            close_quietly(self._file)
 
 
 def _line(refusal: Refusal) -> bytes:

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ import attrs
 from quebert._text import what_is_wrong
 from quebert.errors import ConfigError
 
-__all__ = ["LoadState", "Position"]
+__all__ = ["LoadState", "Position", "close_quietly"]
 
 _VERSION = 1
 # Bytes of the largest state file that is read.
@@ -90,7 +91,7 @@ class LoadState:
         try:
             return cls._read(file, path, target)
         except BaseException:
-            file.close()
+            close_quietly(file)
             raise
 
     @classmethod
@@ -117,6 +118,8 @@ class LoadState:
             there = head["target"]
         except OSError as e:
             raise ConfigError(f"the state file {path}: {what_is_wrong(e)}") from None
+        except ConfigError:  # a ValueError, too
+            raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             text = f"{path} is no state file of quebert add"
             raise ConfigError(text) from None
@@ -179,4 +182,13 @@ class LoadState:
         Let others use it.
         """
         if self._file is not None:
-            self._file.close()
+            close_quietly(self._file)
+
+
+def close_quietly(file: BinaryIO) -> None:
+    """
+    Close a file.  Where a write has failed, it tries to write the same again, and it
+    has been told already that this fails.
+    """
+    with suppress(OSError):
+        file.close()

@@ -8,7 +8,8 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +24,21 @@ from quebert.test.checks import refusal
 
 FIRST = Position(batch=1, lines=10, digest="aa", read=9, refused=1, rejects=50)
 SECOND = Position(batch=2, lines=20, digest="bb", read=19, refused=1, rejects=50)
+
+
+@contextmanager
+def files_of(size: int) -> Iterator[None]:
+    """
+    The disk takes files of so many bytes.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 class LoadStateTests(SynchronousTestCase):
@@ -155,19 +171,20 @@ class LoadStateTests(SynchronousTestCase):
 
     def test_full_disk(self) -> None:
         """
-        What cannot be written is told.
+        What cannot be written is told, once.
         """
         state = self.open()
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        self.addCleanup(signal.signal, signal.SIGXFSZ, handler)
-        size = self.path.stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
-        try:
+        with files_of(self.path.stat().st_size + 10):
             told = refusal(ConfigError, state.begin, FIRST)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            state.close()
         self.assertIn("the state file cannot be written: File too large", told)
+
+    def test_full_disk_at_once(self) -> None:
+        """
+        The same for the first line.
+        """
+        with files_of(10):
+            self.assertIn("File too large", self.refused())
 
 
 class RejectsTests(SynchronousTestCase):
@@ -247,6 +264,17 @@ class RejectsTests(SynchronousTestCase):
         rejects.back_to(1_000)
         rejects.write([Refusal(TaskRecord(3, 1, b"c"), "bad")])
         self.assertEqual([each["line"] for each in self.lines()], [3])
+
+    def test_full_disk(self) -> None:
+        """
+        What cannot be written is told, once.
+        """
+        rejects = Rejects(self.path)
+        with files_of(10):
+            refused = [Refusal(TaskRecord(1, 1, b"a"), "bad")]
+            told = refusal(ConfigError, rejects.write, refused)
+            rejects.close()
+        self.assertIn("File too large", told)
 
     def test_cannot_be_written(self) -> None:
         """
