@@ -208,6 +208,9 @@ def checked_item(
     @raise BadTask: it has a key that is none, or a time that is none.
     """
     whole = {**defaults, **item}
+    for name, other in (("delay", "run_at"), ("run_at", "delay")):
+        if item.get(name) is not None and item.get(other) is None:
+            whole.pop(other, None)  # a default, which says another time
     if not whole.keys() <= KEYWORDS:
         name = min(whole.keys() - KEYWORDS)
         meant = tasks.meant_by(name)

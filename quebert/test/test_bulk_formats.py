@@ -149,6 +149,16 @@ class ItemTests(SynchronousTestCase):
         found = checked_item({"delay": None, "ttl": "2h"}, {"delay": 5.0, "url": "/"})
         self.assertEqual(found, {"ttl": 7200.0, "url": "/"})
 
+    def test_other_time(self) -> None:
+        """
+        An item that says when it is to be done is not delayed by default, too.
+        """
+        for name, other in (("run_at", "delay"), ("delay", "run_at")):
+            for item in ({name: 7}, {name: 7, other: None}):
+                self.assertEqual(checked_item(item, {other: 5}), {name: 7})
+        both = {"run_at": 7, "delay": 5}
+        self.assertEqual(checked_item(both, {}), both)
+
     def test_wrong(self) -> None:
         """
         Other keys and times that are none are refused.
