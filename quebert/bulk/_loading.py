@@ -21,12 +21,21 @@ from quebert.bulk._rejects import Refusal, Rejects
 from quebert.bulk._sending import Problem, Sending
 from quebert.bulk._source import Source
 from quebert.bulk._state import LoadState, Position
-from quebert.errors import BrokerError, BrokerRefused, ConfigError, ReplyCode
+from quebert.errors import (
+    BrokerError,
+    BrokerRefused,
+    ConfigError,
+    ReplyCode,
+    Unroutable,
+)
 
 __all__ = ["Loading"]
 
 # Records between two turns of the reactor.
 _SLICE = 100
+# Tasks in a row that no queue takes, while others were taken before: more is no fault
+# of these.
+_IN_VAIN = 100
 
 
 class Loading:
@@ -61,6 +70,7 @@ class Loading:
         self._has_begun = False
         self._batch: Batch | None = None  # the next one, or the one on its way
         self._following: Batch | None = None  # if it is made already
+        self._in_vain = 0  # how many the broker has refused in a row
         self._told = False
         self._waiting: Deferred[bool] | None = None  # for more to read
 
@@ -252,7 +262,7 @@ class Loading:
 
         @raise BrokerError: the broker has taken none.
         """
-        if len(problems) == len(batch.entries):
+        if self._is_refused(batch, problems):
             self._back(position.batch)
             entry, error = problems[0]
             place = f"{self._source.name}, line {entry.record.line}"
@@ -266,6 +276,21 @@ class Loading:
             )
         self._state.end(position)
         self._counted(batch, problems)
+
+    def _is_refused(self, batch: Batch, problems: list[Problem]) -> bool:
+        """
+        Whether no more is taken, rather than some lines.  No queue takes the tasks of
+        some lines where those have another kind; a batch may have no other lines.
+        """
+        if len(problems) < len(batch.entries):
+            self._in_vain = 0
+            return False
+        self._in_vain += len(problems)
+        return (
+            self._in_vain > _IN_VAIN
+            or not (self._count.added or self._count.there)
+            or not all(isinstance(error, Unroutable) for _, error in problems)
+        )
 
     def _back(self, number: int) -> None:
         """

@@ -14,7 +14,7 @@ acknowledges the old token in the transaction that brings the new one.  RabbitMQ
 another consumer in when that channel has ended, which is after all that came on it was
 carried out.  So nothing of an old run can come after a new one has read the token.
 
-Three things are not covered.  Each of them may have a batch, which is C{BATCH}
+Four things are not covered.  Each of them may have a batch, which is C{BATCH}
 records, sent twice, with the same uuids, or not as a whole:
 
   - RabbitMQ itself is killed while it carries out a commit
@@ -22,6 +22,8 @@ records, sent twice, with the same uuids, or not as a whole:
   - The queue is full and refuses messages (C{reject-publish}): RabbitMQ carries out the
     rest, and closes the channel.  The batch is sent again.  If the program was killed
     in just this moment, what was refused is taken for added.
+  - No queue takes a task, and the program is killed when the commit is carried out,
+    before it has read that: the task is taken for added.
   - A broker without transactions, as the embedded one, or a user who may not make the
     queue of the token: then the last batch before a kill is sent again.
 """

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._waiters import Waiters
-from quebert.bulk import _batches
+from quebert.bulk import _batches, _loading
 from quebert.bulk._batches import Batch, RecordReader
 from quebert.bulk._count import Count
 from quebert.bulk._formats import JSONLines
@@ -400,6 +400,36 @@ class LoadingTests(SynchronousTestCase):
         self.successResultOf(running)
         self.assertEqual(sending.sent, [(2, [1]), (3, [3])])
         self.assertEqual((count.added, count.refused, self.rejected()), (2, 1, 1))
+
+    def test_last_ones_not_taken(self) -> None:
+        """
+        Lines that no queue takes are refused also where no other line is sent with
+        them, unless they are many.  A queue that is full takes none of the others.
+        """
+        self.write("", "", "", "", "")
+        no_queue, full = Unroutable("no queue"), PublishRefused("full")
+        for why, most, told in (
+            (no_queue, 3, ""),
+            (no_queue, 2, "the file, line 5, and all"),
+            (full, 3, "the file, line 3, and all"),
+        ):
+            for each in ("state", "rejects"):
+                (self.folder / each).unlink(missing_ok=True)
+            self.patch(_loading, "_IN_VAIN", most)
+            running, _, count, _ = self.begin(
+                answer=lambda batch: [
+                    (each, why)  # noqa: B023
+                    for each in batch.entries
+                    if each.record.line > 2
+                ]
+            )
+            if told:
+                error = self.failureResultOf(running, BrokerError).value
+                self.assertIn(told, str(error))
+            else:
+                self.successResultOf(running)
+                counts = (count.added, count.refused, self.rejected())
+                self.assertEqual(counts, (2, 3, 3))
 
     def test_blocked(self) -> None:
         """
