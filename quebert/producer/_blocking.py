@@ -19,6 +19,7 @@ from typing import Any
 from quebert import task as tasks
 from quebert.config import Broker, default_amqp_url
 from quebert.producer._blocking_many import BlockingWindow
+from quebert.producer._deadline import Deadline
 from quebert.producer._intercept import add_each, is_intercepted, taken
 from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
@@ -175,7 +176,10 @@ class BlockingProducer:
         """
         Close the connections that are not in use.  It may wait for a second.
         """
-        self._publisher.close(_FAREWELL)
+        self._close_until(Deadline.after(_FAREWELL))
+
+    def _close_until(self, deadline: Deadline) -> None:
+        self._publisher.close(deadline)
 
     def __enter__(self) -> BlockingProducer:
         return self
@@ -191,10 +195,11 @@ class BlockingProducer:
 
 @atexit.register
 def _close_all() -> None:
+    deadline = Deadline.after(_FAREWELL)  # of all of them
     for producer in list(_alive):
         # A program that ends within a callback of gevent must not wait.
         with suppress(Exception):
-            producer.close()
+            producer._close_until(deadline)
 
 
 # The producers of add_task, for all threads.

@@ -249,13 +249,14 @@ class ConnectionPool:
         """
         self._ours().leave(connection)
 
-    def close(self, patience: float = 0.0) -> None:
+    def close(self, deadline: Deadline | None = None) -> None:
         """
         Close all connections that are not in use.
 
-        @param patience: seconds for which the broker's answers are waited for.
+        @param deadline: until when the broker's answers are waited for; C{None} for
+            not at all.
         """
-        self._ours().disconnect(Deadline.after(patience) if patience else None)
+        self._ours().disconnect(deadline)
 
     def _ours(self) -> _Slots:
         """

@@ -50,6 +50,7 @@ class FakeBroker:
         raised while the answer is waited for.
     @ivar answering: called before the next answer.
     @ivar refusals: what the next attempts to connect raise.
+    @ivar waits: until when the end of connections was waited for.
     """
 
     def __init__(self) -> None:
@@ -59,6 +60,7 @@ class FakeBroker:
         self.answers: list[BaseException | None] = []
         self.refusals: list[BaseException] = []
         self.answering: Callable[[], None] | None = None
+        self.waits: list[Deadline] = []
 
     def connect(self, broker: Broker, deadline: Deadline) -> FakeConnection:
         """
@@ -159,6 +161,7 @@ class FakeConnection:
         """
         The answer is there.
         """
+        self._broker.waits.append(deadline)
 
     def close(self) -> None:
         """
@@ -575,6 +578,18 @@ class BlockingProducerTests(BlockingTestCase):
         producer.close()
         producer.add_task("/")
         self.assertEqual(self.broker.taken_leave_of, [1, 0])
+
+    def test_end_of_program(self) -> None:
+        """
+        At its end a program waits for all brokers together as long as for one.
+        """
+        producers = [self.producer(), self.producer()]
+        for producer in producers:
+            producer.add_task("/")
+        self.patch(blocking, "_alive", producers)
+        blocking._close_all()
+        first, second = self.broker.waits
+        self.assertEqual(first, second)
 
     def test_closed_on_exit(self) -> None:
         """
