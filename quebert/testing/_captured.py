@@ -12,6 +12,7 @@ from quebert.functions import Function
 from quebert.producer import Letter, intercept
 from quebert.testing._added import AddedTask
 from quebert.testing._executors import Answers, Ask, executor_of
+from quebert.testing._moved import added_task
 
 __all__ = ["TaskFailed", "captured_tasks"]
 
@@ -71,7 +72,7 @@ def captured_tasks(
     added: list[AddedTask] = []
 
     def take(exchange: str, letter: Letter) -> None:
-        task = AddedTask(exchange, letter.routing_key, letter.body, letter.properties)
+        task = added_task(exchange, letter)
         added.append(task)
         if ask is not None:
             _do(task, ask, default_url, raise_failures)

@@ -17,6 +17,7 @@ from typing import Any, assert_never
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from quebert.amqp.queues import KIND, REASON
 from quebert.errors import QuebertError
@@ -76,6 +77,7 @@ class MemoryQueue:
         self._ready: deque[QueuedMessage] = deque()
         self._at_work: dict[QueuedMessage, None] = {}
         self._requesting: QueuedMessage | None = None
+        self._failure: Failure | None = None
 
     def add(self, added: AddedTask) -> None:
         """
@@ -120,7 +122,14 @@ class MemoryQueue:
         Have all happen that happens until then.
 
         @raise EndlessRetries: no time passes.
+        @raise Exception: what C{receive} failed with first: that is no outcome.
         """
+        self._pass_to(end)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            failure.raiseException()
+
+    def _pass_to(self, end: float) -> None:
         at, events = self._clock.seconds(), 0
         self._deliver()
         while (when := self.next_event()) is not None and when <= end + _ROUNDED:
@@ -153,7 +162,11 @@ class MemoryQueue:
     def _begin(self, message: QueuedMessage) -> None:
         message.attempt = None
         self._at_work[message] = None
-        self._receive(message).addCallback(self._settled, message)
+        settled = self._receive(message).addCallback(self._settled, message)
+        settled.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self._failure = self._failure or failure
 
     def _begins_request(self, message: QueuedMessage) -> None:
         self._requesting = message

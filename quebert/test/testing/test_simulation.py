@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import BadTask, ConfigError
@@ -252,6 +253,25 @@ class TimeTests(SynchronousTestCase):
         """
         sim = Simulation(answers=[200])
         self.assertRaises(ConfigError, sim.advance, seconds=-1)
+
+    def test_mediator_that_fails(self) -> None:
+        """
+        A mediator of one's own that fails is an error of the test.
+        """
+
+        class BrokenMediator(Mediator):
+            """
+            Knows no outcome.
+            """
+
+            def messageReceived(self, message: Any) -> Deferred[Any]:
+                return fail(ZeroDivisionError())
+
+        sim = Simulation(answers=[200], make_mediator=BrokenMediator)
+        sim.add_task("/")
+        self.assertRaises(ZeroDivisionError, sim.finish)
+        sim.advance(days=1)
+        self.assertEqual(len(sim.waiting), 1)
 
     def test_endless(self) -> None:
         """
