@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from trustme import CA
 
+import quebert
 from quebert.errors import (
     BadTask,
     BrokerError,
@@ -412,30 +414,38 @@ except ZeroDivisionError:
 order(2)
 """
 
+
+def shown_for_sqlalchemy() -> str:
+    """
+    The listeners that docs/producers.rst shows.
+    """
+    path = Path(quebert.__file__).parents[1] / "docs/producers.rst"
+    if not path.exists():
+        pytest.skip("not in a checkout")
+    behind = path.read_text("utf-8").partition("\nSQLAlchemy:\n")[2]
+    shown = behind.partition(".. code-block:: python\n")[2]
+    return dedent(shown.partition("    with make_session()")[0])
+
+
+#: Behind these.
 SQLALCHEMY = """
 import sys
-from sqlalchemy import create_engine, event, text
-from sqlalchemy.orm import Session, sessionmaker
-from quebert.producer import add_task
-
-make_session = sessionmaker(create_engine("sqlite://"))
-
-def add_after_commit(session, *arguments, **keywords):
-    session.info.setdefault("tasks", []).append((arguments, keywords))
-
-@event.listens_for(make_session, "after_commit")
-def add(session):
-    for arguments, keywords in session.info.pop("tasks", []):
-        add_task(*arguments, **keywords)
-
-@event.listens_for(make_session, "after_rollback")
-def forget(session):
-    session.info.pop("tasks", None)
+from sqlalchemy import text
 
 def order(number, fails=False):
     with make_session() as session, session.begin():
         session.execute(text("select 1"))
         add_after_commit(session, "/ship", {"order": number}, amqp_url=sys.argv[1])
+        with session.begin_nested():
+            pass
+        for statement in ("nonsense", "select 2"):
+            try:
+                with session.begin_nested():
+                    add_after_commit(session, "/never", amqp_url=sys.argv[1])
+                    session.execute(text(statement))
+                    raise ValueError
+            except Exception:
+                pass
         print("in the transaction", flush=True)
         sys.stdin.readline()
         if fails:
@@ -452,8 +462,11 @@ order(2)
 @pytest.mark.parametrize("script", [DJANGO, SQLALCHEMY], ids=["Django", "SQLAlchemy"])
 def test_after_commit(script: str) -> None:
     """
-    A task is added after the commit, and none after a rollback.
+    A task is added after the commit, and none after a rollback.  With SQLAlchemy a
+    savepoint is none of a commit.
     """
+    if script is SQLALCHEMY:
+        script = shown_for_sqlalchemy() + script
     with ScriptedBroker() as broker:
         program = subprocess.Popen(
             [sys.executable, "-c", script, broker.url],
