@@ -22,7 +22,7 @@ from quebert.producer._blocking_many import BlockingWindow
 from quebert.producer._deadline import Deadline
 from quebert.producer._intercept import add_each, is_intercepted, taken
 from quebert.producer._items import WINDOW, OnResult
-from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
+from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, new_letter
 from quebert.producer._publishing import (
     CONNECTIONS,
     PATIENCE,
@@ -96,10 +96,9 @@ class BlockingProducer:
         @raise TypeError: there is no such argument.
         """
         limit = Limit.of(self._patience)
-        now = self._now()
-        task = tasks.make(now, url, params, **fields)
-        self.publish(task_letter(task, kind, priority, now, max_body), limit)
-        uuid: str = task["uuid"]
+        fields |= {"kind": kind, "priority": priority, "max_body": max_body}
+        uuid, letter = new_letter(self._now(), url, params, **fields)
+        self.publish(letter, limit)
         return uuid
 
     def publish(self, letter: Letter, limit: Limit) -> None:
@@ -248,10 +247,9 @@ def add_task(
     """
     limit = Limit.of(patience)
     producer = kept_producer(amqp_url, exchange)
-    now = time.time()
-    task = tasks.make(now, url, params, **fields)
-    producer.publish(task_letter(task, kind, priority, now, max_body), limit)
-    uuid: str = task["uuid"]
+    fields |= {"kind": kind, "priority": priority, "max_body": max_body}
+    uuid, letter = new_letter(time.time(), url, params, **fields)
+    producer.publish(letter, limit)
     return uuid
 
 

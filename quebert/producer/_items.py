@@ -10,10 +10,8 @@ from typing import Any
 
 import attrs
 
-from quebert import task as tasks
-from quebert._bounds import BOUNDS
 from quebert.errors import BadTask, ConfigError
-from quebert.producer._letter import MEDIUM, Letter, task_letter
+from quebert.producer._letter import Letter, new_letter
 
 __all__ = ["WINDOW", "OnResult", "TaskResult", "check_window", "item_letter"]
 
@@ -82,10 +80,7 @@ def item_letter(item: Mapping[str, Any], now: float) -> tuple[str, Letter]:
         raise BadTask(f"an item must be a mapping, not of type {type(item).__name__}")
     fields: dict[str, Any] = {"url": None, "params": None, **item}
     url, params = fields.pop("url"), fields.pop("params")
-    kind, priority = fields.pop("kind", "tasks"), fields.pop("priority", MEDIUM)
-    max_body = fields.pop("max_body", BOUNDS.body)
     try:
-        task = tasks.make(now, url, params, **fields)
+        return new_letter(now, url, params, **fields)
     except TypeError as e:  # of a key that is no keyword
         raise BadTask(str(e)) from None
-    return task["uuid"], task_letter(task, kind, priority, now, max_body)

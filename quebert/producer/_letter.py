@@ -13,7 +13,15 @@ from quebert import task as tasks
 from quebert._bounds import BOUNDS, most_values
 from quebert.errors import BadTask
 
-__all__ = ["EXCHANGE", "HIGH", "LOW", "MEDIUM", "Letter", "letter", "task_letter"]
+__all__ = [
+    "EXCHANGE",
+    "HIGH",
+    "LOW",
+    "MEDIUM",
+    "Letter",
+    "letter",
+    "new_letter",
+]
 
 #: The priority of tasks whose routing key ends in C{.high}.
 HIGH = "high"
@@ -100,23 +108,35 @@ def _check(name: str, value: object) -> None:
         raise BadTask(f"{name} must be no longer than {_SHORT} bytes")
 
 
-def task_letter(
-    task: tasks.Task, kind: str, priority: str, now: float, max_body: int = BOUNDS.body
-) -> Letter:
+def new_letter(
+    now: float,
+    url: str,
+    params: Any = None,
+    /,
+    *,
+    kind: str = "tasks",
+    priority: str = MEDIUM,
+    max_body: int = BOUNDS.body,
+    **fields: Any,
+) -> tuple[str, Letter]:
     """
-    What carries C{task}.
+    The uuid of a new task, and what carries the task.
 
     @param max_body: bytes that a mediator takes at most.
-    @raise BadTask: it has no form in JSON, or a mediator would set it aside, since it
-        is too large, nested too deeply, or of too many values.
+    @param fields: as for L{quebert.task.make}.
+    @raise BadTask: an argument is wrong or has no form in JSON, or a mediator would set
+        the task aside, since it is too large, nested too deeply, or of too many values.
+    @raise TypeError: one of C{fields} is no field of a task.
     """
+    task = tasks.make(now, url, params, **fields)
     try:
         body = tasks.encode_new(task)
     except (TypeError, ValueError) as e:
         raise BadTask(
             f"params or an extra key cannot be written as JSON: {e}"
         ) from None
-    found = letter(body, kind, priority, now, task["uuid"], max_body)
+    uuid: str = task["uuid"]
+    made = letter(body, kind, priority, now, uuid, max_body)
     if most_values(body) > BOUNDS.depth:  # fewer are neither too deep nor too many
         tasks.decode(body)
-    return found
+    return uuid, made

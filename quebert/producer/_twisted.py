@@ -15,7 +15,7 @@ from quebert import task as tasks
 from quebert.producer._add_many import Items, WindowOfTasks
 from quebert.producer._intercept import taken
 from quebert.producer._items import WINDOW, OnResult
-from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, task_letter
+from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, new_letter
 
 if TYPE_CHECKING:
     from quebert.boundaries import Publisher
@@ -93,6 +93,9 @@ class Producer:
         """
         tasks.check_keywords(fields)
         fields |= {
+            "kind": kind,
+            "priority": priority,
+            "max_body": max_body,
             "ttl": ttl,
             "run_at": run_at,
             "delay": delay,
@@ -104,22 +107,11 @@ class Producer:
             "extra": extra,
             "max_url_length": max_url_length,
         }
-        adding = self._add(url, params, kind, priority, max_body, fields)
-        return Deferred.fromCoroutine(adding)
+        return Deferred.fromCoroutine(self._add(url, params, fields))
 
-    async def _add(
-        self,
-        url: str,
-        params: Any,
-        kind: str,
-        priority: str,
-        max_body: int,
-        fields: dict[str, Any],
-    ) -> str:
-        now = self._now()
-        task = tasks.make(now, url, params, **fields)
-        await self._publish(task_letter(task, kind, priority, now, max_body))
-        uuid: str = task["uuid"]
+    async def _add(self, url: str, params: Any, fields: dict[str, Any]) -> str:
+        uuid, letter = new_letter(self._now(), url, params, **fields)
+        await self._publish(letter)
         return uuid
 
     def add_tasks(

@@ -26,7 +26,7 @@ from quebert.errors import BrokerError, ChannelLost
 from quebert.producer import _blocking as blocking
 from quebert.producer._intercept import taken
 from quebert.producer._items import WINDOW, OnResult, TaskResult, check_window
-from quebert.producer._letter import EXCHANGE, MEDIUM, task_letter
+from quebert.producer._letter import EXCHANGE, MEDIUM, new_letter
 from quebert.producer._publishing import CONNECTIONS, PATIENCE, Limit
 
 __all__ = ["THREADS", "add_task", "add_tasks"]
@@ -78,13 +78,11 @@ async def add_task(
     """
     limit = Limit.of(patience)
     producer = blocking.kept_producer(amqp_url, exchange)
-    now = time.time()
-    task = tasks.make(now, url, params, **fields)
-    letter = task_letter(task, kind, priority, now, max_body)
+    fields |= {"kind": kind, "priority": priority, "max_body": max_body}
+    uuid, letter = new_letter(time.time(), url, params, **fields)
     if not taken(exchange, letter):
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(_executor(), producer.publish, letter, limit)
-    uuid: str = task["uuid"]
     return uuid
 
 
