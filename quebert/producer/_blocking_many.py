@@ -148,6 +148,10 @@ class BlockingWindow:
         except BadTask as e:
             self._tell(TaskResult.without_task(index, item, e))
             return
+        except Exception as e:  # of the item, or of a signal handler
+            self._tell(TaskResult.without_task(index, item, e))
+            self._end_with(e)
+            return
         sent = _SentItem(index, item, uuid, letter)
         if sent.size > _SURELY_TAKEN:
             self._drain()

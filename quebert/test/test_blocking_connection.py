@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import attrs
 import pytest
 
 from quebert._protocol.frames import FRAME_HEARTBEAT, FRAME_METHOD, HEARTBEAT_FRAME
@@ -774,6 +775,30 @@ def test_many_from_a_source_that_fails() -> None:
         producer.add_task("/")
     with pytest.raises(ConfigError):
         producer.add_tasks(items(1), results, window=0)
+
+
+def test_many_with_a_value_that_fails() -> None:
+    """
+    So it is with an error of a value in an item.
+    """
+
+    @attrs.frozen
+    class Lazy:
+        """
+        Has no value.
+        """
+
+        value: int = 1
+
+        def __getattribute__(self, name: str) -> Any:
+            return 1 // 0 if name == "value" else super().__getattribute__(name)
+
+    results = Results()
+    with ScriptedBroker() as broker, BlockingProducer(broker.url) as producer:
+        with pytest.raises(ZeroDivisionError):
+            producer.add_tasks([*items(5), {"url": "/", "params": Lazy()}], results)
+        assert broker.connections == 1
+    assert results.kinds == {"NoneType": 5, "ZeroDivisionError": 1}
 
 
 def test_large_ones_alone(monkeypatch: pytest.MonkeyPatch) -> None:
