@@ -17,6 +17,7 @@ from typing import Any
 import pika
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.threads import deferToThread
 
 from quebert.bulk._batches import BATCH
 from quebert.test.conftest import AnyBroker, Names
@@ -121,7 +122,8 @@ async def killed_and_resumed(
             120,
         )
         program.signal(signal.SIGKILL)
-        assert await program.ended() == -signal.SIGKILL
+        # On a busy machine it may have been at the end.
+        assert await program.ended() in (-signal.SIGKILL, 0)
     program = add(*arguments)
     await until(lambda: not program.running, 200)
     assert await program.ended() == 0, program.output
@@ -175,17 +177,25 @@ async def test_connection_lost(
     missing, and none is there twice.
     """
     declare(pika_channel, names)
-    count, file = 8_000, tmp_path / "tasks.jsonl"
+    count, file, state = 8_000, tmp_path / "tasks.jsonl", tmp_path / "state"
     write_lines(file, count)
-    arguments, state = (
-        (f"--from={file}", f"--state={tmp_path}/state"),
-        tmp_path / "state",
-    )
+    first, *others, last = file.read_bytes().splitlines(keepends=True)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     url = add_user(rabbitmq, "adds")
-    program = add(*arguments, url=url)
-    await until(state.exists)
-    await until(lambda: b"done" in state.read_bytes())
-    close_connections(rabbitmq, "adds")
+    arguments = f"--from={pipe}", "--format=jsonl", f"--state={state}"
+    with pipe.open("wb") as writing:
+        program = add(*arguments, url=url)
+        writing.write(first)
+        writing.flush()
+        await until(state.exists)
+        await until(lambda: b"done" in state.read_bytes())
+        os.close(reading)  # the program reads from now on
+        await deferToThread(writing.write, b"".join(others))
+        await deferToThread(writing.flush)
+        close_connections(rabbitmq, "adds")
+        writing.write(last)
     assert await program.ended() == 0, program.output
     assert "going on with another connection" in program.output
     summary = f"read {count}: {count} added, 0 already there, 0 refused"
