@@ -219,6 +219,8 @@ class PublishingConnection:
             self._returned = arguments["routing_key"], arguments["reply_text"]
         elif name in ("connection.blocked", "connection.unblocked"):
             self.blocked = name == "connection.blocked"
+        elif name == "connection.close-ok":  # RabbitMQ leaves the rest to us
+            raise StreamEnded("the connection is closed")
 
     def _header_received(self, payload: bytes) -> None:
         """

@@ -187,15 +187,20 @@ class Broker:
         """
         outcomes: list[tuple[Counter[str], Counter[str]]] = []
         reached = True
-        while reached:
-            caller = Caller(self.url, self.names.exchange)
-            n = len(outcomes) + 1
-            reached = interrupted(n, lambda: interrupt(caller), call(caller))  # noqa: B023
-            caller.add_to_no_queue()
-            caller.add("after")
-            caller.producer.close()
-            assert caller.free_slots == 16
-            outcomes.append((caller.added, uuids(self.channel, self.names.queue)))
+        # The end of an earlier producer must not be what is interrupted.
+        gc.disable()
+        try:
+            while reached:
+                caller = Caller(self.url, self.names.exchange)
+                n = len(outcomes) + 1
+                reached = interrupted(n, lambda: interrupt(caller), call(caller))  # noqa: B023
+                caller.add_to_no_queue()
+                caller.add("after")
+                caller.producer.close()
+                assert caller.free_slots == 16
+                outcomes.append((caller.added, uuids(self.channel, self.names.queue)))
+        finally:
+            gc.enable()
         return outcomes
 
 
