@@ -167,6 +167,22 @@ class Document:
         return [Path(name).stem for name in names if name is not None]
 
     @property
+    def to_the_first_interrupt(self) -> Document:
+        """
+        The blocks up to the first Ctrl-C.
+        """
+        ends = [any(step.interrupted for step in each.steps) for each in self.blocks]
+        return attrs.evolve(self, blocks=self.blocks[: ends.index(True) + 1])
+
+    @property
+    def all_run(self) -> Document:
+        """
+        The same for a reader who runs what tests leave out, too.
+        """
+        blocks = [attrs.evolve(each, not_run=None) for each in self.blocks]
+        return attrs.evolve(self, blocks=blocks)
+
+    @property
     def commands(self) -> list[str]:
         """
         All commands in its sessions, whether they are run or not.

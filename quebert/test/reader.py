@@ -30,6 +30,8 @@ _SERVICES = re.compile(
     r"twistd (-n|--nodaemon) |quebert (dev|broker|run)\b|flask |gunicorn |uvicorn "
     r"|python \S*(executor|med|shop)\.py"
 )
+#: What sets the colour of a terminal.  Flask prints it into files, too.
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 class Places:
@@ -71,9 +73,11 @@ class Places:
 
     def as_documented(self, output: str) -> str:
         """
-        What a program prints, without the broker that is another than the default.
+        What a program prints, without colours, and without the broker that is another
+        than the default.
         """
-        return output.replace(f" --amqp-url {self.amqp_url}", "")
+        shown = _COLOURS.sub("", output)
+        return shown.replace(f" --amqp-url {self.amqp_url}", "")
 
 
 class Reader:

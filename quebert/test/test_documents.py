@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -157,6 +158,29 @@ def test_followed(
     with reading as reader:
         for name in GUIDES[guide]:
             reader.follow(DOCUMENTS[name])
+
+
+@needs_checkout
+@pytest.mark.long
+def test_first_hour(
+    checkout: Path, places: Places, only_python: Path, tmp_path: Path
+) -> None:
+    """
+    Where there is nothing but a C{python3}, twelve commands of the README and of the
+    page about Flask lead to a delayed task that a view does in its third attempt.
+    C{.ci/first-hour} tells how long that takes.
+    """
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    bare = {**environment(places, only_python), "PIP_NO_CACHE_DIR": "1"}
+    began = time.monotonic()
+    with Reader.at(checkout, notes, bare, places) as reader:
+        reader.follow(DOCUMENTS["README.rst"].to_the_first_interrupt)
+        reader.follow(DOCUMENTS["docs/flask.rst"].all_run)
+    seconds = time.monotonic() - began
+    lines = [*reader.ran, f"{len(reader.ran)} commands, {seconds:.0f} s"]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    assert len(reader.ran) <= 12
 
 
 @each_document
