@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.python.usage import UsageError
 
 from quebert._twistd import (
     allow_many_connections,
@@ -36,7 +35,7 @@ from quebert.cli._broker import (
     until_told,
 )
 from quebert.cli._dev_log import DevLog, Tell, clock_time
-from quebert.cli._reloading import LOOK, FileWatch, ReloadingFunction
+from quebert.cli._reloading import LOOK, FileWatch, ReloadingFunctions
 from quebert.cli._running import told_to_end
 from quebert.config import (
     DEFAULT_AMQP_URL,
@@ -290,12 +289,12 @@ class _Changes:
         Look once.
         """
         function = self._asked.function
-        if isinstance(function, ReloadingFunction):
+        if isinstance(function, ReloadingFunctions):
             try:
                 if function.look():
                     self._say("reloaded", self._asked.function_name or "")
             except (Exception, SystemExit) as e:  # whatever the new code does
-                why = e if isinstance(e, UsageError) else f"{type(e).__name__}: {e}"
+                why = e if isinstance(e, ConfigError) else f"{type(e).__name__}: {e}"
                 self._say("broken", f"{why}; the code before goes on")
         if self._asked.config is not None and self._config_changed():
             self._reload(self._asked.config)

@@ -16,7 +16,6 @@ import click
 from click.core import ParameterSource
 from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel
-from twisted.python.usage import UsageError
 
 from quebert._url import default_option
 from quebert.cli import (
@@ -116,9 +115,12 @@ def main() -> None:
 )
 @click.option(
     "--function",
+    "functions",
     metavar="MODULE.FUNCTION",
+    multiple=True,
     help="What the executor calls for each task; it echoes by default. When its code"
-    " changes, it is loaded again.",
+    " changes, it is loaded again. Repeatable, as /path=MODULE.FUNCTION; a MODULE alone"
+    " stands for its functions with @task.",
 )
 @click.option(
     "--default-url",
@@ -135,7 +137,7 @@ def dev(
     data: Path | None,
     memory: bool,
     config: str | None,
-    function: str | None,
+    functions: tuple[str, ...],
     default_url: str | None,
     **options: Any,
 ) -> None:
@@ -147,14 +149,15 @@ def dev(
     """
     from quebert.cli import _broker, _dev
 
-    if function is not None and default_url is not None:
+    if functions and default_url is not None:
         raise click.UsageError("give --function or --default-url, not both")
     if config is not None:
         for name in ("exchange", "queue", "key"):
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 raise click.UsageError(f"--{name} and --config exclude each other")
-    if function is not None:
-        options["function"] = _reloading(function)
+    if functions:
+        options["function"] = _reloading(functions)
+        options["function_name"] = ", ".join(functions)
     broker = _broker.Served(
         port=amqp_port, data=_data(data, memory), port_option="--amqp-port"
     )
@@ -162,7 +165,6 @@ def dev(
         broker,
         command=context.find_root().info_name or "quebert",
         config=config,
-        function_name=function,
         default_url=default_url,
         **options,
     )
@@ -284,13 +286,11 @@ def _http_url(url: str | None) -> str | None:
         raise click.UsageError(str(e)) from None
 
 
-def _reloading(dotted: str) -> Any:
-    from quebert.cli._reloading import ReloadingFunction
+def _reloading(given: tuple[str, ...]) -> Any:
+    from quebert.cli._reloading import ReloadingFunctions
 
-    try:
-        return ReloadingFunction(dotted, "--function")
-    except UsageError as e:
-        raise click.ClickException(str(e)) from None
+    with _one_sentence():
+        return ReloadingFunctions(given)
 
 
 def _user(text: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """
-A function whose code is loaded again when its files change: for C{quebert dev}.
+Functions whose code is loaded again when its files change: for C{quebert dev}.
 
 All modules of the project are imported anew, in this process: those below the current
-directory, and the function's own.  C{importlib.reload} would leave the names that one
+directory, and the functions' own.  C{importlib.reload} would leave the names that one
 module has imported from another as they were.  Another process would lose the tasks
 that run, and take a moment to start.  So the tasks that run end with the old code, and
 the next ones have the new.  What a module has started, such as a thread, stays.
@@ -17,7 +17,7 @@ import linecache
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import cache_from_source
 from pathlib import Path
@@ -25,11 +25,11 @@ from traceback import extract_tb
 from typing import Any
 
 import quebert
-from quebert._twistd import load
 from quebert.functions import all_functions
+from quebert.functions.loading import load_functions, parse_name
 from quebert.task import Task
 
-__all__ = ["LOOK", "FileWatch", "ReloadingFunction"]
+__all__ = ["LOOK", "FileWatch", "ReloadingFunctions"]
 
 #: Seconds between two looks at the files.
 LOOK = 0.5
@@ -73,38 +73,36 @@ def _stamp(path: str) -> Stamp:
     return found.st_mtime_ns, found.st_size
 
 
-class ReloadingFunction:
+class ReloadingFunctions:
     """
-    The function that a dotted name means now.
+    The functions that C{--function} names, as they are now.
 
-    @param dotted: C{module.function}.
-    @param option: where the name is from, such as C{--function}.
-    @raise UsageError: there is none; one sentence tells why.
+    @param given: what it says, as for C{twistd quexecutor}: see L{parse_name}.
+    @raise ConfigError: one is not there; one sentence tells why.
     """
 
-    def __init__(self, dotted: str, option: str) -> None:
-        self._dotted = dotted
-        self._option = option
-        self._root = dotted.partition(".")[0]
+    def __init__(self, given: Sequence[str]) -> None:
+        self._names = [parse_name(each) for each in given]
+        self._roots = {name.partition(".")[0] for _, name in self._names}
         self._folder = Path.cwd()
         self._ours: dict[tuple[str, str], bool] = {}
         self._failed: set[str] = set()  # files of code that could not be imported
         self._files = FileWatch()
-        self._function: Callable[..., Any] = load(dotted, option)
+        self._functions = load_functions(self._names)
         self._files.changed(self._paths())
 
     def __call__(self, task: Task) -> Any:
         """
-        Call it.
+        Call the one for a task.
         """
-        return self._function(task)
+        return self._functions(task)
 
     def look(self) -> bool:
         """
-        Look whether a file has changed, and load the function again then.
+        Look whether a file has changed, and load the functions again then.
 
-        @return: whether it was.
-        @raise UsageError: it cannot be loaded, and the one before goes on; one sentence
+        @return: whether they were.
+        @raise ConfigError: they cannot be loaded, and those before go on; one sentence
             tells why.
         """
         changed = self._files.changed(self._paths())
@@ -124,7 +122,7 @@ class ReloadingFunction:
         linecache.checkcache()
         try:
             with all_functions.reloading(old):
-                self._function = load(self._dotted, self._option)
+                self._functions = load_functions(self._names)
         except BaseException as e:
             self._failed = {path for _, path in self._modules()} | _files_of(e)
             for name, _ in self._modules():
@@ -161,7 +159,7 @@ class ReloadingFunction:
         file = Path(path)
         installed = any(file.is_relative_to(each) for each in _INSTALLED)
         installed = installed or not _PACKAGES.isdisjoint(file.parts)
-        return root == self._root or (
+        return root in self._roots or (
             file.is_relative_to(self._folder) and not installed
         )
 

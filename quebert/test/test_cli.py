@@ -198,6 +198,11 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((asked.exchange, asked.queue, asked.key), ("e", "q", "k.*"))
         self.assertEqual(asked.function({"a": 1}), {"a": 1})
         self.assertEqual(asked.function_name, f"{__name__}.function")
+        names = (f"/a={__name__}.function", "json.dumps")
+        asked = self.done("dev", *(f"--function={each}" for each in names))
+        self.assertEqual(asked.function({"url": "/a"}), {"url": "/a"})
+        self.assertEqual(asked.function({"url": "/b"}), '{"url": "/b"}')
+        self.assertEqual(asked.function_name, ", ".join(names))
         asked = self.done("dev", "--default-url=http://localhost:3000/")
         self.assertEqual(asked.default_url, "http://localhost:3000/")
 

@@ -11,10 +11,10 @@ from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from quebert.cli._reloading import FileWatch, ReloadingFunction
+from quebert.cli._reloading import FileWatch, ReloadingFunctions
+from quebert.errors import ConfigError
 from quebert.functions import all_functions
 
 _WORK = "from mylib.words import word\ndef run(task):\n    return word()\n"
@@ -23,7 +23,7 @@ _WORD = "def word():\n    return {!r}\n"
 
 class ReloadingTests(SynchronousTestCase):
     """
-    L{ReloadingFunction} is what its files say now.
+    L{ReloadingFunctions} is what its files say now.
     """
 
     def setUp(self) -> None:
@@ -36,7 +36,7 @@ class ReloadingTests(SynchronousTestCase):
         self.write("mylib/__init__.py", "")
         self.write("mylib/words.py", _WORD.format("one"))
         self.write("mywork.py", _WORK)
-        self.function = ReloadingFunction("mywork.run", "--function")
+        self.function = ReloadingFunctions(["mywork.run"])
 
     def put_back(self, modules: Mapping[str, object]) -> None:
         """
@@ -64,7 +64,7 @@ class ReloadingTests(SynchronousTestCase):
         """
         What is said when the code cannot be loaded.
         """
-        error = self.assertRaises(UsageError, self.look)
+        error = self.assertRaises(ConfigError, self.look)
         self.assertNotIn("\n", str(error))
         return str(error)
 
@@ -94,6 +94,23 @@ class ReloadingTests(SynchronousTestCase):
             self.write("mylib/words.py", _WORD.format(word))
             self.assertTrue(self.look())
             self.assertEqual(self.function({}), word)
+
+    def test_as_an_executor(self) -> None:
+        """
+        Names are those that C{twistd quexecutor} takes: several, of paths, and modules
+        with C{@task}; all are loaded again.
+        """
+        self.patch(all_functions, "_functions", {})
+        text = "from quebert.functions import task\n@task('/fax')\ndef fax(t):"
+        self.write("faxes.py", f"{text} return 'fax'\n")
+        self.function = ReloadingFunctions(["/word=mywork.run", "faxes"])
+        self.assertEqual(self.function({"url": "/word"}), "one")
+        self.assertEqual(self.function({"url": "/fax"}), "fax")
+        self.write("faxes.py", f"{text} return 'new'\n")
+        self.write("mylib/words.py", _WORD.format("two"))
+        self.assertTrue(self.look())
+        self.assertEqual(self.function({"url": "/word"}), "two")
+        self.assertEqual(self.function({"url": "/fax"}), "new")
 
     def test_tasks_of_paths(self) -> None:
         """
@@ -186,7 +203,7 @@ class ReloadingTests(SynchronousTestCase):
         import quebert
 
         with chdir(Path(quebert.__file__).parents[1]):
-            function = ReloadingFunction("mywork.run", "--function")
+            function = ReloadingFunctions(["mywork.run"])
         names = {name for name, _ in function._modules()}
         self.assertEqual(names, {"mywork"})
 
