@@ -2,7 +2,7 @@ r"""
 Functions that do tasks, for any web server.  flask_app.py, fastapi_app.py,
 starlette_app.py and django_app.py have them, and twistd::
 
-    $ twistd -n quexecutor --function=examples.shop_tasks.all_functions --port=8000
+    $ twistd -n quexecutor --function=examples.shop_tasks --port=8000
     … Taking tasks at 127.0.0.1 port 8000.
 
 and a task is done as a mediator would have it done::
