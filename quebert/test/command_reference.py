@@ -27,14 +27,16 @@ The commands
 
 This is what each command prints with ``--help``. Other pages tell how to use them:
 
-* ``dev``, ``add`` and ``broker``: `the embedded broker <dev.rst>`_
+* ``dev`` and ``broker``: `quebert dev, and the embedded broker <dev.rst>`_
+* ``add``: `one task <dev.rst#quebert-add>`_, or `those of a file <bulk.rst>`_
 * ``run``: `logs, systemd and containers <logs.rst>`_
 * ``check``: `the configuration file <configuration.rst>`_
 * ``dead``, ``pause``, ``resume``, ``purge``, ``status`` and ``doctor``:
   `operating queues <operating.rst>`_
 * ``secret``: `signed requests <signatures.rst>`_
 * ``twistd quebert``: `several processes <processes.rst>`_
-* ``twistd quexecutor``: `executors <executors.rst>`_
+* ``twistd quexecutor``: `where functions run <runners.rst>`_, and `limits for clients
+  <executors.rst>`_
 
 .. This page is made from the commands: python -m quebert.test.command_reference
 """
