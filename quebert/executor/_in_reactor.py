@@ -4,7 +4,7 @@ Functions that run in the reactor: asynchronous ones, or such as end at once.
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+from contextlib import closing
 from inspect import isasyncgen, isgenerator
 from typing import Any
 
@@ -94,11 +94,7 @@ class InReactor:
         What a generator yields, joined; other events have their turn after each piece.
         """
         if isasyncgen(result):
-            pieces = Pieces()
-            async with aclosing(result):
-                async for piece in result:
-                    pieces.add(piece)
-            return pieces.result()
+            return await Pieces.joined(result)
         if not isgenerator(result):
             return result
         pieces = Pieces()

@@ -7,6 +7,8 @@ Deferreds and coroutines by itself, and has L{Pieces} join what a generator yiel
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
@@ -48,6 +50,17 @@ class Pieces:
         if self._pieces and isinstance(piece, str) != isinstance(self._pieces[0], str):
             raise TypeError("a generator must yield either str or bytes")
         self._pieces.append(piece)
+
+    @classmethod
+    async def joined(cls, generator: AsyncGenerator[Any, Any]) -> Any:
+        """
+        The result of an asynchronous generator, which is closed.
+        """
+        pieces = cls()
+        async with aclosing(generator):
+            async for piece in generator:
+                pieces.add(piece)
+        return pieces.result()
 
     def result(self, returned: Any = None) -> Any:
         """

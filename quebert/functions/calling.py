@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 from quebert._text import one_line
@@ -140,7 +140,7 @@ def _waited_for(result: Any) -> Any:
 
 async def _awaited(result: Any) -> Any:
     if inspect.isasyncgen(result):
-        return await _joined_async(result)
+        return await Pieces.joined(result)
     if not inspect.isawaitable(result):
         return result
     if hasattr(result, "addCallbacks"):
@@ -156,11 +156,3 @@ def _joined(generator: Generator[Any, Any, Any]) -> Any:
                 pieces.add(next(generator))
             except StopIteration as e:
                 return pieces.result(e.value)
-
-
-async def _joined_async(generator: AsyncGenerator[Any, Any]) -> Any:
-    pieces = Pieces()
-    async with aclosing(generator):
-        async for piece in generator:
-            pieces.add(piece)
-    return pieces.result()
