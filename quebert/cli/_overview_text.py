@@ -14,7 +14,7 @@ from quebert.amqp.delays import arrivals_of
 from quebert.cli._columns import columns
 from quebert.operations import Due, Overview, Status
 
-__all__ = ["HEAD", "cells", "lines", "missing", "plain"]
+__all__ = ["HEAD", "cells", "lines", "plain", "problems"]
 
 # What is told of each queue, by the names of L{Status}: in lines, and over the columns
 # of a table.
@@ -34,7 +34,17 @@ _DUE = {"minute": "<1min", "hour": "<1h", "day": "<1d", "later": "later"}
 HEAD = (*(n for n in _NAMES.values() if n != "delayed"), *_DUE.values())
 
 
-def missing(found: Overview) -> Iterator[str]:
+def problems(found: Overview) -> Iterator[str]:
+    """
+    A sentence for all that could not be seen, and for each queue that is not there.
+    """
+    yield from found.problems
+    yield from _missing(found)
+    for now in found.queues.values():
+        yield from now.problems
+
+
+def _missing(found: Overview) -> Iterator[str]:
     """
     A sentence for each queue that does not exist, and of which nothing is left.
     """
@@ -74,7 +84,7 @@ def lines(found: Overview) -> Iterator[str]:
     """
     if len(found.queues) == 1:
         ((queue, now),) = found.queues.items()
-        if now.exists is not False or not any(missing(found)):
+        if now.exists is not False or not any(_missing(found)):
             yield from _lines_of_one(queue, now)
     else:
         rows = [(q, *cells(now)) for q, now in found.queues.items()]

@@ -19,7 +19,7 @@ from quebert.cli._operating import (
     run_operation,
     tell_problems,
 )
-from quebert.cli._overview_text import HEAD, cells, lines, missing, plain
+from quebert.cli._overview_text import HEAD, cells, lines, plain, problems
 from quebert.cli._terminal import echo, echo_object, json_option, redraw
 from quebert.config import BadConfig, Settings, management_url, read
 from quebert.errors import BrokerError, ConfigError
@@ -95,8 +95,7 @@ def status(
             return
         raise
     writer.show(found)
-    problems = [*found.problems, *missing(found)]
-    tell_problems([*problems, *(p for s in found.queues.values() for p in s.problems)])
+    tell_problems([*problems(found)])
 
 
 def _read(config: str) -> Settings:
@@ -153,7 +152,8 @@ class _Redrawing(_Writer):
         """
         Write it in place of the one before.
         """
-        redraw([f"{_now()}, until Ctrl-C", "", *lines(found), *missing(found)])
+        wrong = (f"Error: {each}" for each in problems(found))
+        redraw([f"{_now()}, until Ctrl-C", "", *lines(found), *wrong])
 
     def fail(self, error: BrokerError) -> None:
         """
@@ -164,7 +164,7 @@ class _Redrawing(_Writer):
 
 class _PlainLines(_Writer):
     """
-    Writes a line for each queue.
+    Writes a line for each queue, and for each problem.
     """
 
     def show(self, found: Overview) -> None:
@@ -174,6 +174,8 @@ class _PlainLines(_Writer):
         for queue, now in found.queues.items():
             pairs = (f"{n}={v}" for n, v in zip(HEAD, cells(now), strict=True))
             echo(f"{_now()} {queue} {' '.join(pairs)}")
+        for each in problems(found):
+            echo(f"{_now()} Error: {each}")
 
     def fail(self, error: BrokerError) -> None:
         """

@@ -359,6 +359,23 @@ class WatchTests(SynchronousTestCase):
             ],
         )
 
+    def test_problems(self) -> None:
+        """
+        A queue that is not there, and what the user may not see, are told at each look,
+        on a terminal, too.
+        """
+        hidden = Status(None, None, None, None, ("it may not be seen",))
+        queues = {"tasks": hidden, "mail": MISSING}
+        wanted = ["nor this", "there is no queue mail", "it may not be seen"]
+        self.patch(shutil, "get_terminal_size", lambda: os.terminal_size((99, 99)))
+        for is_terminal in (False, True):
+            self.patch(self.out, "isatty", lambda told=is_terminal: told)
+            self.found = [Overview(queues, problems=("nor this",))]
+            self.watch()
+            said = self.out.getvalue().splitlines()[-3:]
+            told = [each.removeprefix("NOW ") for each in said]
+            self.assertEqual(told, [f"Error: {each}" for each in wanted])
+
     def test_json(self) -> None:
         """
         With C{--json} each look is an object, and so is a failure.
