@@ -78,7 +78,7 @@ class FailedTask:
     @cached_property
     def why(self) -> str:
         """
-        What went wrong, on one line.
+        What went wrong, on one line, never empty.
         """
         return self._line(self.error)
 
@@ -111,4 +111,5 @@ class FailedTask:
     def _line(self, error: BaseException | None) -> str:
         if type(error) is BadStatus:  # nearly always, and its text is ours
             return one_line(error)
-        return one_line(self.without_secrets(safe_str(error)))
+        text = safe_str(error) or type(error).__name__  # assert False has no text
+        return one_line(self.without_secrets(text))

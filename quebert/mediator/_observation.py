@@ -82,6 +82,8 @@ class Observations:
             self.observer(event)
         except Exception as e:
             self._failing.met(f"{type(e).__name__}: {e}")
+        else:
+            self._failing.succeeded()
 
 
 def _shown(url: str) -> str:

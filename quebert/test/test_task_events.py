@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._repeated import QUIET
 from quebert.errors import Forbidden
 from quebert.limits import OriginLimits, Origins, Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
@@ -134,6 +135,14 @@ class ObserverTests(SynchronousTestCase):
         ended = self.ended()
         self.assertEqual((ended.status, ended.why), (None, "no way"))
 
+    def test_no_words(self) -> None:
+        """
+        An error without a text has a reason, too: what kind of error it is.
+        """
+        given_up = self.receive(self.mediator(), url="/a")
+        given_up.cancel()
+        self.assertEqual(self.ended().why, "CancelledError")
+
     def test_without_answers(self) -> None:
         """
         What is not to be kept is not told.
@@ -236,20 +245,23 @@ class ObserverTests(SynchronousTestCase):
 
     def test_fails(self) -> None:
         """
-        An observer that raises does no harm, and is told of once.
+        An observer that raises does no harm; its beginning and its end are told, once.
         """
 
         def observer(event: TaskEvent) -> None:
-            raise ValueError("oh")
+            if self.clock.seconds() < 1:
+                raise ValueError("oh")
 
+        mediator = self.mediator(observer=observer)
         with capturedLogs() as events:
-            for _ in range(3):
-                done = self.receive(self.mediator(observer=observer), url="/")
+            for seconds in (0.0, 0.0, 1.0, QUIET):
+                self.clock.advance(seconds)
+                done = self.receive(mediator, url="/")
                 self.answer(200)
                 self.assertEqual(self.successResultOf(done), Done())
-        self.assertIn(
-            "An observer of tasks fails: ValueError: oh", map(formatEvent, events)
-        )
+        begun, over = map(formatEvent, events)
+        self.assertEqual(begun, "An observer of tasks fails: ValueError: oh")
+        self.assertIn("The observer of tasks does not fail any more, after 4", over)
 
     def test_taken_away(self) -> None:
         """
