@@ -58,14 +58,19 @@ class Worker:
     """
     A watch whose callbacks run until they are let finish; but C{b"done"} is done at
     once, and a body that is a number is tried again, once, after so many seconds.
+
+    @ivar came_back: the bodies of those, in their order.
     """
 
     def __init__(self) -> None:
         self.began = 0
+        self.came_back: list[bytes] = []
         self._running: list[Deferred[None]] = []
 
     def __call__(self, message: Any) -> Outcome | Deferred[None] | None:
         has_past = "quebert-attempts" in message.properties.get("headers", {})
+        if has_past:
+            self.came_back.append(message.body)
         if message.body == b"done" or has_past:
             return None
         if message.body.isdigit():
@@ -162,12 +167,17 @@ async def test_without_management(
     """
     client = make_client(either.url)
     access = BrokerAccess(reactor, either.url)
-    await watch(client, names, b"8", b"9", b"600")
+    worker = await watch(client, names, b"600", b"700", b"7000")
     queue = names.queue
     found = await found_when(client, access, queue, lambda now: now.retrying == 3)
     now = found.queues[names.queue]
     assert (now.running, now.rate_in, now.rate_out) == (None, None, None)
     assert "management" in now.unknown["running"]
     assert now.consumers == 1
-    found = await found_when(client, access, queue, lambda now: now.retrying == 1)
+    for body in (b"3", b"4"):
+        await client.publish("", queue, body, {"delivery-mode": 2})
+    await found_when(client, access, queue, lambda now: len(worker.came_back) == 2)
+    assert sorted(worker.came_back) == [b"3", b"4"]
+    found = await found_when(client, access, queue, lambda now: now.retrying == 3)
     assert found.queues[queue].delayed == Due()
+    assert sorted(worker.came_back) == [b"3", b"4"]
