@@ -122,14 +122,21 @@ class TaskObserver(Protocol):
 
 def told_to(observers: Iterable[TaskObserver]) -> TaskObserver | None:
     """
-    One observer that tells all of these; C{None} where there are none.
+    One observer that tells all of these; C{None} where there are none.  If one raises,
+    the others are told, too, and the first error is raised then.
     """
     several = tuple(observers)
     if len(several) < 2:
         return several[0] if several else None
 
     def tell(event: TaskEvent) -> None:
+        errors: list[Exception] = []
         for each in several:
-            each(event)
+            try:
+                each(event)
+            except Exception as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
 
     return tell

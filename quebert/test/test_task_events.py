@@ -302,3 +302,18 @@ class ToldToTests(SynchronousTestCase):
         event: Any = None
         both(event)
         self.assertEqual(told, [1, 2])
+
+    def test_one_fails(self) -> None:
+        """
+        One that raises does not keep the others from being told.
+        """
+        told: list[Any] = []
+
+        def failing(event: TaskEvent) -> None:
+            raise ValueError("oh")
+
+        both = told_to([failing, told.append])
+        assert both is not None
+        event: Any = None
+        self.assertRaises(ValueError, both, event)
+        self.assertEqual(told, [None])
