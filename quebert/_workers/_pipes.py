@@ -33,7 +33,8 @@ class Report:
     and the text is what the log of a single process would show.
 
     @ivar time: seconds since the epoch.
-    @ivar level: the name of a C{LogLevel}.
+    @ivar level: the name of a C{LogLevel}: that of the line, or, with C{grace}, that
+        from which on the worker logs.
     @ivar text: of as many lines as it has.
     @ivar grace: seconds that what runs may take after a SIGTERM.
     @ivar fields: the JSON object that stands for a log event, if the log is JSON.

@@ -96,14 +96,15 @@ def supervised() -> bool:
     return _lifeline is not None
 
 
-def configured(grace: float) -> None:
+def configured(grace: float, level: str) -> None:
     """
     Tell the supervisor that this worker has read its configuration, and reads it
     again at a SIGHUP.
 
     @param grace: seconds that what runs may take after a SIGTERM.
+    @param level: the name of the level from which on it logs.
     """
-    _tell(Report(grace=grace))
+    _tell(Report(grace=grace, level=level))
 
 
 def started() -> None:

@@ -39,11 +39,12 @@ class WorkerOwner(Protocol):
     What is told of a worker.
     """
 
-    def configured(self, worker: WorkerProcess, grace: float) -> None:
+    def configured(self, worker: WorkerProcess, grace: float, level: str) -> None:
         """
         A worker has read its configuration, and can be told to read it again.
 
         @param grace: seconds that it may take to end after a SIGTERM.
+        @param level: the name of the level from which on it logs.
         """
 
     def up(self, worker: WorkerProcess) -> None:
@@ -125,7 +126,7 @@ class WorkerProcess(ProcessProtocol):
         elif report.text is not None:
             globalLogPublisher(report.event(self.name))
         elif report.grace is not None:
-            self._owner.configured(self, report.grace)
+            self._owner.configured(self, report.grace, report.level)
         else:
             self._owner.up(self)
 

@@ -63,7 +63,8 @@ class Supervisor(Service):
     @param grace: seconds that a worker takes at most to end after a SIGTERM, unless
         it tells another time.
     @param syslog_prefix: to log to syslog, too, with it.
-    @param log_level: lets pass what goes there; by default all.
+    @param log_level: lets pass what is logged; it follows the level of the workers,
+        which a reload may change.
     @param reloads: SIGHUP is for the workers, and each of them gets it.
     @param lifecycle: is told how they are doing: they have started once one is up.
     """
@@ -84,7 +85,7 @@ class Supervisor(Service):
         reactor: Any = None,
     ) -> None:
         self._syslog_prefix = syslog_prefix
-        self._log_level = log_level
+        self._log_level = log_level or LevelFilter()
         self._reloads = reloads
         self._lifecycle = lifecycle or Lifecycle()
         self._grace = grace
@@ -152,11 +153,12 @@ class Supervisor(Service):
         """
         return self._graces.get(name, self._grace) + MERCY
 
-    def configured(self, worker: WorkerProcess, grace: float) -> None:
+    def configured(self, worker: WorkerProcess, grace: float, level: str) -> None:
         """
         A worker has read its configuration, and can be told to read it again.
         """
         name = worker.name
+        self._log_level.level = level
         self._graces[name] = max(grace, self._graces.get(name, grace))
         self._monitor.be_patient(name)
         if name in self._missed:

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import Options as UsageOptions
 
 from quebert._log import Logger, print_safely
+from quebert._log_output import LevelFilter
 from quebert._reactor import given_or_global
 from quebert._twistd import (
     Lifecycle,
@@ -219,7 +220,8 @@ def makeService(options: Options, lifecycle: Lifecycle | None = None) -> Service
     allow_many_connections()
     if not supervised():
         return MediatorService(options, lifecycle=lifecycle)
-    service = MediatorService(options, lifecycle=WorkerLifecycle())
+    lifecycle = WorkerLifecycle(options.log_level)
+    service = MediatorService(options, lifecycle=lifecycle)
     Lifeline().setServiceParent(service)  # type: ignore[no-untyped-call]
     return service
 
@@ -227,13 +229,18 @@ def makeService(options: Options, lifecycle: Lifecycle | None = None) -> Service
 class WorkerLifecycle(Lifecycle):
     """
     Tells our own supervisor.
+
+    @param level: lets pass what this worker logs.
     """
+
+    def __init__(self, level: LevelFilter) -> None:
+        self._level = level
 
     def configured(self, grace: float) -> None:
         """
         This worker reads its configuration again at a SIGHUP from now on.
         """
-        configured(grace)
+        configured(grace, self._level.level)
 
     def started(self) -> None:
         """

@@ -100,17 +100,21 @@ async def test_run(
     start: Start, config: Path, url: str, systemd: Any, processes: int
 ) -> None:
     """
-    It does tasks, logs to standard error, tells systemd, reloads at SIGHUP, and ends
-    well at SIGTERM; with several processes, too.
+    It does tasks, logs to standard error, tells systemd, reloads at SIGHUP, the level
+    of the log included, and ends well at SIGTERM; with several processes, too.
     """
+    text = config.read_text()
+    config.write_text(f'service.log_level = "warn"\n{text}')
     options = (f"--processes={processes}", "--log-format=json")
     program = mediator(start, config, url, *options)
     await until(lambda: "READY=1" in systemd.update(), shown=lambda: program.output)
+    assert '"level": "info"' not in program.output
+    config.write_text(f"{text}prefetch = 7\n")
+    program.signal(signal.SIGHUP)
+    change = "queues.run.prefetch changed from nothing to 7"
+    await until(lambda: program.output.count(change) == 2 * processes)
     await deferToThread(add, url)
     await program.said('"namespace": "quebert.tasks"')
-    config.write_text(f"{config.read_text()}prefetch = 7\n")
-    program.signal(signal.SIGHUP)
-    await program.said("queues.run.prefetch changed from nothing to 7")
     wanted = ["READY=1", "RELOADING=1", "READY=1"]
     await until(lambda: systemd.update() == wanted)
     program.signal(signal.SIGTERM)

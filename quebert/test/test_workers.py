@@ -26,6 +26,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._log_output import LevelFilter
 from quebert._workers import (
     LIFELINE,
     REPORTS,
@@ -295,11 +296,11 @@ class ProcessReactor(Clock):
 UP = Report()
 
 
-def configured(grace: float = GRACE) -> Report:
+def configured(grace: float = GRACE, level: str = "info") -> Report:
     """
     What a worker says that reads its configuration at a SIGHUP.
     """
-    return Report(grace=grace)
+    return Report(grace=grace, level=level)
 
 
 class SupervisorTests(SynchronousTestCase):
@@ -329,6 +330,7 @@ class SupervisorTests(SynchronousTestCase):
         arguments: Sequence[str] = (),
         syslog_prefix: str | None = None,
         reloads: bool = False,
+        log_level: LevelFilter | None = None,
         **environment: str,
     ) -> None:
         """
@@ -340,6 +342,7 @@ class SupervisorTests(SynchronousTestCase):
             environment,
             grace=GRACE,
             syslog_prefix=syslog_prefix,
+            log_level=log_level,
             reloads=reloads,
             reactor=self.reactor,
         )
@@ -457,6 +460,17 @@ class SupervisorTests(SynchronousTestCase):
         again.say(configured())
         again.say(UP)
         self.assertEqual(again.signals, [])
+
+    def test_log_level(self) -> None:
+        """
+        The log has what the workers log, also when a reload has changed their level.
+        """
+        level = LevelFilter("warn")
+        self.start(1, log_level=level)
+        self.assertEqual(level.level, "warn")
+        for name in ("warn", "debug", "error"):
+            self.processes[0].say(configured(level=name))
+            self.assertEqual(level.level, name)
 
     def test_syslog(self) -> None:
         """
