@@ -14,6 +14,7 @@ import click
 from twisted.internet.task import deferLater
 
 from quebert import operations
+from quebert.cli._config_file import read_or_exit
 from quebert.cli._operating import (
     amqp_url_option,
     run_operation,
@@ -75,7 +76,7 @@ def status(
 
     What nobody tells is unknown, with the reason.
     """
-    settings = None if config is None else _read(config)
+    settings = None if config is None else _read(config, as_json)
     names = queues or (() if settings is None else tuple(settings.queues))
     if not names:
         raise click.UsageError("name a QUEUE, or give --config FILE for all of its")
@@ -98,7 +99,9 @@ def status(
     tell_problems([*problems(found)])
 
 
-def _read(config: str) -> Settings:
+def _read(config: str, as_json: bool) -> Settings:
+    if not as_json:
+        return read_or_exit(lambda: read(config))
     try:
         return read(config)
     except BadConfig as e:

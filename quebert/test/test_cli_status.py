@@ -258,7 +258,8 @@ class StatusCommandTests(SynchronousTestCase):
 
     def test_refusals(self) -> None:
         """
-        What cannot be is refused in one sentence, and nothing is asked.
+        What cannot be is refused, and nothing is asked; a file with a line for each
+        mistake, as all commands do, and with C{--json} in one object.
         """
         said = self.call(code=2).stderr
         self.assertIn("name a QUEUE, or give --config FILE", said)
@@ -267,10 +268,12 @@ class StatusCommandTests(SynchronousTestCase):
             self.assertIn("--management-url must be like http://", said)
             self.assertNotIn("secret", said)
         path = self.config("[queues.mail]\nkey = 1\nx = 2")
-        said = self.call("--config", path, code=1).stderr
-        self.assertEqual(said.count("\n"), 1)
-        self.assertIn("a.toml:2: queues.mail.key", said)
-        self.assertIn("a.toml:3: queues.mail.x", said)
+        key, x = self.call("--config", path, code=1).stderr.splitlines()
+        self.assertIn("a.toml:2: queues.mail.key", key)
+        self.assertIn("a.toml:3: queues.mail.x", x)
+        told = json.loads(self.call("--config", path, "--json", code=1).stderr)
+        for each in (key, x):
+            self.assertIn(each, told["error"])
         self.assertIn("cannot be read", self.call("--config=nope", code=1).stderr)
         self.assertEqual(self.asked, [])
 
