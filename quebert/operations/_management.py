@@ -13,7 +13,6 @@ there are no rates, and C{/api/overview} says so.
 from __future__ import annotations
 
 import json
-import math
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -37,6 +36,8 @@ PATIENCE = 3.0
 _MOST_BYTES = 4 * 2**20
 # Requests at a time.
 _AT_ONCE = 4
+# No rate is as high; neither infinity nor an integer beyond all floats is told.
+_MOST_RATE = 1e15
 # Characters of what an answer says.
 _LONGEST = 200
 
@@ -232,4 +233,4 @@ def _rate(stats: object, name: str) -> float | None:
     rate = details.get("rate") if isinstance(details, Mapping) else None
     if isinstance(rate, bool) or not isinstance(rate, (int, float)):
         return None
-    return max(0.0, float(rate)) if math.isfinite(rate) else None
+    return max(0.0, float(rate)) if abs(rate) < _MOST_RATE else None

@@ -222,7 +222,8 @@ class ManagementTests(SynchronousTestCase):
             odd = {**BUSY, "message_stats": stats}
             self.assertEqual(self.figures(odd), Figures(5), stats)
         details: Any
-        for details in (None, [], {"rate": "9"}, {"rate": True}, {}, {"rate": 1e999}):
+        rates = [{"rate": each} for each in ("9", True, 1e999, 10**400, -(10**400))]
+        for details in (None, [], {}, *rates):
             odd = {**BUSY, "message_stats": {"publish_details": details}}
             self.assertEqual(self.figures(odd), Figures(5, None, 0.0), details)
         odd = {**BUSY, "message_stats": {"publish_details": {"rate": -0.1}}}
