@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.logger import Logger, LogLevel
+from twisted.python.logfile import LogFile
 from twisted.python.reflect import namedAny
 from twisted.python.syslog import SyslogObserver
 from twisted.python.usage import UsageError
@@ -50,6 +51,16 @@ class WriteLogTests(SynchronousTestCase):
         GIVEN.clear()
         self.path = Path(self.enterContext(TemporaryDirectory())) / "log"
         self.level = LevelFilter("warn")
+        # As twistd does at its end, which a test does not see.
+        opened: list[LogFile] = []
+        opening = LogFile._openFile
+
+        def open_file(file: LogFile) -> None:
+            opening(file)
+            opened.append(file)
+
+        self.patch(LogFile, "_openFile", open_file)
+        self.addCleanup(lambda: [each.close() for each in opened])
 
     def observer(self, format: str, **of_twistd: object) -> Any:
         """

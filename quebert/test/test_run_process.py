@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
+from quebert import operations
+from quebert.operations import BrokerAccess
 from quebert.test.support import Executor, Program, publish, until
 from quebert.testing import EmbeddedBroker
 
@@ -109,6 +112,9 @@ async def test_run(
     program = mediator(start, config, url, *options)
     await until(lambda: "READY=1" in systemd.update(), shown=lambda: program.output)
     assert '"level": "info"' not in program.output
+    access = BrokerAccess(reactor, url)
+    while (await operations.status(access, "run")).consumers != processes:
+        assert program.running, program.output  # ready once one of them is
     config.write_text(f"{text}prefetch = 7\n")
     program.signal(signal.SIGHUP)
     change = "queues.run.prefetch changed from nothing to 7"
