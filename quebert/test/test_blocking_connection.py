@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -520,9 +519,7 @@ def test_signal_handler_adds() -> None:
     def interrupt(publication: Publication) -> bytes:
         if publication.uuid == "interrupted":
             os.kill(os.getpid(), signal.SIGUSR1)
-            deadline = time.monotonic() + PATIENCE
-            while not added and time.monotonic() < deadline:
-                time.sleep(0.001)
+            until(lambda: added)
         return confirm(publication)
 
     before = signal.signal(signal.SIGUSR1, handle)
