@@ -1,0 +1,173 @@
+"""
+What mediators tell of attempts, and of themselves, as frozen values.  Pure.
+
+All times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = [
+    "ANSWER",
+    "OUTCOMES",
+    "AttemptBatch",
+    "AttemptRecord",
+    "MediatorState",
+    "OriginState",
+    "WatchState",
+]
+
+#: Characters of an answer that are kept.
+ANSWER = 1024
+#: What may become of a task after an attempt, or without one.
+OUTCOMES = (
+    "done",
+    "retry",
+    "expired",
+    "discarded",
+    "buried",
+    "postponed",
+    "cancelled",
+)
+
+
+@attrs.frozen(kw_only=True)
+class AttemptRecord:
+    """
+    One attempt at a task, or the decision not to attempt it.
+
+    @ivar uuid: of the task; empty where it has none.
+    @ivar queue: that the task came from.
+    @ivar url: on one line, without user, password and query.
+    @ivar number: of the attempt, from 1.
+    @ivar added: when the task was published first; C{None} if nothing tells.
+    @ivar due: when the attempt was due; C{None} for at once.
+    @ivar started: when the mediator began with it.
+    @ivar ended: when its outcome was clear.
+    @ivar status: of the answer; C{None} where there was none.
+    @ivar outcome: one of L{OUTCOMES}.  C{"postponed"} is a task that comes back without
+        an attempt.
+    @ivar reason: why it is not done, on one line, without secrets.
+    @ivar answer: the beginning of the answer to a failed attempt, up to L{ANSWER}
+        characters, if answers are kept.
+    @ivar retry_at: when it is tried again; C{None} for never.
+    """
+
+    uuid: str
+    queue: str
+    url: str
+    number: int
+    started: float
+    ended: float
+    outcome: str
+    added: float | None = None
+    due: float | None = None
+    status: int | None = None
+    reason: str = ""
+    answer: str = ""
+    retry_at: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AttemptBatch:
+    """
+    Some attempts of one mediator, in the order in which they ended.
+
+    @ivar mediator: its name: unique, and another one after each start.
+    @ivar sequence: the number of the batch, from 1; one that is missing was lost.
+    @ivar at: when it was published.
+    @ivar records: the attempts.
+    @ivar dropped: how many records before these were dropped for want of room, since
+        the batch before.
+    """
+
+    mediator: str
+    sequence: int
+    at: float
+    records: tuple[AttemptRecord, ...]
+    dropped: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class WatchState:
+    """
+    How a mediator watches one queue.  The counts are since it began to.
+
+    @ivar consuming: whether it has a consumer.
+    @ivar paused: whether the queue is paused.
+    @ivar prefetch: how many tasks it may have at once; 0 for no limit.
+    @ivar in_flight: how many it has.
+    @ivar held: how many of these wait for another attempt in the mediator.
+    @ivar priority: its priority class; empty for none.
+    @ivar rate: tasks per second that may begin, in all mediators; C{None} for no limit.
+    """
+
+    consuming: bool
+    paused: bool = False
+    prefetch: int = 0
+    in_flight: int = 0
+    held: int = 0
+    received: int = 0
+    done: int = 0
+    retried: int = 0
+    discarded: int = 0
+    buried: int = 0
+    returned: int = 0
+    priority: str = ""
+    rate: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OriginState:
+    """
+    How a mediator does with one origin (scheme, host and port).
+
+    @ivar breaker: C{"closed"}, C{"open"} or C{"half-open"}; empty where there is none.
+    @ivar open_until: when the circuit breaker lets a request through again.
+    @ivar limit: how many requests there may be at once, now; C{None} for no limit.
+    @ivar in_flight: how many there are.
+    @ivar rate: requests per second; C{None} for no limit.
+    """
+
+    breaker: str = ""
+    open_until: float | None = None
+    limit: float | None = None
+    in_flight: int = 0
+    rate: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MediatorState:
+    """
+    How one mediator is.
+
+    @ivar mediator: its name, as in L{AttemptBatch}.
+    @ivar started: when it was started.
+    @ivar at: when it told this.
+    @ivar queues: by their names.
+    @ivar origins: such as C{"https://example.com:443"}.
+    @ivar settings: those in force, by their names in the file; no secrets.
+    @ivar lag: seconds by which its reactor was late at most since the state before.
+    @ivar cpu: seconds of processor time that it has used.
+    @ivar memory: bytes of memory that it takes.
+    @ivar reconnects: how often it has connected again.
+    @ivar unconfirmed: how many publications wait for the confirm of the broker.
+    """
+
+    mediator: str
+    host: str
+    pid: int
+    version: str
+    started: float
+    at: float
+    queues: Mapping[str, WatchState] = attrs.field(factory=dict)
+    origins: Mapping[str, OriginState] = attrs.field(factory=dict)
+    settings: Mapping[str, str] = attrs.field(factory=dict)
+    lag: float = 0.0
+    cpu: float = 0.0
+    memory: int = 0
+    reconnects: int = 0
+    unconfirmed: int = 0
