@@ -99,7 +99,8 @@ How it is measured
   machine changes for all.
 * For the latency a process of its own publishes {rate:g} tasks a second, at
   steady times, for {seconds:g} seconds after {lead:g} of warm-up; each says when it
-  was published. ``bench/server.py`` receives them, and notes when.
+  was published. ``bench/server.py`` receives them, and notes when. Turns of
+  each dispatcher: {turns}; the figures are their medians.
 
 What is not measured: retries, executors that are slow or fail, TLS, many queues,
 large tasks, and more than one worker process. Celery, Dramatiq, Taskiq and
@@ -203,6 +204,7 @@ def page(results: Results) -> str:
         tasks=settings.tasks,
         seconds=settings.seconds,
         lead=settings.lead,
+        turns=settings.turns,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rate", type=float, default=200.0, help="tasks/s for the latency (200)")
     add("--seconds", type=float, default=15.0, help="for as long (15)")
     add("--lead", type=float, default=5.0, help="seconds before those (5)")
+    add("--turns", type=int, default=3, help="that each has at the latency (3)")
     add("--write", action="store_true", help="write RESULTS.rst and its files")
     add("--from", dest="saved", type=Path, help="a results.json; measure nothing")
     return parser.parse_args(arguments)
@@ -69,6 +71,7 @@ def settings(options: argparse.Namespace) -> Settings:
         rate=options.rate,
         seconds=options.seconds,
         lead=options.lead,
+        turns=options.turns,
     )
 
 
@@ -103,13 +106,16 @@ def cpu_rounds(
 
 def latencies(stage: Stage, there: Iterable[Peer], how: Settings) -> dict[str, Latency]:
     """
-    How soon each requests what is published.
+    How soon each requests what is published: the medians of some turns, since the load
+    of the machine changes from one minute to the next.
     """
-    turns, what = list(there), f"latency, {how.seconds:g} s each"
-    return {
-        peer.name: stage.latency(peer, how.rate, how.lead, how.seconds)
-        for peer in (track(turns, what, console=console) if turns else ())
-    }
+    peers, measured = list(there), defaultdict(list)
+    turns = [peer for _ in range(how.turns) for peer in peers]
+    what = f"latency, {how.seconds:g} s each"
+    for peer in track(turns, what, console=console) if turns else ():
+        one = stage.latency(peer, how.rate, how.lead, how.seconds)
+        measured[peer.name].append(one)
+    return {name: Latency.median_of(each) for name, each in measured.items()}
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ class Settings:
     @ivar concurrency: tasks that may be with a dispatcher at once.
     @ivar rate: tasks published each second when latency was measured.
     @ivar seconds: for how long they were, after C{lead} seconds of warm-up.
+    @ivar turns: how often, for each dispatcher.
     """
 
     rounds: int
@@ -38,6 +39,7 @@ class Settings:
     rate: float
     seconds: float
     lead: float
+    turns: int = 1
 
 
 @attrs.frozen

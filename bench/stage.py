@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import statistics
 import subprocess
 import tempfile
 import time
@@ -76,9 +77,16 @@ class Measurement:
     def between(cls, begin: Clock, end: Clock, held: Memory) -> Measurement:
         """
         What passed between two moments.
+
+        @raise StageError: no request did.
         """
+        requests = end.requests - begin.requests
+        if not requests:
+            raise StageError(
+                "too few tasks in a round to measure any: give more --tasks"
+            )
         return cls(
-            end.requests - begin.requests,
+            requests,
             (end.wall - begin.wall) / 1e9,
             (end.dispatcher - begin.dispatcher) / 1e9,
             (end.broker - begin.broker) / 1e9,
@@ -109,6 +117,17 @@ class Latency:
         steady = sorted(arrivals)[warmup:]
         took = sorted((came - sent) / 1e6 for sent, came in steady)
         return cls(len(took), took[len(took) // 2], took[len(took) * 99 // 100])
+
+    @classmethod
+    def median_of(cls, measured: list[Latency]) -> Latency:
+        """
+        The medians of several.
+        """
+        return cls(
+            sum(each.tasks for each in measured),
+            statistics.median(each.p50 for each in measured),
+            statistics.median(each.p99 for each in measured),
+        )
 
 
 class Stage:
