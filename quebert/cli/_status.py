@@ -55,8 +55,8 @@ def _management(
     "--management-url",
     metavar="URL",
     callback=_management,
-    help="Where RabbitMQ's management API is; by default as FILE says, or on the usual"
-    " port beside AMQP.",
+    help="Where RabbitMQ's management API is; by default as FILE says, unless there is"
+    " an --amqp-url, or on the usual port beside AMQP.",
 )
 @click.option(
     "--watch", is_flag=True, help="Look again every second, until Ctrl-C ends it."
@@ -88,9 +88,11 @@ def status(
         return operations.overview(broker, names)
 
     broker = None if settings is None else settings.broker
-    configured = None if settings is None else settings.management_url
+    if management_url is None and settings is not None and not amqp_url:
+        # Where another broker is meant, that of FILE must not get its password.
+        management_url = settings.management_url
     try:
-        found = run_operation(amqp_url, work, broker, management_url or configured)
+        found = run_operation(amqp_url, work, broker, management_url)
     except KeyboardInterrupt:
         if watch:  # that is how it ends
             return

@@ -239,7 +239,8 @@ class StatusCommandTests(SynchronousTestCase):
     def test_places(self) -> None:
         """
         Broker and management API are on the line, or in the file, or in the
-        environment.
+        environment.  The management API of the file gets no password that is meant for
+        another broker.
         """
         self.call("tasks", QUEBERT_AMQP_URL="amqp://here/")
         self.assertEqual(self.asked, ["amqp://here/", None, "tasks"])
@@ -254,7 +255,7 @@ class StatusCommandTests(SynchronousTestCase):
         self.assertEqual(broker.addresses[0].host, "b.example")
         self.assertEqual(rest, ["https://m", "mail", "reports"])
         self.call("--config", path, "--amqp-url=amqp://x/", "q")
-        self.assertEqual(self.asked, ["amqp://x/", "https://m", "q"])
+        self.assertEqual(self.asked, ["amqp://x/", None, "q"])
 
     def test_refusals(self) -> None:
         """
