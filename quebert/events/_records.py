@@ -103,6 +103,13 @@ class WatchState:
     @ivar held: how many of these wait for another attempt in the mediator.
     @ivar priority: its priority class; empty for none.
     @ivar rate: tasks per second that may begin, in all mediators; C{None} for no limit.
+    @ivar received: how many tasks it got.
+    @ivar done: how many of these are done; so with C{retried}, C{discarded}, C{buried}
+        and C{returned} (given back to the broker).
+    @ivar retried: see C{done}.
+    @ivar discarded: see C{done}.
+    @ivar buried: see C{done}.
+    @ivar returned: see C{done}.
     """
 
     consuming: bool
@@ -145,6 +152,9 @@ class MediatorState:
     How one mediator is.
 
     @ivar mediator: its name, as in L{AttemptBatch}.
+    @ivar host: the name of its machine.
+    @ivar pid: of its process.
+    @ivar version: of quebert.
     @ivar started: when it was started.
     @ivar at: when it told this.
     @ivar queues: by their names.
