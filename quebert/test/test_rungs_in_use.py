@@ -202,14 +202,14 @@ class RungsInUseTests(SynchronousTestCase):
 
     def test_survey_takes_few_channels(self) -> None:
         """
-        A survey looks at sixteen at a time, each on a channel of its own.
+        A survey looks at eight at a time, each on a channel of its own.
         """
         self.clock.advance(30)
         self.wire.opens = False
         before = len(self.wire.opening)
         using = self.in_use.use_all(self.wire, self.clock.seconds())
         surveying = Deferred.fromCoroutine(using)
-        self.assertEqual(len(self.wire.opening) - before, 16)
+        self.assertEqual(len(self.wire.opening) - before, 8)
         self.wire.open()
         self.successResultOf(surveying)
         self.assertEqual(len(self.wire.opening) - before, len(WAITS))
