@@ -33,7 +33,10 @@ from typing import Any, Union
 import attrs
 
 __all__ = [
+    "CANCELLED",
+    "DISCARDED",
     "EXHAUSTED",
+    "EXPIRED",
     "FORBIDDEN",
     "POISON",
     "Bury",
@@ -50,6 +53,14 @@ EXHAUSTED = "exhausted"
 POISON = "poison"
 #: ... or the guard refuses its request.
 FORBIDDEN = "forbidden"
+
+#: Why a message is dropped: its executor, a policy or a user says so, or it is no task,
+#: ...
+DISCARDED = "discarded"
+#: ... or its time to live is over, ...
+EXPIRED = "expired"
+#: ... or somebody has cancelled it.
+CANCELLED = "cancelled"
 
 
 @attrs.frozen
@@ -89,9 +100,11 @@ class Discard:
     The message is dropped; acknowledged and logged, never tried again.
 
     @ivar reason: one sentence for the log.
+    @ivar kind: L{DISCARDED}, L{EXPIRED} or L{CANCELLED}.
     """
 
     reason: str
+    kind: str = DISCARDED
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ __all__ = [
     "OUTCOMES",
     "AttemptBatch",
     "AttemptRecord",
+    "Gap",
     "MediatorState",
     "OriginState",
     "WatchState",
@@ -49,7 +50,8 @@ class AttemptRecord:
     @ivar ended: when its outcome was clear.
     @ivar status: of the answer; C{None} where there was none.
     @ivar outcome: one of L{OUTCOMES}.  C{"postponed"} is a task that comes back without
-        an attempt.
+        an attempt, in a second or later: one that waits for less, such as for its host,
+        has no record of that.
     @ivar reason: why it is not done, on one line, without secrets.
     @ivar answer: the beginning of the answer to a failed attempt, up to L{ANSWER}
         characters, if answers are kept.
@@ -77,11 +79,13 @@ class AttemptBatch:
     Some attempts of one mediator, in the order in which they ended.
 
     @ivar mediator: its name: unique, and another one after each start.
-    @ivar sequence: the number of the batch, from 1; one that is missing was lost.
-    @ivar at: when it was published.
+    @ivar sequence: the number of the batch, from 1.
+    @ivar at: when it was made.
     @ivar records: the attempts.
     @ivar dropped: how many records before these were dropped for want of room, since
         the batch before.
+    @ivar total: how many records the mediator has made, from its start to the last one
+        of these, dropped ones included.
     """
 
     mediator: str
@@ -89,6 +93,23 @@ class AttemptBatch:
     at: float
     records: tuple[AttemptRecord, ...]
     dropped: int = 0
+    total: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """
+    Records of one mediator that a reader did not get, and will not.
+
+    @ivar count: how many.
+    @ivar since: when the batch before them was made; C{None} where there was none.
+    @ivar until: when the batch behind them was made.
+    """
+
+    mediator: str
+    count: int
+    since: float | None
+    until: float
 
 
 @attrs.frozen(kw_only=True)

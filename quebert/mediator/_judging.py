@@ -16,7 +16,7 @@ from typing import Any
 
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.mediator._describe import name_of, one_line
-from quebert.outcome import POISON, Bury, Discard, Outcome, Retry
+from quebert.outcome import EXPIRED, POISON, Bury, Discard, Outcome, Retry
 from quebert.policy import History, RetryPolicy, exhausted
 from quebert.task import Bounds, Schedule, Task
 
@@ -39,7 +39,7 @@ def expired(task: Task, times: Schedule, now: float, unset: Unset) -> Outcome | 
     if not times.expired(now):
         return None
     if times.expired(unset(now)):
-        return Discard(f"task {name_of(task)} has expired")
+        return Discard(f"task {name_of(task)} has expired", EXPIRED)
     return Retry(after=DOUBT, attempted=False)
 
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from quebert.errors import BadTask, NoDefaultURL
 from quebert.mediator._judging import DOUBT, early, expired, given_up, no_task
-from quebert.outcome import EXHAUSTED, POISON, Bury, Discard, Retry
+from quebert.outcome import EXHAUSTED, EXPIRED, POISON, Bury, Discard, Retry
 from quebert.policy import History, RetryPolicy
 from quebert.task import BOUNDS, Schedule
 from quebert.test.mediating import NOW
@@ -36,6 +36,7 @@ class TimeTests(SynchronousTestCase):
         outcome = expired({"uuid": "1"}, times, NOW + 1, as_it_is)
         assert isinstance(outcome, Discard)
         self.assertIn("task 1 for ", outcome.reason)
+        self.assertEqual(outcome.kind, EXPIRED)
         again = expired({}, times, NOW + 1, lambda now: now - 1)
         self.assertEqual(again, Retry(after=DOUBT, attempted=False))
 
