@@ -28,6 +28,7 @@ __all__ = [
     "Publisher",
     "Response",
     "SigningHTTPClient",
+    "TimedMessage",
     "WatchedMessage",
     "WholeResponse",
 ]
@@ -98,6 +99,27 @@ class WatchedMessage(Message, Protocol):
         Called when a task has failed and no answer came, or no request was made.
         """
         return
+
+
+class TimedMessage(Protocol):
+    """
+    A L{Message} that knows its times, as those of L{quebert.amqp} do.  Of a class that
+    has less than all of this, a mediator reads the properties.
+    """
+
+    @property
+    def sent_at(self) -> float | None:
+        """
+        When it was sent, as its property C{timestamp} tells, in seconds since the
+        epoch; C{None} where it does not.
+        """
+
+    @property
+    def due_at(self) -> float | None:
+        """
+        Until when it has waited in the broker, in seconds since the epoch; C{None}
+        where it has not, or where nothing tells.
+        """
 
 
 class Publisher(Protocol):

@@ -10,6 +10,10 @@ An observer is called in the middle of the mediator's work, so it must be quick,
 must not block.  If it raises, the log tells so, and the mediator goes on.  Without an
 observer no event is made.
 
+Who needs to know of each task only afterwards, and of thousands a second, is no
+observer but a L{TaskRecorder}, such as the method C{append} of a list: it gets an
+L{EndedTask}, which is as the mediator knows it, and takes no time to make presentable.
+
 To add an observer: a function that takes a L{TaskEvent}; it goes to
 C{Mediator(observer=...)}, or, for the mediators of a configuration, into C{_observer}
 of C{service/_watches}.  L{told_to} has several be told.  To add an event: L{TaskEvent}
@@ -18,7 +22,7 @@ here, C{mediator/_observation}, which makes them, and each observer that matches
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, Union
 
 import attrs
@@ -28,10 +32,12 @@ from quebert.outcome import Outcome
 __all__ = [
     "AttemptBegun",
     "AttemptEnded",
+    "EndedTask",
     "NotAttempted",
     "TaskAttempt",
     "TaskEvent",
     "TaskObserver",
+    "TaskRecorder",
     "told_to",
 ]
 
@@ -107,6 +113,60 @@ class NotAttempted:
 
 #: What happens to a task.
 TaskEvent = Union[AttemptBegun, AttemptEnded, NotAttempted]
+
+
+class EndedTask:
+    """
+    A task, once it is clear what becomes of it.  All times are seconds since the epoch.
+
+    It is no attrs class, and is filled while the task is on its way, since every task
+    has one.
+
+    @ivar uuid: as the task has it: anything; C{None} where it has none.
+    @ivar url: as the task has it: anything, and with its secrets.
+    @ivar number: of the attempt, from 1.
+    @ivar added: when the task was published first; C{None} if nothing tells.
+    @ivar due: when the attempt was due; C{None} for at once, or if nothing tells.
+    @ivar started: when the mediator began with it.
+    @ivar seconds: until its outcome was clear.
+    @ivar status: of the answer; C{None} where there was none.
+    @ivar outcome: what becomes of it.
+    @ivar why: why it is not done, on one line, without secrets.
+    @ivar answer: the beginning of the answer to a failed attempt, if answers are kept.
+    @ivar html: whether that is HTML.
+    """
+
+    __slots__ = (
+        "added",
+        "answer",
+        "due",
+        "html",
+        "number",
+        "outcome",
+        "seconds",
+        "started",
+        "status",
+        "url",
+        "uuid",
+        "why",
+    )
+
+    added: float | None
+    answer: str
+    due: float | None
+    html: bool
+    number: int
+    outcome: Outcome
+    seconds: float
+    started: float
+    status: int | None
+    url: object
+    uuid: object
+    why: str
+
+
+#: Is given each task when it has ended.
+TaskRecorder = Callable[[EndedTask], object]
 
 
 class TaskObserver(Protocol):

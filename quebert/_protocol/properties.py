@@ -20,6 +20,7 @@ from quebert._protocol.codec import (
 )
 
 __all__ = [
+    "TIMESTAMP",
     "amend_properties",
     "decode_properties",
     "encode_properties",
@@ -47,6 +48,8 @@ _PROPERTIES: tuple[tuple[str, str, int], ...] = tuple(
         )
     )
 )
+#: The bit of C{timestamp} in the second byte of encoded properties.
+TIMESTAMP = 0x40
 _NO_TABLE = struct.pack(">I", 0)
 _TYPES = {name: type for name, type, _ in _PROPERTIES}
 # A table is a longstr on the wire (section 4.2.5.5), and need not be read to be kept.

@@ -1,7 +1,8 @@
 """
 Batches of attempts as bytes.  Pure.
 
-A batch is L{MAGIC}, a byte for the version, and a zlib stream of::
+A batch is L{MAGIC}, a byte for the version, 8 bytes with the number of records that
+were dropped before it, which is known only when it is sent, and a zlib stream of::
 
     length    of the head, 4 bytes
     head      JSON: the fields of the batch, the number of records, and the texts
@@ -35,9 +36,10 @@ from quebert.events._records import OUTCOMES, AttemptBatch
 __all__ = [
     "MOST_RECORDS",
     "UnreadableEvents",
+    "body_of",
+    "compressed",
     "decode_batch",
     "encode_batch",
-    "encode_columns",
     "unpacked",
 ]
 
@@ -50,7 +52,7 @@ MOST_RECORDS = 100_000
 #: Bytes that it may have before it is compressed.
 MOST_BYTES = 16 * 2**20
 
-_LENGTH = struct.Struct("<I")
+_LENGTH, _DROPPED = struct.Struct("<I"), struct.Struct("<Q")
 #: Columns of texts that repeat.
 _TEXTS = ("queue", "url", "outcome", "reason", "answer")
 #: Columns of times, of which some may be missing.
@@ -70,23 +72,34 @@ def encode_batch(batch: AttemptBatch) -> bytes:
     """
     A batch as the body of a message.
     """
-    return encode_columns(
-        Columns.of(batch.records),
-        mediator=batch.mediator,
-        sequence=batch.sequence,
-        at=batch.at,
-        dropped=batch.dropped,
-        total=batch.total,
-    )
+    columns = Columns.of(batch.records)
+    data = compressed(columns, batch.mediator, batch.sequence, batch.at, batch.total)
+    return body_of(data, batch.dropped)
 
 
-def encode_columns(columns: Columns, **fields: str | float) -> bytes:
+def body_of(data: bytes, dropped: int) -> bytes:
     """
-    The same of columns.
+    The body of a message.
 
-    @param fields: the other ones of L{AttemptBatch}.
+    @param data: as L{compressed} gives it.
+    @param dropped: as in L{AttemptBatch}.
     """
-    head: dict[str, Any] = {**fields, "count": len(columns)}
+    return MAGIC + bytes([VERSION]) + _DROPPED.pack(dropped) + data
+
+
+def compressed(
+    columns: Columns, mediator: str, sequence: int, at: float, total: int
+) -> bytes:
+    """
+    The fields of a batch, as in L{AttemptBatch}, and its records.
+    """
+    head: dict[str, Any] = {
+        "mediator": mediator,
+        "sequence": sequence,
+        "at": at,
+        "total": total,
+        "count": len(columns),
+    }
     pieces: list[bytes] = [
         _written("d", columns.started),
         _written("d", columns.ended),
@@ -113,7 +126,7 @@ def encode_columns(columns: Columns, **fields: str | float) -> bytes:
         pieces.append(packed)
     first = json.dumps(head, separators=(",", ":")).encode("ascii")
     whole = b"".join((_LENGTH.pack(len(first)), first, *pieces))
-    return MAGIC + bytes([VERSION]) + zlib.compress(whole, 1)
+    return zlib.compress(whole, 1)
 
 
 def decode_batch(body: bytes) -> AttemptBatch:
@@ -122,9 +135,12 @@ def decode_batch(body: bytes) -> AttemptBatch:
 
     @raise UnreadableEvents: it is none, or of another version.
     """
-    whole = unpacked(body, MAGIC, VERSION, MOST_BYTES, "batch of attempts")
+    start = len(MAGIC) + 1
+    packed = body[:start] + body[start + _DROPPED.size :]
+    whole = unpacked(packed, MAGIC, VERSION, MOST_BYTES, "batch of attempts")
     try:
-        return _read(whole)
+        (dropped,) = _DROPPED.unpack_from(body, start)
+        return _read(whole, dropped)
     except (ValueError, struct.error) as e:
         why = str(e)
     except (LookupError, OverflowError, RecursionError, TypeError):
@@ -244,7 +260,7 @@ class _ColumnReader:
             raise ValueError("there is more behind its end")
 
 
-def _read(whole: bytes) -> AttemptBatch:
+def _read(whole: bytes, dropped: int) -> AttemptBatch:
     (length,) = _LENGTH.unpack_from(whole)
     start = _LENGTH.size + length
     head = json.loads(whole[_LENGTH.size : start])
@@ -277,7 +293,7 @@ def _read(whole: bytes) -> AttemptBatch:
         mediator=_texts([head["mediator"]])[0],
         sequence=_whole(head["sequence"]),
         at=_finite([float(head["at"])])[0],
-        dropped=_whole(head["dropped"]),
+        dropped=dropped,
         total=_whole(head["total"]),
         records=Columns(**columns).records(),
     )

@@ -14,9 +14,18 @@ from typing import Any, Generic, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
-from quebert.boundaries import Message, WatchedMessage, WholeResponse
+from quebert.boundaries import Message, TimedMessage, WatchedMessage, WholeResponse
 
-__all__ = ["MESSAGES", "RESPONSES", "Adapter", "BareMessage", "BareResponse"]
+__all__ = [
+    "MESSAGES",
+    "RESPONSES",
+    "TIMES",
+    "Adapter",
+    "BareMessage",
+    "BareResponse",
+    "BareTimes",
+    "timed",
+]
 
 Role = TypeVar("Role")
 
@@ -71,6 +80,28 @@ class BareMessage(WatchedMessage):
         return self._message.properties
 
 
+class BareTimes:
+    """
+    The times of a message that has its properties alone.
+    """
+
+    due_at = None
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+
+    @property
+    def sent_at(self) -> float | None:
+        """
+        Its property C{timestamp}.
+        """
+        try:
+            sent_at = self._message.properties.get("timestamp")
+        except ValueError:
+            return None
+        return sent_at if isinstance(sent_at, (int, float)) else None
+
+
 class BareResponse(WholeResponse):
     """
     A response of another HTTP client.
@@ -108,3 +139,12 @@ class BareResponse(WholeResponse):
 
 MESSAGES: Adapter[WatchedMessage] = Adapter(WatchedMessage, BareMessage)
 RESPONSES: Adapter[WholeResponse] = Adapter(WholeResponse, BareResponse)
+TIMES: Adapter[TimedMessage] = Adapter(TimedMessage, BareTimes)
+
+
+def timed(message: Message) -> TimedMessage:
+    """
+    What knows the times of a message.
+    """
+    given: Any = message
+    return given if type(given) in TIMES.fitting else TIMES.adapt(given)

@@ -19,6 +19,7 @@ from quebert._text import shown_url
 from quebert.boundaries import Response
 from quebert.errors import BadStatus, IncompleteAnswer, RequestTimedOut
 from quebert.mediator._adapters import RESPONSES
+from quebert.task_events import EndedTask
 
 __all__ = ["Attempt"]
 
@@ -38,6 +39,7 @@ class Attempt:
     @param deadlines: keep that time; they call L{late}.
     @param overruled: asked of each 2xx whether it says itself that it is no
         success.
+    @param observed: gets the status of the answer, once it is there; C{None} for none.
     @ivar success: fires with the body of a 2xx.  Fails with
         L{BadStatus<quebert.errors.BadStatus>}, also where the body of such an answer is
         cut short, with L{RequestTimedOut<quebert.errors.RequestTimedOut>}, or however
@@ -49,6 +51,7 @@ class Attempt:
         "_deadlines",
         "_is_late",
         "_is_success",
+        "_observed",
         "_overruled",
         "_response",
         "_seconds",
@@ -64,11 +67,13 @@ class Attempt:
         seconds: float,
         deadlines: Deadlines[Attempt],
         overruled: Callable[[Any], bool] | None = None,
+        observed: EndedTask | None = None,
     ) -> None:
         self._what = (method, url)
         self._seconds = seconds
         self._deadlines = deadlines
         self._overruled = overruled
+        self._observed = observed
         self._code = 0
         self._is_late = False
         self._is_success = False
@@ -89,6 +94,8 @@ class Attempt:
         self._response = response
         try:
             self._code = code = response.code
+            if self._observed is not None:
+                self._observed.status = code
             self._is_success = 200 <= code < 300 and (
                 self._overruled is None or not self._overruled(response)
             )
@@ -103,13 +110,6 @@ class Attempt:
             self._deadlines.end(self)
             raise
         return self._body_came(whole)
-
-    @property
-    def status(self) -> int | None:
-        """
-        The status of the answer, once it is there.
-        """
-        return self._code or None
 
     def _body_came(self, body: bytes) -> bytes:
         self._deadlines.end(self)

@@ -37,7 +37,7 @@ from quebert.mediator._steady_failures import SteadyFailures
 from quebert.outcome import Outcome
 from quebert.signatures import Signer
 from quebert.task import Bounds, Task
-from quebert.task_events import TaskObserver
+from quebert.task_events import TaskObserver, TaskRecorder
 
 __all__ = ["DEFAULT_TIMEOUT", "MAX_TIMEOUT", "Mediator"]
 
@@ -90,6 +90,8 @@ class Mediator:
     @param policy: decides what becomes of failed tasks; by default each is put back as
         it was, after C{retryDelay}.
     @param observer: told of each attempt (L{quebert.task_events}); by default nobody.
+    @param recorder: given each task when it has ended, such as the method C{append} of
+        a list; likewise.
     @ivar bounds: how long the fields of a task may be.
     @raise ConfigError: C{defaulturl} is no absolute HTTP URL, there is both a C{guard}
         and C{http}, or C{policy} is no L{FailurePolicy}.
@@ -105,6 +107,7 @@ class Mediator:
     keep_answers: bool = of_part("_failures.keep_answers")
     maxTimeout: float = of_part("_requests.max_timeout")
     observer: TaskObserver | None = of_part("_observations.observer")
+    recorder: TaskRecorder | None = of_part("_observations.recorder")
     retryDelay: float = of_part("_steady.delay")
 
     def __init__(
@@ -131,6 +134,7 @@ class Mediator:
         secrets: Iterable[str] = (),
         policy: FailurePolicy | None = None,
         observer: TaskObserver | None = None,
+        recorder: TaskRecorder | None = None,
     ) -> None:
         if guard is not None and http is not None:
             raise ConfigError(
@@ -171,6 +175,7 @@ class Mediator:
         )
         self._observations = Observations(self.log, lambda: self.clock)
         self._observations.observer = observer
+        self._observations.recorder = recorder
         self._pipeline = Pipeline(
             self._codec,
             self._reader,

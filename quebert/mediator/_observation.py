@@ -1,14 +1,17 @@
 """
-Tells the observer of a mediator what happens to tasks (L{quebert.task_events}).
+Tells the observer and the recorder of a mediator what happens to tasks
+(L{quebert.task_events}).
 
-Nothing here is called while there is no observer: every task comes by.
+Nothing here is called while there is neither: every task comes by.  With a recorder
+alone, a task that is done costs an object and two looks at the clock.  What an observer
+is told is made only where there is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -16,26 +19,29 @@ from twisted.logger import Logger
 from quebert._repeated import RepeatedWarning
 from quebert._text import shown_url
 from quebert.boundaries import FailedTask, WatchedMessage
-from quebert.mediator._attempt import Attempt
+from quebert.mediator._adapters import timed
 from quebert.mediator._describe import one_line
-from quebert.mediator._history import history_of
-from quebert.outcome import Bury, Discard, Outcome, Retry
+from quebert.mediator._history import NO_ATTEMPTS, history_of
+from quebert.mediator._reading import Wanted
+from quebert.outcome import Bury, Discard, Done, Outcome, Retry
+from quebert.task import Task
 from quebert.task_events import (
     AttemptBegun,
     AttemptEnded,
+    EndedTask,
     NotAttempted,
     TaskAttempt,
-    TaskEvent,
     TaskObserver,
+    TaskRecorder,
 )
 
 __all__ = ["Observation", "Observations"]
 
-Result = TypeVar("Result")
-
 # Characters of URLs that are remembered.
 _SHORT = 200
 _EARLY = "its time has not come"
+_HOST_BUSY = "its host takes no request now"
+_DONE = Done()
 
 
 class Observations:
@@ -44,12 +50,15 @@ class Observations:
 
     @param log: told where the observer fails.
     @param clock: gives what keeps time.
-    @ivar observer: is told; C{None} for nobody.
+    @ivar is_on: whether anybody is told.
     """
 
     def __init__(self, log: Logger, clock: Callable[[], IReactorTime]) -> None:
-        self.observer: TaskObserver | None = None
+        self.is_on = False
+        self._observer: TaskObserver | None = None
+        self._recorder: TaskRecorder | None = None
         self._clock = clock
+        self._seconds: Callable[[], float] | None = None  # once they were needed
         self._failing = RepeatedWarning(
             log,
             clock,
@@ -57,36 +66,103 @@ class Observations:
             "The observer of tasks does not fail any more",
         )
 
-    def begin(self, task: Any, message: WatchedMessage) -> Observation:
+    @property
+    def observer(self) -> TaskObserver | None:
+        """
+        Is told what happens; C{None} for nobody.
+        """
+        return self._observer
+
+    @observer.setter
+    def observer(self, observer: TaskObserver | None) -> None:
+        self._observer = observer
+        self.is_on = self._observer is not None or self._recorder is not None
+
+    @property
+    def recorder(self) -> TaskRecorder | None:
+        """
+        Is given each task that has ended; C{None} for nobody.
+        """
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: TaskRecorder | None) -> None:
+        self._recorder = recorder
+        self.is_on = self._observer is not None or self._recorder is not None
+
+    def begin(
+        self, task: Task, message: WatchedMessage, wanted: Wanted, started: float
+    ) -> Observation:
         """
         The observation of a task that has come.
 
-        @param task: anything that a body can be decoded to.
+        @param started: now, in seconds since the epoch.
         """
-        fields = task if isinstance(task, dict) else {}
-        uuid, url = fields.get("uuid"), fields.get("url")
-        attempt = TaskAttempt(
-            "" if uuid is None else one_line(uuid),
-            _shown(url) if isinstance(url, str) else "?",
-            history_of(message, fields).attempts + 1,
+        times, request, _, history, added = wanted
+        due = times.run_at
+        if message.may_have_past or "failures" in task:  # seldom
+            if history is NO_ATTEMPTS:  # the policy may not need it
+                history = history_of(message, task)
+            due = timed(message).due_at or (None if history.attempts else due)
+        if added is None:
+            added = timed(message).sent_at
+        number = history.attempts + 1
+        seconds = self._seconds
+        if seconds is None:
+            seconds = self._seconds = self._clock().seconds
+        return Observation(
+            self, seconds, request.uuid, task["url"], number, added, due, started
         )
-        return Observation(self, attempt, self._clock().seconds)
 
-    def tell(self, event: TaskEvent) -> None:
+    def no_task(
+        self, decoded: Any, message: WatchedMessage, outcome: Outcome, started: float
+    ) -> None:
         """
-        Tell of something.
+        A message is no task.
+
+        @param decoded: anything that a body can be decoded to.
         """
-        if self.observer is None:  # it was taken away meanwhile
-            return
+        fields = decoded if isinstance(decoded, dict) else {}
+        uuid, url = fields.get("uuid"), fields.get("url")
+        Observation(
+            self,
+            self._clock().seconds,
+            None if uuid is None else one_line(uuid),
+            one_line(url) if isinstance(url, str) else None,
+            history_of(message, fields).attempts + 1,
+            timed(message).sent_at,
+            timed(message).due_at,
+            started,
+        ).not_attempted(outcome)
+
+    def tell(self, ended: Observation, attempted: bool) -> None:
+        """
+        Tell what has become of a task.
+        """
         try:
-            self.observer(event)
+            if self._recorder is not None:
+                self._recorder(ended)
+            if self._observer is not None:
+                self._observer(ended.event(attempted))
         except Exception as e:
             self._failing.met(f"{type(e).__name__}: {e}")
         else:
             self._failing.succeeded()
 
+    def tell_begun(self, attempt: TaskAttempt) -> None:
+        """
+        Tell that the request of an attempt begins.
+        """
+        if self._observer is not None:
+            try:
+                self._observer(AttemptBegun(attempt))
+            except Exception as e:
+                self._failing.met(f"{type(e).__name__}: {e}")
 
-def _shown(url: str) -> str:
+
+def _shown(url: object) -> str:
+    if not isinstance(url, str):
+        return "?"
     return _remembered(url) if len(url) <= _SHORT else shown_url(one_line(url))
 
 
@@ -98,64 +174,80 @@ def _remembered(url: str) -> str:
     return shown_url(one_line(url))
 
 
-class Observation:
+class Observation(EndedTask):
     """
     What is known of one task on its way.
 
     @param seconds: tells the time.
     """
 
-    __slots__ = ("_answer", "_attempt", "_began", "_seconds", "_status", "_tell")
+    __slots__ = ("_attempt", "_began", "_observations", "_seconds")
 
     def __init__(
         self,
         observations: Observations,
-        attempt: TaskAttempt,
         seconds: Callable[[], float],
+        uuid: object,
+        url: object,
+        number: int,
+        added: float | None,
+        due: float | None,
+        started: float,
     ) -> None:
-        self._tell = observations.tell
-        self._attempt = attempt
+        self._observations = observations
         self._seconds = seconds
+        self._attempt: TaskAttempt | None = None
         self._began = seconds()
-        self._status: int | None = None
-        self._answer = ("", "", False)
+        self.uuid = uuid
+        self.url = url
+        self.number = number
+        self.added = added
+        self.due = due
+        self.started = started
+        self.status = None
+        self.outcome = _DONE
+        self.why = self.answer = ""
+        self.html = False
 
     def begun(self) -> None:
         """
         The request begins.
         """
-        self._tell(AttemptBegun(self._attempt))
-
-    def answered(self, result: Result, attempt: Attempt) -> Result:
-        """
-        The request has ended.
-        """
-        self._status = attempt.status
-        return result
+        if self._observations.observer is not None:
+            self._observations.tell_begun(self._told_as())
 
     def failed(self, failed: FailedTask) -> None:
         """
         The attempt has failed.
         """
         answer = failed.answer
-        text = "" if answer is None else answer.body
         kinds = failed.header(b"content-type")
-        self._answer = (failed.why, text, bool(kinds) and "html" in kinds[0].lower())
+        self.why = failed.why
+        self.answer = "" if answer is None else answer.body
+        self.html = bool(kinds) and "html" in kinds[0].lower()
+
+    def done(self, _: object) -> Outcome:
+        """
+        The task is done.
+        """
+        seconds = self._seconds() - self._began
+        self.seconds = seconds if seconds > 0.0 else 0.0
+        self._observations.tell(self, attempted=True)
+        return _DONE
 
     def ended(self, outcome: Outcome) -> Outcome:
         """
         It is clear what becomes of a task that was to be attempted.
         """
+        if isinstance(outcome, Done):
+            return self.done(None)
         if isinstance(outcome, Retry) and not outcome.attempted:
-            return self.not_attempted(outcome, "its host takes no request now")
-        seconds = max(0.0, self._seconds() - self._began)
-        why, answer, html = self._answer
-        if not why and isinstance(outcome, (Bury, Discard)):
-            why = one_line(outcome.reason)
-        event = AttemptEnded(
-            self._attempt, self._status, seconds, outcome, why, answer, html
-        )
-        self._tell(event)
+            return self.not_attempted(outcome, _HOST_BUSY)
+        self.seconds = max(0.0, self._seconds() - self._began)
+        self.outcome = outcome
+        if not self.why and isinstance(outcome, (Bury, Discard)):
+            self.why = one_line(outcome.reason)
+        self._observations.tell(self, attempted=True)
         return outcome
 
     def not_attempted(self, outcome: Outcome, why: str = _EARLY) -> Outcome:
@@ -166,5 +258,31 @@ class Observation:
         """
         if isinstance(outcome, (Bury, Discard)):
             why = outcome.reason
-        self._tell(NotAttempted(self._attempt, outcome, one_line(why)))
+        self.seconds = max(0.0, self._seconds() - self._began)
+        self.outcome = outcome
+        self.why = one_line(why)
+        self._observations.tell(self, attempted=False)
         return outcome
+
+    def event(self, attempted: bool) -> AttemptEnded | NotAttempted:
+        """
+        What an observer is told of its end.
+        """
+        attempt = self._told_as()
+        if not attempted:
+            return NotAttempted(attempt, self.outcome, self.why)
+        return AttemptEnded(
+            attempt,
+            self.status,
+            self.seconds,
+            self.outcome,
+            self.why,
+            self.answer,
+            self.html,
+        )
+
+    def _told_as(self) -> TaskAttempt:
+        if self._attempt is None:
+            uuid = "" if self.uuid is None else one_line(self.uuid)
+            self._attempt = TaskAttempt(uuid, _shown(self.url), self.number)
+        return self._attempt

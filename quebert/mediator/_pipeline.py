@@ -105,8 +105,8 @@ class Pipeline:
         self, decoded: Any, error: BadTask, message: WatchedMessage
     ) -> Outcome:
         outcome = no_task(decoded, error, self._codec.bounds, self.bury)
-        if self._observations.observer is not None:
-            self._observations.begin(decoded, message).not_attempted(outcome)
+        if self._observations.is_on:
+            self._observations.no_task(decoded, message, outcome, self._now())
         return outcome
 
     # -- From a task to its request
@@ -126,11 +126,11 @@ class Pipeline:
             wanted = self._reader.read(task, message)
         except BadTask as e:
             return succeed(self._no_task(task, e, message))
-        times, request, _, history = wanted
+        times, request, _, history, _ = wanted
         began = self._now()
         observation: Observation | None = None
-        if self._observations.observer is not None:
-            observation = self._observations.begin(task, message)
+        if self._observations.is_on:
+            observation = self._observations.begin(task, message, wanted, began)
         # Nearly always it has no times and no history.
         if times is not tasks.ANY_TIME or history.attempts:
             outcome = self._judged(task, wanted, began)
@@ -138,25 +138,38 @@ class Pipeline:
                 if observation is not None:
                     observation.not_attempted(outcome)
                 return succeed(outcome)
-        failed = self._failures.outcome
         arguments = (task, message, began, whole, observation)
         deciding: Any
+        ended: Callable[[Any], Outcome]
         if hooked or task.get("filter"):
             deciding = maybeDeferred(self._hooked, task, message, wanted, observation)
-            deciding.addErrback(failed, *arguments)
+            ended = _as_it_is if observation is None else observation.ended
         else:
             deciding = self._requests.make(message, request, message.body, observation)
-            deciding.addCallbacks(_done, failed, errbackArgs=arguments)
-        if observation is not None:
-            deciding.addCallback(observation.ended)
+            ended = _done if observation is None else observation.done
+        deciding.addCallbacks(ended, self._failed, errbackArgs=arguments)
         decided: Deferred[Outcome] = deciding
         return decided
+
+    def _failed(
+        self,
+        failure: Failure,
+        task: Task,
+        message: WatchedMessage,
+        began: float,
+        whole: bool,
+        observation: Observation | None,
+    ) -> Outcome:
+        outcome = self._failures.outcome(
+            failure, task, message, began, whole, observation
+        )
+        return outcome if observation is None else observation.ended(outcome)
 
     def _judged(self, task: Task, wanted: Wanted, now: float) -> Outcome | None:
         """
         What becomes of a task that is not to be attempted now; C{None} of another.
         """
-        times, _, limits, history = wanted
+        times, _, limits, history, _ = wanted
         outcome = expired(task, times, now, self._unset)
         if outcome is None:
             outcome = early(times, now, self._unset)
@@ -198,11 +211,11 @@ class Pipeline:
     ) -> Deferred[Outcome] | Outcome:
         if task.get("filter"):
             return self._answered(b"", task, context)
-        body, (times, request, _, _) = message.body, wanted
+        body, (times, request, _, _, _) = message.body, wanted
         if self.prehooks:
             body = self._codec.body_for(task, body)
             if body is not message.body:
-                times, request, _, _ = self._reader.read(task, message)
+                times, request, _, _, _ = self._reader.read(task, message)
             outcome = expired(task, times, self._now(), self._unset)
             if outcome is not None:  # hooks may take time
                 return outcome
@@ -223,3 +236,7 @@ class Pipeline:
 
 def _done(_: object) -> Outcome:
     return _DONE
+
+
+def _as_it_is(outcome: Outcome) -> Outcome:
+    return outcome

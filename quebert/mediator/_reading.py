@@ -9,17 +9,18 @@ from typing import Any, Union
 from quebert import task as tasks
 from quebert._url import default_option
 from quebert.boundaries import FailurePolicy, WatchedMessage
+from quebert.mediator._adapters import timed
 from quebert.mediator._history import NO_ATTEMPTS, history_of
-from quebert.mediator._requests import number
 from quebert.policy import History, RetryPolicy
 from quebert.task import Bounds, Request, Schedule, Task
 
-__all__ = ["TaskReader", "Wanted"]
+__all__ = ["TaskReader", "Wanted", "number"]
 
 
 #: When a task may run, the request it asks for, the limits by which it may be given up
-#: without another attempt, and the attempts at it.  A plain tuple: each task has one.
-Wanted = tuple[Schedule, Request, Union[RetryPolicy, None], History]
+#: without another attempt, the attempts at it, and when it was added, as far as it says
+#: so itself.  A plain tuple: each task has one.
+Wanted = tuple[Schedule, Request, Union[RetryPolicy, None], History, Union[float, None]]
 
 
 class TaskReader:
@@ -62,17 +63,17 @@ class TaskReader:
         """
         # Nearly always it has no time to live, and nobody needs its history.
         ages = type(task) is dict and task.get("ttl") and tasks.ages_since_sent(task)
-        sent_at = _sent_at(message) if ages else None
-        times = tasks.schedule(task, sent_at, self.bounds)
+        sent_at = timed(message).sent_at if ages else None
+        times, added = tasks.times_of(task, sent_at, self.bounds)
         request = tasks.request(task, self._defaulturl, self.bounds)
         if not self._needs_history:
-            return times, request, None, NO_ATTEMPTS
+            return times, request, None, NO_ATTEMPTS, added
         limits = None if self._limits_for is None else self._limits_for(task)
         has_past = message.may_have_past or "failures" in task  # seldom
         history = history_of(message, task) if has_past else NO_ATTEMPTS
         if self._attempt_header is not None:
             number(request.headers, self._attempt_header, history.attempts + 1)
-        return times, request, limits, history
+        return times, request, limits, history, added
 
     def request(self, task: Task) -> Request:
         """
@@ -92,9 +93,19 @@ class TaskReader:
         self.request(task)
 
 
-def _sent_at(message: WatchedMessage) -> float | None:
-    try:
-        sent_at = message.properties.get("timestamp")
-    except ValueError:
-        return None
-    return sent_at if isinstance(sent_at, (int, float)) else None
+def number(headers: dict[str, str], name: str, attempt: int) -> None:
+    """
+    Tell in the headers of a request which attempt it is.  Whoever wrote the task cannot
+    say so.
+
+    @param name: of the header.
+    """
+    if len(headers) > 1:  # seldom
+        folded = _folded(name)
+        for each in [each for each in headers if _folded(each) == folded]:
+            del headers[each]
+    headers[name] = str(attempt)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")  # as CGI and WSGI servers do

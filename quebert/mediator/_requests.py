@@ -22,7 +22,7 @@ from quebert.mediator._observation import Observation
 from quebert.signatures import Signer
 from quebert.task import Request
 
-__all__ = ["Requests", "number"]
+__all__ = ["Requests"]
 
 
 class Requests:
@@ -120,12 +120,15 @@ class Requests:
         except Exception:
             made: Deferred[bytes] = fail()
         else:
-            attempt = Attempt(
-                answering, method, url, seconds, self._deadlines, self._overrules
-            )
-            made = attempt.success
-            if observation is not None:
-                made.addBoth(observation.answered, attempt)
+            made = Attempt(
+                answering,
+                method,
+                url,
+                seconds,
+                self._deadlines,
+                self._overrules,
+                observation,
+            ).success
         return made if ended is None else made.addBoth(ended)
 
     def _signed(
@@ -149,21 +152,3 @@ class Requests:
         return http.request(
             method, url, headers=headers, data=data, allow_redirects=False
         )
-
-
-def number(headers: dict[str, str], name: str, attempt: int) -> None:
-    """
-    Tell in the headers of a request which attempt it is.  Whoever wrote the task cannot
-    say so.
-
-    @param name: of the header.
-    """
-    if len(headers) > 1:  # seldom
-        folded = _folded(name)
-        for each in [each for each in headers if _folded(each) == folded]:
-            del headers[each]
-    headers[name] = str(attempt)
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "-")  # as CGI and WSGI servers do

@@ -26,6 +26,7 @@ from quebert.task._times import (
     format_time,
     parse_time,
     schedule,
+    times_of,
 )
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "read_part",
     "request",
     "schedule",
+    "times_of",
 ]

@@ -22,6 +22,7 @@ __all__ = [
     "read_seconds",
     "read_time",
     "schedule",
+    "times_of",
 ]
 
 
@@ -75,6 +76,16 @@ def schedule(
     @param bounds: how long a time may be, as text.
     @raise BadTask: it is no object, or a time in it is of the wrong type.
     """
+    return times_of(task, sent_at, bounds)[0]
+
+
+def times_of(
+    task: object, sent_at: float | None = None, bounds: Bounds = BOUNDS
+) -> tuple[Schedule, float | None]:
+    """
+    The same, and its C{timestamp} in seconds since the epoch; C{None} where it has
+    none, nor C{sent_at}.
+    """
     if not isinstance(task, dict):
         raise BadTask(f"a task is a JSON object, not {kind_of(task)}")
     ttl, timestamp, run_at = task.get("ttl"), task.get("timestamp"), task.get("run_at")
@@ -82,9 +93,9 @@ def schedule(
     start = sent_at if timestamp is None else read_time("timestamp", timestamp, bounds)
     expires_at = start + seconds if seconds > 0 and start is not None else None
     if expires_at is None and run_at is None:
-        return ANY_TIME  # as most are, and it need not be made
+        return ANY_TIME, start  # as most are, and it need not be made
     begins_at = None if run_at is None else read_time("run_at", run_at, bounds)
-    return Schedule(begins_at, expires_at)
+    return Schedule(begins_at, expires_at), start
 
 
 def read_seconds(field: str, value: object) -> float:

@@ -5,6 +5,7 @@ Tests for L{quebert.task_events}: what happens to tasks, as observers are told i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,15 +14,17 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from quebert._repeated import QUIET
+from quebert.boundaries import WatchedMessage
 from quebert.errors import Forbidden
 from quebert.limits import OriginLimits, Origins, Rate
 from quebert.mediator import DelayOnErrorMediator, Mediator, PolicyMediator
-from quebert.outcome import Bury, Discard, Done, Retry
+from quebert.outcome import EXPIRED, Bury, Discard, Done, Retry
 from quebert.policy import RetryPolicy
 from quebert.task import LARGE, format_time
 from quebert.task_events import (
     AttemptBegun,
     AttemptEnded,
+    EndedTask,
     NotAttempted,
     TaskEvent,
     told_to,
@@ -29,9 +32,9 @@ from quebert.task_events import (
 from quebert.test.mediating import NOW, FakeMessage, FakeResponse
 
 
-class ObserverTests(SynchronousTestCase):
+class ObserverCase(SynchronousTestCase):
     """
-    A mediator tells its observer.
+    Tests of mediators that are observed.
     """
 
     def setUp(self) -> None:
@@ -72,6 +75,12 @@ class ObserverTests(SynchronousTestCase):
         response = FakeResponse(code, fields)
         self.answers.pop(0).callback(response)
         response.body.callback(body)
+
+
+class ObserverTests(ObserverCase):
+    """
+    A mediator tells its observer.
+    """
 
     def ended(self) -> AttemptEnded:
         """
@@ -276,6 +285,139 @@ class ObserverTests(SynchronousTestCase):
         mediator.observer = self.told.append
         self.answer(200)
         self.assertEqual(len(self.told), 1)
+
+
+class WaitedMessage(WatchedMessage):
+    """
+    A message that has waited in the broker, until a time that may be known.
+    """
+
+    sent_at = NOW - 100
+    due_at: float | None = None
+    properties: Mapping[str, Any] = {}
+
+    def __init__(self, body: bytes, due_at: float | None) -> None:
+        self._body = body
+        self.due_at = due_at
+
+    @property
+    def body(self) -> bytes:
+        """
+        The task.
+        """
+        return self._body
+
+
+class RecorderTests(ObserverCase):
+    """
+    A mediator gives its recorder each task that has ended.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ended: list[EndedTask] = []
+
+    def recording(self, kind: Any = PolicyMediator, **options: Any) -> Mediator:
+        """
+        A mediator with a recorder alone.
+        """
+        options = {"recorder": self.ended.append, "observer": None, **options}
+        return self.mediator(kind, **options)
+
+    def last(self) -> EndedTask:
+        """
+        The one that has ended.
+        """
+        [ended] = self.ended
+        self.ended.clear()
+        return ended
+
+    def test_done(self) -> None:
+        """
+        A task that is done comes with its times, and just as it was written.
+        """
+        self.receive(
+            self.recording(),
+            url="/a?secret=1",
+            uuid=7,
+            timestamp=format_time(NOW - 10),
+            run_at=format_time(NOW - 5),
+        )
+        self.clock.advance(0.25)
+        self.answer(201)
+        ended = self.last()
+        self.assertEqual((ended.uuid, ended.url), (7, "/a?secret=1"))
+        self.assertEqual((ended.number, ended.status), (1, 201))
+        self.assertEqual((ended.added, ended.due), (NOW - 10, NOW - 5))
+        self.assertEqual((ended.started, ended.seconds), (NOW, 0.25))
+        self.assertEqual((ended.outcome, ended.why), (Done(), ""))
+        self.assertEqual((ended.answer, ended.html), ("", False))
+
+    def test_no_times(self) -> None:
+        """
+        Where nothing tells when it was added, or due, nothing is told.
+        """
+        for kind in (Mediator, PolicyMediator):
+            self.receive(self.recording(kind), url="/a")
+            self.answer(200)
+            ended = self.last()
+            self.assertEqual((ended.added, ended.due), (None, None))
+
+    def test_retried(self) -> None:
+        """
+        Of a retry, the message tells which attempt it is, and when it was due.
+        """
+        task = {"url": "/a", "failures": 2, "run_at": format_time(NOW - 9)}
+        for kind in (Mediator, PolicyMediator):
+            for due_at in (NOW - 3, None):
+                message = WaitedMessage(json.dumps(task).encode(), due_at)
+                self.recording(kind).messageReceived(message)
+                self.answer(503, b"busy")
+                ended = self.last()
+                self.assertEqual((ended.number, ended.status), (3, 503))
+                self.assertEqual((ended.added, ended.due), (NOW - 100, due_at))
+                self.assertIsInstance(ended.outcome, Retry)
+                self.assertEqual(ended.answer, "busy")
+                self.assertIn("was answered 503", ended.why)
+
+    def test_not_attempted(self) -> None:
+        """
+        Tasks that are not attempted, and messages that are no tasks, come, too.
+        """
+        mediator = self.recording()
+        self.receive(mediator, url="/", timestamp=format_time(NOW - 9), ttl=1)
+        expired = self.last()
+        assert isinstance(expired.outcome, Discard)
+        self.assertEqual(expired.outcome.kind, EXPIRED)
+        mediator.messageReceived(FakeMessage(b'{"uuid": {}}', {"timestamp": NOW}))
+        bad = self.last()
+        self.assertEqual((bad.uuid, bad.url, bad.added), ("{...}", None, NOW))
+        self.assertIsInstance(bad.outcome, Bury)
+
+    def test_both(self) -> None:
+        """
+        There may be an observer, too; if the recorder fails, the task does not.
+        """
+
+        def fail(ended: EndedTask) -> None:
+            raise ValueError("oh")
+
+        mediator = self.recording(observer=self.told.append)
+        done = self.receive(mediator, url="/")
+        self.answer(200)
+        self.assertEqual(self.successResultOf(done), Done())
+        self.assertEqual(len(self.ended), 1)
+        self.assertEqual(len(self.told), 2)
+        mediator.recorder = fail
+        with capturedLogs() as events:
+            done = self.receive(mediator, url="/")
+            self.answer(200)
+        self.assertEqual(self.successResultOf(done), Done())
+        self.assertIn("ValueError: oh", formatEvent(events[0]))
+        mediator.recorder = mediator.observer = None
+        self.receive(mediator, url="/")
+        self.answer(200)
+        self.assertEqual(len(self.ended), 1)
 
 
 class ToldToTests(SynchronousTestCase):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from quebert.amqp.wire import Message
+from quebert._protocol.properties import TIMESTAMP
+from quebert.amqp.wire import NOT_BEFORE, Message
 from quebert.limits import WhenFree
 
 __all__ = ["DeliveredMessage"]
@@ -74,6 +75,26 @@ class DeliveredMessage(Message):
     refused_for = 0.0
     waits_since: float | None = None
     was_begun = False
+
+    @property
+    def sent_at(self) -> float | None:
+        """
+        When it was sent, as its property C{timestamp} tells; C{None} where it does not.
+        """
+        if not self.encoded_properties[1] & TIMESTAMP:  # and nothing is decoded
+            return None
+        try:
+            sent_at = self.properties.get("timestamp")
+        except ValueError:
+            return None
+        return sent_at if isinstance(sent_at, (int, float)) else None
+
+    @property
+    def due_at(self) -> float | None:
+        """
+        Until when it has waited in the broker; C{None} where it has not.
+        """
+        return self.number_in(NOT_BEFORE) or None
 
     def may_request(self, url: str) -> bool:
         """

@@ -30,13 +30,15 @@ MANY = AttemptBatch(
     ),
     total=9000,
 )
+#: How a batch begins before which nothing was dropped.
+START = b"QBE\x01" + bytes(8)
 
 
 def taken_apart(body: bytes) -> tuple[dict[str, Any], bytes]:
     """
     The head and the columns of a batch.
     """
-    whole = zlib.decompress(body[4:])
+    whole = zlib.decompress(body[12:])
     end = 4 + struct.unpack_from("<I", whole)[0]
     return json.loads(whole[4:end]), whole[end:]
 
@@ -47,7 +49,7 @@ def put_together(head: object, columns: bytes) -> bytes:
     """
     first = json.dumps(head).encode()
     whole = struct.pack("<I", len(first)) + first + columns
-    return b"QBE\x01" + zlib.compress(whole)
+    return START + zlib.compress(whole)
 
 
 class BatchCodecTests(SynchronousTestCase):
@@ -102,7 +104,7 @@ class BatchCodecTests(SynchronousTestCase):
         """
         for body in (b"", b"QBE", b"{}", b"QBS\x01" + zlib.compress(b"{}")):
             self.assertIn("this is no batch of attempts: it begins", self.refused(body))
-        self.assertIn("incorrect header", self.refused(b"QBE\x01rubbish"))
+        self.assertIn("incorrect header", self.refused(START + b"rubbish"))
 
     def test_cut_short(self) -> None:
         """
@@ -117,7 +119,7 @@ class BatchCodecTests(SynchronousTestCase):
         """
         What would take too much memory is refused before it does.
         """
-        body = b"QBE\x01" + zlib.compress(bytes(MOST_BYTES + 1))
+        body = START + zlib.compress(bytes(MOST_BYTES + 1))
         self.assertLess(len(body), MOST_BYTES / 900)
         self.assertIn(f"it has over {MOST_BYTES} bytes", self.refused(body))
         head, columns = taken_apart(encode_batch(MANY))
@@ -126,7 +128,7 @@ class BatchCodecTests(SynchronousTestCase):
             self.assertIn("more than 100000 records", self.refused(body))
         nested = b"[" * 100_000
         whole = struct.pack("<I", len(nested)) + nested
-        self.refused(b"QBE\x01" + zlib.compress(whole))
+        self.refused(START + zlib.compress(whole))
 
     @QUICK
     @given(

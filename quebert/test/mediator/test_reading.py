@@ -12,7 +12,7 @@ from quebert.boundaries import FailurePolicy
 from quebert.errors import BadTask, ConfigError, NoDefaultURL
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._history import NO_ATTEMPTS
-from quebert.mediator._reading import TaskReader, Wanted
+from quebert.mediator._reading import TaskReader, Wanted, number
 from quebert.mediator._steady_failures import SteadyFailures
 from quebert.policy import RetryPolicy
 from quebert.task import ANY_TIME, BOUNDS, Task
@@ -58,9 +58,9 @@ class ReaderTests(SynchronousTestCase):
         Times, request, no limits; the attempts need not be known.
         """
         wanted = self.read({"url": "/a", "failures": 7})
-        times, request, limits, history = wanted
+        times, request, limits, history, added = wanted
         self.assertEqual((times, request.url), (ANY_TIME, "http://h/a"))
-        self.assertEqual((limits, history), (None, NO_ATTEMPTS))
+        self.assertEqual((limits, history, added), (None, NO_ATTEMPTS, None))
 
     def test_sent_at(self) -> None:
         """
@@ -77,7 +77,7 @@ class ReaderTests(SynchronousTestCase):
         The policy tells limits, and has attempts numbered; it may refuse the task.
         """
         task = {"url": URL, "failures": 2, "limit": 5, "headers": {"X_TRY": "9"}}
-        _, request, limits, history = self.read(task, policy=Limiting(1))
+        _, request, limits, history, _ = self.read(task, policy=Limiting(1))
         assert limits is not None
         self.assertEqual((limits.max_attempts, history.attempts), (5, 2))
         numbers = [v for k, v in request.headers.items() if "TRY" in k.upper()]
@@ -112,3 +112,11 @@ class ReaderTests(SynchronousTestCase):
         for wrong in ({"url": "/a"}, {"url": URL, "ttl": "5"}):
             with self.assertRaises(BadTask):
                 reader.check(wrong)
+
+    def test_number(self) -> None:
+        """
+        The number of an attempt replaces any that the task has.
+        """
+        headers = {"X-try": "8", "x_Try": "9", "Other": "a"}
+        number(headers, "X-Try", 3)
+        self.assertEqual(headers, {"Other": "a", "X-Try": "3"})

@@ -15,7 +15,7 @@ from quebert.boundaries import HTTPClient
 from quebert.errors import BadStatus, RequestTimedOut
 from quebert.mediator._adapters import MESSAGES
 from quebert.mediator._admission import NotAdmitted
-from quebert.mediator._requests import Requests, number
+from quebert.mediator._requests import Requests
 from quebert.test.mediating import URL, FakeHTTP, FakeMessage
 from quebert.test.mediator.test_admission import AskingMessage, FakeAdmission
 
@@ -118,11 +118,3 @@ class RequestTests(SynchronousTestCase):
         admission.wait = 1
         self.failureResultOf(self.make(requests), NotAdmitted)
         self.assertEqual(len(admission.ends), 1)
-
-    def test_number(self) -> None:
-        """
-        The number of an attempt replaces any that the task has.
-        """
-        headers = {"X-try": "8", "x_Try": "9", "Other": "a"}
-        number(headers, "X-Try", 3)
-        self.assertEqual(headers, {"Other": "a", "X-Try": "3"})
