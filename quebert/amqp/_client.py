@@ -325,6 +325,21 @@ class TxAMQPClient:
         """
         return self._publishing.blocked
 
+    @property
+    def reconnects(self) -> int:
+        """
+        How often connections were made again.
+        """
+        both = self._consuming, self._publishing
+        return sum(max(0, each.times_made - 1) for each in both)
+
+    @property
+    def unconfirmed(self) -> int:
+        """
+        How many publications wait for a confirm.
+        """
+        return self._publishing.unconfirmed
+
     # -- The connections
 
     def _connection(

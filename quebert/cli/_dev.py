@@ -54,7 +54,7 @@ from quebert.errors import ConfigError
 from quebert.executor import ExecutorService
 from quebert.guard import Guard, Place
 from quebert.policy import RetryPolicy
-from quebert.service import Watches
+from quebert.service import Watches, WatchEvents
 from quebert.signatures import SharedSecret, Verifier
 from quebert.task import Task
 
@@ -214,7 +214,11 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         def settings() -> Settings:
             return asked.settings(Broker.from_url(asked.broker.url(port)), url, secret)
 
-        watches = Watches(reactor, observe=lambda queue: DevLog(tell, queue.name))
+        watches = Watches(
+            reactor,
+            observe=lambda queue: DevLog(tell, queue.name),
+            events=WatchEvents(),
+        )
         changes = _Changes(asked, watches, settings, tell)
         begun = settings()
         stack.push_async_callback(watches.stop, GRACE)

@@ -27,6 +27,7 @@ from quebert.config._queue import FOR_ALL, MOST, queue
 from quebert.config._settings import (
     LOG_FORMATS,
     LOG_LEVELS,
+    Events,
     Priorities,
     Service,
     Settings,
@@ -42,6 +43,9 @@ __all__ = ["MOST_PROCESSES", "read"]
 MOST_PROCESSES = 1000
 #: Bytes of memory, of one process: more are a mistake.
 MOST_MEMORY = 2**40
+
+#: Records of attempts that may wait; each takes about 25 bytes.
+MOST_EVENTS = 500_000
 
 _NOWHERE = Broker((), "", "")  # where the broker is cannot be read
 
@@ -73,6 +77,7 @@ def read(
     service, defaults = _service(root.table("service"))
     defaults["guard"] = guard(root.table("guard"), Guard(own=(*broker.places, *own)))
     priorities = _priorities(root.table("priorities"))
+    events = _events(root.table("events"))
     queues = {
         name: queue(name, table, defaults, priorities, outside)
         for name, table in root.tables("queues").items()
@@ -90,6 +95,7 @@ def read(
         queues=queues,
         hosts=limits,
         priorities=priorities,
+        events=events,
     )
 
 
@@ -199,6 +205,16 @@ def _service(table: Table) -> tuple[Service, dict[str, Any]]:
     defaults = table.given(**FOR_ALL)
     table.end()
     return Service(**fields), defaults
+
+
+def _events(table: Table) -> Events:
+    fields = table.given(
+        publish=kinds.flag,
+        interval=kinds.duration(0.05, 60),
+        most=kinds.number(1, MOST_EVENTS),
+    )
+    table.end()
+    return Events(**fields)
 
 
 def _priorities(table: Table) -> Priorities:

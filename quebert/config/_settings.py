@@ -4,7 +4,8 @@ What a configuration file says, as frozen values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Union
 
 import attrs
@@ -25,6 +26,7 @@ __all__ = [
     "LOG_LEVELS",
     "Argument",
     "Backoff",
+    "Events",
     "Host",
     "Priorities",
     "QueueSettings",
@@ -44,6 +46,8 @@ DEFAULT_URL = "http://localhost:8000/"
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 #: How it is written.
 LOG_FORMATS = ("text", "json")
+#: How many settings a mediator tells.
+MOST_SHOWN = 2_000
 
 
 @attrs.frozen
@@ -243,6 +247,22 @@ class Host:
 
 
 @attrs.frozen
+class Events:
+    """
+    What mediators tell of their tasks and of themselves, for those who look on.
+
+    @ivar publish: whether they do.
+    @ivar interval: seconds between two batches.
+    @ivar most: how many records wait, while the broker takes none; then the oldest are
+        dropped.
+    """
+
+    publish: bool = True
+    interval: float = 0.25
+    most: int = 100_000
+
+
+@attrs.frozen
 class Priorities:
     """
     How queues share what can be done.
@@ -275,6 +295,7 @@ class Settings:
         as often, under other names after the first.
     @ivar hosts: by their names.
     @ivar priorities: how queues share what can be done.
+    @ivar events: what mediators tell of their tasks.
     """
 
     broker: Broker
@@ -284,6 +305,14 @@ class Settings:
     queues: Mapping[str, QueueSettings] = attrs.field(factory=dict)
     hosts: Mapping[str, Host] = attrs.field(factory=dict)
     priorities: Priorities = attrs.field(factory=Priorities)
+    events: Events = attrs.field(factory=Events)
+
+    def shown(self) -> dict[str, str]:
+        """
+        All settings, by their names in the file, but for secrets, and for what is not
+        set; of very many, the first L{MOST_SHOWN}.
+        """
+        return dict(islice(_all_shown("", _fields(self)), MOST_SHOWN))
 
     def changes(self, new: Settings) -> list[str]:
         """
@@ -317,6 +346,17 @@ def _is_table(value: Any) -> bool:
 
 
 _SECRET = ("broker", "headers", "sign")
+
+
+def _all_shown(prefix: str, fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        key = f"{prefix}{name}"
+        if name in _SECRET or value is None or value == ():
+            continue
+        if _is_table(value):
+            yield from _all_shown(f"{key}.", _fields(value))
+        else:
+            yield key, _shown(value)
 
 
 def _changes(prefix: str, old: dict[str, Any], new: dict[str, Any]) -> Any:

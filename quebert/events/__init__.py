@@ -10,7 +10,9 @@ from quebert.events._batch_codec import (
 )
 from quebert.events._columns import Columns
 from quebert.events._names import ATTEMPTS, EXCHANGE, HISTORY, MEDIATORS
+from quebert.events._publisher import EventPublisher
 from quebert.events._reader import EventHandler, EventReader, reading
+from quebert.events._recorder import Recorder
 from quebert.events._records import (
     ANSWER,
     OUTCOMES,
@@ -34,10 +36,12 @@ __all__ = [
     "AttemptRecord",
     "Columns",
     "EventHandler",
+    "EventPublisher",
     "EventReader",
     "Gap",
     "MediatorState",
     "OriginState",
+    "Recorder",
     "UnreadableEvents",
     "WatchState",
     "decode_batch",

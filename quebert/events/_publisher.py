@@ -72,6 +72,7 @@ class EventPublisher:
     @param interval: seconds between two batches.
     @param most: how many records may wait.
     @param publish: whether anything is published.  If not, L{listeners} are told.
+    @ivar lag: seconds by which the timer was late at most since the last state.
     @ivar listeners: called with the records of each batch, before it is published; in
         this process, and quickly.
     """
@@ -104,7 +105,7 @@ class EventPublisher:
         self._declared: Wire | None = None  # over which connection
         self._may_declare = True
         self._ask_at = self._state_at = 0.0
-        self._due = self._lag = 0.0
+        self._due = self.lag = 0.0
         self._telling: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._failing = RepeatedWarning(
@@ -151,11 +152,11 @@ class EventPublisher:
     def _tick(self) -> None:
         reactor = self._client.reactor
         now = reactor.seconds()
-        self._lag = max(self._lag, now - self._due)
+        self.lag = max(self.lag, now - self._due)
         self._due = now + self.interval
         self._timer = reactor.callLater(self.interval, self._tick)
         try:
-            self._collect(now)
+            self.collect()
             if self.publish:
                 self._send(now)
                 if now >= self._state_at:
@@ -164,10 +165,11 @@ class EventPublisher:
         except Exception:
             self.log.failure("Events are lost.")
 
-    def _collect(self, now: float) -> None:
+    def collect(self) -> None:
         """
-        Take what there is.
+        Take what has ended up to now.
         """
+        now = self._client.reactor.seconds()
         columns = self._recorder.take()
         if not columns:
             return
@@ -272,8 +274,8 @@ class EventPublisher:
     def _tell_state(self) -> None:
         if self._telling is not None or self._is_refused or not self._publisher.ready:
             return
-        state = self._state(self._client.now(), self._lag)
-        self._lag = 0.0
+        state = self._state(self._client.now(), self.lag)
+        self.lag = 0.0
         telling = self._publisher.publish(
             EXCHANGE, MEDIATORS, encode_state(state), _TRANSIENT
         )
@@ -297,7 +299,7 @@ class EventPublisher:
         self._timer.cancel()
         self._timer = None
         reactor = self._client.reactor
-        self._collect(reactor.seconds())
+        self.collect()
         if self.publish and self._publisher.ready:
             until = reactor.seconds() + _LAST
             self._ask_at = 0.0

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.task import deferLater
@@ -30,7 +31,7 @@ from quebert.amqp.queues import CLASSIC
 from quebert.amqp.wire import Channel, Message
 from quebert.errors import BrokerError, ChannelLost, ConfigError
 from quebert.events._batch_codec import UnreadableEvents, decode_batch
-from quebert.events._names import ATTEMPTS, EXCHANGE, MEDIATORS
+from quebert.events._names import ATTEMPTS, EXCHANGE, MEDIATORS, ONLOOKER
 from quebert.events._positions import Positions
 from quebert.events._records import AttemptBatch, Gap, MediatorState
 from quebert.events._state_codec import decode_state
@@ -188,18 +189,19 @@ class EventReader:
             await declare_exchange(channel)
             own = {"exclusive": True, "auto_delete": True}
             kind = {"durable": True} if self._queue else own
+            queue = self._queue or f"{ONLOOKER}.{uuid4()}"
             arguments = {
                 **CLASSIC,
                 MAX_LENGTH_BYTES: self._most_bytes,
                 OVERFLOW: "drop-head",
             }
-            declared = await channel.call(
-                "queue_declare", queue=self._queue, arguments=arguments, **kind
+            await channel.call(
+                "queue_declare", queue=queue, arguments=arguments, **kind
             )
             for key in self._keys:
                 await channel.call(
                     "queue_bind",
-                    queue=declared.queue,
+                    queue=queue,
                     exchange=EXCHANGE,
                     routing_key=key,
                 )
@@ -210,7 +212,7 @@ class EventReader:
             await channel.call("basic_qos", prefetch_count=_PREFETCH)
             await channel.call(
                 "basic_consume",
-                queue=declared.queue,
+                queue=queue,
                 consumer_tag="quebert.events",
                 exclusive=True,
             )

@@ -68,6 +68,13 @@ class Breaker:
         self._until = 0.0
         self._probe: float | None = None  # when it went
 
+    @property
+    def open_until(self) -> float | None:
+        """
+        Until when no request may go; C{None} unless it is open.
+        """
+        return self._until if self.state == OPEN else None
+
     def wait(self, now: float) -> float:
         """
         Seconds until a request may go; 0 for at once.

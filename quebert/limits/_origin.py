@@ -78,6 +78,8 @@ class OriginStatus:
     @ivar admitted: requests that went.
     @ivar refused: those that were told to wait, each time.
     @ivar seconds: that an answer takes, about.
+    @ivar open_until: until when its breaker lets no request go, by the clock of
+        L{Origins.admit<quebert.limits.Origins.admit>}; C{None} unless it is open.
     """
 
     in_flight: int
@@ -88,6 +90,7 @@ class OriginStatus:
     admitted: int
     refused: int
     seconds: float
+    open_until: float | None = None
 
 
 class Origin:
@@ -257,4 +260,5 @@ class Origin:
             self._admitted,
             self._refused,
             self._seconds,
+            breaker.open_until if breaker else None,
         )

@@ -126,11 +126,15 @@ class Origins:
         known = self._known.get(origin)
         return known.call_when_free if known is not None and known.is_full else None
 
-    def snapshot(self) -> dict[str, OriginStatus]:
+    def snapshot(self, most: int | None = None) -> dict[str, OriginStatus]:
         """
         How each origin that is known is doing.
+
+        @param most: how many are told, those that were used last; C{None} for all.
         """
-        return {origin: known.status for origin, known in self._known.items()}
+        start = 0 if most is None else max(0, len(self._known) - most)
+        last = islice(self._known.items(), start, None)
+        return {origin: known.status for origin, known in last}
 
     def _limits_of(self, origin: str) -> OriginLimits:
         whole = origin.lower()

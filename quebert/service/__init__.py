@@ -20,12 +20,14 @@ from quebert.service._options import Options
 from quebert.service._run import run
 from quebert.service._service import MediatorService, makeService
 from quebert.service._soundness import unusable_tls
+from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
 from quebert.service._ways import admission_of
 
 __all__ = [
     "MediatorService",
     "Options",
+    "WatchEvents",
     "Watches",
     "admission_of",
     "makeService",

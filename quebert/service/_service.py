@@ -39,6 +39,7 @@ from quebert.config import BadConfig, Settings
 from quebert.errors import ConfigError, QuebertError
 from quebert.service._options import Options
 from quebert.service._soundness import check_settings
+from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
 
 __all__ = ["MediatorService", "Options", "makeService"]
@@ -101,7 +102,7 @@ class MediatorService(MultiService):
         elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
         if self._settings.queues or self._options.has_file:
-            self._watches = Watches(self._reactor)
+            self._watches = Watches(self._reactor, events=WatchEvents())
             await self._watches.start(self._settings)
         calm_garbage_collector()
         self._lifecycle.started()

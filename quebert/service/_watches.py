@@ -33,6 +33,7 @@ from quebert.outcome import Outcome
 from quebert.policy import exponential
 from quebert.service._mediators import mediates_alike, mediator
 from quebert.service._task_log import log_done
+from quebert.service._watch_events import WatchEvents, Watching
 from quebert.service._ways import (
     admission_of,
     client_of,
@@ -108,6 +109,7 @@ class Watches:
     @param make_client: called with settings and the reactor.
     @param http: makes the requests of all mediators.
     @param observe: gives a further observer of the tasks of a queue.
+    @param events: publishes what happens; C{None} for nothing.
     """
 
     log = Logger()
@@ -119,10 +121,12 @@ class Watches:
         make_client: Callable[[Settings, Any], TxAMQPClient] = client_of,
         http: HTTPClient | None = None,
         observe: Callable[[QueueSettings], TaskObserver] | None = None,
+        events: WatchEvents | None = None,
     ) -> None:
         self._reactor = given_or_global(reactor)
         self._make_client = make_client
         self._observe = observe
+        self._events = events
         self._tls = HostTLS()
         self._http = http or Dispatcher(Agent(self._reactor, policy=self._tls))
         self._clients: dict[Any, TxAMQPClient] = {}
@@ -191,8 +195,19 @@ class Watches:
             watched.queue, watched.mediator = queue, mediators[name]
             watched.mediator.admission = admission
             watched.mediator.observer = self._observer(queue, settings)
+            if self._events is not None:
+                recorder = self._events.recorder_of(queue, settings)
+                watched.mediator.recorder = recorder
             self._see_to(watched, client, way_of(queue, settings, self._group))
         self._drop_clients()
+        if self._events is not None:
+            self._events.change(settings, client, admission, self.watching)
+
+    def watching(self) -> list[Watching]:
+        """
+        What is watched, or to be watched, and by which watcher.
+        """
+        return [(each.queue, each.watcher) for each in self._watched.values()]
 
     def _observer(
         self, queue: QueueSettings, settings: Settings
@@ -357,6 +372,12 @@ class Watches:
         for watched in self._watched.values():
             watched.supersede(None)
             watched.refused.end()
+        if self._events is not None:
+            clients = self._clients.values()
+            watchers = [each for client in clients for each in client.watchers]
+            # Stopping the clients tells how that went.
+            await DeferredList([each.stop(grace) for each in watchers])
+            await self._events.stop()
         stopping = [client.stop(grace) for client in self._clients.values()]
         await gatherResults([*stopping, *self._ending])
 

@@ -184,7 +184,7 @@ class ReloadTests(SynchronousTestCase):
         self.addCleanup(signal.signal, signal.SIGHUP, before)
         self.watches = FakeWatches()
         module = quebert.service._service
-        self.patch(module, "Watches", lambda reactor: self.watches)
+        self.patch(module, "Watches", lambda *args, **options: self.watches)
         self.patch(module, "calm_garbage_collector", lambda: None)
         self.reactor = FakeReactor()
         options = parsed(f"--config={self.path}")

@@ -24,6 +24,7 @@ from quebert.config import (
     Address,
     Backoff,
     BadConfig,
+    Events,
     Host,
     Priorities,
     QueueSettings,
@@ -32,6 +33,7 @@ from quebert.config import (
     read,
 )
 from quebert.config._positions import lines
+from quebert.config._settings import MOST_SHOWN
 from quebert.errors import ConfigError
 from quebert.guard import Guard
 from quebert.http import Limits
@@ -120,9 +122,21 @@ FILES = [
     Bad(LEAST + "[queue.b]\n", 3, "queue is not known; did you mean queues?", False),
     Bad(LEAST + "[sevice]\n", 3, "sevice is not known; did you mean service?", False),
     Bad(
+        LEAST + "[events]\npublish = 1",
+        4,
+        "events.publish must be true or false, not 1",
+        False,
+    ),
+    Bad(
+        LEAST + "[events]\ninterval = 0.01",
+        4,
+        "events.interval must be seconds from 0.05 to 60",
+        False,
+    ),
+    Bad(
         LEAST + "[zzz]\n",
         3,
-        "zzz is not known: there can be broker, guard, hosts, priorities, queues",
+        "zzz is not known: there can be broker, events, guard, hosts, priorities",
         False,
     ),
     Bad(
@@ -700,6 +714,7 @@ class GoodTests(ReadCase):
             Backoff,
             Host,
             Priorities,
+            Events,
         ]
         kinds += [BreakerSettings, AdaptiveSettings, Guard]
         for kind in kinds:
@@ -720,6 +735,7 @@ class GoodTests(ReadCase):
             Backoff,
             Host,
             Priorities,
+            Events,
         ]
         kinds += [BreakerSettings, AdaptiveSettings, Guard, TLS]
         for kind in kinds:
@@ -738,6 +754,7 @@ class GoodTests(ReadCase):
         retry = settings.queues["mail"].retry
         self.assertEqual(retry, RetryPolicy(jitter="full"))
         self.assertEqual(settings.priorities, Priorities())
+        self.assertEqual(settings.events, Events())
 
     def test_least(self) -> None:
         """
@@ -1013,6 +1030,20 @@ class ChangesTests(ReadCase):
         self.assertEqual(self.changes(LEAST, LEAST), [])
         with_default = f"[service]\ngrace = 30\n{LEAST}prefetch = 5"
         self.assertEqual(self.changes(f"{LEAST}prefetch = 5", with_default), [])
+
+    def test_shown(self) -> None:
+        """
+        All settings are shown that are set, without secrets; of very many, the first.
+        """
+        text = 'headers = { X = { env = "KEY" } }'
+        shown = self.read(f"{LEAST}rate = 7\n{text}\n").shown()
+        self.assertEqual(shown["queues.a.rate"], "7/s")
+        self.assertEqual(shown["events.publish"], "true")
+        self.assertEqual(shown["queues.a.retry.constant"], "1.5")
+        self.assertNotIn(PASSWORD, str(shown))
+        self.assertFalse([key for key in shown if "headers" in key or "broker" in key])
+        queues = "".join(f'[queues.q{n}]\nkey = "k"\n' for n in range(200))
+        self.assertEqual(len(self.read(queues).shown()), MOST_SHOWN)
 
     def test_values(self) -> None:
         """

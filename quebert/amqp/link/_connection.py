@@ -112,6 +112,7 @@ class BrokerConnection:
     @param optional: give up after a refusal even if the sibling was accepted: the
         broker may let a user have no more connections.
     @param patient: whether to try again where there is no broker yet.
+    @ivar times_made: how often there was a connection.
     """
 
     log = Logger()
@@ -139,6 +140,7 @@ class BrokerConnection:
         self._wire: Wire | None = None
         self._problem: Exception | None = None  # of the last attempt
         self._stops = 0  # how often it was stopped
+        self.times_made = 0
         self._hosts: Hosts = Hosts(
             broker.addresses,
             None if sibling is None else sibling._hosts,
@@ -175,6 +177,13 @@ class BrokerConnection:
         Why the broker reads nothing that is published here, or C{None}.
         """
         return None if self._wire is None else self._wire.blocked
+
+    @property
+    def unconfirmed(self) -> int:
+        """
+        How many publications wait for their confirm.
+        """
+        return 0 if self._wire is None else self._wire.unconfirmed
 
     # -- Waiting for it
 
@@ -280,6 +289,7 @@ class BrokerConnection:
         """
         self._machine.move(LinkEvent.MAKE)
         self._wire = wire
+        self.times_made += 1
         self._not_connected.succeeded()
         self._problem = None
         self._hosts.succeeded()

@@ -125,6 +125,12 @@ class Publications:
         self.unconfirmed_bytes = 0
         self._tag = 0
 
+    def __len__(self) -> int:
+        """
+        How many have no answer yet.
+        """
+        return len(self._unsent) + len(self._unconfirmed)
+
     def add(
         self,
         send: Callable[[], None],

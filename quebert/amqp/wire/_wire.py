@@ -192,6 +192,13 @@ class Wire(FrameClient):
         self.agree(frame_max, heartbeat)
         self.started.fire()
 
+    @property
+    def unconfirmed(self) -> int:
+        """
+        How many publications wait for their confirm, or for being sent.
+        """
+        return sum(len(each.publications) for each in self.channels.values())
+
     async def open_channel(self, *, confirms: bool = True) -> Channel:
         """
         A new channel, in confirm mode if C{confirms}.
