@@ -133,7 +133,7 @@ class EndedTask:
     @ivar outcome: what becomes of it.
     @ivar why: why it is not done, on one line, without secrets.
     @ivar answer: the beginning of the answer to a failed attempt, if answers are kept.
-    @ivar html: whether that is HTML.
+    @ivar html: whether that is HTML, as far as there is an observer, too.
     """
 
     __slots__ = (

@@ -52,8 +52,8 @@ def columns_of(ended: Mapping[str, Sequence[EndedTask]]) -> Columns:
         answer, retry_at = reason, [None] * count
     else:
         outcome = [_name(each) for each in outcomes]
-        reason = [one_line(task.why, _LONGEST) for task in tasks]
-        answer = [printable_lines(task.answer[:ANSWER]) for task in tasks]
+        reason = _each(_line, [task.why for task in tasks])
+        answer = _each(_answer, [task.answer for task in tasks])
         retry_at = [_retry_at(task) for task in tasks]
     return Columns(
         uuid=_uuids([task.uuid for task in tasks]),
@@ -125,6 +125,14 @@ def _url(url: object) -> str:
     if plain and _SECRETS.isdisjoint(url):
         return url
     return shown_url(one_line(url, _LONGEST))
+
+
+def _line(text: str) -> str:
+    return one_line(text, _LONGEST)
+
+
+def _answer(text: str) -> str:
+    return printable_lines(text[:ANSWER])
 
 
 def _status(status: int | None) -> int | None:

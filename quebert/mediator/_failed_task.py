@@ -54,7 +54,7 @@ class FailedTask:
         """
         return self._failure.value
 
-    @property
+    @cached_property
     def answer(self) -> FailedAnswer | None:
         """
         The status and the first bytes of the answer, if there was one.

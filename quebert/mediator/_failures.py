@@ -96,6 +96,7 @@ class Failures:
         self._redaction = redaction
         self._now = now
         self._asked: FailedAttempt | None = None  # about which failed() is called now
+        self._told_as: FailedTask | None = None  # and what is told of it, if it is made
 
     def outcome(
         self,
@@ -133,9 +134,11 @@ class Failures:
             except BadTask as e:
                 return no_task(task, e, self._codec.bounds, self._mediator.bury)
         attempt = FailedAttempt.like(failure, history)
+        described: FailedTask | None = None
         if observation is not None:
-            observation.failed(self.described(task, attempt))
-        outcome = self._asking(task, attempt)
+            described = self.described(task, attempt)
+            observation.failed(described)
+        outcome = self._asking(task, attempt, described)
         return with_history(outcome, history, task)
 
     def _kept(self, answer: bytes, task: Task) -> bytes:
@@ -147,12 +150,15 @@ class Failures:
     def _needs_whole_task(self) -> bool:
         return self._policy.needs_whole_task or self._mediator.failed_is_overridden
 
-    def _asking(self, task: Task, failure: FailedAttempt) -> Outcome:
+    def _asking(
+        self, task: Task, failure: FailedAttempt, described: FailedTask | None
+    ) -> Outcome:
         """
         What C{failed} decides; where it raises, or decides nothing, the steady policy
         does.
         """
-        before, self._asked = self._asked, failure
+        before, before_as = self._asked, self._told_as
+        self._asked, self._told_as = failure, described
         try:
             outcome: Outcome | None = self._mediator.failed(task, failure)
             if outcome is None:  # which would be taken for done
@@ -165,7 +171,7 @@ class Failures:
             )
             return self._told(self._steady, task, failure)
         finally:
-            self._asked = before
+            self._asked, self._told_as = before, before_as
 
     def decided(self, task: Task, failure: Failure) -> Outcome:
         """
@@ -192,6 +198,9 @@ class Failures:
         """
         What policies get to know of a failure.
         """
+        told_as = self._told_as
+        if told_as is not None and failure is self._asked and task is told_as.task:
+            return told_as
         history = self._attempts(task, failure)
         return FailedTask(
             task, failure, history, self._reader, self._codec, self._redaction

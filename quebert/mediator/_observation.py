@@ -221,10 +221,11 @@ class Observation(EndedTask):
         The attempt has failed.
         """
         answer = failed.answer
-        kinds = failed.header(b"content-type")
         self.why = failed.why
         self.answer = "" if answer is None else answer.body
-        self.html = bool(kinds) and "html" in kinds[0].lower()
+        if self._observations.observer is not None:
+            kinds = failed.header(b"content-type")
+            self.html = bool(kinds) and "html" in kinds[0].lower()
 
     def done(self, _: object) -> Outcome:
         """
