@@ -136,7 +136,9 @@ def _answer(text: str) -> str:
 
 
 def _status(status: int | None) -> int | None:
-    return status if status is not None and 0 < status < _MOST_STATUS else None
+    if isinstance(status, int) and 0 < status < _MOST_STATUS:
+        return status
+    return None
 
 
 def _uuids(uuids: list[Any]) -> list[str]:
@@ -144,6 +146,14 @@ def _uuids(uuids: list[Any]) -> list[str]:
         joined = "".join(uuids)
     except TypeError:
         joined = "\n"
-    if joined.isascii() and joined.isprintable():
+    usual = joined.isascii() and joined.isprintable()
+    if usual and max(map(len, uuids), default=0) <= _LONGEST:
         return uuids
-    return ["" if uuid is None else one_line(str(uuid), _LONGEST) for uuid in uuids]
+    return ["" if uuid is None else _uuid(uuid) for uuid in uuids]
+
+
+def _uuid(uuid: object) -> str:
+    try:
+        return one_line(str(uuid), _LONGEST)
+    except ValueError:  # a number with too many digits
+        return "?"

@@ -124,6 +124,7 @@ class EventPublisher:
         self.interval, self.publish, self._outbox.most = interval, publish, most
         if not publish:
             self._unheard(0.0)
+            self._recent.clear()
         if client is not self._client:
             self._publisher.shut()
             self._client, self._publisher = client, client.make_publisher()

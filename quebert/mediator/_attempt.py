@@ -94,11 +94,11 @@ class Attempt:
         self._response = response
         try:
             self._code = code = response.code
-            if self._observed is not None:
-                self._observed.status = code
             self._is_success = 200 <= code < 300 and (
                 self._overruled is None or not self._overruled(response)
             )
+            if self._observed is not None:
+                self._observed.status = code
             given: Any = response
             fits = type(given) in RESPONSES.fitting
             # Our own have it all at hand, nearly always; treq's have not.

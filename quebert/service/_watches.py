@@ -376,7 +376,8 @@ class Watches:
             clients = self._clients.values()
             watchers = [each for client in clients for each in client.watchers]
             # Stopping the clients tells how that went.
-            await DeferredList([each.stop(grace) for each in watchers])
+            ending = [each.stop(grace) for each in watchers]
+            await DeferredList(ending, consumeErrors=True)
             await self._events.stop()
         stopping = [client.stop(grace) for client in self._clients.values()]
         await gatherResults([*stopping, *self._ending])

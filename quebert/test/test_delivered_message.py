@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from quebert._protocol.properties import encode_properties
 from quebert.amqp.watch import DeliveredMessage
 from quebert.limits import WhenFree
 
@@ -64,6 +65,25 @@ class DeliveredMessageTests(SynchronousTestCase):
             self.assertEqual(m.url, "http://a/b")
             m.was_unanswered()
             self.assertEqual(m.url, "")
+
+    def test_times(self) -> None:
+        """
+        It tells when it was sent, and until when it has waited, if its properties do,
+        and they can be read.
+        """
+        m = DeliveredMessage("tag", 1, False, "flow", "key")
+        for properties, times in (
+            ({}, (None, None)),
+            ({"message-id": "u", "timestamp": 1_800_000_000}, (1_800_000_000, None)),
+            ({"headers": {"quebert-not-before": 5.5}}, (None, 5.5)),
+        ):
+            m = DeliveredMessage("tag", 1, False, "flow", "key")
+            m.encoded_properties = encode_properties(properties)
+            self.assertEqual((m.sent_at, m.due_at), times)
+        for unreadable in (b"", b"\x20", b"\x00\x40", b"\x20\x40\x00\x00\x00\x09?"):
+            m = DeliveredMessage("tag", 1, False, "flow", "key")
+            m.encoded_properties = unreadable
+            self.assertEqual((m.sent_at, m.due_at), (None, None))
 
     def test_was_refused(self) -> None:
         """

@@ -623,6 +623,21 @@ class OriginsTests(SynchronousTestCase):
             (status.admitted, status.refused, status.concurrency), (3, 1, 2)
         )
 
+    def test_snapshot(self) -> None:
+        """
+        It tells until when a breaker is open; of very many origins, those that were
+        used last.
+        """
+        breaker = BreakerSettings(failures=1, pause=7.0)
+        origins = Origins(OriginLimits(breaker=breaker))
+        for name in "abca":
+            origins.admit(name, START)
+        self.assertEqual(list(origins.snapshot(2)), ["c", "a"])
+        self.assertEqual(len(origins.snapshot(5)), 3)
+        self.assertIsNone(origins.snapshot()["c"].open_until)
+        origins.ended("c", START, 500, 0.0)
+        self.assertEqual(origins.snapshot()["c"].open_until, START + 7.0)
+
     def test_apart(self) -> None:
         """
         What one origin does is nothing to another.

@@ -57,6 +57,17 @@ class PublicationsTests(SynchronousTestCase):
         """
         self.publications.confirm(tag, multiple=multiple, taken=True)
 
+    def test_length(self) -> None:
+        """
+        It has those that wait, and those that are sent and have no confirm.
+        """
+        self.add()
+        self.blocked = True
+        self.add()
+        self.assertEqual((len(self.publications), len(self.sent)), (2, 1))
+        self.confirm(1)
+        self.assertEqual(len(self.publications), 1)
+
     def test_number(self) -> None:
         """
         So many may be outstanding; each confirm makes room for another, in the

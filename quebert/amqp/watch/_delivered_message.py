@@ -81,7 +81,8 @@ class DeliveredMessage(Message):
         """
         When it was sent, as its property C{timestamp} tells; C{None} where it does not.
         """
-        if not self.encoded_properties[1] & TIMESTAMP:  # and nothing is decoded
+        flags = self.encoded_properties[1:2]
+        if not flags or not flags[0] & TIMESTAMP:  # and nothing is decoded
             return None
         try:
             sent_at = self.properties.get("timestamp")

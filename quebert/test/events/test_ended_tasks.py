@@ -122,18 +122,21 @@ class EndedTasksTests(SynchronousTestCase):
         tasks = [
             ended(uuid=None, url=url, status=0),
             ended(uuid=7, url=None, status=10**6),
+            ended(uuid=10**5000, status="200"),
             ended(uuid="\x1b[2J", url="/\n" + "x" * 9000, outcome=Discard("no")),
             ended(answer="a\x00b\n\ud800" + "x" * 9000, why="a\nb\ud800"),
         ]
         found = recorded(*tasks)
-        self.assertEqual([each.uuid for each in found], ["", "7", "?[2J", UUID])
+        self.assertEqual([each.uuid for each in found], ["", "7", "?", "?[2J", UUID])
         self.assertEqual(found[0].url, "http://...@host/a?...")
         self.assertEqual(found[1].url, "?")
         self.assertEqual([found[0].status, found[1].status], [None, None])
-        self.assertLessEqual(len(found[2].url), 400)
-        self.assertEqual(len(found[3].answer), ANSWER)
-        self.assertTrue(found[3].answer.startswith("a?b\n?x"))
-        self.assertEqual(found[3].reason, "a b\\ud800")
+        self.assertIsNone(found[2].status)
+        self.assertLessEqual(len(found[3].url), 400)
+        self.assertEqual(len(found[4].answer), ANSWER)
+        self.assertTrue(found[4].answer.startswith("a?b\n?x"))
+        self.assertEqual(found[4].reason, "a b\\ud800")
+        self.assertEqual(len(recorded(ended(uuid="u" * 900))[0].uuid), 400)
 
     def test_queues(self) -> None:
         """

@@ -19,9 +19,10 @@ from quebert.mediator._adapters import (
     Adapter,
     BareMessage,
     BareResponse,
+    timed,
 )
 from quebert.outcome import Done
-from quebert.test.mediating import Case, UnreadableMessage, body_of
+from quebert.test.mediating import Case, FakeMessage, UnreadableMessage, body_of
 
 
 class Simple:
@@ -129,6 +130,32 @@ class BareMessageTests(Case):
         A mediator executes the task in it.
         """
         self.assertEqual(self.outcome(self.mediator(), Simple(body_of())), Done())
+
+
+class BareTimesTests(SynchronousTestCase):
+    """
+    The times of a message that has its properties alone.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        It tells when it was sent, if its properties do; nothing when it was due.
+        """
+        for properties, sent_at in (({"timestamp": 5}, 5), ({"timestamp": "x"}, None)):
+            times = timed(FakeMessage(b"", properties))
+            self.assertEqual((times.sent_at, times.due_at), (sent_at, None))
+        self.assertIsNone(timed(UnreadableMessage(b"")).sent_at)
+
+    def test_own(self) -> None:
+        """
+        A message that knows its times tells them itself.
+        """
+
+        class Timed(FakeMessage):
+            sent_at, due_at = 3.0, 4.0
+
+        message = Timed(b"")
+        self.assertIs(timed(message), message)
 
 
 class BareResponseTests(SynchronousTestCase):
