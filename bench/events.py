@@ -1,7 +1,7 @@
 """
 What it costs a mediator to tell of its tasks: microseconds of CPU a task, without
-network, for recording, making batches, compressing and handing them over; and what it
-costs who reads.
+network, for recording, making batches, compressing and handing them over; for counting
+them in metrics; and what it costs who reads.
 
 Rounds with and without take turns in one process, and the least of each counts, since
 other load on the machine only adds to them.
@@ -26,9 +26,20 @@ from twisted.logger import globalLogBeginner
 
 from quebert.boundaries import WatchedMessage
 from quebert.clock import SteadyClock
-from quebert.events import EventPublisher, MediatorState, Recorder, decode_batch
+from quebert.events import (
+    Columns,
+    EventPublisher,
+    MediatorState,
+    Recorder,
+    decode_batch,
+)
 from quebert.mediator import PolicyMediator
 from quebert.task import format_time
+
+try:
+    from quebert.metrics import ClusterMetrics
+except ImportError:  # an older version, to be compared with
+    ClusterMetrics = None
 
 COUNT, ROUNDS, PATIENT = 1_000, 100, 10
 
@@ -153,11 +164,26 @@ def measure(urls: int, code: int, rounds: int) -> None:
     def run(mediator: PolicyMediator) -> Callable[[], object]:
         return lambda: [mediator.messageReceived(each) for each in messages]
 
+    batches: list[Columns] = []
+    telling.listeners.append(batches.append)
+    metrics = ClusterMetrics(since=0.0) if ClusterMetrics else None
+
     def tick() -> None:
         telling.collect()
         telling._send(0.0)
 
-    steps = {"off": run(off), "on": run(on), "tick": tick, "observed": run(observed)}
+    def count() -> None:
+        columns = batches.pop()
+        if metrics is not None:
+            metrics.columns(columns)
+
+    steps = {
+        "off": run(off),
+        "on": run(on),
+        "tick": tick,
+        "count": count,
+        "observed": run(observed),
+    }
     least = dict.fromkeys(steps, float("inf"))
     gc.collect()
     for _ in range(rounds):
@@ -169,9 +195,9 @@ def measure(urls: int, code: int, rounds: int) -> None:
     recording = least["on"] - least["off"]
     console.print(
         f"{what:14} without {least['off']:5.1f} µs"
-        f"  events {recording + least['tick']:+5.1f} µs"
-        f" (recording {recording:.1f}, batches {least['tick']:.1f},"
-        f" {len(client.body) / COUNT:.1f} bytes)"
+        f"  with {recording + least['tick'] + least['count']:+5.1f} µs"
+        f" (recording {recording:.1f}, batches of {len(client.body) / COUNT:.1f} bytes"
+        f" {least['tick']:.1f}, metrics {least['count']:.1f})"
         f"  an observer {least['observed'] - least['off']:+5.1f} µs"
         f"  reading {reading:.1f} µs"
     )

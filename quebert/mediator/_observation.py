@@ -51,6 +51,7 @@ class Observations:
     @param log: told where the observer fails.
     @param clock: gives what keeps time.
     @ivar is_on: whether anybody is told.
+    @ivar seconds: tells the time, by the clock.
     """
 
     def __init__(self, log: Logger, clock: Callable[[], IReactorTime]) -> None:
@@ -58,13 +59,20 @@ class Observations:
         self._observer: TaskObserver | None = None
         self._recorder: TaskRecorder | None = None
         self._clock = clock
-        self._seconds: Callable[[], float] | None = None  # once they were needed
+        self.seconds: Callable[[], float] = self._first_seconds
         self._failing = RepeatedWarning(
             log,
             clock,
             "An observer of tasks fails",
             "The observer of tasks does not fail any more",
         )
+
+    def _first_seconds(self) -> float:
+        """
+        There is a clock as soon as it is needed.
+        """
+        self.seconds = self._clock().seconds
+        return self.seconds()
 
     @property
     def observer(self) -> TaskObserver | None:
@@ -107,12 +115,7 @@ class Observations:
         if added is None:
             added = timed(message).sent_at
         number = history.attempts + 1
-        seconds = self._seconds
-        if seconds is None:
-            seconds = self._seconds = self._clock().seconds
-        return Observation(
-            self, seconds, request.uuid, task["url"], number, added, due, started
-        )
+        return Observation(self, request.uuid, task["url"], number, added, due, started)
 
     def no_task(
         self, decoded: Any, message: WatchedMessage, outcome: Outcome, started: float
@@ -126,7 +129,6 @@ class Observations:
         uuid, url = fields.get("uuid"), fields.get("url")
         Observation(
             self,
-            self._clock().seconds,
             None if uuid is None else one_line(uuid),
             one_line(url) if isinstance(url, str) else None,
             history_of(message, fields).attempts + 1,
@@ -144,10 +146,9 @@ class Observations:
                 self._recorder(ended)
             if self._observer is not None:
                 self._observer(ended.event(attempted))
+                self._failing.succeeded()
         except Exception as e:
             self._failing.met(f"{type(e).__name__}: {e}")
-        else:
-            self._failing.succeeded()
 
     def tell_begun(self, attempt: TaskAttempt) -> None:
         """
@@ -177,16 +178,13 @@ def _remembered(url: str) -> str:
 class Observation(EndedTask):
     """
     What is known of one task on its way.
-
-    @param seconds: tells the time.
     """
 
-    __slots__ = ("_attempt", "_began", "_observations", "_seconds")
+    __slots__ = ("_attempt", "_began", "_observations")
 
     def __init__(
         self,
         observations: Observations,
-        seconds: Callable[[], float],
         uuid: object,
         url: object,
         number: int,
@@ -195,9 +193,8 @@ class Observation(EndedTask):
         started: float,
     ) -> None:
         self._observations = observations
-        self._seconds = seconds
         self._attempt: TaskAttempt | None = None
-        self._began = seconds()
+        self._began = observations.seconds()
         self.uuid = uuid
         self.url = url
         self.number = number
@@ -231,9 +228,10 @@ class Observation(EndedTask):
         """
         The task is done.
         """
-        seconds = self._seconds() - self._began
+        observations = self._observations
+        seconds = observations.seconds() - self._began
         self.seconds = seconds if seconds > 0.0 else 0.0
-        self._observations.tell(self, attempted=True)
+        observations.tell(self, attempted=True)
         return _DONE
 
     def ended(self, outcome: Outcome) -> Outcome:
@@ -244,7 +242,7 @@ class Observation(EndedTask):
             return self.done(None)
         if isinstance(outcome, Retry) and not outcome.attempted:
             return self.not_attempted(outcome, _HOST_BUSY)
-        self.seconds = max(0.0, self._seconds() - self._began)
+        self.seconds = max(0.0, self._observations.seconds() - self._began)
         self.outcome = outcome
         if not self.why and isinstance(outcome, (Bury, Discard)):
             self.why = one_line(outcome.reason)
@@ -259,7 +257,7 @@ class Observation(EndedTask):
         """
         if isinstance(outcome, (Bury, Discard)):
             why = outcome.reason
-        self.seconds = max(0.0, self._seconds() - self._began)
+        self.seconds = max(0.0, self._observations.seconds() - self._began)
         self.outcome = outcome
         self.why = one_line(why)
         self._observations.tell(self, attempted=False)
