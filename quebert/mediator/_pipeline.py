@@ -5,12 +5,16 @@ early?, given up?, pre-hooks, admission, request, post-hooks.
 The methods of L{Pipeline} are its steps, in their order.  Whatever fails on the way
 leaves it for L{Failures}.  It is written with bare callbacks, since every task goes
 this way.
+
+Hooks and the request see the context variables that were set when the message came,
+whatever had to be waited for in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -81,9 +85,10 @@ class Pipeline:
         body = message.body
         if len(body) > tasks.LARGE and self.reads_part(body):
             reading = self._in_steps.do(self._codec.read_part(body))
+            received = partial(copy_context().run, self._received)
             arguments = (message,)
             return reading.addCallbacks(
-                self._received, self._not_read, arguments, errbackArgs=arguments
+                received, self._not_read, arguments, errbackArgs=arguments
             )
         return self._received(None, message)
 
@@ -219,7 +224,9 @@ class Pipeline:
             outcome = expired(task, times, self._now(), self._unset)
             if outcome is not None:  # hooks may take time
                 return outcome
-        requesting = self._requests.make(message, request, body, observation)
+        requesting = context.run(
+            self._requests.make, message, request, body, observation
+        )
         return requesting.addCallback(self._answered, task, context)
 
     # -- From an answer to an outcome

@@ -6,16 +6,28 @@ What each step does is tested in C{test_mediator.py}.
 
 from __future__ import annotations
 
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
-from quebert.mediator import PolicyMediator
+from quebert.mediator import Mediator, PolicyMediator
 from quebert.outcome import Bury, Discard, Done, Outcome, Retry
 from quebert.policy import RetryPolicy
 from quebert.task import Task, format_time
-from quebert.test.mediating import NOW, URL, Case, FakeMessage, message, returning
+from quebert.test.mediating import (
+    NOW,
+    URL,
+    Case,
+    FakeHTTP,
+    FakeMessage,
+    message,
+    returning,
+)
 from quebert.test.mediator.test_admission import FakeAdmission
+
+NAME: ContextVar[str] = ContextVar("NAME", default="nobody")
 
 
 class StepTests(Case):
@@ -124,3 +136,81 @@ class StepTests(Case):
         outcome = self.outcome(self.mediated, FakeMessage(b"{"))
         self.assertIsInstance(outcome, Bury)
         self.assertEqual((self.steps, URL in str(outcome)), ([], False))
+
+
+class ContextHTTP(FakeHTTP):
+    """
+    Answers each request, and notes the L{NAME} that the request saw.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(200)
+        self.seen: list[str] = []
+
+    def request(self, *args: Any, **options: Any) -> Any:
+        """
+        Note it.
+        """
+        self.seen.append(NAME.get())
+        return super().request(*args, **options)
+
+
+class ContextTests(Case):
+    """
+    The request sees the context in which its message came.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.context_http = ContextHTTP()
+        self.clock = Clock()
+        self.mediated = Mediator(http=self.context_http, clock=self.clock)
+
+    def come(self, **fields: Any) -> Deferred[Outcome]:
+        """
+        Have a message come while the name is "she", and is "nobody" again afterwards.
+        """
+
+        def received() -> Deferred[Outcome]:
+            NAME.set("she")
+            return self.mediated.messageReceived(message(**fields))
+
+        return copy_context().run(received)
+
+    def assert_seen(self, coming: Deferred[Outcome]) -> None:
+        """
+        The request has seen the name.
+        """
+        self.assertEqual(self.successResultOf(coming), Done())
+        self.assertEqual(self.context_http.seen, ["she"])
+
+    def test_at_once(self) -> None:
+        """
+        Nothing is waited for.
+        """
+        self.assert_seen(self.come())
+
+    def test_hook_that_waits(self) -> None:
+        """
+        A pre-hook has waited, and the request sees what it has set, too.
+        """
+        gate: Deferred[None] = Deferred()
+
+        async def hook(task: Task) -> None:
+            await gate
+            NAME.set(NAME.get().upper())
+
+        self.mediated.add_prehook(hook)
+        coming = self.come()
+        gate.callback(None)
+        self.assertEqual(self.successResultOf(coming), Done())
+        self.assertEqual(self.context_http.seen, ["SHE"])
+
+    def test_large(self) -> None:
+        """
+        A large task has been read in steps.
+        """
+        coming = self.come(params=[{}] * 50_000)
+        while self.clock.getDelayedCalls() and not self.context_http.seen:
+            self.clock.advance(0.01)
+        self.assert_seen(coming)
