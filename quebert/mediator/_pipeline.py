@@ -85,7 +85,8 @@ class Pipeline:
         body = message.body
         if len(body) > tasks.LARGE and self.reads_part(body):
             reading = self._in_steps.do(self._codec.read_part(body))
-            received = partial(copy_context().run, self._received)
+            run: Any = copy_context().run
+            received = partial(run, self._received)
             arguments = (message,)
             return reading.addCallbacks(
                 received, self._not_read, arguments, errbackArgs=arguments

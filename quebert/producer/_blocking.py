@@ -29,6 +29,7 @@ from quebert.producer._publishing import (
     BlockingPublisher,
     Limit,
 )
+from quebert.producer._sending import OutgoingLetter
 
 __all__ = ["BlockingProducer", "add_task", "add_tasks", "kept_producer"]
 
@@ -107,8 +108,10 @@ class BlockingProducer:
 
         @raise BrokerError: the broker has not confirmed it.
         """
-        if not taken(self._publisher.exchange, letter):
-            self._publisher.publish(letter, limit)
+        exchange = self._publisher.exchange
+        if not taken(exchange, letter):
+            with OutgoingLetter(exchange, letter) as sent:
+                self._publisher.publish(sent, limit)
 
     def add_raw_task(
         self,

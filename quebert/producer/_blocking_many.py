@@ -27,6 +27,7 @@ from quebert.producer._deadline import StreamEnded, TimeIsUp
 from quebert.producer._items import OnResult, TaskResult, check_window, item_letter
 from quebert.producer._letter import Letter
 from quebert.producer._publishing import BlockingPublisher, Limit
+from quebert.producer._sending import OutgoingLetter
 
 __all__ = ["BlockingWindow"]
 
@@ -47,19 +48,24 @@ _LASTING = 1.0
 @attrs.frozen
 class _SentItem:
     """
-    An item whose task has been sent.
+    An item whose task is sent.
     """
 
     index: int
     item: Mapping[str, Any]
     uuid: str
-    letter: Letter
+    sending: OutgoingLetter
+
+    @property
+    def letter(self) -> Letter:
+        return self.sending.letter
 
     @property
     def size(self) -> int:
         return len(self.letter.body)
 
     def result(self, error: Exception | None) -> TaskResult:
+        self.sending.ended(error)
         return TaskResult(self.index, self.item, self.uuid, error)
 
 
@@ -152,7 +158,8 @@ class BlockingWindow:
             self._tell(TaskResult.without_task(index, item, e))
             self._end_with(e)
             return
-        sent = _SentItem(index, item, uuid, letter)
+        sending = OutgoingLetter(self._publisher.exchange, letter)
+        sent = _SentItem(index, item, uuid, sending)
         if sent.size > _SURELY_TAKEN:
             self._drain()
         self._send(sent)

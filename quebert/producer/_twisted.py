@@ -7,20 +7,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from quebert import task as tasks
 from quebert.producer._add_many import Items, WindowOfTasks
 from quebert.producer._intercept import taken
 from quebert.producer._items import WINDOW, OnResult
 from quebert.producer._letter import EXCHANGE, MEDIUM, Letter, letter, new_letter
+from quebert.producer._sending import OutgoingLetter
 
 if TYPE_CHECKING:
     from quebert.boundaries import Publisher
 
 __all__ = ["Producer"]
+
+T = TypeVar("T")
 
 
 class Producer:
@@ -167,6 +171,14 @@ class Producer:
     def _publish(self, letter: Letter) -> Deferred[None]:
         if taken(self._exchange, letter):
             return succeed(None)
-        return self._publisher.publish(
+        sending = OutgoingLetter(self._exchange, letter)
+        letter = sending.letter
+        confirmed = self._publisher.publish(
             self._exchange, letter.routing_key, letter.body, letter.properties
         )
+        return confirmed.addCallbacks(_told, _told, (sending,), errbackArgs=(sending,))
+
+
+def _told(result: T, sending: OutgoingLetter) -> T:
+    sending.ended(result.value if isinstance(result, Failure) else None)
+    return result

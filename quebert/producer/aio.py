@@ -3,7 +3,8 @@ Adding tasks from asyncio: L{add_task} and L{add_tasks} as coroutines.
 
 Threads call the functions that block, C{THREADS} of them at most, over the connections
 that those functions keep.  A thread spends its time in waiting for the broker's
-confirm, during which other threads and the event loop run.
+confirm, during which other threads and the event loop run.  It sees the context
+variables of the coroutine.
 
 A coroutine that is cancelled stops waiting at once.  If a thread has begun with its
 task by then, the task may be added; else it is not.
@@ -17,6 +18,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Union
 
 import attrs
@@ -82,7 +85,8 @@ async def add_task(
     uuid, letter = new_letter(time.time(), url, params, **fields)
     if not taken(exchange, letter):
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(_executor(), producer.publish, letter, limit)
+        publish = partial(copy_context().run, producer.publish, letter, limit)
+        await loop.run_in_executor(_executor(), publish)
     return uuid
 
 
@@ -124,7 +128,8 @@ async def add_tasks(
     reading = asyncio.create_task(ahead.read())
     try:
         while teller.error is None and (some := await ahead.take()):
-            teller.tell(some, *await loop.run_in_executor(_executor(), add_some, some))
+            adding = partial(copy_context().run, add_some, some)
+            teller.tell(some, *await loop.run_in_executor(_executor(), adding))
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

@@ -41,6 +41,7 @@ from quebert.service._options import Options
 from quebert.service._soundness import check_settings
 from quebert.service._watch_events import WatchEvents
 from quebert.service._watches import Watches
+from quebert.telemetry.mediating import OFF, Telemetry, telemetry_of
 
 __all__ = ["MediatorService", "Options", "makeService"]
 
@@ -68,6 +69,7 @@ class MediatorService(MultiService):
         self._reactor = reactor
         self._lifecycle = lifecycle or Lifecycle()
         self._watches: Watches | None = None
+        self._telemetry: Telemetry = OFF
         self._settings: Settings = options["settings"]
         self._stoppers: list[Callable[[], object]] = []
         self._starting: Deferred[None] = succeed(None)
@@ -102,7 +104,10 @@ class MediatorService(MultiService):
         elif self._options["config"]:
             await self._adopt(self._options["function"](self._options))
         if self._settings.queues or self._options.has_file:
-            self._watches = Watches(self._reactor, events=WatchEvents())
+            self._telemetry = telemetry_of(self._reactor)
+            self._watches = Watches(
+                self._reactor, events=WatchEvents(), telemetry=self._telemetry
+            )
             await self._watches.start(self._settings)
         calm_garbage_collector()
         self._lifecycle.started()
@@ -188,6 +193,7 @@ class MediatorService(MultiService):
                 lambda f: self.log.failure("Stopping the service failed.", f)
             )
         await gatherResults(stopping)
+        await self._telemetry.stop()
         await maybeDeferred(super().stopService)
 
 

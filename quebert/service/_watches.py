@@ -43,6 +43,7 @@ from quebert.service._ways import (
     way_of,
 )
 from quebert.task_events import TaskObserver, told_to
+from quebert.telemetry.mediating import OFF, Telemetry
 
 __all__ = ["RETRY_LIMIT", "Watches"]
 
@@ -110,6 +111,7 @@ class Watches:
     @param http: makes the requests of all mediators.
     @param observe: gives a further observer of the tasks of a queue.
     @param events: publishes what happens; C{None} for nothing.
+    @param telemetry: follows tasks through the mediators.
     """
 
     log = Logger()
@@ -122,11 +124,13 @@ class Watches:
         http: HTTPClient | None = None,
         observe: Callable[[QueueSettings], TaskObserver] | None = None,
         events: WatchEvents | None = None,
+        telemetry: Telemetry = OFF,
     ) -> None:
         self._reactor = given_or_global(reactor)
         self._make_client = make_client
         self._observe = observe
         self._events = events
+        self._telemetry = telemetry
         self._tls = HostTLS()
         self._http = http or Dispatcher(Agent(self._reactor, policy=self._tls))
         self._clients: dict[Any, TxAMQPClient] = {}
@@ -235,7 +239,9 @@ class Watches:
         watched = self._watched.get(name)
         if watched is not None and mediates_alike(watched.queue, queue):
             return watched.mediator
-        return mediator(queue, self._http, self._reactor)
+        made = mediator(queue, self._http, self._reactor)
+        made.http = self._telemetry.client(made.http)
+        return made
 
     # -- One queue
 
@@ -251,7 +257,8 @@ class Watches:
         watched.supersede(client)
         if watched.way == wanted:
             return
-        starting = client.watch(callback=watched.received, **way)
+        callback = self._telemetry.callback(watched.queue.name, watched.received)
+        starting = client.watch(callback=callback, **way)
         watched.starting, watched.starting_way = starting, wanted
         starting.addCallbacks(
             self._began,
