@@ -4,14 +4,11 @@ C{quebert add} with a URL: a task is published, and confirmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import TimeoutError
 
 from quebert.amqp import TxAMQPClient
-from quebert.boundaries import Publisher
 from quebert.errors import BrokerError
 from quebert.producer import Producer
 
@@ -21,29 +18,6 @@ __all__ = ["CONNECT_TIMEOUT", "add", "client_of"]
 CONNECT_TIMEOUT = 20.0
 #: Seconds in which the broker must have confirmed a task.
 PATIENCE = 20.0
-
-
-@attrs.frozen
-class _KeyedPublisher:
-    """
-    Publishes with a routing key that need not be one of a kind and a priority, as those
-    of producers are.
-    """
-
-    publisher: Publisher
-    key: str
-
-    def publish(
-        self,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        properties: Mapping[str, Any],
-    ) -> Deferred[None]:
-        """
-        Publish it.
-        """
-        return self.publisher.publish(exchange, self.key, body, properties)
 
 
 def client_of(reactor: Any, amqp_url: str, wait: float) -> TxAMQPClient:
@@ -81,8 +55,7 @@ async def add(
     @raise QuebertError: it is none, or was not confirmed.
     """
     client = client_of(reactor, amqp_url, wait)
-    publisher = client if key is None else _KeyedPublisher(client, key)
-    producer = Producer(publisher, exchange)
+    producer = Producer(client, exchange, routing_key=key)
     adding = producer.add_task(url, uuid=uuid, **fields)
     try:
         return await adding.addTimeout(wait + PATIENCE, reactor)

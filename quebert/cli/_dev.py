@@ -57,6 +57,7 @@ from quebert.policy import RetryPolicy
 from quebert.service import Watches, WatchEvents
 from quebert.signatures import SharedSecret, Verifier
 from quebert.task import Task
+from quebert.telemetry.mediating import telemetry_of
 
 __all__ = ["TOLD_OTHERWISE", "AskedToFail", "Dev", "Echo", "dev"]
 
@@ -214,9 +215,12 @@ async def dev(reactor: Any, asked: Dev, tell: Tell) -> None:
         def settings() -> Settings:
             return asked.settings(Broker.from_url(asked.broker.url(port)), url, secret)
 
+        telemetry = telemetry_of(reactor)
+        stack.push_async_callback(telemetry.stop)
         watches = Watches(
             reactor,
             observe=lambda queue: DevLog(tell, queue.name),
+            telemetry=telemetry,
             events=WatchEvents(),
         )
         changes = _Changes(asked, watches, settings, tell)

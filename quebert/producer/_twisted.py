@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
@@ -34,6 +35,8 @@ class Producer:
 
     @param publisher: the client, or anything else that can publish.
     @param exchange: where tasks are published to.
+    @param routing_key: with which key they are; by default C{kind} and C{priority} of a
+        task say it.
     """
 
     def __init__(
@@ -41,10 +44,12 @@ class Producer:
         publisher: Publisher,
         exchange: str = EXCHANGE,
         *,
+        routing_key: str | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._publisher = publisher
         self._exchange = exchange
+        self._routing_key = routing_key
         self._now = now
 
     def add_task(
@@ -169,6 +174,8 @@ class Producer:
         await self._publish(letter(body, kind, priority, self._now(), None, max_body))
 
     def _publish(self, letter: Letter) -> Deferred[None]:
+        if self._routing_key is not None:
+            letter = attrs.evolve(letter, routing_key=self._routing_key)
         if taken(self._exchange, letter):
             return succeed(None)
         sending = OutgoingLetter(self._exchange, letter)

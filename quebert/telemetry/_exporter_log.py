@@ -103,5 +103,5 @@ class ExporterLog(logging.Handler):
         self.log.warn(
             "OpenTelemetry: {text}{more}",
             text=text,
-            more=f" ({more:,} more like it since the last)" if more else "",
+            more=f"; {more:,} more like it since the last" if more else "",
         )

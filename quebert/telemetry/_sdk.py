@@ -42,7 +42,7 @@ from quebert.telemetry._propagation import propagator_of
 __all__ = ["FLUSH", "Sdk", "sdk_of"]
 
 #: Seconds that the last spans and metrics have to be exported in.
-FLUSH = 5.0
+FLUSH = 3.0
 
 
 @attrs.frozen(eq=False)

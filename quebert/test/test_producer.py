@@ -205,6 +205,15 @@ class ProducerTests(SynchronousTestCase):
         names = ("high", "medium", "low", "urgent")
         self.assertEqual(keys, [f"mails.{name}" for name in names for _ in range(2)])
 
+    def test_routing_key_for_all(self) -> None:
+        """
+        A producer may have one routing key, whatever tasks say.
+        """
+        producer = Producer(self.publisher, "e", routing_key="a.b.c")
+        producer.add_task("/x", priority=HIGH)
+        [(exchange, key, _, _)] = self.publisher.published
+        self.assertEqual((exchange, key), ("e", "a.b.c"))
+
     def test_longest_routing_key(self) -> None:
         """
         A routing key may have 255 bytes.
