@@ -17,6 +17,11 @@ metrics are sent by threads of OpenTelemetry's own (C{_sdk}).
 
 This face is for producers, and needs no Twisted; L{quebert.telemetry.mediating} is for
 mediators.
+
+To add an attribute: its name in C{_conventions}; C{_sending}, C{_processing} or
+C{_requests}, whichever makes the span; C{docs/tracing.rst}.  An attribute of data
+points may have few values.  To add a metric: C{_instruments}, and the same.  To heed
+another variable: C{_environment}, or C{_sdk}, if the SDK does not read it itself.
 """
 
 from __future__ import annotations

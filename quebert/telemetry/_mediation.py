@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
 from quebert._log import Logger
@@ -44,10 +45,13 @@ class Mediation:
         """
         return traced_client(self._sdk, self._instruments, http)
 
-    async def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """
         Export what is left, within L{FLUSH<quebert.telemetry._sdk.FLUSH>}.
         """
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
         pool = self._reactor.getThreadPool()
         in_time = await deferToThreadPool(self._reactor, pool, self._sdk.end)
         if not in_time:

@@ -14,6 +14,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.defer import Deferred, succeed
+
 from quebert._log import Logger
 from quebert._reactor import given_or_global
 from quebert.boundaries import HTTPClient
@@ -41,9 +43,9 @@ class Telemetry(Protocol):
         What is to make the requests of a mediator in place of C{http}.
         """
 
-    async def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """
-        Export what is left; returns when that is done, or takes too long.
+        Export what is left; fires when that is done, or takes too long.
         """
 
 
@@ -64,10 +66,11 @@ class TelemetryOff:
         """
         return http
 
-    async def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """
         Nothing is left.
         """
+        return succeed(None)
 
 
 OFF = TelemetryOff()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +21,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 __all__ = ["CollectedSpan", "Collector", "tree"]
 
+# Where the second column of a tree begins.
+_COLUMN = 43
 _KINDS = {2: "server", 3: "client", 4: "producer", 5: "consumer"}
 
 
@@ -178,9 +180,14 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     return found
 
 
-def tree(spans: Iterable[CollectedSpan]) -> list[str]:
+def tree(
+    spans: Iterable[CollectedSpan],
+    told: Callable[[CollectedSpan], str] = lambda span: "",
+) -> list[str]:
     """
     Spans as lines, each behind its parent and by two more spaces to the right.
+
+    @param told: what is to be told of a span, in a second column.
     """
     known = list(spans)
     ids = {span.id for span in known}
@@ -190,7 +197,8 @@ def tree(spans: Iterable[CollectedSpan]) -> list[str]:
         for span in known:
             above = span.parent if span.parent in ids else ""
             if above == parent:
-                lines += ["  " * depth + span.name, *below(span.id, depth + 1)]
+                line = f"{'  ' * depth + span.name:{_COLUMN}}{told(span)}"
+                lines += [line.rstrip(), *below(span.id, depth + 1)]
         return lines
 
     return below("", 0)

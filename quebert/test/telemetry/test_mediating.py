@@ -71,8 +71,7 @@ class OffTests(SynchronousTestCase):
         self.assertIs(telemetry.client(http), http)
         callback = mediator.messageReceived
         self.assertIs(telemetry.callback("tasks", callback), callback)
-        stopping: Deferred[None] = Deferred.fromCoroutine(telemetry.stop())
-        self.successResultOf(stopping)
+        self.successResultOf(telemetry.stop())
 
     def test_not_installed(self) -> None:
         """
@@ -140,8 +139,7 @@ class MediationTests(SynchronousTestCase):
         for in_time, lines in ((True, 0), (False, 1)):
             on = Mediation(Ending(in_time), InlineReactor())  # type: ignore[arg-type]
             with capturedLogs() as events:
-                stopping: Deferred[None] = Deferred.fromCoroutine(on.stop())
-                self.successResultOf(stopping)
+                self.successResultOf(on.stop())
             self.assertEqual(len(events), lines)
 
     def test_done(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from pytest_twisted import ensureDeferred
 
@@ -17,8 +18,20 @@ from quebert.test.conftest import AnyBroker, Names
 from quebert.test.support import Executor, Program, until
 from quebert.test.telemetry.collector import CollectedSpan, Collector, tree
 from quebert.test.telemetry.recording import PARENT, SPAN, TRACE
+from quebert.test.test_documents import ROOT, needs_checkout
 from quebert.test.test_processes import mediator
 from quebert.testing import free_port
+
+#: What docs/tracing.rst shows.
+PICTURE = """\
+publish flow:tasks.medium                  by shop
+  process flow:tasks.medium:tasks          attempt 1: retry, error 500
+    POST                                   answered 500
+  process tasks                            attempt 2: retry, error 404
+    POST                                   answered 404, sent 1 time before
+  process tasks                            attempt 3: done
+    POST                                   answered 200, sent 2 times before
+""".splitlines()
 
 RUN = "from quebert.__main__ import main; main()"
 
@@ -123,6 +136,25 @@ def traced(
     return Traced(start, either, tmp_path, names, executor, collector)
 
 
+def told_of(span: CollectedSpan) -> str:
+    """
+    A span in a few words, as docs/tracing.rst has them.
+    """
+    told = span.attributes
+    match span.kind:
+        case "producer":
+            return f"by {span.service}"
+        case "consumer":
+            outcome = told["quebert.task.outcome"]
+            error = f", error {told['error.type']}" if "error.type" in told else ""
+            return f"attempt {told['quebert.task.attempt']}: {outcome}{error}"
+        case _:
+            again = told.get("http.request.resend_count")
+            times = "time" if again == 1 else "times"
+            before = f", sent {again} {times} before" if again else ""
+            return f"answered {told['http.response.status_code']}{before}"
+
+
 def answering(executor: Executor, *statuses: int) -> None:
     """
     Have the executor answer so, one after the other.
@@ -140,6 +172,15 @@ async def collected(collector: Collector, count: int) -> list[CollectedSpan]:
     return collector.spans
 
 
+@needs_checkout
+def test_document() -> None:
+    """
+    The picture of a trace in the documentation is that of L{test_three_attempts}.
+    """
+    shown = "".join(f"    {line}\n" for line in PICTURE)
+    assert shown in (ROOT / "docs/tracing.rst").read_text("utf-8")
+
+
 @ensureDeferred
 async def test_three_attempts(
     traced: Traced, executor: Executor, collector: Collector, names: Names
@@ -153,15 +194,16 @@ async def test_three_attempts(
     spans = await collected(collector, 7)
     key = names.key.replace("#", "medium")
     publish = f"{names.exchange}:{key}"
-    assert tree(spans) == [
-        f"publish {publish}",
-        f"  process {publish}:{names.queue}",
-        "    POST",
-        f"  process {names.queue}",
-        "    POST",
-        f"  process {names.queue}",
-        "    POST",
+    as_documented = [
+        attrs.evolve(
+            each,
+            name=each.name.replace(names.queue, "tasks").replace(
+                publish, "flow:tasks.medium"
+            ),
+        )
+        for each in spans
     ]
+    assert tree(as_documented, told_of) == PICTURE
     [sent] = (each for each in spans if each.kind == "producer")
     processed = [each for each in spans if each.kind == "consumer"]
     requested = [each for each in spans if each.kind == "client"]
