@@ -269,3 +269,22 @@ class StoreError(QuebertError):
     """
     The embedded broker cannot read, or write, what is to outlive it.
     """
+
+
+class HistoryError(QuebertError):
+    """
+    The database of the history does not do what it was asked for; it may do so later.
+    """
+
+
+class HistoryRefused(HistoryError):
+    """
+    The history cannot be kept in this database: the database is of a newer version, or
+    another program's, or its file cannot be made.
+    """
+
+
+class UnknownPageToken(QuebertError, ValueError):
+    """
+    A page of another query is asked for, or none at all.
+    """

@@ -23,6 +23,7 @@ from twisted.internet import reactor as global_reactor
 from quebert.amqp import TxAMQPClient
 from quebert.amqp.queues import _new_queues
 from quebert.errors import QuebertError
+from quebert.test.postgresql import PostgreSQLServer, find_postgresql
 from quebert.test.support import Executor, Program
 from quebert.testing import EmbeddedBroker, RabbitMQNode, find_rabbitmq
 
@@ -122,6 +123,28 @@ def rabbitmq(installed_rabbitmq: None) -> Iterator[RabbitMQNode]:
     """
     with RabbitMQNode() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """
+    A PostgreSQL that all tests share, none of which may stop it.
+    """
+    if find_postgresql() is None:
+        pytest.skip("PostgreSQL is not installed: sh .ci/servers installs it")
+    with PostgreSQLServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def history_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """
+    A database for a history, of both kinds in turn.
+    """
+    if request.param == "sqlite":
+        return str(tmp_path / "history.sqlite3")
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    return server.new_database()
 
 
 @pytest.fixture

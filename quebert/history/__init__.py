@@ -1,0 +1,43 @@
+"""
+The history of all attempts, in SQLite or PostgreSQL.
+
+To keep something more of an attempt: a column in C{_schema}, a migration in
+C{migrations}, and both directions in C{_encoding}.  To answer another question: a
+function in C{_looking}, its place in C{_store}, and a method of L{HistoryLedger}.
+"""
+
+from quebert.history._ledger import HistoryLedger
+from quebert.history._opening import open_ledger
+from quebert.history._values import (
+    BUCKETS,
+    LIVES,
+    DueCount,
+    DurationColumn,
+    HistoryGap,
+    HistoryPage,
+    HistoryQuery,
+    LatencyMap,
+    LifeRecord,
+    PastAttempt,
+    Retention,
+    TaskHistory,
+    TaskSummary,
+)
+
+__all__ = [
+    "BUCKETS",
+    "LIVES",
+    "DueCount",
+    "DurationColumn",
+    "HistoryGap",
+    "HistoryLedger",
+    "HistoryPage",
+    "HistoryQuery",
+    "LatencyMap",
+    "LifeRecord",
+    "PastAttempt",
+    "Retention",
+    "TaskHistory",
+    "TaskSummary",
+    "open_ledger",
+]

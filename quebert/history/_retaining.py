@@ -1,0 +1,63 @@
+"""
+Removes what is too old, or more than there is room for, in slices: no transaction keeps
+others from writing for long.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from sqlalchemy import Connection, delete, func, select
+
+from quebert.history._database import HistoryDatabase
+from quebert.history._encoding import MINUTE, micros
+from quebert.history._schema import counts, entries, gaps, mediators, urls
+from quebert.history._values import Retention
+
+__all__ = ["remove_slice"]
+
+#: Entries that one transaction removes.
+SLICE = 5000
+# Rows of other tables that it removes.
+_OTHERS = 2000
+# Mediators that are known, however long nothing has come from them.
+_MEDIATORS = 10_000
+
+
+def remove_slice(database: HistoryDatabase, retention: Retention, now: float) -> bool:
+    """
+    Remove some of what is not to be kept, the oldest first.
+
+    @return: whether there may be more.
+    """
+    c = entries.c
+    cutoff = -(2**63) if retention.age is None else micros(now - retention.age) or 0
+    with database.writing() as connection:
+        oldest = select(c.id, c.ended).order_by(c.id).limit(SLICE)
+        rows = connection.execute(oldest).all()
+        full = retention.size is not None and database.size(connection) > retention.size
+        # Ids are in the order in which records came, which is almost that of time.
+        gone = rows if full else list(takewhile(lambda row: row.ended < cutoff, rows))
+        if gone:
+            connection.execute(delete(entries).where(c.id <= gone[-1].id))
+        more = bool(gone) and len(gone) == len(rows)
+        return _remove_others(connection, cutoff) or more
+
+
+def _remove_others(connection: Connection, cutoff: int) -> bool:
+    """
+    Remove what belongs to entries that are gone.
+    """
+    first = connection.execute(select(func.min(entries.c.segment))).scalar_one()
+    removed = 0
+    if first is not None:
+        old = select(urls.c.id).where(urls.c.segment < first).limit(_OTHERS)
+        removed = connection.execute(delete(urls).where(urls.c.id.in_(old))).rowcount
+    old_gaps = select(gaps.c.id).where(gaps.c.ended < cutoff).limit(_OTHERS)
+    connection.execute(delete(gaps).where(gaps.c.id.in_(old_gaps)))
+    connection.execute(delete(counts).where(counts.c.minute < cutoff // MINUTE))
+    # One that is forgotten, but not gone, seems to have lost its batches.
+    newest = connection.execute(select(func.max(mediators.c.id))).scalar_one() or 0
+    silent = mediators.c.last_at < cutoff, mediators.c.id <= newest - _MEDIATORS
+    connection.execute(delete(mediators).where(*silent))
+    return removed >= _OTHERS

@@ -1,0 +1,124 @@
+"""
+The database of the history: its versions, and what it is not.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from quebert.errors import ConfigError, HistoryRefused
+from quebert.history._database import HistoryDatabase
+from quebert.history._migrating import FOLDER, migrate
+from quebert.history._schema import metadata
+from quebert.history._store import HistoryStore
+from quebert.test.history_records import batch_of, record_of, uuid_of
+
+VERSIONS = [
+    each.revision
+    for each in ScriptDirectory(
+        str(FOLDER), version_locations=[str(FOLDER)]
+    ).walk_revisions()
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_from_each_version(history_url: str, version: str) -> None:
+    """
+    The tables of each version become those of the schema, and keep what is in them.
+    """
+    database = HistoryDatabase(history_url)
+    database.make()
+    with database.migrating() as connection:
+        migrate(connection, "here", version)
+    with database.migrating() as connection:
+        migrate(connection, "here")
+        # Text with another collation counts as another type.
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+    database.close()
+    store = HistoryStore(history_url)
+    store.open()
+    store.write([batch_of(1, [record_of(1)])])
+    store.open()
+    assert store.life_of(uuid_of(1)) is not None
+    store.close()
+
+
+def test_newer_version(history_url: str) -> None:
+    """
+    A database of a newer version is refused, and left as it is.
+    """
+    store = HistoryStore(history_url)
+    store.open()
+    database = HistoryDatabase(history_url)
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    text_ = r"is of version 9999, and this quebert knows up to \d+: use a newer quebert"
+    with pytest.raises(HistoryRefused, match=text_):
+        store.open()
+    store.close()
+    database.close()
+
+
+def test_file(tmp_path: Path) -> None:
+    """
+    The file is made for its owner alone; space that is free is given back.
+    """
+    path = tmp_path / "hi story?#%41.db"
+    store = HistoryStore(str(path))
+    store.open()
+    store.close()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw.close()
+
+
+def test_other_files(tmp_path: Path) -> None:
+    """
+    Another program's database, another file, and a place without a folder are refused.
+    """
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as raw:
+        raw.execute("CREATE TABLE t (x)")
+    raw.close()
+    before = other.read_bytes()
+    with pytest.raises(
+        HistoryRefused, match=r"other\.db is another program's database"
+    ):
+        HistoryStore(str(other)).open()
+    assert other.read_bytes() == before
+    note = tmp_path / "note"
+    note.write_text("This is no database, but a note.\n" * 99)
+    with pytest.raises(HistoryRefused, match="note is no database of the history"):
+        HistoryStore(str(note)).open()
+    with pytest.raises(HistoryRefused, match=r"/none/x\.db: No such file or directory"):
+        HistoryStore(str(tmp_path / "none" / "x.db")).open()
+    with pytest.raises(HistoryRefused, match="Is a directory"):
+        HistoryStore(str(tmp_path)).open()
+
+
+def test_other_urls() -> None:
+    """
+    A URL of another kind is refused, without telling the password.
+    """
+    with pytest.raises(ConfigError, match="cannot be kept in mysql: name a file"):
+        HistoryDatabase("mysql://root:secret@localhost/x")
+    with pytest.raises(ConfigError, match="database is wrong") as caught:
+        HistoryDatabase("postgresql://a:secret@host:port/x")
+    assert "secret" not in str(caught.value)
+    where = HistoryDatabase("postgres://a:secret@host/x").where
+    assert where == "postgresql+psycopg://a:***@host/x"
+    assert HistoryDatabase("sqlite:///history.db").where == os.path.abspath(
+        "history.db"
+    )
