@@ -105,7 +105,10 @@ class HistoryDatabase:
             raw.isolation_level = None
             raw.execute("PRAGMA journal_mode = WAL")
             raw.execute("PRAGMA synchronous = NORMAL")
-            raw.execute("PRAGMA journal_size_limit = 67108864")
+            # Pages that change again and again are copied to the database once in a
+            # while: after 64 MB.
+            raw.execute("PRAGMA wal_autocheckpoint = 16384")
+            raw.execute("PRAGMA journal_size_limit = 134217728")
             raw.execute("PRAGMA cache_size = -65536")
             for each in pragmas:
                 raw.execute(each)

@@ -62,14 +62,15 @@ _REASON = 1000
 
 def micros(time: float | None) -> int | None:
     """
-    A time as microseconds; C{None} also for what is no time.
+    A time as microseconds; C{None} also for what is no time, or out of all bounds.
     """
     if time is None:
         return None
     try:
-        return max(-LARGEST, min(int(time * 1e6), LARGEST))
+        value = int(time * 1e6)
     except (OverflowError, TypeError, ValueError):
         return None
+    return value if -LARGEST <= value <= LARGEST else None
 
 
 def seconds(value: int | None) -> float | None:

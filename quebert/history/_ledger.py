@@ -132,6 +132,7 @@ class HistoryLedger:
         retention: Retention,
         reactor: Any,
         clock: Callable[[], float] = time.time,
+        pool: Callable[[int, str], ThreadPool] | None = None,
     ) -> None:
         self.problem = ""
         self.refused = 0
@@ -139,8 +140,9 @@ class HistoryLedger:
         self._retention = retention
         self._reactor = reactor
         self._clock = clock
-        self._writer = _pool(1, "history writer")
-        self._readers = _pool(READERS, "history reader")
+        make = pool or _pool
+        self._writer = make(1, "history writer")
+        self._readers = make(READERS, "history reader")
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
         self._is_open = self._closed = False
@@ -300,8 +302,9 @@ class HistoryLedger:
                 return
             await self._refuse(some[0].write, e)
         for each in some:
-            self._waiting.popleft()
-            self._size -= each.size
+            if self._waiting:  # else the ledger was closed meanwhile
+                self._waiting.popleft()
+                self._size -= each.size
             if not each.done.called:
                 each.done.callback(None)
 
