@@ -16,6 +16,7 @@ from quebert.events import ANSWER, OUTCOMES, AttemptRecord
 from quebert.history._values import BUCKETS, LIVES, LifeRecord, PastAttempt
 
 __all__ = [
+    "ATTEMPTS",
     "DONE",
     "LARGEST",
     "MINUTE",
@@ -38,18 +39,18 @@ __all__ = [
 LARGEST = 2**63 - 1
 #: Microseconds of a minute.
 MINUTE = 60_000_000
-# In the database: they are never changed, and new ones come at the end.
-_ATTEMPTS = dict(zip(OUTCOMES, range(16), strict=False))
+#: The numbers of outcomes; they are never changed, and new ones come at the end.
+ATTEMPTS = dict(zip(OUTCOMES, range(16), strict=False))
 _LIVES = {name: 16 + number for number, name in enumerate(LIVES)}
-#: The numbers of outcomes; an attempt and a life may have the same name.
+#: The numbers of all names; an attempt and a life may have the same name.
 NUMBERS = {
-    name: tuple(table[name] for table in (_ATTEMPTS, _LIVES) if name in table)
+    name: tuple(table[name] for table in (ATTEMPTS, _LIVES) if name in table)
     for name in (*OUTCOMES, *LIVES)
 }
 #: The number of C{"done"}.
-DONE = _ATTEMPTS["done"]
+DONE = ATTEMPTS["done"]
 #: Names of the numbers.
-OUTCOME_OF = {n: name for table in (_ATTEMPTS, _LIVES) for name, n in table.items()}
+OUTCOME_OF = {n: name for table in (ATTEMPTS, _LIVES) for name, n in table.items()}
 
 _UUID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _DASHES = 8, 13, 18, 23
@@ -146,7 +147,7 @@ def attempt_row(
     @raise ValueError: its outcome is none that is known, or it has no times.
     @raise TypeError: something has a wrong type.
     """
-    outcome = _ATTEMPTS.get(record.outcome)
+    outcome = ATTEMPTS.get(record.outcome)
     started, ended = micros(record.started), micros(record.ended)
     if outcome is None or started is None or ended is None:
         raise ValueError("no outcome, or no time")

@@ -404,10 +404,10 @@ class HistoryLedger:
 
     async def totals(self, since: float | None = None) -> Totals:
         """
-        How many attempts came to what, by queue and outcome.  Attempts that had to go
-        for want of room count until they are too old.
+        How many attempts came to what, by queue and outcome, since the history began.
 
-        @param since: only attempts that ended in this minute or later.
+        @param since: only attempts that ended in this minute or later, and are not too
+            old to be kept.
         @raise HistoryError: the database does not answer.
         """
         return await self._ask(self._store.totals, since)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, ScalarSelect, func, or_, select
 
 from quebert.history._encoding import (
+    ATTEMPTS,
     MINUTE,
     OUTCOME_OF,
     attempt,
@@ -28,6 +29,7 @@ from quebert.history._schema import (
     queues,
     segments_of,
 )
+from quebert.history._schema import totals as all_totals
 from quebert.history._values import (
     BUCKETS,
     DueCount,
@@ -120,16 +122,18 @@ def totals(connection: Connection, since: float | None) -> Totals:
     """
     How many attempts came to what, by queue.
     """
-    c = counts.c
+    table = all_totals if since is None else counts
+    c = table.c
     query = select(queues.c.name, c.outcome, func.sum(c["count"]))
     query = query.join(queues, queues.c.id == c.queue_id)
+    query = query.where(c.outcome.in_(ATTEMPTS.values()))
     if since is not None:
-        query = query.where(c.minute >= (micros(since) or 0) // MINUTE)
+        query = query.where(counts.c.minute >= (micros(since) or 0) // MINUTE)
     found: dict[str, dict[str, int]] = {}
     for name, outcome, count in connection.execute(
         query.group_by(queues.c.name, c.outcome)
     ):
-        found.setdefault(name, {})[OUTCOME_OF.get(outcome, "")] = int(count)
+        found.setdefault(name, {})[OUTCOME_OF[outcome]] = int(count)
     return found
 
 

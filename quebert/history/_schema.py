@@ -44,6 +44,7 @@ __all__ = [
     "position",
     "queues",
     "segments_of",
+    "totals",
     "urls",
 ]
 
@@ -151,6 +152,14 @@ counts = Table(
     Column("queue_id", Integer, primary_key=True, autoincrement=False),
     Column("outcome", SmallInteger, primary_key=True, autoincrement=False),
     Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+#: All that was ever written of a queue, by the outcome.
+totals = Table(
+    "totals",
+    metadata,
+    Column("queue_id", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", SmallInteger, primary_key=True, autoincrement=False),
     Column("count", BigInteger, nullable=False),
 )
 #: One row: the ids that the next entry, the next URL, queue and mediator get.

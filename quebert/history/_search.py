@@ -4,7 +4,7 @@ Finds tasks, by the newest entry of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,6 +12,8 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
+    bindparam,
     func,
     literal_column,
     or_,
@@ -19,6 +21,7 @@ from sqlalchemy import (
 )
 
 from quebert.history._encoding import (
+    ATTEMPTS,
     DONE,
     NUMBERS,
     OUTCOME_OF,
@@ -27,7 +30,13 @@ from quebert.history._encoding import (
     shortened,
 )
 from quebert.history._rows import TaskFold, folds_of, summaries
-from quebert.history._schema import entries, queues, segments_of, urls
+from quebert.history._schema import (
+    entries,
+    queues,
+    segments_of,
+    totals,
+    urls,
+)
 from quebert.history._streams import OLDEST, Scan
 from quebert.history._tokens import Place, parsed, token
 from quebert.history._values import HistoryPage, HistoryQuery
@@ -41,7 +50,7 @@ _STREAMS = 400
 # URLs, the newest ones, in which a text is looked for.
 _URLS = 1_000_000
 # How often a page is read on while it is not full.
-_ROUNDS = 8
+_ROUNDS = 4
 
 
 def find_tasks(
@@ -71,7 +80,7 @@ def find_tasks(
             place = part.end
         if part.end == OLDEST and part.places[-1:] == [place]:
             place = OLDEST
-        if len(found) == page_size or place == OLDEST:
+        if len(found) == page_size or place == OLDEST or not part.places:
             break
     following = "" if place == OLDEST else token(place, query)
     tasks = summaries(connection, found)
@@ -89,9 +98,13 @@ def _uuids(connection: Connection, places: Sequence[Place]) -> dict[Place, bytes
 class _Streams:
     """
     Streams, and the fields of the query that all of their entries match.
+
+    @ivar condition: on entries of a stream.
+    @ivar values: the parameters of the condition, for each stream.
     """
 
-    conditions: Sequence[ColumnElement[bool]]
+    condition: ColumnElement[bool]
+    values: Sequence[Mapping[str, Any]]
     fields: frozenset[str]
 
 
@@ -116,18 +129,29 @@ class _Planner:
         streams = self._by_uuid() or self._by_url() or self._by_outcome()
         conditions = self._conditions()
         return Scan(
-            streams=streams.conditions,
-            matching=[conditions[k] for k in conditions if k not in streams.fields],
-            after=micros(query.after),
-            before=micros(query.before),
+            streams.condition,
+            streams.values,
+            [conditions[k] for k in conditions if k not in streams.fields],
+            micros(query.after),
+            micros(query.before),
         )
 
     def _by_uuid(self) -> _Streams | None:
         c = entries.c
         if not self._query.uuid:
             return None
-        ranges = prefix_ranges(self._query.uuid)
-        return self._few(["uuid"], *(c.uuid.between(*each) for each in ranges))
+        ids: list[int] = []
+        query = select(c.id).where(
+            c.segment.in_(self._segments),
+            c.uuid.between(bindparam("first"), bindparam("last")),
+        )
+        query = query.limit(_FEW + 1)
+        for first, last in prefix_ranges(self._query.uuid):
+            values = {"first": first, "last": last}
+            ids += self._connection.execute(query, values).scalars()
+            if len(ids) > _FEW:
+                return None
+        return self._some(ids, "uuid")
 
     def _by_url(self) -> _Streams | None:
         c = entries.c
@@ -139,43 +163,53 @@ class _Planner:
         ids = list(self._connection.execute(query).scalars())
         if len(ids) > _STREAMS:
             return None
-        few = self._few(["url"], c.url_id.in_(ids))
-        return few or _Streams([c.url_id == i for i in ids], frozenset({"url"}))
+        if not ids:
+            return self._some([], "url")
+        entry_ids = select(c.id).where(c.url_id.in_(ids)).limit(_FEW + 1)
+        few = list(self._connection.execute(entry_ids).scalars())
+        if len(few) <= _FEW:
+            return self._some(few, "url")
+        return _Streams(
+            c.url_id == bindparam("url"),
+            [{"url": each} for each in ids],
+            frozenset({"url"}),
+        )
 
     def _by_outcome(self) -> _Streams:
-        c, query = entries.c, self._query
-        names = select(queues.c.id)
-        if query.queue:
-            names = names.where(queues.c.name == shortened(query.queue))
-        ids = list(self._connection.execute(names).scalars())
-        numbers = self._numbers()
-        if numbers and DONE not in numbers and len(ids) * len(numbers) <= _STREAMS:
-            conditions = [
-                # The first has the planner take the index of those that failed.
-                (c.outcome != literal_column("0"))
-                & (c.queue_id == i)
-                & (c.outcome == number)
-                for i in ids
-                for number in numbers
-            ]
-            return _Streams(conditions, frozenset({"queue", "outcome"}))
-        return _Streams([c.queue_id == i for i in ids], frozenset({"queue"}))
-
-    def _few(
-        self, fields: Iterable[str], *conditions: ColumnElement[bool]
-    ) -> _Streams | None:
-        """
-        A stream of the entries that meet one of several conditions, if these are few.
-        """
         c = entries.c
-        ids: list[int] = []
-        for each in conditions:
-            query = select(c.id).where(each, c.segment.in_(self._segments))
-            query = query.limit(_FEW + 1)
-            ids += self._connection.execute(query).scalars()
-            if len(ids) > _FEW:
-                return None
-        return _Streams([c.id.in_(ids)] if ids else [], frozenset(fields))
+        in_queue = c.queue_id == bindparam("queue")
+        numbers = self._numbers()
+        if numbers and DONE not in numbers:
+            pairs = select(totals.c.queue_id, totals.c.outcome)
+            pairs = pairs.where(totals.c.outcome.in_(numbers)).limit(_STREAMS + 1)
+            rows = self._connection.execute(self._of_queue(pairs, totals.c.queue_id))
+            streams = [{"queue": queue, "number": number} for queue, number in rows]
+            if len(streams) <= _STREAMS:
+                # The first has the planner take the index of those that failed.
+                failed = c.outcome != literal_column("0")
+                condition = failed & in_queue & (c.outcome == bindparam("number"))
+                return _Streams(condition, streams, frozenset({"queue", "outcome"}))
+        names = self._connection.execute(
+            self._of_queue(select(queues.c.id), queues.c.id)
+        )
+        streams = [{"queue": each} for each in names.scalars()]
+        return _Streams(in_queue, streams, frozenset({"queue"}))
+
+    def _of_queue(self, query: Select[Any], column: Column[int]) -> Select[Any]:
+        """
+        The query for the queue that is asked for, if one is.
+        """
+        if not self._query.queue:
+            return query
+        name = queues.c.name == shortened(self._query.queue)
+        return query.where(column == select(queues.c.id).where(name).scalar_subquery())
+
+    def _some(self, ids: Sequence[int], field: str) -> _Streams:
+        """
+        A stream of a few entries.
+        """
+        condition = entries.c.id.in_(bindparam("ids", expanding=True))
+        return _Streams(condition, [{"ids": ids}] if ids else [], frozenset({field}))
 
     def _conditions(self) -> Mapping[str, ColumnElement[bool]]:
         """
@@ -210,7 +244,9 @@ class _Planner:
         status = query.status
         failed = status is not None and not 200 <= _statuses(status)[0] < 300
         if failed or query.reason:
-            return [number for number in OUTCOME_OF if number != DONE]
+            # What has a status is an attempt.
+            some = ATTEMPTS.values() if status is not None else OUTCOME_OF
+            return [number for number in some if number != DONE]
         return ()
 
     def _url(self) -> ColumnElement[bool]:

@@ -9,10 +9,11 @@ known of all streams then reaches back as far as that one does that was read lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from quebert.history._schema import entries, urls
 from quebert.history._tokens import Place
@@ -48,22 +49,47 @@ def merged(parts: Sequence[ReadPart]) -> ReadPart:
     return ReadPart(sorted(found, reverse=True), end)
 
 
-@attrs.frozen
 class Scan:
     """
-    Where entries are looked for, and which match.
+    Where entries are looked for, and which match.  Statements are made once, since that
+    takes longer than most of them.
 
-    @ivar streams: conditions, for each of which an index has the entries in the order
-        of time.
-    @ivar matching: conditions on entries, and on their URLs.
-    @ivar after: when the first entry may have ended, and C{before} the last one, in
+    @param stream: a condition, for which an index has the entries in the order of time.
+    @param streams: the parameters of the condition, for each stream.
+    @param matching: conditions on entries, and on their URLs.
+    @param after: when the first entry may have ended, and C{before} the last one, in
         microseconds.
     """
 
-    streams: Sequence[ColumnElement[bool]]
-    matching: Sequence[ColumnElement[bool]] = ()
-    after: int | None = None
-    before: int | None = None
+    def __init__(
+        self,
+        stream: ColumnElement[bool],
+        streams: Sequence[Mapping[str, Any]],
+        matching: Sequence[ColumnElement[bool]],
+        after: int | None,
+        before: int | None,
+    ) -> None:
+        c = entries.c
+        self._streams = streams
+        ended, id_ = bindparam("ended"), bindparam("id")
+        # The first condition alone is one that an index has a range for.
+        times = [c.ended <= ended, or_(c.ended < ended, c.id < id_)]
+        if after is not None:
+            times.append(c.ended >= after)
+        if before is not None:
+            times.append(c.ended <= before)
+        order = c.ended.desc(), c.id.desc()
+        following = select(c.ended, c.id).where(stream, *times).order_by(*order)
+        self._following = following.limit(bindparam("most"))
+        self._matching = None
+        if matching:
+            ids = select(c.id).where(stream, *times).order_by(*order)
+            query = select(c.ended, c.id).select_from(
+                entries.outerjoin(urls, urls.c.id == c.url_id)
+            )
+            query = query.where(c.id.in_(ids.limit(bindparam("budget"))), *matching)
+            self._matching = query.order_by(*order).limit(bindparam("most"))
+            self._last = following.offset(bindparam("budget")).limit(1)
 
     def read(self, connection: Connection, place: Place, most: int) -> ReadPart:
         """
@@ -71,52 +97,18 @@ class Scan:
 
         @param most: how many are wanted.
         """
-        each = max(_LEAST, _BUDGET // max(1, len(self.streams)))
-        parts = (self._read(connection, s, place, most, each) for s in self.streams)
-        return merged(list(parts))
+        budget = max(_LEAST, _BUDGET // max(1, len(self._streams)))
+        values = {"ended": place[0], "id": place[1], "most": most, "budget": budget}
+        return merged([self._read(connection, {**values, **s}) for s in self._streams])
 
-    def _read(
-        self,
-        connection: Connection,
-        stream: ColumnElement[bool],
-        place: Place,
-        most: int,
-        budget: int,
-    ) -> ReadPart:
-        c = entries.c
-        following = select(c.ended, c.id).where(stream, *self._times(place))
-        following = following.order_by(c.ended.desc(), c.id.desc())
-        if not self.matching:
-            rows = connection.execute(following.limit(most))
-            places = [(ended, id_) for ended, id_ in rows]
-            return ReadPart(places, places[-1] if len(places) == most else OLDEST)
-        query = self._matching(stream, place, budget).limit(most)
-        places = [(ended, id_) for ended, id_ in connection.execute(query)]
-        if len(places) == most:
+    def _read(self, connection: Connection, values: dict[str, Any]) -> ReadPart:
+        query = self._following if self._matching is None else self._matching
+        rows = connection.execute(query, values)
+        places = [(ended, id_) for ended, id_ in rows]
+        if len(places) == values["most"]:
             return ReadPart(places, places[-1])
-        last = connection.execute(following.offset(budget - 1).limit(1)).first()
+        if self._matching is None:
+            return ReadPart(places, OLDEST)
+        values["budget"] -= 1
+        last = connection.execute(self._last, values).first()
         return ReadPart(places, OLDEST if last is None else (last.ended, last.id))
-
-    def _matching(
-        self, stream: ColumnElement[bool], place: Place, budget: int
-    ) -> Select[tuple[int, int]]:
-        c = entries.c
-        seen = select(c.id).where(stream, *self._times(place))
-        seen = seen.order_by(c.ended.desc(), c.id.desc()).limit(budget)
-        query = select(c.ended, c.id).select_from(
-            entries.outerjoin(urls, urls.c.id == c.url_id)
-        )
-        query = query.where(c.id.in_(seen), *self.matching)
-        return query.order_by(c.ended.desc(), c.id.desc())
-
-    def _times(self, place: Place) -> Sequence[ColumnElement[bool]]:
-        c = entries.c
-        ended, id_ = place
-        # The first condition alone is one that an index has a range for.
-        following = c.ended <= ended, or_(c.ended < ended, c.id < id_)
-        bounds = [and_(*following)]
-        if self.after is not None:
-            bounds.append(c.ended >= self.after)
-        if self.before is not None:
-            bounds.append(c.ended <= self.before)
-        return bounds

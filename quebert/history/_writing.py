@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from quebert.events import AttemptBatch, AttemptRecord
@@ -29,6 +29,7 @@ from quebert.history._schema import (
     entries,
     position,
     segments_of,
+    totals,
 )
 from quebert.history._values import LifeRecord, Lives, Write
 
@@ -102,10 +103,10 @@ class _Transaction:
             rows += found
             if len(found) < len(batch.records):
                 self._received.refused(batch, len(batch.records) - len(found))
-        self._count(rows)
         for life in lives:
             queue, url = self._queues[life.queue], self._urls[life.url]
             rows.append(life_row(life, queue, url))
+        self._count(rows)
         self._save(rows)
 
     def _new(self, records: Sequence[LifeRecord]) -> Iterable[LifeRecord]:
@@ -159,22 +160,31 @@ class _Transaction:
 
     def _count(self, rows: Sequence[_Row]) -> None:
         """
-        Count attempts, by minute and by how long they took.
+        Count attempts, by minute and by how long they took; and all that there is.
         """
         tally = Counter(
             (row[8] // MINUTE, row[1], row[3], bucket_of((row[8] - row[7]) / 1e6))
             for row in rows
+            if row[4]
         )
+        self._add(counts, tally)
+        self._add(totals, Counter((row[1], row[3]) for row in rows))
+
+    def _add(self, table: Table, tally: Mapping[tuple[int, ...], int]) -> None:
+        """
+        Add to the counts in a table, whose key is its first columns.
+        """
         if not tally:
             return
         dialect = sqlite if self._database.is_sqlite else postgresql
-        adding = dialect.insert(counts)
+        adding = dialect.insert(table)
         adding = adding.on_conflict_do_update(
-            index_elements=list(counts.primary_key),
-            set_={"count": counts.c.count + adding.excluded.count},
+            index_elements=list(table.primary_key),
+            set_={"count": table.c.count + adding.excluded.count},
         )
-        names = "minute", "queue_id", "outcome", "bucket", "count"
-        values = [dict(zip(names, (*k, n), strict=True)) for k, n in tally.items()]
+        values = [
+            dict(zip(table.c.keys(), (*k, n), strict=True)) for k, n in tally.items()
+        ]
         self._connection.execute(adding, values)
 
     def _save(self, rows: Sequence[_Row]) -> None:

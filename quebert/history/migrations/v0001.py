@@ -85,6 +85,12 @@ def upgrade() -> None:
         sa.Column("bucket", sa.SmallInteger, primary_key=True, autoincrement=False),
         sa.Column("count", sa.BigInteger, nullable=False),
     )
+    op.create_table(
+        "totals",
+        sa.Column("queue_id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("outcome", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("count", sa.BigInteger, nullable=False),
+    )
     position = op.create_table(
         "position",
         sa.Column("entry", sa.BigInteger, nullable=False),
