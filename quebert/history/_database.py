@@ -156,7 +156,10 @@ class HistoryDatabase:
             _make_file(Path(self.where))
             return
         with self._writer.begin() as connection:
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            # Whoever may not make one may use one that is there.
+            found = connection.execute(select(func.to_regnamespace(SCHEMA)))
+            if found.scalar_one() is None:
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:

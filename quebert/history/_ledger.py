@@ -143,6 +143,7 @@ class HistoryLedger:
         make = pool or _pool
         self._writer = make(1, "history writer")
         self._readers = make(READERS, "history reader")
+        self._in_use = {self._writer: 0, self._readers: 0}
         self._waiting: deque[_Waiting] = deque()
         self._size = 0
         self._is_open = self._closed = False
@@ -199,11 +200,12 @@ class HistoryLedger:
         while self._waiting:
             failure = HistoryError("the history is closed")
             self._waiting.popleft().done.errback(failure)
-        if not self._writer.working:  # else it does not come back from its database
+        # A thread that does not come back from its database is left behind.
+        if not self._in_use[self._writer]:
             await self._in(self._writer, self._store.close)
-            for pool in (self._writer, self._readers):
-                if not pool.working:
-                    pool.stop()
+        for pool, in_use in self._in_use.items():
+            if not in_use:
+                pool.stop()
 
     async def _open(self) -> None:
         await self._in(self._writer, self._store.open)
@@ -453,12 +455,14 @@ class HistoryLedger:
         self, pool: ThreadPool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         aborting = self._reactor.callLater(_LIMIT, self._store.abort)
+        self._in_use[pool] += 1
         try:
             doing: Deferred[T] = deferToThreadPool(
                 self._reactor, pool, work, *args, **kwargs
             )
             return await doing
         finally:
+            self._in_use[pool] -= 1
             if aborting.active():
                 aborting.cancel()
 

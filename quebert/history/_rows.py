@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from quebert.history._encoding import (
     NUMBERS,
@@ -24,8 +24,9 @@ from quebert.history._values import PastAttempt, TaskSummary
 
 __all__ = ["TaskFold", "folds_of", "named", "named_rows", "summary"]
 
-# Entries that are looked at for some tasks, at most.
-_ENTRIES = 50_000
+# Entries that are looked at for some tasks, at most, or else for each of them.
+_ENTRIES = 20_000
+_NEWEST = 5_000
 # Outcomes without a request.
 _WITHOUT = {NUMBERS[name][0] for name in ("expired", "postponed", "cancelled")}
 _STATES = {"retry": "retrying", "postponed": "delayed"}
@@ -95,10 +96,20 @@ def folds_of(
     """
     c = entries.c
     folds: dict[bytes, TaskFold] = {}
+    query = select(c.uuid, c.ended, c.id, c.number, c.outcome, c.added)
+    query = query.where(c.segment.in_(segments))
+    query = query.where(c.uuid.in_(bindparam("uuids", expanding=True)))
+
+    def read(part: Sequence[bytes], most: Select[Any]) -> Sequence[Any]:
+        return connection.execute(most, {"uuids": part}).all()
+
     for part in chunks(uuids):
-        query = select(c.uuid, c.ended, c.id, c.number, c.outcome, c.added)
-        query = query.where(c.segment.in_(segments), c.uuid.in_(part)).limit(_ENTRIES)
-        for row in connection.execute(query):
+        rows = read(part, query.limit(_ENTRIES + 1))
+        if len(rows) > _ENTRIES:
+            # A task has that many: of each the newest.
+            newest = query.order_by(c.ended.desc(), c.id.desc()).limit(_NEWEST)
+            rows = [row for each in part for row in read([each], newest)]
+        for row in rows:
             folds.setdefault(bytes(row.uuid), TaskFold()).take(row)
     return folds
 

@@ -62,6 +62,8 @@ def find_tasks(
     @raise UnknownPageToken: the token is none, or of another query.
     """
     place = parsed(page_token, query)
+    if query.outcome and query.outcome not in NUMBERS:
+        return HistoryPage(tasks=())
     segments = segments_of(connection)
     scan = _Planner(connection, query, segments).scan()
     found: list[TaskFold] = []
@@ -261,4 +263,5 @@ class _Planner:
 
 
 def _statuses(status: int) -> tuple[int, int]:
+    status = max(0, min(status, 9999))
     return (status, status) if status > 9 else (status * 100, status * 100 + 99)

@@ -239,6 +239,7 @@ def test_search(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
         assert found(status=503) == [3]
         assert found(status=4) == [6, 4]
         assert found(status=2) == [7, 2, 1]
+        assert found(status=10**30) == found(status=-1) == []
         assert found(outcome="retry") == [5, 3]
         assert found(outcome="done", queue="other") == [2]
         assert found(outcome="buried", queue="other") == []
@@ -256,6 +257,20 @@ def test_search(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_streams, "_BUDGET", 1)
     monkeypatch.setattr(_streams, "_LEAST", 1)
     check()
+
+
+def test_many_attempts(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A task with more attempts than are looked at is found all the same.
+    """
+    monkeypatch.setattr("quebert.history._rows._ENTRIES", 5)
+    monkeypatch.setattr("quebert.history._rows._NEWEST", 3)
+    many = [
+        record_of(1, number=k, ended=NOW + k, outcome="retry") for k in range(1, 10)
+    ]
+    store.write([batch_of(1, [*many, record_of(2, ended=NOW)])])
+    assert _numbers(store) == [1, 2]
+    assert _numbers(store, outcome="retry") == [1]
 
 
 def test_newest_entry_counts(store: HistoryStore) -> None:
