@@ -1,7 +1,7 @@
 """
 Records as rows of the database, and back.  Pure.
 
-A uuid is its 16 bytes; times are microseconds since the epoch; an outcome is a number.
+A uuid is 17 bytes; times are microseconds since the epoch; an outcome is a number.
 Mediators choose texts and numbers freely, so whatever does not fit is cut to what does:
 no record may keep its batch from being written.
 """
@@ -83,26 +83,23 @@ def seconds(value: int | None) -> float | None:
 
 def packed(uuid: str) -> bytes:
     """
-    A uuid as bytes: 16 for one that is written as they usually are, and never 16 for
-    another text.
+    A uuid as bytes: a 0 and its 16 for one that is written as usual, a 1 and the text
+    for another.
     """
     if _UUID.fullmatch(uuid):
-        return bytes.fromhex(uuid.replace("-", ""))
-    if not uuid:
-        return b""
-    raw = uuid.encode("utf-8", "replace")[:1000]
-    return b"\1" + raw if len(raw) != 15 else b"\2\2" + raw
+        return bytes.fromhex("00" + uuid.replace("-", ""))
+    return b"\1" + uuid.encode("utf-8", "replace")[:1000] if uuid else b""
 
 
 def unpacked(raw: bytes) -> str:
     """
     The reverse of L{packed}.
     """
-    if len(raw) == 16:
-        digits = raw.hex()
+    if raw[:1] == b"\0":
+        digits = raw[1:].hex()
         parts = digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]
         return "-".join(parts)
-    return raw[2 if raw[:1] == b"\2" else 1 :].decode("utf-8", "replace")
+    return raw[1:].decode("utf-8", "replace")
 
 
 def prefix_ranges(prefix: str) -> list[tuple[bytes, bytes]]:
@@ -112,7 +109,7 @@ def prefix_ranges(prefix: str) -> list[tuple[bytes, bytes]]:
     """
     raw = prefix.encode("utf-8", "replace")[:1000]
     # Texts have no byte 255.
-    found = [(mark + raw, mark + raw + b"\xff") for mark in (b"\1", b"\2\2")]
+    found = [(b"\1" + raw, b"\1" + raw + b"\xff")]
     pattern = "00000000-0000-0000-0000-000000000000"[len(prefix) :]
     digits = prefix.lower() + pattern
     if len(prefix) <= len(digits) == 36 and _UUID.fullmatch(digits):
