@@ -256,7 +256,9 @@ def test_search(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     check()
     monkeypatch.setattr(_streams, "_BUDGET", 1)
     monkeypatch.setattr(_streams, "_LEAST", 1)
-    check()
+    assert found(url="/send/") == [1]
+    assert found(status=4) == [6, 4]
+    assert found(reason="on", queue="mail", outcome="retry") == [5]
 
 
 def test_many_attempts(store: HistoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
