@@ -48,8 +48,10 @@ LOCK_LIMIT = 5.0
 READERS = 2
 # Bytes that the index entries of a row take in PostgreSQL, and the head of the row.
 _OVERHEAD = 180
-# Pages that SQLite gives back to the file system in one go.
+# Pages that SQLite gives back to the file system in one go; and from how many free ones
+# on, if these are an eighth of all.
 _VACUUMED = 1000
+_WORTHWHILE = 12_500
 
 _INSERT = "INSERT INTO entries ({}) VALUES ({})".format(
     ", ".join(entries.c.keys()), ", ".join("?" * len(entries.c))
@@ -243,7 +245,7 @@ class HistoryDatabase:
             raw: Any = connection.connection.driver_connection
             (pages,) = raw.execute("PRAGMA page_count").fetchone()
             (free,) = raw.execute("PRAGMA freelist_count").fetchone()
-            if free * 8 < max(pages, 100_000):
+            if free < max(pages // 8, _WORTHWHILE):
                 return False
             raw.execute(f"PRAGMA incremental_vacuum({_VACUUMED})").fetchall()
         return True

@@ -270,7 +270,6 @@ class HistoryLedger:
         some = self._next()
         if some:
             await self._write(some)
-            self._succeeds()
         elif not self._retaining and not self._closed:
             await self._wait(self._came, _RETAIN)
             self._retaining = not self._waiting
@@ -303,6 +302,7 @@ class HistoryLedger:
                     await self._write([each])
                 return
             await self._refuse(some[0].write, e)
+        self._succeeds()
         for each in some:
             if self._waiting:  # else the ledger was closed meanwhile
                 self._waiting.popleft()

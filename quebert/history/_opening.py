@@ -32,7 +32,8 @@ async def open_ledger(
 
         store = HistoryStore(url)
     except ModuleNotFoundError as e:
-        text = f"the history needs {e.name}: pip install 'quebert-mediator[{extra}]'"
+        package = (e.name or "").partition(".")[0]
+        text = f"the history needs {package}: pip install 'quebert-mediator[{extra}]'"
         raise ConfigError(text) from e
     ledger = HistoryLedger(store, retention or Retention(), given_or_global(reactor))
     await ledger.start()

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from quebert.errors import ConfigError, HistoryRefused
+from quebert.history import Retention, _database
 from quebert.history._database import HistoryDatabase
 from quebert.history._migrating import FOLDER, migrate
 from quebert.history._schema import metadata
 from quebert.history._store import HistoryStore
-from quebert.test.history_records import batch_of, record_of, uuid_of
+from quebert.test.history_records import NOW, batch_of, record_of, uuid_of
 
 VERSIONS = [
     each.revision
@@ -82,6 +86,69 @@ def test_file(tmp_path: Path) -> None:
         assert raw.execute("PRAGMA auto_vacuum").fetchone() == (2,)
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
+
+
+def test_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A file that has much free space gets smaller.
+    """
+    monkeypatch.setattr(_database, "_WORTHWHILE", 1)
+    monkeypatch.setattr(_database, "_VACUUMED", 50)
+    path = tmp_path / "h"
+    store = HistoryStore(str(path))
+    store.open()
+    many = [record_of(n, answer="x" * 1000) for n in range(2000)]
+    store.write([batch_of(1, many)])
+    store.close()
+    before = path.stat().st_size
+    while store.retain(Retention(age=1.0), NOW + 9999):
+        pass
+    store.close()
+    assert path.stat().st_size < before / 8
+
+
+def test_slow_query(history_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A query that takes too long is ended.
+    """
+    monkeypatch.setattr(_database, "QUERY_LIMIT", 0.2)
+    store = HistoryStore(history_url)
+    store.open()
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        " SELECT count(*) FROM n"
+    )
+    with pytest.raises(DBAPIError) as caught, store._database.reading() as connection:
+        connection.execute(text(endless))
+    assert "interrupted" in (problem := store.problem_of(caught.value)) or (
+        "statement timeout" in problem
+    )
+    assert store.life_of(uuid_of(1)) is None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "url", "extra"),
+    [
+        ("sqlalchemy", "x.db", "history"),
+        ("alembic", "x.db", "history"),
+        ("psycopg", "postgresql://localhost/x", "postgresql"),
+    ],
+)
+def test_missing_packages(missing: str, url: str, extra: str) -> None:
+    """
+    Where a package is missing, the extra is named that brings it.
+    """
+    program = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from quebert.history import open_ledger\n"
+        f"open_ledger({url!r}).send(None)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wanted = f"the history needs {missing}: pip install 'quebert-mediator[{extra}]'"
+    assert done.stderr.strip().splitlines()[-1].endswith(f"ConfigError: {wanted}")
 
 
 def test_other_files(tmp_path: Path) -> None:

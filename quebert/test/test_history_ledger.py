@@ -211,6 +211,7 @@ class LedgerTests(SynchronousTestCase):
         self.start()
         self.store.error = OSError("no space left")
         first, second = self.record(1), self.record(2)
+        first.addCallback(lambda _: self.assertEqual(self.ledger.problem, ""))
         self.assertEqual(self.ledger.problem, "the history: no space left")
         self.clock.pump([1.0] * 60)
         self.assertNoResult(first)
