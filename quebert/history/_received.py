@@ -151,8 +151,8 @@ class ReceivedBatches:
         rest = {**found._mapping}
         del rest["id"]
         left = None if found.records is None else max(0, found.records - size)
-        spans = ((found.first, number - 1), (number + 1, found.last))
-        spans = tuple(span for span in spans if span[0] <= span[1])
+        both = (found.first, number - 1), (number + 1, found.last)
+        spans = [span for span in both if span[0] <= span[1]]
         for first, last in spans:
             # How many are on which side is not known.
             records = left if len(spans) == 1 else None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, or_, select
 
 from quebert.history._schema import entries, urls
 from quebert.history._tokens import Place
@@ -71,7 +71,8 @@ class Scan:
     ) -> None:
         c = entries.c
         self._streams = streams
-        ended, id_ = bindparam("ended"), bindparam("id")
+        ended: BindParameter[int] = bindparam("ended")
+        id_: BindParameter[int] = bindparam("id")
         # The first condition alone is one that an index has a range for.
         times = [c.ended <= ended, or_(c.ended < ended, c.id < id_)]
         if after is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
 from sqlalchemy import Connection, Table, select, update
@@ -170,7 +170,7 @@ class _Transaction:
         self._add(counts, tally)
         self._add(totals, Counter((row[1], row[3]) for row in rows))
 
-    def _add(self, table: Table, tally: Mapping[tuple[int, ...], int]) -> None:
+    def _add(self, table: Table, tally: Counter[Any]) -> None:
         """
         Add to the counts in a table, whose key is its first columns.
         """

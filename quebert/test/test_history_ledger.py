@@ -118,10 +118,17 @@ class _Store:
     def life_of(self, uuid: str) -> Any:
         return self._answer(uuid)
 
-    def attempts_of(self, *arguments: object) -> Any:
-        return self._answer(arguments)
+    def attempts_of(self, queue: str, before: float | None, most: int) -> Any:
+        return self._answer((queue, before, most))
 
-    latency = due = gaps_between = attempts_of
+    def latency(self, queue: str, since: float) -> Any:
+        return self._answer((queue, since))
+
+    def due(self, queue: str, now: float, width: float) -> Any:
+        return self._answer((queue, now, width))
+
+    def gaps_between(self, after: float | None, before: float | None) -> Any:
+        return self._answer((after, before))
 
     def totals(self, since: object) -> Any:
         return self._answer({})
@@ -137,8 +144,9 @@ class LedgerTests(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.clock: Any = Clock()
-        self.clock.callFromThread = lambda f, *args, **kw: f(*args, **kw)
+        self.clock = Clock()
+        any_clock: Any = self.clock
+        any_clock.callFromThread = lambda f, *args, **kw: f(*args, **kw)
         self.store = _Store()
         self.pools: list[_Threads] = []
 
