@@ -24,9 +24,11 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    insert,
     select,
     text,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -53,9 +55,7 @@ _OVERHEAD = 180
 _VACUUMED = 1000
 _WORTHWHILE = 12_500
 
-_INSERT = "INSERT INTO entries ({}) VALUES ({})".format(
-    ", ".join(entries.c.keys()), ", ".join("?" * len(entries.c))
-)
+_INSERT = str(insert(entries).compile(dialect=sqlite.dialect()))
 _COPY = f"COPY entries ({', '.join(entries.c.keys())}) FROM STDIN (FORMAT BINARY)"
 _TYPES = {
     "BIGINT": "int8",
